@@ -1,0 +1,78 @@
+//! The one error of the control plane. Each kind says whose fault it is and what its caller may see.
+
+use proxyxai_contract::{Invalid, money::Money};
+
+/// Why an operation was not done. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request cannot be used.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// No credential, or one that is not known.
+    #[error("Unauthorized: the key is missing or not valid")]
+    Unauthenticated,
+    /// The caller's account is switched off.
+    #[error("Unauthorized: account {name} is suspended")]
+    Suspended {
+        /// Name of the account.
+        name: String,
+    },
+    /// The caller's balance is below what the account API asks for.
+    #[error("Unauthorized: the balance {balance} is below the minimum {minimum} for managing accounts")]
+    ManagementBalance {
+        /// What the caller has.
+        balance: Money,
+        /// Setting `USER_API_BALANCE`.
+        minimum: Money,
+    },
+    /// The caller may not do this.
+    #[error("Forbidden: {0}")]
+    Forbidden(&'static str),
+    /// There is no such thing, or none that the caller may see.
+    #[error("{kind} {name:?} not found")]
+    NotFound {
+        /// `Key`, `User`, `Setting`.
+        kind: &'static str,
+        /// As the caller named it.
+        name: String,
+    },
+    /// Another one has it already.
+    #[error("{field} is already in use")]
+    Conflict {
+        /// The field that must be unique.
+        field: &'static str,
+    },
+    /// The payer has too little.
+    #[error("Insufficient balance: {balance} available, {needed} needed")]
+    InsufficientBalance {
+        /// What is there.
+        balance: Money,
+        /// What is asked for.
+        needed: Money,
+    },
+    /// Something of ours failed; the cause is logged, not shown.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps a failure that the caller can do nothing about.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// Stable code for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::Unauthenticated => "invalid_api_key",
+            Self::Suspended { .. } => "account_suspended",
+            Self::ManagementBalance { .. } => "management_balance",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotFound { .. } => "not_found",
+            Self::Conflict { .. } => "conflict",
+            Self::InsufficientBalance { .. } => "insufficient_quota",
+            Self::Internal(_) => "internal_error",
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! What the operations take and give: plain values between the fronts (gRPC, REST) and `ops`.
+//! Neither wire messages nor rows nor JSON shapes.
+
+use jiff::civil::Date;
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, KeyId, Level, NodeName, Revision},
+    money::{Money, Multiplier},
+    secret::Secret,
+    snapshot::{Access, HealthState, KeyConfig, RateLimits, Rejection},
+    routing::RoutingRules,
+    usage::UsageRecord,
+};
+
+use crate::domain::credit::Card;
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The account whose key was presented.
+    pub account: AccountId,
+}
+
+impl Caller {
+    /// Whether it is root.
+    pub fn is_root(&self) -> bool {
+        self.account == AccountId::ROOT
+    }
+}
+
+/// One page of a listing: `page` from 1, `size` from 1 to 1000.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// 1-based.
+    pub page: u64,
+    /// Rows.
+    pub size: u64,
+}
+
+/// Rows of one page, and how many there are over all pages.
+#[derive(Debug, Clone)]
+pub struct Listing<T> {
+    /// This page.
+    pub rows: Vec<T>,
+    /// All pages.
+    pub total: u64,
+}
+
+// === upstream keys ===
+
+/// An upstream key to be added.
+#[derive(Debug)]
+pub struct NewKey {
+    /// At least 20 characters.
+    pub secret: Secret,
+    /// Free text.
+    pub name: String,
+    /// Base URL; none means the setting `XAI_BASE`.
+    pub provider: Option<String>,
+    /// Pool.
+    pub level: Level,
+    /// False keeps it out of rotation.
+    pub enabled: bool,
+    /// Dialect.
+    pub config: KeyConfig,
+}
+
+/// Changes of an upstream key; none leaves a field as it is.
+#[derive(Debug, Default)]
+pub struct KeyChange {
+    /// A new secret wakes the key.
+    pub secret: Option<Secret>,
+    /// New name.
+    pub name: Option<String>,
+    /// New base URL.
+    pub provider: Option<String>,
+    /// New pool.
+    pub level: Option<Level>,
+    /// In or out of rotation.
+    pub enabled: Option<bool>,
+    /// New dialect.
+    pub config: Option<KeyConfig>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Default)]
+pub struct KeyFilter {
+    /// Only this id.
+    pub id: Option<KeyId>,
+    /// Only this level.
+    pub level: Option<Level>,
+    /// Only this provider: a base URL or a host name.
+    pub provider: Option<String>,
+}
+
+/// An upstream key as it may be shown.
+#[derive(Debug, Clone)]
+pub struct KeyView {
+    /// Its id.
+    pub id: KeyId,
+    /// Free text.
+    pub name: String,
+    /// Base URL.
+    pub provider: String,
+    /// Pool.
+    pub level: Level,
+    /// In rotation unless its health says otherwise.
+    pub enabled: bool,
+    /// Dialect.
+    pub config: KeyConfig,
+    /// Last four characters of the secret.
+    pub secret_hint: String,
+    /// The worst of what data planes reported for the key as a whole.
+    pub health: HealthState,
+    /// Why it is not ready.
+    pub health_reason: String,
+    /// When it was added.
+    pub created: Millis,
+    /// When it was last changed.
+    pub updated: Millis,
+}
+
+/// What a provider said to a key just now.
+#[derive(Debug)]
+pub struct Probe {
+    /// Whether it took the key.
+    pub accepted: bool,
+    /// HTTP status; 0 when it could not be reached.
+    pub status: u16,
+    /// In a few words, without secrets.
+    pub detail: String,
+}
+
+// === accounts ===
+
+/// An account to be created below the caller.
+#[derive(Debug, Default)]
+pub struct NewAccount {
+    /// 4 to 63 characters with a letter.
+    pub name: String,
+    /// Unique address.
+    pub email: String,
+    /// Opening credit in the child's units.
+    pub credit: Money,
+    /// Defaults to the name.
+    pub alias: Option<String>,
+    /// Takes bills.
+    pub billing_email: Option<String>,
+    /// Life of the opening card in millionths of a day; none means 365 days.
+    pub days_micros: Option<i64>,
+    /// Everything that may also be changed later: rates, limits, access lists (edit grammar) and so on.
+    /// Its `name`, `email`, `alias`, `billing_email` and `credit` are not looked at.
+    pub change: AccountChange,
+}
+
+/// Changes of an account; none leaves a field as it is.
+#[derive(Debug, Default, Clone)]
+pub struct AccountChange {
+    /// Equal to the identifier it is addressed by: ignored.
+    pub name: Option<String>,
+    /// Unique address.
+    pub email: Option<String>,
+    /// Display name.
+    pub alias: Option<String>,
+    /// Takes bills.
+    pub billing_email: Option<String>,
+    /// Support picture.
+    pub qr_code: Option<String>,
+    /// False stops the key.
+    pub enabled: Option<bool>,
+    /// Grant (positive) or deduction (negative), in the child's units.
+    pub credit: Option<Money>,
+    /// Life of the card, in millionths of a day.
+    pub days_micros: Option<i64>,
+    /// Note on the card.
+    pub reference: Option<String>,
+    /// Pool.
+    pub level: Option<Level>,
+    /// Level switches a request may make, 0 to 10.
+    pub gear: Option<u8>,
+    /// Label.
+    pub role: Option<i32>,
+    /// Label.
+    pub tier: Option<i32>,
+    /// At least the parent's.
+    pub rates: Option<Multiplier>,
+    /// Root only.
+    pub factor: Option<Multiplier>,
+    /// Month's cap.
+    pub hard_limit: Option<Money>,
+    /// Month's mark.
+    pub soft_limit: Option<Money>,
+    /// Step by which the cap rises.
+    pub auto_quota: Option<Money>,
+    /// How many children there may be.
+    pub child_limit: Option<u64>,
+    /// Windows.
+    pub limits: LimitsChange,
+    /// Edit of the list, as `AllowList::edited` takes it.
+    pub allow_ips: Option<String>,
+    /// Edit of the list.
+    pub allow_models: Option<String>,
+    /// Edit of the list.
+    pub allow_levels: Option<String>,
+    /// Edit of the list.
+    pub resources: Option<String>,
+    /// Replaces the rule; empty removes it.
+    pub model_mapper: Option<String>,
+    /// Replaces the rule; empty removes it.
+    pub level_mapper: Option<String>,
+}
+
+/// Changes of windows; none leaves one as it is.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct LimitsChange {
+    /// Requests per minute.
+    pub rpm: Option<u64>,
+    /// Requests per hour.
+    pub rph: Option<u64>,
+    /// Requests per day.
+    pub rpd: Option<u64>,
+    /// Tokens per minute.
+    pub tpm: Option<u64>,
+    /// Tokens per hour.
+    pub tph: Option<u64>,
+    /// Tokens per day.
+    pub tpd: Option<u64>,
+}
+
+/// Which accounts to list.
+#[derive(Debug, Default)]
+pub struct AccountFilter {
+    /// Direct children only, or all descendants.
+    pub descendants: bool,
+    /// Identifier of one account: id, name, email or DNA.
+    pub identifier: Option<String>,
+    /// Only this level.
+    pub level: Option<Level>,
+}
+
+/// An account as its ancestors and itself may see it.
+#[derive(Debug, Clone)]
+pub struct AccountView {
+    /// Its id.
+    pub id: AccountId,
+    /// None for root.
+    pub parent: Option<AccountId>,
+    /// Ids from root to itself, `.1.42.`.
+    pub dna: String,
+    /// Unique name.
+    pub name: String,
+    /// Unique address.
+    pub email: String,
+    /// Display name.
+    pub alias: String,
+    /// Takes bills.
+    pub billing_email: String,
+    /// Support picture.
+    pub qr_code: String,
+    /// Tail of the client key.
+    pub partial_key: String,
+    /// Pool.
+    pub level: Level,
+    /// Level switches a request may make.
+    pub gear: u8,
+    /// Label.
+    pub role: i32,
+    /// Label.
+    pub tier: i32,
+    /// Price multiplier.
+    pub rates: Multiplier,
+    /// Price multiplier of root's.
+    pub factor: Multiplier,
+    /// Ordered by expiry.
+    pub cards: Vec<Card>,
+    /// Cards less debt.
+    pub balance: Money,
+    /// Latest movement by hand.
+    pub credit_granted: Money,
+    /// All-time charges.
+    pub credit_used: Money,
+    /// All-time answered calls.
+    pub requests: u64,
+    /// Month's cap; none means no limit.
+    pub hard_limit: Option<Money>,
+    /// Month's mark.
+    pub soft_limit: Option<Money>,
+    /// Step by which the cap rises.
+    pub auto_quota: Money,
+    /// Windows.
+    pub limits: RateLimits,
+    /// Access lists.
+    pub access: Access,
+    /// Own routing rules.
+    pub routing: RoutingRules,
+    /// Living direct children.
+    pub children: u64,
+    /// How many there may be.
+    pub child_limit: u64,
+    /// False when its key is stopped.
+    pub enabled: bool,
+    /// When it was created.
+    pub created: Millis,
+    /// When it was last changed.
+    pub updated: Millis,
+}
+
+/// Answer to creating, changing or deleting an account.
+#[derive(Debug)]
+pub struct Changed {
+    /// The account after the change (before it, when deleted).
+    pub account: AccountView,
+    /// The caller after the change.
+    pub operator: AccountView,
+    /// What the caller got back, in the caller's units; zero unless deleted.
+    pub refund: Money,
+}
+
+// === reports ===
+
+/// Use of one account over one span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Answered calls.
+    pub requests: u64,
+    /// Prompt tokens.
+    pub input: u64,
+    /// Prompt tokens from the cache.
+    pub cached: u64,
+    /// Generated tokens.
+    pub output: u64,
+    /// Charges.
+    pub cost: Money,
+}
+
+/// Totals of one model.
+#[derive(Debug, Clone)]
+pub struct ModelTotals {
+    /// Billed model.
+    pub model: String,
+    /// Its totals.
+    pub totals: Totals,
+}
+
+/// A span of days, both ends included.
+#[derive(Debug, Clone, Copy)]
+pub struct Days {
+    /// First day.
+    pub start: Date,
+    /// Last day.
+    pub end: Date,
+}
+
+/// A posted record.
+#[derive(Debug, Clone)]
+pub struct PostedUsage {
+    /// Data plane that wrote it.
+    pub node: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The record.
+    pub record: UsageRecord,
+    /// When it was posted.
+    pub posted: Millis,
+}
+
+/// What recomputing the books found.
+#[derive(Debug, Clone)]
+pub struct Books {
+    /// Postings read.
+    pub postings: u64,
+    /// First difference, if any.
+    pub difference: Option<String>,
+}
+
+// === fleet ===
+
+/// A data plane as control knows it.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// Its name.
+    pub name: NodeName,
+    /// Its spool.
+    pub epoch: u64,
+    /// Its program version.
+    pub version: String,
+    /// Whether it watches now.
+    pub connected: bool,
+    /// What it runs on.
+    pub applied: Revision,
+    /// What it could not use.
+    pub rejections: Vec<Rejection>,
+    /// When it was last heard.
+    pub seen: Millis,
+}

@@ -1,0 +1,50 @@
+//! Wire messages to domain values and back, for what crosses between the planes. Every message is
+//! taken apart field by field, so that a new field cannot be forgotten.
+
+mod records;
+mod updates;
+
+pub use records::{
+    batch_from_wire, record_from_wire, record_to_wire, standing_from_wire, standing_to_wire,
+};
+pub use updates::{
+    config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
+    limits_from_wire, limits_to_wire, update_from_wire, update_to_wire,
+};
+
+use crate::{Invalid, clock::Millis};
+
+/// Milliseconds of a wire timestamp.
+///
+/// # Errors
+/// When it is absent or out of range.
+pub fn millis_from_wire(
+    field: &str,
+    time: Option<&prost_types::Timestamp>,
+) -> Result<Millis, Invalid> {
+    let time = time.ok_or_else(|| Invalid::new(field, "is missing"))?;
+    time.seconds
+        .checked_mul(1000)
+        .and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000))
+        .map(Millis)
+        .ok_or_else(|| Invalid::new(field, "is out of range"))
+}
+
+/// Wire timestamp of a moment.
+pub fn millis_to_wire(at: Millis) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
+    prost_types::Timestamp {
+        seconds: at.0.div_euclid(1000),
+        nanos,
+    }
+}
+
+/// A count that the wire carries as signed.
+pub(crate) fn unsigned(field: &str, value: i64) -> Result<u64, Invalid> {
+    u64::try_from(value).map_err(|_| Invalid::new(field, "must not be negative"))
+}
+
+/// A count for the wire, clamped to its range.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,298 @@
+//! Usage records and standings.
+
+use super::{millis_from_wire, millis_to_wire, signed, unsigned};
+use crate::{
+    Invalid,
+    id::{AccountId, KeyId, Level},
+    money::Money,
+    snapshot::Standing,
+    usage::{Measure, Tokens, UsageRecord},
+    wire,
+};
+
+/// Records are capped so that one message stays far below the 4 MiB that gRPC allows by default.
+const BATCH_RECORDS_MAX: usize = 1000;
+
+/// Reads the records of a report.
+///
+/// # Errors
+/// When there are too many, they do not ascend, or one cannot be read.
+pub fn batch_from_wire(records: Vec<wire::UsageRecord>) -> Result<Vec<UsageRecord>, Invalid> {
+    if records.len() > BATCH_RECORDS_MAX {
+        return Err(Invalid::new(
+            "records",
+            format!("are more than {BATCH_RECORDS_MAX}"),
+        ));
+    }
+    let records: Vec<_> = records
+        .into_iter()
+        .map(record_from_wire)
+        .collect::<Result<_, _>>()?;
+    if records.is_sorted_by(|one, next| one.sequence < next.sequence) {
+        Ok(records)
+    } else {
+        Err(Invalid::new("records", "must ascend by sequence"))
+    }
+}
+
+/// Reads one record.
+///
+/// # Errors
+/// Names the field that cannot be read.
+pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invalid> {
+    let measure = record.measure();
+    let wire::UsageRecord {
+        sequence,
+        request_id,
+        account_id,
+        path,
+        model_asked,
+        model_used,
+        key_id,
+        level,
+        tries,
+        status,
+        tokens,
+        measure: _,
+        cost_nanos,
+        priced,
+        price_version,
+        start_time,
+        duration_ms,
+        first_byte_ms,
+        streamed,
+    } = record;
+    if sequence == 0 {
+        return Err(Invalid::new("sequence", "must be positive"));
+    }
+    let cost = Money::from_nanos(cost_nanos);
+    if cost.is_negative() {
+        return Err(Invalid::new("cost_nanos", "must not be negative"));
+    }
+    Ok(UsageRecord {
+        sequence,
+        request_id,
+        account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
+        path,
+        model_asked,
+        model_used,
+        key: if key_id == 0 {
+            None
+        } else {
+            Some(KeyId::new(key_id).map_err(|error| error.under("key_id"))?)
+        },
+        level: Level::new(level.into()).map_err(|error| error.under("level"))?,
+        tries: u32::try_from(tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
+        status: u16::try_from(status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
+        tokens: tokens_from_wire(tokens.unwrap_or_default())?,
+        measure: match measure {
+            wire::Measure::Measured => Measure::Measured,
+            wire::Measure::Partial => Measure::Partial,
+            wire::Measure::Estimated => Measure::Estimated,
+            wire::Measure::Unspecified => return Err(Invalid::new("measure", "is missing")),
+        },
+        cost,
+        priced,
+        price_version,
+        start: millis_from_wire("start_time", start_time.as_ref())?,
+        duration_ms: unsigned("duration_ms", duration_ms)?,
+        first_byte_ms: unsigned("first_byte_ms", first_byte_ms)?,
+        streamed,
+    })
+}
+
+/// A record for the wire.
+pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
+    let UsageRecord {
+        sequence,
+        request_id,
+        account,
+        path,
+        model_asked,
+        model_used,
+        key,
+        level,
+        tries,
+        status,
+        tokens,
+        measure,
+        cost,
+        priced,
+        price_version,
+        start,
+        duration_ms,
+        first_byte_ms,
+        streamed,
+    } = record;
+    let measure = match measure {
+        Measure::Measured => wire::Measure::Measured,
+        Measure::Partial => wire::Measure::Partial,
+        Measure::Estimated => wire::Measure::Estimated,
+    };
+    wire::UsageRecord {
+        sequence: *sequence,
+        request_id: request_id.clone(),
+        account_id: account.get(),
+        path: path.clone(),
+        model_asked: model_asked.clone(),
+        model_used: model_used.clone(),
+        key_id: key.map_or(0, KeyId::get),
+        level: level.get().into(),
+        tries: i32::try_from(*tries).unwrap_or(i32::MAX),
+        status: (*status).into(),
+        tokens: Some(tokens_to_wire(tokens)),
+        measure: measure.into(),
+        cost_nanos: cost.nanos(),
+        priced: *priced,
+        price_version: price_version.clone(),
+        start_time: Some(millis_to_wire(*start)),
+        duration_ms: signed(*duration_ms),
+        first_byte_ms: signed(*first_byte_ms),
+        streamed: *streamed,
+    }
+}
+
+fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
+    let wire::Tokens {
+        input,
+        cached,
+        cache_write,
+        output,
+        reasoning,
+        input_audio,
+        output_audio,
+        input_image,
+        output_image,
+    } = tokens;
+    Ok(Tokens {
+        input: unsigned("tokens.input", input)?,
+        cached: unsigned("tokens.cached", cached)?,
+        cache_write: unsigned("tokens.cache_write", cache_write)?,
+        output: unsigned("tokens.output", output)?,
+        reasoning: unsigned("tokens.reasoning", reasoning)?,
+        input_audio: unsigned("tokens.input_audio", input_audio)?,
+        output_audio: unsigned("tokens.output_audio", output_audio)?,
+        input_image: unsigned("tokens.input_image", input_image)?,
+        output_image: unsigned("tokens.output_image", output_image)?,
+    })
+}
+
+fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
+    let Tokens {
+        input,
+        cached,
+        cache_write,
+        output,
+        reasoning,
+        input_audio,
+        output_audio,
+        input_image,
+        output_image,
+    } = *tokens;
+    wire::Tokens {
+        input: signed(input),
+        cached: signed(cached),
+        cache_write: signed(cache_write),
+        output: signed(output),
+        reasoning: signed(reasoning),
+        input_audio: signed(input_audio),
+        output_audio: signed(output_audio),
+        input_image: signed(input_image),
+        output_image: signed(output_image),
+    }
+}
+
+/// Reads a standing.
+///
+/// # Errors
+/// When the account id is wrong.
+pub fn standing_from_wire(standing: &wire::Standing) -> Result<Standing, Invalid> {
+    let wire::Standing {
+        account_id,
+        balance_nanos,
+        month_used_nanos,
+    } = *standing;
+    Ok(Standing {
+        account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
+        balance: Money::from_nanos(balance_nanos),
+        month_used: Money::from_nanos(month_used_nanos),
+    })
+}
+
+/// A standing for the wire.
+pub fn standing_to_wire(standing: &Standing) -> wire::Standing {
+    let Standing {
+        account,
+        balance,
+        month_used,
+    } = *standing;
+    wire::Standing {
+        account_id: account.get(),
+        balance_nanos: balance.nanos(),
+        month_used_nanos: month_used.nanos(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Millis;
+
+    fn record(sequence: u64) -> UsageRecord {
+        UsageRecord {
+            sequence,
+            request_id: "r".to_owned(),
+            account: AccountId::ROOT,
+            path: "/v1/chat/completions".to_owned(),
+            model_asked: "a".to_owned(),
+            model_used: "b".to_owned(),
+            key: Some(KeyId::new(3).unwrap()),
+            level: Level::new(2).unwrap(),
+            tries: 2,
+            status: 200,
+            tokens: Tokens {
+                input: 1,
+                cached: 2,
+                cache_write: 3,
+                output: 4,
+                reasoning: 5,
+                input_audio: 6,
+                output_audio: 7,
+                input_image: 8,
+                output_image: 9,
+            },
+            measure: Measure::Partial,
+            cost: Money::from_nanos(7),
+            priced: true,
+            price_version: "v".to_owned(),
+            start: Millis(1_700_000_000_123),
+            duration_ms: 5,
+            first_byte_ms: 3,
+            streamed: true,
+        }
+    }
+
+    #[test]
+    fn a_record_survives_the_wire() {
+        assert_eq!(
+            record_from_wire(record_to_wire(&record(9))).unwrap(),
+            record(9)
+        );
+    }
+
+    #[test]
+    fn a_batch_that_does_not_ascend_is_refused() {
+        let wire = |sequences: [u64; 2]| sequences.map(|s| record_to_wire(&record(s))).to_vec();
+        assert!(batch_from_wire(wire([1, 2])).is_ok());
+        assert!(batch_from_wire(wire([2, 2])).is_err());
+        assert!(batch_from_wire(wire([2, 1])).is_err());
+        assert!(batch_from_wire(wire([0, 1])).is_err());
+    }
+
+    #[test]
+    fn a_negative_cost_is_refused() {
+        let mut wire = record_to_wire(&record(1));
+        wire.cost_nanos = -1;
+        assert_eq!(record_from_wire(wire).unwrap_err().field, "cost_nanos");
+    }
+}

@@ -1,0 +1,34 @@
+//! The one error of parsing at a border: which field, and what is wrong with it.
+
+use std::fmt;
+
+/// A value from outside that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid {
+    /// Name of the field as the sender knows it.
+    pub field: String,
+    /// What is wrong, as a phrase that follows the field name.
+    pub problem: String,
+}
+
+impl Invalid {
+    /// Names a field and its problem.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+
+    /// The same problem under the name that an outer border uses.
+    #[must_use]
+    pub fn under(self, field: impl Into<String>) -> Self {
+        Self::new(field, self.problem)
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.problem)
+    }
+}

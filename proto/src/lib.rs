@@ -1,0 +1,21 @@
+//! The contract of ProxyXAI: what control and data planes say to each other, and the values both
+//! sides compute with. Everything here but `wire` and `convert` is pure: no I/O, no async.
+
+pub mod access;
+pub mod client_key;
+pub mod clock;
+pub mod convert;
+pub mod id;
+pub mod invalid;
+pub mod money;
+pub mod pattern;
+pub mod price;
+pub mod price_file;
+pub mod provider;
+pub mod routing;
+pub mod secret;
+pub mod snapshot;
+pub mod usage;
+pub mod wire;
+
+pub use invalid::Invalid;

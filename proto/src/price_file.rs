@@ -1,0 +1,232 @@
+//! The price table's JSON form (see `docs/prices.md`) and the overriding of single fields by the
+//! setting `PRICING`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Invalid,
+    money::{Money, Multiplier},
+    price::{ModelPrice, PriceTable},
+};
+
+/// The table that ships with the program.
+pub const DEFAULT: &str = include_str!("../../prices/pricing.json");
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct File {
+    version: String,
+    providers: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    chat_pricing: BTreeMap<String, Entry>,
+    #[serde(default)]
+    audio_pricing: BTreeMap<String, Entry>,
+    #[serde(default)]
+    img_pricing: BTreeMap<String, Entry>,
+    #[serde(default)]
+    call_pricing: BTreeMap<String, Entry>,
+    #[serde(default)]
+    rerank_pricing: BTreeMap<String, Entry>,
+    #[serde(default)]
+    fine_tuning_pricing: BTreeMap<String, Entry>,
+}
+
+/// Fields of all groups; each group uses those that fit it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Entry {
+    #[serde(default)]
+    provider: String,
+    #[serde(alias = "Input")]
+    input_text: Option<f64>,
+    #[serde(alias = "Output")]
+    output_text: Option<f64>,
+    cached_text: Option<f64>,
+    cache_write: Option<f64>,
+    reason_text: Option<f64>,
+    input_audio: Option<f64>,
+    output_audio: Option<f64>,
+    cached_audio: Option<f64>,
+    input_image: Option<f64>,
+    output_image: Option<f64>,
+    call: Option<f64>,
+    rates: Option<f64>,
+    /// Read so that a table with image sizes loads; such calls cost `Call`.
+    #[serde(default, rename = "Sizes")]
+    _sizes: BTreeMap<String, f64>,
+}
+
+/// Reads the table that ships, with the fields of `PRICING` laid over it.
+///
+/// # Errors
+/// Names the group, model and field that is wrong.
+pub fn load(pricing: Option<&str>) -> Result<PriceTable, Invalid> {
+    let mut table: Value = serde_json::from_str(DEFAULT)
+        .map_err(|error| Invalid::new("pricing.json", error.to_string()))?;
+    let mut suffix = String::new();
+    if let Some(text) = pricing.filter(|text| !text.trim().is_empty()) {
+        let over: Value = serde_json::from_str(text)
+            .map_err(|error| Invalid::new("PRICING", error.to_string()))?;
+        if !over.is_object() {
+            return Err(Invalid::new("PRICING", "must be a JSON object"));
+        }
+        lay_over(&mut table, over, 0);
+        let digest = Sha256::digest(text.as_bytes());
+        suffix = digest
+            .iter()
+            .take(4)
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    }
+    let file: File = serde_json::from_value(table)
+        .map_err(|error| Invalid::new("PRICING", error.to_string()))?;
+    parse(file, &suffix)
+}
+
+/// Groups, models and fields are three levels of objects; below them a value replaces a value.
+fn lay_over(base: &mut Value, over: Value, depth: usize) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) if depth < 3 => {
+            for (name, value) in over {
+                lay_over(base.entry(name).or_insert(Value::Null), value, depth + 1);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
+    let File {
+        version,
+        providers,
+        chat_pricing,
+        audio_pricing,
+        img_pricing,
+        call_pricing,
+        rerank_pricing,
+        fine_tuning_pricing,
+    } = file;
+    let version = if suffix.is_empty() {
+        version
+    } else {
+        format!("{version}+{suffix}")
+    };
+    let groups = [
+        ("ChatPricing", chat_pricing),
+        ("AudioPricing", audio_pricing),
+        ("ImgPricing", img_pricing),
+        ("CallPricing", call_pricing),
+        ("RerankPricing", rerank_pricing),
+        ("FineTuningPricing", fine_tuning_pricing),
+    ];
+    let mut models = HashMap::new();
+    for (group, entries) in groups {
+        for (model, entry) in entries {
+            let price = entry.price().map_err(|error| {
+                Invalid::new(
+                    format!("PRICING.{group}.{model}.{}", error.field),
+                    error.problem,
+                )
+            })?;
+            models.insert(model, price);
+        }
+    }
+    Ok(PriceTable {
+        version,
+        models,
+        provider_hosts: providers.into_iter().collect(),
+    })
+}
+
+impl Entry {
+    fn price(self) -> Result<ModelPrice, Invalid> {
+        let rates = self
+            .rates
+            .map_or(Ok(Multiplier::ONE), Multiplier::from_number);
+        Ok(ModelPrice {
+            provider: self.provider,
+            input_text: required(amount("InputText", self.input_text)?),
+            output_text: required(amount("OutputText", self.output_text)?),
+            cached_text: amount("CachedText", self.cached_text)?,
+            cache_write: amount("CacheWrite", self.cache_write)?,
+            reason_text: amount("ReasonText", self.reason_text)?,
+            input_audio: amount("InputAudio", self.input_audio)?,
+            output_audio: amount("OutputAudio", self.output_audio)?,
+            cached_audio: amount("CachedAudio", self.cached_audio)?,
+            input_image: amount("InputImage", self.input_image)?,
+            output_image: amount("OutputImage", self.output_image)?,
+            call: required(amount("Call", self.call)?),
+            rates: rates.map_err(|error| error.under("Rates"))?,
+        })
+    }
+}
+
+/// A price that is left out is nothing: a model priced by call needs no token price.
+fn required(price: Option<Money>) -> Money {
+    price.unwrap_or(Money::ZERO)
+}
+
+fn amount(field: &str, dollars: Option<f64>) -> Result<Option<Money>, Invalid> {
+    let Some(dollars) = dollars else {
+        return Ok(None);
+    };
+    match Money::from_dollars(dollars) {
+        Ok(money) if !money.is_negative() => Ok(Some(money)),
+        Ok(_) => Err(Invalid::new(field, "must not be negative")),
+        Err(error) => Err(error.under(field)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_that_ships_can_be_read() {
+        let table = load(None).unwrap();
+        assert!(table.models.len() > 50);
+        for (model, price) in &table.models {
+            assert!(
+                table.provider_hosts.contains_key(&price.provider),
+                "{model}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_override_changes_single_fields_and_the_version() {
+        let plain = load(None).unwrap();
+        let (model, before) = plain
+            .models
+            .iter()
+            .find(|(_, price)| price.cached_text.is_some())
+            .unwrap();
+        let text = format!(
+            r#"{{"ChatPricing":{{"{model}":{{"InputText":123.5}},"own":{{"InputText":1}}}}}}"#
+        );
+        let table = load(Some(&text)).unwrap();
+        let after = table.models.get(model).unwrap();
+        assert_eq!(after.input_text, Money::from_dollars(123.5).unwrap());
+        assert_eq!(after.cached_text, before.cached_text);
+        assert!(table.models.contains_key("own"));
+        assert_ne!(table.version, plain.version);
+    }
+
+    #[test]
+    fn a_bad_price_is_named() {
+        for bad in [
+            "nonsense",
+            "[]",
+            r#"{"ChatPricing":{"m":{"InputText":-1}}}"#,
+            r#"{"ChatPricing":{"m":{"InputText":"1"}}}"#,
+            r#"{"ChatPricing":{"m":{"Rates":0}}}"#,
+            r#"{"ChatPrices":{}}"#,
+            r#"{"ChatPricing":{"m":{"InputTxt":1}}}"#,
+        ] {
+            assert!(load(Some(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Base URLs of providers and how a request path is joined to one.
+
+use std::net::IpAddr;
+
+use http::{Uri, uri::Authority};
+
+use crate::Invalid;
+
+/// The credential and body dialect of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProviderType {
+    /// `Authorization: Bearer`.
+    #[default]
+    Standard,
+    /// `x-api-key` only.
+    Anthropic,
+    /// `api-key` only.
+    Azure,
+}
+
+impl ProviderType {
+    /// Reads the value of `provider_type`; empty means standard.
+    ///
+    /// # Errors
+    /// When the type is unknown.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "" | "standard" => Ok(Self::Standard),
+            "anthropic" => Ok(Self::Anthropic),
+            "azure" => Ok(Self::Azure),
+            _ => Err(Invalid::new(
+                "provider_type",
+                "must be standard, anthropic or azure",
+            )),
+        }
+    }
+
+    /// The value as written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Anthropic => "anthropic",
+            Self::Azure => "azure",
+        }
+    }
+}
+
+/// A provider's base URL: http or https, no credentials, no query, no fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    https: bool,
+    authority: Authority,
+    /// Without a trailing slash; empty for the root.
+    path: String,
+}
+
+impl BaseUrl {
+    /// Reads a base URL.
+    ///
+    /// # Errors
+    /// When it is none, or has parts that a base URL must not have.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let bad = |problem: &str| Invalid::new("Provider", problem);
+        if text.contains('#') || text.len() > 2048 {
+            return Err(bad("must be a URL without a fragment"));
+        }
+        let uri: Uri = text.trim().parse().map_err(|_| bad("is not a URL"))?;
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(bad("must begin with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| bad("has no host"))?.clone();
+        if authority.as_str().contains('@') {
+            return Err(bad("must not hold credentials"));
+        }
+        let after_host = authority.as_str().strip_prefix(authority.host());
+        let port_fits = after_host
+            .is_some_and(|port| port.is_empty() || port == ":" || authority.port_u16().is_some());
+        if authority.host().is_empty() || !port_fits {
+            return Err(bad("has no usable host and port"));
+        }
+        if uri.query().is_some() {
+            return Err(bad("must not have a query"));
+        }
+        let path = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self {
+            https,
+            authority,
+            path,
+        })
+    }
+
+    /// Like `parse`, but a missing scheme means https.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn parse_lenient(text: &str) -> Result<Self, Invalid> {
+        if text.contains("://") {
+            Self::parse(text)
+        } else {
+            Self::parse(&format!("https://{text}"))
+        }
+    }
+
+    /// Host name or address, without port.
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    /// Host and port, for the `Host` header.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Whether it is https.
+    pub const fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// The URL as text, without a trailing slash.
+    pub fn text(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.path)
+    }
+
+    /// Path and query to ask for `path_and_query` under this base. A base that ends in `/v1` does
+    /// not double that segment.
+    pub fn join(&self, path_and_query: &str) -> String {
+        let rest = match self.path.strip_suffix("/v1") {
+            Some(_) => path_and_query
+                .strip_prefix("/v1")
+                .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+                .unwrap_or(path_and_query),
+            None => path_and_query,
+        };
+        format!("{}{rest}", self.path)
+    }
+
+    /// Whether keys would cross the open network in clear: plain http to what is not a local name or address.
+    pub fn is_exposed(&self) -> bool {
+        if self.https {
+            return false;
+        }
+        let host = self.host().to_ascii_lowercase();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+            Ok(IpAddr::V6(ip)) => {
+                !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
+            }
+            // A name without a dot resolves inside a private network only.
+            Err(_) => {
+                let last = host.rsplit_once('.').map(|(_, last)| last);
+                last.is_some_and(|last| !["local", "internal"].contains(&last))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_without_doubling_v1() {
+        let join = |base: &str, path: &str| BaseUrl::parse(base).unwrap().join(path);
+        assert_eq!(join("https://api.openai.com", "/v1/models"), "/v1/models");
+        assert_eq!(
+            join("https://api.openai.com/v1/", "/v1/models?a=1"),
+            "/v1/models?a=1"
+        );
+        assert_eq!(
+            join("https://h/openai/v1", "/v1/chat/completions"),
+            "/openai/v1/chat/completions"
+        );
+        assert_eq!(join("https://h/prefix", "/v1/models"), "/prefix/v1/models");
+        assert_eq!(join("https://h/v1", "/v1beta/x"), "/v1/v1beta/x");
+    }
+
+    #[test]
+    fn what_is_no_base_url_is_refused() {
+        for bad in [
+            "",
+            "api.openai.com",
+            "ftp://h",
+            "https://",
+            "https://u:p@h",
+            "https://h?x=1",
+            "https://h/#f",
+            "http://h:99999",
+            "https:// h",
+            "https://[::1",
+            "javascript:alert(1)",
+        ] {
+            assert!(BaseUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_scheme_means_https_where_that_is_allowed() {
+        let base = BaseUrl::parse_lenient("api.openai.com").unwrap();
+        assert_eq!(base.text(), "https://api.openai.com");
+    }
+
+    #[test]
+    fn only_plain_http_to_the_outside_is_exposed() {
+        let exposed = |url: &str| BaseUrl::parse(url).unwrap().is_exposed();
+        assert!(exposed("http://api.example.com"));
+        assert!(exposed("http://8.8.8.8"));
+        for safe in [
+            "https://api.example.com",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://10.0.0.1",
+            "http://llama",
+        ] {
+            assert!(!exposed(safe), "{safe}");
+        }
+    }
+}

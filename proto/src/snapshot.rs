@@ -1,0 +1,249 @@
+//! The configuration as data planes know it: accounts, upstream keys, settings, prices, and the
+//! update that carries changes of them.
+
+use crate::{
+    access::{IpList, LevelList, ModelList, ResourceList},
+    client_key::{KeyHash, KeyHasher},
+    clock::{Millis, Zone},
+    id::{AccountId, KeyId, Level, Revision},
+    money::{Money, Multiplier},
+    price::PriceTable,
+    provider::{BaseUrl, ProviderType},
+    routing::RoutingRules,
+    secret::Secret,
+};
+
+/// An account as a data plane needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// None for root.
+    pub parent: Option<AccountId>,
+    /// Shown in refusals.
+    pub name: String,
+    /// None for a deleted account that still has descendants.
+    pub key_hash: Option<KeyHash>,
+    /// False refuses its key.
+    pub enabled: bool,
+    /// Pool when no level mapper matches.
+    pub level: Level,
+    /// Level switches a request may make.
+    pub gear: u8,
+    /// Price multiplier of the account.
+    pub rates: Multiplier,
+    /// Price multiplier set by root.
+    pub factor: Multiplier,
+    /// Charges of one month; none means no limit.
+    pub hard_limit: Option<Money>,
+    /// Windows over calls and tokens.
+    pub limits: RateLimits,
+    /// What its calls may reach.
+    pub access: Access,
+    /// Its own routing rules; empty ones fall back to an ancestor's.
+    pub routing: RoutingRules,
+}
+
+/// Windows over calls and tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Requests per minute.
+    pub rpm: u64,
+    /// Requests per hour.
+    pub rph: u64,
+    /// Requests per day.
+    pub rpd: u64,
+    /// Tokens per minute.
+    pub tpm: u64,
+    /// Tokens per hour.
+    pub tph: u64,
+    /// Tokens per day.
+    pub tpd: u64,
+}
+
+impl RateLimits {
+    /// What root has: as good as none.
+    pub const WIDE: Self = Self {
+        rpm: 6_666_666,
+        rph: 66_666_666,
+        rpd: 666_666_666,
+        tpm: 6_666_666_666,
+        tph: 66_666_666_666,
+        tpd: 666_666_666_666,
+    };
+}
+
+/// Access lists of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Where calls may come from.
+    pub ips: IpList,
+    /// Models that may be asked for.
+    pub models: ModelList,
+    /// Levels that may be used.
+    pub levels: LevelList,
+    /// Paths that may be called.
+    pub resources: ResourceList,
+}
+
+impl Access {
+    /// No restriction.
+    pub const ANY: Self = Self {
+        ips: IpList::Any,
+        models: ModelList::Any,
+        levels: LevelList::Any,
+        resources: ResourceList::Any,
+    };
+}
+
+/// An upstream key with its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The provider's credential.
+    pub secret: Secret,
+    /// Where it is valid.
+    pub provider: BaseUrl,
+    /// Pool it belongs to.
+    pub level: Level,
+    /// How its provider differs.
+    pub config: KeyConfig,
+}
+
+/// How requests to a provider differ from the plain `OpenAI` form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Dialect.
+    pub provider_type: ProviderType,
+    /// Whether `stream_options.include_usage` may be asked for.
+    pub include_usage: bool,
+    /// Models that the price table does not list for its provider.
+    pub models: Vec<String>,
+}
+
+impl Default for KeyConfig {
+    fn default() -> Self {
+        Self {
+            provider_type: ProviderType::default(),
+            include_usage: true,
+            models: Vec::new(),
+        }
+    }
+}
+
+/// Settings a data plane acts on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProxySettings {
+    /// The system's routing rules.
+    pub routing: RoutingRules,
+    /// Paths that may be called at all.
+    pub resources: ResourceList,
+    /// A call needs at least this balance.
+    pub call_min_balance: Money,
+    /// Whether a model without a price is refused.
+    pub refuse_unpriced: bool,
+    /// Hashes presented client keys.
+    pub hasher: KeyHasher,
+    /// Where days and months begin.
+    pub zone: Zone,
+    /// Grows with each reload of the key pool.
+    pub reload_count: u64,
+}
+
+/// Money of an account as last posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose.
+    pub account: AccountId,
+    /// What is left.
+    pub balance: Money,
+    /// Charges of the current month.
+    pub month_used: Money,
+}
+
+/// Health of a key, or of a key for one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Which key.
+    pub key: KeyId,
+    /// None means the key as a whole.
+    pub model: Option<String>,
+    /// How it is.
+    pub state: HealthState,
+    /// Why, in a few words without secrets.
+    pub reason: String,
+}
+
+/// What the gateway makes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// In rotation.
+    Ready,
+    /// Out of rotation for a while, after a 5xx, a 429 or a transport failure.
+    Sleeping {
+        /// When it comes back.
+        until: Millis,
+    },
+    /// Refused by its provider; asked again later.
+    Quarantined {
+        /// When it is asked again.
+        until: Millis,
+    },
+    /// Refused for too long; an operator has to look.
+    Disabled,
+}
+
+/// What changed, or everything.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// Revision after this update.
+    pub revision: Revision,
+    /// Whether this is the complete state.
+    pub full: bool,
+    /// New or changed accounts.
+    pub accounts: Vec<Account>,
+    /// Accounts that are gone.
+    pub removed_accounts: Vec<AccountId>,
+    /// New or changed keys.
+    pub keys: Vec<UpstreamKey>,
+    /// Keys that are gone or out of rotation.
+    pub removed_keys: Vec<KeyId>,
+    /// None when unchanged.
+    pub settings: Option<ProxySettings>,
+    /// None when unchanged.
+    pub prices: Option<PriceTable>,
+    /// Money; not tied to the revision.
+    pub standings: Vec<Standing>,
+    /// What other data planes learnt.
+    pub healths: Vec<Health>,
+}
+
+impl Update {
+    /// An update that changes nothing.
+    pub const fn empty(revision: Revision) -> Self {
+        Self {
+            revision,
+            full: false,
+            accounts: Vec::new(),
+            removed_accounts: Vec::new(),
+            keys: Vec::new(),
+            removed_keys: Vec::new(),
+            settings: None,
+            prices: None,
+            standings: Vec::new(),
+            healths: Vec::new(),
+        }
+    }
+}
+
+/// An item of an update that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// `account`, `key`, `price` or `settings`.
+    pub kind: &'static str,
+    /// Id or name of the item.
+    pub item: String,
+    /// Field and problem.
+    pub problem: String,
+}

@@ -1,0 +1,102 @@
+//! What a call used: tokens by kind, and the record that moves money exactly once.
+
+use crate::{
+    clock::Millis,
+    id::{AccountId, KeyId, Level},
+    money::Money,
+};
+
+/// Tokens of one call by kind. Totals include their parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tokens {
+    /// All prompt tokens, cached ones included.
+    pub input: u64,
+    /// Prompt tokens read from the provider's cache.
+    pub cached: u64,
+    /// Prompt tokens written to the provider's cache.
+    pub cache_write: u64,
+    /// All generated tokens, reasoning included.
+    pub output: u64,
+    /// Generated tokens spent on reasoning.
+    pub reasoning: u64,
+    /// Audio part of `input`.
+    pub input_audio: u64,
+    /// Audio part of `output`.
+    pub output_audio: u64,
+    /// Image part of `input`.
+    pub input_image: u64,
+    /// Image part of `output`.
+    pub output_image: u64,
+}
+
+/// How the tokens were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// The provider reported them, and the answer was complete.
+    Measured,
+    /// The answer ended early; what had been reported or delivered by then.
+    Partial,
+    /// The provider reported nothing; estimated from the text.
+    Estimated,
+}
+
+impl Measure {
+    /// As stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Partial => "partial",
+            Self::Estimated => "estimated",
+        }
+    }
+
+    /// Reads what `as_str` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Measured, Self::Partial, Self::Estimated]
+            .into_iter()
+            .find(|measure| measure.as_str() == text)
+    }
+}
+
+/// One metered call. Unique for ever by (node, epoch, `sequence`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// Position in its data plane's spool, from 1.
+    pub sequence: u64,
+    /// The call's `x-request-id`.
+    pub request_id: String,
+    /// Who pays.
+    pub account: AccountId,
+    /// Request path without query.
+    pub path: String,
+    /// As the client named it; empty when it named none.
+    pub model_asked: String,
+    /// As sent upstream, which is what is billed.
+    pub model_used: String,
+    /// Upstream key that answered; none when every attempt failed.
+    pub key: Option<KeyId>,
+    /// Level of the pool that answered.
+    pub level: Level,
+    /// Attempts made upstream.
+    pub tries: u32,
+    /// HTTP status sent to the client.
+    pub status: u16,
+    /// Tokens by kind.
+    pub tokens: Tokens,
+    /// Where they come from.
+    pub measure: Measure,
+    /// What the account is charged, rates and factor applied.
+    pub cost: Money,
+    /// Whether a price was known.
+    pub priced: bool,
+    /// Version of the price table.
+    pub price_version: String,
+    /// When the request had been read.
+    pub start: Millis,
+    /// To the end of the answer.
+    pub duration_ms: u64,
+    /// To the first byte of the answer; 0 when there was none.
+    pub first_byte_ms: u64,
+    /// Whether the answer was a stream of events.
+    pub streamed: bool,
+}
