@@ -10,7 +10,157 @@ mod ops;
 mod publish;
 mod rest;
 mod store;
+#[cfg(test)]
+mod testing;
 mod vault;
 pub mod view;
 
+use std::{fmt, sync::Arc, time::Duration};
+
+use config::Config;
 pub use error::Error;
+use proxyxai_contract::{client_key::ClientKey, clock::Clock, clock::Zone, secret::Secret};
+use publish::Publisher;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use vault::Vault;
+
+/// How often the background work looks around: other replicas' changes, usage to be passed on.
+const TICK_MS: u64 = 100;
+/// A background look at the revision, for changes made by other replicas, every so many ticks.
+const POLL_TICKS: u64 = 10;
+/// Expired cards are taken off the books every so many ticks.
+const EXPIRY_TICKS: u64 = 600;
+
+/// A running control plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    clock: Clock,
+    vault: Vault,
+    store: Store,
+    publisher: Arc<Publisher>,
+    node_token: Secret,
+    first_root_key: Option<ClientKey>,
+    http: reqwest::Client,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Opens the store, brings its schema up to date, seeds a new one, and loads the configuration.
+    ///
+    /// # Errors
+    /// When the configuration is wrong, the store cannot be opened, or it was made with another
+    /// master key.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
+        if let Some(problem) = config.check().into_iter().next() {
+            return Err(problem.into());
+        }
+        std::fs::create_dir_all(&config.data_dir).map_err(Error::internal)?;
+        let vault = Vault::open(config.master_key.as_ref(), &config.data_dir)?;
+        let node_token = match &config.node_token {
+            Some(token) => token.clone(),
+            None => vault::kept_secret(&config.data_dir.join("node.token"))?,
+        };
+        let store = Store::open(&config.database).await?;
+        let first_root_key = ops::seed::first_start(&store, &vault, &config, clock.now()).await?;
+        let publisher = Arc::new(Publisher::new(&config));
+        publisher.refresh(&store, &vault, clock.now()).await?;
+        let http = ops::keys::probe_client()?;
+        let inner = Inner { config, clock, vault, store, publisher, node_token, first_root_key, http };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The root key, when this very start created root without being given one.
+    pub fn first_root_key(&self) -> Option<&ClientKey> {
+        self.inner.first_root_key.as_ref()
+    }
+
+    /// What data planes authenticate with.
+    pub fn node_token(&self) -> &Secret {
+        &self.inner.node_token
+    }
+
+    /// The REST shim.
+    pub fn rest_router(&self) -> axum::Router {
+        rest::router(self.clone())
+    }
+
+    /// All gRPC services.
+    pub fn grpc_routes(&self) -> tonic::service::Routes {
+        grpc::routes(self.clone())
+    }
+
+    /// Background work, until it is told to stop: passes posted money on to data planes, follows
+    /// other replicas, takes expired cards off the books.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = 0u64;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            count = count.wrapping_add(1);
+            if let Err(error) = self.tick(count).await {
+                tracing::warn!(error = ?error, "background work failed and will be tried again");
+            }
+        }
+    }
+
+    async fn tick(&self, count: u64) -> Result<(), Error> {
+        if count.is_multiple_of(EXPIRY_TICKS) {
+            ops::expiry::expire_cards(self).await?;
+        }
+        if count.is_multiple_of(POLL_TICKS) {
+            self.publisher().follow(self.store(), self.vault(), self.now()).await?;
+        }
+        self.publisher().flush_standings(self.store(), self.now()).await
+    }
+
+    /// The time zone in effect.
+    pub fn zone(&self) -> Zone {
+        self.inner.config.zone.clone()
+    }
+
+    /// How many characters of a client key may be shown again.
+    pub fn partial_key_chars(&self) -> usize {
+        self.inner.config.partial_key_chars
+    }
+
+    fn now(&self) -> proxyxai_contract::clock::Millis {
+        self.inner.clock.now()
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    fn publisher(&self) -> &Arc<Publisher> {
+        &self.inner.publisher
+    }
+
+    fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    fn http(&self) -> &reqwest::Client {
+        &self.inner.http
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("database", &self.inner.config.database).finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,88 @@
-//! stub
+//! The data plane: takes calls with client keys, relays them to providers over the key pool, meters
+//! what passes, and hands the usage to control. It owns no account and names no database.
+
+pub mod config;
+mod decide;
+mod error;
+mod formats;
+mod http;
+mod link;
+mod live;
+mod relay;
+mod spool;
+
+use std::sync::Arc;
+
+use axum::Router;
+use proxyxai_contract::{clock::Clock, secret::Secret};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Channel;
+
+pub use config::Config;
+pub use error::Error;
+pub use link::connect;
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct DataPlane {
+    relay: Arc<relay::Relay>,
+    spool: spool::Writer,
+    tasks: TaskTracker,
+    watching: CancellationToken,
+    reporting: CancellationToken,
+}
+
+impl DataPlane {
+    /// Opens the spool and begins to follow control. Calls are answered with 503 until the first
+    /// snapshot has arrived.
+    ///
+    /// # Errors
+    /// When the spool cannot be opened or the TLS set-up fails.
+    pub fn start(config: Config, control: Channel, node_token: Secret, clock: Clock) -> Result<Self, Error> {
+        let live = Arc::new(live::Live::new(clock.clone()));
+        let (spool, spool_writer, backlog) = spool::open(&config.data_dir.join("spool.redb"), &clock)?;
+        let (tasks, watching, reporting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let link = link::Link::new(control, &node_token, config.node.clone(), spool.epoch())?;
+        let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
+        let relay = Arc::new(relay::Relay::new(config, Arc::clone(&live), spool.clone(), learnt, clock)?);
+        tasks.spawn(link::watch::run(link.clone(), Arc::clone(&live), watching.clone()));
+        tasks.spawn(link::report::run(link.clone(), Arc::clone(&live), spool, backlog, reporting.clone()));
+        tasks.spawn(link::health::run(link, health, watching.clone()));
+        Ok(Self { relay, spool: spool_writer, tasks, watching, reporting })
+    }
+
+    /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`.
+    pub fn router(&self, admin: Admin) -> Router {
+        http::router(Arc::clone(&self.relay), admin)
+    }
+
+    /// Says no to new calls and flips `/readyz`, while open streams go on.
+    pub fn drain(&self) {
+        self.relay.drain();
+    }
+
+    /// Hands in what is spooled, within a few seconds, and ends the background tasks.
+    pub async fn stop(self) {
+        drop(self.relay);
+        self.spool.close().await;
+        self.reporting.cancel();
+        self.tasks.close();
+        // The report task gives up by itself; what it could not hand in waits on disk.
+        let reported = tokio::time::timeout(link::report::FLUSH_MAX, self.tasks.wait());
+        self.watching.cancel();
+        if reported.await.is_err() {
+            tracing::warn!("stopped with usage still spooled; it is handed in after the next start");
+        }
+    }
+}
+
+/// Who answers `/x-*` and `/dashboard/*`.
+#[derive(Debug)]
+pub enum Admin {
+    /// The control plane of the same process.
+    Local(Router),
+    /// A control plane elsewhere, to which such calls are forwarded.
+    Remote(proxyxai_contract::provider::BaseUrl),
+    /// Nobody: such calls are 404.
+    Nobody,
+}

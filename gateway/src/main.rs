@@ -1,1 +1,69 @@
-fn main() {}
+//! ProxyXAI: reads the configuration, starts the role that was asked for, serves until it is told to
+//! stop, drains, and returns an exit code. Everything else lives in the packages below.
+
+mod announce;
+mod channel;
+mod config;
+mod healthcheck;
+mod roles;
+mod serve;
+mod variables;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An open gateway for AI API keys. Configured by environment variables: see `config-table`.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// Without a role: both planes in one process.
+#[derive(Clone, Copy, Subcommand)]
+enum Role {
+    /// The control plane alone: keys, accounts, credit, settings.
+    Control,
+    /// A data plane alone; it needs `CONTROL_GRPC` and `NODE_TOKEN`.
+    Dataplane,
+    /// Prints the table of environment variables as Markdown.
+    ConfigTable,
+    /// Exits with 0 when the gateway on `PORT` answers `/healthz`.
+    Healthcheck,
+}
+
+/// Exit code of a bad configuration (`EX_USAGE` of sysexits.h).
+const EXIT_BAD_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    let role = Arguments::parse().role;
+    if let Some(Role::ConfigTable) = role {
+        return announce::config_table();
+    }
+    let config = match config::Config::read(|name| std::env::var_os(name)) {
+        Ok(config) => config,
+        Err(problems) => {
+            announce::problems(&problems);
+            return EXIT_BAD_CONFIGURATION.into();
+        }
+    };
+    match roles::run(role.map_or(roles::Role::AllInOne, Role::into), config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => announce::failure(&error),
+    }
+}
+
+impl From<Role> for roles::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Control => Self::Control,
+            Role::Dataplane => Self::Dataplane,
+            Role::Healthcheck | Role::ConfigTable => Self::Healthcheck,
+        }
+    }
+}

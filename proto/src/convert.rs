@@ -5,7 +5,8 @@ mod records;
 mod updates;
 
 pub use records::{
-    batch_from_wire, record_from_wire, record_to_wire, standing_from_wire, standing_to_wire,
+    batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
+    standing_from_wire, standing_to_wire,
 };
 pub use updates::{
     config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,

@@ -1,0 +1,317 @@
+//! What the control plane is started with. A plain struct: the binary reads the environment, and
+//! this module only says what is wrong with the values.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use proxyxai_contract::{Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, secret::Secret};
+
+use crate::domain::{account, setting, upstream_key};
+
+/// Client keys have 45 random characters; showing more than 20 of them would help a guesser.
+const PARTIAL_KEY_CHARS_MAX: usize = 20;
+/// An operator waits for at most this long after a change.
+const PUBLISH_WAIT_MS_MAX: u64 = 60_000;
+const MASTER_KEY_BYTES_MIN: usize = 16;
+const NODE_TOKEN_BYTES_MIN: usize = 16;
+
+/// Everything the control plane needs to know to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the state lives.
+    pub database: Database,
+    /// Directory of generated files: `master.key`, `node.token`, `root.key`.
+    pub data_dir: PathBuf,
+    /// Seals upstream secrets; none means the generated `master.key`.
+    pub master_key: Option<Secret>,
+    /// Admits data planes; none means the generated `node.token`.
+    pub node_token: Option<Secret>,
+    /// Defaults of settings by name; one that is missing has its documented default.
+    pub settings: BTreeMap<&'static str, String>,
+    /// Where days and months begin.
+    pub zone: Zone,
+    /// Accounts of the first start, `name::mail::key` separated by commas. Root comes first.
+    pub init_users: Option<String>,
+    /// Upstream keys of the first start, `key::baseURL` or `key`, separated by commas.
+    pub init_keys: Option<String>,
+    /// How many characters of a client key may be shown again, at most 20.
+    pub partial_key_chars: usize,
+    /// How long a change waits for data planes to use it.
+    pub publish_wait_ms: u64,
+}
+
+/// Where the state lives.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server's URL, with its password.
+    Postgres(String),
+}
+
+/// One entry of `INIT_USERS`.
+#[derive(Debug, Clone)]
+pub(crate) struct InitUser {
+    pub(crate) name: String,
+    pub(crate) email: String,
+    pub(crate) key: ClientKey,
+}
+
+/// One entry of `INIT_KEYS`.
+#[derive(Debug, Clone)]
+pub(crate) struct InitKey {
+    pub(crate) secret: Secret,
+    pub(crate) provider: Option<BaseUrl>,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// A configuration with every default, over this database and directory.
+    pub const fn new(database: Database, data_dir: PathBuf) -> Self {
+        Self {
+            database,
+            data_dir,
+            master_key: None,
+            node_token: None,
+            settings: BTreeMap::new(),
+            zone: Zone::UTC,
+            init_users: None,
+            init_keys: None,
+            partial_key_chars: PARTIAL_KEY_CHARS_MAX,
+            publish_wait_ms: 500,
+        }
+    }
+
+    /// Every problem of the configuration, by name.
+    pub fn check(&self) -> Vec<Invalid> {
+        let mut problems = Vec::new();
+        for (name, value) in &self.settings {
+            problems.extend(setting::check(name, value).err());
+        }
+        if self.master_key.as_ref().is_some_and(|key| key.expose().len() < MASTER_KEY_BYTES_MIN) {
+            problems.push(Invalid::new("MASTER_KEY", format!("must have at least {MASTER_KEY_BYTES_MIN} bytes")));
+        }
+        let token_fits = |token: &Secret| {
+            token.expose().len() >= NODE_TOKEN_BYTES_MIN && token.expose().bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if self.node_token.as_ref().is_some_and(|token| !token_fits(token)) {
+            problems.push(Invalid::new(
+                "NODE_TOKEN",
+                format!("must have at least {NODE_TOKEN_BYTES_MIN} visible ASCII characters"),
+            ));
+        }
+        problems.extend(self.init_users().err());
+        problems.extend(self.init_keys().err());
+        if self.partial_key_chars > PARTIAL_KEY_CHARS_MAX {
+            problems.push(Invalid::new("PARTIAL_KEY_CHARS", format!("must be at most {PARTIAL_KEY_CHARS_MAX}")));
+        }
+        if self.publish_wait_ms > PUBLISH_WAIT_MS_MAX {
+            problems.push(Invalid::new("PUBLISH_WAIT_MS", format!("must be at most {PUBLISH_WAIT_MS_MAX}")));
+        }
+        problems
+    }
+
+    /// Value of a setting that nobody has stored.
+    pub(crate) fn setting_default(&self, name: &str) -> String {
+        let given = self.settings.get(name).filter(|value| !value.trim().is_empty());
+        given.cloned().unwrap_or_else(|| setting::default(name).to_owned())
+    }
+
+    /// Entries of `INIT_USERS`.
+    pub(crate) fn init_users(&self) -> Result<Vec<InitUser>, Invalid> {
+        let users: Vec<_> = entries(self.init_users.as_deref()).map(init_user).collect::<Result<_, _>>()?;
+        match users.first() {
+            Some(first) if first.name != "root" => Err(Invalid::new("INIT_USERS", "must begin with root")),
+            _ => Ok(users),
+        }
+    }
+
+    /// Entries of `INIT_KEYS`.
+    pub(crate) fn init_keys(&self) -> Result<Vec<InitKey>, Invalid> {
+        entries(self.init_keys.as_deref()).map(init_key).collect()
+    }
+}
+
+fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {
+    list.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn init_user(entry: &str) -> Result<InitUser, Invalid> {
+    // The text of an entry holds a key, so no message repeats it.
+    let wrong = |problem: &str| Invalid::new("INIT_USERS", problem);
+    let separator = if entry.contains("::") { "::" } else { ":" };
+    let parts: Vec<_> = entry.split(separator).map(str::trim).collect();
+    let [name, email, key] = parts.as_slice() else {
+        return Err(wrong("has an entry that is not of the form name::mail::key"));
+    };
+    Ok(InitUser {
+        name: account::check_name(name).map_err(|error| error.under("INIT_USERS"))?,
+        email: account::check_email(email).map_err(|error| error.under("INIT_USERS"))?,
+        key: ClientKey::parse(key).map_err(|error| error.under("INIT_USERS"))?,
+    })
+}
+
+fn init_key(entry: &str) -> Result<InitKey, Invalid> {
+    let (secret, provider) = entry.split_once("::").map_or((entry, None), |(secret, url)| (secret, Some(url)));
+    let secret = Secret::new(secret.trim());
+    upstream_key::check_secret(&secret).map_err(|error| error.under("INIT_KEYS"))?;
+    let provider = provider
+        .map(|url| BaseUrl::parse_lenient(url.trim()))
+        .transpose()
+        .map_err(|error| error.under("INIT_KEYS"))?;
+    Ok(InitKey { secret, provider })
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Reads `sqlite://path`, a `PostgreSQL` URL, or libpq's `host=… user=…` form.
+    ///
+    /// # Errors
+    /// When it is none of them. No message repeats the text, which may hold a password.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
+            let path = path.split('?').next().unwrap_or_default();
+            return if path.is_empty() {
+                Err(Invalid::new("DATABASE_URL", "names no file"))
+            } else {
+                Ok(Self::Sqlite(path.into()))
+            };
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        if text.contains('=') && !text.contains("://") {
+            return dsn_url(text).map(Self::Postgres);
+        }
+        Err(Invalid::new("DATABASE_URL", "must be sqlite://path, postgres://… or host=… user=… dbname=…"))
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres(***)"),
+        }
+    }
+}
+
+/// libpq's key=value form as a URL.
+fn dsn_url(dsn: &str) -> Result<String, Invalid> {
+    let mut fields = dsn_fields(dsn)?;
+    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
+    let host = take("host").or_else(|| take("hostaddr")).unwrap_or_else(|| "localhost".to_owned());
+    let port = take("port").unwrap_or_else(|| "5432".to_owned());
+    let user = take("user").unwrap_or_else(|| "postgres".to_owned());
+    let password = take("password").map(|word| format!(":{}", percent_encoded(&word))).unwrap_or_default();
+    let name = take("dbname").unwrap_or_else(|| user.clone());
+    // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
+    // would refuse the whole URL.
+    let known = ["sslmode", "sslrootcert", "application_name", "options"];
+    let options: Vec<_> =
+        known.iter().filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value)))).collect();
+    let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
+    let user = percent_encoded(&user);
+    let name = percent_encoded(&name);
+    let host = if host.starts_with('/') { percent_encoded(&host) } else { host };
+    Ok(format!("postgres://{user}{password}@{host}:{port}/{name}{query}"))
+}
+
+/// Fields of a DSN; a value may stand in single quotes with backslash escapes.
+fn dsn_fields(dsn: &str) -> Result<BTreeMap<String, String>, Invalid> {
+    let bad = |problem: &str| Invalid::new("POSTGRES_DSN", problem);
+    let mut fields = BTreeMap::new();
+    let mut rest = dsn.trim_start();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=').ok_or_else(|| bad("has a word that is not name=value"))?;
+        let (value, after) = dsn_value(after.trim_start()).ok_or_else(|| bad("has an open quote"))?;
+        if name.trim().is_empty() || name.trim().contains(char::is_whitespace) {
+            return Err(bad("has a word that is not name=value"));
+        }
+        fields.insert(name.trim().to_owned(), value);
+        rest = after.trim_start();
+    }
+    Ok(fields)
+}
+
+fn dsn_value(text: &str) -> Option<(String, &str)> {
+    let quoted = text.strip_prefix('\'');
+    let mut value = String::new();
+    let body = quoted.unwrap_or(text);
+    let mut chars = body.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '\\' => value.push(chars.next()?.1),
+            '\'' if quoted.is_some() => return Some((value, body.get(at + 1..)?)),
+            char if quoted.is_none() && char.is_whitespace() => return Some((value, body.get(at..)?)),
+            char => value.push(char),
+        }
+    }
+    quoted.is_none().then_some((value, ""))
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Database {
+        Database::parse(text).unwrap()
+    }
+
+    #[test]
+    fn databases_are_named_by_url_or_dsn() {
+        assert_eq!(parsed("sqlite:///var/lib/x.db"), Database::Sqlite("/var/lib/x.db".into()));
+        assert_eq!(parsed("sqlite://data/x.db?mode=rwc"), Database::Sqlite("data/x.db".into()));
+        assert_eq!(parsed("postgresql://u:p@h/d"), Database::Postgres("postgresql://u:p@h/d".to_owned()));
+        assert_eq!(
+            parsed("host=db port=5433 user=xai password='p@ s/w' dbname=xai sslmode=disable TimeZone=Asia/Shanghai"),
+            Database::Postgres("postgres://xai:p%40%20s%2Fw@db:5433/xai?sslmode=disable".to_owned())
+        );
+        for bad in ["", "mysql://h/d", "sqlite://", "host", "host=a password='x"] {
+            assert!(Database::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_password() {
+        assert!(!format!("{:?}", parsed("postgres://u:hidden@h/d")).contains("hidden"));
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let mut config = Config::new(parsed("sqlite://x.db"), "data".into());
+        assert_eq!(config.check(), []);
+        config.master_key = Some(Secret::new("short"));
+        config.settings.insert("SWITCH_OVER", "1=99".to_owned());
+        config.init_users = Some("bob::b@example.com::sk-x".to_owned());
+        config.init_keys = Some("short".to_owned());
+        config.partial_key_chars = 51;
+        let fields: Vec<_> = config.check().into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["SWITCH_OVER", "MASTER_KEY", "INIT_USERS", "INIT_KEYS", "PARTIAL_KEY_CHARS"]);
+    }
+
+    #[test]
+    fn first_users_come_with_one_colon_or_two() {
+        let mut config = Config::new(parsed("sqlite://x.db"), "data".into());
+        let key = ClientKey::generate().unwrap();
+        for separator in [":", "::"] {
+            config.init_users = Some(["root", "root@example.com", key.expose()].join(separator));
+            assert_eq!(config.init_users().unwrap()[0].key, key);
+        }
+        config.init_users = Some(["someone", "root@example.com", key.expose()].join("::"));
+        assert_eq!(config.init_users().unwrap_err().field, "INIT_USERS");
+    }
+}

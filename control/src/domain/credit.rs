@@ -1,0 +1,446 @@
+//! Credit cards: an account's credit is a purse of cards, each with its own end. Spending, merging,
+//! rescaling and expiry. Does not book anything: callers post what these functions return.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
+)]
+
+mod limits;
+mod transfer;
+
+use std::mem;
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    money::{Money, Multiplier, sum},
+};
+
+pub use limits::{auto_quota, first_limits, hard_limit_after};
+pub use transfer::{
+    Closing, DEDUCTION_FEE, DELETE_FEE, Deduction, Exchange, LISTING_FEE, REFUND_LIFE_MS, Refused,
+    check_rates, close, deduct, grant, price_of_grant,
+};
+
+/// More live cards than this are merged, so that a purse stays cheap to read and to show.
+pub const CARDS_MAX: usize = 12;
+
+const DAY_MS: i64 = 86_400_000;
+const DAYS_MICROS_MAX: i64 = 365_000_000;
+
+/// A piece of credit with an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Face value.
+    pub amount: Money,
+    /// What is left of it.
+    pub balance: Money,
+    /// A note; may be empty.
+    pub reference: String,
+    /// When it was granted.
+    pub granted: Millis,
+    /// The first moment at which it is worth nothing.
+    pub expires: Millis,
+}
+
+/// The cards of one account, ordered by expiry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Purse(Vec<Card>);
+
+/// Life of a card in milliseconds, from millionths of a day; 365 days unless told otherwise.
+///
+/// # Errors
+/// When it is not from 0 to 365 days.
+pub fn life(days_micros: Option<i64>) -> Result<i64, Invalid> {
+    let micros = days_micros.unwrap_or(DAYS_MICROS_MAX);
+    Some(micros)
+        .filter(|micros| (0..=DAYS_MICROS_MAX).contains(micros))
+        .and_then(|micros| micros.checked_mul(DAY_MS)?.checked_div(1_000_000))
+        .ok_or_else(|| Invalid::new("Days", "must be from 0 to 365"))
+}
+
+// === impl Card ===
+
+impl Card {
+    /// A card that nothing has been spent of.
+    pub fn new(amount: Money, reference: impl Into<String>, now: Millis, life_ms: i64) -> Self {
+        Self {
+            amount,
+            balance: amount,
+            reference: reference.into(),
+            granted: now,
+            expires: now.plus(life_ms),
+        }
+    }
+
+    /// Whether it can still be spent, as far as time goes.
+    pub fn is_live(&self, now: Millis) -> bool {
+        self.expires > now
+    }
+
+    /// Takes over a card that ends no later. End, grant and note stay this card's.
+    fn absorb(&mut self, earlier: &Self) {
+        // A purse only takes what its totals can hold, so these sums cannot leave the range.
+        self.amount = self.amount.saturating_add(earlier.amount);
+        self.balance = self.balance.saturating_add(earlier.balance);
+        if self.reference.is_empty() {
+            self.reference.clone_from(&earlier.reference);
+        }
+    }
+
+    /// The day of its end, in UTC: which cards look alike must not depend on a setting.
+    fn last_day(&self) -> Option<i64> {
+        self.expires.0.checked_div_euclid(DAY_MS)
+    }
+}
+
+// === impl Purse ===
+
+impl Purse {
+    /// Takes cards as they were stored, in any order.
+    pub fn new(mut cards: Vec<Card>) -> Self {
+        cards.sort_by_key(|card| card.expires);
+        Self(cards)
+    }
+
+    /// The cards, earliest expiry first.
+    pub fn cards(&self) -> &[Card] {
+        &self.0
+    }
+
+    /// The cards, earliest expiry first.
+    pub fn into_cards(self) -> Vec<Card> {
+        self.0
+    }
+
+    /// What is left on all cards, expired ones that were not yet removed included.
+    pub fn total(&self) -> Money {
+        self.0.iter().map(|card| card.balance).sum()
+    }
+
+    /// What is left on the cards that have not expired.
+    pub fn spendable(&self, now: Millis) -> Money {
+        let live = self.0.iter().filter(|card| card.is_live(now));
+        live.map(|card| card.balance).sum()
+    }
+
+    /// Spends from the live cards, earliest expiry first, and returns what they could not cover.
+    /// A negative amount spends nothing and leaves nothing to cover.
+    pub fn spend(&mut self, amount: Money, now: Millis) -> Money {
+        let mut rest = amount.max(Money::ZERO);
+        for card in self.0.iter_mut().filter(|card| card.is_live(now)) {
+            // Neither difference can overflow: the part taken is at most the smaller of the two.
+            let taken = card.balance.max(Money::ZERO).min(rest);
+            card.balance = card.balance.saturating_sub(taken);
+            rest = rest.saturating_sub(taken);
+        }
+        rest
+    }
+
+    /// Puts a card in, and merges live cards when there are more than [`CARDS_MAX`]. `None`, and
+    /// nothing added, when the totals would leave the range of money.
+    #[must_use = "without room the card was not added"]
+    pub fn add(&mut self, card: Card, now: Millis) -> Option<()> {
+        let mut cards = self.0.clone();
+        cards.push(card);
+        in_range(&cards)?;
+        cards.sort_by_key(|card| card.expires);
+        self.0 = merged(cards, now);
+        Some(())
+    }
+
+    /// Multiplies face value and balance of every card by `to / from`. `None`, and nothing
+    /// changed, when the totals would leave the range of money.
+    #[must_use = "out of range the cards were not changed"]
+    pub fn rescale(&mut self, from: Multiplier, to: Multiplier) -> Option<()> {
+        let mut cards = self.0.clone();
+        for card in &mut cards {
+            card.amount = card.amount.scale(to, from)?;
+            card.balance = card.balance.scale(to, from)?;
+        }
+        in_range(&cards)?;
+        self.0 = cards;
+        Some(())
+    }
+
+    /// Removes expired cards and returns what is lost with them.
+    pub fn expire(&mut self, now: Millis) -> Money {
+        let (live, expired) = mem::take(&mut self.0)
+            .into_iter()
+            .partition(|card| card.is_live(now));
+        self.0 = live;
+        Self(expired).total()
+    }
+}
+
+/// Checks that both totals can be told.
+fn in_range(cards: &[Card]) -> Option<()> {
+    sum(cards.iter().map(|card| card.amount))?;
+    sum(cards.iter().map(|card| card.balance))?;
+    Some(())
+}
+
+/// Merges sorted cards until at most [`CARDS_MAX`] are live. Expired ones stay out of it: merging
+/// one into a live card would bring lost credit back.
+fn merged(cards: Vec<Card>, now: Millis) -> Vec<Card> {
+    let (mut live, mut all): (Vec<_>, Vec<_>) =
+        cards.into_iter().partition(|card| card.is_live(now));
+    if live.len() > CARDS_MAX {
+        // An empty card has nothing to hand on but its end, which it must not lend to another.
+        live.retain(|card| card.balance > Money::ZERO);
+    }
+    if live.len() > CARDS_MAX {
+        live.dedup_by(|later, kept| {
+            let same_day = later.last_day() == kept.last_day();
+            if same_day {
+                mem::swap(later, kept);
+                kept.absorb(later);
+            }
+            same_day
+        });
+    }
+    // Thirteen ends within a year have two that are at most 31 days apart, so the closest pair is
+    // always inside the 60 days of the rule; cards with a longer life are merged all the same.
+    while live.len() > CARDS_MAX {
+        let Some(at) = closest_pair(&live) else { break };
+        let earlier = live.remove(at);
+        if let Some(later) = live.get_mut(at) {
+            later.absorb(&earlier);
+        }
+    }
+    all.append(&mut live);
+    all
+}
+
+/// Where the first of the two neighbours stands whose ends are closest; the earliest such pair.
+fn closest_pair(cards: &[Card]) -> Option<usize> {
+    let ends = cards.iter().map(|card| card.expires);
+    ends.clone()
+        .zip(ends.skip(1))
+        .map(|(earlier, later)| later.since(earlier))
+        .enumerate()
+        .min_by_key(|(_, gap_ms)| *gap_ms)
+        .map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Millis = Millis(1_700_000_000_000);
+
+    fn card(balance: i64, expires_in_ms: i64) -> Card {
+        Card::new(Money::from_nanos(balance), "", NOW, expires_in_ms)
+    }
+
+    fn balances(purse: &Purse) -> Vec<i64> {
+        let cards = purse.cards().iter();
+        cards.map(|card| card.balance.nanos()).collect()
+    }
+
+    fn filled(cards: impl IntoIterator<Item = Card>) -> Purse {
+        let mut purse = Purse::default();
+        for card in cards {
+            purse.add(card, NOW).unwrap();
+        }
+        purse
+    }
+
+    #[test]
+    fn a_card_lives_a_year_unless_told_otherwise() {
+        assert_eq!(life(None).unwrap(), 365 * DAY_MS);
+        assert_eq!(life(Some(500_000)).unwrap(), DAY_MS / 2);
+        assert_eq!(life(Some(0)).unwrap(), 0);
+        for bad in [-1, DAYS_MICROS_MAX + 1, i64::MAX, i64::MIN] {
+            assert!(life(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_card_is_worth_nothing_from_its_end_on() {
+        let mut purse = filled([card(5, 10)]);
+        assert_eq!(purse.spendable(NOW.plus(9)), Money::from_nanos(5));
+        assert_eq!(purse.spendable(NOW.plus(10)), Money::ZERO);
+        assert_eq!(
+            purse.spend(Money::from_nanos(1), NOW.plus(10)).nanos(),
+            1,
+            "nothing may be spent at the end itself"
+        );
+        assert_eq!(purse.expire(NOW.plus(10)).nanos(), 5);
+    }
+
+    #[test]
+    fn twelve_cards_are_left_alone() {
+        let purse = filled((0..12).map(|_| card(1, DAY_MS)));
+        assert_eq!(purse.cards().len(), 12);
+    }
+
+    #[test]
+    fn the_thirteenth_card_merges_those_of_one_day_first() {
+        // Two pairs end on one day each; the closest neighbours of all straddle midnight.
+        let midnight = NOW.0.div_euclid(DAY_MS) * DAY_MS + DAY_MS - NOW.0;
+        let day = |n: i64| midnight + n * DAY_MS;
+        let mut ends: Vec<i64> = (2..11).map(|n| day(n * 20)).collect();
+        ends.extend([day(1) - 1, day(1), day(1) + 7_200_000, day(40) + 7_200_000]);
+        let purse = filled(ends.into_iter().map(|end| card(1, end)));
+        assert_eq!(balances(&purse), [1, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let ends: Vec<_> = purse.cards().iter().map(|card| card.expires).collect();
+        assert_eq!(ends.get(1), Some(&NOW.plus(day(1) + 7_200_000)));
+        assert_eq!(ends.get(2), Some(&NOW.plus(day(40) + 7_200_000)));
+    }
+
+    #[test]
+    fn then_the_closest_neighbours_merge_and_the_later_end_wins() {
+        let days = [1, 30, 60, 90, 120, 125, 150, 180, 210, 240, 270, 300, 330];
+        let purse = filled(days.map(|n| card(1, n * DAY_MS)));
+        assert_eq!(balances(&purse), [1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1]);
+        let merged = purse.cards().get(4).unwrap();
+        assert_eq!(merged.expires, NOW.plus(125 * DAY_MS));
+        assert_eq!(merged.amount, Money::from_nanos(2));
+    }
+
+    #[test]
+    fn an_expired_card_is_never_merged_back_to_life() {
+        let later = NOW.plus(DAY_MS);
+        let mut purse = filled((1..=12).map(|n| card(1, n * DAY_MS)));
+        let fresh = Card::new(Money::from_nanos(1), "", later, DAY_MS);
+        purse.add(fresh, later).unwrap();
+        assert_eq!(purse.cards().len(), 13, "one of them expired");
+        assert_eq!(purse.spendable(later).nanos(), 12);
+        assert_eq!(purse.expire(later).nanos(), 1);
+    }
+
+    #[test]
+    fn an_empty_card_lends_its_end_to_nobody() {
+        let mut purse = filled((1..=11).map(|n| card(1, n * DAY_MS)));
+        purse.add(card(0, 364 * DAY_MS), NOW).unwrap();
+        purse.add(card(1, 363 * DAY_MS), NOW).unwrap();
+        assert_eq!(balances(&purse), [1; 12]);
+        let last = purse.cards().last().unwrap();
+        assert_eq!(last.expires, NOW.plus(363 * DAY_MS));
+    }
+
+    #[test]
+    fn what_the_totals_cannot_hold_is_not_taken() {
+        let mut purse = filled([card(i64::MAX, DAY_MS)]);
+        let before = purse.clone();
+        assert_eq!(purse.add(card(1, DAY_MS), NOW), None);
+        let double = Multiplier::from_micros(2_000_000).unwrap();
+        assert_eq!(purse.rescale(Multiplier::ONE, double), None);
+        assert_eq!(purse, before);
+        // Each of these can be doubled, but not their sum.
+        let mut purse = filled([card(i64::MAX / 3, DAY_MS), card(i64::MAX / 3, DAY_MS)]);
+        let before = purse.clone();
+        assert_eq!(purse.rescale(Multiplier::ONE, double), None);
+        assert_eq!(purse, before);
+    }
+
+    /// Some of them expired at `NOW`, some spent in part, some empty.
+    fn any_card() -> impl Strategy<Value = Card> {
+        let year = 365 * DAY_MS;
+        (0i64..10_000_000_000_000, 0i64..=100, -DAY_MS..year).prop_map(|(amount, left, life)| {
+            Card {
+                balance: Money::from_nanos(amount / 100 * left),
+                ..card(amount, life)
+            }
+        })
+    }
+
+    fn any_purse(cards_max: usize) -> impl Strategy<Value = Purse> {
+        prop::collection::vec(any_card(), 0..=cards_max).prop_map(Purse::new)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_keeps_the_total_and_the_latest_end(
+            cards in prop::collection::vec(any_card(), 1..40),
+        ) {
+            let live: Vec<_> = cards.into_iter().filter(|card| card.is_live(NOW)).collect();
+            let balance: Money = live.iter().map(|card| card.balance).sum();
+            let latest = live.iter().filter(|card| card.balance > Money::ZERO).map(|card| card.expires).max();
+            let purse = filled(live);
+            prop_assert!(purse.cards().len() <= CARDS_MAX);
+            prop_assert!(purse.cards().is_sorted_by_key(|card| card.expires));
+            prop_assert!(purse.cards().iter().all(|card| card.balance <= card.amount));
+            prop_assert_eq!(purse.total(), balance);
+            prop_assert!(purse.cards().iter().map(|card| card.expires).max() >= latest);
+        }
+
+        #[test]
+        fn merging_full_cards_keeps_face_values_and_shortens_no_life(
+            cards in prop::collection::vec((1i64..1_000_000, 1..365 * DAY_MS), 1..40),
+        ) {
+            let mut ends: Vec<_> = cards.iter().map(|(_, life)| NOW.plus(*life)).collect();
+            ends.sort();
+            let face: i64 = cards.iter().map(|(amount, _)| amount).sum();
+            let purse = filled(cards.iter().map(|(amount, life)| card(*amount, *life)));
+            let merged: i64 = purse.cards().iter().map(|card| card.amount.nanos()).sum();
+            prop_assert_eq!(merged, face);
+            prop_assert_eq!(purse.cards().last().map(|card| card.expires), ends.last().copied());
+            // At no moment is less left than the unmerged cards would have left.
+            for (amount, life) in &cards {
+                let at = NOW.plus(*life - 1);
+                let unmerged: i64 = cards.iter().filter(|(_, other)| NOW.plus(*other) > at).map(|(amount, _)| amount).sum();
+                prop_assert!(purse.spendable(at).nanos() >= unmerged, "{amount} {life}");
+            }
+        }
+
+        #[test]
+        fn what_is_spent_and_what_is_left_over_is_what_was_asked(
+            mut purse in any_purse(15), asked in 0i64..100_000_000_000_000,
+        ) {
+            let (before, asked) = (purse.clone(), Money::from_nanos(asked));
+            let rest = purse.spend(asked, NOW);
+            let spent = before.total().checked_sub(purse.total()).unwrap();
+            prop_assert_eq!(spent.checked_add(rest), Some(asked));
+            prop_assert!(rest == Money::ZERO || purse.spendable(NOW) == Money::ZERO);
+            prop_assert!(purse.cards().iter().all(|card| !card.balance.is_negative()));
+        }
+
+        #[test]
+        fn the_earliest_live_card_is_spent_first_and_an_expired_one_never(
+            mut purse in any_purse(15), asked in 0i64..50_000_000_000_000,
+        ) {
+            let before = purse.clone();
+            purse.spend(Money::from_nanos(asked), NOW);
+            let mut touched_last = false;
+            for (card, old) in purse.cards().iter().zip(before.cards()) {
+                if card == old {
+                    touched_last |= card.is_live(NOW) && card.balance > Money::ZERO;
+                } else {
+                    prop_assert!(card.is_live(NOW));
+                    prop_assert!(!touched_last, "a later card was spent while an earlier one had credit");
+                    touched_last = card.balance > Money::ZERO;
+                }
+            }
+        }
+
+        #[test]
+        fn expiry_loses_exactly_what_expired(mut purse in any_purse(15)) {
+            let (before, spendable) = (purse.total(), purse.spendable(NOW));
+            let lost = purse.expire(NOW);
+            prop_assert_eq!(purse.total(), spendable);
+            prop_assert_eq!(before.checked_sub(lost), Some(spendable));
+            prop_assert!(purse.cards().iter().all(|card| card.is_live(NOW)));
+        }
+
+        #[test]
+        fn raising_rates_and_back_is_off_by_at_most_a_nano_a_card(
+            mut purse in any_purse(12), from in 1i64..10_000_000, times in 1_000_000i64..10_000_000,
+        ) {
+            let before = purse.clone();
+            let to = Multiplier::from_micros(from * times / 1_000_000).unwrap();
+            let from = Multiplier::from_micros(from).unwrap();
+            purse.rescale(from, to).unwrap();
+            prop_assert!(purse.cards().iter().all(|card| card.balance <= card.amount));
+            purse.rescale(to, from).unwrap();
+            for (card, old) in purse.cards().iter().zip(before.cards()) {
+                prop_assert!(card.amount.nanos().abs_diff(old.amount.nanos()) <= 1);
+                prop_assert!(card.balance.nanos().abs_diff(old.balance.nanos()) <= 1);
+                prop_assert_eq!(card.expires, old.expires);
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Credit on its way between two accounts: grant, deduction, and what comes back when an account
+//! is closed, each in the units of its side. Does not decide who may do it, and posts nothing.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
+)]
+
+use std::fmt;
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    money::{Money, Multiplier},
+};
+
+use super::{Card, Purse};
+
+/// Life of a card that comes back from a child: 180 days.
+pub const REFUND_LIFE_MS: i64 = 180 * super::DAY_MS;
+/// What taking credit back costs the operator: $0.2.
+pub const DEDUCTION_FEE: Money = Money::from_nanos(200_000_000);
+/// What closing an account costs, taken from what comes back: $0.2.
+pub const DELETE_FEE: Money = Money::from_nanos(200_000_000);
+/// What the full listing of all children costs: $0.002.
+pub const LISTING_FEE: Money = Money::from_nanos(2_000_000);
+
+const REFUND_REFERENCE: &str = "Refund";
+
+/// `Rates` of the two sides. A dollar of one side is worth `child / operator` of the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// Of the account that is granted to or taken from.
+    pub child: Multiplier,
+    /// Of the account that pays or gets it back.
+    pub operator: Multiplier,
+}
+
+/// What a deduction moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deduction {
+    /// From the child, in its units.
+    pub taken: Money,
+    /// To the operator, in its units, before the fee.
+    pub refund: Money,
+    /// From the operator, in its units.
+    pub fee: Money,
+}
+
+/// What closing an account moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing {
+    /// From the child, in its units.
+    pub returned: Money,
+    /// To the operator, in its units, after the fee.
+    pub refund: Money,
+    /// Kept of what came back, in the operator's units.
+    pub fee: Money,
+}
+
+/// Why credit did not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The side that gives has too little, in its own units.
+    Short {
+        /// What it could spend.
+        balance: Money,
+        /// What was asked of it.
+        needed: Money,
+    },
+    /// The amount is not positive, or a sum would leave the range of money.
+    OutOfRange,
+}
+
+/// What granting `credit` in the child's units costs in the payer's. `None` when out of range.
+pub fn price_of_grant(credit: Money, child: Multiplier, payer: Multiplier) -> Option<Money> {
+    credit.scale(payer, child)
+}
+
+/// Checks that a child pays at least its parent's price, or the parent would lose by each call.
+///
+/// # Errors
+/// When the child's rates are below its parent's.
+pub fn check_rates(child: Multiplier, parent: Multiplier) -> Result<(), Invalid> {
+    if child >= parent {
+        Ok(())
+    } else {
+        Err(Invalid::new("Rates", "must not be below the parent's"))
+    }
+}
+
+/// Gives the child a card and takes its price from the operator; `None` is root, who mints.
+/// The card's time of grant is the present. Returns the price in the operator's units. A debt of
+/// the child is not looked at: settle it by spending it from the purse afterwards.
+///
+/// # Errors
+/// As [`Refused`] says; both purses are then unchanged.
+pub fn grant(
+    operator: Option<&mut Purse>,
+    child: &mut Purse,
+    exchange: Exchange,
+    card: Card,
+) -> Result<Money, Refused> {
+    positive(card.amount)?;
+    let now = card.granted;
+    let price = exchange.price(card.amount)?;
+    let paid = operator
+        .map(|purse| take(purse, price, now).map(|after| (purse, after)))
+        .transpose()?;
+    child.add(card, now).ok_or(Refused::OutOfRange)?;
+    if let Some((purse, after)) = paid {
+        *purse = after;
+    }
+    Ok(price)
+}
+
+/// Takes credit back from the child and gives the operator a card for it; `None` is root, whose
+/// credit vanishes and who pays no fee. The fee comes from the cards the operator had before, and
+/// from the new one only when those are used up.
+///
+/// # Errors
+/// As [`Refused`] says; both purses are then unchanged.
+pub fn deduct(
+    operator: Option<&mut Purse>,
+    child: &mut Purse,
+    exchange: Exchange,
+    amount: Money,
+    now: Millis,
+) -> Result<Deduction, Refused> {
+    positive(amount)?;
+    let left = take(child, amount, now)?;
+    let refund = exchange.price(amount)?;
+    let mut fee = Money::ZERO;
+    if let Some(purse) = operator {
+        let mut after = purse.clone();
+        let uncovered = after.spend(DEDUCTION_FEE, now);
+        give_back(&mut after, refund, now)?;
+        let unpaid = after.spend(uncovered, now);
+        fee = DEDUCTION_FEE.saturating_sub(unpaid);
+        *purse = after;
+    }
+    *child = left;
+    Ok(Deduction {
+        taken: amount,
+        refund,
+        fee,
+    })
+}
+
+/// Empties the purse of an account that is closed and gives the operator a card for what was
+/// live in it, less the fee; `None` is root, whose credit vanishes and who pays no fee. Debt has to
+/// be settled and expired cards removed before.
+///
+/// # Errors
+/// As [`Refused`] says; both purses are then unchanged.
+pub fn close(
+    operator: Option<&mut Purse>,
+    child: &mut Purse,
+    exchange: Exchange,
+    now: Millis,
+) -> Result<Closing, Refused> {
+    let returned = child.spendable(now);
+    let gross = exchange.price(returned)?;
+    let fee = match &operator {
+        Some(_) => DELETE_FEE.min(gross),
+        None => Money::ZERO,
+    };
+    let refund = gross.saturating_sub(fee);
+    if let Some(purse) = operator {
+        give_back(purse, refund, now)?;
+    }
+    *child = Purse::default();
+    Ok(Closing {
+        returned,
+        refund,
+        fee,
+    })
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// An amount of the child in the operator's units.
+    fn price(self, amount: Money) -> Result<Money, Refused> {
+        price_of_grant(amount, self.child, self.operator).ok_or(Refused::OutOfRange)
+    }
+}
+
+// === impl Refused ===
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { balance, needed } => write!(f, "{balance} available, {needed} needed"),
+            Self::OutOfRange => f.write_str("the amount is out of range"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn positive(amount: Money) -> Result<(), Refused> {
+    if amount > Money::ZERO {
+        Ok(())
+    } else {
+        Err(Refused::OutOfRange)
+    }
+}
+
+/// The purse without this amount, provided it covers it.
+fn take(purse: &Purse, amount: Money, now: Millis) -> Result<Purse, Refused> {
+    let mut after = purse.clone();
+    if after.spend(amount, now) == Money::ZERO {
+        Ok(after)
+    } else {
+        Err(Refused::Short {
+            balance: purse.spendable(now),
+            needed: amount,
+        })
+    }
+}
+
+fn give_back(purse: &mut Purse, refund: Money, now: Millis) -> Result<(), Refused> {
+    if refund == Money::ZERO {
+        return Ok(());
+    }
+    let card = Card::new(refund, REFUND_REFERENCE, now, REFUND_LIFE_MS);
+    purse.add(card, now).ok_or(Refused::OutOfRange)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::credit::{first_limits, hard_limit_after, life};
+
+    const NOW: Millis = Millis(1_698_105_600_000);
+    const EVEN: Exchange = Exchange {
+        child: Multiplier::ONE,
+        operator: Multiplier::ONE,
+    };
+
+    fn usd(dollars: f64) -> Money {
+        Money::from_dollars(dollars).unwrap()
+    }
+
+    fn rates(micros: i64) -> Multiplier {
+        Multiplier::from_micros(micros).unwrap()
+    }
+
+    fn year(dollars: f64, now: Millis) -> Card {
+        Card::new(usd(dollars), "Recharge", now, life(None).unwrap())
+    }
+
+    fn balances(purse: &Purse) -> Vec<f64> {
+        let cards = purse.cards().iter();
+        cards.map(|card| card.balance.dollars()).collect()
+    }
+
+    #[test]
+    fn the_documented_chain_comes_out_to_the_cent() {
+        let (mut parent, mut child, mut sibling) =
+            (Purse::default(), Purse::default(), Purse::default());
+        grant(None, &mut parent, EVEN, year(10_000.0, NOW)).unwrap();
+
+        // Two children open with 100 each, one of them gets 80 more.
+        let pay = grant(Some(&mut parent), &mut child, EVEN, year(100.0, NOW));
+        assert_eq!(pay, Ok(usd(100.0)));
+        let (hard, soft) = first_limits(child.total());
+        assert_eq!((hard, soft), (usd(100.0), usd(80.0)));
+        grant(Some(&mut parent), &mut sibling, EVEN, year(100.0, NOW)).unwrap();
+        let later = NOW.plus(1_000);
+        grant(Some(&mut parent), &mut child, EVEN, year(80.0, later)).unwrap();
+        assert_eq!(balances(&parent), [9_720.0]);
+        let hard = hard_limit_after(Some(hard), child.total());
+        assert_eq!(hard, Some(usd(200.0)));
+
+        // 50 is taken back: a full card for the parent, the fee from its old one.
+        let moved = deduct(Some(&mut parent), &mut child, EVEN, usd(50.0), later).unwrap();
+        let expected = Deduction {
+            taken: usd(50.0),
+            refund: usd(50.0),
+            fee: usd(0.2),
+        };
+        assert_eq!(moved, expected);
+        assert_eq!(balances(&parent), [50.0, 9_719.8]);
+        assert_eq!(parent.total(), usd(9_769.8));
+        assert_eq!(balances(&child), [50.0, 80.0]);
+
+        // The child's rates go from 1 to 2.
+        let double = rates(2_000_000);
+        check_rates(double, Multiplier::ONE).unwrap();
+        child.rescale(Multiplier::ONE, double).unwrap();
+        assert_eq!(balances(&child), [100.0, 160.0]);
+        let faces: Vec<_> = child.cards().iter().map(|card| card.amount).collect();
+        assert_eq!(faces, [usd(200.0), usd(160.0)]);
+        assert_eq!(child.total(), usd(260.0));
+        assert_eq!(hard_limit_after(hard, child.total()), Some(usd(300.0)));
+
+        // It is deleted.
+        let exchange = Exchange {
+            child: double,
+            operator: Multiplier::ONE,
+        };
+        let last = NOW.plus(2_000);
+        let moved = close(Some(&mut parent), &mut child, exchange, last).unwrap();
+        let expected = Closing {
+            returned: usd(260.0),
+            refund: usd(129.8),
+            fee: usd(0.2),
+        };
+        assert_eq!(moved, expected);
+        assert_eq!(balances(&parent), [50.0, 129.8, 9_719.8]);
+        assert_eq!(child.total(), Money::ZERO);
+        let card = parent.cards().get(1).unwrap();
+        assert_eq!(card.expires, last.plus(180 * 86_400_000));
+        assert_eq!(sibling.total(), usd(100.0));
+    }
+
+    #[test]
+    fn a_grant_is_paid_at_the_payers_rates() {
+        let price = |credit, child, payer| price_of_grant(usd(credit), rates(child), rates(payer));
+        assert_eq!(price(120.0, 1_200_000, 1_000_000), Some(usd(100.0)));
+        assert_eq!(price(100.0, 2_000_000, 1_000_000), Some(usd(50.0)));
+        assert_eq!(price(100.0, 2_000_000, 4_000_000), Some(usd(200.0)));
+        assert!(check_rates(rates(999_999), Multiplier::ONE).is_err());
+    }
+
+    #[test]
+    fn root_pays_nothing_and_gets_nothing_back() {
+        let mut child = Purse::default();
+        grant(None, &mut child, EVEN, year(10.0, NOW)).unwrap();
+        let moved = deduct(None, &mut child, EVEN, usd(4.0), NOW).unwrap();
+        assert_eq!((moved.refund, moved.fee), (usd(4.0), Money::ZERO));
+        let moved = close(None, &mut child, EVEN, NOW).unwrap();
+        assert_eq!((moved.refund, moved.fee), (usd(6.0), Money::ZERO));
+        assert_eq!(child, Purse::default());
+    }
+
+    #[test]
+    fn what_is_not_there_does_not_move() {
+        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        grant(None, &mut parent, EVEN, year(10.0, NOW)).unwrap();
+        let before = parent.clone();
+        let short = Refused::Short {
+            balance: usd(10.0),
+            needed: usd(11.0),
+        };
+        let refused = grant(Some(&mut parent), &mut child, EVEN, year(11.0, NOW));
+        assert_eq!(refused, Err(short));
+        let refused = deduct(Some(&mut child), &mut parent, EVEN, usd(11.0), NOW);
+        assert_eq!(refused, Err(short));
+        for amount in [0.0, -1.0] {
+            let refused = grant(Some(&mut parent), &mut child, EVEN, year(amount, NOW));
+            assert_eq!(refused, Err(Refused::OutOfRange));
+            let refused = deduct(Some(&mut parent), &mut child, EVEN, usd(amount), NOW);
+            assert_eq!(refused, Err(Refused::OutOfRange));
+        }
+        assert_eq!((parent, child), (before, Purse::default()));
+    }
+
+    #[test]
+    fn a_full_purse_that_cannot_take_more_leaves_both_sides_alone() {
+        let mut parent = Purse::new(vec![Card::new(Money::MAX, "", NOW, 1_000)]);
+        let mut child = Purse::new(vec![Card::new(Money::MAX, "", NOW, 1_000)]);
+        let before = parent.clone();
+        let refused = grant(Some(&mut parent), &mut child, EVEN, year(1.0, NOW));
+        assert_eq!(refused, Err(Refused::OutOfRange));
+        let refused = deduct(Some(&mut parent), &mut child, EVEN, usd(1.0), NOW);
+        assert_eq!(refused, Err(Refused::OutOfRange));
+        let refused = close(Some(&mut parent), &mut child, EVEN, NOW);
+        assert_eq!(refused, Err(Refused::OutOfRange));
+        assert_eq!((&parent, &child), (&before, &before));
+    }
+
+    #[test]
+    fn a_fee_takes_no_more_than_there_is() {
+        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        grant(None, &mut child, EVEN, year(1.05, NOW)).unwrap();
+        let moved = deduct(Some(&mut parent), &mut child, EVEN, usd(1.0), NOW).unwrap();
+        assert_eq!((moved.refund, moved.fee), (usd(1.0), usd(0.2)));
+        assert_eq!(balances(&parent), [0.8]);
+        let moved = close(Some(&mut parent), &mut child, EVEN, NOW).unwrap();
+        assert_eq!((moved.refund, moved.fee), (Money::ZERO, usd(0.05)));
+        assert_eq!(balances(&parent), [0.8]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_price_of_a_grant_converts_back_to_the_grant(
+            credit in 1i64..1_000_000_000_000_000, payer in 1i64..10_000_000, times in 1_000_000i64..10_000_000,
+        ) {
+            let (credit, exchange) = (Money::from_nanos(credit), Exchange {
+                child: rates(payer * times / 1_000_000),
+                operator: rates(payer),
+            });
+            let price = price_of_grant(credit, exchange.child, exchange.operator).unwrap();
+            prop_assert!(price <= credit);
+            // The price was rounded by half a nano, which the child's rates magnify at most tenfold.
+            let back = price.scale(exchange.child, exchange.operator).unwrap();
+            prop_assert!(back.nanos().abs_diff(credit.nanos()) <= 6);
+        }
+
+        #[test]
+        fn no_credit_appears_or_vanishes_at_even_rates(
+            opening in 1i64..1_000_000_000_000, granted in 1i64..1_000_000_000_000, deducted in 1i64..1_000_000_000_000,
+        ) {
+            let life_ms = life(None).unwrap();
+            let card = |nanos| Card::new(Money::from_nanos(nanos), "", NOW, life_ms);
+            let (mut parent, mut child) = (Purse::default(), Purse::default());
+            grant(None, &mut parent, EVEN, card(opening)).unwrap();
+            let mut fees = Money::ZERO;
+            let _paid = grant(Some(&mut parent), &mut child, EVEN, card(granted));
+            if let Ok(moved) = deduct(Some(&mut parent), &mut child, EVEN, Money::from_nanos(deducted), NOW) {
+                fees = fees.saturating_add(moved.fee);
+            }
+            fees = fees.saturating_add(close(Some(&mut parent), &mut child, EVEN, NOW).unwrap().fee);
+            prop_assert_eq!(child.total(), Money::ZERO);
+            prop_assert_eq!(parent.total().saturating_add(fees).nanos(), opening);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The rules of accounts, credit, windows, upstream keys and settings: pure values in, values out.
+//! No I/O, no clock, no async.
+
+pub(crate) mod account;
+pub mod credit;
+pub(crate) mod ledger;
+pub(crate) mod quota;
+pub(crate) mod setting;
+pub(crate) mod upstream_key;

@@ -1,0 +1,135 @@
+//! Service `Accounts`. How messages are read and written is in `accounts/convert.rs`.
+
+mod convert;
+
+use proxyxai_contract::{
+    Invalid,
+    wire::{self, accounts_server::Accounts},
+};
+use tonic::{Request, Response, Status};
+
+use self::convert::{account_to_wire, change_from_wire, identifier, new_from_wire};
+use super::{auth, count, page_from_wire};
+use crate::{
+    Control, Error, ops,
+    view::{AccountChange, AccountFilter},
+};
+
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Control);
+
+#[tonic::async_trait]
+impl Accounts for Service {
+    async fn create_account(
+        &self,
+        request: Request<wire::CreateAccountRequest>,
+    ) -> Result<Response<wire::CreateAccountResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let new = new_from_wire(request.into_inner())?;
+        let (changed, key) = ops::accounts::create(&self.0, &caller, new).await?;
+        Ok(Response::new(wire::CreateAccountResponse {
+            account: Some(account_to_wire(changed.account)),
+            client_key: key.expose().to_owned(),
+        }))
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<wire::GetAccountRequest>,
+    ) -> Result<Response<wire::Account>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::GetAccountRequest { account } = request.into_inner();
+        let account = ops::accounts::find(&self.0, &caller, &identifier(account)?).await?;
+        Ok(Response::new(account_to_wire(account)))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<wire::ListAccountsRequest>,
+    ) -> Result<Response<wire::ListAccountsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListAccountsRequest {
+            page,
+            descendants,
+            level,
+        } = request.into_inner();
+        let filter = AccountFilter {
+            descendants,
+            identifier: None,
+            level: level.map(convert::level).transpose()?,
+        };
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let listing = ops::accounts::list(&self.0, &caller, filter, page).await?;
+        Ok(Response::new(wire::ListAccountsResponse {
+            accounts: listing.rows.into_iter().map(account_to_wire).collect(),
+            total: count(listing.total),
+        }))
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<wire::UpdateAccountRequest>,
+    ) -> Result<Response<wire::Account>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (account, change) = change_from_wire(request.into_inner())?;
+        let changed = ops::accounts::update(&self.0, &caller, &account, change).await?;
+        Ok(Response::new(account_to_wire(changed.account)))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<wire::DeleteAccountRequest>,
+    ) -> Result<Response<wire::DeleteAccountResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::DeleteAccountRequest { account } = request.into_inner();
+        let changed = ops::accounts::delete(&self.0, &caller, &identifier(account)?).await?;
+        Ok(Response::new(wire::DeleteAccountResponse {
+            account: Some(account_to_wire(changed.account)),
+            refund_nanos: changed.refund.nanos(),
+        }))
+    }
+
+    async fn grant_credit(
+        &self,
+        request: Request<wire::GrantCreditRequest>,
+    ) -> Result<Response<wire::GrantCreditResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (account, change) = grant_from_wire(request.into_inner())?;
+        let changed = ops::accounts::update(&self.0, &caller, &account, change).await?;
+        Ok(Response::new(wire::GrantCreditResponse {
+            account: Some(account_to_wire(changed.account)),
+        }))
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<wire::RotateKeyRequest>,
+    ) -> Result<Response<wire::RotateKeyResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::RotateKeyRequest { account } = request.into_inner();
+        let account = account.map(|named| identifier(Some(named))).transpose()?;
+        let key = ops::accounts::rotate_key(&self.0, &caller, account.as_deref()).await?;
+        Ok(Response::new(wire::RotateKeyResponse {
+            client_key: key.expose().to_owned(),
+        }))
+    }
+}
+
+fn grant_from_wire(request: wire::GrantCreditRequest) -> Result<(String, AccountChange), Error> {
+    let wire::GrantCreditRequest {
+        account,
+        credit_nanos,
+        days_micros,
+        reference,
+    } = request;
+    if credit_nanos == 0 {
+        return Err(Invalid::new("credit_nanos", "must not be 0").into());
+    }
+    let change = AccountChange {
+        credit: Some(convert::money(credit_nanos)),
+        days_micros,
+        reference: (!reference.is_empty()).then_some(reference),
+        ..AccountChange::default()
+    };
+    Ok((identifier(account)?, change))
+}

@@ -1,0 +1,356 @@
+//! Account messages to views and back, field by field.
+
+use proxyxai_contract::{
+    Invalid,
+    convert::{limits_from_wire, limits_to_wire, millis_to_wire},
+    id::{AccountId, Level},
+    money::{Money, Multiplier},
+    routing::RoutingRules,
+    snapshot::{Access, RateLimits},
+    wire,
+};
+
+use super::count;
+use crate::{
+    Error,
+    domain::credit::Card,
+    view::{AccountChange, AccountView, LimitsChange, NewAccount},
+};
+
+pub(super) fn identifier(account: Option<wire::AccountRef>) -> Result<String, Error> {
+    let wire::AccountRef { identifier } = account.unwrap_or_default();
+    if identifier.is_empty() {
+        return Err(Invalid::new("account", "is missing").into());
+    }
+    Ok(identifier)
+}
+
+pub(super) fn level(level: i32) -> Result<Level, Error> {
+    let named = |error: Invalid| error.under("level");
+    Ok(Level::new(level.into()).map_err(named)?)
+}
+
+pub(super) const fn money(nanos: i64) -> Money {
+    Money::from_nanos(nanos)
+}
+
+pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAccount, Error> {
+    let wire::CreateAccountRequest {
+        name,
+        email,
+        credit_nanos,
+        alias,
+        billing_email,
+        rates_micros,
+        days_micros,
+        hard_limit_nanos,
+        soft_limit_nanos,
+        auto_quota_nanos,
+        limits,
+        access,
+    } = request;
+    let wire::AccessLists {
+        ips,
+        models,
+        levels,
+        resources,
+    } = access.unwrap_or_default();
+    Ok(NewAccount {
+        name,
+        email,
+        credit: money(credit_nanos),
+        alias: given(alias),
+        billing_email: given(billing_email),
+        days_micros,
+        change: AccountChange {
+            rates: multiplier("rates_micros", rates_micros)?,
+            hard_limit: amount("hard_limit_nanos", hard_limit_nanos)?,
+            soft_limit: amount("soft_limit_nanos", soft_limit_nanos)?,
+            auto_quota: amount("auto_quota_nanos", auto_quota_nanos)?,
+            limits: limits_change(limits)?,
+            allow_ips: given(ips),
+            allow_models: given(models),
+            allow_levels: given(levels),
+            resources: given(resources),
+            ..AccountChange::default()
+        },
+    })
+}
+
+pub(super) fn change_from_wire(
+    request: wire::UpdateAccountRequest,
+) -> Result<(String, AccountChange), Error> {
+    let wire::UpdateAccountRequest {
+        account,
+        name,
+        email,
+        alias,
+        billing_email,
+        enabled,
+        level: new_level,
+        gear,
+        role,
+        tier,
+        rates_micros,
+        factor_micros,
+        hard_limit_nanos,
+        soft_limit_nanos,
+        auto_quota_nanos,
+        child_limit,
+        limits,
+        allow_ips,
+        allow_models,
+        allow_levels,
+        resources,
+        model_mapper,
+        level_mapper,
+    } = request;
+    let change = AccountChange {
+        name,
+        email,
+        alias,
+        billing_email,
+        qr_code: None,
+        enabled,
+        credit: None,
+        days_micros: None,
+        reference: None,
+        level: new_level.map(level).transpose()?,
+        gear: gear.map(gear_from_wire).transpose()?,
+        role,
+        tier,
+        rates: multiplier("rates_micros", rates_micros)?,
+        factor: multiplier("factor_micros", factor_micros)?,
+        hard_limit: amount("hard_limit_nanos", hard_limit_nanos)?,
+        soft_limit: amount("soft_limit_nanos", soft_limit_nanos)?,
+        auto_quota: amount("auto_quota_nanos", auto_quota_nanos)?,
+        child_limit: child_limit
+            .map(|limit| {
+                u64::try_from(limit)
+                    .map_err(|_| Invalid::new("child_limit", "must not be negative"))
+            })
+            .transpose()?,
+        limits: limits_change(limits)?,
+        allow_ips,
+        allow_models,
+        allow_levels,
+        resources,
+        model_mapper,
+        level_mapper,
+    };
+    Ok((identifier(account)?, change))
+}
+
+pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
+    let AccountView {
+        id,
+        parent,
+        dna,
+        name,
+        email,
+        alias,
+        billing_email,
+        // Shown by pages of the REST side only.
+        qr_code: _,
+        partial_key,
+        level,
+        gear,
+        role,
+        tier,
+        rates,
+        factor,
+        cards,
+        balance,
+        credit_granted,
+        credit_used,
+        requests,
+        hard_limit,
+        soft_limit,
+        auto_quota,
+        limits,
+        access,
+        routing,
+        children,
+        child_limit,
+        enabled,
+        created,
+        updated,
+    } = account;
+    wire::Account {
+        id: id.get(),
+        parent_id: parent.map_or(0, AccountId::get),
+        dna,
+        name,
+        email,
+        alias,
+        billing_email,
+        partial_key,
+        level: level.get().into(),
+        gear: gear.into(),
+        role,
+        tier,
+        rates_micros: rates.micros(),
+        factor_micros: factor.micros(),
+        cards: cards.into_iter().map(card_to_wire).collect(),
+        balance_nanos: balance.nanos(),
+        credit_granted_nanos: credit_granted.nanos(),
+        credit_used_nanos: credit_used.nanos(),
+        requests: count(requests),
+        hard_limit_nanos: hard_limit.map_or(0, Money::nanos),
+        soft_limit_nanos: soft_limit.map_or(0, Money::nanos),
+        auto_quota_nanos: auto_quota.nanos(),
+        limits: Some(limits_to_wire(&limits)),
+        access: Some(access_to_wire(&access)),
+        routing: Some(routing_to_wire(&routing)),
+        children: count(children),
+        child_limit: count(child_limit),
+        enabled,
+        create_time: Some(millis_to_wire(created)),
+        update_time: Some(millis_to_wire(updated)),
+    }
+}
+
+fn card_to_wire(card: Card) -> wire::CreditCard {
+    let Card {
+        amount,
+        balance,
+        reference,
+        granted,
+        expires,
+    } = card;
+    wire::CreditCard {
+        amount_nanos: amount.nanos(),
+        balance_nanos: balance.nanos(),
+        reference,
+        grant_time: Some(millis_to_wire(granted)),
+        expire_time: Some(millis_to_wire(expires)),
+    }
+}
+
+fn access_to_wire(access: &Access) -> wire::AccessLists {
+    let Access {
+        ips,
+        models,
+        levels,
+        resources,
+    } = access;
+    wire::AccessLists {
+        ips: ips.text(),
+        models: models.text(),
+        levels: levels.text(),
+        resources: resources.text(),
+    }
+}
+
+fn routing_to_wire(rules: &RoutingRules) -> wire::RoutingRules {
+    let RoutingRules {
+        model_mapper,
+        level_mapper,
+        switch_over,
+    } = rules;
+    wire::RoutingRules {
+        model_mapper: model_mapper.text(),
+        level_mapper: level_mapper.text(),
+        switch_over: switch_over.text(),
+    }
+}
+
+/// A window of 0 is not given.
+fn limits_change(limits: Option<wire::RateLimits>) -> Result<LimitsChange, Error> {
+    let RateLimits {
+        rpm,
+        rph,
+        rpd,
+        tpm,
+        tph,
+        tpd,
+    } = limits_from_wire(limits.unwrap_or_default())?;
+    let some = |window| (window > 0).then_some(window);
+    Ok(LimitsChange {
+        rpm: some(rpm),
+        rph: some(rph),
+        rpd: some(rpd),
+        tpm: some(tpm),
+        tph: some(tph),
+        tpd: some(tpd),
+    })
+}
+
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn multiplier(field: &str, micros: Option<i64>) -> Result<Option<Multiplier>, Error> {
+    let read = micros.map(Multiplier::from_micros).transpose();
+    Ok(read.map_err(|error| error.under(field))?)
+}
+
+fn amount(field: &str, nanos: Option<i64>) -> Result<Option<Money>, Error> {
+    match nanos.map(money) {
+        Some(amount) if amount.is_negative() => {
+            Err(Invalid::new(field, "must not be negative").into())
+        }
+        amount => Ok(amount),
+    }
+}
+
+fn gear_from_wire(gear: i32) -> Result<u8, Error> {
+    let gear = u8::try_from(gear).ok().filter(|gear| *gear <= 10);
+    Ok(gear.ok_or_else(|| Invalid::new("gear", "must be from 0 to 10"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update() -> wire::UpdateAccountRequest {
+        wire::UpdateAccountRequest {
+            account: Some(wire::AccountRef {
+                identifier: "anna".to_owned(),
+            }),
+            ..wire::UpdateAccountRequest::default()
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut wire::UpdateAccountRequest)) -> String {
+        let mut request = update();
+        change(&mut request);
+        match change_from_wire(request).unwrap_err() {
+            Error::Invalid(invalid) => invalid.field,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        assert_eq!(refused(|r| r.level = Some(11)), "level");
+        assert_eq!(refused(|r| r.gear = Some(11)), "gear");
+        assert_eq!(refused(|r| r.rates_micros = Some(0)), "rates_micros");
+        assert_eq!(
+            refused(|r| r.hard_limit_nanos = Some(-1)),
+            "hard_limit_nanos"
+        );
+        assert_eq!(refused(|r| r.child_limit = Some(-1)), "child_limit");
+        assert_eq!(refused(|r| r.account = None), "account");
+    }
+
+    #[test]
+    fn what_is_absent_stays_as_it_is() {
+        let (account, change) = change_from_wire(update()).unwrap();
+        assert_eq!(account, "anna");
+        assert_eq!(
+            format!("{change:?}"),
+            format!("{:?}", AccountChange::default())
+        );
+    }
+
+    #[test]
+    fn a_window_of_zero_is_inherited() {
+        let limits = wire::RateLimits {
+            rpm: 5,
+            ..wire::RateLimits::default()
+        };
+        let change = limits_change(Some(limits)).unwrap();
+        assert_eq!((change.rpm, change.tpd), (Some(5), None));
+    }
+}

@@ -1,0 +1,59 @@
+//! Who asks, from the metadata of a call.
+
+use tonic::{Request, metadata::MetadataMap};
+
+use crate::{Control, Error, ops, view::Caller};
+
+/// The account whose key the call carries.
+pub(super) async fn caller<T: Sync>(
+    control: &Control,
+    request: &Request<T>,
+) -> Result<Caller, Error> {
+    let key = presented(request.metadata()).ok_or(Error::Unauthenticated)?;
+    ops::auth::authenticate(control, key).await
+}
+
+/// Lets data planes through, and nobody else.
+pub(super) async fn node<T: Sync>(control: &Control, request: &Request<T>) -> Result<(), Error> {
+    let token = presented(request.metadata()).ok_or(Error::Unauthenticated)?;
+    ops::auth::check_node(control, token).await
+}
+
+/// `authorization: Bearer KEY`, `authorization: KEY` or `x-api-key: KEY`.
+fn presented(metadata: &MetadataMap) -> Option<&str> {
+    let text = |name| {
+        let value = metadata.get(name)?.to_str().ok()?.trim();
+        (!value.is_empty()).then_some(value)
+    };
+    text("authorization")
+        .map(bare)
+        .or_else(|| text("x-api-key"))
+}
+
+fn bare(value: &str) -> &str {
+    match value.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_start(),
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_three_forms_of_a_credential_are_read() {
+        for (name, value, key) in [
+            ("authorization", "Bearer k", Some("k")),
+            ("authorization", "bearer  k ", Some("k")),
+            ("authorization", "k", Some("k")),
+            ("authorization", "", None),
+            ("x-api-key", "k", Some("k")),
+            ("api-key", "k", None),
+        ] {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(name, value.parse().unwrap());
+            assert_eq!(presented(&metadata), key, "{name}: {value}");
+        }
+    }
+}

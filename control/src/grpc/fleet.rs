@@ -1,0 +1,190 @@
+//! Service `Fleet`: the link to data planes. Node token, save for `ListNodes`.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _};
+use proxyxai_contract::{
+    Invalid,
+    convert::{
+        batch_from_wire, health_from_wire, millis_to_wire, standing_to_wire, update_to_wire,
+    },
+    id::{NodeName, Revision},
+    snapshot::Rejection,
+    wire::{self, fleet_server::Fleet},
+};
+use tonic::{Request, Response, Status};
+
+use super::auth;
+use crate::{Control, Error, ops, view::NodeView};
+
+/// What one acknowledgement or health report may hold at most. A data plane sends changes only.
+const ITEMS_MAX: usize = 100_000;
+
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Control);
+
+#[tonic::async_trait]
+impl Fleet for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Update, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::WatchRequest {
+            node,
+            epoch,
+            version,
+        } = request.into_inner();
+        let updates = ops::fleet::watch(&self.0, node_name(&node)?, epoch, version).await?;
+        let stream = updates.map(|update| Ok(update_to_wire(&update)));
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<wire::AcknowledgeRequest>,
+    ) -> Result<Response<wire::AcknowledgeResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::AcknowledgeRequest {
+            node,
+            epoch,
+            revision,
+            rejections,
+        } = request.into_inner();
+        let node = node_name(&node)?;
+        let rejections = rejections_from_wire(rejections)?;
+        ops::fleet::acknowledge(&self.0, &node, epoch, Revision(revision), rejections).await?;
+        Ok(Response::new(wire::AcknowledgeResponse {}))
+    }
+
+    async fn report_usage(
+        &self,
+        request: Request<wire::ReportUsageRequest>,
+    ) -> Result<Response<wire::ReportUsageResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::ReportUsageRequest {
+            node,
+            epoch,
+            records,
+        } = request.into_inner();
+        let node = node_name(&node)?;
+        let records = batch_from_wire(records).map_err(Error::from)?;
+        let (through, standings) = ops::fleet::report_usage(&self.0, &node, epoch, records).await?;
+        Ok(Response::new(wire::ReportUsageResponse {
+            through_sequence: through,
+            standings: standings.iter().map(standing_to_wire).collect(),
+        }))
+    }
+
+    async fn report_health(
+        &self,
+        request: Request<wire::ReportHealthRequest>,
+    ) -> Result<Response<wire::ReportHealthResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::ReportHealthRequest { node, healths } = request.into_inner();
+        let node = node_name(&node)?;
+        bounded("healths", healths.len())?;
+        let healths: Result<Vec<_>, Invalid> = healths.into_iter().map(health_from_wire).collect();
+        ops::fleet::report_health(&self.0, &node, healths.map_err(Error::from)?).await?;
+        Ok(Response::new(wire::ReportHealthResponse {}))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<wire::ListNodesRequest>,
+    ) -> Result<Response<wire::ListNodesResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (revision, nodes) = ops::fleet::nodes(&self.0, &caller).await?;
+        Ok(Response::new(wire::ListNodesResponse {
+            revision: revision.0,
+            nodes: nodes.into_iter().map(node_to_wire).collect(),
+        }))
+    }
+}
+
+fn node_name(name: &str) -> Result<NodeName, Error> {
+    Ok(NodeName::new(name)?)
+}
+
+fn bounded(field: &str, items: usize) -> Result<(), Error> {
+    if items > ITEMS_MAX {
+        return Err(Invalid::new(field, format!("are more than {ITEMS_MAX}")).into());
+    }
+    Ok(())
+}
+
+fn rejections_from_wire(rejections: Vec<wire::Rejection>) -> Result<Vec<Rejection>, Error> {
+    bounded("rejections", rejections.len())?;
+    let read = |rejection| {
+        let wire::Rejection {
+            kind,
+            item,
+            problem,
+        } = rejection;
+        let kind = ["account", "key", "price", "settings"]
+            .into_iter()
+            .find(|known| *known == kind)
+            .ok_or_else(|| {
+                Invalid::new("rejections.kind", "must be account, key, price or settings")
+            })?;
+        Ok(Rejection {
+            kind,
+            item,
+            problem,
+        })
+    };
+    rejections.into_iter().map(read).collect()
+}
+
+fn rejection_to_wire(rejection: Rejection) -> wire::Rejection {
+    let Rejection {
+        kind,
+        item,
+        problem,
+    } = rejection;
+    wire::Rejection {
+        kind: kind.to_owned(),
+        item,
+        problem,
+    }
+}
+
+fn node_to_wire(node: NodeView) -> wire::Node {
+    let NodeView {
+        name,
+        epoch,
+        version,
+        connected,
+        applied,
+        rejections,
+        seen,
+    } = node;
+    wire::Node {
+        name: name.as_str().to_owned(),
+        epoch,
+        version,
+        connected,
+        applied_revision: applied.0,
+        rejections: rejections.into_iter().map(rejection_to_wire).collect(),
+        seen_time: Some(millis_to_wire(seen)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_of_an_unknown_kind_is_refused() {
+        let rejection = |kind: &str| wire::Rejection {
+            kind: kind.to_owned(),
+            item: "7".to_owned(),
+            problem: "level: is bad".to_owned(),
+        };
+        let read = rejections_from_wire(vec![rejection("key")]).unwrap();
+        assert_eq!(rejection_to_wire(read[0].clone()), rejection("key"));
+        assert!(rejections_from_wire(vec![rejection("kay")]).is_err());
+    }
+}

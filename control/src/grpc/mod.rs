@@ -1,0 +1,106 @@
+//! The gRPC front: wire messages in, one operation, wire messages out. Decides nothing itself;
+//! rights, limits and money are the operations' business.
+
+mod accounts;
+mod auth;
+mod fleet;
+mod keys;
+mod reports;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use futures_util::FutureExt as _;
+use proxyxai_contract::{
+    Invalid,
+    wire::{
+        self, accounts_server::AccountsServer, fleet_server::FleetServer, keys_server::KeysServer,
+        reports_server::ReportsServer, settings_server::SettingsServer,
+    },
+};
+use tonic::{server::NamedService, service::Routes};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+
+use crate::{Control, view::Page};
+
+/// Administration takes small messages; the longest is a settings change with a price table in it.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// A full update with 100,000 accounts has about 20 MiB.
+const FLEET_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// All services, with health and both versions of reflection.
+pub(crate) fn routes(control: Control) -> Routes {
+    let fleet = FleetServer::new(fleet::Service(control.clone()))
+        .max_decoding_message_size(FLEET_BYTES_MAX)
+        .max_encoding_message_size(FLEET_BYTES_MAX);
+    let keys = KeysServer::new(keys::Service(control.clone()));
+    let accounts = AccountsServer::new(accounts::Service(control.clone()));
+    let settings = SettingsServer::new(settings::Service(control.clone()));
+    let reports = ReportsServer::new(reports::Service(control));
+    let routes = Routes::new(fleet)
+        .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(accounts.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(settings.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(reports.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(health());
+    with_reflection(routes)
+}
+
+fn health() -> HealthServer<HealthService> {
+    let reporter = HealthReporter::new();
+    let names = [
+        KeysServer::<keys::Service>::NAME,
+        AccountsServer::<accounts::Service>::NAME,
+        SettingsServer::<settings::Service>::NAME,
+        ReportsServer::<reports::Service>::NAME,
+        FleetServer::<fleet::Service>::NAME,
+    ];
+    for name in names {
+        let report = reporter.set_service_status(name, ServingStatus::Serving);
+        // Nobody else holds this reporter, so its lock is free and one poll is enough.
+        tokio::task::unconstrained(report).now_or_never();
+    }
+    HealthServer::new(HealthService::from_health_reporter(reporter))
+}
+
+/// Widespread builds of grpcurl still ask for v1alpha.
+fn with_reflection(routes: Routes) -> Routes {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "gRPC reflection is off: the descriptors cannot be read");
+            routes
+        }
+    }
+}
+
+fn page_from_wire(page: Option<wire::PageRequest>) -> Result<Page, Invalid> {
+    let wire::PageRequest { page, size } = page.unwrap_or_default();
+    let page = match page {
+        0 => 1,
+        page => u64::try_from(page).map_err(|_| Invalid::new("page.page", "must be positive"))?,
+    };
+    let size = match size {
+        0 => 1000,
+        size => u64::try_from(size)
+            .ok()
+            .filter(|size| *size <= 1000)
+            .ok_or_else(|| Invalid::new("page.size", "must be from 1 to 1000"))?,
+    };
+    Ok(Page { page, size })
+}
+
+/// A count for the wire, clamped to its range.
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,186 @@
+//! Service `Reports`.
+
+use jiff::civil::Date;
+use proxyxai_contract::{
+    Invalid,
+    convert::{millis_to_wire, record_to_wire},
+    money::Money,
+    wire::{self, reports_server::Reports},
+};
+use tonic::{Request, Response, Status};
+
+use super::{auth, count, page_from_wire};
+use crate::{
+    Control, Error, ops,
+    view::{Books, Days, ModelTotals, PostedUsage, Totals},
+};
+
+#[derive(Debug)]
+pub(super) struct Service(pub(super) Control);
+
+#[tonic::async_trait]
+impl Reports for Service {
+    async fn get_bill(
+        &self,
+        request: Request<wire::GetBillRequest>,
+    ) -> Result<Response<wire::GetBillResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::GetBillRequest {
+            account,
+            start_date,
+            end_date,
+        } = request.into_inner();
+        let today = ops::reports::today(&self.0);
+        let days = days_from_wire(&start_date, &end_date, today)?;
+        let models = ops::reports::totals(&self.0, &caller, named(&account), days).await?;
+        Ok(Response::new(bill_to_wire(models)))
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<wire::ListUsageRequest>,
+    ) -> Result<Response<wire::ListUsageResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListUsageRequest { account, page } = request.into_inner();
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let listing = ops::reports::usage(&self.0, &caller, named(&account), page).await?;
+        Ok(Response::new(wire::ListUsageResponse {
+            records: listing.rows.into_iter().map(posted_to_wire).collect(),
+            total: count(listing.total),
+        }))
+    }
+
+    async fn verify_books(
+        &self,
+        request: Request<wire::VerifyBooksRequest>,
+    ) -> Result<Response<wire::VerifyBooksResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let Books {
+            postings,
+            difference,
+        } = ops::reports::verify(&self.0, &caller).await?;
+        Ok(Response::new(wire::VerifyBooksResponse {
+            balanced: difference.is_none(),
+            postings: count(postings),
+            difference: difference.unwrap_or_default(),
+        }))
+    }
+}
+
+fn named(account: &str) -> Option<&str> {
+    (!account.is_empty()).then_some(account)
+}
+
+fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days, Error> {
+    let day = |field: &str, text: &str| match text {
+        "" => Ok(today),
+        text => text
+            .parse()
+            .map_err(|_| Invalid::new(field, "must be a day, YYYY-MM-DD")),
+    };
+    let days = Days {
+        start: day("start_date", start)?,
+        end: day("end_date", end)?,
+    };
+    if days.start > days.end {
+        return Err(Invalid::new("start_date", "must not be after end_date").into());
+    }
+    Ok(days)
+}
+
+fn bill_to_wire(models: Vec<ModelTotals>) -> wire::GetBillResponse {
+    let total = models.iter().fold(Totals::default(), |sum, model| Totals {
+        requests: sum.requests.saturating_add(model.totals.requests),
+        input: sum.input.saturating_add(model.totals.input),
+        cached: sum.cached.saturating_add(model.totals.cached),
+        output: sum.output.saturating_add(model.totals.output),
+        cost: Money::saturating_add(sum.cost, model.totals.cost),
+    });
+    wire::GetBillResponse {
+        models: models.into_iter().map(model_to_wire).collect(),
+        total: Some(model_to_wire(ModelTotals {
+            model: String::new(),
+            totals: total,
+        })),
+    }
+}
+
+fn model_to_wire(model: ModelTotals) -> wire::ModelUsage {
+    let ModelTotals { model, totals } = model;
+    let Totals {
+        requests,
+        input,
+        cached,
+        output,
+        cost,
+    } = totals;
+    wire::ModelUsage {
+        model,
+        requests: count(requests),
+        input_tokens: count(input),
+        cached_tokens: count(cached),
+        output_tokens: count(output),
+        cost_nanos: cost.nanos(),
+    }
+}
+
+fn posted_to_wire(posted: PostedUsage) -> wire::PostedUsage {
+    let PostedUsage {
+        node,
+        epoch,
+        record,
+        posted,
+    } = posted;
+    wire::PostedUsage {
+        node,
+        epoch,
+        record: Some(record_to_wire(&record)),
+        post_time: Some(millis_to_wire(posted)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_empty_day_means_today() {
+        let today = day("2025-03-10");
+        let days = days_from_wire("2025-03-01", "", today).unwrap();
+        assert_eq!((days.start, days.end), (day("2025-03-01"), today));
+        for (start, end) in [
+            ("2025-03-11", ""),
+            ("2025-02-30", ""),
+            ("", "yesterday"),
+            ("2025-03-10", "2025-03-09"),
+        ] {
+            assert!(days_from_wire(start, end, today).is_err(), "{start} {end}");
+        }
+    }
+
+    #[test]
+    fn the_total_is_the_sum_of_the_models() {
+        let model = |model: &str, requests, cost| ModelTotals {
+            model: model.to_owned(),
+            totals: Totals {
+                requests,
+                input: 10,
+                cached: 1,
+                output: 3,
+                cost: Money::from_nanos(cost),
+            },
+        };
+        let bill = bill_to_wire(vec![model("a", 2, 500), model("b", 5, 7)]);
+        let total = bill.total.unwrap();
+        assert_eq!((total.requests, total.cost_nanos), (7, 507));
+        assert_eq!(
+            (total.input_tokens, total.cached_tokens, total.output_tokens),
+            (20, 2, 6)
+        );
+        assert_eq!(total.model, "");
+    }
+}

@@ -1,0 +1,86 @@
+//! What a failed operation answers over gRPC.
+
+use tonic::{Code, Status};
+
+use crate::Error;
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Invalid(_) => Code::InvalidArgument,
+            Error::Unauthenticated | Error::Suspended { .. } | Error::ManagementBalance { .. } => {
+                Code::Unauthenticated
+            }
+            Error::Forbidden(_) => Code::PermissionDenied,
+            Error::NotFound { .. } => Code::NotFound,
+            Error::Conflict { .. } => Code::AlreadyExists,
+            Error::InsufficientBalance { .. } => Code::FailedPrecondition,
+            Error::Internal(cause) => {
+                // The caller learns nothing of it, so this is where it is handled.
+                let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
+                tracing::error!(error = cause, "a gRPC call failed");
+                Code::Internal
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::{Invalid, money::Money};
+
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_documented_code() {
+        let some = Money::from_nanos(1);
+        for (error, code) in [
+            (
+                Error::Invalid(Invalid::new("level", "is bad")),
+                Code::InvalidArgument,
+            ),
+            (Error::Unauthenticated, Code::Unauthenticated),
+            (
+                Error::Suspended {
+                    name: "n".to_owned(),
+                },
+                Code::Unauthenticated,
+            ),
+            (
+                Error::ManagementBalance {
+                    balance: some,
+                    minimum: some,
+                },
+                Code::Unauthenticated,
+            ),
+            (Error::Forbidden("no"), Code::PermissionDenied),
+            (
+                Error::NotFound {
+                    kind: "Key",
+                    name: "7".to_owned(),
+                },
+                Code::NotFound,
+            ),
+            (Error::Conflict { field: "Name" }, Code::AlreadyExists),
+            (
+                Error::InsufficientBalance {
+                    balance: some,
+                    needed: some,
+                },
+                Code::FailedPrecondition,
+            ),
+        ] {
+            let text = error.to_string();
+            let status = Status::from(error);
+            assert_eq!((status.code(), status.message()), (code, text.as_str()));
+        }
+    }
+
+    #[test]
+    fn an_internal_cause_is_not_shown() {
+        let status = Status::from(Error::internal("disk /secret/path is full"));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret"));
+    }
+}

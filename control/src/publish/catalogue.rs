@@ -1,0 +1,216 @@
+//! The configuration in memory, each item with the revision at which it changed, so that the
+//! difference between any two revisions can be told. It reads nothing itself.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proxyxai_contract::{
+    id::{AccountId, KeyId, Revision},
+    price::PriceTable,
+    snapshot::{Account, ProxySettings, Update, UpstreamKey},
+};
+
+/// Removals are remembered for data planes that lag behind; past this many, one that lags further
+/// gets everything anew.
+const TOMBSTONES_MAX: usize = 10_000;
+
+/// All that data planes know.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    revision: Revision,
+    /// Removals up to this revision are forgotten.
+    floor: Revision,
+    accounts: Shelf<AccountId, Account>,
+    keys: Shelf<KeyId, UpstreamKey>,
+    settings: Option<(Revision, Arc<ProxySettings>)>,
+    prices: Option<(Revision, Arc<PriceTable>)>,
+}
+
+/// What a refresh found.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// New states of accounts; `None` is removed.
+    pub(super) accounts: Vec<(AccountId, Option<Account>)>,
+    /// New states of keys; `None` is removed or out of rotation.
+    pub(super) keys: Vec<(KeyId, Option<UpstreamKey>)>,
+    /// Settings as they are now.
+    pub(super) settings: Option<ProxySettings>,
+    /// Prices as they are now.
+    pub(super) prices: Option<PriceTable>,
+}
+
+#[derive(Debug)]
+struct Shelf<K, T>(BTreeMap<K, (Revision, Option<Arc<T>>)>);
+
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// Where it stands.
+    pub(super) const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Takes over what changed up to a revision. What is as it was keeps its old revision.
+    pub(super) fn apply(&mut self, changes: Changes, revision: Revision) {
+        let Changes { accounts, keys, settings, prices } = changes;
+        for (id, account) in accounts {
+            self.accounts.put(id, account, revision);
+        }
+        for (id, key) in keys {
+            self.keys.put(id, key, revision);
+        }
+        put(&mut self.settings, settings, revision);
+        put(&mut self.prices, prices, revision);
+        self.revision = revision;
+        self.floor = self.floor.max(self.accounts.prune()).max(self.keys.prune());
+    }
+
+    /// What changed since a revision; everything when there is none, or it is too long ago.
+    pub(super) fn update(&self, since: Option<Revision>) -> Update {
+        let since = since.filter(|since| *since >= self.floor);
+        let newer = |at: Revision| since.is_none_or(|since| at > since);
+        let mut update = Update { full: since.is_none(), ..Update::empty(self.revision) };
+        (update.accounts, update.removed_accounts) = self.accounts.since(since);
+        (update.keys, update.removed_keys) = self.keys.since(since);
+        update.settings = self.settings.as_ref().filter(|(at, _)| newer(*at)).map(|(_, item)| item.as_ref().clone());
+        update.prices = self.prices.as_ref().filter(|(at, _)| newer(*at)).map(|(_, item)| item.as_ref().clone());
+        update
+    }
+
+    /// Whether this key is in rotation.
+    pub(super) fn has_key(&self, id: KeyId) -> bool {
+        self.keys.has(id)
+    }
+
+    /// Whether data planes know this account.
+    pub(super) fn has_account(&self, id: AccountId) -> bool {
+        self.accounts.has(id)
+    }
+}
+
+fn put<T: PartialEq>(slot: &mut Option<(Revision, Arc<T>)>, item: Option<T>, revision: Revision) {
+    if let Some(item) = item
+        && slot.as_ref().is_none_or(|(_, old)| **old != item)
+    {
+        *slot = Some((revision, Arc::new(item)));
+    }
+}
+
+// === impl Shelf ===
+
+impl<K, T> Default for Shelf<K, T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Copy, T: PartialEq + Clone> Shelf<K, T> {
+    fn has(&self, id: K) -> bool {
+        self.0.get(&id).is_some_and(|(_, item)| item.is_some())
+    }
+
+    fn put(&mut self, id: K, item: Option<T>, revision: Revision) {
+        let old = self.0.get(&id).and_then(|(_, item)| item.as_deref());
+        // What was never there needs no tombstone, and what is as it was needs no update.
+        if old != item.as_ref() {
+            self.0.insert(id, (revision, item.map(Arc::new)));
+        }
+    }
+
+    fn since(&self, since: Option<Revision>) -> (Vec<T>, Vec<K>) {
+        let (mut present, mut removed) = (Vec::new(), Vec::new());
+        for (id, (at, item)) in &self.0 {
+            match (item, since) {
+                (Some(item), None) => present.push(item.as_ref().clone()),
+                (Some(item), Some(since)) if *at > since => present.push(item.as_ref().clone()),
+                (None, Some(since)) if *at > since => removed.push(*id),
+                (Some(_), Some(_)) | (None, _) => {}
+            }
+        }
+        (present, removed)
+    }
+
+    /// Forgets the older half of the removals when there are too many, and tells up to where.
+    fn prune(&mut self) -> Revision {
+        let mut gone: Vec<_> = self.0.values().filter(|(_, item)| item.is_none()).map(|(at, _)| *at).collect();
+        if gone.len() <= TOMBSTONES_MAX {
+            return Revision(0);
+        }
+        gone.sort_unstable();
+        let floor = gone.get(gone.len() / 2).copied().unwrap_or_default();
+        self.0.retain(|_, (at, item)| item.is_some() || *at > floor);
+        floor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::{
+        id::Level,
+        money::Multiplier,
+        routing::RoutingRules,
+        snapshot::{Access, RateLimits},
+    };
+
+    use super::*;
+
+    fn account(id: i64, name: &str) -> (AccountId, Option<Account>) {
+        let id = AccountId::new(id).unwrap();
+        let account = Account {
+            id,
+            parent: None,
+            name: name.to_owned(),
+            key_hash: None,
+            enabled: true,
+            level: Level::ZERO,
+            gear: 0,
+            rates: Multiplier::ONE,
+            factor: Multiplier::ONE,
+            hard_limit: None,
+            limits: RateLimits::WIDE,
+            access: Access::ANY,
+            routing: RoutingRules::default(),
+        };
+        (id, Some(account))
+    }
+
+    fn with_accounts(accounts: Vec<(AccountId, Option<Account>)>) -> Changes {
+        Changes { accounts, ..Changes::default() }
+    }
+
+    #[test]
+    fn an_update_holds_what_changed_since_and_nothing_else() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(with_accounts(vec![account(1, "root"), account(2, "bob")]), Revision(1));
+        catalogue.apply(with_accounts(vec![account(1, "root"), account(2, "rob")]), Revision(2));
+        let update = catalogue.update(Some(Revision(1)));
+        assert_eq!(update.accounts.iter().map(|account| account.name.as_str()).collect::<Vec<_>>(), ["rob"]);
+        assert!(!update.full);
+        assert_eq!(catalogue.update(Some(Revision(2))), Update::empty(Revision(2)));
+        assert_eq!(catalogue.update(None).accounts.len(), 2);
+    }
+
+    #[test]
+    fn a_removal_is_told_to_those_who_knew_and_left_out_of_a_full_update() {
+        let mut catalogue = Catalogue::default();
+        catalogue.apply(with_accounts(vec![account(2, "bob")]), Revision(1));
+        let id = AccountId::new(2).unwrap();
+        catalogue.apply(with_accounts(vec![(id, None)]), Revision(2));
+        assert_eq!(catalogue.update(Some(Revision(1))).removed_accounts, [id]);
+        let full = catalogue.update(None);
+        assert!(full.full && full.accounts.is_empty() && full.removed_accounts.is_empty());
+    }
+
+    #[test]
+    fn who_lags_behind_forgotten_removals_gets_everything() {
+        let mut catalogue = Catalogue::default();
+        let count = i64::try_from(TOMBSTONES_MAX).unwrap() + 1;
+        for id in 1..=count {
+            let revision = u64::try_from(id).unwrap() * 2;
+            catalogue.apply(with_accounts(vec![account(id, "bob")]), Revision(revision));
+            let id = AccountId::new(id).unwrap();
+            catalogue.apply(with_accounts(vec![(id, None)]), Revision(revision + 1));
+        }
+        assert!(catalogue.update(Some(Revision(2))).full);
+        assert!(!catalogue.update(Some(catalogue.revision())).full);
+    }
+}

@@ -1,0 +1,251 @@
+//! Data planes that watch now: what each has yet to be told of money and health, and what it
+//! acknowledged. Later news of the same thing replaces earlier, so nothing queues up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, KeyId, NodeName, Revision},
+    snapshot::{Health, HealthState, Standing},
+};
+
+use crate::domain::upstream_key;
+
+/// One key may be reported for many models; past this many pairs, further ones stay local to their
+/// data plane.
+const HEALTHS_MAX: usize = 10_000;
+
+type Subject = (KeyId, Option<String>);
+
+/// Everything about data planes that lives in memory only.
+#[derive(Debug, Default)]
+pub(super) struct Subscribers {
+    next: u64,
+    watching: BTreeMap<u64, Subscriber>,
+    healths: BTreeMap<Subject, HashMap<NodeName, Health>>,
+    /// Accounts whose money moved since the last flush.
+    dirty: BTreeSet<AccountId>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    node: NodeName,
+    acknowledged: Revision,
+    pending: Pending,
+}
+
+/// News without a revision.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    standings: BTreeMap<AccountId, Standing>,
+    healths: BTreeMap<Subject, Health>,
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// Whether there is nothing to tell.
+    pub(super) fn is_empty(&self) -> bool {
+        self.standings.is_empty() && self.healths.is_empty()
+    }
+
+    /// The news.
+    pub(super) fn into_parts(self) -> (Vec<Standing>, Vec<Health>) {
+        (self.standings.into_values().collect(), self.healths.into_values().collect())
+    }
+}
+
+// === impl Subscribers ===
+
+impl Subscribers {
+    /// A data plane begins to watch; an older stream of the same node ends.
+    pub(super) fn join(&mut self, node: NodeName, standings: Vec<Standing>, now: Millis) -> u64 {
+        self.watching.retain(|_, subscriber| subscriber.node != node);
+        self.next = self.next.wrapping_add(1);
+        let healths = self.healths(now).into_iter().map(|health| ((health.key, health.model.clone()), health));
+        let pending = Pending {
+            standings: standings.into_iter().map(|standing| (standing.account, standing)).collect(),
+            healths: healths.collect(),
+        };
+        self.watching.insert(self.next, Subscriber { node, acknowledged: Revision(0), pending });
+        self.next
+    }
+
+    /// A stream ended.
+    pub(super) fn leave(&mut self, id: u64) {
+        self.watching.remove(&id);
+    }
+
+    /// What a stream has to tell; `None` when another stream has taken its place.
+    pub(super) fn take(&mut self, id: u64) -> Option<Pending> {
+        self.watching.get_mut(&id).map(|subscriber| std::mem::take(&mut subscriber.pending))
+    }
+
+    /// Whether nobody watches.
+    pub(super) fn is_empty(&self) -> bool {
+        self.watching.is_empty()
+    }
+
+    /// Whether this node watches.
+    pub(super) fn is_watching(&self, node: &NodeName) -> bool {
+        self.watching.values().any(|subscriber| subscriber.node == *node)
+    }
+
+    /// A data plane runs on this revision.
+    pub(super) fn acknowledge(&mut self, node: &NodeName, revision: Revision) {
+        for subscriber in self.watching.values_mut().filter(|subscriber| subscriber.node == *node) {
+            subscriber.acknowledged = subscriber.acknowledged.max(revision);
+        }
+    }
+
+    /// Whether all that watch run on this revision.
+    pub(super) fn all_have(&self, revision: Revision) -> bool {
+        self.watching.values().all(|subscriber| subscriber.acknowledged >= revision)
+    }
+
+    /// Tells all of money.
+    pub(super) fn tell_standings(&mut self, standings: &[Standing]) {
+        for subscriber in self.watching.values_mut() {
+            subscriber.pending.standings.extend(standings.iter().map(|standing| (standing.account, *standing)));
+        }
+    }
+
+    /// Money of these accounts moved.
+    pub(super) fn mark(&mut self, accounts: impl IntoIterator<Item = AccountId>) {
+        if !self.watching.is_empty() {
+            self.dirty.extend(accounts);
+        }
+    }
+
+    /// Accounts whose money moved since this was last asked.
+    pub(super) fn take_marked(&mut self) -> BTreeSet<AccountId> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Remembers what a data plane learnt and tells the others.
+    pub(super) fn report(&mut self, node: &NodeName, health: Health) {
+        let subject = (health.key, health.model.clone());
+        if health.state == HealthState::Ready {
+            // Whoever got an answer with the key proves the others wrong.
+            self.healths.remove(&subject);
+        } else if self.healths.len() < HEALTHS_MAX || self.healths.contains_key(&subject) {
+            self.healths.entry(subject.clone()).or_default().insert(node.clone(), health.clone());
+        } else {
+            tracing::warn!(key.id = health.key.get(), "too many reports on keys; this one is not passed on");
+            return;
+        }
+        for subscriber in self.watching.values_mut().filter(|subscriber| subscriber.node != *node) {
+            subscriber.pending.healths.insert(subject.clone(), health.clone());
+        }
+    }
+
+    /// Forgets everything that was said of a key, and tells all that it is ready.
+    pub(super) fn wake_key(&mut self, key: KeyId) {
+        let mut subjects: Vec<_> = self.healths.keys().filter(|(id, _)| *id == key).cloned().collect();
+        self.healths.retain(|(id, _), _| *id != key);
+        if !subjects.contains(&(key, None)) {
+            subjects.push((key, None));
+        }
+        for (key, model) in subjects {
+            let health = Health { key, model: model.clone(), state: HealthState::Ready, reason: String::new() };
+            for subscriber in self.watching.values_mut() {
+                subscriber.pending.healths.insert((key, model.clone()), health.clone());
+            }
+        }
+    }
+
+    /// Forgets everything that was said of any key; a reload wakes them at the data planes.
+    pub(super) fn wake_all(&mut self) {
+        self.healths.clear();
+        for subscriber in self.watching.values_mut() {
+            subscriber.pending.healths.clear();
+        }
+    }
+
+    /// The worst that is said of each key, or of each key for one model, as far as it still holds.
+    pub(super) fn healths(&self, now: Millis) -> Vec<Health> {
+        let worst = |((key, model), reports): (&Subject, &HashMap<NodeName, Health>)| {
+            let reports: Vec<_> = reports.values().map(|report| Health { model: None, ..report.clone() }).collect();
+            let (state, reason) = upstream_key::worst(&reports, now);
+            (state != HealthState::Ready)
+                .then(|| Health { key: *key, model: model.clone(), state, reason: reason.to_owned() })
+        };
+        self.healths.iter().filter_map(worst).collect()
+    }
+
+    /// The worst that is said of a key as a whole.
+    pub(super) fn health_of(&self, key: KeyId, now: Millis) -> (HealthState, String) {
+        let reports = self.healths.get(&(key, None));
+        let (state, reason) = upstream_key::worst(reports.into_iter().flat_map(HashMap::values), now);
+        (state, reason.to_owned())
+    }
+
+    /// Drops sleeps that are over.
+    pub(super) fn sweep(&mut self, now: Millis) {
+        let over = |health: &Health| matches!(health.state, HealthState::Sleeping { until } if until <= now);
+        self.healths.retain(|_, reports| {
+            reports.retain(|_, health| !over(health));
+            !reports.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    fn health(state: HealthState) -> Health {
+        Health { key: KeyId::new(7).unwrap(), model: None, state, reason: "401".to_owned() }
+    }
+
+    #[test]
+    fn health_is_told_to_the_others_only() {
+        let mut all = Subscribers::default();
+        let one = all.join(node("one"), vec![], Millis(0));
+        let two = all.join(node("two"), vec![], Millis(0));
+        all.report(&node("one"), health(HealthState::Disabled));
+        assert!(all.take(one).unwrap().is_empty());
+        assert_eq!(all.take(two).unwrap().into_parts().1, [health(HealthState::Disabled)]);
+    }
+
+    #[test]
+    fn an_answer_proves_a_sick_key_well() {
+        let mut all = Subscribers::default();
+        let late = |all: &mut Subscribers| {
+            let id = all.join(node("late"), vec![], Millis(0));
+            all.take(id).unwrap().into_parts().1.len()
+        };
+        all.report(&node("one"), health(HealthState::Quarantined { until: Millis(5) }));
+        assert_eq!(late(&mut all), 1);
+        all.report(&node("two"), health(HealthState::Ready));
+        assert_eq!(late(&mut all), 0);
+        assert_eq!(all.health_of(KeyId::new(7).unwrap(), Millis(0)).0, HealthState::Ready);
+    }
+
+    #[test]
+    fn a_second_stream_of_a_node_ends_the_first() {
+        let mut all = Subscribers::default();
+        let first = all.join(node("one"), vec![], Millis(0));
+        let second = all.join(node("one"), vec![], Millis(0));
+        assert!(all.take(first).is_none());
+        assert!(all.take(second).is_some());
+        all.leave(first);
+        assert!(all.is_watching(&node("one")));
+    }
+
+    #[test]
+    fn a_revision_is_everywhere_once_all_have_acknowledged_it() {
+        let mut all = Subscribers::default();
+        assert!(all.all_have(Revision(9)));
+        all.join(node("one"), vec![], Millis(0));
+        all.join(node("two"), vec![], Millis(0));
+        all.acknowledge(&node("one"), Revision(9));
+        assert!(!all.all_have(Revision(9)));
+        all.acknowledge(&node("two"), Revision(10));
+        assert!(all.all_have(Revision(9)));
+    }
+}

@@ -1,0 +1,133 @@
+//! Pieces that several answers are made of.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::HeaderValue;
+use proxyxai_contract::{
+    clock::Zone,
+    money::{Money, Multiplier},
+};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    domain::credit::Card,
+    view::{Listing, Page},
+};
+
+/// Total rows, page number, rows a page, total pages.
+pub(super) const PAGE_HEADERS: [&str; 4] =
+    ["x-total-count", "x-page", "x-per-page", "x-total-pages"];
+
+/// A bare array; where it stands in the whole listing is told in headers.
+pub(super) fn paged<T, R: Serialize>(
+    listing: Listing<T>,
+    page: Page,
+    row: impl FnMut(T) -> R,
+) -> Response {
+    let numbers = [
+        listing.total,
+        page.page,
+        page.size,
+        listing.total.div_ceil(page.size.max(1)),
+    ];
+    let rows: Vec<R> = listing.rows.into_iter().map(row).collect();
+    let mut response = Json(rows).into_response();
+    for (name, number) in PAGE_HEADERS.into_iter().zip(numbers) {
+        let number = HeaderValue::from(number);
+        response.headers_mut().insert(name, number);
+    }
+    response
+}
+
+/// Money as a JSON number of dollars; whole dollars without a fraction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dollars(pub(super) Money);
+
+impl Serialize for Dollars {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number(serializer, self.0.nanos(), 1_000_000_000, self.0.dollars())
+    }
+}
+
+/// A multiplier as a JSON number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ratio(pub(super) Multiplier);
+
+impl Serialize for Ratio {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number(serializer, self.0.micros(), 1_000_000, self.0.number())
+    }
+}
+
+fn number<S: Serializer>(
+    serializer: S,
+    parts: i64,
+    per_whole: i64,
+    value: f64,
+) -> Result<S::Ok, S::Error> {
+    if parts % per_whole == 0 {
+        serializer.serialize_i64(parts / per_whole)
+    } else {
+        serializer.serialize_f64(value)
+    }
+}
+
+/// An element of `CreditBalance`.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CardRow {
+    amount: Dollars,
+    balance: Dollars,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reference: String,
+    granted_at: String,
+    expires_at: String,
+}
+
+/// Cards of an account, in their order.
+pub(super) fn cards(cards: &[Card], zone: &Zone) -> Vec<CardRow> {
+    let row = |card: &Card| {
+        let Card {
+            amount,
+            balance,
+            reference,
+            granted,
+            expires,
+        } = card;
+        CardRow {
+            amount: Dollars(*amount),
+            balance: Dollars(*balance),
+            reference: reference.clone(),
+            granted_at: zone.rfc3339(*granted),
+            expires_at: zone.rfc3339(*expires),
+        }
+    };
+    cards.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_a_json_number_of_dollars() {
+        let text = |nanos| serde_json::to_string(&Dollars(Money::from_nanos(nanos))).unwrap();
+        assert_eq!(text(100_000_000_000), "100");
+        assert_eq!(text(-200_000_000), "-0.2");
+        assert_eq!(text(9_719_800_000_000), "9719.8");
+        assert_eq!(text(1), "1e-9");
+        assert_eq!(text(0), "0");
+    }
+
+    #[test]
+    fn the_last_page_counts_in_full() {
+        let listing = Listing {
+            rows: vec![1, 2],
+            total: 5,
+        };
+        let response = paged(listing, Page { page: 2, size: 2 }, |row| row);
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(PAGE_HEADERS.map(header), ["5", "2", "2", "3"]);
+    }
+}

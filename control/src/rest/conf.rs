@@ -1,0 +1,193 @@
+//! `/x-conf`: the system's settings under their older names, and the state of the key pool.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::{Json, extract::State};
+use proxyxai_contract::{
+    clock::{Millis, Zone},
+    id::KeyId,
+    snapshot::{Health, HealthState},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{failure::Failure, fields::Fields, request::Asker};
+use crate::{
+    Control, Error, ops,
+    view::{Caller, KeyFilter, KeyView, Page},
+};
+
+/// Settings that can be set here: name in the body, name of the setting.
+const SETTINGS: [(&str, &str); 4] = [
+    ("ModelMapper", "MODEL_MAPPER"),
+    ("LevelMapper", "LEVEL_MAPPER"),
+    ("SwitchOver", "SWITCH_OVER"),
+    ("Resources", "RESOURCES"),
+];
+/// Known to older scripts. Nothing acts on them, and the answer says so.
+const IGNORED: [&str; 4] = ["LogEnable", "StatsInterval", "ModelFailover", "ModelLimits"];
+const PAGE_ROWS: u64 = 1000;
+/// So many pages of keys are looked through for the names of unwell ones.
+const PAGES_MAX: u64 = 100;
+
+pub(super) async fn show(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+) -> Result<Json<Conf>, Failure> {
+    let mut settings = ops::settings::get(&control, &caller).await?;
+    let healths = ops::keys::health(&control, &caller).await?;
+    let keys = unwell_keys(&control, &caller, &healths).await?;
+    let zone = control.zone();
+    let unwell = |asleep: bool| {
+        let healths = healths.iter().filter(move |health| {
+            health.state != HealthState::Ready && until(health.state).is_some() == asleep
+        });
+        let rows =
+            healths.filter_map(|health| Some(unwell_row(health, keys.get(&health.key)?, &zone)));
+        rows.collect()
+    };
+    let mut take = |name| settings.remove(name).unwrap_or_default();
+    Ok(Json(Conf {
+        resources: take("RESOURCES"),
+        level_mapper: take("LEVEL_MAPPER"),
+        model_mapper: take("MODEL_MAPPER"),
+        model_failover: "",
+        model_limits: Map::new(),
+        switch_over: take("SWITCH_OVER"),
+        user_min_balance: dollars(&take("USER_MIN_BALANCE")),
+        user_api_balance: dollars(&take("USER_API_BALANCE")),
+        sleeping_keys: unwell(true),
+        disabled_keys: unwell(false),
+    }))
+}
+
+pub(super) async fn update(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    body: Fields,
+) -> Result<Json<Value>, Failure> {
+    let load_keys = body.flag("LoadKeys")?.unwrap_or(false);
+    let mut set = BTreeMap::new();
+    let mut updated = Map::new();
+    for (name, setting) in SETTINGS {
+        let value = match name {
+            "ModelMapper" | "LevelMapper" => body.rules(name)?,
+            _ => body.text(name)?,
+        };
+        if let Some(value) = value {
+            updated.insert(name.to_owned(), value.clone().into());
+            set.insert(setting.to_owned(), value);
+        }
+    }
+    // With nothing to store the operation still decides whether the caller may be here.
+    let stored = ops::settings::update(&control, &caller, set, Vec::new()).await;
+    stored.map_err(as_named_here)?;
+    if load_keys {
+        ops::keys::reload(&control, &caller).await?;
+        updated.insert("LoadKeys".to_owned(), true.into());
+    }
+    let mut answer = json!({ "success": true, "updated": updated });
+    let ignored: Vec<_> = IGNORED.into_iter().filter(|name| body.has(name)).collect();
+    if !ignored.is_empty() {
+        answer["ignored"] = json!(ignored);
+    }
+    Ok(Json(answer))
+}
+
+/// A refusal names the field of the body, not the setting behind it.
+fn as_named_here(error: Error) -> Error {
+    let Error::Invalid(invalid) = error else {
+        return error;
+    };
+    let known = SETTINGS
+        .into_iter()
+        .find(|(_, setting)| *setting == invalid.field);
+    match known {
+        Some((name, _)) => invalid.under(name).into(),
+        None => invalid.into(),
+    }
+}
+
+/// The keys that something is reported of.
+async fn unwell_keys(
+    control: &Control,
+    caller: &Caller,
+    healths: &[Health],
+) -> Result<BTreeMap<KeyId, KeyView>, Error> {
+    let wanted: BTreeSet<KeyId> = healths.iter().map(|health| health.key).collect();
+    let mut found = BTreeMap::new();
+    for page in 1..=PAGES_MAX {
+        if found.len() == wanted.len() {
+            break;
+        }
+        let page = Page {
+            page,
+            size: PAGE_ROWS,
+        };
+        let listing = ops::keys::list(control, caller, KeyFilter::default(), page).await?;
+        let last = page.page * page.size >= listing.total;
+        let rows = listing.rows.into_iter().map(|key| (key.id, key));
+        found.extend(rows.filter(|(id, _)| wanted.contains(id)));
+        if last {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+// === answer ===
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Conf {
+    resources: String,
+    level_mapper: String,
+    model_mapper: String,
+    model_failover: &'static str,
+    model_limits: Map<String, Value>,
+    switch_over: String,
+    user_min_balance: Value,
+    user_api_balance: Value,
+    sleeping_keys: Vec<UnwellKey>,
+    disabled_keys: Vec<UnwellKey>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct UnwellKey {
+    #[serde(rename = "ID")]
+    id: i64,
+    name: String,
+    provider: String,
+    level: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+}
+
+fn unwell_row(health: &Health, key: &KeyView, zone: &Zone) -> UnwellKey {
+    UnwellKey {
+        id: key.id.get(),
+        name: key.name.clone(),
+        provider: key.provider.clone(),
+        level: key.level.get(),
+        until: until(health.state).map(|until| zone.rfc3339(until)),
+        reason: health.reason.clone(),
+        model: health.model.clone(),
+    }
+}
+
+/// What comes back by itself is asleep; what an operator has to look at is disabled.
+fn until(state: HealthState) -> Option<Millis> {
+    match state {
+        HealthState::Ready | HealthState::Disabled => None,
+        HealthState::Sleeping { until } | HealthState::Quarantined { until } => Some(until),
+    }
+}
+
+/// The text of a setting is a plain decimal number of dollars.
+fn dollars(text: &str) -> Value {
+    text.parse().map_or(Value::Null, Value::Number)
+}

@@ -1,0 +1,103 @@
+//! What a failed request answers over REST: status and the documented error body.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use proxyxai_contract::Invalid;
+use serde_json::json;
+
+use crate::Error;
+
+/// An error as it is shown.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// An operation, or the reading of the request, failed.
+    Operation(Error),
+    /// The request cannot be served for what it is, whoever asks.
+    Request {
+        status: StatusCode,
+        code: &'static str,
+        message: &'static str,
+    },
+}
+
+impl Failure {
+    pub(super) const UNKNOWN_PATH: Self = Self::Request {
+        status: StatusCode::NOT_FOUND,
+        code: "not_found",
+        message: "there is nothing at this path",
+    };
+    pub(super) const WRONG_METHOD: Self = Self::Request {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        code: "method_not_allowed",
+        message: "this path does not take this method",
+    };
+    pub(super) const TOO_LARGE: Self = Self::Request {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        code: "request_too_large",
+        message: "the body is larger than 1 MiB",
+    };
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Request { status, .. } => *status,
+            Self::Operation(error) => match error {
+                Error::Invalid(_) => StatusCode::BAD_REQUEST,
+                Error::Unauthenticated
+                | Error::Suspended { .. }
+                | Error::ManagementBalance { .. } => StatusCode::UNAUTHORIZED,
+                Error::Forbidden(_) => StatusCode::FORBIDDEN,
+                Error::NotFound { .. } => StatusCode::NOT_FOUND,
+                Error::Conflict { .. } => StatusCode::CONFLICT,
+                Error::InsufficientBalance { .. } => StatusCode::PAYMENT_REQUIRED,
+                Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+}
+
+fn kind(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
+        StatusCode::INTERNAL_SERVER_ERROR => "server_error",
+        _ => "invalid_request_error",
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (code, message) = match &self {
+            Self::Request { code, message, .. } => (*code, (*message).to_owned()),
+            Self::Operation(error) => (error.code(), error.to_string()),
+        };
+        if let Self::Operation(Error::Internal(cause)) = &self {
+            // The caller learns nothing of it, so this is where it is handled.
+            let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
+            tracing::error!(error = cause, "a REST request failed");
+        }
+        let status = self.status();
+        // Older pages print the top-level `message` and would show `error` as "[object Object]".
+        let body = json!({
+            "error": { "message": &message, "type": kind(status), "code": code, "param": null },
+            "message": &message,
+        });
+        (status, Json(body)).into_response()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Operation(error)
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(invalid: Invalid) -> Self {
+        Self::Operation(invalid.into())
+    }
+}

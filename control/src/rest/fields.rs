@@ -1,0 +1,236 @@
+//! Reading the fields of a JSON body. `null` counts as absent, unknown fields are passed over, and
+//! a wrong type is refused by name; the value itself is never repeated, it may be a secret.
+
+use proxyxai_contract::{
+    Invalid,
+    id::Level,
+    money::{Money, Multiplier},
+};
+use rust_decimal::{Decimal, prelude::ToPrimitive as _};
+use serde_json::{Map, Value};
+
+/// A JSON object.
+#[derive(Debug)]
+pub(super) struct Fields(Map<String, Value>);
+
+impl Fields {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Invalid> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(Invalid::new("body", "must be a JSON object")),
+            Err(error) => Err(Invalid::new("body", format!("is not valid JSON: {error}"))),
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn read<'a, T>(
+        &'a self,
+        name: &str,
+        wanted: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, Invalid> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let refused = || Invalid::new(name, format!("must be {wanted}"));
+        read(value).ok_or_else(refused).map(Some)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Invalid> {
+        self.read(name, "a string", |value| {
+            value.as_str().map(ToOwned::to_owned)
+        })
+    }
+
+    pub(super) fn required_text(&self, name: &str) -> Result<String, Invalid> {
+        self.text(name)?.ok_or_else(|| missing(name))
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
+        self.read(name, "true or false", Value::as_bool)
+    }
+
+    /// A whole number that fits `T`.
+    pub(super) fn whole<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, Invalid> {
+        let Some(number) = self.read(name, "a whole number", Value::as_i64)? else {
+            return Ok(None);
+        };
+        let out_of_range = |_| Invalid::new(name, "is out of range");
+        T::try_from(number).map(Some).map_err(out_of_range)
+    }
+
+    pub(super) fn level(&self, name: &str) -> Result<Option<Level>, Invalid> {
+        let level = self.whole(name)?.map(Level::new).transpose();
+        level.map_err(|error| error.under(name))
+    }
+
+    fn number(&self, name: &str) -> Result<Option<f64>, Invalid> {
+        self.read(name, "a number", Value::as_f64)
+    }
+
+    /// Dollars of either sign.
+    pub(super) fn money(&self, name: &str) -> Result<Option<Money>, Invalid> {
+        let money = self.number(name)?.map(Money::from_dollars).transpose();
+        money.map_err(|error| error.under(name))
+    }
+
+    /// Dollars that are not owed.
+    pub(super) fn amount(&self, name: &str) -> Result<Option<Money>, Invalid> {
+        match self.money(name)? {
+            Some(money) if money.is_negative() => Err(negative(name)),
+            money => Ok(money),
+        }
+    }
+
+    pub(super) fn multiplier(&self, name: &str) -> Result<Option<Multiplier>, Invalid> {
+        let number = self.number(name)?.map(Multiplier::from_number).transpose();
+        number.map_err(|error| error.under(name))
+    }
+
+    /// A number that is not negative, in millionths.
+    pub(super) fn micros(&self, name: &str) -> Result<Option<i64>, Invalid> {
+        let Some(number) = self.number(name)? else {
+            return Ok(None);
+        };
+        if number < 0.0 {
+            return Err(negative(name));
+        }
+        let micros = Decimal::try_from(number)
+            .ok()
+            .and_then(|number| number.checked_mul(Decimal::from(1_000_000)))
+            .and_then(|micros| micros.round().to_i64());
+        let out_of_range = || Invalid::new(name, "is out of range");
+        micros.ok_or_else(out_of_range).map(Some)
+    }
+
+    /// An object inside.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Self>, Invalid> {
+        self.read(name, "a JSON object", |value| {
+            value.as_object().cloned().map(Self)
+        })
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Invalid> {
+        self.read(name, "an array of strings", |value| {
+            let items = value.as_array()?.iter();
+            items
+                .map(|item| item.as_str().map(ToOwned::to_owned))
+                .collect()
+        })
+    }
+
+    /// Routing rules: `src=dst` pairs as text, or as an object `{"src": "dst"}`.
+    pub(super) fn rules(&self, name: &str) -> Result<Option<String>, Invalid> {
+        let Some(Value::Object(pairs)) = self.get(name) else {
+            return self.read(name, "a string or a JSON object", |value| {
+                value.as_str().map(ToOwned::to_owned)
+            });
+        };
+        let pair = |(source, target): (&String, &Value)| {
+            let target = match target {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                    return Err(Invalid::new(name, "has a target that is no string"));
+                }
+            };
+            // These would read back as other rules.
+            if source.contains([',', '=']) || target.contains(',') {
+                return Err(Invalid::new(name, "has a name with , or = in it"));
+            }
+            Ok(format!("{source}={target}"))
+        };
+        let pairs: Vec<String> = pairs.iter().map(pair).collect::<Result<_, _>>()?;
+        Ok(Some(pairs.join(",")))
+    }
+}
+
+fn missing(name: &str) -> Invalid {
+    Invalid::new(name, "is missing")
+}
+
+fn negative(name: &str) -> Invalid {
+    Invalid::new(name, "must not be negative")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(body: &str) -> Fields {
+        Fields::parse(body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for bad in ["", "{", "[]", "7", "null", r#"{"a":1e400}"#, r#"{"a":NaN}"#] {
+            let error = Fields::parse(bad.as_bytes()).unwrap_err();
+            assert_eq!(error.field, "body", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_by_name() {
+        let body = fields(r#"{"N":"1","S":1,"B":"true","O":[],"A":["x",1],"F":1.5}"#);
+        let named = |error: Invalid| error.field;
+        assert_eq!(body.money("N").map_err(named), Err("N".to_owned()));
+        assert_eq!(body.whole::<i64>("N").map_err(named), Err("N".to_owned()));
+        assert_eq!(body.whole::<i64>("F").map_err(named), Err("F".to_owned()));
+        assert_eq!(body.text("S").map_err(named), Err("S".to_owned()));
+        assert_eq!(body.flag("B").map_err(named), Err("B".to_owned()));
+        assert_eq!(body.texts("A").map_err(named), Err("A".to_owned()));
+        assert!(body.object("O").is_err());
+        assert!(body.rules("O").is_err());
+    }
+
+    #[test]
+    fn what_is_absent_or_null_is_none() {
+        let body = fields(r#"{"N":null}"#);
+        assert_eq!(body.money("N").unwrap(), None);
+        assert_eq!(body.text("M").unwrap(), None);
+        assert!(!body.has("N"));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        let body = fields(r#"{"huge":1e300,"minus":-0.5,"eleven":11,"big":9999999999}"#);
+        assert!(body.money("huge").is_err());
+        assert!(body.micros("huge").is_err());
+        assert!(body.multiplier("huge").is_err());
+        assert!(body.amount("minus").is_err());
+        assert!(body.micros("minus").is_err());
+        assert!(body.multiplier("minus").is_err());
+        assert!(body.level("eleven").is_err());
+        assert!(body.whole::<i32>("big").is_err());
+        assert!(body.money("minus").unwrap().is_some());
+    }
+
+    #[test]
+    fn fractions_of_days_are_kept() {
+        let body = fields(r#"{"a":0.5,"b":365,"c":0.041666}"#);
+        let micros = ["a", "b", "c"].map(|name| body.micros(name).unwrap());
+        assert_eq!(micros, [Some(500_000), Some(365_000_000), Some(41_666)]);
+    }
+
+    #[test]
+    fn rules_may_be_text_or_an_object() {
+        let body = fields(
+            r#"{"t":"a=b","o":{"gpt-3*":"x","gpt-4*":2},"comma":{"a,b":"c"},"eq":{"a=b":"c"},"f":{"a":true}}"#,
+        );
+        assert_eq!(body.rules("t").unwrap().as_deref(), Some("a=b"));
+        assert_eq!(
+            body.rules("o").unwrap().as_deref(),
+            Some("gpt-3*=x,gpt-4*=2")
+        );
+        for bad in ["comma", "eq", "f"] {
+            assert!(body.rules(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `/x-users` and `/x-dna`: accounts below the caller.
+
+mod body;
+mod shape;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use proxyxai_contract::{Invalid, id::AccountId, money::Money};
+
+use super::{
+    answer::paged,
+    failure::Failure,
+    fields::Fields,
+    request::{Asker, Params, Segment},
+};
+use crate::{
+    Control, ops,
+    view::{AccountFilter, Caller, Listing},
+};
+
+/// `/x-users`: direct children.
+pub(super) async fn children(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let filter = filter(&params, false)?;
+    listed(&control, &caller, filter, &params).await
+}
+
+/// `/x-dna`: all descendants.
+pub(super) async fn descendants(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let filter = filter(&params, true)?;
+    listed(&control, &caller, filter, &params).await
+}
+
+/// `/x-users/{identifier}`: one account, or direct children of a level (`L3`).
+pub(super) async fn child(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+    params: Params,
+) -> Result<Response, Failure> {
+    one(&control, &caller, segment, &params, false).await
+}
+
+/// `/x-dna/{identifier}`: one account, or descendants of a level (`L3`).
+pub(super) async fn descendant(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+    params: Params,
+) -> Result<Response, Failure> {
+    one(&control, &caller, segment, &params, true).await
+}
+
+pub(super) async fn create(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    body: Fields,
+) -> Result<Response, Failure> {
+    let new = body::new_account(&body)?;
+    let (changed, key) = ops::accounts::create(&control, &caller, new).await?;
+    Ok(Json(shape::created(&changed, &key, &control.zone())).into_response())
+}
+
+pub(super) async fn update(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+    body: Fields,
+) -> Result<Response, Failure> {
+    let change = body::change(&body)?;
+    let moved = change.credit.unwrap_or(Money::ZERO);
+    let changed = ops::accounts::update(&control, &caller, &segment.0, change).await?;
+    Ok(Json(shape::updated(&changed, moved, &control.zone())).into_response())
+}
+
+pub(super) async fn delete(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+) -> Result<Response, Failure> {
+    let changed = ops::accounts::delete(&control, &caller, &segment.0).await?;
+    Ok(Json(shape::deleted(&changed, &control.zone())).into_response())
+}
+
+async fn one(
+    control: &Control,
+    caller: &Caller,
+    segment: Segment,
+    params: &Params,
+    descendants: bool,
+) -> Result<Response, Failure> {
+    // No account can be called `L3`: names have at least four characters.
+    if let Some(level) = segment.level_filter()? {
+        let mut filter = filter(params, descendants)?;
+        filter.level = Some(level);
+        return listed(control, caller, filter, params).await;
+    }
+    let page = params.page()?;
+    let account = ops::accounts::find(control, caller, &segment.0).await?;
+    let listing = Listing {
+        rows: vec![account],
+        total: 1,
+    };
+    let zone = control.zone();
+    Ok(paged(listing, page, |account| shape::row(account, &zone)))
+}
+
+async fn listed(
+    control: &Control,
+    caller: &Caller,
+    filter: AccountFilter,
+    params: &Params,
+) -> Result<Response, Failure> {
+    let page = params.page()?;
+    let listing = ops::accounts::list(control, caller, filter, page).await?;
+    let zone = control.zone();
+    Ok(paged(listing, page, |account| shape::row(account, &zone)))
+}
+
+/// The query names an account by `id`, `dna`, `email` or `name`, in this order.
+fn filter(params: &Params, descendants: bool) -> Result<AccountFilter, Invalid> {
+    let id = params.whole("id")?.map(AccountId::new).transpose()?;
+    let text = |name| params.text(name).map(ToOwned::to_owned);
+    let identifier = id
+        .map(|id| id.to_string())
+        .or_else(|| text("dna"))
+        .or_else(|| text("email"))
+        .or_else(|| text("name"));
+    Ok(AccountFilter {
+        descendants,
+        identifier,
+        level: params.level()?,
+    })
+}

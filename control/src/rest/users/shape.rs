@@ -1,0 +1,233 @@
+//! Answers of `/x-users` and `/x-dna`, key for key as the pages know them.
+
+use proxyxai_contract::{client_key::ClientKey, clock::Zone, money::Money};
+use serde::Serialize;
+
+use super::super::answer::{CardRow, Dollars, Ratio, cards};
+use crate::view::{AccountView, Changed};
+
+/// A row of a listing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Row {
+    #[serde(rename = "ID")]
+    id: i64,
+    level: u8,
+    name: String,
+    rates: Ratio,
+    credit_used: Dollars,
+    credit_balance: Vec<CardRow>,
+    credit_granted: Dollars,
+    hard_limit: Dollars,
+    soft_limit: Dollars,
+    #[serde(rename = "RPM")]
+    rpm: u64,
+    // Its name until 2024.
+    rate_limit: u64,
+    child_limit: u64,
+    child: u64,
+    requests: u64,
+    status: bool,
+    email: String,
+    partial_key: String,
+    secret_key: &'static str,
+    created_at: String,
+    updated_at: String,
+}
+
+pub(super) fn row(account: AccountView, zone: &Zone) -> Row {
+    Row {
+        id: account.id.get(),
+        level: account.level.get(),
+        rates: Ratio(account.rates),
+        credit_used: Dollars(account.credit_used),
+        credit_balance: cards(&account.cards, zone),
+        credit_granted: Dollars(account.credit_granted),
+        hard_limit: limit(account.hard_limit),
+        soft_limit: limit(account.soft_limit),
+        rpm: account.limits.rpm,
+        rate_limit: account.limits.rpm,
+        child_limit: account.child_limit,
+        child: account.children,
+        requests: account.requests,
+        status: account.enabled,
+        name: account.name,
+        email: account.email,
+        partial_key: account.partial_key,
+        secret_key: "***",
+        created_at: zone.rfc3339(account.created),
+        updated_at: zone.rfc3339(account.updated),
+    }
+}
+
+/// Answer to a change: what was done, the operator and the account after it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Done<P, U> {
+    action: &'static str,
+    parent: P,
+    user: U,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Parent {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Dollars>,
+    child: u64,
+    child_limit: u64,
+    credit_balance: Vec<CardRow>,
+    hard_limit: Dollars,
+    #[serde(rename = "ID")]
+    id: i64,
+    level: u8,
+    name: String,
+    #[serde(rename = "RPM")]
+    rpm: u64,
+    rate_limit: u64,
+    rates: Ratio,
+    soft_limit: Dollars,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct User {
+    #[serde(rename = "ID")]
+    id: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_key: Option<String>,
+    updates: Updates,
+}
+
+/// The account after the change. `Child` stands in the answer to creating, `ChildLimit` and `Status`
+/// in that to updating.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Updates {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child_limit: Option<u64>,
+    credit_balance: Vec<CardRow>,
+    balance: Dollars,
+    credit_granted: Dollars,
+    email: String,
+    hard_limit: Dollars,
+    level: u8,
+    name: String,
+    #[serde(rename = "RPM")]
+    rpm: u64,
+    rates: Ratio,
+    soft_limit: Dollars,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<bool>,
+}
+
+/// What is told of either side of a deletion.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Side {
+    credit_balance: Vec<CardRow>,
+    #[serde(rename = "ID")]
+    id: i64,
+    name: String,
+    rates: Ratio,
+}
+
+pub(super) fn created(changed: &Changed, key: &ClientKey, zone: &Zone) -> Done<Parent, User> {
+    let account = &changed.account;
+    Done {
+        action: "add",
+        parent: parent(&changed.operator, zone),
+        user: User {
+            id: account.id.get(),
+            alias: Some(account.alias.clone()),
+            name: account.name.clone(),
+            secret_key: Some(key.expose().to_owned()),
+            updates: Updates {
+                child: Some(account.children),
+                ..updates(account, account.credit_granted, zone)
+            },
+        },
+    }
+}
+
+/// `moved` is the credit of this very change, 0 when it moved none.
+pub(super) fn updated(changed: &Changed, moved: Money, zone: &Zone) -> Done<Parent, User> {
+    let (account, operator) = (&changed.account, &changed.operator);
+    Done {
+        action: "update",
+        parent: Parent {
+            balance: Some(Dollars(operator.balance)),
+            ..parent(operator, zone)
+        },
+        user: User {
+            id: account.id.get(),
+            alias: None,
+            name: account.name.clone(),
+            secret_key: None,
+            updates: Updates {
+                child_limit: Some(account.child_limit),
+                status: Some(account.enabled),
+                ..updates(account, moved, zone)
+            },
+        },
+    }
+}
+
+pub(super) fn deleted(changed: &Changed, zone: &Zone) -> Done<Side, Side> {
+    let side = |account: &AccountView| Side {
+        credit_balance: cards(&account.cards, zone),
+        id: account.id.get(),
+        name: account.name.clone(),
+        rates: Ratio(account.rates),
+    };
+    Done {
+        action: "delete",
+        parent: side(&changed.operator),
+        user: side(&changed.account),
+    }
+}
+
+fn parent(account: &AccountView, zone: &Zone) -> Parent {
+    Parent {
+        balance: None,
+        child: account.children,
+        child_limit: account.child_limit,
+        credit_balance: cards(&account.cards, zone),
+        hard_limit: limit(account.hard_limit),
+        id: account.id.get(),
+        level: account.level.get(),
+        name: account.name.clone(),
+        rpm: account.limits.rpm,
+        rate_limit: account.limits.rpm,
+        rates: Ratio(account.rates),
+        soft_limit: limit(account.soft_limit),
+    }
+}
+
+fn updates(account: &AccountView, granted: Money, zone: &Zone) -> Updates {
+    Updates {
+        child: None,
+        child_limit: None,
+        credit_balance: cards(&account.cards, zone),
+        balance: Dollars(account.balance),
+        credit_granted: Dollars(granted),
+        email: account.email.clone(),
+        hard_limit: limit(account.hard_limit),
+        level: account.level.get(),
+        name: account.name.clone(),
+        rpm: account.limits.rpm,
+        rates: Ratio(account.rates),
+        soft_limit: limit(account.soft_limit),
+        status: None,
+    }
+}
+
+/// Pages compute with it, so "no limit" is the number 0.
+fn limit(limit: Option<Money>) -> Dollars {
+    Dollars(limit.unwrap_or(Money::ZERO))
+}

@@ -1,0 +1,237 @@
+//! Accounts: finding, listing, locking and storing them.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{
+    client_key::KeyHash,
+    clock::Millis,
+    id::{AccountId, Level, Revision},
+};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Select,
+};
+
+use super::{AccountRecord, Db, ROWS_PER_INSERT, Tx, cards, entity::account, signed, unsigned, write_error};
+use crate::{
+    Error,
+    domain::account::{Dna, Identifier},
+    view::{Listing, Page},
+};
+
+/// Which accounts to list.
+#[derive(Debug)]
+pub(crate) struct Filter<'a> {
+    /// Direct children of this one only.
+    pub(crate) parent: Option<AccountId>,
+    /// All below this one, itself not included.
+    pub(crate) below: &'a str,
+    /// Only this level.
+    pub(crate) level: Option<Level>,
+}
+
+/// An account by id, deleted ones included, with cards and number of children.
+pub(crate) async fn get(db: &impl Db, id: AccountId, now: Millis) -> Result<Option<AccountRecord>, Error> {
+    let found = records(db, account::Entity::find_by_id(id.get()), now).await?;
+    with_children(db, found).await.map(|mut found| found.pop())
+}
+
+/// A living account by one of its names.
+pub(crate) async fn find(db: &impl Db, identifier: &Identifier, now: Millis) -> Result<Option<AccountRecord>, Error> {
+    let named = match identifier {
+        Identifier::Id(id) => account::Column::Id.eq(id.get()),
+        Identifier::Dna(dna) => account::Column::Dna.eq(dna.as_str()),
+        Identifier::Email(email) => account::Column::Email.eq(email.as_str()),
+        Identifier::Name(name) => account::Column::Name.eq(name.as_str()),
+    };
+    let found = records(db, living().filter(named), now).await?;
+    with_children(db, found).await.map(|mut found| found.pop())
+}
+
+/// Id, name and state of the living account that this key belongs to.
+pub(crate) async fn by_key(db: &impl Db, hash: KeyHash) -> Result<Option<(AccountId, String, bool)>, Error> {
+    let row: Option<(i64, String, bool)> = living()
+        .filter(account::Column::KeyHash.eq(hash.0.to_vec()))
+        .select_only()
+        .columns([account::Column::Id, account::Column::Name, account::Column::Enabled])
+        .into_tuple()
+        .one(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    row.map(|(id, name, enabled)| AccountId::new(id).map(|id| (id, name, enabled))).transpose().map_err(Error::internal)
+}
+
+/// One page of living accounts, newest first.
+pub(crate) async fn list(
+    db: &impl Db,
+    filter: &Filter<'_>,
+    page: Page,
+    now: Millis,
+) -> Result<Listing<AccountRecord>, Error> {
+    let mut query = living();
+    query = match filter.parent {
+        Some(parent) => query.filter(account::Column::ParentId.eq(parent.get())),
+        None => query
+            .filter(account::Column::Dna.starts_with(filter.below))
+            .filter(account::Column::Dna.ne(filter.below)),
+    };
+    if let Some(level) = filter.level {
+        query = query.filter(account::Column::Level.eq(i64::from(level.get())));
+    }
+    let total = query.clone().count(db.handle()).await.map_err(Error::internal)?;
+    let query = query
+        .order_by_desc(account::Column::Id)
+        .limit(page.size)
+        .offset(page.page.saturating_sub(1).saturating_mul(page.size));
+    let rows = with_children(db, records(db, query, now).await?).await?;
+    Ok(Listing { rows, total })
+}
+
+/// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from.
+pub(crate) async fn snapshot(db: &impl Db, now: Millis) -> Result<Vec<AccountRecord>, Error> {
+    records(db, account::Entity::find().filter(account::Column::Gone.eq(false)), now).await
+}
+
+/// Accounts that changed after a revision, deleted ones included.
+pub(crate) async fn changed_since(db: &impl Db, since: Revision, now: Millis) -> Result<Vec<AccountRecord>, Error> {
+    records(db, account::Entity::find().filter(account::Column::Revision.gt(signed(since.0))), now).await
+}
+
+/// These accounts as far as they live, without the number of children.
+pub(crate) async fn some(db: &impl Db, ids: &[AccountId], now: Millis) -> Result<Vec<AccountRecord>, Error> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(ROWS_PER_INSERT) {
+        let these = living().filter(account::Column::Id.is_in(chunk.iter().map(|id| id.get())));
+        found.extend(records(db, these, now).await?);
+    }
+    Ok(found)
+}
+
+/// Locks accounts for a movement of money and reads them, by ascending id so that two movements
+/// never wait for each other. Deleted ones are not among them.
+pub(crate) async fn lock(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = AccountId>,
+    now: Millis,
+) -> Result<BTreeMap<AccountId, AccountRecord>, Error> {
+    let mut ids: Vec<i64> = ids.into_iter().map(AccountId::get).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut locked = BTreeMap::new();
+    for chunk in ids.chunks(ROWS_PER_INSERT) {
+        let mut query = living()
+            .filter(account::Column::Id.is_in(chunk.iter().copied()))
+            .order_by_asc(account::Column::Id);
+        if tx.locks_rows() {
+            query = query.lock_exclusive();
+        }
+        locked.extend(records(tx, query, now).await?.into_iter().map(|record| (record.view.id, record)));
+    }
+    Ok(locked)
+}
+
+/// Living direct children by parent.
+pub(crate) async fn children(db: &impl Db, parents: &[AccountId]) -> Result<BTreeMap<AccountId, u64>, Error> {
+    let mut counts = BTreeMap::new();
+    for chunk in parents.chunks(ROWS_PER_INSERT) {
+        let rows: Vec<(i64, i64)> = living()
+            .select_only()
+            .column(account::Column::ParentId)
+            .column_as(account::Column::Id.count(), "children")
+            .filter(account::Column::ParentId.is_in(chunk.iter().map(|id| id.get())))
+            .group_by(account::Column::ParentId)
+            .into_tuple()
+            .all(db.handle())
+            .await
+            .map_err(Error::internal)?;
+        for (parent, count) in rows {
+            counts.insert(AccountId::new(parent).map_err(Error::internal)?, unsigned(count));
+        }
+    }
+    Ok(counts)
+}
+
+/// Whether anybody living is below this account.
+pub(crate) async fn has_living_below(db: &impl Db, dna: &str) -> Result<bool, Error> {
+    let below = living().filter(account::Column::Dna.starts_with(dna)).filter(account::Column::Dna.ne(dna));
+    let first: Option<i64> = below
+        .select_only()
+        .column(account::Column::Id)
+        .limit(1)
+        .into_tuple()
+        .one(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    Ok(first.is_some())
+}
+
+/// Stores a new account below its parent and fills in its id and DNA. Root gets its fixed id.
+pub(crate) async fn insert(tx: &Tx, record: &mut AccountRecord, parent: Option<&Dna>) -> Result<(), Error> {
+    let mut row = record.to_row();
+    if parent.is_some() {
+        row.id = NotSet;
+    }
+    let inserted = account::Entity::insert(row).exec(tx.handle()).await.map_err(write_error)?;
+    let id = AccountId::new(inserted.last_insert_id).map_err(Error::internal)?;
+    record.view.id = id;
+    record.view.dna = parent.map_or_else(Dna::root, |parent| parent.child(id)).as_str().to_owned();
+    let named = account::ActiveModel { id: Set(id.get()), dna: Set(record.view.dna.clone()), ..Default::default() };
+    account::Entity::update(named).exec(tx.handle()).await.map_err(Error::internal)?;
+    cards::replace(tx, id, &record.stored_cards, &record.view.cards).await
+}
+
+/// Stores all of an account.
+pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
+    account::Entity::update(record.to_row()).exec(tx.handle()).await.map_err(write_error)?;
+    cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+}
+
+/// Stores what a charge changes.
+pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
+    let row = account::ActiveModel {
+        id: Set(record.view.id.get()),
+        debt: Set(record.debt.nanos()),
+        credit_used: Set(record.view.credit_used.nanos()),
+        requests: Set(signed(record.view.requests)),
+        hard_limit: Set(record.view.hard_limit.map(proxyxai_contract::money::Money::nanos)),
+        revision: Set(signed(record.revision)),
+        ..Default::default()
+    };
+    account::Entity::update(row).exec(tx.handle()).await.map_err(Error::internal)?;
+    cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+}
+
+fn living() -> Select<account::Entity> {
+    account::Entity::find().filter(account::Column::DeletedAt.is_null())
+}
+
+/// Reads rows and their cards. One that cannot be read is left out, so that it does not stop the others.
+async fn records(db: &impl Db, query: Select<account::Entity>, now: Millis) -> Result<Vec<AccountRecord>, Error> {
+    let rows = query.all(db.handle()).await.map_err(Error::internal)?;
+    let mut found: Vec<_> = rows.into_iter().filter_map(readable).collect();
+    let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
+    let mut cards = cards::of(db, &ids).await?;
+    for record in &mut found {
+        record.stored_cards = cards.remove(&record.view.id).unwrap_or_default();
+        record.view.cards.clone_from(&record.stored_cards);
+        record.refresh_balance(now);
+    }
+    Ok(found)
+}
+
+async fn with_children(db: &impl Db, mut found: Vec<AccountRecord>) -> Result<Vec<AccountRecord>, Error> {
+    let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
+    let counts = children(db, &ids).await?;
+    for record in &mut found {
+        record.view.children = counts.get(&record.view.id).copied().unwrap_or_default();
+    }
+    Ok(found)
+}
+
+fn readable(row: account::Model) -> Option<AccountRecord> {
+    let id = row.id;
+    AccountRecord::from_row(row)
+        .inspect_err(|error| tracing::error!(account.id = id, error = ?error, "an account is left out"))
+        .ok()
+}

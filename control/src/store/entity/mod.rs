@@ -1,0 +1,13 @@
+//! Rows as the database has them. They never leave `store`.
+#![expect(unreachable_pub, reason = "the entity derive makes public items")]
+
+pub(super) mod account;
+pub(super) mod credit_card;
+pub(super) mod ledger_entry;
+pub(super) mod node;
+pub(super) mod posting;
+pub(super) mod revision;
+pub(super) mod setting;
+pub(super) mod upstream_key;
+pub(super) mod usage_daily;
+pub(super) mod usage_record;

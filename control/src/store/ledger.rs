@@ -1,0 +1,124 @@
+//! The ledger: entries and their postings, written once and never changed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _,
+    sea_query::{Expr, Query},
+};
+
+use super::{
+    Db, ROWS_PER_INSERT, Tx,
+    entity::{account, ledger_entry, posting},
+};
+use crate::{Error, domain::ledger::Entry};
+
+/// Writes entries. References of one call have to differ from each other.
+pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), Error> {
+    let entries: Vec<_> = entries.iter().filter(|entry| !entry.is_empty()).collect();
+    for chunk in entries.chunks(ROWS_PER_INSERT) {
+        let ids = insert_entries(tx, at, chunk).await?;
+        let mut rows = Vec::with_capacity(chunk.len() * 2);
+        for entry in chunk {
+            let id = ids.get(entry.reference.as_str()).ok_or_else(|| Error::internal("an entry got no id"))?;
+            rows.extend(entry.postings().iter().map(|(book, amount)| posting::ActiveModel {
+                entry_id: Set(*id),
+                book: Set(book.as_str().to_owned()),
+                account_id: Set(book.account().map(AccountId::get)),
+                amount: Set(amount.nanos()),
+                ..Default::default()
+            }));
+        }
+        posting::Entity::insert_many(rows).exec_without_returning(tx.handle()).await.map_err(Error::internal)?;
+    }
+    Ok(())
+}
+
+/// Ids by reference. The order in which a database returns new rows is not promised.
+async fn insert_entries(tx: &Tx, at: Millis, entries: &[&Entry]) -> Result<HashMap<String, i64>, Error> {
+    let mut insert = Query::insert();
+    insert.into_table(ledger_entry::Entity).columns([
+        ledger_entry::Column::At,
+        ledger_entry::Column::Reason,
+        ledger_entry::Column::Reference,
+    ]);
+    for entry in entries {
+        let row: [Expr; 3] = [at.0.into(), entry.reason.into(), entry.reference.as_str().into()];
+        insert.values(row).map_err(Error::internal)?;
+    }
+    insert.returning(Query::returning().columns([ledger_entry::Column::Id, ledger_entry::Column::Reference]));
+    let rows = tx.handle().query_all(&insert).await.map_err(Error::internal)?;
+    let pair = |row: &sea_orm::QueryResult| Ok((row.try_get("", "reference")?, row.try_get("", "id")?));
+    rows.iter().map(pair).collect::<Result<_, sea_orm::DbErr>>().map_err(Error::internal)
+}
+
+/// Sums over the whole ledger.
+#[derive(Debug)]
+pub(crate) struct Sums {
+    /// Number of postings.
+    pub(crate) postings: u64,
+    /// Sum of all of them.
+    pub(crate) total: Money,
+    /// An entry that does not add up to zero.
+    pub(crate) uneven: Option<i64>,
+    /// Sum of the books of accounts.
+    pub(crate) accounts: BTreeMap<AccountId, Money>,
+    /// Debt and life of every account.
+    pub(crate) debts: BTreeMap<AccountId, Money>,
+}
+
+/// Recomputes everything from the postings.
+pub(crate) async fn sums(db: &impl Db) -> Result<Sums, Error> {
+    // PostgreSQL's sum of big integers is a decimal.
+    let sum = || Expr::cust("CAST(COALESCE(SUM(amount), 0) AS BIGINT)");
+    let db = db.handle();
+    let postings = posting::Entity::find().count(db).await.map_err(Error::internal)?;
+    let total: Option<i64> = posting::Entity::find()
+        .select_only()
+        .column_as(sum(), "total")
+        .into_tuple()
+        .one(db)
+        .await
+        .map_err(Error::internal)?;
+    let uneven: Option<i64> = posting::Entity::find()
+        .select_only()
+        .column(posting::Column::EntryId)
+        .group_by(posting::Column::EntryId)
+        .having(Expr::cust("SUM(amount) <> 0"))
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await
+        .map_err(Error::internal)?;
+    let accounts: Vec<(i64, i64)> = posting::Entity::find()
+        .select_only()
+        .column(posting::Column::AccountId)
+        .column_as(sum(), "total")
+        .filter(posting::Column::AccountId.is_not_null())
+        .group_by(posting::Column::AccountId)
+        .into_tuple()
+        .all(db)
+        .await
+        .map_err(Error::internal)?;
+    let debts: Vec<(i64, i64)> = account::Entity::find()
+        .select_only()
+        .columns([account::Column::Id, account::Column::Debt])
+        .into_tuple()
+        .all(db)
+        .await
+        .map_err(Error::internal)?;
+    Ok(Sums {
+        postings,
+        total: Money::from_nanos(total.unwrap_or_default()),
+        uneven,
+        accounts: by_account(accounts)?,
+        debts: by_account(debts)?,
+    })
+}
+
+fn by_account(rows: Vec<(i64, i64)>) -> Result<BTreeMap<AccountId, Money>, Error> {
+    let pair = |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
+    rows.into_iter().map(pair).collect::<Result<_, _>>().map_err(Error::internal)
+}

@@ -1,0 +1,240 @@
+//! The only module that names the database library: connections, transactions, queries, and the way
+//! from rows to domain values and back. It decides nothing.
+
+pub(crate) mod accounts;
+pub(crate) mod cards;
+mod entity;
+pub(crate) mod keys;
+pub(crate) mod ledger;
+mod migration;
+pub(crate) mod nodes;
+mod record;
+pub(crate) mod revisions;
+pub(crate) mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod usage;
+
+use std::{fmt, fs, path::Path, time::Duration};
+
+use proxyxai_contract::Invalid;
+pub(crate) use record::{AccountRecord, KeyRecord};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DatabaseTransaction, DbErr,
+    IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
+use sea_orm_migration::MigratorTrait as _;
+
+use crate::{Error, config::Database};
+
+/// Readers of the file; writes go through one connection, since SQLite lets only one in anyway and
+/// waiting in a queue is fairer than its busy loop.
+const SQLITE_READERS_MAX: u32 = 4;
+const POSTGRES_CONNECTIONS_MAX: u32 = 10;
+const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
+const CONNECT_TIMEOUT_MS: u64 = 5_000;
+const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// Keeps two replicas from migrating and seeding one server at the same time.
+const START_LOCK: i64 = 0x7078_7861;
+/// SQLite allows 32,766 values in one statement; 31 columns of 500 rows are well below it.
+const ROWS_PER_INSERT: usize = 500;
+
+/// The state on disk.
+pub(crate) struct Store {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    postgres: bool,
+}
+
+/// A transaction. Dropped without `commit`, it never happened.
+pub(crate) struct Tx(DatabaseTransaction);
+
+/// What a query may run on: the store itself for single reads, or a transaction.
+pub(crate) trait Db: Sync {
+    /// The library's own handle.
+    type Handle: ConnectionTrait;
+    /// Gives it.
+    fn handle(&self) -> &Self::Handle;
+    /// Whether rows can be locked one by one.
+    fn locks_rows(&self) -> bool {
+        self.handle().get_database_backend() == sea_orm::DbBackend::Postgres
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Opens the database; a file is created when it is not there.
+    pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
+        match database {
+            Database::Sqlite(path) => Self::open_file(path).await,
+            Database::Postgres(url) => Self::open_server(url).await,
+        }
+    }
+
+    async fn open_file(path: &Path) -> Result<Self, Error> {
+        create_private(path)?;
+        let writer = Connector::connect(file_options(path, 1)).await.map_err(unreachable_database)?;
+        migration::Migrator::up(&writer, None).await.map_err(Error::internal)?;
+        let reader = Connector::connect(file_options(path, SQLITE_READERS_MAX)).await.map_err(unreachable_database)?;
+        Ok(Self { writer, reader, postgres: false })
+    }
+
+    async fn open_server(url: &str) -> Result<Self, Error> {
+        let mut options = common_options(url, POSTGRES_CONNECTIONS_MAX);
+        options.set_application_name("proxyxai");
+        let writer = Connector::connect(options).await.map_err(unreachable_database)?;
+        // The lock lives as long as this transaction; the migration runs on another connection.
+        let lock = writer.begin().await.map_err(Error::internal)?;
+        lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({START_LOCK})")).await.map_err(Error::internal)?;
+        migration::Migrator::up(&writer, None).await.map_err(Error::internal)?;
+        lock.commit().await.map_err(Error::internal)?;
+        Ok(Self { reader: writer.clone(), writer, postgres: true })
+    }
+
+    /// Begins a transaction that will write.
+    pub(crate) async fn begin(&self) -> Result<Tx, Error> {
+        // Taking the write lock at once keeps a reader from having to become a writer half-way,
+        // which SQLite answers with an error instead of waiting.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (!self.postgres).then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.writer.begin_with_options(options).await.map(Tx).map_err(Error::internal)
+    }
+
+    /// Begins a transaction that reads one unchanging state.
+    pub(crate) async fn begin_reading(&self) -> Result<Tx, Error> {
+        let isolation = self.postgres.then_some(IsolationLevel::RepeatableRead);
+        self.reader.begin_with_config(isolation, None).await.map(Tx).map_err(Error::internal)
+    }
+
+    /// Whether other processes may write to the same database.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.postgres
+    }
+}
+
+impl Db for Store {
+    type Handle = DatabaseConnection;
+
+    fn handle(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("postgres", &self.postgres).finish_non_exhaustive()
+    }
+}
+
+// === impl Tx ===
+
+impl Tx {
+    /// Makes it happen.
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        self.0.commit().await.map_err(Error::internal)
+    }
+
+    /// Lets one first start through at a time.
+    pub(crate) async fn lock_start(&self) -> Result<(), Error> {
+        if self.locks_rows() {
+            let sql = format!("SELECT pg_advisory_xact_lock({START_LOCK})");
+            self.0.execute_unprepared(&sql).await.map_err(Error::internal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Db for Tx {
+    type Handle = DatabaseTransaction;
+
+    fn handle(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tx(..)")
+    }
+}
+
+fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections_max)
+        .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
+        .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
+        // Statements hold names and addresses of people.
+        .sqlx_logging(false);
+    options
+}
+
+fn file_options(path: &Path, connections_max: u32) -> ConnectOptions {
+    let path = path.to_owned();
+    let mut options = common_options("sqlite:", connections_max);
+    options.test_before_acquire(false).idle_timeout(None).max_lifetime(None);
+    options.map_sqlx_sqlite_opts(move |options| {
+        options
+            .filename(&path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
+            .pragma("journal_mode", "WAL")
+            // A charge that was acknowledged to a data plane is not sent again, so it has to survive
+            // a power cut; NORMAL may lose the latest transactions.
+            .pragma("synchronous", "FULL")
+    });
+    options
+}
+
+/// The database file is readable by its owner alone; the library would follow the umask.
+fn create_private(path: &Path) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Invalid::new(path.display().to_string(), error.to_string());
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop).map_err(failed).map_err(Into::into)
+}
+
+/// The library's connection errors do not repeat the URL, so they may be shown.
+fn unreachable_database(error: DbErr) -> Error {
+    tracing::error!(error = %error, "the database cannot be opened");
+    Error::internal(error)
+}
+
+/// Turns a broken uniqueness rule into the field it is about, and everything else into our fault.
+fn write_error(error: DbErr) -> Error {
+    let Some(SqlErr::UniqueConstraintViolation(text)) = error.sql_err() else {
+        return Error::internal(error);
+    };
+    // PostgreSQL names the index, SQLite the columns.
+    let rules = [
+        (["account_name", "account.name"], "Name"),
+        (["account_email", "account.email"], "Email"),
+        (["account_key_hash", "account.key_hash"], "SecretKey"),
+        (["upstream_key_secret", "upstream_key.fingerprint"], "SecretKey"),
+    ];
+    let hit = rules.iter().find(|(marks, _)| marks.iter().any(|mark| text.contains(mark)));
+    hit.map_or_else(|| Error::internal(error), |(_, field)| Error::Conflict { field })
+}
+
+/// A stored value that this program did not write.
+fn corrupt(what: &'static str, id: i64, error: impl fmt::Display) -> Error {
+    Error::internal(format!("stored {what} {id} cannot be read: {error}"))
+}
+
+/// Counters live in the database as signed numbers.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
+}

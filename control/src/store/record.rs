@@ -1,0 +1,273 @@
+//! Accounts and keys between their rows and the values operations work on.
+
+use proxyxai_contract::{
+    Invalid,
+    access::AllowList,
+    client_key::KeyHash,
+    clock::Millis,
+    id::{AccountId, KeyId, Level},
+    money::{Money, Multiplier},
+    provider::ProviderType,
+    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    snapshot::{Access, HealthState, KeyConfig, RateLimits},
+};
+use sea_orm::ActiveValue::Set;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    corrupt,
+    entity::{account, upstream_key},
+    signed, unsigned,
+};
+use crate::{
+    Error,
+    domain::credit::Card,
+    view::{AccountView, KeyView},
+};
+
+/// An account with what is not shown of it.
+#[derive(Debug, Clone)]
+pub(crate) struct AccountRecord {
+    /// What may be shown. `children` is filled where it is asked for.
+    pub(crate) view: AccountView,
+    /// What charges exceeded the cards by.
+    pub(crate) debt: Money,
+    /// None once deleted.
+    pub(crate) key_hash: Option<KeyHash>,
+    /// When it was deleted.
+    pub(crate) deleted: Option<Millis>,
+    /// Deleted, and no living descendant inherits from it.
+    pub(crate) gone: bool,
+    /// Last change.
+    pub(crate) revision: u64,
+    /// Cards as they are stored now.
+    pub(crate) stored_cards: Vec<Card>,
+}
+
+/// An upstream key with its sealed secret.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyRecord {
+    /// What may be shown; its health is always ready here.
+    pub(crate) view: KeyView,
+    /// Opens under the vault with the provider as context.
+    pub(crate) sealed: Vec<u8>,
+    /// Equal for equal secrets.
+    pub(crate) fingerprint: Vec<u8>,
+    /// When it was deleted.
+    pub(crate) deleted: Option<Millis>,
+    /// Last change.
+    pub(crate) revision: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredConfig {
+    provider_type: String,
+    include_usage: bool,
+    models: Vec<String>,
+}
+
+// === impl AccountRecord ===
+
+impl AccountRecord {
+    /// Reads a row. Cards, balance and children are filled by whoever read the row.
+    pub(super) fn from_row(row: account::Model) -> Result<Self, Error> {
+        let id = row.id;
+        read_account(row).map_err(|error| corrupt("account", id, error))
+    }
+
+    /// All columns, for inserting or updating.
+    pub(super) fn to_row(&self) -> account::ActiveModel {
+        let view = &self.view;
+        let limits = &view.limits;
+        account::ActiveModel {
+            id: Set(view.id.get()),
+            parent_id: Set(view.parent.map(AccountId::get)),
+            dna: Set(view.dna.clone()),
+            name: Set(view.name.clone()),
+            email: Set(view.email.clone()),
+            alias: Set(view.alias.clone()),
+            billing_email: Set(view.billing_email.clone()),
+            qr_code: Set(view.qr_code.clone()),
+            key_hash: Set(self.key_hash.map(|hash| hash.0.to_vec())),
+            partial_key: Set(view.partial_key.clone()),
+            level: Set(view.level.get().into()),
+            gear: Set(view.gear.into()),
+            role: Set(view.role.into()),
+            tier: Set(view.tier.into()),
+            rates: Set(view.rates.micros()),
+            factor: Set(view.factor.micros()),
+            debt: Set(self.debt.nanos()),
+            credit_granted: Set(view.credit_granted.nanos()),
+            credit_used: Set(view.credit_used.nanos()),
+            requests: Set(signed(view.requests)),
+            hard_limit: Set(view.hard_limit.map(Money::nanos)),
+            soft_limit: Set(view.soft_limit.map(Money::nanos)),
+            auto_quota: Set(view.auto_quota.nanos()),
+            rpm: Set(signed(limits.rpm)),
+            rph: Set(signed(limits.rph)),
+            rpd: Set(signed(limits.rpd)),
+            tpm: Set(signed(limits.tpm)),
+            tph: Set(signed(limits.tph)),
+            tpd: Set(signed(limits.tpd)),
+            allow_ips: Set(view.access.ips.text()),
+            allow_models: Set(view.access.models.text()),
+            allow_levels: Set(view.access.levels.text()),
+            resources: Set(view.access.resources.text()),
+            model_mapper: Set(view.routing.model_mapper.text()),
+            level_mapper: Set(view.routing.level_mapper.text()),
+            switch_over: Set(view.routing.switch_over.text()),
+            child_limit: Set(signed(view.child_limit)),
+            enabled: Set(view.enabled),
+            created_at: Set(view.created.0),
+            updated_at: Set(view.updated.0),
+            deleted_at: Set(self.deleted.map(|at| at.0)),
+            gone: Set(self.gone),
+            revision: Set(signed(self.revision)),
+        }
+    }
+
+    /// Recomputes the balance shown: what live cards hold, less debt.
+    pub(crate) fn refresh_balance(&mut self, now: Millis) {
+        let live: Money = self.view.cards.iter().filter(|card| card.is_live(now)).map(|card| card.balance).sum();
+        self.view.balance = live.saturating_sub(self.debt);
+    }
+}
+
+fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
+    let hash = |bytes: Vec<u8>| {
+        <[u8; 32]>::try_from(bytes).map(KeyHash).map_err(|_| Invalid::new("key_hash", "must be 32 bytes"))
+    };
+    let (access, routing, limits) = (read_access(&row)?, read_routing(&row)?, read_limits(&row));
+    Ok(AccountRecord {
+        debt: Money::from_nanos(row.debt),
+        key_hash: row.key_hash.map(hash).transpose()?,
+        deleted: row.deleted_at.map(Millis),
+        gone: row.gone,
+        revision: unsigned(row.revision),
+        stored_cards: Vec::new(),
+        view: AccountView {
+            id: AccountId::new(row.id)?,
+            parent: row.parent_id.map(AccountId::new).transpose()?,
+            dna: row.dna,
+            name: row.name,
+            email: row.email,
+            alias: row.alias,
+            billing_email: row.billing_email,
+            qr_code: row.qr_code,
+            partial_key: row.partial_key,
+            level: Level::new(row.level)?,
+            gear: u8::try_from(row.gear).map_err(|_| Invalid::new("gear", "is out of range"))?,
+            role: i32::try_from(row.role).map_err(|_| Invalid::new("role", "is out of range"))?,
+            tier: i32::try_from(row.tier).map_err(|_| Invalid::new("tier", "is out of range"))?,
+            rates: Multiplier::from_micros(row.rates)?,
+            factor: Multiplier::from_micros(row.factor)?,
+            cards: Vec::new(),
+            balance: Money::from_nanos(row.debt).negated(),
+            credit_granted: Money::from_nanos(row.credit_granted),
+            credit_used: Money::from_nanos(row.credit_used),
+            requests: unsigned(row.requests),
+            hard_limit: row.hard_limit.map(Money::from_nanos),
+            soft_limit: row.soft_limit.map(Money::from_nanos),
+            auto_quota: Money::from_nanos(row.auto_quota),
+            limits,
+            access,
+            routing,
+            children: 0,
+            child_limit: unsigned(row.child_limit),
+            enabled: row.enabled,
+            created: Millis(row.created_at),
+            updated: Millis(row.updated_at),
+        },
+    })
+}
+
+const fn read_limits(row: &account::Model) -> RateLimits {
+    const fn window(count: i64) -> u64 {
+        if count < 0 { 0 } else { count.unsigned_abs() }
+    }
+    RateLimits {
+        rpm: window(row.rpm),
+        rph: window(row.rph),
+        rpd: window(row.rpd),
+        tpm: window(row.tpm),
+        tph: window(row.tph),
+        tpd: window(row.tpd),
+    }
+}
+
+fn read_access(row: &account::Model) -> Result<Access, Invalid> {
+    Ok(Access {
+        ips: AllowList::parse(&row.allow_ips)?,
+        models: AllowList::parse(&row.allow_models)?,
+        levels: AllowList::parse(&row.allow_levels)?,
+        resources: AllowList::parse(&row.resources)?,
+    })
+}
+
+fn read_routing(row: &account::Model) -> Result<RoutingRules, Invalid> {
+    Ok(RoutingRules {
+        model_mapper: ModelMapper::parse(&row.model_mapper)?,
+        level_mapper: LevelMapper::parse(&row.level_mapper)?,
+        switch_over: SwitchOver::parse(&row.switch_over)?,
+    })
+}
+
+// === impl KeyRecord ===
+
+impl KeyRecord {
+    /// Reads a row.
+    pub(super) fn from_row(row: upstream_key::Model) -> Result<Self, Error> {
+        let id = row.id;
+        let config = serde_json::from_str(&row.config).map_err(|error| corrupt("upstream key", id, error))?;
+        read_key(row, config).map_err(|error| corrupt("upstream key", id, error))
+    }
+
+    /// All columns but the id.
+    pub(super) fn to_row(&self) -> Result<upstream_key::ActiveModel, Error> {
+        let KeyConfig { provider_type, include_usage, models } = &self.view.config;
+        let config = StoredConfig {
+            provider_type: provider_type.as_str().to_owned(),
+            include_usage: *include_usage,
+            models: models.clone(),
+        };
+        Ok(upstream_key::ActiveModel {
+            name: Set(self.view.name.clone()),
+            sealed: Set(self.sealed.clone()),
+            fingerprint: Set(self.fingerprint.clone()),
+            hint: Set(self.view.secret_hint.clone()),
+            provider: Set(self.view.provider.clone()),
+            level: Set(self.view.level.get().into()),
+            enabled: Set(self.view.enabled),
+            config: Set(serde_json::to_string(&config).map_err(Error::internal)?),
+            created_at: Set(self.view.created.0),
+            updated_at: Set(self.view.updated.0),
+            deleted_at: Set(self.deleted.map(|at| at.0)),
+            revision: Set(signed(self.revision)),
+            ..Default::default()
+        })
+    }
+}
+
+fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord, Invalid> {
+    let StoredConfig { provider_type, include_usage, models } = config;
+    let config = KeyConfig { provider_type: ProviderType::parse(&provider_type)?, include_usage, models };
+    Ok(KeyRecord {
+        sealed: row.sealed,
+        fingerprint: row.fingerprint,
+        deleted: row.deleted_at.map(Millis),
+        revision: unsigned(row.revision),
+        view: KeyView {
+            id: KeyId::new(row.id)?,
+            name: row.name,
+            provider: row.provider,
+            level: Level::new(row.level)?,
+            enabled: row.enabled,
+            config,
+            secret_hint: row.hint,
+            health: HealthState::Ready,
+            health_reason: String::new(),
+            created: Millis(row.created_at),
+            updated: Millis(row.updated_at),
+        },
+    })
+}

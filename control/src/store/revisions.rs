@@ -1,0 +1,66 @@
+//! The one row that counts changes of the configuration, and the sentinel of the master key in it.
+
+use proxyxai_contract::id::Revision;
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _,
+    sea_query::{Expr, ExprTrait as _},
+};
+
+use super::{Db, Tx, entity::revision, unsigned};
+use crate::Error;
+
+const ROW: i64 = 1;
+
+/// Where the configuration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Its revision.
+    pub(crate) revision: Revision,
+    /// How often the key pool was reloaded.
+    pub(crate) reloads: u64,
+}
+
+/// Reads it.
+pub(crate) async fn current(db: &impl Db) -> Result<Standing, Error> {
+    let row = row(db).await?;
+    Ok(Standing { revision: Revision(unsigned(row.current)), reloads: unsigned(row.reload_count) })
+}
+
+/// Counts a change, and locks the row until the transaction ends, so that revisions become visible
+/// in their order. Called after all other locks are held.
+pub(crate) async fn bump(tx: &Tx) -> Result<Revision, Error> {
+    bump_by(tx, 0).await.map(|standing| standing.revision)
+}
+
+/// Counts a reload of the key pool.
+pub(crate) async fn bump_reload(tx: &Tx) -> Result<Standing, Error> {
+    bump_by(tx, 1).await
+}
+
+async fn bump_by(tx: &Tx, reloads: i64) -> Result<Standing, Error> {
+    revision::Entity::update_many()
+        .col_expr(revision::Column::Current, Expr::col(revision::Column::Current).add(1))
+        .col_expr(revision::Column::ReloadCount, Expr::col(revision::Column::ReloadCount).add(reloads))
+        .filter(revision::Column::Id.eq(ROW))
+        .exec(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    current(tx).await
+}
+
+/// The sentinel, if one was stored.
+pub(crate) async fn sentinel(db: &impl Db) -> Result<Option<Vec<u8>>, Error> {
+    row(db).await.map(|row| row.sentinel)
+}
+
+/// Stores the sentinel.
+pub(crate) async fn set_sentinel(tx: &Tx, sealed: Vec<u8>) -> Result<(), Error> {
+    let row = revision::ActiveModel { id: Set(ROW), sentinel: Set(Some(sealed)), ..Default::default() };
+    revision::Entity::update(row).exec(tx.handle()).await.map(drop).map_err(Error::internal)
+}
+
+async fn row(db: &impl Db) -> Result<revision::Model, Error> {
+    let row = revision::Entity::find_by_id(ROW).one(db.handle()).await.map_err(Error::internal)?;
+    row.ok_or_else(|| Error::internal("the revision row is missing"))
+}

@@ -1,0 +1,248 @@
+//! The master key and what is derived from it: sealing of upstream secrets, hashing of client keys,
+//! fingerprints. Also the generated secret files of `DATA_DIR`. It never logs or returns a key.
+
+use std::{
+    fmt, fs,
+    io::{ErrorKind, Write as _},
+    path::Path,
+};
+
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, KeyInit as _, Payload},
+};
+use hmac::{Hmac, Mac as _};
+use proxyxai_contract::{Invalid, client_key::KeyHasher, secret::Secret};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+const NONCE_BYTES: usize = 24;
+/// First byte of everything sealed, so that another scheme can follow one day.
+const SEAL_VERSION: u8 = 1;
+const SENTINEL_CONTEXT: &str = "sentinel";
+const SENTINEL_TEXT: &str = "proxyxai";
+
+/// Keys derived from the master key.
+pub(crate) struct Vault {
+    cipher: XChaCha20Poly1305,
+    fingerprint: Zeroizing<[u8; 32]>,
+    hasher: KeyHasher,
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// Derives everything from the given master key, or from `DATA_DIR/master.key`, which is
+    /// generated when it is not there.
+    pub(crate) fn open(given: Option<&Secret>, data_dir: &Path) -> Result<Self, Error> {
+        let text = match given {
+            Some(key) => key.clone(),
+            None => kept_secret(&data_dir.join("master.key"))?,
+        };
+        let master = master_key(&text)?;
+        let seal = subkey(&master, "upstream secrets")?;
+        let cipher = XChaCha20Poly1305::new_from_slice(seal.as_slice()).map_err(Error::internal)?;
+        Ok(Self {
+            cipher,
+            fingerprint: subkey(&master, "upstream fingerprints")?,
+            hasher: KeyHasher::new(subkey(&master, "client keys")?.as_slice())?,
+        })
+    }
+
+    /// Hashes client keys.
+    pub(crate) const fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    /// Seals a text. It opens again only under the same context, so that a sealed secret cannot be
+    /// moved to another purpose or provider behind the program's back.
+    pub(crate) fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, Error> {
+        let mut nonce = [0u8; NONCE_BYTES];
+        fill_random(&mut nonce)?;
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: context.as_bytes() };
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| seal_failed())?;
+        Ok([&[SEAL_VERSION][..], &nonce, &sealed].concat())
+    }
+
+    /// Opens what `seal` made.
+    pub(crate) fn open_sealed(&self, context: &str, sealed: &[u8]) -> Result<Secret, Error> {
+        let rest = sealed.strip_prefix(&[SEAL_VERSION]).ok_or_else(seal_failed)?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(seal_failed)?;
+        let payload = Payload { msg: body, aad: context.as_bytes() };
+        let clear = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| seal_failed())?;
+        let clear = Zeroizing::new(clear);
+        str::from_utf8(&clear).map(Secret::new).map_err(|_| seal_failed())
+    }
+
+    /// Tells equal upstream secrets without opening them.
+    pub(crate) fn fingerprint(&self, secret: &Secret) -> Result<Vec<u8>, Error> {
+        mac(self.fingerprint.as_slice(), secret.expose().as_bytes()).map(|tag| tag.to_vec())
+    }
+
+    /// A row that only this master key opens.
+    pub(crate) fn sentinel(&self) -> Result<Vec<u8>, Error> {
+        self.seal(SENTINEL_CONTEXT, &Secret::new(SENTINEL_TEXT))
+    }
+
+    /// Whether the row was written under this master key.
+    pub(crate) fn check_sentinel(&self, sealed: &[u8]) -> Result<(), Error> {
+        self.open_sealed(SENTINEL_CONTEXT, sealed).map(drop).map_err(|_| {
+            Invalid::new(
+                "MASTER_KEY",
+                "is not the one this database was made with (without it, the file master.key in DATA_DIR is used)",
+            )
+            .into()
+        })
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vault(..)")
+    }
+}
+
+/// The secret in a file of one line; a new random one, readable by its owner alone, when there is no file.
+pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let text = Zeroizing::new(text);
+            if text.trim().len() < 16 {
+                return Err(file_error(path, "holds no usable key"));
+            }
+            Ok(Secret::new(text.trim()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut bytes = Zeroizing::new([0u8; 32]);
+            fill_random(bytes.as_mut_slice())?;
+            let hex = bytes.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
+            let secret = Secret::new(hex);
+            write_secret(path, &secret)?;
+            // Another process may have been first: whatever is in the file now is the secret.
+            let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| file_error(path, &error.to_string()))?);
+            Ok(Secret::new(text.trim()))
+        }
+        Err(error) => Err(file_error(path, &error.to_string())),
+    }
+}
+
+/// Writes a secret into a new file, readable by its owner alone. The file appears whole or not at
+/// all; one that is there already stays.
+pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
+    let failed = |error: &std::io::Error| file_error(path, &error.to_string());
+    let mut suffix = [0u8; 8];
+    fill_random(&mut suffix)?;
+    let draft = path.with_extension(format!("{:016x}", u64::from_be_bytes(suffix)));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&draft).map_err(|error| failed(&error))?;
+    let written = file.write_all(format!("{}\n", secret.expose()).as_bytes()).and_then(|()| file.sync_all());
+    // A hard link never replaces an existing file, unlike a rename.
+    let linked = written.and_then(|()| fs::hard_link(&draft, path));
+    let removed = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(&error)),
+        _ => removed.map_err(|error| failed(&error)),
+    }
+}
+
+/// 64 hexadecimal digits are the key itself; any other text is hashed into one.
+fn master_key(text: &Secret) -> Result<Zeroizing<[u8; 32]>, Error> {
+    let text = text.expose().as_bytes();
+    if let Some(key) = from_hex(text) {
+        return Ok(key);
+    }
+    if text.len() < 16 {
+        return Err(Invalid::new("MASTER_KEY", "must have at least 16 bytes").into());
+    }
+    mac(b"proxyxai master key", text).map(Zeroizing::new)
+}
+
+fn from_hex(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_chunks::<2>().0;
+    if text.len() != 64 || pairs.len() != 32 {
+        return None;
+    }
+    let mut key = Zeroizing::new([0u8; 32]);
+    for (byte, [high, low]) in key.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(key)
+}
+
+fn subkey(master: &Zeroizing<[u8; 32]>, label: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
+    mac(master.as_slice(), format!("proxyxai/v1/{label}").as_bytes()).map(Zeroizing::new)
+}
+
+fn mac(key: &[u8], message: &[u8]) -> Result<[u8; 32], Error> {
+    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).map_err(Error::internal)?;
+    mac.update(message);
+    Ok(mac.finalize().into_bytes().into())
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
+    getrandom::fill(bytes).map_err(|error| Error::internal(error.to_string()))
+}
+
+fn seal_failed() -> Error {
+    Error::internal("a sealed value cannot be opened")
+}
+
+fn file_error(path: &Path, problem: &str) -> Error {
+    Invalid::new(path.display().to_string(), problem).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+
+    fn vault(master: &str) -> Vault {
+        Vault::open(Some(&Secret::new(master)), Path::new("/nonexistent")).unwrap()
+    }
+
+    #[test]
+    fn a_sealed_secret_opens_under_its_own_key_and_context_only() {
+        let secret = Secret::new("sk-upstream-secret");
+        let sealed = vault("a master key of some length").seal("provider a", &secret).unwrap();
+        let opened = |master: &str, context: &str, sealed: &[u8]| vault(master).open_sealed(context, sealed);
+        assert_eq!(opened("a master key of some length", "provider a", &sealed).unwrap(), secret);
+        assert!(opened("a master key of some length", "provider b", &sealed).is_err());
+        assert!(opened("another master key, as long", "provider a", &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(opened("a master key of some length", "provider a", &changed).is_err(), "byte {at}");
+        }
+        assert!(!sealed.windows(8).any(|window| window == b"upstream"));
+    }
+
+    #[test]
+    fn hexadecimal_master_keys_are_taken_as_they_are() {
+        let lower = vault(&"0123456789abcdef".repeat(4));
+        let upper = vault(&"0123456789ABCDEF".repeat(4));
+        assert_eq!(lower.hasher().hash("x"), upper.hasher().hash("x"));
+        assert_ne!(lower.hasher().hash("x"), vault(&"0123456789abcdeg".repeat(4)).hasher().hash("x"));
+        assert!(Vault::open(Some(&Secret::new("short")), Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn a_generated_key_is_kept_and_readable_by_its_owner_alone() {
+        let dir = TempDir::new();
+        let path = dir.path().join("master.key");
+        let first = kept_secret(&path).unwrap();
+        assert_eq!(kept_secret(&path).unwrap(), first);
+        assert_eq!(first.expose().len(), 64);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

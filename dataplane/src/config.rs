@@ -1,0 +1,32 @@
+//! What a data plane is started with. Read from the environment by the binary, not here.
+
+use std::{path::PathBuf, time::Duration};
+
+use proxyxai_contract::{access::IpList, id::NodeName};
+
+/// Limits and places. Every limit has a documented answer when it is reached.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of this data plane; unique in the fleet, goes into `Via`.
+    pub node: NodeName,
+    /// Holds the usage spool.
+    pub data_dir: PathBuf,
+    /// A longer request body is refused with 413.
+    pub body_bytes_max: usize,
+    /// Silence inside a request body after which it is refused with 408.
+    pub body_idle: Duration,
+    /// Until a connection, TLS included, stands.
+    pub connect: Duration,
+    /// From sending a request to the first byte of its answer.
+    pub first_byte: Duration,
+    /// Silence between chunks of an answer.
+    pub idle: Duration,
+    /// No further attempt is started after this long.
+    pub retry_deadline: Duration,
+    /// Idle connections kept for each provider.
+    pub idle_connections_max: usize,
+    /// Calls that may be open at once; more are refused with 503.
+    pub open_calls_max: usize,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: IpList,
+}

@@ -1,0 +1,173 @@
+//! The few bodies we write ourselves: errors in the client's dialect, and the list of models.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Family;
+
+#[derive(Serialize)]
+struct OpenAiBody<'a> {
+    error: OpenAiError<'a>,
+    /// Old pages print the top-level text.
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct OpenAiError<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: &'a str,
+    /// Always null: we refuse calls, not parameters.
+    param: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AnthropicBody<'a> {
+    #[serde(rename = "type")]
+    body: &'static str,
+    error: AnthropicError<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AnthropicError<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Models<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    owned_by: &'static str,
+}
+
+/// An error body. `kind` is the error's type in `OpenAI`'s shape; Anthropic's follows from the status.
+pub fn error_body(family: Family, status: u16, code: &str, kind: &str, message: &str) -> Bytes {
+    match family {
+        Family::OpenAi => json(&OpenAiBody { error: openai(code, kind, message), message }),
+        Family::Anthropic => json(&AnthropicBody {
+            body: "error",
+            error: AnthropicError { kind: anthropic_kind(status), message },
+            message: Some(message),
+            code: Some(code),
+        }),
+    }
+}
+
+/// A last event for a stream that cannot go on.
+pub fn stream_error_event(family: Family, message: &str) -> Bytes {
+    let (name, data) = match family {
+        Family::OpenAi => {
+            let error = openai("stream_interrupted", "upstream_error", message);
+            ("", json(&OpenAiBody { error, message }))
+        }
+        Family::Anthropic => {
+            let error = AnthropicError { kind: "api_error", message };
+            ("event: error\n", json(&AnthropicBody { body: "error", error, message: None, code: None }))
+        }
+    };
+    [name.as_bytes(), b"data: ", &data, b"\n\n"].concat().into()
+}
+
+/// Models in `OpenAI`'s list shape. `created` is in seconds since 1970.
+pub fn models_list<'a>(names: impl Iterator<Item = &'a str>, created: i64) -> Bytes {
+    let model = |id| Model { id, object: "model", created, owned_by: "proxyxai" };
+    json(&Models { object: "list", data: names.map(model).collect() })
+}
+
+fn openai<'a>(code: &'a str, kind: &'a str, message: &'a str) -> OpenAiError<'a> {
+    OpenAiError { message, kind, code, param: None }
+}
+
+/// Anthropic's error type for a status.
+const fn anthropic_kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        500..=599 => "api_error",
+        _ => "invalid_request_error",
+    }
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    // Structs of plain text always serialise.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::formats::sse::data_of;
+
+    fn parsed(bytes: &[u8]) -> Value {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    #[test]
+    fn errors_have_the_documented_shape() {
+        let openai = error_body(Family::OpenAi, 402, "insufficient_quota", "insufficient_quota", "no");
+        assert_eq!(
+            parsed(&openai),
+            json!({"error": {"message": "no", "type": "insufficient_quota", "code": "insufficient_quota", "param": null}, "message": "no"})
+        );
+        let anthropic = error_body(Family::Anthropic, 401, "invalid_api_key", "x", "no");
+        assert_eq!(
+            parsed(&anthropic),
+            json!({"type": "error", "error": {"type": "authentication_error", "message": "no"}, "message": "no", "code": "invalid_api_key"})
+        );
+    }
+
+    #[test]
+    fn anthropic_errors_are_typed_by_status() {
+        for (status, kind) in [
+            (400, "invalid_request_error"),
+            (404, "not_found_error"),
+            (413, "request_too_large"),
+            (429, "rate_limit_error"),
+            (502, "api_error"),
+            (529, "overloaded_error"),
+        ] {
+            assert_eq!(anthropic_kind(status), kind);
+        }
+    }
+
+    #[test]
+    fn models_are_listed_as_openai_lists_them() {
+        assert_eq!(
+            parsed(&models_list(["a"].into_iter(), 7)),
+            json!({"object": "list", "data": [{"id": "a", "object": "model", "created": 7, "owned_by": "proxyxai"}]})
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_survives_in_one_event(message in any::<String>()) {
+            for family in [Family::OpenAi, Family::Anthropic] {
+                let event = stream_error_event(family, &message);
+                prop_assert_eq!(event.windows(2).filter(|pair| pair == b"\n\n").count(), 1);
+                prop_assert_eq!(&parsed(&data_of(&event))["error"]["message"], &Value::from(message.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Keeping back what a client did not ask for: when usage was asked for on its behalf, its stream gets
+//! neither the usage chunk nor the `"usage":null` of the others.
+
+use std::{borrow::Cow, ops::Range};
+
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::{KEY, KEY_FINDER};
+use crate::formats::{sse::data_of, text};
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    usage: Option<&'a RawValue>,
+}
+
+/// Whether an event is the chunk that carries usage and nothing else: no choices, a usage object.
+pub fn is_usage_only_chunk(event: &[u8]) -> bool {
+    if KEY_FINDER.find(event).is_none() {
+        return false;
+    }
+    let data = data_of(event);
+    let Ok(Chunk { choices: Some(choices), usage: Some(usage) }) = serde_json::from_slice(&data) else {
+        return false;
+    };
+    let mut inside = choices.get().bytes().filter(|byte| !text::is_space(*byte));
+    let empty = inside.next() == Some(b'[') && inside.next() == Some(b']');
+    empty && usage.get().starts_with('{')
+}
+
+/// The event without a `"usage":null` of its top-level object; the very same event when it has none.
+pub fn strip_null_usage(event: Bytes) -> Bytes {
+    let Some(member) = null_usage(&event) else {
+        return event;
+    };
+    let mut kept = BytesMut::with_capacity(event.len());
+    kept.extend_from_slice(event.get(..member.start).unwrap_or_default());
+    kept.extend_from_slice(event.get(member.end..).unwrap_or_default());
+    kept.freeze()
+}
+
+/// The member with one of its commas.
+fn null_usage(event: &[u8]) -> Option<Range<usize>> {
+    KEY_FINDER.find(event)?;
+    // Data over several lines would have to be put together; no provider sends it.
+    let Cow::Borrowed(data) = data_of(event) else {
+        return None;
+    };
+    let usage = serde_json::from_slice::<Chunk<'_>>(data).ok()?.usage?;
+    if usage.get() != "null" {
+        return None;
+    }
+    let value = text::span(event, usage.get().as_bytes())?;
+    let before = event.get(..value.start)?.trim_ascii_end().strip_suffix(b":")?;
+    let before = before.trim_ascii_end().strip_suffix(KEY)?;
+    if let Some(first) = before.trim_ascii_end().strip_suffix(b",") {
+        return Some(first.len()..value.end);
+    }
+    let after = event.get(value.end..)?;
+    let spaces = text::spaces(after);
+    let comma = usize::from(after.get(spaces) == Some(&b','));
+    Some(before.len()..value.end + (spaces + comma) * comma)
+}
+
+/// Keeps a null as a value, so that its place is known.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(input: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(input).map(Some)
+}

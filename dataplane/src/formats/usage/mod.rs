@@ -1,0 +1,234 @@
+//! Usage, heard while an answer passes: the reader looks for usage objects in whatever bytes come,
+//! keeps at most one of them at a time, and never the answer. It knows the spellings of all providers
+//! and does not know prices.
+
+mod chunk;
+mod prose;
+mod report;
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use proxyxai_contract::usage::Tokens;
+
+pub use chunk::{is_usage_only_chunk, strip_null_usage};
+
+use self::{prose::Prose, report::Report};
+use super::{Family, text};
+
+/// Inside a JSON string the quotes would be escaped, so a hit is a key or a whole string.
+const KEY: &[u8] = b"\"usage\"";
+static KEY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
+
+/// Longer than any usage object; one that grows past this is some other field of the same name.
+const OBJECT_BYTES_MAX: usize = 16 * 1024;
+
+/// Text is about four bytes a token, over languages and code.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Hears one answer, JSON or a stream of events.
+#[derive(Debug)]
+pub struct UsageReader {
+    family: Family,
+    shape: Option<Shape>,
+    state: State,
+    /// The last bytes of the chunk before, in which the key may have begun.
+    tail: Vec<u8>,
+    prose: Prose,
+    report: Option<Report>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Json,
+    Events,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Looking for the key.
+    Search,
+    /// After the key, before the value.
+    AfterKey {
+        /// Whether the colon has come.
+        colon: bool,
+    },
+    /// Inside the object.
+    Object(Object),
+}
+
+/// An object of which the end has not come yet.
+#[derive(Debug, Default)]
+struct Object {
+    bytes: Vec<u8>,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+/// Tokens of a call whose provider reported none, from the length of its texts in bytes.
+pub fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
+    let input = u64::try_from(request_body_len).unwrap_or(u64::MAX);
+    let tokens = |bytes: u64| bytes.div_ceil(BYTES_PER_TOKEN);
+    Tokens { input: tokens(input), output: tokens(delivered_bytes), ..Tokens::default() }
+}
+
+// === impl UsageReader ===
+
+impl UsageReader {
+    /// For an answer on a route of this family, which decides what `input_tokens` means.
+    pub fn new(family: Family) -> Self {
+        Self {
+            family,
+            shape: None,
+            state: State::Search,
+            tail: Vec::new(),
+            prose: Prose::default(),
+            report: None,
+        }
+    }
+
+    /// Hears the next bytes of the body.
+    pub fn push(&mut self, chunk: &[u8]) {
+        if self.shape.is_none() {
+            self.shape = shape(chunk);
+        }
+        self.prose.push(chunk);
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            rest = match &mut self.state {
+                State::Search => self.search(rest),
+                State::AfterKey { colon } => {
+                    let (state, rest) = after_key(*colon, rest);
+                    self.state = state;
+                    rest
+                }
+                State::Object(object) => {
+                    let (end, rest) = object.push(rest);
+                    match end {
+                        End::Open => {}
+                        End::Whole => {
+                            let bytes = std::mem::take(&mut object.bytes);
+                            self.state = State::Search;
+                            self.hear(&bytes);
+                        }
+                        End::TooLong => self.state = State::Search,
+                    }
+                    rest
+                }
+            };
+        }
+    }
+
+    /// Tokens as reported so far; none when nothing was.
+    pub fn tokens(&self) -> Option<Tokens> {
+        self.report.map(|report| report.tokens(self.family))
+    }
+
+    /// Bytes of generated text that have passed, about: escapes count as written.
+    pub fn delivered_bytes(&self) -> u64 {
+        self.prose.delivered_bytes()
+    }
+
+    /// Whether the answer's own end mark has passed.
+    pub fn finished(&self) -> bool {
+        self.prose.finished()
+    }
+
+    fn search<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        let border = self.tail.len();
+        if border > 0 {
+            let head = chunk.len().min(KEY.len() - 1);
+            self.tail.extend_from_slice(chunk.get(..head).unwrap_or_default());
+            if let Some(at) = KEY_FINDER.find(&self.tail) {
+                return self.found(chunk, (at + KEY.len()).saturating_sub(border));
+            }
+            self.tail.truncate(border);
+        }
+        if let Some(at) = KEY_FINDER.find(chunk) {
+            return self.found(chunk, at + KEY.len());
+        }
+        let kept = chunk.len().saturating_sub(KEY.len() - 1);
+        self.tail.extend_from_slice(chunk.get(kept..).unwrap_or_default());
+        let surplus = self.tail.len().saturating_sub(KEY.len() - 1);
+        self.tail.drain(..surplus);
+        &[]
+    }
+
+    fn found<'a>(&mut self, chunk: &'a [u8], end: usize) -> &'a [u8] {
+        self.tail.clear();
+        self.state = State::AfterKey { colon: false };
+        chunk.get(end..).unwrap_or_default()
+    }
+
+    /// Takes a usage object over. Only Anthropic's streams report in parts; elsewhere the last report
+    /// is the whole truth, and an earlier object of that name was none.
+    fn hear(&mut self, object: &[u8]) {
+        let Some(heard) = Report::read(object) else { return };
+        let in_parts = self.family == Family::Anthropic && self.shape == Some(Shape::Events);
+        self.report = Some(match self.report {
+            Some(before) if in_parts => heard.over(before),
+            // A count does not go back to nothing.
+            Some(before) if heard.is_zero() => before,
+            Some(_) | None => heard,
+        });
+    }
+}
+
+// === impl Object ===
+
+enum End {
+    Open,
+    Whole,
+    TooLong,
+}
+
+impl Object {
+    fn push<'a>(&mut self, chunk: &'a [u8]) -> (End, &'a [u8]) {
+        for (at, byte) in chunk.iter().enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' if !self.in_string => self.depth += 1,
+                b'}' if !self.in_string => self.depth -= 1,
+                _ => {}
+            }
+            if self.depth == 0 {
+                let (last, rest) = chunk.split_at(at + 1);
+                self.bytes.extend_from_slice(last);
+                return (End::Whole, rest);
+            }
+            if self.bytes.len() + at >= OBJECT_BYTES_MAX {
+                return (End::TooLong, chunk.get(at..).unwrap_or_default());
+            }
+        }
+        self.bytes.extend_from_slice(chunk);
+        (End::Open, &[])
+    }
+}
+
+/// What begins like JSON is no stream of events.
+fn shape(chunk: &[u8]) -> Option<Shape> {
+    let chunk = chunk.get(text::bom(chunk)..).unwrap_or_default();
+    let first = chunk.get(text::spaces(chunk))?;
+    Some(if matches!(first, b'{' | b'[') { Shape::Json } else { Shape::Events })
+}
+
+/// Goes on after the key. What is no object leads back to the search, at the byte that showed it.
+fn after_key(mut colon: bool, chunk: &[u8]) -> (State, &[u8]) {
+    for (at, byte) in chunk.iter().enumerate() {
+        match byte {
+            byte if text::is_space(*byte) => {}
+            b':' if !colon => colon = true,
+            b'{' if colon => {
+                return (State::Object(Object::default()), chunk.get(at..).unwrap_or_default());
+            }
+            _ => return (State::Search, chunk.get(at..).unwrap_or_default()),
+        }
+    }
+    (State::AfterKey { colon }, &[])
+}
+
+#[cfg(test)]
+mod tests;

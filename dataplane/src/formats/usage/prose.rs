@@ -1,0 +1,155 @@
+//! How much generated text has passed, and whether the answer has said that it ends. It steps from one
+//! JSON string to the next and looks at their names; it parses nothing and keeps nothing.
+
+/// Long enough for the names and end marks below.
+const NAME_BYTES_MAX: usize = 24;
+const DONE: &[u8] = b"[DONE]";
+
+/// Follows the strings of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Prose {
+    in_string: bool,
+    escaped: bool,
+    /// The string is the value of a member, not its name or an array's item.
+    is_value: bool,
+    /// Bytes of the current string so far.
+    len: u64,
+    /// Its beginning.
+    name: Vec<u8>,
+    /// The name read last.
+    member: Member,
+    /// The last byte outside strings that is no space.
+    between: u8,
+    /// How much of `[DONE]` has been seen.
+    done: usize,
+    text_bytes: u64,
+    delta_bytes: u64,
+    finished: bool,
+}
+
+/// The members that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Member {
+    /// Generated text.
+    Text,
+    /// A piece of generated text in a stream that later repeats it as a whole.
+    Delta,
+    /// Set when a choice is complete.
+    FinishReason,
+    /// Names an event.
+    Type,
+    #[default]
+    Other,
+}
+
+// === impl Prose ===
+
+impl Prose {
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            rest = if self.in_string { self.inside(rest) } else { self.outside(rest) };
+        }
+    }
+
+    pub(super) fn delivered_bytes(&self) -> u64 {
+        if self.delta_bytes > 0 { self.delta_bytes } else { self.text_bytes }
+    }
+
+    pub(super) fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn outside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        let quote = memchr::memchr(b'"', chunk);
+        let (gap, rest) = chunk.split_at(quote.unwrap_or(chunk.len()));
+        self.look_for_done(gap);
+        if let Some(last) = gap.iter().rev().find(|byte| !byte.is_ascii_whitespace()) {
+            self.between = *last;
+        }
+        if quote.is_some() {
+            self.in_string = true;
+            self.is_value = self.between == b':';
+            (self.len, self.done) = (0, 0);
+            self.name.clear();
+        }
+        rest.get(1..).unwrap_or_default()
+    }
+
+    fn inside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+        if self.escaped {
+            self.escaped = false;
+            self.len += 1;
+            return chunk.get(1..).unwrap_or_default();
+        }
+        let found = memchr::memchr3(b'"', b'\\', b'\n', chunk);
+        let (part, rest) = chunk.split_at(found.unwrap_or(chunk.len()));
+        self.len = self.len.saturating_add(part.len() as u64);
+        let room = NAME_BYTES_MAX.saturating_sub(self.name.len()).min(part.len());
+        self.name.extend_from_slice(part.get(..room).unwrap_or_default());
+        match rest.first() {
+            Some(b'\\') => self.escaped = true,
+            Some(b'"') => self.close(),
+            // No JSON string goes over a line end: this was a stray quote between events.
+            Some(_) => (self.in_string, self.member, self.between) = (false, Member::Other, b'\n'),
+            None => {}
+        }
+        rest.get(1..).unwrap_or_default()
+    }
+
+    fn close(&mut self) {
+        self.in_string = false;
+        self.between = b'"';
+        if !self.is_value {
+            // A name that was cut off at its limit is none of ours.
+            self.member = Member::of(&self.name);
+            return;
+        }
+        match std::mem::take(&mut self.member) {
+            Member::Text => self.text_bytes = self.text_bytes.saturating_add(self.len),
+            Member::Delta => self.delta_bytes = self.delta_bytes.saturating_add(self.len),
+            Member::FinishReason => self.finished |= self.len > 0,
+            Member::Type => self.finished |= is_last_event(&self.name),
+            Member::Other => {}
+        }
+    }
+
+    fn look_for_done(&mut self, gap: &[u8]) {
+        let mut rest = gap;
+        while !rest.is_empty() && !self.finished {
+            if self.done == 0 {
+                let Some(at) = memchr::memchr(b'[', rest) else { return };
+                self.done = 1;
+                rest = rest.get(at + 1..).unwrap_or_default();
+            } else if rest.first() == DONE.get(self.done) {
+                self.done += 1;
+                self.finished = self.done == DONE.len();
+                rest = rest.get(1..).unwrap_or_default();
+            } else {
+                self.done = 0;
+            }
+        }
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"content" | b"text" | b"arguments" | b"partial_json" | b"thinking"
+            | b"reasoning_content" | b"reasoning" | b"refusal" => Self::Text,
+            b"delta" => Self::Delta,
+            b"finish_reason" => Self::FinishReason,
+            b"type" => Self::Type,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn is_last_event(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"message_stop" | b"response.completed" | b"response.incomplete" | b"response.failed"
+    )
+}

@@ -1,0 +1,55 @@
+//! Passes `/x-*` and `/dashboard/*` on to control, so that one host name serves old clients.
+
+use std::net::IpAddr;
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::{BodyExt as _, Limited};
+use proxyxai_contract::provider::BaseUrl;
+
+use crate::{
+    decide::admit::Refusal,
+    formats::Family,
+    relay::{Relay, Segments, refuse, strip_hop_by_hop},
+};
+
+/// Control takes no larger body.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Forwards one call of the administration.
+pub(super) async fn forward(relay: &Relay, control: &BaseUrl, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+        return refuse(Family::OpenAi, &Refusal::TooLarge { limit: BODY_BYTES_MAX });
+    };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let uri = Uri::builder()
+        .scheme(if control.is_https() { "https" } else { "http" })
+        .authority(control.authority().clone())
+        .path_and_query(control.join(path))
+        .build();
+    let Ok(uri) = uri else {
+        return refuse(Family::OpenAi, &Refusal::Unavailable);
+    };
+    strip_hop_by_hop(&mut parts.headers);
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+        parts.headers.remove(name);
+    }
+    if let Ok(peer) = HeaderValue::from_str(&peer.to_string()) {
+        parts.headers.append("x-forwarded-for", peer);
+    }
+    parts.uri = uri;
+    let request = Request::from_parts(parts, Segments::new([body.to_bytes()]));
+    match tokio::time::timeout(relay.config.idle, relay.client.request(request)).await {
+        Ok(Ok(response)) => {
+            let (mut parts, body) = response.into_parts();
+            strip_hop_by_hop(&mut parts.headers);
+            Response::from_parts(parts, Body::new(body))
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "control cannot be reached");
+            refuse(Family::OpenAi, &Refusal::Unavailable)
+        }
+        Err(_) => refuse(Family::OpenAi, &Refusal::Unavailable),
+    }
+}

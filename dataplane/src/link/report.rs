@@ -1,0 +1,95 @@
+//! Hands in usage: the oldest records first, in batches, again and again until control has
+//! acknowledged them. Control knows a record by its id, so sending twice is harmless.
+
+use std::{sync::Arc, time::Duration};
+
+use proxyxai_contract::{
+    convert::{record_to_wire, standing_from_wire},
+    usage::UsageRecord,
+    wire,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{Link, Patience};
+use crate::{live::Live, spool::Spool};
+
+/// Records of one report.
+const BATCH_RECORDS_MAX: usize = 500;
+/// How long a report may take before it is sent again.
+const REPORT_MAX: Duration = Duration::from_secs(30);
+/// How long a stopping data plane goes on handing in.
+pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Lets calls that end together share one report.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Runs until it is cancelled and the spool is empty, or handing in fails after that.
+pub(crate) async fn run(
+    link: Link,
+    live: Arc<Live>,
+    spool: Spool,
+    backlog: Vec<UsageRecord>,
+    stop: CancellationToken,
+) {
+    charge_backlog(&live, backlog, &stop).await;
+    let mut patience = Patience::new();
+    loop {
+        match hand_in(&link, &live, &spool).await {
+            Ok(0) if stop.is_cancelled() => return,
+            Ok(0) => {
+                stop.run_until_cancelled(spool.added()).await;
+                stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
+            }
+            Ok(_) => patience.reset(),
+            Err(_) if stop.is_cancelled() => return,
+            Err(status) => {
+                tracing::warn!(
+                    code = ?status.code(), message = status.message(), spooled = spool.depth(),
+                    "usage cannot be handed in; it waits on disk"
+                );
+                patience.wait().await;
+            }
+        }
+    }
+}
+
+/// What was spent before a restart and is not posted yet counts against the balances as well.
+async fn charge_backlog(live: &Live, backlog: Vec<UsageRecord>, stop: &CancellationToken) {
+    if backlog.is_empty() {
+        return;
+    }
+    while live.snapshot().is_none() && !stop.is_cancelled() {
+        tokio::time::sleep(GATHER).await;
+    }
+    for record in backlog {
+        if let Some(purse) = live.purse(record.account) {
+            purse.charge(record.cost);
+        }
+    }
+}
+
+/// Hands in one batch and returns how many records it had.
+async fn hand_in(link: &Link, live: &Live, spool: &Spool) -> Result<usize, Status> {
+    let records = spool.oldest(BATCH_RECORDS_MAX);
+    if records.is_empty() {
+        return Ok(0);
+    }
+    let mut request = tonic::Request::new(wire::ReportUsageRequest {
+        node: link.node.to_string(),
+        epoch: link.epoch,
+        records: records.iter().map(record_to_wire).collect(),
+    });
+    request.set_timeout(REPORT_MAX);
+    let answer = link.client.clone().report_usage(request).await?.into_inner();
+    let wire::ReportUsageResponse { through_sequence, standings } = answer;
+    let posted = records.iter().filter(|record| record.sequence <= through_sequence);
+    for record in posted {
+        if let Some(purse) = live.purse(record.account) {
+            purse.acknowledge(record.cost);
+        }
+    }
+    let standings: Vec<_> = standings.iter().filter_map(|standing| standing_from_wire(standing).ok()).collect();
+    live.apply_standings(&standings);
+    spool.acknowledge(through_sequence);
+    Ok(records.len())
+}

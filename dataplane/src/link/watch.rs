@@ -1,0 +1,65 @@
+//! Follows the configuration: applies each update, then tells control what was applied and what
+//! could not be used. A lost stream is opened again and begins with a full state.
+
+use std::sync::Arc;
+
+use proxyxai_contract::{convert::update_from_wire, snapshot::Rejection, wire};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{Link, Patience};
+use crate::live::Live;
+
+/// Runs until it is cancelled.
+pub(crate) async fn run(link: Link, live: Arc<Live>, stop: CancellationToken) {
+    let mut patience = Patience::new();
+    let following = async {
+        loop {
+            match follow(&link, &live, &mut patience).await {
+                Ok(()) => tracing::info!("control closed the stream of updates"),
+                Err(status) => tracing::warn!(code = ?status.code(), message = status.message(), "control is out of reach"),
+            }
+            patience.wait().await;
+        }
+    };
+    stop.run_until_cancelled(following).await;
+}
+
+async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(), Status> {
+    let request = wire::WatchRequest {
+        node: link.node.to_string(),
+        epoch: link.epoch,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut updates = link.client.clone().watch(request).await?.into_inner();
+    while let Some(update) = updates.message().await? {
+        patience.reset();
+        let (update, rejections) = update_from_wire(update);
+        for Rejection { kind, item, problem } in &rejections {
+            tracing::error!(kind, item, problem, "an item of the configuration was left out");
+        }
+        let silent = update.accounts.is_empty() && !update.full && update.settings.is_none();
+        if let Some(revision) = live.apply(update) {
+            if !silent {
+                tracing::debug!(revision = revision.0, "configuration applied");
+            }
+            acknowledge(link, revision.0, rejections).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn acknowledge(link: &Link, revision: u64, rejections: Vec<Rejection>) -> Result<(), Status> {
+    let rejections = rejections.into_iter().map(|Rejection { kind, item, problem }| wire::Rejection {
+        kind: kind.to_owned(),
+        item,
+        problem,
+    });
+    let request = wire::AcknowledgeRequest {
+        node: link.node.to_string(),
+        epoch: link.epoch,
+        revision,
+        rejections: rejections.collect(),
+    };
+    link.client.clone().acknowledge(request).await.map(drop)
+}

@@ -1,0 +1,245 @@
+//! The configuration in use: one immutable snapshot at a time, and the moving parts (health, purses,
+//! turns) that outlive it. A request takes the snapshot once and keeps it to its end.
+
+mod key;
+mod purse;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use proxyxai_contract::{
+    client_key::KeyHash,
+    clock::Clock,
+    id::{AccountId, KeyId, Level, Revision},
+    price::PriceTable,
+    snapshot::{Account, Health, ProxySettings, Standing, UpstreamKey, Update},
+};
+
+pub(crate) use key::KeyState;
+pub(crate) use purse::Purse;
+
+/// Ancestors are followed this far; a deeper tree is a loop in the data.
+const DEPTH_MAX: usize = 64;
+
+/// An account with its money.
+#[derive(Debug)]
+pub(crate) struct AccountState {
+    pub(crate) account: Account,
+    pub(crate) purse: Arc<Purse>,
+}
+
+/// The keys of one level, and whose turn it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pool {
+    pub(crate) keys: Vec<Arc<KeyState>>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Pool {
+    /// Where the next request begins its round.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// One state of the configuration.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) revision: Revision,
+    pub(crate) settings: ProxySettings,
+    pub(crate) prices: Arc<PriceTable>,
+    accounts: HashMap<AccountId, Arc<AccountState>>,
+    by_hash: HashMap<KeyHash, Arc<AccountState>>,
+    keys: HashMap<KeyId, Arc<KeyState>>,
+    pools: [Pool; Level::COUNT],
+}
+
+impl Snapshot {
+    /// The account that a client key belongs to.
+    pub(crate) fn authenticate(&self, presented: &str) -> Option<&Arc<AccountState>> {
+        self.by_hash.get(&self.settings.hasher.hash(presented))
+    }
+
+    /// The account and its ancestors, nearest first.
+    pub(crate) fn chain<'a>(&'a self, account: &'a Account) -> Vec<&'a Account> {
+        let mut chain = vec![account];
+        let mut parent = account.parent;
+        while let Some(state) = parent.and_then(|id| self.accounts.get(&id)) {
+            if chain.len() >= DEPTH_MAX {
+                break;
+            }
+            chain.push(&state.account);
+            parent = state.account.parent;
+        }
+        chain
+    }
+
+    /// The keys of a level.
+    pub(crate) fn pool(&self, level: Level) -> &Pool {
+        // A level is below COUNT by construction; the fallback is never used.
+        self.pools.get(usize::from(level.get())).unwrap_or(&self.pools[0])
+    }
+
+    /// All keys, in no order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<KeyState>> {
+        self.keys.values()
+    }
+}
+
+/// The current snapshot.
+#[derive(Debug)]
+pub(crate) struct Live {
+    current: ArcSwapOption<Snapshot>,
+    clock: Clock,
+}
+
+impl Live {
+    /// Nothing is known yet.
+    pub(crate) const fn new(clock: Clock) -> Self {
+        Self { current: ArcSwapOption::const_empty(), clock }
+    }
+
+    /// The snapshot in use; none before the first update.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+
+    /// Applies an update as a whole: the next call sees all of it. Returns the revision in use.
+    pub(crate) fn apply(&self, update: Update) -> Option<Revision> {
+        let before = self.snapshot();
+        let Update {
+            revision,
+            full,
+            accounts,
+            removed_accounts,
+            keys,
+            removed_keys,
+            settings,
+            prices,
+            standings,
+            healths,
+        } = update;
+        let base = before.as_deref().filter(|_| !full);
+        // Without a first full state there is nothing that changes could apply to.
+        let settings = settings.or_else(|| before.as_ref().map(|old| old.settings.clone()))?;
+        let changed = full
+            || base.is_none_or(|old| old.revision != revision)
+            || !(accounts.is_empty() && removed_accounts.is_empty() && keys.is_empty() && removed_keys.is_empty());
+        if changed {
+            let woken = before.as_ref().is_some_and(|old| settings.reload_count > old.settings.reload_count);
+            let mut build = Build::from(base, before.as_deref());
+            build.accounts(accounts, &removed_accounts);
+            build.keys(keys, &removed_keys);
+            let prices = prices.map_or_else(
+                || before.as_ref().map(|old| Arc::clone(&old.prices)).unwrap_or_default(),
+                Arc::new,
+            );
+            let snapshot = build.finish(revision, settings, prices);
+            if woken {
+                snapshot.keys().for_each(|key| key.health.wake());
+            }
+            self.current.store(Some(Arc::new(snapshot)));
+        }
+        self.apply_standings(&standings);
+        self.apply_healths(healths);
+        Some(revision)
+    }
+
+    /// Takes over posted balances.
+    pub(crate) fn apply_standings(&self, standings: &[Standing]) {
+        let Some(snapshot) = self.snapshot() else { return };
+        for standing in standings {
+            if let Some(state) = snapshot.accounts.get(&standing.account) {
+                state.purse.post(standing);
+            }
+        }
+    }
+
+    /// The purse of an account, if it is known.
+    pub(crate) fn purse(&self, account: AccountId) -> Option<Arc<Purse>> {
+        let snapshot = self.snapshot()?;
+        snapshot.accounts.get(&account).map(|state| Arc::clone(&state.purse))
+    }
+
+    fn apply_healths(&self, healths: Vec<Health>) {
+        let Some(snapshot) = self.snapshot() else { return };
+        let now = self.clock.now();
+        for health in healths {
+            if let Some(key) = snapshot.keys.get(&health.key) {
+                key.health.learn(health, now);
+            }
+        }
+    }
+}
+
+/// A snapshot in the making. Moving parts are taken from the snapshot before, also when the update
+/// is a full one, so that a reconnect forgets neither balances nor sleeping keys.
+struct Build<'a> {
+    accounts: HashMap<AccountId, Arc<AccountState>>,
+    keys: HashMap<KeyId, Arc<KeyState>>,
+    before: Option<&'a Snapshot>,
+}
+
+impl<'a> Build<'a> {
+    fn from(base: Option<&Snapshot>, before: Option<&'a Snapshot>) -> Self {
+        Self {
+            accounts: base.map(|old| old.accounts.clone()).unwrap_or_default(),
+            keys: base.map(|old| old.keys.clone()).unwrap_or_default(),
+            before,
+        }
+    }
+
+    fn accounts(&mut self, changed: Vec<Account>, removed: &[AccountId]) {
+        for account in changed {
+            let known = self.before.and_then(|old| old.accounts.get(&account.id));
+            let purse = known.map_or_else(|| Arc::new(Purse::default()), |state| Arc::clone(&state.purse));
+            self.accounts.insert(account.id, Arc::new(AccountState { account, purse }));
+        }
+        for id in removed {
+            self.accounts.remove(id);
+        }
+    }
+
+    fn keys(&mut self, changed: Vec<UpstreamKey>, removed: &[KeyId]) {
+        for key in changed {
+            let known = self.before.and_then(|old| old.keys.get(&key.id));
+            // A key whose secret or provider changed is another key as far as its health goes.
+            let same = known.filter(|state| state.key.secret == key.secret && state.key.provider == key.provider);
+            let health = same.map(|state| Arc::clone(&state.health));
+            if let Some(state) = KeyState::new(key, health.unwrap_or_default()) {
+                self.keys.insert(state.key.id, Arc::new(state));
+            }
+        }
+        for id in removed {
+            self.keys.remove(id);
+        }
+    }
+
+    fn finish(self, revision: Revision, settings: ProxySettings, prices: Arc<PriceTable>) -> Snapshot {
+        let by_hash = self
+            .accounts
+            .values()
+            .filter_map(|state| state.account.key_hash.map(|hash| (hash, Arc::clone(state))))
+            .collect();
+        let mut pools: [Pool; Level::COUNT] = Default::default();
+        if let Some(before) = self.before {
+            for (pool, old) in pools.iter_mut().zip(&before.pools) {
+                pool.turn = Arc::clone(&old.turn);
+            }
+        }
+        let mut sorted: Vec<_> = self.keys.values().map(Arc::clone).collect();
+        sorted.sort_by_key(|state| state.key.id);
+        for state in sorted {
+            if let Some(pool) = pools.get_mut(usize::from(state.key.level.get())) {
+                pool.keys.push(state);
+            }
+        }
+        Snapshot { revision, settings, prices, accounts: self.accounts, by_hash, keys: self.keys, pools }
+    }
+}

@@ -1,0 +1,168 @@
+//! One attempt on one key: send, wait for the first byte, judge. Nothing has gone to the client
+//! yet when this ends, so everything here may be tried again elsewhere.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, response::Parts};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{Call, Relay, headers};
+use crate::{
+    formats::{
+        Family,
+        fault::{Refused, Verdict, judge},
+    },
+    live::KeyState,
+};
+
+/// How much of a refusal is read to judge it, and how long that may take.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+const REFUSAL_WAIT: Duration = Duration::from_secs(10);
+
+/// What came of an attempt.
+pub(super) enum Outcome {
+    /// An answer for the client.
+    Answer(Box<Answer>),
+    /// A refusal or failure that another key may not have.
+    Failed(Failure),
+}
+
+/// An answer whose first byte has come.
+pub(super) struct Answer {
+    pub(super) parts: Parts,
+    /// Frames that were read to judge it.
+    pub(super) read: VecDeque<Frame<Bytes>>,
+    pub(super) rest: Incoming,
+    /// Whether usage was asked for on the client's behalf.
+    pub(super) asked_usage: bool,
+}
+
+/// Why an attempt failed, as the client may be told in the end.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    /// Status of the provider; 502 or 504 when there was none.
+    pub(super) status: StatusCode,
+    /// What it said, or what happened, without secrets.
+    pub(super) reason: String,
+    pub(super) verdict: Verdict,
+}
+
+impl Failure {
+    fn transport(status: StatusCode, reason: &str) -> Self {
+        Self { status, reason: reason.to_owned(), verdict: Verdict::RetrySleepKey { hint_ms: None } }
+    }
+}
+
+impl Relay {
+    /// Makes one attempt. Its failure has been noted with the key when this returns.
+    pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
+        let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
+        let (model, now) = (call.plan.model.as_str(), self.clock.now());
+        match &outcome {
+            Outcome::Answer(answer) => {
+                // A refusal for the client's own fault proves the key as well as a success does.
+                let _ = answer;
+                self.tell(key.health.succeed(key.key.id, model));
+            }
+            Outcome::Failed(failure) => {
+                tracing::debug!(key.id = key.key.id.get(), status = failure.status.as_u16(), reason = failure.reason, "attempt failed");
+                let storm = self.storm(call, key);
+                self.tell(key.health.fail(key.key.id, model, &failure.verdict, &failure.reason, now, storm));
+            }
+        }
+        outcome
+    }
+
+    async fn send(&self, call: &Call, key: &Arc<KeyState>) -> Result<Outcome, Failure> {
+        let (body, asked_usage) = call.request.body(key.key.config.include_usage);
+        let uri = key
+            .uri(&call.request.path_and_query)
+            .map_err(|_| Failure::transport(StatusCode::BAD_GATEWAY, "the provider's address cannot be used"))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = call.request.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers(call, key, request.body().len());
+        let deadline = Instant::now() + self.config.first_byte;
+        let response = tokio::time::timeout_at(deadline, self.client.request(request))
+            .await
+            .map_err(|_| Failure::transport(StatusCode::GATEWAY_TIMEOUT, "no answer from the provider in time"))?
+            .map_err(|error| Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(&error)))?;
+        let (parts, body) = response.into_parts();
+        if parts.status.is_client_error() || parts.status.is_server_error() {
+            return self.judge(parts, body).await;
+        }
+        let (read, rest) = first_frame(body, deadline).await?;
+        Ok(Outcome::Answer(Box::new(Answer { parts, read, rest, asked_usage })))
+    }
+
+    fn headers(&self, call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
+        let mut headers = call.request.headers.clone();
+        headers.insert(http::header::HOST, key.host.clone());
+        headers::authorize(&mut headers, key, call.route.family() == Family::Anthropic);
+        let bodiless = body_len == 0 && (call.request.method == http::Method::GET || call.request.method == http::Method::HEAD);
+        if !bodiless {
+            headers.insert(http::header::CONTENT_LENGTH, body_len.into());
+        }
+        headers
+    }
+
+    /// Reads the beginning of a refusal and decides whose fault it is.
+    async fn judge(&self, parts: Parts, mut body: Incoming) -> Result<Outcome, Failure> {
+        let (mut read, mut text) = (VecDeque::new(), Vec::new());
+        let reading = async {
+            while text.len() < REFUSAL_BYTES_MAX {
+                match body.frame().await {
+                    Some(Ok(frame)) => {
+                        text.extend_from_slice(frame.data_ref().map_or(&[], AsRef::as_ref));
+                        read.push_back(frame);
+                    }
+                    // A refusal that breaks off is judged by what has come of it.
+                    Some(Err(_)) | None => break,
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(REFUSAL_WAIT, reading).await.is_ok();
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let Refused { verdict, reason } = judge(parts.status.as_u16(), &header, &text, self.clock.now());
+        match verdict {
+            Verdict::Deliver if in_time => {
+                Ok(Outcome::Answer(Box::new(Answer { parts, read, rest: body, asked_usage: false })))
+            }
+            Verdict::Deliver => Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, "the provider's answer stalled")),
+            verdict => Err(Failure { status: parts.status, reason, verdict }),
+        }
+    }
+
+    /// Whether refusals of this provider come in such numbers that the fault is likely not the keys'.
+    fn storm(&self, call: &Call, key: &KeyState) -> bool {
+        let now = self.clock.now();
+        let host = key.key.provider.host();
+        let siblings = call.snapshot.keys().filter(|other| other.key.provider.host() == host);
+        let (mut all, mut refused) = (0, 0);
+        for sibling in siblings {
+            all += 1;
+            refused += usize::from(sibling.health.quarantined_lately(now));
+        }
+        crate::decide::health::storm(refused + 1, all)
+    }
+}
+
+/// Waits for the first frame, so that a provider that dies before it can still be replaced.
+async fn first_frame(mut body: Incoming, deadline: Instant) -> Result<(VecDeque<Frame<Bytes>>, Incoming), Failure> {
+    if body.is_end_stream() {
+        return Ok((VecDeque::new(), body));
+    }
+    match tokio::time::timeout_at(deadline, body.frame()).await {
+        Err(_) => Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, "no answer from the provider in time")),
+        Ok(Some(Err(_))) => Err(Failure::transport(StatusCode::BAD_GATEWAY, "the provider broke off before the first byte")),
+        Ok(first) => Ok((first.into_iter().flatten().collect(), body)),
+    }
+}
+
+fn transport_reason(error: &hyper_util::client::legacy::Error) -> &'static str {
+    if error.is_connect() { "the provider cannot be reached" } else { "the connection to the provider broke" }
+}

@@ -1,0 +1,121 @@
+//! Which headers cross the gateway. Everything end-to-end does; what belongs to one connection, and
+//! every credential, does not.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, VIA},
+};
+use proxyxai_contract::provider::ProviderType;
+
+use crate::live::KeyState;
+
+/// Headers of one connection (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+/// Where clients put their key, whichever form they use.
+const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, X_API_KEY, API_KEY];
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// The version that Anthropic documents for its Messages API.
+const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// Takes off what must not cross, in place.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // What `Connection` names belongs to the connection too.
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// Turns a client's headers into the part that all attempts share.
+pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
+    strip_hop_by_hop(headers);
+    for name in CREDENTIALS.iter().chain(&[HOST, CONTENT_LENGTH, header::EXPECT]) {
+        headers.remove(name);
+    }
+    if metered {
+        // A compressed answer could not be metered as it passes.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    headers.append(VIA, via);
+}
+
+/// Adds the credential of one key.
+pub(crate) fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
+    match key.key.config.provider_type {
+        ProviderType::Azure => drop(headers.insert(API_KEY, key.bare.clone())),
+        ProviderType::Anthropic => anthropic_only(headers, key),
+        ProviderType::Standard if key.key.provider.host() == "api.anthropic.com" => anthropic_only(headers, key),
+        ProviderType::Standard => {
+            headers.insert(AUTHORIZATION, key.bearer.clone());
+            if anthropic_route {
+                headers.insert(X_API_KEY, key.bare.clone());
+            }
+        }
+    }
+}
+
+fn anthropic_only(headers: &mut HeaderMap, key: &KeyState) {
+    headers.insert(X_API_KEY, key.bare.clone());
+    headers.entry(ANTHROPIC_VERSION).or_insert(ANTHROPIC_VERSION_DEFAULT);
+}
+
+/// The key that a client presents: `Authorization: Bearer K`, `Authorization: K`, or `x-api-key: K`.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let authorization = text(AUTHORIZATION).map(|value| match value.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        _ => value,
+    });
+    authorization.filter(|key| !key.is_empty()).or_else(|| text(X_API_KEY)).filter(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn all_three_forms_of_a_credential_are_read() {
+        assert_eq!(presented(&map(&[("authorization", "Bearer K")])), Some("K"));
+        assert_eq!(presented(&map(&[("authorization", "bearer  K ")])), Some("K"));
+        assert_eq!(presented(&map(&[("authorization", "K")])), Some("K"));
+        assert_eq!(presented(&map(&[("x-api-key", "K")])), Some("K"));
+        assert_eq!(presented(&map(&[("authorization", ""), ("x-api-key", "K")])), Some("K"));
+        assert_eq!(presented(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn what_connection_names_does_not_cross() {
+        let mut headers = map(&[("connection", "x-one, close"), ("x-one", "1"), ("x-two", "2"), ("te", "trailers")]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-two", "2")]));
+    }
+
+    #[test]
+    fn no_credential_of_the_client_goes_upstream() {
+        let mut headers = map(&[("authorization", "Bearer K"), ("x-api-key", "K"), ("api-key", "K"), ("host", "h"), ("x-own", "1")]);
+        for_upstream(&mut headers, HeaderValue::from_static("1.1 proxyxai-a"), false);
+        assert_eq!(headers, map(&[("x-own", "1"), ("via", "1.1 proxyxai-a")]));
+    }
+}

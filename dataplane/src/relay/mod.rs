@@ -1,0 +1,208 @@
+//! The life of one call: gate → authenticate → read → admit → route → attempt → relay → settle.
+//! This file is the journey; each station has a file of its own.
+
+mod answer;
+mod attempt;
+mod body;
+mod client;
+mod headers;
+mod meter;
+mod request;
+mod rounds;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response};
+use proxyxai_contract::{clock::Clock, snapshot::Health};
+use tokio::sync::mpsc;
+
+use crate::{
+    Config, Error,
+    decide::{
+        address,
+        admit::{self, Refusal},
+        retry::Budget,
+        route, via,
+    },
+    formats::{Route, has_dot_segment, upstream_path},
+    live::{AccountState, Live, Snapshot},
+    spool::Spool,
+};
+
+pub(crate) use answer::refuse;
+pub(crate) use client::Segments;
+pub(crate) use headers::{presented, strip_hop_by_hop};
+
+/// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
+pub(crate) const HEALTH_QUEUE_MAX: usize = 1024;
+
+/// Everything a call needs. One for the whole process.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) config: Config,
+    pub(crate) live: Arc<Live>,
+    pub(crate) client: Upstream,
+    pub(crate) clock: Clock,
+    spool: Spool,
+    learnt: mpsc::Sender<Health>,
+    budget: std::sync::Mutex<Budget>,
+    open_calls: Arc<AtomicUsize>,
+    draining: AtomicBool,
+    via: HeaderValue,
+}
+
+/// A call that has been let in.
+struct Call {
+    snapshot: Arc<Snapshot>,
+    account: Arc<AccountState>,
+    request: request::Prepared,
+    plan: route::Plan,
+    route: Route,
+    open: OpenCall,
+}
+
+impl Relay {
+    /// # Errors
+    /// When the client towards providers cannot be built.
+    pub(crate) fn new(
+        config: Config,
+        live: Arc<Live>,
+        spool: Spool,
+        learnt: mpsc::Sender<Health>,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let client = client::build(&config)?;
+        let via = HeaderValue::from_str(&via::own(config.node.as_str()))
+            .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
+        Ok(Self {
+            budget: std::sync::Mutex::new(Budget::new(clock.now())),
+            config,
+            live,
+            client,
+            clock,
+            spool,
+            learnt,
+            open_calls: Arc::default(),
+            draining: AtomicBool::new(false),
+            via,
+        })
+    }
+
+    /// New calls are refused from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a call that comes now would be taken.
+    pub(crate) fn ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.live.snapshot().is_some() && self.spool.has_room()
+    }
+
+    /// Answers one call.
+    pub(crate) async fn call(&self, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+        let family = Route::of(request.uri().path()).family();
+        match Box::pin(self.let_in(peer, request)).await {
+            Ok(call) => Box::pin(self.rounds(call)).await,
+            Err(refusal) => refuse(family, &refusal),
+        }
+    }
+
+    async fn let_in(&self, peer: IpAddr, request: Request<Body>) -> Result<Call, Refusal> {
+        let open = self.open()?;
+        let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
+        let (mut parts, body) = request.into_parts();
+        let account = self.authenticate(&snapshot, &parts.headers)?;
+        let via = parts.headers.get_all(http::header::VIA);
+        via::check(via.iter().filter_map(|value| value.to_str().ok()), self.config.node.as_str())
+            .map_err(|_| Refusal::Loop)?;
+        if has_dot_segment(parts.uri.path()) {
+            return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
+        }
+        let body = request::read(&self.config, &parts.headers, body).await?;
+        let facts = request::facts(&parts, &body)?;
+        let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let path_and_query = upstream_path(path_and_query).into_owned();
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        let chain = snapshot.chain(&account.account);
+        let forwarded = parts.headers.get_all("x-forwarded-for");
+        let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
+        admit::admit(&admit::Admission {
+            chain: &chain,
+            settings: &snapshot.settings,
+            ip: address::client(peer, forwarded, &self.config.trusted_proxies),
+            path,
+            model: facts.model.as_deref(),
+            balance: account.purse.balance(),
+            month_used: account.purse.month_used(),
+            now: self.clock.now(),
+        })?;
+        let plan = route::plan(&chain, &snapshot.settings, facts.model.as_deref())?;
+        let route = Route::of(path);
+        let priced = snapshot.prices.find(&plan.model).is_some();
+        if snapshot.settings.refuse_unpriced && facts.model.is_some() && !priced {
+            return Err(Refusal::Unpriced { model: plan.model });
+        }
+        headers::for_upstream(&mut parts.headers, self.via.clone(), route.is_metered());
+        let start = self.clock.now();
+        let request = request::Prepared::new(parts, path_and_query, body, facts, &plan, start);
+        Ok(Call { account, request, plan, route, open, snapshot })
+    }
+
+    /// Counts the call among the open ones, if it may begin at all.
+    fn open(&self) -> Result<OpenCall, Refusal> {
+        if self.draining.load(Ordering::Relaxed) || !self.spool.has_room() {
+            return Err(Refusal::Unavailable);
+        }
+        let open = OpenCall::enter(&self.open_calls);
+        if self.open_calls.load(Ordering::Relaxed) > self.config.open_calls_max {
+            return Err(Refusal::Unavailable);
+        }
+        Ok(open)
+    }
+
+    /// The account whose key is presented.
+    pub(crate) fn authenticate(
+        &self,
+        snapshot: &Snapshot,
+        headers: &http::HeaderMap,
+    ) -> Result<Arc<AccountState>, Refusal> {
+        presented(headers)
+            .and_then(|key| snapshot.authenticate(key))
+            .map(Arc::clone)
+            .ok_or(Refusal::Unauthenticated)
+    }
+
+    /// Passes on what was learnt about a key.
+    fn tell(&self, health: Option<Health>) {
+        if let Some(health) = health {
+            tracing::info!(key.id = health.key.get(), model = health.model, state = ?health.state, reason = health.reason, "key health changed");
+            if self.learnt.try_send(health).is_err() {
+                tracing::debug!("too much news about keys; some was not passed on");
+            }
+        }
+    }
+}
+
+/// An open call; counted until it is dropped.
+#[derive(Debug)]
+struct OpenCall(Arc<AtomicUsize>);
+
+impl OpenCall {
+    fn enter(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

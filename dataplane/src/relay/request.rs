@@ -1,0 +1,152 @@
+//! Reading a client's request once, and what all attempts share of it.
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, Method, header, request::Parts};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use proxyxai_contract::clock::Millis;
+
+use super::client::Segments;
+use crate::{
+    Config,
+    decide::{admit::Refusal, route::Plan},
+    formats::request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+};
+
+/// A refused body is read on for a while, so that the client gets to see the answer instead of a
+/// connection that was reset while it was still sending.
+const DISCARD_BYTES_MAX: usize = 256 * 1024 * 1024;
+const DISCARD: std::time::Duration = std::time::Duration::from_secs(10);
+/// Longer ids are replaced by one of our own.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// A request as it is sent upstream, save what depends on the key.
+pub(super) struct Prepared {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    /// With `/v1`, whatever alias the client used.
+    pub(super) path_and_query: String,
+    pub(super) facts: RequestFacts,
+    pub(super) body_len: usize,
+    pub(super) request_id: String,
+    pub(super) start: Millis,
+    plain: Segments,
+    asking: Option<Segments>,
+}
+
+impl Prepared {
+    pub(super) fn new(
+        parts: Parts,
+        path_and_query: String,
+        body: Bytes,
+        facts: RequestFacts,
+        plan: &Plan,
+        start: Millis,
+    ) -> Self {
+        let asked = facts.model.as_deref();
+        let mapped = asked.filter(|model| *model != plan.model).map(|_| plan.model.as_str());
+        let segments = |ask| Segments::new(rewrite(&body, &facts, mapped, ask).into_pieces());
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        let asking = (facts.stream && facts.may_ask_usage(path)).then(|| segments(true));
+        Self {
+            method: parts.method,
+            request_id: request_id(&parts.headers),
+            headers: parts.headers,
+            path_and_query,
+            body_len: body.len(),
+            plain: segments(false),
+            asking,
+            facts,
+            start,
+        }
+    }
+
+    /// The body for a key, and whether it asks for usage on the client's behalf.
+    pub(super) fn body(&self, may_ask: bool) -> (Segments, bool) {
+        match &self.asking {
+            Some(asking) if may_ask => (asking.clone(), true),
+            _ => (self.plain.clone(), false),
+        }
+    }
+
+    /// Path without query.
+    pub(super) fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
+}
+
+/// Reads the whole body, within its limits of size and silence.
+pub(super) async fn read(config: &Config, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    let too_large = Refusal::TooLarge { limit: config.body_bytes_max };
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
+        // A client that waits for `100 Continue` has sent nothing yet and is told at once.
+        if !headers.contains_key(header::EXPECT) {
+            discard(body).await;
+        }
+        return Err(too_large);
+    }
+    let mut limited = Box::pin(Limited::new(body, config.body_bytes_max));
+    let mut first = Bytes::new();
+    let mut rest: Vec<u8> = Vec::new();
+    loop {
+        let frame = match tokio::time::timeout(config.body_idle, limited.frame()).await {
+            Err(_) => return Err(Refusal::SlowBody),
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large),
+            Ok(Some(Err(_))) => return Err(Refusal::Malformed("the request body ended early".to_owned())),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        // Most bodies are one piece, which is then never copied.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.reserve(declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(first.len() * 2));
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.into() })
+}
+
+async fn discard(body: Body) {
+    let mut left = DISCARD_BYTES_MAX;
+    let mut chunks = body.into_data_stream();
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            let Some(rest) = left.checked_sub(chunk.len()) else { return };
+            left = rest;
+        }
+    };
+    // Either the client has finished or its patience has been rewarded enough.
+    if tokio::time::timeout(DISCARD, reading).await.is_err() {
+        tracing::debug!("a body over the limit was still being sent when it was given up");
+    }
+}
+
+/// What the gateway needs to know of a body.
+pub(super) fn facts(parts: &Parts, body: &Bytes) -> Result<RequestFacts, Refusal> {
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let encoded = parts
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if encoded {
+        // A compressed body goes through as it is; its model stays unknown.
+        return Ok(RequestFacts::default());
+    }
+    read_facts(body, content_type.unwrap_or_default()).map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
+}
+
+/// The client's own id, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
+        _ => format!("req_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+    }
+}

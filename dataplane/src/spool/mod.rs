@@ -1,0 +1,222 @@
+//! Usage records on disk until control has them. One writer thread commits what has come since its
+//! last commit in one transaction, so that a sync to disk is shared by all calls of that moment and
+//! no call waits for it.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use proxyxai_contract::{
+    clock::Clock,
+    convert::{record_from_bytes, record_to_bytes},
+    usage::UsageRecord,
+};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::Error;
+
+/// Sequence to encoded record.
+const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
+/// `epoch` and `next`, the sequence after the last one ever given.
+const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+
+/// Records that may wait for the writer. Far more than calls can end during one sync.
+const QUEUE_RECORDS_MAX: usize = 65_536;
+/// Room kept for calls that are under way when the queue fills.
+const QUEUE_RECORDS_SPARE: usize = 16_384;
+/// Records of one commit.
+const COMMIT_RECORDS_MAX: usize = 4096;
+/// The store's page cache. Records are written once and read once, so little is enough.
+const CACHE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Takes finished records; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Spool {
+    queue: mpsc::Sender<UsageRecord>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    epoch: u64,
+    depth: AtomicU64,
+    added: Notify,
+}
+
+/// The writer thread's end.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    closed: oneshot::Receiver<()>,
+}
+
+/// Opens the spool and starts its writer. Returns the records left from before as well.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub(crate) fn open(path: &Path, clock: &Clock) -> Result<(Spool, Writer, Vec<UsageRecord>), Error> {
+    let fail = |cause: redb::Error| Error::Spool { path: path.to_owned(), cause: cause.into() };
+    let database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|error| fail(error.into()))?;
+    let (epoch, next) = marks(&database, clock).map_err(fail)?;
+    let backlog = read(&database, usize::MAX).map_err(fail)?;
+    let shared = Arc::new(Shared {
+        database,
+        epoch,
+        depth: AtomicU64::new(backlog.len() as u64),
+        added: Notify::new(),
+    });
+    let (queue, records) = mpsc::channel(QUEUE_RECORDS_MAX);
+    let (ended, closed) = oneshot::channel();
+    let writer = Arc::clone(&shared);
+    std::thread::Builder::new()
+        .name("spool".to_owned())
+        .spawn(move || {
+            write_all(&writer, records, next);
+            // The receiver is gone when nobody waits for the end.
+            let _: Result<(), ()> = ended.send(());
+        })
+        .map_err(|error| Error::Spool { path: path.to_owned(), cause: error.into() })?;
+    Ok((Spool { queue, shared }, Writer { closed }, backlog))
+}
+
+impl Spool {
+    /// Hands over a finished record. Its sequence is given by the writer.
+    pub(crate) fn push(&self, record: UsageRecord) {
+        if let Err(refused) = self.queue.try_send(record) {
+            // Admission stops long before the queue is full (`has_room`), so this needs a disk that
+            // has hung while thousands of calls ended.
+            tracing::error!(error = %refused, "a usage record was lost: the spool takes no more");
+        }
+    }
+
+    /// Whether new calls may begin: there is room for the records of all that are under way.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.capacity() > QUEUE_RECORDS_SPARE
+    }
+
+    /// Start of this spool.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// Records not yet acknowledged.
+    pub(crate) fn depth(&self) -> u64 {
+        self.shared.depth.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a record has been committed since the last call.
+    pub(crate) async fn added(&self) {
+        self.shared.added.notified().await;
+    }
+
+    /// The oldest records, at most `count`.
+    pub(crate) fn oldest(&self, count: usize) -> Vec<UsageRecord> {
+        read(&self.shared.database, count).unwrap_or_else(|error| {
+            tracing::error!(%error, "the usage spool cannot be read");
+            Vec::new()
+        })
+    }
+
+    /// Forgets the records that control has, through this sequence.
+    pub(crate) fn acknowledge(&self, through: u64) {
+        match forget(&self.shared.database, through) {
+            Ok(gone) => drop(self.shared.depth.fetch_sub(gone, Ordering::Relaxed)),
+            // They are sent again, and control knows them by their ids.
+            Err(error) => tracing::error!(%error, "the usage spool cannot be trimmed"),
+        }
+    }
+}
+
+impl Writer {
+    /// Waits until everything handed over is on disk. All clones of the relay's spool must be gone
+    /// or idle by then; it waits a bounded time.
+    pub(crate) async fn close(self) {
+        let patience = std::time::Duration::from_secs(2);
+        if tokio::time::timeout(patience, self.closed).await.is_err() {
+            tracing::debug!("the spool writer still had a sender when the data plane stopped");
+        }
+    }
+}
+
+/// Epoch of this spool and the next sequence, made up when the file is new.
+fn marks(database: &Database, clock: &Clock) -> Result<(u64, u64), redb::Error> {
+    let transaction = database.begin_write()?;
+    let (epoch, next) = {
+        let mut marks = transaction.open_table(MARKS)?;
+        transaction.open_table(RECORDS)?;
+        let epoch = marks.get("epoch")?.map(|mark| mark.value());
+        let epoch = epoch.unwrap_or_else(|| u64::try_from(clock.now().0).unwrap_or(1));
+        marks.insert("epoch", epoch)?;
+        let next = marks.get("next")?.map_or(1, |mark| mark.value());
+        (epoch, next)
+    };
+    transaction.commit()?;
+    Ok((epoch, next))
+}
+
+fn write_all(shared: &Shared, mut records: mpsc::Receiver<UsageRecord>, mut next: u64) {
+    let mut batch = Vec::new();
+    while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
+        for record in &mut batch {
+            record.sequence = next;
+            next += 1;
+        }
+        let mut wait_ms = 10;
+        while let Err(error) = append(&shared.database, &batch, next) {
+            // A full disk may get room again; the records are kept and admission stops meanwhile.
+            tracing::error!(%error, "usage cannot be spooled; trying again");
+            std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+            wait_ms = (wait_ms * 2).min(5_000);
+        }
+        shared.depth.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        batch.clear();
+        shared.added.notify_one();
+    }
+}
+
+fn append(database: &Database, batch: &[UsageRecord], next: u64) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(RECORDS)?;
+        for record in batch {
+            table.insert(record.sequence, record_to_bytes(record).as_slice())?;
+        }
+        transaction.open_table(MARKS)?.insert("next", next)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn read(database: &Database, count: usize) -> Result<Vec<UsageRecord>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(RECORDS)?;
+    let mut records = Vec::new();
+    for entry in table.iter()?.take(count) {
+        let (sequence, bytes) = entry?;
+        match record_from_bytes(bytes.value()) {
+            Ok(record) => records.push(record),
+            Err(error) => tracing::error!(sequence = sequence.value(), %error, "a spooled record cannot be read"),
+        }
+    }
+    Ok(records)
+}
+
+fn forget(database: &Database, through: u64) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let gone = {
+        let mut table = transaction.open_table(RECORDS)?;
+        let before = redb::ReadableTableMetadata::len(&table)?;
+        table.retain_in(..=through, |_, _| false)?;
+        before.saturating_sub(redb::ReadableTableMetadata::len(&table)?)
+    };
+    transaction.commit()?;
+    Ok(gone)
+}

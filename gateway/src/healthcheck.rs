@@ -1,0 +1,27 @@
+//! `proxyxai healthcheck`: asks the gateway on this machine whether it serves. For container images
+//! that have no curl.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Succeeds when `/healthz` answers 200.
+pub(crate) fn run(listen: SocketAddr) -> anyhow::Result<()> {
+    let ip = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    let address = SocketAddr::new(ip, listen.port());
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("{address} does not listen"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut head = [0u8; 12];
+    stream.read_exact(&mut head).context("no answer")?;
+    if &head != b"HTTP/1.1 200" {
+        bail!("{address} answered {:?}", String::from_utf8_lossy(&head));
+    }
+    Ok(())
+}

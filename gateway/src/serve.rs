@@ -1,0 +1,85 @@
+//! The HTTP server: accepts connections with Nagle off, bounds the request head in size and time,
+//! and drains when told to.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::config::Server;
+
+/// A request head with more fields than this is refused with 431.
+const HEADER_FIELDS_MAX: usize = 256;
+/// After a failed accept (out of file descriptors, mostly) some connections need time to end.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves until `stop`, then lets open answers go on for at most `drain`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Server,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes_max)
+        .max_headers(HEADER_FIELDS_MAX);
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let tasks = tokio_util::task::TaskTracker::new();
+    while let Some(Some((stream, peer, permit))) = stop.run_until_cancelled(accept(&listener, &room)).await {
+        let router = router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request.map(axum::body::Body::new))
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tasks.spawn(async move {
+            // A client that breaks its connection is no news.
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(open = tasks.len(), "the drain time is over; open answers are cut");
+    }
+}
+
+/// The next connection, when there is room for one. None when the semaphore is closed, which is never.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Without this every chunk of a stream may wait for an acknowledgement, about 40 ms.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%peer, %error, "Nagle's algorithm could not be switched off");
+                }
+                return Some((stream, peer, permit));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}

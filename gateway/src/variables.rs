@@ -1,0 +1,97 @@
+//! Every environment variable the program knows: the table in README is printed from here.
+
+/// One variable.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    /// Empty when there is none.
+    pub(crate) default: &'static str,
+    /// Meaning, unit and range.
+    pub(crate) meaning: &'static str,
+    /// Which roles read it.
+    pub(crate) roles: &'static str,
+}
+
+const BOTH: &str = "all";
+const CONTROL: &str = "control";
+const DATA: &str = "dataplane";
+
+const fn var(name: &'static str, default: &'static str, roles: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning, roles }
+}
+
+/// The variables that are acted on, in the order of the table.
+pub(crate) const VARIABLES: &[Variable] = &[
+    var("PORT", "3443", BOTH, "HTTP port on all addresses, 1 to 65535"),
+    var("LISTEN", "", BOTH, "HTTP `address:port` instead of `PORT` on all addresses"),
+    var("GRPC_PORT", "3444", CONTROL, "gRPC port on 127.0.0.1, 1 to 65535"),
+    var("GRPC_LISTEN", "", CONTROL, "gRPC `address:port` instead of `GRPC_PORT` on 127.0.0.1"),
+    var("DATA_DIR", "./data", BOTH, "directory of the SQLite database, generated secrets and the usage spool"),
+    var("DATABASE_URL", "", CONTROL, "`postgres://…` or `sqlite://path`; default: SQLite in `DATA_DIR`"),
+    var("POSTGRES_DSN", "", CONTROL, "the same in `host=… user=… dbname=…` form"),
+    var("MASTER_KEY", "", CONTROL, "seals upstream keys, at least 16 bytes; default: generated into `DATA_DIR/master.key`"),
+    var("NODE_TOKEN", "", BOTH, "admits data planes, at least 16 characters; default: generated into `DATA_DIR/node.token`"),
+    var("NODE_NAME", "", DATA, "unique name of the data plane, 1 to 63 of `a-z 0-9 -`; default: generated into `DATA_DIR/node.name`"),
+    var("CONTROL_GRPC", "", DATA, "gRPC address of control, `http://host:3444`"),
+    var("CONTROL_HTTP", "", DATA, "HTTP address of control, to which `/x-*` and `/dashboard/*` are forwarded"),
+    var("INIT_USERS", "", CONTROL, "first accounts, `root::mail::key`, several separated by commas; default: a generated root key"),
+    var("INIT_KEYS", "", CONTROL, "first upstream keys, `key::baseURL`, several separated by commas"),
+    var("XAI_BASE", "https://api.openai.com", CONTROL, "provider of keys posted without one"),
+    var("OPENAI_API_BASE", "", CONTROL, "older name of `XAI_BASE`"),
+    var("MODEL_MAPPER", "", CONTROL, "`src=dst` pairs, comma separated; `*` in `src` matches anything"),
+    var("LEVEL_MAPPER", "", CONTROL, "`model=level` pairs, comma separated; levels are 0 to 10"),
+    var("SWITCH_OVER", "", CONTROL, "`from=to` level pairs, comma separated"),
+    var("RESOURCES", "*", CONTROL, "path prefixes that may be called, comma separated"),
+    var("PRICING", "", CONTROL, "JSON that overrides prices (docs/prices.md)"),
+    var("UNPRICED", "serve", CONTROL, "`serve` or `refuse` models without a price"),
+    var("CALL_MIN_BALANCE", "1", CONTROL, "a call needs at least this balance, in dollars"),
+    var("USER_MIN_BALANCE", "2", CONTROL, "opening credit of an account, at least, in dollars"),
+    var("USER_API_BALANCE", "20", CONTROL, "managing accounts needs at least this balance, in dollars"),
+    var("USER_API_MIN_BALANCE", "", CONTROL, "older name of `USER_API_BALANCE`"),
+    var("SUB_MIN_BALANCE", "", CONTROL, "oldest name of `USER_API_BALANCE`"),
+    var("PARTIAL_KEY_CHARS", "20", CONTROL, "characters of a client key that are shown again, 0 to 20"),
+    var("PUBLISH_WAIT_MS", "500", CONTROL, "how long a change waits for data planes to use it, milliseconds, 0 to 60000"),
+    var("TZ", "UTC", CONTROL, "IANA time zone of day and month borders and of shown times"),
+    var("BODY_BYTES_MAX", "67108864", DATA, "longest request body, bytes; longer ones are refused with 413"),
+    var("BODY_TIMEOUT_MS", "30000", DATA, "silence inside a request body before it is refused with 408, milliseconds"),
+    var("HEADER_BYTES_MAX", "65536", BOTH, "longest request head, bytes, at least 8192; longer ones are refused with 431"),
+    var("HEADER_TIMEOUT_MS", "30000", BOTH, "until a request head is complete, milliseconds; then the connection is closed"),
+    var("CONNECT_TIMEOUT_MS", "5000", DATA, "until a connection to a provider stands, milliseconds"),
+    var("FIRST_BYTE_TIMEOUT_MS", "600000", DATA, "until the first byte of an answer, milliseconds"),
+    var("IDLE_TIMEOUT_MS", "300000", DATA, "silence between chunks of an answer, milliseconds"),
+    var("RETRY_DEADLINE_MS", "60000", DATA, "no further attempt is started after this, milliseconds"),
+    var("IDLE_CONNECTIONS_MAX", "512", DATA, "idle connections kept for each provider"),
+    var("OPEN_CALLS_MAX", "10000", DATA, "calls open at once; more are refused with 503"),
+    var("CONNECTIONS_MAX", "16384", BOTH, "client connections open at once; more wait to be accepted"),
+    var("TRUSTED_PROXIES", "", DATA, "addresses and CIDR blocks whose `X-Forwarded-For` is believed"),
+    var("DRAIN_TIMEOUT_MS", "30000", BOTH, "how long open streams may go on after SIGTERM, milliseconds"),
+    var("WORKER_THREADS", "", BOTH, "threads that serve; default: one for each core"),
+    var("RUST_LOG", "info", BOTH, "log filter, e.g. `warn,proxyxai_dataplane=debug`"),
+    var("LOG_FORMAT", "text", BOTH, "`text` or `json`"),
+];
+
+/// Variables of the original that have nothing to act on here. Each that is set is logged once.
+pub(crate) const IGNORED: &[&str] = &[
+    "STATS_INTERVAL",
+    "SINGLE_MODE",
+    "SINGLE_TENANT",
+    "REDIS_ADDR",
+    "REDIS_PASS",
+    "LOCK_USER_MAPPER",
+    "MODEL_FAILOVER",
+    "MODEL_LIMITS",
+    "XAI_SERVICE",
+    "XAI_SVC",
+    "XAI_API",
+    "XAI_CHAT",
+    "XAI_DOCS",
+    "XAI_INFO",
+    "XAI_MAIL",
+    "EMAIL_SMTP",
+    "EMAIL_PORT",
+    "EMAIL_AUTH",
+    "EMAIL_PASS",
+    "EMAIL_SENDER",
+    "EMAIL_TLS",
+    "EMAIL_BALANCE",
+];

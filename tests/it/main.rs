@@ -1,0 +1,24 @@
+//! The laws of the gateway, tested through its front door: the built binary, real sockets, a scripted
+//! upstream. One file per area; every test starts its own world on free ports.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::missing_panics_doc,
+    unreachable_pub,
+    reason = "test code: a panic is how it fails"
+)]
+
+mod tidy;
+mod upstream;
+mod world;
+
+mod bad_input;
+mod cascade;
+mod fleet;
+mod lifecycle;
+mod pool;
+mod relay;
+mod streams;
+mod usage;

@@ -1,0 +1,219 @@
+//! A scripted upstream: a real HTTP server whose answers are set by key, and which remembers what it
+//! was asked.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// How requests with one key are answered.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// A chat completion that used 11 prompt and 7 completion tokens.
+    Chat,
+    /// Exactly this.
+    Answer { status: u16, headers: Vec<(&'static str, String)>, body: Bytes },
+    /// Events with a pause before each but the first; then the end, or a broken connection.
+    Stream { chunks: Vec<Bytes>, pause: Duration, breaks: bool },
+    /// Headers at once, then nothing.
+    Silent,
+    /// The method, path with query, headers and body, echoed as they came.
+    Echo,
+}
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: Method,
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A running upstream; ends when dropped.
+pub struct Upstream {
+    pub base: String,
+    state: Arc<State>,
+    server: JoinHandle<()>,
+}
+
+struct State {
+    scripts: Mutex<HashMap<String, Script>>,
+    seen: Mutex<Vec<(String, Seen)>>,
+    /// Streams whose client is still there.
+    open: watch::Sender<usize>,
+}
+
+impl Upstream {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(State {
+            scripts: Mutex::default(),
+            seen: Mutex::default(),
+            open: watch::channel(0).0,
+        });
+        let shared = Arc::clone(&state);
+        let server = tokio::spawn(async move {
+            loop {
+                let Ok((socket, _)) = listener.accept().await else { return };
+                socket.set_nodelay(true).unwrap();
+                let state = Arc::clone(&shared);
+                let service = hyper::service::service_fn(move |request| answer(Arc::clone(&state), request));
+                tokio::spawn(async move {
+                    // A client that goes away is part of the script.
+                    let _ended = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await;
+                });
+            }
+        });
+        Self { base, state, server }
+    }
+
+    /// Sets how a key is answered. Unknown keys get 401.
+    pub fn script(&self, key: &str, script: Script) {
+        self.state.scripts.lock().unwrap().insert(key.to_owned(), script);
+    }
+
+    /// What was asked with a key.
+    pub fn seen(&self, key: &str) -> Vec<Seen> {
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter().filter(|(used, _)| used == key).map(|(_, seen)| seen.clone()).collect()
+    }
+
+    /// How often a key was used.
+    pub fn count(&self, key: &str) -> usize {
+        self.seen(key).len()
+    }
+
+    /// Waits until no stream is open.
+    pub async fn all_closed(&self) {
+        let mut open = self.state.open.subscribe();
+        tokio::time::timeout(Duration::from_secs(5), open.wait_for(|open| *open == 0))
+            .await
+            .expect("a stream is still open upstream")
+            .unwrap();
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A chat completion with this text.
+pub fn completion(text: &str) -> Bytes {
+    format!(
+        r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}}}"#
+    )
+    .into()
+}
+
+/// The body of `OpenAI`'s refusal of an unknown key.
+pub fn invalid_key() -> Script {
+    Script::Answer {
+        status: 401,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: Bytes::from_static(br#"{"error":{"message":"Incorrect API key provided.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#),
+    }
+}
+
+/// A bare status with a JSON error.
+pub fn status(status: u16) -> Script {
+    Script::Answer {
+        status,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: Bytes::from_static(br#"{"error":{"message":"scripted","type":"server_error"}}"#),
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let bearer = text("authorization").map(|value| value.trim_start_matches("Bearer ").to_owned());
+    let key = bearer.or_else(|| text("x-api-key")).or_else(|| text("api-key")).unwrap_or_default();
+    let seen = Seen {
+        method: parts.method.clone(),
+        target: parts.uri.to_string(),
+        headers: parts.headers.clone(),
+        body: body.clone(),
+    };
+    state.seen.lock().unwrap().push((key.clone(), seen));
+    let script = state.scripts.lock().unwrap().get(&key).cloned();
+    Ok(match script.unwrap_or_else(invalid_key) {
+        Script::Chat => json(200, completion("hello")),
+        Script::Answer { status, headers, body } => {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            response.body(Body::from(body)).unwrap()
+        }
+        Script::Stream { chunks, pause, breaks } => events(&state, chunks, pause, breaks),
+        Script::Silent => {
+            let open = Open::new(&state);
+            let body = stream::once(async move {
+                let _open = open;
+                std::future::pending::<Result<Bytes, Infallible>>().await
+            });
+            Response::new(Body::from_stream(body))
+        }
+        Script::Echo => {
+            let mut head = format!("{} {}\n", parts.method, parts.uri);
+            for (name, value) in &parts.headers {
+                head += &format!("{name}: {}\n", value.to_str().unwrap_or("?"));
+            }
+            head.push('\n');
+            Response::new(Body::from([head.into_bytes(), body.to_vec()].concat()))
+        }
+    })
+}
+
+fn json(status: u16, body: Bytes) -> Response<Body> {
+    Response::builder().status(status).header("content-type", "application/json").body(Body::from(body)).unwrap()
+}
+
+fn events(state: &Arc<State>, chunks: Vec<Bytes>, pause: Duration, breaks: bool) -> Response<Body> {
+    let open = Open::new(state);
+    let chunks = stream::iter(chunks.into_iter().enumerate()).then(move |(index, chunk)| async move {
+        if index > 0 {
+            tokio::time::sleep(pause).await;
+        }
+        Ok(chunk)
+    });
+    let broken = breaks.then(|| Err(std::io::Error::other("scripted break")));
+    let body = chunks.chain(stream::iter(broken)).map(move |chunk| {
+        let _still_open = &open;
+        chunk
+    });
+    Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(body)).unwrap()
+}
+
+/// Counts an open stream.
+struct Open(Arc<State>);
+
+impl Open {
+    fn new(state: &Arc<State>) -> Self {
+        state.open.send_modify(|open| *open += 1);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
