@@ -1,19 +1,19 @@
 //! What passes through the proxy, read without being rebuilt: paths, request bodies, event streams,
 //! usage, refusals, and the few bodies we write ourselves. Pure: bytes in, facts out; no I/O, no clock.
 
-pub mod fault;
+pub(crate) mod fault;
 mod multipart;
-pub mod reply;
-pub mod request;
-pub mod sse;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod sse;
 mod text;
-pub mod usage;
+pub(crate) mod usage;
 
 use std::borrow::Cow;
 
 /// The dialect a client speaks, which decides the shape of our errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// Everything but Anthropic's routes.
     OpenAi,
     /// `/v1/messages` and what is below it.
@@ -22,7 +22,7 @@ pub enum Family {
 
 /// The routes whose bodies or answers are looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// Chat completions.
     Chat,
     /// Text completions.
@@ -78,7 +78,7 @@ const MODEL_ENDPOINTS: [&str; 11] = [
 
 impl Family {
     /// The family of a path, with or without `/v1` and a query.
-    pub fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         let endpoint = endpoint(path);
         match endpoint.strip_prefix("/messages") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Anthropic,
@@ -91,7 +91,7 @@ impl Family {
 
 impl Route {
     /// The route of a path, with or without `/v1` and a query.
-    pub fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         match endpoint(path) {
             "/chat/completions" => Self::Chat,
             "/completions" => Self::Completions,
@@ -103,7 +103,7 @@ impl Route {
     }
 
     /// The dialect of its errors.
-    pub const fn family(self) -> Family {
+    pub(crate) const fn family(self) -> Family {
         match self {
             Self::Messages => Family::Anthropic,
             Self::Chat | Self::Completions | Self::Responses | Self::Embeddings | Self::Other => {
@@ -113,35 +113,35 @@ impl Route {
     }
 
     /// Whether its request names a model. `Other` says no; `path_takes_model` knows more.
-    pub const fn takes_model(self) -> bool {
+    pub(crate) const fn takes_model(self) -> bool {
         !matches!(self, Self::Other)
     }
 
     /// Whether the answer to a POST reports tokens that are to be counted.
-    pub const fn is_metered(self) -> bool {
+    pub(crate) const fn is_metered(self) -> bool {
         !matches!(self, Self::Other)
     }
 
     /// Whether a streamed answer carries usage only when `stream_options.include_usage` asks for it.
-    pub const fn usage_is_optional(self) -> bool {
+    pub(crate) const fn usage_is_optional(self) -> bool {
         matches!(self, Self::Chat | Self::Completions)
     }
 }
 
 /// Whether a path belongs to the proxy: everything below `/v1` but the old dashboard, and the aliases.
-pub fn is_relayed(path: &str) -> bool {
+pub(crate) fn is_relayed(path: &str) -> bool {
     let upstream = upstream_path(path);
     upstream.starts_with("/v1/") && !upstream.starts_with("/v1/dashboard/")
 }
 
 /// Whether a POST to this path names a model.
-pub fn path_takes_model(path: &str) -> bool {
+pub(crate) fn path_takes_model(path: &str) -> bool {
     Route::of(path).takes_model() || MODEL_ENDPOINTS.contains(&endpoint(path))
 }
 
 /// The path and query to ask an upstream for: `/v1` before an unprefixed alias, `/v1/chat/completions`
 /// for its `/v2` alias, everything else as it is.
-pub fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
+pub(crate) fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
     let end = path_and_query.find('?').unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at(end);
     if path == "/v2/chat/completions" {
@@ -156,7 +156,7 @@ pub fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
 
 /// Whether a path has a `.` or `..` segment, also written with `%2e`, `%2f`, `%5c` or `\`. Such a path
 /// could mean another one upstream than the one that was checked here.
-pub fn has_dot_segment(path: &str) -> bool {
+pub(crate) fn has_dot_segment(path: &str) -> bool {
     let plain;
     let path = if path.contains(['%', '\\']) {
         let lower = path.to_ascii_lowercase();

@@ -55,7 +55,7 @@ struct Model<'a> {
 }
 
 /// An error body. `kind` is the error's type in `OpenAI`'s shape; Anthropic's follows from the status.
-pub fn error_body(family: Family, status: u16, code: &str, kind: &str, message: &str) -> Bytes {
+pub(crate) fn error_body(family: Family, status: u16, code: &str, kind: &str, message: &str) -> Bytes {
     match family {
         Family::OpenAi => json(&OpenAiBody { error: openai(code, kind, message), message }),
         Family::Anthropic => json(&AnthropicBody {
@@ -68,7 +68,7 @@ pub fn error_body(family: Family, status: u16, code: &str, kind: &str, message: 
 }
 
 /// A last event for a stream that cannot go on.
-pub fn stream_error_event(family: Family, message: &str) -> Bytes {
+pub(crate) fn stream_error_event(family: Family, message: &str) -> Bytes {
     let (name, data) = match family {
         Family::OpenAi => {
             let error = openai("stream_interrupted", "upstream_error", message);
@@ -83,7 +83,7 @@ pub fn stream_error_event(family: Family, message: &str) -> Bytes {
 }
 
 /// Models in `OpenAI`'s list shape. `created` is in seconds since 1970.
-pub fn models_list<'a>(names: impl Iterator<Item = &'a str>, created: i64) -> Bytes {
+pub(crate) fn models_list<'a>(names: impl Iterator<Item = &'a str>, created: i64) -> Bytes {
     let model = |id| Model { id, object: "model", created, owned_by: "proxyxai" };
     json(&Models { object: "list", data: names.map(model).collect() })
 }

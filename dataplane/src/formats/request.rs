@@ -17,23 +17,23 @@ const ASK_VALUE: &str = r#"{"include_usage":true}"#;
 
 /// What a request body says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RequestFacts {
+pub(crate) struct RequestFacts {
     /// The model it names.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// Where the body names it: a JSON string with its quotes, or the value of a multipart field.
-    pub model_span: Option<Range<usize>>,
+    pub(crate) model_span: Option<Range<usize>>,
     /// Whether it wants a stream of events.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// Whether it asks for usage at the end of a stream.
-    pub usage: UsageAsk,
+    pub(crate) usage: UsageAsk,
     /// Most tokens the answer may have, by whichever name it says so.
-    pub max_tokens: Option<u64>,
+    pub(crate) max_tokens: Option<u64>,
     form: Form,
 }
 
 /// Whether usage has been asked for, and how to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum UsageAsk {
+pub(crate) enum UsageAsk {
     /// The body is no JSON object, so nothing can be asked with it.
     #[default]
     Unaskable,
@@ -45,7 +45,7 @@ pub enum UsageAsk {
 
 /// Bytes to replace, and what with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Splice {
+pub(crate) struct Splice {
     at: Range<usize>,
     text: &'static str,
 }
@@ -59,7 +59,7 @@ enum Form {
 
 /// A body that cannot be passed on. Always the client's fault; another try is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadRequest {
+pub(crate) enum BadRequest {
     /// Said to be JSON or a form, and is not.
     #[error("the request body is not valid {what}: {problem}")]
     Malformed {
@@ -80,7 +80,7 @@ pub enum BadRequest {
 
 /// A body in pieces: slices of what the client sent and what goes between them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Segments(Vec<Bytes>);
+pub(crate) struct Segments(Vec<Bytes>);
 
 /// The known fields of a JSON body, each as it was written, so that a wrong type can be named.
 #[derive(Deserialize)]
@@ -109,7 +109,7 @@ struct StreamOptions<'a> {
 ///
 /// # Errors
 /// When a body said to be JSON or a form is none, or names its model or its stream wrongly.
-pub fn read(body: &[u8], content_type: &str) -> Result<RequestFacts, BadRequest> {
+pub(crate) fn read(body: &[u8], content_type: &str) -> Result<RequestFacts, BadRequest> {
     if body.is_empty() {
         return Ok(RequestFacts::default());
     }
@@ -135,7 +135,7 @@ pub fn read(body: &[u8], content_type: &str) -> Result<RequestFacts, BadRequest>
 
 /// The body to send: the same bytes, with the model named anew and usage asked for where that is
 /// wanted. `new_model` must be free of control characters when the body is a form.
-pub fn rewrite(
+pub(crate) fn rewrite(
     body: &Bytes,
     facts: &RequestFacts,
     new_model: Option<&str>,
@@ -160,7 +160,7 @@ pub fn rewrite(
 
 impl RequestFacts {
     /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
-    pub fn may_ask_usage(&self, path: &str) -> bool {
+    pub(crate) fn may_ask_usage(&self, path: &str) -> bool {
         Route::of(path).usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))
     }
 }
@@ -186,17 +186,17 @@ impl Segments {
     }
 
     /// Bytes in all, for `Content-Length`.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
     }
 
     /// Whether there is no byte.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The pieces in order, none of them empty.
-    pub fn into_pieces(self) -> Vec<Bytes> {
+    pub(crate) fn into_pieces(self) -> Vec<Bytes> {
         self.0
     }
 }

@@ -13,7 +13,7 @@ const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Cuts chunks into events. An event ends with a blank line; lines end with LF, CRLF or CR.
 #[derive(Debug, Default)]
-pub struct Events {
+pub(crate) struct Events {
     /// The beginning of an event whose end has not come yet.
     carry: BytesMut,
     line: Line,
@@ -39,14 +39,14 @@ enum Line {
 
 impl Events {
     /// At the beginning of a stream.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Takes a chunk and gives the events that end in it, each a slice of the chunk unless it began
     /// in an earlier one. An event that ends with CR comes with the byte after it, for that might be
     /// its LF.
-    pub fn push(&mut self, mut chunk: Bytes) -> Vec<Bytes> {
+    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Vec<Bytes> {
         if self.overflowed {
             return vec![chunk];
         }
@@ -70,13 +70,13 @@ impl Events {
     }
 
     /// What is left at the end of the stream, if anything: an event without its blank line.
-    pub fn finish(mut self) -> Option<Bytes> {
+    pub(crate) fn finish(mut self) -> Option<Bytes> {
         let rest = self.carry.split().freeze();
         (!rest.is_empty()).then_some(rest)
     }
 
     /// Whether an event was too long, so that chunks now go through as they come.
-    pub fn overflowed(&self) -> bool {
+    pub(crate) fn overflowed(&self) -> bool {
         self.overflowed
     }
 
@@ -113,7 +113,7 @@ impl Events {
 }
 
 /// The data of an event: its `data` lines joined with LF, without copying when there is one.
-pub fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
     let event = event.get(text::bom(event)..).unwrap_or_default();
     let mut data: Option<Cow<'_, [u8]>> = None;
     for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {

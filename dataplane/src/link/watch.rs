@@ -32,18 +32,19 @@ async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut updates = link.client.clone().watch(request).await?.into_inner();
+    let mut acknowledged = None;
     while let Some(update) = updates.message().await? {
         patience.reset();
         let (update, rejections) = update_from_wire(update);
         for Rejection { kind, item, problem } in &rejections {
             tracing::error!(kind, item, problem, "an item of the configuration was left out");
         }
-        let silent = update.accounts.is_empty() && !update.full && update.settings.is_none();
-        if let Some(revision) = live.apply(update) {
-            if !silent {
-                tracing::debug!(revision = revision.0, "configuration applied");
-            }
+        // Money and health come without a new revision and need no answer.
+        let revision = live.apply(update);
+        if let Some(revision) = revision.filter(|_| revision != acknowledged || !rejections.is_empty()) {
+            tracing::debug!(revision = revision.0, "configuration applied");
             acknowledge(link, revision.0, rejections).await?;
+            acknowledged = Some(revision);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The configuration in use: one immutable snapshot at a time, and the moving parts (health, purses,
 //! turns) that outlive it. A request takes the snapshot once and keeps it to its end.
 
+mod health;
 mod key;
 mod purse;
 
@@ -8,19 +9,22 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwapOption;
 use proxyxai_contract::{
     client_key::KeyHash,
-    clock::Clock,
+    clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
     price::PriceTable,
     snapshot::{Account, Health, ProxySettings, Standing, UpstreamKey, Update},
 };
 
+use crate::decide::pick::{Candidate, pick};
+
+pub(crate) use health::{KeyHealth, Rest};
 pub(crate) use key::KeyState;
 pub(crate) use purse::Purse;
 
@@ -34,17 +38,45 @@ pub(crate) struct AccountState {
     pub(crate) purse: Arc<Purse>,
 }
 
-/// The keys of one level, and whose turn it is.
+/// The keys of one level, and how many turns there have been.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pool {
     pub(crate) keys: Vec<Arc<KeyState>>,
-    turn: Arc<AtomicUsize>,
+    turns: Arc<AtomicU64>,
 }
 
 impl Pool {
-    /// Where the next request begins its round.
-    pub(crate) fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
+    /// The usable key that has waited longest and was not tried yet. A `patient` caller leaves out
+    /// keys that are just being probed by another call.
+    pub(crate) fn pick(&self, model: &str, now: Millis, tried: &[Arc<KeyState>], patient: bool) -> Option<Arc<KeyState>> {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
+        // Another call may take the picked key's turn in between; then this one looks again. When
+        // that happens to every key, fairness matters less than going on.
+        for _ in 0..=self.keys.len() {
+            let candidates = self.usable(model, now, tried).filter(|(_, key)| !(patient && key.health.is_probing()));
+            let picked = pick(candidates.map(|(index, key)| Candidate { index, last_turn: key.health.last_turn() }))?;
+            let key = self.keys.get(picked.index)?;
+            if key.health.take_turn(picked.last_turn, turn) {
+                return Some(Arc::clone(key));
+            }
+        }
+        self.usable(model, now, tried).next().map(|(_, key)| Arc::clone(key))
+    }
+
+    /// Whether the only thing that keeps a usable key from being picked is a probe.
+    pub(crate) fn is_probing(&self, model: &str, now: Millis, tried: &[Arc<KeyState>]) -> bool {
+        self.usable(model, now, tried).any(|(_, key)| key.health.is_probing())
+    }
+
+    fn usable<'a>(
+        &'a self,
+        model: &'a str,
+        now: Millis,
+        tried: &'a [Arc<KeyState>],
+    ) -> impl Iterator<Item = (usize, &'a Arc<KeyState>)> {
+        let fresh = move |key: &Arc<KeyState>| !tried.iter().any(|other| other.key.id == key.key.id);
+        let keys = self.keys.iter().enumerate();
+        keys.filter(move |(_, key)| fresh(key) && key.health.is_usable(model, now))
     }
 }
 
@@ -230,7 +262,7 @@ impl<'a> Build<'a> {
         let mut pools: [Pool; Level::COUNT] = Default::default();
         if let Some(before) = self.before {
             for (pool, old) in pools.iter_mut().zip(&before.pools) {
-                pool.turn = Arc::clone(&old.turn);
+                pool.turns = Arc::clone(&old.turns);
             }
         }
         let mut sorted: Vec<_> = self.keys.values().map(Arc::clone).collect();

@@ -60,6 +60,7 @@ impl Failure {
 impl Relay {
     /// Makes one attempt. Its failure has been noted with the key when this returns.
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
+        let _probe = key.health.probe();
         let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
         let (model, now) = (call.plan.model.as_str(), self.clock.now());
         match &outcome {
@@ -145,7 +146,7 @@ impl Relay {
         let (mut all, mut refused) = (0, 0);
         for sibling in siblings {
             all += 1;
-            refused += usize::from(sibling.health.quarantined_lately(now));
+            refused += usize::from(sibling.health.refused_lately(now));
         }
         crate::decide::health::storm(refused + 1, all)
     }

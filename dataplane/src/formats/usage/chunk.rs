@@ -19,7 +19,7 @@ struct Chunk<'a> {
 }
 
 /// Whether an event is the chunk that carries usage and nothing else: no choices, a usage object.
-pub fn is_usage_only_chunk(event: &[u8]) -> bool {
+pub(crate) fn is_usage_only_chunk(event: &[u8]) -> bool {
     if KEY_FINDER.find(event).is_none() {
         return false;
     }
@@ -33,7 +33,7 @@ pub fn is_usage_only_chunk(event: &[u8]) -> bool {
 }
 
 /// The event without a `"usage":null` of its top-level object; the very same event when it has none.
-pub fn strip_null_usage(event: Bytes) -> Bytes {
+pub(crate) fn strip_null_usage(event: Bytes) -> Bytes {
     let Some(member) = null_usage(&event) else {
         return event;
     };

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use proxyxai_contract::usage::Tokens;
 
-pub use chunk::{is_usage_only_chunk, strip_null_usage};
+pub(crate) use chunk::{is_usage_only_chunk, strip_null_usage};
 
 use self::{prose::Prose, report::Report};
 use super::{Family, text};
@@ -28,7 +28,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Hears one answer, JSON or a stream of events.
 #[derive(Debug)]
-pub struct UsageReader {
+pub(crate) struct UsageReader {
     family: Family,
     shape: Option<Shape>,
     state: State,
@@ -67,7 +67,7 @@ struct Object {
 }
 
 /// Tokens of a call whose provider reported none, from the length of its texts in bytes.
-pub fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
+pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
     let input = u64::try_from(request_body_len).unwrap_or(u64::MAX);
     let tokens = |bytes: u64| bytes.div_ceil(BYTES_PER_TOKEN);
     Tokens { input: tokens(input), output: tokens(delivered_bytes), ..Tokens::default() }
@@ -77,7 +77,7 @@ pub fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
 
 impl UsageReader {
     /// For an answer on a route of this family, which decides what `input_tokens` means.
-    pub fn new(family: Family) -> Self {
+    pub(crate) fn new(family: Family) -> Self {
         Self {
             family,
             shape: None,
@@ -89,7 +89,7 @@ impl UsageReader {
     }
 
     /// Hears the next bytes of the body.
-    pub fn push(&mut self, chunk: &[u8]) {
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
         if self.shape.is_none() {
             self.shape = shape(chunk);
         }
@@ -121,17 +121,17 @@ impl UsageReader {
     }
 
     /// Tokens as reported so far; none when nothing was.
-    pub fn tokens(&self) -> Option<Tokens> {
+    pub(crate) fn tokens(&self) -> Option<Tokens> {
         self.report.map(|report| report.tokens(self.family))
     }
 
     /// Bytes of generated text that have passed, about: escapes count as written.
-    pub fn delivered_bytes(&self) -> u64 {
+    pub(crate) fn delivered_bytes(&self) -> u64 {
         self.prose.delivered_bytes()
     }
 
     /// Whether the answer's own end mark has passed.
-    pub fn finished(&self) -> bool {
+    pub(crate) fn finished(&self) -> bool {
         self.prose.finished()
     }
 

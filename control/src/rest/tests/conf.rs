@@ -1,0 +1,110 @@
+//! `/x-conf`, `/dashboard/*` and `/x-gkey`.
+
+use proxyxai_contract::{
+    id::{KeyId, NodeName},
+    snapshot::{Health, HealthState},
+};
+use serde_json::json;
+
+use super::{Rig, SECRET, START, golden};
+use crate::ops;
+
+#[tokio::test]
+async fn settings_are_shown_and_changed_under_their_older_names() {
+    let rig = Rig::start("conf").await;
+    let key = json!({ "SecretKey": SECRET, "Name": "tired", "Provider": "https://a.example.com", "Level": 1 });
+    rig.done("POST", "/x-keys", key).await;
+    let health = |model: Option<&str>, state| Health {
+        key: KeyId::new(1).unwrap(),
+        model: model.map(ToOwned::to_owned),
+        state,
+        reason: "429".to_owned(),
+    };
+    let until = START.plus(60_000);
+    let node = NodeName::new("node").unwrap();
+    let healths = vec![
+        health(Some("gpt-4o"), HealthState::Sleeping { until }),
+        health(None, HealthState::Disabled),
+    ];
+    ops::fleet::report_health(&rig.control, &node, healths)
+        .await
+        .unwrap();
+
+    let shown = rig.get("/x-conf").await.body;
+    golden("x-conf", &shown);
+    assert_eq!(
+        shown["SleepingKeys"][0]["Until"],
+        "2025-03-10T09:47:40+00:00"
+    );
+    assert_eq!(shown["DisabledKeys"][0]["Name"], "tired");
+    assert_eq!(shown["UserApiBalance"], 20);
+
+    let change = json!({
+        "ModelMapper": { "gpt-3*": "gpt-4o", "o1": "o3" }, "LevelMapper": "gpt-4*=2", "SwitchOver": "1=2",
+        "Resources": "/v1/chat/completions", "LoadKeys": true, "StatsInterval": 5, "Color": 1,
+    });
+    let changed = rig.done("POST", "/x-conf", change).await;
+    golden("x-conf.write", &changed);
+    assert_eq!(changed["ignored"], json!(["StatsInterval"]));
+    let shown = rig.get("/x-conf").await.body;
+    assert_eq!(shown["ModelMapper"], "gpt-3*=gpt-4o,o1=o3");
+    assert_eq!(shown["SwitchOver"], "1=2");
+
+    let root = &rig.root;
+    for (body, field) in [
+        (r#"{"LoadKeys":"yes"}"#, "LoadKeys"),
+        (r#"{"ModelMapper":7}"#, "ModelMapper"),
+        (r#"{"SwitchOver":{"1":"2"}}"#, "SwitchOver"),
+        (
+            r#"{"LevelMapper":"gpt=99","Resources":"/v1"}"#,
+            "LevelMapper",
+        ),
+    ] {
+        rig.ask("POST", "/x-conf", root, body).await.names(field);
+    }
+    assert_eq!(rig.get("/x-conf").await.body, shown);
+    assert_eq!(
+        rig.done("POST", "/x-conf", json!({})).await["updated"],
+        json!({})
+    );
+}
+
+#[tokio::test]
+async fn a_caller_sees_itself_on_every_path_of_the_dashboard() {
+    let rig = Rig::start("dashboard").await;
+    let anna = rig.child(&rig.root, "anna", 100).await;
+    for path in [
+        "/dashboard/info",
+        "/dashboard/x-user-info",
+        "/dashboard/x_user/info",
+    ] {
+        let info = rig.ask("GET", path, &anna, "").await.body;
+        golden("dashboard.info", &info);
+        assert_eq!(
+            (&info["name"], &info["balance"]),
+            (&json!("anna"), &json!(100))
+        );
+        assert_eq!(info["create_at"], info["created_at"]);
+        assert_eq!(info["rate_limit"], info["rpm"]);
+    }
+    assert_eq!(
+        rig.get("/dashboard/info").await.body["credit_balance"],
+        json!([])
+    );
+    for path in ["/dashboard/status", "/dashboard/x-user-status"] {
+        let status = rig.ask("GET", path, &anna, "").await.body;
+        golden("dashboard.status", &status);
+        assert_eq!(
+            (&status["manage"], &status["admin"]),
+            (&json!(true), &json!(false))
+        );
+    }
+    let poor = rig.child(&rig.root, "poor", 5).await;
+    let status = rig.ask("GET", "/dashboard/status", &poor, "").await.body;
+    assert_eq!(status["manage"], false);
+    assert_eq!(rig.get("/dashboard/status").await.body["admin"], true);
+
+    let fresh = rig.ask("GET", "/x-gkey", &poor, "").await.body;
+    golden("x-gkey", &fresh);
+    assert_eq!(fresh["key"].as_str().unwrap().len(), 51);
+}

@@ -1,0 +1,78 @@
+//! Whose fault a provider's refusal is, and what becomes of the key that got it. The body is a clue only
+//! where providers agree on nothing better; words that a client could have put there decide nothing.
+
+mod hint;
+mod words;
+
+use proxyxai_contract::clock::Millis;
+
+use self::words::Words;
+
+/// Set by another node on a refusal for lack of balance, which its own owner will cure.
+const CASCADE_MARK: &str = "x-proxyxai-refusal";
+
+/// What a refusal means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What to do.
+    pub(crate) verdict: Verdict,
+    /// Why, for logs, operators and the client: our own words, at most 120 printable characters.
+    pub(crate) reason: String,
+}
+
+/// What to do about a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The client's own fault: it gets the answer as it came.
+    Deliver,
+    /// Try another key; this one sleeps.
+    RetrySleepKey {
+        /// For so long, if the provider said.
+        hint_ms: Option<i64>,
+    },
+    /// Try another key; this one sleeps for this model.
+    RetrySleepPair {
+        /// For so long, if the provider said.
+        hint_ms: Option<i64>,
+    },
+    /// Try another key; this one is not accepted or has no funds.
+    RetryQuarantine,
+    /// Try another key; this one is none the worse.
+    RetryOnly,
+}
+
+/// Judges an answer by its status, its headers (looked up by lower-case name) and its body, of which
+/// the beginning is enough.
+pub(crate) fn judge<'h>(
+    status: u16,
+    header: &impl Fn(&str) -> Option<&'h str>,
+    body: &[u8],
+    now: Millis,
+) -> Refused {
+    let refused = |verdict, why: &str| Refused {
+        verdict,
+        reason: format!("the provider answered {status}{why}"),
+    };
+    let hint_ms = || hint::hint_ms(header, body, now);
+    if matches!(status, 401..=403 | 429) && header(CASCADE_MARK).is_some() {
+        let verdict = Verdict::RetrySleepKey { hint_ms: hint_ms() };
+        return refused(verdict, ": the node above refuses its account");
+    }
+    match status {
+        408 | 425 => refused(Verdict::RetryOnly, ""),
+        401 => refused(Verdict::RetryQuarantine, ": the key is not accepted"),
+        402 => refused(Verdict::RetryQuarantine, ": the key's account is out of funds"),
+        400 | 403 | 429 => match Words::of(body).complaint(status) {
+            Some(complaint) => refused(Verdict::RetryQuarantine, complaint.why()),
+            None if status == 429 => {
+                refused(Verdict::RetrySleepPair { hint_ms: hint_ms() }, ": rate limited")
+            }
+            None => refused(Verdict::Deliver, ""),
+        },
+        500..=599 => refused(Verdict::RetrySleepKey { hint_ms: hint_ms() }, ""),
+        _ => refused(Verdict::Deliver, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests;

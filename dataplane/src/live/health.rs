@@ -1,0 +1,278 @@
+//! The moving health of one key, shared by all calls. What a failure means is decided in
+//! `decide::health`; here it is kept, so that the common case costs two atomic reads.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::KeyId,
+    snapshot::{Health, HealthState},
+};
+
+use crate::{
+    decide::health::{Condition, STORM_WINDOW_MS},
+    formats::fault::Verdict,
+};
+
+/// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
+const PAIRS_MAX: usize = 256;
+
+/// Health of one key, and of the key for single models.
+#[derive(Debug)]
+pub(crate) struct KeyHealth {
+    /// Until when the key as a whole is not to be asked; `i64::MAX` for disabled.
+    closed_until: AtomicI64,
+    /// Models that sleep on this key.
+    pairs_asleep: AtomicUsize,
+    /// Whether it has answered since it was loaded or woken. Until then it gets one call at a time.
+    proven: AtomicBool,
+    probing: AtomicBool,
+    /// The turn in which it was last picked.
+    last_turn: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    whole: Condition,
+    pairs: HashMap<String, Condition>,
+    refused_at: Option<Millis>,
+}
+
+/// How a key rests, for deciding how long to wait and what to tell the client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rest {
+    /// When it may be asked again; none when it is usable or disabled.
+    pub(crate) until: Option<Millis>,
+    /// Refused by its provider, or disabled.
+    pub(crate) refused: bool,
+    /// Asleep for a rate limit.
+    pub(crate) rate_limited: bool,
+}
+
+impl Default for KeyHealth {
+    fn default() -> Self {
+        Self {
+            closed_until: AtomicI64::new(0),
+            pairs_asleep: AtomicUsize::new(0),
+            proven: AtomicBool::new(false),
+            probing: AtomicBool::new(false),
+            last_turn: AtomicU64::new(0),
+            inner: Mutex::default(),
+        }
+    }
+}
+
+impl KeyHealth {
+    /// Whether it may be asked for this model now.
+    pub(crate) fn is_usable(&self, model: &str, now: Millis) -> bool {
+        if now.0 < self.closed_until.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.pairs_asleep.load(Ordering::Relaxed) == 0
+            || self.lock().pairs.get(model).is_none_or(|pair| pair.is_usable(now))
+    }
+
+    /// Whether somebody else is just finding out whether it works.
+    pub(crate) fn is_probing(&self) -> bool {
+        !self.proven.load(Ordering::Relaxed) && self.probing.load(Ordering::Relaxed)
+    }
+
+    /// The turn in which it was last picked.
+    pub(crate) fn last_turn(&self) -> u64 {
+        self.last_turn.load(Ordering::Relaxed)
+    }
+
+    /// Takes the turn, unless another call was faster.
+    pub(crate) fn take_turn(&self, seen: u64, turn: u64) -> bool {
+        let taken = self.last_turn.compare_exchange(seen, turn, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if taken && !self.proven.load(Ordering::Relaxed) {
+            self.probing.store(true, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Ends a probe however its attempt ends, also when its client went away in the middle.
+    pub(crate) fn probe(&self) -> Probe<'_> {
+        Probe(self)
+    }
+
+    /// It answered. Returns what the others should know.
+    pub(crate) fn succeed(&self, key: KeyId, model: &str) -> Option<Health> {
+        let was_proven = self.proven.swap(true, Ordering::Relaxed);
+        let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0;
+        if was_proven && !asleep {
+            return None;
+        }
+        let mut inner = self.lock();
+        self.probing.store(false, Ordering::Relaxed);
+        let pair = inner.pairs.remove(model).is_some();
+        let whole = std::mem::take(&mut inner.whole).state != HealthState::Ready;
+        inner.refused_at = None;
+        self.mirror(&inner);
+        drop(inner);
+        let ready = |model| Health { key, model, state: HealthState::Ready, reason: String::new() };
+        match (whole, pair) {
+            (true, _) => Some(ready(None)),
+            (false, true) => Some(ready(Some(model.to_owned()))),
+            (false, false) => None,
+        }
+    }
+
+    /// It failed. Returns what the others should know.
+    pub(crate) fn fail(
+        &self,
+        key: KeyId,
+        model: &str,
+        verdict: &Verdict,
+        reason: &str,
+        now: Millis,
+        storm: bool,
+    ) -> Option<Health> {
+        let mut inner = self.lock();
+        self.proven.store(false, Ordering::Relaxed);
+        self.probing.store(false, Ordering::Relaxed);
+        let news = match verdict {
+            Verdict::Deliver | Verdict::RetryOnly => None,
+            Verdict::RetrySleepPair { hint_ms } => {
+                let pair = inner.pairs.get(model).copied().unwrap_or_default().slept(now, *hint_ms, true);
+                make_room(&mut inner.pairs);
+                inner.pairs.insert(model.to_owned(), pair);
+                Some((Some(model.to_owned()), pair.state))
+            }
+            Verdict::RetrySleepKey { hint_ms } => {
+                inner.whole = inner.whole.slept(now, *hint_ms, false);
+                Some((None, inner.whole.state))
+            }
+            // In a storm the keys are likely good: they sleep, so that one of them is asked soon.
+            Verdict::RetryQuarantine { .. } if storm => {
+                inner.whole = inner.whole.slept(now, None, false);
+                inner.refused_at = Some(now);
+                Some((None, inner.whole.state))
+            }
+            Verdict::RetryQuarantine { .. } => {
+                inner.whole = inner.whole.refused(now);
+                inner.refused_at = Some(now);
+                Some((None, inner.whole.state))
+            }
+        };
+        self.mirror(&inner);
+        news.map(|(model, state)| Health { key, model, state, reason: reason.to_owned() })
+    }
+
+    /// An answer of it broke off after it had begun.
+    pub(crate) fn broke_off(&self, now: Millis) {
+        let mut inner = self.lock();
+        inner.whole = inner.whole.slept(now, None, false);
+        self.proven.store(false, Ordering::Relaxed);
+        self.mirror(&inner);
+    }
+
+    /// Takes over what another data plane learnt.
+    pub(crate) fn learn(&self, health: Health, now: Millis) {
+        let Health { key: _, model, state, reason: _ } = health;
+        let mut inner = self.lock();
+        match model {
+            Some(model) => {
+                let pair = inner.pairs.get(&model).copied().unwrap_or_default().told(state, true);
+                make_room(&mut inner.pairs);
+                if pair.state == HealthState::Ready {
+                    inner.pairs.remove(&model);
+                } else {
+                    inner.pairs.insert(model, pair);
+                }
+            }
+            None => {
+                inner.whole = inner.whole.told(state, false);
+                if matches!(state, HealthState::Quarantined { .. }) {
+                    inner.refused_at = Some(now);
+                }
+            }
+        }
+        if state != HealthState::Ready {
+            self.proven.store(false, Ordering::Relaxed);
+        }
+        self.mirror(&inner);
+    }
+
+    /// Forgets every failure.
+    pub(crate) fn wake(&self) {
+        let mut inner = self.lock();
+        *inner = Inner::default();
+        self.proven.store(false, Ordering::Relaxed);
+        self.probing.store(false, Ordering::Relaxed);
+        self.mirror(&inner);
+    }
+
+    /// How it rests for a model.
+    pub(crate) fn rest(&self, model: &str, now: Millis) -> Rest {
+        let inner = self.lock();
+        let pair = inner.pairs.get(model).copied().unwrap_or_default();
+        let ends = [inner.whole, pair].map(|condition| match condition.state {
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } if now < until => Some(until),
+            HealthState::Sleeping { .. } | HealthState::Quarantined { .. } | HealthState::Ready | HealthState::Disabled => None,
+        });
+        let refused = match inner.whole.state {
+            HealthState::Disabled => true,
+            HealthState::Quarantined { until } => now < until,
+            HealthState::Ready | HealthState::Sleeping { .. } => false,
+        };
+        let [whole_end, pair_end] = ends;
+        Rest {
+            until: whole_end.max(pair_end),
+            refused,
+            rate_limited: pair_end.is_some() && !refused,
+        }
+    }
+
+    /// Whether its provider refused it within the last minute.
+    pub(crate) fn refused_lately(&self, now: Millis) -> bool {
+        self.lock().refused_at.is_some_and(|at| now.since(at) < STORM_WINDOW_MS)
+    }
+
+    /// Brings the atomics in line; called with the lock held.
+    fn mirror(&self, inner: &Inner) {
+        let until = match inner.whole.state {
+            HealthState::Ready => 0,
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
+            HealthState::Disabled => i64::MAX,
+        };
+        self.closed_until.store(until, Ordering::Relaxed);
+        self.pairs_asleep.store(inner.pairs.len(), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while it was held leaves a state that is still one.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(crate) struct Probe<'a>(&'a KeyHealth);
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.0.probing.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Keeps the number of remembered pairs bounded, whatever model names clients make up.
+fn make_room(pairs: &mut HashMap<String, Condition>) {
+    if pairs.len() < PAIRS_MAX {
+        return;
+    }
+    let soonest = pairs.iter().min_by_key(|(_, pair)| match pair.state {
+        HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
+        HealthState::Ready | HealthState::Disabled => 0,
+    });
+    if let Some(model) = soonest.map(|(model, _)| model.clone()) {
+        pairs.remove(&model);
+    }
+}
