@@ -46,7 +46,6 @@ struct Inner {
     publisher: Arc<Publisher>,
     node_token: Secret,
     first_root_key: Option<ClientKey>,
-    http: reqwest::Client,
 }
 
 // === impl Control ===
@@ -71,8 +70,7 @@ impl Control {
         let first_root_key = ops::seed::first_start(&store, &vault, &config, clock.now()).await?;
         let publisher = Arc::new(Publisher::new(&config));
         publisher.refresh(&store, &vault, clock.now()).await?;
-        let http = ops::keys::probe_client()?;
-        let inner = Inner { config, clock, vault, store, publisher, node_token, first_root_key, http };
+        let inner = Inner { config, clock, vault, store, publisher, node_token, first_root_key };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -152,10 +150,6 @@ impl Control {
 
     fn config(&self) -> &Config {
         &self.inner.config
-    }
-
-    fn http(&self) -> &reqwest::Client {
-        &self.inner.http
     }
 }
 

@@ -10,7 +10,8 @@
     reason = "test code: a panic is how it fails"
 )]
 
-mod tidy;
+mod grpc;
+mod raw;
 mod upstream;
 mod world;
 
@@ -21,4 +22,5 @@ mod lifecycle;
 mod pool;
 mod relay;
 mod streams;
+mod tidy;
 mod usage;

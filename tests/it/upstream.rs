@@ -4,8 +4,9 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex},
-    time::Duration,
+    io,
+    sync::{Arc, LazyLock, Mutex},
+    time::{Duration, Instant},
 };
 
 use axum::body::Body;
@@ -25,8 +26,18 @@ pub enum Script {
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: Bytes },
     /// Events with a pause before each but the first; then the end, or a broken connection.
     Stream { chunks: Vec<Bytes>, pause: Duration, breaks: bool },
+    /// So many events, each with the moment it left (see `moment`), with a pause between them.
+    Clocked { count: usize, pause: Duration },
+    /// Events that depend on whether the request asks for usage.
+    ByUsage { asked: Vec<Bytes>, plain: Vec<Bytes> },
+    /// Declares the whole length and breaks off after so many bytes.
+    Truncated { body: Bytes, sent: usize },
+    /// Closes the connection without a word.
+    Hangup,
     /// Headers at once, then nothing.
     Silent,
+    /// Nothing at all, and the connection stays open.
+    Mute,
     /// The method, path with query, headers and body, echoed as they came.
     Echo,
 }
@@ -97,6 +108,17 @@ impl Upstream {
         self.seen(key).len()
     }
 
+    /// How many streams are open.
+    pub fn open(&self) -> usize {
+        *self.state.open.borrow()
+    }
+
+    /// Everything that was asked, with whatever key.
+    pub fn seen_all(&self) -> Vec<Seen> {
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter().map(|(_, seen)| seen.clone()).collect()
+    }
+
     /// Waits until no stream is open.
     pub async fn all_closed(&self) {
         let mut open = self.state.open.subscribe();
@@ -139,7 +161,28 @@ pub fn status(status: u16) -> Script {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Infallible> {
+/// Nanoseconds on a clock that the tests share with the upstream, which runs in their process.
+pub fn moment() -> u64 {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap()
+}
+
+/// One server-sent event with this data.
+pub fn event(data: &str) -> Bytes {
+    format!("data: {data}\n\n").into()
+}
+
+/// A stream of events without a pause.
+pub fn events_at_once(chunks: Vec<Bytes>) -> Script {
+    Script::Stream { chunks, pause: Duration::ZERO, breaks: false }
+}
+
+/// A JSON answer.
+pub fn json_answer(status: u16, body: impl Into<Bytes>) -> Script {
+    Script::Answer { status, headers: vec![("content-type", "application/json".to_owned())], body: body.into() }
+}
+
+async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -163,6 +206,26 @@ async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> R
             response.body(Body::from(body)).unwrap()
         }
         Script::Stream { chunks, pause, breaks } => events(&state, chunks, pause, breaks),
+        Script::Clocked { count, pause } => clocked(&state, count, pause),
+        Script::ByUsage { asked, plain } => {
+            let wanted: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let asks = wanted["stream_options"]["include_usage"] == true;
+            events(&state, if asks { asked } else { plain }, Duration::ZERO, false)
+        }
+        Script::Truncated { body, sent } => {
+            let part = Ok(body.slice(..sent));
+            let broken = Err(io::Error::other("scripted break"));
+            Response::builder()
+                .header("content-type", "application/json")
+                .header("content-length", body.len())
+                .body(Body::from_stream(stream::iter([part]).chain(pending_once()).chain(stream::iter([broken]))))
+                .unwrap()
+        }
+        Script::Hangup => return Err(io::Error::other("scripted hang-up")),
+        Script::Mute => {
+            let _open = Open::new(&state);
+            std::future::pending().await
+        }
         Script::Silent => {
             let open = Open::new(&state);
             let body = stream::once(async move {
@@ -182,6 +245,25 @@ async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> R
     })
 }
 
+/// Lets what came before leave before what comes after.
+fn pending_once() -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    stream::once(tokio::time::sleep(Duration::from_millis(20))).filter_map(async |()| None)
+}
+
+fn clocked(state: &Arc<State>, count: usize, pause: Duration) -> Response<Body> {
+    let open = Open::new(state);
+    let chunks = stream::iter(0..count).then(move |index| {
+        let _still_open = &open;
+        async move {
+            if index > 0 {
+                tokio::time::sleep(pause).await;
+            }
+            Ok::<_, Infallible>(event(&format!(r#"{{"index":{index},"choices":[],"sent":{}}}"#, moment())))
+        }
+    });
+    Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(chunks)).unwrap()
+}
+
 fn json(status: u16, body: Bytes) -> Response<Body> {
     Response::builder().status(status).header("content-type", "application/json").body(Body::from(body)).unwrap()
 }
@@ -194,8 +276,8 @@ fn events(state: &Arc<State>, chunks: Vec<Bytes>, pause: Duration, breaks: bool)
         }
         Ok(chunk)
     });
-    let broken = breaks.then(|| Err(std::io::Error::other("scripted break")));
-    let body = chunks.chain(stream::iter(broken)).map(move |chunk| {
+    let broken = breaks.then(|| Err(io::Error::other("scripted break")));
+    let body = chunks.chain(pending_once()).chain(stream::iter(broken)).map(move |chunk| {
         let _still_open = &open;
         chunk
     });

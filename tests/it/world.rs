@@ -2,7 +2,7 @@
 //! `TEST_DATABASE_URL` names a PostgreSQL server, a database of its own.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -15,6 +15,8 @@ use std::{
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use crate::grpc::Grpc;
+
 /// The root key of every world.
 pub const ROOT: &str = "sk-XvsRootRootRootRootRootRootRootRootRootRootRoot12345";
 
@@ -23,9 +25,11 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// A running process of the gateway.
 pub struct Node {
     pub base: String,
+    /// Address of its gRPC, empty for a data plane.
     pub grpc: String,
     child: Child,
     log: Arc<Mutex<String>>,
+    out: Arc<Mutex<String>>,
 }
 
 /// A gateway with its directory and database.
@@ -33,7 +37,7 @@ pub struct World {
     pub node: Node,
     pub http: reqwest::Client,
     dir: TempDir,
-    database: Option<String>,
+    role: Option<&'static str>,
     env: Vec<(String, String)>,
 }
 
@@ -45,29 +49,61 @@ impl World {
 
     /// The same with further variables.
     pub async fn with(env: &[(&str, &str)]) -> Self {
+        let root = format!("root::root@example.com::{ROOT}");
+        let env: Vec<_> = [("INIT_USERS", root.as_str())].into_iter().chain(env.iter().copied()).collect();
+        Self::bare(None, &env).await
+    }
+
+    /// A control plane alone, with the root key `ROOT`.
+    pub async fn control(env: &[(&str, &str)]) -> Self {
+        let root = format!("root::root@example.com::{ROOT}");
+        let env: Vec<_> = [("INIT_USERS", root.as_str())].into_iter().chain(env.iter().copied()).collect();
+        Self::bare(Some("control"), &env).await
+    }
+
+    /// A role that was given nothing but these variables, a directory and, perhaps, a database.
+    pub async fn bare(role: Option<&'static str>, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new();
-        let database = database().await;
-        let mut all = vec![("INIT_USERS".to_owned(), format!("root::root@example.com::{ROOT}"))];
-        if let Some(url) = &database {
-            all.push(("DATABASE_URL".to_owned(), url.clone()));
+        let mut all: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        if let Some(url) = database().await {
+            all.push(("DATABASE_URL".to_owned(), url));
         }
-        all.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let node = Node::start(None, dir.path(), &all).await;
-        Self { node, http: client(), dir, database, env: all }
+        let node = Node::start(role, dir.path(), &all).await;
+        Self { node, http: client(), dir, role, env: all }
     }
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The database URL, when it is not SQLite.
-    pub fn database(&self) -> Option<&str> {
-        self.database.as_deref()
+    /// Starts it again over what the one before left, on free ports. Call after the one before ended.
+    pub async fn restart(&mut self) {
+        self.node = Node::start(self.role, self.dir.path(), &self.env).await;
     }
 
-    /// Starts the gateway again over what the one before left.
-    pub async fn restart(&mut self) {
-        self.node = Node::start(None, self.dir.path(), &self.env).await;
+    /// Starts it again on the ports it had.
+    pub async fn restart_in_place(&mut self) {
+        let mut env = self.env.clone();
+        env.push(("LISTEN".to_owned(), self.node.base.trim_start_matches("http://").to_owned()));
+        env.push(("GRPC_LISTEN".to_owned(), self.node.grpc.clone()));
+        self.node = Node::start(self.role, self.dir.path(), &env).await;
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.node.kill().await;
+    }
+
+    /// Ends it as an operator would.
+    pub async fn stop(&mut self) {
+        self.node.signal("TERM");
+        let status = self.node.ended().await;
+        assert!(status.success(), "{status}:\n{}", self.node.log());
+    }
+
+    /// The gRPC front, as root.
+    pub fn grpc(&self) -> Grpc {
+        Grpc::root(&self.node.grpc)
     }
 
     /// Adds an upstream key and returns its id.
@@ -105,8 +141,31 @@ impl World {
 
     /// A chat call.
     pub async fn chat(&self, key: &str, model: &str) -> Response {
-        let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
-        self.http.post(self.url("/v1/chat/completions")).bearer_auth(key).json(&body).send().await.unwrap()
+        self.node.chat(&self.http, key, model).await
+    }
+
+    /// A chat call that asks for a stream.
+    pub async fn chat_stream(&self, key: &str, model: &str) -> Response {
+        let body = json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+        self.post("/v1/chat/completions", key, &body).await
+    }
+
+    /// A call with a JSON body.
+    pub async fn post(&self, path: &str, key: &str, body: &Value) -> Response {
+        self.http.post(self.url(path)).bearer_auth(key).json(body).send().await.unwrap()
+    }
+
+    /// Changes an account as root.
+    pub async fn change(&self, name: &str, body: Value) {
+        let answer = self.root(self.http.put(self.url(&format!("/x-users/{name}"))).json(&body)).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    }
+
+    /// What root reads at a path.
+    pub async fn read(&self, path: &str) -> Value {
+        let answer = self.root(self.http.get(self.url(path))).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
     }
 
     /// A row of `/x-users`.
@@ -137,66 +196,63 @@ impl World {
 impl Node {
     /// Starts a role (none: all in one) on free ports and waits until it is ready.
     pub async fn start(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Self {
-        let mut node = Self::spawn(role, dir, env);
+        let mut node = Self::launch(role, dir, env).await;
         node.wait_ready(role != Some("control")).await;
         node
     }
 
-    fn spawn(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_proxyxai"));
-        command
-            .args(role)
-            .env_clear()
-            .env("LISTEN", "127.0.0.1:0")
-            .env("GRPC_LISTEN", "127.0.0.1:0")
-            .env("DATA_DIR", dir)
-            .env("RUST_LOG", "info,proxyxai=debug,proxyxai_control=debug,proxyxai_dataplane=debug")
-            .envs(env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let errors = BufReader::new(child.stderr.take().unwrap());
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in errors.lines().map_while(Result::ok) {
-                let mut log = kept.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        let mut node = Self { base: String::new(), grpc: String::new(), child, log };
-        node.read_addresses(role != Some("dataplane"));
+    /// Starts a role and waits until it says where it listens.
+    pub async fn launch(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Self {
+        let mut child = command(role, dir, env).spawn().unwrap();
+        let log = gather(child.stderr.take().unwrap());
+        let out = gather(child.stdout.take().unwrap());
+        let mut node = Self { base: String::new(), grpc: String::new(), child, log, out };
+        node.read_addresses(role != Some("dataplane")).await;
         node
     }
 
     /// The program prints where it listens; the lines after that are for people.
-    fn read_addresses(&mut self, has_grpc: bool) {
-        let mut lines = BufReader::new(self.child.stdout.take().unwrap()).lines();
+    async fn read_addresses(&mut self, has_grpc: bool) {
+        let deadline = Instant::now() + START_MAX;
         while self.base.is_empty() || (has_grpc && self.grpc.is_empty()) {
-            let Some(Ok(line)) = lines.next() else {
-                std::thread::sleep(Duration::from_millis(100));
-                panic!("the gateway did not start:\n{}", self.log());
-            };
-            if let Some(base) = line.strip_prefix("ProxyXAI listens on ") {
-                self.base = base.to_owned();
-            } else if let Some(grpc) = line.strip_prefix("gRPC on ") {
-                self.grpc = grpc.to_owned();
+            let ended = self.child.try_wait().unwrap();
+            for line in self.out().lines() {
+                if let Some(base) = line.strip_prefix("ProxyXAI listens on ") {
+                    base.clone_into(&mut self.base);
+                } else if let Some(grpc) = line.strip_prefix("gRPC on ") {
+                    grpc.clone_into(&mut self.grpc);
+                }
             }
+            assert!(ended.is_none() && Instant::now() < deadline, "the gateway did not start:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        // Keeps the pipe open, so that later lines do not end the program.
-        std::thread::spawn(move || lines.for_each(drop));
     }
 
     async fn wait_ready(&mut self, data_plane: bool) {
         let path = if data_plane { "/readyz" } else { "/healthz" };
         let deadline = Instant::now() + START_MAX;
         let http = client();
-        while http.get(format!("{}{path}", self.base)).send().await.is_ok_and(|answer| answer.status() != 200) {
+        while !http.get(format!("{}{path}", self.base)).send().await.is_ok_and(|answer| answer.status() == 200) {
             assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// A chat call to this very node.
+    pub async fn chat(&self, http: &reqwest::Client, key: &str, model: &str) -> Response {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+        http.post(format!("{}/v1/chat/completions", self.base)).bearer_auth(key).json(&body).send().await.unwrap()
+    }
+
+    /// What it has printed so far.
+    pub fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.signal("KILL");
+        self.ended().await;
     }
 
     /// What it has logged so far.
@@ -236,6 +292,84 @@ impl Drop for Node {
         let _gone = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+fn command(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_proxyxai"));
+    command
+        .args(role)
+        .env_clear()
+        .env("LISTEN", "127.0.0.1:0")
+        .env("GRPC_LISTEN", "127.0.0.1:0")
+        .env("DATA_DIR", dir)
+        .env("RUST_LOG", "info,proxyxai=debug,proxyxai_control=debug,proxyxai_dataplane=debug")
+        .envs(env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Keeps a pipe of the program empty and what came out of it.
+fn gather(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let kept = Arc::new(Mutex::new(String::new()));
+    let text = Arc::clone(&kept);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut text = text.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+    kept
+}
+
+/// Runs a role that is to end by itself, and returns its exit code, output and log.
+pub fn run_to_end(argument: Option<&str>, env: &[(&str, &str)]) -> (i32, String, String) {
+    let dir = TempDir::new();
+    let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut child = command(argument, dir.path(), &env).spawn().unwrap();
+    let (log, out) = (gather(child.stderr.take().unwrap()), gather(child.stdout.take().unwrap()));
+    let deadline = Instant::now() + START_MAX;
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ended_already = child.kill();
+    let code = child.wait().unwrap().code().unwrap_or(-1);
+    // The pipes are closed by now, but their readers may still be at it.
+    while Arc::strong_count(&log) + Arc::strong_count(&out) > 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let text = |kept: Arc<Mutex<String>>| kept.lock().unwrap().clone();
+    (code, text(out), text(log))
+}
+
+/// Waits until a condition holds, for at most ten seconds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Asserts that an answer is an error in the documented shape, and returns its message.
+pub fn documented(error: &Value, code: &str) -> String {
+    let message = error["error"]["message"].as_str().unwrap_or_else(|| panic!("no message: {error}"));
+    assert!(!message.is_empty(), "{error}");
+    assert!(error["error"]["type"].is_string(), "{error}");
+    assert_eq!(error["error"]["code"], code, "{error}");
+    assert_eq!(error["error"].get("param"), Some(&Value::Null), "{error}");
+    assert_eq!(error["message"], message, "{error}");
+    message.to_owned()
+}
+
+/// Asserts a refusal's status, shape and code, and returns its message.
+pub async fn refused(answer: Response, status: u16, code: &str) -> String {
+    let (got, url) = (answer.status(), answer.url().clone());
+    let text = answer.text().await.unwrap();
+    assert_eq!(got, status, "{url}: {text}");
+    documented(&serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")), code)
 }
 
 #[expect(clippy::print_stderr, reason = "shown by the test runner when a test fails")]

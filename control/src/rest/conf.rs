@@ -6,14 +6,17 @@ use axum::{Json, extract::State};
 use proxyxai_contract::{
     clock::{Millis, Zone},
     id::KeyId,
+    money::Money,
     snapshot::{Health, HealthState},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{failure::Failure, fields::Fields, request::Asker};
+use super::{answer::Dollars, failure::Failure, fields::Fields, request::Asker};
 use crate::{
-    Control, Error, ops,
+    Control, Error,
+    domain::setting,
+    ops,
     view::{Caller, KeyFilter, KeyView, Page},
 };
 
@@ -38,14 +41,13 @@ pub(super) async fn show(
     let healths = ops::keys::health(&control, &caller).await?;
     let keys = unwell_keys(&control, &caller, &healths).await?;
     let zone = control.zone();
-    let unwell = |asleep: bool| {
-        let healths = healths.iter().filter(move |health| {
-            health.state != HealthState::Ready && until(health.state).is_some() == asleep
-        });
-        let rows =
-            healths.filter_map(|health| Some(unwell_row(health, keys.get(&health.key)?, &zone)));
-        rows.collect()
-    };
+    let unwell = healths
+        .iter()
+        .filter(|health| health.state != HealthState::Ready);
+    // What comes back by itself is asleep; what an operator has to look at is disabled.
+    let (sleeping_keys, disabled_keys) = unwell
+        .filter_map(|health| Some(unwell_row(health, keys.get(&health.key)?, &zone)))
+        .partition(|row| row.until.is_some());
     let mut take = |name| settings.remove(name).unwrap_or_default();
     Ok(Json(Conf {
         resources: take("RESOURCES"),
@@ -56,8 +58,8 @@ pub(super) async fn show(
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
         user_api_balance: dollars(&take("USER_API_BALANCE")),
-        sleeping_keys: unwell(true),
-        disabled_keys: unwell(false),
+        sleeping_keys,
+        disabled_keys,
     }))
 }
 
@@ -79,9 +81,13 @@ pub(super) async fn update(
             set.insert(setting.to_owned(), value);
         }
     }
-    // With nothing to store the operation still decides whether the caller may be here.
-    let stored = ops::settings::update(&control, &caller, set, Vec::new()).await;
-    stored.map_err(as_named_here)?;
+    if !set.is_empty() {
+        let stored = ops::settings::update(&control, &caller, set, Vec::new()).await;
+        stored.map_err(as_named_here)?;
+    } else if !load_keys {
+        // Whoever may not see the settings may not send an empty change either.
+        ops::settings::get(&control, &caller).await?;
+    }
     if load_keys {
         ops::keys::reload(&control, &caller).await?;
         updated.insert("LoadKeys".to_owned(), true.into());
@@ -146,8 +152,8 @@ pub(super) struct Conf {
     model_failover: &'static str,
     model_limits: Map<String, Value>,
     switch_over: String,
-    user_min_balance: Value,
-    user_api_balance: Value,
+    user_min_balance: Dollars,
+    user_api_balance: Dollars,
     sleeping_keys: Vec<UnwellKey>,
     disabled_keys: Vec<UnwellKey>,
 }
@@ -179,7 +185,6 @@ fn unwell_row(health: &Health, key: &KeyView, zone: &Zone) -> UnwellKey {
     }
 }
 
-/// What comes back by itself is asleep; what an operator has to look at is disabled.
 fn until(state: HealthState) -> Option<Millis> {
     match state {
         HealthState::Ready | HealthState::Disabled => None,
@@ -187,7 +192,7 @@ fn until(state: HealthState) -> Option<Millis> {
     }
 }
 
-/// The text of a setting is a plain decimal number of dollars.
-fn dollars(text: &str) -> Value {
-    text.parse().map_or(Value::Null, Value::Number)
+/// What is stored has been checked, so there is always an amount.
+fn dollars(setting: &str) -> Dollars {
+    Dollars(setting::dollars(setting).unwrap_or(Money::ZERO))
 }

@@ -1,6 +1,8 @@
 //! Reading the fields of a JSON body. `null` counts as absent, unknown fields are passed over, and
 //! a wrong type is refused by name; the value itself is never repeated, it may be a secret.
 
+use std::fmt;
+
 use proxyxai_contract::{
     Invalid,
     id::Level,
@@ -10,8 +12,14 @@ use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde_json::{Map, Value};
 
 /// A JSON object.
-#[derive(Debug)]
 pub(super) struct Fields(Map<String, Value>);
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secrets.
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Fields {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Invalid> {
@@ -162,6 +170,8 @@ fn negative(name: &str) -> Invalid {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fields(body: &str) -> Fields {
@@ -217,6 +227,23 @@ mod tests {
         let body = fields(r#"{"a":0.5,"b":365,"c":0.041666}"#);
         let micros = ["a", "b", "c"].map(|name| body.micros(name).unwrap());
         assert_eq!(micros, [Some(500_000), Some(365_000_000), Some(41_666)]);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_typed(parts in 0i64..=365_000_000) {
+            let typed = Decimal::new(parts, 6);
+            let body = fields(&format!("{{\"n\":{typed}}}"));
+            prop_assert_eq!(body.micros("n").unwrap(), Some(parts));
+            prop_assert_eq!(body.amount("n").unwrap(), Some(Money::from_nanos(parts * 1000)));
+        }
+
+        #[test]
+        fn no_body_is_too_strange_to_be_refused(body in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Err(error) = Fields::parse(&body) {
+                prop_assert_eq!(error.field, "body");
+            }
+        }
     }
 
     #[test]

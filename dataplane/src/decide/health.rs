@@ -1,114 +1,147 @@
-//! What becomes of a key, or of a key for one model, when it fails or succeeds. Pure: a state and an
-//! event in, a state out.
+//! The health of a key, or of a key for one model: how long it sleeps, when a refused one is asked
+//! again, and when it is given up. Values in, values out; who keeps them and how is the caller's.
 
 use proxyxai_contract::{clock::Millis, snapshot::HealthState};
 
-/// Sleeps after a 5xx, a 429 or a transport failure double from the first to the last.
-const SLEEP_FIRST_MS: i64 = 1_000;
-const SLEEP_LAST_MS: i64 = 60_000;
-/// A hint beyond a day is taken as a day: a provider's slip must not take a key away for good.
-const HINT_LAST_MS: i64 = 86_400_000;
-/// A refused key is asked again after ten minutes, then half as often each time, up to two hours.
-const PROBE_FIRST_MS: i64 = 600_000;
-const PROBE_LAST_MS: i64 = 7_200_000;
-/// After this long without a success, a refused key is left to the operator.
-const DISABLE_AFTER_MS: i64 = 86_400_000;
-/// Within this, refusals count towards a storm.
-pub const STORM_WINDOW_MS: i64 = 60_000;
-/// Fewer keys than this are no crowd.
+const SLEEP_FIRST_MS: i64 = 1000;
+const SLEEP_MAX_MS: i64 = 60_000;
+const QUARANTINE_FIRST_MS: i64 = 10 * 60_000;
+const QUARANTINE_MAX_MS: i64 = 2 * 60 * 60_000;
+/// A key that has been refused for a day will not be accepted by itself.
+const REFUSED_MAX_MS: i64 = 24 * 60 * 60_000;
+/// Fewer refused keys than this are no storm, however few keys there are.
 const STORM_KEYS_MIN: usize = 3;
 
-/// One key, or one key for one model.
+/// What has happened to a key since it last answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Condition {
-    /// What it is now.
-    pub state: HealthState,
-    failures: u32,
+pub(crate) struct Backoff {
+    state: HealthState,
+    /// Sleeps, or quarantines, in a row.
+    step: u32,
+    /// When it was first refused.
     refused_since: Option<Millis>,
-    /// Whether the latest failure was a rate limit.
-    pub rate_limited: bool,
 }
 
-impl Default for Condition {
-    fn default() -> Self {
-        Self { state: HealthState::Ready, failures: 0, refused_since: None, rate_limited: false }
+impl Backoff {
+    /// In rotation.
+    pub(crate) const READY: Self = Self { state: HealthState::Ready, step: 0, refused_since: None };
+
+    /// As the contract has it.
+    pub(crate) const fn state(self) -> HealthState {
+        self.state
     }
-}
 
-impl Condition {
-    /// Whether it may be asked now.
-    pub fn is_usable(&self, now: Millis) -> bool {
+    /// Whether it may be asked.
+    pub(crate) fn is_usable(self, now: Millis) -> bool {
         match self.state {
             HealthState::Ready => true,
-            HealthState::Sleeping { until } | HealthState::Quarantined { until } => now >= until,
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until <= now,
             HealthState::Disabled => false,
         }
     }
 
-    /// A failure that a rest may cure. The provider's hint wins over our own guess.
+    /// After a 5xx, a 429 or a transport failure: rests for as long as the provider said, else twice as
+    /// long as the last time. Failures of calls that were under way when it fell asleep do not add up,
+    /// and neither quarantine nor disablement is cut short.
     #[must_use]
-    pub fn slept(self, now: Millis, hint_ms: Option<i64>, rate_limited: bool) -> Self {
-        // Calls that were under way when it fell asleep do not make it sleep longer.
-        if let HealthState::Sleeping { until } = self.state
-            && now < until
-            && hint_ms.is_none()
-        {
-            return self;
-        }
-        let rest = hint_ms.map_or_else(|| doubled(SLEEP_FIRST_MS, self.failures, SLEEP_LAST_MS), |ms| ms.clamp(1, HINT_LAST_MS));
-        let state = match self.state {
-            HealthState::Disabled | HealthState::Quarantined { .. } => self.state,
-            HealthState::Ready | HealthState::Sleeping { .. } => HealthState::Sleeping { until: now.plus(rest) },
+    pub(crate) fn slept(self, now: Millis, hint_ms: Option<i64>) -> Self {
+        let asleep_until = match self.state {
+            HealthState::Quarantined { until } if until <= now => {
+                // It was being asked again, and this answer says nothing about the key.
+                let until = now.plus(SLEEP_MAX_MS);
+                return Self { state: HealthState::Quarantined { until }, ..self };
+            }
+            HealthState::Quarantined { .. } | HealthState::Disabled => return self,
+            HealthState::Sleeping { until } if until > now => Some(until),
+            HealthState::Sleeping { .. } | HealthState::Ready => None,
         };
-        Self { state, failures: self.failures.saturating_add(1), rate_limited, ..self }
+        let hinted = hint_ms.map(|ms| now.plus(ms.max(0)));
+        if let Some(until) = asleep_until {
+            let until = hinted.map_or(until, |hinted| hinted.max(until));
+            return Self { state: HealthState::Sleeping { until }, ..self };
+        }
+        let until = hinted.unwrap_or_else(|| now.plus(doubled(SLEEP_FIRST_MS, self.step, SLEEP_MAX_MS)));
+        Self { state: HealthState::Sleeping { until }, step: self.step.saturating_add(1), ..self }
     }
 
-    /// Its provider refused the key itself.
+    /// After a refusal of the key itself: out of rotation, asked again after 10 minutes, then after
+    /// twice as long up to 2 hours; given up after 24 hours of refusals.
     #[must_use]
-    pub fn refused(self, now: Millis) -> Self {
+    pub(crate) fn refused(self, now: Millis) -> Self {
         let since = self.refused_since.unwrap_or(now);
-        if let HealthState::Quarantined { until } = self.state
-            && now < until
-        {
-            return self;
+        match self.state {
+            HealthState::Disabled => self,
+            _ if now.since(since) >= REFUSED_MAX_MS => {
+                Self { state: HealthState::Disabled, refused_since: Some(since), ..self }
+            }
+            // The refusals of calls that were under way together count once.
+            HealthState::Quarantined { until } if until > now => self,
+            HealthState::Quarantined { .. } => self.quarantined(now, since, self.step),
+            HealthState::Ready | HealthState::Sleeping { .. } => self.quarantined(now, since, 0),
         }
-        let failures = if self.refused_since.is_some() { self.failures } else { 0 };
-        let state = if now.since(since) >= DISABLE_AFTER_MS {
-            HealthState::Disabled
-        } else {
-            HealthState::Quarantined { until: now.plus(doubled(PROBE_FIRST_MS, failures, PROBE_LAST_MS)) }
-        };
-        Self { state, failures: failures.saturating_add(1), refused_since: Some(since), rate_limited: false }
     }
 
-    /// What another data plane learnt; one's own worse knowledge stays.
+    /// Before a quarantined key is asked again: puts the next time off, so that one call asks it and
+    /// not all. Others stay as they are.
     #[must_use]
-    pub fn told(self, state: HealthState, rate_limited: bool) -> Self {
-        if rank(state) < rank(self.state) && state != HealthState::Ready {
-            return self;
+    pub(crate) fn probed(self, now: Millis) -> Self {
+        match self.state {
+            HealthState::Quarantined { until } if until <= now => {
+                self.quarantined(now, self.refused_since.unwrap_or(now), self.step)
+            }
+            HealthState::Quarantined { .. }
+            | HealthState::Ready
+            | HealthState::Sleeping { .. }
+            | HealthState::Disabled => self,
         }
-        if state == HealthState::Ready { Self::default() } else { Self { state, rate_limited, ..self } }
+    }
+
+    /// What another data plane learnt. A refusal weighs more than a sleep, the longer sleep more than
+    /// the shorter one, and an answer wipes everything out.
+    #[must_use]
+    pub(crate) fn learnt(self, told: HealthState, now: Millis) -> Self {
+        match (told, self.state) {
+            (HealthState::Ready, _) => Self::READY,
+            (HealthState::Disabled, _) => Self { state: told, ..self },
+            (HealthState::Quarantined { .. }, HealthState::Disabled)
+            | (HealthState::Sleeping { .. }, HealthState::Disabled | HealthState::Quarantined { .. }) => self,
+            (HealthState::Quarantined { until }, HealthState::Quarantined { until: own }) => {
+                Self { state: HealthState::Quarantined { until: until.max(own) }, ..self }
+            }
+            (HealthState::Quarantined { .. }, HealthState::Ready | HealthState::Sleeping { .. }) => {
+                Self { state: told, step: 1, refused_since: Some(now) }
+            }
+            (HealthState::Sleeping { until }, HealthState::Sleeping { until: own }) => {
+                Self { state: HealthState::Sleeping { until: until.max(own) }, ..self }
+            }
+            (HealthState::Sleeping { .. }, HealthState::Ready) => Self { state: told, step: 1, ..self },
+        }
+    }
+
+    fn quarantined(self, now: Millis, since: Millis, step: u32) -> Self {
+        let until = now.plus(doubled(QUARANTINE_FIRST_MS, step, QUARANTINE_MAX_MS));
+        Self {
+            state: HealthState::Quarantined { until },
+            step: step.saturating_add(1),
+            refused_since: Some(since),
+        }
     }
 }
 
-/// How bad a state is; later ends are worse among equals.
-fn rank(state: HealthState) -> (u8, i64) {
-    match state {
-        HealthState::Ready => (0, 0),
-        HealthState::Sleeping { until } => (1, until.0),
-        HealthState::Quarantined { until } => (2, until.0),
-        HealthState::Disabled => (3, 0),
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::READY
     }
 }
 
-/// Whether refusals are so many that the provider, not its keys, is likely at fault: more than half
-/// of at least three keys within a minute.
-pub const fn storm(refused_lately: usize, keys: usize) -> bool {
-    keys >= STORM_KEYS_MIN && refused_lately * 2 > keys
+/// Whether so many keys of a provider were refused within a minute that the fault is hardly theirs:
+/// more than half of them, and at least three. Such keys should sleep instead.
+pub(crate) const fn storm(refused_in_last_minute: usize, keys_of_provider: usize) -> bool {
+    refused_in_last_minute >= STORM_KEYS_MIN && refused_in_last_minute > keys_of_provider / 2
 }
 
-fn doubled(first: i64, times: u32, last: i64) -> i64 {
-    first.saturating_mul(1 << times.min(20)).min(last)
+fn doubled(first: i64, times: u32, most: i64) -> i64 {
+    first.saturating_mul(1 << times.min(16)).min(most)
 }
 
 #[cfg(test)]
@@ -117,74 +150,104 @@ mod tests {
 
     use super::*;
 
-    fn until(condition: Condition) -> i64 {
-        match condition.state {
-            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
-            HealthState::Ready | HealthState::Disabled => panic!("{condition:?}"),
+    const MINUTE: i64 = 60_000;
+
+    fn rest_ms(key: Backoff, now: Millis) -> i64 {
+        match key.state() {
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.since(now),
+            HealthState::Ready | HealthState::Disabled => 0,
         }
     }
 
     #[test]
-    fn sleeps_double_from_one_second_to_a_minute() {
-        let (mut condition, mut now, mut rests) = (Condition::default(), 0, Vec::new());
+    fn sleeps_double_from_one_second_to_sixty() {
+        let (mut key, mut now, mut sleeps) = (Backoff::READY, Millis(0), Vec::new());
         for _ in 0..8 {
-            condition = condition.slept(Millis(now), None, false);
-            rests.push(until(condition) - now);
-            now = until(condition);
+            key = key.slept(now, None);
+            sleeps.push(rest_ms(key, now) / 1000);
+            now = now.plus(rest_ms(key, now));
+            assert!(key.is_usable(now) && !key.is_usable(now.plus(-1)));
         }
-        assert_eq!(rests, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+        assert_eq!(sleeps, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]
-    fn a_hint_wins() {
-        let condition = Condition::default().slept(Millis(0), Some(12_345), true);
-        assert_eq!(until(condition), 12_345);
-        assert!(condition.rate_limited);
+    fn failures_under_way_together_count_once() {
+        let once = Backoff::READY.slept(Millis(0), None);
+        let many = (0..50).fold(once, |key, ms| key.slept(Millis(ms), None));
+        assert_eq!(many, once);
+        let refused = Backoff::READY.refused(Millis(0));
+        assert_eq!((0..50).fold(refused, |key, ms| key.refused(Millis(ms))), refused);
     }
 
     #[test]
-    fn failures_of_calls_under_way_do_not_lengthen_a_sleep() {
-        let first = Condition::default().slept(Millis(0), None, false);
-        assert_eq!(first.slept(Millis(10), None, false), first);
+    fn the_providers_word_on_the_wait_wins() {
+        let key = Backoff::READY.slept(Millis(0), Some(20));
+        assert_eq!(rest_ms(key, Millis(0)), 20);
+        let longer = key.slept(Millis(10), Some(90_000));
+        assert_eq!(rest_ms(longer, Millis(0)), 90_010);
+        assert_eq!(longer.slept(Millis(20), Some(5)), longer);
     }
 
     #[test]
-    fn a_refused_key_is_asked_ever_less_often_and_disabled_after_a_day() {
-        let (mut condition, mut now, mut asked) = (Condition::default(), 0, 0);
-        while condition.state != HealthState::Disabled {
-            condition = condition.refused(Millis(now));
-            asked += 1;
-            if condition.state != HealthState::Disabled {
-                assert!(!condition.is_usable(Millis(until(condition) - 1)));
-                now = until(condition);
-            }
+    fn a_refused_key_is_asked_again_ever_more_rarely_and_given_up_after_a_day() {
+        let (mut key, mut now, mut gaps) = (Backoff::READY.refused(Millis(0)), Millis(0), Vec::new());
+        while key.state() != HealthState::Disabled {
+            gaps.push(rest_ms(key, now) / MINUTE);
+            now = now.plus(rest_ms(key, now));
+            let asked = key.probed(now);
+            assert!(!asked.is_usable(now), "only one call asks");
+            key = asked.refused(now);
         }
-        assert!((86_400_000..100_000_000).contains(&now), "{now}");
-        assert!((12..=20).contains(&asked), "{asked}");
+        assert_eq!(gaps[..6], [10, 20, 40, 80, 120, 120]);
+        assert!(now.0 >= REFUSED_MAX_MS && now.0 < REFUSED_MAX_MS + QUARANTINE_MAX_MS);
+        assert!(!key.is_usable(Millis(i64::MAX)));
     }
 
     #[test]
-    fn a_key_told_of_is_not_believed_better_than_known_worse() {
-        let refused = Condition::default().refused(Millis(0));
-        assert_eq!(refused.told(HealthState::Sleeping { until: Millis(5) }, false), refused);
-        assert_eq!(refused.told(HealthState::Ready, false), Condition::default());
+    fn a_quarantine_is_not_cut_short_by_other_failures() {
+        let key = Backoff::READY.refused(Millis(0));
+        assert_eq!(key.slept(Millis(5), Some(1)), key);
+        assert_eq!(key.learnt(HealthState::Sleeping { until: Millis(9) }, Millis(5)), key);
+        assert_eq!(Backoff::READY.slept(Millis(0), None).refused(Millis(0)).step, 1);
     }
 
     #[test]
-    fn most_keys_of_a_provider_failing_at_once_is_a_storm() {
-        assert!(storm(3, 4));
-        assert!(!storm(2, 4));
-        assert!(!storm(2, 2));
+    fn a_storm_is_most_keys_and_at_least_three() {
+        for (refused, keys, is_storm) in
+            [(1, 1, false), (2, 2, false), (3, 3, true), (3, 5, true), (3, 6, false), (4, 6, true), (0, 0, false)]
+        {
+            assert_eq!(storm(refused, keys), is_storm, "{refused} of {keys}");
+        }
+    }
+
+    fn any_state() -> impl Strategy<Value = HealthState> {
+        let until = (0i64..1_000_000).prop_map(Millis);
+        prop_oneof![
+            Just(HealthState::Ready),
+            Just(HealthState::Disabled),
+            until.clone().prop_map(|until| HealthState::Sleeping { until }),
+            until.prop_map(|until| HealthState::Quarantined { until }),
+        ]
     }
 
     proptest! {
         #[test]
-        fn what_sleeps_wakes_within_a_day(hints in proptest::collection::vec(proptest::option::of(any::<i64>()), 1..20)) {
-            let mut condition = Condition::default();
-            for (at, hint) in hints.into_iter().enumerate() {
-                condition = condition.slept(Millis(i64::try_from(at).unwrap()), hint, false);
-            }
-            prop_assert!(condition.is_usable(Millis(86_400_000 + 20)));
+        fn news_said_twice_is_news_said_once(own in any_state(), told in any_state(), now in 0i64..1_000_000) {
+            let key = Backoff::READY.learnt(own, Millis(now)).learnt(told, Millis(now));
+            prop_assert_eq!(key.learnt(told, Millis(now)), key);
+            prop_assert_eq!(key.learnt(HealthState::Ready, Millis(now)), Backoff::READY);
+        }
+
+        #[test]
+        fn no_failure_makes_a_key_usable(
+            own in any_state(), now in 0i64..1_000_000, hint in prop::option::of(1i64..100_000), refused in any::<bool>(),
+        ) {
+            let now = Millis(now);
+            let key = Backoff::READY.learnt(own, now);
+            let after = if refused { key.refused(now) } else { key.slept(now, hint) };
+            prop_assert!(!after.is_usable(now));
+            prop_assert!(rest_ms(after, now) >= rest_ms(key, now));
         }
     }
 }

@@ -1,60 +1,62 @@
-//! How much retrying is too much: a budget across requests, so that an outage does not multiply the
-//! load, and waits with full jitter, so that requests do not come back in step.
+//! How often and how soon to try again: a budget over all calls, so that an outage does not multiply
+//! the load, and a jittered pause. Whether an answer is worth another try is judged elsewhere.
 
 use proxyxai_contract::clock::Millis;
 
-/// Each request puts in a fifth of a retry.
-const DEPOSIT: f64 = 0.2;
-/// Retries a second that are always there, so that quiet gateways can retry too.
-const REFILL_PER_SECOND: f64 = 10.0;
-/// What may be saved up: ten quiet seconds' worth.
-const BALANCE_MAX: f64 = 100.0;
+/// The budget is counted in thousandths of a retry.
+const RETRY: u64 = 1000;
+/// A fifth of a retry for each call.
+const PER_CALL: u64 = 200;
+/// Ten retries a second, whatever the traffic.
+const PER_MS: u64 = 10;
+/// What a quiet start has: ten seconds' worth of the minimum.
+const START: u64 = 100 * RETRY;
+/// What quiet times may save up. Deposits go on during an outage, so this bounds only its first burst.
+const SAVED_MAX: u64 = 1000 * RETRY;
 
-/// First wait and longest wait between rounds, in milliseconds.
 const BACKOFF_FIRST_MS: u64 = 100;
-const BACKOFF_LAST_MS: u64 = 5_000;
+const BACKOFF_MAX_MS: u64 = 5000;
 
-/// A token bucket of retries.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    balance: f64,
-    filled: Millis,
+/// How many retries may still be made. A first attempt costs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    saved: u64,
+    at: Millis,
 }
 
 impl Budget {
-    /// A full budget.
-    pub const fn new(now: Millis) -> Self {
-        Self { balance: BALANCE_MAX, filled: now }
+    /// At the start.
+    pub(crate) const fn new(now: Millis) -> Self {
+        Self { saved: START, at: now }
     }
 
-    /// A request begins.
-    pub fn deposit(&mut self, now: Millis) {
-        self.refill(now);
-        self.balance = (self.balance + DEPOSIT).min(BALANCE_MAX);
+    /// A call has come.
+    pub(crate) fn deposit(&mut self, now: Millis) {
+        self.refill(now, PER_CALL);
     }
 
-    /// Takes one retry, if there is one.
-    pub fn withdraw(&mut self, now: Millis) -> bool {
-        self.refill(now);
-        let enough = self.balance >= 1.0;
-        if enough {
-            self.balance -= 1.0;
-        }
-        enough
+    /// Takes one retry, if there is one left.
+    pub(crate) fn withdraw(&mut self, now: Millis) -> bool {
+        self.refill(now, 0);
+        let rest = self.saved.checked_sub(RETRY);
+        self.saved = rest.unwrap_or(self.saved);
+        rest.is_some()
     }
 
-    fn refill(&mut self, now: Millis) {
-        // An hour fills any bucket; the cap keeps the number exact.
-        let ms = u32::try_from(now.since(self.filled).min(3_600_000)).unwrap_or_default();
-        self.balance = (self.balance + f64::from(ms) / 1000.0 * REFILL_PER_SECOND).min(BALANCE_MAX);
-        self.filled = Millis(self.filled.0.max(now.0));
+    fn refill(&mut self, now: Millis, more: u64) {
+        let elapsed = u64::try_from(now.since(self.at)).unwrap_or_default();
+        let grown = self.saved.saturating_add(more).saturating_add(elapsed.saturating_mul(PER_MS));
+        self.saved = grown.min(SAVED_MAX);
+        // A clock that was set back must not make the time since then count twice.
+        self.at = self.at.max(now);
     }
 }
 
-/// Full jitter: anywhere from nothing to the doubled bound of this wait. `random` is uniform.
-pub fn backoff_ms(waits: u32, random: u64) -> u64 {
-    let bound = BACKOFF_FIRST_MS.saturating_mul(1 << waits.min(16)).min(BACKOFF_LAST_MS);
-    random % (bound + 1)
+/// The pause before round `round` (from 0): anything up to 100 ms, doubling to 5 s. `random` is any
+/// number; over all numbers the pauses are even.
+pub(crate) fn backoff_ms(round: u32, random: u64) -> u64 {
+    let doubled = BACKOFF_FIRST_MS.saturating_mul(1 << round.min(16));
+    random % (doubled.min(BACKOFF_MAX_MS) + 1)
 }
 
 #[cfg(test)]
@@ -64,36 +66,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_retried_at_a_fifth_of_the_traffic_plus_ten_a_second() {
-        let mut budget = Budget::new(Millis(0));
-        let mut retries = 0;
-        // 1000 requests a second for ten seconds, each wanting one retry.
-        for ms in 0..10_000 {
-            budget.deposit(Millis(ms));
-            retries += u32::from(budget.withdraw(Millis(ms)));
+    fn pauses_double_up_to_five_seconds() {
+        for (round, longest) in [(0, 100), (1, 200), (5, 3200), (6, 5000), (40, 5000), (u32::MAX, 5000)] {
+            assert_eq!(backoff_ms(round, longest), longest);
+            assert_eq!(backoff_ms(round, longest + 1), 0);
         }
-        assert!((2_100..=2_210).contains(&retries), "{retries}");
     }
 
     #[test]
-    fn a_quiet_gateway_may_retry_at_once() {
+    fn ten_retries_a_second_are_there_without_traffic() {
         let mut budget = Budget::new(Millis(0));
-        assert!((0..10).all(|_| budget.withdraw(Millis(0))));
+        while budget.withdraw(Millis(0)) {}
+        let made = (0..1000).filter(|_| budget.withdraw(Millis(1000))).count();
+        assert_eq!(made, 10);
     }
 
     #[test]
-    fn a_clock_that_steps_back_gives_nothing() {
-        let mut budget = Budget::new(Millis(1_000_000));
-        while budget.withdraw(Millis(1_000_000)) {}
+    fn a_clock_that_is_set_back_gives_nothing() {
+        let mut budget = Budget::new(Millis(10_000));
+        while budget.withdraw(Millis(10_000)) {}
         assert!(!budget.withdraw(Millis(0)));
-        assert!(!budget.withdraw(Millis(1_000_000)));
+        assert!(!budget.withdraw(Millis(10_000)));
     }
 
     proptest! {
         #[test]
-        fn a_wait_stays_within_its_bound(waits in 0u32..100, random: u64) {
-            let wait = backoff_ms(waits, random);
-            prop_assert!(wait <= 5_000 && wait <= 100u64.saturating_mul(1 << waits.min(40)));
+        fn retries_stay_within_a_fifth_of_the_calls_and_ten_a_second(
+            steps in prop::collection::vec((0i64..50, any::<bool>()), 0..2000),
+        ) {
+            let mut budget = Budget::new(Millis(0));
+            let (mut now, mut calls, mut retries) = (Millis(0), 0u64, 0u64);
+            for (ms, call) in steps {
+                now = now.plus(ms);
+                if call {
+                    budget.deposit(now);
+                    calls += 1;
+                } else {
+                    retries += u64::from(budget.withdraw(now));
+                }
+            }
+            let earned = u64::try_from(now.0).unwrap() * PER_MS + calls * PER_CALL;
+            prop_assert!(retries * RETRY <= START + earned);
+        }
+
+        #[test]
+        fn no_pause_is_longer_than_its_round_allows(round in 0u32..64, random in any::<u64>()) {
+            prop_assert!(backoff_ms(round, random) <= (100u64 << round.min(10)).min(5000));
         }
     }
 }

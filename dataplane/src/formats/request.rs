@@ -346,3 +346,6 @@ fn span(body: &[u8], raw: &RawValue) -> Option<Range<usize>> {
 fn malformed(error: &serde_json::Error) -> BadRequest {
     BadRequest::Malformed { what: "JSON", problem: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

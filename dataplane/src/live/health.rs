@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,10 +16,12 @@ use proxyxai_contract::{
 };
 
 use crate::{
-    decide::health::{Condition, STORM_WINDOW_MS},
+    decide::health::Backoff,
     formats::fault::Verdict,
 };
 
+/// Refusals this recent count towards a storm.
+const STORM_WINDOW_MS: i64 = 60_000;
 /// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
 const PAIRS_MAX: usize = 256;
 
@@ -33,16 +35,21 @@ pub(crate) struct KeyHealth {
     /// Whether it has answered since it was loaded or woken. Until then it gets one call at a time.
     proven: AtomicBool,
     probing: AtomicBool,
-    /// The turn in which it was last picked.
-    last_turn: AtomicU64,
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    whole: Condition,
-    pairs: HashMap<String, Condition>,
+    whole: Backoff,
+    /// Only pairs that are not ready.
+    pairs: HashMap<String, Backoff>,
     refused_at: Option<Millis>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { whole: Backoff::READY, pairs: HashMap::new(), refused_at: None }
+    }
 }
 
 /// How a key rests, for deciding how long to wait and what to tell the client.
@@ -63,7 +70,6 @@ impl Default for KeyHealth {
             pairs_asleep: AtomicUsize::new(0),
             proven: AtomicBool::new(false),
             probing: AtomicBool::new(false),
-            last_turn: AtomicU64::new(0),
             inner: Mutex::default(),
         }
     }
@@ -84,18 +90,11 @@ impl KeyHealth {
         !self.proven.load(Ordering::Relaxed) && self.probing.load(Ordering::Relaxed)
     }
 
-    /// The turn in which it was last picked.
-    pub(crate) fn last_turn(&self) -> u64 {
-        self.last_turn.load(Ordering::Relaxed)
-    }
-
-    /// Takes the turn, unless another call was faster.
-    pub(crate) fn take_turn(&self, seen: u64, turn: u64) -> bool {
-        let taken = self.last_turn.compare_exchange(seen, turn, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if taken && !self.proven.load(Ordering::Relaxed) {
+    /// A call is about to ask it; if it has not proved itself, others wait for the outcome.
+    pub(crate) fn begin_probe(&self) {
+        if !self.proven.load(Ordering::Relaxed) {
             self.probing.store(true, Ordering::Relaxed);
         }
-        taken
     }
 
     /// Ends a probe however its attempt ends, also when its client went away in the middle.
@@ -113,7 +112,7 @@ impl KeyHealth {
         let mut inner = self.lock();
         self.probing.store(false, Ordering::Relaxed);
         let pair = inner.pairs.remove(model).is_some();
-        let whole = std::mem::take(&mut inner.whole).state != HealthState::Ready;
+        let whole = std::mem::replace(&mut inner.whole, Backoff::READY).state() != HealthState::Ready;
         inner.refused_at = None;
         self.mirror(&inner);
         drop(inner);
@@ -141,25 +140,25 @@ impl KeyHealth {
         let news = match verdict {
             Verdict::Deliver | Verdict::RetryOnly => None,
             Verdict::RetrySleepPair { hint_ms } => {
-                let pair = inner.pairs.get(model).copied().unwrap_or_default().slept(now, *hint_ms, true);
+                let pair = inner.pairs.get(model).copied().unwrap_or(Backoff::READY).slept(now, *hint_ms);
                 make_room(&mut inner.pairs);
                 inner.pairs.insert(model.to_owned(), pair);
-                Some((Some(model.to_owned()), pair.state))
+                Some((Some(model.to_owned()), pair.state()))
             }
             Verdict::RetrySleepKey { hint_ms } => {
-                inner.whole = inner.whole.slept(now, *hint_ms, false);
-                Some((None, inner.whole.state))
+                inner.whole = inner.whole.slept(now, *hint_ms);
+                Some((None, inner.whole.state()))
             }
             // In a storm the keys are likely good: they sleep, so that one of them is asked soon.
-            Verdict::RetryQuarantine { .. } if storm => {
-                inner.whole = inner.whole.slept(now, None, false);
+            Verdict::RetryQuarantine if storm => {
+                inner.whole = inner.whole.slept(now, None);
                 inner.refused_at = Some(now);
-                Some((None, inner.whole.state))
+                Some((None, inner.whole.state()))
             }
-            Verdict::RetryQuarantine { .. } => {
+            Verdict::RetryQuarantine => {
                 inner.whole = inner.whole.refused(now);
                 inner.refused_at = Some(now);
-                Some((None, inner.whole.state))
+                Some((None, inner.whole.state()))
             }
         };
         self.mirror(&inner);
@@ -169,7 +168,7 @@ impl KeyHealth {
     /// An answer of it broke off after it had begun.
     pub(crate) fn broke_off(&self, now: Millis) {
         let mut inner = self.lock();
-        inner.whole = inner.whole.slept(now, None, false);
+        inner.whole = inner.whole.slept(now, None);
         self.proven.store(false, Ordering::Relaxed);
         self.mirror(&inner);
     }
@@ -180,16 +179,16 @@ impl KeyHealth {
         let mut inner = self.lock();
         match model {
             Some(model) => {
-                let pair = inner.pairs.get(&model).copied().unwrap_or_default().told(state, true);
+                let pair = inner.pairs.get(&model).copied().unwrap_or(Backoff::READY).learnt(state, now);
                 make_room(&mut inner.pairs);
-                if pair.state == HealthState::Ready {
+                if pair.state() == HealthState::Ready {
                     inner.pairs.remove(&model);
                 } else {
                     inner.pairs.insert(model, pair);
                 }
             }
             None => {
-                inner.whole = inner.whole.told(state, false);
+                inner.whole = inner.whole.learnt(state, now);
                 if matches!(state, HealthState::Quarantined { .. }) {
                     inner.refused_at = Some(now);
                 }
@@ -213,12 +212,12 @@ impl KeyHealth {
     /// How it rests for a model.
     pub(crate) fn rest(&self, model: &str, now: Millis) -> Rest {
         let inner = self.lock();
-        let pair = inner.pairs.get(model).copied().unwrap_or_default();
-        let ends = [inner.whole, pair].map(|condition| match condition.state {
+        let pair = inner.pairs.get(model).copied().unwrap_or(Backoff::READY);
+        let ends = [inner.whole, pair].map(|backoff| match backoff.state() {
             HealthState::Sleeping { until } | HealthState::Quarantined { until } if now < until => Some(until),
             HealthState::Sleeping { .. } | HealthState::Quarantined { .. } | HealthState::Ready | HealthState::Disabled => None,
         });
-        let refused = match inner.whole.state {
+        let refused = match inner.whole.state() {
             HealthState::Disabled => true,
             HealthState::Quarantined { until } => now < until,
             HealthState::Ready | HealthState::Sleeping { .. } => false,
@@ -238,7 +237,7 @@ impl KeyHealth {
 
     /// Brings the atomics in line; called with the lock held.
     fn mirror(&self, inner: &Inner) {
-        let until = match inner.whole.state {
+        let until = match inner.whole.state() {
             HealthState::Ready => 0,
             HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
             HealthState::Disabled => i64::MAX,
@@ -264,11 +263,11 @@ impl Drop for Probe<'_> {
 }
 
 /// Keeps the number of remembered pairs bounded, whatever model names clients make up.
-fn make_room(pairs: &mut HashMap<String, Condition>) {
+fn make_room(pairs: &mut HashMap<String, Backoff>) {
     if pairs.len() < PAIRS_MAX {
         return;
     }
-    let soonest = pairs.iter().min_by_key(|(_, pair)| match pair.state {
+    let soonest = pairs.iter().min_by_key(|(_, pair)| match pair.state() {
         HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
         HealthState::Ready | HealthState::Disabled => 0,
     });

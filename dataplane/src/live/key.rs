@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri, uri::Scheme};
-use proxyxai_contract::snapshot::UpstreamKey;
+use proxyxai_contract::{clock::Millis, id::KeyId, snapshot::UpstreamKey};
 
 use super::health::KeyHealth;
 
@@ -31,6 +31,11 @@ impl KeyState {
         bare.set_sensitive(true);
         let host = HeaderValue::from_str(key.provider.authority().as_str()).ok()?;
         Some(Self { key, health, bearer, bare, host })
+    }
+
+    /// Whether a call that tried those keys already may ask it for this model now.
+    pub(crate) fn is_usable(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
+        !tried.contains(&self.key.id) && self.health.is_usable(model, now)
     }
 
     /// Where a request path is found at this key's provider.

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -22,7 +22,7 @@ use proxyxai_contract::{
     snapshot::{Account, Health, ProxySettings, Standing, UpstreamKey, Update},
 };
 
-use crate::decide::pick::{Candidate, pick};
+use crate::decide::pick::pick;
 
 pub(crate) use health::{KeyHealth, Rest};
 pub(crate) use key::KeyState;
@@ -38,45 +38,41 @@ pub(crate) struct AccountState {
     pub(crate) purse: Arc<Purse>,
 }
 
-/// The keys of one level, and how many turns there have been.
+/// The keys of one level, and which was picked last.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pool {
     pub(crate) keys: Vec<Arc<KeyState>>,
-    turns: Arc<AtomicU64>,
+    last: Arc<AtomicUsize>,
 }
 
 impl Pool {
-    /// The usable key that has waited longest and was not tried yet. A `patient` caller leaves out
-    /// keys that are just being probed by another call.
-    pub(crate) fn pick(&self, model: &str, now: Millis, tried: &[Arc<KeyState>], patient: bool) -> Option<Arc<KeyState>> {
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
-        // Another call may take the picked key's turn in between; then this one looks again. When
-        // that happens to every key, fairness matters less than going on.
-        for _ in 0..=self.keys.len() {
-            let candidates = self.usable(model, now, tried).filter(|(_, key)| !(patient && key.health.is_probing()));
-            let picked = pick(candidates.map(|(index, key)| Candidate { index, last_turn: key.health.last_turn() }))?;
-            let key = self.keys.get(picked.index)?;
-            if key.health.take_turn(picked.last_turn, turn) {
-                return Some(Arc::clone(key));
+    /// The next usable key that was not tried yet. A `patient` caller leaves out keys that are just
+    /// being probed by another call.
+    pub(crate) fn pick(&self, model: &str, now: Millis, tried: &[KeyId], patient: bool) -> Option<Arc<KeyState>> {
+        let usable = |at: usize| {
+            self.keys.get(at).is_some_and(|key| {
+                key.is_usable(model, now, tried) && !(patient && key.health.is_probing())
+            })
+        };
+        let mut last = self.last.load(Ordering::Relaxed);
+        loop {
+            let next = pick(last, self.keys.len(), usable)?;
+            // Another call may have been faster; each turn is given once, so shares stay even. Every
+            // failed exchange is another call's success, so this ends.
+            match self.last.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    let key = self.keys.get(next)?;
+                    key.health.begin_probe();
+                    return Some(Arc::clone(key));
+                }
+                Err(newer) => last = newer,
             }
         }
-        self.usable(model, now, tried).next().map(|(_, key)| Arc::clone(key))
     }
 
     /// Whether the only thing that keeps a usable key from being picked is a probe.
-    pub(crate) fn is_probing(&self, model: &str, now: Millis, tried: &[Arc<KeyState>]) -> bool {
-        self.usable(model, now, tried).any(|(_, key)| key.health.is_probing())
-    }
-
-    fn usable<'a>(
-        &'a self,
-        model: &'a str,
-        now: Millis,
-        tried: &'a [Arc<KeyState>],
-    ) -> impl Iterator<Item = (usize, &'a Arc<KeyState>)> {
-        let fresh = move |key: &Arc<KeyState>| !tried.iter().any(|other| other.key.id == key.key.id);
-        let keys = self.keys.iter().enumerate();
-        keys.filter(move |(_, key)| fresh(key) && key.health.is_usable(model, now))
+    pub(crate) fn is_probing(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
+        self.keys.iter().any(|key| key.is_usable(model, now, tried) && key.health.is_probing())
     }
 }
 
@@ -262,7 +258,7 @@ impl<'a> Build<'a> {
         let mut pools: [Pool; Level::COUNT] = Default::default();
         if let Some(before) = self.before {
             for (pool, old) in pools.iter_mut().zip(&before.pools) {
-                pool.turns = Arc::clone(&old.turns);
+                pool.last = Arc::clone(&old.last);
             }
         }
         let mut sorted: Vec<_> = self.keys.values().map(Arc::clone).collect();

@@ -6,22 +6,26 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use futures_util::FutureExt as _;
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore};
-use tower::timeout::Timeout;
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
 
 use crate::{Config, Error};
 
 /// A client for provider calls.
-pub(crate) type Upstream = Client<Timeout<HttpsConnector<HttpConnector>>, Segments>;
+pub(crate) type Upstream = Client<Bounded, Segments>;
 
 /// Builds the client.
 ///
@@ -32,7 +36,7 @@ pub(crate) fn build(config: &Config) -> Result<Upstream, Error> {
     http.set_nodelay(true);
     http.enforce_http(false);
     http.set_connect_timeout(Some(config.connect));
-    http.set_keepalive(Some(std::time::Duration::from_secs(60)));
+    http.set_keepalive(Some(Duration::from_secs(60)));
     let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Tls(error.into()))?
@@ -41,12 +45,33 @@ pub(crate) fn build(config: &Config) -> Result<Upstream, Error> {
     let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(std::time::Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(config.idle_connections_max)
         // A pooled connection that its provider has just closed is tried again on a new one by the
         // retry loop, which also counts it.
         .retry_canceled_requests(true)
-        .build(Timeout::new(https, config.connect)))
+        .build(Bounded { https, limit: config.connect }))
+}
+
+/// A connector that gives up: hyper's own limit ends with TCP, and a TLS handshake can hang as well.
+#[derive(Clone)]
+pub(crate) struct Bounded {
+    https: HttpsConnector<HttpConnector>,
+    limit: Duration,
+}
+
+impl Service<Uri> for Bounded {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        Box::pin(tokio::time::timeout(self.limit, self.https.call(to)).map(|in_time| in_time?))
+    }
 }
 
 /// The system's certificates, so that a private authority can be added the usual way, and Mozilla's

@@ -77,7 +77,7 @@ impl Meter {
             streamed,
         };
         // A refusal costs nothing, whatever words stand in it.
-        let metered = route.is_metered() && status.is_success();
+        let metered = request.is_metered(route) && status.is_success();
         Self {
             reader: metered.then(|| UsageReader::new(route.family())),
             snapshot,

@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub(crate) use answer::refuse;
-pub(crate) use client::Segments;
+pub(crate) use client::{Segments, Upstream};
 pub(crate) use headers::{presented, strip_hop_by_hop};
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
@@ -149,7 +149,8 @@ impl Relay {
         if snapshot.settings.refuse_unpriced && facts.model.is_some() && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
         }
-        headers::for_upstream(&mut parts.headers, self.via.clone(), route.is_metered());
+        let metered = route.is_metered() && parts.method == http::Method::POST;
+        headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, body, facts, &plan, start);
         Ok(Call { account, request, plan, route, open, snapshot })

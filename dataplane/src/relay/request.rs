@@ -11,7 +11,10 @@ use super::client::Segments;
 use crate::{
     Config,
     decide::{admit::Refusal, route::Plan},
-    formats::request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+    formats::{
+        Route,
+        request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+    },
 };
 
 /// A refused body is read on for a while, so that the client gets to see the answer instead of a
@@ -68,6 +71,12 @@ impl Prepared {
             Some(asking) if may_ask => (asking.clone(), true),
             _ => (self.plain.clone(), false),
         }
+    }
+
+    /// Whether its answer carries usage. Only a POST makes tokens; a GET of the same path lists
+    /// stored answers, which were paid for when they were made.
+    pub(super) fn is_metered(&self, route: Route) -> bool {
+        route.is_metered() && self.method == Method::POST
     }
 
     /// Path without query.

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::Response;
-use proxyxai_contract::clock::Millis;
+use proxyxai_contract::{
+    clock::Millis,
+    id::{KeyId, Level},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -47,7 +50,7 @@ impl Relay {
         let mut waits = 0;
         loop {
             for level in &call.plan.levels {
-                let mut tried: Vec<Arc<KeyState>> = Vec::new();
+                let mut tried: Vec<KeyId> = Vec::new();
                 while let Some(key) = self.next_key(&call, *level, &tried).await {
                     if progress.tries > 0 && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now())) {
                         return self.all_failed(call, progress);
@@ -57,7 +60,7 @@ impl Relay {
                         Outcome::Answer(answer) => return self.answer(call, &key, progress.tries, *answer),
                         Outcome::Failed(failure) => progress.failure = Some(failure),
                     }
-                    tried.push(key);
+                    tried.push(key.key.id);
                 }
             }
             match self.pause(&call, waits, deadline) {
@@ -72,8 +75,8 @@ impl Relay {
     async fn next_key(
         &self,
         call: &Call,
-        level: proxyxai_contract::id::Level,
-        tried: &[Arc<KeyState>],
+        level: Level,
+        tried: &[KeyId],
     ) -> Option<Arc<KeyState>> {
         let pool = call.snapshot.pool(level);
         let model = call.plan.model.as_str();

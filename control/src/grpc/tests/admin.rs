@@ -1,5 +1,14 @@
 //! Keys, accounts and settings.
 
+use proxyxai_contract::wire::{
+    self, accounts_client::AccountsClient, keys_client::KeysClient, settings_client::SettingsClient,
+};
+use tonic::Code;
+
+use super::{Rig, SECRET, code, named, with_key};
+
+const DOLLAR: i64 = 1_000_000_000;
+
 #[tokio::test]
 async fn keys_live_and_never_show_their_secret() {
     let rig = Rig::start("keys").await;
@@ -11,184 +20,130 @@ async fn keys_live_and_never_show_their_secret() {
         level: 2,
         ..wire::CreateKeyRequest::default()
     };
-    let created = keys
-        .create_key(rig.as_root(new.clone()))
-        .await
-        .unwrap()
-        .into_inner();
+    let created = keys.create_key(rig.as_root(new.clone())).await;
+    let created = created.unwrap().into_inner();
     assert!(created.enabled && created.config.as_ref().unwrap().include_usage());
     assert_eq!(created.secret_hint, "6789");
     assert!(!format!("{created:?}").contains(SECRET));
-    assert_eq!(
-        code(keys.create_key(rig.as_root(new)).await),
-        Code::AlreadyExists
-    );
+    let again = keys.create_key(rig.as_root(new)).await;
+    assert_eq!(code(again), Code::AlreadyExists);
 
     let change = wire::UpdateKeyRequest {
         id: created.id,
         level: Some(3),
         ..wire::UpdateKeyRequest::default()
     };
-    let changed = keys
-        .update_key(rig.as_root(change))
-        .await
-        .unwrap()
-        .into_inner();
+    let changed = keys.update_key(rig.as_root(change)).await;
+    let changed = changed.unwrap().into_inner();
     assert_eq!((changed.level, changed.name.as_str()), (3, "first"));
     let list = wire::ListKeysRequest {
         level: Some(3),
         ..wire::ListKeysRequest::default()
     };
-    let listed = keys
-        .list_keys(rig.as_root(list))
-        .await
-        .unwrap()
-        .into_inner();
+    let listed = keys.list_keys(rig.as_root(list)).await;
+    let listed = listed.unwrap().into_inner();
     assert_eq!((listed.total, listed.keys), (1, vec![changed]));
 
-    let one = || wire::GetKeyRequest { id: created.id };
-    assert!(keys.get_key(rig.as_root(one())).await.is_ok());
-    let delete = wire::DeleteKeyRequest { id: created.id };
-    keys.delete_key(rig.as_root(delete)).await.unwrap();
-    assert_eq!(code(keys.get_key(rig.as_root(one())).await), Code::NotFound);
+    let id = created.id;
+    let deleted = keys.delete_key(rig.as_root(wire::DeleteKeyRequest { id }));
+    assert_eq!(deleted.await.unwrap().into_inner().id, id);
+    let gone = keys.get_key(rig.as_root(wire::GetKeyRequest { id })).await;
+    assert_eq!(code(gone), Code::NotFound);
 }
 
 #[tokio::test]
-async fn accounts_are_created_funded_rotated_and_deleted() {
+async fn accounts_are_created_funded_and_deleted() {
     let rig = Rig::start("accounts").await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
-    let (anna, old_key) = rig.child("anna", 100).await;
-    assert_eq!((anna.parent_id, anna.balance_nanos), (1, 100_000_000_000));
+    let (anna, _) = rig.child("anna", 100).await;
+    assert_eq!((anna.parent_id, anna.balance_nanos), (1, 100 * DOLLAR));
     assert_eq!(anna.dna, format!(".1.{}.", anna.id));
     assert_eq!(anna.cards.len(), 1);
 
-    let grant = wire::GrantCreditRequest {
-        account: account("anna"),
-        credit_nanos: 50_000_000_000,
+    let grant = |credit_nanos| wire::GrantCreditRequest {
+        account: named("anna"),
+        credit_nanos,
         ..wire::GrantCreditRequest::default()
     };
-    let granted = accounts
-        .grant_credit(rig.as_root(grant))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(granted.account.unwrap().balance_nanos, 150_000_000_000);
-    let nothing = wire::GrantCreditRequest {
-        account: account("anna"),
-        ..wire::GrantCreditRequest::default()
-    };
-    assert_eq!(
-        code(accounts.grant_credit(rig.as_root(nothing)).await),
-        Code::InvalidArgument
-    );
+    let granted = accounts.grant_credit(rig.as_root(grant(50 * DOLLAR))).await;
+    let granted = granted.unwrap().into_inner().account.unwrap();
+    assert_eq!(granted.balance_nanos, 150 * DOLLAR);
+    let nothing = accounts.grant_credit(rig.as_root(grant(0))).await;
+    assert_eq!(code(nothing), Code::InvalidArgument);
 
     let change = wire::UpdateAccountRequest {
-        account: account("anna@example.com"),
+        account: named("anna@example.com"),
         gear: Some(3),
         allow_models: Some("gpt-4o".to_owned()),
         ..wire::UpdateAccountRequest::default()
     };
-    let changed = accounts
-        .update_account(rig.as_root(change))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        (changed.gear, changed.access.unwrap().models.as_str()),
-        (3, "gpt-4o")
-    );
+    let changed = accounts.update_account(rig.as_root(change)).await;
+    let changed = changed.unwrap().into_inner();
+    assert_eq!(changed.gear, 3);
+    assert_eq!(changed.access.unwrap().models, "gpt-4o");
 
-    let rotate = wire::RotateKeyRequest { account: None };
-    let rotated = accounts
-        .rotate_key(with_key(&old_key, rotate))
-        .await
-        .unwrap()
-        .into_inner();
-    let myself = || wire::GetAccountRequest {
-        account: account("anna"),
-    };
-    let with_old = accounts.get_account(with_key(&old_key, myself())).await;
-    assert_eq!(code(with_old), Code::Unauthenticated);
-    assert!(
-        accounts
-            .get_account(with_key(&rotated.client_key, myself()))
-            .await
-            .is_ok()
-    );
-
-    let list = wire::ListAccountsRequest::default();
-    let listed = accounts
-        .list_accounts(rig.as_root(list))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(listed.total, 1);
+    let list = rig.as_root(wire::ListAccountsRequest::default());
+    let listed = accounts.list_accounts(list).await.unwrap().into_inner();
+    assert_eq!((listed.total, listed.accounts.len()), (1, 1));
     let delete = wire::DeleteAccountRequest {
-        account: account(".1.2."),
+        account: named(&anna.dna),
     };
-    let deleted = accounts
-        .delete_account(rig.as_root(delete))
-        .await
-        .unwrap()
-        .into_inner();
+    let deleted = accounts.delete_account(rig.as_root(delete)).await;
+    let deleted = deleted.unwrap().into_inner();
     assert_eq!(deleted.account.unwrap().name, "anna");
-    assert_eq!(
-        code(accounts.get_account(rig.as_root(myself())).await),
-        Code::NotFound
-    );
+    let get = wire::GetAccountRequest {
+        account: named("anna"),
+    };
+    let gone = accounts.get_account(rig.as_root(get)).await;
+    assert_eq!(code(gone), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_rotated_key_stops_at_once() {
+    let rig = Rig::start("rotate").await;
+    let mut accounts = AccountsClient::new(rig.routes.clone());
+    let (_, old) = rig.child("anna", 100).await;
+    let rotate = wire::RotateKeyRequest { account: None };
+    let rotated = accounts.rotate_key(with_key(&old, rotate)).await;
+    let fresh = rotated.unwrap().into_inner().client_key;
+    let myself = || wire::GetAccountRequest {
+        account: named("anna"),
+    };
+    let with_old = accounts.get_account(with_key(&old, myself())).await;
+    assert_eq!(code(with_old), Code::Unauthenticated);
+    let with_fresh = accounts.get_account(with_key(&fresh, myself())).await;
+    assert_eq!(code(with_fresh), Code::Ok);
 }
 
 #[tokio::test]
 async fn settings_are_stored_all_or_none() {
     let rig = Rig::start("settings").await;
     let mut settings = SettingsClient::new(rig.routes.clone());
-    let set = |pairs: &[(&str, &str)]| wire::UpdateSettingsRequest {
-        set: pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        reset: vec![],
+    let set = |mapper: &str, switch: &str| {
+        let pairs = [("MODEL_MAPPER", mapper), ("SWITCH_OVER", switch)];
+        let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        rig.as_root(wire::UpdateSettingsRequest {
+            set: owned.into(),
+            reset: vec![],
+        })
     };
-    let good = set(&[("MODEL_MAPPER", "a=b"), ("SWITCH_OVER", "1=2")]);
-    let stored = settings
-        .update_settings(rig.as_root(good))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(stored.settings["MODEL_MAPPER"], "a=b");
-    let bad = set(&[("MODEL_MAPPER", "c=d"), ("SWITCH_OVER", "x")]);
-    let refused = settings
-        .update_settings(rig.as_root(bad))
-        .await
-        .unwrap_err();
+    let stored = settings.update_settings(set("a=b", "1=2")).await;
+    let stored = stored.unwrap().into_inner().settings;
+    assert_eq!(stored["MODEL_MAPPER"], "a=b");
+    let refused = settings.update_settings(set("c=d", "x")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(
-        refused.message().contains("SWITCH_OVER"),
-        "{}",
-        refused.message()
-    );
-    let get = wire::GetSettingsRequest {};
-    let shown = settings
-        .get_settings(rig.as_root(get))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(shown.settings, stored.settings);
-    let reset = wire::UpdateSettingsRequest {
+    assert!(refused.message().contains("SWITCH_OVER"), "{refused}");
+
+    let get = rig.as_root(wire::GetSettingsRequest {});
+    let shown = settings.get_settings(get).await.unwrap().into_inner();
+    assert_eq!(shown.settings, stored);
+    let reset = rig.as_root(wire::UpdateSettingsRequest {
         reset: vec!["MODEL_MAPPER".to_owned()],
         ..wire::UpdateSettingsRequest::default()
-    };
-    let stored = settings
-        .update_settings(rig.as_root(reset))
-        .await
-        .unwrap()
-        .into_inner();
+    });
+    let stored = settings.update_settings(reset).await.unwrap().into_inner();
     assert_eq!(stored.settings["MODEL_MAPPER"], "");
-    let reload = wire::ReloadKeysRequest {};
-    let reloaded = settings
-        .reload_keys(rig.as_root(reload))
-        .await
-        .unwrap()
-        .into_inner();
+    let reload = rig.as_root(wire::ReloadKeysRequest {});
+    let reloaded = settings.reload_keys(reload).await.unwrap().into_inner();
     assert_eq!(reloaded.keys, 0);
 }

@@ -1,92 +1,116 @@
-//! The fleet and the reports on what it used.
+//! The link to data planes, and the reports on what they metered.
 
-#[tokio::test]
-async fn a_node_gets_everything_first_and_its_usage_is_posted_once() {
-    let rig = Rig::start("fleet").await;
-    let (anna, _) = rig.child("anna", 100).await;
-    let mut fleet = FleetClient::new(rig.routes.clone());
-    let watch = wire::WatchRequest {
-        node: "one".to_owned(),
+use futures_util::StreamExt as _;
+use proxyxai_contract::{
+    convert::millis_to_wire,
+    wire::{self, fleet_client::FleetClient, reports_client::ReportsClient},
+};
+use tonic::Code;
+
+use super::{Rig, START, code};
+
+fn watch(node: &str) -> wire::WatchRequest {
+    wire::WatchRequest {
+        node: node.to_owned(),
         epoch: 7,
         version: "0.1".to_owned(),
-    };
-    let mut updates = fleet.watch(rig.as_node(watch)).await.unwrap().into_inner();
+    }
+}
+
+fn report(records: Vec<wire::UsageRecord>) -> wire::ReportUsageRequest {
+    wire::ReportUsageRequest {
+        node: "one".to_owned(),
+        epoch: 7,
+        records,
+    }
+}
+
+fn record(sequence: u64, account_id: i64) -> wire::UsageRecord {
+    wire::UsageRecord {
+        sequence,
+        account_id,
+        model_used: "gpt-4o".to_owned(),
+        tries: 1,
+        status: 200,
+        measure: wire::Measure::Measured.into(),
+        cost_nanos: 250_000_000,
+        priced: true,
+        start_time: Some(millis_to_wire(START)),
+        ..wire::UsageRecord::default()
+    }
+}
+
+#[tokio::test]
+async fn a_node_gets_everything_first_and_is_listed_with_what_it_made_of_it() {
+    let rig = Rig::start("watch").await;
+    rig.child("anna", 100).await;
+    let mut fleet = FleetClient::new(rig.routes.clone());
+    let watched = fleet.watch(rig.as_node(watch("one"))).await;
+    let mut updates = watched.unwrap().into_inner();
     let first = updates.next().await.unwrap().unwrap();
     assert!(first.full && first.settings.is_some() && first.prices.is_some());
     assert_eq!(first.accounts.len(), 2);
 
+    let rejection = wire::Rejection {
+        kind: "key".to_owned(),
+        item: "7".to_owned(),
+        problem: "provider: is not a URL".to_owned(),
+    };
     let acknowledge = wire::AcknowledgeRequest {
         node: "one".to_owned(),
         epoch: 7,
         revision: first.revision,
-        rejections: vec![],
+        rejections: vec![rejection.clone()],
     };
     fleet.acknowledge(rig.as_node(acknowledge)).await.unwrap();
-    let report = || wire::ReportUsageRequest {
-        node: "one".to_owned(),
-        epoch: 7,
-        records: vec![wire::UsageRecord {
-            sequence: 1,
-            account_id: anna.id,
-            model_used: "gpt-4o".to_owned(),
-            tries: 1,
-            status: 200,
-            measure: wire::Measure::Measured.into(),
-            cost_nanos: 250_000_000,
-            priced: true,
-            start_time: Some(proxyxai_contract::convert::millis_to_wire(START)),
-            ..wire::UsageRecord::default()
-        }],
-    };
+    let list = rig.as_root(wire::ListNodesRequest {});
+    let listed = fleet.list_nodes(list).await.unwrap().into_inner();
+    assert_eq!(listed.revision, first.revision);
+    let node = &listed.nodes[0];
+    assert!(node.connected);
+    assert_eq!((node.name.as_str(), node.epoch), ("one", 7));
+    assert_eq!(node.applied_revision, first.revision);
+    assert_eq!(node.rejections, [rejection]);
+}
+
+#[tokio::test]
+async fn usage_that_is_sent_twice_is_posted_once() {
+    let rig = Rig::start("usage").await;
+    let (anna, _) = rig.child("anna", 100).await;
+    let mut fleet = FleetClient::new(rig.routes.clone());
     for _ in 0..2 {
-        let posted = fleet
-            .report_usage(rig.as_node(report()))
-            .await
-            .unwrap()
-            .into_inner();
+        let sent = rig.as_node(report(vec![record(1, anna.id)]));
+        let posted = fleet.report_usage(sent).await.unwrap().into_inner();
         assert_eq!(posted.through_sequence, 1);
         assert_eq!(posted.standings[0].balance_nanos, 99_750_000_000);
     }
-    let nodes = wire::ListNodesRequest {};
-    let listed = fleet
-        .list_nodes(rig.as_root(nodes))
-        .await
-        .unwrap()
-        .into_inner();
-    let node = &listed.nodes[0];
-    assert!(node.connected);
-    assert_eq!(
-        (node.name.as_str(), node.applied_revision),
-        ("one", first.revision)
-    );
-
     let mut reports = ReportsClient::new(rig.routes.clone());
-    let bill = wire::GetBillRequest {
+    let bill = rig.as_root(wire::GetBillRequest {
         account: "anna".to_owned(),
         ..wire::GetBillRequest::default()
-    };
-    let bill = reports
-        .get_bill(rig.as_root(bill))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(bill.total.unwrap().cost_nanos, 250_000_000);
+    });
+    let bill = reports.get_bill(bill).await.unwrap().into_inner();
     assert_eq!(bill.models[0].model, "gpt-4o");
-    let usage = wire::ListUsageRequest {
+    assert_eq!(bill.total.unwrap().cost_nanos, 250_000_000);
+    let usage = rig.as_root(wire::ListUsageRequest {
         account: "anna".to_owned(),
         page: None,
-    };
-    let usage = reports
-        .list_usage(rig.as_root(usage))
-        .await
-        .unwrap()
-        .into_inner();
+    });
+    let usage = reports.list_usage(usage).await.unwrap().into_inner();
     assert_eq!((usage.total, usage.records[0].node.as_str()), (1, "one"));
-    let verify = wire::VerifyBooksRequest {};
-    let books = reports
-        .verify_books(rig.as_root(verify))
-        .await
-        .unwrap()
-        .into_inner();
+    let verify = rig.as_root(wire::VerifyBooksRequest {});
+    let books = reports.verify_books(verify).await.unwrap().into_inner();
     assert!(books.balanced, "{}", books.difference);
+}
+
+#[tokio::test]
+async fn a_batch_out_of_order_is_refused_whole() {
+    let rig = Rig::start("order").await;
+    let (anna, _) = rig.child("anna", 100).await;
+    let mut fleet = FleetClient::new(rig.routes.clone());
+    let records = vec![record(2, anna.id), record(1, anna.id)];
+    let refused = fleet.report_usage(rig.as_node(report(records))).await;
+    assert_eq!(code(refused), Code::InvalidArgument);
+    let unnamed = fleet.watch(rig.as_node(watch("One!"))).await;
+    assert_eq!(code(unnamed), Code::InvalidArgument);
 }

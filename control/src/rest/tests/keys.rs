@@ -30,7 +30,11 @@ async fn keys_are_written_and_shown_in_their_documented_shape() {
     );
     assert_eq!(changed["Key"]["Name"], "first");
     let changed = rig
-        .done("PUT", &path, json!({ "Status": false, "config": {} }))
+        .done(
+            "PUT",
+            &path,
+            json!({ "Status": false, "config": { "models": ["n"] } }),
+        )
         .await;
     assert_eq!(changed["Key"]["Status"], false);
     assert_eq!(changed["Key"]["Config"]["provider_type"], "standard");

@@ -89,7 +89,8 @@ pub(super) struct Parent {
     soft_limit: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+// No `Debug`: it holds a client key in clear.
+#[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct User {
     #[serde(rename = "ID")]

@@ -1,0 +1,162 @@
+//! Laws of judging: what the statuses mean, whose words count, and how long to wait.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// 2025-01-01 00:00:00 UTC.
+const NOW: Millis = Millis(1_735_689_600_000);
+
+fn judged(status: u16, headers: &[(&str, &'static str)], body: &str) -> Verdict {
+    let header = |name: &str| headers.iter().find(|(wanted, _)| *wanted == name).map(|(_, value)| *value);
+    judge(status, &header, body.as_bytes(), NOW).verdict
+}
+
+fn hint(headers: &[(&str, &'static str)], body: &str) -> Option<i64> {
+    match judged(429, headers, body) {
+        Verdict::RetrySleepPair { hint_ms } => hint_ms,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn statuses_mean_what_the_decisions_say() {
+    let hint_ms = None;
+    for (status, verdict) in [
+        (200, Verdict::Deliver),
+        (400, Verdict::Deliver),
+        (404, Verdict::Deliver),
+        (409, Verdict::Deliver),
+        (422, Verdict::Deliver),
+        (403, Verdict::Deliver),
+        (401, Verdict::RetryQuarantine),
+        (402, Verdict::RetryQuarantine),
+        (408, Verdict::RetryOnly),
+        (425, Verdict::RetryOnly),
+        (429, Verdict::RetrySleepPair { hint_ms }),
+        (500, Verdict::RetrySleepKey { hint_ms }),
+        (503, Verdict::RetrySleepKey { hint_ms }),
+        (520, Verdict::RetrySleepKey { hint_ms }),
+        (529, Verdict::RetrySleepKey { hint_ms }),
+    ] {
+        assert_eq!(judged(status, &[], ""), verdict, "{status}");
+    }
+}
+
+#[test]
+fn a_403_counts_against_the_key_only_when_it_speaks_of_it() {
+    for body in [
+        r#"{"error":{"message":"x","type":"invalid_request_error","code":"account_deactivated"}}"#,
+        r#"{"type":"error","error":{"type":"permission_error","message":"Your API key does not have permission to use the specified resource."}}"#,
+        r#"[{"error":{"code":403,"message":"Permission denied: Consumer 'x' has been suspended.","status":"PERMISSION_DENIED","details":[{"reason":"CONSUMER_SUSPENDED"}]}}]"#,
+        r#"{"code":"x","error":"Your newly created teams doesn't have any credits yet."}"#,
+        r#"{"error":{"message":"Insufficient Balance","code":null}}"#,
+        r#"{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing."}"#,
+        "The API key is invalid.",
+    ] {
+        assert_eq!(judged(403, &[], body), Verdict::RetryQuarantine, "{body}");
+    }
+    for body in [
+        r#"{"error":{"message":"Country, region, or territory not supported","code":"unsupported_country_region_territory"}}"#,
+        r#"{"error":{"message":"Project `p` does not have access to model `m`","code":"model_not_found"}}"#,
+        r#"{"error":{"message":"Your input was flagged","metadata":{"flagged_input":"invalid_api_key insufficient balance"}}}"#,
+        "<html>the API key is invalid</html>",
+        "{",
+    ] {
+        assert_eq!(judged(403, &[], body), Verdict::Deliver, "{body}");
+    }
+}
+
+#[test]
+fn a_429_for_lack_of_funds_is_no_rate_limit() {
+    let openai = r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
+    assert_eq!(judged(429, &[("retry-after", "5")], openai), Verdict::RetryQuarantine);
+    // The same sentence is a mere rate limit elsewhere.
+    let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details. Please retry in 12.5s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"x","retryDelay":"12s"}]}}]"#;
+    assert_eq!(hint(&[], gemini), Some(12_000));
+    assert_eq!(hint(&[], r#"{"error":{"message":"Rate limit reached for your api key, which is restricted"}}"#), None);
+}
+
+#[test]
+fn a_400_counts_against_the_key_only_by_how_it_begins() {
+    for body in [
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
+        r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#,
+    ] {
+        assert_eq!(judged(400, &[], body), Verdict::RetryQuarantine, "{body}");
+    }
+    for body in [
+        r#"{"error":{"message":"Invalid value: 'your credit balance is too low'","code":"insufficient_quota"}}"#,
+        r#"{"error":{"message":"unknown field 'api key not valid'"}}"#,
+    ] {
+        assert_eq!(judged(400, &[], body), Verdict::Deliver, "{body}");
+    }
+}
+
+#[test]
+fn a_cascades_refusal_lets_the_key_sleep() {
+    let mark = ("x-proxyxai-refusal", "insufficient_quota");
+    assert_eq!(judged(402, &[mark], ""), Verdict::RetrySleepKey { hint_ms: None });
+    assert_eq!(judged(429, &[mark, ("retry-after", "3")], ""), Verdict::RetrySleepKey { hint_ms: Some(3000) });
+    assert_eq!(judged(400, &[mark], ""), Verdict::Deliver);
+}
+
+#[test]
+fn the_wait_is_found_wherever_it_is_said() {
+    for (headers, wait) in [
+        (&[("retry-after", "7")][..], Some(7000)),
+        (&[("retry-after", "0.5")], Some(500)),
+        (&[("retry-after", "Wed, 01 Jan 2025 00:00:20 GMT")], Some(20_000)),
+        (&[("retry-after", "Tue, 31 Dec 2024 00:00:20 GMT")], None),
+        (&[("retry-after", "0")], None),
+        (&[("retry-after", "soon")], None),
+        (&[("retry-after", "-5")], None),
+        (&[("retry-after", "999999")], Some(3_600_000)),
+        (&[("retry-after-ms", "250"), ("retry-after", "1")], Some(250)),
+        (&[("x-ratelimit-reset-requests", "6m0s")], Some(360_000)),
+        (&[("x-ratelimit-reset-requests", "1s"), ("x-ratelimit-reset-tokens", "20ms")], Some(1000)),
+        (
+            &[
+                ("x-ratelimit-reset-requests", "1s"),
+                ("x-ratelimit-remaining-requests", "10"),
+                ("x-ratelimit-reset-tokens", "20ms"),
+                ("x-ratelimit-remaining-tokens", "0"),
+            ],
+            Some(20),
+        ),
+        (&[("x-ratelimit-reset-tokens", "1735689605")], Some(5000)),
+        (&[("anthropic-ratelimit-requests-reset", "2025-01-01T00:00:30Z")], Some(30_000)),
+    ] {
+        assert_eq!(hint(headers, ""), wait, "{headers:?}");
+    }
+    for (body, wait) in [
+        (r#"{"error":{"message":"Rate limit reached. Please try again in 1.2s."}}"#, Some(1200)),
+        (r#"{"error":{"message":"Please try again in 20ms."}}"#, Some(20)),
+        (r#"{"error":{"message":"Please try again in 6m0s."}}"#, Some(360_000)),
+        (r#"{"error":{"message":"Please retry after 10 seconds."}}"#, Some(10_000)),
+        (r#"{"details":[{"retryDelay": "3.5s"}]}"#, Some(3500)),
+        ("try again in a while", None),
+        ("try again in ", None),
+    ] {
+        assert_eq!(hint(&[], body), wait, "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn reasons_are_short_and_quote_nobody(status in 100u16..1000, secret in "sk-[a-zA-Z0-9]{20,48}", code in "[a-z_]{0,20}") {
+        let body = format!(r#"{{"error":{{"message":"Incorrect API key provided: {secret}","code":"{code}{secret}"}}}}"#);
+        let refused = judge(status, &|_| None, body.as_bytes(), NOW);
+        prop_assert!(!refused.reason.contains(&secret));
+        prop_assert!(refused.reason.len() <= 120);
+        prop_assert!(refused.reason.chars().all(|char| char.is_ascii_graphic() || char == ' '));
+    }
+
+    #[test]
+    fn waits_are_bounded_whatever_is_said(text in "[0-9a-zA-Z:., -]{0,30}", body in any::<String>()) {
+        let header = |_: &str| Some(text.as_str());
+        if let Some(ms) = hint::hint_ms(&header, body.as_bytes(), NOW) {
+            prop_assert!(ms > 0 && ms <= 3_600_000);
+        }
+    }
+}

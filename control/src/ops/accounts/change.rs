@@ -1,0 +1,107 @@
+//! Fields that creating and changing have in common. Money is not among them.
+
+use proxyxai_contract::{
+    Invalid,
+    money::Money,
+    routing::{LevelMapper, ModelMapper},
+};
+
+use crate::{
+    Error,
+    domain::account::{check_email, check_text},
+    store::AccountRecord,
+    view::AccountChange,
+};
+
+/// How many level switches a request may at most be allowed.
+const GEAR_MAX: u8 = 10;
+pub(super) const TEXT_BYTES_MAX: usize = 255;
+const URL_BYTES_MAX: usize = 2048;
+const TEXT_RULES_BYTES_MAX: usize = 65_536;
+
+/// Takes over what is given, names and money aside. Windows are the caller's part.
+pub(super) fn apply(record: &mut AccountRecord, change: &AccountChange, by_root: bool) -> Result<(), Error> {
+    let view = &mut record.view;
+    if let Some(factor) = change.factor {
+        if !by_root {
+            return Err(Error::Forbidden("only root may set Factor"));
+        }
+        view.factor = factor;
+    }
+    if let Some(gear) = change.gear {
+        if gear > GEAR_MAX {
+            return Err(Invalid::new("Gear", format!("must be from 0 to {GEAR_MAX}")).into());
+        }
+        view.gear = gear;
+    }
+    if let Some(limit) = change.hard_limit {
+        view.hard_limit = limit_of("HardLimit", limit)?;
+    }
+    if let Some(limit) = change.soft_limit {
+        view.soft_limit = limit_of("SoftLimit", limit)?;
+    }
+    if let Some(step) = change.auto_quota {
+        view.auto_quota = limit_of("AutoQuota", step)?.unwrap_or_default();
+    }
+    if let Some(count) = change.child_limit {
+        i64::try_from(count).map_err(|_| Invalid::new("ChildLimit", "is out of range"))?;
+        view.child_limit = count;
+    }
+    view.level = change.level.unwrap_or(view.level);
+    view.role = change.role.unwrap_or(view.role);
+    view.tier = change.tier.unwrap_or(view.tier);
+    view.enabled = change.enabled.unwrap_or(view.enabled);
+    if let Some(url) = &change.qr_code {
+        view.qr_code = check_text("QRCode", url, URL_BYTES_MAX)?;
+    }
+    apply_rules(record, change)
+}
+
+fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
+    let view = &mut record.view;
+    let texts = [&change.allow_ips, &change.allow_models, &change.allow_levels, &change.resources];
+    let rules = [&change.model_mapper, &change.level_mapper];
+    if texts.into_iter().chain(rules).flatten().any(|text| text.len() > TEXT_RULES_BYTES_MAX || text.contains('\0')) {
+        return Err(Invalid::new("rules", format!("must be text of at most {TEXT_RULES_BYTES_MAX} bytes")).into());
+    }
+    if let Some(edit) = &change.allow_ips {
+        view.access.ips = view.access.ips.edited(edit)?;
+    }
+    if let Some(edit) = &change.allow_models {
+        view.access.models = view.access.models.edited(edit)?;
+    }
+    if let Some(edit) = &change.allow_levels {
+        view.access.levels = view.access.levels.edited(edit)?;
+    }
+    if let Some(edit) = &change.resources {
+        view.access.resources = view.access.resources.edited(edit)?;
+    }
+    if let Some(text) = &change.model_mapper {
+        view.routing.model_mapper = ModelMapper::parse(text).map_err(|error| error.under("ModelMapper"))?;
+    }
+    if let Some(text) = &change.level_mapper {
+        view.routing.level_mapper = LevelMapper::parse(text).map_err(|error| error.under("LevelMapper"))?;
+    }
+    Ok(())
+}
+
+/// An address for bills; empty means none.
+pub(super) fn billing_email(text: &str) -> Result<String, Invalid> {
+    if text.trim().is_empty() {
+        return Ok(String::new());
+    }
+    check_email(text).map_err(|error| error.under("BillingEmail"))
+}
+
+/// A display name; empty means the name itself.
+pub(super) fn alias(text: &str, name: &str) -> Result<String, Invalid> {
+    let text = check_text("Alias", text, TEXT_BYTES_MAX)?;
+    Ok(if text.is_empty() { name.to_owned() } else { text })
+}
+
+fn limit_of(field: &str, limit: Money) -> Result<Option<Money>, Invalid> {
+    if limit.is_negative() {
+        return Err(Invalid::new(field, "must not be negative"));
+    }
+    Ok(Some(limit).filter(|limit| *limit > Money::ZERO))
+}

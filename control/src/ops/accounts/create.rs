@@ -1,0 +1,142 @@
+//! Creating a child of the caller, with its key and its first card.
+
+use proxyxai_contract::{
+    Invalid,
+    client_key::ClientKey,
+    clock::Millis,
+    money::Money,
+    routing::RoutingRules,
+    snapshot::Access,
+};
+
+use super::{change, changed, give_key};
+use crate::{
+    Control, Error,
+    domain::{
+        account::{Dna, check_email, check_name, check_text},
+        credit::{self, Card},
+        quota, setting,
+    },
+    ops::{self, money},
+    store::{self, AccountRecord, Tx},
+    view::{AccountView, Caller, Changed, NewAccount},
+};
+
+const FIRST_REFERENCE: &str = "Initial Funding";
+
+/// Creates a direct child of the caller. The answer is the only place that shows the key.
+pub(crate) async fn create(
+    control: &Control,
+    caller: &Caller,
+    new: NewAccount,
+) -> Result<(Changed, ClientKey), Error> {
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    let mut locked = store::accounts::lock(&tx, [caller.account], now).await?;
+    let mut operator = locked.remove(&caller.account).ok_or(Error::Unauthenticated)?;
+    let mut entries = Vec::new();
+    entries.extend(money::clear_expired(&mut operator, now)?);
+    ops::may_manage(control, &tx, &operator).await?;
+    check_room(&tx, &operator).await?;
+    let key = ClientKey::generate().map_err(Error::internal)?;
+    let mut child = child(&operator, &new, now)?;
+    give_key(control, &mut child, &key);
+    let card = first_card(control, &tx, &new, now).await?;
+    let revision = store::revisions::bump(&tx).await?.0;
+    (child.revision, operator.revision) = (revision, revision);
+    let dna = Dna::parse(&operator.view.dna).map_err(Error::internal)?;
+    store::accounts::insert(&tx, &mut child, Some(&dna)).await?;
+    entries.push(money::grant(&mut operator, &mut child, card)?);
+    store::accounts::update(&tx, &child).await?;
+    store::accounts::update(&tx, &operator).await?;
+    store::ledger::post(&tx, now, &entries).await?;
+    tx.commit().await?;
+    tracing::info!(
+        account.id = child.view.id.get(), operator.id = caller.account.get(), credit = %new.credit, "account created"
+    );
+    ops::published(control).await?;
+    Ok((changed(control, caller.account, child.view.id).await?, key))
+}
+
+/// An account that has everything from its parent, and nothing of its own yet.
+pub(crate) fn blank(parent: &AccountView, name: String, email: String, now: Millis) -> AccountRecord {
+    AccountRecord {
+        debt: Money::ZERO,
+        key_hash: None,
+        deleted: None,
+        gone: false,
+        revision: 0,
+        stored_cards: Vec::new(),
+        view: AccountView {
+            parent: Some(parent.id),
+            alias: name.clone(),
+            name,
+            email,
+            billing_email: String::new(),
+            qr_code: String::new(),
+            partial_key: String::new(),
+            role: 0,
+            tier: 0,
+            cards: Vec::new(),
+            balance: Money::ZERO,
+            credit_granted: Money::ZERO,
+            credit_used: Money::ZERO,
+            requests: 0,
+            hard_limit: None,
+            soft_limit: None,
+            auto_quota: Money::ZERO,
+            // Lists and rules count through the ancestors' at use, so a child begins without its own.
+            access: Access::ANY,
+            routing: RoutingRules::default(),
+            children: 0,
+            enabled: true,
+            created: now,
+            updated: now,
+            ..parent.clone()
+        },
+    }
+}
+
+fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<AccountRecord, Error> {
+    let NewAccount { name, email, credit, alias, billing_email, days_micros: _, change } = new;
+    let (name, email) = (check_name(name)?, check_email(email)?);
+    let mut record = blank(&parent.view, name, email, now);
+    if let Some(alias) = alias {
+        record.view.alias = change::alias(alias, &record.view.name)?;
+    }
+    if let Some(address) = billing_email {
+        record.view.billing_email = change::billing_email(address)?;
+    }
+    if let Some(rates) = change.rates {
+        credit::check_rates(rates, parent.view.rates)?;
+        record.view.rates = rates;
+    }
+    record.view.limits = quota::inherit(parent.view.limits, change.limits)?;
+    let (hard, soft) = credit::first_limits(*credit);
+    (record.view.hard_limit, record.view.soft_limit) = (Some(hard), Some(soft));
+    record.view.credit_granted = *credit;
+    change::apply(&mut record, change, parent.view.parent.is_none())?;
+    Ok(record)
+}
+
+async fn first_card(control: &Control, tx: &Tx, new: &NewAccount, now: Millis) -> Result<Card, Error> {
+    let minimum = ops::settings::dollars(control, tx, setting::USER_MIN_BALANCE).await?;
+    if new.credit < minimum || new.credit <= Money::ZERO {
+        return Err(Invalid::new("CreditGranted", format!("must be at least {minimum}")).into());
+    }
+    let life_ms = credit::life(new.days_micros.or(new.change.days_micros))?;
+    let given = new.change.reference.as_deref().unwrap_or_default();
+    let reference = check_text("Reference", given, change::TEXT_BYTES_MAX)?;
+    let reference = if reference.is_empty() { FIRST_REFERENCE.to_owned() } else { reference };
+    Ok(Card::new(new.credit, reference, now, life_ms))
+}
+
+async fn check_room(tx: &Tx, operator: &AccountRecord) -> Result<(), Error> {
+    let counts = store::accounts::children(tx, &[operator.view.id]).await?;
+    let children = counts.get(&operator.view.id).copied().unwrap_or_default();
+    if children < operator.view.child_limit {
+        Ok(())
+    } else {
+        Err(Error::Forbidden("the account may not have more children (ChildLimit)"))
+    }
+}

@@ -1,0 +1,176 @@
+//! Changing an account: a descendant's fields and credit, or one's own few.
+
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::RateLimits};
+
+use super::{Sides, change, changed, lock_sides};
+use crate::{
+    Control, Error,
+    domain::{
+        account::{check_email, check_name, check_text},
+        credit::{self, Card},
+        quota,
+    },
+    ops::{self, money},
+    store::{self, AccountRecord, Tx},
+    view::{AccountChange, Caller, Changed, LimitsChange},
+};
+
+const NEXT_REFERENCE: &str = "Recharge";
+
+/// Changes the fields that are given. The own account may change its alias and bill address only.
+pub(crate) async fn update(
+    control: &Control,
+    caller: &Caller,
+    identifier: &str,
+    mut change: AccountChange,
+) -> Result<Changed, Error> {
+    let tx = control.store().begin().await?;
+    let own = ops::caller_account(control, &tx, caller).await?;
+    let target = ops::visible(control, &tx, &own, identifier).await?.view;
+    // Old pages send the identifier they were given as the name, even when it is an id.
+    if change.name.as_deref().is_some_and(|name| name.trim() == identifier.trim() || name == target.name) {
+        change.name = None;
+    }
+    let revision = if target.id == caller.account {
+        update_own(control, &tx, caller, &change).await?
+    } else {
+        ops::may_manage(control, &tx, &own).await?;
+        update_descendant(control, &tx, caller, target.id, &change).await?
+    };
+    tx.commit().await?;
+    tracing::info!(
+        account.id = target.id.get(), operator.id = caller.account.get(), revision, "account changed"
+    );
+    ops::published(control).await?;
+    changed(control, caller.account, target.id).await
+}
+
+async fn update_own(control: &Control, tx: &Tx, caller: &Caller, change: &AccountChange) -> Result<u64, Error> {
+    if !is_for_oneself(change) {
+        return Err(Error::Forbidden("the own account may change Alias and BillingEmail only"));
+    }
+    let mut locked = store::accounts::lock(tx, [caller.account], control.now()).await?;
+    let mut record = locked.remove(&caller.account).ok_or(Error::Unauthenticated)?;
+    apply_texts(&mut record, change)?;
+    record.view.updated = control.now();
+    record.revision = store::revisions::bump(tx).await?.0;
+    store::accounts::update(tx, &record).await?;
+    Ok(record.revision)
+}
+
+async fn update_descendant(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    target: AccountId,
+    change: &AccountChange,
+) -> Result<u64, Error> {
+    let now = control.now();
+    let mut sides = lock_sides(control, tx, caller, target).await?;
+    let parent = parent_of(control, tx, &sides.target).await?;
+    let record = &mut sides.target;
+    if let Some(name) = &change.name {
+        record.view.name = check_name(name)?;
+    }
+    if let Some(email) = &change.email {
+        record.view.email = check_email(email)?;
+    }
+    apply_texts(record, change)?;
+    record.view.limits = changed_limits(record, &parent, change.limits)?;
+    if let Some(rates) = change.rates.filter(|rates| *rates != record.view.rates) {
+        credit::check_rates(rates, parent.view.rates)?;
+        sides.entries.push(money::rescale(record, rates, now)?);
+    }
+    move_credit(&mut sides, change, now)?;
+    let Sides { mut operator, target: mut record, entries } = sides;
+    record.view.hard_limit = credit::hard_limit_after(record.view.hard_limit, record.view.balance);
+    change::apply(&mut record, change, caller.is_root())?;
+    record.view.updated = now;
+    let revision = store::revisions::bump(tx).await?.0;
+    (record.revision, operator.revision) = (revision, revision);
+    store::accounts::update(tx, &record).await?;
+    store::accounts::update(tx, &operator).await?;
+    store::ledger::post(tx, now, &entries).await?;
+    Ok(revision)
+}
+
+/// The parent, which may be deleted by now; what it had still bounds its children.
+async fn parent_of(control: &Control, tx: &Tx, record: &AccountRecord) -> Result<AccountRecord, Error> {
+    let parent = record.view.parent.ok_or(Error::Forbidden("root has no parent to change it"))?;
+    let found = store::accounts::get(tx, parent, control.now()).await?;
+    found.ok_or_else(|| Error::internal("an account has lost its parent"))
+}
+
+fn changed_limits(
+    record: &AccountRecord,
+    parent: &AccountRecord,
+    change: LimitsChange,
+) -> Result<RateLimits, Error> {
+    quota::changed(record.view.limits, parent.view.limits, change).map_err(Into::into)
+}
+
+/// Grants or takes back what the change says. A change without money leaves a mark of zero.
+fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result<(), Error> {
+    let Sides { operator, target, entries } = sides;
+    let credit = change.credit.unwrap_or_default();
+    target.view.credit_granted = credit;
+    if credit > Money::ZERO {
+        let life_ms = credit::life(change.days_micros)?;
+        let given = change.reference.as_deref().unwrap_or_default();
+        let reference = check_text("Reference", given, change::TEXT_BYTES_MAX)?;
+        let reference = if reference.is_empty() { NEXT_REFERENCE.to_owned() } else { reference };
+        entries.push(money::grant(operator, target, Card::new(credit, reference, now, life_ms))?);
+    } else if credit < Money::ZERO {
+        entries.push(money::deduct(operator, target, credit.negated(), now)?);
+    }
+    Ok(())
+}
+
+fn apply_texts(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
+    if let Some(alias) = &change.alias {
+        record.view.alias = change::alias(alias, &record.view.name)?;
+    }
+    if let Some(address) = &change.billing_email {
+        record.view.billing_email = change::billing_email(address)?;
+    }
+    Ok(())
+}
+
+/// Whether nothing but what everybody may change of oneself is given.
+fn is_for_oneself(change: &AccountChange) -> bool {
+    let AccountChange {
+        name,
+        email,
+        alias: _,
+        billing_email: _,
+        qr_code,
+        enabled,
+        credit,
+        days_micros: _,
+        reference: _,
+        level,
+        gear,
+        role,
+        tier,
+        rates,
+        factor,
+        hard_limit,
+        soft_limit,
+        auto_quota,
+        child_limit,
+        limits,
+        allow_ips,
+        allow_models,
+        allow_levels,
+        resources,
+        model_mapper,
+        level_mapper,
+    } = change;
+    let LimitsChange { rpm, rph, rpd, tpm, tph, tpd } = limits;
+    let texts = [name, email, qr_code, allow_ips, allow_models, allow_levels, resources, model_mapper, level_mapper];
+    let amounts = [hard_limit, soft_limit, auto_quota].into_iter().all(Option::is_none);
+    let money = credit.unwrap_or_default() == Money::ZERO && rates.is_none() && factor.is_none();
+    let windows = [rpm, rph, rpd, tpm, tph, tpd, child_limit].into_iter().all(Option::is_none);
+    let labels = role.is_none() && tier.is_none() && gear.is_none() && level.is_none() && enabled.is_none();
+    texts.into_iter().all(Option::is_none) && amounts && money && windows && labels
+}

@@ -1,0 +1,85 @@
+//! What data planes ask: the stream of updates, acknowledgements, usage, key health.
+
+mod posting;
+
+use futures_util::Stream;
+pub(crate) use posting::report_usage;
+use proxyxai_contract::{
+    id::{NodeName, Revision},
+    snapshot::{Health, Rejection, Update},
+};
+
+use crate::{
+    Control, Error, ops, store,
+    view::{Caller, NodeView},
+};
+
+/// A version is shown to operators; longer ones are nonsense.
+const VERSION_CHARS_MAX: usize = 64;
+/// More than this many problems of one update help nobody.
+const REJECTIONS_MAX: usize = 100;
+const PROBLEM_CHARS_MAX: usize = 500;
+
+/// Everything first, then what changes.
+pub(crate) async fn watch(
+    control: &Control,
+    node: NodeName,
+    epoch: u64,
+    version: String,
+) -> Result<impl Stream<Item = Update> + Send + 'static + use<>, Error> {
+    let version: String = version.chars().filter(|char| !char.is_control()).take(VERSION_CHARS_MAX).collect();
+    let tx = control.store().begin().await?;
+    store::nodes::seen(&tx, &node, epoch, &version, control.now()).await?;
+    tx.commit().await?;
+    tracing::info!(node = node.as_str(), epoch, version, "a data plane watches");
+    control.publisher().watch(control.store(), node, control.now()).await
+}
+
+/// A data plane tells what it made of an update.
+pub(crate) async fn acknowledge(
+    control: &Control,
+    node: &NodeName,
+    epoch: u64,
+    revision: Revision,
+    rejections: Vec<Rejection>,
+) -> Result<(), Error> {
+    // Whoever waits for this need not wait for its being written down.
+    control.publisher().acknowledge(node, revision);
+    let short = |text: String| text.chars().filter(|char| *char != '\0').take(PROBLEM_CHARS_MAX).collect();
+    let rejections: Vec<_> = rejections
+        .into_iter()
+        .take(REJECTIONS_MAX)
+        .map(|Rejection { kind, item, problem }| Rejection { kind, item: short(item), problem: short(problem) })
+        .collect();
+    for rejection in &rejections {
+        tracing::warn!(
+            node = node.as_str(), kind = rejection.kind, item = rejection.item, problem = rejection.problem,
+            "a data plane could not use an item"
+        );
+    }
+    let tx = control.store().begin().await?;
+    store::nodes::applied(&tx, node, epoch, revision, &rejections, control.now()).await?;
+    tx.commit().await
+}
+
+/// A data plane tells what it learnt about keys; the others are told.
+pub(crate) async fn report_health(control: &Control, node: &NodeName, healths: Vec<Health>) -> Result<(), Error> {
+    for health in &healths {
+        tracing::info!(
+            node = node.as_str(), key.id = health.key.get(), model = health.model, state = ?health.state,
+            reason = health.reason, "key health"
+        );
+    }
+    control.publisher().report_health(node, healths);
+    Ok(())
+}
+
+/// Data planes that control knows.
+pub(crate) async fn nodes(control: &Control, caller: &Caller) -> Result<(Revision, Vec<NodeView>), Error> {
+    ops::root_only(caller, "only root may list the data planes")?;
+    let mut nodes = store::nodes::all(control.store()).await?;
+    for node in &mut nodes {
+        node.connected = control.publisher().is_watching(&node.name);
+    }
+    Ok((control.publisher().revision(), nodes))
+}

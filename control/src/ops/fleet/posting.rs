@@ -1,0 +1,154 @@
+//! Posting of usage: each record moves money exactly once, however often it is sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyxai_contract::{
+    clock::{Millis, Zone},
+    id::{AccountId, NodeName},
+    snapshot::Standing,
+    usage::UsageRecord,
+};
+
+use crate::{
+    Control, Error,
+    domain::{credit, ledger::Entry},
+    ops::money,
+    store::{self, AccountRecord, Tx, usage::Daily},
+    view::{Days, Totals},
+};
+
+/// Statuses from here on are refusals and failures, which do not count as answered calls.
+const FAILED_FROM: u16 = 400;
+
+type Accounts = BTreeMap<AccountId, AccountRecord>;
+
+/// Posts the records that are new, and answers with the last sequence and the money of every
+/// account concerned.
+pub(crate) async fn report_usage(
+    control: &Control,
+    node: &NodeName,
+    epoch: u64,
+    records: Vec<UsageRecord>,
+) -> Result<(u64, Vec<Standing>), Error> {
+    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok((0, Vec::new())) };
+    let (first, last) = (first.sequence, last.sequence);
+    let ids: BTreeSet<_> = records.iter().map(|record| record.account).collect();
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    store::nodes::lock(&tx, node, epoch, now).await?;
+    let known = store::usage::known(&tx, node, epoch, first, last).await?;
+    let fresh: Vec<_> = records.into_iter().filter(|record| !known.contains(&record.sequence)).map(plain).collect();
+    let mut raised = false;
+    if !fresh.is_empty() {
+        store::usage::insert(&tx, node, epoch, &fresh, now).await?;
+        let concerned = fresh.iter().map(|record| record.account);
+        let mut accounts = store::accounts::lock(&tx, concerned, now).await?;
+        let posting = charge(&mut accounts, &fresh, &format!("usage:{node}/{epoch}"), &control.config().zone, now)?;
+        store::usage::add_daily(&tx, &posting.daily).await?;
+        raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
+        for record in accounts.values() {
+            store::accounts::update_money(&tx, record).await?;
+        }
+        store::ledger::post(&tx, now, &posting.entries).await?;
+    }
+    tx.commit().await?;
+    if raised {
+        // Not waited for: the data plane that would have to acknowledge may be the one that asks.
+        control.publisher().refresh(control.store(), control.vault(), now).await?;
+    }
+    let ids: Vec<_> = ids.into_iter().collect();
+    let accounts = store::accounts::some(control.store(), &ids, now).await?;
+    let standings = control.publisher().standings_of(control.store(), &accounts, now).await?;
+    control.publisher().mark(ids);
+    Ok((last, standings))
+}
+
+struct Posting {
+    entries: Vec<Entry>,
+    daily: Daily,
+}
+
+/// Charges records to their accounts, in memory.
+fn charge(
+    accounts: &mut Accounts,
+    records: &[UsageRecord],
+    reference: &str,
+    zone: &Zone,
+    now: Millis,
+) -> Result<Posting, Error> {
+    let mut posting = Posting { entries: Vec::with_capacity(records.len()), daily: Daily::new() };
+    for account in accounts.values_mut() {
+        posting.entries.extend(money::clear_expired(account, now)?);
+    }
+    for record in records {
+        let Some(account) = accounts.get_mut(&record.account) else {
+            tracing::warn!(
+                account.id = record.account.get(), request.id = record.request_id, cost = %record.cost,
+                "usage of an account that is not there is kept without a charge"
+            );
+            continue;
+        };
+        let answered = u64::from(record.status < FAILED_FROM);
+        account.view.requests = account.view.requests.saturating_add(answered);
+        posting.entries.push(money::charge(account, record.cost, format!("{reference}/{}", record.sequence), now)?);
+        let day = zone.day(record.start);
+        let totals = posting.daily.entry((record.account, day, record.model_used.clone())).or_default();
+        add(totals, record, answered);
+    }
+    posting.daily.retain(|_, totals| *totals != Totals::default());
+    Ok(posting)
+}
+
+fn add(totals: &mut Totals, record: &UsageRecord, answered: u64) {
+    totals.requests = totals.requests.saturating_add(answered);
+    totals.input = totals.input.saturating_add(record.tokens.input);
+    totals.cached = totals.cached.saturating_add(record.tokens.cached);
+    totals.output = totals.output.saturating_add(record.tokens.output);
+    totals.cost = totals.cost.saturating_add(record.cost);
+}
+
+/// Raises the month's cap of accounts that reached it and asked for that. Tells whether any rose.
+async fn raise_limits(tx: &Tx, accounts: &mut Accounts, month: Days) -> Result<bool, Error> {
+    let asking = |record: &AccountRecord| record.view.auto_quota > proxyxai_contract::money::Money::ZERO;
+    let ids: Vec<_> = accounts.values().filter(|record| asking(record)).map(|record| record.view.id).collect();
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let used = store::usage::costs(tx, Some(&ids), month).await?;
+    let mut raised = Vec::new();
+    for record in ids.iter().filter_map(|id| accounts.get(id)) {
+        let view = &record.view;
+        let spent = used.get(&view.id).copied().unwrap_or_default();
+        let hard = view.hard_limit.and_then(|hard| credit::auto_quota(hard, view.auto_quota, spent, view.balance));
+        raised.extend(hard.map(|hard| (view.id, hard)));
+    }
+    if raised.is_empty() {
+        return Ok(false);
+    }
+    let revision = store::revisions::bump(tx).await?.0;
+    for (id, hard) in raised {
+        if let Some(record) = accounts.get_mut(&id) {
+            tracing::info!(account.id = id.get(), hard_limit = %hard, "the month's limit rose by itself");
+            record.view.hard_limit = Some(hard);
+            record.revision = revision;
+        }
+    }
+    Ok(true)
+}
+
+/// Texts that every database takes: one of them refuses the zero character.
+fn plain(mut record: UsageRecord) -> UsageRecord {
+    let texts = [
+        &mut record.request_id,
+        &mut record.path,
+        &mut record.model_asked,
+        &mut record.model_used,
+        &mut record.price_version,
+    ];
+    for text in texts {
+        if text.contains('\0') {
+            *text = text.replace('\0', "");
+        }
+    }
+    record
+}

@@ -1,0 +1,258 @@
+//! The pool of upstream keys. Root's alone.
+
+mod probe;
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    id::{KeyId, Revision},
+    provider::BaseUrl,
+    secret::Secret,
+    snapshot::{Health, HealthState, KeyConfig},
+};
+
+use crate::{
+    Control, Error,
+    domain::{account::check_text, setting, upstream_key},
+    ops,
+    store::{self, KeyRecord, Tx},
+    vault::Vault,
+    view::{Caller, KeyChange, KeyFilter, KeyView, Listing, NewKey, Page, Probe},
+};
+
+const ROOT_ONLY: &str = "only root may see and change upstream keys";
+const NAME_BYTES_MAX: usize = 255;
+const MODELS_MAX: usize = 1000;
+const HINT_CHARS: usize = 4;
+
+/// Adds a key to the pool.
+pub(crate) async fn create(control: &Control, caller: &Caller, new: NewKey) -> Result<KeyView, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    upstream_key::check_secret(&new.secret)?;
+    check_config(&new.config)?;
+    let name = check_text("Name", &new.name, NAME_BYTES_MAX)?;
+    let tx = control.store().begin().await?;
+    let provider = match new.provider.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+        Some(text) => BaseUrl::parse(text)?,
+        None => BaseUrl::parse_lenient(&ops::settings::value(control, &tx, setting::XAI_BASE).await?)?,
+    };
+    warn_if_exposed(&provider);
+    let now = control.now();
+    let mut record = sealed(control.vault(), &new.secret, &provider, now)?;
+    record.view.name = name;
+    record.view.level = new.level;
+    record.view.enabled = new.enabled;
+    record.view.config = new.config;
+    check_unknown(&tx, &record).await?;
+    record.revision = store::revisions::bump(&tx).await?.0;
+    record.view.id = store::keys::insert(&tx, &record).await?;
+    tx.commit().await?;
+    tracing::info!(key.id = record.view.id.get(), provider = record.view.provider, "upstream key added");
+    ops::published(control).await?;
+    Ok(record.view)
+}
+
+/// One key.
+pub(crate) async fn get(control: &Control, caller: &Caller, id: KeyId) -> Result<KeyView, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    find(control.store(), id).await.map(|record| with_health(control, record.view))
+}
+
+/// Keys by ascending id.
+pub(crate) async fn list(
+    control: &Control,
+    caller: &Caller,
+    filter: KeyFilter,
+    page: Page,
+) -> Result<Listing<KeyView>, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let page = page.bounded();
+    let wanted = |view: &KeyView| {
+        filter.id.is_none_or(|id| view.id == id)
+            && filter.level.is_none_or(|level| view.level == level)
+            && filter.provider.as_deref().is_none_or(|text| {
+                BaseUrl::parse(&view.provider).is_ok_and(|provider| upstream_key::host_matches(&provider, text))
+            })
+    };
+    let keys = store::keys::living(control.store()).await?.into_iter().map(|record| record.view);
+    let hits: Vec<_> = keys.filter(wanted).collect();
+    let total = u64::try_from(hits.len()).map_err(Error::internal)?;
+    let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+    let skipped = count((page.page - 1).saturating_mul(page.size));
+    let rows = hits.into_iter().skip(skipped).take(count(page.size));
+    Ok(Listing { rows: rows.map(|view| with_health(control, view)).collect(), total })
+}
+
+/// Changes the fields that are given. A new secret, or being put into rotation, wakes the key.
+pub(crate) async fn update(
+    control: &Control,
+    caller: &Caller,
+    id: KeyId,
+    change: KeyChange,
+) -> Result<KeyView, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let KeyChange { secret, name, provider, level, enabled, config } = change;
+    let tx = control.store().begin().await?;
+    let mut record = find(&tx, id).await?;
+    let now = control.now();
+    let wakes = secret.is_some() || enabled.is_some_and(|enabled| enabled != record.view.enabled);
+    if secret.is_some() || provider.is_some() {
+        reseal(control.vault(), &mut record, secret, provider.as_deref(), now)?;
+        check_unknown(&tx, &record).await?;
+    }
+    if let Some(name) = name {
+        record.view.name = check_text("Name", &name, NAME_BYTES_MAX)?;
+    }
+    if let Some(config) = config {
+        check_config(&config)?;
+        record.view.config = config;
+    }
+    record.view.level = level.unwrap_or(record.view.level);
+    record.view.enabled = enabled.unwrap_or(record.view.enabled);
+    record.view.updated = now;
+    record.revision = store::revisions::bump(&tx).await?.0;
+    store::keys::update(&tx, &record).await?;
+    tx.commit().await?;
+    tracing::info!(key.id = id.get(), "upstream key changed");
+    if wakes {
+        control.publisher().wake_key(id);
+    }
+    ops::published(control).await?;
+    Ok(with_health(control, record.view))
+}
+
+/// Takes a key out of the pool for good. Usage records keep its id.
+pub(crate) async fn delete(control: &Control, caller: &Caller, id: KeyId) -> Result<KeyView, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let tx = control.store().begin().await?;
+    let mut record = find(&tx, id).await?;
+    let now = control.now();
+    record.deleted = Some(now);
+    record.view.updated = now;
+    // The secret is of no more use, so it does not stay.
+    record.sealed = Vec::new();
+    record.revision = store::revisions::bump(&tx).await?.0;
+    store::keys::update(&tx, &record).await?;
+    tx.commit().await?;
+    tracing::info!(key.id = id.get(), "upstream key deleted");
+    ops::published(control).await?;
+    Ok(record.view)
+}
+
+/// Asks the provider for its models with this key. A key that works is woken.
+pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Result<Probe, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let record = find(control.store(), id).await?;
+    let secret = control.vault().open_sealed(&record.view.provider, &record.sealed)?;
+    let provider = BaseUrl::parse(&record.view.provider)?;
+    let probe = probe::ask(&provider, &secret, record.view.config.provider_type).await?;
+    tracing::info!(key.id = id.get(), accepted = probe.accepted, status = probe.status, "upstream key probed");
+    if probe.accepted {
+        control.publisher().wake_key(id);
+    }
+    Ok(probe)
+}
+
+/// Sends the pool to all data planes again and wakes every sleeping key.
+pub(crate) async fn reload(control: &Control, caller: &Caller) -> Result<(u64, Revision), Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let tx = control.store().begin().await?;
+    let standing = store::revisions::bump_reload(&tx).await?;
+    let keys = store::keys::count_enabled(&tx).await?;
+    tx.commit().await?;
+    tracing::info!(keys, revision = standing.revision.0, "upstream keys reloaded");
+    control.publisher().wake_all();
+    ops::published(control).await?;
+    Ok((keys, standing.revision))
+}
+
+/// Every key, and key for one model, that data planes reported as not ready.
+pub(crate) async fn health(control: &Control, caller: &Caller) -> Result<Vec<Health>, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    Ok(control.publisher().healths(control.now()))
+}
+
+/// A record for a new key, its secret sealed for its provider.
+pub(super) fn sealed(vault: &Vault, secret: &Secret, provider: &BaseUrl, now: Millis) -> Result<KeyRecord, Error> {
+    let provider = provider.text();
+    Ok(KeyRecord {
+        sealed: vault.seal(&provider, secret)?,
+        fingerprint: vault.fingerprint(secret)?,
+        deleted: None,
+        revision: 0,
+        view: KeyView {
+            // The store gives the real one.
+            id: KeyId::new(1)?,
+            name: String::new(),
+            provider,
+            level: proxyxai_contract::id::Level::ZERO,
+            enabled: true,
+            config: KeyConfig::default(),
+            secret_hint: secret.tail(HINT_CHARS).to_owned(),
+            health: HealthState::Ready,
+            health_reason: String::new(),
+            created: now,
+            updated: now,
+        },
+    })
+}
+
+fn reseal(
+    vault: &Vault,
+    record: &mut KeyRecord,
+    secret: Option<Secret>,
+    provider: Option<&str>,
+    now: Millis,
+) -> Result<(), Error> {
+    let provider = match provider {
+        Some(text) => BaseUrl::parse(text)?,
+        None => BaseUrl::parse(&record.view.provider)?,
+    };
+    let secret = match secret {
+        Some(secret) => {
+            upstream_key::check_secret(&secret)?;
+            secret
+        }
+        None => vault.open_sealed(&record.view.provider, &record.sealed)?,
+    };
+    warn_if_exposed(&provider);
+    let fresh = sealed(vault, &secret, &provider, now)?;
+    record.sealed = fresh.sealed;
+    record.fingerprint = fresh.fingerprint;
+    record.view.provider = fresh.view.provider;
+    record.view.secret_hint = fresh.view.secret_hint;
+    Ok(())
+}
+
+async fn find(db: &impl store::Db, id: KeyId) -> Result<KeyRecord, Error> {
+    let found = store::keys::find(db, id).await?;
+    found.ok_or_else(|| Error::NotFound { kind: "Key", name: id.to_string() })
+}
+
+async fn check_unknown(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
+    let same = store::keys::knows(tx, &record.fingerprint, &record.view.provider, false).await?;
+    match same {
+        Some(id) if id != record.view.id || record.revision == 0 => Err(Error::Conflict { field: "SecretKey" }),
+        _ => Ok(()),
+    }
+}
+
+fn check_config(config: &KeyConfig) -> Result<(), Error> {
+    let fits = |model: &String| !model.is_empty() && model.len() <= 255 && !model.chars().any(char::is_control);
+    if config.models.len() <= MODELS_MAX && config.models.iter().all(fits) {
+        Ok(())
+    } else {
+        Err(Invalid::new("Config.models", format!("must be at most {MODELS_MAX} model names")).into())
+    }
+}
+
+fn warn_if_exposed(provider: &BaseUrl) {
+    if provider.is_exposed() {
+        tracing::warn!(provider = provider.text(), "keys for this provider cross the open network in clear");
+    }
+}
+
+fn with_health(control: &Control, mut view: KeyView) -> KeyView {
+    (view.health, view.health_reason) = control.publisher().health_of(view.id, control.now());
+    view
+}

@@ -1,0 +1,206 @@
+//! Movements of credit between accounts, each with its ledger entry. The rules are `domain::credit`'s;
+//! storing and posting is the caller's part.
+
+use std::mem;
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    money::{Money, Multiplier},
+};
+
+use crate::{
+    Error,
+    domain::{
+        credit::{self, Card, Exchange, Purse, Refused},
+        ledger::{Book, Entry},
+    },
+    store::AccountRecord,
+};
+
+/// Removes expired cards.
+pub(super) fn clear_expired(record: &mut AccountRecord, now: Millis) -> Result<Option<Entry>, Error> {
+    let (lost, account) = (with_purse(record, now, |purse| purse.expire(now)), record.view.id);
+    if lost == Money::ZERO {
+        return Ok(None);
+    }
+    let postings = [(Book::Account(account), lost.negated()), (Book::Expired, lost)];
+    entry("expiry", format!("expiry:{account}"), postings).map(Some)
+}
+
+/// Grants a card of the child's units; the operator pays in its own, root mints.
+pub(super) fn grant(
+    operator: &mut AccountRecord,
+    child: &mut AccountRecord,
+    card: Card,
+) -> Result<Entry, Error> {
+    let (now, credit) = (card.granted, card.amount);
+    let exchange = exchange(operator, child);
+    let mut theirs = purse(child);
+    let mut own = payer(operator);
+    let price = credit::grant(own.as_mut(), &mut theirs, exchange, card).map_err(refused)?;
+    put_back(child, theirs, now);
+    pay_debt(child, now);
+    let reference = format!("grant:{}>{}", operator.view.id, child.view.id);
+    let mut postings = vec![(Book::Account(child.view.id), credit)];
+    match own {
+        Some(own) => {
+            put_back(operator, own, now);
+            postings.push((Book::Account(operator.view.id), price.negated()));
+            // Two accounts count in different units; root stands for the difference.
+            postings.push((Book::Mint, price.saturating_sub(credit)));
+        }
+        None => postings.push((Book::Mint, credit.negated())),
+    }
+    entry("grant", reference, postings)
+}
+
+/// Takes credit back from the child, in its units.
+pub(super) fn deduct(
+    operator: &mut AccountRecord,
+    child: &mut AccountRecord,
+    amount: Money,
+    now: Millis,
+) -> Result<Entry, Error> {
+    let exchange = exchange(operator, child);
+    let mut theirs = purse(child);
+    let mut own = payer(operator);
+    let moved = credit::deduct(own.as_mut(), &mut theirs, exchange, amount, now).map_err(refused)?;
+    put_back(child, theirs, now);
+    let reference = format!("deduct:{}>{}", child.view.id, operator.view.id);
+    let mut postings = vec![(Book::Account(child.view.id), moved.taken.negated())];
+    match own {
+        Some(own) => {
+            put_back(operator, own, now);
+            pay_debt(operator, now);
+            postings.push((Book::Account(operator.view.id), moved.refund.saturating_sub(moved.fee)));
+            postings.push((Book::Fees, moved.fee));
+            postings.push((Book::Mint, moved.taken.saturating_sub(moved.refund)));
+        }
+        None => postings.push((Book::Mint, moved.taken)),
+    }
+    entry("deduct", reference, postings)
+}
+
+/// Empties the purse of an account that is deleted. Returns what the operator got, in its units.
+pub(super) fn close(
+    operator: &mut AccountRecord,
+    child: &mut AccountRecord,
+    now: Millis,
+) -> Result<(Money, Entry), Error> {
+    let exchange = exchange(operator, child);
+    let mut theirs = purse(child);
+    let mut own = payer(operator);
+    let moved = credit::close(own.as_mut(), &mut theirs, exchange, now).map_err(refused)?;
+    put_back(child, theirs, now);
+    let debt = mem::take(&mut child.debt);
+    child.refresh_balance(now);
+    let reference = format!("delete:{}>{}", child.view.id, operator.view.id);
+    let mut postings = vec![(Book::Account(child.view.id), debt.saturating_sub(moved.returned))];
+    match own {
+        Some(own) => {
+            put_back(operator, own, now);
+            pay_debt(operator, now);
+            let gross = moved.refund.saturating_add(moved.fee);
+            postings.push((Book::Account(operator.view.id), moved.refund));
+            postings.push((Book::Fees, moved.fee));
+            // What the account owed is nobody's to pay any more.
+            postings.push((Book::Mint, moved.returned.saturating_sub(gross).saturating_sub(debt)));
+        }
+        None => postings.push((Book::Mint, moved.returned.saturating_sub(debt))),
+    }
+    entry("delete", reference, postings).map(|entry| (moved.refund, entry))
+}
+
+/// Puts an account on new rates: its credit keeps its worth and gets other units.
+pub(super) fn rescale(record: &mut AccountRecord, to: Multiplier, now: Millis) -> Result<Entry, Error> {
+    let from = record.view.rates;
+    let held = |record: &AccountRecord| purse(record).total().checked_sub(record.debt).ok_or_else(out_of_range);
+    let before = held(record)?;
+    let mut purse = purse(record);
+    purse.rescale(from, to).ok_or_else(out_of_range)?;
+    record.debt = record.debt.scale(to, from).ok_or_else(out_of_range)?;
+    put_back(record, purse, now);
+    record.view.rates = to;
+    let (after, exact) = (held(record)?, before.scale(to, from).ok_or_else(out_of_range)?);
+    let account = record.view.id;
+    let postings = [
+        (Book::Account(account), after.saturating_sub(before)),
+        (Book::Mint, before.saturating_sub(exact)),
+        (Book::Rounding, exact.saturating_sub(after)),
+    ];
+    entry("rates", format!("rates:{account}"), postings)
+}
+
+/// Charges a fee to an account's cards.
+pub(super) fn fee(record: &mut AccountRecord, fee: Money, reason: &'static str, now: Millis) -> Result<Entry, Error> {
+    let balance = record.view.balance;
+    let uncovered = with_purse(record, now, |purse| purse.spend(fee, now));
+    if uncovered > Money::ZERO {
+        return Err(Error::InsufficientBalance { balance, needed: fee });
+    }
+    let account = record.view.id;
+    entry(reason, format!("{reason}:{account}"), [(Book::Account(account), fee.negated()), (Book::Fees, fee)])
+}
+
+/// Charges a call. What the cards do not cover becomes debt. Root's calls are minted, not charged.
+pub(super) fn charge(record: &mut AccountRecord, cost: Money, reference: String, now: Millis) -> Result<Entry, Error> {
+    record.view.credit_used = record.view.credit_used.saturating_add(cost);
+    if record.view.parent.is_none() {
+        return entry("call", reference, [(Book::Mint, cost.negated()), (Book::Spent, cost)]);
+    }
+    let uncovered = with_purse(record, now, |purse| purse.spend(cost, now));
+    record.debt = record.debt.saturating_add(uncovered);
+    record.refresh_balance(now);
+    entry("call", reference, [(Book::Account(record.view.id), cost.negated()), (Book::Spent, cost)])
+}
+
+fn pay_debt(record: &mut AccountRecord, now: Millis) {
+    let debt = record.debt;
+    record.debt = with_purse(record, now, |purse| purse.spend(debt, now));
+    record.refresh_balance(now);
+}
+
+fn with_purse<T>(record: &mut AccountRecord, now: Millis, change: impl FnOnce(&mut Purse) -> T) -> T {
+    let mut purse = Purse::new(mem::take(&mut record.view.cards));
+    let result = change(&mut purse);
+    put_back(record, purse, now);
+    result
+}
+
+fn purse(record: &AccountRecord) -> Purse {
+    Purse::new(record.view.cards.clone())
+}
+
+/// The purse of whoever pays; root has none.
+fn payer(operator: &AccountRecord) -> Option<Purse> {
+    operator.view.parent.map(|_| purse(operator))
+}
+
+fn put_back(record: &mut AccountRecord, purse: Purse, now: Millis) {
+    record.view.cards = purse.into_cards();
+    record.refresh_balance(now);
+}
+
+fn exchange(operator: &AccountRecord, child: &AccountRecord) -> Exchange {
+    Exchange { child: child.view.rates, operator: operator.view.rates }
+}
+
+fn entry(
+    reason: &'static str,
+    reference: String,
+    postings: impl IntoIterator<Item = (Book, Money)>,
+) -> Result<Entry, Error> {
+    Entry::new(reason, reference, postings).ok_or_else(|| Error::internal(format!("a {reason} entry is not even")))
+}
+
+fn refused(refused: Refused) -> Error {
+    match refused {
+        Refused::Short { balance, needed } => Error::InsufficientBalance { balance, needed },
+        Refused::OutOfRange => out_of_range(),
+    }
+}
+
+fn out_of_range() -> Error {
+    Invalid::new("CreditGranted", "is out of range").into()
+}

@@ -1,0 +1,155 @@
+//! What a new store begins with: the sentinel of the master key, root, and what `INIT_USERS` and
+//! `INIT_KEYS` name. On an old store it only checks.
+
+use std::{fs, io::ErrorKind};
+
+use proxyxai_contract::{
+    client_key::ClientKey,
+    clock::Millis,
+    id::{AccountId, Level},
+    money::{Money, Multiplier},
+    provider::BaseUrl,
+    routing::RoutingRules,
+    secret::Secret,
+    snapshot::{Access, RateLimits},
+};
+
+use super::{accounts::blank, keys::sealed};
+use crate::{
+    Error,
+    config::{Config, InitUser},
+    domain::{account::Dna, setting},
+    publish,
+    store::{self, AccountRecord, Store, Tx},
+    vault::{self, Vault},
+    view::AccountView,
+};
+
+const CHILD_LIMIT: u64 = 88_888_888;
+const ROOT_EMAIL: &str = "root@localhost";
+const ROOT_KEY_FILE: &str = "root.key";
+
+/// Seeds a new store. The root key is returned only when it was generated here.
+pub(crate) async fn first_start(
+    store: &Store,
+    vault: &Vault,
+    config: &Config,
+    now: Millis,
+) -> Result<Option<ClientKey>, Error> {
+    let tx = store.begin().await?;
+    tx.lock_start().await?;
+    match store::revisions::sentinel(&tx).await? {
+        Some(sealed) => vault.check_sentinel(&sealed)?,
+        None => store::revisions::set_sentinel(&tx, vault.sentinel()?).await?,
+    }
+    let is_new = store::accounts::get(&tx, AccountId::ROOT, now).await?.is_none();
+    let generated = if is_new { seed_accounts(&tx, vault, config, now).await? } else { None };
+    seed_keys(&tx, vault, config, now).await?;
+    tx.commit().await?;
+    Ok(generated)
+}
+
+async fn seed_accounts(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Result<Option<ClientKey>, Error> {
+    let mut users = config.init_users()?.into_iter();
+    let (root_user, generated) = match users.next() {
+        Some(user) => (user, None),
+        None => {
+            let key = ClientKey::generate().map_err(Error::internal)?;
+            keep_root_key(config, &key)?;
+            (InitUser { name: "root".to_owned(), email: ROOT_EMAIL.to_owned(), key: key.clone() }, Some(key))
+        }
+    };
+    let revision = store::revisions::bump(tx).await?.0;
+    let key_of = |record: &mut AccountRecord, key: &ClientKey| {
+        record.key_hash = Some(vault.hasher().hash(key.expose()));
+        key.tail(config.partial_key_chars).clone_into(&mut record.view.partial_key);
+        record.revision = revision;
+    };
+    let mut root = root(&root_user, now);
+    key_of(&mut root, &root_user.key);
+    store::accounts::insert(tx, &mut root, None).await?;
+    for user in users {
+        let mut child = blank(&root.view, user.name, user.email, now);
+        key_of(&mut child, &user.key);
+        store::accounts::insert(tx, &mut child, Some(&Dna::root())).await?;
+    }
+    Ok(generated)
+}
+
+/// The file is written before the commit: a key that is stored but shown nowhere would be lost.
+fn keep_root_key(config: &Config, key: &ClientKey) -> Result<(), Error> {
+    let path = config.data_dir.join(ROOT_KEY_FILE);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::internal(error)),
+        _ => {}
+    }
+    vault::write_secret(&path, &Secret::new(key.expose()))
+}
+
+fn root(user: &InitUser, now: Millis) -> AccountRecord {
+    AccountRecord {
+        debt: Money::ZERO,
+        key_hash: None,
+        deleted: None,
+        gone: false,
+        revision: 0,
+        stored_cards: Vec::new(),
+        view: AccountView {
+            id: AccountId::ROOT,
+            parent: None,
+            dna: Dna::root().as_str().to_owned(),
+            name: user.name.clone(),
+            email: user.email.clone(),
+            alias: user.name.clone(),
+            billing_email: String::new(),
+            qr_code: String::new(),
+            partial_key: String::new(),
+            level: Level::ZERO,
+            gear: 0,
+            role: 0,
+            tier: 0,
+            rates: Multiplier::ONE,
+            factor: Multiplier::ONE,
+            cards: Vec::new(),
+            balance: Money::ZERO,
+            credit_granted: Money::ZERO,
+            credit_used: Money::ZERO,
+            requests: 0,
+            hard_limit: None,
+            soft_limit: None,
+            auto_quota: Money::ZERO,
+            limits: RateLimits::WIDE,
+            access: Access::ANY,
+            routing: RoutingRules::default(),
+            children: 0,
+            child_limit: CHILD_LIMIT,
+            enabled: true,
+            created: now,
+            updated: now,
+        },
+    }
+}
+
+/// Adds keys that the store has never seen; one that was deleted by hand does not come back.
+async fn seed_keys(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Result<(), Error> {
+    let keys = config.init_keys()?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let stored = store::settings::all(tx).await?;
+    let base = publish::effective(stored.get(setting::XAI_BASE), setting::XAI_BASE, config);
+    let base = BaseUrl::parse_lenient(&base)?;
+    let mut revision = None;
+    for key in keys {
+        let mut record = sealed(vault, &key.secret, key.provider.as_ref().unwrap_or(&base), now)?;
+        if store::keys::knows(tx, &record.fingerprint, &record.view.provider, true).await?.is_some() {
+            continue;
+        }
+        if revision.is_none() {
+            revision = Some(store::revisions::bump(tx).await?.0);
+        }
+        record.revision = revision.unwrap_or_default();
+        store::keys::insert(tx, &record).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Whether a call is let in: the account and its ancestors, in the order that the refusals are
+//! documented in. Windows over calls and tokens are not looked at here.
+
+use std::net::IpAddr;
+
+use proxyxai_contract::{
+    clock::{Millis, Zone},
+    id::AccountId,
+    money::Money,
+    snapshot::{Account, ProxySettings},
+};
+
+pub(crate) use super::refusal::Refusal;
+use crate::formats::path_takes_model;
+
+/// A call as far as its admission goes.
+#[derive(Debug)]
+pub(crate) struct Admission<'a> {
+    /// The caller's account, then its ancestors up to root.
+    pub(crate) chain: &'a [&'a Account],
+    /// The system's settings.
+    pub(crate) settings: &'a ProxySettings,
+    /// Where it comes from.
+    pub(crate) ip: IpAddr,
+    /// As it would be asked for upstream, without query.
+    pub(crate) path: &'a str,
+    /// The model it asks for, before any mapping.
+    pub(crate) model: Option<&'a str>,
+    /// What the account has left.
+    pub(crate) balance: Money,
+    /// What this month has cost it.
+    pub(crate) month_used: Money,
+    /// The moment of the call.
+    pub(crate) now: Millis,
+}
+
+/// Lets a call in.
+///
+/// # Errors
+/// The first reason against it.
+pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
+    let account = call.chain.first().ok_or(Refusal::Unauthenticated)?;
+    state(call)?;
+    address(call)?;
+    resource(call)?;
+    model(call)?;
+    money(call, account)
+}
+
+/// A suspended account takes its descendants with it. A deleted one does not: it is kept for their sake.
+fn state(call: &Admission<'_>) -> Result<(), Refusal> {
+    let suspended = call.chain.iter().find(|account| !account.enabled && account.key_hash.is_some());
+    let own = call.chain.first().filter(|account| !account.enabled);
+    match own.or(suspended) {
+        Some(account) => Err(Refusal::Suspended { account: account.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn address(call: &Admission<'_>) -> Result<(), Refusal> {
+    match call.chain.iter().find(|account| !account.access.ips.allows(call.ip)) {
+        Some(account) => Err(Refusal::IpNotAllowed { account: account.name.clone(), ip: call.ip }),
+        None => Ok(()),
+    }
+}
+
+fn resource(call: &Admission<'_>) -> Result<(), Refusal> {
+    let refuse = |account| Err(Refusal::ResourceNotAllowed { account, path: call.path.to_owned() });
+    if !call.settings.resources.allows(call.path) {
+        return refuse(None);
+    }
+    match call.chain.iter().find(|account| !account.access.resources.allows(call.path)) {
+        Some(account) => refuse(Some(account.name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Where models are restricted, a call that could name one must: without a name the provider chooses.
+fn model(call: &Admission<'_>) -> Result<(), Refusal> {
+    let lists = || call.chain.iter().map(|account| (account, &account.access.models));
+    let Some(model) = call.model else {
+        let restricted = lists().find(|(_, models)| **models != proxyxai_contract::access::ModelList::Any);
+        return match restricted {
+            Some((account, _)) if path_takes_model(call.path) => {
+                Err(Refusal::ModelMissing { account: account.name.clone() })
+            }
+            Some(_) | None => Ok(()),
+        };
+    };
+    match lists().find(|(_, models)| !models.allows(model)) {
+        Some((account, _)) => {
+            Err(Refusal::ModelNotAllowed { account: account.name.clone(), model: model.to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
+    let minimum = call.settings.call_min_balance;
+    if account.id != AccountId::ROOT && call.balance < minimum {
+        let (account, balance) = (account.name.clone(), call.balance);
+        return Err(Refusal::InsufficientBalance { account, balance, minimum });
+    }
+    match account.hard_limit {
+        Some(limit) if call.month_used >= limit => {
+            let zone = &call.settings.zone;
+            let next = next_month(zone, call.now);
+            Err(Refusal::HardLimit {
+                account: account.name.clone(),
+                limit,
+                resets: zone.rfc3339(next),
+                retry_after_ms: next.since(call.now),
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// First moment of the next calendar month. At the end of time there is none, and now will do.
+fn next_month(zone: &Zone, now: Millis) -> Millis {
+    let last = zone.day(now).last_of_month();
+    last.tomorrow().map_or(now, |first| zone.start_of(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proxyxai_contract::access::{IpList, ModelList, ResourceList};
+
+    use super::*;
+    use crate::decide::samples::{account, settings};
+
+    const DOLLAR: Money = Money::from_nanos(1_000_000_000);
+    /// 2025-01-31 23:59:59 UTC.
+    const NOW: Millis = Millis(1_738_367_999_000);
+
+    struct Case {
+        chain: Vec<Account>,
+        settings: ProxySettings,
+        ip: IpAddr,
+        path: &'static str,
+        model: Option<&'static str>,
+        balance: Money,
+        month_used: Money,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            Self {
+                chain: vec![account(7), account(3), account(1)],
+                settings: settings(),
+                ip: [10, 0, 0, 1].into(),
+                path: "/v1/chat/completions",
+                model: Some("gpt-4o"),
+                balance: DOLLAR,
+                month_used: Money::ZERO,
+            }
+        }
+
+        fn admit(&self) -> Result<(), Refusal> {
+            admit(&Admission {
+                chain: &self.chain.iter().collect::<Vec<_>>(),
+                settings: &self.settings,
+                ip: self.ip,
+                path: self.path,
+                model: self.model,
+                balance: self.balance,
+                month_used: self.month_used,
+                now: NOW,
+            })
+        }
+
+        fn code(&self) -> &'static str {
+            self.admit().map_or_else(|refusal| refusal.code(), |()| "ok")
+        }
+    }
+
+    #[test]
+    fn a_plain_call_is_let_in() {
+        assert_eq!(Case::new().admit(), Ok(()));
+    }
+
+    #[test]
+    fn every_ancestor_has_a_say() {
+        for at in 0..3 {
+            let mut case = Case::new();
+            case.chain[at].enabled = false;
+            assert_eq!(case.admit(), Err(Refusal::Suspended { account: case.chain[at].name.clone() }));
+            let mut case = Case::new();
+            case.chain[at].access.ips = IpList::parse("10.0.0.2").unwrap();
+            assert_eq!(case.code(), "ip_not_allowed");
+            let mut case = Case::new();
+            case.chain[at].access.resources = ResourceList::parse("/v1/embeddings").unwrap();
+            assert_eq!(case.code(), "resource_not_allowed");
+            let mut case = Case::new();
+            case.chain[at].access.models = ModelList::parse("gpt-4").unwrap();
+            assert_eq!(case.code(), "model_not_allowed");
+        }
+    }
+
+    #[test]
+    fn a_deleted_ancestor_does_not_suspend_its_descendants() {
+        let mut case = Case::new();
+        case.chain[1].enabled = false;
+        case.chain[1].key_hash = None;
+        assert_eq!(case.code(), "ok");
+    }
+
+    #[test]
+    fn where_models_are_restricted_a_call_must_name_one() {
+        let mut case = Case::new();
+        case.model = None;
+        assert_eq!(case.code(), "ok");
+        case.chain[0].access.models = ModelList::parse("gpt-4o").unwrap();
+        assert_eq!(case.admit(), Err(Refusal::ModelMissing { account: case.chain[0].name.clone() }));
+        case.path = "/v1/files";
+        assert_eq!(case.code(), "ok");
+    }
+
+    #[test]
+    fn root_is_never_refused_for_its_balance() {
+        let mut case = Case::new();
+        case.balance = Money::from_nanos(999_999_999);
+        assert_eq!(case.code(), "insufficient_quota");
+        case.chain.drain(..2);
+        assert_eq!(case.code(), "ok");
+    }
+
+    #[test]
+    fn the_months_limit_resets_with_the_month() {
+        let mut case = Case::new();
+        case.chain[0].hard_limit = Some(DOLLAR);
+        case.month_used = Money::from_nanos(999_999_999);
+        assert_eq!(case.code(), "ok");
+        case.month_used = DOLLAR;
+        let refusal = case.admit().unwrap_err();
+        assert_eq!((refusal.code(), refusal.retry_after_ms()), ("hard_limit_reached", Some(1000)));
+        assert!(refusal.message().contains("2025-02-01T00:00:00"), "{}", refusal.message());
+    }
+
+    #[test]
+    fn reasons_are_given_in_the_documented_order() {
+        let mut case = Case::new();
+        case.chain[0].enabled = false;
+        case.chain[1].access.ips = IpList::Only(vec![]);
+        case.settings.resources = ResourceList::Only(vec![]);
+        case.chain[0].access.models = ModelList::Only(vec![]);
+        case.balance = Money::ZERO;
+        case.chain[0].hard_limit = Some(Money::ZERO);
+        assert_eq!(case.code(), "account_suspended");
+        case.chain[0].enabled = true;
+        assert_eq!(case.code(), "ip_not_allowed");
+        case.chain[1].access.ips = IpList::Any;
+        assert_eq!(case.code(), "resource_not_allowed");
+        case.settings.resources = ResourceList::Any;
+        assert_eq!(case.code(), "model_not_allowed");
+        case.chain[0].access.models = ModelList::Any;
+        assert_eq!(case.code(), "insufficient_quota");
+        case.balance = DOLLAR;
+        assert_eq!(case.code(), "hard_limit_reached");
+        case.chain[0].hard_limit = None;
+        assert_eq!(case.code(), "ok");
+    }
+
+    #[test]
+    fn nobody_is_not_let_in() {
+        let mut case = Case::new();
+        case.chain.clear();
+        assert_eq!(case.code(), "invalid_api_key");
+    }
+
+    proptest! {
+        #[test]
+        fn less_money_never_lets_more_in(balance in -10i64..10, month in -10i64..10, limit in prop::option::of(-10i64..10), less in 0i64..10) {
+            let mut case = Case::new();
+            case.settings.call_min_balance = Money::from_nanos(1);
+            case.chain[0].hard_limit = limit.map(Money::from_nanos);
+            (case.balance, case.month_used) = (Money::from_nanos(balance), Money::from_nanos(month));
+            let rich = case.admit().is_ok();
+            (case.balance, case.month_used) = (Money::from_nanos(balance - less), Money::from_nanos(month + less));
+            prop_assert!(rich || case.admit().is_err());
+        }
+    }
+}

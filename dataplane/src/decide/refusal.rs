@@ -1,0 +1,290 @@
+//! Refusals of our own: what each is in status, code and words. Refusals of providers are judged
+//! elsewhere.
+
+use std::net::IpAddr;
+
+use proxyxai_contract::{id::Level, money::Money};
+
+/// Why a call is refused. Accounts are named as their owners know them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No key, or one that nobody has.
+    Unauthenticated,
+    /// The account, or one above it, is suspended.
+    Suspended {
+        /// Which one.
+        account: String,
+    },
+    /// The address is not in the account's list.
+    IpNotAllowed {
+        /// Whose list it is.
+        account: String,
+        /// The caller's address.
+        ip: IpAddr,
+    },
+    /// The path is not in a list.
+    ResourceNotAllowed {
+        /// Whose list it is; none for the system's.
+        account: Option<String>,
+        /// As it would be asked for upstream.
+        path: String,
+    },
+    /// The model is not in the account's list.
+    ModelNotAllowed {
+        /// Whose list it is.
+        account: String,
+        /// As asked for.
+        model: String,
+    },
+    /// Models are restricted and the call names none, so the provider would choose.
+    ModelMissing {
+        /// Whose list it is.
+        account: String,
+    },
+    /// The level that serves the model is not in the account's list.
+    LevelNotAllowed {
+        /// Whose list it is.
+        account: String,
+        /// The level.
+        level: Level,
+    },
+    /// The model has no price, and such models are refused.
+    Unpriced {
+        /// As it would be billed.
+        model: String,
+    },
+    /// The balance is below what a call needs.
+    InsufficientBalance {
+        /// Who would pay.
+        account: String,
+        /// What is left.
+        balance: Money,
+        /// What a call needs.
+        minimum: Money,
+    },
+    /// The month's charges have reached the limit.
+    HardLimit {
+        /// Whose limit it is.
+        account: String,
+        /// The limit.
+        limit: Money,
+        /// When the next month begins, RFC 3339.
+        resets: String,
+        /// Until then.
+        retry_after_ms: i64,
+    },
+    /// Every key that could serve the call is rate limited.
+    AllRateLimited {
+        /// Until the first of them is back.
+        retry_after_ms: i64,
+    },
+    /// No key could serve the call.
+    NoUpstreamKey {
+        /// As it would be sent.
+        model: String,
+        /// Until the first sleeping key is back, if there is one.
+        retry_after_ms: Option<i64>,
+    },
+    /// The body is over the cap.
+    TooLarge {
+        /// The cap in bytes.
+        limit: usize,
+    },
+    /// The body did not come in time.
+    SlowBody,
+    /// The call cannot be understood.
+    Malformed(String),
+    /// Nothing is served at this path.
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// This node takes no calls at the moment.
+    Unavailable,
+    /// The call has been here before.
+    Loop,
+}
+
+impl Refusal {
+    /// HTTP status.
+    pub(crate) const fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(_) => 400,
+            Self::Unauthenticated | Self::Suspended { .. } | Self::IpNotAllowed { .. } => 401,
+            Self::InsufficientBalance { .. } => 402,
+            Self::ResourceNotAllowed { .. }
+            | Self::ModelNotAllowed { .. }
+            | Self::ModelMissing { .. }
+            | Self::LevelNotAllowed { .. }
+            | Self::Unpriced { .. } => 403,
+            Self::NotFound { .. } => 404,
+            Self::SlowBody => 408,
+            Self::TooLarge { .. } => 413,
+            Self::HardLimit { .. } | Self::AllRateLimited { .. } => 429,
+            Self::NoUpstreamKey { .. } | Self::Unavailable => 503,
+            Self::Loop => 508,
+        }
+    }
+
+    /// What programs look at.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "invalid_request",
+            Self::Unauthenticated => "invalid_api_key",
+            Self::Suspended { .. } => "account_suspended",
+            Self::IpNotAllowed { .. } => "ip_not_allowed",
+            Self::InsufficientBalance { .. } => "insufficient_quota",
+            Self::ResourceNotAllowed { .. } => "resource_not_allowed",
+            Self::ModelNotAllowed { .. }
+            | Self::ModelMissing { .. }
+            | Self::LevelNotAllowed { .. }
+            | Self::Unpriced { .. } => "model_not_allowed",
+            Self::NotFound { .. } => "not_found",
+            Self::SlowBody => "request_timeout",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::HardLimit { .. } => "hard_limit_reached",
+            Self::AllRateLimited { .. } => "upstream_rate_limited",
+            Self::NoUpstreamKey { .. } => "no_upstream_key",
+            Self::Unavailable => "unavailable",
+            Self::Loop => "loop_detected",
+        }
+    }
+
+    /// The `type` of `OpenAI`'s error shape.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self.status() {
+            401 => "authentication_error",
+            402 => "insufficient_quota",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            500..=599 => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    /// What people read.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Unauthenticated => "Unauthorized: the API key is missing or wrong".to_owned(),
+            Self::Suspended { account } => format!("The account {account} is suspended"),
+            Self::IpNotAllowed { account, ip } => {
+                format!("The address {ip} is not allowed by the account {account}")
+            }
+            Self::ResourceNotAllowed { account: None, path } => {
+                format!("The path {path} is not open on this server")
+            }
+            Self::ResourceNotAllowed { account: Some(account), path } => {
+                format!("The path {path} is not allowed by the account {account}")
+            }
+            Self::ModelNotAllowed { account, model } => {
+                format!("The model {model:?} is not allowed by the account {account}")
+            }
+            Self::ModelMissing { account } => {
+                format!("The call names no model, and the account {account} allows only some")
+            }
+            Self::LevelNotAllowed { account, level } => {
+                format!("The level {level} that serves this call is not allowed by the account {account}")
+            }
+            Self::Unpriced { model } => {
+                format!("The model {model:?} has no price, and this server refuses such models")
+            }
+            Self::InsufficientBalance { account, balance, minimum } => format!(
+                "Insufficient balance: the account {account} has {balance}, and a call needs {minimum}"
+            ),
+            Self::HardLimit { account, limit, resets, retry_after_ms: _ } => format!(
+                "The account {account} has reached its hard limit of {limit} for this month; it resets at {resets}"
+            ),
+            Self::AllRateLimited { .. } => {
+                "Every upstream key that serves this call is rate limited; try again later".to_owned()
+            }
+            Self::NoUpstreamKey { model, .. } if model.is_empty() => {
+                "No upstream key can serve this call at the moment".to_owned()
+            }
+            Self::NoUpstreamKey { model, .. } => {
+                format!("No upstream key can serve the model {model:?} at the moment")
+            }
+            Self::TooLarge { limit } => format!("The request body is larger than {limit} bytes"),
+            Self::SlowBody => "The request body did not arrive in time".to_owned(),
+            Self::Malformed(problem) => problem.clone(),
+            Self::NotFound { path } => format!("Nothing is served at {path}"),
+            Self::Unavailable => "This server takes no calls at the moment; try again soon".to_owned(),
+            Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
+        }
+    }
+
+    /// When another try makes sense, if that is known.
+    pub(crate) const fn retry_after_ms(&self) -> Option<i64> {
+        match self {
+            Self::HardLimit { retry_after_ms, .. } | Self::AllRateLimited { retry_after_ms } => {
+                Some(*retry_after_ms)
+            }
+            Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
+            Self::Unavailable => Some(1000),
+            Self::Unauthenticated
+            | Self::Suspended { .. }
+            | Self::IpNotAllowed { .. }
+            | Self::ResourceNotAllowed { .. }
+            | Self::ModelNotAllowed { .. }
+            | Self::ModelMissing { .. }
+            | Self::LevelNotAllowed { .. }
+            | Self::Unpriced { .. }
+            | Self::InsufficientBalance { .. }
+            | Self::TooLarge { .. }
+            | Self::SlowBody
+            | Self::Malformed(_)
+            | Self::NotFound { .. }
+            | Self::Loop => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_the_documented_status_and_code() {
+        let name = || "team".to_owned();
+        let zero = Money::ZERO;
+        for (refusal, status, code) in [
+            (Refusal::Unauthenticated, 401, "invalid_api_key"),
+            (Refusal::Suspended { account: name() }, 401, "account_suspended"),
+            (Refusal::IpNotAllowed { account: name(), ip: [1, 2, 3, 4].into() }, 401, "ip_not_allowed"),
+            (Refusal::ModelNotAllowed { account: name(), model: "m".to_owned() }, 403, "model_not_allowed"),
+            (Refusal::ResourceNotAllowed { account: None, path: "/v1/x".to_owned() }, 403, "resource_not_allowed"),
+            (Refusal::InsufficientBalance { account: name(), balance: zero, minimum: zero }, 402, "insufficient_quota"),
+            (
+                Refusal::HardLimit { account: name(), limit: zero, resets: String::new(), retry_after_ms: 5 },
+                429,
+                "hard_limit_reached",
+            ),
+            (Refusal::NoUpstreamKey { model: "m".to_owned(), retry_after_ms: None }, 503, "no_upstream_key"),
+            (Refusal::AllRateLimited { retry_after_ms: 5 }, 429, "upstream_rate_limited"),
+            (Refusal::TooLarge { limit: 1 }, 413, "request_too_large"),
+            (Refusal::Unavailable, 503, "unavailable"),
+            (Refusal::Loop, 508, "loop_detected"),
+        ] {
+            assert_eq!((refusal.status(), refusal.code()), (status, code));
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_account_the_limit_and_the_reset() {
+        let balance = Refusal::InsufficientBalance {
+            account: "team".to_owned(),
+            balance: Money::from_nanos(500_000_000),
+            minimum: Money::from_nanos(1_000_000_000),
+        };
+        assert_eq!(balance.message(), "Insufficient balance: the account team has $0.5, and a call needs $1");
+        let limit = Refusal::HardLimit {
+            account: "team".to_owned(),
+            limit: Money::from_nanos(100_000_000_000),
+            resets: "2026-01-01T00:00:00Z".to_owned(),
+            retry_after_ms: 60_000,
+        };
+        for part in ["team", "$100", "2026-01-01T00:00:00Z"] {
+            assert!(limit.message().contains(part), "{part}");
+        }
+        assert_eq!(limit.retry_after_ms(), Some(60_000));
+    }
+}

@@ -1,0 +1,53 @@
+//! Accounts and settings for the tests of this folder.
+
+use proxyxai_contract::{
+    access::ResourceList,
+    client_key::{KeyHash, KeyHasher},
+    clock::Zone,
+    id::{AccountId, Level},
+    money::{Money, Multiplier},
+    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    snapshot::{Access, Account, ProxySettings, RateLimits},
+};
+
+pub(super) fn account(id: i64) -> Account {
+    Account {
+        id: AccountId::new(id).unwrap(),
+        parent: (id != 1).then_some(AccountId::ROOT),
+        name: format!("account-{id}"),
+        key_hash: Some(hash()),
+        enabled: true,
+        level: Level::ZERO,
+        gear: 1,
+        rates: Multiplier::ONE,
+        factor: Multiplier::ONE,
+        hard_limit: None,
+        limits: RateLimits::WIDE,
+        access: Access::ANY,
+        routing: RoutingRules::default(),
+    }
+}
+
+fn hash() -> KeyHash {
+    KeyHasher::new(&[7; 32]).unwrap().hash("sk-Xvs")
+}
+
+pub(super) fn settings() -> ProxySettings {
+    ProxySettings {
+        routing: RoutingRules::default(),
+        resources: ResourceList::Any,
+        call_min_balance: Money::from_nanos(1_000_000_000),
+        refuse_unpriced: false,
+        hasher: KeyHasher::new(&[7; 32]).unwrap(),
+        zone: Zone::UTC,
+        reload_count: 0,
+    }
+}
+
+pub(super) fn rules(models: &str, levels: &str, switches: &str) -> RoutingRules {
+    RoutingRules {
+        model_mapper: ModelMapper::parse(models).unwrap(),
+        level_mapper: LevelMapper::parse(levels).unwrap(),
+        switch_over: SwitchOver::parse(switches).unwrap(),
+    }
+}

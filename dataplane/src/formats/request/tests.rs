@@ -1,0 +1,228 @@
+//! Laws of reading and rewriting: the same bytes but for what must change, and valid JSON at the end.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+const JSON: &str = "application/json; charset=utf-8";
+
+fn facts_of(body: &str) -> RequestFacts {
+    read(body.as_bytes(), JSON).unwrap()
+}
+
+fn rewritten(body: &str, model: Option<&str>, ask: bool) -> String {
+    let bytes = Bytes::copy_from_slice(body.as_bytes());
+    let segments = rewrite(&bytes, &facts_of(body), model, ask);
+    let len = segments.len();
+    let text = String::from_utf8(segments.into_pieces().concat()).unwrap();
+    assert_eq!(text.len(), len);
+    text
+}
+
+fn field_error(body: &str) -> &'static str {
+    match read(body.as_bytes(), JSON) {
+        Err(BadRequest::Field { field, .. }) => field,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_known_fields_are_read() {
+    let facts = facts_of(r#" {"messages":[{"model":"no"}],"model":"gpt-4o","stream":true,"max_completion_tokens":7,"max_tokens":5} "#);
+    assert_eq!(facts.model.as_deref(), Some("gpt-4o"));
+    assert!(facts.stream);
+    assert_eq!(facts.max_tokens, Some(7));
+    assert!(facts.may_ask_usage("/v1/chat/completions"));
+    assert!(!facts.may_ask_usage("/v1/responses"));
+}
+
+#[test]
+fn names_are_the_same_however_they_are_escaped() {
+    assert_eq!(facts_of(r#"{"mod\u0065l":"gpt\u002d4"}"#).model.as_deref(), Some("gpt-4"));
+    assert_eq!(facts_of("\u{feff}{\"model\":\"a\"}").model_span, Some(12..15));
+}
+
+#[test]
+fn a_body_without_facts_is_no_error() {
+    for (body, content_type) in [
+        ("", JSON),
+        ("[1,2]", JSON),
+        ("\"text\"", JSON),
+        ("{}", JSON),
+        (r#"{"model":null,"stream":null,"max_tokens":"many"}"#, JSON),
+        ("{not json", "application/octet-stream"),
+        ("{\"model\":\"a\"}\n{\"model\":\"b\"}", "application/jsonl"),
+        ("plain", ""),
+    ] {
+        let facts = read(body.as_bytes(), content_type).unwrap();
+        assert_eq!((facts.model, facts.stream, facts.max_tokens), (None, false, None), "{body}");
+    }
+}
+
+#[test]
+fn json_is_read_whatever_the_content_type_says() {
+    for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        assert_eq!(read(br#"{"model":"a"}"#, content_type).unwrap().model.as_deref(), Some("a"));
+    }
+}
+
+#[test]
+fn malformed_json_is_refused_with_its_place() {
+    for body in ["{", "[1,", "{\"a\":1,}", "{\"model\":\"a\",\"model\":\"b\"}", "{} x", "nul"] {
+        let error = read(body.as_bytes(), "application/vnd.x+json").unwrap_err();
+        assert!(error.to_string().contains("line 1 column"), "{error}");
+    }
+}
+
+#[test]
+fn a_field_of_the_wrong_type_is_named() {
+    for (body, field) in [
+        (r#"{"model":7}"#, "model"),
+        (r#"{"model":["a"]}"#, "model"),
+        (r#"{"model":"\ud800"}"#, "model"),
+        (r#"{"stream":"yes"}"#, "stream"),
+        (r#"{"stream":1}"#, "stream"),
+        (r#"{"stream_options":[]}"#, "stream_options"),
+        (r#"{"stream_options":{"include_usage":true,"include_usage":false}}"#, "stream_options"),
+        (r#"{"stream_options":{"include_usage":0}}"#, "stream_options.include_usage"),
+    ] {
+        assert_eq!(field_error(body), field, "{body}");
+    }
+}
+
+#[test]
+fn usage_is_asked_for_wherever_it_fits() {
+    for (body, asking) in [
+        (r#"{"a":1}"#, r#"{"stream_options":{"include_usage":true},"a":1}"#),
+        ("{ }", r#"{"stream_options":{"include_usage":true} }"#),
+        (r#"{"stream_options":null,"a":1}"#, r#"{"stream_options":{"include_usage":true},"a":1}"#),
+        (r#"{"stream_options":{}}"#, r#"{"stream_options":{"include_usage":true}}"#),
+        (r#"{"stream_options": {"x":1}}"#, r#"{"stream_options": {"include_usage":true,"x":1}}"#),
+        (r#"{"stream_options":{"include_usage":false}}"#, r#"{"stream_options":{"include_usage":true}}"#),
+        (r#"{"stream_options":{"include_usage":null}}"#, r#"{"stream_options":{"include_usage":true}}"#),
+    ] {
+        assert_eq!(rewritten(body, None, true), asking);
+        assert_eq!(rewritten(body, None, false), body);
+    }
+    let asked = r#"{"stream_options":{"include_usage":true}}"#;
+    assert_eq!(facts_of(asked).usage, UsageAsk::Asked);
+    assert_eq!(rewritten(asked, None, true), asked);
+    assert_eq!(rewritten("[1]", Some("m"), true), "[1]");
+}
+
+#[test]
+fn a_body_that_stays_is_the_very_same_bytes() {
+    let body = Bytes::from_static(br#"{"model":"a","stream":true}"#);
+    let pieces = rewrite(&body, &read(&body, JSON).unwrap(), None, false).into_pieces();
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces[0].as_ptr(), body.as_ptr());
+    assert!(Segments::from(Bytes::new()).is_empty());
+}
+
+#[test]
+fn facts_of_another_body_do_no_harm() {
+    let facts = facts_of(r#"{"messages":"a long one","model":"a"}"#);
+    let body = Bytes::from_static(b"{}");
+    assert_eq!(rewrite(&body, &facts, Some("m"), false).into_pieces().concat(), b"{}");
+}
+
+fn form(model: &str, more: &str) -> String {
+    format!(
+        "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\n\"name=model\"\r\n\
+         --XX\r\ncontent-disposition: form-data; name=model\r\n\r\n{model}\r\n\
+         --XX\r\nContent-Disposition: form-data; name=\"stream\"\r\n\r\ntrue\r\n{more}--XX--\r\n"
+    )
+}
+
+#[test]
+fn a_form_names_its_model_and_can_name_another() {
+    let content_type = "multipart/form-data; boundary=\"XX\"";
+    let body = Bytes::from(form("whisper-1", ""));
+    let facts = read(&body, content_type).unwrap();
+    assert_eq!((facts.model.as_deref(), facts.stream), (Some("whisper-1"), true));
+    assert_eq!(facts.usage, UsageAsk::Unaskable);
+    let out = rewrite(&body, &facts, Some("other\"x"), true).into_pieces().concat();
+    assert_eq!(out, form("other\"x", "").as_bytes());
+    let twice = form("a", "--XX\r\nContent-Disposition: form-data; name=model\r\n\r\nb\r\n");
+    assert!(matches!(read(twice.as_bytes(), content_type), Err(BadRequest::Field { field: "model", .. })));
+    assert!(read(&body[..body.len() - 30], content_type).is_err());
+    assert!(read(form(&"x".repeat(MODEL_BYTES_MAX + 1), "").as_bytes(), content_type).is_err());
+}
+
+/// Any JSON value, a few levels deep.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-z\"\\\\]{0,6}", inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+fn stream_options() -> impl Strategy<Value = Option<Value>> {
+    let asking = prop::option::of(prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from)]);
+    let object = (asking, prop::collection::btree_map("[a-h]{1,4}", value(), 0..3)).prop_map(|(asking, others)| {
+        let mut map: Map<String, Value> = others.into_iter().collect();
+        asking.map(|asking| map.insert("include_usage".to_owned(), asking));
+        Value::from(map)
+    });
+    prop::option::of(prop_oneof![1 => Just(Value::Null), 4 => object])
+}
+
+proptest! {
+    #[test]
+    fn a_rewritten_body_says_what_was_meant_and_nothing_else_changes(
+        others in prop::collection::btree_map("[a-z]{1,6}", value(), 0..5),
+        model in prop::option::of(any::<String>()),
+        options in stream_options(),
+        new_model in prop::option::of(any::<String>()),
+        ask in any::<bool>(),
+        pretty in any::<bool>(),
+    ) {
+        let mut object: Map<String, Value> = others.into_iter().filter(|(name, _)| !["model", "stream"].contains(&name.as_str())).collect();
+        model.as_ref().map(|model| object.insert("model".to_owned(), json!(model)));
+        options.as_ref().map(|options| object.insert("stream_options".to_owned(), options.clone()));
+        let body = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
+        let out = rewritten(&body, new_model.as_deref(), ask);
+
+        let mut expected = object;
+        if let (Some(_), Some(new)) = (&model, &new_model) {
+            expected.insert("model".to_owned(), json!(new));
+        }
+        if ask {
+            let mut asking = options.and_then(|options| options.as_object().cloned()).unwrap_or_default();
+            asking.insert("include_usage".to_owned(), json!(true));
+            expected.insert("stream_options".to_owned(), Value::from(asking));
+        }
+        let read_back: Value = serde_json::from_str(&out).unwrap();
+        prop_assert_eq!(read_back, Value::from(expected));
+        if !ask && (model.is_none() || new_model.is_none()) {
+            prop_assert_eq!(out, body);
+        }
+    }
+
+    #[test]
+    fn only_the_model_changes_when_only_the_model_is_mapped(before in "[ -~]{0,20}", model in "[ -~]{0,12}", new in any::<String>()) {
+        let head = format!("{{ {} : 1.50 ,\t\"model\" :\n", json!(format!("x{before}")));
+        let tail = ",\"z\":[ 1e3 ] }  ";
+        let body = format!("{head}{}{tail}", json!(model));
+        prop_assert_eq!(rewritten(&body, Some(&new), false), format!("{head}{}{tail}", json!(new)));
+    }
+
+    #[test]
+    fn no_bytes_make_it_fail_badly(body in prop::collection::vec(any::<u8>(), 0..60), kind in 0usize..3) {
+        let content_type = [JSON, "", "multipart/form-data; boundary=x"][kind];
+        if let Ok(facts) = read(&body, content_type) {
+            let body = Bytes::from(body);
+            let length = rewrite(&body, &facts, None, false).len();
+            prop_assert_eq!(length, body.len());
+        }
+    }
+}
