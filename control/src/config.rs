@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use proxyxai_contract::{Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, secret::Secret};
+use proxyxai_contract::{
+    Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, secret::Secret,
+};
 
 use crate::domain::{account, setting, upstream_key};
 
@@ -88,13 +90,25 @@ impl Config {
         for (name, value) in &self.settings {
             problems.extend(setting::check(name, value).err());
         }
-        if self.master_key.as_ref().is_some_and(|key| key.expose().len() < MASTER_KEY_BYTES_MIN) {
-            problems.push(Invalid::new("MASTER_KEY", format!("must have at least {MASTER_KEY_BYTES_MIN} bytes")));
+        if self
+            .master_key
+            .as_ref()
+            .is_some_and(|key| key.expose().len() < MASTER_KEY_BYTES_MIN)
+        {
+            problems.push(Invalid::new(
+                "MASTER_KEY",
+                format!("must have at least {MASTER_KEY_BYTES_MIN} bytes"),
+            ));
         }
         let token_fits = |token: &Secret| {
-            token.expose().len() >= NODE_TOKEN_BYTES_MIN && token.expose().bytes().all(|byte| byte.is_ascii_graphic())
+            token.expose().len() >= NODE_TOKEN_BYTES_MIN
+                && token.expose().bytes().all(|byte| byte.is_ascii_graphic())
         };
-        if self.node_token.as_ref().is_some_and(|token| !token_fits(token)) {
+        if self
+            .node_token
+            .as_ref()
+            .is_some_and(|token| !token_fits(token))
+        {
             problems.push(Invalid::new(
                 "NODE_TOKEN",
                 format!("must have at least {NODE_TOKEN_BYTES_MIN} visible ASCII characters"),
@@ -103,25 +117,40 @@ impl Config {
         problems.extend(self.init_users().err());
         problems.extend(self.init_keys().err());
         if self.partial_key_chars > PARTIAL_KEY_CHARS_MAX {
-            problems.push(Invalid::new("PARTIAL_KEY_CHARS", format!("must be at most {PARTIAL_KEY_CHARS_MAX}")));
+            problems.push(Invalid::new(
+                "PARTIAL_KEY_CHARS",
+                format!("must be at most {PARTIAL_KEY_CHARS_MAX}"),
+            ));
         }
         if self.publish_wait_ms > PUBLISH_WAIT_MS_MAX {
-            problems.push(Invalid::new("PUBLISH_WAIT_MS", format!("must be at most {PUBLISH_WAIT_MS_MAX}")));
+            problems.push(Invalid::new(
+                "PUBLISH_WAIT_MS",
+                format!("must be at most {PUBLISH_WAIT_MS_MAX}"),
+            ));
         }
         problems
     }
 
     /// Value of a setting that nobody has stored.
     pub(crate) fn setting_default(&self, name: &str) -> String {
-        let given = self.settings.get(name).filter(|value| !value.trim().is_empty());
-        given.cloned().unwrap_or_else(|| setting::default(name).to_owned())
+        let given = self
+            .settings
+            .get(name)
+            .filter(|value| !value.trim().is_empty());
+        given
+            .cloned()
+            .unwrap_or_else(|| setting::default(name).to_owned())
     }
 
     /// Entries of `INIT_USERS`.
     pub(crate) fn init_users(&self) -> Result<Vec<InitUser>, Invalid> {
-        let users: Vec<_> = entries(self.init_users.as_deref()).map(init_user).collect::<Result<_, _>>()?;
+        let users: Vec<_> = entries(self.init_users.as_deref())
+            .map(init_user)
+            .collect::<Result<_, _>>()?;
         match users.first() {
-            Some(first) if first.name != "root" => Err(Invalid::new("INIT_USERS", "must begin with root")),
+            Some(first) if first.name != "root" => {
+                Err(Invalid::new("INIT_USERS", "must begin with root"))
+            }
             _ => Ok(users),
         }
     }
@@ -133,7 +162,10 @@ impl Config {
 }
 
 fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {
-    list.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty())
+    list.unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
 }
 
 fn init_user(entry: &str) -> Result<InitUser, Invalid> {
@@ -142,7 +174,9 @@ fn init_user(entry: &str) -> Result<InitUser, Invalid> {
     let separator = if entry.contains("::") { "::" } else { ":" };
     let parts: Vec<_> = entry.split(separator).map(str::trim).collect();
     let [name, email, key] = parts.as_slice() else {
-        return Err(wrong("has an entry that is not of the form name::mail::key"));
+        return Err(wrong(
+            "has an entry that is not of the form name::mail::key",
+        ));
     };
     Ok(InitUser {
         name: account::check_name(name).map_err(|error| error.under("INIT_USERS"))?,
@@ -152,7 +186,9 @@ fn init_user(entry: &str) -> Result<InitUser, Invalid> {
 }
 
 fn init_key(entry: &str) -> Result<InitKey, Invalid> {
-    let (secret, provider) = entry.split_once("::").map_or((entry, None), |(secret, url)| (secret, Some(url)));
+    let (secret, provider) = entry
+        .split_once("::")
+        .map_or((entry, None), |(secret, url)| (secret, Some(url)));
     let secret = Secret::new(secret.trim());
     upstream_key::check_secret(&secret).map_err(|error| error.under("INIT_KEYS"))?;
     let provider = provider
@@ -171,7 +207,10 @@ impl Database {
     /// When it is none of them. No message repeats the text, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
-        if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
+        if let Some(path) = text
+            .strip_prefix("sqlite://")
+            .or_else(|| text.strip_prefix("sqlite:"))
+        {
             let path = path.split('?').next().unwrap_or_default();
             return if path.is_empty() {
                 Err(Invalid::new("DATABASE_URL", "names no file"))
@@ -185,7 +224,10 @@ impl Database {
         if text.contains('=') && !text.contains("://") {
             return dsn_url(text).map(Self::Postgres);
         }
-        Err(Invalid::new("DATABASE_URL", "must be sqlite://path, postgres://… or host=… user=… dbname=…"))
+        Err(Invalid::new(
+            "DATABASE_URL",
+            "must be sqlite://path, postgres://… or host=… user=… dbname=…",
+        ))
     }
 }
 
@@ -202,21 +244,37 @@ impl fmt::Debug for Database {
 fn dsn_url(dsn: &str) -> Result<String, Invalid> {
     let mut fields = dsn_fields(dsn)?;
     let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
-    let host = take("host").or_else(|| take("hostaddr")).unwrap_or_else(|| "localhost".to_owned());
+    let host = take("host")
+        .or_else(|| take("hostaddr"))
+        .unwrap_or_else(|| "localhost".to_owned());
     let port = take("port").unwrap_or_else(|| "5432".to_owned());
     let user = take("user").unwrap_or_else(|| "postgres".to_owned());
-    let password = take("password").map(|word| format!(":{}", percent_encoded(&word))).unwrap_or_default();
+    let password = take("password")
+        .map(|word| format!(":{}", percent_encoded(&word)))
+        .unwrap_or_default();
     let name = take("dbname").unwrap_or_else(|| user.clone());
     // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
     // would refuse the whole URL.
     let known = ["sslmode", "sslrootcert", "application_name", "options"];
-    let options: Vec<_> =
-        known.iter().filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value)))).collect();
-    let query = if options.is_empty() { String::new() } else { format!("?{}", options.join("&")) };
+    let options: Vec<_> = known
+        .iter()
+        .filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value))))
+        .collect();
+    let query = if options.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", options.join("&"))
+    };
     let user = percent_encoded(&user);
     let name = percent_encoded(&name);
-    let host = if host.starts_with('/') { percent_encoded(&host) } else { host };
-    Ok(format!("postgres://{user}{password}@{host}:{port}/{name}{query}"))
+    let host = if host.starts_with('/') {
+        percent_encoded(&host)
+    } else {
+        host
+    };
+    Ok(format!(
+        "postgres://{user}{password}@{host}:{port}/{name}{query}"
+    ))
 }
 
 /// Fields of a DSN; a value may stand in single quotes with backslash escapes.
@@ -225,8 +283,11 @@ fn dsn_fields(dsn: &str) -> Result<BTreeMap<String, String>, Invalid> {
     let mut fields = BTreeMap::new();
     let mut rest = dsn.trim_start();
     while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').ok_or_else(|| bad("has a word that is not name=value"))?;
-        let (value, after) = dsn_value(after.trim_start()).ok_or_else(|| bad("has an open quote"))?;
+        let (name, after) = rest
+            .split_once('=')
+            .ok_or_else(|| bad("has a word that is not name=value"))?;
+        let (value, after) =
+            dsn_value(after.trim_start()).ok_or_else(|| bad("has an open quote"))?;
         if name.trim().is_empty() || name.trim().contains(char::is_whitespace) {
             return Err(bad("has a word that is not name=value"));
         }
@@ -245,7 +306,9 @@ fn dsn_value(text: &str) -> Option<(String, &str)> {
         match char {
             '\\' => value.push(chars.next()?.1),
             '\'' if quoted.is_some() => return Some((value, body.get(at + 1..)?)),
-            char if quoted.is_none() && char.is_whitespace() => return Some((value, body.get(at..)?)),
+            char if quoted.is_none() && char.is_whitespace() => {
+                return Some((value, body.get(at..)?));
+            }
             char => value.push(char),
         }
     }
@@ -253,14 +316,17 @@ fn dsn_value(text: &str) -> Option<(String, &str)> {
 }
 
 fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-        encoded
-    })
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                let hex = format!("{byte:02X}");
+                encoded.push('%');
+                encoded.push_str(&hex);
+            }
+            encoded
+        })
 }
 
 #[cfg(test)]
@@ -273,12 +339,25 @@ mod tests {
 
     #[test]
     fn databases_are_named_by_url_or_dsn() {
-        assert_eq!(parsed("sqlite:///var/lib/x.db"), Database::Sqlite("/var/lib/x.db".into()));
-        assert_eq!(parsed("sqlite://data/x.db?mode=rwc"), Database::Sqlite("data/x.db".into()));
-        assert_eq!(parsed("postgresql://u:p@h/d"), Database::Postgres("postgresql://u:p@h/d".to_owned()));
         assert_eq!(
-            parsed("host=db port=5433 user=xai password='p@ s/w' dbname=xai sslmode=disable TimeZone=Asia/Shanghai"),
-            Database::Postgres("postgres://xai:p%40%20s%2Fw@db:5433/xai?sslmode=disable".to_owned())
+            parsed("sqlite:///var/lib/x.db"),
+            Database::Sqlite("/var/lib/x.db".into())
+        );
+        assert_eq!(
+            parsed("sqlite://data/x.db?mode=rwc"),
+            Database::Sqlite("data/x.db".into())
+        );
+        assert_eq!(
+            parsed("postgresql://u:p@h/d"),
+            Database::Postgres("postgresql://u:p@h/d".to_owned())
+        );
+        assert_eq!(
+            parsed(
+                "host=db port=5433 user=xai password='p@ s/w' dbname=xai sslmode=disable TimeZone=Asia/Shanghai"
+            ),
+            Database::Postgres(
+                "postgres://xai:p%40%20s%2Fw@db:5433/xai?sslmode=disable".to_owned()
+            )
         );
         for bad in ["", "mysql://h/d", "sqlite://", "host", "host=a password='x"] {
             assert!(Database::parse(bad).is_err(), "{bad}");
@@ -299,8 +378,21 @@ mod tests {
         config.init_users = Some("bob::b@example.com::sk-x".to_owned());
         config.init_keys = Some("short".to_owned());
         config.partial_key_chars = 51;
-        let fields: Vec<_> = config.check().into_iter().map(|problem| problem.field).collect();
-        assert_eq!(fields, ["SWITCH_OVER", "MASTER_KEY", "INIT_USERS", "INIT_KEYS", "PARTIAL_KEY_CHARS"]);
+        let fields: Vec<_> = config
+            .check()
+            .into_iter()
+            .map(|problem| problem.field)
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "SWITCH_OVER",
+                "MASTER_KEY",
+                "INIT_USERS",
+                "INIT_KEYS",
+                "PARTIAL_KEY_CHARS"
+            ]
+        );
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub enum Error {
         name: String,
     },
     /// The caller's balance is below what the account API asks for.
-    #[error("Unauthorized: the balance {balance} is below the minimum {minimum} for managing accounts")]
+    #[error(
+        "Unauthorized: the balance {balance} is below the minimum {minimum} for managing accounts"
+    )]
     ManagementBalance {
         /// What the caller has.
         balance: Money,

@@ -70,8 +70,18 @@ impl Control {
         let first_root_key = ops::seed::first_start(&store, &vault, &config, clock.now()).await?;
         let publisher = Arc::new(Publisher::new(&config));
         publisher.refresh(&store, &vault, clock.now()).await?;
-        let inner = Inner { config, clock, vault, store, publisher, node_token, first_root_key };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            config,
+            clock,
+            vault,
+            store,
+            publisher,
+            node_token,
+            first_root_key,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The root key, when this very start created root without being given one.
@@ -117,9 +127,13 @@ impl Control {
             ops::expiry::expire_cards(self).await?;
         }
         if count.is_multiple_of(POLL_TICKS) {
-            self.publisher().follow(self.store(), self.vault(), self.now()).await?;
+            self.publisher()
+                .follow(self.store(), self.vault(), self.now())
+                .await?;
         }
-        self.publisher().flush_standings(self.store(), self.now()).await
+        self.publisher()
+            .flush_standings(self.store(), self.now())
+            .await
     }
 
     /// The time zone in effect.
@@ -155,6 +169,8 @@ impl Control {
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("database", &self.inner.config.database).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("database", &self.inner.config.database)
+            .finish_non_exhaustive()
     }
 }

@@ -18,6 +18,7 @@ use proxyxai_contract::{
     access::ResourceList,
     clock::{Millis, Zone},
     id::{AccountId, KeyId, NodeName, Revision},
+    price::PriceTable,
     price_file,
     provider::BaseUrl,
     routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
@@ -53,6 +54,18 @@ struct State {
     subscribers: Subscribers,
     /// First day of the month that standings were last told for.
     month: Option<Date>,
+    /// The setting that the prices were last made of.
+    pricing: Option<String>,
+}
+
+/// What a stream has to do next.
+enum Turn {
+    /// Tell this.
+    Tell(Box<Update>),
+    /// Wait for news.
+    Wait,
+    /// End.
+    Over,
 }
 
 /// One stream. Gone from the books when it is dropped.
@@ -79,7 +92,12 @@ impl Publisher {
 
     /// Catches up with the store and tells the data planes. Changes that pile up while one caller
     /// reads are read by the next one together.
-    pub(crate) async fn refresh(&self, store: &Store, vault: &Vault, now: Millis) -> Result<(), Error> {
+    pub(crate) async fn refresh(
+        &self,
+        store: &Store,
+        vault: &Vault,
+        now: Millis,
+    ) -> Result<(), Error> {
         let _order = self.order.lock().await;
         let last = self.revision();
         let standing = store::revisions::current(store).await?;
@@ -92,15 +110,28 @@ impl Publisher {
         } else {
             store::accounts::changed_since(store, last, now).await?
         };
-        let keys = if first { store::keys::living(store).await? } else { store::keys::changed_since(store, last).await? };
+        let keys = if first {
+            store::keys::living(store).await?
+        } else {
+            store::keys::changed_since(store, last).await?
+        };
         let stored = store::settings::all(store).await?;
-        let standings = if first { Vec::new() } else { self.standings_of(store, &accounts, now).await? };
+        let standings = if first {
+            Vec::new()
+        } else {
+            self.standings_of(store, &accounts, now).await?
+        };
         let value = |name: &str| effective(stored.get(name), name, &self.config);
         let changes = Changes {
             accounts: accounts.into_iter().map(account_entry).collect(),
             keys: keys.into_iter().map(|key| key_entry(key, vault)).collect(),
-            settings: Some(proxy_settings(&value, vault, &self.config.zone, standing.reloads)),
-            prices: price_file::load(Some(&value(setting::PRICING))).map_err(|error| log_setting(&error)).ok(),
+            settings: Some(proxy_settings(
+                &value,
+                vault,
+                &self.config.zone,
+                standing.reloads,
+            )),
+            prices: self.prices(value(setting::PRICING)),
         };
         {
             let mut state = self.state();
@@ -113,29 +144,48 @@ impl Publisher {
 
     /// After a committed change: catches up, then waits until all data planes that watch use it,
     /// though not for ever.
-    pub(crate) async fn changed(&self, store: &Store, vault: &Vault, now: Millis) -> Result<(), Error> {
+    pub(crate) async fn changed(
+        &self,
+        store: &Store,
+        vault: &Vault,
+        now: Millis,
+    ) -> Result<(), Error> {
         self.refresh(store, vault, now).await?;
         let revision = self.revision();
         let mut acknowledged = self.acknowledged.subscribe();
         let all_have = async {
             loop {
                 acknowledged.borrow_and_update();
-                if self.state().subscribers.all_have(revision) || acknowledged.changed().await.is_err() {
+                if self.state().subscribers.all_have(revision)
+                    || acknowledged.changed().await.is_err()
+                {
                     return;
                 }
             }
         };
         let wait = Duration::from_millis(self.config.publish_wait_ms);
         if tokio::time::timeout(wait, all_have).await.is_err() {
-            tracing::debug!(revision = revision.0, "a data plane has not yet acknowledged a change");
+            tracing::debug!(
+                revision = revision.0,
+                "a data plane has not yet acknowledged a change"
+            );
         }
         Ok(())
     }
 
     /// Looks for changes that another replica made.
-    pub(crate) async fn follow(&self, store: &Store, vault: &Vault, now: Millis) -> Result<(), Error> {
+    pub(crate) async fn follow(
+        &self,
+        store: &Store,
+        vault: &Vault,
+        now: Millis,
+    ) -> Result<(), Error> {
         self.state().subscribers.sweep(now);
-        if store.is_shared() { self.refresh(store, vault, now).await } else { Ok(()) }
+        if store.is_shared() {
+            self.refresh(store, vault, now).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Where the configuration stands.
@@ -168,7 +218,8 @@ impl Publisher {
     /// A data plane runs on this revision.
     pub(crate) fn acknowledge(&self, node: &NodeName, revision: Revision) {
         self.state().subscribers.acknowledge(node, revision);
-        self.acknowledged.send_modify(|count| *count = count.wrapping_add(1));
+        self.acknowledged
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Whether the node watches now.
@@ -187,13 +238,18 @@ impl Publisher {
         let (marked, new_month) = {
             let mut state = self.state();
             let new_month = state.month.replace(month).is_some_and(|last| last != month);
-            (state.subscribers.take_marked(), new_month && !state.subscribers.is_empty())
+            (
+                state.subscribers.take_marked(),
+                new_month && !state.subscribers.is_empty(),
+            )
         };
         if marked.is_empty() && !new_month {
             return Ok(());
         }
         let ids: Vec<_> = marked.iter().copied().collect();
-        let told = self.read_and_tell(store, (!new_month).then_some(&ids), now).await;
+        let told = self
+            .read_and_tell(store, (!new_month).then_some(&ids), now)
+            .await;
         if told.is_err() {
             self.mark(marked);
         }
@@ -216,13 +272,20 @@ impl Publisher {
             balance: record.view.balance,
             month_used: used.get(&record.view.id).copied().unwrap_or_default(),
         };
-        Ok(accounts.iter().filter(|record| record.deleted.is_none()).map(standing).collect())
+        Ok(accounts
+            .iter()
+            .filter(|record| record.deleted.is_none())
+            .map(standing)
+            .collect())
     }
 
     /// The calendar month of this moment.
     pub(crate) fn month(&self, now: Millis) -> Days {
         let today = self.config.zone.day(now);
-        Days { start: today.first_of_month(), end: today.last_of_month() }
+        Days {
+            start: today.first_of_month(),
+            end: today.last_of_month(),
+        }
     }
 
     /// Takes in what a data plane learnt about keys.
@@ -231,7 +294,7 @@ impl Publisher {
             let state = &mut *self.state();
             for health in healths {
                 if state.catalogue.has_key(health.key) {
-                    state.subscribers.report(node, health);
+                    state.subscribers.report(node, &health);
                 }
             }
         }
@@ -253,7 +316,9 @@ impl Publisher {
     pub(crate) fn healths(&self, now: Millis) -> Vec<Health> {
         let state = self.state();
         let healths = state.subscribers.healths(now).into_iter();
-        healths.filter(|health| state.catalogue.has_key(health.key)).collect()
+        healths
+            .filter(|health| state.catalogue.has_key(health.key))
+            .collect()
     }
 
     /// How a key is as a whole, and why.
@@ -261,7 +326,12 @@ impl Publisher {
         self.state().subscribers.health_of(key, now)
     }
 
-    async fn read_and_tell(&self, store: &Store, ids: Option<&Vec<AccountId>>, now: Millis) -> Result<(), Error> {
+    async fn read_and_tell(
+        &self,
+        store: &Store,
+        ids: Option<&Vec<AccountId>>,
+        now: Millis,
+    ) -> Result<(), Error> {
         let _order = self.order.lock().await;
         let accounts = match ids {
             Some(ids) => store::accounts::some(store, ids, now).await?,
@@ -278,8 +348,21 @@ impl Publisher {
         Ok(())
     }
 
+    /// The price table, unless it is as it was: reading it takes longer than all the rest.
+    fn prices(&self, pricing: String) -> Option<PriceTable> {
+        if self.state().pricing.as_ref() == Some(&pricing) {
+            return None;
+        }
+        let table = price_file::load(Some(&pricing))
+            .map_err(|error| log_setting(&error))
+            .ok();
+        self.state().pricing = Some(pricing);
+        table
+    }
+
     fn tell(&self) {
-        self.news.send_modify(|count| *count = count.wrapping_add(1));
+        self.news
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -290,7 +373,9 @@ impl Publisher {
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("revision", &self.revision()).finish_non_exhaustive()
+        f.debug_struct("Publisher")
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
     }
 }
 
@@ -300,32 +385,45 @@ impl Watcher {
     async fn next(mut self) -> Option<(Update, Self)> {
         loop {
             self.news.borrow_and_update();
-            if let Some(update) = self.take()? {
-                self.sent = Some(update.revision);
-                return Some((update, self));
+            match self.turn() {
+                Turn::Tell(update) => {
+                    self.sent = Some(update.revision);
+                    return Some((*update, self));
+                }
+                Turn::Wait => self.news.changed().await.ok()?,
+                Turn::Over => return None,
             }
-            self.news.changed().await.ok()?;
         }
     }
 
-    /// `None` when the stream is over, `Some(None)` when there is nothing to tell now.
-    fn take(&self) -> Option<Option<Update>> {
+    fn turn(&self) -> Turn {
         let mut state = self.publisher.state();
-        let pending = state.subscribers.take(self.id)?;
+        let Some(pending) = state.subscribers.take(self.id) else {
+            return Turn::Over;
+        };
+        if self
+            .sent
+            .is_some_and(|sent| state.catalogue.has_forgotten(sent))
+        {
+            // It watches again and gets everything, money included.
+            return Turn::Over;
+        }
         let current = self.sent == Some(state.catalogue.revision());
         if current && pending.is_empty() {
-            return Some(None);
+            return Turn::Wait;
         }
         let mut update = state.catalogue.update(self.sent);
         (update.standings, update.healths) = pending.into_parts();
-        Some(Some(update))
+        Turn::Tell(Box::new(update))
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.publisher.state().subscribers.leave(self.id);
-        self.publisher.acknowledged.send_modify(|count| *count = count.wrapping_add(1));
+        self.publisher
+            .acknowledged
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
@@ -345,10 +443,19 @@ pub(crate) fn effective(stored: Option<&String>, name: &str, config: &Config) ->
 }
 
 fn log_setting(error: &proxyxai_contract::Invalid) {
-    tracing::error!(setting = error.field, problem = error.problem, "a setting cannot be used; its default is");
+    tracing::error!(
+        setting = error.field,
+        problem = error.problem,
+        "a setting cannot be used; its default is"
+    );
 }
 
-fn proxy_settings(value: &impl Fn(&str) -> String, vault: &Vault, zone: &Zone, reloads: u64) -> ProxySettings {
+fn proxy_settings(
+    value: &impl Fn(&str) -> String,
+    vault: &Vault,
+    zone: &Zone,
+    reloads: u64,
+) -> ProxySettings {
     // Each value was checked; what a check lets through, the same reader reads.
     ProxySettings {
         routing: RoutingRules {
@@ -366,7 +473,13 @@ fn proxy_settings(value: &impl Fn(&str) -> String, vault: &Vault, zone: &Zone, r
 }
 
 fn account_entry(record: AccountRecord) -> (AccountId, Option<Account>) {
-    let AccountRecord { view, key_hash, gone, deleted, .. } = record;
+    let AccountRecord {
+        view,
+        key_hash,
+        gone,
+        deleted,
+        ..
+    } = record;
     let account = Account {
         id: view.id,
         parent: view.parent,
@@ -393,7 +506,13 @@ fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<UpstreamKey>) {
     let opened = vault.open_sealed(&record.view.provider, &record.sealed);
     let provider = BaseUrl::parse(&record.view.provider).map_err(Into::into);
     let key = opened.and_then(|secret| {
-        provider.map(|provider| UpstreamKey { id, secret, provider, level: record.view.level, config: record.view.config })
+        provider.map(|provider| UpstreamKey {
+            id,
+            secret,
+            provider,
+            level: record.view.level,
+            config: record.view.config,
+        })
     });
     (id, key.inspect_err(|error| tracing::error!(key.id = id.get(), error = ?error, "an upstream key is left out")).ok())
 }

@@ -1,15 +1,40 @@
-//! Helpers of tests: directories that vanish, control planes to ask.
+//! Helpers of tests: directories that vanish, control planes on every database there is to ask.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use proxyxai_contract::{
+    clock::{Clock, Millis},
+    id::{AccountId, KeyId, Level, NodeName},
+    money::Money,
+    secret::Secret,
+    snapshot::KeyConfig,
+    usage::{Measure, Tokens, UsageRecord},
+};
+
+use crate::{
+    Control, Error,
+    config::{Config, Database},
+    ops,
+    store::testing::Scratch,
+    view::{AccountChange, AccountView, Caller, Changed, KeyView, NewAccount, NewKey},
+};
+
+/// 1 November 2026, noon.
+pub(crate) const NOON: Millis = Millis(1_793_534_400_000);
+pub(crate) const DAY_MS: i64 = 86_400_000;
+pub(crate) const ROOT: Caller = Caller {
+    account: AccountId::ROOT,
+};
 
 /// A directory of its own, removed when dropped.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new() -> Self {
-        let mut bytes = [0u8; 8];
-        getrandom::fill(&mut bytes).unwrap();
-        let path = std::env::temp_dir().join(format!("proxyxai-{:016x}", u64::from_be_bytes(bytes)));
+        let path = std::env::temp_dir().join(random_name());
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -23,5 +48,154 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         // A directory left over in the system's own place for them does no harm.
         fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A name nobody else has.
+pub(crate) fn random_name() -> String {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).unwrap();
+    format!("proxyxai_test_{:016x}", u64::from_be_bytes(bytes))
+}
+
+/// A control plane on an empty database, with a clock that is moved by hand.
+pub(crate) struct World {
+    pub(crate) control: Control,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) dir: TempDir,
+}
+
+/// Runs a test on SQLite, and on PostgreSQL when `TEST_DATABASE_URL` names a server.
+pub(crate) async fn everywhere(test: impl AsyncFn(&mut World)) {
+    let dir = TempDir::new();
+    let file = Database::Sqlite(dir.path().join("control.db"));
+    let mut world = World::start(file, dir).await;
+    Box::pin(test(&mut world)).await;
+    let server = std::env::var_os("TEST_DATABASE_URL");
+    if let Some(server) = server.and_then(|url| url.into_string().ok()) {
+        let scratch = Scratch::create(&server).await;
+        let mut world = World::start(scratch.database(), TempDir::new()).await;
+        Box::pin(test(&mut world)).await;
+        scratch.drop_it().await;
+    }
+}
+
+impl World {
+    async fn start(database: Database, dir: TempDir) -> Self {
+        let mut config = Config::new(database, dir.path().to_owned());
+        config.settings.insert("USER_API_BALANCE", "20".to_owned());
+        let clock = Clock::manual(NOON);
+        let control = Control::start(config.clone(), clock.clone()).await.unwrap();
+        Self {
+            control,
+            clock,
+            config,
+            dir,
+        }
+    }
+
+    /// Starts anew over the same state.
+    pub(crate) async fn restart(&mut self) -> Result<(), Error> {
+        self.control = Control::start(self.config.clone(), self.clock.clone()).await?;
+        Ok(())
+    }
+
+    /// A child of the caller with this much credit.
+    pub(crate) async fn child(&self, caller: &Caller, name: &str, credit: f64) -> AccountView {
+        let new = NewAccount {
+            name: name.to_owned(),
+            email: format!("{name}@example.com"),
+            credit: usd(credit),
+            ..NewAccount::default()
+        };
+        ops::accounts::create(&self.control, caller, new)
+            .await
+            .unwrap()
+            .0
+            .account
+    }
+
+    pub(crate) async fn change(
+        &self,
+        caller: &Caller,
+        account: &AccountView,
+        change: AccountChange,
+    ) -> Result<Changed, Error> {
+        Box::pin(ops::accounts::update(
+            &self.control,
+            caller,
+            &account.id.to_string(),
+            change,
+        ))
+        .await
+    }
+
+    pub(crate) async fn view(&self, account: &AccountView) -> AccountView {
+        ops::accounts::find(&self.control, &ROOT, &account.id.to_string())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn key(&self, secret: &str) -> Result<KeyView, Error> {
+        let new = NewKey {
+            secret: Secret::new(secret),
+            name: String::new(),
+            provider: None,
+            level: Level::ZERO,
+            enabled: true,
+            config: KeyConfig::default(),
+        };
+        ops::keys::create(&self.control, &ROOT, new).await
+    }
+
+    /// The books balance.
+    pub(crate) async fn balanced(&self) {
+        let books = ops::reports::verify(&self.control, &ROOT).await.unwrap();
+        assert_eq!(books.difference, None);
+    }
+}
+
+pub(crate) fn usd(dollars: f64) -> Money {
+    Money::from_dollars(dollars).unwrap()
+}
+
+pub(crate) fn by(account: &AccountView) -> Caller {
+    Caller {
+        account: account.id,
+    }
+}
+
+pub(crate) fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+/// A call that was answered.
+pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord {
+    UsageRecord {
+        sequence,
+        request_id: format!("r{sequence}"),
+        account,
+        path: "/v1/chat/completions".to_owned(),
+        model_asked: "gpt-4".to_owned(),
+        model_used: "gpt-4o".to_owned(),
+        key: Some(KeyId::new(1).unwrap()),
+        level: Level::ZERO,
+        tries: 1,
+        status: 200,
+        tokens: Tokens {
+            input: 10,
+            cached: 2,
+            output: 5,
+            ..Tokens::default()
+        },
+        measure: Measure::Measured,
+        cost: usd(cost),
+        priced: true,
+        price_version: "v".to_owned(),
+        start: NOON,
+        duration_ms: 10,
+        first_byte_ms: 5,
+        streamed: false,
     }
 }

@@ -61,19 +61,37 @@ impl Vault {
     pub(crate) fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, Error> {
         let mut nonce = [0u8; NONCE_BYTES];
         fill_random(&mut nonce)?;
-        let payload = Payload { msg: secret.expose().as_bytes(), aad: context.as_bytes() };
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| seal_failed())?;
+        let payload = Payload {
+            msg: secret.expose().as_bytes(),
+            aad: context.as_bytes(),
+        };
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| seal_failed())?;
         Ok([&[SEAL_VERSION][..], &nonce, &sealed].concat())
     }
 
     /// Opens what `seal` made.
     pub(crate) fn open_sealed(&self, context: &str, sealed: &[u8]) -> Result<Secret, Error> {
-        let rest = sealed.strip_prefix(&[SEAL_VERSION]).ok_or_else(seal_failed)?;
-        let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(seal_failed)?;
-        let payload = Payload { msg: body, aad: context.as_bytes() };
-        let clear = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| seal_failed())?;
+        let rest = sealed
+            .strip_prefix(&[SEAL_VERSION])
+            .ok_or_else(seal_failed)?;
+        let (nonce, body) = rest
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or_else(seal_failed)?;
+        let payload = Payload {
+            msg: body,
+            aad: context.as_bytes(),
+        };
+        let clear = self
+            .cipher
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map_err(|_| seal_failed())?;
         let clear = Zeroizing::new(clear);
-        str::from_utf8(&clear).map(Secret::new).map_err(|_| seal_failed())
+        str::from_utf8(&clear)
+            .map(Secret::new)
+            .map_err(|_| seal_failed())
     }
 
     /// Tells equal upstream secrets without opening them.
@@ -117,11 +135,15 @@ pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut bytes = Zeroizing::new([0u8; 32]);
             fill_random(bytes.as_mut_slice())?;
-            let hex = bytes.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"));
+            let hex = bytes.iter().fold(String::with_capacity(64), |hex, byte| {
+                hex + &format!("{byte:02x}")
+            });
             let secret = Secret::new(hex);
             write_secret(path, &secret)?;
             // Another process may have been first: whatever is in the file now is the secret.
-            let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| file_error(path, &error.to_string()))?);
+            let text = Zeroizing::new(
+                fs::read_to_string(path).map_err(|error| file_error(path, &error.to_string()))?,
+            );
             Ok(Secret::new(text.trim()))
         }
         Err(error) => Err(file_error(path, &error.to_string())),
@@ -140,7 +162,9 @@ pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft).map_err(|error| failed(&error))?;
-    let written = file.write_all(format!("{}\n", secret.expose()).as_bytes()).and_then(|()| file.sync_all());
+    let written = file
+        .write_all(format!("{}\n", secret.expose()).as_bytes())
+        .and_then(|()| file.sync_all());
     // A hard link never replaces an existing file, unlike a rename.
     let linked = written.and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
@@ -163,7 +187,11 @@ fn master_key(text: &Secret) -> Result<Zeroizing<[u8; 32]>, Error> {
 }
 
 fn from_hex(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let pairs = text.as_chunks::<2>().0;
     if text.len() != 64 || pairs.len() != 32 {
         return None;
@@ -209,15 +237,24 @@ mod tests {
     #[test]
     fn a_sealed_secret_opens_under_its_own_key_and_context_only() {
         let secret = Secret::new("sk-upstream-secret");
-        let sealed = vault("a master key of some length").seal("provider a", &secret).unwrap();
-        let opened = |master: &str, context: &str, sealed: &[u8]| vault(master).open_sealed(context, sealed);
-        assert_eq!(opened("a master key of some length", "provider a", &sealed).unwrap(), secret);
+        let sealed = vault("a master key of some length")
+            .seal("provider a", &secret)
+            .unwrap();
+        let opened =
+            |master: &str, context: &str, sealed: &[u8]| vault(master).open_sealed(context, sealed);
+        assert_eq!(
+            opened("a master key of some length", "provider a", &sealed).unwrap(),
+            secret
+        );
         assert!(opened("a master key of some length", "provider b", &sealed).is_err());
         assert!(opened("another master key, as long", "provider a", &sealed).is_err());
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(opened("a master key of some length", "provider a", &changed).is_err(), "byte {at}");
+            assert!(
+                opened("a master key of some length", "provider a", &changed).is_err(),
+                "byte {at}"
+            );
         }
         assert!(!sealed.windows(8).any(|window| window == b"upstream"));
     }
@@ -227,7 +264,10 @@ mod tests {
         let lower = vault(&"0123456789abcdef".repeat(4));
         let upper = vault(&"0123456789ABCDEF".repeat(4));
         assert_eq!(lower.hasher().hash("x"), upper.hasher().hash("x"));
-        assert_ne!(lower.hasher().hash("x"), vault(&"0123456789abcdeg".repeat(4)).hasher().hash("x"));
+        assert_ne!(
+            lower.hasher().hash("x"),
+            vault(&"0123456789abcdeg".repeat(4)).hasher().hash("x")
+        );
         assert!(Vault::open(Some(&Secret::new("short")), Path::new("/nonexistent")).is_err());
     }
 
@@ -241,7 +281,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

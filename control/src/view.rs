@@ -6,9 +6,9 @@ use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, Level, NodeName, Revision},
     money::{Money, Multiplier},
+    routing::RoutingRules,
     secret::Secret,
     snapshot::{Access, HealthState, KeyConfig, RateLimits, Rejection},
-    routing::RoutingRules,
     usage::UsageRecord,
 };
 

@@ -1,7 +1,7 @@
 //! Starting and stopping each role. Stopping goes in the order in which calls flow: no new calls,
 //! streams end, usage is handed in, control closes.
 
-use std::{fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{fs, io::{IsTerminal as _, Write as _}, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
@@ -224,7 +224,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 
 fn init_tracing(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_filter).context("RUST_LOG: is no log filter")?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let result = if config.log_json { subscriber.json().try_init() } else { subscriber.try_init() };
     result.map_err(|error| anyhow!("logging cannot start: {error}"))
 }

@@ -66,7 +66,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     var("TRUSTED_PROXIES", "", DATA, "addresses and CIDR blocks whose `X-Forwarded-For` is believed"),
     var("DRAIN_TIMEOUT_MS", "30000", BOTH, "how long open streams may go on after SIGTERM, milliseconds"),
     var("WORKER_THREADS", "", BOTH, "threads that serve; default: one for each core"),
-    var("RUST_LOG", "info", BOTH, "log filter, e.g. `warn,proxyxai_dataplane=debug`"),
+    var("RUST_LOG", "info,sea_orm_migration=warn", BOTH, "log filter, e.g. `warn,proxyxai_dataplane=debug`"),
     var("LOG_FORMAT", "text", BOTH, "`text` or `json`"),
 ];
 

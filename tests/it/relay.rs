@@ -267,10 +267,8 @@ async fn the_upstream_key_never_reaches_the_client() {
                 assert!(!value.to_str().unwrap().contains(UP), "{status} {name}");
             }
             let text = answer.text().await.unwrap();
-            // A refusal that is the client's own affair is handed over as it came.
-            assert!(status == 403 || !text.contains(UP), "{status}: {text}");
+            assert!(!text.contains(UP), "{status}: {text}");
         }
-        assert_eq!(world.chat(&key, "gpt-4o").await.text().await.unwrap().contains(UP), status == 403);
         for path in ["/x-keys", "/x-conf", "/x-users"] {
             assert!(!world.read(path).await.to_string().contains(UP), "{path} after {status}");
         }

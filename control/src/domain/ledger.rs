@@ -62,9 +62,16 @@ impl Entry {
         reference: impl Into<String>,
         postings: impl IntoIterator<Item = (Book, Money)>,
     ) -> Option<Self> {
-        let postings: Vec<_> = postings.into_iter().filter(|(_, amount)| *amount != Money::ZERO).collect();
+        let postings: Vec<_> = postings
+            .into_iter()
+            .filter(|(_, amount)| *amount != Money::ZERO)
+            .collect();
         let total = sum(postings.iter().map(|(_, amount)| *amount))?;
-        (total == Money::ZERO).then(|| Self { reason, reference: reference.into(), postings })
+        (total == Money::ZERO).then(|| Self {
+            reason,
+            reference: reference.into(),
+            postings,
+        })
     }
 
     /// Amount by book.
@@ -85,9 +92,27 @@ mod tests {
     #[test]
     fn an_entry_adds_up_to_zero_or_is_none() {
         let amount = Money::from_nanos;
-        let entry = Entry::new("call", "x", [(Book::Mint, amount(-5)), (Book::Spent, amount(5)), (Book::Fees, amount(0))]);
-        assert_eq!(entry.unwrap().postings(), [(Book::Mint, amount(-5)), (Book::Spent, amount(5))]);
-        assert_eq!(Entry::new("call", "x", [(Book::Mint, amount(-5)), (Book::Spent, amount(4))]), None);
+        let entry = Entry::new(
+            "call",
+            "x",
+            [
+                (Book::Mint, amount(-5)),
+                (Book::Spent, amount(5)),
+                (Book::Fees, amount(0)),
+            ],
+        );
+        assert_eq!(
+            entry.unwrap().postings(),
+            [(Book::Mint, amount(-5)), (Book::Spent, amount(5))]
+        );
+        assert_eq!(
+            Entry::new(
+                "call",
+                "x",
+                [(Book::Mint, amount(-5)), (Book::Spent, amount(4))]
+            ),
+            None
+        );
         let overflow = [(Book::Mint, Money::MAX), (Book::Spent, Money::MAX)];
         assert_eq!(Entry::new("call", "x", overflow), None);
     }

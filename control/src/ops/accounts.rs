@@ -24,7 +24,11 @@ use crate::{
 const PARTIAL_KEY_CHARS: usize = 20;
 
 /// The caller itself, or a descendant.
-pub(crate) async fn find(control: &Control, caller: &Caller, identifier: &str) -> Result<AccountView, Error> {
+pub(crate) async fn find(
+    control: &Control,
+    caller: &Caller,
+    identifier: &str,
+) -> Result<AccountView, Error> {
     let own = ops::caller_account(control, control.store(), caller).await?;
     let record = ops::visible(control, control.store(), &own, identifier).await?;
     if record.view.id != own.view.id {
@@ -35,7 +39,9 @@ pub(crate) async fn find(control: &Control, caller: &Caller, identifier: &str) -
 
 /// The caller itself.
 pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<AccountView, Error> {
-    ops::caller_account(control, control.store(), caller).await.map(|record| ops::shown(control, record))
+    ops::caller_account(control, control.store(), caller)
+        .await
+        .map(|record| ops::shown(control, record))
 }
 
 /// Children or descendants of the caller, newest first. Listing all of them has a price.
@@ -45,7 +51,11 @@ pub(crate) async fn list(
     filter: AccountFilter,
     page: Page,
 ) -> Result<Listing<AccountView>, Error> {
-    let AccountFilter { descendants, identifier, level } = filter;
+    let AccountFilter {
+        descendants,
+        identifier,
+        level,
+    } = filter;
     let store = control.store();
     let own = ops::caller_account(control, store, caller).await?;
     ops::may_manage(control, store, &own).await?;
@@ -54,15 +64,29 @@ pub(crate) async fn list(
         if level.is_some_and(|level| level != record.view.level) {
             return Err(ops::no_such_account(&identifier));
         }
-        return Ok(Listing { rows: vec![ops::shown(control, record)], total: 1 });
+        return Ok(Listing {
+            rows: vec![ops::shown(control, record)],
+            total: 1,
+        });
     }
     if level.is_none() && !caller.is_root() {
         pay_for_listing(control, caller).await?;
     }
-    let filter = Filter { parent: (!descendants).then_some(caller.account), below: &own.view.dna, level };
+    let filter = Filter {
+        parent: (!descendants).then_some(caller.account),
+        below: &own.view.dna,
+        level,
+    };
     let found = store::accounts::list(store, &filter, page.bounded(), control.now()).await?;
-    let rows = found.rows.into_iter().map(|record| ops::shown(control, record)).collect();
-    Ok(Listing { rows, total: found.total })
+    let rows = found
+        .rows
+        .into_iter()
+        .map(|record| ops::shown(control, record))
+        .collect();
+    Ok(Listing {
+        rows,
+        total: found.total,
+    })
 }
 
 /// Replaces the client key of the caller or of a descendant. The old one stops at once.
@@ -88,21 +112,28 @@ pub(crate) async fn rotate_key(
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
     tx.commit().await?;
-    tracing::info!(account.id = target.get(), operator.id = caller.account.get(), "client key replaced");
+    tracing::info!(
+        account.id = target.get(),
+        operator.id = caller.account.get(),
+        "client key replaced"
+    );
     ops::published(control).await?;
     Ok(key)
 }
 
 fn give_key(control: &Control, record: &mut AccountRecord, key: &ClientKey) {
     record.key_hash = Some(control.vault().hasher().hash(key.expose()));
-    key.tail(PARTIAL_KEY_CHARS.min(control.partial_key_chars())).clone_into(&mut record.view.partial_key);
+    key.tail(PARTIAL_KEY_CHARS.min(control.partial_key_chars()))
+        .clone_into(&mut record.view.partial_key);
 }
 
 async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
     let mut locked = store::accounts::lock(&tx, [caller.account], now).await?;
-    let own = locked.get_mut(&caller.account).ok_or(Error::Unauthenticated)?;
+    let own = locked
+        .get_mut(&caller.account)
+        .ok_or(Error::Unauthenticated)?;
     let mut entries = Vec::new();
     entries.extend(money::clear_expired(own, now)?);
     // Two listings may fall into one millisecond; each is an entry of its own transaction.
@@ -122,22 +153,41 @@ struct Sides {
 }
 
 /// Locks the caller and the descendant it means to change.
-async fn lock_sides(control: &Control, tx: &Tx, caller: &Caller, target: AccountId) -> Result<Sides, Error> {
+async fn lock_sides(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    target: AccountId,
+) -> Result<Sides, Error> {
     let now = control.now();
     let mut locked = store::accounts::lock(tx, [caller.account, target], now).await?;
-    let mut operator = locked.remove(&caller.account).ok_or(Error::Unauthenticated)?;
-    let mut target = locked.remove(&target).ok_or_else(|| ops::no_such_account(&target.to_string()))?;
+    let mut operator = locked
+        .remove(&caller.account)
+        .ok_or(Error::Unauthenticated)?;
+    let mut target = locked
+        .remove(&target)
+        .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
     let mut entries = Vec::new();
     entries.extend(money::clear_expired(&mut operator, now)?);
     entries.extend(money::clear_expired(&mut target, now)?);
-    Ok(Sides { operator, target, entries })
+    Ok(Sides {
+        operator,
+        target,
+        entries,
+    })
 }
 
 /// Both sides as they are after the commit.
-async fn changed(control: &Control, operator: AccountId, target: AccountId) -> Result<Changed, Error> {
+async fn changed(
+    control: &Control,
+    operator: AccountId,
+    target: AccountId,
+) -> Result<Changed, Error> {
     let view = async |id: AccountId| {
         let record = store::accounts::get(control.store(), id, control.now()).await?;
-        record.map(|record| ops::shown(control, record)).ok_or(Error::Unauthenticated)
+        record
+            .map(|record| ops::shown(control, record))
+            .ok_or(Error::Unauthenticated)
     };
     Ok(Changed {
         account: view(target).await?,

@@ -27,12 +27,19 @@ pub(crate) async fn watch(
     epoch: u64,
     version: String,
 ) -> Result<impl Stream<Item = Update> + Send + 'static + use<>, Error> {
-    let version: String = version.chars().filter(|char| !char.is_control()).take(VERSION_CHARS_MAX).collect();
+    let version: String = version
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(VERSION_CHARS_MAX)
+        .collect();
     let tx = control.store().begin().await?;
     store::nodes::seen(&tx, &node, epoch, &version, control.now()).await?;
     tx.commit().await?;
     tracing::info!(node = node.as_str(), epoch, version, "a data plane watches");
-    control.publisher().watch(control.store(), node, control.now()).await
+    control
+        .publisher()
+        .watch(control.store(), node, control.now())
+        .await
 }
 
 /// A data plane tells what it made of an update.
@@ -45,15 +52,33 @@ pub(crate) async fn acknowledge(
 ) -> Result<(), Error> {
     // Whoever waits for this need not wait for its being written down.
     control.publisher().acknowledge(node, revision);
-    let short = |text: String| text.chars().filter(|char| *char != '\0').take(PROBLEM_CHARS_MAX).collect();
+    let short = |text: String| {
+        text.chars()
+            .filter(|char| *char != '\0')
+            .take(PROBLEM_CHARS_MAX)
+            .collect()
+    };
     let rejections: Vec<_> = rejections
         .into_iter()
         .take(REJECTIONS_MAX)
-        .map(|Rejection { kind, item, problem }| Rejection { kind, item: short(item), problem: short(problem) })
+        .map(
+            |Rejection {
+                 kind,
+                 item,
+                 problem,
+             }| Rejection {
+                kind,
+                item: short(item),
+                problem: short(problem),
+            },
+        )
         .collect();
     for rejection in &rejections {
         tracing::warn!(
-            node = node.as_str(), kind = rejection.kind, item = rejection.item, problem = rejection.problem,
+            node = node.as_str(),
+            kind = rejection.kind,
+            item = rejection.item,
+            problem = rejection.problem,
             "a data plane could not use an item"
         );
     }
@@ -63,7 +88,15 @@ pub(crate) async fn acknowledge(
 }
 
 /// A data plane tells what it learnt about keys; the others are told.
-pub(crate) async fn report_health(control: &Control, node: &NodeName, healths: Vec<Health>) -> Result<(), Error> {
+#[expect(
+    clippy::unused_async,
+    reason = "the fronts wait for every operation alike"
+)]
+pub(crate) async fn report_health(
+    control: &Control,
+    node: &NodeName,
+    healths: Vec<Health>,
+) -> Result<(), Error> {
     for health in &healths {
         tracing::info!(
             node = node.as_str(), key.id = health.key.get(), model = health.model, state = ?health.state,
@@ -75,7 +108,10 @@ pub(crate) async fn report_health(control: &Control, node: &NodeName, healths: V
 }
 
 /// Data planes that control knows.
-pub(crate) async fn nodes(control: &Control, caller: &Caller) -> Result<(Revision, Vec<NodeView>), Error> {
+pub(crate) async fn nodes(
+    control: &Control,
+    caller: &Caller,
+) -> Result<(Revision, Vec<NodeView>), Error> {
     ops::root_only(caller, "only root may list the data planes")?;
     let mut nodes = store::nodes::all(control.store()).await?;
     for node in &mut nodes {

@@ -26,15 +26,26 @@ const MODELS_MAX: usize = 1000;
 const HINT_CHARS: usize = 4;
 
 /// Adds a key to the pool.
-pub(crate) async fn create(control: &Control, caller: &Caller, new: NewKey) -> Result<KeyView, Error> {
+pub(crate) async fn create(
+    control: &Control,
+    caller: &Caller,
+    new: NewKey,
+) -> Result<KeyView, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     upstream_key::check_secret(&new.secret)?;
     check_config(&new.config)?;
     let name = check_text("Name", &new.name, NAME_BYTES_MAX)?;
     let tx = control.store().begin().await?;
-    let provider = match new.provider.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+    let provider = match new
+        .provider
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
         Some(text) => BaseUrl::parse(text)?,
-        None => BaseUrl::parse_lenient(&ops::settings::value(control, &tx, setting::XAI_BASE).await?)?,
+        None => {
+            BaseUrl::parse_lenient(&ops::settings::value(control, &tx, setting::XAI_BASE).await?)?
+        }
     };
     warn_if_exposed(&provider);
     let now = control.now();
@@ -47,7 +58,11 @@ pub(crate) async fn create(control: &Control, caller: &Caller, new: NewKey) -> R
     record.revision = store::revisions::bump(&tx).await?.0;
     record.view.id = store::keys::insert(&tx, &record).await?;
     tx.commit().await?;
-    tracing::info!(key.id = record.view.id.get(), provider = record.view.provider, "upstream key added");
+    tracing::info!(
+        key.id = record.view.id.get(),
+        provider = record.view.provider,
+        "upstream key added"
+    );
     ops::published(control).await?;
     Ok(record.view)
 }
@@ -55,7 +70,9 @@ pub(crate) async fn create(control: &Control, caller: &Caller, new: NewKey) -> R
 /// One key.
 pub(crate) async fn get(control: &Control, caller: &Caller, id: KeyId) -> Result<KeyView, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    find(control.store(), id).await.map(|record| with_health(control, record.view))
+    find(control.store(), id)
+        .await
+        .map(|record| with_health(control, record.view))
 }
 
 /// Keys by ascending id.
@@ -71,16 +88,23 @@ pub(crate) async fn list(
         filter.id.is_none_or(|id| view.id == id)
             && filter.level.is_none_or(|level| view.level == level)
             && filter.provider.as_deref().is_none_or(|text| {
-                BaseUrl::parse(&view.provider).is_ok_and(|provider| upstream_key::host_matches(&provider, text))
+                BaseUrl::parse(&view.provider)
+                    .is_ok_and(|provider| upstream_key::host_matches(&provider, text))
             })
     };
-    let keys = store::keys::living(control.store()).await?.into_iter().map(|record| record.view);
+    let keys = store::keys::living(control.store())
+        .await?
+        .into_iter()
+        .map(|record| record.view);
     let hits: Vec<_> = keys.filter(wanted).collect();
     let total = u64::try_from(hits.len()).map_err(Error::internal)?;
     let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
     let skipped = count((page.page - 1).saturating_mul(page.size));
     let rows = hits.into_iter().skip(skipped).take(count(page.size));
-    Ok(Listing { rows: rows.map(|view| with_health(control, view)).collect(), total })
+    Ok(Listing {
+        rows: rows.map(|view| with_health(control, view)).collect(),
+        total,
+    })
 }
 
 /// Changes the fields that are given. A new secret, or being put into rotation, wakes the key.
@@ -91,13 +115,26 @@ pub(crate) async fn update(
     change: KeyChange,
 ) -> Result<KeyView, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    let KeyChange { secret, name, provider, level, enabled, config } = change;
+    let KeyChange {
+        secret,
+        name,
+        provider,
+        level,
+        enabled,
+        config,
+    } = change;
     let tx = control.store().begin().await?;
     let mut record = find(&tx, id).await?;
     let now = control.now();
     let wakes = secret.is_some() || enabled.is_some_and(|enabled| enabled != record.view.enabled);
     if secret.is_some() || provider.is_some() {
-        reseal(control.vault(), &mut record, secret, provider.as_deref(), now)?;
+        reseal(
+            control.vault(),
+            &mut record,
+            secret,
+            provider.as_deref(),
+            now,
+        )?;
         check_unknown(&tx, &record).await?;
     }
     if let Some(name) = name {
@@ -122,7 +159,11 @@ pub(crate) async fn update(
 }
 
 /// Takes a key out of the pool for good. Usage records keep its id.
-pub(crate) async fn delete(control: &Control, caller: &Caller, id: KeyId) -> Result<KeyView, Error> {
+pub(crate) async fn delete(
+    control: &Control,
+    caller: &Caller,
+    id: KeyId,
+) -> Result<KeyView, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     let tx = control.store().begin().await?;
     let mut record = find(&tx, id).await?;
@@ -143,10 +184,17 @@ pub(crate) async fn delete(control: &Control, caller: &Caller, id: KeyId) -> Res
 pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Result<Probe, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     let record = find(control.store(), id).await?;
-    let secret = control.vault().open_sealed(&record.view.provider, &record.sealed)?;
+    let secret = control
+        .vault()
+        .open_sealed(&record.view.provider, &record.sealed)?;
     let provider = BaseUrl::parse(&record.view.provider)?;
     let probe = probe::ask(&provider, &secret, record.view.config.provider_type).await?;
-    tracing::info!(key.id = id.get(), accepted = probe.accepted, status = probe.status, "upstream key probed");
+    tracing::info!(
+        key.id = id.get(),
+        accepted = probe.accepted,
+        status = probe.status,
+        "upstream key probed"
+    );
     if probe.accepted {
         control.publisher().wake_key(id);
     }
@@ -160,20 +208,33 @@ pub(crate) async fn reload(control: &Control, caller: &Caller) -> Result<(u64, R
     let standing = store::revisions::bump_reload(&tx).await?;
     let keys = store::keys::count_enabled(&tx).await?;
     tx.commit().await?;
-    tracing::info!(keys, revision = standing.revision.0, "upstream keys reloaded");
+    tracing::info!(
+        keys,
+        revision = standing.revision.0,
+        "upstream keys reloaded"
+    );
     control.publisher().wake_all();
     ops::published(control).await?;
     Ok((keys, standing.revision))
 }
 
 /// Every key, and key for one model, that data planes reported as not ready.
+#[expect(
+    clippy::unused_async,
+    reason = "the fronts wait for every operation alike"
+)]
 pub(crate) async fn health(control: &Control, caller: &Caller) -> Result<Vec<Health>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     Ok(control.publisher().healths(control.now()))
 }
 
 /// A record for a new key, its secret sealed for its provider.
-pub(super) fn sealed(vault: &Vault, secret: &Secret, provider: &BaseUrl, now: Millis) -> Result<KeyRecord, Error> {
+pub(super) fn sealed(
+    vault: &Vault,
+    secret: &Secret,
+    provider: &BaseUrl,
+    now: Millis,
+) -> Result<KeyRecord, Error> {
     let provider = provider.text();
     Ok(KeyRecord {
         sealed: vault.seal(&provider, secret)?,
@@ -226,29 +287,43 @@ fn reseal(
 
 async fn find(db: &impl store::Db, id: KeyId) -> Result<KeyRecord, Error> {
     let found = store::keys::find(db, id).await?;
-    found.ok_or_else(|| Error::NotFound { kind: "Key", name: id.to_string() })
+    found.ok_or_else(|| Error::NotFound {
+        kind: "Key",
+        name: id.to_string(),
+    })
 }
 
 async fn check_unknown(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
     let same = store::keys::knows(tx, &record.fingerprint, &record.view.provider, false).await?;
     match same {
-        Some(id) if id != record.view.id || record.revision == 0 => Err(Error::Conflict { field: "SecretKey" }),
+        Some(id) if id != record.view.id || record.revision == 0 => {
+            Err(Error::Conflict { field: "SecretKey" })
+        }
         _ => Ok(()),
     }
 }
 
 fn check_config(config: &KeyConfig) -> Result<(), Error> {
-    let fits = |model: &String| !model.is_empty() && model.len() <= 255 && !model.chars().any(char::is_control);
+    let fits = |model: &String| {
+        !model.is_empty() && model.len() <= 255 && !model.chars().any(char::is_control)
+    };
     if config.models.len() <= MODELS_MAX && config.models.iter().all(fits) {
         Ok(())
     } else {
-        Err(Invalid::new("Config.models", format!("must be at most {MODELS_MAX} model names")).into())
+        Err(Invalid::new(
+            "Config.models",
+            format!("must be at most {MODELS_MAX} model names"),
+        )
+        .into())
     }
 }
 
 fn warn_if_exposed(provider: &BaseUrl) {
     if provider.is_exposed() {
-        tracing::warn!(provider = provider.text(), "keys for this provider cross the open network in clear");
+        tracing::warn!(
+            provider = provider.text(),
+            "keys for this provider cross the open network in clear"
+        );
     }
 }
 

@@ -31,19 +31,32 @@ const PAGE_SIZE_MAX: u64 = 1000;
 impl crate::view::Page {
     /// The page within the documented bounds.
     fn bounded(self) -> Self {
-        Self { page: self.page.max(1), size: self.size.clamp(1, PAGE_SIZE_MAX) }
+        Self {
+            page: self.page.max(1),
+            size: self.size.clamp(1, PAGE_SIZE_MAX),
+        }
     }
 }
 
 /// Refuses everybody but root.
 fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error> {
-    if caller.is_root() { Ok(()) } else { Err(Error::Forbidden(what)) }
+    if caller.is_root() {
+        Ok(())
+    } else {
+        Err(Error::Forbidden(what))
+    }
 }
 
 /// The caller's account, as long as it lives.
-async fn caller_account(control: &Control, db: &impl Db, caller: &Caller) -> Result<AccountRecord, Error> {
+async fn caller_account(
+    control: &Control,
+    db: &impl Db,
+    caller: &Caller,
+) -> Result<AccountRecord, Error> {
     let found = store::accounts::get(db, caller.account, control.now()).await?;
-    found.filter(|record| record.deleted.is_none()).ok_or(Error::Unauthenticated)
+    found
+        .filter(|record| record.deleted.is_none())
+        .ok_or(Error::Unauthenticated)
 }
 
 /// An account that the caller may know of: itself or a descendant.
@@ -54,7 +67,9 @@ async fn visible(
     identifier: &str,
 ) -> Result<AccountRecord, Error> {
     let found = store::accounts::find(db, &Identifier::parse(identifier)?, control.now()).await?;
-    found.filter(|record| is_at_or_below(caller, record)).ok_or_else(|| no_such_account(identifier))
+    found
+        .filter(|record| is_at_or_below(caller, record))
+        .ok_or_else(|| no_such_account(identifier))
 }
 
 fn is_at_or_below(caller: &AccountRecord, record: &AccountRecord) -> bool {
@@ -65,7 +80,10 @@ fn is_at_or_below(caller: &AccountRecord, record: &AccountRecord) -> bool {
 }
 
 fn no_such_account(identifier: &str) -> Error {
-    Error::NotFound { kind: "User", name: identifier.to_owned() }
+    Error::NotFound {
+        kind: "User",
+        name: identifier.to_owned(),
+    }
 }
 
 /// Managing descendants takes a balance, root aside.
@@ -75,7 +93,11 @@ async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> 
     }
     let minimum = settings::dollars(control, db, setting::USER_API_BALANCE).await?;
     let balance = caller.view.balance;
-    if balance >= minimum { Ok(()) } else { Err(Error::ManagementBalance { balance, minimum }) }
+    if balance >= minimum {
+        Ok(())
+    } else {
+        Err(Error::ManagementBalance { balance, minimum })
+    }
 }
 
 /// An account as it may be shown now.
@@ -83,12 +105,22 @@ fn shown(control: &Control, record: AccountRecord) -> AccountView {
     let now = control.now();
     let mut view = record.view;
     view.cards.retain(|card| card.is_live(now));
-    let hidden = view.partial_key.len().saturating_sub(control.partial_key_chars());
-    view.partial_key = view.partial_key.get(hidden..).unwrap_or_default().to_owned();
+    let hidden = view
+        .partial_key
+        .len()
+        .saturating_sub(control.partial_key_chars());
+    view.partial_key = view
+        .partial_key
+        .get(hidden..)
+        .unwrap_or_default()
+        .to_owned();
     view
 }
 
 /// After a commit: data planes are told, and usually use the change before the caller is answered.
 async fn published(control: &Control) -> Result<(), Error> {
-    control.publisher().changed(control.store(), control.vault(), control.now()).await
+    control
+        .publisher()
+        .changed(control.store(), control.vault(), control.now())
+        .await
 }

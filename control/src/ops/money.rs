@@ -19,12 +19,21 @@ use crate::{
 };
 
 /// Removes expired cards.
-pub(super) fn clear_expired(record: &mut AccountRecord, now: Millis) -> Result<Option<Entry>, Error> {
-    let (lost, account) = (with_purse(record, now, |purse| purse.expire(now)), record.view.id);
+pub(super) fn clear_expired(
+    record: &mut AccountRecord,
+    now: Millis,
+) -> Result<Option<Entry>, Error> {
+    let (lost, account) = (
+        with_purse(record, now, |purse| purse.expire(now)),
+        record.view.id,
+    );
     if lost == Money::ZERO {
         return Ok(None);
     }
-    let postings = [(Book::Account(account), lost.negated()), (Book::Expired, lost)];
+    let postings = [
+        (Book::Account(account), lost.negated()),
+        (Book::Expired, lost),
+    ];
     entry("expiry", format!("expiry:{account}"), postings).map(Some)
 }
 
@@ -65,7 +74,8 @@ pub(super) fn deduct(
     let exchange = exchange(operator, child);
     let mut theirs = purse(child);
     let mut own = payer(operator);
-    let moved = credit::deduct(own.as_mut(), &mut theirs, exchange, amount, now).map_err(refused)?;
+    let moved =
+        credit::deduct(own.as_mut(), &mut theirs, exchange, amount, now).map_err(refused)?;
     put_back(child, theirs, now);
     let reference = format!("deduct:{}>{}", child.view.id, operator.view.id);
     let mut postings = vec![(Book::Account(child.view.id), moved.taken.negated())];
@@ -73,7 +83,10 @@ pub(super) fn deduct(
         Some(own) => {
             put_back(operator, own, now);
             pay_debt(operator, now);
-            postings.push((Book::Account(operator.view.id), moved.refund.saturating_sub(moved.fee)));
+            postings.push((
+                Book::Account(operator.view.id),
+                moved.refund.saturating_sub(moved.fee),
+            ));
             postings.push((Book::Fees, moved.fee));
             postings.push((Book::Mint, moved.taken.saturating_sub(moved.refund)));
         }
@@ -96,7 +109,10 @@ pub(super) fn close(
     let debt = mem::take(&mut child.debt);
     child.refresh_balance(now);
     let reference = format!("delete:{}>{}", child.view.id, operator.view.id);
-    let mut postings = vec![(Book::Account(child.view.id), debt.saturating_sub(moved.returned))];
+    let mut postings = vec![(
+        Book::Account(child.view.id),
+        debt.saturating_sub(moved.returned),
+    )];
     match own {
         Some(own) => {
             put_back(operator, own, now);
@@ -105,7 +121,10 @@ pub(super) fn close(
             postings.push((Book::Account(operator.view.id), moved.refund));
             postings.push((Book::Fees, moved.fee));
             // What the account owed is nobody's to pay any more.
-            postings.push((Book::Mint, moved.returned.saturating_sub(gross).saturating_sub(debt)));
+            postings.push((
+                Book::Mint,
+                moved.returned.saturating_sub(gross).saturating_sub(debt),
+            ));
         }
         None => postings.push((Book::Mint, moved.returned.saturating_sub(debt))),
     }
@@ -113,16 +132,28 @@ pub(super) fn close(
 }
 
 /// Puts an account on new rates: its credit keeps its worth and gets other units.
-pub(super) fn rescale(record: &mut AccountRecord, to: Multiplier, now: Millis) -> Result<Entry, Error> {
+pub(super) fn rescale(
+    record: &mut AccountRecord,
+    to: Multiplier,
+    now: Millis,
+) -> Result<Entry, Error> {
     let from = record.view.rates;
-    let held = |record: &AccountRecord| purse(record).total().checked_sub(record.debt).ok_or_else(out_of_range);
+    let held = |record: &AccountRecord| {
+        purse(record)
+            .total()
+            .checked_sub(record.debt)
+            .ok_or_else(out_of_range)
+    };
     let before = held(record)?;
     let mut purse = purse(record);
     purse.rescale(from, to).ok_or_else(out_of_range)?;
     record.debt = record.debt.scale(to, from).ok_or_else(out_of_range)?;
     put_back(record, purse, now);
     record.view.rates = to;
-    let (after, exact) = (held(record)?, before.scale(to, from).ok_or_else(out_of_range)?);
+    let (after, exact) = (
+        held(record)?,
+        before.scale(to, from).ok_or_else(out_of_range)?,
+    );
     let account = record.view.id;
     let postings = [
         (Book::Account(account), after.saturating_sub(before)),
@@ -133,26 +164,54 @@ pub(super) fn rescale(record: &mut AccountRecord, to: Multiplier, now: Millis) -
 }
 
 /// Charges a fee to an account's cards.
-pub(super) fn fee(record: &mut AccountRecord, fee: Money, reason: &'static str, now: Millis) -> Result<Entry, Error> {
+pub(super) fn fee(
+    record: &mut AccountRecord,
+    fee: Money,
+    reason: &'static str,
+    now: Millis,
+) -> Result<Entry, Error> {
     let balance = record.view.balance;
     let uncovered = with_purse(record, now, |purse| purse.spend(fee, now));
     if uncovered > Money::ZERO {
-        return Err(Error::InsufficientBalance { balance, needed: fee });
+        return Err(Error::InsufficientBalance {
+            balance,
+            needed: fee,
+        });
     }
     let account = record.view.id;
-    entry(reason, format!("{reason}:{account}"), [(Book::Account(account), fee.negated()), (Book::Fees, fee)])
+    entry(
+        reason,
+        format!("{reason}:{account}"),
+        [(Book::Account(account), fee.negated()), (Book::Fees, fee)],
+    )
 }
 
 /// Charges a call. What the cards do not cover becomes debt. Root's calls are minted, not charged.
-pub(super) fn charge(record: &mut AccountRecord, cost: Money, reference: String, now: Millis) -> Result<Entry, Error> {
+pub(super) fn charge(
+    record: &mut AccountRecord,
+    cost: Money,
+    reference: String,
+    now: Millis,
+) -> Result<Entry, Error> {
     record.view.credit_used = record.view.credit_used.saturating_add(cost);
     if record.view.parent.is_none() {
-        return entry("call", reference, [(Book::Mint, cost.negated()), (Book::Spent, cost)]);
+        return entry(
+            "call",
+            reference,
+            [(Book::Mint, cost.negated()), (Book::Spent, cost)],
+        );
     }
     let uncovered = with_purse(record, now, |purse| purse.spend(cost, now));
     record.debt = record.debt.saturating_add(uncovered);
     record.refresh_balance(now);
-    entry("call", reference, [(Book::Account(record.view.id), cost.negated()), (Book::Spent, cost)])
+    entry(
+        "call",
+        reference,
+        [
+            (Book::Account(record.view.id), cost.negated()),
+            (Book::Spent, cost),
+        ],
+    )
 }
 
 fn pay_debt(record: &mut AccountRecord, now: Millis) {
@@ -161,7 +220,11 @@ fn pay_debt(record: &mut AccountRecord, now: Millis) {
     record.refresh_balance(now);
 }
 
-fn with_purse<T>(record: &mut AccountRecord, now: Millis, change: impl FnOnce(&mut Purse) -> T) -> T {
+fn with_purse<T>(
+    record: &mut AccountRecord,
+    now: Millis,
+    change: impl FnOnce(&mut Purse) -> T,
+) -> T {
     let mut purse = Purse::new(mem::take(&mut record.view.cards));
     let result = change(&mut purse);
     put_back(record, purse, now);
@@ -183,7 +246,10 @@ fn put_back(record: &mut AccountRecord, purse: Purse, now: Millis) {
 }
 
 fn exchange(operator: &AccountRecord, child: &AccountRecord) -> Exchange {
-    Exchange { child: child.view.rates, operator: operator.view.rates }
+    Exchange {
+        child: child.view.rates,
+        operator: operator.view.rates,
+    }
 }
 
 fn entry(
@@ -191,7 +257,8 @@ fn entry(
     reference: String,
     postings: impl IntoIterator<Item = (Book, Money)>,
 ) -> Result<Entry, Error> {
-    Entry::new(reason, reference, postings).ok_or_else(|| Error::internal(format!("a {reason} entry is not even")))
+    Entry::new(reason, reference, postings)
+        .ok_or_else(|| Error::internal(format!("a {reason} entry is not even")))
 }
 
 fn refused(refused: Refused) -> Error {

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use jiff::civil::Date;
-use proxyxai_contract::{id::AccountId, money::{Money, sum}};
+use proxyxai_contract::{
+    id::AccountId,
+    money::{Money, sum},
+};
 
 use crate::{
     Control, Error, ops,
@@ -23,9 +26,18 @@ pub(crate) async fn totals(
 }
 
 /// The caller's totals of today and of this month.
-pub(crate) async fn today_and_month(control: &Control, caller: &Caller) -> Result<(Totals, Totals), Error> {
+pub(crate) async fn today_and_month(
+    control: &Control,
+    caller: &Caller,
+) -> Result<(Totals, Totals), Error> {
     let today = today(control);
-    let days = [Days { start: today, end: today }, control.publisher().month(control.now())];
+    let days = [
+        Days {
+            start: today,
+            end: today,
+        },
+        control.publisher().month(control.now()),
+    ];
     let mut both = [Totals::default(); 2];
     for (total, days) in both.iter_mut().zip(days) {
         for model in store::usage::by_model(control.store(), caller.account, days).await? {
@@ -62,10 +74,17 @@ pub(crate) async fn verify(control: &Control, caller: &Caller) -> Result<Books, 
     let sums = store::ledger::sums(&tx).await?;
     let cards = store::cards::all(&tx).await?;
     let held = |account: &AccountId| -> Option<Money> {
-        let cards = sum(cards.get(account).into_iter().flatten().map(|card| card.balance))?;
+        let cards = sum(cards
+            .get(account)
+            .into_iter()
+            .flatten()
+            .map(|card| card.balance))?;
         cards.checked_sub(sums.debts.get(account).copied().unwrap_or_default())
     };
-    Ok(Books { postings: sums.postings, difference: difference(&sums, held) })
+    Ok(Books {
+        postings: sums.postings,
+        difference: difference(&sums, held),
+    })
 }
 
 fn difference(sums: &Sums, held: impl Fn(&AccountId) -> Option<Money>) -> Option<String> {
@@ -80,16 +99,24 @@ fn difference(sums: &Sums, held: impl Fn(&AccountId) -> Option<Money>) -> Option
         let posted = sums.accounts.get(account).copied().unwrap_or_default();
         match held(account) {
             Some(held) if held == posted => None,
-            Some(held) => Some(format!("account {account} has {held}, its postings say {posted}")),
+            Some(held) => Some(format!(
+                "account {account} has {held}, its postings say {posted}"
+            )),
             None => Some(format!("the cards of account {account} are out of range")),
         }
     })
 }
 
-async fn subject(control: &Control, caller: &Caller, account: Option<&str>) -> Result<AccountId, Error> {
+async fn subject(
+    control: &Control,
+    caller: &Caller,
+    account: Option<&str>,
+) -> Result<AccountId, Error> {
     let Some(identifier) = account.map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(caller.account);
     };
     let own = ops::caller_account(control, control.store(), caller).await?;
-    ops::visible(control, control.store(), &own, identifier).await.map(|record| record.view.id)
+    ops::visible(control, control.store(), &own, identifier)
+        .await
+        .map(|record| record.view.id)
 }

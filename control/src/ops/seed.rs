@@ -42,27 +42,46 @@ pub(crate) async fn first_start(
         Some(sealed) => vault.check_sentinel(&sealed)?,
         None => store::revisions::set_sentinel(&tx, vault.sentinel()?).await?,
     }
-    let is_new = store::accounts::get(&tx, AccountId::ROOT, now).await?.is_none();
-    let generated = if is_new { seed_accounts(&tx, vault, config, now).await? } else { None };
+    let is_new = store::accounts::get(&tx, AccountId::ROOT, now)
+        .await?
+        .is_none();
+    let generated = if is_new {
+        seed_accounts(&tx, vault, config, now).await?
+    } else {
+        None
+    };
     seed_keys(&tx, vault, config, now).await?;
     tx.commit().await?;
     Ok(generated)
 }
 
-async fn seed_accounts(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Result<Option<ClientKey>, Error> {
+async fn seed_accounts(
+    tx: &Tx,
+    vault: &Vault,
+    config: &Config,
+    now: Millis,
+) -> Result<Option<ClientKey>, Error> {
     let mut users = config.init_users()?.into_iter();
-    let (root_user, generated) = match users.next() {
-        Some(user) => (user, None),
-        None => {
-            let key = ClientKey::generate().map_err(Error::internal)?;
-            keep_root_key(config, &key)?;
-            (InitUser { name: "root".to_owned(), email: ROOT_EMAIL.to_owned(), key: key.clone() }, Some(key))
-        }
+    let (root_user, generated) = if let Some(user) = users.next() {
+        (user, None)
+    } else {
+        let key = ClientKey::generate().map_err(Error::internal)?;
+        keep_root_key(config, &key)?;
+        let (name, email) = ("root".to_owned(), ROOT_EMAIL.to_owned());
+        (
+            InitUser {
+                name,
+                email,
+                key: key.clone(),
+            },
+            Some(key),
+        )
     };
     let revision = store::revisions::bump(tx).await?.0;
     let key_of = |record: &mut AccountRecord, key: &ClientKey| {
         record.key_hash = Some(vault.hasher().hash(key.expose()));
-        key.tail(config.partial_key_chars).clone_into(&mut record.view.partial_key);
+        key.tail(config.partial_key_chars)
+            .clone_into(&mut record.view.partial_key);
         record.revision = revision;
     };
     let mut root = root(&root_user, now);
@@ -141,8 +160,16 @@ async fn seed_keys(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Resu
     let base = BaseUrl::parse_lenient(&base)?;
     let mut revision = None;
     for key in keys {
-        let mut record = sealed(vault, &key.secret, key.provider.as_ref().unwrap_or(&base), now)?;
-        if store::keys::knows(tx, &record.fingerprint, &record.view.provider, true).await?.is_some() {
+        let mut record = sealed(
+            vault,
+            &key.secret,
+            key.provider.as_ref().unwrap_or(&base),
+            now,
+        )?;
+        if store::keys::knows(tx, &record.fingerprint, &record.view.provider, true)
+            .await?
+            .is_some()
+        {
             continue;
         }
         if revision.is_none() {

@@ -15,7 +15,10 @@ use crate::{
 const ROOT_ONLY: &str = "only root may see and change the settings";
 
 /// All settings in effect.
-pub(crate) async fn get(control: &Control, caller: &Caller) -> Result<BTreeMap<String, String>, Error> {
+pub(crate) async fn get(
+    control: &Control,
+    caller: &Caller,
+) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     in_effect(control).await
 }
@@ -28,10 +31,15 @@ pub(crate) async fn update(
     reset: Vec<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    let bad_values = set.iter().filter_map(|(name, value)| setting::check(name, value).err());
+    let bad_values = set
+        .iter()
+        .filter_map(|(name, value)| setting::check(name, value).err());
     let known = |name: &String| setting::ALL.iter().any(|(known, _)| known == name);
-    let bad_names = reset.iter().filter(|name| !known(name)).map(|name| Invalid::new(name, "is no setting"));
-    all_problems(bad_values.chain(bad_names).collect())?;
+    let bad_names = reset
+        .iter()
+        .filter(|name| !known(name))
+        .map(|name| Invalid::new(name, "is no setting"));
+    all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())?;
     let tx = control.store().begin().await?;
     let revision = store::revisions::bump(&tx).await?;
     store::settings::drop_names(&tx, &reset).await?;
@@ -63,12 +71,15 @@ pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Resu
 async fn in_effect(control: &Control) -> Result<BTreeMap<String, String>, Error> {
     let stored = store::settings::all(control.store()).await?;
     let value = |name: &str| publish::effective(stored.get(name), name, control.config());
-    Ok(setting::ALL.iter().map(|(name, _)| ((*name).to_owned(), value(name))).collect())
+    Ok(setting::ALL
+        .iter()
+        .map(|(name, _)| ((*name).to_owned(), value(name)))
+        .collect())
 }
 
 /// One problem as it is, several as one that names them all.
-fn all_problems(problems: Vec<Invalid>) -> Result<(), Error> {
-    match problems.as_slice() {
+fn all_problems(problems: &[Invalid]) -> Result<(), Error> {
+    match problems {
         [] => Ok(()),
         [only] => Err(only.clone().into()),
         several => {

@@ -10,7 +10,7 @@ use proxyxai_contract::{
 };
 
 /// Removals are remembered for data planes that lag behind; past this many, one that lags further
-/// gets everything anew.
+/// has to begin anew.
 const TOMBSTONES_MAX: usize = 10_000;
 
 /// All that data planes know.
@@ -51,7 +51,12 @@ impl Catalogue {
 
     /// Takes over what changed up to a revision. What is as it was keeps its old revision.
     pub(super) fn apply(&mut self, changes: Changes, revision: Revision) {
-        let Changes { accounts, keys, settings, prices } = changes;
+        let Changes {
+            accounts,
+            keys,
+            settings,
+            prices,
+        } = changes;
         for (id, account) in accounts {
             self.accounts.put(id, account, revision);
         }
@@ -64,16 +69,31 @@ impl Catalogue {
         self.floor = self.floor.max(self.accounts.prune()).max(self.keys.prune());
     }
 
-    /// What changed since a revision; everything when there is none, or it is too long ago.
+    /// What changed since a revision; everything when there is none.
     pub(super) fn update(&self, since: Option<Revision>) -> Update {
-        let since = since.filter(|since| *since >= self.floor);
         let newer = |at: Revision| since.is_none_or(|since| at > since);
-        let mut update = Update { full: since.is_none(), ..Update::empty(self.revision) };
+        let mut update = Update {
+            full: since.is_none(),
+            ..Update::empty(self.revision)
+        };
         (update.accounts, update.removed_accounts) = self.accounts.since(since);
         (update.keys, update.removed_keys) = self.keys.since(since);
-        update.settings = self.settings.as_ref().filter(|(at, _)| newer(*at)).map(|(_, item)| item.as_ref().clone());
-        update.prices = self.prices.as_ref().filter(|(at, _)| newer(*at)).map(|(_, item)| item.as_ref().clone());
+        update.settings = self
+            .settings
+            .as_ref()
+            .filter(|(at, _)| newer(*at))
+            .map(|(_, item)| item.as_ref().clone());
+        update.prices = self
+            .prices
+            .as_ref()
+            .filter(|(at, _)| newer(*at))
+            .map(|(_, item)| item.as_ref().clone());
         update
+    }
+
+    /// Whether removals since this revision are no longer known.
+    pub(super) fn has_forgotten(&self, since: Revision) -> bool {
+        since < self.floor
     }
 
     /// Whether this key is in rotation.
@@ -131,7 +151,12 @@ impl<K: Ord + Copy, T: PartialEq + Clone> Shelf<K, T> {
 
     /// Forgets the older half of the removals when there are too many, and tells up to where.
     fn prune(&mut self) -> Revision {
-        let mut gone: Vec<_> = self.0.values().filter(|(_, item)| item.is_none()).map(|(at, _)| *at).collect();
+        let mut gone: Vec<_> = self
+            .0
+            .values()
+            .filter(|(_, item)| item.is_none())
+            .map(|(at, _)| *at)
+            .collect();
         if gone.len() <= TOMBSTONES_MAX {
             return Revision(0);
         }
@@ -174,18 +199,37 @@ mod tests {
     }
 
     fn with_accounts(accounts: Vec<(AccountId, Option<Account>)>) -> Changes {
-        Changes { accounts, ..Changes::default() }
+        Changes {
+            accounts,
+            ..Changes::default()
+        }
     }
 
     #[test]
     fn an_update_holds_what_changed_since_and_nothing_else() {
         let mut catalogue = Catalogue::default();
-        catalogue.apply(with_accounts(vec![account(1, "root"), account(2, "bob")]), Revision(1));
-        catalogue.apply(with_accounts(vec![account(1, "root"), account(2, "rob")]), Revision(2));
+        catalogue.apply(
+            with_accounts(vec![account(1, "root"), account(2, "bob")]),
+            Revision(1),
+        );
+        catalogue.apply(
+            with_accounts(vec![account(1, "root"), account(2, "rob")]),
+            Revision(2),
+        );
         let update = catalogue.update(Some(Revision(1)));
-        assert_eq!(update.accounts.iter().map(|account| account.name.as_str()).collect::<Vec<_>>(), ["rob"]);
+        assert_eq!(
+            update
+                .accounts
+                .iter()
+                .map(|account| account.name.as_str())
+                .collect::<Vec<_>>(),
+            ["rob"]
+        );
         assert!(!update.full);
-        assert_eq!(catalogue.update(Some(Revision(2))), Update::empty(Revision(2)));
+        assert_eq!(
+            catalogue.update(Some(Revision(2))),
+            Update::empty(Revision(2))
+        );
         assert_eq!(catalogue.update(None).accounts.len(), 2);
     }
 
@@ -201,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lags_behind_forgotten_removals_gets_everything() {
+    fn who_lags_behind_forgotten_removals_is_told_so() {
         let mut catalogue = Catalogue::default();
         let count = i64::try_from(TOMBSTONES_MAX).unwrap() + 1;
         for id in 1..=count {
@@ -210,7 +254,7 @@ mod tests {
             let id = AccountId::new(id).unwrap();
             catalogue.apply(with_accounts(vec![(id, None)]), Revision(revision + 1));
         }
-        assert!(catalogue.update(Some(Revision(2))).full);
-        assert!(!catalogue.update(Some(catalogue.revision())).full);
+        assert!(catalogue.has_forgotten(Revision(2)));
+        assert!(!catalogue.has_forgotten(catalogue.revision()));
     }
 }

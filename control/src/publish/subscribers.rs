@@ -51,7 +51,10 @@ impl Pending {
 
     /// The news.
     pub(super) fn into_parts(self) -> (Vec<Standing>, Vec<Health>) {
-        (self.standings.into_values().collect(), self.healths.into_values().collect())
+        (
+            self.standings.into_values().collect(),
+            self.healths.into_values().collect(),
+        )
     }
 }
 
@@ -60,14 +63,28 @@ impl Pending {
 impl Subscribers {
     /// A data plane begins to watch; an older stream of the same node ends.
     pub(super) fn join(&mut self, node: NodeName, standings: Vec<Standing>, now: Millis) -> u64 {
-        self.watching.retain(|_, subscriber| subscriber.node != node);
+        self.watching
+            .retain(|_, subscriber| subscriber.node != node);
         self.next = self.next.wrapping_add(1);
-        let healths = self.healths(now).into_iter().map(|health| ((health.key, health.model.clone()), health));
+        let healths = self
+            .healths(now)
+            .into_iter()
+            .map(|health| ((health.key, health.model.clone()), health));
         let pending = Pending {
-            standings: standings.into_iter().map(|standing| (standing.account, standing)).collect(),
+            standings: standings
+                .into_iter()
+                .map(|standing| (standing.account, standing))
+                .collect(),
             healths: healths.collect(),
         };
-        self.watching.insert(self.next, Subscriber { node, acknowledged: Revision(0), pending });
+        self.watching.insert(
+            self.next,
+            Subscriber {
+                node,
+                acknowledged: Revision(0),
+                pending,
+            },
+        );
         self.next
     }
 
@@ -78,7 +95,9 @@ impl Subscribers {
 
     /// What a stream has to tell; `None` when another stream has taken its place.
     pub(super) fn take(&mut self, id: u64) -> Option<Pending> {
-        self.watching.get_mut(&id).map(|subscriber| std::mem::take(&mut subscriber.pending))
+        self.watching
+            .get_mut(&id)
+            .map(|subscriber| std::mem::take(&mut subscriber.pending))
     }
 
     /// Whether nobody watches.
@@ -88,25 +107,37 @@ impl Subscribers {
 
     /// Whether this node watches.
     pub(super) fn is_watching(&self, node: &NodeName) -> bool {
-        self.watching.values().any(|subscriber| subscriber.node == *node)
+        self.watching
+            .values()
+            .any(|subscriber| subscriber.node == *node)
     }
 
     /// A data plane runs on this revision.
     pub(super) fn acknowledge(&mut self, node: &NodeName, revision: Revision) {
-        for subscriber in self.watching.values_mut().filter(|subscriber| subscriber.node == *node) {
+        for subscriber in self
+            .watching
+            .values_mut()
+            .filter(|subscriber| subscriber.node == *node)
+        {
             subscriber.acknowledged = subscriber.acknowledged.max(revision);
         }
     }
 
     /// Whether all that watch run on this revision.
     pub(super) fn all_have(&self, revision: Revision) -> bool {
-        self.watching.values().all(|subscriber| subscriber.acknowledged >= revision)
+        self.watching
+            .values()
+            .all(|subscriber| subscriber.acknowledged >= revision)
     }
 
     /// Tells all of money.
     pub(super) fn tell_standings(&mut self, standings: &[Standing]) {
         for subscriber in self.watching.values_mut() {
-            subscriber.pending.standings.extend(standings.iter().map(|standing| (standing.account, *standing)));
+            subscriber.pending.standings.extend(
+                standings
+                    .iter()
+                    .map(|standing| (standing.account, *standing)),
+            );
         }
     }
 
@@ -123,33 +154,59 @@ impl Subscribers {
     }
 
     /// Remembers what a data plane learnt and tells the others.
-    pub(super) fn report(&mut self, node: &NodeName, health: Health) {
+    pub(super) fn report(&mut self, node: &NodeName, health: &Health) {
         let subject = (health.key, health.model.clone());
         if health.state == HealthState::Ready {
             // Whoever got an answer with the key proves the others wrong.
             self.healths.remove(&subject);
         } else if self.healths.len() < HEALTHS_MAX || self.healths.contains_key(&subject) {
-            self.healths.entry(subject.clone()).or_default().insert(node.clone(), health.clone());
+            self.healths
+                .entry(subject.clone())
+                .or_default()
+                .insert(node.clone(), health.clone());
         } else {
-            tracing::warn!(key.id = health.key.get(), "too many reports on keys; this one is not passed on");
+            tracing::warn!(
+                key.id = health.key.get(),
+                "too many reports on keys; this one is not passed on"
+            );
             return;
         }
-        for subscriber in self.watching.values_mut().filter(|subscriber| subscriber.node != *node) {
-            subscriber.pending.healths.insert(subject.clone(), health.clone());
+        for subscriber in self
+            .watching
+            .values_mut()
+            .filter(|subscriber| subscriber.node != *node)
+        {
+            subscriber
+                .pending
+                .healths
+                .insert(subject.clone(), health.clone());
         }
     }
 
     /// Forgets everything that was said of a key, and tells all that it is ready.
     pub(super) fn wake_key(&mut self, key: KeyId) {
-        let mut subjects: Vec<_> = self.healths.keys().filter(|(id, _)| *id == key).cloned().collect();
+        let mut subjects: Vec<_> = self
+            .healths
+            .keys()
+            .filter(|(id, _)| *id == key)
+            .cloned()
+            .collect();
         self.healths.retain(|(id, _), _| *id != key);
         if !subjects.contains(&(key, None)) {
             subjects.push((key, None));
         }
         for (key, model) in subjects {
-            let health = Health { key, model: model.clone(), state: HealthState::Ready, reason: String::new() };
+            let health = Health {
+                key,
+                model: model.clone(),
+                state: HealthState::Ready,
+                reason: String::new(),
+            };
             for subscriber in self.watching.values_mut() {
-                subscriber.pending.healths.insert((key, model.clone()), health.clone());
+                subscriber
+                    .pending
+                    .healths
+                    .insert((key, model.clone()), health.clone());
             }
         }
     }
@@ -165,10 +222,20 @@ impl Subscribers {
     /// The worst that is said of each key, or of each key for one model, as far as it still holds.
     pub(super) fn healths(&self, now: Millis) -> Vec<Health> {
         let worst = |((key, model), reports): (&Subject, &HashMap<NodeName, Health>)| {
-            let reports: Vec<_> = reports.values().map(|report| Health { model: None, ..report.clone() }).collect();
+            let reports: Vec<_> = reports
+                .values()
+                .map(|report| Health {
+                    model: None,
+                    ..report.clone()
+                })
+                .collect();
             let (state, reason) = upstream_key::worst(&reports, now);
-            (state != HealthState::Ready)
-                .then(|| Health { key: *key, model: model.clone(), state, reason: reason.to_owned() })
+            (state != HealthState::Ready).then(|| Health {
+                key: *key,
+                model: model.clone(),
+                state,
+                reason: reason.to_owned(),
+            })
         };
         self.healths.iter().filter_map(worst).collect()
     }
@@ -176,7 +243,8 @@ impl Subscribers {
     /// The worst that is said of a key as a whole.
     pub(super) fn health_of(&self, key: KeyId, now: Millis) -> (HealthState, String) {
         let reports = self.healths.get(&(key, None));
-        let (state, reason) = upstream_key::worst(reports.into_iter().flat_map(HashMap::values), now);
+        let (state, reason) =
+            upstream_key::worst(reports.into_iter().flat_map(HashMap::values), now);
         (state, reason.to_owned())
     }
 
@@ -199,7 +267,12 @@ mod tests {
     }
 
     fn health(state: HealthState) -> Health {
-        Health { key: KeyId::new(7).unwrap(), model: None, state, reason: "401".to_owned() }
+        Health {
+            key: KeyId::new(7).unwrap(),
+            model: None,
+            state,
+            reason: "401".to_owned(),
+        }
     }
 
     #[test]
@@ -207,9 +280,12 @@ mod tests {
         let mut all = Subscribers::default();
         let one = all.join(node("one"), vec![], Millis(0));
         let two = all.join(node("two"), vec![], Millis(0));
-        all.report(&node("one"), health(HealthState::Disabled));
+        all.report(&node("one"), &health(HealthState::Disabled));
         assert!(all.take(one).unwrap().is_empty());
-        assert_eq!(all.take(two).unwrap().into_parts().1, [health(HealthState::Disabled)]);
+        assert_eq!(
+            all.take(two).unwrap().into_parts().1,
+            [health(HealthState::Disabled)]
+        );
     }
 
     #[test]
@@ -219,11 +295,17 @@ mod tests {
             let id = all.join(node("late"), vec![], Millis(0));
             all.take(id).unwrap().into_parts().1.len()
         };
-        all.report(&node("one"), health(HealthState::Quarantined { until: Millis(5) }));
+        all.report(
+            &node("one"),
+            &health(HealthState::Quarantined { until: Millis(5) }),
+        );
         assert_eq!(late(&mut all), 1);
-        all.report(&node("two"), health(HealthState::Ready));
+        all.report(&node("two"), &health(HealthState::Ready));
         assert_eq!(late(&mut all), 0);
-        assert_eq!(all.health_of(KeyId::new(7).unwrap(), Millis(0)).0, HealthState::Ready);
+        assert_eq!(
+            all.health_of(KeyId::new(7).unwrap(), Millis(0)).0,
+            HealthState::Ready
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) async fn status(
 
 /// `/x-gkey`: a client key of the right form that belongs to nobody.
 pub(super) async fn fresh_key(_: Asker) -> Result<Json<Value>, Failure> {
-    let key = ops::settings::generate_client_key().await?;
+    let key = ops::settings::generate_client_key()?;
     Ok(Json(json!({ "success": true, "key": key.expose() })))
 }
 

@@ -9,11 +9,14 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Select,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select,
 };
 
-use super::{AccountRecord, Db, ROWS_PER_INSERT, Tx, cards, entity::account, signed, unsigned, write_error};
+use super::{
+    AccountRecord, Db, ROWS_PER_INSERT, Tx, cards, entity::account, one_row, signed, unsigned,
+    write_error,
+};
 use crate::{
     Error,
     domain::account::{Dna, Identifier},
@@ -32,13 +35,21 @@ pub(crate) struct Filter<'a> {
 }
 
 /// An account by id, deleted ones included, with cards and number of children.
-pub(crate) async fn get(db: &impl Db, id: AccountId, now: Millis) -> Result<Option<AccountRecord>, Error> {
+pub(crate) async fn get(
+    db: &impl Db,
+    id: AccountId,
+    now: Millis,
+) -> Result<Option<AccountRecord>, Error> {
     let found = records(db, account::Entity::find_by_id(id.get()), now).await?;
     with_children(db, found).await.map(|mut found| found.pop())
 }
 
 /// A living account by one of its names.
-pub(crate) async fn find(db: &impl Db, identifier: &Identifier, now: Millis) -> Result<Option<AccountRecord>, Error> {
+pub(crate) async fn find(
+    db: &impl Db,
+    identifier: &Identifier,
+    now: Millis,
+) -> Result<Option<AccountRecord>, Error> {
     let named = match identifier {
         Identifier::Id(id) => account::Column::Id.eq(id.get()),
         Identifier::Dna(dna) => account::Column::Dna.eq(dna.as_str()),
@@ -50,16 +61,25 @@ pub(crate) async fn find(db: &impl Db, identifier: &Identifier, now: Millis) -> 
 }
 
 /// Id, name and state of the living account that this key belongs to.
-pub(crate) async fn by_key(db: &impl Db, hash: KeyHash) -> Result<Option<(AccountId, String, bool)>, Error> {
+pub(crate) async fn by_key(
+    db: &impl Db,
+    hash: KeyHash,
+) -> Result<Option<(AccountId, String, bool)>, Error> {
     let row: Option<(i64, String, bool)> = living()
         .filter(account::Column::KeyHash.eq(hash.0.to_vec()))
         .select_only()
-        .columns([account::Column::Id, account::Column::Name, account::Column::Enabled])
+        .columns([
+            account::Column::Id,
+            account::Column::Name,
+            account::Column::Enabled,
+        ])
         .into_tuple()
         .one(db.handle())
         .await
         .map_err(Error::internal)?;
-    row.map(|(id, name, enabled)| AccountId::new(id).map(|id| (id, name, enabled))).transpose().map_err(Error::internal)
+    row.map(|(id, name, enabled)| AccountId::new(id).map(|id| (id, name, enabled)))
+        .transpose()
+        .map_err(Error::internal)
 }
 
 /// One page of living accounts, newest first.
@@ -79,7 +99,11 @@ pub(crate) async fn list(
     if let Some(level) = filter.level {
         query = query.filter(account::Column::Level.eq(i64::from(level.get())));
     }
-    let total = query.clone().count(db.handle()).await.map_err(Error::internal)?;
+    let total = query
+        .clone()
+        .count(db.handle())
+        .await
+        .map_err(Error::internal)?;
     let query = query
         .order_by_desc(account::Column::Id)
         .limit(page.size)
@@ -90,16 +114,34 @@ pub(crate) async fn list(
 
 /// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from.
 pub(crate) async fn snapshot(db: &impl Db, now: Millis) -> Result<Vec<AccountRecord>, Error> {
-    records(db, account::Entity::find().filter(account::Column::Gone.eq(false)), now).await
+    records(
+        db,
+        account::Entity::find().filter(account::Column::Gone.eq(false)),
+        now,
+    )
+    .await
 }
 
 /// Accounts that changed after a revision, deleted ones included.
-pub(crate) async fn changed_since(db: &impl Db, since: Revision, now: Millis) -> Result<Vec<AccountRecord>, Error> {
-    records(db, account::Entity::find().filter(account::Column::Revision.gt(signed(since.0))), now).await
+pub(crate) async fn changed_since(
+    db: &impl Db,
+    since: Revision,
+    now: Millis,
+) -> Result<Vec<AccountRecord>, Error> {
+    records(
+        db,
+        account::Entity::find().filter(account::Column::Revision.gt(signed(since.0))),
+        now,
+    )
+    .await
 }
 
 /// These accounts as far as they live, without the number of children.
-pub(crate) async fn some(db: &impl Db, ids: &[AccountId], now: Millis) -> Result<Vec<AccountRecord>, Error> {
+pub(crate) async fn some(
+    db: &impl Db,
+    ids: &[AccountId],
+    now: Millis,
+) -> Result<Vec<AccountRecord>, Error> {
     let mut found = Vec::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
         let these = living().filter(account::Column::Id.is_in(chunk.iter().map(|id| id.get())));
@@ -126,13 +168,21 @@ pub(crate) async fn lock(
         if tx.locks_rows() {
             query = query.lock_exclusive();
         }
-        locked.extend(records(tx, query, now).await?.into_iter().map(|record| (record.view.id, record)));
+        locked.extend(
+            records(tx, query, now)
+                .await?
+                .into_iter()
+                .map(|record| (record.view.id, record)),
+        );
     }
     Ok(locked)
 }
 
 /// Living direct children by parent.
-pub(crate) async fn children(db: &impl Db, parents: &[AccountId]) -> Result<BTreeMap<AccountId, u64>, Error> {
+pub(crate) async fn children(
+    db: &impl Db,
+    parents: &[AccountId],
+) -> Result<BTreeMap<AccountId, u64>, Error> {
     let mut counts = BTreeMap::new();
     for chunk in parents.chunks(ROWS_PER_INSERT) {
         let rows: Vec<(i64, i64)> = living()
@@ -146,7 +196,10 @@ pub(crate) async fn children(db: &impl Db, parents: &[AccountId]) -> Result<BTre
             .await
             .map_err(Error::internal)?;
         for (parent, count) in rows {
-            counts.insert(AccountId::new(parent).map_err(Error::internal)?, unsigned(count));
+            counts.insert(
+                AccountId::new(parent).map_err(Error::internal)?,
+                unsigned(count),
+            );
         }
     }
     Ok(counts)
@@ -154,7 +207,9 @@ pub(crate) async fn children(db: &impl Db, parents: &[AccountId]) -> Result<BTre
 
 /// Whether anybody living is below this account.
 pub(crate) async fn has_living_below(db: &impl Db, dna: &str) -> Result<bool, Error> {
-    let below = living().filter(account::Column::Dna.starts_with(dna)).filter(account::Column::Dna.ne(dna));
+    let below = living()
+        .filter(account::Column::Dna.starts_with(dna))
+        .filter(account::Column::Dna.ne(dna));
     let first: Option<i64> = below
         .select_only()
         .column(account::Column::Id)
@@ -167,39 +222,62 @@ pub(crate) async fn has_living_below(db: &impl Db, dna: &str) -> Result<bool, Er
 }
 
 /// Stores a new account below its parent and fills in its id and DNA. Root gets its fixed id.
-pub(crate) async fn insert(tx: &Tx, record: &mut AccountRecord, parent: Option<&Dna>) -> Result<(), Error> {
+pub(crate) async fn insert(
+    tx: &Tx,
+    record: &mut AccountRecord,
+    parent: Option<&Dna>,
+) -> Result<(), Error> {
     let mut row = record.to_row();
     if parent.is_some() {
         row.id = NotSet;
     }
-    let inserted = account::Entity::insert(row).exec(tx.handle()).await.map_err(write_error)?;
+    let insert = account::Entity::insert(row).exec(tx.handle());
+    let inserted = Box::pin(insert).await.map_err(write_error)?;
     let id = AccountId::new(inserted.last_insert_id).map_err(Error::internal)?;
     record.view.id = id;
-    record.view.dna = parent.map_or_else(Dna::root, |parent| parent.child(id)).as_str().to_owned();
-    let named = account::ActiveModel { id: Set(id.get()), dna: Set(record.view.dna.clone()), ..Default::default() };
-    account::Entity::update(named).exec(tx.handle()).await.map_err(Error::internal)?;
+    let dna = parent.map_or_else(Dna::root, |parent| parent.child(id));
+    dna.as_str().clone_into(&mut record.view.dna);
+    let named = account::ActiveModel {
+        dna: Set(record.view.dna.clone()),
+        ..Default::default()
+    };
+    set(tx, id, named).await?;
     cards::replace(tx, id, &record.stored_cards, &record.view.cards).await
 }
 
 /// Stores all of an account.
 pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
-    account::Entity::update(record.to_row()).exec(tx.handle()).await.map_err(write_error)?;
+    set(tx, record.view.id, record.to_row()).await?;
     cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
 }
 
 /// Stores what a charge changes.
 pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let row = account::ActiveModel {
-        id: Set(record.view.id.get()),
         debt: Set(record.debt.nanos()),
         credit_used: Set(record.view.credit_used.nanos()),
         requests: Set(signed(record.view.requests)),
-        hard_limit: Set(record.view.hard_limit.map(proxyxai_contract::money::Money::nanos)),
+        hard_limit: Set(record
+            .view
+            .hard_limit
+            .map(proxyxai_contract::money::Money::nanos)),
         revision: Set(signed(record.revision)),
         ..Default::default()
     };
-    account::Entity::update(row).exec(tx.handle()).await.map_err(Error::internal)?;
+    set(tx, record.view.id, row).await?;
     cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+}
+
+/// Writes columns of one row. The library's update of a single row would read it back.
+async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<(), Error> {
+    row.id = NotSet;
+    let update = account::Entity::update_many().set(row);
+    let update = update.filter(account::Column::Id.eq(id.get()));
+    let written = Box::pin(update.exec(tx.handle()));
+    written
+        .await
+        .map_err(write_error)
+        .and_then(|written| one_row(&written))
 }
 
 fn living() -> Select<account::Entity> {
@@ -207,7 +285,11 @@ fn living() -> Select<account::Entity> {
 }
 
 /// Reads rows and their cards. One that cannot be read is left out, so that it does not stop the others.
-async fn records(db: &impl Db, query: Select<account::Entity>, now: Millis) -> Result<Vec<AccountRecord>, Error> {
+async fn records(
+    db: &impl Db,
+    query: Select<account::Entity>,
+    now: Millis,
+) -> Result<Vec<AccountRecord>, Error> {
     let rows = query.all(db.handle()).await.map_err(Error::internal)?;
     let mut found: Vec<_> = rows.into_iter().filter_map(readable).collect();
     let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
@@ -220,7 +302,10 @@ async fn records(db: &impl Db, query: Select<account::Entity>, now: Millis) -> R
     Ok(found)
 }
 
-async fn with_children(db: &impl Db, mut found: Vec<AccountRecord>) -> Result<Vec<AccountRecord>, Error> {
+async fn with_children(
+    db: &impl Db,
+    mut found: Vec<AccountRecord>,
+) -> Result<Vec<AccountRecord>, Error> {
     let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
     let counts = children(db, &ids).await?;
     for record in &mut found {
@@ -232,6 +317,8 @@ async fn with_children(db: &impl Db, mut found: Vec<AccountRecord>) -> Result<Ve
 fn readable(row: account::Model) -> Option<AccountRecord> {
     let id = row.id;
     AccountRecord::from_row(row)
-        .inspect_err(|error| tracing::error!(account.id = id, error = ?error, "an account is left out"))
+        .inspect_err(
+            |error| tracing::error!(account.id = id, error = ?error, "an account is left out"),
+        )
         .ok()
 }

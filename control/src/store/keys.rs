@@ -2,8 +2,8 @@
 
 use proxyxai_contract::id::{KeyId, Revision};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, PaginatorTrait as _,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 
 use super::{Db, KeyRecord, Tx, entity::upstream_key, signed, write_error};
@@ -11,7 +11,8 @@ use crate::Error;
 
 /// A living key.
 pub(crate) async fn find(db: &impl Db, id: KeyId) -> Result<Option<KeyRecord>, Error> {
-    let mut query = upstream_key::Entity::find_by_id(id.get()).filter(upstream_key::Column::DeletedAt.is_null());
+    let mut query = upstream_key::Entity::find_by_id(id.get())
+        .filter(upstream_key::Column::DeletedAt.is_null());
     if db.locks_rows() {
         query = query.lock_exclusive();
     }
@@ -30,7 +31,8 @@ pub(crate) async fn living(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
 
 /// Keys that changed after a revision, deleted ones included.
 pub(crate) async fn changed_since(db: &impl Db, since: Revision) -> Result<Vec<KeyRecord>, Error> {
-    let query = upstream_key::Entity::find().filter(upstream_key::Column::Revision.gt(signed(since.0)));
+    let query =
+        upstream_key::Entity::find().filter(upstream_key::Column::Revision.gt(signed(since.0)));
     let rows = query.all(db.handle()).await.map_err(Error::internal)?;
     Ok(readable(rows))
 }
@@ -59,19 +61,31 @@ pub(crate) async fn knows(
         query = query.filter(upstream_key::Column::DeletedAt.is_null());
     }
     let row = query.one(db.handle()).await.map_err(Error::internal)?;
-    row.map(|row| KeyId::new(row.id)).transpose().map_err(Error::internal)
+    row.map(|row| KeyId::new(row.id))
+        .transpose()
+        .map_err(Error::internal)
 }
 
 /// Stores a new key and returns its id; the one in the record is not looked at.
 pub(crate) async fn insert(tx: &Tx, record: &KeyRecord) -> Result<KeyId, Error> {
-    let inserted = upstream_key::Entity::insert(record.to_row()?).exec(tx.handle()).await.map_err(write_error)?;
+    let inserted = upstream_key::Entity::insert(record.to_row()?)
+        .exec(tx.handle())
+        .await
+        .map_err(write_error)?;
     KeyId::new(inserted.last_insert_id).map_err(Error::internal)
 }
 
 /// Stores a changed key.
 pub(crate) async fn update(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
-    let row = upstream_key::ActiveModel { id: Set(record.view.id.get()), ..record.to_row()? };
-    upstream_key::Entity::update(row).exec(tx.handle()).await.map(drop).map_err(write_error)
+    let row = upstream_key::ActiveModel {
+        id: Set(record.view.id.get()),
+        ..record.to_row()?
+    };
+    upstream_key::Entity::update(row)
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(write_error)
 }
 
 /// A row that cannot be read must not stop the others.
@@ -79,7 +93,9 @@ fn readable(rows: Vec<upstream_key::Model>) -> Vec<KeyRecord> {
     let read = |row: upstream_key::Model| {
         let id = row.id;
         KeyRecord::from_row(row)
-            .inspect_err(|error| tracing::error!(key.id = id, error = ?error, "an upstream key is left out"))
+            .inspect_err(
+                |error| tracing::error!(key.id = id, error = ?error, "an upstream key is left out"),
+            )
             .ok()
     };
     rows.into_iter().filter_map(read).collect()

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QuerySelect as _,
     sea_query::{Expr, Query},
 };
 
@@ -22,22 +23,36 @@ pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), E
         let ids = insert_entries(tx, at, chunk).await?;
         let mut rows = Vec::with_capacity(chunk.len() * 2);
         for entry in chunk {
-            let id = ids.get(entry.reference.as_str()).ok_or_else(|| Error::internal("an entry got no id"))?;
-            rows.extend(entry.postings().iter().map(|(book, amount)| posting::ActiveModel {
-                entry_id: Set(*id),
-                book: Set(book.as_str().to_owned()),
-                account_id: Set(book.account().map(AccountId::get)),
-                amount: Set(amount.nanos()),
-                ..Default::default()
-            }));
+            let id = ids
+                .get(entry.reference.as_str())
+                .ok_or_else(|| Error::internal("an entry got no id"))?;
+            rows.extend(
+                entry
+                    .postings()
+                    .iter()
+                    .map(|(book, amount)| posting::ActiveModel {
+                        entry_id: Set(*id),
+                        book: Set(book.as_str().to_owned()),
+                        account_id: Set(book.account().map(AccountId::get)),
+                        amount: Set(amount.nanos()),
+                        ..Default::default()
+                    }),
+            );
         }
-        posting::Entity::insert_many(rows).exec_without_returning(tx.handle()).await.map_err(Error::internal)?;
+        posting::Entity::insert_many(rows)
+            .exec_without_returning(tx.handle())
+            .await
+            .map_err(Error::internal)?;
     }
     Ok(())
 }
 
 /// Ids by reference. The order in which a database returns new rows is not promised.
-async fn insert_entries(tx: &Tx, at: Millis, entries: &[&Entry]) -> Result<HashMap<String, i64>, Error> {
+async fn insert_entries(
+    tx: &Tx,
+    at: Millis,
+    entries: &[&Entry],
+) -> Result<HashMap<String, i64>, Error> {
     let mut insert = Query::insert();
     insert.into_table(ledger_entry::Entity).columns([
         ledger_entry::Column::At,
@@ -45,13 +60,27 @@ async fn insert_entries(tx: &Tx, at: Millis, entries: &[&Entry]) -> Result<HashM
         ledger_entry::Column::Reference,
     ]);
     for entry in entries {
-        let row: [Expr; 3] = [at.0.into(), entry.reason.into(), entry.reference.as_str().into()];
+        let row: [Expr; 3] = [
+            at.0.into(),
+            entry.reason.into(),
+            entry.reference.as_str().into(),
+        ];
         insert.values(row).map_err(Error::internal)?;
     }
-    insert.returning(Query::returning().columns([ledger_entry::Column::Id, ledger_entry::Column::Reference]));
-    let rows = tx.handle().query_all(&insert).await.map_err(Error::internal)?;
-    let pair = |row: &sea_orm::QueryResult| Ok((row.try_get("", "reference")?, row.try_get("", "id")?));
-    rows.iter().map(pair).collect::<Result<_, sea_orm::DbErr>>().map_err(Error::internal)
+    insert.returning(
+        Query::returning().columns([ledger_entry::Column::Id, ledger_entry::Column::Reference]),
+    );
+    let rows = tx
+        .handle()
+        .query_all(&insert)
+        .await
+        .map_err(Error::internal)?;
+    let pair =
+        |row: &sea_orm::QueryResult| Ok((row.try_get("", "reference")?, row.try_get("", "id")?));
+    rows.iter()
+        .map(pair)
+        .collect::<Result<_, sea_orm::DbErr>>()
+        .map_err(Error::internal)
 }
 
 /// Sums over the whole ledger.
@@ -74,7 +103,10 @@ pub(crate) async fn sums(db: &impl Db) -> Result<Sums, Error> {
     // PostgreSQL's sum of big integers is a decimal.
     let sum = || Expr::cust("CAST(COALESCE(SUM(amount), 0) AS BIGINT)");
     let db = db.handle();
-    let postings = posting::Entity::find().count(db).await.map_err(Error::internal)?;
+    let postings = posting::Entity::find()
+        .count(db)
+        .await
+        .map_err(Error::internal)?;
     let total: Option<i64> = posting::Entity::find()
         .select_only()
         .column_as(sum(), "total")
@@ -119,6 +151,10 @@ pub(crate) async fn sums(db: &impl Db) -> Result<Sums, Error> {
 }
 
 fn by_account(rows: Vec<(i64, i64)>) -> Result<BTreeMap<AccountId, Money>, Error> {
-    let pair = |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
-    rows.into_iter().map(pair).collect::<Result<_, _>>().map_err(Error::internal)
+    let pair =
+        |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
+    rows.into_iter()
+        .map(pair)
+        .collect::<Result<_, _>>()
+        .map_err(Error::internal)
 }

@@ -20,8 +20,9 @@ use std::{fmt, fs, path::Path, time::Duration};
 use proxyxai_contract::Invalid;
 pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection, DatabaseTransaction, DbErr,
-    IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
+    DatabaseTransaction, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait as _, UpdateResult,
 };
 use sea_orm_migration::MigratorTrait as _;
 
@@ -74,22 +75,42 @@ impl Store {
 
     async fn open_file(path: &Path) -> Result<Self, Error> {
         create_private(path)?;
-        let writer = Connector::connect(file_options(path, 1)).await.map_err(unreachable_database)?;
-        migration::Migrator::up(&writer, None).await.map_err(Error::internal)?;
-        let reader = Connector::connect(file_options(path, SQLITE_READERS_MAX)).await.map_err(unreachable_database)?;
-        Ok(Self { writer, reader, postgres: false })
+        let writer = Connector::connect(file_options(path, 1))
+            .await
+            .map_err(unreachable_database)?;
+        migration::Migrator::up(&writer, None)
+            .await
+            .map_err(Error::internal)?;
+        let reader = Connector::connect(file_options(path, SQLITE_READERS_MAX))
+            .await
+            .map_err(unreachable_database)?;
+        Ok(Self {
+            writer,
+            reader,
+            postgres: false,
+        })
     }
 
     async fn open_server(url: &str) -> Result<Self, Error> {
         let mut options = common_options(url, POSTGRES_CONNECTIONS_MAX);
         options.set_application_name("proxyxai");
-        let writer = Connector::connect(options).await.map_err(unreachable_database)?;
+        let writer = Connector::connect(options)
+            .await
+            .map_err(unreachable_database)?;
         // The lock lives as long as this transaction; the migration runs on another connection.
         let lock = writer.begin().await.map_err(Error::internal)?;
-        lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({START_LOCK})")).await.map_err(Error::internal)?;
-        migration::Migrator::up(&writer, None).await.map_err(Error::internal)?;
+        lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({START_LOCK})"))
+            .await
+            .map_err(Error::internal)?;
+        migration::Migrator::up(&writer, None)
+            .await
+            .map_err(Error::internal)?;
         lock.commit().await.map_err(Error::internal)?;
-        Ok(Self { reader: writer.clone(), writer, postgres: true })
+        Ok(Self {
+            reader: writer.clone(),
+            writer,
+            postgres: true,
+        })
     }
 
     /// Begins a transaction that will write.
@@ -100,13 +121,21 @@ impl Store {
             sqlite_transaction_mode: (!self.postgres).then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.writer.begin_with_options(options).await.map(Tx).map_err(Error::internal)
+        self.writer
+            .begin_with_options(options)
+            .await
+            .map(Tx)
+            .map_err(Error::internal)
     }
 
     /// Begins a transaction that reads one unchanging state.
     pub(crate) async fn begin_reading(&self) -> Result<Tx, Error> {
         let isolation = self.postgres.then_some(IsolationLevel::RepeatableRead);
-        self.reader.begin_with_config(isolation, None).await.map(Tx).map_err(Error::internal)
+        self.reader
+            .begin_with_config(isolation, None)
+            .await
+            .map(Tx)
+            .map_err(Error::internal)
     }
 
     /// Whether other processes may write to the same database.
@@ -125,7 +154,9 @@ impl Db for Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("postgres", &self.postgres).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("postgres", &self.postgres)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +172,10 @@ impl Tx {
     pub(crate) async fn lock_start(&self) -> Result<(), Error> {
         if self.locks_rows() {
             let sql = format!("SELECT pg_advisory_xact_lock({START_LOCK})");
-            self.0.execute_unprepared(&sql).await.map_err(Error::internal)?;
+            self.0
+                .execute_unprepared(&sql)
+                .await
+                .map_err(Error::internal)?;
         }
         Ok(())
     }
@@ -175,7 +209,10 @@ fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
 fn file_options(path: &Path, connections_max: u32) -> ConnectOptions {
     let path = path.to_owned();
     let mut options = common_options("sqlite:", connections_max);
-    options.test_before_acquire(false).idle_timeout(None).max_lifetime(None);
+    options
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None);
     options.map_sqlx_sqlite_opts(move |options| {
         options
             .filename(&path)
@@ -192,15 +229,23 @@ fn file_options(path: &Path, connections_max: u32) -> ConnectOptions {
 
 /// The database file is readable by its owner alone; the library would follow the umask.
 fn create_private(path: &Path) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Invalid::new(path.display().to_string(), error.to_string());
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    let failed =
+        |error: std::io::Error| Invalid::new(path.display().to_string(), error.to_string());
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         fs::create_dir_all(parent).map_err(failed)?;
     }
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop).map_err(failed).map_err(Into::into)
+    options
+        .open(path)
+        .map(drop)
+        .map_err(failed)
+        .map_err(Into::into)
 }
 
 /// The library's connection errors do not repeat the URL, so they may be shown.
@@ -219,15 +264,32 @@ fn write_error(error: DbErr) -> Error {
         (["account_name", "account.name"], "Name"),
         (["account_email", "account.email"], "Email"),
         (["account_key_hash", "account.key_hash"], "SecretKey"),
-        (["upstream_key_secret", "upstream_key.fingerprint"], "SecretKey"),
+        (
+            ["upstream_key_secret", "upstream_key.fingerprint"],
+            "SecretKey",
+        ),
     ];
-    let hit = rules.iter().find(|(marks, _)| marks.iter().any(|mark| text.contains(mark)));
-    hit.map_or_else(|| Error::internal(error), |(_, field)| Error::Conflict { field })
+    let hit = rules
+        .iter()
+        .find(|(marks, _)| marks.iter().any(|mark| text.contains(mark)));
+    hit.map_or_else(
+        || Error::internal(error),
+        |(_, field)| Error::Conflict { field },
+    )
 }
 
 /// A stored value that this program did not write.
 fn corrupt(what: &'static str, id: i64, error: impl fmt::Display) -> Error {
     Error::internal(format!("stored {what} {id} cannot be read: {error}"))
+}
+
+/// A row that was there when it was read has to be there when it is written.
+fn one_row(written: &UpdateResult) -> Result<(), Error> {
+    if written.rows_affected == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal("a row vanished before it was written"))
+    }
 }
 
 /// Counters live in the database as signed numbers.

@@ -6,8 +6,7 @@ use proxyxai_contract::{
     snapshot::Rejection,
 };
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     sea_query::OnConflict,
 };
 
@@ -16,13 +15,22 @@ use crate::{Error, view::NodeView};
 
 /// All nodes by name; none is connected here.
 pub(crate) async fn all(db: &impl Db) -> Result<Vec<NodeView>, Error> {
-    let rows =
-        node::Entity::find().order_by_asc(node::Column::Name).all(db.handle()).await.map_err(Error::internal)?;
+    let rows = node::Entity::find()
+        .order_by_asc(node::Column::Name)
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
     rows.into_iter().map(view).collect()
 }
 
 /// Stores that a node began to watch. What it applied before is no longer true.
-pub(crate) async fn seen(tx: &Tx, name: &NodeName, epoch: u64, version: &str, now: Millis) -> Result<(), Error> {
+pub(crate) async fn seen(
+    tx: &Tx,
+    name: &NodeName,
+    epoch: u64,
+    version: &str,
+    now: Millis,
+) -> Result<(), Error> {
     let row = node::ActiveModel {
         name: Set(name.as_str().to_owned()),
         epoch: Set(epoch.cast_signed()),
@@ -41,7 +49,11 @@ pub(crate) async fn seen(tx: &Tx, name: &NodeName, epoch: u64, version: &str, no
         ])
         .to_owned();
     let insert = node::Entity::insert(row).on_conflict(replace);
-    insert.exec_without_returning(tx.handle()).await.map(drop).map_err(Error::internal)
+    insert
+        .exec_without_returning(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
 }
 
 /// Stores what a node applied.
@@ -53,7 +65,10 @@ pub(crate) async fn applied(
     rejections: &[Rejection],
     now: Millis,
 ) -> Result<(), Error> {
-    let list: Vec<_> = rejections.iter().map(|item| [item.kind, item.item.as_str(), item.problem.as_str()]).collect();
+    let list: Vec<_> = rejections
+        .iter()
+        .map(|item| [item.kind, item.item.as_str(), item.problem.as_str()])
+        .collect();
     let text = serde_json::to_string(&list).map_err(Error::internal)?;
     let row = node::ActiveModel {
         epoch: Set(epoch.cast_signed()),
@@ -62,8 +77,14 @@ pub(crate) async fn applied(
         seen_at: Set(now.0),
         ..Default::default()
     };
-    let update = node::Entity::update_many().set(row).filter(node::Column::Name.eq(name.as_str()));
-    update.exec(tx.handle()).await.map(drop).map_err(Error::internal)
+    let update = node::Entity::update_many()
+        .set(row)
+        .filter(node::Column::Name.eq(name.as_str()));
+    update
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
 }
 
 /// Makes sure that the node has a row and locks it, so that two reports of one node follow each other.
@@ -76,20 +97,33 @@ pub(crate) async fn lock(tx: &Tx, name: &NodeName, epoch: u64, now: Millis) -> R
         rejections: Set("[]".to_owned()),
         seen_at: Set(now.0),
     };
-    let keep = OnConflict::column(node::Column::Name).update_column(node::Column::SeenAt).to_owned();
+    let keep = OnConflict::column(node::Column::Name)
+        .update_column(node::Column::SeenAt)
+        .to_owned();
     let insert = node::Entity::insert(row).on_conflict(keep);
-    insert.exec_without_returning(tx.handle()).await.map_err(Error::internal)?;
-    if tx.locks_rows() {
-        let mine = node::Entity::find_by_id(name.as_str()).lock_exclusive();
-        mine.one(tx.handle()).await.map_err(Error::internal)?;
-    }
-    Ok(())
+    // Writing the row locks it until the transaction ends.
+    insert
+        .exec_without_returning(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
 }
 
 fn view(row: node::Model) -> Result<NodeView, Error> {
-    let node::Model { name, epoch, version, applied, rejections, seen_at } = row;
+    let node::Model {
+        name,
+        epoch,
+        version,
+        applied,
+        rejections,
+        seen_at,
+    } = row;
     let stored: Vec<[String; 3]> = serde_json::from_str(&rejections).unwrap_or_default();
-    let rejection = |[kind, item, problem]: [String; 3]| Rejection { kind: known_kind(&kind), item, problem };
+    let rejection = |[kind, item, problem]: [String; 3]| Rejection {
+        kind: known_kind(&kind),
+        item,
+        problem,
+    };
     Ok(NodeView {
         name: NodeName::new(&name).map_err(Error::internal)?,
         epoch: epoch.cast_unsigned(),
@@ -102,5 +136,8 @@ fn view(row: node::Model) -> Result<NodeView, Error> {
 }
 
 fn known_kind(kind: &str) -> &'static str {
-    ["account", "key", "price"].into_iter().find(|known| *known == kind).unwrap_or("settings")
+    ["account", "key", "price"]
+        .into_iter()
+        .find(|known| *known == kind)
+        .unwrap_or("settings")
 }

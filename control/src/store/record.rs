@@ -128,14 +128,22 @@ impl AccountRecord {
 
     /// Recomputes the balance shown: what live cards hold, less debt.
     pub(crate) fn refresh_balance(&mut self, now: Millis) {
-        let live: Money = self.view.cards.iter().filter(|card| card.is_live(now)).map(|card| card.balance).sum();
+        let live: Money = self
+            .view
+            .cards
+            .iter()
+            .filter(|card| card.is_live(now))
+            .map(|card| card.balance)
+            .sum();
         self.view.balance = live.saturating_sub(self.debt);
     }
 }
 
 fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
     let hash = |bytes: Vec<u8>| {
-        <[u8; 32]>::try_from(bytes).map(KeyHash).map_err(|_| Invalid::new("key_hash", "must be 32 bytes"))
+        <[u8; 32]>::try_from(bytes)
+            .map(KeyHash)
+            .map_err(|_| Invalid::new("key_hash", "must be 32 bytes"))
     };
     let (access, routing, limits) = (read_access(&row)?, read_routing(&row)?, read_limits(&row));
     Ok(AccountRecord {
@@ -218,13 +226,18 @@ impl KeyRecord {
     /// Reads a row.
     pub(super) fn from_row(row: upstream_key::Model) -> Result<Self, Error> {
         let id = row.id;
-        let config = serde_json::from_str(&row.config).map_err(|error| corrupt("upstream key", id, error))?;
+        let config = serde_json::from_str(&row.config)
+            .map_err(|error| corrupt("upstream key", id, error))?;
         read_key(row, config).map_err(|error| corrupt("upstream key", id, error))
     }
 
     /// All columns but the id.
     pub(super) fn to_row(&self) -> Result<upstream_key::ActiveModel, Error> {
-        let KeyConfig { provider_type, include_usage, models } = &self.view.config;
+        let KeyConfig {
+            provider_type,
+            include_usage,
+            models,
+        } = &self.view.config;
         let config = StoredConfig {
             provider_type: provider_type.as_str().to_owned(),
             include_usage: *include_usage,
@@ -249,8 +262,16 @@ impl KeyRecord {
 }
 
 fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord, Invalid> {
-    let StoredConfig { provider_type, include_usage, models } = config;
-    let config = KeyConfig { provider_type: ProviderType::parse(&provider_type)?, include_usage, models };
+    let StoredConfig {
+        provider_type,
+        include_usage,
+        models,
+    } = config;
+    let config = KeyConfig {
+        provider_type: ProviderType::parse(&provider_type)?,
+        include_usage,
+        models,
+    };
     Ok(KeyRecord {
         sealed: row.sealed,
         fingerprint: row.fingerprint,

@@ -24,7 +24,10 @@ pub(crate) struct Standing {
 /// Reads it.
 pub(crate) async fn current(db: &impl Db) -> Result<Standing, Error> {
     let row = row(db).await?;
-    Ok(Standing { revision: Revision(unsigned(row.current)), reloads: unsigned(row.reload_count) })
+    Ok(Standing {
+        revision: Revision(unsigned(row.current)),
+        reloads: unsigned(row.reload_count),
+    })
 }
 
 /// Counts a change, and locks the row until the transaction ends, so that revisions become visible
@@ -40,8 +43,14 @@ pub(crate) async fn bump_reload(tx: &Tx) -> Result<Standing, Error> {
 
 async fn bump_by(tx: &Tx, reloads: i64) -> Result<Standing, Error> {
     revision::Entity::update_many()
-        .col_expr(revision::Column::Current, Expr::col(revision::Column::Current).add(1))
-        .col_expr(revision::Column::ReloadCount, Expr::col(revision::Column::ReloadCount).add(reloads))
+        .col_expr(
+            revision::Column::Current,
+            Expr::col(revision::Column::Current).add(1),
+        )
+        .col_expr(
+            revision::Column::ReloadCount,
+            Expr::col(revision::Column::ReloadCount).add(reloads),
+        )
         .filter(revision::Column::Id.eq(ROW))
         .exec(tx.handle())
         .await
@@ -56,11 +65,22 @@ pub(crate) async fn sentinel(db: &impl Db) -> Result<Option<Vec<u8>>, Error> {
 
 /// Stores the sentinel.
 pub(crate) async fn set_sentinel(tx: &Tx, sealed: Vec<u8>) -> Result<(), Error> {
-    let row = revision::ActiveModel { id: Set(ROW), sentinel: Set(Some(sealed)), ..Default::default() };
-    revision::Entity::update(row).exec(tx.handle()).await.map(drop).map_err(Error::internal)
+    let row = revision::ActiveModel {
+        id: Set(ROW),
+        sentinel: Set(Some(sealed)),
+        ..Default::default()
+    };
+    revision::Entity::update(row)
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
 }
 
 async fn row(db: &impl Db) -> Result<revision::Model, Error> {
-    let row = revision::Entity::find_by_id(ROW).one(db.handle()).await.map_err(Error::internal)?;
+    let row = revision::Entity::find_by_id(ROW)
+        .one(db.handle())
+        .await
+        .map_err(Error::internal)?;
     row.ok_or_else(|| Error::internal("the revision row is missing"))
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::id::Revision;
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _,
-    sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::OnConflict,
 };
 
 use super::{Db, Tx, entity::setting, signed};
@@ -14,12 +12,19 @@ use crate::Error;
 
 /// All stored settings by name.
 pub(crate) async fn all(db: &impl Db) -> Result<BTreeMap<String, String>, Error> {
-    let rows = setting::Entity::find().all(db.handle()).await.map_err(Error::internal)?;
+    let rows = setting::Entity::find()
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
     Ok(rows.into_iter().map(|row| (row.name, row.value)).collect())
 }
 
 /// Stores values by name.
-pub(crate) async fn set(tx: &Tx, values: &BTreeMap<String, String>, revision: Revision) -> Result<(), Error> {
+pub(crate) async fn set(
+    tx: &Tx,
+    values: &BTreeMap<String, String>,
+    revision: Revision,
+) -> Result<(), Error> {
     for (name, value) in values {
         let row = setting::ActiveModel {
             name: Set(name.clone()),
@@ -42,5 +47,9 @@ pub(crate) async fn set(tx: &Tx, values: &BTreeMap<String, String>, revision: Re
 pub(crate) async fn drop_names(tx: &Tx, names: &[String]) -> Result<(), Error> {
     let names = names.iter().map(String::as_str);
     let drop_them = setting::Entity::delete_many().filter(setting::Column::Name.is_in(names));
-    drop_them.exec(tx.handle()).await.map(drop).map_err(Error::internal)
+    drop_them
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
 }

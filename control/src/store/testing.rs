@@ -1,1 +1,49 @@
-//! Databases for tests: one of its own for each, on the server that `TEST_DATABASE_URL` names.
+//! Databases for tests: one of its own for each, on the server that a test names.
+
+use sea_orm::{ConnectionTrait as _, Database as Connector};
+
+use crate::{config::Database, testing::random_name};
+
+/// A database on a server, and how to get rid of it.
+pub(crate) struct Scratch {
+    server: String,
+    name: String,
+}
+
+impl Scratch {
+    /// Makes an empty database.
+    pub(crate) async fn create(server: &str) -> Self {
+        let scratch = Self {
+            server: server.to_owned(),
+            name: random_name(),
+        };
+        scratch
+            .run(&format!("CREATE DATABASE {}", scratch.name))
+            .await;
+        scratch
+    }
+
+    /// Where it is.
+    pub(crate) fn database(&self) -> Database {
+        let (base, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let (host, _) = base.rsplit_once('/').unwrap();
+        Database::Postgres(format!("{host}/{}?{options}", self.name))
+    }
+
+    /// Removes it, whoever is still connected.
+    pub(crate) async fn drop_it(&self) {
+        self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
+            .await;
+    }
+
+    async fn run(&self, sql: &str) {
+        let connection = Connector::connect(self.server.as_str()).await.unwrap();
+        connection.execute_unprepared(sql).await.unwrap();
+        connection.close().await.unwrap();
+    }
+}
+
+/// Runs a statement behind the program's back.
+pub(crate) async fn meddle(store: &super::Store, sql: &str) {
+    store.writer.execute_unprepared(sql).await.unwrap();
+}

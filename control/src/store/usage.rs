@@ -1,6 +1,9 @@
 //! Usage records and the daily totals made of them.
 
-use std::{collections::{BTreeMap, BTreeSet}, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use jiff::civil::Date;
 use proxyxai_contract::{
@@ -12,7 +15,8 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
     sea_query::{Expr, OnConflict},
 };
 
@@ -61,14 +65,20 @@ pub(crate) async fn insert(
     for chunk in records.chunks(ROWS_PER_INSERT) {
         let rows = chunk.iter().map(|record| row(node, epoch, record, posted));
         let insert = usage_record::Entity::insert_many(rows);
-        insert.exec_without_returning(tx.handle()).await.map_err(Error::internal)?;
+        insert
+            .exec_without_returning(tx.handle())
+            .await
+            .map_err(Error::internal)?;
     }
     Ok(())
 }
 
 /// Adds to the daily totals.
 pub(crate) async fn add_daily(tx: &Tx, daily: &Daily) -> Result<(), Error> {
-    let rows: Vec<_> = daily.iter().map(|((account, day, model), totals)| daily_row(*account, *day, model, totals)).collect();
+    let rows: Vec<_> = daily
+        .iter()
+        .map(|((account, day, model), totals)| daily_row(*account, *day, model, totals))
+        .collect();
     for chunk in rows.chunks(ROWS_PER_INSERT) {
         let sum = |column: &str| Expr::cust(format!("usage_daily.{column} + excluded.{column}"));
         let add = OnConflict::columns([
@@ -83,7 +93,10 @@ pub(crate) async fn add_daily(tx: &Tx, daily: &Daily) -> Result<(), Error> {
         .value(usage_daily::Column::Cost, sum("cost"))
         .to_owned();
         let insert = usage_daily::Entity::insert_many(chunk.to_vec()).on_conflict(add);
-        insert.exec_without_returning(tx.handle()).await.map_err(Error::internal)?;
+        insert
+            .exec_without_returning(tx.handle())
+            .await
+            .map_err(Error::internal)?;
     }
     Ok(())
 }
@@ -101,15 +114,28 @@ pub(crate) async fn costs(
         .filter(within(days))
         .group_by(usage_daily::Column::AccountId);
     if let Some(accounts) = accounts {
-        query = query.filter(usage_daily::Column::AccountId.is_in(accounts.iter().map(|id| id.get())));
+        query =
+            query.filter(usage_daily::Column::AccountId.is_in(accounts.iter().map(|id| id.get())));
     }
-    let rows: Vec<(i64, i64)> = query.into_tuple().all(db.handle()).await.map_err(Error::internal)?;
-    let pair = |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
-    rows.into_iter().map(pair).collect::<Result<_, _>>().map_err(Error::internal)
+    let rows: Vec<(i64, i64)> = query
+        .into_tuple()
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    let pair =
+        |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
+    rows.into_iter()
+        .map(pair)
+        .collect::<Result<_, _>>()
+        .map_err(Error::internal)
 }
 
 /// Totals by model over some days, dearest first.
-pub(crate) async fn by_model(db: &impl Db, account: AccountId, days: Days) -> Result<Vec<ModelTotals>, Error> {
+pub(crate) async fn by_model(
+    db: &impl Db,
+    account: AccountId,
+    days: Days,
+) -> Result<Vec<ModelTotals>, Error> {
     let rows: Vec<(String, i64, i64, i64, i64, i64)> = usage_daily::Entity::find()
         .select_only()
         .column(usage_daily::Column::Model)
@@ -125,24 +151,44 @@ pub(crate) async fn by_model(db: &impl Db, account: AccountId, days: Days) -> Re
         .all(db.handle())
         .await
         .map_err(Error::internal)?;
-    let mut models: Vec<_> = rows.into_iter().map(|(model, requests, input, cached, output, cost)| ModelTotals {
-        model,
-        totals: Totals {
-            requests: unsigned(requests),
-            input: unsigned(input),
-            cached: unsigned(cached),
-            output: unsigned(output),
-            cost: Money::from_nanos(cost),
-        },
-    }).collect();
-    models.sort_by(|one, other| other.totals.cost.cmp(&one.totals.cost).then_with(|| one.model.cmp(&other.model)));
+    let mut models: Vec<_> = rows
+        .into_iter()
+        .map(
+            |(model, requests, input, cached, output, cost)| ModelTotals {
+                model,
+                totals: Totals {
+                    requests: unsigned(requests),
+                    input: unsigned(input),
+                    cached: unsigned(cached),
+                    output: unsigned(output),
+                    cost: Money::from_nanos(cost),
+                },
+            },
+        )
+        .collect();
+    models.sort_by(|one, other| {
+        other
+            .totals
+            .cost
+            .cmp(&one.totals.cost)
+            .then_with(|| one.model.cmp(&other.model))
+    });
     Ok(models)
 }
 
 /// Single records of an account, newest first.
-pub(crate) async fn list(db: &impl Db, account: AccountId, page: Page) -> Result<Listing<PostedUsage>, Error> {
-    let query = usage_record::Entity::find().filter(usage_record::Column::AccountId.eq(account.get()));
-    let total = query.clone().count(db.handle()).await.map_err(Error::internal)?;
+pub(crate) async fn list(
+    db: &impl Db,
+    account: AccountId,
+    page: Page,
+) -> Result<Listing<PostedUsage>, Error> {
+    let query =
+        usage_record::Entity::find().filter(usage_record::Column::AccountId.eq(account.get()));
+    let total = query
+        .clone()
+        .count(db.handle())
+        .await
+        .map_err(Error::internal)?;
     let rows = query
         .order_by_desc(usage_record::Column::StartAt)
         .order_by_desc(usage_record::Column::Sequence)
@@ -165,8 +211,19 @@ fn within(days: Days) -> sea_orm::sea_query::SimpleExpr {
     usage_daily::Column::Day.between(days.start.to_string(), days.end.to_string())
 }
 
-fn daily_row(account: AccountId, day: Date, model: &str, totals: &Totals) -> usage_daily::ActiveModel {
-    let Totals { requests, input, cached, output, cost } = *totals;
+fn daily_row(
+    account: AccountId,
+    day: Date,
+    model: &str,
+    totals: &Totals,
+) -> usage_daily::ActiveModel {
+    let Totals {
+        requests,
+        input,
+        cached,
+        output,
+        cost,
+    } = *totals;
     usage_daily::ActiveModel {
         account_id: Set(account.get()),
         day: Set(day.to_string()),
@@ -179,7 +236,12 @@ fn daily_row(account: AccountId, day: Date, model: &str, totals: &Totals) -> usa
     }
 }
 
-fn row(node: &NodeName, epoch: u64, record: &UsageRecord, posted: Millis) -> usage_record::ActiveModel {
+fn row(
+    node: &NodeName,
+    epoch: u64,
+    record: &UsageRecord,
+    posted: Millis,
+) -> usage_record::ActiveModel {
     let tokens = &record.tokens;
     usage_record::ActiveModel {
         node: Set(node.as_str().to_owned()),
@@ -253,5 +315,10 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         first_byte_ms: unsigned(row.first_byte_ms),
         streamed: row.streamed,
     };
-    Ok(PostedUsage { node: row.node, epoch: row.epoch.cast_unsigned(), record, posted: Millis(row.posted_at) })
+    Ok(PostedUsage {
+        node: row.node,
+        epoch: row.epoch.cast_unsigned(),
+        record,
+        posted: Millis(row.posted_at),
+    })
 }

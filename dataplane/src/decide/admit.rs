@@ -49,27 +49,48 @@ pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
 
 /// A suspended account takes its descendants with it. A deleted one does not: it is kept for their sake.
 fn state(call: &Admission<'_>) -> Result<(), Refusal> {
-    let suspended = call.chain.iter().find(|account| !account.enabled && account.key_hash.is_some());
+    let suspended = call
+        .chain
+        .iter()
+        .find(|account| !account.enabled && account.key_hash.is_some());
     let own = call.chain.first().filter(|account| !account.enabled);
     match own.or(suspended) {
-        Some(account) => Err(Refusal::Suspended { account: account.name.clone() }),
+        Some(account) => Err(Refusal::Suspended {
+            account: account.name.clone(),
+        }),
         None => Ok(()),
     }
 }
 
 fn address(call: &Admission<'_>) -> Result<(), Refusal> {
-    match call.chain.iter().find(|account| !account.access.ips.allows(call.ip)) {
-        Some(account) => Err(Refusal::IpNotAllowed { account: account.name.clone(), ip: call.ip }),
+    match call
+        .chain
+        .iter()
+        .find(|account| !account.access.ips.allows(call.ip))
+    {
+        Some(account) => Err(Refusal::IpNotAllowed {
+            account: account.name.clone(),
+            ip: call.ip,
+        }),
         None => Ok(()),
     }
 }
 
 fn resource(call: &Admission<'_>) -> Result<(), Refusal> {
-    let refuse = |account| Err(Refusal::ResourceNotAllowed { account, path: call.path.to_owned() });
+    let refuse = |account| {
+        Err(Refusal::ResourceNotAllowed {
+            account,
+            path: call.path.to_owned(),
+        })
+    };
     if !call.settings.resources.allows(call.path) {
         return refuse(None);
     }
-    match call.chain.iter().find(|account| !account.access.resources.allows(call.path)) {
+    match call
+        .chain
+        .iter()
+        .find(|account| !account.access.resources.allows(call.path))
+    {
         Some(account) => refuse(Some(account.name.clone())),
         None => Ok(()),
     }
@@ -77,20 +98,26 @@ fn resource(call: &Admission<'_>) -> Result<(), Refusal> {
 
 /// Where models are restricted, a call that could name one must: without a name the provider chooses.
 fn model(call: &Admission<'_>) -> Result<(), Refusal> {
-    let lists = || call.chain.iter().map(|account| (account, &account.access.models));
+    let lists = || {
+        call.chain
+            .iter()
+            .map(|account| (account, &account.access.models))
+    };
     let Some(model) = call.model else {
-        let restricted = lists().find(|(_, models)| **models != proxyxai_contract::access::ModelList::Any);
+        let restricted =
+            lists().find(|(_, models)| **models != proxyxai_contract::access::ModelList::Any);
         return match restricted {
-            Some((account, _)) if path_takes_model(call.path) => {
-                Err(Refusal::ModelMissing { account: account.name.clone() })
-            }
+            Some((account, _)) if path_takes_model(call.path) => Err(Refusal::ModelMissing {
+                account: account.name.clone(),
+            }),
             Some(_) | None => Ok(()),
         };
     };
     match lists().find(|(_, models)| !models.allows(model)) {
-        Some((account, _)) => {
-            Err(Refusal::ModelNotAllowed { account: account.name.clone(), model: model.to_owned() })
-        }
+        Some((account, _)) => Err(Refusal::ModelNotAllowed {
+            account: account.name.clone(),
+            model: model.to_owned(),
+        }),
         None => Ok(()),
     }
 }
@@ -99,7 +126,11 @@ fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
     let minimum = call.settings.call_min_balance;
     if account.id != AccountId::ROOT && call.balance < minimum {
         let (account, balance) = (account.name.clone(), call.balance);
-        return Err(Refusal::InsufficientBalance { account, balance, minimum });
+        return Err(Refusal::InsufficientBalance {
+            account,
+            balance,
+            minimum,
+        });
     }
     match account.hard_limit {
         Some(limit) if call.month_used >= limit => {
@@ -171,7 +202,8 @@ mod tests {
         }
 
         fn code(&self) -> &'static str {
-            self.admit().map_or_else(|refusal| refusal.code(), |()| "ok")
+            self.admit()
+                .map_or_else(|refusal| refusal.code(), |()| "ok")
         }
     }
 
@@ -185,7 +217,12 @@ mod tests {
         for at in 0..3 {
             let mut case = Case::new();
             case.chain[at].enabled = false;
-            assert_eq!(case.admit(), Err(Refusal::Suspended { account: case.chain[at].name.clone() }));
+            assert_eq!(
+                case.admit(),
+                Err(Refusal::Suspended {
+                    account: case.chain[at].name.clone()
+                })
+            );
             let mut case = Case::new();
             case.chain[at].access.ips = IpList::parse("10.0.0.2").unwrap();
             assert_eq!(case.code(), "ip_not_allowed");
@@ -212,7 +249,12 @@ mod tests {
         case.model = None;
         assert_eq!(case.code(), "ok");
         case.chain[0].access.models = ModelList::parse("gpt-4o").unwrap();
-        assert_eq!(case.admit(), Err(Refusal::ModelMissing { account: case.chain[0].name.clone() }));
+        assert_eq!(
+            case.admit(),
+            Err(Refusal::ModelMissing {
+                account: case.chain[0].name.clone()
+            })
+        );
         case.path = "/v1/files";
         assert_eq!(case.code(), "ok");
     }
@@ -234,8 +276,15 @@ mod tests {
         assert_eq!(case.code(), "ok");
         case.month_used = DOLLAR;
         let refusal = case.admit().unwrap_err();
-        assert_eq!((refusal.code(), refusal.retry_after_ms()), ("hard_limit_reached", Some(1000)));
-        assert!(refusal.message().contains("2025-02-01T00:00:00"), "{}", refusal.message());
+        assert_eq!(
+            (refusal.code(), refusal.retry_after_ms()),
+            ("hard_limit_reached", Some(1000))
+        );
+        assert!(
+            refusal.message().contains("2025-02-01T00:00:00"),
+            "{}",
+            refusal.message()
+        );
     }
 
     #[test]

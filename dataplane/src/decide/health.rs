@@ -24,7 +24,11 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// In rotation.
-    pub(crate) const READY: Self = Self { state: HealthState::Ready, step: 0, refused_since: None };
+    pub(crate) const READY: Self = Self {
+        state: HealthState::Ready,
+        step: 0,
+        refused_since: None,
+    };
 
     /// As the contract has it.
     pub(crate) const fn state(self) -> HealthState {
@@ -49,7 +53,10 @@ impl Backoff {
             HealthState::Quarantined { until } if until <= now => {
                 // It was being asked again, and this answer says nothing about the key.
                 let until = now.plus(SLEEP_MAX_MS);
-                return Self { state: HealthState::Quarantined { until }, ..self };
+                return Self {
+                    state: HealthState::Quarantined { until },
+                    ..self
+                };
             }
             HealthState::Quarantined { .. } | HealthState::Disabled => return self,
             HealthState::Sleeping { until } if until > now => Some(until),
@@ -58,10 +65,18 @@ impl Backoff {
         let hinted = hint_ms.map(|ms| now.plus(ms.max(0)));
         if let Some(until) = asleep_until {
             let until = hinted.map_or(until, |hinted| hinted.max(until));
-            return Self { state: HealthState::Sleeping { until }, ..self };
+            return Self {
+                state: HealthState::Sleeping { until },
+                ..self
+            };
         }
-        let until = hinted.unwrap_or_else(|| now.plus(doubled(SLEEP_FIRST_MS, self.step, SLEEP_MAX_MS)));
-        Self { state: HealthState::Sleeping { until }, step: self.step.saturating_add(1), ..self }
+        let until =
+            hinted.unwrap_or_else(|| now.plus(doubled(SLEEP_FIRST_MS, self.step, SLEEP_MAX_MS)));
+        Self {
+            state: HealthState::Sleeping { until },
+            step: self.step.saturating_add(1),
+            ..self
+        }
     }
 
     /// After a refusal of the key itself: out of rotation, asked again after 10 minutes, then after
@@ -71,28 +86,20 @@ impl Backoff {
         let since = self.refused_since.unwrap_or(now);
         match self.state {
             HealthState::Disabled => self,
-            _ if now.since(since) >= REFUSED_MAX_MS => {
-                Self { state: HealthState::Disabled, refused_since: Some(since), ..self }
-            }
+            _ if now.since(since) >= REFUSED_MAX_MS => Self {
+                state: HealthState::Disabled,
+                refused_since: Some(since),
+                ..self
+            },
             // The refusals of calls that were under way together count once.
             HealthState::Quarantined { until } if until > now => self,
-            HealthState::Quarantined { .. } => self.quarantined(now, since, self.step),
-            HealthState::Ready | HealthState::Sleeping { .. } => self.quarantined(now, since, 0),
-        }
-    }
-
-    /// Before a quarantined key is asked again: puts the next time off, so that one call asks it and
-    /// not all. Others stay as they are.
-    #[must_use]
-    pub(crate) fn probed(self, now: Millis) -> Self {
-        match self.state {
-            HealthState::Quarantined { until } if until <= now => {
-                self.quarantined(now, self.refused_since.unwrap_or(now), self.step)
+            HealthState::Quarantined { .. } => Self::quarantined(now, since, self.step),
+            HealthState::Ready => Self::quarantined(now, since, 0),
+            HealthState::Sleeping { until } => {
+                let quarantined = Self::quarantined(now, since, 0);
+                // A longer sleep that the provider asked for still holds.
+                quarantined.learnt(HealthState::Quarantined { until }, now)
             }
-            HealthState::Quarantined { .. }
-            | HealthState::Ready
-            | HealthState::Sleeping { .. }
-            | HealthState::Disabled => self,
         }
     }
 
@@ -102,23 +109,44 @@ impl Backoff {
     pub(crate) fn learnt(self, told: HealthState, now: Millis) -> Self {
         match (told, self.state) {
             (HealthState::Ready, _) => Self::READY,
-            (HealthState::Disabled, _) => Self { state: told, ..self },
+            (HealthState::Disabled, _) => Self {
+                state: told,
+                ..self
+            },
             (HealthState::Quarantined { .. }, HealthState::Disabled)
-            | (HealthState::Sleeping { .. }, HealthState::Disabled | HealthState::Quarantined { .. }) => self,
-            (HealthState::Quarantined { until }, HealthState::Quarantined { until: own }) => {
-                Self { state: HealthState::Quarantined { until: until.max(own) }, ..self }
-            }
-            (HealthState::Quarantined { .. }, HealthState::Ready | HealthState::Sleeping { .. }) => {
-                Self { state: told, step: 1, refused_since: Some(now) }
-            }
-            (HealthState::Sleeping { until }, HealthState::Sleeping { until: own }) => {
-                Self { state: HealthState::Sleeping { until: until.max(own) }, ..self }
-            }
-            (HealthState::Sleeping { .. }, HealthState::Ready) => Self { state: told, step: 1, ..self },
+            | (
+                HealthState::Sleeping { .. },
+                HealthState::Disabled | HealthState::Quarantined { .. },
+            ) => self,
+            (HealthState::Quarantined { until }, HealthState::Quarantined { until: own }) => Self {
+                state: HealthState::Quarantined {
+                    until: until.max(own),
+                },
+                ..self
+            },
+            (
+                HealthState::Quarantined { .. },
+                HealthState::Ready | HealthState::Sleeping { .. },
+            ) => Self {
+                state: told,
+                step: 1,
+                refused_since: Some(now),
+            },
+            (HealthState::Sleeping { until }, HealthState::Sleeping { until: own }) => Self {
+                state: HealthState::Sleeping {
+                    until: until.max(own),
+                },
+                ..self
+            },
+            (HealthState::Sleeping { .. }, HealthState::Ready) => Self {
+                state: told,
+                step: 1,
+                ..self
+            },
         }
     }
 
-    fn quarantined(self, now: Millis, since: Millis, step: u32) -> Self {
+    fn quarantined(now: Millis, since: Millis, step: u32) -> Self {
         let until = now.plus(doubled(QUARANTINE_FIRST_MS, step, QUARANTINE_MAX_MS));
         Self {
             state: HealthState::Quarantined { until },
@@ -154,7 +182,9 @@ mod tests {
 
     fn rest_ms(key: Backoff, now: Millis) -> i64 {
         match key.state() {
-            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.since(now),
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } => {
+                until.since(now)
+            }
             HealthState::Ready | HealthState::Disabled => 0,
         }
     }
@@ -177,7 +207,10 @@ mod tests {
         let many = (0..50).fold(once, |key, ms| key.slept(Millis(ms), None));
         assert_eq!(many, once);
         let refused = Backoff::READY.refused(Millis(0));
-        assert_eq!((0..50).fold(refused, |key, ms| key.refused(Millis(ms))), refused);
+        assert_eq!(
+            (0..50).fold(refused, |key, ms| key.refused(Millis(ms))),
+            refused
+        );
     }
 
     #[test]
@@ -191,13 +224,13 @@ mod tests {
 
     #[test]
     fn a_refused_key_is_asked_again_ever_more_rarely_and_given_up_after_a_day() {
-        let (mut key, mut now, mut gaps) = (Backoff::READY.refused(Millis(0)), Millis(0), Vec::new());
+        let (mut key, mut now, mut gaps) =
+            (Backoff::READY.refused(Millis(0)), Millis(0), Vec::new());
         while key.state() != HealthState::Disabled {
             gaps.push(rest_ms(key, now) / MINUTE);
             now = now.plus(rest_ms(key, now));
-            let asked = key.probed(now);
-            assert!(!asked.is_usable(now), "only one call asks");
-            key = asked.refused(now);
+            assert!(key.is_usable(now) && !key.is_usable(now.plus(-1)));
+            key = key.refused(now);
         }
         assert_eq!(gaps[..6], [10, 20, 40, 80, 120, 120]);
         assert!(now.0 >= REFUSED_MAX_MS && now.0 < REFUSED_MAX_MS + QUARANTINE_MAX_MS);
@@ -208,15 +241,30 @@ mod tests {
     fn a_quarantine_is_not_cut_short_by_other_failures() {
         let key = Backoff::READY.refused(Millis(0));
         assert_eq!(key.slept(Millis(5), Some(1)), key);
-        assert_eq!(key.learnt(HealthState::Sleeping { until: Millis(9) }, Millis(5)), key);
-        assert_eq!(Backoff::READY.slept(Millis(0), None).refused(Millis(0)).step, 1);
+        assert_eq!(
+            key.learnt(HealthState::Sleeping { until: Millis(9) }, Millis(5)),
+            key
+        );
+        assert_eq!(
+            Backoff::READY
+                .slept(Millis(0), None)
+                .refused(Millis(0))
+                .step,
+            1
+        );
     }
 
     #[test]
     fn a_storm_is_most_keys_and_at_least_three() {
-        for (refused, keys, is_storm) in
-            [(1, 1, false), (2, 2, false), (3, 3, true), (3, 5, true), (3, 6, false), (4, 6, true), (0, 0, false)]
-        {
+        for (refused, keys, is_storm) in [
+            (1, 1, false),
+            (2, 2, false),
+            (3, 3, true),
+            (3, 5, true),
+            (3, 6, false),
+            (4, 6, true),
+            (0, 0, false),
+        ] {
             assert_eq!(storm(refused, keys), is_storm, "{refused} of {keys}");
         }
     }
@@ -226,7 +274,9 @@ mod tests {
         prop_oneof![
             Just(HealthState::Ready),
             Just(HealthState::Disabled),
-            until.clone().prop_map(|until| HealthState::Sleeping { until }),
+            until
+                .clone()
+                .prop_map(|until| HealthState::Sleeping { until }),
             until.prop_map(|until| HealthState::Quarantined { until }),
         ]
     }

@@ -4,7 +4,9 @@
 /// The first usable key after the last picked one, going round once; none when no key is usable.
 /// Whoever picks stores the answer as the next `last`.
 pub(crate) fn pick(last: usize, keys: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
-    let first = last.checked_add(1).and_then(|next| next.checked_rem(keys))?;
+    let first = last
+        .checked_add(1)
+        .and_then(|next| next.checked_rem(keys))?;
     (first..keys).chain(0..first).find(|at| usable(*at))
 }
 

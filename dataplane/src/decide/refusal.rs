@@ -170,10 +170,16 @@ impl Refusal {
             Self::IpNotAllowed { account, ip } => {
                 format!("The address {ip} is not allowed by the account {account}")
             }
-            Self::ResourceNotAllowed { account: None, path } => {
+            Self::ResourceNotAllowed {
+                account: None,
+                path,
+            } => {
                 format!("The path {path} is not open on this server")
             }
-            Self::ResourceNotAllowed { account: Some(account), path } => {
+            Self::ResourceNotAllowed {
+                account: Some(account),
+                path,
+            } => {
                 format!("The path {path} is not allowed by the account {account}")
             }
             Self::ModelNotAllowed { account, model } => {
@@ -183,19 +189,31 @@ impl Refusal {
                 format!("The call names no model, and the account {account} allows only some")
             }
             Self::LevelNotAllowed { account, level } => {
-                format!("The level {level} that serves this call is not allowed by the account {account}")
+                format!(
+                    "The level {level} that serves this call is not allowed by the account {account}"
+                )
             }
             Self::Unpriced { model } => {
                 format!("The model {model:?} has no price, and this server refuses such models")
             }
-            Self::InsufficientBalance { account, balance, minimum } => format!(
+            Self::InsufficientBalance {
+                account,
+                balance,
+                minimum,
+            } => format!(
                 "Insufficient balance: the account {account} has {balance}, and a call needs {minimum}"
             ),
-            Self::HardLimit { account, limit, resets, retry_after_ms: _ } => format!(
+            Self::HardLimit {
+                account,
+                limit,
+                resets,
+                retry_after_ms: _,
+            } => format!(
                 "The account {account} has reached its hard limit of {limit} for this month; it resets at {resets}"
             ),
             Self::AllRateLimited { .. } => {
-                "Every upstream key that serves this call is rate limited; try again later".to_owned()
+                "Every upstream key that serves this call is rate limited; try again later"
+                    .to_owned()
             }
             Self::NoUpstreamKey { model, .. } if model.is_empty() => {
                 "No upstream key can serve this call at the moment".to_owned()
@@ -207,7 +225,9 @@ impl Refusal {
             Self::SlowBody => "The request body did not arrive in time".to_owned(),
             Self::Malformed(problem) => problem.clone(),
             Self::NotFound { path } => format!("Nothing is served at {path}"),
-            Self::Unavailable => "This server takes no calls at the moment; try again soon".to_owned(),
+            Self::Unavailable => {
+                "This server takes no calls at the moment; try again soon".to_owned()
+            }
             Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
         }
     }
@@ -242,42 +262,88 @@ impl Refusal {
 mod tests {
     use super::*;
 
+    fn name() -> String {
+        "team".to_owned()
+    }
+
+    fn check(refusal: &Refusal, status: u16, code: &str) {
+        assert_eq!((refusal.status(), refusal.code()), (status, code));
+    }
+
     #[test]
-    fn refusals_have_the_documented_status_and_code() {
-        let name = || "team".to_owned();
-        let zero = Money::ZERO;
-        for (refusal, status, code) in [
-            (Refusal::Unauthenticated, 401, "invalid_api_key"),
-            (Refusal::Suspended { account: name() }, 401, "account_suspended"),
-            (Refusal::IpNotAllowed { account: name(), ip: [1, 2, 3, 4].into() }, 401, "ip_not_allowed"),
-            (Refusal::ModelNotAllowed { account: name(), model: "m".to_owned() }, 403, "model_not_allowed"),
-            (Refusal::ResourceNotAllowed { account: None, path: "/v1/x".to_owned() }, 403, "resource_not_allowed"),
-            (Refusal::InsufficientBalance { account: name(), balance: zero, minimum: zero }, 402, "insufficient_quota"),
-            (
-                Refusal::HardLimit { account: name(), limit: zero, resets: String::new(), retry_after_ms: 5 },
-                429,
-                "hard_limit_reached",
-            ),
-            (Refusal::NoUpstreamKey { model: "m".to_owned(), retry_after_ms: None }, 503, "no_upstream_key"),
-            (Refusal::AllRateLimited { retry_after_ms: 5 }, 429, "upstream_rate_limited"),
-            (Refusal::TooLarge { limit: 1 }, 413, "request_too_large"),
-            (Refusal::Unavailable, 503, "unavailable"),
-            (Refusal::Loop, 508, "loop_detected"),
-        ] {
-            assert_eq!((refusal.status(), refusal.code()), (status, code));
-        }
+    fn refusals_of_an_account_have_the_documented_status_and_code() {
+        let account = name;
+        let ip = [1, 2, 3, 4].into();
+        check(&Refusal::Unauthenticated, 401, "invalid_api_key");
+        check(
+            &Refusal::Suspended { account: account() },
+            401,
+            "account_suspended",
+        );
+        check(
+            &Refusal::IpNotAllowed {
+                account: account(),
+                ip,
+            },
+            401,
+            "ip_not_allowed",
+        );
+        let model = Refusal::ModelNotAllowed {
+            account: account(),
+            model: "m".to_owned(),
+        };
+        check(&model, 403, "model_not_allowed");
+        let path = Refusal::ResourceNotAllowed {
+            account: None,
+            path: "/v1/x".to_owned(),
+        };
+        check(&path, 403, "resource_not_allowed");
+        let (balance, minimum) = (Money::ZERO, Money::ZERO);
+        let balance = Refusal::InsufficientBalance {
+            account: account(),
+            balance,
+            minimum,
+        };
+        check(&balance, 402, "insufficient_quota");
+        let limit = Refusal::HardLimit {
+            account: account(),
+            limit: minimum,
+            resets: String::new(),
+            retry_after_ms: 5,
+        };
+        check(&limit, 429, "hard_limit_reached");
+    }
+
+    #[test]
+    fn refusals_of_the_node_have_the_documented_status_and_code() {
+        let none = Refusal::NoUpstreamKey {
+            model: "m".to_owned(),
+            retry_after_ms: None,
+        };
+        check(&none, 503, "no_upstream_key");
+        check(
+            &Refusal::AllRateLimited { retry_after_ms: 5 },
+            429,
+            "upstream_rate_limited",
+        );
+        check(&Refusal::TooLarge { limit: 1 }, 413, "request_too_large");
+        check(&Refusal::Unavailable, 503, "unavailable");
+        check(&Refusal::Loop, 508, "loop_detected");
     }
 
     #[test]
     fn a_refusal_names_the_account_the_limit_and_the_reset() {
         let balance = Refusal::InsufficientBalance {
-            account: "team".to_owned(),
+            account: name(),
             balance: Money::from_nanos(500_000_000),
             minimum: Money::from_nanos(1_000_000_000),
         };
-        assert_eq!(balance.message(), "Insufficient balance: the account team has $0.5, and a call needs $1");
+        assert_eq!(
+            balance.message(),
+            "Insufficient balance: the account team has $0.5, and a call needs $1"
+        );
         let limit = Refusal::HardLimit {
-            account: "team".to_owned(),
+            account: name(),
             limit: Money::from_nanos(100_000_000_000),
             resets: "2026-01-01T00:00:00Z".to_owned(),
             retry_after_ms: 60_000,

@@ -27,7 +27,10 @@ pub(crate) struct Budget {
 impl Budget {
     /// At the start.
     pub(crate) const fn new(now: Millis) -> Self {
-        Self { saved: START, at: now }
+        Self {
+            saved: START,
+            at: now,
+        }
     }
 
     /// A call has come.
@@ -45,7 +48,10 @@ impl Budget {
 
     fn refill(&mut self, now: Millis, more: u64) {
         let elapsed = u64::try_from(now.since(self.at)).unwrap_or_default();
-        let grown = self.saved.saturating_add(more).saturating_add(elapsed.saturating_mul(PER_MS));
+        let grown = self
+            .saved
+            .saturating_add(more)
+            .saturating_add(elapsed.saturating_mul(PER_MS));
         self.saved = grown.min(SAVED_MAX);
         // A clock that was set back must not make the time since then count twice.
         self.at = self.at.max(now);
@@ -67,7 +73,14 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_five_seconds() {
-        for (round, longest) in [(0, 100), (1, 200), (5, 3200), (6, 5000), (40, 5000), (u32::MAX, 5000)] {
+        for (round, longest) in [
+            (0, 100),
+            (1, 200),
+            (5, 3200),
+            (6, 5000),
+            (40, 5000),
+            (u32::MAX, 5000),
+        ] {
             assert_eq!(backoff_ms(round, longest), longest);
             assert_eq!(backoff_ms(round, longest + 1), 0);
         }

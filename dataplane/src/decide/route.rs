@@ -39,7 +39,10 @@ pub(crate) fn plan(
     });
     let first = level.unwrap_or(account.level);
     if let Some(keeper) = keeper(chain, first) {
-        return Err(Refusal::LevelNotAllowed { account: keeper.name.clone(), level: first });
+        return Err(Refusal::LevelNotAllowed {
+            account: keeper.name.clone(),
+            level: first,
+        });
     }
     Ok(Plan {
         model: mapped.unwrap_or_default().to_owned(),
@@ -70,7 +73,10 @@ fn levels(chain: &[&Account], settings: &ProxySettings, first: Level, gear: u8) 
 
 /// The first account that does not allow a level.
 fn keeper<'a>(chain: &[&'a Account], level: Level) -> Option<&'a Account> {
-    chain.iter().copied().find(|account| !account.access.levels.allows(level))
+    chain
+        .iter()
+        .copied()
+        .find(|account| !account.access.levels.allows(level))
 }
 
 /// The account's own rules, then those of the nearest ancestor that has such rules, then the system's.
@@ -104,7 +110,9 @@ mod tests {
         system.routing = rules("a=system,b=system,c=system,d=system", "", "");
         root.routing = rules("a=root,b=root,c=root", "", "");
         let ask = |own: &Account, parent: &Account, model| {
-            plan(&[own, parent, &root], &system, Some(model)).unwrap().model
+            plan(&[own, parent, &root], &system, Some(model))
+                .unwrap()
+                .model
         };
         assert_eq!(ask(&own, &parent, "a"), "root");
         assert_eq!(ask(&own, &parent, "d"), "system");
@@ -142,7 +150,12 @@ mod tests {
         let mut own = account(7);
         let mut system = settings();
         system.routing = rules("", "", "0=1,1=2,2=0");
-        for (gear, levels) in [(0, vec![0]), (1, vec![0, 1]), (2, vec![0, 1, 2]), (255, vec![0, 1, 2])] {
+        for (gear, levels) in [
+            (0, vec![0]),
+            (1, vec![0, 1]),
+            (2, vec![0, 1, 2]),
+            (255, vec![0, 1, 2]),
+        ] {
             own.gear = gear;
             assert_eq!(levels_of(&plan(&[&own], &system, None).unwrap()), levels);
         }
@@ -156,10 +169,19 @@ mod tests {
         system.routing = rules("", "", "0=1,1=2,2=3");
         own.access.levels = LevelList::parse("0,1,3").unwrap();
         parent.access.levels = LevelList::parse("0,2,3").unwrap();
-        assert_eq!(levels_of(&plan(&[&own, &parent], &system, None).unwrap()), [0, 3]);
+        assert_eq!(
+            levels_of(&plan(&[&own, &parent], &system, None).unwrap()),
+            [0, 3]
+        );
         parent.access.levels = LevelList::parse("1").unwrap();
         let refusal = plan(&[&own, &parent], &system, None).unwrap_err();
-        assert_eq!(refusal, Refusal::LevelNotAllowed { account: parent.name.clone(), level: Level::ZERO });
+        assert_eq!(
+            refusal,
+            Refusal::LevelNotAllowed {
+                account: parent.name.clone(),
+                level: Level::ZERO
+            }
+        );
     }
 
     proptest! {

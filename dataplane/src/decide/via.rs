@@ -17,8 +17,12 @@ pub(crate) fn check<'a>(values: impl Iterator<Item = &'a str>, node: &str) -> Re
     let mut nodes = 0;
     for entry in values.flat_map(|value| value.split(',')) {
         // An entry is a protocol, who received it, and perhaps a comment.
-        let Some(received_by) = entry.split_ascii_whitespace().nth(1) else { continue };
-        let Some(name) = received_by.strip_prefix(OURS) else { continue };
+        let Some(received_by) = entry.split_ascii_whitespace().nth(1) else {
+            continue;
+        };
+        let Some(name) = received_by.strip_prefix(OURS) else {
+            continue;
+        };
         nodes += 1;
         if name == node || nodes > NODES_MAX {
             return Err(Loop);
@@ -41,8 +45,14 @@ mod tests {
     #[test]
     fn a_call_that_was_here_is_refused() {
         assert_eq!(check(["1.1 proxyxai-a"].into_iter(), "a"), Err(Loop));
-        assert_eq!(check(["1.0 cdn, 1.1 proxyxai-a (x)"].into_iter(), "a"), Err(Loop));
-        assert_eq!(check(["1.1 proxyxai-ab", "HTTP/2 proxyxai-b"].into_iter(), "a"), Ok(()));
+        assert_eq!(
+            check(["1.0 cdn, 1.1 proxyxai-a (x)"].into_iter(), "a"),
+            Err(Loop)
+        );
+        assert_eq!(
+            check(["1.1 proxyxai-ab", "HTTP/2 proxyxai-b"].into_iter(), "a"),
+            Ok(())
+        );
         assert_eq!(check([""].into_iter(), "a"), Ok(()));
     }
 

@@ -147,7 +147,9 @@ pub(crate) fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
     if path == "/v2/chat/completions" {
         return Cow::Owned(format!("/v1/chat/completions{query}"));
     }
-    let first = path.strip_prefix('/').and_then(|rest| rest.split('/').next());
+    let first = path
+        .strip_prefix('/')
+        .and_then(|rest| rest.split('/').next());
     if first.is_some_and(|first| UNPREFIXED.contains(&first)) {
         return Cow::Owned(format!("/v1{path_and_query}"));
     }
@@ -170,7 +172,8 @@ pub(crate) fn has_dot_segment(path: &str) -> bool {
         path
     };
     let path = path.split('?').next().unwrap_or(path);
-    path.split('/').any(|segment| segment == "." || segment == "..")
+    path.split('/')
+        .any(|segment| segment == "." || segment == "..")
 }
 
 /// The path without query, version and trailing slash.
@@ -223,7 +226,12 @@ mod tests {
 
     #[test]
     fn paths_that_take_a_model_are_known() {
-        for path in ["/v1/images/variations", "/audio/speech", "/v1/messages/count_tokens", "/v1/chat/completions"] {
+        for path in [
+            "/v1/images/variations",
+            "/audio/speech",
+            "/v1/messages/count_tokens",
+            "/v1/chat/completions",
+        ] {
             assert!(path_takes_model(path), "{path}");
         }
         for path in ["/v1/files", "/v1/models", "/v1/responses/resp_1", "/"] {
@@ -243,17 +251,43 @@ mod tests {
         ] {
             assert_eq!(upstream_path(path), upstream);
         }
-        for path in ["/v1/models", "/v1beta/models", "/filesystem", "/", "", "/x?y=/files", "/dashboard/info"] {
-            assert!(matches!(upstream_path(path), Cow::Borrowed(same) if same == path), "{path}");
+        for path in [
+            "/v1/models",
+            "/v1beta/models",
+            "/filesystem",
+            "/",
+            "",
+            "/x?y=/files",
+            "/dashboard/info",
+        ] {
+            assert!(
+                matches!(upstream_path(path), Cow::Borrowed(same) if same == path),
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn dot_segments_are_seen_however_they_are_written() {
-        for path in ["/v1/../x", "/v1/.", "/v1/%2e%2E/x", "/v1/.%2e", "/v1/%2E/", "/v1/..%2fx", "/v1/a%5C..%5cb", "/v1\\..\\x"] {
+        for path in [
+            "/v1/../x",
+            "/v1/.",
+            "/v1/%2e%2E/x",
+            "/v1/.%2e",
+            "/v1/%2E/",
+            "/v1/..%2fx",
+            "/v1/a%5C..%5cb",
+            "/v1\\..\\x",
+        ] {
             assert!(has_dot_segment(path), "{path}");
         }
-        for path in ["/v1/models/gpt-4.1", "/v1/...", "/v1/a..b", "/v1/x?y=/../z", "/v1/%2e%2e%2e"] {
+        for path in [
+            "/v1/models/gpt-4.1",
+            "/v1/...",
+            "/v1/a..b",
+            "/v1/x?y=/../z",
+            "/v1/%2e%2e%2e",
+        ] {
             assert!(!has_dot_segment(path), "{path}");
         }
     }

@@ -42,7 +42,12 @@ impl<'a> Fields<'a> {
         } else {
             memmem::find(body, delimiter.as_bytes()).map(|at| at + delimiter.len())
         };
-        Self { body, delimiter, at, parts: 0 }
+        Self {
+            body,
+            delimiter,
+            at,
+            parts: 0,
+        }
     }
 
     /// The part after the delimiter that ends at `at`, or none after the last one.
@@ -57,13 +62,17 @@ impl<'a> Fields<'a> {
         }
         let head_max = rest.len().min(HEADER_BYTES_MAX);
         let head = rest.get(..head_max).unwrap_or_default();
-        let head_len = memmem::find(head, b"\r\n\r\n").ok_or("the headers of a part have no end")?;
+        let head_len =
+            memmem::find(head, b"\r\n\r\n").ok_or("the headers of a part have no end")?;
         let start = at + head_len + 4;
         let value = self.body.get(start..).unwrap_or_default();
         let len = memmem::find(value, self.delimiter.as_bytes()).ok_or("a part has no end")?;
         self.at = Some(start + len + self.delimiter.len());
         let name = head.get(..head_len).and_then(name);
-        Ok(Some(Part { name, value: start..start + len }))
+        Ok(Some(Part {
+            name,
+            value: start..start + len,
+        }))
     }
 }
 
@@ -78,7 +87,10 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(at) = self.at.take() {
             match self.part(at) {
-                Ok(Some(Part { name: Some(name), value })) => return Some(Ok(Field { name, value })),
+                Ok(Some(Part {
+                    name: Some(name),
+                    value,
+                })) => return Some(Ok(Field { name, value })),
                 // A part without a name is nobody's field.
                 Ok(Some(Part { name: None, .. })) => {}
                 Ok(None) => return None,
@@ -98,13 +110,12 @@ pub(super) fn parameter<'a>(parameters: &'a str, wanted: &str) -> Option<Cow<'a,
     loop {
         rest = rest.trim_start_matches([';', ' ', '\t']);
         let (name, after) = rest.split_once('=')?;
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted)?,
-            None => {
-                let end = after.find(';').unwrap_or(after.len());
-                let (value, after) = after.split_at(end);
-                (Cow::Borrowed(value.trim()), after)
-            }
+        let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+            unquoted(quoted)?
+        } else {
+            let end = after.find(';').unwrap_or(after.len());
+            let (value, after) = after.split_at(end);
+            (Cow::Borrowed(value.trim()), after)
         };
         if name.trim().eq_ignore_ascii_case(wanted) {
             return Some(value).filter(|value| !value.is_empty());
@@ -166,10 +177,19 @@ mod tests {
     #[test]
     fn parameters_are_read_quoted_or_not() {
         assert_eq!(parameter("boundary=abc", "boundary").unwrap(), "abc");
-        assert_eq!(parameter(" charset=x; Boundary=\"a b;c\"", "boundary").unwrap(), "a b;c");
-        assert_eq!(parameter("name=\"a\\\"b\"; filename=f", "name").unwrap(), "a\"b");
+        assert_eq!(
+            parameter(" charset=x; Boundary=\"a b;c\"", "boundary").unwrap(),
+            "a b;c"
+        );
+        assert_eq!(
+            parameter("name=\"a\\\"b\"; filename=f", "name").unwrap(),
+            "a\"b"
+        );
         assert_eq!(parameter("name=\"open", "name"), None);
-        assert_eq!(parameter("filename=\"name=x\"; name=y", "name").unwrap(), "y");
+        assert_eq!(
+            parameter("filename=\"name=x\"; name=y", "name").unwrap(),
+            "y"
+        );
         assert_eq!(parameter("boundary=", "boundary"), None);
     }
 
@@ -184,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_form_of_endless_parts_is_not_walked_through() {
-        let mut body = b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n".repeat(PARTS_MAX + 1);
+        let mut body =
+            b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n".repeat(PARTS_MAX + 1);
         body.extend_from_slice(b"--b--");
         assert!(fields(&body).is_err());
     }

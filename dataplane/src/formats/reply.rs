@@ -27,10 +27,8 @@ struct AnthropicBody<'a> {
     #[serde(rename = "type")]
     body: &'static str,
     error: AnthropicError<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
+    message: &'a str,
+    code: &'a str,
 }
 
 #[derive(Serialize)]
@@ -55,41 +53,51 @@ struct Model<'a> {
 }
 
 /// An error body. `kind` is the error's type in `OpenAI`'s shape; Anthropic's follows from the status.
-pub(crate) fn error_body(family: Family, status: u16, code: &str, kind: &str, message: &str) -> Bytes {
+pub(crate) fn error_body(
+    family: Family,
+    status: u16,
+    code: &str,
+    kind: &str,
+    message: &str,
+) -> Bytes {
     match family {
-        Family::OpenAi => json(&OpenAiBody { error: openai(code, kind, message), message }),
+        Family::OpenAi => json(&OpenAiBody {
+            error: openai(code, kind, message),
+            message,
+        }),
         Family::Anthropic => json(&AnthropicBody {
             body: "error",
-            error: AnthropicError { kind: anthropic_kind(status), message },
-            message: Some(message),
-            code: Some(code),
+            error: AnthropicError {
+                kind: anthropic_kind(status),
+                message,
+            },
+            message,
+            code,
         }),
     }
 }
 
-/// A last event for a stream that cannot go on.
-pub(crate) fn stream_error_event(family: Family, message: &str) -> Bytes {
-    let (name, data) = match family {
-        Family::OpenAi => {
-            let error = openai("stream_interrupted", "upstream_error", message);
-            ("", json(&OpenAiBody { error, message }))
-        }
-        Family::Anthropic => {
-            let error = AnthropicError { kind: "api_error", message };
-            ("event: error\n", json(&AnthropicBody { body: "error", error, message: None, code: None }))
-        }
-    };
-    [name.as_bytes(), b"data: ", &data, b"\n\n"].concat().into()
-}
-
 /// Models in `OpenAI`'s list shape. `created` is in seconds since 1970.
 pub(crate) fn models_list<'a>(names: impl Iterator<Item = &'a str>, created: i64) -> Bytes {
-    let model = |id| Model { id, object: "model", created, owned_by: "proxyxai" };
-    json(&Models { object: "list", data: names.map(model).collect() })
+    let model = |id| Model {
+        id,
+        object: "model",
+        created,
+        owned_by: "proxyxai",
+    };
+    json(&Models {
+        object: "list",
+        data: names.map(model).collect(),
+    })
 }
 
 fn openai<'a>(code: &'a str, kind: &'a str, message: &'a str) -> OpenAiError<'a> {
-    OpenAiError { message, kind, code, param: None }
+    OpenAiError {
+        message,
+        kind,
+        code,
+        param: None,
+    }
 }
 
 /// Anthropic's error type for a status.
@@ -118,7 +126,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::formats::sse::data_of;
 
     fn parsed(bytes: &[u8]) -> Value {
         serde_json::from_slice(bytes).unwrap()
@@ -126,7 +133,13 @@ mod tests {
 
     #[test]
     fn errors_have_the_documented_shape() {
-        let openai = error_body(Family::OpenAi, 402, "insufficient_quota", "insufficient_quota", "no");
+        let openai = error_body(
+            Family::OpenAi,
+            402,
+            "insufficient_quota",
+            "insufficient_quota",
+            "no",
+        );
         assert_eq!(
             parsed(&openai),
             json!({"error": {"message": "no", "type": "insufficient_quota", "code": "insufficient_quota", "param": null}, "message": "no"})
@@ -162,11 +175,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_message_survives_in_one_event(message in any::<String>()) {
+        fn any_message_survives(message in any::<String>()) {
             for family in [Family::OpenAi, Family::Anthropic] {
-                let event = stream_error_event(family, &message);
-                prop_assert_eq!(event.windows(2).filter(|pair| pair == b"\n\n").count(), 1);
-                prop_assert_eq!(&parsed(&data_of(&event))["error"]["message"], &Value::from(message.as_str()));
+                let body = parsed(&error_body(family, 500, "code", "kind", &message));
+                prop_assert_eq!(&body["error"]["message"], &Value::from(message.as_str()));
+                prop_assert_eq!(&body["message"], &body["error"]["message"]);
             }
         }
     }

@@ -79,7 +79,7 @@ pub(crate) enum BadRequest {
 }
 
 /// A body in pieces: slices of what the client sent and what goes between them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug)]
 pub(crate) struct Segments(Vec<Bytes>);
 
 /// The known fields of a JSON body, each as it was written, so that a wrong type can be named.
@@ -143,7 +143,10 @@ pub(crate) fn rewrite(
 ) -> Segments {
     let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
     if let (UsageAsk::NotAsked(splice), true) = (&facts.usage, ask_usage) {
-        edits.push((splice.at.clone(), Bytes::from_static(splice.text.as_bytes())));
+        edits.push((
+            splice.at.clone(),
+            Bytes::from_static(splice.text.as_bytes()),
+        ));
     }
     if let (Some(model), Some(span)) = (new_model, &facts.model_span) {
         let text = match facts.form {
@@ -185,25 +188,9 @@ impl Segments {
         Self(parts)
     }
 
-    /// Bytes in all, for `Content-Length`.
-    pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
-    }
-
-    /// Whether there is no byte.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The pieces in order, none of them empty.
     pub(crate) fn into_pieces(self) -> Vec<Bytes> {
         self.0
-    }
-}
-
-impl From<Bytes> for Segments {
-    fn from(body: Bytes) -> Self {
-        Self::spliced(&body, Vec::new())
     }
 }
 
@@ -215,7 +202,11 @@ impl Splice {
         let at = brace + 1;
         let rest = body.get(at..).unwrap_or_default();
         let empty = rest.get(text::spaces(rest)) == Some(&b'}');
-        let text = if empty { member.trim_end_matches(',') } else { member };
+        let text = if empty {
+            member.trim_end_matches(',')
+        } else {
+            member
+        };
         Self { at: at..at, text }
     }
 }
@@ -223,9 +214,7 @@ impl Splice {
 enum Kind<'a> {
     Other,
     Json,
-    Form {
-        boundary: Cow<'a, str>,
-    },
+    Form { boundary: Cow<'a, str> },
 }
 
 impl<'a> Kind<'a> {
@@ -281,7 +270,12 @@ fn usage_ask(
     let Some(options) = options else {
         return Ok(UsageAsk::NotAsked(Splice::member(body, brace, ASK)));
     };
-    let read = value(Some(options), "stream_options", "must be an object")?;
+    let (field, problem) = ("stream_options", "must be an object");
+    // An array would do for a struct as well.
+    if options.get().starts_with('[') {
+        return Err(BadRequest::Field { field, problem });
+    }
+    let read = value(Some(options), field, problem)?;
     let Some(StreamOptions { include_usage }) = read else {
         return Ok(replace(options, ASK_VALUE));
     };
@@ -291,14 +285,21 @@ fn usage_ask(
             UsageAsk::NotAsked(Splice::member(body, brace, ASK_INSIDE))
         }));
     };
-    match value(Some(raw), "stream_options.include_usage", "must be true or false")? {
+    match value(
+        Some(raw),
+        "stream_options.include_usage",
+        "must be true or false",
+    )? {
         Some(true) => Ok(UsageAsk::Asked),
         Some(false) | None => Ok(replace(raw, "true")),
     }
 }
 
 fn read_form(body: &[u8], boundary: &str) -> Result<RequestFacts, BadRequest> {
-    let mut facts = RequestFacts { form: Form::Multipart, ..RequestFacts::default() };
+    let mut facts = RequestFacts {
+        form: Form::Multipart,
+        ..RequestFacts::default()
+    };
     for field in multipart::Fields::new(body, boundary) {
         let field = field.map_err(|problem| BadRequest::Malformed {
             what: "multipart form data",
@@ -308,11 +309,19 @@ fn read_form(body: &[u8], boundary: &str) -> Result<RequestFacts, BadRequest> {
         match field.name.as_ref() {
             "model" => {
                 if facts.model.is_some() {
-                    return Err(BadRequest::Field { field: "model", problem: "is given twice" });
+                    return Err(BadRequest::Field {
+                        field: "model",
+                        problem: "is given twice",
+                    });
                 }
-                let name = std::str::from_utf8(value).ok().filter(|name| name.len() <= MODEL_BYTES_MAX);
+                let name = std::str::from_utf8(value)
+                    .ok()
+                    .filter(|name| name.len() <= MODEL_BYTES_MAX);
                 let problem = "must be a short text";
-                let name = name.ok_or(BadRequest::Field { field: "model", problem })?;
+                let name = name.ok_or(BadRequest::Field {
+                    field: "model",
+                    problem,
+                })?;
                 facts.model = Some(name.to_owned());
                 facts.model_span = Some(field.value);
             }
@@ -330,7 +339,8 @@ fn value<'a, T: Deserialize<'a>>(
     problem: &'static str,
 ) -> Result<Option<T>, BadRequest> {
     raw.map_or(Ok(None), |raw| {
-        serde_json::from_str::<Option<T>>(raw.get()).map_err(|_| BadRequest::Field { field, problem })
+        serde_json::from_str::<Option<T>>(raw.get())
+            .map_err(|_| BadRequest::Field { field, problem })
     })
 }
 
@@ -344,7 +354,10 @@ fn span(body: &[u8], raw: &RawValue) -> Option<Range<usize>> {
 }
 
 fn malformed(error: &serde_json::Error) -> BadRequest {
-    BadRequest::Malformed { what: "JSON", problem: error.to_string() }
+    BadRequest::Malformed {
+        what: "JSON",
+        problem: error.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub(crate) struct Events {
     /// The beginning of an event whose end has not come yet.
     carry: BytesMut,
     line: Line,
+    /// An event was too long; chunks now go through as they come.
     overflowed: bool,
 }
 
@@ -62,7 +63,11 @@ impl Events {
         }
         if self.carry.len().saturating_add(chunk.len()) > EVENT_BYTES_MAX {
             self.overflowed = true;
-            events.extend([self.carry.split().freeze(), chunk].into_iter().filter(|part| !part.is_empty()));
+            events.extend(
+                [self.carry.split().freeze(), chunk]
+                    .into_iter()
+                    .filter(|part| !part.is_empty()),
+            );
         } else {
             self.carry.extend_from_slice(&chunk);
         }
@@ -73,11 +78,6 @@ impl Events {
     pub(crate) fn finish(mut self) -> Option<Bytes> {
         let rest = self.carry.split().freeze();
         (!rest.is_empty()).then_some(rest)
-    }
-
-    /// Whether an event was too long, so that chunks now go through as they come.
-    pub(crate) fn overflowed(&self) -> bool {
-        self.overflowed
     }
 
     /// Length of the chunk's beginning that ends an event, if it has one. What comes before the
@@ -117,7 +117,9 @@ pub(crate) fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
     let event = event.get(text::bom(event)..).unwrap_or_default();
     let mut data: Option<Cow<'_, [u8]>> = None;
     for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        let Some(value) = data_line(line) else { continue };
+        let Some(value) = data_line(line) else {
+            continue;
+        };
         data = Some(match data {
             None => Cow::Borrowed(value),
             Some(before) => {
@@ -166,7 +168,10 @@ mod tests {
         let out = cutter.push(chunk.clone());
         assert_eq!(out, [&b"data: a\n\n"[..], b"data: b\n\n"]);
         assert_eq!(out[1].as_ptr(), chunk[9..].as_ptr());
-        assert_eq!(cutter.push(Bytes::from_static(b"ta: c\n\n")), [&b"data: c\n\n"[..]]);
+        assert_eq!(
+            cutter.push(Bytes::from_static(b"ta: c\n\n")),
+            [&b"data: c\n\n"[..]]
+        );
         assert_eq!(cutter.finish(), None);
     }
 
@@ -192,16 +197,25 @@ mod tests {
         assert!(cutter.push(part.clone()).is_empty());
         assert!(cutter.push(part.clone()).is_empty());
         let out = cutter.push(part.clone());
-        assert_eq!(out.iter().map(Bytes::len).sum::<usize>(), EVENT_BYTES_MAX / 2 * 3);
-        assert!(cutter.overflowed());
+        assert_eq!(
+            out.iter().map(Bytes::len).sum::<usize>(),
+            EVENT_BYTES_MAX / 2 * 3
+        );
+        assert!(cutter.overflowed);
         assert_eq!(cutter.push(part.clone()), [part]);
         assert_eq!(cutter.finish(), None);
     }
 
     #[test]
     fn data_lines_are_joined() {
-        assert_eq!(data_of(b"event: x\ndata: {\"a\":1}\nid: 1\n\n").as_ref(), b"{\"a\":1}");
-        assert_eq!(data_of(b"data: a\r\ndata:  b\rdata\n\n").as_ref(), b"a\n b\n");
+        assert_eq!(
+            data_of(b"event: x\ndata: {\"a\":1}\nid: 1\n\n").as_ref(),
+            b"{\"a\":1}"
+        );
+        assert_eq!(
+            data_of(b"data: a\r\ndata:  b\rdata\n\n").as_ref(),
+            b"a\n b\n"
+        );
         assert_eq!(data_of(b"\xEF\xBB\xBFdata:a\n\n").as_ref(), b"a");
         assert_eq!(data_of(b": comment\ndatax: no\n\n").as_ref(), b"");
         assert!(matches!(data_of(b"data: a\n\n"), Cow::Borrowed(_)));

@@ -12,7 +12,11 @@ pub(super) const fn is_space(byte: u8) -> bool {
 
 /// Length of a UTF-8 byte order mark at the beginning, if there is one.
 pub(super) fn bom(bytes: &[u8]) -> usize {
-    if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 }
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        3
+    } else {
+        0
+    }
 }
 
 /// Where `part` lies inside `whole`, of which it must be a slice.

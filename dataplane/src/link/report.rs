@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{Link, Patience};
-use crate::{live::Live, spool::Spool};
+use crate::{live::Live, spool::Shelf};
 
 /// Records of one report.
 const BATCH_RECORDS_MAX: usize = 500;
@@ -27,24 +27,24 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(crate) async fn run(
     link: Link,
     live: Arc<Live>,
-    spool: Spool,
+    shelf: Shelf,
     backlog: Vec<UsageRecord>,
     stop: CancellationToken,
 ) {
     charge_backlog(&live, backlog, &stop).await;
     let mut patience = Patience::new();
     loop {
-        match hand_in(&link, &live, &spool).await {
+        match hand_in(&link, &live, &shelf).await {
             Ok(0) if stop.is_cancelled() => return,
             Ok(0) => {
-                stop.run_until_cancelled(spool.added()).await;
+                stop.run_until_cancelled(shelf.added()).await;
                 stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
             }
             Ok(_) => patience.reset(),
             Err(_) if stop.is_cancelled() => return,
             Err(status) => {
                 tracing::warn!(
-                    code = ?status.code(), message = status.message(), spooled = spool.depth(),
+                    code = ?status.code(), message = status.message(), spooled = shelf.depth(),
                     "usage cannot be handed in; it waits on disk"
                 );
                 patience.wait().await;
@@ -53,7 +53,8 @@ pub(crate) async fn run(
     }
 }
 
-/// What was spent before a restart and is not posted yet counts against the balances as well.
+/// What was spent before a restart and is not posted yet counts against the balances as well. The
+/// records that were there when the program started are those that no call of this run has charged.
 async fn charge_backlog(live: &Live, backlog: Vec<UsageRecord>, stop: &CancellationToken) {
     if backlog.is_empty() {
         return;
@@ -69,8 +70,8 @@ async fn charge_backlog(live: &Live, backlog: Vec<UsageRecord>, stop: &Cancellat
 }
 
 /// Hands in one batch and returns how many records it had.
-async fn hand_in(link: &Link, live: &Live, spool: &Spool) -> Result<usize, Status> {
-    let records = spool.oldest(BATCH_RECORDS_MAX);
+async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Status> {
+    let records = shelf.oldest(BATCH_RECORDS_MAX);
     if records.is_empty() {
         return Ok(0);
     }
@@ -90,6 +91,6 @@ async fn hand_in(link: &Link, live: &Live, spool: &Spool) -> Result<usize, Statu
     }
     let standings: Vec<_> = standings.iter().filter_map(|standing| standing_from_wire(standing).ok()).collect();
     live.apply_standings(&standings);
-    spool.acknowledge(through_sequence);
+    shelf.acknowledge(through_sequence);
     Ok(records.len())
 }

@@ -40,7 +40,7 @@ impl Relay {
 
     /// Tells the client that every attempt failed, and records the call.
     pub(super) fn all_failed(&self, call: Call, progress: Progress) -> Response<Body> {
-        let family = call.route.family();
+        let family = Family::of(call.request.path());
         let rests = self.rests(&call);
         let now = self.clock.now();
         let until = rests.iter().filter(|rest| !rest.refused).filter_map(|rest| rest.until).min();

@@ -103,7 +103,7 @@ impl Relay {
     fn headers(&self, call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
-        headers::authorize(&mut headers, key, call.route.family() == Family::Anthropic);
+        headers::authorize(&mut headers, key, Family::of(call.request.path()) == Family::Anthropic);
         let bodiless = body_len == 0 && (call.request.method == http::Method::GET || call.request.method == http::Method::HEAD);
         if !bodiless {
             headers.insert(http::header::CONTENT_LENGTH, body_len.into());

@@ -12,7 +12,10 @@ use proxyxai_contract::{
 
 use super::{Call, OpenCall, Relay, request::Prepared};
 use crate::{
-    formats::usage::{UsageReader, estimate},
+    formats::{
+        Family,
+        usage::{UsageReader, estimate},
+    },
     live::{AccountState, KeyState, Snapshot},
     spool::Spool,
 };
@@ -79,7 +82,7 @@ impl Meter {
         // A refusal costs nothing, whatever words stand in it.
         let metered = request.is_metered(route) && status.is_success();
         Self {
-            reader: metered.then(|| UsageReader::new(route.family())),
+            reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
             snapshot,
             account,
             request: Box::new(request),

@@ -31,7 +31,7 @@ use crate::{
         retry::Budget,
         route, via,
     },
-    formats::{Route, has_dot_segment, upstream_path},
+    formats::{Family, Route, has_dot_segment, upstream_path},
     live::{AccountState, Live, Snapshot},
     spool::Spool,
 };
@@ -107,7 +107,7 @@ impl Relay {
 
     /// Answers one call.
     pub(crate) async fn call(&self, peer: IpAddr, request: Request<Body>) -> Response<Body> {
-        let family = Route::of(request.uri().path()).family();
+        let family = Family::of(request.uri().path());
         match Box::pin(self.let_in(peer, request)).await {
             Ok(call) => Box::pin(self.rounds(call)).await,
             Err(refusal) => refuse(family, &refusal),

@@ -15,7 +15,7 @@ use proxyxai_contract::{
     convert::{record_from_bytes, record_to_bytes},
     usage::UsageRecord,
 };
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Error;
@@ -34,12 +34,13 @@ const COMMIT_RECORDS_MAX: usize = 4096;
 /// The store's page cache. Records are written once and read once, so little is enough.
 const CACHE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Takes finished records; cheap to clone.
+/// Takes finished records; cheap to clone. The writer ends when the last clone is gone.
 #[derive(Debug, Clone)]
-pub(crate) struct Spool {
-    queue: mpsc::Sender<UsageRecord>,
-    shared: Arc<Shared>,
-}
+pub(crate) struct Spool(mpsc::Sender<UsageRecord>);
+
+/// The records on disk; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Shelf(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -55,11 +56,20 @@ pub(crate) struct Writer {
     closed: oneshot::Receiver<()>,
 }
 
-/// Opens the spool and starts its writer. Returns the records left from before as well.
+/// An open spool.
+pub(crate) struct Opened {
+    pub(crate) spool: Spool,
+    pub(crate) shelf: Shelf,
+    pub(crate) writer: Writer,
+    /// What was left from before.
+    pub(crate) backlog: Vec<UsageRecord>,
+}
+
+/// Opens the spool and starts its writer.
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub(crate) fn open(path: &Path, clock: &Clock) -> Result<(Spool, Writer, Vec<UsageRecord>), Error> {
+pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Opened, Error> {
     let fail = |cause: redb::Error| Error::Spool { path: path.to_owned(), cause: cause.into() };
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
@@ -84,13 +94,13 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<(Spool, Writer, Vec<Usa
             let _: Result<(), ()> = ended.send(());
         })
         .map_err(|error| Error::Spool { path: path.to_owned(), cause: error.into() })?;
-    Ok((Spool { queue, shared }, Writer { closed }, backlog))
+    Ok(Opened { spool: Spool(queue), shelf: Shelf(shared), writer: Writer { closed }, backlog })
 }
 
 impl Spool {
     /// Hands over a finished record. Its sequence is given by the writer.
     pub(crate) fn push(&self, record: UsageRecord) {
-        if let Err(refused) = self.queue.try_send(record) {
+        if let Err(refused) = self.0.try_send(record) {
             // Admission stops long before the queue is full (`has_room`), so this needs a disk that
             // has hung while thousands of calls ended.
             tracing::error!(error = %refused, "a usage record was lost: the spool takes no more");
@@ -99,27 +109,30 @@ impl Spool {
 
     /// Whether new calls may begin: there is room for the records of all that are under way.
     pub(crate) fn has_room(&self) -> bool {
-        self.queue.capacity() > QUEUE_RECORDS_SPARE
+        self.0.capacity() > QUEUE_RECORDS_SPARE
     }
 
+}
+
+impl Shelf {
     /// Start of this spool.
     pub(crate) fn epoch(&self) -> u64 {
-        self.shared.epoch
+        self.0.epoch
     }
 
     /// Records not yet acknowledged.
     pub(crate) fn depth(&self) -> u64 {
-        self.shared.depth.load(Ordering::Relaxed)
+        self.0.depth.load(Ordering::Relaxed)
     }
 
     /// Waits until a record has been committed since the last call.
     pub(crate) async fn added(&self) {
-        self.shared.added.notified().await;
+        self.0.added.notified().await;
     }
 
     /// The oldest records, at most `count`.
     pub(crate) fn oldest(&self, count: usize) -> Vec<UsageRecord> {
-        read(&self.shared.database, count).unwrap_or_else(|error| {
+        read(&self.0.database, count).unwrap_or_else(|error| {
             tracing::error!(%error, "the usage spool cannot be read");
             Vec::new()
         })
@@ -127,8 +140,8 @@ impl Spool {
 
     /// Forgets the records that control has, through this sequence.
     pub(crate) fn acknowledge(&self, through: u64) {
-        match forget(&self.shared.database, through) {
-            Ok(gone) => drop(self.shared.depth.fetch_sub(gone, Ordering::Relaxed)),
+        match forget(&self.0.database, through) {
+            Ok(gone) => drop(self.0.depth.fetch_sub(gone, Ordering::Relaxed)),
             // They are sent again, and control knows them by their ids.
             Err(error) => tracing::error!(%error, "the usage spool cannot be trimmed"),
         }
@@ -136,8 +149,8 @@ impl Spool {
 }
 
 impl Writer {
-    /// Waits until everything handed over is on disk. All clones of the relay's spool must be gone
-    /// or idle by then; it waits a bounded time.
+    /// Waits until everything handed over is on disk. Every `Spool` must be gone by then; an answer
+    /// that was cut at the end of the drain may hold one a moment longer, so the wait is bounded.
     pub(crate) async fn close(self) {
         let patience = std::time::Duration::from_secs(2);
         if tokio::time::timeout(patience, self.closed).await.is_err() {
@@ -213,9 +226,9 @@ fn forget(database: &Database, through: u64) -> Result<u64, redb::Error> {
     let transaction = database.begin_write()?;
     let gone = {
         let mut table = transaction.open_table(RECORDS)?;
-        let before = redb::ReadableTableMetadata::len(&table)?;
+        let before = table.len()?;
         table.retain_in(..=through, |_, _| false)?;
-        before.saturating_sub(redb::ReadableTableMetadata::len(&table)?)
+        before.saturating_sub(table.len()?)
     };
     transaction.commit()?;
     Ok(gone)

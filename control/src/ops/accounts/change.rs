@@ -20,7 +20,11 @@ const URL_BYTES_MAX: usize = 2048;
 const TEXT_RULES_BYTES_MAX: usize = 65_536;
 
 /// Takes over what is given, names and money aside. Windows are the caller's part.
-pub(super) fn apply(record: &mut AccountRecord, change: &AccountChange, by_root: bool) -> Result<(), Error> {
+pub(super) fn apply(
+    record: &mut AccountRecord,
+    change: &AccountChange,
+    by_root: bool,
+) -> Result<(), Error> {
     let view = &mut record.view;
     if let Some(factor) = change.factor {
         if !by_root {
@@ -59,10 +63,24 @@ pub(super) fn apply(record: &mut AccountRecord, change: &AccountChange, by_root:
 
 fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
     let view = &mut record.view;
-    let texts = [&change.allow_ips, &change.allow_models, &change.allow_levels, &change.resources];
+    let texts = [
+        &change.allow_ips,
+        &change.allow_models,
+        &change.allow_levels,
+        &change.resources,
+    ];
     let rules = [&change.model_mapper, &change.level_mapper];
-    if texts.into_iter().chain(rules).flatten().any(|text| text.len() > TEXT_RULES_BYTES_MAX || text.contains('\0')) {
-        return Err(Invalid::new("rules", format!("must be text of at most {TEXT_RULES_BYTES_MAX} bytes")).into());
+    if texts
+        .into_iter()
+        .chain(rules)
+        .flatten()
+        .any(|text| text.len() > TEXT_RULES_BYTES_MAX || text.contains('\0'))
+    {
+        return Err(Invalid::new(
+            "rules",
+            format!("must be text of at most {TEXT_RULES_BYTES_MAX} bytes"),
+        )
+        .into());
     }
     if let Some(edit) = &change.allow_ips {
         view.access.ips = view.access.ips.edited(edit)?;
@@ -77,10 +95,12 @@ fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(),
         view.access.resources = view.access.resources.edited(edit)?;
     }
     if let Some(text) = &change.model_mapper {
-        view.routing.model_mapper = ModelMapper::parse(text).map_err(|error| error.under("ModelMapper"))?;
+        view.routing.model_mapper =
+            ModelMapper::parse(text).map_err(|error| error.under("ModelMapper"))?;
     }
     if let Some(text) = &change.level_mapper {
-        view.routing.level_mapper = LevelMapper::parse(text).map_err(|error| error.under("LevelMapper"))?;
+        view.routing.level_mapper =
+            LevelMapper::parse(text).map_err(|error| error.under("LevelMapper"))?;
     }
     Ok(())
 }
@@ -96,7 +116,11 @@ pub(super) fn billing_email(text: &str) -> Result<String, Invalid> {
 /// A display name; empty means the name itself.
 pub(super) fn alias(text: &str, name: &str) -> Result<String, Invalid> {
     let text = check_text("Alias", text, TEXT_BYTES_MAX)?;
-    Ok(if text.is_empty() { name.to_owned() } else { text })
+    Ok(if text.is_empty() {
+        name.to_owned()
+    } else {
+        text
+    })
 }
 
 fn limit_of(field: &str, limit: Money) -> Result<Option<Money>, Invalid> {

@@ -1,11 +1,7 @@
 //! Creating a child of the caller, with its key and its first card.
 
 use proxyxai_contract::{
-    Invalid,
-    client_key::ClientKey,
-    clock::Millis,
-    money::Money,
-    routing::RoutingRules,
+    Invalid, client_key::ClientKey, clock::Millis, money::Money, routing::RoutingRules,
     snapshot::Access,
 };
 
@@ -33,7 +29,9 @@ pub(crate) async fn create(
     let now = control.now();
     let tx = control.store().begin().await?;
     let mut locked = store::accounts::lock(&tx, [caller.account], now).await?;
-    let mut operator = locked.remove(&caller.account).ok_or(Error::Unauthenticated)?;
+    let mut operator = locked
+        .remove(&caller.account)
+        .ok_or(Error::Unauthenticated)?;
     let mut entries = Vec::new();
     entries.extend(money::clear_expired(&mut operator, now)?);
     ops::may_manage(control, &tx, &operator).await?;
@@ -59,7 +57,12 @@ pub(crate) async fn create(
 }
 
 /// An account that has everything from its parent, and nothing of its own yet.
-pub(crate) fn blank(parent: &AccountView, name: String, email: String, now: Millis) -> AccountRecord {
+pub(crate) fn blank(
+    parent: &AccountView,
+    name: String,
+    email: String,
+    now: Millis,
+) -> AccountRecord {
     AccountRecord {
         debt: Money::ZERO,
         key_hash: None,
@@ -98,7 +101,15 @@ pub(crate) fn blank(parent: &AccountView, name: String, email: String, now: Mill
 }
 
 fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<AccountRecord, Error> {
-    let NewAccount { name, email, credit, alias, billing_email, days_micros: _, change } = new;
+    let NewAccount {
+        name,
+        email,
+        credit,
+        alias,
+        billing_email,
+        days_micros: _,
+        change,
+    } = new;
     let (name, email) = (check_name(name)?, check_email(email)?);
     let mut record = blank(&parent.view, name, email, now);
     if let Some(alias) = alias {
@@ -119,7 +130,12 @@ fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<Accoun
     Ok(record)
 }
 
-async fn first_card(control: &Control, tx: &Tx, new: &NewAccount, now: Millis) -> Result<Card, Error> {
+async fn first_card(
+    control: &Control,
+    tx: &Tx,
+    new: &NewAccount,
+    now: Millis,
+) -> Result<Card, Error> {
     let minimum = ops::settings::dollars(control, tx, setting::USER_MIN_BALANCE).await?;
     if new.credit < minimum || new.credit <= Money::ZERO {
         return Err(Invalid::new("CreditGranted", format!("must be at least {minimum}")).into());
@@ -127,7 +143,11 @@ async fn first_card(control: &Control, tx: &Tx, new: &NewAccount, now: Millis) -
     let life_ms = credit::life(new.days_micros.or(new.change.days_micros))?;
     let given = new.change.reference.as_deref().unwrap_or_default();
     let reference = check_text("Reference", given, change::TEXT_BYTES_MAX)?;
-    let reference = if reference.is_empty() { FIRST_REFERENCE.to_owned() } else { reference };
+    let reference = if reference.is_empty() {
+        FIRST_REFERENCE.to_owned()
+    } else {
+        reference
+    };
     Ok(Card::new(new.credit, reference, now, life_ms))
 }
 
@@ -137,6 +157,8 @@ async fn check_room(tx: &Tx, operator: &AccountRecord) -> Result<(), Error> {
     if children < operator.view.child_limit {
         Ok(())
     } else {
-        Err(Error::Forbidden("the account may not have more children (ChildLimit)"))
+        Err(Error::Forbidden(
+            "the account may not have more children (ChildLimit)",
+        ))
     }
 }

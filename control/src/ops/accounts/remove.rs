@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// Deletes a descendant and refunds its credit to the caller.
-pub(crate) async fn delete(control: &Control, caller: &Caller, identifier: &str) -> Result<Changed, Error> {
+pub(crate) async fn delete(
+    control: &Control,
+    caller: &Caller,
+    identifier: &str,
+) -> Result<Changed, Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
@@ -21,8 +25,11 @@ pub(crate) async fn delete(control: &Control, caller: &Caller, identifier: &str)
         return Err(Error::Forbidden("nobody may delete the own account"));
     }
     ops::may_manage(control, &tx, &own).await?;
-    let Sides { mut operator, target: mut record, mut entries } =
-        lock_sides(control, &tx, caller, before.view.id).await?;
+    let Sides {
+        mut operator,
+        target: mut record,
+        mut entries,
+    } = lock_sides(control, &tx, caller, before.view.id).await?;
     let (refund, entry) = money::close(&mut operator, &mut record, now)?;
     entries.push(entry);
     let revision = store::revisions::bump(&tx).await?.0;
@@ -40,16 +47,29 @@ pub(crate) async fn delete(control: &Control, caller: &Caller, identifier: &str)
     tracing::info!(account.id = account.get(), operator.id = operator.get(), refund = %refund, "account deleted");
     ops::published(control).await?;
     let after = changed(control, operator, account).await?;
-    Ok(Changed { account: ops::shown(control, before), refund, ..after })
+    Ok(Changed {
+        account: ops::shown(control, before),
+        refund,
+        ..after
+    })
 }
 
 /// A deleted ancestor stays in the snapshot for those who inherit from it; the last of them takes
 /// it along.
-async fn release_ancestors(tx: &Tx, record: &AccountRecord, revision: u64, now: Millis) -> Result<(), Error> {
+async fn release_ancestors(
+    tx: &Tx,
+    record: &AccountRecord,
+    revision: u64,
+    now: Millis,
+) -> Result<(), Error> {
     let dna = Dna::parse(&record.view.dna).map_err(Error::internal)?;
     for id in dna.ids().into_iter().rev().skip(1) {
-        let Some(mut ancestor) = store::accounts::get(tx, id, now).await? else { return Ok(()) };
-        if ancestor.deleted.is_none() || store::accounts::has_living_below(tx, &ancestor.view.dna).await? {
+        let Some(mut ancestor) = store::accounts::get(tx, id, now).await? else {
+            return Ok(());
+        };
+        if ancestor.deleted.is_none()
+            || store::accounts::has_living_below(tx, &ancestor.view.dna).await?
+        {
             return Ok(());
         }
         ancestor.gone = true;

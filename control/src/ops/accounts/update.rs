@@ -28,29 +28,45 @@ pub(crate) async fn update(
     let own = ops::caller_account(control, &tx, caller).await?;
     let target = ops::visible(control, &tx, &own, identifier).await?.view;
     // Old pages send the identifier they were given as the name, even when it is an id.
-    if change.name.as_deref().is_some_and(|name| name.trim() == identifier.trim() || name == target.name) {
+    if change
+        .name
+        .as_deref()
+        .is_some_and(|name| name.trim() == identifier.trim() || name == target.name)
+    {
         change.name = None;
     }
     let revision = if target.id == caller.account {
         update_own(control, &tx, caller, &change).await?
     } else {
         ops::may_manage(control, &tx, &own).await?;
-        update_descendant(control, &tx, caller, target.id, &change).await?
+        Box::pin(update_descendant(control, &tx, caller, target.id, &change)).await?
     };
     tx.commit().await?;
     tracing::info!(
-        account.id = target.id.get(), operator.id = caller.account.get(), revision, "account changed"
+        account.id = target.id.get(),
+        operator.id = caller.account.get(),
+        revision,
+        "account changed"
     );
     ops::published(control).await?;
     changed(control, caller.account, target.id).await
 }
 
-async fn update_own(control: &Control, tx: &Tx, caller: &Caller, change: &AccountChange) -> Result<u64, Error> {
+async fn update_own(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    change: &AccountChange,
+) -> Result<u64, Error> {
     if !is_for_oneself(change) {
-        return Err(Error::Forbidden("the own account may change Alias and BillingEmail only"));
+        return Err(Error::Forbidden(
+            "the own account may change Alias and BillingEmail only",
+        ));
     }
     let mut locked = store::accounts::lock(tx, [caller.account], control.now()).await?;
-    let mut record = locked.remove(&caller.account).ok_or(Error::Unauthenticated)?;
+    let mut record = locked
+        .remove(&caller.account)
+        .ok_or(Error::Unauthenticated)?;
     apply_texts(&mut record, change)?;
     record.view.updated = control.now();
     record.revision = store::revisions::bump(tx).await?.0;
@@ -82,7 +98,11 @@ async fn update_descendant(
         sides.entries.push(money::rescale(record, rates, now)?);
     }
     move_credit(&mut sides, change, now)?;
-    let Sides { mut operator, target: mut record, entries } = sides;
+    let Sides {
+        mut operator,
+        target: mut record,
+        entries,
+    } = sides;
     record.view.hard_limit = credit::hard_limit_after(record.view.hard_limit, record.view.balance);
     change::apply(&mut record, change, caller.is_root())?;
     record.view.updated = now;
@@ -95,8 +115,15 @@ async fn update_descendant(
 }
 
 /// The parent, which may be deleted by now; what it had still bounds its children.
-async fn parent_of(control: &Control, tx: &Tx, record: &AccountRecord) -> Result<AccountRecord, Error> {
-    let parent = record.view.parent.ok_or(Error::Forbidden("root has no parent to change it"))?;
+async fn parent_of(
+    control: &Control,
+    tx: &Tx,
+    record: &AccountRecord,
+) -> Result<AccountRecord, Error> {
+    let parent = record
+        .view
+        .parent
+        .ok_or(Error::Forbidden("root has no parent to change it"))?;
     let found = store::accounts::get(tx, parent, control.now()).await?;
     found.ok_or_else(|| Error::internal("an account has lost its parent"))
 }
@@ -111,15 +138,27 @@ fn changed_limits(
 
 /// Grants or takes back what the change says. A change without money leaves a mark of zero.
 fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result<(), Error> {
-    let Sides { operator, target, entries } = sides;
+    let Sides {
+        operator,
+        target,
+        entries,
+    } = sides;
     let credit = change.credit.unwrap_or_default();
     target.view.credit_granted = credit;
     if credit > Money::ZERO {
         let life_ms = credit::life(change.days_micros)?;
         let given = change.reference.as_deref().unwrap_or_default();
         let reference = check_text("Reference", given, change::TEXT_BYTES_MAX)?;
-        let reference = if reference.is_empty() { NEXT_REFERENCE.to_owned() } else { reference };
-        entries.push(money::grant(operator, target, Card::new(credit, reference, now, life_ms))?);
+        let reference = if reference.is_empty() {
+            NEXT_REFERENCE.to_owned()
+        } else {
+            reference
+        };
+        entries.push(money::grant(
+            operator,
+            target,
+            Card::new(credit, reference, now, life_ms),
+        )?);
     } else if credit < Money::ZERO {
         entries.push(money::deduct(operator, target, credit.negated(), now)?);
     }
@@ -166,11 +205,33 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         model_mapper,
         level_mapper,
     } = change;
-    let LimitsChange { rpm, rph, rpd, tpm, tph, tpd } = limits;
-    let texts = [name, email, qr_code, allow_ips, allow_models, allow_levels, resources, model_mapper, level_mapper];
-    let amounts = [hard_limit, soft_limit, auto_quota].into_iter().all(Option::is_none);
+    let LimitsChange {
+        rpm,
+        rph,
+        rpd,
+        tpm,
+        tph,
+        tpd,
+    } = limits;
+    let texts = [
+        name,
+        email,
+        qr_code,
+        allow_ips,
+        allow_models,
+        allow_levels,
+        resources,
+        model_mapper,
+        level_mapper,
+    ];
+    let amounts = [hard_limit, soft_limit, auto_quota]
+        .into_iter()
+        .all(Option::is_none);
     let money = credit.unwrap_or_default() == Money::ZERO && rates.is_none() && factor.is_none();
-    let windows = [rpm, rph, rpd, tpm, tph, tpd, child_limit].into_iter().all(Option::is_none);
-    let labels = role.is_none() && tier.is_none() && gear.is_none() && level.is_none() && enabled.is_none();
+    let windows = [rpm, rph, rpd, tpm, tph, tpd, child_limit]
+        .into_iter()
+        .all(Option::is_none);
+    let labels =
+        role.is_none() && tier.is_none() && gear.is_none() && level.is_none() && enabled.is_none();
     texts.into_iter().all(Option::is_none) && amounts && money && windows && labels
 }

@@ -30,20 +30,32 @@ pub(crate) async fn report_usage(
     epoch: u64,
     records: Vec<UsageRecord>,
 ) -> Result<(u64, Vec<Standing>), Error> {
-    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok((0, Vec::new())) };
+    let (Some(first), Some(last)) = (records.first(), records.last()) else {
+        return Ok((0, Vec::new()));
+    };
     let (first, last) = (first.sequence, last.sequence);
     let ids: BTreeSet<_> = records.iter().map(|record| record.account).collect();
     let now = control.now();
     let tx = control.store().begin().await?;
     store::nodes::lock(&tx, node, epoch, now).await?;
     let known = store::usage::known(&tx, node, epoch, first, last).await?;
-    let fresh: Vec<_> = records.into_iter().filter(|record| !known.contains(&record.sequence)).map(plain).collect();
+    let fresh: Vec<_> = records
+        .into_iter()
+        .filter(|record| !known.contains(&record.sequence))
+        .map(plain)
+        .collect();
     let mut raised = false;
     if !fresh.is_empty() {
         store::usage::insert(&tx, node, epoch, &fresh, now).await?;
         let concerned = fresh.iter().map(|record| record.account);
         let mut accounts = store::accounts::lock(&tx, concerned, now).await?;
-        let posting = charge(&mut accounts, &fresh, &format!("usage:{node}/{epoch}"), &control.config().zone, now)?;
+        let posting = charge(
+            &mut accounts,
+            &fresh,
+            &format!("usage:{node}/{epoch}"),
+            &control.config().zone,
+            now,
+        )?;
         store::usage::add_daily(&tx, &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
         for record in accounts.values() {
@@ -54,11 +66,17 @@ pub(crate) async fn report_usage(
     tx.commit().await?;
     if raised {
         // Not waited for: the data plane that would have to acknowledge may be the one that asks.
-        control.publisher().refresh(control.store(), control.vault(), now).await?;
+        control
+            .publisher()
+            .refresh(control.store(), control.vault(), now)
+            .await?;
     }
     let ids: Vec<_> = ids.into_iter().collect();
     let accounts = store::accounts::some(control.store(), &ids, now).await?;
-    let standings = control.publisher().standings_of(control.store(), &accounts, now).await?;
+    let standings = control
+        .publisher()
+        .standings_of(control.store(), &accounts, now)
+        .await?;
     control.publisher().mark(ids);
     Ok((last, standings))
 }
@@ -76,7 +94,10 @@ fn charge(
     zone: &Zone,
     now: Millis,
 ) -> Result<Posting, Error> {
-    let mut posting = Posting { entries: Vec::with_capacity(records.len()), daily: Daily::new() };
+    let mut posting = Posting {
+        entries: Vec::with_capacity(records.len()),
+        daily: Daily::new(),
+    };
     for account in accounts.values_mut() {
         posting.entries.extend(money::clear_expired(account, now)?);
     }
@@ -90,12 +111,22 @@ fn charge(
         };
         let answered = u64::from(record.status < FAILED_FROM);
         account.view.requests = account.view.requests.saturating_add(answered);
-        posting.entries.push(money::charge(account, record.cost, format!("{reference}/{}", record.sequence), now)?);
+        posting.entries.push(money::charge(
+            account,
+            record.cost,
+            format!("{reference}/{}", record.sequence),
+            now,
+        )?);
         let day = zone.day(record.start);
-        let totals = posting.daily.entry((record.account, day, record.model_used.clone())).or_default();
+        let totals = posting
+            .daily
+            .entry((record.account, day, record.model_used.clone()))
+            .or_default();
         add(totals, record, answered);
     }
-    posting.daily.retain(|_, totals| *totals != Totals::default());
+    posting
+        .daily
+        .retain(|_, totals| *totals != Totals::default());
     Ok(posting)
 }
 
@@ -109,8 +140,13 @@ fn add(totals: &mut Totals, record: &UsageRecord, answered: u64) {
 
 /// Raises the month's cap of accounts that reached it and asked for that. Tells whether any rose.
 async fn raise_limits(tx: &Tx, accounts: &mut Accounts, month: Days) -> Result<bool, Error> {
-    let asking = |record: &AccountRecord| record.view.auto_quota > proxyxai_contract::money::Money::ZERO;
-    let ids: Vec<_> = accounts.values().filter(|record| asking(record)).map(|record| record.view.id).collect();
+    let asking =
+        |record: &AccountRecord| record.view.auto_quota > proxyxai_contract::money::Money::ZERO;
+    let ids: Vec<_> = accounts
+        .values()
+        .filter(|record| asking(record))
+        .map(|record| record.view.id)
+        .collect();
     if ids.is_empty() {
         return Ok(false);
     }
@@ -119,7 +155,9 @@ async fn raise_limits(tx: &Tx, accounts: &mut Accounts, month: Days) -> Result<b
     for record in ids.iter().filter_map(|id| accounts.get(id)) {
         let view = &record.view;
         let spent = used.get(&view.id).copied().unwrap_or_default();
-        let hard = view.hard_limit.and_then(|hard| credit::auto_quota(hard, view.auto_quota, spent, view.balance));
+        let hard = view
+            .hard_limit
+            .and_then(|hard| credit::auto_quota(hard, view.auto_quota, spent, view.balance));
         raised.extend(hard.map(|hard| (view.id, hard)));
     }
     if raised.is_empty() {

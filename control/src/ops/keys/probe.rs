@@ -20,17 +20,37 @@ const ANTHROPIC_HOST: &str = "api.anthropic.com";
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// Asks for the list of models.
-pub(super) async fn ask(provider: &BaseUrl, secret: &Secret, kind: ProviderType) -> Result<Probe, Error> {
+pub(super) async fn ask(
+    provider: &BaseUrl,
+    secret: &Secret,
+    kind: ProviderType,
+) -> Result<Probe, Error> {
     let scheme = if provider.is_https() { "https" } else { "http" };
-    let url = format!("{scheme}://{}{}", provider.authority(), provider.join("/v1/models"));
+    let url = format!(
+        "{scheme}://{}{}",
+        provider.authority(),
+        provider.join("/v1/models")
+    );
     let request = with_credential(client()?.get(url), provider, secret, kind)?;
     match request.send().await {
         Ok(response) => {
             let status = response.status();
-            let detail = if status.is_success() { "accepted".to_owned() } else { said(response, secret).await };
-            Ok(Probe { accepted: status.is_success(), status: status.as_u16(), detail })
+            let detail = if status.is_success() {
+                "accepted".to_owned()
+            } else {
+                said(response, secret).await
+            };
+            Ok(Probe {
+                accepted: status.is_success(),
+                status: status.as_u16(),
+                detail,
+            })
         }
-        Err(error) => Ok(Probe { accepted: false, status: 0, detail: why_unreachable(&error).to_owned() }),
+        Err(error) => Ok(Probe {
+            accepted: false,
+            status: 0,
+            detail: why_unreachable(&error).to_owned(),
+        }),
     }
 }
 
@@ -59,7 +79,8 @@ fn with_credential(
         Ok::<_, Error>(value)
     };
     let clear = secret.expose();
-    let anthropic = kind == ProviderType::Anthropic || provider.host().eq_ignore_ascii_case(ANTHROPIC_HOST);
+    let anthropic =
+        kind == ProviderType::Anthropic || provider.host().eq_ignore_ascii_case(ANTHROPIC_HOST);
     if anthropic {
         let request = request.header("anthropic-version", ANTHROPIC_VERSION);
         return Ok(request.header("x-api-key", value(clear.to_owned())?));
@@ -85,7 +106,9 @@ async fn said(response: Response, secret: &Secret) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     let message = json.as_ref().and_then(|json| {
         let paths = ["/error/message", "/message", "/error"];
-        paths.iter().find_map(|path| json.pointer(path).and_then(serde_json::Value::as_str))
+        paths
+            .iter()
+            .find_map(|path| json.pointer(path).and_then(serde_json::Value::as_str))
     });
     cleaned(message.unwrap_or("refused"), secret)
 }
@@ -93,10 +116,16 @@ async fn said(response: Response, secret: &Secret) -> String {
 fn cleaned(message: &str, secret: &Secret) -> String {
     // Providers like to repeat a part of the key, so words that share its end or beginning go too.
     let tail = secret.tail(4);
-    let shares = |word: &str| word.contains(secret.expose()) || word.contains(tail) || word.contains("sk-");
-    let words = message.split_whitespace().map(|word| if shares(word) { "***" } else { word });
+    let shares =
+        |word: &str| word.contains(secret.expose()) || word.contains(tail) || word.contains("sk-");
+    let words = message
+        .split_whitespace()
+        .map(|word| if shares(word) { "***" } else { word });
     let text = words.collect::<Vec<_>>().join(" ");
-    text.chars().filter(|char| !char.is_control()).take(DETAIL_CHARS_MAX).collect()
+    text.chars()
+        .filter(|char| !char.is_control())
+        .take(DETAIL_CHARS_MAX)
+        .collect()
 }
 
 fn why_unreachable(error: &reqwest::Error) -> &'static str {
@@ -117,7 +146,13 @@ mod tests {
     fn what_a_provider_says_is_shown_without_the_key() {
         let secret = Secret::new("sk-proj-abcdefghijklmnop1234");
         let said = "Incorrect API key provided: sk-proj-abcd***1234. See https://example.com";
-        assert_eq!(cleaned(said, &secret), "Incorrect API key provided: *** See https://example.com");
-        assert_eq!(cleaned(&"x ".repeat(500), &secret).chars().count(), DETAIL_CHARS_MAX);
+        assert_eq!(
+            cleaned(said, &secret),
+            "Incorrect API key provided: *** See https://example.com"
+        );
+        assert_eq!(
+            cleaned(&"x ".repeat(500), &secret).chars().count(),
+            DETAIL_CHARS_MAX
+        );
     }
 }

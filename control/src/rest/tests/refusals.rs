@@ -31,6 +31,7 @@ async fn every_refusal_has_its_status_and_the_documented_shape() {
     }
     let method = ask("DELETE", "/x-conf", root, "").await;
     method.refused(405, "invalid_request_error", "method_not_allowed");
+    assert_eq!(method.header("allow"), "GET,HEAD,POST");
     let twin = r#"{"Name":"anna","Email":"twin@example.com","CreditGranted":10}"#;
     let conflict = ask(post, "/x-users", root, twin).await;
     conflict.refused(409, "invalid_request_error", "conflict");

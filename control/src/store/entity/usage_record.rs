@@ -1,5 +1,10 @@
 //! A metered call. Never leaves `store`.
 
+#![expect(
+    clippy::struct_field_names,
+    reason = "columns are called what they hold"
+)]
+
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

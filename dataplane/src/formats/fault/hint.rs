@@ -9,16 +9,36 @@ const BODY_BYTES_MAX: usize = 8 * 1024;
 
 /// What is left of a limit, and when it is whole again.
 const RESETS: [(&str, &str); 6] = [
-    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    (
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ),
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
-    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
-    ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
-    ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
+    (
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
+    (
+        "anthropic-ratelimit-tokens-remaining",
+        "anthropic-ratelimit-tokens-reset",
+    ),
+    (
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset",
+    ),
+    (
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-reset",
+    ),
 ];
 
-const PHRASES: [&str; 5] =
-    ["\"retrydelay\"", "try again in", "retry after", "retry in", "retry_after"];
+const PHRASES: [&str; 5] = [
+    "\"retrydelay\"",
+    "try again in",
+    "retry after",
+    "retry in",
+    "retry_after",
+];
 
 /// Milliseconds to wait, if anything says so. Never zero, never above an hour.
 pub(super) fn hint_ms<'h>(
@@ -32,7 +52,9 @@ pub(super) fn hint_ms<'h>(
     let used_up = |remaining: &str| header(remaining).is_none_or(|left| left.trim() == "0");
     let resets = || {
         let resets = RESETS.iter().filter(|(remaining, _)| used_up(remaining));
-        resets.filter_map(|(_, reset)| wait(header(reset)?, now)).max()
+        resets
+            .filter_map(|(_, reset)| wait(header(reset)?, now))
+            .max()
     };
     let said = |ms: &i64| *ms > 0;
     let ms = exact().filter(said);
@@ -47,7 +69,11 @@ fn wait(text: &str, now: Millis) -> Option<i64> {
     let text = text.trim();
     if let Some(ms) = milliseconds(text, 1000.0) {
         // No wait is as long as the time since 1970, so that large a number is a moment.
-        return Some(if ms > 1_000_000_000_000 { Millis(ms).since(now) } else { ms });
+        return Some(if ms > 1_000_000_000_000 {
+            Millis(ms).since(now)
+        } else {
+            ms
+        });
     }
     if let Some((ms, "")) = duration(text) {
         return Some(ms);
@@ -58,7 +84,9 @@ fn wait(text: &str, now: Millis) -> Option<i64> {
 }
 
 fn milliseconds(text: &str, each: f64) -> Option<i64> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
     let number: f64 = text.parse().ok().filter(|_| plain)?;
     let ms = (number * each).ceil().min(1e15);
     format!("{ms:.0}").parse().ok()

@@ -61,12 +61,16 @@ pub(crate) fn judge<'h>(
     match status {
         408 | 425 => refused(Verdict::RetryOnly, ""),
         401 => refused(Verdict::RetryQuarantine, ": the key is not accepted"),
-        402 => refused(Verdict::RetryQuarantine, ": the key's account is out of funds"),
+        402 => refused(
+            Verdict::RetryQuarantine,
+            ": the key's account is out of funds",
+        ),
         400 | 403 | 429 => match Words::of(body).complaint(status) {
             Some(complaint) => refused(Verdict::RetryQuarantine, complaint.why()),
-            None if status == 429 => {
-                refused(Verdict::RetrySleepPair { hint_ms: hint_ms() }, ": rate limited")
-            }
+            None if status == 429 => refused(
+                Verdict::RetrySleepPair { hint_ms: hint_ms() },
+                ": rate limited",
+            ),
             None => refused(Verdict::Deliver, ""),
         },
         500..=599 => refused(Verdict::RetrySleepKey { hint_ms: hint_ms() }, ""),

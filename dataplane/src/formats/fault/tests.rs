@@ -8,7 +8,12 @@ use super::*;
 const NOW: Millis = Millis(1_735_689_600_000);
 
 fn judged(status: u16, headers: &[(&str, &'static str)], body: &str) -> Verdict {
-    let header = |name: &str| headers.iter().find(|(wanted, _)| *wanted == name).map(|(_, value)| *value);
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(wanted, _)| *wanted == name)
+            .map(|(_, value)| *value)
+    };
     judge(status, &header, body.as_bytes(), NOW).verdict
 }
 
@@ -70,11 +75,20 @@ fn a_403_counts_against_the_key_only_when_it_speaks_of_it() {
 #[test]
 fn a_429_for_lack_of_funds_is_no_rate_limit() {
     let openai = r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
-    assert_eq!(judged(429, &[("retry-after", "5")], openai), Verdict::RetryQuarantine);
+    assert_eq!(
+        judged(429, &[("retry-after", "5")], openai),
+        Verdict::RetryQuarantine
+    );
     // The same sentence is a mere rate limit elsewhere.
     let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details. Please retry in 12.5s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"x","retryDelay":"12s"}]}}]"#;
     assert_eq!(hint(&[], gemini), Some(12_000));
-    assert_eq!(hint(&[], r#"{"error":{"message":"Rate limit reached for your api key, which is restricted"}}"#), None);
+    assert_eq!(
+        hint(
+            &[],
+            r#"{"error":{"message":"Rate limit reached for your api key, which is restricted"}}"#
+        ),
+        None
+    );
 }
 
 #[test]
@@ -96,8 +110,16 @@ fn a_400_counts_against_the_key_only_by_how_it_begins() {
 #[test]
 fn a_cascades_refusal_lets_the_key_sleep() {
     let mark = ("x-proxyxai-refusal", "insufficient_quota");
-    assert_eq!(judged(402, &[mark], ""), Verdict::RetrySleepKey { hint_ms: None });
-    assert_eq!(judged(429, &[mark, ("retry-after", "3")], ""), Verdict::RetrySleepKey { hint_ms: Some(3000) });
+    assert_eq!(
+        judged(402, &[mark], ""),
+        Verdict::RetrySleepKey { hint_ms: None }
+    );
+    assert_eq!(
+        judged(429, &[mark, ("retry-after", "3")], ""),
+        Verdict::RetrySleepKey {
+            hint_ms: Some(3000)
+        }
+    );
     assert_eq!(judged(400, &[mark], ""), Verdict::Deliver);
 }
 
@@ -106,15 +128,27 @@ fn the_wait_is_found_wherever_it_is_said() {
     for (headers, wait) in [
         (&[("retry-after", "7")][..], Some(7000)),
         (&[("retry-after", "0.5")], Some(500)),
-        (&[("retry-after", "Wed, 01 Jan 2025 00:00:20 GMT")], Some(20_000)),
+        (
+            &[("retry-after", "Wed, 01 Jan 2025 00:00:20 GMT")],
+            Some(20_000),
+        ),
         (&[("retry-after", "Tue, 31 Dec 2024 00:00:20 GMT")], None),
         (&[("retry-after", "0")], None),
         (&[("retry-after", "soon")], None),
         (&[("retry-after", "-5")], None),
         (&[("retry-after", "999999")], Some(3_600_000)),
-        (&[("retry-after-ms", "250"), ("retry-after", "1")], Some(250)),
+        (
+            &[("retry-after-ms", "250"), ("retry-after", "1")],
+            Some(250),
+        ),
         (&[("x-ratelimit-reset-requests", "6m0s")], Some(360_000)),
-        (&[("x-ratelimit-reset-requests", "1s"), ("x-ratelimit-reset-tokens", "20ms")], Some(1000)),
+        (
+            &[
+                ("x-ratelimit-reset-requests", "1s"),
+                ("x-ratelimit-reset-tokens", "20ms"),
+            ],
+            Some(1000),
+        ),
         (
             &[
                 ("x-ratelimit-reset-requests", "1s"),
@@ -125,15 +159,30 @@ fn the_wait_is_found_wherever_it_is_said() {
             Some(20),
         ),
         (&[("x-ratelimit-reset-tokens", "1735689605")], Some(5000)),
-        (&[("anthropic-ratelimit-requests-reset", "2025-01-01T00:00:30Z")], Some(30_000)),
+        (
+            &[("anthropic-ratelimit-requests-reset", "2025-01-01T00:00:30Z")],
+            Some(30_000),
+        ),
     ] {
         assert_eq!(hint(headers, ""), wait, "{headers:?}");
     }
     for (body, wait) in [
-        (r#"{"error":{"message":"Rate limit reached. Please try again in 1.2s."}}"#, Some(1200)),
-        (r#"{"error":{"message":"Please try again in 20ms."}}"#, Some(20)),
-        (r#"{"error":{"message":"Please try again in 6m0s."}}"#, Some(360_000)),
-        (r#"{"error":{"message":"Please retry after 10 seconds."}}"#, Some(10_000)),
+        (
+            r#"{"error":{"message":"Rate limit reached. Please try again in 1.2s."}}"#,
+            Some(1200),
+        ),
+        (
+            r#"{"error":{"message":"Please try again in 20ms."}}"#,
+            Some(20),
+        ),
+        (
+            r#"{"error":{"message":"Please try again in 6m0s."}}"#,
+            Some(360_000),
+        ),
+        (
+            r#"{"error":{"message":"Please retry after 10 seconds."}}"#,
+            Some(10_000),
+        ),
         (r#"{"details":[{"retryDelay": "3.5s"}]}"#, Some(3500)),
         ("try again in a while", None),
         ("try again in ", None),

@@ -54,8 +54,16 @@ const FUND_PHRASES: [&str; 14] = [
 ];
 
 /// Who a complaint is about, and what it says of it.
-const OWNERS: [&str; 8] =
-    ["api key", "api-key", "api_key", "access token", "your account", "organization has", "workspace has", "consumer"];
+const OWNERS: [&str; 8] = [
+    "api key",
+    "api-key",
+    "api_key",
+    "access token",
+    "your account",
+    "organization has",
+    "workspace has",
+    "consumer",
+];
 const FAULTS: [&str; 14] = [
     "blocked",
     "deactivated",
@@ -176,18 +184,33 @@ impl Words {
         } else {
             serde_json::from_slice(body).ok()
         };
-        let Some(Body { error, code, kind, message, detail }) = parsed else {
+        let Some(Body {
+            error,
+            code,
+            kind,
+            message,
+            detail,
+        }) = parsed
+        else {
             return Self::plain(body);
         };
         let mut words = Self::default();
         match error {
-            ErrorPart::Object(ErrorObject { code, kind, status, message, details }) => {
+            ErrorPart::Object(ErrorObject {
+                code,
+                kind,
+                status,
+                message,
+                details,
+            }) => {
                 words.code(code);
                 words.code(kind);
                 words.code(status);
                 words.say(message);
                 if let Details::List(details) = details {
-                    details.into_iter().for_each(|detail| words.code(detail.reason));
+                    for detail in details {
+                        words.code(detail.reason);
+                    }
                 }
             }
             ErrorPart::Text(text) => {
@@ -206,8 +229,15 @@ impl Words {
     /// A body that is no JSON. A page of HTML says nothing about a key.
     fn plain(body: &[u8]) -> Self {
         let short = body.len() <= PLAIN_BYTES_MAX && !body.starts_with(b"<");
-        let message = if short { String::from_utf8_lossy(body).to_ascii_lowercase() } else { String::new() };
-        Self { codes: Vec::new(), message }
+        let message = if short {
+            String::from_utf8_lossy(body).to_ascii_lowercase()
+        } else {
+            String::new()
+        };
+        Self {
+            codes: Vec::new(),
+            message,
+        }
     }
 
     fn code(&mut self, code: Text) {
@@ -232,7 +262,9 @@ impl Words {
         let funds = coded(&FUND_CODES) || says(&FUND_PHRASES);
         match status {
             400 => {
-                let begins = BEGINNINGS.iter().find(|(text, _)| self.message.starts_with(text));
+                let begins = BEGINNINGS
+                    .iter()
+                    .find(|(text, _)| self.message.starts_with(text));
                 begins.map(|(_, complaint)| *complaint)
             }
             // A rate limit may mention the key; only a lack of funds outlasts it.

@@ -24,7 +24,14 @@ pub(crate) fn is_usage_only_chunk(event: &[u8]) -> bool {
         return false;
     }
     let data = data_of(event);
-    let Ok(Chunk { choices: Some(choices), usage: Some(usage) }) = serde_json::from_slice(&data) else {
+    if !data.trim_ascii_start().starts_with(b"{") {
+        return false;
+    }
+    let Ok(Chunk {
+        choices: Some(choices),
+        usage: Some(usage),
+    }) = serde_json::from_slice(&data)
+    else {
         return false;
     };
     let mut inside = choices.get().bytes().filter(|byte| !text::is_space(*byte));
@@ -55,7 +62,10 @@ fn null_usage(event: &[u8]) -> Option<Range<usize>> {
         return None;
     }
     let value = text::span(event, usage.get().as_bytes())?;
-    let before = event.get(..value.start)?.trim_ascii_end().strip_suffix(b":")?;
+    let before = event
+        .get(..value.start)?
+        .trim_ascii_end()
+        .strip_suffix(b":")?;
     let before = before.trim_ascii_end().strip_suffix(KEY)?;
     if let Some(first) = before.trim_ascii_end().strip_suffix(b",") {
         return Some(first.len()..value.end);

@@ -70,7 +70,11 @@ struct Object {
 pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
     let input = u64::try_from(request_body_len).unwrap_or(u64::MAX);
     let tokens = |bytes: u64| bytes.div_ceil(BYTES_PER_TOKEN);
-    Tokens { input: tokens(input), output: tokens(delivered_bytes), ..Tokens::default() }
+    Tokens {
+        input: tokens(input),
+        output: tokens(delivered_bytes),
+        ..Tokens::default()
+    }
 }
 
 // === impl UsageReader ===
@@ -139,7 +143,8 @@ impl UsageReader {
         let border = self.tail.len();
         if border > 0 {
             let head = chunk.len().min(KEY.len() - 1);
-            self.tail.extend_from_slice(chunk.get(..head).unwrap_or_default());
+            self.tail
+                .extend_from_slice(chunk.get(..head).unwrap_or_default());
             if let Some(at) = KEY_FINDER.find(&self.tail) {
                 return self.found(chunk, (at + KEY.len()).saturating_sub(border));
             }
@@ -149,7 +154,8 @@ impl UsageReader {
             return self.found(chunk, at + KEY.len());
         }
         let kept = chunk.len().saturating_sub(KEY.len() - 1);
-        self.tail.extend_from_slice(chunk.get(kept..).unwrap_or_default());
+        self.tail
+            .extend_from_slice(chunk.get(kept..).unwrap_or_default());
         let surplus = self.tail.len().saturating_sub(KEY.len() - 1);
         self.tail.drain(..surplus);
         &[]
@@ -164,7 +170,9 @@ impl UsageReader {
     /// Takes a usage object over. Only Anthropic's streams report in parts; elsewhere the last report
     /// is the whole truth, and an earlier object of that name was none.
     fn hear(&mut self, object: &[u8]) {
-        let Some(heard) = Report::read(object) else { return };
+        let Some(heard) = Report::read(object) else {
+            return;
+        };
         let in_parts = self.family == Family::Anthropic && self.shape == Some(Shape::Events);
         self.report = Some(match self.report {
             Some(before) if in_parts => heard.over(before),
@@ -212,7 +220,11 @@ impl Object {
 fn shape(chunk: &[u8]) -> Option<Shape> {
     let chunk = chunk.get(text::bom(chunk)..).unwrap_or_default();
     let first = chunk.get(text::spaces(chunk))?;
-    Some(if matches!(first, b'{' | b'[') { Shape::Json } else { Shape::Events })
+    Some(if matches!(first, b'{' | b'[') {
+        Shape::Json
+    } else {
+        Shape::Events
+    })
 }
 
 /// Goes on after the key. What is no object leads back to the search, at the byte that showed it.
@@ -222,7 +234,10 @@ fn after_key(mut colon: bool, chunk: &[u8]) -> (State, &[u8]) {
             byte if text::is_space(*byte) => {}
             b':' if !colon => colon = true,
             b'{' if colon => {
-                return (State::Object(Object::default()), chunk.get(at..).unwrap_or_default());
+                return (
+                    State::Object(Object::default()),
+                    chunk.get(at..).unwrap_or_default(),
+                );
             }
             _ => return (State::Search, chunk.get(at..).unwrap_or_default()),
         }
@@ -230,5 +245,7 @@ fn after_key(mut colon: bool, chunk: &[u8]) -> (State, &[u8]) {
     (State::AfterKey { colon }, &[])
 }
 
+#[cfg(test)]
+mod chunk_tests;
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,8 @@ const DONE: &[u8] = b"[DONE]";
 /// Follows the strings of an answer.
 #[derive(Debug, Default)]
 pub(super) struct Prose {
-    in_string: bool,
-    escaped: bool,
-    /// The string is the value of a member, not its name or an array's item.
+    place: Place,
+    /// Whether the current string is the value of a member, not its name or an array's item.
     is_value: bool,
     /// Bytes of the current string so far.
     len: u64,
@@ -25,6 +24,15 @@ pub(super) struct Prose {
     text_bytes: u64,
     delta_bytes: u64,
     finished: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    #[default]
+    Outside,
+    Inside,
+    /// After a backslash inside a string.
+    Escaped,
 }
 
 /// The members that matter.
@@ -48,12 +56,24 @@ impl Prose {
     pub(super) fn push(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while !rest.is_empty() {
-            rest = if self.in_string { self.inside(rest) } else { self.outside(rest) };
+            rest = match self.place {
+                Place::Outside => self.outside(rest),
+                Place::Inside => self.inside(rest),
+                Place::Escaped => {
+                    self.place = Place::Inside;
+                    self.len = self.len.saturating_add(1);
+                    rest.get(1..).unwrap_or_default()
+                }
+            };
         }
     }
 
     pub(super) fn delivered_bytes(&self) -> u64 {
-        if self.delta_bytes > 0 { self.delta_bytes } else { self.text_bytes }
+        if self.delta_bytes > 0 {
+            self.delta_bytes
+        } else {
+            self.text_bytes
+        }
     }
 
     pub(super) fn finished(&self) -> bool {
@@ -68,7 +88,7 @@ impl Prose {
             self.between = *last;
         }
         if quote.is_some() {
-            self.in_string = true;
+            self.place = Place::Inside;
             self.is_value = self.between == b':';
             (self.len, self.done) = (0, 0);
             self.name.clear();
@@ -77,28 +97,28 @@ impl Prose {
     }
 
     fn inside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
-        if self.escaped {
-            self.escaped = false;
-            self.len += 1;
-            return chunk.get(1..).unwrap_or_default();
-        }
         let found = memchr::memchr3(b'"', b'\\', b'\n', chunk);
         let (part, rest) = chunk.split_at(found.unwrap_or(chunk.len()));
         self.len = self.len.saturating_add(part.len() as u64);
-        let room = NAME_BYTES_MAX.saturating_sub(self.name.len()).min(part.len());
-        self.name.extend_from_slice(part.get(..room).unwrap_or_default());
+        let room = NAME_BYTES_MAX
+            .saturating_sub(self.name.len())
+            .min(part.len());
+        self.name
+            .extend_from_slice(part.get(..room).unwrap_or_default());
         match rest.first() {
-            Some(b'\\') => self.escaped = true,
+            Some(b'\\') => self.place = Place::Escaped,
             Some(b'"') => self.close(),
             // No JSON string goes over a line end: this was a stray quote between events.
-            Some(_) => (self.in_string, self.member, self.between) = (false, Member::Other, b'\n'),
+            Some(_) => {
+                (self.place, self.member, self.between) = (Place::Outside, Member::Other, b'\n');
+            }
             None => {}
         }
         rest.get(1..).unwrap_or_default()
     }
 
     fn close(&mut self) {
-        self.in_string = false;
+        self.place = Place::Outside;
         self.between = b'"';
         if !self.is_value {
             // A name that was cut off at its limit is none of ours.
@@ -118,7 +138,9 @@ impl Prose {
         let mut rest = gap;
         while !rest.is_empty() && !self.finished {
             if self.done == 0 {
-                let Some(at) = memchr::memchr(b'[', rest) else { return };
+                let Some(at) = memchr::memchr(b'[', rest) else {
+                    return;
+                };
                 self.done = 1;
                 rest = rest.get(at + 1..).unwrap_or_default();
             } else if rest.first() == DONE.get(self.done) {

@@ -55,12 +55,16 @@ struct Fields {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Details {
-    cached_tokens: Count,
-    #[serde(alias = "cache_creation_tokens")]
-    cache_write_tokens: Count,
-    reasoning_tokens: Count,
-    audio_tokens: Count,
-    image_tokens: Count,
+    #[serde(rename = "cached_tokens")]
+    cached: Count,
+    #[serde(rename = "cache_write_tokens", alias = "cache_creation_tokens")]
+    cache_write: Count,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: Count,
+    #[serde(rename = "audio_tokens")]
+    audio: Count,
+    #[serde(rename = "image_tokens")]
+    image: Count,
 }
 
 /// A count, if it is one. Nulls and nonsense are absent, so that they cost no other field.
@@ -88,23 +92,27 @@ impl Report {
             input_tokens_details,
             output_tokens_details,
         } = fields;
-        let input = prompt_tokens_details.or(input_tokens_details).unwrap_or_default();
-        let output = completion_tokens_details.or(output_tokens_details).unwrap_or_default();
+        let input = prompt_tokens_details
+            .or(input_tokens_details)
+            .unwrap_or_default();
+        let output = completion_tokens_details
+            .or(output_tokens_details)
+            .unwrap_or_default();
         let report = Self {
             prompt: prompt_tokens,
             completion: completion_tokens,
             total: total_tokens,
             input: input_tokens,
             output: output_tokens,
-            cached: input.cached_tokens.or(prompt_cache_hit_tokens).or(cached_tokens),
-            cache_write: input.cache_write_tokens,
+            cached: input.cached.or(prompt_cache_hit_tokens).or(cached_tokens),
+            cache_write: input.cache_write,
             cache_read_beside: cache_read_input_tokens,
             cache_write_beside: cache_creation_input_tokens,
-            reasoning: output.reasoning_tokens,
-            input_audio: input.audio_tokens,
-            output_audio: output.audio_tokens,
-            input_image: input.image_tokens,
-            output_image: output.image_tokens,
+            reasoning: output.reasoning,
+            input_audio: input.audio,
+            output_audio: output.audio,
+            input_image: input.image,
+            output_image: output.image,
         };
         (report != Self::default()).then_some(report)
     }
@@ -169,11 +177,19 @@ impl Report {
             // Rerankers and some embedders report a total alone.
             let alone = self.output.0.is_none() && self.completion.0.is_none();
             let input = if alone { self.total.get() } else { 0 };
-            return (input.max(cached.saturating_add(cache_write)), cached, cache_write);
+            return (
+                input.max(cached.saturating_add(cache_write)),
+                cached,
+                cache_write,
+            );
         };
         if family == Family::Anthropic || beside {
             let (read, write) = (self.cache_read_beside.get(), self.cache_write_beside.get());
-            return (input.saturating_add(read).saturating_add(write), read, write);
+            return (
+                input.saturating_add(read).saturating_add(write),
+                read,
+                write,
+            );
         }
         (input, cached, cache_write)
     }
@@ -185,7 +201,11 @@ impl Report {
         let Count(Some(completion)) = self.completion else {
             return (self.output.get(), reasoning);
         };
-        let hidden = self.total.get().saturating_sub(input).saturating_sub(completion);
+        let hidden = self
+            .total
+            .get()
+            .saturating_sub(input)
+            .saturating_sub(completion);
         (completion.saturating_add(hidden), reasoning.max(hidden))
     }
 }
@@ -236,7 +256,9 @@ impl<'de> Visitor<'de> for CountVisitor {
     fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
         // Whole numbers written with a fraction; anything else is no count.
         let whole = count.is_finite() && count.fract() == 0.0;
-        Ok(Count(whole.then(|| format!("{count:.0}").parse().ok()).flatten()))
+        Ok(Count(
+            whole.then(|| format!("{count:.0}").parse().ok()).flatten(),
+        ))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Count, E> {

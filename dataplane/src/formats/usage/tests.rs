@@ -1,6 +1,5 @@
 //! Laws of the reader: any provider's spelling, any split, nothing but real reports.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -42,7 +41,14 @@ fn chat_usage_is_read_with_its_parts() {
         "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 7, "accepted_prediction_tokens": 0},
     });
     let expected = Tokens {
-        input: 100, cached: 40, output: 50, reasoning: 30, input_audio: 5, output_audio: 7, input_image: 6, ..NONE
+        input: 100,
+        cached: 40,
+        output: 50,
+        reasoning: 30,
+        input_audio: 5,
+        output_audio: 7,
+        input_image: 6,
+        ..NONE
     };
     assert_eq!(usage(Family::OpenAi, &report), expected);
 }
@@ -53,7 +59,13 @@ fn responses_usage_has_the_cached_part_inside() {
         "input_tokens": 36, "input_tokens_details": {"cached_tokens": 6},
         "output_tokens": 87, "output_tokens_details": {"reasoning_tokens": 10}, "total_tokens": 123,
     });
-    let expected = Tokens { input: 36, cached: 6, output: 87, reasoning: 10, ..NONE };
+    let expected = Tokens {
+        input: 36,
+        cached: 6,
+        output: 87,
+        reasoning: 10,
+        ..NONE
+    };
     assert_eq!(usage(Family::OpenAi, &report), expected);
 }
 
@@ -63,7 +75,13 @@ fn anthropic_usage_has_the_cache_beside_the_input() {
         "input_tokens": 10, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 30,
         "cache_creation": {"ephemeral_5m_input_tokens": 20}, "output_tokens": 5, "service_tier": "standard",
     });
-    let expected = Tokens { input: 60, cached: 30, cache_write: 20, output: 5, ..NONE };
+    let expected = Tokens {
+        input: 60,
+        cached: 30,
+        cache_write: 20,
+        output: 5,
+        ..NONE
+    };
     assert_eq!(usage(Family::Anthropic, &report), expected);
     // The spelling tells it apart on other routes too.
     assert_eq!(usage(Family::OpenAi, &report), expected);
@@ -74,31 +92,59 @@ fn other_spellings_are_read() {
     for (report, expected) in [
         (
             json!({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5}),
-            Tokens { input: 9, cached: 4, output: 1, ..NONE },
+            Tokens {
+                input: 9,
+                cached: 4,
+                output: 1,
+                ..NONE
+            },
         ),
         // An embedding.
-        (json!({"prompt_tokens": 9, "total_tokens": 9}), Tokens { input: 9, ..NONE }),
+        (
+            json!({"prompt_tokens": 9, "total_tokens": 9}),
+            Tokens { input: 9, ..NONE },
+        ),
         // A reranker.
         (json!({"total_tokens": 9}), Tokens { input: 9, ..NONE }),
         // Thinking that is in the total alone.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40}),
-            Tokens { input: 10, output: 30, reasoning: 25, ..NONE },
+            Tokens {
+                input: 10,
+                output: 30,
+                reasoning: 25,
+                ..NONE
+            },
         ),
         // Reasoning beside the completion.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40, "completion_tokens_details": {"reasoning_tokens": 25}}),
-            Tokens { input: 10, output: 30, reasoning: 25, ..NONE },
+            Tokens {
+                input: 10,
+                output: 30,
+                reasoning: 25,
+                ..NONE
+            },
         ),
         // A transcription.
         (
             json!({"type": "tokens", "input_tokens": 14, "input_token_details": {"text_tokens": 0, "audio_tokens": 14}, "output_tokens": 4, "total_tokens": 18}),
-            Tokens { input: 14, input_audio: 14, output: 4, ..NONE },
+            Tokens {
+                input: 14,
+                input_audio: 14,
+                output: 4,
+                ..NONE
+            },
         ),
         // A cache counted beside the prompt.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "cache_read_input_tokens": 100}),
-            Tokens { input: 110, cached: 100, output: 5, ..NONE },
+            Tokens {
+                input: 110,
+                cached: 100,
+                output: 5,
+                ..NONE
+            },
         ),
         // Nulls, fractions and nonsense cost no other field.
         (
@@ -126,13 +172,19 @@ fn what_is_no_report_is_not_heard() {
     ] {
         assert_eq!(tokens(Family::OpenAi, body), None, "{body}");
     }
-    let long = format!(r#"{{"usage":{{"x":"{}","prompt_tokens":1}}}}"#, "x".repeat(OBJECT_BYTES_MAX));
+    let long = format!(
+        r#"{{"usage":{{"x":"{}","prompt_tokens":1}}}}"#,
+        "x".repeat(OBJECT_BYTES_MAX)
+    );
     assert_eq!(tokens(Family::OpenAi, &long), None);
 }
 
 #[test]
 fn a_report_after_an_endless_object_is_still_heard() {
-    let long = format!(r#"{{"usage":{{"x":"{}"}},"usage" : {{"prompt_tokens":1}}}}"#, "x".repeat(OBJECT_BYTES_MAX));
+    let long = format!(
+        r#"{{"usage":{{"x":"{}"}},"usage" : {{"prompt_tokens":1}}}}"#,
+        "x".repeat(OBJECT_BYTES_MAX)
+    );
     assert_eq!(tokens(Family::OpenAi, &long).unwrap().input, 1);
 }
 
@@ -140,14 +192,35 @@ fn a_report_after_an_endless_object_is_still_heard() {
 fn an_object_of_that_name_in_a_tools_schema_does_not_count() {
     let body = r#"{"tools":[{"parameters":{"usage":{"input_tokens":1,"input_tokens_details":{"cached_tokens":999}}}}],
         "usage":{"input_tokens":50,"output_tokens":5}}"#;
-    assert_eq!(tokens(Family::OpenAi, body), Some(Tokens { input: 50, output: 5, ..NONE }));
-    assert_eq!(tokens(Family::Anthropic, body), Some(Tokens { input: 50, output: 5, ..NONE }));
+    assert_eq!(
+        tokens(Family::OpenAi, body),
+        Some(Tokens {
+            input: 50,
+            output: 5,
+            ..NONE
+        })
+    );
+    assert_eq!(
+        tokens(Family::Anthropic, body),
+        Some(Tokens {
+            input: 50,
+            output: 5,
+            ..NONE
+        })
+    );
 }
 
 #[test]
 fn a_later_report_of_nothing_does_not_erase_an_earlier_one() {
     let stream = "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\ndata: {\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\n";
-    assert_eq!(tokens(Family::OpenAi, stream), Some(Tokens { input: 5, output: 2, ..NONE }));
+    assert_eq!(
+        tokens(Family::OpenAi, stream),
+        Some(Tokens {
+            input: 5,
+            output: 2,
+            ..NONE
+        })
+    );
 }
 
 const ANTHROPIC_STREAM: &str = concat!(
@@ -164,12 +237,28 @@ const ANTHROPIC_STREAM: &str = concat!(
 #[test]
 fn anthropic_streams_report_in_parts() {
     let reader = read(Family::Anthropic, &[ANTHROPIC_STREAM.as_bytes()]);
-    assert_eq!(reader.tokens(), Some(Tokens { input: 32, cached: 7, output: 15, ..NONE }));
+    assert_eq!(
+        reader.tokens(),
+        Some(Tokens {
+            input: 32,
+            cached: 7,
+            output: 15,
+            ..NONE
+        })
+    );
     assert_eq!(reader.delivered_bytes(), 5);
     assert!(reader.finished());
     let cut = ANTHROPIC_STREAM.find("event: message_delta").unwrap();
     let reader = read(Family::Anthropic, &[&ANTHROPIC_STREAM.as_bytes()[..cut]]);
-    assert_eq!(reader.tokens(), Some(Tokens { input: 32, cached: 7, output: 1, ..NONE }));
+    assert_eq!(
+        reader.tokens(),
+        Some(Tokens {
+            input: 32,
+            cached: 7,
+            output: 1,
+            ..NONE
+        })
+    );
     assert!(!reader.finished());
 }
 
@@ -201,10 +290,24 @@ fn end_marks_are_seen_and_not_taken_from_texts() {
 #[test]
 fn generated_text_is_counted_once() {
     let delivered = |body: &str| read(Family::OpenAi, &[body.as_bytes()]).delivered_bytes();
-    assert_eq!(delivered(r#"{"choices":[{"message":{"role":"assistant","content":"four"}}]}"#), 4);
-    assert_eq!(delivered("data: {\"delta\":\"abc\"}\n\ndata: {\"delta\":\"def\"}\n\ndata: {\"text\":\"abcdef\"}\n\n"), 6);
-    assert_eq!(delivered(r#"{"delta":{"content":"ab","reasoning_content":"cd"},"content":null,"x":"y"}"#), 4);
-    assert_eq!(delivered(r#"{"data":[{"embedding":[0.1,0.2]}],"model":"text"}"#), 0);
+    assert_eq!(
+        delivered(r#"{"choices":[{"message":{"role":"assistant","content":"four"}}]}"#),
+        4
+    );
+    assert_eq!(
+        delivered(
+            "data: {\"delta\":\"abc\"}\n\ndata: {\"delta\":\"def\"}\n\ndata: {\"text\":\"abcdef\"}\n\n"
+        ),
+        6
+    );
+    assert_eq!(
+        delivered(r#"{"delta":{"content":"ab","reasoning_content":"cd"},"content":null,"x":"y"}"#),
+        4
+    );
+    assert_eq!(
+        delivered(r#"{"data":[{"embedding":[0.1,0.2]}],"model":"text"}"#),
+        0
+    );
 }
 
 #[test]
@@ -218,48 +321,8 @@ fn an_estimate_is_four_bytes_a_token_and_at_least_one() {
     assert_eq!(guess(400, 41), (100, 11));
 }
 
-#[test]
-fn only_the_usage_chunk_is_kept_back() {
-    for (event, only) in [
-        ("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n", true),
-        ("data: {\"id\":\"x\",\"choices\":[ ],\"usage\": {\"a\":1},\"timings\":{}}\r\n\r\n", true),
-        ("data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":1}}\n\n", false),
-        ("data: {\"choices\":[],\"usage\":null}\n\n", false),
-        ("data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n", false),
-        ("data: {\"usage\":{\"prompt_tokens\":1}}\n\n", false),
-        ("data: [DONE]\n\n", false),
-        ("data: {\"choices\":[],\"usage\":{\n\n", false),
-    ] {
-        assert_eq!(is_usage_only_chunk(event.as_bytes()), only, "{event}");
-    }
-}
-
-#[test]
-fn a_null_usage_is_taken_out_with_its_comma() {
-    for (event, stripped) in [
-        ("data: {\"a\":1,\"usage\":null}\n\n", "data: {\"a\":1}\n\n"),
-        ("data: {\"a\":1 , \"usage\" : null , \"b\":2}\n\n", "data: {\"a\":1  , \"b\":2}\n\n"),
-        ("data: {\"usage\":null, \"b\":2}\n\n", "data: { \"b\":2}\n\n"),
-        ("data: {\"usage\":null}\n\n", "data: {}\n\n"),
-        ("id: 1\ndata: {\"a\":\"\\\"usage\\\":null\",\"usage\":null}\n\n", "id: 1\ndata: {\"a\":\"\\\"usage\\\":null\"}\n\n"),
-    ] {
-        assert_eq!(strip_null_usage(Bytes::from(event)), stripped, "{event}");
-    }
-    for event in [
-        "data: {\"a\":1}\n\n",
-        "data: {\"usage\":{\"prompt_tokens\":1}}\n\n",
-        "data: {\"a\":{\"usage\":null}}\n\n",
-        "data: {\"usage\":null,\n\n",
-        "data: [DONE]\n\n",
-    ] {
-        let bytes = Bytes::from(event);
-        let out = strip_null_usage(bytes.clone());
-        assert_eq!((out.as_ptr(), out.len()), (bytes.as_ptr(), bytes.len()), "{event}");
-    }
-}
-
 /// A JSON object without a usage member, as a model's answer might hold it.
-fn noise() -> impl Strategy<Value = Value> {
+pub(super) fn noise() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[a-u]{1,5}", "[a-z\"\\\\{}:,\n\u{e9}]{0,12}", 0..5)
         .prop_map(|members| json!(members))
 }
@@ -303,7 +366,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_fail_badly(chunks in prop::collection::vec("(\"usage\"|[:{}\\\\\" ]|1|\n){0,12}", 0..8)) {
-        let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
+        let chunks: Vec<&[u8]> = chunks.iter().map(String::as_bytes).collect();
         let reader = read(Family::OpenAi, &chunks);
         let whole = chunks.concat();
         prop_assert_eq!(reader.tokens(), read(Family::OpenAi, &[&whole]).tokens());
@@ -319,19 +382,5 @@ proptest! {
             prop_assert!(tokens.cached + tokens.cache_write <= tokens.input);
             prop_assert!(tokens.reasoning <= tokens.output);
         }
-    }
-
-    #[test]
-    fn stripping_takes_nothing_but_the_null(before in noise(), after in noise(), spaced in any::<bool>()) {
-        let mut members = before.as_object().unwrap().clone();
-        let kept_before = members.clone();
-        members.insert("usage".to_owned(), Value::Null);
-        members.insert("z".to_owned(), after.clone());
-        let data = if spaced { format!("{{ \"usage\" : null , \"z\" : {after} }}") } else { Value::from(members).to_string() };
-        let out = strip_null_usage(Bytes::from(format!("data: {data}\n\n")));
-        let mut expected = if spaced { serde_json::Map::new() } else { kept_before };
-        expected.insert("z".to_owned(), after);
-        let read: Value = serde_json::from_slice(&crate::formats::sse::data_of(&out)).unwrap();
-        prop_assert_eq!(read, Value::from(expected));
     }
 }

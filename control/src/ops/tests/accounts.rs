@@ -1,0 +1,313 @@
+//! Laws of the tree of accounts: names, rights, deletion, keys.
+
+use proxyxai_contract::money::Multiplier;
+
+use crate::{
+    Error, ops,
+    testing::{ROOT, World, by, everywhere, usd},
+    view::{AccountChange, AccountFilter, LimitsChange, NewAccount, Page},
+};
+
+const PAGE: Page = Page { page: 1, size: 10 };
+
+fn named(name: &str, email: &str) -> NewAccount {
+    NewAccount {
+        name: name.to_owned(),
+        email: email.to_owned(),
+        credit: usd(5.0),
+        ..NewAccount::default()
+    }
+}
+
+#[tokio::test]
+async fn names_and_addresses_are_unique_among_the_living() {
+    everywhere(async |world: &mut World| {
+        world.child(&ROOT, "alice", 5.0).await;
+        let create = async |name: &str, email: &str| {
+            ops::accounts::create(&world.control, &ROOT, named(name, email))
+                .await
+                .map(drop)
+        };
+        assert!(matches!(
+            create("alice", "other@example.com").await,
+            Err(Error::Conflict { field: "Name" })
+        ));
+        assert!(matches!(
+            create("other", "Alice@example.com").await,
+            Err(Error::Conflict { field: "Email" })
+        ));
+        ops::accounts::delete(&world.control, &ROOT, "alice")
+            .await
+            .unwrap();
+        create("alice", "alice@example.com").await.unwrap();
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_any_of_its_names_and_by_its_kin_only() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        let bob = world.child(&by(&alice), "bobby", 50.0).await;
+        let eve = world.child(&ROOT, "evelyn", 100.0).await;
+        assert_eq!(bob.dna, format!(".1.{}.{}.", alice.id, bob.id));
+        for identifier in [
+            bob.id.to_string(),
+            bob.dna.clone(),
+            "bobby".to_owned(),
+            "BOBBY@example.com".to_owned(),
+        ] {
+            let found = ops::accounts::find(&world.control, &by(&alice), &identifier)
+                .await
+                .unwrap();
+            assert_eq!(found.id, bob.id);
+            let stranger = ops::accounts::find(&world.control, &by(&eve), &identifier).await;
+            assert!(matches!(
+                stranger,
+                Err(Error::NotFound { kind: "User", .. })
+            ));
+        }
+        let above = ops::accounts::find(&world.control, &by(&bob), "alice").await;
+        assert!(matches!(above, Err(Error::NotFound { .. })));
+        let change = AccountChange {
+            enabled: Some(false),
+            ..AccountChange::default()
+        };
+        assert!(matches!(
+            world.change(&by(&eve), &bob, change).await,
+            Err(Error::NotFound { .. })
+        ));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_oneself_only_alias_and_bill_address_may_be_changed() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        let own = AccountChange {
+            name: Some(alice.id.to_string()),
+            alias: Some("Al".to_owned()),
+            billing_email: Some("bills@example.com".to_owned()),
+            ..AccountChange::default()
+        };
+        let after = world
+            .change(&by(&alice), &alice, own)
+            .await
+            .unwrap()
+            .account;
+        assert_eq!((after.name.as_str(), after.alias.as_str()), ("alice", "Al"));
+        for change in [
+            AccountChange {
+                credit: Some(usd(5.0)),
+                ..AccountChange::default()
+            },
+            AccountChange {
+                rates: Some(Multiplier::ONE),
+                ..AccountChange::default()
+            },
+            AccountChange {
+                hard_limit: Some(usd(5.0)),
+                ..AccountChange::default()
+            },
+            AccountChange {
+                limits: LimitsChange {
+                    rpm: Some(1),
+                    ..LimitsChange::default()
+                },
+                ..AccountChange::default()
+            },
+            AccountChange {
+                allow_ips: Some("*".to_owned()),
+                ..AccountChange::default()
+            },
+        ] {
+            assert!(matches!(
+                world.change(&by(&alice), &alice, change).await,
+                Err(Error::Forbidden(_))
+            ));
+        }
+        let deleted = ops::accounts::delete(&world.control, &by(&alice), "alice").await;
+        assert!(matches!(deleted, Err(Error::Forbidden(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_child_stays_within_what_its_parent_has() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        let bound = AccountChange {
+            limits: LimitsChange {
+                rpm: Some(60),
+                ..LimitsChange::default()
+            },
+            rates: Some(Multiplier::from_number(1.5).unwrap()),
+            child_limit: Some(1),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, bound).await.unwrap();
+        let bob = world.child(&by(&alice), "bobby", 5.0).await;
+        assert_eq!((bob.limits.rpm, bob.rates.number()), (60, 1.5));
+        let refused = [
+            AccountChange {
+                limits: LimitsChange {
+                    rpm: Some(61),
+                    ..LimitsChange::default()
+                },
+                ..AccountChange::default()
+            },
+            AccountChange {
+                rates: Some(Multiplier::from_number(1.4).unwrap()),
+                ..AccountChange::default()
+            },
+        ];
+        for change in refused {
+            assert!(matches!(
+                world.change(&by(&alice), &bob, change).await,
+                Err(Error::Invalid(_))
+            ));
+        }
+        let factor = AccountChange {
+            factor: Some(Multiplier::ONE),
+            ..AccountChange::default()
+        };
+        assert!(matches!(
+            world.change(&by(&alice), &bob, factor).await,
+            Err(Error::Forbidden(_))
+        ));
+        let second =
+            ops::accounts::create(&world.control, &by(&alice), named("carol", "c@example.com"))
+                .await;
+        assert!(matches!(second, Err(Error::Forbidden(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn managing_takes_a_balance_and_creating_a_minimum() {
+    everywhere(async |world: &mut World| {
+        let poor = world.child(&ROOT, "poor", 19.99).await;
+        let refused =
+            ops::accounts::create(&world.control, &by(&poor), named("child", "c@example.com"))
+                .await;
+        assert!(matches!(refused, Err(Error::ManagementBalance { .. })));
+        let listed =
+            ops::accounts::list(&world.control, &by(&poor), AccountFilter::default(), PAGE).await;
+        assert!(matches!(listed, Err(Error::ManagementBalance { .. })));
+        let small = NewAccount {
+            credit: usd(1.99),
+            ..named("small", "s@example.com")
+        };
+        let small = ops::accounts::create(&world.control, &ROOT, small).await;
+        assert!(matches!(small, Err(Error::Invalid(problem)) if problem.field == "CreditGranted"));
+        assert_eq!(
+            ops::accounts::caller(&world.control, &by(&poor))
+                .await
+                .unwrap()
+                .id,
+            poor.id
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listing_shows_the_newest_first_page_by_page() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        let bob = world.child(&by(&alice), "bobby", 5.0).await;
+        let carol = world.child(&ROOT, "carol", 5.0).await;
+        let list = async |descendants, page, size| {
+            let filter = AccountFilter {
+                descendants,
+                ..AccountFilter::default()
+            };
+            let listed = ops::accounts::list(&world.control, &ROOT, filter, Page { page, size })
+                .await
+                .unwrap();
+            (
+                listed
+                    .rows
+                    .into_iter()
+                    .map(|row| row.id)
+                    .collect::<Vec<_>>(),
+                listed.total,
+            )
+        };
+        assert_eq!(list(false, 1, 10).await, (vec![carol.id, alice.id], 2));
+        assert_eq!(list(true, 1, 2).await, (vec![carol.id, bob.id], 3));
+        assert_eq!(list(true, 2, 2).await, (vec![alice.id], 3));
+        let one = AccountFilter {
+            identifier: Some("nobody".to_owned()),
+            ..AccountFilter::default()
+        };
+        let missing = ops::accounts::list(&world.control, &ROOT, one, PAGE).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+        assert_eq!(world.view(&alice).await.children, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_opens_its_account_until_it_is_replaced_or_stopped() {
+    everywhere(async |world: &mut World| {
+        let (made, key) =
+            ops::accounts::create(&world.control, &ROOT, named("alice", "a@example.com"))
+                .await
+                .unwrap();
+        let alice = made.account;
+        assert_eq!(alice.partial_key, key.tail(20));
+        let asked = async |key: &str| ops::auth::authenticate(&world.control, key).await;
+        assert_eq!(asked(key.expose()).await.unwrap().account, alice.id);
+        let fresh = ops::accounts::rotate_key(&world.control, &by(&alice), None)
+            .await
+            .unwrap();
+        assert!(matches!(
+            asked(key.expose()).await,
+            Err(Error::Unauthenticated)
+        ));
+        assert_eq!(asked(fresh.expose()).await.unwrap().account, alice.id);
+        let stop = AccountChange {
+            enabled: Some(false),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, stop).await.unwrap();
+        assert!(matches!(
+            asked(fresh.expose()).await,
+            Err(Error::Suspended { .. })
+        ));
+        ops::accounts::delete(&world.control, &ROOT, "alice")
+            .await
+            .unwrap();
+        assert!(matches!(
+            asked(fresh.expose()).await,
+            Err(Error::Unauthenticated)
+        ));
+        assert!(
+            ops::accounts::caller(&world.control, &by(&alice))
+                .await
+                .is_err()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_who_ask_for_one_name_at_once_get_one_account() {
+    everywhere(async |world: &mut World| {
+        let create =
+            || ops::accounts::create(&world.control, &ROOT, named("alice", "a@example.com"));
+        let (one, two) = tokio::join!(create(), create());
+        assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1);
+        assert!(
+            [one.err(), two.err()]
+                .into_iter()
+                .flatten()
+                .all(|error| matches!(error, Error::Conflict { .. }))
+        );
+        world.balanced().await;
+    })
+    .await;
+}

@@ -1,0 +1,242 @@
+//! Laws of the pool of upstream keys and of the settings.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{
+    id::{KeyId, Level},
+    secret::Secret,
+    snapshot::{Health, HealthState},
+};
+
+use crate::{
+    Error, ops,
+    testing::{ROOT, World, by, everywhere, node},
+    view::{KeyChange, KeyFilter, Page},
+};
+
+const SECRET: &str = "sk-proj-abcdefghijklmnopqrst-wxyz";
+
+#[tokio::test]
+async fn a_secret_is_nowhere_in_the_files_and_its_end_is_all_that_is_shown() {
+    everywhere(async |world: &mut World| {
+        let key = world.key(SECRET).await.unwrap();
+        assert_eq!(
+            (key.secret_hint.as_str(), key.provider.as_str()),
+            ("wxyz", "https://api.openai.com")
+        );
+        assert!(!format!("{key:?}").contains(SECRET));
+        for file in std::fs::read_dir(world.dir.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(
+                !bytes
+                    .windows(SECRET.len())
+                    .any(|window| window == SECRET.as_bytes())
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_secret_is_there_once_for_a_provider() {
+    everywhere(async |world: &mut World| {
+        let key = world.key(SECRET).await.unwrap();
+        assert!(matches!(
+            world.key(SECRET).await,
+            Err(Error::Conflict { field: "SecretKey" })
+        ));
+        let elsewhere = KeyChange {
+            provider: Some("https://example.com/v1/".to_owned()),
+            ..KeyChange::default()
+        };
+        let moved = ops::keys::update(&world.control, &ROOT, key.id, elsewhere)
+            .await
+            .unwrap();
+        assert_eq!(moved.provider, "https://example.com/v1");
+        let second = world.key(SECRET).await.unwrap();
+        let back = KeyChange {
+            provider: Some("https://api.openai.com".to_owned()),
+            ..KeyChange::default()
+        };
+        let clash = ops::keys::update(&world.control, &ROOT, key.id, back).await;
+        assert!(matches!(clash, Err(Error::Conflict { .. })));
+        ops::keys::delete(&world.control, &ROOT, second.id)
+            .await
+            .unwrap();
+        assert!(matches!(
+            ops::keys::get(&world.control, &ROOT, second.id).await,
+            Err(Error::NotFound { .. })
+        ));
+        world.key(SECRET).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_key_is_refused_and_nothing_is_stored() {
+    everywhere(async |world: &mut World| {
+        for bad in [
+            "short",
+            "has a space in it, which no key has",
+            &"x".repeat(5000),
+        ] {
+            assert!(
+                matches!(world.key(bad).await, Err(Error::Invalid(_))),
+                "{bad}"
+            );
+        }
+        let key = world.key(SECRET).await.unwrap();
+        for bad in ["ftp://h", "https://u:p@h", "nonsense"] {
+            let change = KeyChange {
+                provider: Some(bad.to_owned()),
+                ..KeyChange::default()
+            };
+            assert!(matches!(
+                ops::keys::update(&world.control, &ROOT, key.id, change).await,
+                Err(Error::Invalid(_))
+            ));
+        }
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        assert!(matches!(
+            ops::keys::get(&world.control, &by(&alice), key.id).await,
+            Err(Error::Forbidden(_))
+        ));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_pool_is_listed_by_level_and_provider() {
+    everywhere(async |world: &mut World| {
+        let one = world.key(SECRET).await.unwrap();
+        let two = world.key("sk-another-key-of-some-length").await.unwrap();
+        let change = KeyChange {
+            level: Some(Level::new(2).unwrap()),
+            provider: Some("https://api.anthropic.com".to_owned()),
+            ..KeyChange::default()
+        };
+        ops::keys::update(&world.control, &ROOT, two.id, change)
+            .await
+            .unwrap();
+        let list = async |filter: KeyFilter| {
+            let page = Page { page: 1, size: 10 };
+            let listed = ops::keys::list(&world.control, &ROOT, filter, page)
+                .await
+                .unwrap();
+            listed
+                .rows
+                .into_iter()
+                .map(|row| row.id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(list(KeyFilter::default()).await, [one.id, two.id]);
+        let host = |text: &str| KeyFilter {
+            provider: Some(text.to_owned()),
+            ..KeyFilter::default()
+        };
+        assert_eq!(list(host("api.anthropic.com")).await, [two.id]);
+        assert_eq!(list(host("https://api.openai.com/")).await, [one.id]);
+        assert_eq!(
+            list(KeyFilter {
+                level: Level::new(2).ok(),
+                ..KeyFilter::default()
+            })
+            .await,
+            [two.id]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_secret_wakes_a_sick_key_and_so_does_a_reload() {
+    everywhere(async |world: &mut World| {
+        let key = world.key(SECRET).await.unwrap();
+        let sick = async |id: KeyId| {
+            let health = Health {
+                key: id,
+                model: None,
+                state: HealthState::Disabled,
+                reason: "401".to_owned(),
+            };
+            ops::fleet::report_health(&world.control, &node("n1"), vec![health])
+                .await
+                .unwrap();
+            ops::keys::get(&world.control, &ROOT, id)
+                .await
+                .unwrap()
+                .health
+        };
+        assert_eq!(sick(key.id).await, HealthState::Disabled);
+        assert_eq!(
+            ops::keys::health(&world.control, &ROOT)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        let change = KeyChange {
+            secret: Some(Secret::new("sk-a-fresh-secret-for-it")),
+            ..KeyChange::default()
+        };
+        let after = ops::keys::update(&world.control, &ROOT, key.id, change)
+            .await
+            .unwrap();
+        assert_eq!(after.health, HealthState::Ready);
+        assert_eq!(sick(key.id).await, HealthState::Disabled);
+        let (keys, _) = ops::keys::reload(&world.control, &ROOT).await.unwrap();
+        assert_eq!(keys, 1);
+        assert_eq!(ops::keys::health(&world.control, &ROOT).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn settings_are_stored_all_or_none() {
+    everywhere(async |world: &mut World| {
+        let set = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let update = async |values, reset: Vec<String>| {
+            ops::settings::update(&world.control, &ROOT, values, reset).await
+        };
+        let bad = update(
+            set(&[("MODEL_MAPPER", "a=b"), ("SWITCH_OVER", "x"), ("NOPE", "1")]),
+            vec![],
+        )
+        .await;
+        let Err(Error::Invalid(problem)) = bad else {
+            unreachable!("{bad:?}")
+        };
+        assert!(problem.problem.contains("SWITCH_OVER") && problem.problem.contains("NOPE"));
+        let before = ops::settings::get(&world.control, &ROOT).await.unwrap();
+        assert_eq!(
+            (
+                before["MODEL_MAPPER"].as_str(),
+                before["CALL_MIN_BALANCE"].as_str()
+            ),
+            ("", "1")
+        );
+        let after = update(
+            set(&[("MODEL_MAPPER", "a=b"), ("UNPRICED", "refuse")]),
+            vec![],
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            (after["MODEL_MAPPER"].as_str(), after["UNPRICED"].as_str()),
+            ("a=b", "refuse")
+        );
+        let reset = update(BTreeMap::new(), vec!["MODEL_MAPPER".to_owned()])
+            .await
+            .unwrap();
+        assert_eq!(
+            (reset["MODEL_MAPPER"].as_str(), reset["UNPRICED"].as_str()),
+            ("", "refuse")
+        );
+    })
+    .await;
+}

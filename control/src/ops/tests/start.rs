@@ -1,0 +1,163 @@
+//! Laws of starting, for the first time and again.
+
+use proxyxai_contract::{client_key::ClientKey, id::AccountId, secret::Secret};
+
+use crate::{
+    Control, Error, ops, store,
+    testing::{ROOT, World, call, everywhere, node, usd},
+    view::KeyFilter,
+};
+
+const PAGE: crate::view::Page = crate::view::Page { page: 1, size: 10 };
+
+#[tokio::test]
+async fn the_first_start_makes_root_and_shows_its_key_once() {
+    everywhere(async |world: &mut World| {
+        let key = world.control.first_root_key().unwrap().clone();
+        let caller = ops::auth::authenticate(&world.control, key.expose())
+            .await
+            .unwrap();
+        assert_eq!(caller.account, AccountId::ROOT);
+        let kept = std::fs::read_to_string(world.dir.path().join("root.key")).unwrap();
+        assert_eq!(kept.trim(), key.expose());
+        world.restart().await.unwrap();
+        assert!(world.control.first_root_key().is_none());
+        ops::auth::authenticate(&world.control, key.expose())
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let key = world.key("sk-a-secret-of-enough-length").await.unwrap();
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(1, alice.id, 1.0)])
+            .await
+            .unwrap();
+        let token = world.control.node_token().clone();
+        let before = (
+            world.view(&alice).await,
+            world.control.publisher().revision(),
+        );
+        world.restart().await.unwrap();
+        assert_eq!(world.control.publisher().revision(), before.1);
+        assert_eq!(*world.control.node_token(), token);
+        let after = world.view(&alice).await;
+        assert_eq!(format!("{after:?}"), format!("{:?}", before.0));
+        assert_eq!(after.balance, usd(9.0));
+        assert_eq!(
+            ops::keys::get(&world.control, &ROOT, key.id)
+                .await
+                .unwrap()
+                .secret_hint,
+            "ngth"
+        );
+        // The spool sends again what it does not know to be posted.
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(1, alice.id, 1.0)])
+            .await
+            .unwrap();
+        assert_eq!(world.view(&alice).await.balance, usd(9.0));
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_master_key_is_refused() {
+    everywhere(async |world: &mut World| {
+        world.config.master_key = Some(Secret::new("another master key than before"));
+        let refused = world.restart().await;
+        assert!(matches!(refused, Err(Error::Invalid(problem)) if problem.field == "MASTER_KEY"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn first_users_and_keys_are_taken_from_the_configuration_once() {
+    everywhere(async |world: &mut World| {
+        let dir = crate::testing::TempDir::new();
+        let mut config = world.config.clone();
+        config.data_dir = dir.path().to_owned();
+        config.database = crate::config::Database::Sqlite(dir.path().join("new.db"));
+        let (root, bob) = (
+            ClientKey::generate().unwrap(),
+            ClientKey::generate().unwrap(),
+        );
+        config.init_users = Some(format!(
+            "root::r@example.com::{}, bobby::b@example.com::{}",
+            root.expose(),
+            bob.expose()
+        ));
+        config.init_keys = Some(
+            "sk-first-key-of-the-pool,sk-second-key-of-the-pool::http://127.0.0.1:1/v1".to_owned(),
+        );
+        let control = Control::start(config.clone(), world.clock.clone())
+            .await
+            .unwrap();
+        assert!(control.first_root_key().is_none());
+        assert!(!dir.path().join("root.key").exists());
+        assert!(
+            ops::auth::authenticate(&control, root.expose())
+                .await
+                .unwrap()
+                .is_root()
+        );
+        assert_eq!(
+            ops::accounts::find(&control, &ROOT, "bobby")
+                .await
+                .unwrap()
+                .parent,
+            Some(AccountId::ROOT)
+        );
+        let list = async |control: &Control| {
+            ops::keys::list(control, &ROOT, KeyFilter::default(), PAGE)
+                .await
+                .unwrap()
+                .rows
+        };
+        let providers: Vec<_> = list(&control)
+            .await
+            .into_iter()
+            .map(|key| key.provider)
+            .collect();
+        assert_eq!(
+            providers,
+            ["https://api.openai.com", "http://127.0.0.1:1/v1"]
+        );
+        let first = list(&control).await[0].id;
+        ops::keys::delete(&control, &ROOT, first).await.unwrap();
+        let again = Control::start(config, world.clock.clone()).await.unwrap();
+        assert_eq!(list(&again).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stored_setting_that_cannot_be_used_does_not_stop_the_start() {
+    everywhere(async |world: &mut World| {
+        let sql = "INSERT INTO setting (name, value, revision) VALUES ('LEVEL_MAPPER', 'x=99', 1), ('PRICING', '7', 1)";
+        store::testing::meddle(world.control.store(), sql).await;
+        world.restart().await.unwrap();
+        assert_eq!(ops::settings::get(&world.control, &ROOT).await.unwrap()["LEVEL_MAPPER"], "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn books_that_were_meddled_with_are_found_out() {
+    everywhere(async |world: &mut World| {
+        world.child(&ROOT, "alice", 10.0).await;
+        world.balanced().await;
+        store::testing::meddle(
+            world.control.store(),
+            "UPDATE credit_card SET balance = balance + 1",
+        )
+        .await;
+        let books = ops::reports::verify(&world.control, &ROOT).await.unwrap();
+        assert!(books.difference.unwrap().contains("account 2"));
+    })
+    .await;
+}

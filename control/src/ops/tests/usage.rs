@@ -1,0 +1,193 @@
+//! Laws of posting usage.
+
+use proxyxai_contract::{id::AccountId, money::Money};
+
+use crate::{
+    ops,
+    testing::{DAY_MS, NOON, ROOT, World, call, everywhere, node, usd},
+    view::{AccountChange, Days, Page},
+};
+
+#[tokio::test]
+async fn a_report_that_is_sent_again_is_posted_once() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let report = async |records| {
+            ops::fleet::report_usage(&world.control, &node("n1"), u64::MAX, records).await
+        };
+        let calls = |range: std::ops::RangeInclusive<u64>| {
+            range.map(|at| call(at, alice.id, 0.5)).collect::<Vec<_>>()
+        };
+        let (through, standings) = report(calls(1..=3)).await.unwrap();
+        assert_eq!(
+            (through, standings.len(), standings[0].balance),
+            (3, 1, usd(8.5))
+        );
+        // The answer was lost; two more records have been written since.
+        for _ in 0..3 {
+            let (through, standings) = report(calls(1..=5)).await.unwrap();
+            assert_eq!(
+                (through, standings[0].balance, standings[0].month_used),
+                (5, usd(7.5), usd(2.5))
+            );
+        }
+        // Another spool of the same node counts from one again.
+        ops::fleet::report_usage(&world.control, &node("n1"), 7, calls(1..=1))
+            .await
+            .unwrap();
+        let after = world.view(&alice).await;
+        assert_eq!(
+            (after.requests, after.credit_used, after.balance),
+            (6, usd(3.0), usd(7.0))
+        );
+        world.balanced().await;
+        let listed = ops::reports::usage(
+            &world.control,
+            &ROOT,
+            Some("alice"),
+            Page { page: 1, size: 2 },
+        )
+        .await
+        .unwrap();
+        assert_eq!((listed.total, listed.rows.len()), (6, 2));
+        assert!(
+            listed
+                .rows
+                .iter()
+                .any(|row| row.record == call(5, alice.id, 0.5) && row.epoch == u64::MAX)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_report_twice_at_once_is_posted_once() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        let calls: Vec<_> = (1..=600).map(|at| call(at, alice.id, 0.1)).collect();
+        let name = node("n1");
+        let report = || ops::fleet::report_usage(&world.control, &name, 1, calls.clone());
+        let (one, two) = tokio::join!(report(), report());
+        assert_eq!((one.unwrap().0, two.unwrap().0), (600, 600));
+        assert_eq!(world.view(&alice).await.balance, usd(40.0));
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_cards_do_not_cover_is_owed_and_paid_by_the_next_grant() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 2.0).await;
+        let (_, standings) =
+            ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(1, alice.id, 5.0)])
+                .await
+                .unwrap();
+        assert_eq!(standings[0].balance, usd(-3.0));
+        world.balanced().await;
+        let grant = AccountChange {
+            credit: Some(usd(10.0)),
+            ..AccountChange::default()
+        };
+        let after = world.change(&ROOT, &alice, grant).await.unwrap().account;
+        assert_eq!(after.balance, usd(7.0));
+        world.balanced().await;
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(2, alice.id, 9.0)])
+            .await
+            .unwrap();
+        ops::accounts::delete(&world.control, &ROOT, "alice")
+            .await
+            .unwrap();
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn root_pays_nothing_and_strangers_are_kept_without_a_charge() {
+    everywhere(async |world: &mut World| {
+        let gone = AccountId::new(999).unwrap();
+        let mut failed = call(3, AccountId::ROOT, 0.0);
+        failed.status = 502;
+        failed.request_id = "zero\0byte".to_owned();
+        let records = vec![call(1, AccountId::ROOT, 1.0), call(2, gone, 1.0), failed];
+        let (through, standings) =
+            ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+                .await
+                .unwrap();
+        assert_eq!((through, standings.len()), (3, 1));
+        let root = ops::accounts::caller(&world.control, &ROOT).await.unwrap();
+        assert_eq!(
+            (root.requests, root.credit_used, root.balance),
+            (1, usd(1.0), Money::ZERO)
+        );
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reports_add_up_by_model_and_day() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let mut late = call(2, alice.id, 3.0);
+        late.start = NOON.plus(DAY_MS);
+        late.model_used = "o1".to_owned();
+        let records = vec![call(1, alice.id, 1.0), late, call(3, alice.id, 0.5)];
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+            .await
+            .unwrap();
+        let today = ops::reports::today(&world.control);
+        let totals = async |start, end| {
+            let days = Days { start, end };
+            let models = ops::reports::totals(&world.control, &ROOT, Some("alice"), days)
+                .await
+                .unwrap();
+            models
+                .into_iter()
+                .map(|model| (model.model, model.totals.requests, model.totals.cost))
+                .collect::<Vec<_>>()
+        };
+        let first = ("gpt-4o".to_owned(), 2, usd(1.5));
+        assert_eq!(totals(today, today).await, std::slice::from_ref(&first));
+        let tomorrow = today.tomorrow().unwrap();
+        assert_eq!(
+            totals(today, tomorrow).await,
+            [("o1".to_owned(), 1, usd(3.0)), first]
+        );
+        let caller = crate::testing::by(&alice);
+        let (day, month) = ops::reports::today_and_month(&world.control, &caller)
+            .await
+            .unwrap();
+        assert_eq!(
+            (day.cost, month.cost, month.input),
+            (usd(1.5), usd(4.5), 30)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_months_cap_rises_by_itself_while_the_balance_covers_a_step() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 20.0).await;
+        let cap = AccountChange {
+            hard_limit: Some(usd(2.0)),
+            auto_quota: Some(usd(5.0)),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, cap).await.unwrap();
+        let report = async |sequence, cost| {
+            let records = vec![call(sequence, alice.id, cost)];
+            ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+                .await
+                .unwrap();
+            world.view(&alice).await.hard_limit
+        };
+        assert_eq!(report(1, 1.0).await, Some(usd(2.0)));
+        assert_eq!(report(2, 1.0).await, Some(usd(7.0)));
+        assert_eq!(report(3, 15.0).await, Some(usd(7.0)));
+        world.balanced().await;
+    })
+    .await;
+}
