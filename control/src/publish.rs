@@ -3,26 +3,28 @@
 //! It changes nothing in the store.
 
 mod catalogue;
+mod convert;
 mod subscribers;
+mod watcher;
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use catalogue::{Catalogue, Changes};
-use futures_util::{Stream, stream};
+pub(crate) use convert::effective;
+use convert::{account_entry, key_entry, log_setting, proxy_settings};
+use futures_util::Stream;
 use jiff::civil::Date;
 use proxyxai_contract::{
-    access::ResourceList,
-    clock::{Millis, Zone},
+    clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
     price::PriceTable,
     price_file,
-    provider::BaseUrl,
-    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{Account, Health, HealthState, ProxySettings, Standing, Update, UpstreamKey},
+    snapshot::{Health, HealthState, Standing, Update},
 };
 use subscribers::Subscribers;
 use tokio::sync::{Mutex as AsyncMutex, watch};
@@ -31,7 +33,7 @@ use crate::{
     Error,
     config::Config,
     domain::setting,
-    store::{self, AccountRecord, KeyRecord, Store},
+    store::{self, AccountRecord, Store},
     vault::Vault,
     view::Days,
 };
@@ -56,24 +58,10 @@ struct State {
     month: Option<Date>,
     /// The setting that the prices were last made of.
     pricing: Option<String>,
-}
-
-/// What a stream has to do next.
-enum Turn {
-    /// Tell this.
-    Tell(Box<Update>),
-    /// Wait for news.
-    Wait,
-    /// End.
-    Over,
-}
-
-/// One stream. Gone from the books when it is dropped.
-struct Watcher {
-    publisher: Arc<Publisher>,
-    id: u64,
-    sent: Option<Revision>,
-    news: watch::Receiver<u64>,
+    /// Money as it was last told to all.
+    told: HashMap<AccountId, Standing>,
+    /// The newest posting that is known.
+    posting: Option<i64>,
 }
 
 // === impl Publisher ===
@@ -131,11 +119,16 @@ impl Publisher {
                 &self.config.zone,
                 standing.reloads,
             )),
-            prices: self.prices(value(setting::PRICING)),
+            prices: self.prices(stored.get(setting::PRICING)),
         };
         {
             let mut state = self.state();
             state.catalogue.apply(changes, standing.revision);
+            state.told.extend(
+                standings
+                    .iter()
+                    .map(|standing| (standing.account, *standing)),
+            );
             state.subscribers.tell_standings(&standings);
         }
         self.tell();
@@ -173,19 +166,24 @@ impl Publisher {
         Ok(())
     }
 
-    /// Looks for changes that another replica made.
+    /// Looks for changes and postings that another replica made.
     pub(crate) async fn follow(
         &self,
         store: &Store,
         vault: &Vault,
         now: Millis,
     ) -> Result<(), Error> {
-        self.state().subscribers.sweep(now);
-        if store.is_shared() {
-            self.refresh(store, vault, now).await
-        } else {
-            Ok(())
-        }
+        self.refresh(store, vault, now).await?;
+        let known = {
+            let mut state = self.state();
+            state.subscribers.sweep(now);
+            state.posting
+        };
+        let (newest, touched) = store::ledger::touched_since(store, known).await?;
+        let mut state = self.state();
+        state.posting = Some(newest);
+        state.subscribers.mark(touched);
+        Ok(())
     }
 
     /// Where the configuration stands.
@@ -203,16 +201,11 @@ impl Publisher {
         let order = self.order.lock().await;
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
-        let watcher = Watcher {
-            publisher: Arc::clone(self),
-            id: self.state().subscribers.join(node, standings, now),
-            sent: None,
-            news: self.news.subscribe(),
-        };
+        let updates = watcher::begin(self, node, standings, now);
         drop(order);
         // The older stream of the node has to notice that it is over.
         self.tell();
-        Ok(stream::unfold(watcher, Watcher::next))
+        Ok(updates)
     }
 
     /// A data plane runs on this revision.
@@ -235,13 +228,11 @@ impl Publisher {
     /// Tells data planes of money that moved, and of everybody's when a month begins.
     pub(crate) async fn flush_standings(&self, store: &Store, now: Millis) -> Result<(), Error> {
         let month = self.config.zone.day(now).first_of_month();
-        let (marked, new_month) = {
+        let (marked, last_month, new_month) = {
             let mut state = self.state();
-            let new_month = state.month.replace(month).is_some_and(|last| last != month);
-            (
-                state.subscribers.take_marked(),
-                new_month && !state.subscribers.is_empty(),
-            )
+            let last = state.month.replace(month);
+            let new_month = last.is_some_and(|last| last != month) && !state.subscribers.is_empty();
+            (state.subscribers.take_marked(), last, new_month)
         };
         if marked.is_empty() && !new_month {
             return Ok(());
@@ -251,7 +242,9 @@ impl Publisher {
             .read_and_tell(store, (!new_month).then_some(&ids), now)
             .await;
         if told.is_err() {
-            self.mark(marked);
+            let mut state = self.state();
+            state.subscribers.mark(marked);
+            state.month = last_month;
         }
         told
     }
@@ -342,6 +335,9 @@ impl Publisher {
             let state = &mut *self.state();
             // An account that data planes have not heard of yet comes with its own update.
             standings.retain(|standing| state.catalogue.has_account(standing.account));
+            standings.retain(|standing| {
+                state.told.insert(standing.account, *standing) != Some(*standing)
+            });
             state.subscribers.tell_standings(&standings);
         }
         self.tell();
@@ -349,15 +345,19 @@ impl Publisher {
     }
 
     /// The price table, unless it is as it was: reading it takes longer than all the rest.
-    fn prices(&self, pricing: String) -> Option<PriceTable> {
+    fn prices(&self, stored: Option<&String>) -> Option<PriceTable> {
+        let pricing = stored
+            .cloned()
+            .unwrap_or_else(|| self.config.setting_default(setting::PRICING));
         if self.state().pricing.as_ref() == Some(&pricing) {
             return None;
         }
-        let table = price_file::load(Some(&pricing))
-            .map_err(|error| log_setting(&error))
-            .ok();
+        let table = price_file::load(Some(&pricing)).or_else(|error| {
+            log_setting(&error);
+            price_file::load(Some(&self.config.setting_default(setting::PRICING)))
+        });
         self.state().pricing = Some(pricing);
-        table
+        table.map_err(|error| log_setting(&error)).ok()
     }
 
     fn tell(&self) {
@@ -377,142 +377,4 @@ impl fmt::Debug for Publisher {
             .field("revision", &self.revision())
             .finish_non_exhaustive()
     }
-}
-
-// === impl Watcher ===
-
-impl Watcher {
-    async fn next(mut self) -> Option<(Update, Self)> {
-        loop {
-            self.news.borrow_and_update();
-            match self.turn() {
-                Turn::Tell(update) => {
-                    self.sent = Some(update.revision);
-                    return Some((*update, self));
-                }
-                Turn::Wait => self.news.changed().await.ok()?,
-                Turn::Over => return None,
-            }
-        }
-    }
-
-    fn turn(&self) -> Turn {
-        let mut state = self.publisher.state();
-        let Some(pending) = state.subscribers.take(self.id) else {
-            return Turn::Over;
-        };
-        if self
-            .sent
-            .is_some_and(|sent| state.catalogue.has_forgotten(sent))
-        {
-            // It watches again and gets everything, money included.
-            return Turn::Over;
-        }
-        let current = self.sent == Some(state.catalogue.revision());
-        if current && pending.is_empty() {
-            return Turn::Wait;
-        }
-        let mut update = state.catalogue.update(self.sent);
-        (update.standings, update.healths) = pending.into_parts();
-        Turn::Tell(Box::new(update))
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.publisher.state().subscribers.leave(self.id);
-        self.publisher
-            .acknowledged
-            .send_modify(|count| *count = count.wrapping_add(1));
-    }
-}
-
-/// The value of a setting in effect. One that cannot be used must not keep the program from
-/// starting, so it counts as not stored.
-pub(crate) fn effective(stored: Option<&String>, name: &str, config: &Config) -> String {
-    match stored {
-        Some(value) => match setting::check(name, value) {
-            Ok(()) => value.clone(),
-            Err(error) => {
-                log_setting(&error);
-                config.setting_default(name)
-            }
-        },
-        None => config.setting_default(name),
-    }
-}
-
-fn log_setting(error: &proxyxai_contract::Invalid) {
-    tracing::error!(
-        setting = error.field,
-        problem = error.problem,
-        "a setting cannot be used; its default is"
-    );
-}
-
-fn proxy_settings(
-    value: &impl Fn(&str) -> String,
-    vault: &Vault,
-    zone: &Zone,
-    reloads: u64,
-) -> ProxySettings {
-    // Each value was checked; what a check lets through, the same reader reads.
-    ProxySettings {
-        routing: RoutingRules {
-            model_mapper: ModelMapper::parse(&value(setting::MODEL_MAPPER)).unwrap_or_default(),
-            level_mapper: LevelMapper::parse(&value(setting::LEVEL_MAPPER)).unwrap_or_default(),
-            switch_over: SwitchOver::parse(&value(setting::SWITCH_OVER)).unwrap_or_default(),
-        },
-        resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
-        call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
-        refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
-        hasher: vault.hasher().clone(),
-        zone: zone.clone(),
-        reload_count: reloads,
-    }
-}
-
-fn account_entry(record: AccountRecord) -> (AccountId, Option<Account>) {
-    let AccountRecord {
-        view,
-        key_hash,
-        gone,
-        deleted,
-        ..
-    } = record;
-    let account = Account {
-        id: view.id,
-        parent: view.parent,
-        name: view.name,
-        key_hash: key_hash.filter(|_| deleted.is_none()),
-        enabled: view.enabled,
-        level: view.level,
-        gear: view.gear,
-        rates: view.rates,
-        factor: view.factor,
-        hard_limit: view.hard_limit,
-        limits: view.limits,
-        access: view.access,
-        routing: view.routing,
-    };
-    (view.id, (!gone).then_some(account))
-}
-
-fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<UpstreamKey>) {
-    let id = record.view.id;
-    if record.deleted.is_some() || !record.view.enabled {
-        return (id, None);
-    }
-    let opened = vault.open_sealed(&record.view.provider, &record.sealed);
-    let provider = BaseUrl::parse(&record.view.provider).map_err(Into::into);
-    let key = opened.and_then(|secret| {
-        provider.map(|provider| UpstreamKey {
-            id,
-            secret,
-            provider,
-            level: record.view.level,
-            config: record.view.config,
-        })
-    });
-    (id, key.inspect_err(|error| tracing::error!(key.id = id.get(), error = ?error, "an upstream key is left out")).ok())
 }

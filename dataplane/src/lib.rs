@@ -38,17 +38,53 @@ impl DataPlane {
     ///
     /// # Errors
     /// When the spool cannot be opened or the TLS set-up fails.
-    pub fn start(config: Config, control: Channel, node_token: Secret, clock: Clock) -> Result<Self, Error> {
+    pub fn start(
+        config: Config,
+        control: Channel,
+        node_token: &Secret,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let live = Arc::new(live::Live::new(clock.clone()));
-        let spool::Opened { spool, shelf, writer, backlog } = spool::open(&config.data_dir.join("spool.redb"), &clock)?;
-        let (tasks, watching, reporting) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let link = link::Link::new(control, &node_token, config.node.clone(), shelf.epoch())?;
+        let spool::Opened {
+            spool,
+            shelf,
+            writer,
+            backlog,
+        } = spool::open(&config.data_dir.join("spool.redb"), &clock)?;
+        let (tasks, watching, reporting) = (
+            TaskTracker::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let link = link::Link::new(control, node_token, config.node.clone(), shelf.epoch())?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
-        let relay = Arc::new(relay::Relay::new(config, Arc::clone(&live), spool, learnt, clock)?);
-        tasks.spawn(link::watch::run(link.clone(), Arc::clone(&live), watching.clone()));
-        tasks.spawn(link::report::run(link.clone(), Arc::clone(&live), shelf, backlog, reporting.clone()));
+        let relay = Arc::new(relay::Relay::new(
+            config,
+            Arc::clone(&live),
+            spool,
+            learnt,
+            clock,
+        )?);
+        tasks.spawn(link::watch::run(
+            link.clone(),
+            Arc::clone(&live),
+            watching.clone(),
+        ));
+        tasks.spawn(link::report::run(
+            link.clone(),
+            Arc::clone(&live),
+            shelf,
+            backlog,
+            reporting.clone(),
+        ));
         tasks.spawn(link::health::run(link, health, watching.clone()));
-        Ok(Self { relay, spool: writer, tasks, watching, reporting })
+        Ok(Self {
+            relay,
+            spool: writer,
+            tasks,
+            watching,
+            reporting,
+        })
     }
 
     /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`.
@@ -71,7 +107,9 @@ impl DataPlane {
         let reported = tokio::time::timeout(link::report::FLUSH_MAX, self.tasks.wait());
         self.watching.cancel();
         if reported.await.is_err() {
-            tracing::warn!("stopped with usage still spooled; it is handed in after the next start");
+            tracing::warn!(
+                "stopped with usage still spooled; it is handed in after the next start"
+            );
         }
     }
 }

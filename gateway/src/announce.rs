@@ -1,5 +1,9 @@
 //! What the program prints for people: problems, the table of variables, and the first steps.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the program's own messages to its operator")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the program's own messages to its operator"
+)]
 
 use std::{fmt::Write as _, net::SocketAddr, process::ExitCode};
 
@@ -30,17 +34,28 @@ pub(crate) fn config_table() -> ExitCode {
 fn table() -> String {
     let mut table = String::from("| variable | default | read by | meaning |\n|---|---|---|---|\n");
     for variable in VARIABLES {
-        let default = if variable.default.is_empty() { String::new() } else { format!("`{}`", variable.default) };
+        let default = if variable.default.is_empty() {
+            String::new()
+        } else {
+            format!("`{}`", variable.default)
+        };
         // Writing to a string cannot fail.
-        let _written: Result<(), std::fmt::Error> =
-            writeln!(table, "| `{}` | {default} | {} | {} |", variable.name, variable.roles, variable.meaning);
+        let _written: Result<(), std::fmt::Error> = writeln!(
+            table,
+            "| `{}` | {default} | {} | {} |",
+            variable.name, variable.roles, variable.meaning
+        );
     }
     table
 }
 
 /// Where the program listens; on the very first start also the root key and the next commands.
 pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>, root_key: Option<&ClientKey>) {
-    let host = if http.ip().is_unspecified() { "127.0.0.1".to_owned() } else { http.ip().to_string() };
+    let host = if http.ip().is_unspecified() {
+        "127.0.0.1".to_owned()
+    } else {
+        http.ip().to_string()
+    };
     let base = format!("http://{host}:{}", http.port());
     println!("ProxyXAI listens on {base}");
     if let Some(grpc) = grpc {

@@ -21,7 +21,10 @@ pub(crate) fn pair() -> (Channel, Incoming) {
         let sender = sender.clone();
         async move {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-            sender.send(Ok(theirs)).await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+            sender
+                .send(Ok(theirs))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
             Ok::<_, io::Error>(TokioIo::new(ours))
         }
     });

@@ -82,15 +82,22 @@ impl Config {
     ///
     /// # Errors
     /// Every problem there is.
-    pub(crate) fn read(get: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, Vec<Invalid>> {
-        let mut reader = Reader { get: &get, problems: Vec::new() };
+    pub(crate) fn read(
+        get: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, Vec<Invalid>> {
+        let mut reader = Reader {
+            get: &get,
+            problems: Vec::new(),
+        };
         let data_dir = PathBuf::from(reader.or_default("DATA_DIR"));
         let config = Self {
             listen: reader.listen("LISTEN", "PORT", Ipv4Addr::UNSPECIFIED),
             grpc_listen: reader.listen("GRPC_LISTEN", "GRPC_PORT", Ipv4Addr::LOCALHOST),
             control: reader.control(&data_dir),
             node_name: reader.parsed("NODE_NAME", NodeName::new),
-            control_grpc: reader.parsed("CONTROL_GRPC", |text| BaseUrl::parse(text).map(|base| base.text())),
+            control_grpc: reader.parsed("CONTROL_GRPC", |text| {
+                BaseUrl::parse(text).map(|base| base.text())
+            }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             limits: reader.limits(),
             server: Server {
@@ -99,15 +106,26 @@ impl Config {
                 connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
             },
             drain: reader.millis("DRAIN_TIMEOUT_MS"),
-            worker_threads: reader.text("WORKER_THREADS").is_some().then(|| reader.number("WORKER_THREADS", 1, 1024)),
+            worker_threads: reader
+                .text("WORKER_THREADS")
+                .is_some()
+                .then(|| reader.number("WORKER_THREADS", 1, 1024)),
             log_filter: reader.or_default("RUST_LOG"),
             log_json: reader.choice("LOG_FORMAT", ["text", "json"]) == "json",
-            ignored: IGNORED.iter().copied().filter(|name| reader.text(name).is_some()).collect(),
+            ignored: IGNORED
+                .iter()
+                .copied()
+                .filter(|name| reader.text(name).is_some())
+                .collect(),
             data_dir,
         };
         let mut problems = reader.problems;
         problems.extend(config.control.check());
-        if problems.is_empty() { Ok(config) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -137,20 +155,37 @@ impl Reader<'_> {
     fn or_default(&mut self, name: &'static str) -> String {
         self.text(name).unwrap_or_else(|| {
             let variable = VARIABLES.iter().find(|variable| variable.name == name);
-            variable.map(|variable| variable.default).unwrap_or_default().to_owned()
+            variable
+                .map(|variable| variable.default)
+                .unwrap_or_default()
+                .to_owned()
         })
     }
 
-    fn parsed<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Option<T> {
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Option<T> {
         let text = self.text(name)?;
-        parse(&text).map_err(|error| self.problems.push(error.under(name))).ok()
+        parse(&text)
+            .map_err(|error| self.problems.push(error.under(name)))
+            .ok()
     }
 
-    fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(&mut self, name: &'static str, least: T, most: T) -> T {
+    fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
+        &mut self,
+        name: &'static str,
+        least: T,
+        most: T,
+    ) -> T {
         match self.or_default(name).parse::<T>() {
             Ok(number) if number >= least && number <= most => number,
             _ => {
-                self.problem(name, &format!("must be a whole number from {least} to {most}"));
+                self.problem(
+                    name,
+                    &format!("must be a whole number from {least} to {most}"),
+                );
                 least
             }
         }
@@ -174,24 +209,32 @@ impl Reader<'_> {
     fn listen(&mut self, address: &'static str, port: &'static str, host: Ipv4Addr) -> SocketAddr {
         let fallback = SocketAddr::from((host, self.number(port, 0u16, u16::MAX)));
         let bad = |_| Invalid::new(address, "must be an address and a port, e.g. 0.0.0.0:3443");
-        self.parsed(address, |text| text.parse().map_err(bad)).unwrap_or(fallback)
+        self.parsed(address, |text| text.parse().map_err(bad))
+            .unwrap_or(fallback)
     }
 
     fn database(&mut self, data_dir: &std::path::Path) -> Database {
         let url = self.parsed("DATABASE_URL", Database::parse);
         let dsn = self.parsed("POSTGRES_DSN", Database::parse);
         if url.is_some() && dsn.is_some() {
-            self.problem("POSTGRES_DSN", "is given besides DATABASE_URL; give one of them");
+            self.problem(
+                "POSTGRES_DSN",
+                "is given besides DATABASE_URL; give one of them",
+            );
         }
-        url.or(dsn).unwrap_or_else(|| Database::Sqlite(data_dir.join("proxyxai.db")))
+        url.or(dsn)
+            .unwrap_or_else(|| Database::Sqlite(data_dir.join("proxyxai.db")))
     }
 
     fn control(&mut self, data_dir: &std::path::Path) -> proxyxai_control::config::Config {
-        let mut config = proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
+        let mut config =
+            proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
         config.settings = self.settings();
         config.master_key = self.text("MASTER_KEY").map(Secret::new);
         config.node_token = self.text("NODE_TOKEN").map(Secret::new);
-        config.zone = self.parsed("TZ", |name| Zone::new(name.trim_start_matches(':'))).unwrap_or(Zone::UTC);
+        config.zone = self
+            .parsed("TZ", |name| Zone::new(name.trim_start_matches(':')))
+            .unwrap_or(Zone::UTC);
         config.init_users = self.text("INIT_USERS");
         config.init_keys = self.text("INIT_KEYS");
         config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
@@ -242,8 +285,10 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<Invalid>> {
-        let values: BTreeMap<String, String> =
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let values: BTreeMap<String, String> = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Config::read(|name| values.get(name).map(OsString::from))
     }
 
@@ -252,7 +297,10 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.listen.port(), 3443);
         assert!(config.grpc_listen.ip().is_loopback());
-        assert_eq!(config.control.database, Database::Sqlite("./data/proxyxai.db".into()));
+        assert_eq!(
+            config.control.database,
+            Database::Sqlite("./data/proxyxai.db".into())
+        );
     }
 
     #[test]
@@ -268,24 +316,54 @@ mod tests {
             ("MASTER_KEY", "short"),
         ])
         .unwrap_err();
-        let mut named: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        let mut named: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.field.as_str())
+            .collect();
         named.sort_unstable();
-        let expected =
-            ["DATABASE_URL", "IDLE_TIMEOUT_MS", "LOG_FORMAT", "MASTER_KEY", "MODEL_MAPPER", "NODE_NAME", "PORT", "TZ"];
+        let expected = [
+            "DATABASE_URL",
+            "IDLE_TIMEOUT_MS",
+            "LOG_FORMAT",
+            "MASTER_KEY",
+            "MODEL_MAPPER",
+            "NODE_NAME",
+            "PORT",
+            "TZ",
+        ];
         assert_eq!(named, expected);
     }
 
     #[test]
     fn older_names_are_understood() {
-        let config = read(&[("SUB_MIN_BALANCE", "7"), ("OPENAI_API_BASE", "api.example.com"), ("EMAIL_SMTP", "h")]).unwrap();
-        assert_eq!(config.control.settings.get("USER_API_BALANCE").map(String::as_str), Some("7"));
-        assert_eq!(config.control.settings.get("XAI_BASE").map(String::as_str), Some("api.example.com"));
+        let config = read(&[
+            ("SUB_MIN_BALANCE", "7"),
+            ("OPENAI_API_BASE", "api.example.com"),
+            ("EMAIL_SMTP", "h"),
+        ])
+        .unwrap();
+        assert_eq!(
+            config
+                .control
+                .settings
+                .get("USER_API_BALANCE")
+                .map(String::as_str),
+            Some("7")
+        );
+        assert_eq!(
+            config.control.settings.get("XAI_BASE").map(String::as_str),
+            Some("api.example.com")
+        );
         assert_eq!(config.ignored, ["EMAIL_SMTP"]);
     }
 
     #[test]
     fn every_variable_of_the_table_is_known_once() {
-        let mut names: Vec<_> = VARIABLES.iter().map(|variable| variable.name).chain(IGNORED.iter().copied()).collect();
+        let mut names: Vec<_> = VARIABLES
+            .iter()
+            .map(|variable| variable.name)
+            .chain(IGNORED.iter().copied())
+            .collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

@@ -13,11 +13,19 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Succeeds when `/healthz` answers 200.
 pub(crate) fn run(listen: SocketAddr) -> anyhow::Result<()> {
-    let ip = if listen.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { listen.ip() };
+    let ip = if listen.ip().is_unspecified() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        listen.ip()
+    };
     let address = SocketAddr::new(ip, listen.port());
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("{address} does not listen"))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
+        .with_context(|| format!("{address} does not listen"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut head = [0u8; 12];
     stream.read_exact(&mut head).context("no answer")?;
     if &head != b"HTTP/1.1 200" {

@@ -1,14 +1,24 @@
 //! Starting and stopping each role. Stopping goes in the order in which calls flow: no new calls,
 //! streams end, usage is handed in, control closes.
 
-use std::{fs, io::{IsTerminal as _, Write as _}, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs,
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
 use proxyxai_contract::{clock::Clock, id::NodeName, secret::Secret};
 use proxyxai_control::Control;
 use proxyxai_dataplane::{Admin, DataPlane};
-use tokio::{net::TcpListener, signal::unix::{SignalKind, signal}, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
@@ -37,16 +47,22 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
         return healthcheck::run(config.listen);
     }
     init_tracing(&config)?;
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow!("TLS was set up twice"))?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("TLS was set up twice"))?;
     for name in &config.ignored {
         tracing::info!(name, "this variable is known but not acted on");
     }
-    fs::create_dir_all(&config.data_dir).with_context(|| format!("{} cannot be made", config.data_dir.display()))?;
+    fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("{} cannot be made", config.data_dir.display()))?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.worker_threads {
         runtime.worker_threads(threads);
     }
-    let runtime = runtime.enable_all().build().context("the runtime cannot start")?;
+    let runtime = runtime
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
     runtime.block_on(async {
         match role {
             Role::AllInOne => all_in_one(config).await,
@@ -59,12 +75,18 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
 async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = bind(config.listen).await?;
-    let control = Control::start(config.control.clone(), Clock::system()).await.context("control cannot start")?;
+    let control = Control::start(config.control.clone(), Clock::system())
+        .await
+        .context("control cannot start")?;
     let (channel, pipe) = channel::pair();
     let planes = ControlTasks::start(&control, config.grpc_listen, Some(pipe)).await?;
-    let data = data_plane(&config, channel, control.node_token().clone())?;
+    let data = data_plane(&config, channel, control.node_token())?;
     let router = data.router(Admin::Local(control.rest_router()));
-    announce::listening(http.local_addr()?, Some(planes.grpc), control.first_root_key());
+    announce::listening(
+        http.local_addr()?,
+        Some(planes.grpc),
+        control.first_root_key(),
+    );
     serve_and_drain(http, router, &config, stopping, || data.drain()).await;
     data.stop().await;
     planes.stop().await;
@@ -74,10 +96,18 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
 async fn control(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = bind(config.listen).await?;
-    let control = Control::start(config.control.clone(), Clock::system()).await.context("control cannot start")?;
+    let control = Control::start(config.control.clone(), Clock::system())
+        .await
+        .context("control cannot start")?;
     let tasks = ControlTasks::start(&control, config.grpc_listen, None).await?;
-    let router = control.rest_router().route("/healthz", axum::routing::get(|| async { "ok\n" }));
-    announce::listening(http.local_addr()?, Some(tasks.grpc), control.first_root_key());
+    let router = control
+        .rest_router()
+        .route("/healthz", axum::routing::get(|| async { "ok\n" }));
+    announce::listening(
+        http.local_addr()?,
+        Some(tasks.grpc),
+        control.first_root_key(),
+    );
     serve_and_drain(http, router, &config, stopping, || ()).await;
     tasks.stop().await;
     Ok(())
@@ -85,12 +115,22 @@ async fn control(config: Config) -> anyhow::Result<()> {
 
 async fn dataplane(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
-    let address = config.control_grpc.as_deref().context("CONTROL_GRPC: a data plane alone needs it")?;
-    let token = config.control.node_token.clone().context("NODE_TOKEN: a data plane alone needs it")?;
+    let address = config
+        .control_grpc
+        .as_deref()
+        .context("CONTROL_GRPC: a data plane alone needs it")?;
+    let token = config
+        .control
+        .node_token
+        .clone()
+        .context("NODE_TOKEN: a data plane alone needs it")?;
     let channel = proxyxai_dataplane::connect(address)?;
     let http = bind(config.listen).await?;
-    let data = data_plane(&config, channel, token)?;
-    let admin = config.control_http.clone().map_or(Admin::Nobody, Admin::Remote);
+    let data = data_plane(&config, channel, &token)?;
+    let admin = config
+        .control_http
+        .clone()
+        .map_or(Admin::Nobody, Admin::Remote);
     let router = data.router(admin);
     announce::listening(http.local_addr()?, None, None);
     serve_and_drain(http, router, &config, stopping, || data.drain()).await;
@@ -98,7 +138,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn data_plane(config: &Config, channel: Channel, token: Secret) -> anyhow::Result<DataPlane> {
+fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Result<DataPlane> {
     let limits = &config.limits;
     let data = proxyxai_dataplane::Config {
         node: node_name(config)?,
@@ -124,7 +164,8 @@ fn node_name(config: &Config) -> anyhow::Result<NodeName> {
     }
     let path = config.data_dir.join("node.name");
     if let Ok(kept) = fs::read_to_string(&path) {
-        return NodeName::new(kept.trim()).with_context(|| format!("{} is damaged", path.display()));
+        return NodeName::new(kept.trim())
+            .with_context(|| format!("{} is damaged", path.display()));
     }
     let name = NodeName::new(&format!("node-{:08x}", fastrand::u32(..)))?;
     write_new(&path, name.as_str())?;
@@ -170,12 +211,17 @@ struct ControlTasks {
 }
 
 impl ControlTasks {
-    async fn start(control: &Control, listen: SocketAddr, pipe: Option<channel::Incoming>) -> anyhow::Result<Self> {
+    async fn start(
+        control: &Control,
+        listen: SocketAddr,
+        pipe: Option<channel::Incoming>,
+    ) -> anyhow::Result<Self> {
         let listener = bind(listen).await?;
         let grpc = listener.local_addr()?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming =
+            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         let served = tonic::transport::Server::builder()
             .add_routes(control.grpc_routes())
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
@@ -194,7 +240,10 @@ impl ControlTasks {
         self.stop.cancel();
         // Watch streams of data planes that are still there do not end by themselves.
         let patience = std::time::Duration::from_millis(500);
-        let ended = tokio::time::timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let ended = tokio::time::timeout(patience, async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
         if ended.is_err() {
             tracing::debug!("data planes were still connected");
         }
@@ -208,7 +257,9 @@ fn log_end(result: Result<(), tonic::transport::Error>) {
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{address} cannot be listened on"))
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
@@ -224,7 +275,14 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 
 fn init_tracing(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_filter).context("RUST_LOG: is no log filter")?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let result = if config.log_json { subscriber.json().try_init() } else { subscriber.try_init() };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let result = if config.log_json {
+        subscriber.json().try_init()
+    } else {
+        subscriber.try_init()
+    };
     result.map_err(|error| anyhow!("logging cannot start: {error}"))
 }

@@ -40,7 +40,9 @@ pub(crate) async fn serve(
         .max_headers(HEADER_FIELDS_MAX);
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = tokio_util::task::TaskTracker::new();
-    while let Some(Some((stream, peer, permit))) = stop.run_until_cancelled(accept(&listener, &room)).await {
+    while let Some(Some((stream, peer, permit))) =
+        stop.run_until_cancelled(accept(&listener, &room)).await
+    {
         let router = router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -56,8 +58,14 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(open = tasks.len(), "the drain time is over; open answers are cut");
+    if tokio::time::timeout(drain, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            open = tasks.len(),
+            "the drain time is over; open answers are cut"
+        );
     }
 }
 

@@ -32,54 +32,127 @@ impl Cascade {
         let reseller = upper.add_account("reseller", credit).await;
         lower.add_key(&reseller, &upper.node.base).await;
         let key = lower.add_account("alice", 100.0).await;
-        Self { upstream, upper, lower, key }
+        Self {
+            upstream,
+            upper,
+            lower,
+            key,
+        }
     }
 }
 
 #[tokio::test]
 async fn a_call_goes_through_two_nodes_and_is_counted_on_both() {
-    let Cascade { upstream, upper, lower, key } = Cascade::start(Script::Chat, 100.0).await;
-    let request = lower.http.post(lower.url("/v1/chat/completions")).bearer_auth(&key);
-    let request = request.header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let answer = request.header("x-request-id", "one-id").json(&json!({"model": "house"})).send().await.unwrap();
+    let Cascade {
+        upstream,
+        upper,
+        lower,
+        key,
+    } = Cascade::start(Script::Chat, 100.0).await;
+    let request = lower
+        .http
+        .post(lower.url("/v1/chat/completions"))
+        .bearer_auth(&key);
+    let request = request.header(
+        "traceparent",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    );
+    let answer = request
+        .header("x-request-id", "one-id")
+        .json(&json!({"model": "house"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.bytes().await.unwrap(), completion("hello"));
     let seen = upstream.seen(UP).remove(0);
-    assert_eq!(seen.headers["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let via: Vec<_> = seen.headers.get_all("via").iter().flat_map(|value| value.to_str().unwrap().split(", ")).collect();
+    assert_eq!(
+        seen.headers["traceparent"],
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    );
+    let via: Vec<_> = seen
+        .headers
+        .get_all("via")
+        .iter()
+        .flat_map(|value| value.to_str().unwrap().split(", "))
+        .collect();
     assert_eq!(via.len(), 2, "each node adds itself: {via:?}");
     assert_ne!(via[0], via[1]);
-    assert!(via.iter().all(|entry| entry.starts_with("1.1 proxyxai-")), "{via:?}");
+    assert!(
+        via.iter().all(|entry| entry.starts_with("1.1 proxyxai-")),
+        "{via:?}"
+    );
     lower.posted("alice", 1).await;
     upper.posted("reseller", 1).await;
     for (world, name) in [(&lower, "alice"), (&upper, "reseller")] {
         let record = world.grpc().usage(name).await.remove(0).record.unwrap();
         let tokens = record.tokens.unwrap();
-        assert_eq!((tokens.input, tokens.output, record.cost_nanos), (11, 7, 97_500), "{name}");
+        assert_eq!(
+            (tokens.input, tokens.output, record.cost_nanos),
+            (11, 7, 97_500),
+            "{name}"
+        );
         assert_eq!(record.request_id, "one-id");
     }
 }
 
 #[tokio::test]
 async fn a_stream_goes_through_two_nodes_byte_for_byte() {
-    let plain: Vec<_> = (0..50).map(|index| event(&format!(r#"{{"choices":[{{"delta":{{"content":"{index}"}}}}]}}"#))).collect();
-    let usage = event(r#"{"choices":[],"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29}}"#);
+    let plain: Vec<_> = (0..50)
+        .map(|index| {
+            event(&format!(
+                r#"{{"choices":[{{"delta":{{"content":"{index}"}}}}]}}"#
+            ))
+        })
+        .collect();
+    let usage = event(
+        r#"{"choices":[],"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29}}"#,
+    );
     let asked = [plain.clone(), vec![usage]].concat();
-    let script = Script::ByUsage { asked, plain: plain.clone() };
-    let Cascade { upper, lower, key, .. } = Cascade::start(script, 100.0).await;
+    let script = Script::ByUsage {
+        asked,
+        plain: plain.clone(),
+    };
+    let Cascade {
+        upper,
+        lower,
+        key,
+        upstream: _upstream,
+        ..
+    } = Cascade::start(script, 100.0).await;
     let answer = lower.chat_stream(&key, "house").await;
-    assert_eq!(answer.bytes().await.unwrap(), plain.concat(), "the client did not ask for usage and sees none");
+    assert_eq!(
+        answer.bytes().await.unwrap(),
+        plain.concat(),
+        "the client did not ask for usage and sees none"
+    );
     for (world, name) in [(&lower, "alice"), (&upper, "reseller")] {
         world.posted(name, 1).await;
-        let tokens = world.grpc().usage(name).await.remove(0).record.unwrap().tokens.unwrap();
+        let tokens = world
+            .grpc()
+            .usage(name)
+            .await
+            .remove(0)
+            .record
+            .unwrap()
+            .tokens
+            .unwrap();
         assert_eq!((tokens.input, tokens.output), (19, 10), "{name}");
     }
 }
 
 #[tokio::test]
 async fn the_upper_nodes_refusal_of_the_request_reaches_the_client_as_it_came() {
-    let Cascade { upper, lower, key, .. } = Cascade::start(Script::Chat, 100.0).await;
-    upper.change("reseller", json!({"AllowModels": "house"})).await;
+    let Cascade {
+        upper,
+        lower,
+        key,
+        upstream: _upstream,
+        ..
+    } = Cascade::start(Script::Chat, 100.0).await;
+    upper
+        .change("reseller", json!({"AllowModels": "house"}))
+        .await;
     let message = refused(lower.chat(&key, "other").await, 403, "model_not_allowed").await;
     assert!(message.contains("reseller"), "{message}");
     assert_eq!(lower.chat(&key, "house").await.status(), 200);
@@ -94,7 +167,11 @@ async fn a_node_that_leads_to_itself_answers_with_an_error_and_soon() {
     let key = world.add_account("alice", 100.0).await;
     let start = Instant::now();
     let answer = world.chat(&key, "house").await;
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(answer.status(), 508);
     assert!(answer.json::<Value>().await.unwrap()["error"]["message"].is_string());
 }
@@ -109,7 +186,11 @@ async fn two_nodes_that_lead_to_each_other_answer_with_an_error_and_soon() {
     let key = one.add_account("alice", 100.0).await;
     let start = Instant::now();
     let answer = one.chat_stream(&key, "house").await;
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(answer.status().is_server_error(), "{}", answer.status());
     // The key that leads in a circle is not given up for it.
     assert_eq!(one.read("/x-conf").await["DisabledKeys"], json!([]));
@@ -117,20 +198,61 @@ async fn two_nodes_that_lead_to_each_other_answer_with_an_error_and_soon() {
 
 #[tokio::test]
 async fn what_has_passed_this_node_or_more_than_eight_nodes_is_refused() {
-    let Cascade { upstream, upper: world, .. } = Cascade::start(Script::Chat, 100.0).await;
+    let Cascade {
+        upstream,
+        upper: world,
+        ..
+    } = Cascade::start(Script::Chat, 100.0).await;
     let key = world.add_account("bobby", 100.0).await;
     let call = async |via: &str, path: &str| {
         let bearer = format!("Bearer {key}");
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json"), ("Via", via)];
-        raw::exchange(&world.node.base, &raw::request("POST", path, &headers, b"{\"model\":\"m\"}")).await
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+            ("Via", via),
+        ];
+        raw::exchange(
+            &world.node.base,
+            &raw::request("POST", path, &headers, b"{\"model\":\"m\"}"),
+        )
+        .await
     };
-    let nodes = |count: usize| (0..count).map(|at| format!("1.1 proxyxai-n{at}")).collect::<Vec<_>>().join(", ");
+    let nodes = |count: usize| {
+        (0..count)
+            .map(|at| format!("1.1 proxyxai-n{at}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     assert_eq!(call(&nodes(8), "/v1/chat/completions").await.status, 200);
-    assert_eq!(call("1.1 varnish, 1.0 cdn.example.com (x), HTTP/2 nginx", "/v1/chat/completions").await.status, 200);
-    let via = upstream.seen(UP).pop().unwrap().headers.get_all("via").iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(", ");
-    assert!(via.starts_with("1.1 varnish, 1.0 cdn.example.com (x), HTTP/2 nginx, 1.1 proxyxai-"), "{via}");
+    assert_eq!(
+        call(
+            "1.1 varnish, 1.0 cdn.example.com (x), HTTP/2 nginx",
+            "/v1/chat/completions"
+        )
+        .await
+        .status,
+        200
+    );
+    let via = upstream
+        .seen(UP)
+        .pop()
+        .unwrap()
+        .headers
+        .get_all("via")
+        .iter()
+        .map(|value| value.to_str().unwrap().to_owned())
+        .collect::<Vec<_>>()
+        .join(", ");
+    assert!(
+        via.starts_with("1.1 varnish, 1.0 cdn.example.com (x), HTTP/2 nginx, 1.1 proxyxai-"),
+        "{via}"
+    );
     let own = via.rsplit(", ").next().unwrap();
-    for refused in [nodes(9), own.to_owned(), format!("1.1 varnish, {own}, 1.1 nginx")] {
+    for refused in [
+        nodes(9),
+        own.to_owned(),
+        format!("1.1 varnish, {own}, 1.1 nginx"),
+    ] {
         let answer = call(&refused, "/v1/chat/completions").await;
         assert_eq!(answer.status, 508, "{refused}");
         documented(&answer.json(), "loop_detected");
@@ -141,12 +263,21 @@ async fn what_has_passed_this_node_or_more_than_eight_nodes_is_refused() {
 
 #[tokio::test]
 async fn a_key_whose_account_above_is_out_of_credit_sleeps_and_is_not_disabled() {
-    let Cascade { upstream, upper, lower, key } = Cascade::start(Script::Chat, 100.0).await;
-    upper.change("reseller", json!({"CreditGranted": -99.5})).await;
+    let Cascade {
+        upstream,
+        upper,
+        lower,
+        key,
+    } = Cascade::start(Script::Chat, 100.0).await;
+    upper
+        .change("reseller", json!({"CreditGranted": -99.5}))
+        .await;
     let answer = lower.chat(&key, "house").await;
     assert!(answer.status().as_u16() >= 400);
     until("the key sleeps", async || {
-        lower.read("/x-conf").await["SleepingKeys"].as_array().is_some_and(|keys| keys.len() == 1)
+        lower.read("/x-conf").await["SleepingKeys"]
+            .as_array()
+            .is_some_and(|keys| keys.len() == 1)
     })
     .await;
     let conf = lower.read("/x-conf").await;
@@ -168,10 +299,26 @@ async fn a_key_whose_account_above_is_out_of_credit_sleeps_and_is_not_disabled()
 
 #[tokio::test]
 async fn neither_nodes_keys_show_on_the_other() {
-    let Cascade { upstream, upper, lower, key } = Cascade::start(events_at_once(vec![event("{}")]), 100.0).await;
-    lower.chat_stream(&key, "house").await.bytes().await.unwrap();
+    let Cascade {
+        upstream,
+        upper,
+        lower,
+        key,
+    } = Cascade::start(events_at_once(vec![event("{}")]), 100.0).await;
+    lower
+        .chat_stream(&key, "house")
+        .await
+        .bytes()
+        .await
+        .unwrap();
     let seen = upstream.seen(UP).remove(0);
-    assert!(seen.headers.values().all(|value| !value.to_str().unwrap().contains("sk-Xvs")), "{:?}", seen.headers);
+    assert!(
+        seen.headers
+            .values()
+            .all(|value| !value.to_str().unwrap().contains("sk-Xvs")),
+        "{:?}",
+        seen.headers
+    );
     for world in [&upper, &lower] {
         assert!(!world.node.log().contains(&key) && !world.node.log().contains(UP));
     }

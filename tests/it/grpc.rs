@@ -21,7 +21,9 @@ struct Bearer(MetadataValue<Ascii>);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
         Ok(request)
     }
 }
@@ -34,42 +36,74 @@ impl Grpc {
 
     /// With any credential.
     pub fn with(address: &str, credential: &str) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
         let bearer = Bearer(format!("Bearer {credential}").parse().unwrap());
         Self(InterceptedService::new(channel, bearer))
     }
 
     /// Usage records of an account, newest first.
     pub async fn usage(&self, account: &str) -> Vec<wire::PostedUsage> {
-        let request = wire::ListUsageRequest { account: account.to_owned(), page: None };
-        let listed = ReportsClient::new(self.0.clone()).list_usage(request).await.unwrap().into_inner();
-        assert_eq!(listed.total, i64::try_from(listed.records.len()).unwrap(), "one page holds them all");
+        let request = wire::ListUsageRequest {
+            account: account.to_owned(),
+            page: None,
+        };
+        let listed = ReportsClient::new(self.0.clone())
+            .list_usage(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            listed.total,
+            i64::try_from(listed.records.len()).unwrap(),
+            "one page holds them all"
+        );
         listed.records
     }
 
     pub async fn account(&self, name: &str) -> wire::Account {
-        let account = Some(wire::AccountRef { identifier: name.to_owned() });
+        let account = Some(wire::AccountRef {
+            identifier: name.to_owned(),
+        });
         let request = wire::GetAccountRequest { account };
-        AccountsClient::new(self.0.clone()).get_account(request).await.unwrap().into_inner()
+        AccountsClient::new(self.0.clone())
+            .get_account(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// Panics when the books do not balance.
     pub async fn verify_books(&self) {
         let request = wire::VerifyBooksRequest {};
-        let books = ReportsClient::new(self.0.clone()).verify_books(request).await.unwrap().into_inner();
+        let books = ReportsClient::new(self.0.clone())
+            .verify_books(request)
+            .await
+            .unwrap()
+            .into_inner();
         assert!(books.balanced, "{}", books.difference);
         assert!(books.postings > 0);
     }
 
     pub async fn nodes(&self) -> Result<wire::ListNodesResponse, Status> {
-        let answer = FleetClient::new(self.0.clone()).list_nodes(wire::ListNodesRequest {}).await;
+        let answer = FleetClient::new(self.0.clone())
+            .list_nodes(wire::ListNodesRequest {})
+            .await;
         answer.map(tonic::Response::into_inner)
     }
 
     /// The first update of a `Fleet.Watch`, as a data plane of this name would get it.
     pub async fn watch(&self, node: &str) -> Result<wire::Update, Status> {
-        let request = wire::WatchRequest { node: node.to_owned(), epoch: 1, version: "test".to_owned() };
-        let mut updates = FleetClient::new(self.0.clone()).watch(request).await?.into_inner();
+        let request = wire::WatchRequest {
+            node: node.to_owned(),
+            epoch: 1,
+            version: "test".to_owned(),
+        };
+        let mut updates = FleetClient::new(self.0.clone())
+            .watch(request)
+            .await?
+            .into_inner();
         Ok(updates.message().await?.expect("an update"))
     }
 }

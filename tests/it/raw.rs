@@ -22,12 +22,19 @@ pub struct Answer {
 impl Answer {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All headers of this name.
     pub fn headers(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The body as JSON.
@@ -39,7 +46,8 @@ impl Answer {
 
 /// A request with a body of known length, on a connection of its own.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Bytes {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n");
+    let mut head =
+        format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
@@ -51,8 +59,15 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
 }
 
 /// The same with the body in chunks of these sizes, over and over.
-pub fn chunked(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8], size: usize) -> Bytes {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n");
+pub fn chunked(
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    size: usize,
+) -> Bytes {
+    let mut head =
+        format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
@@ -69,7 +84,9 @@ pub fn chunked(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
 
 /// Opens a connection to a base URL.
 pub async fn connect(base: &str) -> TcpStream {
-    let socket = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
+    let socket = TcpStream::connect(base.trim_start_matches("http://"))
+        .await
+        .unwrap();
     socket.set_nodelay(true).unwrap();
     socket
 }
@@ -77,7 +94,8 @@ pub async fn connect(base: &str) -> TcpStream {
 /// Sends all of a request, then reads the answer to its end.
 pub async fn exchange(base: &str, request: &[u8]) -> Answer {
     let mut socket = connect(base).await;
-    let method = String::from_utf8_lossy(request.split(|byte| *byte == b' ').next().unwrap()).into_owned();
+    let method =
+        String::from_utf8_lossy(request.split(|byte| *byte == b' ').next().unwrap()).into_owned();
     socket.write_all(request).await.unwrap();
     read(&mut socket, &method).await
 }
@@ -94,12 +112,16 @@ pub async fn read(socket: &mut TcpStream, method: &str) -> Answer {
             match socket.read(&mut buffer).await {
                 Ok(0) => return parse(&text, method).unwrap_or_default(),
                 Ok(count) => text.extend_from_slice(&buffer[..count]),
-                Err(error) if text.is_empty() => panic!("the connection broke before any answer: {error}"),
+                Err(error) if text.is_empty() => {
+                    panic!("the connection broke before any answer: {error}")
+                }
                 Err(_) => return parse(&text, method).unwrap_or_default(),
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), reading).await.expect("no end of the answer")
+    tokio::time::timeout(std::time::Duration::from_secs(60), reading)
+        .await
+        .expect("no end of the answer")
 }
 
 fn parse(text: &[u8], method: &str) -> Option<Answer> {
@@ -107,7 +129,14 @@ fn parse(text: &[u8], method: &str) -> Option<Answer> {
     let head = std::str::from_utf8(&text[..end]).unwrap();
     let rest = &text[end + 4..];
     let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     if status == 100 {
         return parse(rest, method);
     }
@@ -115,12 +144,22 @@ fn parse(text: &[u8], method: &str) -> Option<Answer> {
         let (name, value) = line.split_once(':').unwrap();
         (name.to_ascii_lowercase(), value.trim().to_owned())
     });
-    let mut answer = Answer { status, headers: headers.collect(), ..Answer::default() };
+    let mut answer = Answer {
+        status,
+        headers: headers.collect(),
+        ..Answer::default()
+    };
     if method == "HEAD" || status == 204 || status == 304 {
         (answer.body, answer.complete) = (rest.to_vec(), true);
-    } else if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+    } else if answer
+        .header("transfer-encoding")
+        .is_some_and(|value| value.contains("chunked"))
+    {
         (answer.body, answer.complete) = dechunk(rest);
-    } else if let Some(length) = answer.header("content-length").map(|value| value.parse::<usize>().unwrap()) {
+    } else if let Some(length) = answer
+        .header("content-length")
+        .map(|value| value.parse::<usize>().unwrap())
+    {
         (answer.body, answer.complete) = (rest.to_vec(), rest.len() >= length);
     } else {
         answer.body = rest.to_vec();
@@ -131,7 +170,9 @@ fn parse(text: &[u8], method: &str) -> Option<Answer> {
 fn dechunk(mut text: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
-        let Some(end) = text.windows(2).position(|window| window == b"\r\n") else { return (body, false) };
+        let Some(end) = text.windows(2).position(|window| window == b"\r\n") else {
+            return (body, false);
+        };
         let size = std::str::from_utf8(&text[..end]).unwrap();
         let size = usize::from_str_radix(size.split(';').next().unwrap().trim(), 16).unwrap();
         text = &text[end + 2..];

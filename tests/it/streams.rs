@@ -28,13 +28,20 @@ async fn world_with(env: &[(&str, &str)], scripts: &[(&str, Script)]) -> (World,
 }
 
 fn chat_body(asks: bool) -> String {
-    let options = if asks { r#","stream_options":{"include_usage":true}"# } else { "" };
+    let options = if asks {
+        r#","stream_options":{"include_usage":true}"#
+    } else {
+        ""
+    };
     format!(r#"{{"model":"gpt-4o","stream":true{options},"messages":[]}}"#)
 }
 
 async fn streamed(base: &str, key: &str, path: &str, body: &str) -> raw::Answer {
     let bearer = format!("Bearer {key}");
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
     raw::exchange(base, &raw::request("POST", path, &headers, body.as_bytes())).await
 }
 
@@ -44,7 +51,14 @@ fn odd_chunks() -> Vec<Bytes> {
     let mut text = Vec::new();
     for index in 0..300 {
         let line_end = ["\n", "\r\n"][index % 2];
-        let content = ["a", "\\u00e9", "日本語", "\\\"usage\\\"", "🙂 \\n", "[DONE]"][index % 6];
+        let content = [
+            "a",
+            "\\u00e9",
+            "日本語",
+            "\\\"usage\\\"",
+            "🙂 \\n",
+            "[DONE]",
+        ][index % 6];
         text.extend_from_slice(
             format!(r#"data: {{"id":"c","choices":[{{"index":0,"delta":{{"content":"{content}{index}"}}}}]}}{line_end}{line_end}"#)
                 .as_bytes(),
@@ -55,24 +69,41 @@ fn odd_chunks() -> Vec<Bytes> {
     }
     text.extend_from_slice(b"data: [DONE]\n\ntrailing without an end");
     let size = text.len() / 200;
-    let mut chunks: Vec<_> = (0..199).map(|index| Bytes::copy_from_slice(&text[index * size..(index + 1) * size])).collect();
+    let mut chunks: Vec<_> = (0..199)
+        .map(|index| Bytes::copy_from_slice(&text[index * size..(index + 1) * size]))
+        .collect();
     chunks.push(Bytes::copy_from_slice(&text[199 * size..]));
     chunks
 }
 
 #[tokio::test]
 async fn a_stream_of_200_chunks_arrives_byte_for_byte_as_a_direct_call_would() {
-    let script = Script::Stream { chunks: odd_chunks(), pause: Duration::from_millis(1), breaks: false };
+    let script = Script::Stream {
+        chunks: odd_chunks(),
+        pause: Duration::from_millis(1),
+        breaks: false,
+    };
     let (world, upstream, key) = world_with(&[], &[(ONE, script)]).await;
-    for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/future"] {
+    for path in [
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/future",
+    ] {
         for asks in [true, false] {
             let direct = streamed(&upstream.base, ONE, path, &chat_body(asks)).await;
             let through = streamed(&world.node.base, &key, path, &chat_body(asks)).await;
             assert!(direct.complete && through.complete);
             assert_eq!(through.status, 200);
-            assert_eq!(through.header("content-type"), direct.header("content-type"));
+            assert_eq!(
+                through.header("content-type"),
+                direct.header("content-type")
+            );
             assert_eq!(through.header("content-length"), None);
-            assert!(through.body == direct.body, "{path}, asking for usage: {asks}");
+            assert!(
+                through.body == direct.body,
+                "{path}, asking for usage: {asks}"
+            );
         }
     }
 }
@@ -116,18 +147,27 @@ async fn best_p99(world: &World, key: &str, asks: bool, count: usize, enough: f6
 
 #[tokio::test]
 async fn each_of_200_chunks_reaches_the_client_within_milliseconds() {
-    let script = Script::Clocked { count: 200, pause: Duration::from_millis(2) };
+    let script = Script::Clocked {
+        count: 200,
+        pause: Duration::from_millis(2),
+    };
     let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
     for asks in [true, false] {
         let p99 = best_p99(&world, &key, asks, 200, 10.0).await;
-        assert!(p99 < 10.0, "99 % of the chunks within {p99:.2} ms, asking for usage: {asks}");
+        assert!(
+            p99 < 10.0,
+            "99 % of the chunks within {p99:.2} ms, asking for usage: {asks}"
+        );
     }
 }
 
 #[tokio::test]
 async fn nagles_algorithm_delays_no_small_chunk() {
     // Fast enough that a chunk always leaves while the one before is not yet acknowledged.
-    let script = Script::Clocked { count: 100, pause: Duration::from_millis(5) };
+    let script = Script::Clocked {
+        count: 100,
+        pause: Duration::from_millis(5),
+    };
     let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
     let p99 = best_p99(&world, &key, true, 100, 20.0).await;
     assert!(p99 < 20.0, "99 % of the chunks within {p99:.2} ms");
@@ -136,7 +176,9 @@ async fn nagles_algorithm_delays_no_small_chunk() {
 #[tokio::test]
 async fn nagles_algorithm_delays_no_request_on_a_kept_connection() {
     let (world, _upstream, key) = world_with(&[], &[(ONE, Script::Chat)]).await;
-    world.conf(json!({"ModelMapper": "short=a-rather-longer-name"})).await;
+    world
+        .conf(json!({"ModelMapper": "short=a-rather-longer-name"}))
+        .await;
     let mut best = Duration::MAX;
     for _ in 0..50 {
         let start = Instant::now();
@@ -145,7 +187,10 @@ async fn nagles_algorithm_delays_no_request_on_a_kept_connection() {
         assert_eq!(answer.bytes().await.unwrap(), completion("hello"));
         best = best.min(start.elapsed());
     }
-    assert!(best < Duration::from_millis(35), "the fastest of 50 calls took {best:?}");
+    assert!(
+        best < Duration::from_millis(35),
+        "the fastest of 50 calls took {best:?}"
+    );
 }
 
 fn openai_stream(usage: bool) -> Vec<Bytes> {
@@ -170,7 +215,10 @@ fn openai_stream(usage: bool) -> Vec<Bytes> {
 
 #[tokio::test]
 async fn a_client_that_did_not_ask_for_usage_sees_exactly_what_a_direct_call_shows() {
-    let script = Script::ByUsage { asked: openai_stream(true), plain: openai_stream(false) };
+    let script = Script::ByUsage {
+        asked: openai_stream(true),
+        plain: openai_stream(false),
+    };
     let (world, upstream, key) = world_with(&[], &[(ONE, script)]).await;
     for path in ["/v1/chat/completions", "/v1/completions"] {
         for body in [
@@ -181,32 +229,57 @@ async fn a_client_that_did_not_ask_for_usage_sees_exactly_what_a_direct_call_sho
         ] {
             let direct = streamed(&upstream.base, ONE, path, body).await;
             let through = streamed(&world.node.base, &key, path, body).await;
-            assert_eq!(through.header("content-type"), direct.header("content-type"));
-            assert_eq!(String::from_utf8(through.body).unwrap(), String::from_utf8(direct.body).unwrap(), "{path} {body}");
+            assert_eq!(
+                through.header("content-type"),
+                direct.header("content-type")
+            );
+            assert_eq!(
+                String::from_utf8(through.body).unwrap(),
+                String::from_utf8(direct.body).unwrap(),
+                "{path} {body}"
+            );
             let seen = upstream.seen(ONE);
-            let [.., plain, asked] = &seen[..] else { panic!("two calls") };
+            let [.., plain, asked] = &seen[..] else {
+                panic!("two calls")
+            };
             let value = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
             let mut wanted = value(&plain.body);
             if !wanted["stream_options"].is_object() {
                 wanted["stream_options"] = json!({});
             }
             wanted["stream_options"]["include_usage"] = true.into();
-            assert_eq!(value(&asked.body), wanted, "the upstream was asked for usage, and for nothing else");
+            assert_eq!(
+                value(&asked.body),
+                wanted,
+                "the upstream was asked for usage, and for nothing else"
+            );
         }
     }
     world.posted("alice", 8).await;
     for posted in world.grpc().usage("alice").await {
         let record = posted.record.unwrap();
         let tokens = record.tokens.unwrap();
-        assert_eq!((tokens.input, tokens.output, record.measure()), (19, 10, Measure::Measured));
+        assert_eq!(
+            (tokens.input, tokens.output, record.measure()),
+            (19, 10, Measure::Measured)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_client_that_asked_for_usage_sees_it() {
-    let script = Script::ByUsage { asked: openai_stream(true), plain: openai_stream(false) };
+    let script = Script::ByUsage {
+        asked: openai_stream(true),
+        plain: openai_stream(false),
+    };
     let (world, upstream, key) = world_with(&[], &[(ONE, script)]).await;
-    let through = streamed(&world.node.base, &key, "/v1/chat/completions", &chat_body(true)).await;
+    let through = streamed(
+        &world.node.base,
+        &key,
+        "/v1/chat/completions",
+        &chat_body(true),
+    )
+    .await;
     assert_eq!(through.body, openai_stream(true).concat());
     assert_eq!(upstream.seen(ONE)[0].body, chat_body(true));
 }
@@ -228,12 +301,23 @@ async fn a_call_that_is_not_streamed_or_has_no_optional_usage_is_left_alone() {
 
 #[tokio::test]
 async fn a_key_that_says_no_is_not_asked_for_usage() {
-    let script = Script::ByUsage { asked: openai_stream(true), plain: openai_stream(false) };
+    let script = Script::ByUsage {
+        asked: openai_stream(true),
+        plain: openai_stream(false),
+    };
     let (world, upstream, key) = world_with(&[], &[]).await;
     upstream.script(ONE, script);
     let config = json!({"include_usage": false});
-    world.add_key_with(json!({"SecretKey": ONE, "Provider": upstream.base, "Config": config})).await;
-    let through = streamed(&world.node.base, &key, "/v1/chat/completions", &chat_body(false)).await;
+    world
+        .add_key_with(json!({"SecretKey": ONE, "Provider": upstream.base, "Config": config}))
+        .await;
+    let through = streamed(
+        &world.node.base,
+        &key,
+        "/v1/chat/completions",
+        &chat_body(false),
+    )
+    .await;
     assert_eq!(through.body, openai_stream(false).concat());
     assert_eq!(upstream.seen(ONE)[0].body, chat_body(false));
     world.posted("alice", 1).await;
@@ -245,26 +329,58 @@ async fn a_key_that_says_no_is_not_asked_for_usage() {
 #[tokio::test]
 async fn an_upstream_that_dies_after_the_first_byte_breaks_the_stream_and_nothing_is_glued_on() {
     let chunks: Vec<_> = openai_stream(false).into_iter().take(3).collect();
-    let breaking = Script::Stream { chunks: chunks.clone(), pause: Duration::from_millis(20), breaks: true };
+    let breaking = Script::Stream {
+        chunks: chunks.clone(),
+        pause: Duration::from_millis(20),
+        breaks: true,
+    };
     let json = completion("a text that is cut");
     let (world, upstream, key) = world_with(&[], &[(ONE, breaking.clone()), (TWO, breaking)]).await;
     for asks in [true, false] {
-        let through = streamed(&world.node.base, &key, "/v1/chat/completions", &chat_body(asks)).await;
+        let through = streamed(
+            &world.node.base,
+            &key,
+            "/v1/chat/completions",
+            &chat_body(asks),
+        )
+        .await;
         assert_eq!(through.status, 200);
-        assert!(!through.complete, "the client can tell that the stream is broken");
-        assert_eq!(through.body, chunks.concat(), "what had come is delivered");
+        assert!(
+            !through.complete,
+            "the client can tell that the stream is broken"
+        );
+        assert_eq!(
+            String::from_utf8(through.body).unwrap(),
+            String::from_utf8(chunks.concat()).unwrap(),
+            "what had come is delivered; asking for usage: {asks}"
+        );
     }
     assert_eq!(upstream.seen_all().len(), 2, "one attempt for each call");
     for secret in [ONE, TWO] {
-        upstream.script(secret, Script::Truncated { body: json.clone(), sent: 100 });
+        upstream.script(
+            secret,
+            Script::Truncated {
+                body: json.clone(),
+                sent: 100,
+            },
+        );
     }
-    let through = streamed(&world.node.base, &key, "/v1/chat/completions", r#"{"model":"m"}"#).await;
+    let through = streamed(
+        &world.node.base,
+        &key,
+        "/v1/chat/completions",
+        r#"{"model":"m"}"#,
+    )
+    .await;
     assert!(!through.complete && json.starts_with(&through.body));
     assert_eq!(upstream.seen_all().len(), 3);
     world.posted("alice", 3).await;
     for posted in world.grpc().usage("alice").await {
         let record = posted.record.unwrap();
-        assert_eq!((record.measure(), record.tries, record.status), (Measure::Partial, 1, 200));
+        assert_eq!(
+            (record.measure(), record.tries, record.status),
+            (Measure::Partial, 1, 200)
+        );
         assert!(record.tokens.unwrap().input > 0);
     }
 }
@@ -273,7 +389,11 @@ async fn an_upstream_that_dies_after_the_first_byte_breaks_the_stream_and_nothin
 async fn usage_reported_before_the_break_is_kept_and_marked_partial() {
     let start = r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":25,"cache_read_input_tokens":5,"output_tokens":1}}}"#;
     let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"about forty letters of text, or maybe so"}}"#;
-    let script = Script::Stream { chunks: vec![event(start), event(delta)], pause: Duration::from_millis(20), breaks: true };
+    let script = Script::Stream {
+        chunks: vec![event(start), event(delta)],
+        pause: Duration::from_millis(20),
+        breaks: true,
+    };
     let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
     let through = streamed(&world.node.base, &key, "/v1/messages", &chat_body(false)).await;
     assert!(!through.complete);
@@ -282,21 +402,43 @@ async fn usage_reported_before_the_break_is_kept_and_marked_partial() {
     assert_eq!(record.measure(), Measure::Partial);
     let tokens = record.tokens.unwrap();
     assert_eq!((tokens.input, tokens.cached), (30, 5));
-    assert!((8..=20).contains(&tokens.output), "what went out counts: {}", tokens.output);
+    assert!(
+        (8..=20).contains(&tokens.output),
+        "what went out counts: {}",
+        tokens.output
+    );
 }
 
 #[tokio::test]
 async fn an_upstream_that_dies_before_the_first_byte_is_replaced() {
-    let after_headers = Script::Stream { chunks: vec![], pause: Duration::ZERO, breaks: true };
+    let after_headers = Script::Stream {
+        chunks: vec![],
+        pause: Duration::ZERO,
+        breaks: true,
+    };
     for dying in [Script::Hangup, after_headers] {
-        let (world, upstream, key) = world_with(&[], &[(ONE, dying), (TWO, events_at_once(openai_stream(false)))]).await;
+        let (world, upstream, key) = world_with(
+            &[],
+            &[(ONE, dying), (TWO, events_at_once(openai_stream(false)))],
+        )
+        .await;
         for _ in 0..4 {
-            let through = streamed(&world.node.base, &key, "/v1/chat/completions", &chat_body(true)).await;
+            let through = streamed(
+                &world.node.base,
+                &key,
+                "/v1/chat/completions",
+                &chat_body(true),
+            )
+            .await;
             assert!(through.complete);
             assert_eq!(through.body, openai_stream(false).concat());
         }
         assert_eq!(upstream.count(TWO), 4);
-        assert!((1..=2).contains(&upstream.count(ONE)), "asked, then asleep: {}", upstream.count(ONE));
+        assert!(
+            (1..=2).contains(&upstream.count(ONE)),
+            "asked, then asleep: {}",
+            upstream.count(ONE)
+        );
     }
 }
 
@@ -312,12 +454,19 @@ async fn a_port_where_nobody_listens_is_replaced() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_closes_the_upstream_call_at_once() {
-    let long = Script::Stream { chunks: vec![event("{}"); 10_000], pause: Duration::from_millis(20), breaks: false };
+    let long = Script::Stream {
+        chunks: vec![event("{}"); 10_000],
+        pause: Duration::from_millis(20),
+        breaks: false,
+    };
     for script in [long, Script::Silent, Script::Mute] {
         let streams = matches!(script, Script::Stream { .. });
         let (world, upstream, key) = world_with(&[], &[(ONE, script)]).await;
         let bearer = format!("Bearer {key}");
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
         let body = chat_body(true);
         let request = raw::request("POST", "/v1/chat/completions", &headers, body.as_bytes());
         let mut socket = raw::connect(&world.node.base).await;
@@ -325,11 +474,18 @@ async fn a_client_that_hangs_up_closes_the_upstream_call_at_once() {
         if streams {
             assert!(socket.read(&mut [0; 1024]).await.unwrap() > 0);
         }
-        until("the call reaches the upstream", async || upstream.open() == 1).await;
+        until("the call reaches the upstream", async || {
+            upstream.open() == 1
+        })
+        .await;
         let start = Instant::now();
         drop(socket);
         upstream.all_closed().await;
-        assert!(start.elapsed() < Duration::from_secs(1), "closed after {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "closed after {:?}",
+            start.elapsed()
+        );
         if streams {
             world.posted("alice", 1).await;
             let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
@@ -340,19 +496,46 @@ async fn a_client_that_hangs_up_closes_the_upstream_call_at_once() {
 
 #[tokio::test]
 async fn silence_between_chunks_ends_the_stream_after_the_idle_timeout() {
-    let script = Script::Stream { chunks: vec![event("{}"), event("{}")], pause: Duration::from_secs(30), breaks: false };
+    let script = Script::Stream {
+        chunks: vec![event("{}"), event("{}")],
+        pause: Duration::from_secs(30),
+        breaks: false,
+    };
     let (world, upstream, key) = world_with(&[("IDLE_TIMEOUT_MS", "300")], &[(ONE, script)]).await;
     let start = Instant::now();
-    let through = streamed(&world.node.base, &key, "/v1/chat/completions", &chat_body(true)).await;
+    let through = streamed(
+        &world.node.base,
+        &key,
+        "/v1/chat/completions",
+        &chat_body(true),
+    )
+    .await;
     assert!(!through.complete);
     assert_eq!(through.body, event("{}"));
-    assert!((Duration::from_millis(290)..Duration::from_secs(5)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(
+        (Duration::from_millis(290)..Duration::from_secs(5)).contains(&start.elapsed()),
+        "{:?}",
+        start.elapsed()
+    );
     upstream.all_closed().await;
     // Chunks that keep coming within the limit are no silence.
-    let lively = Script::Stream { chunks: vec![event("{}"); 8], pause: Duration::from_millis(100), breaks: false };
+    let lively = Script::Stream {
+        chunks: vec![event("{}"); 8],
+        pause: Duration::from_millis(100),
+        breaks: false,
+    };
     upstream.script(ONE, lively);
     world.conf(json!({"LoadKeys": true})).await;
-    assert!(streamed(&world.node.base, &key, "/v1/chat/completions", &chat_body(true)).await.complete);
+    assert!(
+        streamed(
+            &world.node.base,
+            &key,
+            "/v1/chat/completions",
+            &chat_body(true)
+        )
+        .await
+        .complete
+    );
 }
 
 #[tokio::test]
@@ -370,8 +553,17 @@ async fn no_first_byte_in_time_means_another_key() {
 
 #[tokio::test]
 async fn a_stream_longer_than_every_timeout_goes_on() {
-    let env = [("FIRST_BYTE_TIMEOUT_MS", "200"), ("IDLE_TIMEOUT_MS", "400"), ("RETRY_DEADLINE_MS", "200"), ("BODY_TIMEOUT_MS", "200"), ("HEADER_TIMEOUT_MS", "200")];
-    let script = Script::Clocked { count: 20, pause: Duration::from_millis(50) };
+    let env = [
+        ("FIRST_BYTE_TIMEOUT_MS", "200"),
+        ("IDLE_TIMEOUT_MS", "400"),
+        ("RETRY_DEADLINE_MS", "200"),
+        ("BODY_TIMEOUT_MS", "200"),
+        ("HEADER_TIMEOUT_MS", "200"),
+    ];
+    let script = Script::Clocked {
+        count: 20,
+        pause: Duration::from_millis(50),
+    };
     let (world, _upstream, key) = world_with(&env, &[(ONE, script)]).await;
     assert_eq!(delays(&world, &key, true, 20).await.len(), 20);
 }

@@ -23,13 +23,24 @@ pub enum Script {
     /// A chat completion that used 11 prompt and 7 completion tokens.
     Chat,
     /// Exactly this.
-    Answer { status: u16, headers: Vec<(&'static str, String)>, body: Bytes },
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Bytes,
+    },
     /// Events with a pause before each but the first; then the end, or a broken connection.
-    Stream { chunks: Vec<Bytes>, pause: Duration, breaks: bool },
+    Stream {
+        chunks: Vec<Bytes>,
+        pause: Duration,
+        breaks: bool,
+    },
     /// So many events, each with the moment it left (see `moment`), with a pause between them.
     Clocked { count: usize, pause: Duration },
     /// Events that depend on whether the request asks for usage.
-    ByUsage { asked: Vec<Bytes>, plain: Vec<Bytes> },
+    ByUsage {
+        asked: Vec<Bytes>,
+        plain: Vec<Bytes>,
+    },
     /// Declares the whole length and breaks off after so many bytes.
     Truncated { body: Bytes, sent: usize },
     /// Closes the connection without a word.
@@ -77,10 +88,13 @@ impl Upstream {
         let shared = Arc::clone(&state);
         let server = tokio::spawn(async move {
             loop {
-                let Ok((socket, _)) = listener.accept().await else { return };
+                let Ok((socket, _)) = listener.accept().await else {
+                    return;
+                };
                 socket.set_nodelay(true).unwrap();
                 let state = Arc::clone(&shared);
-                let service = hyper::service::service_fn(move |request| answer(Arc::clone(&state), request));
+                let service =
+                    hyper::service::service_fn(move |request| answer(Arc::clone(&state), request));
                 tokio::spawn(async move {
                     // A client that goes away is part of the script.
                     let _ended = hyper::server::conn::http1::Builder::new()
@@ -89,18 +103,29 @@ impl Upstream {
                 });
             }
         });
-        Self { base, state, server }
+        Self {
+            base,
+            state,
+            server,
+        }
     }
 
     /// Sets how a key is answered. Unknown keys get 401.
     pub fn script(&self, key: &str, script: Script) {
-        self.state.scripts.lock().unwrap().insert(key.to_owned(), script);
+        self.state
+            .scripts
+            .lock()
+            .unwrap()
+            .insert(key.to_owned(), script);
     }
 
     /// What was asked with a key.
     pub fn seen(&self, key: &str) -> Vec<Seen> {
         let seen = self.state.seen.lock().unwrap();
-        seen.iter().filter(|(used, _)| used == key).map(|(_, seen)| seen.clone()).collect()
+        seen.iter()
+            .filter(|(used, _)| used == key)
+            .map(|(_, seen)| seen.clone())
+            .collect()
     }
 
     /// How often a key was used.
@@ -174,20 +199,44 @@ pub fn event(data: &str) -> Bytes {
 
 /// A stream of events without a pause.
 pub fn events_at_once(chunks: Vec<Bytes>) -> Script {
-    Script::Stream { chunks, pause: Duration::ZERO, breaks: false }
+    Script::Stream {
+        chunks,
+        pause: Duration::ZERO,
+        breaks: false,
+    }
 }
 
 /// A JSON answer.
 pub fn json_answer(status: u16, body: impl Into<Bytes>) -> Script {
-    Script::Answer { status, headers: vec![("content-type", "application/json".to_owned())], body: body.into() }
+    Script::Answer {
+        status,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: body.into(),
+    }
 }
 
-async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
+async fn answer(
+    state: Arc<State>,
+    request: Request<hyper::body::Incoming>,
+) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let bearer = text("authorization").map(|value| value.trim_start_matches("Bearer ").to_owned());
-    let key = bearer.or_else(|| text("x-api-key")).or_else(|| text("api-key")).unwrap_or_default();
+    let key = bearer
+        .or_else(|| text("x-api-key"))
+        .or_else(|| text("api-key"))
+        .unwrap_or_default();
     let seen = Seen {
         method: parts.method.clone(),
         target: parts.uri.to_string(),
@@ -198,19 +247,32 @@ async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> i
     let script = state.scripts.lock().unwrap().get(&key).cloned();
     Ok(match script.unwrap_or_else(invalid_key) {
         Script::Chat => json(200, completion("hello")),
-        Script::Answer { status, headers, body } => {
+        Script::Answer {
+            status,
+            headers,
+            body,
+        } => {
             let mut response = Response::builder().status(status);
             for (name, value) in headers {
                 response = response.header(name, value);
             }
             response.body(Body::from(body)).unwrap()
         }
-        Script::Stream { chunks, pause, breaks } => events(&state, chunks, pause, breaks),
+        Script::Stream {
+            chunks,
+            pause,
+            breaks,
+        } => events(&state, chunks, pause, breaks),
         Script::Clocked { count, pause } => clocked(&state, count, pause),
         Script::ByUsage { asked, plain } => {
             let wanted: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let asks = wanted["stream_options"]["include_usage"] == true;
-            events(&state, if asks { asked } else { plain }, Duration::ZERO, false)
+            events(
+                &state,
+                if asks { asked } else { plain },
+                Duration::ZERO,
+                false,
+            )
         }
         Script::Truncated { body, sent } => {
             let part = Ok(body.slice(..sent));
@@ -218,7 +280,11 @@ async fn answer(state: Arc<State>, request: Request<hyper::body::Incoming>) -> i
             Response::builder()
                 .header("content-type", "application/json")
                 .header("content-length", body.len())
-                .body(Body::from_stream(stream::iter([part]).chain(pending_once()).chain(stream::iter([broken]))))
+                .body(Body::from_stream(
+                    stream::iter([part])
+                        .chain(pending_once())
+                        .chain(stream::iter([broken])),
+                ))
                 .unwrap()
         }
         Script::Hangup => return Err(io::Error::other("scripted hang-up")),
@@ -258,30 +324,47 @@ fn clocked(state: &Arc<State>, count: usize, pause: Duration) -> Response<Body> 
             if index > 0 {
                 tokio::time::sleep(pause).await;
             }
-            Ok::<_, Infallible>(event(&format!(r#"{{"index":{index},"choices":[],"sent":{}}}"#, moment())))
+            Ok::<_, Infallible>(event(&format!(
+                r#"{{"index":{index},"choices":[],"sent":{}}}"#,
+                moment()
+            )))
         }
     });
-    Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(chunks)).unwrap()
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(Body::from_stream(chunks))
+        .unwrap()
 }
 
 fn json(status: u16, body: Bytes) -> Response<Body> {
-    Response::builder().status(status).header("content-type", "application/json").body(Body::from(body)).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap()
 }
 
 fn events(state: &Arc<State>, chunks: Vec<Bytes>, pause: Duration, breaks: bool) -> Response<Body> {
     let open = Open::new(state);
-    let chunks = stream::iter(chunks.into_iter().enumerate()).then(move |(index, chunk)| async move {
-        if index > 0 {
-            tokio::time::sleep(pause).await;
-        }
-        Ok(chunk)
-    });
+    let chunks =
+        stream::iter(chunks.into_iter().enumerate()).then(move |(index, chunk)| async move {
+            if index > 0 {
+                tokio::time::sleep(pause).await;
+            }
+            Ok(chunk)
+        });
     let broken = breaks.then(|| Err(io::Error::other("scripted break")));
-    let body = chunks.chain(pending_once()).chain(stream::iter(broken)).map(move |chunk| {
-        let _still_open = &open;
-        chunk
-    });
-    Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(body)).unwrap()
+    let body = chunks
+        .chain(pending_once())
+        .chain(stream::iter(broken))
+        .map(move |chunk| {
+            let _still_open = &open;
+            chunk
+        });
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(Body::from_stream(body))
+        .unwrap()
 }
 
 /// Counts an open stream.

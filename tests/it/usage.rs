@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     upstream::{Script, Upstream, event, events_at_once, json_answer},
-    world::{World, refused},
+    world::{World, refused, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -20,7 +20,10 @@ const PRICING: &str = r#"{"ChatPricing":{
 }}"#;
 
 async fn world_with(env: &[(&str, &str)]) -> (World, Upstream, String) {
-    let env: Vec<_> = [("PRICING", PRICING)].into_iter().chain(env.iter().copied()).collect();
+    let env: Vec<_> = [("PRICING", PRICING)]
+        .into_iter()
+        .chain(env.iter().copied())
+        .collect();
     let (world, upstream) = (World::with(&env).await, Upstream::start().await);
     world.add_key(UP, &upstream.base).await;
     let key = world.add_account("alice", 100.0).await;
@@ -43,7 +46,12 @@ fn events(texts: &[&str]) -> Script {
 }
 
 fn named_events(texts: &[(&str, &str)]) -> Script {
-    events_at_once(texts.iter().map(|(name, data)| Bytes::from(format!("event: {name}\ndata: {data}\n\n"))).collect())
+    events_at_once(
+        texts
+            .iter()
+            .map(|(name, data)| Bytes::from(format!("event: {name}\ndata: {data}\n\n")))
+            .collect(),
+    )
 }
 
 const CHAT: &str = r#"{
@@ -78,23 +86,115 @@ fn cases() -> Vec<Case> {
         ("response.output_text.delta", r#"{"type":"response.output_text.delta","delta":"Under"}"#.to_owned()),
         ("response.completed", format!(r#"{{"type":"response.completed","response":{RESPONSE}}}"#)),
     ];
-    let response_events: Vec<_> = response_events.iter().map(|(name, data)| (*name, data.as_str())).collect();
+    let response_events: Vec<_> = response_events
+        .iter()
+        .map(|(name, data)| (*name, data.as_str()))
+        .collect();
     vec![
-        Case { what: "chat", path: "/v1/chat/completions", request: chat(false, Value::Null), answer: json_answer(200, CHAT), tokens: [19, 8, 0, 10, 4], nanos: 11 * 2500 + 8 * 1250 + 10 * 10_000 },
-        Case { what: "chat, streamed", path: "/v1/chat/completions", request: chat(true, Value::Null), answer: chat_stream.clone(), tokens: [19, 8, 0, 10, 0], nanos: 137_500 },
-        Case { what: "chat, streamed and asked", path: "/v1/chat/completions", request: chat(true, json!({"include_usage": true})), answer: chat_stream, tokens: [19, 8, 0, 10, 0], nanos: 137_500 },
-        Case { what: "completions", path: "/v1/completions", request: plain.clone(), answer: json_answer(200, r#"{"id":"cmpl-1","object":"text_completion","choices":[{"text":"a test","index":0,"finish_reason":"length"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#), tokens: [5, 0, 0, 7, 0], nanos: 5 * 2500 + 7 * 10_000 },
-        Case { what: "completions, streamed", path: "/v1/completions", request: streamed.clone(), answer: events(&[r#"{"object":"text_completion","choices":[{"text":"a","index":0}]}"#, r#"{"object":"text_completion","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#, "[DONE]"]), tokens: [5, 0, 0, 7, 0], nanos: 82_500 },
-        Case { what: "responses", path: "/v1/responses", request: plain.clone(), answer: json_answer(200, RESPONSE), tokens: [36, 6, 0, 87, 12], nanos: 30 * 2500 + 6 * 1250 + 87 * 10_000 },
-        Case { what: "responses, streamed", path: "/v1/responses", request: streamed.clone(), answer: named_events(&response_events), tokens: [36, 6, 0, 87, 12], nanos: 952_500 },
-        Case { what: "embeddings", path: "/v1/embeddings", request: plain, answer: json_answer(200, r#"{"object":"list","data":[{"object":"embedding","embedding":[0.1,-0.2],"index":0}],"model":"e","usage":{"prompt_tokens":8,"total_tokens":8}}"#), tokens: [8, 0, 0, 0, 0], nanos: 20_000 },
-        Case { what: "messages", path: "/v1/messages", request: json!({"model": "house", "max_tokens": 9}), answer: json_answer(200, MESSAGE), tokens: [3195, 1000, 100, 503, 0], nanos: 2095 * 2500 + 1000 * 1250 + 100 * 3125 + 503 * 10_000 },
-        Case { what: "messages, streamed", path: "/v1/messages", request: json!({"model": "house", "max_tokens": 9, "stream": true}), answer: named_events(&[
-            ("message_start", r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],"usage":{"input_tokens":25,"cache_creation_input_tokens":4,"cache_read_input_tokens":10,"output_tokens":1}}}"#),
-            ("content_block_delta", r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}"#),
-            ("message_delta", r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":15}}"#),
-            ("message_stop", r#"{"type":"message_stop"}"#),
-        ]), tokens: [39, 10, 4, 15, 0], nanos: 25 * 2500 + 10 * 1250 + 4 * 3125 + 15 * 10_000 },
+        Case {
+            what: "chat",
+            path: "/v1/chat/completions",
+            request: chat(false, Value::Null),
+            answer: json_answer(200, CHAT),
+            tokens: [19, 8, 0, 10, 4],
+            nanos: 11 * 2500 + 8 * 1250 + 10 * 10_000,
+        },
+        Case {
+            what: "chat, streamed",
+            path: "/v1/chat/completions",
+            request: chat(true, Value::Null),
+            answer: chat_stream.clone(),
+            tokens: [19, 8, 0, 10, 0],
+            nanos: 137_500,
+        },
+        Case {
+            what: "chat, streamed and asked",
+            path: "/v1/chat/completions",
+            request: chat(true, json!({"include_usage": true})),
+            answer: chat_stream,
+            tokens: [19, 8, 0, 10, 0],
+            nanos: 137_500,
+        },
+        Case {
+            what: "completions",
+            path: "/v1/completions",
+            request: plain.clone(),
+            answer: json_answer(
+                200,
+                r#"{"id":"cmpl-1","object":"text_completion","choices":[{"text":"a test","index":0,"finish_reason":"length"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#,
+            ),
+            tokens: [5, 0, 0, 7, 0],
+            nanos: 5 * 2500 + 7 * 10_000,
+        },
+        Case {
+            what: "completions, streamed",
+            path: "/v1/completions",
+            request: streamed.clone(),
+            answer: events(&[
+                r#"{"object":"text_completion","choices":[{"text":"a","index":0}]}"#,
+                r#"{"object":"text_completion","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#,
+                "[DONE]",
+            ]),
+            tokens: [5, 0, 0, 7, 0],
+            nanos: 82_500,
+        },
+        Case {
+            what: "responses",
+            path: "/v1/responses",
+            request: plain.clone(),
+            answer: json_answer(200, RESPONSE),
+            tokens: [36, 6, 0, 87, 12],
+            nanos: 30 * 2500 + 6 * 1250 + 87 * 10_000,
+        },
+        Case {
+            what: "responses, streamed",
+            path: "/v1/responses",
+            request: streamed.clone(),
+            answer: named_events(&response_events),
+            tokens: [36, 6, 0, 87, 12],
+            nanos: 952_500,
+        },
+        Case {
+            what: "embeddings",
+            path: "/v1/embeddings",
+            request: plain,
+            answer: json_answer(
+                200,
+                r#"{"object":"list","data":[{"object":"embedding","embedding":[0.1,-0.2],"index":0}],"model":"e","usage":{"prompt_tokens":8,"total_tokens":8}}"#,
+            ),
+            tokens: [8, 0, 0, 0, 0],
+            nanos: 20_000,
+        },
+        Case {
+            what: "messages",
+            path: "/v1/messages",
+            request: json!({"model": "house", "max_tokens": 9}),
+            answer: json_answer(200, MESSAGE),
+            tokens: [3195, 1000, 100, 503, 0],
+            nanos: 2095 * 2500 + 1000 * 1250 + 100 * 3125 + 503 * 10_000,
+        },
+        Case {
+            what: "messages, streamed",
+            path: "/v1/messages",
+            request: json!({"model": "house", "max_tokens": 9, "stream": true}),
+            answer: named_events(&[
+                (
+                    "message_start",
+                    r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],"usage":{"input_tokens":25,"cache_creation_input_tokens":4,"cache_read_input_tokens":10,"output_tokens":1}}}"#,
+                ),
+                (
+                    "content_block_delta",
+                    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}"#,
+                ),
+                (
+                    "message_delta",
+                    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":15}}"#,
+                ),
+                ("message_stop", r#"{"type":"message_stop"}"#),
+            ]),
+            tokens: [39, 10, 4, 15, 0],
+            nanos: 25 * 2500 + 10 * 1250 + 4 * 3125 + 15 * 10_000,
+        },
     ]
 }
 
@@ -114,13 +214,38 @@ async fn tokens_and_cost_of_every_kind_of_call_are_posted_to_the_nano_dollar() {
     records.reverse();
     for (case, posted) in cases.iter().zip(records) {
         let record = posted.record.unwrap();
-        let wire::Tokens { input, cached, cache_write, output, reasoning, .. } = record.tokens.unwrap();
-        assert_eq!([input, cached, cache_write, output, reasoning], case.tokens, "{}", case.what);
+        let wire::Tokens {
+            input,
+            cached,
+            cache_write,
+            output,
+            reasoning,
+            ..
+        } = record.tokens.unwrap();
+        assert_eq!(
+            [input, cached, cache_write, output, reasoning],
+            case.tokens,
+            "{}",
+            case.what
+        );
         assert_eq!(record.cost_nanos, case.nanos, "{}", case.what);
         assert_eq!(record.measure(), Measure::Measured, "{}", case.what);
-        assert_eq!((record.path.as_str(), record.model_used.as_str()), (case.path, "house"));
-        assert_eq!((record.status, record.tries, record.priced), (200, 1, true), "{}", case.what);
-        assert_eq!(record.streamed, case.request["stream"] == true, "{}", case.what);
+        assert_eq!(
+            (record.path.as_str(), record.model_used.as_str()),
+            (case.path, "house")
+        );
+        assert_eq!(
+            (record.status, record.tries, record.priced),
+            (200, 1, true),
+            "{}",
+            case.what
+        );
+        assert_eq!(
+            record.streamed,
+            case.request["stream"] == true,
+            "{}",
+            case.what
+        );
         assert!(!record.price_version.is_empty());
     }
     let spent: i64 = cases.iter().map(|case| case.nanos).sum();
@@ -140,63 +265,122 @@ async fn requests_credit_used_and_balance_follow_on_every_surface() {
     }
     let row = world.posted("alice", 4).await;
     let dollars = |value: &Value| value.as_f64().unwrap();
-    let close = |value: &Value, wanted: f64| assert!((dollars(value) - wanted).abs() < 1e-9, "{value} is not {wanted}");
+    let close = |value: &Value, wanted: f64| {
+        assert!(
+            (dollars(value) - wanted).abs() < 1e-9,
+            "{value} is not {wanted}"
+        )
+    };
     close(&row["CreditUsed"], 0.00055);
     close(&row["CreditBalance"][0]["balance"], 99.99945);
     close(&row["CreditBalance"][0]["amount"], 100.0);
-    for path in ["/dashboard/info", "/dashboard/x-user-info", "/dashboard/x_user/info"] {
-        let info: Value = world.http.get(world.url(path)).bearer_auth(&key).send().await.unwrap().json().await.unwrap();
+    for path in [
+        "/dashboard/info",
+        "/dashboard/x-user-info",
+        "/dashboard/x_user/info",
+    ] {
+        let info: Value = world
+            .http
+            .get(world.url(path))
+            .bearer_auth(&key)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         close(&info["credit_used"], 0.00055);
         close(&info["balance"], 99.99945);
         close(&info["daily_usage"]["CreditUsed"], 0.00055);
         close(&info["monthly_usage"]["CreditUsed"], 0.00055);
-        assert_eq!((&info["daily_usage"]["Requests"], &info["monthly_usage"]["Requests"]), (&json!(4), &json!(4)), "{path}");
+        assert_eq!(
+            (
+                &info["daily_usage"]["Requests"],
+                &info["monthly_usage"]["Requests"]
+            ),
+            (&json!(4), &json!(4)),
+            "{path}"
+        );
         assert!(info["create_at"].is_string() && info["created_at"] == info["create_at"]);
         assert!(info["rate_limit"].is_number() && info["rpm"] == info["rate_limit"]);
     }
     let root = world.account("root").await;
-    assert!(root.is_null() || root["CreditBalance"] == json!([]), "{root}");
+    assert!(
+        root.is_null() || root["CreditBalance"] == json!([]),
+        "{root}"
+    );
 }
 
 #[tokio::test]
 async fn an_accounts_rates_multiply_the_price_and_the_mapped_model_is_billed() {
     let (world, upstream, _) = world_with(&[]).await;
     upstream.script(UP, json_answer(200, CHAT));
-    let body = json!({"Name": "bobby", "Email": "bobby@example.com", "CreditGranted": 10, "Rates": 1.5});
-    let created: Value = world.root(world.http.post(world.url("/x-users")).json(&body)).await.json().await.unwrap();
+    let body =
+        json!({"Name": "bobby", "Email": "bobby@example.com", "CreditGranted": 10, "Rates": 1.5});
+    let created: Value = world
+        .root(world.http.post(world.url("/x-users")).json(&body))
+        .await
+        .json()
+        .await
+        .unwrap();
     let key = created["User"]["SecretKey"].as_str().unwrap().to_owned();
-    world.change("bobby", json!({"ModelMapper": "free=house"})).await;
+    world
+        .change("bobby", json!({"ModelMapper": "free=house"}))
+        .await;
     assert_eq!(world.chat(&key, "free").await.status(), 200);
     world.posted("bobby", 1).await;
     let record = world.grpc().usage("bobby").await.remove(0).record.unwrap();
     assert_eq!(record.cost_nanos, 206_250);
-    assert_eq!((record.model_asked.as_str(), record.model_used.as_str()), ("free", "house"));
+    assert_eq!(
+        (record.model_asked.as_str(), record.model_used.as_str()),
+        ("free", "house")
+    );
 }
 
 #[tokio::test]
 async fn tokens_that_no_provider_reported_are_estimated_and_labelled() {
     let (world, upstream, key) = world_with(&[]).await;
     let text = "four score and seven years ago our fathers brought forth";
-    let silent = format!(r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}]}}"#);
+    let silent = format!(
+        r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}]}}"#
+    );
     upstream.script(UP, json_answer(200, silent));
     assert_eq!(world.chat(&key, "house").await.status(), 200);
     world.posted("alice", 1).await;
     let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
     assert_eq!(record.measure(), Measure::Estimated);
     let tokens = record.tokens.unwrap();
-    assert!((10..=30).contains(&tokens.output) && tokens.input > 0, "{tokens:?}");
-    assert_eq!(record.cost_nanos, tokens.input * 2500 + tokens.output * 10_000);
+    assert!(
+        (10..=30).contains(&tokens.output) && tokens.input > 0,
+        "{tokens:?}"
+    );
+    assert_eq!(
+        record.cost_nanos,
+        tokens.input * 2500 + tokens.output * 10_000
+    );
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_upstream_costs_nothing() {
     let (world, upstream, key) = world_with(&[]).await;
-    upstream.script(UP, json_answer(400, r#"{"error":{"message":"no"},"usage":{"prompt_tokens":9,"completion_tokens":9}}"#));
+    upstream.script(
+        UP,
+        json_answer(
+            400,
+            r#"{"error":{"message":"no"},"usage":{"prompt_tokens":9,"completion_tokens":9}}"#,
+        ),
+    );
     assert_eq!(world.chat(&key, "house").await.status(), 400);
-    world.posted("alice", 1).await;
+    until("the call is on record", async || {
+        !world.grpc().usage("alice").await.is_empty()
+    })
+    .await;
     let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
     assert_eq!((record.cost_nanos, record.status), (0, 400));
-    assert_eq!(world.grpc().account("alice").await.balance_nanos, 100_000_000_000);
+    assert_eq!(
+        world.grpc().account("alice").await.balance_nanos,
+        100_000_000_000
+    );
 }
 
 #[tokio::test]
@@ -233,17 +417,27 @@ async fn a_balance_below_the_minimum_refuses_the_call() {
     let answer = world.chat(&poor, "house").await;
     assert!(answer.headers().contains_key("x-proxyxai-refusal"));
     let message = refused(answer, 402, "insufficient_quota").await;
-    assert!(message.contains("Insufficient balance") && message.contains("poor"), "{message}");
+    assert!(
+        message.contains("Insufficient balance") && message.contains("poor"),
+        "{message}"
+    );
     // What the first call spends is known to the second one at once.
     let spender = world.add_account("spender", 2.5).await;
     for status in [200, 200, 402] {
         assert_eq!(world.chat(&spender, "dear").await.status(), status);
     }
     world.posted("spender", 2).await;
-    assert_eq!(world.grpc().account("spender").await.balance_nanos, 500_000_000);
+    assert_eq!(
+        world.grpc().account("spender").await.balance_nanos,
+        500_000_000
+    );
     let topped = json!({"CreditGranted": 1});
     world.change("spender", topped).await;
-    assert_eq!(world.chat(&spender, "dear").await.status(), 200, "a top-up is used by the next call");
+    assert_eq!(
+        world.chat(&spender, "dear").await.status(),
+        200,
+        "a top-up is used by the next call"
+    );
     assert_eq!(upstream.count(UP), 3);
 }
 
@@ -265,7 +459,11 @@ async fn the_months_hard_limit_refuses_the_call() {
         assert_eq!(world.chat(&key, "dear").await.status(), 200);
     }
     let answer = world.chat(&key, "dear").await;
-    let after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    let after: u64 = answer.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(after <= 31 * 24 * 3600, "{after}");
     let message = refused(answer, 429, "hard_limit_reached").await;
     assert!(message.contains("alice"), "{message}");
@@ -281,12 +479,24 @@ async fn posted_once(world: &World, name: &str, calls: u64) {
     assert_eq!(records.len() as u64, calls);
     let ids: std::collections::HashSet<_> = records
         .iter()
-        .map(|posted| (posted.node.clone(), posted.epoch, posted.record.as_ref().unwrap().sequence))
+        .map(|posted| {
+            (
+                posted.node.clone(),
+                posted.epoch,
+                posted.record.as_ref().unwrap().sequence,
+            )
+        })
         .collect();
     assert_eq!(ids.len() as u64, calls);
     let account = world.grpc().account(name).await;
-    let spent: i64 = records.iter().map(|posted| posted.record.as_ref().unwrap().cost_nanos).sum();
-    assert_eq!((account.credit_used_nanos, account.balance_nanos), (spent, 100_000_000_000 - spent));
+    let spent: i64 = records
+        .iter()
+        .map(|posted| posted.record.as_ref().unwrap().cost_nanos)
+        .sum();
+    assert_eq!(
+        (account.credit_used_nanos, account.balance_nanos),
+        (spent, 100_000_000_000 - spent)
+    );
     world.grpc().verify_books().await;
 }
 
@@ -311,7 +521,11 @@ async fn killed_right_after_calls_every_record_is_posted_once() {
         world.kill().await;
         world.restart().await;
         posted_once(&world, "alice", calls).await;
-        assert_eq!(world.grpc().account("alice").await.credit_used_nanos, i64::try_from(calls).unwrap() * 137_500, "round {round}");
+        assert_eq!(
+            world.grpc().account("alice").await.credit_used_nanos,
+            i64::try_from(calls).unwrap() * 137_500,
+            "round {round}"
+        );
     }
 }
 
@@ -328,7 +542,11 @@ async fn a_record_that_is_handed_in_again_is_posted_once() {
         model_used: "house".to_owned(),
         tries: 1,
         status: 200,
-        tokens: Some(wire::Tokens { input: 10, output: 10, ..wire::Tokens::default() }),
+        tokens: Some(wire::Tokens {
+            input: 10,
+            output: 10,
+            ..wire::Tokens::default()
+        }),
         measure: Measure::Measured.into(),
         cost_nanos: 125_000,
         priced: true,
@@ -336,15 +554,31 @@ async fn a_record_that_is_handed_in_again_is_posted_once() {
         start_time: Some(std::time::SystemTime::UNIX_EPOCH.into()),
         ..wire::UsageRecord::default()
     };
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.node.grpc)).unwrap().connect_lazy();
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.node.grpc))
+        .unwrap()
+        .connect_lazy();
     for (sequences, through) in [(1..=2, 2), (1..=2, 2), (2..=3, 3), (1..=3, 3)] {
-        let report = wire::ReportUsageRequest { node: "elsewhere".to_owned(), epoch: 7, records: sequences.map(record).collect() };
+        let report = wire::ReportUsageRequest {
+            node: "elsewhere".to_owned(),
+            epoch: 7,
+            records: sequences.map(record).collect(),
+        };
         let mut report = tonic::Request::new(report);
-        report.metadata_mut().insert("authorization", "Bearer a-node-token-of-the-tests".parse().unwrap());
-        let answer = FleetClient::new(channel.clone()).report_usage(report).await.unwrap().into_inner();
+        report.metadata_mut().insert(
+            "authorization",
+            "Bearer a-node-token-of-the-tests".parse().unwrap(),
+        );
+        let answer = FleetClient::new(channel.clone())
+            .report_usage(report)
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(answer.through_sequence, through);
         assert_eq!(answer.standings.len(), 1);
     }
     posted_once(&world, "alice", 3).await;
-    assert_eq!(world.grpc().account("alice").await.credit_used_nanos, 375_000);
+    assert_eq!(
+        world.grpc().account("alice").await.credit_used_nanos,
+        375_000
+    );
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::grpc::Grpc;
 
 /// The root key of every world.
-pub const ROOT: &str = "sk-XvsRootRootRootRootRootRootRootRootRootRootRoot12345";
+pub const ROOT: &str = "sk-XvsRootRootRootRootRootRootRootRootRootRoot12345";
 
 const START_MAX: Duration = Duration::from_secs(20);
 
@@ -50,26 +50,41 @@ impl World {
     /// The same with further variables.
     pub async fn with(env: &[(&str, &str)]) -> Self {
         let root = format!("root::root@example.com::{ROOT}");
-        let env: Vec<_> = [("INIT_USERS", root.as_str())].into_iter().chain(env.iter().copied()).collect();
+        let env: Vec<_> = [("INIT_USERS", root.as_str())]
+            .into_iter()
+            .chain(env.iter().copied())
+            .collect();
         Self::bare(None, &env).await
     }
 
     /// A control plane alone, with the root key `ROOT`.
     pub async fn control(env: &[(&str, &str)]) -> Self {
         let root = format!("root::root@example.com::{ROOT}");
-        let env: Vec<_> = [("INIT_USERS", root.as_str())].into_iter().chain(env.iter().copied()).collect();
+        let env: Vec<_> = [("INIT_USERS", root.as_str())]
+            .into_iter()
+            .chain(env.iter().copied())
+            .collect();
         Self::bare(Some("control"), &env).await
     }
 
     /// A role that was given nothing but these variables, a directory and, perhaps, a database.
     pub async fn bare(role: Option<&'static str>, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new();
-        let mut all: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut all: Vec<_> = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         if let Some(url) = database().await {
             all.push(("DATABASE_URL".to_owned(), url));
         }
         let node = Node::start(role, dir.path(), &all).await;
-        Self { node, http: client(), dir, role, env: all }
+        Self {
+            node,
+            http: client(),
+            dir,
+            role,
+            env: all,
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -84,7 +99,10 @@ impl World {
     /// Starts it again on the ports it had.
     pub async fn restart_in_place(&mut self) {
         let mut env = self.env.clone();
-        env.push(("LISTEN".to_owned(), self.node.base.trim_start_matches("http://").to_owned()));
+        env.push((
+            "LISTEN".to_owned(),
+            self.node.base.trim_start_matches("http://").to_owned(),
+        ));
         env.push(("GRPC_LISTEN".to_owned(), self.node.grpc.clone()));
         self.node = Node::start(self.role, self.dir.path(), &env).await;
     }
@@ -108,12 +126,15 @@ impl World {
 
     /// Adds an upstream key and returns its id.
     pub async fn add_key(&self, secret: &str, provider: &str) -> i64 {
-        self.add_key_with(json!({"SecretKey": secret, "Provider": provider})).await
+        self.add_key_with(json!({"SecretKey": secret, "Provider": provider}))
+            .await
     }
 
     /// Adds an upstream key by its JSON body.
     pub async fn add_key_with(&self, body: Value) -> i64 {
-        let answer = self.root(self.http.post(self.url("/x-keys")).json(&body)).await;
+        let answer = self
+            .root(self.http.post(self.url("/x-keys")).json(&body))
+            .await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         let answer: Value = answer.json().await.unwrap();
         answer["Key"]["ID"].as_i64().unwrap()
@@ -121,8 +142,11 @@ impl World {
 
     /// Creates a child of root with this much credit and returns its key.
     pub async fn add_account(&self, name: &str, credit: f64) -> String {
-        let body = json!({"Name": name, "Email": format!("{name}@example.com"), "CreditGranted": credit});
-        let answer = self.root(self.http.post(self.url("/x-users")).json(&body)).await;
+        let body =
+            json!({"Name": name, "Email": format!("{name}@example.com"), "CreditGranted": credit});
+        let answer = self
+            .root(self.http.post(self.url("/x-users")).json(&body))
+            .await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         let answer: Value = answer.json().await.unwrap();
         answer["User"]["SecretKey"].as_str().unwrap().to_owned()
@@ -135,7 +159,9 @@ impl World {
 
     /// Changes the system's configuration by `/x-conf`.
     pub async fn conf(&self, body: Value) {
-        let answer = self.root(self.http.post(self.url("/x-conf")).json(&body)).await;
+        let answer = self
+            .root(self.http.post(self.url("/x-conf")).json(&body))
+            .await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
 
@@ -152,12 +178,24 @@ impl World {
 
     /// A call with a JSON body.
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> Response {
-        self.http.post(self.url(path)).bearer_auth(key).json(body).send().await.unwrap()
+        self.http
+            .post(self.url(path))
+            .bearer_auth(key)
+            .json(body)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// Changes an account as root.
     pub async fn change(&self, name: &str, body: Value) {
-        let answer = self.root(self.http.put(self.url(&format!("/x-users/{name}"))).json(&body)).await;
+        let answer = self
+            .root(
+                self.http
+                    .put(self.url(&format!("/x-users/{name}")))
+                    .json(&body),
+            )
+            .await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
 
@@ -170,7 +208,9 @@ impl World {
 
     /// A row of `/x-users`.
     pub async fn account(&self, name: &str) -> Value {
-        let answer = self.root(self.http.get(self.url(&format!("/x-users/{name}")))).await;
+        let answer = self
+            .root(self.http.get(self.url(&format!("/x-users/{name}"))))
+            .await;
         let rows: Value = answer.json().await.unwrap();
         rows[0].clone()
     }
@@ -183,7 +223,11 @@ impl World {
             if account["Requests"].as_u64() == Some(requests) {
                 return account;
             }
-            assert!(Instant::now() < deadline, "{name} has {} requests, not {requests}", account["Requests"]);
+            assert!(
+                Instant::now() < deadline,
+                "{name} has {} requests, not {requests}",
+                account["Requests"]
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -206,7 +250,13 @@ impl Node {
         let mut child = command(role, dir, env).spawn().unwrap();
         let log = gather(child.stderr.take().unwrap());
         let out = gather(child.stdout.take().unwrap());
-        let mut node = Self { base: String::new(), grpc: String::new(), child, log, out };
+        let mut node = Self {
+            base: String::new(),
+            grpc: String::new(),
+            child,
+            log,
+            out,
+        };
         node.read_addresses(role != Some("dataplane")).await;
         node
     }
@@ -223,7 +273,11 @@ impl Node {
                     grpc.clone_into(&mut self.grpc);
                 }
             }
-            assert!(ended.is_none() && Instant::now() < deadline, "the gateway did not start:\n{}", self.log());
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "the gateway did not start:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -232,7 +286,12 @@ impl Node {
         let path = if data_plane { "/readyz" } else { "/healthz" };
         let deadline = Instant::now() + START_MAX;
         let http = client();
-        while !http.get(format!("{}{path}", self.base)).send().await.is_ok_and(|answer| answer.status() == 200) {
+        while !http
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status() == 200)
+        {
             assert!(Instant::now() < deadline, "not ready:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -241,7 +300,12 @@ impl Node {
     /// A chat call to this very node.
     pub async fn chat(&self, http: &reqwest::Client, key: &str, model: &str) -> Response {
         let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
-        http.post(format!("{}/v1/chat/completions", self.base)).bearer_auth(key).json(&body).send().await.unwrap()
+        http.post(format!("{}/v1/chat/completions", self.base))
+            .bearer_auth(key)
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// What it has printed so far.
@@ -266,7 +330,10 @@ impl Node {
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -277,7 +344,11 @@ impl Node {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -302,8 +373,14 @@ fn command(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Command 
         .env("LISTEN", "127.0.0.1:0")
         .env("GRPC_LISTEN", "127.0.0.1:0")
         .env("DATA_DIR", dir)
-        .env("RUST_LOG", "info,proxyxai=debug,proxyxai_control=debug,proxyxai_dataplane=debug")
-        .envs(env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        .env(
+            "RUST_LOG",
+            "info,proxyxai=debug,proxyxai_control=debug,proxyxai_dataplane=debug",
+        )
+        .envs(
+            env.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -327,9 +404,15 @@ fn gather(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 /// Runs a role that is to end by itself, and returns its exit code, output and log.
 pub fn run_to_end(argument: Option<&str>, env: &[(&str, &str)]) -> (i32, String, String) {
     let dir = TempDir::new();
-    let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     let mut child = command(argument, dir.path(), &env).spawn().unwrap();
-    let (log, out) = (gather(child.stderr.take().unwrap()), gather(child.stdout.take().unwrap()));
+    let (log, out) = (
+        gather(child.stderr.take().unwrap()),
+        gather(child.stdout.take().unwrap()),
+    );
     let deadline = Instant::now() + START_MAX;
     while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
@@ -355,7 +438,9 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Asserts that an answer is an error in the documented shape, and returns its message.
 pub fn documented(error: &Value, code: &str) -> String {
-    let message = error["error"]["message"].as_str().unwrap_or_else(|| panic!("no message: {error}"));
+    let message = error["error"]["message"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no message: {error}"));
     assert!(!message.is_empty(), "{error}");
     assert!(error["error"]["type"].is_string(), "{error}");
     assert_eq!(error["error"]["code"], code, "{error}");
@@ -369,13 +454,22 @@ pub async fn refused(answer: Response, status: u16, code: &str) -> String {
     let (got, url) = (answer.status(), answer.url().clone());
     let text = answer.text().await.unwrap();
     assert_eq!(got, status, "{url}: {text}");
-    documented(&serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")), code)
+    documented(
+        &serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+        code,
+    )
 }
 
-#[expect(clippy::print_stderr, reason = "shown by the test runner when a test fails")]
+#[expect(
+    clippy::print_stderr,
+    reason = "shown by the test runner when a test fails"
+)]
 fn eprint_log(log: &str) {
     let lines: Vec<_> = log.lines().collect();
-    eprintln!("--- the gateway's log ---\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+    eprintln!(
+        "--- the gateway's log ---\n{}",
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    );
 }
 
 /// A client that keeps to itself: no proxy, no redirects, no retries.
@@ -398,7 +492,11 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl TempDir {
     pub fn new() -> Self {
-        let name = format!("proxyxai-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "proxyxai-it-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -417,11 +515,19 @@ impl Drop for TempDir {
 
 /// A fresh database on the server that `TEST_DATABASE_URL` names; none for SQLite.
 async fn database() -> Option<String> {
-    let url = std::env::var_os("TEST_DATABASE_URL")?.into_string().unwrap();
-    let name = format!("it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let url = std::env::var_os("TEST_DATABASE_URL")?
+        .into_string()
+        .unwrap();
+    let name = format!(
+        "it_{}_{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     let connection = sea_orm::Database::connect(&url).await.unwrap();
     let create = format!("CREATE DATABASE {name}");
-    sea_orm::ConnectionTrait::execute_unprepared(&connection, &create).await.unwrap();
+    sea_orm::ConnectionTrait::execute_unprepared(&connection, &create)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     let (server, _) = url.rsplit_once('/').unwrap();
     Some(format!("{server}/{name}"))

@@ -117,7 +117,7 @@ pub(crate) async fn rotate_key(
         operator.id = caller.account.get(),
         "client key replaced"
     );
-    ops::published(control).await?;
+    ops::published(control).await;
     Ok(key)
 }
 

@@ -63,7 +63,7 @@ pub(crate) async fn create(
         provider = record.view.provider,
         "upstream key added"
     );
-    ops::published(control).await?;
+    ops::published(control).await;
     Ok(record.view)
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn update(
     if wakes {
         control.publisher().wake_key(id);
     }
-    ops::published(control).await?;
+    ops::published(control).await;
     Ok(with_health(control, record.view))
 }
 
@@ -176,7 +176,7 @@ pub(crate) async fn delete(
     store::keys::update(&tx, &record).await?;
     tx.commit().await?;
     tracing::info!(key.id = id.get(), "upstream key deleted");
-    ops::published(control).await?;
+    ops::published(control).await;
     Ok(record.view)
 }
 
@@ -214,7 +214,7 @@ pub(crate) async fn reload(control: &Control, caller: &Caller) -> Result<(u64, R
         "upstream keys reloaded"
     );
     control.publisher().wake_all();
-    ops::published(control).await?;
+    ops::published(control).await;
     Ok((keys, standing.revision))
 }
 

@@ -118,9 +118,10 @@ fn shown(control: &Control, record: AccountRecord) -> AccountView {
 }
 
 /// After a commit: data planes are told, and usually use the change before the caller is answered.
-async fn published(control: &Control) -> Result<(), Error> {
-    control
-        .publisher()
-        .changed(control.store(), control.vault(), control.now())
-        .await
+async fn published(control: &Control) {
+    let (store, vault, now) = (control.store(), control.vault(), control.now());
+    if let Err(error) = control.publisher().changed(store, vault, now).await {
+        // The change is made, and the background look at the revision publishes it.
+        tracing::warn!(error = ?error, "a change could not be published at once");
+    }
 }

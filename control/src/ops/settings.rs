@@ -47,7 +47,7 @@ pub(crate) async fn update(
     tx.commit().await?;
     let names: Vec<_> = set.keys().chain(&reset).collect();
     tracing::info!(settings = ?names, revision = revision.0, "settings changed");
-    ops::published(control).await?;
+    ops::published(control).await;
     in_effect(control).await
 }
 

@@ -41,13 +41,15 @@ pub(super) async fn show(
     let healths = ops::keys::health(&control, &caller).await?;
     let keys = unwell_keys(&control, &caller, &healths).await?;
     let zone = control.zone();
-    let unwell = healths
-        .iter()
-        .filter(|health| health.state != HealthState::Ready);
-    // What comes back by itself is asleep; what an operator has to look at is disabled.
-    let (sleeping_keys, disabled_keys) = unwell
-        .filter_map(|health| Some(unwell_row(health, keys.get(&health.key)?, &zone)))
-        .partition(|row| row.until.is_some());
+    // What its provider refused is disabled, also while it is still asked again now and then.
+    let rows = |refused: bool| {
+        let wanted = healths
+            .iter()
+            .filter(|health| is_refused(health.state) == Some(refused));
+        wanted
+            .filter_map(|health| Some(unwell_row(health, keys.get(&health.key)?, &zone)))
+            .collect()
+    };
     let mut take = |name| settings.remove(name).unwrap_or_default();
     Ok(Json(Conf {
         resources: take("RESOURCES"),
@@ -58,8 +60,8 @@ pub(super) async fn show(
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
         user_api_balance: dollars(&take("USER_API_BALANCE")),
-        sleeping_keys,
-        disabled_keys,
+        sleeping_keys: rows(false),
+        disabled_keys: rows(true),
     }))
 }
 
@@ -182,6 +184,15 @@ fn unwell_row(health: &Health, key: &KeyView, zone: &Zone) -> UnwellKey {
         until: until(health.state).map(|until| zone.rfc3339(until)),
         reason: health.reason.clone(),
         model: health.model.clone(),
+    }
+}
+
+/// None for a key that is well.
+fn is_refused(state: HealthState) -> Option<bool> {
+    match state {
+        HealthState::Ready => None,
+        HealthState::Sleeping { .. } => Some(false),
+        HealthState::Quarantined { .. } | HealthState::Disabled => Some(true),
     }
 }
 

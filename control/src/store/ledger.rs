@@ -6,7 +6,7 @@ use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QuerySelect as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, Query},
 };
 
@@ -15,6 +15,9 @@ use super::{
     entity::{account, ledger_entry, posting},
 };
 use crate::{Error, domain::ledger::Entry};
+
+/// How many postings may have been written between the beginning of a transaction and its end.
+const POSTINGS_LATE_MAX: i64 = 2_000;
 
 /// Writes entries. References of one call have to differ from each other.
 pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), Error> {
@@ -96,6 +99,39 @@ pub(crate) struct Sums {
     pub(crate) accounts: BTreeMap<AccountId, Money>,
     /// Debt and life of every account.
     pub(crate) debts: BTreeMap<AccountId, Money>,
+}
+
+/// The newest posting, and, when there is a newer one than was known, the accounts of all since
+/// then. Postings do not become visible in the order of their ids, so some are looked at again.
+pub(crate) async fn touched_since(
+    db: &impl Db,
+    known: Option<i64>,
+) -> Result<(i64, Vec<AccountId>), Error> {
+    let newest: Option<i64> = posting::Entity::find()
+        .select_only()
+        .column(posting::Column::Id)
+        .order_by_desc(posting::Column::Id)
+        .limit(1)
+        .into_tuple()
+        .one(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    let newest = newest.unwrap_or_default();
+    let Some(known) = known.filter(|known| newest > *known) else {
+        return Ok((newest, Vec::new()));
+    };
+    let ids: Vec<i64> = posting::Entity::find()
+        .select_only()
+        .column(posting::Column::AccountId)
+        .distinct()
+        .filter(posting::Column::Id.gt(known.saturating_sub(POSTINGS_LATE_MAX)))
+        .filter(posting::Column::AccountId.is_not_null())
+        .into_tuple()
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
+    Ok((newest, ids.map_err(Error::internal)?))
 }
 
 /// Recomputes everything from the postings.

@@ -219,6 +219,7 @@ CREATE TABLE usage_daily (
     cost BIGINT NOT NULL,
     PRIMARY KEY (account_id, day, model)
 );
+CREATE INDEX usage_daily_day ON usage_daily (day);
 CREATE TABLE node (
     name TEXT PRIMARY KEY,
     epoch BIGINT NOT NULL,

@@ -21,8 +21,8 @@ use proxyxai_contract::Invalid;
 pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
-    DatabaseTransaction, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _, UpdateResult,
+    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _, UpdateResult,
 };
 use sea_orm_migration::MigratorTrait as _;
 
@@ -58,7 +58,7 @@ pub(crate) trait Db: Sync {
     fn handle(&self) -> &Self::Handle;
     /// Whether rows can be locked one by one.
     fn locks_rows(&self) -> bool {
-        self.handle().get_database_backend() == sea_orm::DbBackend::Postgres
+        false
     }
 }
 
@@ -137,11 +137,6 @@ impl Store {
             .map(Tx)
             .map_err(Error::internal)
     }
-
-    /// Whether other processes may write to the same database.
-    pub(crate) const fn is_shared(&self) -> bool {
-        self.postgres
-    }
 }
 
 impl Db for Store {
@@ -186,6 +181,10 @@ impl Db for Tx {
 
     fn handle(&self) -> &DatabaseTransaction {
         &self.0
+    }
+
+    fn locks_rows(&self) -> bool {
+        self.0.get_database_backend() == DbBackend::Postgres
     }
 }
 

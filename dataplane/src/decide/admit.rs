@@ -40,7 +40,7 @@ pub(crate) struct Admission<'a> {
 /// The first reason against it.
 pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
     let account = call.chain.first().ok_or(Refusal::Unauthenticated)?;
-    state(call)?;
+    state(call.chain)?;
     address(call)?;
     resource(call)?;
     model(call)?;
@@ -48,12 +48,14 @@ pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
 }
 
 /// A suspended account takes its descendants with it. A deleted one does not: it is kept for their sake.
-fn state(call: &Admission<'_>) -> Result<(), Refusal> {
-    let suspended = call
-        .chain
+///
+/// # Errors
+/// When the first account, or one above it, is suspended.
+pub(crate) fn state(chain: &[&Account]) -> Result<(), Refusal> {
+    let suspended = chain
         .iter()
         .find(|account| !account.enabled && account.key_hash.is_some());
-    let own = call.chain.first().filter(|account| !account.enabled);
+    let own = chain.first().filter(|account| !account.enabled);
     match own.or(suspended) {
         Some(account) => Err(Refusal::Suspended {
             account: account.name.clone(),

@@ -17,10 +17,20 @@ use crate::{
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Forwards one call of the administration.
-pub(super) async fn forward(relay: &Relay, control: &BaseUrl, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+pub(super) async fn forward(
+    relay: &Relay,
+    control: &BaseUrl,
+    peer: IpAddr,
+    request: Request<Body>,
+) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
-        return refuse(Family::OpenAi, &Refusal::TooLarge { limit: BODY_BYTES_MAX });
+        return refuse(
+            Family::OpenAi,
+            &Refusal::TooLarge {
+                limit: BODY_BYTES_MAX,
+            },
+        );
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder()

@@ -43,7 +43,11 @@ pub(crate) fn router(relay: Arc<Relay>, admin: Admin) -> Router {
 }
 
 async fn ready(State(surface): State<Arc<Surface>>) -> (StatusCode, &'static str) {
-    if surface.relay.ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+    if surface.relay.ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
 }
 
 async fn dispatch(
@@ -58,7 +62,10 @@ async fn dispatch(
     if is_relayed(path) {
         return surface.relay.call(peer.ip(), request).await;
     }
-    if path.starts_with("/x-") || path.starts_with("/dashboard/") {
+    if ["/x-", "/dashboard/", "/v1/dashboard/"]
+        .iter()
+        .any(|start| path.starts_with(start))
+    {
         return match &surface.admin {
             Admin::Local(router) => router.clone().oneshot(request).await.into_response(),
             Admin::Remote(base) => forward::forward(&surface.relay, base, peer.ip(), request).await,
@@ -69,7 +76,12 @@ async fn dispatch(
 }
 
 fn not_found(path: &str) -> Response<Body> {
-    refuse(Route::of(path).family(), &Refusal::NotFound { path: path.chars().take(200).collect() })
+    refuse(
+        Route::of(path).family(),
+        &Refusal::NotFound {
+            path: path.chars().take(200).collect(),
+        },
+    )
 }
 
 /// A JSON answer.

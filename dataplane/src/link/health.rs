@@ -12,13 +12,19 @@ const BATCH_MAX: usize = 256;
 /// every data plane can learn it by itself.
 pub(crate) async fn run(link: Link, mut learnt: mpsc::Receiver<Health>, stop: CancellationToken) {
     let mut batch = Vec::new();
-    while let Some(count) = stop.run_until_cancelled(learnt.recv_many(&mut batch, BATCH_MAX)).await {
+    while let Some(count) = stop
+        .run_until_cancelled(learnt.recv_many(&mut batch, BATCH_MAX))
+        .await
+    {
         if count == 0 {
             return;
         }
         let request = wire::ReportHealthRequest {
             node: link.node.to_string(),
-            healths: batch.drain(..).map(|health| health_to_wire(&health)).collect(),
+            healths: batch
+                .drain(..)
+                .map(|health| health_to_wire(&health))
+                .collect(),
         };
         if let Err(status) = link.client.clone().report_health(request).await {
             tracing::debug!(code = ?status.code(), "health could not be passed on");

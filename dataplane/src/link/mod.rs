@@ -7,11 +7,7 @@ pub(crate) mod watch;
 
 use std::time::Duration;
 
-use proxyxai_contract::{
-    id::NodeName,
-    secret::Secret,
-    wire::fleet_client::FleetClient,
-};
+use proxyxai_contract::{id::NodeName, secret::Secret, wire::fleet_client::FleetClient};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -32,10 +28,13 @@ const RECONNECT_LAST: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the address cannot be used.
 pub fn connect(address: &str) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| Error::Control(error.into()))?;
+    let endpoint =
+        Endpoint::from_shared(address.to_owned()).map_err(|error| Error::Control(error.into()))?;
     let tls = tonic::transport::ClientTlsConfig::new().with_native_roots();
     let endpoint = if address.starts_with("https://") {
-        endpoint.tls_config(tls).map_err(|error| Error::Control(error.into()))?
+        endpoint
+            .tls_config(tls)
+            .map_err(|error| Error::Control(error.into()))?
     } else {
         endpoint
     };
@@ -61,7 +60,12 @@ impl Link {
     ///
     /// # Errors
     /// When the token cannot be a header.
-    pub(crate) fn new(channel: Channel, token: &Secret, node: NodeName, epoch: u64) -> Result<Self, Error> {
+    pub(crate) fn new(
+        channel: Channel,
+        token: &Secret,
+        node: NodeName,
+        epoch: u64,
+    ) -> Result<Self, Error> {
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose())
             .parse()
             .map_err(|_| Error::Control("NODE_TOKEN must be visible ASCII".into()))?;
@@ -69,7 +73,11 @@ impl Link {
         let client = FleetClient::with_interceptor(channel, NodeToken(bearer))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { client, node, epoch })
+        Ok(Self {
+            client,
+            node,
+            epoch,
+        })
     }
 }
 
@@ -79,7 +87,9 @@ pub(crate) struct NodeToken(MetadataValue<Ascii>);
 
 impl Interceptor for NodeToken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
         Ok(request)
     }
 }

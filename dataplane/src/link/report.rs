@@ -35,13 +35,12 @@ pub(crate) async fn run(
     let mut patience = Patience::new();
     loop {
         match hand_in(&link, &live, &shelf).await {
-            Ok(0) if stop.is_cancelled() => return,
+            Ok(0) | Err(_) if stop.is_cancelled() => return,
             Ok(0) => {
                 stop.run_until_cancelled(shelf.added()).await;
                 stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
             }
             Ok(_) => patience.reset(),
-            Err(_) if stop.is_cancelled() => return,
             Err(status) => {
                 tracing::warn!(
                     code = ?status.code(), message = status.message(), spooled = shelf.depth(),
@@ -81,15 +80,28 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Statu
         records: records.iter().map(record_to_wire).collect(),
     });
     request.set_timeout(REPORT_MAX);
-    let answer = link.client.clone().report_usage(request).await?.into_inner();
-    let wire::ReportUsageResponse { through_sequence, standings } = answer;
-    let posted = records.iter().filter(|record| record.sequence <= through_sequence);
+    let answer = link
+        .client
+        .clone()
+        .report_usage(request)
+        .await?
+        .into_inner();
+    let wire::ReportUsageResponse {
+        through_sequence,
+        standings,
+    } = answer;
+    let posted = records
+        .iter()
+        .filter(|record| record.sequence <= through_sequence);
     for record in posted {
         if let Some(purse) = live.purse(record.account) {
             purse.acknowledge(record.cost);
         }
     }
-    let standings: Vec<_> = standings.iter().filter_map(|standing| standing_from_wire(standing).ok()).collect();
+    let standings: Vec<_> = standings
+        .iter()
+        .filter_map(|standing| standing_from_wire(standing).ok())
+        .collect();
     live.apply_standings(&standings);
     shelf.acknowledge(through_sequence);
     Ok(records.len())

@@ -17,7 +17,9 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, stop: CancellationToken) {
         loop {
             match follow(&link, &live, &mut patience).await {
                 Ok(()) => tracing::info!("control closed the stream of updates"),
-                Err(status) => tracing::warn!(code = ?status.code(), message = status.message(), "control is out of reach"),
+                Err(status) => {
+                    tracing::warn!(code = ?status.code(), message = status.message(), "control is out of reach")
+                }
             }
             patience.wait().await;
         }
@@ -36,12 +38,24 @@ async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(),
     while let Some(update) = updates.message().await? {
         patience.reset();
         let (update, rejections) = update_from_wire(update);
-        for Rejection { kind, item, problem } in &rejections {
-            tracing::error!(kind, item, problem, "an item of the configuration was left out");
+        for Rejection {
+            kind,
+            item,
+            problem,
+        } in &rejections
+        {
+            tracing::error!(
+                kind,
+                item,
+                problem,
+                "an item of the configuration was left out"
+            );
         }
         // Money and health come without a new revision and need no answer.
         let revision = live.apply(update);
-        if let Some(revision) = revision.filter(|_| revision != acknowledged || !rejections.is_empty()) {
+        if let Some(revision) =
+            revision.filter(|_| revision != acknowledged || !rejections.is_empty())
+        {
             tracing::debug!(revision = revision.0, "configuration applied");
             acknowledge(link, revision.0, rejections).await?;
             acknowledged = Some(revision);
@@ -51,11 +65,17 @@ async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(),
 }
 
 async fn acknowledge(link: &Link, revision: u64, rejections: Vec<Rejection>) -> Result<(), Status> {
-    let rejections = rejections.into_iter().map(|Rejection { kind, item, problem }| wire::Rejection {
-        kind: kind.to_owned(),
-        item,
-        problem,
-    });
+    let rejections = rejections.into_iter().map(
+        |Rejection {
+             kind,
+             item,
+             problem,
+         }| wire::Rejection {
+            kind: kind.to_owned(),
+            item,
+            problem,
+        },
+    );
     let request = wire::AcknowledgeRequest {
         node: link.node.to_string(),
         epoch: link.epoch,

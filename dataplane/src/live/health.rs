@@ -15,10 +15,7 @@ use proxyxai_contract::{
     snapshot::{Health, HealthState},
 };
 
-use crate::{
-    decide::health::Backoff,
-    formats::fault::Verdict,
-};
+use crate::{decide::health::Backoff, formats::fault::Verdict};
 
 /// Refusals this recent count towards a storm.
 const STORM_WINDOW_MS: i64 = 60_000;
@@ -48,7 +45,11 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { whole: Backoff::READY, pairs: HashMap::new(), refused_at: None }
+        Self {
+            whole: Backoff::READY,
+            pairs: HashMap::new(),
+            refused_at: None,
+        }
     }
 }
 
@@ -82,7 +83,11 @@ impl KeyHealth {
             return false;
         }
         self.pairs_asleep.load(Ordering::Relaxed) == 0
-            || self.lock().pairs.get(model).is_none_or(|pair| pair.is_usable(now))
+            || self
+                .lock()
+                .pairs
+                .get(model)
+                .is_none_or(|pair| pair.is_usable(now))
     }
 
     /// Whether somebody else is just finding out whether it works.
@@ -112,11 +117,17 @@ impl KeyHealth {
         let mut inner = self.lock();
         self.probing.store(false, Ordering::Relaxed);
         let pair = inner.pairs.remove(model).is_some();
-        let whole = std::mem::replace(&mut inner.whole, Backoff::READY).state() != HealthState::Ready;
+        let whole =
+            std::mem::replace(&mut inner.whole, Backoff::READY).state() != HealthState::Ready;
         inner.refused_at = None;
         self.mirror(&inner);
         drop(inner);
-        let ready = |model| Health { key, model, state: HealthState::Ready, reason: String::new() };
+        let ready = |model| Health {
+            key,
+            model,
+            state: HealthState::Ready,
+            reason: String::new(),
+        };
         match (whole, pair) {
             (true, _) => Some(ready(None)),
             (false, true) => Some(ready(Some(model.to_owned()))),
@@ -140,7 +151,12 @@ impl KeyHealth {
         let news = match verdict {
             Verdict::Deliver | Verdict::RetryOnly => None,
             Verdict::RetrySleepPair { hint_ms } => {
-                let pair = inner.pairs.get(model).copied().unwrap_or(Backoff::READY).slept(now, *hint_ms);
+                let pair = inner
+                    .pairs
+                    .get(model)
+                    .copied()
+                    .unwrap_or(Backoff::READY)
+                    .slept(now, *hint_ms);
                 make_room(&mut inner.pairs);
                 inner.pairs.insert(model.to_owned(), pair);
                 Some((Some(model.to_owned()), pair.state()))
@@ -162,7 +178,12 @@ impl KeyHealth {
             }
         };
         self.mirror(&inner);
-        news.map(|(model, state)| Health { key, model, state, reason: reason.to_owned() })
+        news.map(|(model, state)| Health {
+            key,
+            model,
+            state,
+            reason: reason.to_owned(),
+        })
     }
 
     /// An answer of it broke off after it had begun.
@@ -175,23 +196,30 @@ impl KeyHealth {
 
     /// Takes over what another data plane learnt.
     pub(crate) fn learn(&self, health: Health, now: Millis) {
-        let Health { key: _, model, state, reason: _ } = health;
+        let Health {
+            key: _,
+            model,
+            state,
+            reason: _,
+        } = health;
         let mut inner = self.lock();
-        match model {
-            Some(model) => {
-                let pair = inner.pairs.get(&model).copied().unwrap_or(Backoff::READY).learnt(state, now);
-                make_room(&mut inner.pairs);
-                if pair.state() == HealthState::Ready {
-                    inner.pairs.remove(&model);
-                } else {
-                    inner.pairs.insert(model, pair);
-                }
+        if let Some(model) = model {
+            let pair = inner
+                .pairs
+                .get(&model)
+                .copied()
+                .unwrap_or(Backoff::READY)
+                .learnt(state, now);
+            make_room(&mut inner.pairs);
+            if pair.state() == HealthState::Ready {
+                inner.pairs.remove(&model);
+            } else {
+                inner.pairs.insert(model, pair);
             }
-            None => {
-                inner.whole = inner.whole.learnt(state, now);
-                if matches!(state, HealthState::Quarantined { .. }) {
-                    inner.refused_at = Some(now);
-                }
+        } else {
+            inner.whole = inner.whole.learnt(state, now);
+            if matches!(state, HealthState::Quarantined { .. }) {
+                inner.refused_at = Some(now);
             }
         }
         if state != HealthState::Ready {
@@ -214,8 +242,13 @@ impl KeyHealth {
         let inner = self.lock();
         let pair = inner.pairs.get(model).copied().unwrap_or(Backoff::READY);
         let ends = [inner.whole, pair].map(|backoff| match backoff.state() {
-            HealthState::Sleeping { until } | HealthState::Quarantined { until } if now < until => Some(until),
-            HealthState::Sleeping { .. } | HealthState::Quarantined { .. } | HealthState::Ready | HealthState::Disabled => None,
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } if now < until => {
+                Some(until)
+            }
+            HealthState::Sleeping { .. }
+            | HealthState::Quarantined { .. }
+            | HealthState::Ready
+            | HealthState::Disabled => None,
         });
         let refused = match inner.whole.state() {
             HealthState::Disabled => true,
@@ -232,7 +265,9 @@ impl KeyHealth {
 
     /// Whether its provider refused it within the last minute.
     pub(crate) fn refused_lately(&self, now: Millis) -> bool {
-        self.lock().refused_at.is_some_and(|at| now.since(at) < STORM_WINDOW_MS)
+        self.lock()
+            .refused_at
+            .is_some_and(|at| now.since(at) < STORM_WINDOW_MS)
     }
 
     /// Brings the atomics in line; called with the lock held.
@@ -243,7 +278,8 @@ impl KeyHealth {
             HealthState::Disabled => i64::MAX,
         };
         self.closed_until.store(until, Ordering::Relaxed);
-        self.pairs_asleep.store(inner.pairs.len(), Ordering::Relaxed);
+        self.pairs_asleep
+            .store(inner.pairs.len(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -30,7 +30,13 @@ impl KeyState {
         bearer.set_sensitive(true);
         bare.set_sensitive(true);
         let host = HeaderValue::from_str(key.provider.authority().as_str()).ok()?;
-        Some(Self { key, health, bearer, bare, host })
+        Some(Self {
+            key,
+            health,
+            bearer,
+            bare,
+            host,
+        })
     }
 
     /// Whether a call that tried those keys already may ask it for this model now.
@@ -42,7 +48,11 @@ impl KeyState {
     pub(crate) fn uri(&self, path_and_query: &str) -> Result<Uri, http::Error> {
         let provider = &self.key.provider;
         Uri::builder()
-            .scheme(if provider.is_https() { Scheme::HTTPS } else { Scheme::HTTP })
+            .scheme(if provider.is_https() {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            })
             .authority(provider.authority().clone())
             .path_and_query(provider.join(path_and_query))
             .build()

@@ -19,7 +19,7 @@ use proxyxai_contract::{
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
     price::PriceTable,
-    snapshot::{Account, Health, ProxySettings, Standing, UpstreamKey, Update},
+    snapshot::{Account, Health, ProxySettings, Standing, Update, UpstreamKey},
 };
 
 use crate::decide::pick::pick;
@@ -48,7 +48,13 @@ pub(crate) struct Pool {
 impl Pool {
     /// The next usable key that was not tried yet. A `patient` caller leaves out keys that are just
     /// being probed by another call.
-    pub(crate) fn pick(&self, model: &str, now: Millis, tried: &[KeyId], patient: bool) -> Option<Arc<KeyState>> {
+    pub(crate) fn pick(
+        &self,
+        model: &str,
+        now: Millis,
+        tried: &[KeyId],
+        patient: bool,
+    ) -> Option<Arc<KeyState>> {
         let usable = |at: usize| {
             self.keys.get(at).is_some_and(|key| {
                 key.is_usable(model, now, tried) && !(patient && key.health.is_probing())
@@ -59,7 +65,10 @@ impl Pool {
             let next = pick(last, self.keys.len(), usable)?;
             // Another call may have been faster; each turn is given once, so shares stay even. Every
             // failed exchange is another call's success, so this ends.
-            match self.last.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self
+                .last
+                .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     let key = self.keys.get(next)?;
                     key.health.begin_probe();
@@ -72,7 +81,9 @@ impl Pool {
 
     /// Whether the only thing that keeps a usable key from being picked is a probe.
     pub(crate) fn is_probing(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
-        self.keys.iter().any(|key| key.is_usable(model, now, tried) && key.health.is_probing())
+        self.keys
+            .iter()
+            .any(|key| key.is_usable(model, now, tried) && key.health.is_probing())
     }
 }
 
@@ -111,7 +122,9 @@ impl Snapshot {
     /// The keys of a level.
     pub(crate) fn pool(&self, level: Level) -> &Pool {
         // A level is below COUNT by construction; the fallback is never used.
-        self.pools.get(usize::from(level.get())).unwrap_or(&self.pools[0])
+        self.pools
+            .get(usize::from(level.get()))
+            .unwrap_or(&self.pools[0])
     }
 
     /// All keys, in no order.
@@ -130,7 +143,10 @@ pub(crate) struct Live {
 impl Live {
     /// Nothing is known yet.
     pub(crate) const fn new(clock: Clock) -> Self {
-        Self { current: ArcSwapOption::const_empty(), clock }
+        Self {
+            current: ArcSwapOption::const_empty(),
+            clock,
+        }
     }
 
     /// The snapshot in use; none before the first update.
@@ -158,14 +174,24 @@ impl Live {
         let settings = settings.or_else(|| before.as_ref().map(|old| old.settings.clone()))?;
         let changed = full
             || base.is_none_or(|old| old.revision != revision)
-            || !(accounts.is_empty() && removed_accounts.is_empty() && keys.is_empty() && removed_keys.is_empty());
+            || !(accounts.is_empty()
+                && removed_accounts.is_empty()
+                && keys.is_empty()
+                && removed_keys.is_empty());
         if changed {
-            let woken = before.as_ref().is_some_and(|old| settings.reload_count > old.settings.reload_count);
+            let woken = before
+                .as_ref()
+                .is_some_and(|old| settings.reload_count > old.settings.reload_count);
             let mut build = Build::from(base, before.as_deref());
             build.accounts(accounts, &removed_accounts);
             build.keys(keys, &removed_keys);
             let prices = prices.map_or_else(
-                || before.as_ref().map(|old| Arc::clone(&old.prices)).unwrap_or_default(),
+                || {
+                    before
+                        .as_ref()
+                        .map(|old| Arc::clone(&old.prices))
+                        .unwrap_or_default()
+                },
                 Arc::new,
             );
             let snapshot = build.finish(revision, settings, prices);
@@ -181,7 +207,9 @@ impl Live {
 
     /// Takes over posted balances.
     pub(crate) fn apply_standings(&self, standings: &[Standing]) {
-        let Some(snapshot) = self.snapshot() else { return };
+        let Some(snapshot) = self.snapshot() else {
+            return;
+        };
         for standing in standings {
             if let Some(state) = snapshot.accounts.get(&standing.account) {
                 state.purse.post(standing);
@@ -192,11 +220,16 @@ impl Live {
     /// The purse of an account, if it is known.
     pub(crate) fn purse(&self, account: AccountId) -> Option<Arc<Purse>> {
         let snapshot = self.snapshot()?;
-        snapshot.accounts.get(&account).map(|state| Arc::clone(&state.purse))
+        snapshot
+            .accounts
+            .get(&account)
+            .map(|state| Arc::clone(&state.purse))
     }
 
     fn apply_healths(&self, healths: Vec<Health>) {
-        let Some(snapshot) = self.snapshot() else { return };
+        let Some(snapshot) = self.snapshot() else {
+            return;
+        };
         let now = self.clock.now();
         for health in healths {
             if let Some(key) = snapshot.keys.get(&health.key) {
@@ -226,8 +259,12 @@ impl<'a> Build<'a> {
     fn accounts(&mut self, changed: Vec<Account>, removed: &[AccountId]) {
         for account in changed {
             let known = self.before.and_then(|old| old.accounts.get(&account.id));
-            let purse = known.map_or_else(|| Arc::new(Purse::default()), |state| Arc::clone(&state.purse));
-            self.accounts.insert(account.id, Arc::new(AccountState { account, purse }));
+            let purse = known.map_or_else(
+                || Arc::new(Purse::default()),
+                |state| Arc::clone(&state.purse),
+            );
+            self.accounts
+                .insert(account.id, Arc::new(AccountState { account, purse }));
         }
         for id in removed {
             self.accounts.remove(id);
@@ -238,7 +275,9 @@ impl<'a> Build<'a> {
         for key in changed {
             let known = self.before.and_then(|old| old.keys.get(&key.id));
             // A key whose secret or provider changed is another key as far as its health goes.
-            let same = known.filter(|state| state.key.secret == key.secret && state.key.provider == key.provider);
+            let same = known.filter(|state| {
+                state.key.secret == key.secret && state.key.provider == key.provider
+            });
             let health = same.map(|state| Arc::clone(&state.health));
             if let Some(state) = KeyState::new(key, health.unwrap_or_default()) {
                 self.keys.insert(state.key.id, Arc::new(state));
@@ -249,7 +288,12 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn finish(self, revision: Revision, settings: ProxySettings, prices: Arc<PriceTable>) -> Snapshot {
+    fn finish(
+        self,
+        revision: Revision,
+        settings: ProxySettings,
+        prices: Arc<PriceTable>,
+    ) -> Snapshot {
         let by_hash = self
             .accounts
             .values()
@@ -268,6 +312,14 @@ impl<'a> Build<'a> {
                 pool.keys.push(state);
             }
         }
-        Snapshot { revision, settings, prices, accounts: self.accounts, by_hash, keys: self.keys, pools }
+        Snapshot {
+            revision,
+            settings,
+            prices,
+            accounts: self.accounts,
+            by_hash,
+            keys: self.keys,
+            pools,
+        }
     }
 }

@@ -16,8 +16,10 @@ pub(crate) struct Purse {
 impl Purse {
     /// Takes over posted figures.
     pub(crate) fn post(&self, standing: &Standing) {
-        self.balance.store(standing.balance.nanos(), Ordering::Relaxed);
-        self.month_used.store(standing.month_used.nanos(), Ordering::Relaxed);
+        self.balance
+            .store(standing.balance.nanos(), Ordering::Relaxed);
+        self.month_used
+            .store(standing.month_used.nanos(), Ordering::Relaxed);
     }
 
     /// A call has been charged here and not yet at control.

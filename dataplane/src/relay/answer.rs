@@ -21,13 +21,29 @@ const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 impl Relay {
     /// Relays an answer whose first byte has come.
-    pub(super) fn answer(&self, call: Call, key: &KeyState, tries: u32, answer: Answer) -> Response<Body> {
-        let Answer { mut parts, read, rest, asked_usage } = answer;
+    pub(super) fn answer(
+        &self,
+        call: Call,
+        key: &KeyState,
+        tries: u32,
+        answer: Answer,
+    ) -> Response<Body> {
+        let Answer {
+            mut parts,
+            read,
+            rest,
+            asked_usage,
+        } = answer;
         headers::strip_hop_by_hop(&mut parts.headers);
         let streamed = parts
             .headers
             .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM)));
+            .is_some_and(|value| {
+                value
+                    .as_bytes()
+                    .get(..EVENT_STREAM.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+            });
         let edits = asked_usage && streamed && parts.status.is_success();
         if edits {
             // The usage chunk is taken out, so a declared length would be wrong.
@@ -43,19 +59,44 @@ impl Relay {
         let family = Family::of(call.request.path());
         let rests = self.rests(&call);
         let now = self.clock.now();
-        let until = rests.iter().filter(|rest| !rest.refused).filter_map(|rest| rest.until).min();
+        let until = rests
+            .iter()
+            .filter(|rest| !rest.refused)
+            .filter_map(|rest| rest.until)
+            .min();
         let retry_after_ms = until.map(|until| until.since(now));
         let Progress { tries, failure } = progress;
         let response = match failure {
-            Some(Failure { status, reason, verdict: _ }) => {
-                let message = format!("The upstream did not answer the call; the last of {tries} attempts failed: {reason}");
-                let body = reply::error_body(family, status.as_u16(), "upstream_error", "upstream_error", &message);
+            Some(Failure {
+                status,
+                reason,
+                verdict: _,
+            }) => {
+                let message = format!(
+                    "The upstream did not answer the call; the last of {tries} attempts failed: {reason}"
+                );
+                let body = reply::error_body(
+                    family,
+                    status.as_u16(),
+                    "upstream_error",
+                    "upstream_error",
+                    &message,
+                );
                 respond(status, body, retry_after_ms)
             }
-            None if !rests.is_empty() && rests.iter().all(|rest| rest.rate_limited) => {
-                refuse(family, &Refusal::AllRateLimited { retry_after_ms: retry_after_ms.unwrap_or(1000) })
-            }
-            None => refuse(family, &Refusal::NoUpstreamKey { model: call.plan.model.clone(), retry_after_ms }),
+            None if !rests.is_empty() && rests.iter().all(|rest| rest.rate_limited) => refuse(
+                family,
+                &Refusal::AllRateLimited {
+                    retry_after_ms: retry_after_ms.unwrap_or(1000),
+                },
+            ),
+            None => refuse(
+                family,
+                &Refusal::NoUpstreamKey {
+                    model: call.plan.model.clone(),
+                    retry_after_ms,
+                },
+            ),
         };
         if tries > 0 {
             Meter::new(self, call, None, tries, response.status(), false).finish_failed();
@@ -66,12 +107,22 @@ impl Relay {
 
 /// An error answer of our own.
 pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
-    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = reply::error_body(family, refusal.status(), refusal.code(), refusal.kind(), &refusal.message());
+    let status =
+        StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = reply::error_body(
+        family,
+        refusal.status(),
+        refusal.code(),
+        refusal.kind(),
+        &refusal.message(),
+    );
     let mut response = respond(status, body, refusal.retry_after_ms());
     if status == StatusCode::PAYMENT_REQUIRED {
         // A lower node of a cascade puts its key to sleep instead of giving it up.
-        response.headers_mut().insert("x-proxyxai-refusal", HeaderValue::from_static(refusal.code()));
+        response.headers_mut().insert(
+            "x-proxyxai-refusal",
+            HeaderValue::from_static(refusal.code()),
+        );
     }
     response
 }
@@ -80,7 +131,10 @@ fn respond(status: StatusCode, body: bytes::Bytes, retry_after_ms: Option<i64>) 
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     if let Some(ms) = retry_after_ms {
         let seconds = ms.max(0).saturating_add(999) / 1000;
         headers.insert(header::RETRY_AFTER, seconds.max(1).into());

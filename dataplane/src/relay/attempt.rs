@@ -53,7 +53,11 @@ pub(super) struct Failure {
 
 impl Failure {
     fn transport(status: StatusCode, reason: &str) -> Self {
-        Self { status, reason: reason.to_owned(), verdict: Verdict::RetrySleepKey { hint_ms: None } }
+        Self {
+            status,
+            reason: reason.to_owned(),
+            verdict: Verdict::RetrySleepKey { hint_ms: None },
+        }
     }
 }
 
@@ -70,9 +74,21 @@ impl Relay {
                 self.tell(key.health.succeed(key.key.id, model));
             }
             Outcome::Failed(failure) => {
-                tracing::debug!(key.id = key.key.id.get(), status = failure.status.as_u16(), reason = failure.reason, "attempt failed");
+                tracing::debug!(
+                    key.id = key.key.id.get(),
+                    status = failure.status.as_u16(),
+                    reason = failure.reason,
+                    "attempt failed"
+                );
                 let storm = self.storm(call, key);
-                self.tell(key.health.fail(key.key.id, model, &failure.verdict, &failure.reason, now, storm));
+                self.tell(key.health.fail(
+                    key.key.id,
+                    model,
+                    &failure.verdict,
+                    &failure.reason,
+                    now,
+                    storm,
+                ));
             }
         }
         outcome
@@ -80,31 +96,52 @@ impl Relay {
 
     async fn send(&self, call: &Call, key: &Arc<KeyState>) -> Result<Outcome, Failure> {
         let (body, asked_usage) = call.request.body(key.key.config.include_usage);
-        let uri = key
-            .uri(&call.request.path_and_query)
-            .map_err(|_| Failure::transport(StatusCode::BAD_GATEWAY, "the provider's address cannot be used"))?;
+        let uri = key.uri(&call.request.path_and_query).map_err(|_| {
+            Failure::transport(
+                StatusCode::BAD_GATEWAY,
+                "the provider's address cannot be used",
+            )
+        })?;
         let mut request = Request::new(body);
         *request.method_mut() = call.request.method.clone();
         *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers(call, key, request.body().len());
+        *request.headers_mut() = Self::headers(call, key, request.body().len());
         let deadline = Instant::now() + self.config.first_byte;
         let response = tokio::time::timeout_at(deadline, self.client.request(request))
             .await
-            .map_err(|_| Failure::transport(StatusCode::GATEWAY_TIMEOUT, "no answer from the provider in time"))?
-            .map_err(|error| Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(&error)))?;
+            .map_err(|_| {
+                Failure::transport(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "no answer from the provider in time",
+                )
+            })?
+            .map_err(|error| {
+                Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(&error))
+            })?;
         let (parts, body) = response.into_parts();
         if parts.status.is_client_error() || parts.status.is_server_error() {
             return self.judge(parts, body).await;
         }
         let (read, rest) = first_frame(body, deadline).await?;
-        Ok(Outcome::Answer(Box::new(Answer { parts, read, rest, asked_usage })))
+        Ok(Outcome::Answer(Box::new(Answer {
+            parts,
+            read,
+            rest,
+            asked_usage,
+        })))
     }
 
-    fn headers(&self, call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
+    fn headers(call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
-        headers::authorize(&mut headers, key, Family::of(call.request.path()) == Family::Anthropic);
-        let bodiless = body_len == 0 && (call.request.method == http::Method::GET || call.request.method == http::Method::HEAD);
+        headers::authorize(
+            &mut headers,
+            key,
+            Family::of(call.request.path()) == Family::Anthropic,
+        );
+        let bodiless = body_len == 0
+            && (call.request.method == http::Method::GET
+                || call.request.method == http::Method::HEAD);
         if !bodiless {
             headers.insert(http::header::CONTENT_LENGTH, body_len.into());
         }
@@ -127,14 +164,30 @@ impl Relay {
             }
         };
         let in_time = tokio::time::timeout(REFUSAL_WAIT, reading).await.is_ok();
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let Refused { verdict, reason } = judge(parts.status.as_u16(), &header, &text, self.clock.now());
+        let header = |name: &str| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let Refused { verdict, reason } =
+            judge(parts.status.as_u16(), &header, &text, self.clock.now());
         match verdict {
-            Verdict::Deliver if in_time => {
-                Ok(Outcome::Answer(Box::new(Answer { parts, read, rest: body, asked_usage: false })))
-            }
-            Verdict::Deliver => Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, "the provider's answer stalled")),
-            verdict => Err(Failure { status: parts.status, reason, verdict }),
+            Verdict::Deliver if in_time => Ok(Outcome::Answer(Box::new(Answer {
+                parts,
+                read,
+                rest: body,
+                asked_usage: false,
+            }))),
+            Verdict::Deliver => Err(Failure::transport(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the provider's answer stalled",
+            )),
+            verdict => Err(Failure {
+                status: parts.status,
+                reason,
+                verdict,
+            }),
         }
     }
 
@@ -142,7 +195,10 @@ impl Relay {
     fn storm(&self, call: &Call, key: &KeyState) -> bool {
         let now = self.clock.now();
         let host = key.key.provider.host();
-        let siblings = call.snapshot.keys().filter(|other| other.key.provider.host() == host);
+        let siblings = call
+            .snapshot
+            .keys()
+            .filter(|other| other.key.provider.host() == host);
         let (mut all, mut refused) = (0, 0);
         for sibling in siblings {
             all += 1;
@@ -153,17 +209,30 @@ impl Relay {
 }
 
 /// Waits for the first frame, so that a provider that dies before it can still be replaced.
-async fn first_frame(mut body: Incoming, deadline: Instant) -> Result<(VecDeque<Frame<Bytes>>, Incoming), Failure> {
+async fn first_frame(
+    mut body: Incoming,
+    deadline: Instant,
+) -> Result<(VecDeque<Frame<Bytes>>, Incoming), Failure> {
     if body.is_end_stream() {
         return Ok((VecDeque::new(), body));
     }
     match tokio::time::timeout_at(deadline, body.frame()).await {
-        Err(_) => Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, "no answer from the provider in time")),
-        Ok(Some(Err(_))) => Err(Failure::transport(StatusCode::BAD_GATEWAY, "the provider broke off before the first byte")),
+        Err(_) => Err(Failure::transport(
+            StatusCode::GATEWAY_TIMEOUT,
+            "no answer from the provider in time",
+        )),
+        Ok(Some(Err(_))) => Err(Failure::transport(
+            StatusCode::BAD_GATEWAY,
+            "the provider broke off before the first byte",
+        )),
         Ok(first) => Ok((first.into_iter().flatten().collect(), body)),
     }
 }
 
 fn transport_reason(error: &hyper_util::client::legacy::Error) -> &'static str {
-    if error.is_connect() { "the provider cannot be reached" } else { "the connection to the provider broke" }
+    if error.is_connect() {
+        "the provider cannot be reached"
+    } else {
+        "the connection to the provider broke"
+    }
 }

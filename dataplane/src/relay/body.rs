@@ -35,7 +35,13 @@ pub(super) struct Relayed {
 }
 
 impl Relayed {
-    pub(super) fn new(read: VecDeque<Frame<Bytes>>, rest: Incoming, meter: Meter, edits: bool, idle: Duration) -> Self {
+    pub(super) fn new(
+        read: VecDeque<Frame<Bytes>>,
+        rest: Incoming,
+        meter: Meter,
+        edits: bool,
+        idle: Duration,
+    ) -> Self {
         Self {
             read,
             rest,
@@ -74,7 +80,9 @@ impl Relayed {
         }
         let first_wait = self.timer.is_none();
         let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         if first_wait {
             self.last_frame = Instant::now();
         }
@@ -82,7 +90,10 @@ impl Relayed {
             ready!(timer.as_mut().poll(cx));
             let deadline = self.last_frame + self.idle;
             if Instant::now() >= deadline {
-                return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the provider fell silent"))));
+                return Poll::Ready(Some(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the provider fell silent",
+                ))));
             }
             timer.as_mut().reset(deadline);
         }
@@ -90,7 +101,10 @@ impl Relayed {
 
     /// Ends the body; in a stream with edits, what has not become a whole event is sent as it is.
     fn ended(&mut self) -> Option<Bytes> {
-        let rest = self.edits.take().and_then(|events| joined(events.finish().and_then(edited).into_iter()));
+        let rest = self
+            .edits
+            .take()
+            .and_then(|events| joined(events.finish().and_then(edited).into_iter()));
         self.finish(Ending::Complete);
         rest
     }
@@ -100,7 +114,10 @@ impl Body for Relayed {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
         loop {
             let frame = match this.read.pop_front() {
@@ -135,7 +152,12 @@ impl Body for Relayed {
         if self.edits.is_some() {
             return SizeHint::default();
         }
-        let read: u64 = self.read.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let read: u64 = self
+            .read
+            .iter()
+            .filter_map(Frame::data_ref)
+            .map(|data| data.len() as u64)
+            .sum();
         let rest = self.rest.size_hint();
         match rest.exact() {
             Some(rest) => SizeHint::with_exact(rest + read),
@@ -148,13 +170,21 @@ impl Drop for Relayed {
     fn drop(&mut self) {
         // hyper drops a body of known length after its last byte without asking for the end.
         let complete = self.edits.is_none() && self.read.is_empty() && self.rest.is_end_stream();
-        self.finish(if complete { Ending::Complete } else { Ending::Abandoned });
+        self.finish(if complete {
+            Ending::Complete
+        } else {
+            Ending::Abandoned
+        });
     }
 }
 
 /// An event as the client may see it; none for the usage chunk it did not ask for.
 fn edited(event: Bytes) -> Option<Bytes> {
-    if is_usage_only_chunk(&event) { None } else { Some(strip_null_usage(event)) }
+    if is_usage_only_chunk(&event) {
+        None
+    } else {
+        Some(strip_null_usage(event))
+    }
 }
 
 /// Events of one chunk leave in one piece, as they came.

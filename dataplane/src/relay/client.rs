@@ -10,9 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use futures_util::FutureExt as _;
 use http::Uri;
+use http_body::{Body, Frame, SizeHint};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -36,21 +36,28 @@ pub(crate) fn build(config: &Config) -> Result<Upstream, Error> {
     http.set_nodelay(true);
     http.enforce_http(false);
     http.set_connect_timeout(Some(config.connect));
-    http.set_keepalive(Some(Duration::from_secs(60)));
+    http.set_keepalive(Some(Duration::from_mins(1)));
     let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Tls(error.into()))?
         .with_root_certificates(roots())
         .with_no_client_auth();
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .pool_max_idle_per_host(config.idle_connections_max)
         // A pooled connection that its provider has just closed is tried again on a new one by the
         // retry loop, which also counts it.
         .retry_canceled_requests(true)
-        .build(Bounded { https, limit: config.connect }))
+        .build(Bounded {
+            https,
+            limit: config.connect,
+        }))
 }
 
 /// A connector that gives up: hyper's own limit ends with TCP, and a TLS handshake can hang as well.
@@ -98,7 +105,10 @@ pub(crate) struct Segments {
 impl Segments {
     /// The pieces in order; empty ones are left out.
     pub(crate) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        let pieces: std::collections::VecDeque<_> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        let pieces: std::collections::VecDeque<_> = pieces
+            .into_iter()
+            .filter(|piece| !piece.is_empty())
+            .collect();
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self { pieces, left }
     }
@@ -113,9 +123,14 @@ impl Body for Segments {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.pieces.pop_front();
-        self.left = self.left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        self.left = self
+            .left
+            .saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 

@@ -47,12 +47,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// Turns a client's headers into the part that all attempts share.
 pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
     strip_hop_by_hop(headers);
-    for name in CREDENTIALS.iter().chain(&[HOST, CONTENT_LENGTH, header::EXPECT]) {
+    for name in CREDENTIALS
+        .iter()
+        .chain(&[HOST, CONTENT_LENGTH, header::EXPECT])
+    {
         headers.remove(name);
     }
     if metered {
         // A compressed answer could not be metered as it passes.
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
     }
     headers.append(VIA, via);
 }
@@ -62,7 +68,9 @@ pub(crate) fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route
     match key.key.config.provider_type {
         ProviderType::Azure => drop(headers.insert(API_KEY, key.bare.clone())),
         ProviderType::Anthropic => anthropic_only(headers, key),
-        ProviderType::Standard if key.key.provider.host() == "api.anthropic.com" => anthropic_only(headers, key),
+        ProviderType::Standard if key.key.provider.host() == "api.anthropic.com" => {
+            anthropic_only(headers, key)
+        }
         ProviderType::Standard => {
             headers.insert(AUTHORIZATION, key.bearer.clone());
             if anthropic_route {
@@ -74,17 +82,27 @@ pub(crate) fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route
 
 fn anthropic_only(headers: &mut HeaderMap, key: &KeyState) {
     headers.insert(X_API_KEY, key.bare.clone());
-    headers.entry(ANTHROPIC_VERSION).or_insert(ANTHROPIC_VERSION_DEFAULT);
+    headers
+        .entry(ANTHROPIC_VERSION)
+        .or_insert(ANTHROPIC_VERSION_DEFAULT);
 }
 
 /// The key that a client presents: `Authorization: Bearer K`, `Authorization: K`, or `x-api-key: K`.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     let authorization = text(AUTHORIZATION).map(|value| match value.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
         _ => value,
     });
-    authorization.filter(|key| !key.is_empty()).or_else(|| text(X_API_KEY)).filter(|key| !key.is_empty())
+    authorization
+        .filter(|key| !key.is_empty())
+        .or_else(|| text(X_API_KEY))
+        .filter(|key| !key.is_empty())
 }
 
 #[cfg(test)]
@@ -92,30 +110,59 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
     }
 
     #[test]
     fn all_three_forms_of_a_credential_are_read() {
         assert_eq!(presented(&map(&[("authorization", "Bearer K")])), Some("K"));
-        assert_eq!(presented(&map(&[("authorization", "bearer  K ")])), Some("K"));
+        assert_eq!(
+            presented(&map(&[("authorization", "bearer  K ")])),
+            Some("K")
+        );
         assert_eq!(presented(&map(&[("authorization", "K")])), Some("K"));
         assert_eq!(presented(&map(&[("x-api-key", "K")])), Some("K"));
-        assert_eq!(presented(&map(&[("authorization", ""), ("x-api-key", "K")])), Some("K"));
+        assert_eq!(
+            presented(&map(&[("authorization", ""), ("x-api-key", "K")])),
+            Some("K")
+        );
         assert_eq!(presented(&HeaderMap::new()), None);
     }
 
     #[test]
     fn what_connection_names_does_not_cross() {
-        let mut headers = map(&[("connection", "x-one, close"), ("x-one", "1"), ("x-two", "2"), ("te", "trailers")]);
+        let mut headers = map(&[
+            ("connection", "x-one, close"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("te", "trailers"),
+        ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-two", "2")]));
     }
 
     #[test]
     fn no_credential_of_the_client_goes_upstream() {
-        let mut headers = map(&[("authorization", "Bearer K"), ("x-api-key", "K"), ("api-key", "K"), ("host", "h"), ("x-own", "1")]);
-        for_upstream(&mut headers, HeaderValue::from_static("1.1 proxyxai-a"), false);
+        let mut headers = map(&[
+            ("authorization", "Bearer K"),
+            ("x-api-key", "K"),
+            ("api-key", "K"),
+            ("host", "h"),
+            ("x-own", "1"),
+        ]);
+        for_upstream(
+            &mut headers,
+            HeaderValue::from_static("1.1 proxyxai-a"),
+            false,
+        );
         assert_eq!(headers, map(&[("x-own", "1"), ("via", "1.1 proxyxai-a")]));
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Meter {
     snapshot: Arc<Snapshot>,
     account: Arc<AccountState>,
     request: Box<Prepared>,
+    /// Whether tokens can be guessed from bytes; those of a picture or a recording cannot.
+    is_text: bool,
     key: Option<Arc<crate::live::KeyHealth>>,
     record: UsageRecord,
     spool: Spool,
@@ -56,8 +58,17 @@ impl Meter {
         status: StatusCode,
         streamed: bool,
     ) -> Self {
-        let Call { snapshot, account, request, plan, route, open } = call;
-        let level = key.map(|key| key.key.level).or(plan.levels.first().copied());
+        let Call {
+            snapshot,
+            account,
+            request,
+            plan,
+            route,
+            open,
+        } = call;
+        let level = key
+            .map(|key| key.key.level)
+            .or(plan.levels.first().copied());
         let record = UsageRecord {
             sequence: 0,
             request_id: request.request_id.clone(),
@@ -80,11 +91,12 @@ impl Meter {
             streamed,
         };
         // A refusal costs nothing, whatever words stand in it.
-        let metered = request.is_metered(route) && status.is_success();
+        let metered = request.is_metered() && status.is_success();
         Self {
             reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
             snapshot,
             account,
+            is_text: route.is_metered(),
             request: Box::new(request),
             key: key.map(|key| Arc::clone(&key.health)),
             record,
@@ -126,8 +138,15 @@ impl Meter {
 
     fn measure(&mut self, reader: &UsageReader, ending: Ending) {
         // Some clients hang up right after the end mark; nothing is missing then.
-        let complete = ending == Ending::Complete || (ending == Ending::Abandoned && reader.finished());
-        let guess = || estimate(self.request.body_len, reader.delivered_bytes());
+        let complete =
+            ending == Ending::Complete || (ending == Ending::Abandoned && reader.finished());
+        let guess = || {
+            if self.is_text {
+                estimate(self.request.body_len, reader.delivered_bytes())
+            } else {
+                Tokens::default()
+            }
+        };
         (self.record.tokens, self.record.measure) = match (reader.tokens(), complete) {
             (Some(tokens), true) => (tokens, Measure::Measured),
             // What was reported before the break may lack the output that went out after it.
@@ -145,18 +164,20 @@ impl Meter {
         let Some(price) = self.snapshot.prices.find(&self.record.model_used) else {
             return;
         };
-        self.record.price_version.clone_from(&self.snapshot.prices.version);
+        self.record
+            .price_version
+            .clone_from(&self.snapshot.prices.version);
         self.record.priced = true;
         let answered = self.key.is_some() && (200..300).contains(&self.record.status);
         if answered {
-            match price::cost(price, &self.record.tokens, account.rates, account.factor) {
-                Some(cost) => self.record.cost = cost,
-                None => {
-                    // Token counts beyond any model's reach are a fault of the provider's, which must
-                    // not ruin the account.
-                    tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
-                    self.record.priced = false;
-                }
+            let cost = price::cost(price, &self.record.tokens, account.rates, account.factor);
+            if let Some(cost) = cost {
+                self.record.cost = cost;
+            } else {
+                // Token counts beyond any model's reach are a fault of the provider's, which must
+                // not ruin the account.
+                tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
+                self.record.priced = false;
             }
         }
     }
@@ -167,6 +188,10 @@ fn elapsed(start: Millis, now: Millis) -> u64 {
 }
 
 fn short(text: &str, bytes_max: usize) -> String {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or_default())
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -31,7 +31,7 @@ use crate::{
         retry::Budget,
         route, via,
     },
-    formats::{Family, Route, has_dot_segment, upstream_path},
+    formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
     live::{AccountState, Live, Snapshot},
     spool::Spool,
 };
@@ -102,7 +102,9 @@ impl Relay {
 
     /// Whether a call that comes now would be taken.
     pub(crate) fn ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.live.snapshot().is_some() && self.spool.has_room()
+        !self.draining.load(Ordering::Relaxed)
+            && self.live.snapshot().is_some()
+            && self.spool.has_room()
     }
 
     /// Answers one call.
@@ -118,10 +120,13 @@ impl Relay {
         let open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
-        let account = self.authenticate(&snapshot, &parts.headers)?;
+        let account = Self::authenticate(&snapshot, &parts.headers)?;
         let via = parts.headers.get_all(http::header::VIA);
-        via::check(via.iter().filter_map(|value| value.to_str().ok()), self.config.node.as_str())
-            .map_err(|_| Refusal::Loop)?;
+        via::check(
+            via.iter().filter_map(|value| value.to_str().ok()),
+            self.config.node.as_str(),
+        )
+        .map_err(|_| Refusal::Loop)?;
         if has_dot_segment(parts.uri.path()) {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
@@ -149,11 +154,18 @@ impl Relay {
         if snapshot.settings.refuse_unpriced && facts.model.is_some() && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
         }
-        let metered = route.is_metered() && parts.method == http::Method::POST;
+        let metered = path_takes_model(path) && parts.method == http::Method::POST;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request = request::Prepared::new(parts, path_and_query, body, facts, &plan, start);
-        Ok(Call { account, request, plan, route, open, snapshot })
+        let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
+        Ok(Call {
+            snapshot,
+            account,
+            request,
+            plan,
+            route,
+            open,
+        })
     }
 
     /// Counts the call among the open ones, if it may begin at all.
@@ -170,7 +182,6 @@ impl Relay {
 
     /// The account whose key is presented.
     pub(crate) fn authenticate(
-        &self,
         snapshot: &Snapshot,
         headers: &http::HeaderMap,
     ) -> Result<Arc<AccountState>, Refusal> {

@@ -12,7 +12,7 @@ use crate::{
     Config,
     decide::{admit::Refusal, route::Plan},
     formats::{
-        Route,
+        path_takes_model,
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
     },
 };
@@ -42,14 +42,16 @@ impl Prepared {
     pub(super) fn new(
         parts: Parts,
         path_and_query: String,
-        body: Bytes,
+        body: &Bytes,
         facts: RequestFacts,
         plan: &Plan,
         start: Millis,
     ) -> Self {
         let asked = facts.model.as_deref();
-        let mapped = asked.filter(|model| *model != plan.model).map(|_| plan.model.as_str());
-        let segments = |ask| Segments::new(rewrite(&body, &facts, mapped, ask).into_pieces());
+        let mapped = asked
+            .filter(|model| *model != plan.model)
+            .map(|_| plan.model.as_str());
+        let segments = |ask| Segments::new(rewrite(body, &facts, mapped, ask).into_pieces());
         let path = path_and_query.split('?').next().unwrap_or_default();
         let asking = (facts.stream && facts.may_ask_usage(path)).then(|| segments(true));
         Self {
@@ -75,8 +77,8 @@ impl Prepared {
 
     /// Whether its answer carries usage. Only a POST makes tokens; a GET of the same path lists
     /// stored answers, which were paid for when they were made.
-    pub(super) fn is_metered(&self, route: Route) -> bool {
-        route.is_metered() && self.method == Method::POST
+    pub(super) fn is_metered(&self) -> bool {
+        path_takes_model(self.path()) && self.method == Method::POST
     }
 
     /// Path without query.
@@ -86,9 +88,17 @@ impl Prepared {
 }
 
 /// Reads the whole body, within its limits of size and silence.
-pub(super) async fn read(config: &Config, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
-    let too_large = Refusal::TooLarge { limit: config.body_bytes_max };
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+pub(super) async fn read(
+    config: &Config,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Refusal> {
+    let too_large = Refusal::TooLarge {
+        limit: config.body_bytes_max,
+    };
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
         // A client that waits for `100 Continue` has sent nothing yet and is told at once.
         if !headers.contains_key(header::EXPECT) {
@@ -105,15 +115,25 @@ pub(super) async fn read(config: &Config, headers: &HeaderMap, body: Body) -> Re
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large),
-            Ok(Some(Err(_))) => return Err(Refusal::Malformed("the request body ended early".to_owned())),
+            Ok(Some(Err(_))) => {
+                return Err(Refusal::Malformed(
+                    "the request body ended early".to_owned(),
+                ));
+            }
         };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         // Most bodies are one piece, which is then never copied.
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
             if rest.is_empty() {
-                rest.reserve(declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(first.len() * 2));
+                rest.reserve(
+                    declared
+                        .and_then(|length| usize::try_from(length).ok())
+                        .unwrap_or(first.len() * 2),
+                );
                 rest.extend_from_slice(&first);
             }
             rest.extend_from_slice(&data);
@@ -127,7 +147,9 @@ async fn discard(body: Body) {
     let mut chunks = body.into_data_stream();
     let reading = async {
         while let Some(Ok(chunk)) = chunks.next().await {
-            let Some(rest) = left.checked_sub(chunk.len()) else { return };
+            let Some(rest) = left.checked_sub(chunk.len()) else {
+                return;
+            };
             left = rest;
         }
     };
@@ -139,7 +161,10 @@ async fn discard(body: Body) {
 
 /// What the gateway needs to know of a body.
 pub(super) fn facts(parts: &Parts, body: &Bytes) -> Result<RequestFacts, Refusal> {
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let encoded = parts
         .headers
         .get(header::CONTENT_ENCODING)
@@ -148,12 +173,15 @@ pub(super) fn facts(parts: &Parts, body: &Bytes) -> Result<RequestFacts, Refusal
         // A compressed body goes through as it is; its model stays unknown.
         return Ok(RequestFacts::default());
     }
-    read_facts(body, content_type.unwrap_or_default()).map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
+    read_facts(body, content_type.unwrap_or_default())
+        .map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
 }
 
 /// The client's own id, or a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let given = headers
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
         _ => format!("req_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),

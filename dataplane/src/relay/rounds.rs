@@ -16,7 +16,7 @@ use super::{
     attempt::{Failure, Outcome},
 };
 use crate::{
-    decide::retry::{backoff_ms, Budget},
+    decide::retry::{Budget, backoff_ms},
     live::{KeyState, Rest},
 };
 
@@ -52,12 +52,16 @@ impl Relay {
             for level in &call.plan.levels {
                 let mut tried: Vec<KeyId> = Vec::new();
                 while let Some(key) = self.next_key(&call, *level, &tried).await {
-                    if progress.tries > 0 && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now())) {
+                    if progress.tries > 0
+                        && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now()))
+                    {
                         return self.all_failed(call, progress);
                     }
                     progress.tries += 1;
                     match self.attempt(&call, &key).await {
-                        Outcome::Answer(answer) => return self.answer(call, &key, progress.tries, *answer),
+                        Outcome::Answer(answer) => {
+                            return self.answer(call, &key, progress.tries, *answer);
+                        }
                         Outcome::Failed(failure) => progress.failure = Some(failure),
                     }
                     tried.push(key.key.id);
@@ -72,12 +76,7 @@ impl Relay {
     }
 
     /// The next key of a level, after a short wait when the only usable ones are on probation.
-    async fn next_key(
-        &self,
-        call: &Call,
-        level: Level,
-        tried: &[KeyId],
-    ) -> Option<Arc<KeyState>> {
+    async fn next_key(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<Arc<KeyState>> {
         let pool = call.snapshot.pool(level);
         let model = call.plan.model.as_str();
         let pick = |patient| pool.pick(model, self.clock.now(), tried, patient);
@@ -107,25 +106,44 @@ impl Relay {
             return Pause::GiveUp;
         };
         let jittered = backoff_ms(waits, fastrand::u64(..));
-        let wait = Duration::from_millis(u64::try_from(wake.since(now)).unwrap_or_default().max(jittered));
-        if Instant::now() + wait >= deadline { Pause::GiveUp } else { Pause::For(wait) }
+        let wait = Duration::from_millis(
+            u64::try_from(wake.since(now))
+                .unwrap_or_default()
+                .max(jittered),
+        );
+        if Instant::now() + wait >= deadline {
+            Pause::GiveUp
+        } else {
+            Pause::For(wait)
+        }
     }
 
     /// When the first sleeping key of the plan wakes. Quarantined and disabled keys are not waited for.
     fn earliest_wake(&self, call: &Call) -> Option<Millis> {
-        self.rests(call).into_iter().filter(|rest| !rest.refused).filter_map(|rest| rest.until).min()
+        self.rests(call)
+            .into_iter()
+            .filter(|rest| !rest.refused)
+            .filter_map(|rest| rest.until)
+            .min()
     }
 
     /// How the keys of the plan are resting.
     pub(super) fn rests(&self, call: &Call) -> Vec<Rest> {
         let now = self.clock.now();
-        let levels = call.plan.levels.iter().map(|level| call.snapshot.pool(*level));
+        let levels = call
+            .plan
+            .levels
+            .iter()
+            .map(|level| call.snapshot.pool(*level));
         let keys = levels.flat_map(|pool| &pool.keys);
-        keys.map(|key| key.health.rest(&call.plan.model, now)).collect()
+        keys.map(|key| key.health.rest(&call.plan.model, now))
+            .collect()
     }
 
     fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
         // A panic elsewhere leaves a budget that is still a budget.
-        self.budget.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.budget
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

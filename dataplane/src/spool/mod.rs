@@ -3,6 +3,7 @@
 //! no call waits for it.
 
 use std::{
+    convert::Infallible,
     path::Path,
     sync::{
         Arc,
@@ -15,7 +16,10 @@ use proxyxai_contract::{
     convert::{record_from_bytes, record_to_bytes},
     usage::UsageRecord,
 };
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Error;
@@ -53,7 +57,7 @@ struct Shared {
 /// The writer thread's end.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    closed: oneshot::Receiver<()>,
+    closed: oneshot::Receiver<Infallible>,
 }
 
 /// An open spool.
@@ -70,7 +74,10 @@ pub(crate) struct Opened {
 /// # Errors
 /// When the file cannot be opened.
 pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Opened, Error> {
-    let fail = |cause: redb::Error| Error::Spool { path: path.to_owned(), cause: cause.into() };
+    let fail = |cause: redb::Error| Error::Spool {
+        path: path.to_owned(),
+        cause: cause.into(),
+    };
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
         .create(path)
@@ -84,17 +91,25 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Opened, Error> {
         added: Notify::new(),
     });
     let (queue, records) = mpsc::channel(QUEUE_RECORDS_MAX);
-    let (ended, closed) = oneshot::channel();
+    let (ended, closed) = oneshot::channel::<Infallible>();
     let writer = Arc::clone(&shared);
     std::thread::Builder::new()
         .name("spool".to_owned())
         .spawn(move || {
             write_all(&writer, records, next);
-            // The receiver is gone when nobody waits for the end.
-            let _: Result<(), ()> = ended.send(());
+            // Dropping the sender is what tells.
+            drop(ended);
         })
-        .map_err(|error| Error::Spool { path: path.to_owned(), cause: error.into() })?;
-    Ok(Opened { spool: Spool(queue), shelf: Shelf(shared), writer: Writer { closed }, backlog })
+        .map_err(|error| Error::Spool {
+            path: path.to_owned(),
+            cause: error.into(),
+        })?;
+    Ok(Opened {
+        spool: Spool(queue),
+        shelf: Shelf(shared),
+        writer: Writer { closed },
+        backlog,
+    })
 }
 
 impl Spool {
@@ -111,7 +126,6 @@ impl Spool {
     pub(crate) fn has_room(&self) -> bool {
         self.0.capacity() > QUEUE_RECORDS_SPARE
     }
-
 }
 
 impl Shelf {
@@ -189,7 +203,9 @@ fn write_all(shared: &Shared, mut records: mpsc::Receiver<UsageRecord>, mut next
             std::thread::sleep(std::time::Duration::from_millis(wait_ms));
             wait_ms = (wait_ms * 2).min(5_000);
         }
-        shared.depth.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        shared
+            .depth
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
         batch.clear();
         shared.added.notify_one();
     }
@@ -216,7 +232,9 @@ fn read(database: &Database, count: usize) -> Result<Vec<UsageRecord>, redb::Err
         let (sequence, bytes) = entry?;
         match record_from_bytes(bytes.value()) {
             Ok(record) => records.push(record),
-            Err(error) => tracing::error!(sequence = sequence.value(), %error, "a spooled record cannot be read"),
+            Err(error) => {
+                tracing::error!(sequence = sequence.value(), %error, "a spooled record cannot be read")
+            }
         }
     }
     Ok(records)

@@ -52,7 +52,7 @@ pub(crate) async fn create(
     tracing::info!(
         account.id = child.view.id.get(), operator.id = caller.account.get(), credit = %new.credit, "account created"
     );
-    ops::published(control).await?;
+    ops::published(control).await;
     Ok((changed(control, caller.account, child.view.id).await?, key))
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn delete(
     tx.commit().await?;
     let (account, operator) = (record.view.id, caller.account);
     tracing::info!(account.id = account.get(), operator.id = operator.get(), refund = %refund, "account deleted");
-    ops::published(control).await?;
+    ops::published(control).await;
     let after = changed(control, operator, account).await?;
     Ok(Changed {
         account: ops::shown(control, before),

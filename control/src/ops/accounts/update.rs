@@ -48,7 +48,7 @@ pub(crate) async fn update(
         revision,
         "account changed"
     );
-    ops::published(control).await?;
+    ops::published(control).await;
     changed(control, caller.account, target.id).await
 }
 
@@ -103,7 +103,11 @@ async fn update_descendant(
         target: mut record,
         entries,
     } = sides;
-    record.view.hard_limit = credit::hard_limit_after(record.view.hard_limit, record.view.balance);
+    // A cap that was set low by hand stays until credit is added to it.
+    if change.rates.is_some() || change.credit.unwrap_or_default() > Money::ZERO {
+        let (hard, balance) = (record.view.hard_limit, record.view.balance);
+        record.view.hard_limit = credit::hard_limit_after(hard, balance);
+    }
     change::apply(&mut record, change, caller.is_root())?;
     record.view.updated = now;
     let revision = store::revisions::bump(tx).await?.0;

@@ -276,3 +276,33 @@ async fn only_the_token_admits_a_data_plane() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_another_replica_does_is_followed() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let other = Control::start(world.config.clone(), world.clock.clone())
+            .await
+            .unwrap();
+        other.tick(10).await.unwrap();
+        let mut updates = watch(&other, &node("n2")).await;
+        next(&mut updates).await;
+        let gear = AccountChange {
+            gear: Some(2),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, gear).await.unwrap();
+        other.tick(10).await.unwrap();
+        assert_eq!(next(&mut updates).await.accounts[0].gear, 2);
+        let records = vec![call(1, alice.id, 1.0)];
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+            .await
+            .unwrap();
+        other.tick(10).await.unwrap();
+        let news = next(&mut updates).await;
+        assert_eq!(news.standings[0].balance, usd(9.0));
+        other.tick(10).await.unwrap();
+        assert!(updates.next().now_or_never().is_none());
+    })
+    .await;
+}

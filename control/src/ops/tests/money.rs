@@ -175,6 +175,12 @@ async fn a_change_without_money_leaves_a_mark_of_zero_and_no_lower_limit() {
             (set.hard_limit, set.credit_granted),
             (Some(usd(5.0)), Money::ZERO)
         );
+        let alias = AccountChange {
+            alias: Some("Kid".to_owned()),
+            ..AccountChange::default()
+        };
+        let named = world.change(&ROOT, &child, alias).await.unwrap().account;
+        assert_eq!(named.hard_limit, Some(usd(5.0)));
         let lifted = AccountChange {
             hard_limit: Some(Money::ZERO),
             ..AccountChange::default()

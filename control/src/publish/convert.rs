@@ -1,0 +1,108 @@
+//! From what is stored to what data planes are sent. What cannot be used is left out and logged.
+
+use proxyxai_contract::{
+    Invalid,
+    access::ResourceList,
+    clock::Zone,
+    id::{AccountId, KeyId},
+    provider::BaseUrl,
+    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    snapshot::{Account, ProxySettings, UpstreamKey},
+};
+
+use crate::{
+    config::Config,
+    domain::setting,
+    store::{AccountRecord, KeyRecord},
+    vault::Vault,
+};
+
+/// The value of a setting in effect. One that cannot be used must not keep the program from
+/// starting, so it counts as not stored.
+pub(crate) fn effective(stored: Option<&String>, name: &str, config: &Config) -> String {
+    match stored {
+        Some(value) => match setting::check(name, value) {
+            Ok(()) => value.clone(),
+            Err(error) => {
+                log_setting(&error);
+                config.setting_default(name)
+            }
+        },
+        None => config.setting_default(name),
+    }
+}
+
+pub(super) fn log_setting(error: &Invalid) {
+    tracing::error!(
+        setting = error.field,
+        problem = error.problem,
+        "a setting cannot be used; its default is"
+    );
+}
+
+pub(super) fn proxy_settings(
+    value: &impl Fn(&str) -> String,
+    vault: &Vault,
+    zone: &Zone,
+    reloads: u64,
+) -> ProxySettings {
+    // Each value was checked; what a check lets through, the same reader reads.
+    ProxySettings {
+        routing: RoutingRules {
+            model_mapper: ModelMapper::parse(&value(setting::MODEL_MAPPER)).unwrap_or_default(),
+            level_mapper: LevelMapper::parse(&value(setting::LEVEL_MAPPER)).unwrap_or_default(),
+            switch_over: SwitchOver::parse(&value(setting::SWITCH_OVER)).unwrap_or_default(),
+        },
+        resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
+        call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
+        refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
+        hasher: vault.hasher().clone(),
+        zone: zone.clone(),
+        reload_count: reloads,
+    }
+}
+
+pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account>) {
+    let AccountRecord {
+        view,
+        key_hash,
+        gone,
+        deleted,
+        ..
+    } = record;
+    let account = Account {
+        id: view.id,
+        parent: view.parent,
+        name: view.name,
+        key_hash: key_hash.filter(|_| deleted.is_none()),
+        enabled: view.enabled,
+        level: view.level,
+        gear: view.gear,
+        rates: view.rates,
+        factor: view.factor,
+        hard_limit: view.hard_limit,
+        limits: view.limits,
+        access: view.access,
+        routing: view.routing,
+    };
+    (view.id, (!gone).then_some(account))
+}
+
+pub(super) fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<UpstreamKey>) {
+    let id = record.view.id;
+    if record.deleted.is_some() || !record.view.enabled {
+        return (id, None);
+    }
+    let opened = vault.open_sealed(&record.view.provider, &record.sealed);
+    let provider = BaseUrl::parse(&record.view.provider).map_err(Into::into);
+    let key = opened.and_then(|secret| {
+        provider.map(|provider| UpstreamKey {
+            id,
+            secret,
+            provider,
+            level: record.view.level,
+            config: record.view.config,
+        })
+    });
+    (id, key.inspect_err(|error| tracing::error!(key.id = id.get(), error = ?error, "an upstream key is left out")).ok())
+}
