@@ -17,7 +17,7 @@ const MASTER_KEY_BYTES_MIN: usize = 16;
 const NODE_TOKEN_BYTES_MIN: usize = 16;
 
 /// Everything the control plane needs to know to start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Where the state lives.
     pub database: Database,
@@ -158,6 +158,34 @@ impl Config {
     /// Entries of `INIT_KEYS`.
     pub(crate) fn init_keys(&self) -> Result<Vec<InitKey>, Invalid> {
         entries(self.init_keys.as_deref()).map(init_key).collect()
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            database,
+            data_dir,
+            master_key,
+            node_token,
+            settings,
+            zone,
+            // These hold keys in clear.
+            init_users: _,
+            init_keys: _,
+            partial_key_chars,
+            publish_wait_ms,
+        } = self;
+        f.debug_struct("Config")
+            .field("database", database)
+            .field("data_dir", data_dir)
+            .field("master_key", master_key)
+            .field("node_token", node_token)
+            .field("settings", settings)
+            .field("zone", zone)
+            .field("partial_key_chars", partial_key_chars)
+            .field("publish_wait_ms", publish_wait_ms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -365,7 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn no_debug_output_shows_a_password() {
+    fn no_debug_output_shows_a_password_or_key() {
+        let mut config = Config::new(parsed("sqlite://x.db"), "data".into());
+        config.init_keys = Some("sk-hidden".to_owned());
+        config.init_users = Some("root::r@example.com::sk-hidden".to_owned());
+        config.master_key = Some(Secret::new("a hidden master key"));
+        assert!(!format!("{config:?}").contains("hidden"));
         assert!(!format!("{:?}", parsed("postgres://u:hidden@h/d")).contains("hidden"));
     }
 

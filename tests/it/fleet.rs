@@ -476,6 +476,10 @@ async fn usage_survives_the_death_of_its_data_plane_while_control_is_away() {
     for _ in 0..5 {
         assert_eq!(fleet.chat(0, "house").await.status(), 200);
     }
+    until("the calls are spooled", async || {
+        fleet.planes[0].node.log().contains("spooled=5")
+    })
+    .await;
     fleet.planes[0].node.kill().await;
     fleet.control.restart_in_place().await;
     fleet.planes[0].restart().await;

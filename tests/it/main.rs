@@ -5,7 +5,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::too_many_lines,
-    clippy::missing_panics_doc,
     unreachable_pub,
     reason = "test code: a panic is how it fails"
 )]

@@ -62,27 +62,27 @@ async fn a_thousand_calls_succeed_while_two_of_five_keys_fail() {
 }
 
 #[tokio::test]
-async fn a_refused_key_is_listed_with_its_reason_until_it_is_asked_again() {
+async fn a_dead_key_is_listed_as_disabled_with_its_reason() {
     let (world, upstream) = (World::start().await, Upstream::start().await);
     mixed_pool(&world, &upstream).await;
     let key = world.add_account("alice", 100.0).await;
     for _ in 0..10 {
         assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 200);
     }
-    // It was the fourth to be added.
-    let dead = 4;
-    until("the dead key is listed", async || {
+    // They were the second and the fourth to be added.
+    let (sick, dead) = (2, 4);
+    until("both unwell keys are listed", async || {
         let conf = world.read("/x-conf").await;
-        let asleep = conf["SleepingKeys"].as_array().unwrap();
-        let row = asleep.iter().find(|row| row["ID"] == dead);
-        assert_eq!(
-            conf["DisabledKeys"],
-            serde_json::json!([]),
-            "an operator is needed after a day of this"
-        );
-        row.is_some_and(|row| {
-            row["Until"].is_string() && row["Reason"].as_str().unwrap().contains("401")
-        })
+        let ids = |list: &str| {
+            let rows = conf[list].as_array().unwrap();
+            rows.iter()
+                .map(|row| row["ID"].as_i64().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let reason = conf["DisabledKeys"][0]["Reason"].as_str();
+        ids("DisabledKeys") == [dead]
+            && reason.unwrap().contains("401")
+            && ids("SleepingKeys") == [sick]
     })
     .await;
 }

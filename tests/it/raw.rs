@@ -46,19 +46,15 @@ impl Answer {
 
 /// A request with a body of known length, on a connection of its own.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Bytes {
-    let mut head =
-        format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    if !body.is_empty() {
-        head += &format!("Content-Length: {}\r\n", body.len());
-    }
-    head += "\r\n";
+    let length = match body.len() {
+        0 => String::new(),
+        length => format!("Content-Length: {length}\r\n"),
+    };
+    let head = head(method, target, headers, &length);
     [head.as_bytes(), body].concat().into()
 }
 
-/// The same with the body in chunks of these sizes, over and over.
+/// The same with the body in chunks of this size.
 pub fn chunked(
     method: &str,
     target: &str,
@@ -66,13 +62,8 @@ pub fn chunked(
     body: &[u8],
     size: usize,
 ) -> Bytes {
-    let mut head =
-        format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head += "Transfer-Encoding: chunked\r\n\r\n";
-    let mut text = head.into_bytes();
+    let framing = "Transfer-Encoding: chunked\r\n";
+    let mut text = head(method, target, headers, framing).into_bytes();
     for piece in body.chunks(size) {
         text.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
         text.extend_from_slice(piece);
@@ -80,6 +71,16 @@ pub fn chunked(
     }
     text.extend_from_slice(b"0\r\n\r\n");
     text.into()
+}
+
+fn head(method: &str, target: &str, headers: &[(&str, &str)], framing: &str) -> String {
+    let headers: String = headers
+        .iter()
+        .flat_map(|(name, value)| [name, ": ", value, "\r\n"])
+        .collect();
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n{headers}{framing}\r\n"
+    )
 }
 
 /// Opens a connection to a base URL.
@@ -119,7 +120,7 @@ pub async fn read(socket: &mut TcpStream, method: &str) -> Answer {
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), reading)
+    tokio::time::timeout(std::time::Duration::from_mins(1), reading)
         .await
         .expect("no end of the answer")
 }

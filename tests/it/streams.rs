@@ -385,6 +385,57 @@ async fn an_upstream_that_dies_after_the_first_byte_breaks_the_stream_and_nothin
     }
 }
 
+/// An upstream that says this to every connection and then closes it.
+async fn torn(said: &'static str) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                let mut buffer = [0; 4096];
+                let count = socket.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "the request ended early");
+                request.extend_from_slice(&buffer[..count]);
+            }
+            socket.write_all(said.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+        }
+    });
+    (base, serving)
+}
+
+#[tokio::test]
+async fn what_arrives_together_with_the_break_is_delivered_before_it() {
+    for said in [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100\r\n\r\ndata: 1\n\ndata: 2\n\n",
+    ] {
+        let (world, _upstream, key) = world_with(&[], &[]).await;
+        let (base, serving) = torn(said).await;
+        world.add_key(ONE, &base).await;
+        for asks in [true, false] {
+            let path = "/v1/chat/completions";
+            let direct = streamed(&base, ONE, path, &chat_body(asks)).await;
+            assert_eq!(
+                (direct.body.as_slice(), direct.complete),
+                (&b"data: 1\n\ndata: 2\n\n"[..], false)
+            );
+            let through = streamed(&world.node.base, &key, path, &chat_body(asks)).await;
+            assert_eq!(through.status, 200);
+            assert!(
+                !through.complete,
+                "the client can tell that the stream is broken"
+            );
+            assert_eq!(
+                String::from_utf8_lossy(&through.body),
+                String::from_utf8_lossy(&direct.body)
+            );
+        }
+        serving.abort();
+    }
+}
+
 #[tokio::test]
 async fn usage_reported_before_the_break_is_kept_and_marked_partial() {
     let start = r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":25,"cache_read_input_tokens":5,"output_tokens":1}}}"#;

@@ -301,11 +301,13 @@ async fn answer(
             Response::new(Body::from_stream(body))
         }
         Script::Echo => {
-            let mut head = format!("{} {}\n", parts.method, parts.uri);
-            for (name, value) in &parts.headers {
-                head += &format!("{name}: {}\n", value.to_str().unwrap_or("?"));
-            }
-            head.push('\n');
+            let headers: String = parts
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("?")))
+                .flat_map(|(name, value)| [name, ": ", value, "\n"])
+                .collect();
+            let head = format!("{} {}\n{headers}\n", parts.method, parts.uri);
             Response::new(Body::from([head.into_bytes(), body.to_vec()].concat()))
         }
     })
@@ -313,7 +315,8 @@ async fn answer(
 
 /// Lets what came before leave before what comes after.
 fn pending_once() -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    stream::once(tokio::time::sleep(Duration::from_millis(20))).filter_map(async |()| None)
+    stream::once(async { tokio::time::sleep(Duration::from_millis(20)).await })
+        .filter_map(async |()| None)
 }
 
 fn clocked(state: &Arc<State>, count: usize, pause: Duration) -> Response<Body> {

@@ -269,7 +269,7 @@ async fn requests_credit_used_and_balance_follow_on_every_surface() {
         assert!(
             (dollars(value) - wanted).abs() < 1e-9,
             "{value} is not {wanted}"
-        )
+        );
     };
     close(&row["CreditUsed"], 0.00055);
     close(&row["CreditBalance"][0]["balance"], 99.99945);

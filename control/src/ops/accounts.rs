@@ -105,7 +105,9 @@ pub(crate) async fn rotate_key(
         ops::may_manage(control, &tx, &own).await?;
     }
     let mut locked = store::accounts::lock(&tx, [target], control.now()).await?;
-    let mut record = locked.remove(&target).ok_or(Error::Unauthenticated)?;
+    let mut record = locked
+        .remove(&target)
+        .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
     let key = ClientKey::generate().map_err(Error::internal)?;
     give_key(control, &mut record, &key);
     record.view.updated = control.now();

@@ -1,11 +1,16 @@
 //! Laws of the pool of upstream keys and of the settings.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use proxyxai_contract::{
     id::{KeyId, Level},
     secret::Secret,
     snapshot::{Health, HealthState},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
 };
 
 use crate::{
@@ -236,6 +241,80 @@ async fn settings_are_stored_all_or_none() {
         assert_eq!(
             (reset["MODEL_MAPPER"].as_str(), reset["UNPRICED"].as_str()),
             ("", "refuse")
+        );
+    })
+    .await;
+}
+
+/// A provider that takes one key only.
+async fn provider(listener: TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let request = String::from_utf8(request).unwrap();
+        let good = request.starts_with("GET /v1/models ")
+            && request.contains(&format!("Bearer {SECRET}\r\n"));
+        let (status, body) = if good {
+            ("200 OK", "{}".to_owned())
+        } else {
+            let said = r#"{"error":{"message":"Incorrect API key provided: sk-proj-ab*xyz."}}"#;
+            ("401 Unauthorized", said.to_owned())
+        };
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
+    everywhere(async |world: &mut World| {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        let server = tokio::spawn(provider(listener));
+        let at_base = || KeyChange {
+            provider: Some(base.clone()),
+            ..KeyChange::default()
+        };
+        let good = world.key(SECRET).await.unwrap().id;
+        let bad = world.key("sk-proj-ab-another-secret-xyz").await.unwrap().id;
+        for id in [good, bad] {
+            ops::keys::update(&world.control, &ROOT, id, at_base())
+                .await
+                .unwrap();
+            let health = Health {
+                key: id,
+                model: None,
+                state: HealthState::Disabled,
+                reason: "401".to_owned(),
+            };
+            ops::fleet::report_health(&world.control, &node("n1"), vec![health])
+                .await
+                .unwrap();
+        }
+        let probe = async |id| ops::keys::probe(&world.control, &ROOT, id).await.unwrap();
+        let accepted = probe(good).await;
+        assert_eq!((accepted.accepted, accepted.status), (true, 200));
+        let refused = probe(bad).await;
+        assert_eq!((refused.accepted, refused.status), (false, 401));
+        assert_eq!(refused.detail, "Incorrect API key provided: ***");
+        let sick: Vec<_> = ops::keys::health(&world.control, &ROOT).await.unwrap();
+        assert_eq!(
+            sick.iter().map(|health| health.key).collect::<Vec<_>>(),
+            [bad]
+        );
+        server.abort();
+        server.await.unwrap_err();
+        let gone = probe(good).await;
+        assert_eq!(
+            (gone.accepted, gone.status, gone.detail.as_str()),
+            (false, 0, "no connection")
         );
     })
     .await;

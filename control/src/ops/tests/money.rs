@@ -1,11 +1,15 @@
 //! Laws of credit between accounts.
 
-use proxyxai_contract::money::{Money, Multiplier};
+use futures_util::future::{BoxFuture, join_all};
+use proxyxai_contract::{
+    id::AccountId,
+    money::{Money, Multiplier},
+};
 
 use crate::{
     Error, ops,
-    testing::{DAY_MS, ROOT, World, by, everywhere, usd},
-    view::{AccountChange, AccountView},
+    testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
+    view::{AccountChange, AccountView, Caller},
 };
 
 fn credit(dollars: f64) -> AccountChange {
@@ -238,7 +242,7 @@ async fn movements_at_the_same_time_lose_no_money() {
             let amount = if turn % 3 == 0 { -7.0 } else { 11.0 };
             async move { world.change(&caller, account, credit(amount)).await }
         });
-        for moved in futures_util::future::join_all(moves).await {
+        for moved in join_all(moves).await {
             moved.unwrap();
         }
         world.balanced().await;
@@ -247,6 +251,84 @@ async fn movements_at_the_same_time_lose_no_money() {
             world.view(&parent).await.balance,
             usd(800.0 - 88.0 + 28.0 - 0.8)
         );
+    })
+    .await;
+}
+
+/// One of the things that may happen at any moment, by number.
+async fn happening(
+    world: &World,
+    parent: &Caller,
+    children: &[AccountId],
+    turn: usize,
+) -> Result<(), Error> {
+    let control = &world.control;
+    let child = children[turn % children.len()];
+    let named = child.to_string();
+    match turn % 7 {
+        0 | 1 => {
+            let records = (1..=20).map(|at| {
+                call(
+                    at,
+                    children[usize::try_from(at).unwrap() % children.len()],
+                    0.01,
+                )
+            });
+            let name = node(&format!("n{turn}"));
+            ops::fleet::report_usage(control, &name, 1, records.collect())
+                .await
+                .map(drop)
+        }
+        2 => ops::accounts::update(control, parent, &named, credit(3.0))
+            .await
+            .map(drop),
+        3 => ops::accounts::update(control, &ROOT, &named, credit(-1.0))
+            .await
+            .map(drop),
+        4 => ops::accounts::rotate_key(control, &ROOT, Some(&named))
+            .await
+            .map(drop),
+        5 => ops::accounts::delete(control, parent, &named)
+            .await
+            .map(drop),
+        _ => {
+            let page = crate::view::Page { page: 1, size: 9 };
+            ops::accounts::list(control, parent, crate::view::AccountFilter::default(), page)
+                .await
+                .map(drop)
+        }
+    }
+}
+
+#[tokio::test]
+async fn everything_at_once_ends_and_the_books_balance() {
+    everywhere(async |world: &mut World| {
+        let parent = world.child(&ROOT, "parent", 1_000.0).await;
+        let mut children = Vec::new();
+        for name in [
+            "one-child",
+            "two-child",
+            "three-child",
+            "four-child",
+            "five-child",
+        ] {
+            children.push(world.child(&by(&parent), name, 20.0).await.id);
+        }
+        let (world, caller) = (&*world, &by(&parent));
+        let all = (0..70).map(|turn| {
+            Box::pin(happening(world, caller, &children, turn)) as BoxFuture<'_, Result<(), Error>>
+        });
+        let mut done = 0;
+        for ended in join_all(all).await {
+            match ended {
+                Ok(()) => done += 1,
+                // Whoever comes after a deletion, or takes from an empty purse, is told so.
+                Err(Error::NotFound { .. } | Error::InsufficientBalance { .. }) => {}
+                Err(error) => unreachable!("{error:?}"),
+            }
+        }
+        assert!(done >= 30, "{done}");
+        world.balanced().await;
     })
     .await;
 }

@@ -1,6 +1,8 @@
 //! Laws of starting, for the first time and again.
 
+use futures_util::StreamExt as _;
 use proxyxai_contract::{client_key::ClientKey, id::AccountId, secret::Secret};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Control, Error, ops, store,
@@ -158,6 +160,27 @@ async fn books_that_were_meddled_with_are_found_out() {
         .await;
         let books = ops::reports::verify(&world.control, &ROOT).await.unwrap();
         assert!(books.difference.unwrap().contains("account 2"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn background_work_passes_money_on_and_ends_when_it_is_told() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let watch = ops::fleet::watch(&world.control, node("n1"), 1, String::new()).await;
+        let mut updates = Box::pin(watch.unwrap());
+        updates.next().await.unwrap();
+        let shutdown = CancellationToken::new();
+        let work = tokio::spawn(world.control.clone().run(shutdown.clone()));
+        let records = vec![call(1, alice.id, 1.0)];
+        ops::fleet::report_usage(&world.control, &node("n2"), 1, records)
+            .await
+            .unwrap();
+        let news = updates.next().await.unwrap();
+        assert_eq!(news.standings[0].balance, usd(9.0));
+        shutdown.cancel();
+        work.await.unwrap();
     })
     .await;
 }
