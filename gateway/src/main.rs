@@ -5,6 +5,7 @@ mod announce;
 mod channel;
 mod config;
 mod healthcheck;
+mod polite;
 mod roles;
 mod serve;
 mod variables;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     if let Some(Role::ConfigTable) = role {
         return announce::config_table();
     }
-    let config = match config::Config::read(|name| std::env::var_os(name)) {
+    let config = match config::Config::read(std::env::var_os) {
         Ok(config) => config,
         Err(problems) => {
             announce::problems(&problems);

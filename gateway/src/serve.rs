@@ -16,12 +16,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::config::Server;
+use crate::{config::Server, polite::Polite};
 
 /// A request head with more fields than this is refused with 431.
 const HEADER_FIELDS_MAX: usize = 256;
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How long connections that were cut may take to be gone.
+const CUT_MAX: Duration = Duration::from_secs(1);
 
 /// Serves until `stop`, then lets open answers go on for at most `drain`.
 pub(crate) async fn serve(
@@ -40,18 +42,24 @@ pub(crate) async fn serve(
         .max_headers(HEADER_FIELDS_MAX);
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = tokio_util::task::TaskTracker::new();
+    let cut = CancellationToken::new();
     while let Some(Some((stream, peer, permit))) =
         stop.run_until_cancelled(accept(&listener, &room)).await
     {
-        let router = router.clone();
+        let (router, bodies) = (router.clone(), tasks.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(axum::body::Body::new))
+            let (parts, body) = request.into_parts();
+            let body = Polite::new(body, &parts.headers, &bodies);
+            router
+                .clone()
+                .oneshot(Request::from_parts(parts, axum::body::Body::new(body)))
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let cut = cut.clone();
         tasks.spawn(async move {
             // A client that breaks its connection is no news.
-            if let Err(error) = connection.await {
+            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
             drop(permit);
@@ -62,10 +70,13 @@ pub(crate) async fn serve(
         .await
         .is_err()
     {
-        tracing::warn!(
-            open = tasks.len(),
-            "the drain time is over; open answers are cut"
-        );
+        tracing::warn!("the drain time is over; open answers are cut");
+    }
+    // What was cut has to be settled before the usage is handed in.
+    cut.cancel();
+    tasks.close();
+    if tokio::time::timeout(CUT_MAX, tasks.wait()).await.is_err() {
+        tracing::debug!("some connections did not end");
     }
 }
 

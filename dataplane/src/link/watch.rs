@@ -18,7 +18,7 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, stop: CancellationToken) {
             match follow(&link, &live, &mut patience).await {
                 Ok(()) => tracing::info!("control closed the stream of updates"),
                 Err(status) => {
-                    tracing::warn!(code = ?status.code(), message = status.message(), "control is out of reach")
+                    tracing::warn!(code = ?status.code(), message = status.message(), "control is out of reach");
                 }
             }
             patience.wait().await;

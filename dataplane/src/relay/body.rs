@@ -32,6 +32,8 @@ pub(super) struct Relayed {
     /// costs no timer.
     timer: Option<Pin<Box<Sleep>>>,
     last_frame: Instant,
+    /// The break that is told next.
+    broken: Option<io::Error>,
 }
 
 impl Relayed {
@@ -50,6 +52,7 @@ impl Relayed {
             idle,
             timer: None,
             last_frame: Instant::now(),
+            broken: None,
         }
     }
 
@@ -119,6 +122,9 @@ impl Body for Relayed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             let frame = match this.read.pop_front() {
                 Some(frame) => Some(Ok(frame)),
@@ -134,8 +140,12 @@ impl Body for Relayed {
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
                 Some(Err(error)) => {
+                    // The server throws away what it has not yet written when a body fails. Coming
+                    // back once lets it write what was delivered before the break.
                     this.finish(Ending::Cut);
-                    return Poll::Ready(Some(Err(error)));
+                    this.broken = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 None => return Poll::Ready(this.ended().map(|data| Ok(Frame::data(data)))),
             }
@@ -145,7 +155,7 @@ impl Body for Relayed {
     fn is_end_stream(&self) -> bool {
         // With the meter gone, everything has been said. Before that the end is still to be seen,
         // for it is what settles the call.
-        self.meter.is_none() && self.edits.is_none()
+        self.meter.is_none() && self.edits.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -69,7 +69,7 @@ pub(crate) fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route
         ProviderType::Azure => drop(headers.insert(API_KEY, key.bare.clone())),
         ProviderType::Anthropic => anthropic_only(headers, key),
         ProviderType::Standard if key.key.provider.host() == "api.anthropic.com" => {
-            anthropic_only(headers, key)
+            anthropic_only(headers, key);
         }
         ProviderType::Standard => {
             headers.insert(AUTHORIZATION, key.bearer.clone());

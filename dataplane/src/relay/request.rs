@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
@@ -17,10 +16,6 @@ use crate::{
     },
 };
 
-/// A refused body is read on for a while, so that the client gets to see the answer instead of a
-/// connection that was reset while it was still sending.
-const DISCARD_BYTES_MAX: usize = 256 * 1024 * 1024;
-const DISCARD: std::time::Duration = std::time::Duration::from_secs(10);
 /// Longer ids are replaced by one of our own.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -100,10 +95,6 @@ pub(super) async fn read(
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
-        // A client that waits for `100 Continue` has sent nothing yet and is told at once.
-        if !headers.contains_key(header::EXPECT) {
-            discard(body).await;
-        }
         return Err(too_large);
     }
     let mut limited = Box::pin(Limited::new(body, config.body_bytes_max));
@@ -140,23 +131,6 @@ pub(super) async fn read(
         }
     }
     Ok(if rest.is_empty() { first } else { rest.into() })
-}
-
-async fn discard(body: Body) {
-    let mut left = DISCARD_BYTES_MAX;
-    let mut chunks = body.into_data_stream();
-    let reading = async {
-        while let Some(Ok(chunk)) = chunks.next().await {
-            let Some(rest) = left.checked_sub(chunk.len()) else {
-                return;
-            };
-            left = rest;
-        }
-    };
-    // Either the client has finished or its patience has been rewarded enough.
-    if tokio::time::timeout(DISCARD, reading).await.is_err() {
-        tracing::debug!("a body over the limit was still being sent when it was given up");
-    }
 }
 
 /// What the gateway needs to know of a body.

@@ -23,6 +23,7 @@ use crate::{
 /// A key that has not proved itself since it was loaded or woken gets one call at a time; others
 /// wait this long for its verdict before they use it all the same.
 const PROBATION_WAIT: Duration = Duration::from_millis(250);
+const PROBATION_LOOK: Duration = Duration::from_millis(2);
 
 /// What the rounds have come to so far.
 #[derive(Default)]
@@ -86,17 +87,13 @@ impl Relay {
         if !pool.is_probing(model, self.clock.now(), tried) {
             return None;
         }
+        // Until all verdicts are in: going on with the first key that passes would give it the calls
+        // of all that wait.
         let until = Instant::now() + PROBATION_WAIT;
-        while Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            if let Some(key) = pick(true) {
-                return Some(key);
-            }
-            if !pool.is_probing(model, self.clock.now(), tried) {
-                return None;
-            }
+        while Instant::now() < until && pool.is_probing(model, self.clock.now(), tried) {
+            tokio::time::sleep(PROBATION_LOOK).await;
         }
-        pick(false)
+        pick(true).or_else(|| pick(false))
     }
 
     /// How long until a key of the plan may be asked again.

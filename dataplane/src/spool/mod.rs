@@ -233,7 +233,7 @@ fn read(database: &Database, count: usize) -> Result<Vec<UsageRecord>, redb::Err
         match record_from_bytes(bytes.value()) {
             Ok(record) => records.push(record),
             Err(error) => {
-                tracing::error!(sequence = sequence.value(), %error, "a spooled record cannot be read")
+                tracing::error!(sequence = sequence.value(), %error, "a spooled record cannot be read");
             }
         }
     }

@@ -1,0 +1,88 @@
+//! A request body that is read to its end even when its call was refused early. Without that the
+//! server closes the connection while the client is still sending, and the client sees a reset
+//! instead of the answer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::{HeaderMap, body::Incoming, header};
+use tokio_util::task::TaskTracker;
+
+/// What a refused client may still send before it is cut off after all.
+const DISCARD_BYTES_MAX: u64 = 256 * 1024 * 1024;
+const DISCARD_MAX: Duration = Duration::from_secs(10);
+
+/// The body of one request.
+pub(crate) struct Polite {
+    body: Option<Incoming>,
+    tasks: TaskTracker,
+    /// The client waits for `100 Continue` and has sent nothing that would have to be read.
+    waits: bool,
+}
+
+impl Polite {
+    /// Reading on happens in `tasks`.
+    pub(crate) fn new(body: Incoming, headers: &HeaderMap, tasks: &TaskTracker) -> Self {
+        Self {
+            body: Some(body),
+            tasks: tasks.clone(),
+            waits: headers.contains_key(header::EXPECT),
+        }
+    }
+}
+
+impl Body for Polite {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map(Incoming::size_hint)
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Polite {
+    fn drop(&mut self) {
+        if let Some(body) = self
+            .body
+            .take()
+            .filter(|body| !self.waits && !body.is_end_stream())
+        {
+            self.tasks
+                .spawn(tokio::time::timeout(DISCARD_MAX, discard(body)));
+        }
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut left = DISCARD_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(rest) = left.checked_sub(length) else {
+            return;
+        };
+        left = rest;
+    }
+}
