@@ -1,17 +1,22 @@
 //! Wire messages to domain values and back, for what crosses between the planes. Every message is
 //! taken apart field by field, so that a new field cannot be forgotten.
 
+mod accounts;
+mod keys;
+mod prices;
 mod records;
+mod settings;
 mod updates;
 
+pub use accounts::{limits_from_wire, limits_to_wire};
+pub use keys::{
+    config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
+};
 pub use records::{
     batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
     standing_from_wire, standing_to_wire,
 };
-pub use updates::{
-    config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
-    limits_from_wire, limits_to_wire, update_from_wire, update_to_wire,
-};
+pub use updates::{update_from_wire, update_to_wire};
 
 use crate::{Invalid, clock::Millis};
 

@@ -210,7 +210,7 @@ def cascade(story: Story) -> None:
         upper = {"SecretKey": story.key, "Provider": story.first.url, "Name": "upper"}
         gateway.call("POST", "/x-keys", upper)
         gateway.call("POST", "/x-conf", {"LoadKeys": True})
-        story.second_key = gateway.add_account("bob", CREDIT)
+        story.second_key = gateway.add_account("bobby", CREDIT)
     with law("chat and streams go through both"):
         client, told = OpenAi(gateway.url, story.second_key), Tally()
         client.chat(told)
@@ -221,7 +221,7 @@ def cascade(story: Story) -> None:
             tally.input += told.input
             tally.output += told.output
     with law("both count the same tokens"):
-        story.used_equals(gateway, "bob", story.second_key, story.second_tally)
+        story.used_equals(gateway, "bobby", story.second_key, story.second_tally)
         story.used_equals(story.first, "alice", story.key, story.tally)
 
 
@@ -248,7 +248,7 @@ def restart(story: Story) -> None:
         for tally in (story.tally, story.second_tally):
             tally.add(told.input, told.output)
         story.used_equals(gateway, "alice", story.key, story.tally)
-        story.used_equals(story.second, "bob", story.second_key, story.second_tally)
+        story.used_equals(story.second, "bobby", story.second_key, story.second_tally)
     with law("no log holds a secret"):
         for node in (gateway, story.second):
             for secret in (REAL_KEY, DEAD_KEY, FAILING_KEY, story.key, story.second_key, WRONG_KEY):

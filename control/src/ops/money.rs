@@ -186,7 +186,7 @@ pub(super) fn fee(
     )
 }
 
-/// Charges a call. What the cards do not cover becomes debt. Root's calls are minted, not charged.
+/// Charges calls. What the cards do not cover becomes debt. Root's calls are minted, not charged.
 pub(super) fn charge(
     record: &mut AccountRecord,
     cost: Money,

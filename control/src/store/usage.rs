@@ -15,8 +15,8 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value,
     sea_query::{Expr, OnConflict},
 };
 
@@ -54,7 +54,45 @@ pub(crate) async fn known(
     Ok(sequences.into_iter().map(unsigned).collect())
 }
 
+/// Columns of a record, in the order in which `values` gives them.
+const COLUMNS: [&str; 30] = [
+    "node",
+    "epoch",
+    "sequence",
+    "request_id",
+    "account_id",
+    "path",
+    "model_asked",
+    "model_used",
+    "key_id",
+    "level",
+    "tries",
+    "status",
+    "input",
+    "cached",
+    "cache_write",
+    "output",
+    "reasoning",
+    "input_audio",
+    "output_audio",
+    "input_image",
+    "output_image",
+    "measure",
+    "cost",
+    "priced",
+    "price_version",
+    "start_at",
+    "duration_ms",
+    "first_byte_ms",
+    "streamed",
+    "posted_at",
+];
+
 /// Stores new records.
+///
+/// This is the busiest statement of the program, so it is written out: the query builder's copies of
+/// every value cost more than the database does. A few fixed numbers of rows keep the number of
+/// different statements small, so that each is prepared once.
 pub(crate) async fn insert(
     tx: &Tx,
     node: &NodeName,
@@ -62,15 +100,43 @@ pub(crate) async fn insert(
     records: &[UsageRecord],
     posted: Millis,
 ) -> Result<(), Error> {
-    for chunk in records.chunks(ROWS_PER_INSERT) {
-        let rows = chunk.iter().map(|record| row(node, epoch, record, posted));
-        let insert = usage_record::Entity::insert_many(rows);
-        insert
-            .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+    let backend = tx.handle().get_database_backend();
+    let mut left = records;
+    for rows in [256, 64, 16, 4, 1] {
+        while let Some((chunk, rest)) = left.split_at_checked(rows) {
+            let parameters = chunk
+                .iter()
+                .flat_map(|record| values(node, epoch, record, posted));
+            let sql = insert_sql(rows, tx.locks_rows());
+            let statement = Statement::from_sql_and_values(backend, sql, parameters);
+            let stored = tx.handle().execute_raw(statement).await;
+            stored.map_err(Error::internal)?;
+            left = rest;
+        }
     }
     Ok(())
+}
+
+/// PostgreSQL numbers its parameters, SQLite need not.
+fn insert_sql(rows: usize, numbered: bool) -> String {
+    let parameter = |number: usize| {
+        if numbered {
+            format!("${number}")
+        } else {
+            "?".to_owned()
+        }
+    };
+    let row = |row: usize| {
+        let first = row * COLUMNS.len() + 1;
+        let parameters: Vec<_> = (first..first + COLUMNS.len()).map(parameter).collect();
+        format!("({})", parameters.join(","))
+    };
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    let columns = COLUMNS.join(",");
+    format!(
+        "INSERT INTO usage_record ({columns}) VALUES {}",
+        rows.join(",")
+    )
 }
 
 /// Adds to the daily totals.
@@ -236,45 +302,45 @@ fn daily_row(
     }
 }
 
-fn row(
+fn values(
     node: &NodeName,
     epoch: u64,
     record: &UsageRecord,
     posted: Millis,
-) -> usage_record::ActiveModel {
+) -> [Value; COLUMNS.len()] {
     let tokens = &record.tokens;
-    usage_record::ActiveModel {
-        node: Set(node.as_str().to_owned()),
-        epoch: Set(epoch.cast_signed()),
-        sequence: Set(signed(record.sequence)),
-        request_id: Set(record.request_id.clone()),
-        account_id: Set(record.account.get()),
-        path: Set(record.path.clone()),
-        model_asked: Set(record.model_asked.clone()),
-        model_used: Set(record.model_used.clone()),
-        key_id: Set(record.key.map(KeyId::get)),
-        level: Set(record.level.get().into()),
-        tries: Set(record.tries.into()),
-        status: Set(record.status.into()),
-        input: Set(signed(tokens.input)),
-        cached: Set(signed(tokens.cached)),
-        cache_write: Set(signed(tokens.cache_write)),
-        output: Set(signed(tokens.output)),
-        reasoning: Set(signed(tokens.reasoning)),
-        input_audio: Set(signed(tokens.input_audio)),
-        output_audio: Set(signed(tokens.output_audio)),
-        input_image: Set(signed(tokens.input_image)),
-        output_image: Set(signed(tokens.output_image)),
-        measure: Set(record.measure.as_str().to_owned()),
-        cost: Set(record.cost.nanos()),
-        priced: Set(record.priced),
-        price_version: Set(record.price_version.clone()),
-        start_at: Set(record.start.0),
-        duration_ms: Set(signed(record.duration_ms)),
-        first_byte_ms: Set(signed(record.first_byte_ms)),
-        streamed: Set(record.streamed),
-        posted_at: Set(posted.0),
-    }
+    [
+        node.as_str().into(),
+        epoch.cast_signed().into(),
+        signed(record.sequence).into(),
+        record.request_id.as_str().into(),
+        record.account.get().into(),
+        record.path.as_str().into(),
+        record.model_asked.as_str().into(),
+        record.model_used.as_str().into(),
+        record.key.map(KeyId::get).into(),
+        i64::from(record.level.get()).into(),
+        i64::from(record.tries).into(),
+        i64::from(record.status).into(),
+        signed(tokens.input).into(),
+        signed(tokens.cached).into(),
+        signed(tokens.cache_write).into(),
+        signed(tokens.output).into(),
+        signed(tokens.reasoning).into(),
+        signed(tokens.input_audio).into(),
+        signed(tokens.output_audio).into(),
+        signed(tokens.input_image).into(),
+        signed(tokens.output_image).into(),
+        record.measure.as_str().into(),
+        record.cost.nanos().into(),
+        record.priced.into(),
+        record.price_version.as_str().into(),
+        record.start.0.into(),
+        signed(record.duration_ms).into(),
+        signed(record.first_byte_ms).into(),
+        record.streamed.into(),
+        posted.0.into(),
+    ]
 }
 
 fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {

@@ -15,7 +15,7 @@ use super::{Link, Patience};
 use crate::{live::Live, spool::Shelf};
 
 /// Records of one report.
-const BATCH_RECORDS_MAX: usize = 500;
+const BATCH_RECORDS_MAX: usize = 1000;
 /// How long a report may take before it is sent again.
 const REPORT_MAX: Duration = Duration::from_secs(30);
 /// How long a stopping data plane goes on handing in.

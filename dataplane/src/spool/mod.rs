@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use proxyxai_contract::{
@@ -16,10 +17,7 @@ use proxyxai_contract::{
     convert::{record_from_bytes, record_to_bytes},
     usage::UsageRecord,
 };
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition,
-};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Error;
@@ -35,6 +33,13 @@ const QUEUE_RECORDS_MAX: usize = 65_536;
 const QUEUE_RECORDS_SPARE: usize = 16_384;
 /// Records of one commit.
 const COMMIT_RECORDS_MAX: usize = 4096;
+/// After a commit of so many the next one waits a little for more: the pages that a commit touches
+/// cost more than the records on them.
+const BUSY_RECORDS: usize = 32;
+const GATHER: Duration = Duration::from_millis(10);
+/// Between attempts to write to a disk that refuses: doubling from the first to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_LAST: Duration = Duration::from_secs(5);
 /// The store's page cache. Records are written once and read once, so little is enough.
 const CACHE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -50,7 +55,10 @@ pub(crate) struct Shelf(Arc<Shared>);
 struct Shared {
     database: Database,
     epoch: u64,
-    depth: AtomicU64,
+    /// The last sequence on disk.
+    written: AtomicU64,
+    /// The last sequence that control has. What is up to here goes with the next commit.
+    acknowledged: AtomicU64,
     added: Notify,
 }
 
@@ -83,11 +91,13 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Opened, Error> {
         .create(path)
         .map_err(|error| fail(error.into()))?;
     let (epoch, next) = marks(&database, clock).map_err(fail)?;
-    let backlog = read(&database, usize::MAX).map_err(fail)?;
+    let backlog = read(&database, 0, usize::MAX).map_err(fail)?;
+    let first = backlog.first().map_or(next, |record| record.sequence);
     let shared = Arc::new(Shared {
         database,
         epoch,
-        depth: AtomicU64::new(backlog.len() as u64),
+        written: AtomicU64::new(next.saturating_sub(1)),
+        acknowledged: AtomicU64::new(first.saturating_sub(1)),
         added: Notify::new(),
     });
     let (queue, records) = mpsc::channel(QUEUE_RECORDS_MAX);
@@ -134,9 +144,10 @@ impl Shelf {
         self.0.epoch
     }
 
-    /// Records not yet acknowledged.
+    /// Records on disk that control does not have yet.
     pub(crate) fn depth(&self) -> u64 {
-        self.0.depth.load(Ordering::Relaxed)
+        let written = self.0.written.load(Ordering::Relaxed);
+        written.saturating_sub(self.0.acknowledged.load(Ordering::Relaxed))
     }
 
     /// Waits until a record has been committed since the last call.
@@ -144,21 +155,19 @@ impl Shelf {
         self.0.added.notified().await;
     }
 
-    /// The oldest records, at most `count`.
+    /// The oldest records that control does not have yet, at most `count`.
     pub(crate) fn oldest(&self, count: usize) -> Vec<UsageRecord> {
-        read(&self.0.database, count).unwrap_or_else(|error| {
+        let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
+        read(&self.0.database, acknowledged, count).unwrap_or_else(|error| {
             tracing::error!(%error, "the usage spool cannot be read");
             Vec::new()
         })
     }
 
-    /// Forgets the records that control has, through this sequence.
+    /// Control has the records through this sequence. They leave the disk with the next commit; until
+    /// then a restart would send them again, and control knows them by their ids.
     pub(crate) fn acknowledge(&self, through: u64) {
-        match forget(&self.0.database, through) {
-            Ok(gone) => drop(self.0.depth.fetch_sub(gone, Ordering::Relaxed)),
-            // They are sent again, and control knows them by their ids.
-            Err(error) => tracing::error!(%error, "the usage spool cannot be trimmed"),
-        }
+        self.0.acknowledged.fetch_max(through, Ordering::Relaxed);
     }
 }
 
@@ -166,7 +175,7 @@ impl Writer {
     /// Waits until everything handed over is on disk. Every `Spool` must be gone by then; an answer
     /// that was cut at the end of the drain may hold one a moment longer, so the wait is bounded.
     pub(crate) async fn close(self) {
-        let patience = std::time::Duration::from_secs(2);
+        let patience = Duration::from_secs(2);
         if tokio::time::timeout(patience, self.closed).await.is_err() {
             tracing::debug!("the spool writer still had a sender when the data plane stopped");
         }
@@ -191,30 +200,46 @@ fn marks(database: &Database, clock: &Clock) -> Result<(u64, u64), redb::Error> 
 
 fn write_all(shared: &Shared, mut records: mpsc::Receiver<UsageRecord>, mut next: u64) {
     let mut batch = Vec::new();
+    let mut busy = false;
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
+        if busy {
+            std::thread::sleep(GATHER);
+            let more = std::iter::from_fn(|| records.try_recv().ok());
+            batch.extend(more.take(COMMIT_RECORDS_MAX));
+        }
+        busy = batch.len() >= BUSY_RECORDS;
         for record in &mut batch {
             record.sequence = next;
             next += 1;
         }
-        let mut wait_ms = 10;
-        while let Err(error) = append(&shared.database, &batch, next) {
-            // A full disk may get room again; the records are kept and admission stops meanwhile.
-            tracing::error!(%error, "usage cannot be spooled; trying again");
-            std::thread::sleep(std::time::Duration::from_millis(wait_ms));
-            wait_ms = (wait_ms * 2).min(5_000);
-        }
-        shared
-            .depth
-            .fetch_add(batch.len() as u64, Ordering::Relaxed);
+        commit(shared, &batch, next);
         batch.clear();
-        shared.added.notify_one();
     }
+    // What control has by now need not be sent again after a restart.
+    commit(shared, &[], next);
 }
 
-fn append(database: &Database, batch: &[UsageRecord], next: u64) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+/// Commits a batch, however long that takes: a full disk may get room again, and admission stops
+/// when the queue fills meanwhile.
+fn commit(shared: &Shared, batch: &[UsageRecord], next: u64) {
+    let mut wait = RETRY_FIRST;
+    while let Err(error) = append(shared, batch, next) {
+        tracing::error!(%error, "usage cannot be spooled; trying again");
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(RETRY_LAST);
+    }
+    shared
+        .written
+        .store(next.saturating_sub(1), Ordering::Relaxed);
+    shared.added.notify_one();
+}
+
+fn append(shared: &Shared, batch: &[UsageRecord], next: u64) -> Result<(), redb::Error> {
+    let acknowledged = shared.acknowledged.load(Ordering::Relaxed);
+    let transaction = shared.database.begin_write()?;
     {
         let mut table = transaction.open_table(RECORDS)?;
+        table.retain_in(..=acknowledged, |_, _| false)?;
         for record in batch {
             table.insert(record.sequence, record_to_bytes(record).as_slice())?;
         }
@@ -224,11 +249,11 @@ fn append(database: &Database, batch: &[UsageRecord], next: u64) -> Result<(), r
     Ok(())
 }
 
-fn read(database: &Database, count: usize) -> Result<Vec<UsageRecord>, redb::Error> {
+fn read(database: &Database, after: u64, count: usize) -> Result<Vec<UsageRecord>, redb::Error> {
     let transaction = database.begin_read()?;
     let table = transaction.open_table(RECORDS)?;
     let mut records = Vec::new();
-    for entry in table.iter()?.take(count) {
+    for entry in table.range(after.saturating_add(1)..)?.take(count) {
         let (sequence, bytes) = entry?;
         match record_from_bytes(bytes.value()) {
             Ok(record) => records.push(record),
@@ -238,16 +263,4 @@ fn read(database: &Database, count: usize) -> Result<Vec<UsageRecord>, redb::Err
         }
     }
     Ok(records)
-}
-
-fn forget(database: &Database, through: u64) -> Result<u64, redb::Error> {
-    let transaction = database.begin_write()?;
-    let gone = {
-        let mut table = transaction.open_table(RECORDS)?;
-        let before = table.len()?;
-        table.retain_in(..=through, |_, _| false)?;
-        before.saturating_sub(table.len()?)
-    };
-    transaction.commit()?;
-    Ok(gone)
 }

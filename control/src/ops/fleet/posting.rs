@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxyxai_contract::{
     clock::{Millis, Zone},
     id::{AccountId, NodeName},
+    money::Money,
     snapshot::Standing,
     usage::UsageRecord,
 };
@@ -52,7 +53,7 @@ pub(crate) async fn report_usage(
         let posting = charge(
             &mut accounts,
             &fresh,
-            &format!("usage:{node}/{epoch}"),
+            &format!("usage:{node}/{epoch}/{first}-{last}"),
             &control.config().zone,
             now,
         )?;
@@ -95,12 +96,15 @@ fn charge(
     now: Millis,
 ) -> Result<Posting, Error> {
     let mut posting = Posting {
-        entries: Vec::with_capacity(records.len()),
+        entries: Vec::new(),
         daily: Daily::new(),
     };
     for account in accounts.values_mut() {
         posting.entries.extend(money::clear_expired(account, now)?);
     }
+    // One entry for each account: the records, which carry the same node, epoch and sequences, are
+    // its details.
+    let mut costs: BTreeMap<AccountId, Money> = BTreeMap::new();
     for record in records {
         let Some(account) = accounts.get_mut(&record.account) else {
             tracing::warn!(
@@ -111,18 +115,22 @@ fn charge(
         };
         let answered = u64::from(record.status < FAILED_FROM);
         account.view.requests = account.view.requests.saturating_add(answered);
-        posting.entries.push(money::charge(
-            account,
-            record.cost,
-            format!("{reference}/{}", record.sequence),
-            now,
-        )?);
+        let total = costs.entry(record.account).or_default();
+        *total = total.saturating_add(record.cost);
         let day = zone.day(record.start);
         let totals = posting
             .daily
             .entry((record.account, day, record.model_used.clone()))
             .or_default();
         add(totals, record, answered);
+    }
+    for (id, account) in accounts.iter_mut() {
+        if let Some(cost) = costs.get(id) {
+            let reference = format!("{reference}:{id}");
+            posting
+                .entries
+                .push(money::charge(account, *cost, reference, now)?);
+        }
     }
     posting
         .daily
@@ -140,8 +148,7 @@ fn add(totals: &mut Totals, record: &UsageRecord, answered: u64) {
 
 /// Raises the month's cap of accounts that reached it and asked for that. Tells whether any rose.
 async fn raise_limits(tx: &Tx, accounts: &mut Accounts, month: Days) -> Result<bool, Error> {
-    let asking =
-        |record: &AccountRecord| record.view.auto_quota > proxyxai_contract::money::Money::ZERO;
+    let asking = |record: &AccountRecord| record.view.auto_quota > Money::ZERO;
     let ids: Vec<_> = accounts
         .values()
         .filter(|record| asking(record))

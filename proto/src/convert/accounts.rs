@@ -1,0 +1,163 @@
+//! Accounts, with their windows and allow lists, between the wire and the domain. Only form is
+//! judged here: whether a parent exists is the control plane's business.
+
+use super::{
+    settings::{routing_from_wire, routing_to_wire},
+    signed, unsigned,
+};
+use crate::{
+    Invalid,
+    access::AllowList,
+    client_key::KeyHash,
+    id::{AccountId, Level},
+    money::{Money, Multiplier},
+    snapshot::{Access, Account, RateLimits},
+    wire,
+};
+
+pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, Invalid> {
+    let wire::AccountEntry {
+        id,
+        parent_id,
+        name,
+        key_hash,
+        enabled,
+        level,
+        gear,
+        rates_micros,
+        factor_micros,
+        hard_limit_nanos,
+        limits,
+        access,
+        routing,
+    } = entry;
+    Ok(Account {
+        id: AccountId::new(id)?,
+        parent: if parent_id == 0 {
+            None
+        } else {
+            Some(AccountId::new(parent_id).map_err(|e| e.under("parent_id"))?)
+        },
+        name,
+        key_hash: match <[u8; 32]>::try_from(key_hash.as_slice()) {
+            Ok(hash) => Some(KeyHash(hash)),
+            Err(_) if key_hash.is_empty() => None,
+            Err(_) => return Err(Invalid::new("key_hash", "must be 32 bytes or empty")),
+        },
+        enabled,
+        level: Level::new(level.into())?,
+        gear: u8::try_from(gear).map_err(|_| Invalid::new("gear", "is out of range"))?,
+        rates: Multiplier::from_micros(rates_micros).map_err(|e| e.under("rates_micros"))?,
+        factor: Multiplier::from_micros(factor_micros).map_err(|e| e.under("factor_micros"))?,
+        hard_limit: (hard_limit_nanos > 0).then(|| Money::from_nanos(hard_limit_nanos)),
+        limits: limits_from_wire(limits.unwrap_or_default())?,
+        access: access_from_wire(&access.ok_or_else(|| Invalid::new("access", "is missing"))?)?,
+        routing: routing_from_wire(&routing.unwrap_or_default())?,
+    })
+}
+
+pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
+    let Account {
+        id,
+        parent,
+        name,
+        key_hash,
+        enabled,
+        level,
+        gear,
+        rates,
+        factor,
+        hard_limit,
+        limits,
+        access,
+        routing,
+    } = account;
+    wire::AccountEntry {
+        id: id.get(),
+        parent_id: parent.map_or(0, AccountId::get),
+        name: name.clone(),
+        key_hash: key_hash.map(|hash| hash.0.to_vec()).unwrap_or_default(),
+        enabled: *enabled,
+        level: level.get().into(),
+        gear: (*gear).into(),
+        rates_micros: rates.micros(),
+        factor_micros: factor.micros(),
+        hard_limit_nanos: hard_limit.map_or(0, Money::nanos),
+        limits: Some(limits_to_wire(limits)),
+        access: Some(access_to_wire(access)),
+        routing: Some(routing_to_wire(routing)),
+    }
+}
+
+/// Reads six windows; all must be present and not negative.
+///
+/// # Errors
+/// Names the window that is wrong.
+pub fn limits_from_wire(limits: wire::RateLimits) -> Result<RateLimits, Invalid> {
+    let wire::RateLimits {
+        rpm,
+        rph,
+        rpd,
+        tpm,
+        tph,
+        tpd,
+    } = limits;
+    Ok(RateLimits {
+        rpm: unsigned("RPM", rpm)?,
+        rph: unsigned("RPH", rph)?,
+        rpd: unsigned("RPD", rpd)?,
+        tpm: unsigned("TPM", tpm)?,
+        tph: unsigned("TPH", tph)?,
+        tpd: unsigned("TPD", tpd)?,
+    })
+}
+
+/// Six windows for the wire.
+pub fn limits_to_wire(limits: &RateLimits) -> wire::RateLimits {
+    let RateLimits {
+        rpm,
+        rph,
+        rpd,
+        tpm,
+        tph,
+        tpd,
+    } = *limits;
+    wire::RateLimits {
+        rpm: signed(rpm),
+        rph: signed(rph),
+        rpd: signed(rpd),
+        tpm: signed(tpm),
+        tph: signed(tph),
+        tpd: signed(tpd),
+    }
+}
+
+fn access_from_wire(access: &wire::AccessLists) -> Result<Access, Invalid> {
+    let wire::AccessLists {
+        ips,
+        models,
+        levels,
+        resources,
+    } = access;
+    Ok(Access {
+        ips: AllowList::parse(ips)?,
+        models: AllowList::parse(models)?,
+        levels: AllowList::parse(levels)?,
+        resources: AllowList::parse(resources)?,
+    })
+}
+
+fn access_to_wire(access: &Access) -> wire::AccessLists {
+    let Access {
+        ips,
+        models,
+        levels,
+        resources,
+    } = access;
+    wire::AccessLists {
+        ips: ips.text(),
+        models: models.text(),
+        levels: levels.text(),
+        resources: resources.text(),
+    }
+}

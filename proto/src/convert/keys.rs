@@ -1,0 +1,145 @@
+//! Upstream keys and their health between the wire and the domain. It decides nothing about when a
+//! key may be used.
+
+use super::{millis_from_wire, millis_to_wire};
+use crate::{
+    Invalid,
+    id::{KeyId, Level},
+    provider::{BaseUrl, ProviderType},
+    secret::Secret,
+    snapshot::{Health, HealthState, KeyConfig, UpstreamKey},
+    wire,
+};
+
+pub(super) fn key_from_wire(entry: wire::KeyEntry) -> Result<UpstreamKey, Invalid> {
+    let wire::KeyEntry {
+        id,
+        secret,
+        provider,
+        level,
+        config,
+    } = entry;
+    Ok(UpstreamKey {
+        id: KeyId::new(id)?,
+        secret: Secret::new(secret),
+        provider: BaseUrl::parse(&provider)?,
+        level: Level::new(level.into())?,
+        config: config_from_wire(config.unwrap_or_default())?,
+    })
+}
+
+pub(super) fn key_to_wire(key: &UpstreamKey) -> wire::KeyEntry {
+    let UpstreamKey {
+        id,
+        secret,
+        provider,
+        level,
+        config,
+    } = key;
+    wire::KeyEntry {
+        id: id.get(),
+        secret: secret.expose().to_owned(),
+        provider: provider.text(),
+        level: level.get().into(),
+        config: Some(config_to_wire(config)),
+    }
+}
+
+/// Reads a key's config.
+///
+/// # Errors
+/// When the provider type is unknown or the list of models is too long.
+pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
+    let wire::KeyConfig {
+        provider_type,
+        include_usage,
+        models,
+    } = config;
+    if models.len() > 1000
+        || models
+            .iter()
+            .any(|model| model.is_empty() || model.len() > 255)
+    {
+        return Err(Invalid::new(
+            "models",
+            "must be at most 1000 names of 1 to 255 bytes",
+        ));
+    }
+    Ok(KeyConfig {
+        provider_type: ProviderType::parse(&provider_type)?,
+        include_usage: include_usage.unwrap_or(true),
+        models,
+    })
+}
+
+/// A key's config for the wire.
+pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
+    let KeyConfig {
+        provider_type,
+        include_usage,
+        models,
+    } = config;
+    wire::KeyConfig {
+        provider_type: provider_type.as_str().to_owned(),
+        include_usage: Some(*include_usage),
+        models: models.clone(),
+    }
+}
+
+/// Reads a health entry.
+///
+/// # Errors
+/// When the key id, the state or its end is wrong.
+pub fn health_from_wire(entry: wire::HealthEntry) -> Result<Health, Invalid> {
+    let wire::HealthEntry {
+        key_id,
+        model,
+        health,
+    } = entry;
+    let health = health.ok_or_else(|| Invalid::new("health", "is missing"))?;
+    let until = || millis_from_wire("until_time", health.until_time.as_ref());
+    let state = match health.state() {
+        wire::key_health::State::Ready => HealthState::Ready,
+        wire::key_health::State::Sleeping => HealthState::Sleeping { until: until()? },
+        wire::key_health::State::Quarantined => HealthState::Quarantined { until: until()? },
+        wire::key_health::State::Disabled => HealthState::Disabled,
+        wire::key_health::State::Unspecified => return Err(Invalid::new("state", "is missing")),
+    };
+    Ok(Health {
+        key: KeyId::new(key_id).map_err(|error| error.under("key_id"))?,
+        model: (!model.is_empty()).then_some(model),
+        state,
+        reason: health.reason,
+    })
+}
+
+/// A health entry for the wire.
+pub fn health_to_wire(health: &Health) -> wire::HealthEntry {
+    let Health {
+        key,
+        model,
+        state,
+        reason,
+    } = health;
+    wire::HealthEntry {
+        key_id: key.get(),
+        model: model.clone().unwrap_or_default(),
+        health: Some(health_state_to_wire(*state, reason)),
+    }
+}
+
+/// A state with its reason for the wire.
+pub fn health_state_to_wire(state: HealthState, reason: &str) -> wire::KeyHealth {
+    use wire::key_health::State;
+    let (state, until) = match state {
+        HealthState::Ready => (State::Ready, None),
+        HealthState::Sleeping { until } => (State::Sleeping, Some(until)),
+        HealthState::Quarantined { until } => (State::Quarantined, Some(until)),
+        HealthState::Disabled => (State::Disabled, None),
+    };
+    wire::KeyHealth {
+        state: state.into(),
+        until_time: until.map(millis_to_wire),
+        reason: reason.to_owned(),
+    }
+}

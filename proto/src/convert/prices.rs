@@ -1,0 +1,131 @@
+//! The price table between the wire and the domain. A price that cannot be read is left out and
+//! named; the others stand. Nothing is computed from a price here.
+
+use crate::{
+    Invalid,
+    money::{Money, Multiplier},
+    price::{ModelPrice, PriceTable},
+    wire,
+};
+
+pub(super) fn prices_from_wire(table: wire::PriceTable) -> (PriceTable, Vec<(String, Invalid)>) {
+    let wire::PriceTable {
+        version,
+        models,
+        provider_hosts,
+    } = table;
+    let mut read = PriceTable {
+        version,
+        ..PriceTable::default()
+    };
+    let mut bad = Vec::new();
+    for entry in models {
+        let model = entry.model.clone();
+        match price_from_wire(entry) {
+            Ok(price) => drop(read.models.insert(model, price)),
+            Err(error) => bad.push((model, error)),
+        }
+    }
+    for line in provider_hosts {
+        if let Some((provider, hosts)) = line.split_once('=') {
+            read.provider_hosts.insert(
+                provider.to_owned(),
+                hosts.split(',').map(str::to_owned).collect(),
+            );
+        }
+    }
+    (read, bad)
+}
+
+pub(super) fn prices_to_wire(table: &PriceTable) -> wire::PriceTable {
+    let PriceTable {
+        version,
+        models,
+        provider_hosts,
+    } = table;
+    wire::PriceTable {
+        version: version.clone(),
+        models: models
+            .iter()
+            .map(|(model, price)| price_to_wire(model, price))
+            .collect(),
+        provider_hosts: provider_hosts
+            .iter()
+            .map(|(provider, hosts)| format!("{provider}={}", hosts.join(",")))
+            .collect(),
+    }
+}
+
+fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
+    let wire::ModelPrice {
+        model: _,
+        provider,
+        input_text,
+        output_text,
+        cached_text,
+        cache_write,
+        reason_text,
+        input_audio,
+        output_audio,
+        cached_audio,
+        input_image,
+        output_image,
+        call,
+        rates_micros,
+    } = price;
+    let amount = |field: &str, nanos: i64| match Money::from_nanos(nanos) {
+        money if money.is_negative() => Err(Invalid::new(field, "must not be negative")),
+        money => Ok(money),
+    };
+    let optional =
+        |field: &str, nanos: Option<i64>| nanos.map(|nanos| amount(field, nanos)).transpose();
+    Ok(ModelPrice {
+        provider,
+        input_text: amount("input_text", input_text)?,
+        output_text: amount("output_text", output_text)?,
+        cached_text: optional("cached_text", cached_text)?,
+        cache_write: optional("cache_write", cache_write)?,
+        reason_text: optional("reason_text", reason_text)?,
+        input_audio: optional("input_audio", input_audio)?,
+        output_audio: optional("output_audio", output_audio)?,
+        cached_audio: optional("cached_audio", cached_audio)?,
+        input_image: optional("input_image", input_image)?,
+        output_image: optional("output_image", output_image)?,
+        call: amount("call", call)?,
+        rates: Multiplier::from_micros(rates_micros)?,
+    })
+}
+
+fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
+    let ModelPrice {
+        provider,
+        input_text,
+        output_text,
+        cached_text,
+        cache_write,
+        reason_text,
+        input_audio,
+        output_audio,
+        cached_audio,
+        input_image,
+        output_image,
+        call,
+        rates,
+    } = price;
+    wire::ModelPrice {
+        model: model.to_owned(),
+        provider: provider.clone(),
+        input_text: input_text.nanos(),
+        output_text: output_text.nanos(),
+        cached_text: cached_text.map(Money::nanos),
+        cache_write: cache_write.map(Money::nanos),
+        reason_text: reason_text.map(Money::nanos),
+        input_audio: input_audio.map(Money::nanos),
+        output_audio: output_audio.map(Money::nanos),
+        cached_audio: cached_audio.map(Money::nanos),
+        input_image: input_image.map(Money::nanos),
+        output_image: output_image.map(Money::nanos),
+        call: call.nanos(),
+        rates_micros: rates.micros(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Settings of the data plane and the routing rules they share with accounts, between the wire and
+//! the domain. The rules' own grammar is in `routing`, not here.
+
+use crate::{
+    Invalid,
+    access::AllowList,
+    client_key::KeyHasher,
+    clock::Zone,
+    money::Money,
+    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    snapshot::ProxySettings,
+    wire,
+};
+
+pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxySettings, Invalid> {
+    let wire::ProxySettings {
+        routing,
+        resources,
+        call_min_balance_nanos,
+        refuse_unpriced,
+        client_key_hash_key,
+        time_zone,
+        reload_count,
+    } = settings;
+    Ok(ProxySettings {
+        routing: routing_from_wire(&routing.unwrap_or_default())?,
+        resources: AllowList::parse(&resources)?,
+        call_min_balance: Money::from_nanos(call_min_balance_nanos),
+        refuse_unpriced,
+        hasher: KeyHasher::new(&client_key_hash_key)?,
+        zone: Zone::new(&time_zone)?,
+        reload_count,
+    })
+}
+
+pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings {
+    let ProxySettings {
+        routing,
+        resources,
+        call_min_balance,
+        refuse_unpriced,
+        hasher,
+        zone,
+        reload_count,
+    } = settings;
+    wire::ProxySettings {
+        routing: Some(routing_to_wire(routing)),
+        resources: resources.text(),
+        call_min_balance_nanos: call_min_balance.nanos(),
+        refuse_unpriced: *refuse_unpriced,
+        client_key_hash_key: hasher.key().to_vec(),
+        time_zone: zone.name().to_owned(),
+        reload_count: *reload_count,
+    }
+}
+
+pub(super) fn routing_from_wire(routing: &wire::RoutingRules) -> Result<RoutingRules, Invalid> {
+    let wire::RoutingRules {
+        model_mapper,
+        level_mapper,
+        switch_over,
+    } = routing;
+    Ok(RoutingRules {
+        model_mapper: ModelMapper::parse(model_mapper)?,
+        level_mapper: LevelMapper::parse(level_mapper)?,
+        switch_over: SwitchOver::parse(switch_over)?,
+    })
+}
+
+pub(super) fn routing_to_wire(routing: &RoutingRules) -> wire::RoutingRules {
+    let RoutingRules {
+        model_mapper,
+        level_mapper,
+        switch_over,
+    } = routing;
+    wire::RoutingRules {
+        model_mapper: model_mapper.text(),
+        level_mapper: level_mapper.text(),
+        switch_over: switch_over.text(),
+    }
+}
