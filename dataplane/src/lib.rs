@@ -20,6 +20,7 @@ use tonic::transport::Channel;
 
 pub use config::Config;
 pub use error::Error;
+pub use http::Surface;
 pub use link::connect;
 
 /// A running data plane.
@@ -88,8 +89,8 @@ impl DataPlane {
     }
 
     /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`.
-    pub fn router(&self, admin: Admin) -> Router {
-        http::router(Arc::clone(&self.relay), admin)
+    pub fn surface(&self, admin: Admin) -> Surface {
+        Surface::new(Arc::clone(&self.relay), admin)
     }
 
     /// Says no to new calls and flips `/readyz`, while open streams go on.

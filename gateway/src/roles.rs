@@ -10,10 +10,11 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use axum::Router;
+use axum::{Router, body::Body, response::IntoResponse as _};
+use hyper::Request;
 use proxyxai_contract::{clock::Clock, id::NodeName, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane};
+use proxyxai_dataplane::{Admin, DataPlane, Surface};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -21,9 +22,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tower::ServiceExt as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::{announce, channel, config::Config, healthcheck, serve};
+use crate::{
+    announce, channel,
+    config::Config,
+    healthcheck,
+    polite::Polite,
+    serve::{self, Handler},
+};
 
 /// What this process is.
 #[derive(Debug, Clone, Copy)]
@@ -81,13 +89,16 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let (channel, pipe) = channel::pair();
     let planes = ControlTasks::start(&control, config.grpc_listen, Some(pipe)).await?;
     let data = data_plane(&config, channel, control.node_token())?;
-    let router = data.router(Admin::Local(control.rest_router()));
+    let surface = data.surface(Admin::Local(control.rest_router()));
     announce::listening(
         http.local_addr()?,
         Some(planes.grpc),
         control.first_root_key(),
     );
-    serve_and_drain(http, router, &config, stopping, || data.drain()).await;
+    serve_and_drain(http, surface_handler(surface), &config, stopping, || {
+        data.drain()
+    })
+    .await;
     data.stop().await;
     planes.stop().await;
     Ok(())
@@ -108,7 +119,7 @@ async fn control(config: Config) -> anyhow::Result<()> {
         Some(tasks.grpc),
         control.first_root_key(),
     );
-    serve_and_drain(http, router, &config, stopping, || ()).await;
+    serve_and_drain(http, router_handler(router), &config, stopping, || ()).await;
     tasks.stop().await;
     Ok(())
 }
@@ -131,9 +142,12 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .control_http
         .clone()
         .map_or(Admin::Nobody, Admin::Remote);
-    let router = data.router(admin);
+    let surface = data.surface(admin);
     announce::listening(http.local_addr()?, None, None);
-    serve_and_drain(http, router, &config, stopping, || data.drain()).await;
+    serve_and_drain(http, surface_handler(surface), &config, stopping, || {
+        data.drain()
+    })
+    .await;
     data.stop().await;
     Ok(())
 }
@@ -183,15 +197,28 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(file.sync_all()?)
 }
 
+/// Calls go to the data plane directly.
+fn surface_handler(surface: Surface) -> impl Handler {
+    move |peer: SocketAddr, request| surface.clone().answer(peer.ip(), request)
+}
+
+/// A control plane alone is an ordinary axum application.
+fn router_handler(router: Router) -> impl Handler {
+    move |_, request: Request<Polite>| {
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async { answer.await.into_response() }
+    }
+}
+
 async fn serve_and_drain(
     listener: TcpListener,
-    router: Router,
+    handler: impl Handler,
     config: &Config,
     stopping: impl Future<Output = ()>,
     drain: impl Fn(),
 ) {
     let stop = CancellationToken::new();
-    let serving = serve::serve(listener, router, config.server, stop.clone(), config.drain);
+    let serving = serve::serve(listener, handler, config.server, stop.clone(), config.drain);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => return,

@@ -1,10 +1,10 @@
 //! The HTTP server: accepts connections with Nagle off, bounds the request head in size and time,
 //! and drains when told to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::ConnectInfo};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use axum::body::Body;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -14,7 +14,6 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use crate::{config::Server, polite::Polite};
 
@@ -25,10 +24,34 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long connections that were cut may take to be gone.
 const CUT_MAX: Duration = Duration::from_secs(1);
 
+/// Answers requests; one clone for each connection.
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    /// Answers a request that came from `peer`.
+    fn answer(
+        self,
+        peer: SocketAddr,
+        request: Request<Polite>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static;
+}
+
+impl<F, A> Handler for F
+where
+    F: Fn(SocketAddr, Request<Polite>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
+    fn answer(
+        self,
+        peer: SocketAddr,
+        request: Request<Polite>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        self(peer, request)
+    }
+}
+
 /// Serves until `stop`, then lets open answers go on for at most `drain`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    router: Router,
+    handler: impl Handler,
     limits: Server,
     stop: CancellationToken,
     drain: Duration,
@@ -46,14 +69,12 @@ pub(crate) async fn serve(
     while let Some(Some((stream, peer, permit))) =
         stop.run_until_cancelled(accept(&listener, &room)).await
     {
-        let (router, bodies) = (router.clone(), tasks.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
+        let (handler, bodies) = (handler.clone(), tasks.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
-            router
-                .clone()
-                .oneshot(Request::from_parts(parts, axum::body::Body::new(body)))
+            let answer = handler.clone().answer(peer, Request::from_parts(parts, body));
+            async { Ok::<_, Infallible>(answer.await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         let cut = cut.clone();

@@ -15,21 +15,23 @@ STOP_SECONDS_MAX = 10
 
 
 class Gateway:
-    def __init__(self, name: str, program: pathlib.Path, folder: pathlib.Path, prices: dict) -> None:
+    def __init__(self, name: str, program: pathlib.Path, folder: pathlib.Path, prices: dict | None = None) -> None:
         self.name = name
         self.process = Process(f"gateway {name}", folder / f"gateway-{name}.log")
         self._program = program
         self.data = folder / f"data-{name}"
         self._port, self._grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
+        self.grpc_address = f"127.0.0.1:{self._grpc_port}"
         self._env = plain_env() | {
             "PORT": str(self._port),
             "GRPC_PORT": str(self._grpc_port),
             "DATA_DIR": str(self.data),
-            "PRICING": json.dumps(prices),
             # The days of a bill are then the days this test computes.
             "TZ": "UTC",
         }
+        if prices is not None:
+            self._env["PRICING"] = json.dumps(prices)
         self.root_key = ""
 
     def start(self) -> None:
@@ -72,7 +74,7 @@ class Gateway:
             command += ["-H", f"authorization: Bearer {self.root_key}"]
         if data is not None:
             command += ["-d", json.dumps(data)]
-        return run(*command, f"127.0.0.1:{self._grpc_port}", *arguments, env=plain_env())
+        return run(*command, self.grpc_address, *arguments, env=plain_env())
 
     def add_account(self, name: str, credit: float) -> str:
         """Creates a sub-account of root and returns its client key."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The gateway's main job with nothing made up: a real model, the official SDKs, curl and grpcurl.
 
-Follows README's first five minutes on a gateway whose pool holds the real key, a dead one and one whose
-upstream always fails; then puts a second gateway in front of the first; then restarts the first.
+Pastes README's first five minutes; does the same by hand on a gateway whose pool holds the real key, a dead
+one and one whose upstream always fails; then puts a second gateway in front of it; then restarts the first.
 Prints a line for every law it saw kept, and stops at the first that was not.
 """
 
@@ -22,6 +22,7 @@ from clients import Anthropic, OpenAi, Tally
 from gateway import Gateway
 from model_server import MODEL
 from processes import Failure, Process, curl, free_port, plain_env, wait_until
+from readme import Reader, answers, blocks
 from scripted import ScriptedUpstream
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -31,6 +32,8 @@ MODEL_START_SECONDS_MAX = 120
 USAGE_SECONDS_MAX = 5
 
 REAL_KEY = "sk-real-0123456789abcdefghijklmn"
+# The model's second key, for the reader of README.
+OTHER_KEY = "sk-othr-0123456789abcdefghijklmn"
 DEAD_KEY = "sk-dead-0123456789abcdefghijklmn"
 FAILING_KEY = "sk-fail-0123456789abcdefghijklmn"
 # Of the right form, and nobody's.
@@ -77,6 +80,8 @@ class Story:
     def __init__(self, program: pathlib.Path, folder: pathlib.Path) -> None:
         self.first = Gateway("a", program, folder, PRICES)
         self.second = Gateway("b", program, folder, PRICES)
+        # With the prices that come with the program.
+        self.fresh = Gateway("c", program, folder)
         self.model_url = ""
         self.scripted: ScriptedUpstream
         self.started_on = today()
@@ -107,6 +112,37 @@ class Story:
             wait_until("usage is posted", USAGE_SECONDS_MAX, settled)
         except Failure as late:
             raise Failure(f"{late}; expected {tally} costing {cost:.9f}, saw {seen}") from None
+
+
+def readme(story: Story) -> None:
+    gateway, section = story.fresh, "The first five minutes"
+    providers = {"https://api.openai.com": story.model_url, "https://api.anthropic.com": story.model_url}
+    reader = Reader(gateway, providers, {"OPENAI_API_KEY": REAL_KEY, "ANTHROPIC_API_KEY": OTHER_KEY})
+    (five_minutes, grpc), (openai_sdk, anthropic_sdk) = blocks(section, "sh"), blocks(section, "python")
+    with law("README's curl lines work when pasted, from the first start to the bill"):
+        gateway.start()
+        said = reader.paste(five_minutes)
+        added, loaded, answer, info, rows = answers(said)
+        expect(added["success"] is True and loaded["success"] is True, said)
+        expect(answer["choices"][0]["message"]["content"], said)
+        expect(info["monthly_usage"]["Requests"] == rows[0]["Requests"] == 1, said)
+        expect(info["credit_used"] == rows[0]["CreditUsed"] > 0, said)
+    with law("README's OpenAI lines stream an answer"):
+        expect(reader.python(openai_sdk).strip(), "nothing was printed")
+    with law("README's grpcurl lines work when pasted"):
+        said = reader.paste(grpc)
+        services, _, messages = said.partition("{")
+        expect("proxyxai.v1.Keys" in services.split(), said)
+        created, settings, keys, account, bill, nodes = answers("{" + messages)
+        expect(settings["settings"]["LEVEL_MAPPER"] == "claude-*=1", said)
+        expect(created["id"] == keys["keys"][1]["id"] and account["account"]["name"] == "bobby", said)
+        expect(int(bill["total"]["requests"]) >= 1, said)
+        expect([node["connected"] for node in nodes["nodes"]] == [True], said)
+    with law("README's Anthropic lines are answered, on the level that its models are sent to"):
+        expect(reader.python(anthropic_sdk).strip(), "nothing was printed")
+    with law("what README's reader started ends with exit status 0"):
+        status = gateway.stop()
+        expect(status == 0, f"the gateway exited {status}")
 
 
 def first_start(story: Story) -> None:
@@ -173,6 +209,8 @@ def pool_health(story: Story) -> None:
     with law("a key that answers 401 is asked once"):
         asked = story.scripted.asked(DEAD_KEY)
         expect(asked == 1, f"it was asked {asked} times")
+        disabled = [row["Name"] for row in story.first.call("GET", "/x-conf")["DisabledKeys"]]
+        expect(disabled == ["dead"], f"DisabledKeys of GET /x-conf are {disabled}")
     with law("a key that answers 503 is asked a few times and then sleeps"):
         asked = story.scripted.asked(FAILING_KEY)
         expect(1 <= asked <= FAILING_ASKED_MAX, f"it was asked {asked} times")
@@ -257,7 +295,7 @@ def restart(story: Story) -> None:
 
 def start_model(model: Process, folder: pathlib.Path) -> str:
     port = free_port()
-    command = [sys.executable, str(HERE / "model_server.py"), str(port), str(folder), REAL_KEY]
+    command = [sys.executable, str(HERE / "model_server.py"), str(port), str(folder), REAL_KEY, OTHER_KEY]
     model.start(command, plain_env())
     url = f"http://127.0.0.1:{port}"
     model.wait_ready("the model answers", MODEL_START_SECONDS_MAX, lambda: "ready" in model.text())
@@ -271,13 +309,14 @@ def tell(program: pathlib.Path, model_folder: pathlib.Path | None) -> int:
         folder = pathlib.Path(name)
         story = Story(program, folder)
         model = Process("model server", folder / "model.log")
-        watched = (model, story.first.process, story.second.process)
+        watched = (model, story.fresh.process, story.first.process, story.second.process)
         for process in watched:
             stack.callback(process.destroy)
         try:
             with law("a real model is served by llama.cpp"):
                 story.model_url = start_model(model, model_folder or folder)
             story.scripted = stack.enter_context(ScriptedUpstream(DEAD_KEY, FAILING_KEY))
+            readme(story)
             first_start(story)
             openai_sdk(story)
             anthropic_sdk(story)

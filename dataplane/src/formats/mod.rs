@@ -102,16 +102,6 @@ impl Route {
         }
     }
 
-    /// The dialect of its errors.
-    pub(crate) const fn family(self) -> Family {
-        match self {
-            Self::Messages => Family::Anthropic,
-            Self::Chat | Self::Completions | Self::Responses | Self::Embeddings | Self::Other => {
-                Family::OpenAi
-            }
-        }
-    }
-
     /// Whether its request names a model. `Other` says no; `path_takes_model` knows more.
     pub(crate) const fn takes_model(self) -> bool {
         !matches!(self, Self::Other)

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use proxyxai_contract::provider::BaseUrl;
+use tower::BoxError;
 
 use crate::{
     decide::admit::Refusal,
@@ -17,12 +19,16 @@ use crate::{
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Forwards one call of the administration.
-pub(super) async fn forward(
+pub(super) async fn forward<B>(
     relay: &Relay,
     control: &BaseUrl,
     peer: IpAddr,
-    request: Request<Body>,
-) -> Response<Body> {
+    request: Request<B>,
+) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
     let (mut parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
         return refuse(

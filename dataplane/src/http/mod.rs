@@ -1,90 +1,95 @@
-//! The HTTP surface: sends each path to the room that answers it. No layer wraps the relayed calls,
-//! because each would cost every call.
+//! The HTTP surface: sends each path to the room that answers it. A plain function instead of a
+//! router with layers, because each of those would cost every call.
 
 mod forward;
 mod models;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    Router,
     body::Body,
-    extract::{ConnectInfo, State},
     response::{Html, IntoResponse as _},
-    routing::get,
 };
-use http::{Request, Response, StatusCode, header};
-use tower::ServiceExt as _;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use tower::{BoxError, ServiceExt as _};
 
 use crate::{
     Admin,
     decide::admit::Refusal,
-    formats::{Route, is_relayed},
+    formats::{Family, is_relayed},
     relay::{Relay, refuse},
 };
 
 /// Shown at `/`.
 const INDEX: &str = include_str!("index.html");
 
-struct Surface {
+/// Answers every request of a data plane. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Surface(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     relay: Arc<Relay>,
     admin: Admin,
 }
 
-/// Builds the surface.
-pub(crate) fn router(relay: Arc<Relay>, admin: Admin) -> Router {
-    let surface = Arc::new(Surface { relay, admin });
-    Router::new()
-        .route("/", get(|| async { Html(INDEX) }))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .fallback(dispatch)
-        .with_state(surface)
-}
+impl Surface {
+    pub(crate) fn new(relay: Arc<Relay>, admin: Admin) -> Self {
+        Self(Arc::new(Inner { relay, admin }))
+    }
 
-async fn ready(State(surface): State<Arc<Surface>>) -> (StatusCode, &'static str) {
-    if surface.relay.ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
-}
-
-async fn dispatch(
-    State(surface): State<Arc<Surface>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request<Body>,
-) -> Response<Body> {
-    let path = request.uri().path();
-    if models::is_list(path) && request.method() == http::Method::GET {
-        return models::list(&surface.relay, &request);
-    }
-    if is_relayed(path) {
-        return surface.relay.call(peer.ip(), request).await;
-    }
-    if ["/x-", "/dashboard/", "/v1/dashboard/"]
-        .iter()
-        .any(|start| path.starts_with(start))
+    /// Answers one request that came from `peer`.
+    pub async fn answer<B>(self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
-        return match &surface.admin {
-            Admin::Local(router) => router.clone().oneshot(request).await.into_response(),
-            Admin::Remote(base) => forward::forward(&surface.relay, base, peer.ip(), request).await,
+        let Inner { relay, admin } = &*self.0;
+        let path = request.uri().path();
+        if *request.method() == Method::GET {
+            match path {
+                "/v1/models" | "/models" | "/dashboard/models" => {
+                    return models::list(relay, request.headers());
+                }
+                "/healthz" => return "ok\n".into_response(),
+                "/readyz" => return ready(relay),
+                "/" => return Html(INDEX).into_response(),
+                _ => {}
+            }
+        }
+        if is_relayed(path) {
+            return relay.call(peer, request).await;
+        }
+        let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
+        if !administers.iter().any(|start| path.starts_with(start)) {
+            return not_found(path);
+        }
+        match admin {
+            Admin::Local(router) => {
+                let answer = router.clone().oneshot(request.map(Body::new)).await;
+                answer.into_response()
+            }
+            Admin::Remote(base) => Box::pin(forward::forward(relay, base, peer, request)).await,
             Admin::Nobody => not_found(path),
-        };
+        }
     }
-    not_found(path)
+}
+
+fn ready(relay: &Relay) -> Response<Body> {
+    if relay.ready() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
 }
 
 fn not_found(path: &str) -> Response<Body> {
-    refuse(
-        Route::of(path).family(),
-        &Refusal::NotFound {
-            path: path.chars().take(200).collect(),
-        },
-    )
+    let path_shown = path.chars().take(200).collect();
+    refuse(Family::of(path), &Refusal::NotFound { path: path_shown })
 }
 
 /// A JSON answer.
-fn json(body: bytes::Bytes) -> Response<Body> {
+fn json(body: Bytes) -> Response<Body> {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

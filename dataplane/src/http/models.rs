@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{HeaderMap, Response};
 use proxyxai_contract::{id::Level, snapshot::Account};
 
 use super::json;
@@ -18,17 +18,12 @@ use crate::{
     relay::{Relay, refuse},
 };
 
-/// The paths that list models.
-pub(super) fn is_list(path: &str) -> bool {
-    matches!(path, "/v1/models" | "/models" | "/dashboard/models")
-}
-
 /// The list for one caller.
-pub(super) fn list(relay: &Relay, request: &Request<Body>) -> Response<Body> {
+pub(super) fn list(relay: &Relay, headers: &HeaderMap) -> Response<Body> {
     let Some(snapshot) = relay.live.snapshot() else {
         return refuse(Family::OpenAi, &Refusal::Unavailable);
     };
-    let account = match Relay::authenticate(&snapshot, request.headers()) {
+    let account = match Relay::authenticate(&snapshot, headers) {
         Ok(account) => account,
         Err(refusal) => return refuse(Family::OpenAi, &refusal),
     };

@@ -8,7 +8,6 @@ use http::{HeaderMap, Request, StatusCode, response::Parts};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{Call, Relay, headers};
 use crate::{
@@ -106,29 +105,36 @@ impl Relay {
         *request.method_mut() = call.request.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = Self::headers(call, key, request.body().len());
-        let deadline = Instant::now() + self.config.first_byte;
-        let response = tokio::time::timeout_at(deadline, self.client.request(request))
-            .await
-            .map_err(|_| {
-                Failure::transport(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "no answer from the provider in time",
-                )
-            })?
-            .map_err(|error| {
+        // One timer for both waits: until the head, and from there until the first frame.
+        let exchange = async {
+            let response = self.client.request(request).await;
+            let response = response.map_err(|error| {
                 Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(&error))
             })?;
-        let (parts, body) = response.into_parts();
-        if parts.status.is_client_error() || parts.status.is_server_error() {
-            return self.judge(parts, body).await;
+            let (parts, body) = response.into_parts();
+            if parts.status.is_client_error() || parts.status.is_server_error() {
+                return Ok((parts, None, body));
+            }
+            let (read, rest) = first_frame(body).await?;
+            Ok((parts, Some(read), rest))
+        };
+        let in_time = tokio::time::timeout(self.config.first_byte, exchange).await;
+        let late = || {
+            Failure::transport(
+                StatusCode::GATEWAY_TIMEOUT,
+                "no answer from the provider in time",
+            )
+        };
+        let (parts, read, rest) = in_time.map_err(|_| late())??;
+        match read {
+            Some(read) => Ok(Outcome::Answer(Box::new(Answer {
+                parts,
+                read,
+                rest,
+                asked_usage,
+            }))),
+            None => self.judge(parts, rest).await,
         }
-        let (read, rest) = first_frame(body, deadline).await?;
-        Ok(Outcome::Answer(Box::new(Answer {
-            parts,
-            read,
-            rest,
-            asked_usage,
-        })))
     }
 
     fn headers(call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
@@ -209,23 +215,16 @@ impl Relay {
 }
 
 /// Waits for the first frame, so that a provider that dies before it can still be replaced.
-async fn first_frame(
-    mut body: Incoming,
-    deadline: Instant,
-) -> Result<(VecDeque<Frame<Bytes>>, Incoming), Failure> {
+async fn first_frame(mut body: Incoming) -> Result<(VecDeque<Frame<Bytes>>, Incoming), Failure> {
     if body.is_end_stream() {
         return Ok((VecDeque::new(), body));
     }
-    match tokio::time::timeout_at(deadline, body.frame()).await {
-        Err(_) => Err(Failure::transport(
-            StatusCode::GATEWAY_TIMEOUT,
-            "no answer from the provider in time",
-        )),
-        Ok(Some(Err(_))) => Err(Failure::transport(
-            StatusCode::BAD_GATEWAY,
-            "the provider broke off before the first byte",
-        )),
-        Ok(first) => Ok((first.into_iter().flatten().collect(), body)),
+    match body.frame().await {
+        Some(Err(_)) => {
+            let reason = "the provider broke off before the first byte";
+            Err(Failure::transport(StatusCode::BAD_GATEWAY, reason))
+        }
+        first => Ok((first.into_iter().flatten().collect(), body)),
     }
 }
 

@@ -19,9 +19,11 @@ use std::{
 };
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{clock::Clock, snapshot::Health};
 use tokio::sync::mpsc;
+use tower::BoxError;
 
 use crate::{
     Config, Error,
@@ -108,7 +110,11 @@ impl Relay {
     }
 
     /// Answers one call.
-    pub(crate) async fn call(&self, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn call<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
         let family = Family::of(request.uri().path());
         match Box::pin(self.let_in(peer, request)).await {
             Ok(call) => Box::pin(self.rounds(call)).await,
@@ -116,7 +122,11 @@ impl Relay {
         }
     }
 
-    async fn let_in(&self, peer: IpAddr, request: Request<Body>) -> Result<Call, Refusal> {
+    async fn let_in<B>(&self, peer: IpAddr, request: Request<B>) -> Result<Call, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
         let open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();

@@ -1,10 +1,12 @@
 //! Reading a client's request once, and what all attempts share of it.
 
-use axum::body::Body;
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
+use tower::BoxError;
 
 use super::client::Segments;
 use crate::{
@@ -83,11 +85,11 @@ impl Prepared {
 }
 
 /// Reads the whole body, within its limits of size and silence.
-pub(super) async fn read(
-    config: &Config,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Bytes, Refusal> {
+pub(super) async fn read<B>(config: &Config, headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
     let too_large = Refusal::TooLarge {
         limit: config.body_bytes_max,
     };
@@ -97,7 +99,7 @@ pub(super) async fn read(
     if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
         return Err(too_large);
     }
-    let mut limited = Box::pin(Limited::new(body, config.body_bytes_max));
+    let mut limited = pin!(Limited::new(body, config.body_bytes_max));
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
     loop {
