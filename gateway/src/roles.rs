@@ -96,7 +96,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         control.first_root_key(),
     );
     serve_and_drain(http, surface_handler(surface), &config, stopping, || {
-        data.drain()
+        data.drain();
     })
     .await;
     data.stop().await;
@@ -145,7 +145,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
     let surface = data.surface(admin);
     announce::listening(http.local_addr()?, None, None);
     serve_and_drain(http, surface_handler(surface), &config, stopping, || {
-        data.drain()
+        data.drain();
     })
     .await;
     data.stop().await;

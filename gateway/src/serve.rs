@@ -73,7 +73,9 @@ pub(crate) async fn serve(
         let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
-            let answer = handler.clone().answer(peer, Request::from_parts(parts, body));
+            let answer = handler
+                .clone()
+                .answer(peer, Request::from_parts(parts, body));
             async { Ok::<_, Infallible>(answer.await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));

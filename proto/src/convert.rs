@@ -14,7 +14,7 @@ pub use keys::{
 };
 pub use records::{
     batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
-    standing_from_wire, standing_to_wire,
+    standing_from_wire, standing_to_wire, wire_record_from_bytes,
 };
 pub use updates::{update_from_wire, update_to_wire};
 

@@ -43,9 +43,8 @@ async fn a_thousand_calls_succeed_while_two_of_five_keys_fail() {
         );
         let shares = GOOD.map(|key| upstream.count(key));
         assert_eq!(shares.iter().sum::<usize>(), 1000);
-        let spread = shares.iter().max().unwrap() - shares.iter().min().unwrap();
         assert!(
-            spread <= 4,
+            shares.iter().all(|share| (332..=335).contains(share)),
             "uneven shares {shares:?} with {concurrency} at once"
         );
         assert_eq!(

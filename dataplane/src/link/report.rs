@@ -1,10 +1,12 @@
 //! Hands in usage: the oldest records first, in batches, again and again until control has
 //! acknowledged them. Control knows a record by its id, so sending twice is harmless.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
-    convert::{record_to_wire, standing_from_wire},
+    convert::{standing_from_wire, wire_record_from_bytes},
+    id::AccountId,
+    money::Money,
     usage::UsageRecord,
     wire,
 };
@@ -70,14 +72,17 @@ async fn charge_backlog(live: &Live, backlog: Vec<UsageRecord>, stop: &Cancellat
 
 /// Hands in one batch and returns how many records it had.
 async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Status> {
-    let records = shelf.oldest(BATCH_RECORDS_MAX);
-    if records.is_empty() {
+    let stored = shelf.oldest(BATCH_RECORDS_MAX);
+    let records: Vec<_> = stored.iter().filter_map(|bytes| readable(bytes)).collect();
+    let count = records.len();
+    if count == 0 {
         return Ok(0);
     }
+    let charged = charges(&records);
     let mut request = tonic::Request::new(wire::ReportUsageRequest {
         node: link.node.to_string(),
         epoch: link.epoch,
-        records: records.iter().map(record_to_wire).collect(),
+        records,
     });
     request.set_timeout(REPORT_MAX);
     let answer = link
@@ -90,12 +95,9 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Statu
         through_sequence,
         standings,
     } = answer;
-    let posted = records
-        .iter()
-        .filter(|record| record.sequence <= through_sequence);
-    for record in posted {
-        if let Some(purse) = live.purse(record.account) {
-            purse.acknowledge(record.cost);
+    for (account, cost) in charged {
+        if let Some(purse) = live.purse(account) {
+            purse.acknowledge(cost);
         }
     }
     let standings: Vec<_> = standings
@@ -104,5 +106,24 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Statu
         .collect();
     live.apply_standings(&standings);
     shelf.acknowledge(through_sequence);
-    Ok(records.len())
+    Ok(count)
+}
+
+fn readable(bytes: &[u8]) -> Option<wire::UsageRecord> {
+    let record = wire_record_from_bytes(bytes);
+    record
+        .inspect_err(|error| tracing::error!(%error, "a spooled record cannot be read"))
+        .ok()
+}
+
+/// What each account was charged by these records. Control acknowledges a batch as a whole.
+fn charges(records: &[wire::UsageRecord]) -> HashMap<AccountId, Money> {
+    let mut charged: HashMap<AccountId, Money> = HashMap::new();
+    for record in records {
+        if let Ok(account) = AccountId::new(record.account_id) {
+            let total = charged.entry(account).or_default();
+            *total = total.saturating_add(Money::from_nanos(record.cost_nanos));
+        }
+    }
+    charged
 }

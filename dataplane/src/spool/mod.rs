@@ -91,7 +91,8 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Opened, Error> {
         .create(path)
         .map_err(|error| fail(error.into()))?;
     let (epoch, next) = marks(&database, clock).map_err(fail)?;
-    let backlog = read(&database, 0, usize::MAX).map_err(fail)?;
+    let stored = read(&database, 0, usize::MAX).map_err(fail)?;
+    let backlog: Vec<_> = stored.iter().filter_map(|bytes| decode(bytes)).collect();
     let first = backlog.first().map_or(next, |record| record.sequence);
     let shared = Arc::new(Shared {
         database,
@@ -155,8 +156,8 @@ impl Shelf {
         self.0.added.notified().await;
     }
 
-    /// The oldest records that control does not have yet, at most `count`.
-    pub(crate) fn oldest(&self, count: usize) -> Vec<UsageRecord> {
+    /// The oldest records that control does not have yet, at most `count`, as they are stored.
+    pub(crate) fn oldest(&self, count: usize) -> Vec<Vec<u8>> {
         let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
         read(&self.0.database, acknowledged, count).unwrap_or_else(|error| {
             tracing::error!(%error, "the usage spool cannot be read");
@@ -249,18 +250,20 @@ fn append(shared: &Shared, batch: &[UsageRecord], next: u64) -> Result<(), redb:
     Ok(())
 }
 
-fn read(database: &Database, after: u64, count: usize) -> Result<Vec<UsageRecord>, redb::Error> {
+fn read(database: &Database, after: u64, count: usize) -> Result<Vec<Vec<u8>>, redb::Error> {
     let transaction = database.begin_read()?;
     let table = transaction.open_table(RECORDS)?;
+    let stored = table.range(after.saturating_add(1)..)?.take(count);
     let mut records = Vec::new();
-    for entry in table.range(after.saturating_add(1)..)?.take(count) {
-        let (sequence, bytes) = entry?;
-        match record_from_bytes(bytes.value()) {
-            Ok(record) => records.push(record),
-            Err(error) => {
-                tracing::error!(sequence = sequence.value(), %error, "a spooled record cannot be read");
-            }
-        }
+    for entry in stored {
+        records.push(entry?.1.value().to_owned());
     }
     Ok(records)
+}
+
+fn decode(bytes: &[u8]) -> Option<UsageRecord> {
+    let record = record_from_bytes(bytes);
+    record
+        .inspect_err(|error| tracing::error!(%error, "a spooled record cannot be read"))
+        .ok()
 }

@@ -159,14 +159,20 @@ pub fn record_to_bytes(record: &UsageRecord) -> Vec<u8> {
     record_to_wire(record).encode_to_vec()
 }
 
+/// The wire form of what `record_to_bytes` wrote.
+///
+/// # Errors
+/// When the bytes are no record.
+pub fn wire_record_from_bytes(bytes: &[u8]) -> Result<wire::UsageRecord, Invalid> {
+    wire::UsageRecord::decode(bytes).map_err(|error| Invalid::new("record", error.to_string()))
+}
+
 /// Reads what `record_to_bytes` wrote.
 ///
 /// # Errors
 /// When the bytes are no record.
 pub fn record_from_bytes(bytes: &[u8]) -> Result<UsageRecord, Invalid> {
-    wire::UsageRecord::decode(bytes)
-        .map_err(|error| Invalid::new("record", error.to_string()))
-        .and_then(record_from_wire)
+    wire_record_from_bytes(bytes).and_then(record_from_wire)
 }
 
 fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
