@@ -12,8 +12,9 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::Server, polite::Polite};
 
@@ -21,8 +22,6 @@ use crate::{config::Server, polite::Polite};
 const HEADER_FIELDS_MAX: usize = 256;
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// How long connections that were cut may take to be gone.
-const CUT_MAX: Duration = Duration::from_secs(1);
 
 /// Answers requests; one clone for each connection.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
@@ -64,12 +63,17 @@ pub(crate) async fn serve(
         .max_buf_size(limits.header_bytes_max)
         .max_headers(HEADER_FIELDS_MAX);
     let room = Arc::new(Semaphore::new(limits.connections_max));
-    let tasks = tokio_util::task::TaskTracker::new();
-    let cut = CancellationToken::new();
-    while let Some(Some((stream, peer, permit))) =
-        stop.run_until_cancelled(accept(&listener, &room)).await
-    {
-        let (handler, bodies) = (handler.clone(), tasks.clone());
+    let (mut connections, bodies) = (JoinSet::new(), TaskTracker::new());
+    loop {
+        let (stream, peer, permit) = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &room) => match accepted {
+                Some(accepted) => accepted,
+                None => break,
+            },
+        };
+        let (handler, bodies) = (handler.clone(), bodies.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
@@ -79,10 +83,9 @@ pub(crate) async fn serve(
             async { Ok::<_, Infallible>(answer.await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        let cut = cut.clone();
-        tasks.spawn(async move {
+        connections.spawn(async move {
             // A client that breaks its connection is no news.
-            if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
+            if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
             drop(permit);
@@ -95,12 +98,8 @@ pub(crate) async fn serve(
     {
         tracing::warn!("the drain time is over; open answers are cut");
     }
-    // What was cut has to be settled before the usage is handed in.
-    cut.cancel();
-    tasks.close();
-    if tokio::time::timeout(CUT_MAX, tasks.wait()).await.is_err() {
-        tracing::debug!("some connections did not end");
-    }
+    // What is cut here has to be settled before the usage is handed in.
+    connections.shutdown().await;
 }
 
 /// The next connection, when there is room for one. None when the semaphore is closed, which is never.
