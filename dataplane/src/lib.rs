@@ -26,7 +26,7 @@ pub use link::connect;
 /// A running data plane.
 #[derive(Debug)]
 pub struct DataPlane {
-    relay: Arc<relay::Relay>,
+    relay: relay::Relay,
     spool: spool::Writer,
     tasks: TaskTracker,
     watching: CancellationToken,
@@ -59,13 +59,7 @@ impl DataPlane {
         );
         let link = link::Link::new(control, node_token, config.node.clone(), shelf.epoch())?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
-        let relay = Arc::new(relay::Relay::new(
-            config,
-            Arc::clone(&live),
-            spool,
-            learnt,
-            clock,
-        )?);
+        let relay = relay::Relay::new(config, Arc::clone(&live), spool, learnt, clock)?;
         tasks.spawn(link::watch::run(
             link.clone(),
             Arc::clone(&live),
@@ -90,7 +84,11 @@ impl DataPlane {
 
     /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`.
     pub fn surface(&self, admin: Admin) -> Surface {
-        Surface::new(Arc::clone(&self.relay), admin)
+        Surface::new(
+            self.relay.sibling(),
+            admin,
+            tokio::runtime::Handle::current(),
+        )
     }
 
     /// Says no to new calls and flips `/readyz`, while open streams go on.
@@ -116,7 +114,7 @@ impl DataPlane {
 }
 
 /// Who answers `/x-*` and `/dashboard/*`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Admin {
     /// The control plane of the same process.
     Local(Router),

@@ -5,7 +5,8 @@ use std::{
     fs,
     io::{IsTerminal as _, Write as _},
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
+    num::NonZero,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -46,6 +47,9 @@ pub(crate) enum Role {
     Healthcheck,
 }
 
+/// Control, the link and the administration are never more than this busy at once.
+const BACKGROUND_THREADS: usize = 2;
+
 /// Runs a role to its end.
 ///
 /// # Errors
@@ -61,13 +65,14 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     for name in &config.ignored {
         tracing::info!(name, "this variable is known but not acted on");
     }
-    fs::create_dir_all(&config.data_dir)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
         .with_context(|| format!("{} cannot be made", config.data_dir.display()))?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = config.worker_threads {
-        runtime.worker_threads(threads);
-    }
-    let runtime = runtime
+    // Calls are served by threads of their own (`serve`); this runtime does everything else.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
@@ -95,10 +100,16 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         Some(planes.grpc),
         control.first_root_key(),
     );
-    serve_and_drain(http, surface_handler(surface), &config, stopping, || {
-        data.drain();
-    })
-    .await;
+    serve_and_drain(
+        http,
+        surface_handlers(surface, &config),
+        &config,
+        stopping,
+        || {
+            data.drain();
+        },
+    )
+    .await?;
     data.stop().await;
     planes.stop().await;
     Ok(())
@@ -119,7 +130,7 @@ async fn control(config: Config) -> anyhow::Result<()> {
         Some(tasks.grpc),
         control.first_root_key(),
     );
-    serve_and_drain(http, router_handler(router), &config, stopping, || ()).await;
+    serve_and_drain(http, vec![router_handler(router)], &config, stopping, || ()).await?;
     tasks.stop().await;
     Ok(())
 }
@@ -144,10 +155,16 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .map_or(Admin::Nobody, Admin::Remote);
     let surface = data.surface(admin);
     announce::listening(http.local_addr()?, None, None);
-    serve_and_drain(http, surface_handler(surface), &config, stopping, || {
-        data.drain();
-    })
-    .await;
+    serve_and_drain(
+        http,
+        surface_handlers(surface, &config),
+        &config,
+        stopping,
+        || {
+            data.drain();
+        },
+    )
+    .await?;
     data.stop().await;
     Ok(())
 }
@@ -197,9 +214,19 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// Calls go to the data plane directly.
-fn surface_handler(surface: Surface) -> impl Handler {
-    move |peer: SocketAddr, request| surface.clone().answer(peer.ip(), request)
+/// Calls go to the data plane directly; each serving thread has its own connections to providers.
+fn surface_handlers(surface: Surface, config: &Config) -> Vec<impl Handler + use<>> {
+    let handler = |surface: Surface| {
+        move |peer: SocketAddr, request| surface.clone().answer(peer.ip(), request)
+    };
+    let siblings = (1..serving_threads(config)).map(|_| surface.sibling());
+    let surfaces: Vec<_> = siblings.collect();
+    surfaces.into_iter().chain([surface]).map(handler).collect()
+}
+
+fn serving_threads(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    config.worker_threads.unwrap_or_else(cores)
 }
 
 /// A control plane alone is an ordinary axum application.
@@ -212,22 +239,28 @@ fn router_handler(router: Router) -> impl Handler {
 
 async fn serve_and_drain(
     listener: TcpListener,
-    handler: impl Handler,
+    handlers: Vec<impl Handler>,
     config: &Config,
     stopping: impl Future<Output = ()>,
     drain: impl Fn(),
-) {
+) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let serving = serve::serve(listener, handler, config.server, stop.clone(), config.drain);
+    let serving = serve::serve(
+        listener,
+        handlers,
+        config.server,
+        stop.clone(),
+        config.drain,
+    );
     tokio::pin!(serving);
     tokio::select! {
-        () = &mut serving => return,
+        ended = &mut serving => return ended.context("serving ended"),
         () = stopping => {}
     }
     tracing::info!("draining");
     drain();
     stop.cancel();
-    serving.await;
+    serving.await.context("serving did not end well")
 }
 
 /// The gRPC servers and background work of control.

@@ -289,7 +289,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "WORKER_THREADS",
         "",
         BOTH,
-        "threads that serve; default: one for each core",
+        "threads that serve calls, 1 to 1024; default: one for each core",
     ),
     var(
         "RUST_LOG",

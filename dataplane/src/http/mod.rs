@@ -12,6 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
+use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
@@ -30,13 +31,22 @@ pub struct Surface(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    relay: Arc<Relay>,
+    relay: Relay,
     admin: Admin,
+    /// Where the administration runs, so that it does not hold up the calls of a serving thread.
+    home: Handle,
 }
 
 impl Surface {
-    pub(crate) fn new(relay: Arc<Relay>, admin: Admin) -> Self {
-        Self(Arc::new(Inner { relay, admin }))
+    pub(crate) fn new(relay: Relay, admin: Admin, home: Handle) -> Self {
+        Self(Arc::new(Inner { relay, admin, home }))
+    }
+
+    /// The same for another thread, with connections to providers of its own.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        let Inner { relay, admin, home } = &*self.0;
+        Self::new(relay.sibling(), admin.clone(), home.clone())
     }
 
     /// Answers one request that came from `peer`.
@@ -45,7 +55,7 @@ impl Surface {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Inner { relay, admin } = &*self.0;
+        let Inner { relay, admin, home } = &*self.0;
         let path = request.uri().path();
         if *request.method() == Method::GET {
             match path {
@@ -67,8 +77,12 @@ impl Surface {
         }
         match admin {
             Admin::Local(router) => {
-                let answer = router.clone().oneshot(request.map(Body::new)).await;
-                answer.into_response()
+                let answer = router.clone().oneshot(request.map(Body::new));
+                let answered = home.spawn(answer).await;
+                answered.map_or_else(
+                    |_| refuse(Family::OpenAi, &Refusal::Unavailable),
+                    axum::response::IntoResponse::into_response,
+                )
             }
             Admin::Remote(base) => Box::pin(forward::forward(relay, base, peer, request)).await,
             Admin::Nobody => not_found(path),

@@ -19,6 +19,8 @@ use crate::{decide::health::Backoff, formats::fault::Verdict};
 
 /// Refusals this recent count towards a storm.
 const STORM_WINDOW_MS: i64 = 60_000;
+/// So long others wait for the first verdict on a fresh key, milliseconds.
+pub(crate) const PROBATION_MS: i64 = 250;
 /// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
 const PAIRS_MAX: usize = 256;
 
@@ -32,6 +34,8 @@ pub(crate) struct KeyHealth {
     /// Whether it has answered since it was loaded or woken. Until then it gets one call at a time.
     proven: AtomicBool,
     probing: AtomicBool,
+    /// When that call was begun, milliseconds.
+    probed_at: AtomicI64,
     inner: Mutex<Inner>,
 }
 
@@ -71,6 +75,7 @@ impl Default for KeyHealth {
             pairs_asleep: AtomicUsize::new(0),
             proven: AtomicBool::new(false),
             probing: AtomicBool::new(false),
+            probed_at: AtomicI64::new(0),
             inner: Mutex::default(),
         }
     }
@@ -95,9 +100,18 @@ impl KeyHealth {
         !self.proven.load(Ordering::Relaxed) && self.probing.load(Ordering::Relaxed)
     }
 
+    /// Whether its very first call was begun a short while ago. A key that only slept is not waited
+    /// for: the others go on in turn without it.
+    pub(crate) fn is_on_trial(&self, now: Millis) -> bool {
+        self.is_probing()
+            && self.closed_until.load(Ordering::Relaxed) == 0
+            && now.since(Millis(self.probed_at.load(Ordering::Relaxed))) < PROBATION_MS
+    }
+
     /// A call is about to ask it; if it has not proved itself, others wait for the outcome.
-    pub(crate) fn begin_probe(&self) {
+    pub(crate) fn begin_probe(&self, now: Millis) {
         if !self.proven.load(Ordering::Relaxed) {
+            self.probed_at.store(now.0, Ordering::Relaxed);
             self.probing.store(true, Ordering::Relaxed);
         }
     }

@@ -24,7 +24,7 @@ use proxyxai_contract::{
 
 use crate::decide::pick::pick;
 
-pub(crate) use health::{KeyHealth, Rest};
+pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
 pub(crate) use purse::Purse;
 
@@ -71,12 +71,19 @@ impl Pool {
             {
                 Ok(_) => {
                     let key = self.keys.get(next)?;
-                    key.health.begin_probe();
+                    key.health.begin_probe(now);
                     return Some(Arc::clone(key));
                 }
                 Err(newer) => last = newer,
             }
         }
+    }
+
+    /// Whether a fresh key that was not tried yet is having its first call, and not for long.
+    pub(crate) fn is_on_trial(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
+        self.keys
+            .iter()
+            .any(|key| key.health.is_on_trial(now) && key.is_usable(model, now, tried))
     }
 
     /// Whether the only thing that keeps a usable key from being picked is a probe.

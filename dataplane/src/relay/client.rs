@@ -25,49 +25,56 @@ use tower::{BoxError, Service};
 use crate::{Config, Error};
 
 /// A client for provider calls.
-pub(crate) type Upstream = Client<Bounded, Segments>;
+pub(crate) type Upstream = Client<Dialer, Segments>;
 
-/// Builds the client.
-///
-/// # Errors
-/// When the TLS library refuses its protocol versions.
-pub(crate) fn build(config: &Config) -> Result<Upstream, Error> {
-    let mut http = HttpConnector::new();
-    http.set_nodelay(true);
-    http.enforce_http(false);
-    http.set_connect_timeout(Some(config.connect));
-    http.set_keepalive(Some(Duration::from_mins(1)));
-    let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Tls(error.into()))?
-        .with_root_certificates(roots())
-        .with_no_client_auth();
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_mins(1))
-        .pool_max_idle_per_host(config.idle_connections_max)
-        // A pooled connection that its provider has just closed is tried again on a new one by the
-        // retry loop, which also counts it.
-        .retry_canceled_requests(true)
-        .build(Bounded {
-            https,
-            limit: config.connect,
-        }))
-}
-
-/// A connector that gives up: hyper's own limit ends with TCP, and a TLS handshake can hang as well.
-#[derive(Clone)]
-pub(crate) struct Bounded {
+/// Connects to providers. It gives up by itself: hyper's own limit ends with TCP, and a TLS handshake
+/// can hang as well.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
     https: HttpsConnector<HttpConnector>,
     limit: Duration,
 }
 
-impl Service<Uri> for Bounded {
+impl Dialer {
+    /// # Errors
+    /// When the TLS library refuses its protocol versions.
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(config.connect));
+        http.set_keepalive(Some(Duration::from_mins(1)));
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Tls(error.into()))?
+            .with_root_certificates(roots())
+            .with_no_client_auth();
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        Ok(Self {
+            https,
+            limit: config.connect,
+        })
+    }
+
+    /// A client with a pool of its own.
+    pub(crate) fn client(&self, config: &Config) -> Upstream {
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_mins(1))
+            .pool_max_idle_per_host(config.idle_connections_max)
+            // A pooled connection may have been closed by its provider just now; then nothing has
+            // been sent yet, and a new one is tried.
+            .retry_canceled_requests(true)
+            .build(self.clone())
+    }
+}
+
+impl Service<Uri> for Dialer {
     type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;

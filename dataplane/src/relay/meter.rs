@@ -10,7 +10,7 @@ use proxyxai_contract::{
     usage::{Measure, Tokens, UsageRecord},
 };
 
-use super::{Call, OpenCall, Relay, request::Prepared};
+use super::{Call, OpenCall, Relay};
 use crate::{
     formats::{
         Family,
@@ -38,7 +38,8 @@ pub(super) struct Meter {
     reader: Option<UsageReader>,
     snapshot: Arc<Snapshot>,
     account: Arc<AccountState>,
-    request: Box<Prepared>,
+    /// Bytes of the request; the body itself is not kept while the answer goes on.
+    body_len: usize,
     /// Whether tokens can be guessed from bytes; those of a picture or a recording cannot.
     is_text: bool,
     key: Option<Arc<crate::live::KeyHealth>>,
@@ -97,7 +98,7 @@ impl Meter {
             snapshot,
             account,
             is_text: route.is_metered(),
-            request: Box::new(request),
+            body_len: request.body_len,
             key: key.map(|key| Arc::clone(&key.health)),
             record,
             spool: relay.spool.clone(),
@@ -142,7 +143,7 @@ impl Meter {
             ending == Ending::Complete || (ending == Ending::Abandoned && reader.finished());
         let guess = || {
             if self.is_text {
-                estimate(self.request.body_len, reader.delivered_bytes())
+                estimate(self.body_len, reader.delivered_bytes())
             } else {
                 Tokens::default()
             }

@@ -45,18 +45,20 @@ pub(crate) use headers::{presented, strip_hop_by_hop};
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
 pub(crate) const HEALTH_QUEUE_MAX: usize = 1024;
 
-/// Everything a call needs. One for the whole process.
-#[derive(Debug)]
+/// Everything a call needs. Each serving thread has one; only the client, with its connections, is its
+/// own.
+#[derive(Debug, Clone)]
 pub(crate) struct Relay {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) live: Arc<Live>,
     pub(crate) client: Upstream,
+    dialer: client::Dialer,
     pub(crate) clock: Clock,
     spool: Spool,
     learnt: mpsc::Sender<Health>,
-    budget: std::sync::Mutex<Budget>,
+    budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
     via: HeaderValue,
 }
 
@@ -80,21 +82,31 @@ impl Relay {
         learnt: mpsc::Sender<Health>,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let client = client::build(&config)?;
+        let dialer = client::Dialer::new(&config)?;
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
-            budget: std::sync::Mutex::new(Budget::new(clock.now())),
-            config,
+            budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
+            client: dialer.client(&config),
+            dialer,
+            config: Arc::new(config),
             live,
-            client,
             clock,
             spool,
             learnt,
             open_calls: Arc::default(),
-            draining: AtomicBool::new(false),
+            draining: Arc::default(),
             via,
         })
+    }
+
+    /// The same for another thread, with connections of its own: a connection that is used from two
+    /// threads costs a wake-up of the other one for each call.
+    pub(crate) fn sibling(&self) -> Self {
+        Self {
+            client: self.dialer.client(&self.config),
+            ..self.clone()
+        }
     }
 
     /// New calls are refused from now on.

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{
     decide::retry::{Budget, backoff_ms},
-    live::{KeyState, Rest},
+    live::{KeyState, PROBATION_MS, Rest},
 };
 
 /// A key that has not proved itself since it was loaded or woken gets one call at a time; others
 /// wait this long for its verdict before they use it all the same.
-const PROBATION_WAIT: Duration = Duration::from_millis(250);
+const PROBATION_WAIT: Duration = Duration::from_millis(PROBATION_MS.cast_unsigned());
 const PROBATION_LOOK: Duration = Duration::from_millis(2);
 
 /// What the rounds have come to so far.
@@ -80,6 +80,12 @@ impl Relay {
     async fn next_key(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<Arc<KeyState>> {
         let pool = call.snapshot.pool(level);
         let model = call.plan.model.as_str();
+        // While fresh keys are on trial nobody goes on, not even with one that has passed: it would be
+        // given the calls of all that come meanwhile.
+        let until = Instant::now() + PROBATION_WAIT;
+        while Instant::now() < until && pool.is_on_trial(model, self.clock.now(), tried) {
+            tokio::time::sleep(PROBATION_LOOK).await;
+        }
         let pick = |patient| pool.pick(model, self.clock.now(), tried, patient);
         if let Some(key) = pick(true) {
             return Some(key);

@@ -4,6 +4,8 @@
 
 use std::{
     convert::Infallible,
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -17,7 +19,9 @@ use proxyxai_contract::{
     convert::{record_from_bytes, record_to_bytes},
     usage::UsageRecord,
 };
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, backends::FileBackend,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Error;
@@ -86,9 +90,18 @@ pub(crate) fn open(path: &Path, clock: &Clock) -> Result<Opened, Error> {
         path: path.to_owned(),
         cause: cause.into(),
     };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        // Usage tells who asked for what, and is nobody else's business.
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| fail(error.into()))?;
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
-        .create(path)
+        .create_with_backend(FileBackend::new(file).map_err(|error| fail(error.into()))?)
         .map_err(|error| fail(error.into()))?;
     let (epoch, next) = marks(&database, clock).map_err(fail)?;
     let stored = read(&database, 0, usize::MAX).map_err(fail)?;
