@@ -1,5 +1,7 @@
 //! The key pool: rotation, retries, dead and tired keys.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt as _, stream};
 
 use crate::{
@@ -156,4 +158,59 @@ async fn a_level_that_is_exhausted_switches_over_within_the_accounts_gear() {
     assert_eq!(world.chat(&key, "gpt-4o").await.status(), 503);
     assert_eq!(world.root(update(1)).await.status(), 200);
     assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_slow_moment_of_the_only_key_is_waited_for() {
+    let (world, upstream) = (
+        World::with(&[("RETRY_DEADLINE_MS", "5000")]).await,
+        Upstream::start().await,
+    );
+    world.add_key(GOOD[0], &upstream.base).await;
+    let key = world.add_account("alice", 100.0).await;
+    upstream.script(GOOD[0], status(408));
+    let healed = async {
+        while upstream.count(GOOD[0]) < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        upstream.script(GOOD[0], Script::Chat);
+    };
+    let (answer, ()) = tokio::join!(world.chat(&key, "gpt-4o"), healed);
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_refusal_of_all_keys_is_marked_for_the_node_below() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    world.add_key(DEAD, &upstream.base).await;
+    let key = world.add_account("alice", 100.0).await;
+    let refused = world.chat(&key, "gpt-4o").await;
+    assert_eq!(refused.status(), 401);
+    assert!(refused.headers().contains_key("x-proxyxai-refusal"));
+}
+
+#[tokio::test]
+async fn a_storm_of_refusals_sets_no_key_aside() {
+    let (world, upstream) = (
+        World::with(&[("RETRY_DEADLINE_MS", "200")]).await,
+        Upstream::start().await,
+    );
+    let keys: Vec<_> = (0..5)
+        .map(|at| format!("sk-storm-{at}-aaaaaaaaaaaaaaaa"))
+        .collect();
+    for key in &keys {
+        world.add_key(key, &upstream.base).await;
+    }
+    let account = world.add_account("alice", 100.0).await;
+    assert_eq!(world.chat(&account, "gpt-4o").await.status(), 401);
+    let all_asked = keys.iter().all(|key| upstream.count(key) == 1);
+    assert!(all_asked);
+    for key in &keys {
+        upstream.script(key, Script::Chat);
+    }
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    for _ in 0..10 {
+        assert_eq!(world.chat(&account, "gpt-4o").await.status(), 200);
+    }
+    assert!(keys.iter().all(|key| upstream.count(key) > 1));
 }

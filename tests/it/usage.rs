@@ -587,3 +587,51 @@ async fn a_record_that_is_handed_in_again_is_posted_once() {
         375_000
     );
 }
+
+#[tokio::test]
+async fn a_path_spelled_another_way_costs_the_same() {
+    let (world, upstream, key) = world_with(&[]).await;
+    upstream.script(UP, json_answer(200, CHAT));
+    for path in ["/v1/chat/completi%6Fns", "/v1//chat/completions"] {
+        let body = r#"{"model":"house","messages":[]}"#;
+        let answer = world.http.post(world.url(path)).bearer_auth(&key);
+        let answer = answer.header("content-type", "application/json").body(body);
+        assert_eq!(answer.send().await.unwrap().status(), 200, "{path}");
+    }
+    let account = world.posted("alice", 2).await;
+    assert!(account["CreditUsed"].as_f64().unwrap() > 0.0);
+    assert_eq!(
+        world.grpc().account("alice").await.credit_used_nanos,
+        2 * 137_500
+    );
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_read_is_refused() {
+    let (world, upstream, key) = world_with(&[]).await;
+    upstream.script(UP, json_answer(200, CHAT));
+    let send = |encoding: &'static str, kind: &'static str, body: &'static str| {
+        let request = world.http.post(world.url("/v1/chat/completions"));
+        let request = request.bearer_auth(&key).header("content-type", kind);
+        request
+            .header("content-encoding", encoding)
+            .body(body)
+            .send()
+    };
+    let twice = r#"{"model":"house","model":"other"}"#;
+    assert_eq!(
+        send("identity", "text/plain", twice)
+            .await
+            .unwrap()
+            .status(),
+        400
+    );
+    assert_eq!(
+        send("gzip", "application/json", "?")
+            .await
+            .unwrap()
+            .status(),
+        400
+    );
+    assert_eq!(upstream.count(UP), 0);
+}

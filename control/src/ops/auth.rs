@@ -1,14 +1,29 @@
 //! Who presents a key or a token.
 
-use crate::{Control, Error, store, view::Caller};
+use crate::{Control, Error, domain::account::Dna, store, view::Caller};
 
-/// The account whose client key this is.
+/// The account whose client key this is. A suspended account takes its descendants with it.
 pub(crate) async fn authenticate(control: &Control, presented: &str) -> Result<Caller, Error> {
     let hash = control.vault().hasher().hash(presented);
-    match store::accounts::by_key(control.store(), hash).await? {
-        Some((account, _, true)) => Ok(Caller { account }),
-        Some((_, name, false)) => Err(Error::Suspended { name }),
-        None => Err(Error::Unauthenticated),
+    let account = match store::accounts::by_key(control.store(), hash).await? {
+        Some((account, _, true)) => account,
+        Some((_, name, false)) => return Err(Error::Suspended { name }),
+        None => return Err(Error::Unauthenticated),
+    };
+    let now = control.now();
+    let own = store::accounts::some(control.store(), &[account], now).await?;
+    let dna = own.first().and_then(|own| Dna::parse(&own.view.dna).ok());
+    let above: Vec<_> = dna
+        .iter()
+        .flat_map(Dna::ids)
+        .filter(|id| *id != account)
+        .collect();
+    let above = store::accounts::some(control.store(), &above, now).await?;
+    match above.into_iter().find(|ancestor| !ancestor.view.enabled) {
+        Some(suspended) => Err(Error::Suspended {
+            name: suspended.view.name,
+        }),
+        None => Ok(Caller { account }),
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) async fn list(
     })
 }
 
-/// Changes the fields that are given. A new secret, or being put into rotation, wakes the key.
+/// Changes the fields that are given. A new secret or provider, or being put into rotation, wakes the key.
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
@@ -126,8 +126,9 @@ pub(crate) async fn update(
     let tx = control.store().begin().await?;
     let mut record = find(&tx, id).await?;
     let now = control.now();
-    let wakes = secret.is_some() || enabled.is_some_and(|enabled| enabled != record.view.enabled);
-    if secret.is_some() || provider.is_some() {
+    let moved = secret.is_some() || provider.is_some();
+    let wakes = moved || enabled.is_some_and(|enabled| enabled != record.view.enabled);
+    if moved {
         reseal(
             control.vault(),
             &mut record,

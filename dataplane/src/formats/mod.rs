@@ -92,7 +92,7 @@ impl Family {
 impl Route {
     /// The route of a path, with or without `/v1` and a query.
     pub(crate) fn of(path: &str) -> Self {
-        match endpoint(path) {
+        match &*endpoint(path) {
             "/chat/completions" => Self::Chat,
             "/completions" => Self::Completions,
             "/responses" => Self::Responses,
@@ -126,7 +126,7 @@ pub(crate) fn is_relayed(path: &str) -> bool {
 
 /// Whether a POST to this path names a model.
 pub(crate) fn path_takes_model(path: &str) -> bool {
-    Route::of(path).takes_model() || MODEL_ENDPOINTS.contains(&endpoint(path))
+    Route::of(path).takes_model() || MODEL_ENDPOINTS.contains(&&*endpoint(path))
 }
 
 /// The path and query to ask an upstream for: `/v1` before an unprefixed alias, `/v1/chat/completions`
@@ -166,9 +166,24 @@ pub(crate) fn has_dot_segment(path: &str) -> bool {
         .any(|segment| segment == "." || segment == "..")
 }
 
-/// The path without query, version and trailing slash.
-fn endpoint(path: &str) -> &str {
+/// The path without query, version and trailing slash, as a lenient upstream would understand it.
+fn endpoint(path: &str) -> Cow<'_, str> {
     let path = path.split('?').next().unwrap_or(path);
+    let plain = !path.contains("//")
+        && !path
+            .bytes()
+            .any(|byte| byte == b'%' || byte.is_ascii_uppercase());
+    if plain {
+        return Cow::Borrowed(plain_endpoint(path));
+    }
+    let mut spelled = text::percent_decoded(path).to_ascii_lowercase();
+    while spelled.contains("//") {
+        spelled = spelled.replace("//", "/");
+    }
+    Cow::Owned(plain_endpoint(&spelled).to_owned())
+}
+
+fn plain_endpoint(path: &str) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     if path == "/v2/chat/completions" {
         return "/chat/completions";
@@ -199,7 +214,12 @@ mod tests {
             ("/v1/models", Route::Other),
             ("/v1chat/completions", Route::Other),
             ("/v2/embeddings", Route::Other),
-            ("/v1/chat%2Fcompletions", Route::Other),
+            // Some upstreams understand these, so they are metered like the plain spelling.
+            ("/v1/chat%2Fcompletions", Route::Chat),
+            ("/v1/chat/completi%6Fns", Route::Chat),
+            ("/v1//chat/completions", Route::Chat),
+            ("/v1/Chat/Completions", Route::Chat),
+            ("/v1/chat/%zz", Route::Other),
             ("/v1/threads/t/messages", Route::Other),
         ] {
             assert_eq!(Route::of(path), route, "{path}");

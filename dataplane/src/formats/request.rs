@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::{Route, multipart, text};
 
-/// A model name in a form is not quoted, so a limit tells it from a file sent under its name.
+/// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
+/// sent under its name.
 const MODEL_BYTES_MAX: usize = 1024;
 const ASK: &str = r#""stream_options":{"include_usage":true},"#;
 const ASK_INSIDE: &str = r#""include_usage":true,"#;
@@ -109,7 +110,14 @@ struct StreamOptions<'a> {
 ///
 /// # Errors
 /// When a body said to be JSON or a form is none, or names its model or its stream wrongly.
-pub(crate) fn read(body: &[u8], content_type: &str) -> Result<RequestFacts, BadRequest> {
+///
+/// With `strict`, a body that begins like a JSON object has to be one, whatever it is said to be: an
+/// upstream that reads more leniently than this must not see a model that was not seen here.
+pub(crate) fn read(
+    body: &[u8],
+    content_type: &str,
+    strict: bool,
+) -> Result<RequestFacts, BadRequest> {
     if body.is_empty() {
         return Ok(RequestFacts::default());
     }
@@ -128,7 +136,7 @@ pub(crate) fn read(body: &[u8], content_type: &str) -> Result<RequestFacts, BadR
     }
     match serde_json::from_slice::<Fields<'_>>(json) {
         Ok(fields) => facts(body, &fields, start + text::spaces(json)),
-        Err(error) if said_json => Err(malformed(&error)),
+        Err(error) if said_json || strict => Err(malformed(&error)),
         Err(_) => Ok(RequestFacts::default()),
     }
 }
@@ -235,6 +243,15 @@ impl<'a> Kind<'a> {
 
 fn facts(body: &[u8], fields: &Fields<'_>, brace: usize) -> Result<RequestFacts, BadRequest> {
     let model: Option<String> = value(fields.model, "model", "must be a string")?;
+    if model
+        .as_ref()
+        .is_some_and(|model| model.len() > MODEL_BYTES_MAX)
+    {
+        return Err(BadRequest::Field {
+            field: "model",
+            problem: "is too long to name a model",
+        });
+    }
     let span = fields.model.and_then(|raw| span(body, raw));
     let stream: Option<bool> = value(fields.stream, "stream", "must be true or false")?;
     let limits = [

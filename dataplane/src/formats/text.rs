@@ -25,3 +25,27 @@ pub(super) fn span(whole: &[u8], part: &[u8]) -> Option<std::ops::Range<usize>> 
     let end = start.checked_add(part.len())?;
     (end <= whole.len()).then_some(start..end)
 }
+
+/// The text with its percent-encoded bytes decoded; what is no text then is replaced.
+pub(super) fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = |byte: &u8| {
+            char::from(*byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        match (first, after) {
+            (b'%', [high, low, after @ ..]) if hex(high).is_some() && hex(low).is_some() => {
+                bytes.push(hex(high).unwrap_or_default() * 16 + hex(low).unwrap_or_default());
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -11,7 +11,7 @@ use proxyxai_contract::{
     wire,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Link, Patience};
 use crate::{live::Live, spool::Shelf};
@@ -42,8 +42,9 @@ pub(crate) async fn run(
 ) {
     charge_backlog(&live, backlog, &stop).await;
     let mut patience = Patience::new();
+    let mut batch = BATCH_RECORDS_MAX;
     loop {
-        match hand_in(&link, &live, &shelf).await {
+        match hand_in(&link, &live, &shelf, batch).await {
             Ok(0) | Err(_) if stop.is_cancelled() => return,
             Ok(0) => {
                 stop.run_until_cancelled(shelf.added()).await;
@@ -51,13 +52,26 @@ pub(crate) async fn run(
             }
             Ok(count) => {
                 patience.reset();
+                batch = BATCH_RECORDS_MAX;
                 if shelf.depth() < PACED_DEPTH_MAX {
                     let pace = Duration::from_secs(1) / PACE_RECORDS_PER_SECOND;
                     let rest = pace * u32::try_from(count).unwrap_or(u32::MAX);
                     stop.run_until_cancelled(tokio::time::sleep(rest)).await;
                 }
             }
+            Err(status) if is_about_records(&status) && batch == 1 => {
+                // Waiting would hold up all the others for ever.
+                tracing::error!(
+                    message = status.message(),
+                    "control cannot take a usage record; it is left out"
+                );
+                shelf.skip_one();
+                batch = BATCH_RECORDS_MAX;
+            }
             Err(status) => {
+                if is_about_records(&status) {
+                    batch = (batch / 2).max(1);
+                }
                 tracing::warn!(
                     code = ?status.code(), message = status.message(), spooled = shelf.depth(),
                     "usage cannot be handed in; it waits on disk"
@@ -85,8 +99,8 @@ async fn charge_backlog(live: &Live, backlog: Vec<UsageRecord>, stop: &Cancellat
 }
 
 /// Hands in one batch and returns how many records it had.
-async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Status> {
-    let stored = shelf.oldest(BATCH_RECORDS_MAX);
+async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Result<usize, Status> {
+    let stored = shelf.oldest(batch);
     let records: Vec<_> = stored.iter().filter_map(|bytes| readable(bytes)).collect();
     let count = records.len();
     if count == 0 {
@@ -121,6 +135,14 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf) -> Result<usize, Statu
     live.apply_standings(&standings);
     shelf.acknowledge(through_sequence);
     Ok(count)
+}
+
+/// Whether control refused what was sent, rather than being out of reach or in trouble.
+fn is_about_records(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted
+    )
 }
 
 fn readable(bytes: &[u8]) -> Option<wire::UsageRecord> {

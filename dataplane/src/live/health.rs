@@ -160,7 +160,13 @@ impl KeyHealth {
         storm: bool,
     ) -> Option<Health> {
         let mut inner = self.lock();
-        self.proven.store(false, Ordering::Relaxed);
+        // A rate limit of one model, or a slow moment, says nothing against the key itself.
+        if matches!(
+            verdict,
+            Verdict::RetrySleepKey { .. } | Verdict::RetryQuarantine
+        ) {
+            self.proven.store(false, Ordering::Relaxed);
+        }
         self.probing.store(false, Ordering::Relaxed);
         let news = match verdict {
             Verdict::Deliver | Verdict::RetryOnly => None,
@@ -200,6 +206,24 @@ impl KeyHealth {
         })
     }
 
+    /// Its refusal was part of a storm: it sleeps like after a failure instead. Returns what the others
+    /// should know.
+    pub(crate) fn calm(&self, key: KeyId, now: Millis) -> Option<Health> {
+        let mut inner = self.lock();
+        let HealthState::Quarantined { .. } = inner.whole.state() else {
+            return None;
+        };
+        inner.whole = Backoff::READY.slept(now, None);
+        self.mirror(&inner);
+        let reason = "most keys of the provider were refused at once".to_owned();
+        Some(Health {
+            key,
+            model: None,
+            state: HealthState::Ready,
+            reason,
+        })
+    }
+
     /// An answer of it broke off after it had begun.
     pub(crate) fn broke_off(&self, now: Millis) {
         let mut inner = self.lock();
@@ -217,6 +241,7 @@ impl KeyHealth {
             reason: _,
         } = health;
         let mut inner = self.lock();
+        let of_whole = model.is_none();
         if let Some(model) = model {
             let pair = inner
                 .pairs
@@ -236,7 +261,7 @@ impl KeyHealth {
                 inner.refused_at = Some(now);
             }
         }
-        if state != HealthState::Ready {
+        if of_whole && state != HealthState::Ready {
             self.proven.store(false, Ordering::Relaxed);
         }
         self.mirror(&inner);

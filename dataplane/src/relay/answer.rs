@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     decide::admit::Refusal,
-    formats::{Family, reply},
+    formats::{Family, fault::CASCADE_MARK, reply},
     live::KeyState,
 };
 
@@ -67,6 +67,7 @@ impl Relay {
         let retry_after_ms = until.map(|until| until.since(now));
         let Progress { tries, failure } = progress;
         let response = match failure {
+            Some(failure) if failure.is_loop() => refuse(family, &Refusal::Loop),
             Some(Failure {
                 status,
                 reason,
@@ -82,7 +83,14 @@ impl Relay {
                     "upstream_error",
                     &message,
                 );
-                respond(status, body, retry_after_ms)
+                let mut response = respond(status, body, retry_after_ms);
+                if matches!(status.as_u16(), 401..=403) {
+                    // The provider's keys were refused, not the client's: a lower node of a cascade must
+                    // not give up its key for that.
+                    let mark = HeaderValue::from_static("upstream_error");
+                    response.headers_mut().insert(CASCADE_MARK, mark);
+                }
+                response
             }
             None if !rests.is_empty() && rests.iter().all(|rest| rest.rate_limited) => refuse(
                 family,
@@ -119,10 +127,8 @@ pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
     let mut response = respond(status, body, refusal.retry_after_ms());
     if status == StatusCode::PAYMENT_REQUIRED {
         // A lower node of a cascade puts its key to sleep instead of giving it up.
-        response.headers_mut().insert(
-            "x-proxyxai-refusal",
-            HeaderValue::from_static(refusal.code()),
-        );
+        let mark = HeaderValue::from_static(refusal.code());
+        response.headers_mut().insert(CASCADE_MARK, mark);
     }
     response
 }

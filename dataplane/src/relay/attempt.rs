@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::{Call, Relay, headers};
 use crate::{
+    decide::health::storm,
     formats::{
         Family,
         fault::{Refused, Verdict, judge},
@@ -51,6 +52,11 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Whether a node above has seen the call before.
+    pub(super) fn is_loop(&self) -> bool {
+        self.status == StatusCode::LOOP_DETECTED
+    }
+
     fn transport(status: StatusCode, reason: &str) -> Self {
         Self {
             status,
@@ -79,7 +85,8 @@ impl Relay {
                     reason = failure.reason,
                     "attempt failed"
                 );
-                let storm = self.storm(call, key);
+                let refused = matches!(failure.verdict, Verdict::RetryQuarantine);
+                let storm = refused && self.storm(call, key);
                 self.tell(key.health.fail(
                     key.key.id,
                     model,
@@ -198,19 +205,23 @@ impl Relay {
     }
 
     /// Whether refusals of this provider come in such numbers that the fault is likely not the keys'.
+    /// Keys that were set aside before that became clear are let off.
     fn storm(&self, call: &Call, key: &KeyState) -> bool {
         let now = self.clock.now();
         let host = key.key.provider.host();
-        let siblings = call
+        let siblings: Vec<_> = call
             .snapshot
             .keys()
-            .filter(|other| other.key.provider.host() == host);
-        let (mut all, mut refused) = (0, 0);
-        for sibling in siblings {
-            all += 1;
-            refused += usize::from(sibling.health.refused_lately(now));
+            .filter(|other| other.key.provider.host() == host && other.key.id != key.key.id)
+            .collect();
+        let refused = siblings
+            .iter()
+            .filter(|sibling| sibling.health.refused_lately(now));
+        let storm = storm(refused.clone().count() + 1, siblings.len() + 1);
+        if storm {
+            refused.for_each(|sibling| self.tell(sibling.health.calm(sibling.key.id, now)));
         }
-        crate::decide::health::storm(refused + 1, all)
+        storm
     }
 }
 

@@ -21,6 +21,8 @@ use crate::{
 };
 
 const PATH_BYTES_MAX: usize = 255;
+/// Names go into keys of tables, whose length databases limit.
+const NAME_BYTES_MAX: usize = 255;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +77,11 @@ impl Meter {
             request_id: request.request_id.clone(),
             account: account.account.id,
             path: short(request.path(), PATH_BYTES_MAX),
-            model_asked: request.facts.model.clone().unwrap_or_default(),
-            model_used: plan.model,
+            model_asked: short(
+                request.facts.model.as_deref().unwrap_or_default(),
+                NAME_BYTES_MAX,
+            ),
+            model_used: short(&plan.model, NAME_BYTES_MAX),
             key: key.map(|key| key.key.id),
             level: level.unwrap_or(account.account.level),
             tries,

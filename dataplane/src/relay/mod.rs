@@ -172,11 +172,11 @@ impl Relay {
         })?;
         let plan = route::plan(&chain, &snapshot.settings, facts.model.as_deref())?;
         let route = Route::of(path);
+        let metered = path_takes_model(path) && parts.method == http::Method::POST;
         let priced = snapshot.prices.find(&plan.model).is_some();
-        if snapshot.settings.refuse_unpriced && facts.model.is_some() && !priced {
+        if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
         }
-        let metered = path_takes_model(path) && parts.method == http::Method::POST;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);

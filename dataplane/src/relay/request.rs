@@ -1,11 +1,12 @@
 //! Reading a client's request once, and what all attempts share of it.
 
-use std::pin::pin;
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
+use tokio::time::Instant;
 use tower::BoxError;
 
 use super::client::Segments;
@@ -18,6 +19,8 @@ use crate::{
     },
 };
 
+/// Bytes a second below which a body is too slow.
+const BODY_PACE: u64 = 1024;
 /// Longer ids are replaced by one of our own.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -102,8 +105,12 @@ where
     let mut limited = pin!(Limited::new(body, config.body_bytes_max));
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
+    let (start, mut received) = (Instant::now(), 0u64);
     loop {
-        let frame = match tokio::time::timeout(config.body_idle, limited.frame()).await {
+        // A body that only drips is given up as well: it may be silent once, and has to keep a pace.
+        let paced = start + config.body_idle + Duration::from_secs(received / BODY_PACE);
+        let limit = paced.min(Instant::now() + config.body_idle);
+        let frame = match tokio::time::timeout_at(limit, limited.frame()).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame,
@@ -117,6 +124,7 @@ where
         let Ok(data) = frame.into_data() else {
             continue;
         };
+        received += data.len() as u64;
         // Most bodies are one piece, which is then never copied.
         if first.is_empty() && rest.is_empty() {
             first = data;
@@ -145,11 +153,16 @@ pub(super) fn facts(parts: &Parts, body: &Bytes) -> Result<RequestFacts, Refusal
         .headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let names_model = parts.method == Method::POST && path_takes_model(parts.uri.path());
+    if encoded && names_model {
+        // Its model could be neither checked nor billed.
+        let problem = "a compressed request body is not supported on this path";
+        return Err(Refusal::Malformed(problem.to_owned()));
+    }
     if encoded {
-        // A compressed body goes through as it is; its model stays unknown.
         return Ok(RequestFacts::default());
     }
-    read_facts(body, content_type.unwrap_or_default())
+    read_facts(body, content_type.unwrap_or_default(), names_model)
         .map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
 }
 

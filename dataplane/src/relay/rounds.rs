@@ -68,6 +68,10 @@ impl Relay {
                     tried.push(key.key.id);
                 }
             }
+            // A circle stays one, however long it is waited for.
+            if progress.failure.as_ref().is_some_and(Failure::is_loop) {
+                return self.all_failed(call, progress);
+            }
             match self.pause(&call, waits, deadline) {
                 Pause::For(wait) => tokio::time::sleep(wait).await,
                 Pause::GiveUp => return self.all_failed(call, progress),
@@ -121,13 +125,12 @@ impl Relay {
         }
     }
 
-    /// When the first sleeping key of the plan wakes. Quarantined and disabled keys are not waited for.
+    /// When the first key of the plan can be asked, which may be now. Quarantined and disabled keys are
+    /// not waited for.
     fn earliest_wake(&self, call: &Call) -> Option<Millis> {
-        self.rests(call)
-            .into_iter()
-            .filter(|rest| !rest.refused)
-            .filter_map(|rest| rest.until)
-            .min()
+        let now = self.clock.now();
+        let waited_for = self.rests(call).into_iter().filter(|rest| !rest.refused);
+        waited_for.map(|rest| rest.until.unwrap_or(now)).min()
     }
 
     /// How the keys of the plan are resting.

@@ -178,6 +178,12 @@ impl Shelf {
         })
     }
 
+    /// Gives up the oldest record that control does not have.
+    pub(crate) fn skip_one(&self) {
+        let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
+        self.acknowledge(acknowledged.saturating_add(1));
+    }
+
     /// Control has the records through this sequence. They leave the disk with the next commit; until
     /// then a restart would send them again, and control knows them by their ids.
     pub(crate) fn acknowledge(&self, through: u64) {

@@ -9,7 +9,7 @@ use proxyxai_contract::clock::Millis;
 use self::words::Words;
 
 /// Set by another node on a refusal for lack of balance, which its own owner will cure.
-const CASCADE_MARK: &str = "x-proxyxai-refusal";
+pub(crate) const CASCADE_MARK: &str = "x-proxyxai-refusal";
 
 /// What a refusal means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) fn judge<'h>(
     }
     match status {
         408 | 425 => refused(Verdict::RetryOnly, ""),
+        // The call's way is at fault, not the key; another key may lead elsewhere.
+        508 => refused(Verdict::RetryOnly, ": the call goes in a circle"),
         401 => refused(Verdict::RetryQuarantine, ": the key is not accepted"),
         402 => refused(
             Verdict::RetryQuarantine,

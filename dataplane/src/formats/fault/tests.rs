@@ -209,3 +209,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_refusal_that_quotes_the_client_says_nothing_of_the_key() {
+    let body = br#"{"error":{"message":"The model \"api key invalid\" is not allowed","type":"permission_error","code":"model_not_allowed"}}"#;
+    assert_eq!(
+        judge(403, &|_| None, body, Millis(0)).verdict,
+        Verdict::Deliver
+    );
+}
+
+#[test]
+fn a_loop_is_not_the_keys_fault() {
+    assert_eq!(
+        judge(508, &|_| None, b"", Millis(0)).verdict,
+        Verdict::RetryOnly
+    );
+}

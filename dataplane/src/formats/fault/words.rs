@@ -22,6 +22,13 @@ const KEY_CODES: [&str; 14] = [
     "user_deactivated",
 ];
 
+/// Codes of refusals that speak of the request, ours among them.
+const REQUEST_CODES: [&str; 4] = [
+    "ip_not_allowed",
+    "model_not_allowed",
+    "model_not_found",
+    "resource_not_allowed",
+];
 const FUND_CODES: [&str; 11] = [
     "arrearage",
     "billing_error",
@@ -260,6 +267,10 @@ impl Words {
         let coded = |codes: &[&str]| self.codes.iter().any(|code| codes.contains(&code.as_str()));
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| self.message.contains(phrase));
         let funds = coded(&FUND_CODES) || says(&FUND_PHRASES);
+        // These are about the request, and their messages may quote it.
+        if status == 403 && coded(&REQUEST_CODES) {
+            return None;
+        }
         match status {
             400 => {
                 let begins = BEGINNINGS

@@ -8,7 +8,7 @@ use super::*;
 const JSON: &str = "application/json; charset=utf-8";
 
 fn facts_of(body: &str) -> RequestFacts {
-    read(body.as_bytes(), JSON).unwrap()
+    read(body.as_bytes(), JSON, false).unwrap()
 }
 
 fn rewritten(body: &str, model: Option<&str>, ask: bool) -> String {
@@ -18,10 +18,24 @@ fn rewritten(body: &str, model: Option<&str>, ask: bool) -> String {
 }
 
 fn field_error(body: &str) -> &'static str {
-    match read(body.as_bytes(), JSON) {
+    match read(body.as_bytes(), JSON, false) {
         Err(BadRequest::Field { field, .. }) => field,
         other => panic!("{body}: {other:?}"),
     }
+}
+
+#[test]
+fn a_body_that_looks_like_json_has_to_be_json_where_that_is_asked_for() {
+    let twice = br#"{"model":"a","model":"b"}"#;
+    assert_eq!(read(twice, "text/plain", false).unwrap().model, None);
+    assert!(read(twice, "text/plain", true).is_err());
+    assert!(read(b"plain text", "text/plain", true).is_ok());
+}
+
+#[test]
+fn a_model_name_has_an_end() {
+    let body = format!(r#"{{"model":"{}"}}"#, "m".repeat(1025));
+    assert!(read(body.as_bytes(), JSON, false).is_err());
 }
 
 #[test]
@@ -60,7 +74,7 @@ fn a_body_without_facts_is_no_error() {
         ("{\"model\":\"a\"}\n{\"model\":\"b\"}", "application/jsonl"),
         ("plain", ""),
     ] {
-        let facts = read(body.as_bytes(), content_type).unwrap();
+        let facts = read(body.as_bytes(), content_type, false).unwrap();
         assert_eq!(
             (facts.model, facts.stream, facts.max_tokens),
             (None, false, None),
@@ -78,7 +92,7 @@ fn json_is_read_whatever_the_content_type_says() {
         "multipart/form-data",
     ] {
         assert_eq!(
-            read(br#"{"model":"a"}"#, content_type)
+            read(br#"{"model":"a"}"#, content_type, false)
                 .unwrap()
                 .model
                 .as_deref(),
@@ -97,7 +111,7 @@ fn malformed_json_is_refused_with_its_place() {
         "{} x",
         "nul",
     ] {
-        let error = read(body.as_bytes(), "application/vnd.x+json").unwrap_err();
+        let error = read(body.as_bytes(), "application/vnd.x+json", false).unwrap_err();
         assert!(error.to_string().contains("line 1 column"), "{error}");
     }
 }
@@ -165,7 +179,7 @@ fn usage_is_asked_for_wherever_it_fits() {
 #[test]
 fn a_body_that_stays_is_the_very_same_bytes() {
     let body = Bytes::from_static(br#"{"model":"a","stream":true}"#);
-    let pieces = rewrite(&body, &read(&body, JSON).unwrap(), None, false).into_pieces();
+    let pieces = rewrite(&body, &read(&body, JSON, false).unwrap(), None, false).into_pieces();
     assert_eq!(pieces.len(), 1);
     assert_eq!(pieces[0].as_ptr(), body.as_ptr());
 }
@@ -194,7 +208,7 @@ fn form(model: &str, more: &str) -> String {
 fn a_form_names_its_model_and_can_name_another() {
     let content_type = "multipart/form-data; boundary=\"XX\"";
     let body = Bytes::from(form("whisper-1", ""));
-    let facts = read(&body, content_type).unwrap();
+    let facts = read(&body, content_type, false).unwrap();
     assert_eq!(
         (facts.model.as_deref(), facts.stream),
         (Some("whisper-1"), true)
@@ -209,14 +223,15 @@ fn a_form_names_its_model_and_can_name_another() {
         "--XX\r\nContent-Disposition: form-data; name=model\r\n\r\nb\r\n",
     );
     assert!(matches!(
-        read(twice.as_bytes(), content_type),
+        read(twice.as_bytes(), content_type, false),
         Err(BadRequest::Field { field: "model", .. })
     ));
-    assert!(read(&body[..body.len() - 30], content_type).is_err());
+    assert!(read(&body[..body.len() - 30], content_type, false).is_err());
     assert!(
         read(
             form(&"x".repeat(MODEL_BYTES_MAX + 1), "").as_bytes(),
-            content_type
+            content_type,
+            false
         )
         .is_err()
     );
@@ -298,7 +313,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_fail_badly(body in prop::collection::vec(any::<u8>(), 0..60), kind in 0usize..3) {
         let content_type = [JSON, "", "multipart/form-data; boundary=x"][kind];
-        if let Ok(facts) = read(&body, content_type) {
+        if let Ok(facts) = read(&body, content_type, false) {
             let body = Bytes::from(body);
             let pieces = rewrite(&body, &facts, None, false).into_pieces();
             prop_assert_eq!(pieces.concat(), body);
