@@ -36,7 +36,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "PORT",
         "3443",
         BOTH,
-        "HTTP port on all addresses, 1 to 65535",
+        "HTTP port on all addresses, 0 (any free one) to 65535",
     ),
     var(
         "LISTEN",
@@ -48,7 +48,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "GRPC_PORT",
         "3444",
         CONTROL,
-        "gRPC port on 127.0.0.1, 1 to 65535",
+        "gRPC port on 127.0.0.1, 0 (any free one) to 65535",
     ),
     var(
         "GRPC_LISTEN",
@@ -217,7 +217,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "BODY_TIMEOUT_MS",
         "30000",
         DATA,
-        "silence inside a request body before it is refused with 408, milliseconds",
+        "silence inside a request body before it is refused with 408, milliseconds; a tenth of what the whole body may take below 1 KiB/s",
     ),
     var(
         "HEADER_BYTES_MAX",

@@ -19,7 +19,9 @@ use crate::{
     },
 };
 
-/// Bytes a second below which a body is too slow.
+/// A body may take this many times the longest silence, and longer only while it keeps this pace, in
+/// bytes a second.
+const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
 /// Longer ids are replaced by one of our own.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -107,8 +109,9 @@ where
     let mut rest: Vec<u8> = Vec::new();
     let (start, mut received) = (Instant::now(), 0u64);
     loop {
-        // A body that only drips is given up as well: it may be silent once, and has to keep a pace.
-        let paced = start + config.body_idle + Duration::from_secs(received / BODY_PACE);
+        // A body that only drips is given up in the end, however short each silence is.
+        let paced =
+            start + config.body_idle * DRIP_FACTOR + Duration::from_secs(received / BODY_PACE);
         let limit = paced.min(Instant::now() + config.body_idle);
         let frame = match tokio::time::timeout_at(limit, limited.frame()).await {
             Err(_) => return Err(Refusal::SlowBody),
