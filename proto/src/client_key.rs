@@ -68,6 +68,21 @@ impl ClientKey {
     }
 }
 
+/// The key in a request's credentials: `Authorization: Bearer K`, `Authorization: K` or `x-api-key: K`.
+/// Given are the values of the two headers.
+pub fn presented<'a>(
+    authorization: Option<&'a str>,
+    x_api_key: Option<&'a str>,
+) -> Option<&'a str> {
+    let bare = authorization.map(|value| match value.trim().split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        _ => value.trim(),
+    });
+    let key = |value: &&str| !value.is_empty();
+    bare.filter(key)
+        .or_else(|| x_api_key.map(str::trim).filter(key))
+}
+
 /// Keyed hash of a client key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub [u8; 32]);
@@ -146,6 +161,16 @@ mod tests {
         ] {
             assert!(ClientKey::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn all_three_forms_of_a_credential_are_read() {
+        assert_eq!(presented(Some("Bearer K"), None), Some("K"));
+        assert_eq!(presented(Some(" bearer  K "), None), Some("K"));
+        assert_eq!(presented(Some("K"), Some("other")), Some("K"));
+        assert_eq!(presented(None, Some("K")), Some("K"));
+        assert_eq!(presented(Some(""), Some("K")), Some("K"));
+        assert_eq!(presented(None, Some(" ")), None);
     }
 
     #[test]

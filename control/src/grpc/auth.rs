@@ -1,5 +1,6 @@
 //! Who asks, from the metadata of a call.
 
+use proxyxai_contract::client_key;
 use tonic::{Request, metadata::MetadataMap};
 
 use crate::{Control, Error, ops, view::Caller};
@@ -19,22 +20,10 @@ pub(super) async fn node<T: Sync>(control: &Control, request: &Request<T>) -> Re
     ops::auth::check_node(control, token).await
 }
 
-/// `authorization: Bearer KEY`, `authorization: KEY` or `x-api-key: KEY`.
+/// The key or token in the metadata.
 fn presented(metadata: &MetadataMap) -> Option<&str> {
-    let text = |name| {
-        let value = metadata.get(name)?.to_str().ok()?.trim();
-        (!value.is_empty()).then_some(value)
-    };
-    text("authorization")
-        .map(bare)
-        .or_else(|| text("x-api-key"))
-}
-
-fn bare(value: &str) -> &str {
-    match value.split_once(' ') {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_start(),
-        _ => value,
-    }
+    let text = |name| metadata.get(name)?.to_str().ok();
+    client_key::presented(text("authorization"), text("x-api-key"))
 }
 
 #[cfg(test)]

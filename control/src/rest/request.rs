@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use proxyxai_contract::{
-    Invalid,
+    Invalid, client_key,
     id::{KeyId, Level},
 };
 
@@ -36,22 +36,9 @@ impl FromRequestParts<Control> for Asker {
     }
 }
 
-/// `Authorization: Bearer KEY`, `Authorization: KEY` or `x-api-key: KEY`.
 fn presented(headers: &HeaderMap) -> Option<&str> {
-    let text = |name| {
-        let value = headers.get(name)?.to_str().ok()?.trim();
-        (!value.is_empty()).then_some(value)
-    };
-    text(header::AUTHORIZATION.as_str())
-        .map(bare)
-        .or_else(|| text("x-api-key"))
-}
-
-fn bare(value: &str) -> &str {
-    match value.split_once(' ') {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_start(),
-        _ => value,
-    }
+    let text = |name| headers.get(name)?.to_str().ok();
+    client_key::presented(text(header::AUTHORIZATION.as_str()), text("x-api-key"))
 }
 
 /// The body, whatever its content type says: `curl -d` calls everything a form.
