@@ -31,6 +31,8 @@ const TICK_MS: u64 = 100;
 const POLL_TICKS: u64 = 10;
 /// Expired cards are taken off the books every so many ticks.
 const EXPIRY_TICKS: u64 = 600;
+/// The key pool is loaded anew by itself every two hours.
+const RELOAD_TICKS: u64 = 2 * 60 * 60 * 1000 / TICK_MS;
 
 /// A running control plane. Cheap to clone.
 #[derive(Clone)]
@@ -105,7 +107,7 @@ impl Control {
     }
 
     /// Background work, until it is told to stop: passes posted money on to data planes, follows
-    /// other replicas, takes expired cards off the books.
+    /// other replicas, takes expired cards off the books, loads the key pool anew.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -123,6 +125,9 @@ impl Control {
     }
 
     async fn tick(&self, count: u64) -> Result<(), Error> {
+        if count.is_multiple_of(RELOAD_TICKS) {
+            ops::keys::reload_pool(self).await?;
+        }
         if count.is_multiple_of(EXPIRY_TICKS) {
             ops::expiry::expire_cards(self).await?;
         }

@@ -205,6 +205,11 @@ pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Resu
 /// Sends the pool to all data planes again and wakes every sleeping key.
 pub(crate) async fn reload(control: &Control, caller: &Caller) -> Result<(u64, Revision), Error> {
     ops::root_only(caller, ROOT_ONLY)?;
+    reload_pool(control).await
+}
+
+/// The same, without anybody having asked.
+pub(crate) async fn reload_pool(control: &Control) -> Result<(u64, Revision), Error> {
     let tx = control.store().begin().await?;
     let standing = store::revisions::bump_reload(&tx).await?;
     let keys = store::keys::count_enabled(&tx).await?;

@@ -319,3 +319,15 @@ async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_pool_is_loaded_anew_by_itself_every_two_hours() {
+    everywhere(async |world: &mut World| {
+        let before = world.control.publisher().revision();
+        world.control.tick(crate::RELOAD_TICKS - 1).await.unwrap();
+        assert_eq!(world.control.publisher().revision(), before);
+        world.control.tick(crate::RELOAD_TICKS).await.unwrap();
+        assert!(world.control.publisher().revision() > before);
+    })
+    .await;
+}
