@@ -64,7 +64,9 @@ pub(crate) async fn usage(
     page: Page,
 ) -> Result<Listing<PostedUsage>, Error> {
     let account = subject(control, caller, account).await?;
-    store::usage::list(control.store(), account, page.bounded()).await
+    // One unchanging state, so that the total fits the rows.
+    let tx = control.store().begin_reading().await?;
+    store::usage::list(&tx, account, page.bounded()).await
 }
 
 /// Recomputes all balances from the ledger.
