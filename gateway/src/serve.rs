@@ -121,8 +121,9 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    let ended = workers.into_iter().map(Worker::end).collect::<Vec<_>>();
-    for thread in ended {
+    // With its sender gone a thread gets no more connections and drains; all of them at the same time.
+    let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
+    for thread in threads {
         if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
             tracing::error!("a serving thread did not end well");
         }
@@ -145,11 +146,6 @@ impl Worker {
             thread,
             load: Arc::default(),
         })
-    }
-
-    /// Tells it that no more connections come.
-    fn end(self) -> JoinHandle<()> {
-        self.thread
     }
 }
 
