@@ -67,6 +67,7 @@ impl Meter {
             request,
             plan,
             route,
+            metered,
             open,
         } = call;
         let level = key
@@ -97,7 +98,7 @@ impl Meter {
             streamed,
         };
         // A refusal costs nothing, whatever words stand in it.
-        let metered = request.is_metered() && status.is_success();
+        let metered = metered && status.is_success();
         Self {
             reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
             snapshot,

@@ -69,6 +69,8 @@ struct Call {
     request: request::Prepared,
     plan: route::Plan,
     route: Route,
+    /// Whether its answer carries usage.
+    metered: bool,
     open: OpenCall,
 }
 
@@ -153,10 +155,13 @@ impl Relay {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
         let body = request::read(&self.config, &parts.headers, body).await?;
-        let facts = request::facts(&parts, &body)?;
         let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let path_and_query = upstream_path(path_and_query).into_owned();
         let path = path_and_query.split('?').next().unwrap_or_default();
+        // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
+        // when they were made.
+        let metered = path_takes_model(path) && parts.method == http::Method::POST;
+        let facts = request::facts(&parts, &body, metered)?;
         let chain = snapshot.chain(&account.account);
         let forwarded = parts.headers.get_all("x-forwarded-for");
         let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
@@ -172,7 +177,6 @@ impl Relay {
         })?;
         let plan = route::plan(&chain, &snapshot.settings, facts.model.as_deref())?;
         let route = Route::of(path);
-        let metered = path_takes_model(path) && parts.method == http::Method::POST;
         let priced = snapshot.prices.find(&plan.model).is_some();
         if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
@@ -186,6 +190,7 @@ impl Relay {
             request,
             plan,
             route,
+            metered,
             open,
         })
     }

@@ -13,10 +13,7 @@ use super::client::Segments;
 use crate::{
     Config,
     decide::{admit::Refusal, route::Plan},
-    formats::{
-        path_takes_model,
-        request::{BadRequest, RequestFacts, read as read_facts, rewrite},
-    },
+    formats::request::{BadRequest, RequestFacts, read as read_facts, rewrite},
 };
 
 /// A body may take this many times the longest silence, and longer only while it keeps this pace, in
@@ -75,12 +72,6 @@ impl Prepared {
             Some(asking) if may_ask => (asking.clone(), true),
             _ => (self.plain.clone(), false),
         }
-    }
-
-    /// Whether its answer carries usage. Only a POST makes tokens; a GET of the same path lists
-    /// stored answers, which were paid for when they were made.
-    pub(super) fn is_metered(&self) -> bool {
-        path_takes_model(self.path()) && self.method == Method::POST
     }
 
     /// Path without query.
@@ -147,7 +138,11 @@ where
 }
 
 /// What the gateway needs to know of a body.
-pub(super) fn facts(parts: &Parts, body: &Bytes) -> Result<RequestFacts, Refusal> {
+pub(super) fn facts(
+    parts: &Parts,
+    body: &Bytes,
+    names_model: bool,
+) -> Result<RequestFacts, Refusal> {
     let content_type = parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -156,7 +151,6 @@ pub(super) fn facts(parts: &Parts, body: &Bytes) -> Result<RequestFacts, Refusal
         .headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    let names_model = parts.method == Method::POST && path_takes_model(parts.uri.path());
     if encoded && names_model {
         // Its model could be neither checked nor billed.
         let problem = "a compressed request body is not supported on this path";
