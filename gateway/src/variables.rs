@@ -219,7 +219,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "EMAIL_TLS",
         "true",
         CONTROL,
-        "`true` (STARTTLS unless the port is 465), `starttls`, or `false` for none",
+        "`implicit`, `starttls`, `true` (implicit on port 465, else STARTTLS), or `false` for none",
     ),
     var(
         "EMAIL_BALANCE",

@@ -46,7 +46,7 @@ pub(crate) const EMAIL_AUTH: &str = "EMAIL_AUTH";
 pub(crate) const EMAIL_PASS: &str = "EMAIL_PASS";
 /// `Name<address>` that mails come from; empty means the login name.
 pub(crate) const EMAIL_SENDER: &str = "EMAIL_SENDER";
-/// `true`, `starttls` or `false`.
+/// `true`, `implicit`, `starttls` or `false`.
 pub(crate) const EMAIL_TLS: &str = "EMAIL_TLS";
 /// Dollars below which an account is told of its low balance.
 pub(crate) const EMAIL_BALANCE: &str = "EMAIL_BALANCE";
@@ -150,7 +150,7 @@ fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
             Ok(1..) => Ok(()),
             Ok(0) | Err(_) => Err(Invalid::new(name, "must be a port, 1 to 65535")),
         },
-        EMAIL_TLS => one_of(&["true", "starttls", "false"]),
+        EMAIL_TLS => one_of(&["true", "implicit", "starttls", "false"]),
         EMAIL_BILL => one_of(&["off", "daily", "monthly"]),
         _ if value.is_empty() => Ok(()),
         EMAIL_SMTP if !value.contains([' ', '/', '@']) => Ok(()),

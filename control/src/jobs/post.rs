@@ -36,6 +36,8 @@ const BATCHES_MAX: u32 = 10;
 const SEND_TIMEOUT_MS: u64 = 30_000;
 /// Longer than a whole batch can take.
 const CLAIM_MS: i64 = 600_000;
+/// Speaks TLS from the first byte; others begin in clear and are told to switch.
+const IMPLICIT_TLS_PORT: u16 = 465;
 const ERROR_CHARS_MAX: usize = 500;
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
@@ -185,8 +187,8 @@ async fn transport(
     let port = settings.value(setting::EMAIL_PORT).parse().map_err(shown)?;
     let tls = match settings.value(setting::EMAIL_TLS).as_str() {
         "false" => Tls::None,
-        // The port that speaks TLS from the first byte; others begin in clear and are told to switch.
-        "true" if port == 465 => Tls::Wrapper(parameters(&host)?),
+        "implicit" => Tls::Wrapper(parameters(&host)?),
+        "true" if port == IMPLICIT_TLS_PORT => Tls::Wrapper(parameters(&host)?),
         _ => Tls::Required(parameters(&host)?),
     };
     let mut builder = Transport::builder_dangerous(&host)

@@ -18,6 +18,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     let tx = control.store().begin().await?;
     let Some(Unmailed {
         news,
+        author,
         target_dna,
         mailed_to,
     }) = store::news::unmailed(&tx).await?
@@ -39,7 +40,8 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     let last = readers.last().map(|(id, _)| id.get());
     let more = u64::try_from(readers.len()).is_ok_and(|count| count == READERS_MAX);
     let message = templates::news(&news, &settings.links());
-    let mails = readers.into_iter().map(|(account, recipient)| NewMail {
+    let others = readers.into_iter().filter(|(id, _)| id.get() != author);
+    let mails = others.map(|(account, recipient)| NewMail {
         account: Some(account),
         recipient,
         message: message.clone(),

@@ -28,6 +28,8 @@ pub(crate) struct Address<'a> {
 #[derive(Debug)]
 pub(crate) struct Unmailed {
     pub(crate) news: NewsView,
+    /// Knows them already.
+    pub(crate) author: i64,
     /// Empty for everybody.
     pub(crate) target_dna: String,
     /// Accounts up to this id were written to.
@@ -135,8 +137,10 @@ pub(crate) async fn unmailed(tx: &Tx) -> Result<Option<Unmailed>, Error> {
     let row = query.one(tx.handle()).await.map_err(Error::internal)?;
     row.map(|row| {
         let (target_dna, mailed_to) = (row.target_dna.clone(), row.mailed_to.unwrap_or_default());
+        let author = row.author_id;
         read(row).map(|news| Unmailed {
             news,
+            author,
             target_dna,
             mailed_to,
         })
