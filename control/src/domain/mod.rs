@@ -4,6 +4,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub mod credit;
+pub(crate) mod lease;
 pub(crate) mod ledger;
 pub(crate) mod mail;
 pub(crate) mod news;

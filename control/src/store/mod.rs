@@ -7,6 +7,7 @@ pub(crate) mod cards;
 mod entity;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod mail;
 mod migration;

@@ -5,6 +5,7 @@ pub(super) mod account;
 pub(super) mod audit;
 pub(super) mod credit_card;
 pub(super) mod job;
+pub(super) mod lease;
 pub(super) mod ledger_entry;
 pub(super) mod mail;
 pub(super) mod mail_mark;
