@@ -8,6 +8,7 @@ mod error;
 mod grpc;
 mod ops;
 mod publish;
+pub mod remote;
 mod rest;
 mod store;
 #[cfg(test)]
@@ -136,6 +137,7 @@ impl Control {
                 .follow(self.store(), self.vault(), self.now())
                 .await?;
         }
+        ops::prices::take_over(self).await?;
         self.publisher()
             .flush_standings(self.store(), self.now())
             .await

@@ -95,6 +95,13 @@ impl World {
         }
     }
 
+    /// Another control plane on an empty SQLite database, with the same settings and time of start.
+    pub(crate) async fn again(_like: &Self) -> Self {
+        let dir = TempDir::new();
+        let file = Database::Sqlite(dir.path().join("control.db"));
+        Self::start(file, dir).await
+    }
+
     /// Starts anew over the same state.
     pub(crate) async fn restart(&mut self) -> Result<(), Error> {
         self.control = Control::start(self.config.clone(), self.clock.clone()).await?;

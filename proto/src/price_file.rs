@@ -72,8 +72,16 @@ struct Entry {
 /// # Errors
 /// Names the group, model and field that is wrong.
 pub fn load(pricing: Option<&str>) -> Result<PriceTable, Invalid> {
-    let mut table: Value = serde_json::from_str(DEFAULT)
-        .map_err(|error| Invalid::new("pricing.json", error.to_string()))?;
+    compose(DEFAULT, pricing)
+}
+
+/// Reads a table, with the fields of `PRICING` laid over it.
+///
+/// # Errors
+/// Names the group, model and field that is wrong.
+pub fn compose(table: &str, pricing: Option<&str>) -> Result<PriceTable, Invalid> {
+    let mut table: Value =
+        serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
     let mut suffix = String::new();
     if let Some(text) = pricing.filter(|text| !text.trim().is_empty()) {
         let over: Value = serde_json::from_str(text)
@@ -243,7 +251,7 @@ mod tests {
         let (model, before) = plain
             .models
             .iter()
-            .find(|(_, price)| price.cached_text.is_some())
+            .find(|(model, price)| price.cached_text.is_some() && !model.starts_with("ft:"))
             .unwrap();
         let text = format!(
             r#"{{"ChatPricing":{{"{model}":{{"InputText":123.5}},"own":{{"InputText":1}}}}}}"#

@@ -4,6 +4,7 @@
 pub(crate) mod account;
 pub mod credit;
 pub(crate) mod ledger;
+pub(crate) mod price_version;
 pub(crate) mod quota;
 pub(crate) mod setting;
 pub(crate) mod upstream_key;

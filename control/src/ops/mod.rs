@@ -7,6 +7,7 @@ pub(crate) mod expiry;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 mod money;
+pub(crate) mod prices;
 pub(crate) mod reports;
 pub(crate) mod seed;
 pub(crate) mod settings;

@@ -44,6 +44,9 @@ pub(crate) async fn update(
     let revision = store::revisions::bump(&tx).await?;
     store::settings::drop_names(&tx, &reset).await?;
     store::settings::set(&tx, &set, revision).await?;
+    if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
+        ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
+    }
     tx.commit().await?;
     let names: Vec<_> = set.keys().chain(&reset).collect();
     tracing::info!(settings = ?names, revision = revision.0, "settings changed");

@@ -4,5 +4,6 @@ mod accounts;
 mod fleet;
 mod keys;
 mod money;
+mod prices;
 mod start;
 mod usage;

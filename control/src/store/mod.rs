@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod ledger;
 mod migration;
 pub(crate) mod nodes;
+pub(crate) mod prices;
 mod record;
 pub(crate) mod revisions;
 pub(crate) mod settings;

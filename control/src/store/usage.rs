@@ -30,6 +30,8 @@ use crate::{
     view::{Days, Listing, ModelTotals, Page, PostedUsage, Totals},
 };
 
+pub(crate) mod corrections;
+
 /// Totals of one account, day and model.
 pub(crate) type Daily = BTreeMap<(AccountId, Date, String), Totals>;
 
@@ -267,7 +269,8 @@ pub(crate) async fn list(
         .all(db.handle())
         .await
         .map_err(Error::internal)?;
-    let rows = rows.into_iter().map(read).collect::<Result<_, _>>()?;
+    let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    corrections::fill(db, &mut rows).await?;
     Ok(Listing { rows, total })
 }
 
@@ -400,5 +403,6 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         epoch: row.epoch.cast_unsigned(),
         record,
         posted: Millis(row.posted_at),
+        corrected: None,
     })
 }

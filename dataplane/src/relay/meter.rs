@@ -10,11 +10,10 @@ use proxyxai_contract::{
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{Call, OpenCall, Relay};
+use super::{Call, OpenCall, Relay, request::Prepared};
 use crate::{
     formats::{
         Family,
-        request::RequestFacts,
         usage::{UsageReader, estimate},
     },
     live::{AccountState, KeyState, Snapshot},
@@ -89,7 +88,7 @@ impl Meter {
             tries,
             status: status.as_u16(),
             tokens: Tokens::default(),
-            images: images(&snapshot, &plan.model, &request.facts),
+            images: images(&snapshot, &plan.model, &request),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
@@ -195,12 +194,14 @@ impl Meter {
     }
 }
 
-/// The pictures a call asks for, where its model is priced by the picture.
-fn images(snapshot: &Snapshot, model: &str, facts: &RequestFacts) -> Images {
+/// The pictures a call asks for, where its model is priced by the picture or may be one day.
+fn images(snapshot: &Snapshot, model: &str, request: &Prepared) -> Images {
     let priced = snapshot.prices.find(model);
-    if priced.is_none_or(|price| price.image.is_none()) {
+    let by_piece = priced.is_some_and(|price| price.image.is_some());
+    if !by_piece && !request.path().starts_with("/v1/images/") {
         return Images::default();
     }
+    let facts = &request.facts;
     Images {
         count: facts.n.unwrap_or(1),
         size: facts.size.clone().unwrap_or_default(),
