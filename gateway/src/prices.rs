@@ -22,7 +22,10 @@ use proxyxai_contract::{
     price_file, price_import,
     secret::Secret,
 };
-use proxyxai_control::remote::{Period, Remote};
+use proxyxai_control::{
+    remote::{Period, Prices, Remote},
+    view::Rerated,
+};
 
 use crate::config::Config;
 
@@ -149,20 +152,7 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
     let mut control = connect(config).await?;
     match command {
         Command::Show { model, version, .. } => {
-            let prices = control.prices(&version).await?;
-            let table = price_file::compose(&prices.table, Some(&prices.overrides))?;
-            let zone = &config.control.zone;
-            if model.is_none() {
-                for other in prices.versions.iter().rev() {
-                    let from = zone.rfc3339(other.valid_from);
-                    println!(
-                        "version {} from {from}, {} {}",
-                        other.version, other.source, other.note
-                    );
-                }
-            }
-            println!("shown: {}", prices.version.version);
-            show(&table, model.as_deref())
+            show_stored(&control.prices(&version).await?, model.as_deref(), config)
         }
         Command::Diff {
             file, valid_from, ..
@@ -200,27 +190,42 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
                 version,
                 dry_run,
             };
-            let done = control.rerate(period).await?;
-            for (account, (records, difference)) in &done.corrections {
-                println!("account {account}: {records} records, {difference}");
-            }
-            let verb = if dry_run {
-                "would correct"
-            } else {
-                "corrected"
-            };
-            println!(
-                "looked at {} records, {verb} {} accounts, left {} without a price",
-                done.records,
-                done.corrections.len(),
-                done.unpriced
-            );
+            tell_rerated(&control.rerate(period).await?, dry_run);
             Ok(())
         }
         Command::Validate { .. } | Command::ImportLitellm { .. } => {
             bail!("is done without control")
         }
     }
+}
+
+fn show_stored(prices: &Prices, model: Option<&str>, config: &Config) -> anyhow::Result<()> {
+    let table = price_file::compose(&prices.table, Some(&prices.overrides))?;
+    if model.is_none() {
+        for other in prices.versions.iter().rev() {
+            let from = config.control.zone.rfc3339(other.valid_from);
+            let (version, source, note) = (&other.version, &other.source, &other.note);
+            println!("version {version} from {from}, {source} {note}");
+        }
+    }
+    println!("shown: {}", prices.version.version);
+    show(&table, model)
+}
+
+fn tell_rerated(done: &Rerated, dry_run: bool) {
+    for (account, (records, difference)) in &done.corrections {
+        println!("account {account}: {records} records, {difference}");
+    }
+    let verb = if dry_run {
+        "would correct"
+    } else {
+        "corrected"
+    };
+    let accounts = done.corrections.len();
+    println!(
+        "looked at {} records, {verb} {accounts} accounts, left {} without a price",
+        done.records, done.unpriced
+    );
 }
 
 async fn connect(config: &Config) -> anyhow::Result<Remote> {
@@ -313,7 +318,7 @@ fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
     let text = format!("{:#}\n", imported.table);
     match out {
         Some(out) => {
-            fs::write(out, text).with_context(|| format!("{} cannot be written", out.display()))?
+            fs::write(out, text).with_context(|| format!("{} cannot be written", out.display()))?;
         }
         None => print!("{text}"),
     }

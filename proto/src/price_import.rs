@@ -35,6 +35,9 @@ const VENDORS: [(&str, &str, &str); 7] = [
     ("mistral", "mistral/", "mistral"),
 ];
 
+/// Carries the price of a pixel until the size is known; no table has it.
+const PER_PIXEL: &str = "per pixel";
+
 const TOKEN_PRICES: [(&str, &str); 10] = [
     ("InputText", "input_cost_per_token"),
     ("OutputText", "output_cost_per_token"),
@@ -73,6 +76,10 @@ pub fn from_litellm(text: &str, version: &str) -> Result<Imported, Invalid> {
             && let Some((size, model)) = sized(name)
         {
             sizes.push((model, size, fields));
+            continue;
+        }
+        if fields.contains_key(PER_PIXEL) {
+            *skipped.entry(mode.to_owned()).or_default() += 1;
             continue;
         }
         let (provider, name) = named(name, entry);
@@ -143,13 +150,11 @@ fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<Stri
         "image_generation" | "image_edit" => {
             let pixels = decimal(entry, "input_cost_per_pixel");
             let price = of_image.filter(|price| !price.is_zero() || pixels.is_none());
-            match price.and_then(number) {
-                Some(price) => drop(fields.insert("Call".to_owned(), price)),
-                None => {
-                    let price = pixels
-                        .and_then(|price| serde_json::Number::from_str(&price.to_string()).ok())?;
-                    fields.insert("pixel".to_owned(), Value::Number(price));
-                }
+            if let Some(price) = price.and_then(number) {
+                fields.insert("Call".to_owned(), price);
+            } else {
+                let pixel = pixels.map(|price| price.to_string());
+                fields.insert(PER_PIXEL.to_owned(), pixel?.into());
             }
             return Some(("ImgPricing", fields));
         }
@@ -209,16 +214,7 @@ fn add_size(
     fields: &Map<String, Value>,
 ) {
     let price = fields.get("Call").cloned().or_else(|| {
-        let pixel = Decimal::from_scientific(&fields.get("pixel")?.to_string())
-            .or_else(|_| {
-                Decimal::from_str(
-                    &fields
-                        .get("pixel")
-                        .map(ToString::to_string)
-                        .unwrap_or_default(),
-                )
-            })
-            .ok()?;
+        let pixel = Decimal::from_str(fields.get(PER_PIXEL)?.as_str()?).ok()?;
         let (width, height) = size.split_once('x')?;
         let count = Decimal::from_str(width)
             .ok()?
@@ -230,7 +226,7 @@ fn add_size(
         .entry(model)
         .or_insert_with(|| json!({"Provider": "openai", "Call": price, "Sizes": {}}));
     if let Value::Object(entry) = entry {
-        entry.remove("pixel");
+        entry.remove(PER_PIXEL);
         let sizes = entry.entry("Sizes").or_insert_with(|| json!({}));
         if let Value::Object(sizes) = sizes {
             sizes.insert(size, price);

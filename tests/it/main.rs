@@ -19,6 +19,7 @@ mod cascade;
 mod fleet;
 mod lifecycle;
 mod pool;
+mod prices;
 mod relay;
 mod streams;
 mod tidy;

@@ -358,7 +358,7 @@ fn read_form(body: &[u8], boundary: &str) -> Result<RequestFacts, BadRequest> {
             "n" => {
                 facts.n = std::str::from_utf8(value)
                     .ok()
-                    .and_then(|n| n.trim().parse().ok())
+                    .and_then(|n| n.trim().parse().ok());
             }
             "size" if value.len() <= SIZE_BYTES_MAX => {
                 facts.size = std::str::from_utf8(value).ok().map(str::to_owned);
