@@ -61,21 +61,22 @@ pub fn from_litellm(text: &str, version: &str) -> Result<Imported, Invalid> {
     let mut groups: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut skipped: BTreeMap<String, usize> = BTreeMap::new();
     let mut sizes = Vec::new();
-    // Plain names first: one with a vendor's prefix only fills a gap.
-    let (plain, prefixed): (Vec<_>, Vec<_>) = list
+    // The vendor's own price goes before that of others who sell its models, and a plain name
+    // before one with a prefix.
+    let mut entries: Vec<_> = list
         .iter()
         .filter(|(name, _)| *name != "sample_spec")
-        .partition(|(name, _)| !name.contains('/'));
-    for (name, entry) in plain.into_iter().chain(prefixed) {
+        .collect();
+    entries.sort_by_key(|(name, entry)| (vendor(entry).is_none(), name.contains('/')));
+    for (name, entry) in entries {
         let mode = entry.get("mode").and_then(Value::as_str).unwrap_or("none");
         let Some((group, fields)) = group_and_fields(mode, entry) else {
             *skipped.entry(mode.to_owned()).or_default() += 1;
             continue;
         };
-        if group == "ImgPricing"
-            && let Some((size, model)) = sized(name)
-        {
-            sizes.push((model, size, fields));
+        if name.contains("-x-") {
+            // Other qualities than the standard one have no place in a table.
+            sizes.extend(sized(name).map(|(size, model)| (model, size, fields)));
             continue;
         }
         if fields.contains_key(PER_PIXEL) {
@@ -102,6 +103,10 @@ pub fn from_litellm(text: &str, version: &str) -> Result<Imported, Invalid> {
         }
     }
     for (model, size, fields) in sizes {
+        let by_tokens = groups.get("ChatPricing");
+        if by_tokens.is_some_and(|models| models.contains_key(model)) {
+            continue;
+        }
         add_size(
             groups.entry("ImgPricing").or_default(),
             model,
@@ -146,7 +151,13 @@ fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<Stri
         {
             "ChatPricing"
         }
-        "image_generation" | "image_edit" if by_tokens => "ChatPricing",
+        "image_generation" | "image_edit" if by_tokens => {
+            // Output that is reported without its kind must not be free.
+            if let (None, Some(image)) = (fields.get("OutputText"), fields.get("OutputImage")) {
+                fields.insert("OutputText".to_owned(), image.clone());
+            }
+            "ChatPricing"
+        }
         "image_generation" | "image_edit" => {
             let pixels = decimal(entry, "input_cost_per_pixel");
             let price = of_image.filter(|price| !price.is_zero() || pixels.is_none());
@@ -187,14 +198,20 @@ fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<Stri
 
 /// Provider in our words, and the name without the prefix of a vendor that is reached directly.
 fn named<'a>(name: &'a str, entry: &'a Value) -> (&'a str, &'a str) {
-    let provider = entry
-        .get("litellm_provider")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let vendor = VENDORS.into_iter().find(|(theirs, ..)| *theirs == provider);
-    vendor.map_or((provider, name), |(_, prefix, ours)| {
-        (ours, name.strip_prefix(prefix).unwrap_or(name))
-    })
+    match vendor(entry) {
+        Some((_, prefix, ours)) => (ours, name.strip_prefix(prefix).unwrap_or(name)),
+        None => (provider(entry), name),
+    }
+}
+
+fn provider(entry: &Value) -> &str {
+    let provider = entry.get("litellm_provider");
+    provider.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn vendor(entry: &Value) -> Option<(&'static str, &'static str, &'static str)> {
+    let provider = provider(entry);
+    VENDORS.into_iter().find(|(theirs, ..)| *theirs == provider)
 }
 
 /// `1024-x-1792/dall-e-3` and `standard/1024-x-1792/dall-e-3`: size and model.
@@ -263,6 +280,10 @@ mod tests {
         "azure/gpt-4o": {"litellm_provider": "azure", "mode": "chat", "input_cost_per_token": 2.75e-06},
         "claude-x": {"litellm_provider": "anthropic", "mode": "chat", "input_cost_per_token": 3e-06,
             "output_cost_per_token": 1.5e-05, "cache_creation_input_token_cost": 3.75e-06},
+        "gemini-x": {"litellm_provider": "vertex_ai", "mode": "chat", "input_cost_per_token": 9e-07},
+        "draw": {"litellm_provider": "openai", "mode": "image_generation", "input_cost_per_token": 5e-06, "output_cost_per_image_token": 4e-05},
+        "1024-x-1024/draw": {"litellm_provider": "openai", "mode": "image_generation", "input_cost_per_image": 0.01},
+        "hd/1024-x-1792/dall-e-3": {"litellm_provider": "openai", "mode": "image_generation", "input_cost_per_pixel": 6.539e-08},
         "embed": {"litellm_provider": "openai", "mode": "embedding", "input_cost_per_token": 2e-08, "max_input_tokens": 8191},
         "speak": {"litellm_provider": "openai", "mode": "audio_speech", "input_cost_per_token": 6e-07, "output_cost_per_audio_token": 1.2e-05},
         "rank": {"litellm_provider": "cohere", "mode": "rerank", "input_cost_per_query": 0.002},
@@ -302,6 +323,10 @@ mod tests {
         assert_eq!(of("speak").output_audio, Some(dollars(12.0)));
         assert_eq!(of("rank").call, dollars(0.002));
         assert_eq!(of("paint").image.as_ref().unwrap().other, dollars(0.07));
+        assert_eq!(
+            (of("draw").output_text, of("draw").image.is_none()),
+            (dollars(40.0), true)
+        );
         let tall = of("dall-e-3")
             .image
             .as_ref()
