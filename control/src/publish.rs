@@ -37,6 +37,9 @@ use crate::{
     view::Days,
 };
 
+/// A recall that another replica left word of is passed on for this long; each looks once a second.
+const RECALL_HEARD_MS: i64 = 2_500;
+
 /// The publisher.
 pub(crate) struct Publisher {
     config: Config,
@@ -181,6 +184,11 @@ impl Publisher {
             state.posting
         };
         let (newest, touched) = store::ledger::touched_since(store, known).await?;
+        if store.is_shared() {
+            let since = now.plus(-RECALL_HEARD_MS);
+            let recalled = store::leases::recalled_since(store, since).await?;
+            self.recall(recalled, None);
+        }
         let mut state = self.state();
         state.posting = Some(newest);
         state.subscribers.mark(touched);
@@ -202,11 +210,29 @@ impl Publisher {
         let order = self.order.lock().await;
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
-        let updates = watcher::begin(self, node, standings, now);
+        let leases = store::leases::all_of_node(store, &node).await?;
+        let leases = leases.into_iter().map(|held| held.lease).collect();
+        let updates = watcher::begin(self, node, standings, leases, now);
         drop(order);
         // The older stream of the node has to notice that it is over.
         self.tell();
         Ok(updates)
+    }
+
+    /// How many data planes watch now.
+    pub(crate) fn watching(&self) -> usize {
+        self.state().subscribers.len()
+    }
+
+    /// Asks data planes, save for one, to give back the credit of these accounts that they do not use.
+    pub(crate) fn recall(
+        &self,
+        accounts: impl IntoIterator<Item = AccountId>,
+        save: Option<&NodeName>,
+    ) {
+        if self.state().subscribers.recall(accounts, save) {
+            self.tell();
+        }
     }
 
     /// A data plane runs on this revision.

@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod keys;
+pub(crate) mod leases;
 pub(crate) mod ledger;
 mod migration;
 pub(crate) mod nodes;
@@ -112,6 +113,11 @@ impl Store {
             writer,
             postgres: true,
         })
+    }
+
+    /// Whether other replicas may work on the same state.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.postgres
     }
 
     /// Begins a transaction that will write.
