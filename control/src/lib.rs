@@ -9,6 +9,7 @@ mod grpc;
 mod jobs;
 mod ops;
 mod publish;
+pub mod remote;
 mod rest;
 mod store;
 #[cfg(test)]
@@ -146,6 +147,7 @@ impl Control {
                 .follow(self.store(), self.vault(), self.now())
                 .await?;
         }
+        ops::prices::take_over(self).await?;
         self.publisher()
             .flush_standings(self.store(), self.now())
             .await

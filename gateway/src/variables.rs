@@ -105,6 +105,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "HTTP address of control, to which `/x-*` and `/dashboard/*` are forwarded",
     ),
     var(
+        "ROOT_KEY",
+        "",
+        "prices",
+        "root's client key for `proxyxai prices`; default: `INIT_USERS`, else `DATA_DIR/root.key`",
+    ),
+    var(
         "INIT_USERS",
         "",
         CONTROL,

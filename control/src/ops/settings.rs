@@ -63,6 +63,9 @@ pub(crate) async fn update(
     let sides = (before, fields(control, &tx, &names).await?);
     let what = (action, audit::Target::CONFIG);
     audit::record(control, &tx, caller, what, sides).await?;
+    if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
+        ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
+    }
     tx.commit().await?;
     tracing::info!(settings = ?names, revision = revision.0, "settings changed");
     ops::published(control).await;

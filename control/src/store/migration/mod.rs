@@ -10,6 +10,7 @@
 mod m001_first;
 mod m002_lease;
 mod m005_audit;
+mod m006_prices;
 
 use sea_orm_migration::{
     prelude::*,
@@ -23,6 +24,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
     ("m005_audit", m005_audit::SCHEMA),
+    ("m006_prices", m006_prices::SCHEMA),
 ];
 
 #[async_trait::async_trait]
