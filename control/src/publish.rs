@@ -208,6 +208,11 @@ impl Publisher {
         Ok(updates)
     }
 
+    /// How many data planes watch now.
+    pub(crate) fn watching(&self) -> usize {
+        self.state().subscribers.len()
+    }
+
     /// A data plane runs on this revision.
     pub(crate) fn acknowledge(&self, node: &NodeName, revision: Revision) {
         self.state().subscribers.acknowledge(node, revision);

@@ -142,6 +142,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "`from=to` level pairs, comma separated",
     ),
     var(
+        "MODEL_LIMITS",
+        "",
+        CONTROL,
+        "windows by model, JSON: `{\"gpt-4*\":{\"rpm\":10,\"tpd\":100000}}`",
+    ),
+    var(
         "RESOURCES",
         "*",
         CONTROL,
@@ -309,7 +315,6 @@ pub(crate) const IGNORED: &[&str] = &[
     "REDIS_PASS",
     "LOCK_USER_MAPPER",
     "MODEL_FAILOVER",
-    "MODEL_LIMITS",
     "XAI_SERVICE",
     "XAI_SVC",
     "XAI_API",

@@ -1,6 +1,7 @@
 //! What data planes ask: the stream of updates, acknowledgements, usage, key health.
 
 mod posting;
+mod windows;
 
 use futures_util::Stream;
 pub(crate) use posting::report_usage;
@@ -8,6 +9,7 @@ use proxyxai_contract::{
     id::{NodeName, Revision},
     snapshot::{Health, Rejection, Update},
 };
+pub(crate) use windows::{lease_windows, prune as prune_windows};
 
 use crate::{
     Control, Error, ops, store,

@@ -6,3 +6,4 @@ mod keys;
 mod money;
 mod start;
 mod usage;
+mod windows;

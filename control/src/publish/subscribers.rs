@@ -100,6 +100,11 @@ impl Subscribers {
             .map(|subscriber| std::mem::take(&mut subscriber.pending))
     }
 
+    /// How many watch.
+    pub(super) fn len(&self) -> usize {
+        self.watching.len()
+    }
+
     /// Whether nobody watches.
     pub(super) fn is_empty(&self) -> bool {
         self.watching.is_empty()

@@ -11,3 +11,4 @@ pub(super) mod setting;
 pub(super) mod upstream_key;
 pub(super) mod usage_daily;
 pub(super) mod usage_record;
+pub(super) mod window_grant;
