@@ -59,7 +59,9 @@ impl DataPlane {
         );
         let link = link::Link::new(control, node_token, config.node.clone(), shelf.epoch())?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
-        let relay = relay::Relay::new(config, Arc::clone(&live), spool, learnt, clock)?;
+        let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
+        let outbox = relay::Outbox { learnt, wanting };
+        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, clock)?;
         tasks.spawn(link::watch::run(
             link.clone(),
             Arc::clone(&live),
@@ -72,6 +74,7 @@ impl DataPlane {
             backlog,
             reporting.clone(),
         ));
+        tasks.spawn(link::windows::run(link.clone(), wanted, watching.clone()));
         tasks.spawn(link::health::run(link, health, watching.clone()));
         Ok(Self {
             relay,

@@ -1,5 +1,5 @@
 //! Whether a call is let in: the account and its ancestors, in the order that the refusals are
-//! documented in. Windows over calls and tokens are not looked at here.
+//! documented in. Windows over calls and tokens, which come last, are in `limit`.
 
 use std::net::IpAddr;
 

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use proxyxai_contract::{id::Level, money::Money};
+use proxyxai_contract::{id::Level, money::Money, window::Window};
+
+use super::limit::Left;
 
 /// Why a call is refused. Accounts are named as their owners know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +75,23 @@ pub(crate) enum Refusal {
         /// Until then.
         retry_after_ms: i64,
     },
+    /// A window over calls or tokens has nothing left.
+    RateLimited {
+        /// Whose limit it is; none for the system's limits by model.
+        account: Option<String>,
+        /// Which of the six.
+        window: Window,
+        /// The limit.
+        limit: u64,
+        /// The model or pattern that the limit is for, unless it is for all.
+        model: Option<String>,
+        /// When the window ends, RFC 3339.
+        resets: String,
+        /// Until then.
+        retry_after_ms: i64,
+        /// What is left, for the headers.
+        left: Left,
+    },
     /// Every key that could serve the call is rate limited.
     AllRateLimited {
         /// Until the first of them is back.
@@ -120,7 +139,7 @@ impl Refusal {
             Self::NotFound { .. } => 404,
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
-            Self::HardLimit { .. } | Self::AllRateLimited { .. } => 429,
+            Self::HardLimit { .. } | Self::RateLimited { .. } | Self::AllRateLimited { .. } => 429,
             Self::NoUpstreamKey { .. } | Self::Unavailable => 503,
             Self::Loop => 508,
         }
@@ -143,6 +162,7 @@ impl Refusal {
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::HardLimit { .. } => "hard_limit_reached",
+            Self::RateLimited { .. } => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
             Self::NoUpstreamKey { .. } => "no_upstream_key",
             Self::Unavailable => "unavailable",
@@ -211,6 +231,26 @@ impl Refusal {
             } => format!(
                 "The account {account} has reached its hard limit of {limit} for this month; it resets at {resets}"
             ),
+            Self::RateLimited {
+                account,
+                window,
+                limit,
+                model,
+                resets,
+                ..
+            } => {
+                let owner = account.as_ref().map_or_else(
+                    || "this server".to_owned(),
+                    |name| format!("the account {name}"),
+                );
+                let model = model
+                    .as_ref()
+                    .map_or_else(String::new, |model| format!(" for the model {model:?}"));
+                format!(
+                    "Too many requests: {owner} allows {limit} {}{model} ({window}); it resets at {resets}",
+                    per(*window)
+                )
+            }
             Self::AllRateLimited { .. } => {
                 "Every upstream key that serves this call is rate limited; try again later"
                     .to_owned()
@@ -235,9 +275,9 @@ impl Refusal {
     /// When another try makes sense, if that is known.
     pub(crate) const fn retry_after_ms(&self) -> Option<i64> {
         match self {
-            Self::HardLimit { retry_after_ms, .. } | Self::AllRateLimited { retry_after_ms } => {
-                Some(*retry_after_ms)
-            }
+            Self::HardLimit { retry_after_ms, .. }
+            | Self::RateLimited { retry_after_ms, .. }
+            | Self::AllRateLimited { retry_after_ms } => Some(*retry_after_ms),
             Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
             Self::Unavailable => Some(1000),
             Self::Unauthenticated
@@ -255,6 +295,17 @@ impl Refusal {
             | Self::NotFound { .. }
             | Self::Loop => None,
         }
+    }
+}
+
+const fn per(window: Window) -> &'static str {
+    match window {
+        Window::Rpm => "requests per minute",
+        Window::Rph => "requests per hour",
+        Window::Rpd => "requests per day",
+        Window::Tpm => "tokens per minute",
+        Window::Tph => "tokens per hour",
+        Window::Tpd => "tokens per day",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         Family,
         usage::{UsageReader, estimate},
     },
-    live::{AccountState, KeyState, Snapshot},
+    live::{AccountState, Counted, KeyState, Snapshot},
     spool::Spool,
 };
 
@@ -48,6 +48,7 @@ pub(super) struct Meter {
     record: UsageRecord,
     spool: Spool,
     clock: Clock,
+    counted: Counted,
     /// Keeps the call counted as open until its answer has ended.
     _open: OpenCall,
 }
@@ -68,6 +69,7 @@ impl Meter {
             plan,
             route,
             metered,
+            counted,
             open,
         } = call;
         let level = key
@@ -109,6 +111,7 @@ impl Meter {
             record,
             spool: relay.spool.clone(),
             clock: relay.clock.clone(),
+            counted,
             _open: open,
         }
     }
@@ -140,6 +143,9 @@ impl Meter {
         }
         self.price();
         self.account.purse.charge(self.record.cost);
+        let tokens = &self.record.tokens;
+        self.counted
+            .settle(tokens.input.saturating_add(tokens.output));
         self.spool.push(self.record);
     }
 

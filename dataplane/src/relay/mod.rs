@@ -6,6 +6,7 @@ mod attempt;
 mod body;
 mod client;
 mod headers;
+mod limits;
 mod meter;
 mod request;
 mod rounds;
@@ -34,7 +35,7 @@ use crate::{
         route, via,
     },
     formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
-    live::{AccountState, Live, Snapshot},
+    live::{AccountState, Counted, Live, Snapshot, Windows},
     spool::Spool,
 };
 
@@ -55,11 +56,20 @@ pub(crate) struct Relay {
     dialer: client::Dialer,
     pub(crate) clock: Clock,
     spool: Spool,
-    learnt: mpsc::Sender<Health>,
+    outbox: Outbox,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
+}
+
+/// What calls leave for the link to pass on.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    /// What was learnt about keys.
+    pub(crate) learnt: mpsc::Sender<Health>,
+    /// Accounts that need units of windows.
+    pub(crate) wanting: mpsc::Sender<Arc<Windows>>,
 }
 
 /// A call that has been let in.
@@ -71,6 +81,8 @@ struct Call {
     route: Route,
     /// Whether its answer carries usage.
     metered: bool,
+    /// Its share of the account's windows.
+    counted: Counted,
     open: OpenCall,
 }
 
@@ -81,7 +93,7 @@ impl Relay {
         config: Config,
         live: Arc<Live>,
         spool: Spool,
-        learnt: mpsc::Sender<Health>,
+        outbox: Outbox,
         clock: Clock,
     ) -> Result<Self, Error> {
         let dialer = client::Dialer::new(&config)?;
@@ -95,7 +107,7 @@ impl Relay {
             live,
             clock,
             spool,
-            learnt,
+            outbox,
             open_calls: Arc::default(),
             draining: Arc::default(),
             via,
@@ -181,6 +193,16 @@ impl Relay {
         if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
         }
+        // The last reason against a call, so that what is refused for another one does not count.
+        let text_len = if route.is_metered() { body.len() } else { 0 };
+        let counting = limits::Counting {
+            snapshot: &snapshot,
+            account: &account,
+            chain: &chain,
+            model: facts.model.as_deref(),
+            tokens: metered.then(|| limits::guess(text_len, facts.max_tokens)),
+        };
+        let counted = self.count(&counting).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
@@ -191,6 +213,7 @@ impl Relay {
             plan,
             route,
             metered,
+            counted,
             open,
         })
     }
@@ -222,7 +245,7 @@ impl Relay {
     fn tell(&self, health: Option<Health>) {
         if let Some(health) = health {
             tracing::info!(key.id = health.key.get(), model = health.model, state = ?health.state, reason = health.reason, "key health changed");
-            if self.learnt.try_send(health).is_err() {
+            if self.outbox.learnt.try_send(health).is_err() {
                 tracing::debug!("too much news about keys; some was not passed on");
             }
         }
