@@ -113,6 +113,16 @@ impl Span {
     }
 }
 
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        })
+    }
+}
+
 /// From one border to the next: the start is in it, the end is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {

@@ -10,7 +10,7 @@ use proxyxai_contract::{
 
 use super::{
     counter::{Counter, Fit},
-    refusal::Refusal,
+    refusal::{FullWindow, Refusal},
 };
 
 /// With more counters than this, those that are over are dropped.
@@ -20,7 +20,8 @@ const COUNTERS_KEPT: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit<'a> {
     pub(crate) window: Window,
-    pub(crate) limit: u64,
+    /// Units that it allows.
+    pub(crate) most: u64,
     /// Whose it is; none for the system's limits by model.
     pub(crate) owner: Option<&'a str>,
     /// The model or pattern it is for; empty for an account's window.
@@ -102,15 +103,15 @@ fn smallest<'a>(levels: &[Level<'a>], window: Window) -> Option<Limit<'a>> {
         };
         Limit {
             window,
-            limit,
+            most: limit,
             owner,
             model,
             counted_as,
         }
     };
     // Of equal ones the nearest is named.
-    let smallest = levels.iter().map(limit).min_by_key(|limit| limit.limit)?;
-    (!window.is_wide(smallest.limit)).then_some(smallest)
+    let smallest = levels.iter().map(limit).min_by_key(|limit| limit.most)?;
+    (!window.is_wide(smallest.most)).then_some(smallest)
 }
 
 /// What is left of a limit, for those who are told.
@@ -208,11 +209,11 @@ impl Counters {
         for limit in &limits {
             let counter = &mut self.slot(limit, zone, now).counter;
             let units = units(limit.window, tokens);
-            match counter.fit(limit.limit, units) {
+            match counter.fit(limit.most, units) {
                 Fit::Yes => {}
                 Fit::Ask => {
                     wait = true;
-                    counter.want(limit.limit, units);
+                    counter.want(limit.most, units);
                 }
                 Fit::No => {
                     let end = counter.period().end;
@@ -240,9 +241,10 @@ impl Counters {
 
     /// A call ended after so many tokens.
     pub(crate) fn settle(&mut self, taken: &[Taken], tokens: u64) {
-        self.each(taken, |counter, held| match held {
-            Some(held) => counter.settle(held, tokens),
-            None => {}
+        self.each(taken, |counter, held| {
+            if let Some(held) = held {
+                counter.settle(held, tokens);
+            }
         });
     }
 
@@ -306,8 +308,8 @@ impl Counters {
         for limit in limits {
             let counter = &self.slot(limit, zone, now).counter;
             let share = Share {
-                limit: limit.limit,
-                left: counter.left(limit.limit),
+                limit: limit.most,
+                left: counter.left(limit.most),
                 reset_ms: counter.period().end.since(now),
             };
             left.see(limit.window, share);
@@ -324,14 +326,14 @@ impl Counters {
                 id: self.next,
                 window: limit.window,
                 model: limit.counted_as.to_owned(),
-                limit: limit.limit,
+                limit: limit.most,
                 counter: Counter::new(span, zone, now),
             });
             self.slots.len().saturating_sub(1)
         });
         #[expect(clippy::indexing_slicing, reason = "just found or pushed")]
         let slot = &mut self.slots[at];
-        slot.limit = limit.limit;
+        slot.limit = limit.most;
         slot.counter.roll(span, zone, now);
         slot
     }
@@ -363,17 +365,15 @@ fn units(window: Window, tokens: Option<u64>) -> u64 {
 }
 
 fn refusal(limit: &Limit<'_>, left: Left, resets: String, retry_after_ms: i64) -> Refusal {
-    Refusal::RateLimited {
+    Refusal::RateLimited(Box::new(FullWindow {
         account: limit.owner.map(ToOwned::to_owned),
         window: limit.window,
-        limit: limit.limit,
-        model: Some(limit.model)
-            .filter(|model| !model.is_empty())
-            .map(ToOwned::to_owned),
+        limit: limit.most,
+        model: limit.model.to_owned(),
         resets,
         retry_after_ms,
         left,
-    }
+    }))
 }
 
 #[cfg(test)]

@@ -76,22 +76,7 @@ pub(crate) enum Refusal {
         retry_after_ms: i64,
     },
     /// A window over calls or tokens has nothing left.
-    RateLimited {
-        /// Whose limit it is; none for the system's limits by model.
-        account: Option<String>,
-        /// Which of the six.
-        window: Window,
-        /// The limit.
-        limit: u64,
-        /// The model or pattern that the limit is for, unless it is for all.
-        model: Option<String>,
-        /// When the window ends, RFC 3339.
-        resets: String,
-        /// Until then.
-        retry_after_ms: i64,
-        /// What is left, for the headers.
-        left: Left,
-    },
+    RateLimited(Box<FullWindow>),
     /// Every key that could serve the call is rate limited.
     AllRateLimited {
         /// Until the first of them is back.
@@ -124,6 +109,25 @@ pub(crate) enum Refusal {
     Loop,
 }
 
+/// A window that has nothing left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FullWindow {
+    /// Whose limit it is; none for the system's limits by model.
+    pub(crate) account: Option<String>,
+    /// Which of the six.
+    pub(crate) window: Window,
+    /// The limit.
+    pub(crate) limit: u64,
+    /// The model or pattern that the limit is for; empty for all.
+    pub(crate) model: String,
+    /// When the window ends, RFC 3339.
+    pub(crate) resets: String,
+    /// Until then.
+    pub(crate) retry_after_ms: i64,
+    /// What is left, for the headers.
+    pub(crate) left: Left,
+}
+
 impl Refusal {
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
@@ -139,7 +143,7 @@ impl Refusal {
             Self::NotFound { .. } => 404,
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
-            Self::HardLimit { .. } | Self::RateLimited { .. } | Self::AllRateLimited { .. } => 429,
+            Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
             Self::NoUpstreamKey { .. } | Self::Unavailable => 503,
             Self::Loop => 508,
         }
@@ -162,7 +166,7 @@ impl Refusal {
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::HardLimit { .. } => "hard_limit_reached",
-            Self::RateLimited { .. } => "rate_limit_exceeded",
+            Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
             Self::NoUpstreamKey { .. } => "no_upstream_key",
             Self::Unavailable => "unavailable",
@@ -231,26 +235,7 @@ impl Refusal {
             } => format!(
                 "The account {account} has reached its hard limit of {limit} for this month; it resets at {resets}"
             ),
-            Self::RateLimited {
-                account,
-                window,
-                limit,
-                model,
-                resets,
-                ..
-            } => {
-                let owner = account.as_ref().map_or_else(
-                    || "this server".to_owned(),
-                    |name| format!("the account {name}"),
-                );
-                let model = model
-                    .as_ref()
-                    .map_or_else(String::new, |model| format!(" for the model {model:?}"));
-                format!(
-                    "Too many requests: {owner} allows {limit} {}{model} ({window}); it resets at {resets}",
-                    per(*window)
-                )
-            }
+            Self::RateLimited(full) => full.message(),
             Self::AllRateLimited { .. } => {
                 "Every upstream key that serves this call is rate limited; try again later"
                     .to_owned()
@@ -275,9 +260,10 @@ impl Refusal {
     /// When another try makes sense, if that is known.
     pub(crate) const fn retry_after_ms(&self) -> Option<i64> {
         match self {
-            Self::HardLimit { retry_after_ms, .. }
-            | Self::RateLimited { retry_after_ms, .. }
-            | Self::AllRateLimited { retry_after_ms } => Some(*retry_after_ms),
+            Self::HardLimit { retry_after_ms, .. } | Self::AllRateLimited { retry_after_ms } => {
+                Some(*retry_after_ms)
+            }
+            Self::RateLimited(full) => Some(full.retry_after_ms),
             Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
             Self::Unavailable => Some(1000),
             Self::Unauthenticated
@@ -298,14 +284,34 @@ impl Refusal {
     }
 }
 
-const fn per(window: Window) -> &'static str {
-    match window {
-        Window::Rpm => "requests per minute",
-        Window::Rph => "requests per hour",
-        Window::Rpd => "requests per day",
-        Window::Tpm => "tokens per minute",
-        Window::Tph => "tokens per hour",
-        Window::Tpd => "tokens per day",
+impl FullWindow {
+    fn message(&self) -> String {
+        let Self {
+            account,
+            window,
+            limit,
+            model,
+            resets,
+            retry_after_ms: _,
+            left: _,
+        } = self;
+        let owner = match account {
+            Some(name) => format!("the account {name}"),
+            None => "this server".to_owned(),
+        };
+        let model = match model.as_str() {
+            "" => String::new(),
+            model => format!(" for the model {model:?}"),
+        };
+        let counted = if window.counts_tokens() {
+            "tokens"
+        } else {
+            "requests"
+        };
+        let span = window.span();
+        format!(
+            "Too many {counted}: {owner} allows {limit} {counted} per {span}{model} ({window}); it resets at {resets}"
+        )
     }
 }
 

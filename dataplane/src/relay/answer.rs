@@ -128,8 +128,8 @@ pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
         &refusal.message(),
     );
     let mut response = respond(status, body, refusal.retry_after_ms());
-    if let Refusal::RateLimited { left, .. } = refusal {
-        limits::mark(response.headers_mut(), *left);
+    if let Refusal::RateLimited(full) = refusal {
+        limits::mark(response.headers_mut(), full.left);
     }
     if status == StatusCode::PAYMENT_REQUIRED {
         // A lower node of a cascade puts its key to sleep instead of giving it up.

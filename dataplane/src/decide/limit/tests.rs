@@ -46,7 +46,7 @@ fn found(
         let owner = limit.owner.unwrap_or("system").to_owned();
         (
             limit.window,
-            limit.limit,
+            limit.most,
             owner,
             limit.counted_as.to_owned(),
         )
@@ -178,10 +178,10 @@ impl Rig {
     }
 }
 
-fn of(window: Window, limit: u64) -> Limit<'static> {
+fn of(window: Window, most: u64) -> Limit<'static> {
     Limit {
         window,
-        limit,
+        most,
         owner: Some("team"),
         model: "",
         counted_as: "",
@@ -202,13 +202,9 @@ fn a_window_has_as_many_units_as_its_limit_and_again_from_the_border_on() {
             );
             let last = period.end.plus(-1);
             match rig.call(limit_of, Some(1), last) {
-                Verdict::Refused(Refusal::RateLimited {
-                    resets,
-                    retry_after_ms,
-                    ..
-                }) => {
-                    assert_eq!(resets, rig.zone.rfc3339(period.end));
-                    assert_eq!(retry_after_ms, 1);
+                Verdict::Refused(Refusal::RateLimited(full)) => {
+                    assert_eq!(full.resets, rig.zone.rfc3339(period.end));
+                    assert_eq!(full.retry_after_ms, 1);
                 }
                 other => panic!("{window} {limit}: {other:?}"),
             }
