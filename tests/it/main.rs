@@ -23,3 +23,4 @@ mod relay;
 mod streams;
 mod tidy;
 mod usage;
+mod windows;

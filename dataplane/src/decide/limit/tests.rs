@@ -44,12 +44,7 @@ fn found(
     let chain: Vec<_> = chain.iter().collect();
     let owned = |limit: Limit<'_>| {
         let owner = limit.owner.unwrap_or("system").to_owned();
-        (
-            limit.window,
-            limit.most,
-            owner,
-            limit.counted_as.to_owned(),
-        )
+        (limit.window, limit.most, owner, limit.counted_as.to_owned())
     };
     in_force(&chain, system, Some(model))
         .into_iter()
