@@ -103,7 +103,7 @@ pub(crate) fn wish(position: &Position) -> Option<Wish> {
 
 /// The next slice, after one that lasted this long.
 pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
-    let least = need.nanos().saturating_mul(SLICE_CALLS);
+    let floor = need.nanos().saturating_mul(SLICE_CALLS);
     let next = if lasted_ms < SLICE_SHORT_MS {
         last.nanos().saturating_mul(SLICE_FACTOR)
     } else if lasted_ms > SLICE_LONG_MS {
@@ -111,7 +111,7 @@ pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
     } else {
         last.nanos()
     };
-    Money::from_nanos(next.max(least))
+    Money::from_nanos(next.max(floor))
 }
 
 #[cfg(test)]

@@ -165,14 +165,14 @@ pub(crate) struct Live {
 impl Live {
     /// Nothing is known yet. Purses that want more credit come out at the other end.
     pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<Arc<Purse>>) {
-        let (wishes, wished) = mpsc::channel(WISHES_MAX);
+        let (wishes, wanting) = mpsc::channel(WISHES_MAX);
         let live = Self {
             current: ArcSwapOption::const_empty(),
             clock,
             wishes,
             reach: Reach::new(),
         };
-        (live, wished)
+        (live, wanting)
     }
 
     /// When control was last heard of.

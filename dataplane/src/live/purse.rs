@@ -30,7 +30,7 @@ pub(crate) type Wishes = mpsc::Sender<Arc<Purse>>;
 /// How long unused credit goes straight back after somebody else needed it.
 const RECALL: Duration = Duration::from_secs(2);
 /// Credit that nothing used for this long goes back.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
 pub(crate) struct Purse {
