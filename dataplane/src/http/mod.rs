@@ -11,13 +11,13 @@ use axum::{
     response::{Html, IntoResponse as _},
 };
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
     Admin,
-    decide::admit::Refusal,
+    decide::admit::{self, Refusal},
     formats::{Family, is_relayed},
     relay::{Relay, refuse},
 };
@@ -60,7 +60,7 @@ impl Surface {
         if *request.method() == Method::GET {
             match path {
                 "/v1/models" | "/models" | "/dashboard/models" => {
-                    return models::list(relay, request.headers());
+                    return models::list(relay, peer, path, request.headers());
                 }
                 "/healthz" => return "ok\n".into_response(),
                 "/readyz" => return ready(relay),
@@ -75,6 +75,9 @@ impl Surface {
         if !administers.iter().any(|start| path.starts_with(start)) {
             return not_found(path);
         }
+        if let Err(refusal) = may_administer(relay, peer, request.headers()) {
+            return refuse(Family::OpenAi, &refusal);
+        }
         match admin {
             Admin::Local(router) => {
                 let answer = router.clone().oneshot(request.map(Body::new));
@@ -87,6 +90,21 @@ impl Surface {
             Admin::Remote(base) => Box::pin(forward::forward(relay, base, peer, request)).await,
             Admin::Nobody => not_found(path),
         }
+    }
+}
+
+/// Whether the key may be used from where the request comes. Whose key it is and what it may do is
+/// control's to judge, and all of it before the first snapshot.
+fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(snapshot) = relay.live.snapshot() else {
+        return Ok(());
+    };
+    match Relay::authenticate(&snapshot, headers) {
+        Ok(account) => admit::address(
+            &snapshot.chain(&account.account),
+            relay.client_address(peer, headers),
+        ),
+        Err(_) => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Windows over calls and tokens on a call's way: counted when it is let in, after a wait when control
 //! has to be asked, and told to the client in OpenAI's headers.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proxyxai_contract::snapshot::Account;
@@ -13,6 +13,7 @@ use crate::{
         admit::Refusal,
         limit::{self, Left, Share, Verdict},
     },
+    formats::Route,
     live::{AccountState, Counted, Snapshot},
 };
 
@@ -35,50 +36,41 @@ const TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// What of a call is counted.
-pub(super) struct Counting<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) account: &'a AccountState,
-    /// The account, then its ancestors.
-    pub(super) chain: &'a [&'a Account],
-    /// As asked for.
-    pub(super) model: Option<&'a str>,
-    /// A guess; none for a call that makes none.
-    pub(super) tokens: Option<u64>,
-}
-
-/// A guess at what a call will use: its prompt, and the longest answer it asks for.
-pub(super) fn guess(prompt_bytes: usize, max_tokens: Option<u64>) -> u64 {
-    let prompt = u64::try_from(prompt_bytes).unwrap_or(u64::MAX);
+/// A guess at what a call will use: its prompt, and the longest answer it asks for. What is sent on
+/// other routes is no text.
+pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u64 {
+    let prompt = if route.is_metered() { body_len } else { 0 };
+    let prompt = u64::try_from(prompt).unwrap_or(u64::MAX);
     let prompt = prompt.div_ceil(BYTES_PER_TOKEN);
     prompt.saturating_add(max_tokens.unwrap_or_default()).max(1)
 }
 
 impl Relay {
-    /// Counts a call in its windows.
+    /// Counts a call in its windows: the model it asks for, and the tokens it may use, none when it
+    /// makes none.
     ///
     /// # Errors
     /// When a window has nothing left, or control could not be asked in time.
-    pub(super) async fn count(&self, call: &Counting<'_>) -> Result<Counted, Refusal> {
-        let settings = &call.snapshot.settings;
-        let limits = limit::in_force(call.chain, &settings.model_limits, call.model);
+    pub(super) async fn count(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountState,
+        chain: &[&Account],
+        (model, tokens): (Option<&str>, Option<u64>),
+    ) -> Result<Counted, Refusal> {
+        let settings = &snapshot.settings;
+        let limits = limit::in_force(chain, &settings.model_limits, model);
         if limits.is_empty() {
             return Ok(Counted::default());
         }
-        let windows: &Arc<_> = &call.account.windows;
+        let windows = &account.windows;
         let deadline = Instant::now() + GRANT_WAIT_MAX;
         loop {
             let mut answered = std::pin::pin!(windows.answered());
             // From here on no answer is missed.
             answered.as_mut().enable();
-            let now = self.clock.now();
-            match windows.admit(
-                &limits,
-                call.tokens,
-                &settings.zone,
-                now,
-                &self.outbox.wanting,
-            ) {
+            let (zone, now) = (&settings.zone, self.clock.now());
+            match windows.admit(&limits, tokens, zone, now, &self.outbox.wanting) {
                 Ok(counted) => return Ok(counted),
                 Err(Verdict::Refused(refusal)) => return Err(refusal),
                 Err(Verdict::Wait | Verdict::Admitted { .. }) => {}
@@ -190,8 +182,9 @@ mod tests {
 
     #[test]
     fn a_guess_is_never_nothing() {
-        assert_eq!(guess(0, None), 1);
-        assert_eq!(guess(9, Some(100)), 103);
-        assert_eq!(guess(9, Some(u64::MAX)), u64::MAX);
+        assert_eq!(guess(Route::Chat, 0, None), 1);
+        assert_eq!(guess(Route::Chat, 9, Some(100)), 103);
+        assert_eq!(guess(Route::Chat, 9, Some(u64::MAX)), u64::MAX);
+        assert_eq!(guess(Route::Other, 10_000_000, None), 1);
     }
 }

@@ -177,12 +177,10 @@ impl Relay {
         let metered = path_takes_model(path) && parts.method == http::Method::POST;
         let facts = request::facts(&parts, &body, metered)?;
         let chain = snapshot.chain(&account.account);
-        let forwarded = parts.headers.get_all("x-forwarded-for");
-        let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
         admit::admit(&admit::Admission {
             chain: &chain,
             settings: &snapshot.settings,
-            ip: address::client(peer, forwarded, &self.config.trusted_proxies),
+            ip: self.client_address(peer, &parts.headers),
             path,
             model: facts.model.as_deref(),
             balance: account.purse.balance(),
@@ -209,15 +207,9 @@ impl Relay {
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let text_len = if route.is_metered() { body.len() } else { 0 };
-        let counting = limits::Counting {
-            snapshot: &snapshot,
-            account: &account,
-            chain: &chain,
-            model: facts.model.as_deref(),
-            tokens: metered.then(|| limits::guess(text_len, facts.max_tokens)),
-        };
-        let counted = self.count(&counting).await?;
+        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
+        let asks = (facts.model.as_deref(), tokens);
+        let counted = self.count(&snapshot, &account, &chain, asks).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
@@ -269,6 +261,13 @@ impl Relay {
             return Err(Refusal::Unavailable);
         }
         Ok(open)
+    }
+
+    /// Where a request comes from.
+    pub(crate) fn client_address(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+        let forwarded = headers.get_all("x-forwarded-for");
+        let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
+        address::client(peer, forwarded, &self.config.trusted_proxies)
     }
 
     /// The account whose key is presented.
