@@ -115,6 +115,11 @@ impl Store {
         })
     }
 
+    /// Whether other replicas may work on the same state.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.postgres
+    }
+
     /// Begins a transaction that will write.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         // Taking the write lock at once keeps a reader from having to become a writer half-way,
