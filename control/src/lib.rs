@@ -140,6 +140,7 @@ impl Control {
         }
         if count.is_multiple_of(EXPIRY_TICKS) {
             ops::expiry::expire_cards(self).await?;
+            ops::fleet::prune_windows(self).await?;
             ops::fleet::release_lost(self).await?;
         }
         if count.is_multiple_of(POLL_TICKS) {

@@ -13,6 +13,7 @@ use proxyxai_contract::{
     secret::Secret,
     snapshot::{Access, HealthState, KeyConfig, RateLimits, Rejection},
     usage::UsageRecord,
+    window::ModelLimits,
 };
 
 use crate::domain::credit::Card;
@@ -201,6 +202,8 @@ pub struct AccountChange {
     pub child_limit: Option<u64>,
     /// Windows.
     pub limits: LimitsChange,
+    /// Replaces the limits by model, a JSON object; empty removes them.
+    pub model_limits: Option<String>,
     /// Edit of the list, as `AllowList::edited` takes it.
     pub allow_ips: Option<String>,
     /// Edit of the list.
@@ -294,6 +297,8 @@ pub struct AccountView {
     pub auto_quota: Money,
     /// Windows.
     pub limits: RateLimits,
+    /// Own limits by model.
+    pub model_limits: ModelLimits,
     /// Access lists.
     pub access: Access,
     /// Own routing rules.

@@ -22,10 +22,11 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, VARIABLES};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 25] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
+    "MODEL_LIMITS",
     "RESOURCES",
     "PRICING",
     "UNPRICED",

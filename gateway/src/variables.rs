@@ -148,6 +148,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "`from=to` level pairs, comma separated",
     ),
     var(
+        "MODEL_LIMITS",
+        "",
+        CONTROL,
+        "windows by model, JSON: `{\"gpt-4*\":{\"rpm\":10,\"tpd\":100000}}`",
+    ),
+    var(
         "RESOURCES",
         "*",
         CONTROL,
@@ -403,5 +409,4 @@ pub(crate) const IGNORED: &[&str] = &[
     "REDIS_PASS",
     "LOCK_USER_MAPPER",
     "MODEL_FAILOVER",
-    "MODEL_LIMITS",
 ];

@@ -9,6 +9,7 @@ mod prices;
 mod records;
 mod settings;
 mod updates;
+mod windows;
 
 pub use accounts::{limits_from_wire, limits_to_wire};
 pub use keys::{
@@ -22,6 +23,9 @@ pub use records::{
     standing_from_wire, standing_to_wire, wire_record_from_bytes,
 };
 pub use updates::{update_from_wire, update_to_wire};
+pub use windows::{
+    window_ask_from_wire, window_ask_to_wire, window_grant_from_wire, window_grant_to_wire,
+};
 
 use crate::{Invalid, clock::Millis};
 

@@ -19,6 +19,7 @@ pub mod routing;
 pub mod secret;
 pub mod snapshot;
 pub mod usage;
+pub mod window;
 pub mod wire;
 
 pub use invalid::Invalid;

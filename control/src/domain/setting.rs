@@ -9,6 +9,7 @@ use proxyxai_contract::{
     price_file,
     provider::BaseUrl,
     routing::{LevelMapper, ModelMapper, SwitchOver},
+    window::ModelLimits,
 };
 use rust_decimal::Decimal;
 
@@ -20,6 +21,8 @@ pub(crate) const MODEL_MAPPER: &str = "MODEL_MAPPER";
 pub(crate) const LEVEL_MAPPER: &str = "LEVEL_MAPPER";
 /// `from=to` pairs of levels.
 pub(crate) const SWITCH_OVER: &str = "SWITCH_OVER";
+/// JSON object of windows by model.
+pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 /// Path prefixes that may be called at all.
 pub(crate) const RESOURCES: &str = "RESOURCES";
 /// Price fields that differ from the table that ships.
@@ -72,10 +75,11 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 24] = [
+pub(crate) const ALL: [(&str, &str); 25] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
+    (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
     (UNPRICED, "serve"),
@@ -115,6 +119,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         MODEL_MAPPER => ModelMapper::parse(value).map(drop),
         LEVEL_MAPPER => LevelMapper::parse(value).map(drop),
         SWITCH_OVER => SwitchOver::parse(value).map(drop),
+        MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
@@ -208,6 +213,7 @@ mod tests {
             (MODEL_MAPPER, "a"),
             (LEVEL_MAPPER, "a=11"),
             (SWITCH_OVER, "1"),
+            (MODEL_LIMITS, r#"{"gpt-4":{"rps":1}}"#),
             (RESOURCES, "v1"),
             (PRICING, "[]"),
             (UNPRICED, "maybe"),

@@ -12,6 +12,7 @@ use proxyxai_contract::{
     routing::RoutingRules,
     secret::Secret,
     snapshot::{Access, RateLimits},
+    window::ModelLimits,
 };
 
 use super::{accounts::blank, keys::sealed};
@@ -142,6 +143,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             soft_limit: None,
             auto_quota: Money::ZERO,
             limits: RateLimits::WIDE,
+            model_limits: ModelLimits::default(),
             access: Access::ANY,
             routing: RoutingRules::default(),
             children: 0,

@@ -9,3 +9,4 @@ mod news;
 mod prices;
 mod start;
 mod usage;
+mod windows;

@@ -8,6 +8,7 @@ use proxyxai_contract::{
     id::KeyId,
     money::Money,
     snapshot::{Health, HealthState},
+    window::ModelLimits,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -21,14 +22,15 @@ use crate::{
 };
 
 /// Settings that can be set here: name in the body, name of the setting.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("ModelMapper", "MODEL_MAPPER"),
     ("LevelMapper", "LEVEL_MAPPER"),
     ("SwitchOver", "SWITCH_OVER"),
+    ("ModelLimits", "MODEL_LIMITS"),
     ("Resources", "RESOURCES"),
 ];
 /// Known to older scripts. Nothing acts on them, and the answer says so.
-const IGNORED: [&str; 4] = ["LogEnable", "StatsInterval", "ModelFailover", "ModelLimits"];
+const IGNORED: [&str; 3] = ["LogEnable", "StatsInterval", "ModelFailover"];
 const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
@@ -56,7 +58,7 @@ pub(super) async fn show(
         level_mapper: take("LEVEL_MAPPER"),
         model_mapper: take("MODEL_MAPPER"),
         model_failover: "",
-        model_limits: Map::new(),
+        model_limits: model_limits(&take("MODEL_LIMITS")),
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
         user_api_balance: dollars(&take("USER_API_BALANCE")),
@@ -76,10 +78,15 @@ pub(super) async fn update(
     for (name, setting) in SETTINGS {
         let value = match name {
             "ModelMapper" | "LevelMapper" => body.rules(name)?,
+            "ModelLimits" => body.json(name)?,
             _ => body.text(name)?,
         };
         if let Some(value) = value {
-            updated.insert(name.to_owned(), value.clone().into());
+            let shown = match name {
+                "ModelLimits" => model_limits(&value).into(),
+                _ => value.clone().into(),
+            };
+            updated.insert(name.to_owned(), shown);
             set.insert(setting.to_owned(), value);
         }
     }
@@ -201,6 +208,11 @@ fn until(state: HealthState) -> Option<Millis> {
         HealthState::Ready | HealthState::Disabled => None,
         HealthState::Sleeping { until } | HealthState::Quarantined { until } => Some(until),
     }
+}
+
+/// What is stored has been checked, so it can always be read.
+fn model_limits(setting: &str) -> Map<String, Value> {
+    ModelLimits::parse(setting).unwrap_or_default().object()
 }
 
 /// What is stored has been checked, so there is always an amount.

@@ -20,6 +20,7 @@ pub(crate) mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod usage;
+pub(crate) mod windows;
 
 use std::{fmt, fs, path::Path, time::Duration};
 

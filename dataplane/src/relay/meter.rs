@@ -16,7 +16,7 @@ use crate::{
         Family,
         usage::{UsageReader, estimate},
     },
-    live::{AccountState, Hold, KeyState, Snapshot},
+    live::{AccountState, Counted, Hold, KeyState, Snapshot},
     spool::Spool,
 };
 
@@ -49,6 +49,7 @@ pub(super) struct Meter {
     record: UsageRecord,
     spool: Spool,
     clock: Clock,
+    counted: Counted,
     /// Keeps the call counted as open until its answer has ended.
     _open: OpenCall,
 }
@@ -69,6 +70,7 @@ impl Meter {
             plan,
             route,
             metered,
+            counted,
             hold,
             open,
         } = call;
@@ -115,6 +117,7 @@ impl Meter {
             record,
             spool: relay.spool.clone(),
             clock: relay.clock.clone(),
+            counted,
             _open: open,
         }
     }
@@ -145,6 +148,9 @@ impl Meter {
             self.measure(&reader, ending);
         }
         self.price();
+        let tokens = &self.record.tokens;
+        self.counted
+            .settle(tokens.input.saturating_add(tokens.output));
         match self.hold.take() {
             Some(hold) => hold.settle(self.record.cost),
             None => self.account.purse.charge(self.record.cost),

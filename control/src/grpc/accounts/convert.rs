@@ -48,6 +48,7 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
         auto_quota_nanos,
         limits,
         access,
+        model_limits,
     } = request;
     let wire::AccessLists {
         ips,
@@ -72,6 +73,7 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
             allow_models: given(models),
             allow_levels: given(levels),
             resources: given(resources),
+            model_limits: given(model_limits),
             ..AccountChange::default()
         },
     })
@@ -104,6 +106,7 @@ pub(super) fn change_from_wire(
         resources,
         model_mapper,
         level_mapper,
+        model_limits,
     } = request;
     let change = AccountChange {
         name,
@@ -131,6 +134,7 @@ pub(super) fn change_from_wire(
             })
             .transpose()?,
         limits: limits_change(limits)?,
+        model_limits,
         allow_ips,
         allow_models,
         allow_levels,
@@ -168,6 +172,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         soft_limit,
         auto_quota,
         limits,
+        model_limits,
         access,
         routing,
         children,
@@ -207,6 +212,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         enabled,
         create_time: Some(millis_to_wire(created)),
         update_time: Some(millis_to_wire(updated)),
+        model_limits: model_limits.text(),
     }
 }
 

@@ -4,6 +4,7 @@ use proxyxai_contract::{
     Invalid,
     money::Money,
     routing::{LevelMapper, ModelMapper},
+    window::ModelLimits,
 };
 
 use crate::{
@@ -69,7 +70,11 @@ fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(),
         &change.allow_levels,
         &change.resources,
     ];
-    let rules = [&change.model_mapper, &change.level_mapper];
+    let rules = [
+        &change.model_mapper,
+        &change.level_mapper,
+        &change.model_limits,
+    ];
     if texts
         .into_iter()
         .chain(rules)
@@ -81,6 +86,9 @@ fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(),
             format!("must be text of at most {TEXT_RULES_BYTES_MAX} bytes"),
         )
         .into());
+    }
+    if let Some(text) = &change.model_limits {
+        view.model_limits = ModelLimits::parse(text)?;
     }
     if let Some(edit) = &change.allow_ips {
         view.access.ips = view.access.ips.edited(edit)?;

@@ -227,6 +227,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         auto_quota,
         child_limit,
         limits,
+        model_limits,
         allow_ips,
         allow_models,
         allow_levels,
@@ -252,6 +253,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         resources,
         model_mapper,
         level_mapper,
+        model_limits,
     ];
     let amounts = [hard_limit, soft_limit, auto_quota]
         .into_iter()

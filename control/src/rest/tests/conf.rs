@@ -42,6 +42,7 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
     let change = json!({
         "ModelMapper": { "gpt-3*": "gpt-4o", "o1": "o3" }, "LevelMapper": "gpt-4*=2", "SwitchOver": "1=2",
         "Resources": "/v1/chat/completions", "LoadKeys": true, "StatsInterval": 5, "Color": 1,
+        "ModelLimits": { "gpt-4*": { "rpm": 5, "TPD": 1000 } },
     });
     let changed = rig.done("POST", "/x-conf", change).await;
     golden("x-conf.write", &changed);
@@ -49,12 +50,16 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
     let shown = rig.get("/x-conf").await.body;
     assert_eq!(shown["ModelMapper"], "gpt-3*=gpt-4o,o1=o3");
     assert_eq!(shown["SwitchOver"], "1=2");
+    let limits = json!({ "gpt-4*": { "rpm": 5, "tpd": 1000 } });
+    assert_eq!(shown["ModelLimits"], limits);
 
     let root = &rig.root;
     for (body, field) in [
         (r#"{"LoadKeys":"yes"}"#, "LoadKeys"),
         (r#"{"ModelMapper":7}"#, "ModelMapper"),
         (r#"{"SwitchOver":{"1":"2"}}"#, "SwitchOver"),
+        (r#"{"ModelLimits":{"gpt":{"rps":1}}}"#, "ModelLimits"),
+        (r#"{"ModelLimits":[]}"#, "ModelLimits"),
         (
             r#"{"LevelMapper":"gpt=99","Resources":"/v1"}"#,
             "LevelMapper",

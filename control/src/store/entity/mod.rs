@@ -19,3 +19,4 @@ pub(super) mod upstream_key;
 pub(super) mod usage_correction;
 pub(super) mod usage_daily;
 pub(super) mod usage_record;
+pub(super) mod window_grant;
