@@ -13,7 +13,7 @@ pub use keys::{
     config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
 };
 pub use records::{
-    batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
+    batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire, sequence_bytes,
     standing_from_wire, standing_to_wire, wire_record_from_bytes,
 };
 pub use updates::{update_from_wire, update_to_wire};
