@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod keys;
+pub(crate) mod leases;
 pub(crate) mod ledger;
 mod migration;
 pub(crate) mod nodes;
