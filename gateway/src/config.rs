@@ -63,6 +63,7 @@ pub(crate) struct Limits {
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
+    pub(crate) credit_wait: Duration,
     pub(crate) retry_deadline: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,

@@ -179,6 +179,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         connect: limits.connect,
         first_byte: limits.first_byte,
         idle: limits.idle,
+        credit_wait: limits.credit_wait,
         retry_deadline: limits.retry_deadline,
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,

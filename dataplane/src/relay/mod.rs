@@ -3,8 +3,10 @@
 
 mod answer;
 mod attempt;
+mod bill;
 mod body;
 mod client;
+mod desk;
 mod headers;
 mod meter;
 mod request;
@@ -33,7 +35,7 @@ use crate::{
         retry::Budget,
         route, spend, via,
     },
-    formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
+    formats::{Family, has_dot_segment, path_takes_model, upstream_path},
     live::{AccountState, Hold, Live, NoCredit, Snapshot, credit},
     spool::Spool,
 };
@@ -55,6 +57,7 @@ pub(crate) struct Relay {
     dialer: client::Dialer,
     pub(crate) clock: Clock,
     spool: Spool,
+    desk: desk::Desk,
     learnt: mpsc::Sender<Health>,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
@@ -65,20 +68,16 @@ pub(crate) struct Relay {
 /// A call that has been let in.
 struct Call {
     snapshot: Arc<Snapshot>,
-    account: Arc<AccountState>,
     request: request::Prepared,
     plan: route::Plan,
-    route: Route,
     /// Whether its answer carries usage.
     metered: bool,
-    /// Credit set aside for it; none for calls that cost nothing, and root's.
-    hold: Option<Hold>,
-    open: OpenCall,
+    bill: bill::Bill,
 }
 
 impl Relay {
     /// # Errors
-    /// When the client towards providers cannot be built.
+    /// When the client towards providers or a thread cannot be made.
     pub(crate) fn new(
         config: Config,
         live: Arc<Live>,
@@ -97,6 +96,7 @@ impl Relay {
             live,
             clock,
             spool,
+            desk: desk::Desk::start().map_err(Error::Thread)?,
             learnt,
             open_calls: Arc::default(),
             draining: Arc::default(),
@@ -178,7 +178,6 @@ impl Relay {
             now: self.clock.now(),
         })?;
         let plan = route::plan(&chain, &snapshot.settings, facts.model.as_deref())?;
-        let route = Route::of(path);
         let priced = snapshot.prices.find(&plan.model).is_some();
         if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
@@ -199,15 +198,19 @@ impl Relay {
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
-        Ok(Call {
-            snapshot,
+        let payer = bill::Payer {
             account,
-            request,
-            plan,
-            route,
-            metered,
             hold,
             open,
+            metered,
+        };
+        let bill = bill::Bill::new(self, &snapshot, payer, &request, &plan);
+        Ok(Call {
+            snapshot,
+            request,
+            plan,
+            metered,
+            bill,
         })
     }
 

@@ -38,7 +38,8 @@ impl Writer {
             .name("spool".to_owned())
             .spawn(move || {
                 write_all(&shared, &journal, records);
-                // Dropping the sender is what tells.
+                // Dropping the sender is what tells that the files are closed.
+                drop((shared, journal));
                 drop(ended);
             })?;
         Ok(Self { closed })
