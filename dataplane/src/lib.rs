@@ -123,7 +123,10 @@ impl DataPlane {
         }
         self.leasing.cancel();
         self.leases.close();
-        if tokio::time::timeout(GIVE_BACK_MAX, self.leases.wait()).await.is_err() {
+        if tokio::time::timeout(GIVE_BACK_MAX, self.leases.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("stopped with credit on lease; control takes it back in time");
         }
     }

@@ -65,6 +65,7 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     pub(crate) credit_wait: Duration,
     pub(crate) retry_deadline: Duration,
+    pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,
     pub(crate) trusted_proxies: IpList,

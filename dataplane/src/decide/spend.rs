@@ -84,7 +84,11 @@ pub(crate) fn wish(position: &Position) -> Option<Wish> {
             need: Money::ZERO,
         });
     }
-    let goal = if recalled { waiting } else { waiting.max(slice) };
+    let goal = if recalled {
+        waiting
+    } else {
+        waiting.max(slice)
+    };
     let change = goal.saturating_sub(free);
     if change > Money::ZERO {
         let need = least.map_or(Money::ZERO, |least| least.saturating_sub(free));
@@ -99,7 +103,7 @@ pub(crate) fn wish(position: &Position) -> Option<Wish> {
 
 /// The next slice, after one that lasted this long.
 pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
-    let least = need.nanos().saturating_mul(SLICE_CALLS);
+    let floor = need.nanos().saturating_mul(SLICE_CALLS);
     let next = if lasted_ms < SLICE_SHORT_MS {
         last.nanos().saturating_mul(SLICE_FACTOR)
     } else if lasted_ms > SLICE_LONG_MS {
@@ -107,7 +111,7 @@ pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
     } else {
         last.nanos()
     };
-    Money::from_nanos(next.max(least))
+    Money::from_nanos(next.max(floor))
 }
 
 #[cfg(test)]

@@ -100,7 +100,9 @@ async fn serve(link: &Link, live: &Live, purses: Vec<Arc<Purse>>) {
             live.reach().heard(asked, lease_ms);
             for (purse, ask) in asking {
                 // An account that control does not know any more has nothing to give.
-                let answer = answers.iter().find(|answer| answer.lease.account == ask.account);
+                let answer = answers
+                    .iter()
+                    .find(|answer| answer.lease.account == ask.account);
                 purse.answered(answer);
             }
         }
@@ -126,6 +128,8 @@ async fn request(link: &Link, asks: &[LeaseAsk]) -> Result<(Vec<LeaseAnswer>, u6
         .lease_credit(request)
         .await?
         .into_inner();
-    let answers = answers.into_iter().filter_map(|answer| answer_from_wire(answer).ok());
+    let answers = answers
+        .into_iter()
+        .filter_map(|answer| answer_from_wire(answer).ok());
     Ok((answers.collect(), lease_ms))
 }

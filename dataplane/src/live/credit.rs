@@ -120,7 +120,9 @@ async fn wait(
             Some(Answer::Granted) if begun.elapsed() >= patience => {
                 return Err(NoCredit::Short(Shortage::Balance));
             }
-            None if begun.elapsed() >= patience.max(ANSWER_MAX) => return Err(NoCredit::OutOfReach),
+            None if begun.elapsed() >= patience.max(ANSWER_MAX) => {
+                return Err(NoCredit::OutOfReach);
+            }
             // What came may have gone to another call already; then it is asked for again.
             Some(Answer::Granted) | None => {}
         }

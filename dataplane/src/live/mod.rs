@@ -26,9 +26,9 @@ use tokio::sync::mpsc;
 
 use crate::decide::pick::pick;
 
+pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
-pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use purse::{Hold, Purse};
 
 /// Accounts that may want credit at the same moment; further ones ask again a little later.
@@ -162,14 +162,14 @@ pub(crate) struct Live {
 impl Live {
     /// Nothing is known yet. Purses that want more credit come out at the other end.
     pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<Arc<Purse>>) {
-        let (wishes, wished) = mpsc::channel(WISHES_MAX);
+        let (wishes, wanting) = mpsc::channel(WISHES_MAX);
         let live = Self {
             current: ArcSwapOption::const_empty(),
             clock,
             wishes,
             reach: Reach::new(),
         };
-        (live, wished)
+        (live, wanting)
     }
 
     /// When control was last heard of.
@@ -237,7 +237,10 @@ impl Live {
                 purse.leased(lease);
             }
         }
-        for purse in recalls.into_iter().filter_map(|account| self.purse(account)) {
+        for purse in recalls
+            .into_iter()
+            .filter_map(|account| self.purse(account))
+        {
             purse.recall();
         }
         Some(revision)

@@ -30,7 +30,7 @@ pub(crate) type Wishes = mpsc::Sender<Arc<Purse>>;
 /// How long unused credit goes straight back after somebody else needed it.
 const RECALL: Duration = Duration::from_secs(2);
 /// Credit that nothing used for this long goes back.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
 pub(crate) struct Purse {
@@ -220,8 +220,7 @@ impl Purse {
             let lasted = i64::try_from(book.asked.elapsed().as_millis()).unwrap_or(i64::MAX);
             book.slice = spend::slice(book.slice, lasted, least.unwrap_or_default());
             book.asked = Instant::now();
-            self.low
-                .store(book.slice.nanos() / 4, Ordering::Relaxed);
+            self.low.store(book.slice.nanos() / 4, Ordering::Relaxed);
         }
         let wish = spend::wish(&Position {
             free,
@@ -270,10 +269,12 @@ impl Purse {
             let gave = std::mem::take(&mut book.gave);
             self.add_free(change.saturating_add(gave));
             self.post(&answer.standing);
-            book.answer = answer.shortage.map_or(Answer::Granted, |shortage| Answer::Short {
-                shortage,
-                elsewhere: answer.elsewhere,
-            });
+            book.answer = answer
+                .shortage
+                .map_or(Answer::Granted, |shortage| Answer::Short {
+                    shortage,
+                    elsewhere: answer.elsewhere,
+                });
             answer.shortage.is_none() && !book.waiting.is_empty()
         };
         drop_asking(self);
@@ -289,7 +290,9 @@ impl Purse {
 
     /// Puts the purse among the wishes, unless it is there.
     pub(super) fn ask(self: &Arc<Self>) {
-        if !self.asking.swap(true, Ordering::Acquire) && self.wishes.try_send(Arc::clone(self)).is_err() {
+        if !self.asking.swap(true, Ordering::Acquire)
+            && self.wishes.try_send(Arc::clone(self)).is_err()
+        {
             // A full queue is worked off within milliseconds; whoever waits asks again.
             self.not_asked();
         }
