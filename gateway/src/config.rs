@@ -63,7 +63,6 @@ pub(crate) struct Limits {
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
-    pub(crate) credit_wait: Duration,
     pub(crate) retry_deadline: Duration,
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,

@@ -179,7 +179,6 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         connect: limits.connect,
         first_byte: limits.first_byte,
         idle: limits.idle,
-        credit_wait: limits.credit_wait,
         retry_deadline: limits.retry_deadline,
         credit_wait: limits.credit_wait,
         idle_connections_max: limits.idle_connections_max,

@@ -62,6 +62,28 @@ impl Grpc {
         listed.records
     }
 
+    /// The same, on however many pages.
+    pub async fn usage_all(&self, account: &str) -> Vec<wire::PostedUsage> {
+        let mut records = Vec::new();
+        for page in 1.. {
+            let request = wire::ListUsageRequest {
+                account: account.to_owned(),
+                page: Some(wire::PageRequest { page, size: 1000 }),
+            };
+            let listed = ReportsClient::new(self.0.clone())
+                .list_usage(request)
+                .await
+                .unwrap()
+                .into_inner();
+            let got = listed.records.len();
+            records.extend(listed.records);
+            if got < 1000 {
+                break;
+            }
+        }
+        records
+    }
+
     pub async fn account(&self, name: &str) -> wire::Account {
         let account = Some(wire::AccountRef {
             identifier: name.to_owned(),

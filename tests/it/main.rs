@@ -18,6 +18,7 @@ mod bad_input;
 mod cascade;
 mod credit;
 mod fleet;
+mod kill;
 mod lifecycle;
 mod pool;
 mod relay;

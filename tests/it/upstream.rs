@@ -43,6 +43,9 @@ pub enum Script {
         asked: Vec<Bytes>,
         plain: Vec<Bytes>,
     },
+    /// A chat completion, streamed if that is asked for, that used what `tagged_usage` says of the call
+    /// in its prompt, `call 17`.
+    Tagged,
     /// Declares the whole length and breaks off after so many bytes.
     Truncated { body: Bytes, sent: usize },
     /// Closes the connection without a word.
@@ -280,6 +283,7 @@ async fn answer(
                 false,
             )
         }
+        Script::Tagged => tagged(&state, &body),
         Script::Truncated { body, sent } => {
             let part = Ok(body.slice(..sent));
             let broken = Err(io::Error::other("scripted break"));
@@ -323,6 +327,35 @@ async fn answer(
 fn pending_once() -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::once(async { tokio::time::sleep(Duration::from_millis(20)).await })
         .filter_map(async |()| None)
+}
+
+/// Prompt and completion tokens of a tagged call.
+pub fn tagged_usage(id: u64) -> (i64, i64) {
+    let part = |of| i64::try_from(id % of).unwrap();
+    (10 + part(7), 3 + part(11))
+}
+
+fn tagged(state: &Arc<State>, body: &[u8]) -> Response<Body> {
+    let wanted: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let prompt = wanted["messages"][0]["content"].as_str().unwrap();
+    let id: u64 = prompt.trim_start_matches("call ").parse().unwrap();
+    let (input, output) = tagged_usage(id);
+    let usage = format!(
+        r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}"#,
+        input + output
+    );
+    if wanted["stream"] != true {
+        let answer = format!(
+            r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"{prompt}"}},"finish_reason":"stop"}}],"usage":{usage}}}"#
+        );
+        return json(200, answer.into());
+    }
+    let delta = r#"{"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}"#;
+    let last = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let counted = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+    let chunks = [delta, delta, delta, last, &counted, "[DONE]"];
+    let chunks = chunks.iter().map(|chunk| event(chunk)).collect();
+    events(state, chunks, Duration::from_millis(id % 5), false)
 }
 
 fn clocked(state: &Arc<State>, count: usize, pause: Duration) -> Response<Body> {
