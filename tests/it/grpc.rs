@@ -64,24 +64,30 @@ impl Grpc {
 
     /// The same, on however many pages.
     pub async fn usage_all(&self, account: &str) -> Vec<wire::PostedUsage> {
-        let mut records = Vec::new();
-        for page in 1.. {
-            let request = wire::ListUsageRequest {
-                account: account.to_owned(),
-                page: Some(wire::PageRequest { page, size: 1000 }),
-            };
-            let listed = ReportsClient::new(self.0.clone())
-                .list_usage(request)
-                .await
-                .unwrap()
-                .into_inner();
-            let got = listed.records.len();
-            records.extend(listed.records);
-            if got < 1000 {
-                break;
+        loop {
+            let (mut records, mut totals) = (Vec::new(), Vec::new());
+            for page in 1.. {
+                let request = wire::ListUsageRequest {
+                    account: account.to_owned(),
+                    page: Some(wire::PageRequest { page, size: 1000 }),
+                };
+                let listed = ReportsClient::new(self.0.clone())
+                    .list_usage(request)
+                    .await
+                    .unwrap()
+                    .into_inner();
+                totals.push(listed.total);
+                let full = listed.records.len() == 1000;
+                records.extend(listed.records);
+                if !full {
+                    break;
+                }
+            }
+            // New records move the others to later pages.
+            if totals.iter().all(|total| *total == totals[0]) {
+                return records;
             }
         }
-        records
     }
 
     pub async fn account(&self, name: &str) -> wire::Account {

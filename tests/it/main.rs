@@ -25,3 +25,4 @@ mod relay;
 mod streams;
 mod tidy;
 mod usage;
+mod usage_matrix;

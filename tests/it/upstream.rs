@@ -36,6 +36,8 @@ pub enum Script {
         pause: Duration,
         breaks: bool,
     },
+    /// Events, then nothing for as long as the client is there.
+    Stalled { chunks: Vec<Bytes> },
     /// So many events, each with the moment it left (see `moment`), with a pause between them.
     Clocked { count: usize, pause: Duration },
     /// Events that depend on whether the request asks for usage.
@@ -272,6 +274,18 @@ async fn answer(
             pause,
             breaks,
         } => events(&state, chunks, pause, breaks),
+        Script::Stalled { chunks } => {
+            let open = Open::new(&state);
+            let rest = stream::once(async move {
+                let _open = open;
+                std::future::pending::<Result<Bytes, Infallible>>().await
+            });
+            let body = stream::iter(chunks.into_iter().map(Ok)).chain(rest);
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(Body::from_stream(body))
+                .unwrap()
+        }
         Script::Clocked { count, pause } => clocked(&state, count, pause),
         Script::ByUsage { asked, plain } => {
             let wanted: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
