@@ -17,8 +17,8 @@ pub use leases::{
     answer_from_wire, answer_to_wire, ask_from_wire, ask_to_wire, lease_from_wire, lease_to_wire,
 };
 pub use records::{
-    batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire, sequence_bytes,
-    standing_from_wire, standing_to_wire, wire_record_from_bytes,
+    batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
+    sequence_bytes, standing_from_wire, standing_to_wire, wire_record_from_bytes,
 };
 pub use updates::{update_from_wire, update_to_wire};
 

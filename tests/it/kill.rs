@@ -209,14 +209,21 @@ async fn check(fleet: &Fleet, load: &Load) {
             tokens.input * 2500 + tokens.output * 10_000,
             "call {id}"
         );
-        assert!(by_id.insert(id, record).is_none(), "call {id} is on record twice");
+        assert!(
+            by_id.insert(id, record).is_none(),
+            "call {id} is on record twice"
+        );
     }
     for id in load.whole.lock().unwrap().iter() {
         assert!(served.contains(id), "call {id} was never served");
         let record = &by_id[id];
         let tokens = record.tokens.unwrap_or_default();
         assert_eq!(
-            (record.status, record.measure(), (tokens.input, tokens.output)),
+            (
+                record.status,
+                record.measure(),
+                (tokens.input, tokens.output)
+            ),
             (200, Measure::Measured, tagged_usage(*id)),
             "call {id} was seen whole"
         );

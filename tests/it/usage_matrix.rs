@@ -18,8 +18,14 @@ const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 /// The answer, a word or two at a time, and the tokens that OpenAI's own tokenizer finds in so many
 /// pieces of it.
 const PIECES: [&str; 8] = [
-    "Four score", " and seven", " years ago", " our fathers", " brought forth",
-    " upon this", " continent", " a new nation.",
+    "Four score",
+    " and seven",
+    " years ago",
+    " our fathers",
+    " brought forth",
+    " upon this",
+    " continent",
+    " a new nation.",
 ];
 const PIECE_TOKENS: [i64; 8] = [2, 4, 6, 8, 10, 12, 13, 17];
 /// The prompt, and its tokens with those of its frame: 4 around the message, 3 before the answer.
@@ -102,19 +108,32 @@ impl Kind {
                 }));
                 after.push(event("[DONE]"));
                 (
-                    vec![choice(json!({"role": "assistant", "content": ""}), Value::Null)],
-                    PIECES.map(|text| choice(json!({"content": text}), Value::Null)).into(),
+                    vec![choice(
+                        json!({"role": "assistant", "content": ""}),
+                        Value::Null,
+                    )],
+                    PIECES
+                        .map(|text| choice(json!({"content": text}), Value::Null))
+                        .into(),
                     after,
                 )
             }
             Self::Responses => {
                 let usage = usage.map(|(input, output)| json!({"input_tokens": input, "output_tokens": output, "total_tokens": input + output}));
                 (
-                    vec![named(json!({"type": "response.created", "response": {"id": "resp_1", "instructions": null, "usage": null}}))],
-                    PIECES.map(|text| named(json!({"type": "response.output_text.delta", "delta": text}))).into(),
+                    vec![named(
+                        json!({"type": "response.created", "response": {"id": "resp_1", "instructions": null, "usage": null}}),
+                    )],
+                    PIECES
+                        .map(|text| {
+                            named(json!({"type": "response.output_text.delta", "delta": text}))
+                        })
+                        .into(),
                     vec![
                         named(json!({"type": "response.output_text.done", "text": whole})),
-                        named(json!({"type": "response.completed", "response": {"id": "resp_1", "output": [{"type": "message", "content": [{"type": "output_text", "text": whole}]}], "usage": usage}})),
+                        named(
+                            json!({"type": "response.completed", "response": {"id": "resp_1", "output": [{"type": "message", "content": [{"type": "output_text", "text": whole}]}], "usage": usage}}),
+                        ),
                     ],
                 )
             }
@@ -217,12 +236,22 @@ async fn every_end_of_every_kind_of_call_is_counted_and_labelled() {
                 let tokens = record.tokens.unwrap_or_default();
                 let (input, output, measure) = kind.expected(end);
                 let exact = measure == Measure::Measured;
-                let fits = |got, wanted| if exact { got == wanted } else { near(got, wanted) };
+                let fits = |got, wanted| {
+                    if exact {
+                        got == wanted
+                    } else {
+                        near(got, wanted)
+                    }
+                };
                 assert!(
                     fits(tokens.input, input) && fits(tokens.output, output),
                     "{kind:?}, asked {asked}, {end:?}: {tokens:?} instead of {input} and {output}"
                 );
-                assert_eq!(record.measure(), measure, "{kind:?}, asked {asked}, {end:?}");
+                assert_eq!(
+                    record.measure(),
+                    measure,
+                    "{kind:?}, asked {asked}, {end:?}"
+                );
             }
         }
     }

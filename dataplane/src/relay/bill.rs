@@ -86,7 +86,11 @@ impl Bill {
             model_asked: short(asked, NAME_BYTES_MAX),
             model_used: short(&plan.model, NAME_BYTES_MAX),
             key: None,
-            level: plan.levels.first().copied().unwrap_or(account.account.level),
+            level: plan
+                .levels
+                .first()
+                .copied()
+                .unwrap_or(account.account.level),
             tries: 0,
             status: INTERRUPTED,
             tokens: Tokens::default(),

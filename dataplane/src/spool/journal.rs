@@ -90,7 +90,7 @@ impl Journal {
 
     /// Takes all entries out.
     pub(super) fn clear(&self) {
-        self.write(|entries, transaction| entries.clear(transaction));
+        self.write(Entries::clear);
     }
 
     /// Whether the last write worked.

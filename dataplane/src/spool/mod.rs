@@ -121,7 +121,9 @@ impl Spool {
         if self.ended.try_send(Ended { ticket, bytes }).is_err() {
             // Admission stops long before the queue is full (`has_room`), so this needs a disk that has
             // hung while thousands of calls ended.
-            tracing::error!("the shelf takes no more records; one waits in the journal for a restart");
+            tracing::error!(
+                "the shelf takes no more records; one waits in the journal for a restart"
+            );
         }
     }
 

@@ -153,7 +153,8 @@ impl Shared {
             }
         }
         transaction.commit()?;
-        self.written.store(next.saturating_sub(1), Ordering::Relaxed);
+        self.written
+            .store(next.saturating_sub(1), Ordering::Relaxed);
         Ok(())
     }
 
@@ -237,6 +238,10 @@ fn tickets(stored: &[u8]) -> HashSet<u64> {
 /// The run of the system; 0 where it cannot be told.
 fn boot() -> u64 {
     let id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
-    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let digits: String = id
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(16)
+        .collect();
     u64::from_str_radix(&digits, 16).unwrap_or_default()
 }

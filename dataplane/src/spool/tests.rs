@@ -121,5 +121,10 @@ async fn tickets_are_never_given_again() {
         last = ticket.0;
         close(opened).await;
     }
-    assert_eq!(Shared::open(&dir.0.join("spool.redb"), &Clock::system()).unwrap().next(), 3);
+    assert_eq!(
+        Shared::open(&dir.0.join("spool.redb"), &Clock::system())
+            .unwrap()
+            .next(),
+        3
+    );
 }

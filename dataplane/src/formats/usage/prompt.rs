@@ -14,6 +14,27 @@ const TOKENS_PER_REPLY: u64 = 3;
 /// A picture of 1024 × 1024, which is about what providers scale pictures to.
 const TOKENS_PER_PICTURE: u64 = 765;
 
+/// Members of a message that the model does not read as text.
+const UNSAID: [&str; 17] = [
+    "type",
+    "role",
+    "id",
+    "tool_call_id",
+    "tool_use_id",
+    "call_id",
+    "item_id",
+    "status",
+    "detail",
+    "cache_control",
+    "signature",
+    "encrypted_content",
+    "image_url",
+    "source",
+    "input_audio",
+    "file",
+    "file_id",
+];
+
 /// What a value stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -59,23 +80,21 @@ pub(crate) fn estimate_prompt(route: Route, body: &[u8]) -> u64 {
 
 impl Place {
     fn below(self, name: &str) -> Self {
-        match (self, name) {
-            (
-                Self::Root,
-                "messages" | "system" | "input" | "instructions" | "prompt" | "suffix",
-            ) => Self::Said,
-            (Self::Root, "tools" | "functions" | "response_format") => Self::Schema,
-            (Self::Root, _) | (Self::Ignored, _) => Self::Ignored,
-            (
-                Self::Said,
-                "type" | "role" | "id" | "tool_call_id" | "tool_use_id" | "call_id" | "item_id"
-                | "status" | "detail" | "cache_control" | "signature" | "encrypted_content"
-                | "image_url" | "source" | "input_audio" | "file" | "file_data" | "file_id",
-            ) => Self::Ignored,
-            (Self::Said, _) => Self::Said,
-            (Self::Schema, "type" | "strict") => Self::Ignored,
-            (Self::Schema, _) => Self::Schema,
-        }
+        let ignored = match self {
+            Self::Root => {
+                return match name {
+                    "messages" | "system" | "input" | "instructions" | "prompt" | "suffix" => {
+                        Self::Said
+                    }
+                    "tools" | "functions" | "response_format" => Self::Schema,
+                    _ => Self::Ignored,
+                };
+            }
+            Self::Said => UNSAID.contains(&name),
+            Self::Schema => matches!(name, "type" | "strict"),
+            Self::Ignored => true,
+        };
+        if ignored { Self::Ignored } else { self }
     }
 }
 
