@@ -301,3 +301,39 @@ async fn without_control_a_data_plane_spends_what_it_has_on_lease_and_no_more() 
     shop.left(served).await;
     until("it serves again", async || shop.rush(1, 7).await == [200]).await;
 }
+
+#[tokio::test]
+async fn the_metrics_tell_what_is_on_lease_and_by_how_much_it_may_be_exceeded() {
+    let shop = Shop::open(0, 1000.0).await;
+    let metric = async |name: &str| -> f64 {
+        let page = shop.control.http.get(shop.control.url("/metrics"));
+        let page = page.send().await.unwrap().text().await.unwrap();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("proxyxai_{name} ")));
+        line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(shop.rush(4, 7).await, [200; 4]);
+    shop.left(4).await;
+    until("all is posted", async || {
+        metric("credit_unposted_usd").await == 0.0
+    })
+    .await;
+    let (leased, held) = (
+        metric("credit_leased_usd").await,
+        metric("credit_held_usd").await,
+    );
+    assert!(
+        leased > 0.0 && leased < 1000.0 && held == 0.0,
+        "{leased} {held}"
+    );
+    // Every call said how long its answer may be, and kept to it.
+    assert!(metric("overspend_bound_usd").await.abs() < 1e-9);
+    assert!(metric("overspend_usd").await.abs() < 1e-9);
+    assert_eq!(shop.rush(1, 1).await, [200]);
+    shop.left(5).await;
+    assert!((metric("overspend_usd").await - 0.6).abs() < 1e-9);
+    let elsewhere = shop.control.http.get(shop.control.url("/metrics"));
+    let elsewhere = elsewhere.header("x-forwarded-for", "203.0.113.9");
+    refused(elsewhere.send().await.unwrap(), 401, "invalid_api_key").await;
+}

@@ -29,7 +29,7 @@ use crate::decide::pick::pick;
 pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
-pub(crate) use purse::{Hold, Purse};
+pub(crate) use purse::{Figures, Hold, Purse};
 
 /// Accounts that may want credit at the same moment; further ones ask again a little later.
 const WISHES_MAX: usize = 4096;
