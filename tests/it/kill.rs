@@ -149,7 +149,7 @@ async fn report_again(fleet: &Fleet, rng: &mut Rng) {
         records.sort_by_key(|record| record.sequence);
         let mut batches: Vec<_> = records.chunks(7).map(<[_]>::to_vec).collect();
         rng.shuffle(&mut batches);
-        for records in batches.into_iter().take(20) {
+        for records in batches.into_iter().take(6) {
             let mut report = tonic::Request::new(wire::ReportUsageRequest {
                 node: NODE.to_owned(),
                 epoch,

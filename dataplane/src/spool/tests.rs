@@ -1,3 +1,5 @@
+//! What a spool has after it was opened again.
+
 use std::{path::PathBuf, time::Duration};
 
 use proxyxai_contract::{
