@@ -20,4 +20,7 @@ pub enum Error {
     /// TLS towards providers cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system gives no more threads.
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
 }

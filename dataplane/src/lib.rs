@@ -58,7 +58,7 @@ impl DataPlane {
             shelf,
             writer,
             backlog,
-        } = spool::open(&config.data_dir.join("spool.redb"), &clock)?;
+        } = spool::open(&config.data_dir, &clock)?;
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
             CancellationToken::new(),

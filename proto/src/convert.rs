@@ -20,7 +20,7 @@ pub use leases::{
 };
 pub use records::{
     batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
-    standing_from_wire, standing_to_wire, wire_record_from_bytes,
+    sequence_bytes, standing_from_wire, standing_to_wire, wire_record_from_bytes,
 };
 pub use updates::{update_from_wire, update_to_wire};
 pub use windows::{

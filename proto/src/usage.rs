@@ -43,9 +43,10 @@ pub struct Images {
 pub enum Measure {
     /// The provider reported them, and the answer was complete.
     Measured,
-    /// The answer ended early; what had been reported or delivered by then.
+    /// The answer ended early, or its data plane died; what had been reported by then, and for the rest
+    /// what a tokenizer finds in the request and in the text that was delivered.
     Partial,
-    /// The provider reported nothing; estimated from the text.
+    /// The provider reported nothing; what a tokenizer finds in the texts.
     Estimated,
 }
 

@@ -62,6 +62,34 @@ impl Grpc {
         listed.records
     }
 
+    /// The same, on however many pages.
+    pub async fn usage_all(&self, account: &str) -> Vec<wire::PostedUsage> {
+        loop {
+            let (mut records, mut totals) = (Vec::new(), Vec::new());
+            for page in 1.. {
+                let request = wire::ListUsageRequest {
+                    account: account.to_owned(),
+                    page: Some(wire::PageRequest { page, size: 1000 }),
+                };
+                let listed = ReportsClient::new(self.0.clone())
+                    .list_usage(request)
+                    .await
+                    .unwrap()
+                    .into_inner();
+                totals.push(listed.total);
+                let full = listed.records.len() == 1000;
+                records.extend(listed.records);
+                if !full {
+                    break;
+                }
+            }
+            // New records move the others to later pages.
+            if totals.iter().all(|total| *total == totals[0]) {
+                return records;
+            }
+        }
+    }
+
     pub async fn account(&self, name: &str) -> wire::Account {
         let account = Some(wire::AccountRef {
             identifier: name.to_owned(),

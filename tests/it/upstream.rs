@@ -36,6 +36,8 @@ pub enum Script {
         pause: Duration,
         breaks: bool,
     },
+    /// Events, then nothing for as long as the client is there.
+    Stalled { chunks: Vec<Bytes> },
     /// So many events, each with the moment it left (see `moment`), with a pause between them.
     Clocked { count: usize, pause: Duration },
     /// Events that depend on whether the request asks for usage.
@@ -43,6 +45,9 @@ pub enum Script {
         asked: Vec<Bytes>,
         plain: Vec<Bytes>,
     },
+    /// A chat completion, streamed if that is asked for, that used what `tagged_usage` says of the call
+    /// in its prompt, `call 17`.
+    Tagged,
     /// Declares the whole length and breaks off after so many bytes.
     Truncated { body: Bytes, sent: usize },
     /// Closes the connection without a word.
@@ -269,6 +274,18 @@ async fn answer(
             pause,
             breaks,
         } => events(&state, chunks, pause, breaks),
+        Script::Stalled { chunks } => {
+            let open = Open::new(&state);
+            let rest = stream::once(async move {
+                let _open = open;
+                std::future::pending::<Result<Bytes, Infallible>>().await
+            });
+            let body = stream::iter(chunks.into_iter().map(Ok)).chain(rest);
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(Body::from_stream(body))
+                .unwrap()
+        }
         Script::Clocked { count, pause } => clocked(&state, count, pause),
         Script::ByUsage { asked, plain } => {
             let wanted: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -280,6 +297,7 @@ async fn answer(
                 false,
             )
         }
+        Script::Tagged => tagged(&state, &body),
         Script::Truncated { body, sent } => {
             let part = Ok(body.slice(..sent));
             let broken = Err(io::Error::other("scripted break"));
@@ -323,6 +341,35 @@ async fn answer(
 fn pending_once() -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::once(async { tokio::time::sleep(Duration::from_millis(20)).await })
         .filter_map(async |()| None)
+}
+
+/// Prompt and completion tokens of a tagged call.
+pub fn tagged_usage(id: u64) -> (i64, i64) {
+    let part = |of| i64::try_from(id % of).unwrap();
+    (10 + part(7), 3 + part(11))
+}
+
+fn tagged(state: &Arc<State>, body: &[u8]) -> Response<Body> {
+    let wanted: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let prompt = wanted["messages"][0]["content"].as_str().unwrap();
+    let id: u64 = prompt.trim_start_matches("call ").parse().unwrap();
+    let (input, output) = tagged_usage(id);
+    let usage = format!(
+        r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}"#,
+        input + output
+    );
+    if wanted["stream"] != true {
+        let answer = format!(
+            r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"{prompt}"}},"finish_reason":"stop"}}],"usage":{usage}}}"#
+        );
+        return json(200, answer.into());
+    }
+    let delta = r#"{"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}"#;
+    let last = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let counted = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+    let chunks = [delta, delta, delta, last, &counted, "[DONE]"];
+    let chunks = chunks.iter().map(|chunk| event(chunk)).collect();
+    events(state, chunks, Duration::from_millis(id % 5), false)
 }
 
 fn clocked(state: &Arc<State>, count: usize, pause: Duration) -> Response<Body> {

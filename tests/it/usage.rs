@@ -1,7 +1,6 @@
 //! What is counted, what it costs, and that it is posted exactly once.
 
 use bytes::Bytes;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use proxyxai_contract::wire::{self, Measure};
@@ -520,9 +519,6 @@ async fn killed_after_calls_every_record_is_posted_once() {
             .await;
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
         calls += 30;
-        // Records reach the disk within one commit, some milliseconds; what a kill may take is the
-        // commit under way.
-        tokio::time::sleep(Duration::from_millis(100)).await;
         world.kill().await;
         world.restart().await;
         posted_once(&world, "alice", calls).await;

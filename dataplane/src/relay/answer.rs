@@ -35,7 +35,7 @@ impl Relay {
             asked_usage,
         } = answer;
         headers::strip_hop_by_hop(&mut parts.headers);
-        limits::mark(&mut parts.headers, call.counted.left());
+        limits::mark(&mut parts.headers, call.bill.counted.left());
         let streamed = parts
             .headers
             .get(header::CONTENT_TYPE)
@@ -67,7 +67,7 @@ impl Relay {
             .min();
         let retry_after_ms = until.map(|until| until.since(now));
         let Progress { tries, failure } = progress;
-        let left = call.counted.left();
+        let left = call.bill.counted.left();
         let mut response = match failure {
             Some(failure) if failure.is_loop() => refuse(family, &Refusal::Loop),
             Some(Failure {

@@ -62,10 +62,21 @@ impl Relayed {
         }
     }
 
+    /// Whether the provider has said everything, and known by its length.
+    fn all_read(&self) -> bool {
+        self.edits.is_none() && self.read.is_empty() && self.rest.is_end_stream()
+    }
+
     /// What of a chunk goes to the client; none when all of it is kept back.
     fn pass(&mut self, chunk: Bytes) -> Option<Bytes> {
+        let last = self.all_read();
         if let Some(meter) = &mut self.meter {
-            meter.listen(&chunk);
+            meter.listen(&chunk, last);
+        }
+        if last {
+            // The bill is closed before the client has the end: hyper drops a body of known length
+            // after its last byte without asking for more.
+            self.finish(Ending::Complete);
         }
         match &mut self.edits {
             None => Some(chunk),
@@ -178,9 +189,7 @@ impl Body for Relayed {
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        // hyper drops a body of known length after its last byte without asking for the end.
-        let complete = self.edits.is_none() && self.read.is_empty() && self.rest.is_end_stream();
-        self.finish(if complete {
+        self.finish(if self.all_read() {
             Ending::Complete
         } else {
             Ending::Abandoned

@@ -1,28 +1,25 @@
-//! Turns what passed into one usage record, at the end of an answer however it comes.
+//! Turns what passed into the tokens of a call's bill, at the end of an answer however it comes.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use proxyxai_contract::{
-    clock::{Clock, Millis},
+    clock::Clock,
     money::Money,
-    price,
-    usage::{Images, Measure, Tokens, UsageRecord},
+    usage::{Measure, Tokens},
 };
 
-use super::{Call, OpenCall, Relay, request::Prepared};
+use super::{
+    Call, Relay,
+    bill::{Bill, elapsed},
+};
 use crate::{
-    formats::{
-        Family,
-        usage::{UsageReader, estimate},
-    },
-    live::{AccountState, Counted, Hold, KeyState, Snapshot},
-    spool::Spool,
+    formats::{Family, usage::UsageReader},
+    live::{KeyHealth, KeyState},
 };
 
-const PATH_BYTES_MAX: usize = 255;
-/// Names go into keys of tables, whose length databases limit.
-const NAME_BYTES_MAX: usize = 255;
+/// A stream is noted anew when this much text has gone out since it last was.
+const NOTE_BYTES: u64 = 4096;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +35,18 @@ pub(super) enum Ending {
 /// Listens to one answer.
 pub(super) struct Meter {
     reader: Option<UsageReader>,
-    snapshot: Arc<Snapshot>,
-    account: Arc<AccountState>,
-    hold: Option<Hold>,
-    /// Bytes of the request; the body itself is not kept while the answer goes on.
-    body_len: usize,
-    /// Whether tokens can be guessed from bytes; those of a picture or a recording cannot.
-    is_text: bool,
-    key: Option<Arc<crate::live::KeyHealth>>,
-    record: UsageRecord,
-    spool: Spool,
+    bill: Bill,
+    key: Option<Arc<KeyHealth>>,
     clock: Clock,
-    counted: Counted,
-    /// Keeps the call counted as open until its answer has ended.
-    _open: OpenCall,
+    noted: Noted,
+}
+
+/// What of an answer the journal knows.
+#[derive(Default, PartialEq, Eq)]
+struct Noted {
+    finished: bool,
+    /// Each of so much text.
+    steps: u64,
 }
 
 impl Meter {
@@ -64,68 +59,50 @@ impl Meter {
         streamed: bool,
     ) -> Self {
         let Call {
-            snapshot,
-            account,
             request,
-            plan,
-            route,
+            mut bill,
             metered,
-            counted,
-            hold,
-            open,
+            ..
         } = call;
-        let level = key
-            .map(|key| key.key.level)
-            .or(plan.levels.first().copied());
-        let record = UsageRecord {
-            sequence: 0,
-            request_id: request.request_id.clone(),
-            account: account.account.id,
-            path: short(request.path(), PATH_BYTES_MAX),
-            model_asked: short(
-                request.facts.model.as_deref().unwrap_or_default(),
-                NAME_BYTES_MAX,
-            ),
-            model_used: short(&plan.model, NAME_BYTES_MAX),
-            key: key.map(|key| key.key.id),
-            level: level.unwrap_or(account.account.level),
-            tries,
-            status: status.as_u16(),
-            tokens: Tokens::default(),
-            images: images(&snapshot, &plan.model, &request),
-            measure: Measure::Measured,
-            cost: Money::ZERO,
-            priced: false,
-            price_version: String::new(),
-            rates: Some(account.account.rates),
-            factor: Some(account.account.factor),
-            start: request.start,
-            duration_ms: 0,
-            first_byte_ms: key.map_or(0, |_| elapsed(request.start, relay.clock.now())),
-            streamed,
-        };
+        let record = &mut bill.record;
+        record.key = key.map(|key| key.key.id);
+        if let Some(key) = key {
+            record.level = key.key.level;
+            record.first_byte_ms = elapsed(request.start, relay.clock.now());
+        }
+        (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
         // A refusal costs nothing, whatever words stand in it.
         let metered = metered && status.is_success();
+        if !metered {
+            bill.forget_prompt();
+        }
         Self {
             reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
-            snapshot,
-            account,
-            hold,
-            is_text: route.is_metered(),
-            body_len: request.body_len,
+            bill,
             key: key.map(|key| Arc::clone(&key.health)),
-            record,
-            spool: relay.spool.clone(),
             clock: relay.clock.clone(),
-            counted,
-            _open: open,
+            noted: Noted::default(),
         }
     }
 
-    /// Hears a chunk as it passes.
-    pub(super) fn listen(&mut self, chunk: &[u8]) {
-        if let Some(reader) = &mut self.reader {
-            reader.push(chunk);
+    /// Hears a chunk before it goes out. What it says for the bill outlives the process from then on,
+    /// so that a client that has seen the end of an answer pays for that answer, whatever is killed.
+    /// After the `last` chunk the bill is closed anyway.
+    pub(super) fn listen(&mut self, chunk: &[u8], last: bool) {
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
+        reader.push(chunk);
+        let noted = Noted {
+            finished: reader.finished(),
+            steps: reader.delivered_bytes() / NOTE_BYTES,
+        };
+        let news = reader.take_news() || noted != self.noted;
+        if news && !last {
+            self.noted = noted;
+            set_tokens(&mut self.bill, reader, reader.finished());
+            self.bill.price(true);
+            self.bill.note();
         }
     }
 
@@ -135,100 +112,62 @@ impl Meter {
         self.finish(Ending::Complete);
     }
 
-    /// Settles the call: tokens, cost, record.
-    pub(super) fn finish(mut self, ending: Ending) {
-        let now = self.clock.now();
-        self.record.duration_ms = elapsed(self.record.start, now);
+    /// Closes the bill.
+    pub(super) fn finish(self, ending: Ending) {
+        let Self {
+            reader,
+            mut bill,
+            key,
+            clock,
+            noted: _,
+        } = self;
+        let now = clock.now();
+        bill.record.duration_ms = elapsed(bill.record.start, now);
         if ending == Ending::Cut
-            && let Some(health) = &self.key
+            && let Some(health) = &key
         {
             health.broke_off(now);
         }
-        if let Some(reader) = self.reader.take() {
-            self.measure(&reader, ending);
-        }
-        self.price();
-        let tokens = &self.record.tokens;
-        self.counted
-            .settle(tokens.input.saturating_add(tokens.output));
-        match self.hold.take() {
-            Some(hold) => hold.settle(self.record.cost),
-            None => self.account.purse.charge(self.record.cost),
-        }
-        self.spool.push(self.record);
-    }
-
-    fn measure(&mut self, reader: &UsageReader, ending: Ending) {
+        let Some(mut reader) = reader else {
+            let billable = key.is_some() && (200..300).contains(&bill.record.status);
+            bill.record.tokens = Tokens::default();
+            bill.record.measure = Measure::Measured;
+            bill.record.cost = Money::ZERO;
+            bill.close(billable);
+            return;
+        };
         // Some clients hang up right after the end mark; nothing is missing then.
         let complete =
             ending == Ending::Complete || (ending == Ending::Abandoned && reader.finished());
-        let guess = || {
-            if self.is_text {
-                estimate(self.body_len, reader.delivered_bytes())
-            } else {
-                Tokens::default()
-            }
-        };
-        (self.record.tokens, self.record.measure) = match (reader.tokens(), complete) {
-            (Some(tokens), true) => (tokens, Measure::Measured),
-            // What was reported before the break may lack the output that went out after it.
-            (Some(tokens), false) => {
-                let output = tokens.output.max(guess().output);
-                (Tokens { output, ..tokens }, Measure::Partial)
-            }
-            (None, true) => (guess(), Measure::Estimated),
-            (None, false) => (guess(), Measure::Partial),
-        };
-    }
-
-    fn price(&mut self) {
-        let account = &self.account.account;
-        let Some(price) = self.snapshot.prices.find(&self.record.model_used) else {
-            return;
-        };
-        self.record
-            .price_version
-            .clone_from(&self.snapshot.prices.version);
-        self.record.priced = true;
-        let answered = self.key.is_some() && (200..300).contains(&self.record.status);
-        if answered {
-            let (tokens, images) = (&self.record.tokens, &self.record.images);
-            let cost = price::cost(price, tokens, images, account.rates, account.factor);
-            if let Some(cost) = cost {
-                self.record.cost = cost;
-            } else {
-                // Token counts beyond any model's reach are a fault of the provider's, which must
-                // not ruin the account.
-                tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
-                self.record.priced = false;
-            }
+        set_tokens(&mut bill, &reader, complete);
+        let reported = reported(&reader, complete);
+        // What was reported before the break may lack the output that went out after it.
+        let counts = bill.is_text() && (reported.is_none() || !complete);
+        if counts {
+            let prose = reader.take_prose();
+            bill.close_counted(move || prose.tokens(), reported);
+        } else {
+            bill.close(true);
         }
     }
 }
 
-/// The pictures a call asks for, where its model is priced by the picture or may be one day.
-fn images(snapshot: &Snapshot, model: &str, request: &Prepared) -> Images {
-    let priced = snapshot.prices.find(model);
-    let by_piece = priced.is_some_and(|price| price.image.is_some());
-    if !by_piece && !request.path().starts_with("/v1/images/") {
-        return Images::default();
-    }
-    let facts = &request.facts;
-    Images {
-        count: facts.n.unwrap_or(1),
-        size: facts.size.clone().unwrap_or_default(),
-    }
+/// Sets what is known of the tokens, by length where no count was reported.
+fn set_tokens(bill: &mut Bill, reader: &UsageReader, complete: bool) {
+    let guess = || bill.guess(reader.delivered_bytes());
+    (bill.record.tokens, bill.record.measure) = match (reported(reader, complete), complete) {
+        (Some(tokens), true) => (tokens, Measure::Measured),
+        (Some(tokens), false) => {
+            let output = tokens.output.max(guess().output);
+            (Tokens { output, ..tokens }, Measure::Partial)
+        }
+        (None, true) => (guess(), Measure::Estimated),
+        (None, false) => (guess(), Measure::Partial),
+    };
 }
 
-fn elapsed(start: Millis, now: Millis) -> u64 {
-    u64::try_from(now.since(start)).unwrap_or_default()
-}
-
-fn short(text: &str, bytes_max: usize) -> String {
-    let end = (0..=bytes_max.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or_default())
-        .unwrap_or_default()
-        .to_owned()
+/// The provider's own count. Of an answer that ended early, none at all says nothing.
+fn reported(reader: &UsageReader, complete: bool) -> Option<Tokens> {
+    let tokens = reader.tokens();
+    tokens.filter(|tokens| complete || *tokens != Tokens::default())
 }

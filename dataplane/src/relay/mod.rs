@@ -3,8 +3,10 @@
 
 mod answer;
 mod attempt;
+mod bill;
 mod body;
 mod client;
+mod desk;
 mod headers;
 mod limits;
 mod meter;
@@ -34,7 +36,7 @@ use crate::{
         retry::Budget,
         route, spend, via,
     },
-    formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
+    formats::{Family, has_dot_segment, path_takes_model, upstream_path},
     live::{AccountState, Counted, Hold, Live, NoCredit, Snapshot, Windows, credit},
     spool::Spool,
 };
@@ -57,6 +59,7 @@ pub(crate) struct Relay {
     pub(crate) clock: Clock,
     spool: Spool,
     outbox: Outbox,
+    desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
     draining: Arc<AtomicBool>,
@@ -75,22 +78,16 @@ pub(crate) struct Outbox {
 /// A call that has been let in.
 struct Call {
     snapshot: Arc<Snapshot>,
-    account: Arc<AccountState>,
     request: request::Prepared,
     plan: route::Plan,
-    route: Route,
     /// Whether its answer carries usage.
     metered: bool,
-    /// Its share of the account's windows.
-    counted: Counted,
-    /// Credit set aside for it; none for calls that cost nothing, and root's.
-    hold: Option<Hold>,
-    open: OpenCall,
+    bill: bill::Bill,
 }
 
 impl Relay {
     /// # Errors
-    /// When the client towards providers cannot be built.
+    /// When the client towards providers or a thread cannot be made.
     pub(crate) fn new(
         config: Config,
         live: Arc<Live>,
@@ -110,6 +107,7 @@ impl Relay {
             clock,
             spool,
             outbox,
+            desk: desk::Desk::start().map_err(Error::Thread)?,
             open_calls: Arc::default(),
             draining: Arc::default(),
             via,
@@ -193,7 +191,6 @@ impl Relay {
             now: self.clock.now(),
         })?;
         let plan = route::plan(&chain, &snapshot.settings, facts.model.as_deref())?;
-        let route = Route::of(path);
         let priced = snapshot.prices.find(&plan.model).is_some();
         if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
@@ -218,16 +215,20 @@ impl Relay {
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
-        Ok(Call {
-            snapshot,
+        let payer = bill::Payer {
             account,
-            request,
-            plan,
-            route,
-            metered,
             counted,
             hold,
             open,
+            metered,
+        };
+        let bill = bill::Bill::new(self, &snapshot, payer, &request, &plan);
+        Ok(Call {
+            snapshot,
+            request,
+            plan,
+            metered,
+            bill,
         })
     }
 

@@ -30,7 +30,8 @@ pub(super) struct Prepared {
     /// With `/v1`, whatever alias the client used.
     pub(super) path_and_query: String,
     pub(super) facts: RequestFacts,
-    pub(super) body_len: usize,
+    /// As it came.
+    pub(super) whole: Bytes,
     pub(super) request_id: String,
     pub(super) start: Millis,
     plain: Segments,
@@ -58,7 +59,7 @@ impl Prepared {
             request_id: request_id(&parts.headers),
             headers: parts.headers,
             path_and_query,
-            body_len: body.len(),
+            whole: body.clone(),
             plain: segments(false),
             asking,
             facts,

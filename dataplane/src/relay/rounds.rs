@@ -13,10 +13,15 @@ use tokio::time::Instant;
 
 use super::{
     Call, Relay,
+    answer::refuse,
     attempt::{Failure, Outcome},
 };
 use crate::{
-    decide::retry::{Budget, backoff_ms},
+    decide::{
+        admit::Refusal,
+        retry::{Budget, backoff_ms},
+    },
+    formats::Family,
     live::{KeyState, PROBATION_MS, Rest},
 };
 
@@ -44,27 +49,33 @@ enum Pause {
 
 impl Relay {
     /// Answers a call with the first attempt that succeeds, or with what the last one failed of.
-    pub(super) async fn rounds(&self, call: Call) -> Response<Body> {
+    pub(super) async fn rounds(&self, mut call: Call) -> Response<Body> {
         let deadline = Instant::now() + self.config.retry_deadline;
         self.budget().deposit(self.clock.now());
         let mut progress = Progress::default();
         let mut waits = 0;
         loop {
-            for level in &call.plan.levels {
+            for level in call.plan.levels.clone() {
                 let mut tried: Vec<KeyId> = Vec::new();
-                while let Some(key) = self.next_key(&call, *level, &tried).await {
+                while let Some(key) = self.next_key(&call, level, &tried).await {
                     if progress.tries > 0
                         && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now()))
                     {
                         return self.all_failed(call, progress);
                     }
                     progress.tries += 1;
-                    call.counted.reach();
+                    if !call.bill.sent(&key, progress.tries) {
+                        return refuse(Family::of(call.request.path()), &Refusal::Unavailable);
+                    }
+                    call.bill.counted.reach();
                     match self.attempt(&call, &key).await {
                         Outcome::Answer(answer) => {
                             return self.answer(call, &key, progress.tries, *answer);
                         }
-                        Outcome::Failed(failure) => progress.failure = Some(failure),
+                        Outcome::Failed(failure) => {
+                            call.bill.failed();
+                            progress.failure = Some(failure);
+                        }
                     }
                     tried.push(key.key.id);
                 }

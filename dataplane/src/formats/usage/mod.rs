@@ -3,17 +3,23 @@
 //! and does not know prices.
 
 mod chunk;
+mod prompt;
 mod prose;
 mod report;
+mod vocabulary;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use proxyxai_contract::usage::Tokens;
 
-pub(crate) use chunk::{is_usage_only_chunk, strip_null_usage};
+pub(crate) use self::{
+    chunk::{is_usage_only_chunk, strip_null_usage},
+    prompt::estimate_prompt,
+    prose::Prose,
+};
 
-use self::{prose::Prose, report::Report};
+use self::report::Report;
 use super::{Family, text};
 
 /// Inside a JSON string the quotes would be escaped, so a hit is a key or a whole string.
@@ -36,6 +42,8 @@ pub(crate) struct UsageReader {
     tail: Vec<u8>,
     prose: Prose,
     report: Option<Report>,
+    /// Whether a report came since this was last asked.
+    news: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +74,7 @@ struct Object {
     escaped: bool,
 }
 
-/// Tokens of a call whose provider reported none, from the length of its texts in bytes.
+/// Tokens by the length of texts in bytes, where they cannot be counted.
 pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
     let input = u64::try_from(request_body_len).unwrap_or(u64::MAX);
     let tokens = |bytes: u64| bytes.div_ceil(BYTES_PER_TOKEN);
@@ -89,6 +97,7 @@ impl UsageReader {
             tail: Vec::new(),
             prose: Prose::default(),
             report: None,
+            news: false,
         }
     }
 
@@ -127,6 +136,16 @@ impl UsageReader {
     /// Tokens as reported so far; none when nothing was.
     pub(crate) fn tokens(&self) -> Option<Tokens> {
         self.report.map(|report| report.tokens(self.family))
+    }
+
+    /// Whether a report came since this was last asked.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The generated text that has passed, for counting.
+    pub(crate) fn take_prose(&mut self) -> Prose {
+        std::mem::take(&mut self.prose)
     }
 
     /// Bytes of generated text that have passed, about: escapes count as written.
@@ -173,6 +192,7 @@ impl UsageReader {
         let Some(heard) = Report::read(object) else {
             return;
         };
+        self.news = true;
         let in_parts = self.family == Family::Anthropic && self.shape == Some(Shape::Events);
         self.report = Some(match self.report {
             Some(before) if in_parts => heard.over(before),

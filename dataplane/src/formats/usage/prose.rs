@@ -1,13 +1,18 @@
 //! How much generated text has passed, and whether the answer has said that it ends. It steps from one
-//! JSON string to the next and looks at their names; it parses nothing and keeps nothing.
+//! JSON string to the next and looks at their names; it parses nothing. Of the text it keeps so much as
+//! a count of its tokens needs.
+
+use super::vocabulary;
 
 /// Long enough for the names and end marks below.
 const NAME_BYTES_MAX: usize = 24;
+/// Text that is kept. What a longer answer has beyond it is taken to have as many tokens a byte.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 const DONE: &[u8] = b"[DONE]";
 
 /// Follows the strings of an answer.
 #[derive(Debug, Default)]
-pub(super) struct Prose {
+pub(crate) struct Prose {
     place: Place,
     /// Whether the current string is the value of a member, not its name or an array's item.
     is_value: bool,
@@ -23,6 +28,8 @@ pub(super) struct Prose {
     done: usize,
     text_bytes: u64,
     delta_bytes: u64,
+    /// Generated text as it is written in JSON: deltas once there are any, other texts before.
+    kept: Vec<u8>,
     finished: bool,
 }
 
@@ -61,6 +68,8 @@ impl Prose {
                 Place::Inside => self.inside(rest),
                 Place::Escaped => {
                     self.place = Place::Inside;
+                    self.keep(b"\\");
+                    self.keep(rest.get(..1).unwrap_or_default());
                     self.len = self.len.saturating_add(1);
                     rest.get(1..).unwrap_or_default()
                 }
@@ -80,6 +89,33 @@ impl Prose {
         self.finished
     }
 
+    /// Tokens of the generated text. The first count takes a while.
+    pub(crate) fn tokens(&self) -> u64 {
+        let kept = self.kept.len() as u64;
+        let tokens = vocabulary::count(&unescaped(&self.kept));
+        // Escapes are counted as they are written on both sides.
+        let all = self.delivered_bytes();
+        if kept < KEPT_BYTES_MAX as u64 || kept == 0 {
+            return tokens;
+        }
+        let scaled = u128::from(tokens) * u128::from(all.max(kept)) / u128::from(kept);
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+
+    /// Keeps a part of the current string, if it is generated text.
+    fn keep(&mut self, part: &[u8]) {
+        let wanted = match self.member {
+            Member::Text => self.delta_bytes == 0,
+            Member::Delta => true,
+            Member::FinishReason | Member::Type | Member::Other => false,
+        };
+        if self.is_value && wanted {
+            let room = KEPT_BYTES_MAX - self.kept.len().min(KEPT_BYTES_MAX);
+            let part = part.get(..room.min(part.len())).unwrap_or_default();
+            self.kept.extend_from_slice(part);
+        }
+    }
+
     fn outside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
         let quote = memchr::memchr(b'"', chunk);
         let (gap, rest) = chunk.split_at(quote.unwrap_or(chunk.len()));
@@ -91,6 +127,10 @@ impl Prose {
             self.place = Place::Inside;
             self.is_value = self.between == b':';
             (self.len, self.done) = (0, 0);
+            if self.is_value && self.member == Member::Delta && self.delta_bytes == 0 {
+                // What came before was no part of the answer's text, or is an empty delta.
+                self.kept.clear();
+            }
             self.name.clear();
         }
         rest.get(1..).unwrap_or_default()
@@ -105,6 +145,7 @@ impl Prose {
             .min(part.len());
         self.name
             .extend_from_slice(part.get(..room).unwrap_or_default());
+        self.keep(part);
         match rest.first() {
             Some(b'\\') => self.place = Place::Escaped,
             Some(b'"') => self.close(),
@@ -152,6 +193,20 @@ impl Prose {
             }
         }
     }
+}
+
+/// What a run of JSON text says. It may end within an escape.
+fn unescaped(text: &[u8]) -> String {
+    /// `\uD83D\uDE00`, the longest escape.
+    const ESCAPE_BYTES_MAX: usize = 12;
+    for cut in 0..=ESCAPE_BYTES_MAX.min(text.len()) {
+        let whole = text.get(..text.len() - cut).unwrap_or_default();
+        let quoted = [b"\"", whole, b"\""].concat();
+        if let Ok(text) = serde_json::from_slice(&quoted) {
+            return text;
+        }
+    }
+    String::from_utf8_lossy(text).into_owned()
 }
 
 // === impl Member ===

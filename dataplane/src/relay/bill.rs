@@ -1,0 +1,319 @@
+//! What a call comes to: its record as far as it is known, the credit held for it, and its entry in the
+//! spool's journal. From the moment a metered call is sent there is always a record that a killed
+//! process would leave, and one call leaves one record, however it ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use proxyxai_contract::{
+    clock::{Clock, Millis},
+    money::Money,
+    price,
+    usage::{Images, Measure, Tokens, UsageRecord},
+};
+
+use super::{OpenCall, Relay, desk::Desk, request::Prepared};
+use crate::{
+    decide::route::Plan,
+    formats::{
+        Route,
+        usage::{estimate, estimate_prompt},
+    },
+    live::{AccountState, Counted, Hold, KeyState, Snapshot},
+    spool::{Spool, Ticket},
+};
+
+const PATH_BYTES_MAX: usize = 255;
+/// Names go into keys of tables, whose length databases limit.
+const NAME_BYTES_MAX: usize = 255;
+/// The status of a call whose client, or whose data plane, went away before there was an answer.
+const INTERRUPTED: u16 = 499;
+/// When a process is killed, its calls are charged by the length of their requests, which says little
+/// when there are pictures in them; so no more than this counts.
+const GUESS_BYTES_MAX: usize = 256 * 1024;
+
+/// A call that is to be paid for. Dropped while a provider may be at work on it, it closes itself as
+/// interrupted.
+pub(super) struct Bill {
+    pub(super) record: UsageRecord,
+    pub(super) account: Arc<AccountState>,
+    /// The request's own bytes, for counting its tokens when nobody else does; not a copy.
+    body: Bytes,
+    route: Route,
+    /// Whether its answer carries usage.
+    metered: bool,
+    /// Whether an attempt is out of which nothing is known yet.
+    at_upstream: bool,
+    ticket: Option<Ticket>,
+    hold: Option<Hold>,
+    /// Its share of the account's windows.
+    pub(super) counted: Counted,
+    snapshot: Arc<Snapshot>,
+    spool: Spool,
+    desk: Desk,
+    clock: Clock,
+    /// Keeps the call counted as open until its answer has ended.
+    open: Option<OpenCall>,
+}
+
+/// Whose call it is, and what was set aside for it.
+pub(super) struct Payer {
+    pub(super) account: Arc<AccountState>,
+    /// Credit set aside for it; none for calls that cost nothing, and root's.
+    pub(super) hold: Option<Hold>,
+    pub(super) counted: Counted,
+    pub(super) open: OpenCall,
+    pub(super) metered: bool,
+}
+
+impl Bill {
+    pub(super) fn new(
+        relay: &Relay,
+        snapshot: &Arc<Snapshot>,
+        payer: Payer,
+        request: &Prepared,
+        plan: &Plan,
+    ) -> Self {
+        let Payer {
+            account,
+            hold,
+            counted,
+            open,
+            metered,
+        } = payer;
+        let asked = request.facts.model.as_deref().unwrap_or_default();
+        let record = UsageRecord {
+            sequence: 0,
+            request_id: request.request_id.clone(),
+            account: account.account.id,
+            path: short(request.path(), PATH_BYTES_MAX),
+            model_asked: short(asked, NAME_BYTES_MAX),
+            model_used: short(&plan.model, NAME_BYTES_MAX),
+            key: None,
+            level: plan
+                .levels
+                .first()
+                .copied()
+                .unwrap_or(account.account.level),
+            tries: 0,
+            status: INTERRUPTED,
+            tokens: Tokens::default(),
+            images: images(snapshot, &plan.model, request),
+            measure: Measure::Measured,
+            cost: Money::ZERO,
+            priced: false,
+            price_version: String::new(),
+            rates: Some(account.account.rates),
+            factor: Some(account.account.factor),
+            start: request.start,
+            duration_ms: 0,
+            first_byte_ms: 0,
+            streamed: false,
+        };
+        Self {
+            record,
+            account,
+            body: request.whole.clone(),
+            route: Route::of(request.path()),
+            metered,
+            at_upstream: false,
+            ticket: None,
+            hold,
+            counted,
+            snapshot: Arc::clone(snapshot),
+            spool: relay.spool.clone(),
+            desk: relay.desk.clone(),
+            clock: relay.clock.clone(),
+            open: Some(open),
+        }
+    }
+
+    /// Notes that an attempt is about to be sent. False when that cannot be written: the call must not
+    /// be sent then, for nobody would know of it after a kill.
+    pub(super) fn sent(&mut self, key: &KeyState, tries: u32) -> bool {
+        self.record.tries = tries;
+        if !self.metered {
+            return true;
+        }
+        self.record.key = Some(key.key.id);
+        self.record.level = key.key.level;
+        self.record.status = INTERRUPTED;
+        self.record.measure = Measure::Partial;
+        self.record.tokens = self.guess(0);
+        self.at_upstream = true;
+        self.price(true);
+        self.note();
+        if self.ticket.is_none() {
+            self.ticket = self.spool.begin(&self.record);
+        }
+        // Not sent, and so not to be paid for either.
+        self.at_upstream = self.ticket.is_some();
+        self.at_upstream
+    }
+
+    /// Notes that the attempt failed, which costs nothing.
+    pub(super) fn failed(&mut self) {
+        self.at_upstream = false;
+        self.record.key = None;
+        self.record.status = StatusCode::BAD_GATEWAY.as_u16();
+        self.record.measure = Measure::Measured;
+        self.record.tokens = Tokens::default();
+        self.record.cost = Money::ZERO;
+        self.note();
+    }
+
+    /// Writes what is known by now into the journal.
+    pub(super) fn note(&self) {
+        if let Some(ticket) = &self.ticket {
+            self.spool.note(ticket, &self.record);
+        }
+    }
+
+    /// Tokens by the length of what went out and came back; none for pictures and recordings.
+    pub(super) fn guess(&self, delivered_bytes: u64) -> Tokens {
+        if self.route.is_metered() {
+            estimate(self.body.len().min(GUESS_BYTES_MAX), delivered_bytes)
+        } else {
+            Tokens::default()
+        }
+    }
+
+    /// Whether the tokens of this call can be counted from its text.
+    pub(super) const fn is_text(&self) -> bool {
+        self.route.is_metered()
+    }
+
+    /// Lets go of the request.
+    pub(super) fn forget_prompt(&mut self) {
+        self.body = Bytes::new();
+    }
+
+    /// Sets the price of the tokens.
+    pub(super) fn price(&mut self, billable: bool) {
+        let account = &self.account.account;
+        let prices = &self.snapshot.prices;
+        let Some(price) = prices.find(&self.record.model_used) else {
+            return;
+        };
+        if self.record.price_version != prices.version {
+            self.record.price_version.clone_from(&prices.version);
+        }
+        self.record.priced = true;
+        if !billable {
+            return;
+        }
+        let (tokens, images) = (&self.record.tokens, &self.record.images);
+        let cost = price::cost(price, tokens, images, account.rates, account.factor);
+        if let Some(cost) = cost {
+            self.record.cost = cost;
+        } else {
+            // Token counts beyond any model's reach are a fault of the provider's, which must
+            // not ruin the account.
+            tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
+            self.record.priced = false;
+        }
+    }
+
+    /// Closes with the tokens that the record has.
+    pub(super) fn close(mut self, billable: bool) {
+        self.price(billable);
+        self.settle();
+    }
+
+    /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
+    /// long text takes milliseconds. Until then the journal has a guess.
+    pub(super) fn close_counted(
+        mut self,
+        count_output: impl FnOnce() -> u64 + Send + 'static,
+        known: Option<Tokens>,
+    ) {
+        self.price(true);
+        self.note();
+        // The call is over, however long its tokens are counted.
+        self.open = None;
+        self.at_upstream = false;
+        let desk = self.desk.clone();
+        desk.hand(Box::new(move || {
+            let mut tokens = known.unwrap_or_else(|| Tokens {
+                input: estimate_prompt(self.route, &self.body),
+                ..Tokens::default()
+            });
+            tokens.output = tokens.output.max(count_output());
+            self.record.tokens = tokens;
+            self.close(true);
+        }));
+    }
+
+    fn settle(&mut self) {
+        self.at_upstream = false;
+        let tokens = &self.record.tokens;
+        self.counted
+            .settle(tokens.input.saturating_add(tokens.output));
+        match self.hold.take() {
+            Some(hold) => hold.settle(self.record.cost),
+            None => self.account.purse.charge(self.record.cost),
+        }
+        self.spool.push(self.ticket.take(), &self.record);
+    }
+
+    /// Takes the bill out of its place; what stays there closes nothing.
+    fn take(&mut self) -> Self {
+        Self {
+            record: self.record.clone(),
+            account: Arc::clone(&self.account),
+            body: std::mem::take(&mut self.body),
+            route: self.route,
+            metered: self.metered,
+            at_upstream: std::mem::take(&mut self.at_upstream),
+            ticket: self.ticket.take(),
+            hold: self.hold.take(),
+            counted: std::mem::take(&mut self.counted),
+            snapshot: Arc::clone(&self.snapshot),
+            spool: self.spool.clone(),
+            desk: self.desk.clone(),
+            clock: self.clock.clone(),
+            open: self.open.take(),
+        }
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        if self.at_upstream {
+            // The client went away before an answer came; the provider may have made one.
+            self.record.duration_ms = elapsed(self.record.start, self.clock.now());
+            self.take().close_counted(|| 0, None);
+        } else if self.ticket.is_some() {
+            // Between attempts, of which all so far have failed.
+            self.settle();
+        }
+    }
+}
+
+/// The pictures a call asks for, where its model is priced by the picture or may be one day.
+fn images(snapshot: &Snapshot, model: &str, request: &Prepared) -> Images {
+    let priced = snapshot.prices.find(model);
+    let by_piece = priced.is_some_and(|price| price.image.is_some());
+    if !by_piece && !request.path().starts_with("/v1/images/") {
+        return Images::default();
+    }
+    let facts = &request.facts;
+    Images {
+        count: facts.n.unwrap_or(1),
+        size: facts.size.clone().unwrap_or_default(),
+    }
+}
+
+pub(super) fn elapsed(start: Millis, now: Millis) -> u64 {
+    u64::try_from(now.since(start)).unwrap_or_default()
+}
+
+fn short(text: &str, bytes_max: usize) -> String {
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or_default())
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,247 @@
+//! Records of ended calls, in the order in which they are handed in. Every commit is synced to disk.
+
+use std::{
+    collections::HashSet,
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use proxyxai_contract::clock::Clock;
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, backends::FileBackend,
+};
+use tokio::sync::Notify;
+
+use super::{Ended, number};
+
+/// Sequence to encoded record.
+const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
+/// `epoch`; `next`, the sequence after the last one ever given; `run`, how often the spool was opened;
+/// `boot`, which run of the system it was opened in; `clean`, 1 when it was closed in order.
+const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+/// Under 0, the tickets of the last commit: a process that dies before it has taken them out of the
+/// journal must not shelve them again.
+const MOVED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("moved");
+
+/// The store's page cache. Records are written once and read once, so little is enough.
+const CACHE_BYTES: usize = 2 * 1024 * 1024;
+/// Tickets carry the run in the bits from here on.
+const RUN_SHIFT: u32 = 40;
+/// Names the run of the system, so that a restart of it can be told from one of this process.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The records on disk; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Shelf(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    database: Database,
+    epoch: u64,
+    run: u64,
+    /// Whether the system stopped while the spool was open.
+    pub(super) torn: bool,
+    moved: HashSet<u64>,
+    /// The last sequence on disk.
+    written: AtomicU64,
+    /// The last sequence that control has. What is up to here goes with the next commit.
+    acknowledged: AtomicU64,
+    added: Notify,
+}
+
+impl Shared {
+    /// # Errors
+    /// When the file cannot be used.
+    pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, redb::Error> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            // Usage tells who asked for what, and is nobody else's business.
+            .mode(0o600)
+            .open(path)?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(FileBackend::new(file)?)?;
+        let transaction = database.begin_write()?;
+        let (epoch, next, run, torn, moved);
+        {
+            let mut marks = transaction.open_table(MARKS)?;
+            transaction.open_table(RECORDS)?;
+            let mark = |name| marks.get(name).map(|mark| mark.map(|mark| mark.value()));
+            let new_epoch = u64::try_from(clock.now().0).unwrap_or(1);
+            epoch = mark("epoch")?.unwrap_or(new_epoch);
+            next = mark("next")?.unwrap_or(1);
+            run = mark("run")?.unwrap_or_default().saturating_add(1);
+            let boot = boot();
+            torn = mark("boot")?.is_some_and(|before| before != boot) && mark("clean")? != Some(1);
+            for (name, value) in [("epoch", epoch), ("run", run), ("boot", boot), ("clean", 0)] {
+                marks.insert(name, value)?;
+            }
+            let table = transaction.open_table(MOVED)?;
+            moved = table.get(0)?.map(|stored| tickets(stored.value()));
+        }
+        transaction.commit()?;
+        Ok(Self {
+            database,
+            epoch,
+            run,
+            torn,
+            moved: moved.unwrap_or_default(),
+            written: AtomicU64::new(next.saturating_sub(1)),
+            acknowledged: AtomicU64::new(0),
+            added: Notify::new(),
+        })
+    }
+
+    /// The ticket after which those of this run begin.
+    pub(super) const fn tickets_after(&self) -> u64 {
+        self.run << RUN_SHIFT
+    }
+
+    /// Whether the journal's entry with this ticket was on the shelf when it was opened.
+    pub(super) fn has_moved(&self, ticket: u64) -> bool {
+        self.moved.contains(&ticket)
+    }
+
+    /// Shelves what the run before left in the journal.
+    pub(super) fn append_left(&self, mut left: Vec<Ended>) -> Result<(), redb::Error> {
+        if left.is_empty() {
+            return Ok(());
+        }
+        number(&mut left, self.next());
+        self.append(&left)
+    }
+
+    /// Begins to hand in, with this record first.
+    pub(super) fn begin(&self, first: Option<u64>) {
+        let first = first.unwrap_or_else(|| self.next());
+        self.acknowledged
+            .store(first.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// The sequence of the next record.
+    pub(super) fn next(&self) -> u64 {
+        self.written.load(Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Commits numbered records and lets go of those that control has.
+    pub(super) fn append(&self, batch: &[Ended]) -> Result<(), redb::Error> {
+        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        let next = self.next().saturating_add(batch.len() as u64);
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(RECORDS)?;
+            table.retain_in(..=acknowledged, |_, _| false)?;
+            for (record, sequence) in batch.iter().zip(self.next()..) {
+                table.insert(sequence, record.bytes.as_slice())?;
+            }
+            transaction.open_table(MARKS)?.insert("next", next)?;
+            if !batch.is_empty() {
+                let moved: Vec<u8> = batch
+                    .iter()
+                    .filter_map(|record| record.ticket)
+                    .flat_map(u64::to_le_bytes)
+                    .collect();
+                transaction.open_table(MOVED)?.insert(0, moved.as_slice())?;
+            }
+        }
+        transaction.commit()?;
+        self.written
+            .store(next.saturating_sub(1), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tells the reader that there is more.
+    pub(super) fn tell(&self) {
+        self.added.notify_one();
+    }
+
+    /// Notes that nothing is left in the journal.
+    pub(super) fn close(&self) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(MARKS)?.insert("clean", 1)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    pub(super) fn read(&self, after: u64, count: usize) -> Result<Vec<Vec<u8>>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(RECORDS)?;
+        let stored = table.range(after.saturating_add(1)..)?.take(count);
+        let mut records = Vec::new();
+        for entry in stored {
+            records.push(entry?.1.value().to_owned());
+        }
+        Ok(records)
+    }
+}
+
+impl Shelf {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Start of this spool.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// Records on disk that control does not have yet.
+    pub(crate) fn depth(&self) -> u64 {
+        let written = self.0.written.load(Ordering::Relaxed);
+        written.saturating_sub(self.0.acknowledged.load(Ordering::Relaxed))
+    }
+
+    /// Waits until a record has been committed since the last call.
+    pub(crate) async fn added(&self) {
+        self.0.added.notified().await;
+    }
+
+    /// The oldest records that control does not have yet, at most `count`, as they are stored.
+    pub(crate) fn oldest(&self, count: usize) -> Vec<Vec<u8>> {
+        let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
+        self.0.read(acknowledged, count).unwrap_or_else(|error| {
+            tracing::error!(%error, "the usage spool cannot be read");
+            Vec::new()
+        })
+    }
+
+    /// Gives up the oldest record that control does not have.
+    pub(crate) fn skip_one(&self) {
+        let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
+        self.acknowledge(acknowledged.saturating_add(1));
+    }
+
+    /// Control has the records through this sequence. They leave the disk with the next commit; until
+    /// then a restart would send them again, and control knows them by their ids.
+    pub(crate) fn acknowledge(&self, through: u64) {
+        self.0.acknowledged.fetch_max(through, Ordering::Relaxed);
+    }
+}
+
+fn tickets(stored: &[u8]) -> HashSet<u64> {
+    stored
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes| u64::from_le_bytes(*bytes))
+        .collect()
+}
+
+/// The run of the system; 0 where it cannot be told.
+fn boot() -> u64 {
+    let id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let digits: String = id
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(16)
+        .collect();
+    u64::from_str_radix(&digits, 16).unwrap_or_default()
+}

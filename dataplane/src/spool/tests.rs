@@ -1,0 +1,132 @@
+//! What a spool has after it was opened again.
+
+use std::{path::PathBuf, time::Duration};
+
+use proxyxai_contract::{
+    clock::{Clock, Millis},
+    id::{AccountId, Level},
+    money::Money,
+    usage::{Measure, Tokens, UsageRecord},
+};
+
+use super::{Opened, journal::Journal, open, shelf::Shared};
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("proxyxai-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn open(&self) -> Opened {
+        open(&self.0, &Clock::system()).unwrap()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn record(id: &str) -> UsageRecord {
+    UsageRecord {
+        sequence: 0,
+        request_id: id.to_owned(),
+        account: AccountId::new(7).unwrap(),
+        path: "/v1/chat/completions".to_owned(),
+        model_asked: "m".to_owned(),
+        model_used: "m".to_owned(),
+        key: None,
+        level: Level::new(0).unwrap(),
+        tries: 1,
+        status: 499,
+        tokens: Tokens::default(),
+        measure: Measure::Partial,
+        cost: Money::from_nanos(5),
+        priced: true,
+        price_version: "1".to_owned(),
+        start: Millis(1),
+        duration_ms: 0,
+        first_byte_ms: 0,
+        streamed: false,
+    }
+}
+
+async fn shelved(opened: &Opened, records: u64) {
+    while opened.shelf.depth() < records {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn left(opened: &Opened) -> Vec<(u64, String)> {
+    let backlog = opened.backlog.iter();
+    backlog
+        .map(|record| (record.sequence, record.request_id.clone()))
+        .collect()
+}
+
+async fn close(opened: Opened) {
+    drop((opened.spool, opened.shelf));
+    opened.writer.close().await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_ended_is_on_record_after_the_next_start() {
+    let dir = Dir::new("never-ended");
+    let opened = dir.open();
+    let ended = opened.spool.begin(&record("ended")).unwrap();
+    let _open = opened.spool.begin(&record("open")).unwrap();
+    opened.spool.push(Some(ended), &record("ended"));
+    opened.spool.push(None, &record("not begun"));
+    shelved(&opened, 2).await;
+    close(opened).await;
+    let again = dir.open();
+    let expected = [(1, "ended"), (2, "not begun"), (3, "open")];
+    assert_eq!(left(&again), expected.map(|(at, id)| (at, id.to_owned())));
+    close(again).await;
+    let third = dir.open();
+    assert_eq!(left(&third), expected.map(|(at, id)| (at, id.to_owned())));
+    close(third).await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_shelved_but_not_taken_out_of_the_journal_comes_once() {
+    let dir = Dir::new("shelved");
+    let opened = dir.open();
+    let ticket = opened.spool.begin(&record("once")).unwrap();
+    let number = ticket.0;
+    opened.spool.push(Some(ticket), &record("once"));
+    shelved(&opened, 1).await;
+    close(opened).await;
+    // The process died between the two.
+    let (journal, left_in) = Journal::open(&dir.0.join("journal.mdb"), 0).unwrap();
+    assert!(left_in.is_empty());
+    let bytes = proxyxai_contract::convert::record_to_bytes(&record("once"));
+    assert!(journal.put(&super::Ticket(number), &bytes));
+    drop(journal);
+    let again = dir.open();
+    assert_eq!(left(&again), [(1, "once".to_owned())]);
+    close(again).await;
+}
+
+#[tokio::test]
+async fn tickets_are_never_given_again() {
+    let dir = Dir::new("tickets");
+    let mut last = 0;
+    for _ in 0..3 {
+        let opened = dir.open();
+        let ticket = opened.spool.begin(&record("x")).unwrap();
+        assert!(ticket.0 > last);
+        last = ticket.0;
+        close(opened).await;
+    }
+    assert_eq!(
+        Shared::open(&dir.0.join("spool.redb"), &Clock::system())
+            .unwrap()
+            .next(),
+        3
+    );
+}

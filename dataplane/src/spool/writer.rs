@@ -1,0 +1,93 @@
+//! Moves records of ended calls from the journal to the shelf. One commit takes what has come since the
+//! last one, so that a sync to disk is shared by all calls of that moment.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Ended, journal::Journal, number, shelf::Shared};
+
+/// Records of one commit.
+const COMMIT_RECORDS_MAX: usize = 4096;
+/// After a commit of so many the next one waits a little for more: the pages that a commit touches
+/// cost more than the records on them.
+const BUSY_RECORDS: usize = 32;
+const GATHER: Duration = Duration::from_millis(10);
+/// Between attempts to write to a disk that refuses: doubling from the first to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+/// The writer thread's end.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    closed: oneshot::Receiver<Infallible>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        journal: Arc<Journal>,
+        records: mpsc::Receiver<Ended>,
+    ) -> std::io::Result<Self> {
+        let (ended, closed) = oneshot::channel::<Infallible>();
+        std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || {
+                write_all(&shared, &journal, records);
+                // Dropping the sender is what tells that the files are closed.
+                drop((shared, journal));
+                drop(ended);
+            })?;
+        Ok(Self { closed })
+    }
+
+    /// Waits until everything handed over is on disk. Every `Spool` must be gone by then; an answer
+    /// that was cut at the end of the drain may hold one a moment longer, so the wait is bounded.
+    pub(crate) async fn close(self) {
+        let patience = Duration::from_secs(2);
+        if tokio::time::timeout(patience, self.closed).await.is_err() {
+            tracing::debug!("the spool writer still had a sender when the data plane stopped");
+        }
+    }
+}
+
+fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<Ended>) {
+    let mut batch = Vec::new();
+    let mut busy = false;
+    while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
+        if busy {
+            std::thread::sleep(GATHER);
+            let more = std::iter::from_fn(|| records.try_recv().ok());
+            batch.extend(more.take(COMMIT_RECORDS_MAX));
+        }
+        busy = batch.len() >= BUSY_RECORDS;
+        number(&mut batch, shared.next());
+        shelve(shared, journal, &batch);
+        batch.clear();
+    }
+    // What control has by now need not be sent again after a restart.
+    shelve(shared, journal, &[]);
+    if let Err(error) = shared.close() {
+        tracing::warn!(%error, "the usage spool was not closed in order");
+    }
+}
+
+/// Shelves a batch, however long that takes: a full disk may get room again, and admission stops
+/// when the queue fills meanwhile. Control hears of records only after they have left the journal.
+fn shelve(shared: &Shared, journal: &Journal, batch: &[Ended]) {
+    let mut wait = RETRY_FIRST;
+    while let Err(error) = shared.append(batch) {
+        tracing::error!(%error, "usage cannot be spooled; trying again");
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(RETRY_LAST);
+    }
+    let tickets: Vec<_> = batch.iter().filter_map(|record| record.ticket).collect();
+    if !tickets.is_empty() {
+        journal.remove(&tickets);
+    }
+    shared.tell();
+}
