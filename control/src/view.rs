@@ -1,8 +1,8 @@
 //! What the operations take and give: plain values between the fronts (gRPC, REST) and `ops`.
 //! Neither wire messages nor rows nor JSON shapes.
 
-use std::net::IpAddr;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::civil::Date;
 use proxyxai_contract::{

@@ -5,6 +5,7 @@ use proxyxai_contract::{
     money::Money,
     price::{self, ModelPrice},
     snapshot::Account,
+    usage::Images,
 };
 
 /// Most tokens of an answer when neither the request nor the price table tells.
@@ -20,7 +21,7 @@ const SLICE_LONG_MS: i64 = 60_000;
 const SLICE_FACTOR: i64 = 4;
 
 /// Bounds of a call as its request states them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     /// Bytes of the request; a token is at least one.
     pub(crate) body_bytes: usize,
@@ -28,6 +29,8 @@ pub(crate) struct Bounds {
     pub(crate) max_tokens: Option<u64>,
     /// Answers asked for.
     pub(crate) choices: u64,
+    /// Pictures asked for.
+    pub(crate) images: Images,
 }
 
 /// The most a call can cost.
@@ -40,7 +43,7 @@ pub(crate) struct Ceiling {
 }
 
 /// The most a call can cost its account. Without a price it costs nothing.
-pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: Bounds, account: &Account) -> Ceiling {
+pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: &Bounds, account: &Account) -> Ceiling {
     let Some(price) = price else {
         return Ceiling::default();
     };
@@ -49,7 +52,9 @@ pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: Bounds, account: &Acco
     let input = price.max_input.map_or(bytes, |max| max.min(bytes));
     let cost = |output: u64| {
         let output = output.saturating_mul(bounds.choices.max(1));
-        price::ceiling(price, input, output, account.rates, account.factor).unwrap_or(Money::MAX)
+        let tokens = [input, output];
+        price::ceiling_with_images(price, tokens, &bounds.images, account.rates, account.factor)
+            .unwrap_or(Money::MAX)
     };
     let known = match (bounds.max_tokens, price.max_output) {
         (Some(asked), Some(cap)) => Some(asked.min(cap)),

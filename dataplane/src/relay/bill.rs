@@ -18,6 +18,7 @@ use crate::{
     decide::route::Plan,
     formats::{
         Route,
+        request::RequestFacts,
         usage::{estimate, estimate_prompt},
     },
     live::{AccountState, Counted, Hold, KeyState, Snapshot},
@@ -99,7 +100,7 @@ impl Bill {
             tries: 0,
             status: INTERRUPTED,
             tokens: Tokens::default(),
-            images: images(snapshot, &plan.model, request),
+            images: images(snapshot, &plan.model, request.path(), &request.facts),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
@@ -292,13 +293,12 @@ impl Drop for Bill {
 }
 
 /// The pictures a call asks for, where its model is priced by the picture or may be one day.
-fn images(snapshot: &Snapshot, model: &str, request: &Prepared) -> Images {
+pub(super) fn images(snapshot: &Snapshot, model: &str, path: &str, facts: &RequestFacts) -> Images {
     let priced = snapshot.prices.find(model);
     let by_piece = priced.is_some_and(|price| price.image.is_some());
-    if !by_piece && !request.path().starts_with("/v1/images/") {
+    if !by_piece && !path.starts_with("/v1/images/") {
         return Images::default();
     }
-    let facts = &request.facts;
     Images {
         count: facts.n.unwrap_or(1),
         size: facts.size.clone().unwrap_or_default(),

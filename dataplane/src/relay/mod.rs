@@ -24,7 +24,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use proxyxai_contract::{clock::Clock, lease::Shortage, money::Money, snapshot::Health};
+use proxyxai_contract::{clock::Clock, lease::Shortage, money::Money, price::ModelPrice, snapshot::Health};
 use tokio::sync::mpsc;
 use tower::BoxError;
 
@@ -36,8 +36,8 @@ use crate::{
         retry::Budget,
         route, spend, via,
     },
-    formats::{Family, has_dot_segment, path_takes_model, upstream_path},
-    live::{AccountState, Counted, Hold, Live, NoCredit, Snapshot, Windows, credit},
+    formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
+    live::{AccountState, Hold, Live, NoCredit, Snapshot, Windows, credit},
     spool::Spool,
 };
 
@@ -195,21 +195,18 @@ impl Relay {
         if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
         }
-        let ceiling = match (metered, account.account.parent) {
-            (true, Some(_)) => spend::ceiling(
-                snapshot.prices.find(&plan.model),
-                spend::Bounds {
-                    body_bytes: body.len(),
-                    max_tokens: facts.max_tokens,
-                    choices: 1,
-                },
-                &account.account,
-            ),
-            (_, _) => spend::Ceiling::default(),
+        let bounds = spend::Bounds {
+            body_bytes: body.len(),
+            max_tokens: facts.max_tokens,
+            choices: facts.n.unwrap_or(1),
+            images: bill::images(&snapshot, &plan.model, path, &facts),
         };
-        let hold = self.set_aside(&snapshot, &account, ceiling).await?;
+        let price = snapshot.prices.find(&plan.model).filter(|_| metered);
+        let hold = self
+            .set_aside(&snapshot, &account, price, &bounds)
+            .await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
+        let tokens = metered.then(|| limits::guess(Route::of(path), body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
@@ -217,8 +214,8 @@ impl Relay {
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
         let payer = bill::Payer {
             account,
-            counted,
             hold,
+            counted,
             open,
             metered,
         };
@@ -232,15 +229,16 @@ impl Relay {
         })
     }
 
-    /// Sets aside what the call may cost at most.
+    /// Sets aside what the call may cost at most. Root's calls are minted.
     async fn set_aside(
         &self,
         snapshot: &Snapshot,
         account: &AccountState,
-        ceiling: spend::Ceiling,
+        price: Option<&ModelPrice>,
+        bounds: &spend::Bounds,
     ) -> Result<Option<Hold>, Refusal> {
-        let spend::Ceiling { hold, beyond } = ceiling;
-        if hold == Money::ZERO {
+        let spend::Ceiling { hold, beyond } = spend::ceiling(price, bounds, &account.account);
+        if hold == Money::ZERO || account.account.parent.is_none() {
             return Ok(None);
         }
         let patience = self.config.credit_wait;

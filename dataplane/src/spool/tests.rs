@@ -6,7 +6,7 @@ use proxyxai_contract::{
     clock::{Clock, Millis},
     id::{AccountId, Level},
     money::Money,
-    usage::{Measure, Tokens, UsageRecord},
+    usage::{Images, Measure, Tokens, UsageRecord},
 };
 
 use super::{Opened, journal::Journal, open, shelf::Shared};
@@ -45,6 +45,9 @@ fn record(id: &str) -> UsageRecord {
         status: 499,
         tokens: Tokens::default(),
         measure: Measure::Partial,
+        images: Images::default(),
+        rates: None,
+        factor: None,
         cost: Money::from_nanos(5),
         priced: true,
         price_version: "1".to_owned(),
