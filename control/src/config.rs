@@ -145,6 +145,12 @@ impl Config {
             .unwrap_or_else(|| setting::default(name).to_owned())
     }
 
+    /// Root's key, when `INIT_USERS` gives it.
+    pub fn root_key(&self) -> Option<Secret> {
+        let root = self.init_users().ok()?.into_iter().next()?;
+        Some(Secret::new(root.key.expose()))
+    }
+
     /// Entries of `INIT_USERS`.
     pub(crate) fn init_users(&self) -> Result<Vec<InitUser>, Invalid> {
         let users: Vec<_> = entries(self.init_users.as_deref())
@@ -185,13 +191,20 @@ impl fmt::Debug for Config {
             .field("data_dir", data_dir)
             .field("master_key", master_key)
             .field("node_token", node_token)
-            .field("settings", settings)
+            .field("settings", &shown(settings))
             .field("zone", zone)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
             .field("lease_ms", lease_ms)
             .finish_non_exhaustive()
     }
+}
+
+/// Settings without those that are secrets.
+fn shown(settings: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    let mut shown = settings.clone();
+    shown.retain(|name, _| !setting::SECRETS.contains(name));
+    shown
 }
 
 fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {

@@ -6,8 +6,10 @@ pub mod config;
 pub mod domain;
 mod error;
 mod grpc;
+mod jobs;
 mod ops;
 mod publish;
+pub mod remote;
 mod rest;
 mod store;
 #[cfg(test)]
@@ -107,8 +109,16 @@ impl Control {
     }
 
     /// Background work, until it is told to stop: passes posted money on to data planes, follows
-    /// other replicas, takes expired cards off the books, loads the key pool anew.
+    /// other replicas, takes expired cards off the books, loads the key pool anew, and does what nobody
+    /// waits for (`jobs`).
     pub async fn run(self, shutdown: CancellationToken) {
+        tokio::join!(
+            jobs::run(self.clone(), shutdown.clone()),
+            self.keep_up(shutdown)
+        );
+    }
+
+    async fn keep_up(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u64;
@@ -138,6 +148,7 @@ impl Control {
                 .follow(self.store(), self.vault(), self.now())
                 .await?;
         }
+        ops::prices::take_over(self).await?;
         self.publisher()
             .flush_standings(self.store(), self.now())
             .await

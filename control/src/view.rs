@@ -1,6 +1,9 @@
 //! What the operations take and give: plain values between the fronts (gRPC, REST) and `ops`.
 //! Neither wire messages nor rows nor JSON shapes.
 
+use std::net::IpAddr;
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,
@@ -20,6 +23,8 @@ use crate::domain::credit::Card;
 pub struct Caller {
     /// The account whose key was presented.
     pub account: AccountId,
+    /// Where it asks from, when that is known.
+    pub address: Option<IpAddr>,
 }
 
 impl Caller {
@@ -367,6 +372,8 @@ pub struct PostedUsage {
     pub record: UsageRecord,
     /// When it was posted.
     pub posted: Millis,
+    /// What it costs since it was priced anew; none when it never was.
+    pub corrected: Option<Money>,
 }
 
 /// What recomputing the books found.
@@ -376,6 +383,79 @@ pub struct Books {
     pub postings: u64,
     /// First difference, if any.
     pub difference: Option<String>,
+}
+
+// === prices ===
+
+/// A price table and the moment from which it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceVersion {
+    /// Unique name; usage records carry it.
+    pub version: String,
+    /// When it comes into force, unless a later one of the same moment replaces it.
+    pub valid_from: Millis,
+    /// Whether its table is the one that ships.
+    pub source: PriceSource,
+    /// Why it was made.
+    pub note: String,
+    /// The whole table, as JSON.
+    pub text: String,
+    /// What `PRICING` lays over it; may be empty.
+    pub overrides: String,
+    /// When it was made.
+    pub created: Millis,
+    /// By whom; none for the program itself.
+    pub created_by: Option<AccountId>,
+}
+
+/// What to price anew.
+#[derive(Debug, Clone)]
+pub struct Rerating {
+    /// Days on which the calls began.
+    pub days: Days,
+    /// Identifier of one account; none means all.
+    pub account: Option<String>,
+    /// Version to price with; none means, for each call, the one in force when it began.
+    pub version: Option<String>,
+    /// Whether nothing is posted.
+    pub dry_run: bool,
+}
+
+/// What pricing anew found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rerated {
+    /// Records looked at.
+    pub records: u64,
+    /// Records left alone, since no version or no price was there for them.
+    pub unpriced: u64,
+    /// Records that changed, and by how much in the account's units, by account.
+    pub corrections: BTreeMap<AccountId, (u64, Money)>,
+}
+
+/// Where the table of a version comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriceSource {
+    /// It ships with the program and changes with its releases.
+    BuiltIn,
+    /// An operator loaded it.
+    Loaded,
+}
+
+impl PriceSource {
+    /// As stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::Loaded => "loaded",
+        }
+    }
+
+    /// Reads what `as_str` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::BuiltIn, Self::Loaded]
+            .into_iter()
+            .find(|source| source.as_str() == text)
+    }
 }
 
 // === fleet ===
@@ -397,4 +477,96 @@ pub struct NodeView {
     pub rejections: Vec<Rejection>,
     /// When it was last heard.
     pub seen: Millis,
+}
+
+// === audit ===
+
+/// Which audit records to list; none means all.
+#[derive(Debug, Default)]
+pub struct LogFilter {
+    /// `add_user`, `update_key` and so on.
+    pub action: Option<String>,
+    /// Id of what was changed.
+    pub target: Option<i64>,
+    /// `success`.
+    pub status: Option<String>,
+}
+
+/// An administrative change.
+#[derive(Debug, Clone)]
+pub struct LogView {
+    /// Ascending with time.
+    pub id: i64,
+    /// What was done.
+    pub action: String,
+    /// Who did it.
+    pub operator: i64,
+    /// The operator's name at that time.
+    pub operator_name: String,
+    /// Where the operator asked from; empty when not known.
+    pub address: String,
+    /// `user`, `key`, `config` or `news`.
+    pub kind: String,
+    /// Id of what was changed; none for settings and what is meant for all.
+    pub target: Option<i64>,
+    /// Its name at that time.
+    pub target_name: String,
+    /// How it ended.
+    pub status: String,
+    /// JSON: every changed field with `before` and `after`, secrets masked.
+    pub details: String,
+    /// When.
+    pub at: Millis,
+}
+
+// === news ===
+
+/// For whom news are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody.
+    System,
+    /// One account.
+    Account,
+    /// An account and all below it.
+    Group,
+}
+
+/// News to be posted.
+#[derive(Debug, Default)]
+pub struct NewNews {
+    /// One line.
+    pub title: String,
+    /// May have several lines.
+    pub content: String,
+    /// How long it is shown; none means 7 days for everybody, 32 for a target.
+    pub days: Option<i64>,
+}
+
+/// News.
+#[derive(Debug, Clone)]
+pub struct NewsView {
+    /// Ascending with time.
+    pub id: i64,
+    /// For whom.
+    pub scope: Scope,
+    /// One line.
+    pub title: String,
+    /// May have several lines.
+    pub content: String,
+    /// When it was posted.
+    pub created: Millis,
+    /// From when on it is hidden.
+    pub expires: Millis,
+}
+
+/// What an account has to read, newest first.
+#[derive(Debug, Default)]
+pub struct NewsBoard {
+    /// For everybody.
+    pub system: Vec<NewsView>,
+    /// For this account.
+    pub user: Vec<NewsView>,
+    /// For the groups it belongs to.
+    pub group: Vec<NewsView>,
 }

@@ -22,7 +22,7 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, VARIABLES};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 25] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -34,6 +34,20 @@ const SETTINGS: [&str; 11] = [
     "USER_MIN_BALANCE",
     "USER_API_BALANCE",
     "XAI_BASE",
+    "AUDIT_RETENTION_DAYS",
+    "EMAIL_SMTP",
+    "EMAIL_PORT",
+    "EMAIL_AUTH",
+    "EMAIL_PASS",
+    "EMAIL_SENDER",
+    "EMAIL_TLS",
+    "EMAIL_BALANCE",
+    "EMAIL_BILL",
+    "XAI_MAIL",
+    "XAI_SVC",
+    "XAI_API",
+    "XAI_CHAT",
+    "XAI_DOCS",
 ];
 
 /// The configuration of the whole process.
@@ -46,6 +60,7 @@ pub(crate) struct Config {
     pub(crate) node_name: Option<NodeName>,
     pub(crate) control_grpc: Option<String>,
     pub(crate) control_http: Option<BaseUrl>,
+    pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
     pub(crate) server: Server,
     pub(crate) drain: Duration,
@@ -101,6 +116,7 @@ impl Config {
                 BaseUrl::parse(text).map(|base| base.text())
             }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
+            root_key: reader.text("ROOT_KEY").map(Secret::new),
             limits: reader.limits(),
             server: Server {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
@@ -251,6 +267,8 @@ impl Reader<'_> {
             ("USER_API_BALANCE", "USER_API_MIN_BALANCE"),
             ("USER_API_BALANCE", "SUB_MIN_BALANCE"),
             ("XAI_BASE", "OPENAI_API_BASE"),
+            ("XAI_MAIL", "XAI_INFO"),
+            ("XAI_SVC", "XAI_SERVICE"),
         ];
         let mut settings = BTreeMap::new();
         for name in SETTINGS {
@@ -343,7 +361,8 @@ mod tests {
         let config = read(&[
             ("SUB_MIN_BALANCE", "7"),
             ("OPENAI_API_BASE", "api.example.com"),
-            ("EMAIL_SMTP", "h"),
+            ("XAI_INFO", "ops@example.com"),
+            ("REDIS_ADDR", "h"),
         ])
         .unwrap();
         assert_eq!(
@@ -358,7 +377,11 @@ mod tests {
             config.control.settings.get("XAI_BASE").map(String::as_str),
             Some("api.example.com")
         );
-        assert_eq!(config.ignored, ["EMAIL_SMTP"]);
+        assert_eq!(
+            config.control.settings.get("XAI_MAIL").map(String::as_str),
+            Some("ops@example.com")
+        );
+        assert_eq!(config.ignored, ["REDIS_ADDR"]);
     }
 
     #[test]

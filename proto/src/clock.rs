@@ -29,6 +29,17 @@ impl Millis {
         if ms < 0 { 0 } else { ms }
     }
 
+    /// From RFC 3339, e.g. `2026-01-31T00:00:00Z`.
+    ///
+    /// # Errors
+    /// When it is no such moment.
+    pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
+        text.trim()
+            .parse::<Timestamp>()
+            .map(Self::from)
+            .map_err(|_| Invalid::new("time", "must be a moment in RFC 3339"))
+    }
+
     /// The same moment as a `jiff` timestamp, clamped to its range.
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX)
@@ -164,6 +175,12 @@ impl Zone {
     pub fn start_of(&self, day: Date) -> Millis {
         day.to_zoned(self.0.clone())
             .map_or(Millis(0), |zoned| zoned.timestamp().into())
+    }
+
+    /// `YYYY-MM-DD HH:MM:SS` on the clocks of the zone.
+    pub fn local(&self, at: Millis) -> String {
+        let zoned = at.timestamp().to_zoned(self.0.clone());
+        zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
     /// The period that contains a moment. When the clock is put by less than a full hour, the hour

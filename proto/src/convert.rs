@@ -2,6 +2,7 @@
 //! taken apart field by field, so that a new field cannot be forgotten.
 
 mod accounts;
+mod changes;
 mod keys;
 mod leases;
 mod prices;
@@ -42,6 +43,18 @@ pub fn millis_from_wire(
         .and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000))
         .map(Millis)
         .ok_or_else(|| Invalid::new(field, "is out of range"))
+}
+
+/// Milliseconds of a wire timestamp that may be absent.
+///
+/// # Errors
+/// When it is out of range.
+pub fn optional_millis_from_wire(
+    field: &str,
+    time: Option<&prost_types::Timestamp>,
+) -> Result<Option<Millis>, Invalid> {
+    time.map(|time| millis_from_wire(field, Some(time)))
+        .transpose()
 }
 
 /// Wire timestamp of a moment.

@@ -20,6 +20,7 @@ mod credit;
 mod fleet;
 mod lifecycle;
 mod pool;
+mod prices;
 mod relay;
 mod streams;
 mod tidy;

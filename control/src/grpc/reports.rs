@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
-    view::{Books, Days, ModelTotals, PostedUsage, Totals},
+    view::{Books, Days, LogFilter, LogView, ModelTotals, PostedUsage, Totals},
 };
 
 #[derive(Debug)]
@@ -50,6 +50,31 @@ impl Reports for Service {
         }))
     }
 
+    async fn list_logs(
+        &self,
+        request: Request<wire::ListLogsRequest>,
+    ) -> Result<Response<wire::ListLogsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListLogsRequest {
+            page,
+            action,
+            target_id,
+            status,
+        } = request.into_inner();
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let text = |text: String| (!text.is_empty()).then_some(text);
+        let filter = LogFilter {
+            action: text(action),
+            target: target_id,
+            status: text(status),
+        };
+        let listing = ops::audit::list(&self.0, &caller, filter, page).await?;
+        Ok(Response::new(wire::ListLogsResponse {
+            logs: listing.rows.into_iter().map(log_to_wire).collect(),
+            total: count(listing.total),
+        }))
+    }
+
     async fn verify_books(
         &self,
         request: Request<wire::VerifyBooksRequest>,
@@ -71,7 +96,7 @@ fn named(account: &str) -> Option<&str> {
     (!account.is_empty()).then_some(account)
 }
 
-fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days, Error> {
+pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days, Error> {
     let day = |field: &str, text: &str| match text {
         "" => Ok(today),
         text => text
@@ -124,18 +149,49 @@ fn model_to_wire(model: ModelTotals) -> wire::ModelUsage {
     }
 }
 
+fn log_to_wire(log: LogView) -> wire::Log {
+    let LogView {
+        id,
+        action,
+        operator,
+        operator_name,
+        address,
+        kind,
+        target,
+        target_name,
+        status,
+        details,
+        at,
+    } = log;
+    wire::Log {
+        id,
+        action,
+        operator_id: operator,
+        operator_name,
+        address,
+        target_type: kind,
+        target_id: target,
+        target_name,
+        status,
+        details,
+        create_time: Some(millis_to_wire(at)),
+    }
+}
+
 fn posted_to_wire(posted: PostedUsage) -> wire::PostedUsage {
     let PostedUsage {
         node,
         epoch,
         record,
         posted,
+        corrected,
     } = posted;
     wire::PostedUsage {
         node,
         epoch,
         record: Some(record_to_wire(&record)),
         post_time: Some(millis_to_wire(posted)),
+        corrected_cost_nanos: corrected.map(Money::nanos),
     }
 }
 

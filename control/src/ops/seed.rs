@@ -52,6 +52,9 @@ pub(crate) async fn first_start(
         None
     };
     seed_keys(&tx, vault, config, now).await?;
+    if super::prices::renew(&tx, config, None, now).await? {
+        store::revisions::bump(&tx).await?;
+    }
     tx.commit().await?;
     Ok(generated)
 }

@@ -2,13 +2,18 @@
 //! from rows to domain values and back. It decides nothing.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod cards;
 mod entity;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod mail;
 mod migration;
+pub(crate) mod news;
 pub(crate) mod nodes;
+pub(crate) mod prices;
 mod record;
 pub(crate) mod revisions;
 pub(crate) mod settings;
@@ -39,7 +44,7 @@ const CONNECT_TIMEOUT_MS: u64 = 5_000;
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Keeps two replicas from migrating and seeding one server at the same time.
 const START_LOCK: i64 = 0x7078_7861;
-/// SQLite allows 32,766 values in one statement; 31 columns of 500 rows are well below it.
+/// SQLite allows 32,766 values in one statement; 35 columns of 500 rows are well below it.
 const ROWS_PER_INSERT: usize = 500;
 
 /// The state on disk.

@@ -7,10 +7,10 @@ use proxyxai_contract::{
     clock::{Clock, Millis},
     money::Money,
     price,
-    usage::{Measure, Tokens, UsageRecord},
+    usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{Call, OpenCall, Relay};
+use super::{Call, OpenCall, Relay, request::Prepared};
 use crate::{
     formats::{
         Family,
@@ -92,10 +92,13 @@ impl Meter {
             tries,
             status: status.as_u16(),
             tokens: Tokens::default(),
+            images: images(&snapshot, &plan.model, &request),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
             price_version: String::new(),
+            rates: Some(account.account.rates),
+            factor: Some(account.account.factor),
             start: request.start,
             duration_ms: 0,
             first_byte_ms: key.map_or(0, |_| elapsed(request.start, relay.clock.now())),
@@ -189,7 +192,8 @@ impl Meter {
         self.record.priced = true;
         let answered = self.key.is_some() && (200..300).contains(&self.record.status);
         if answered {
-            let cost = price::cost(price, &self.record.tokens, account.rates, account.factor);
+            let (tokens, images) = (&self.record.tokens, &self.record.images);
+            let cost = price::cost(price, tokens, images, account.rates, account.factor);
             if let Some(cost) = cost {
                 self.record.cost = cost;
             } else {
@@ -199,6 +203,20 @@ impl Meter {
                 self.record.priced = false;
             }
         }
+    }
+}
+
+/// The pictures a call asks for, where its model is priced by the picture or may be one day.
+fn images(snapshot: &Snapshot, model: &str, request: &Prepared) -> Images {
+    let priced = snapshot.prices.find(model);
+    let by_piece = priced.is_some_and(|price| price.image.is_some());
+    if !by_piece && !request.path().starts_with("/v1/images/") {
+        return Images::default();
+    }
+    let facts = &request.facts;
+    Images {
+        count: facts.n.unwrap_or(1),
+        size: facts.size.clone().unwrap_or_default(),
     }
 }
 
