@@ -170,6 +170,7 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         routing,
         child_limit,
         enabled,
+        model_limits,
     } = view;
     let limit = |limit: &Option<Money>| limit.map(dollars);
     let mut fields = named([
@@ -191,6 +192,7 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         ("AutoQuota", dollars(*auto_quota)),
         ("ChildLimit", json!(child_limit)),
         ("Status", json!(enabled)),
+        ("ModelLimits", json!(model_limits.text())),
     ]);
     fields.extend(windows(*limits));
     fields.extend(lists(access));
