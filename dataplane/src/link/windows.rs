@@ -24,6 +24,8 @@ const ASKS_MAX: usize = 1000;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Lets calls that come together be asked for together.
 const GATHER: Duration = Duration::from_millis(1);
+/// Keeps calls that wait for control from asking over and over while it is away.
+const REST: Duration = Duration::from_millis(100);
 
 /// Runs until it is cancelled. An ask that fails is not repeated here: whoever still wants something
 /// says so again.
@@ -33,6 +35,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut accounts = Vec::new();
+    let mut away = false;
     while let Some(count) = stop
         .run_until_cancelled(wanting.recv_many(&mut accounts, ACCOUNTS_MAX))
         .await
@@ -42,12 +45,18 @@ pub(crate) async fn run(
         }
         tokio::time::sleep(GATHER).await;
         let asks: Vec<_> = accounts.iter().flat_map(|account| account.asks()).collect();
-        let heard = lease(&link, &asks).await.inspect_err(|status| {
-            tracing::warn!(
-                code = ?status.code(), message = status.message(), windows = asks.len(),
-                "control cannot be asked for windows"
-            );
-        });
+        let heard = lease(&link, &asks).await;
+        if let Err(status) = &heard {
+            // Once is enough for as long as it lasts.
+            if !away {
+                tracing::warn!(
+                    code = ?status.code(), message = status.message(), windows = asks.len(),
+                    "control cannot be asked for windows"
+                );
+            }
+            stop.run_until_cancelled(tokio::time::sleep(REST)).await;
+        }
+        away = heard.is_err();
         tell(accounts.drain(..), heard.ok());
     }
 }
