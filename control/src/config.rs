@@ -181,12 +181,20 @@ impl fmt::Debug for Config {
             .field("data_dir", data_dir)
             .field("master_key", master_key)
             .field("node_token", node_token)
-            .field("settings", settings)
+            .field("settings", &settings_shown(settings))
             .field("zone", zone)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
             .finish_non_exhaustive()
     }
+}
+
+fn settings_shown<'a>(settings: &'a BTreeMap<&'static str, String>) -> BTreeMap<&'a str, &'a str> {
+    let shown = |(name, value): (&'a &'static str, &'a String)| {
+        let hidden = setting::is_secret(name);
+        (*name, if hidden { "***" } else { value.as_str() })
+    };
+    settings.iter().map(shown).collect()
 }
 
 fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {
@@ -398,6 +406,7 @@ mod tests {
         config.init_keys = Some("sk-hidden".to_owned());
         config.init_users = Some("root::r@example.com::sk-hidden".to_owned());
         config.master_key = Some(Secret::new("a hidden master key"));
+        config.settings.insert("EMAIL_PASS", "hidden".to_owned());
         assert!(!format!("{config:?}").contains("hidden"));
         assert!(!format!("{:?}", parsed("postgres://u:hidden@h/d")).contains("hidden"));
     }

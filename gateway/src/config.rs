@@ -22,7 +22,7 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, VARIABLES};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 19] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -33,6 +33,15 @@ const SETTINGS: [&str; 10] = [
     "USER_MIN_BALANCE",
     "USER_API_BALANCE",
     "XAI_BASE",
+    "MODEL_FAILOVER",
+    "COMMISSION_PERCENT",
+    "XAI_MAIL",
+    "EMAIL_SMTP",
+    "EMAIL_PORT",
+    "EMAIL_AUTH",
+    "EMAIL_PASS",
+    "EMAIL_SENDER",
+    "EMAIL_TLS",
 ];
 
 /// The configuration of the whole process.
@@ -339,7 +348,7 @@ mod tests {
         let config = read(&[
             ("SUB_MIN_BALANCE", "7"),
             ("OPENAI_API_BASE", "api.example.com"),
-            ("EMAIL_SMTP", "h"),
+            ("REDIS_ADDR", "h"),
         ])
         .unwrap();
         assert_eq!(
@@ -354,7 +363,7 @@ mod tests {
             config.control.settings.get("XAI_BASE").map(String::as_str),
             Some("api.example.com")
         );
-        assert_eq!(config.ignored, ["EMAIL_SMTP"]);
+        assert_eq!(config.ignored, ["REDIS_ADDR"]);
     }
 
     #[test]

@@ -8,12 +8,11 @@ use proxyxai_contract::{
 };
 use tonic::{Request, Response, Status};
 
-use self::convert::{account_to_wire, change_from_wire, identifier, new_from_wire};
-use super::{auth, count, page_from_wire};
-use crate::{
-    Control, Error, ops,
-    view::{AccountChange, AccountFilter},
+use self::convert::{
+    account_to_wire, change_from_wire, filter_from_wire, identifier, new_from_wire,
 };
+use super::{auth, count, page_from_wire};
+use crate::{Control, Error, ops, view::AccountChange};
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Control);
@@ -48,16 +47,7 @@ impl Accounts for Service {
         request: Request<wire::ListAccountsRequest>,
     ) -> Result<Response<wire::ListAccountsResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::ListAccountsRequest {
-            page,
-            descendants,
-            level,
-        } = request.into_inner();
-        let filter = AccountFilter {
-            descendants,
-            identifier: None,
-            level: level.map(convert::level).transpose()?,
-        };
+        let (filter, page) = filter_from_wire(request.into_inner())?;
         let page = page_from_wire(page).map_err(Error::from)?;
         let listing = ops::accounts::list(&self.0, &caller, filter, page).await?;
         Ok(Response::new(wire::ListAccountsResponse {
@@ -108,7 +98,7 @@ impl Accounts for Service {
         let caller = auth::caller(&self.0, &request).await?;
         let wire::RotateKeyRequest { account } = request.into_inner();
         let account = account.map(|named| identifier(Some(named))).transpose()?;
-        let key = ops::accounts::rotate_key(&self.0, &caller, account.as_deref()).await?;
+        let key = ops::accounts::rotate_key(&self.0, &caller, account.as_deref(), None).await?;
         Ok(Response::new(wire::RotateKeyResponse {
             client_key: key.expose().to_owned(),
         }))

@@ -44,7 +44,17 @@ pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<Account
         .map(|record| ops::shown(control, record))
 }
 
-/// Children or descendants of the caller, newest first. Listing all of them has a price.
+/// Whether the caller may manage accounts below it now.
+pub(crate) async fn manages(control: &Control, caller: &Caller) -> Result<bool, Error> {
+    let own = ops::caller_account(control, control.store(), caller).await?;
+    match ops::may_manage(control, control.store(), &own).await {
+        Ok(()) => Ok(true),
+        Err(Error::ManagementBalance { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Children or descendants of the caller. Listing all of them has a price.
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
@@ -54,14 +64,15 @@ pub(crate) async fn list(
     let AccountFilter {
         descendants,
         identifier,
-        level,
+        labels,
+        order,
     } = filter;
     let store = control.store();
     let own = ops::caller_account(control, store, caller).await?;
     ops::may_manage(control, store, &own).await?;
     if let Some(identifier) = identifier {
         let record = ops::visible(control, store, &own, &identifier).await?;
-        if level.is_some_and(|level| level != record.view.level) {
+        if !labels.fit(&record.view) {
             return Err(ops::no_such_account(&identifier));
         }
         return Ok(Listing {
@@ -69,15 +80,18 @@ pub(crate) async fn list(
             total: 1,
         });
     }
-    if level.is_none() && !caller.is_root() {
+    if labels.is_empty() && !caller.is_root() {
         pay_for_listing(control, caller).await?;
     }
     let filter = Filter {
         parent: (!descendants).then_some(caller.account),
         below: &own.view.dna,
-        level,
+        labels,
+        order,
     };
-    let found = store::accounts::list(store, &filter, page.bounded(), control.now()).await?;
+    // One unchanging state, so that the total fits the rows.
+    let tx = store.begin_reading().await?;
+    let found = store::accounts::list(&tx, &filter, page.bounded(), control.now()).await?;
     let rows = found
         .rows
         .into_iter()
@@ -89,11 +103,13 @@ pub(crate) async fn list(
     })
 }
 
-/// Replaces the client key of the caller or of a descendant. The old one stops at once.
+/// Replaces the client key of the caller or of a descendant, by a fresh one unless one is given. The
+/// old one stops at once.
 pub(crate) async fn rotate_key(
     control: &Control,
     caller: &Caller,
     identifier: Option<&str>,
+    given: Option<ClientKey>,
 ) -> Result<ClientKey, Error> {
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
@@ -108,7 +124,10 @@ pub(crate) async fn rotate_key(
     let mut record = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
-    let key = ClientKey::generate().map_err(Error::internal)?;
+    let key = match given {
+        Some(key) => key,
+        None => ClientKey::generate().map_err(Error::internal)?,
+    };
     give_key(control, &mut record, &key);
     record.view.updated = control.now();
     record.revision = store::revisions::bump(&tx).await?.0;

@@ -1,20 +1,28 @@
-//! Settings that may change while the gateway runs.
+//! Settings that may change while the gateway runs. Secret ones are sealed where they are stored,
+//! and no answer shows them.
 
 use std::collections::BTreeMap;
 
-use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money};
+use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money, secret::Secret};
 
 use crate::{
     Control, Error,
     domain::setting,
     ops, publish,
-    store::{self, Db},
+    store::{self, Db, accounts::OwnRules},
     view::Caller,
 };
 
 const ROOT_ONLY: &str = "only root may see and change the settings";
+/// Stands for a secret value in answers; sent back, it leaves the value as it is.
+const MASKED: &str = "***";
+/// Marks a stored value that is sealed.
+const SEALED: &str = "sealed:";
+const TEXT_BYTES_MAX: usize = 4096;
+/// What texts sealed for an operator are bound to.
+const TEXT_CONTEXT: &str = "text of an operator";
 
-/// All settings in effect.
+/// All settings in effect; secret ones masked.
 pub(crate) async fn get(
     control: &Control,
     caller: &Caller,
@@ -30,7 +38,50 @@ pub(crate) async fn update(
     set: BTreeMap<String, String>,
     reset: Vec<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
+    change(control, caller, set, reset, false).await
+}
+
+/// Stores some, and takes away what accounts have of their own in their place, so that they count
+/// for every account.
+pub(crate) async fn cascade(
+    control: &Control,
+    caller: &Caller,
+    set: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    change(control, caller, set, Vec::new(), true).await
+}
+
+async fn change(
+    control: &Control,
+    caller: &Caller,
+    mut set: BTreeMap<String, String>,
+    reset: Vec<String>,
+    for_all: bool,
+) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
+    set.retain(|name, value| !(setting::is_secret(name) && value == MASKED));
+    check(&set, &reset)?;
+    for (name, value) in set.iter_mut().filter(|(name, _)| setting::is_secret(name)) {
+        let sealed = seal(control, name, &Secret::new(value.as_str()))?;
+        *value = sealed;
+    }
+    let tx = control.store().begin().await?;
+    let revision = store::revisions::bump(&tx).await?;
+    store::settings::drop_names(&tx, &reset).await?;
+    store::settings::set(&tx, &set, revision).await?;
+    if for_all {
+        for rules in set.keys().filter_map(|name| own_rules(name)) {
+            store::accounts::clear_own(&tx, rules, revision).await?;
+        }
+    }
+    tx.commit().await?;
+    let names: Vec<_> = set.keys().chain(&reset).collect();
+    tracing::info!(settings = ?names, revision = revision.0, for_all, "settings changed");
+    ops::published(control).await;
+    in_effect(control).await
+}
+
+fn check(set: &BTreeMap<String, String>, reset: &[String]) -> Result<(), Error> {
     let bad_values = set
         .iter()
         .filter_map(|(name, value)| setting::check(name, value).err());
@@ -39,16 +90,40 @@ pub(crate) async fn update(
         .iter()
         .filter(|name| !known(name))
         .map(|name| Invalid::new(name, "is no setting"));
-    all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())?;
-    let tx = control.store().begin().await?;
-    let revision = store::revisions::bump(&tx).await?;
-    store::settings::drop_names(&tx, &reset).await?;
-    store::settings::set(&tx, &set, revision).await?;
-    tx.commit().await?;
-    let names: Vec<_> = set.keys().chain(&reset).collect();
-    tracing::info!(settings = ?names, revision = revision.0, "settings changed");
-    ops::published(control).await;
-    in_effect(control).await
+    all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())
+}
+
+/// Balances that things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Minimums {
+    /// A call.
+    pub(crate) call: Money,
+    /// Opening an account.
+    pub(crate) opening: Money,
+    /// Managing accounts.
+    pub(crate) managing: Money,
+}
+
+/// What things take; everybody may know.
+pub(crate) async fn minimums(control: &Control) -> Result<Minimums, Error> {
+    let db = control.store();
+    Ok(Minimums {
+        call: dollars(control, db, setting::CALL_MIN_BALANCE).await?,
+        opening: dollars(control, db, setting::USER_MIN_BALANCE).await?,
+        managing: dollars(control, db, setting::USER_API_BALANCE).await?,
+    })
+}
+
+/// What an account may have of its own in place of a setting.
+fn own_rules(name: &str) -> Option<OwnRules> {
+    match name {
+        setting::MODEL_MAPPER => Some(OwnRules::ModelMapper),
+        setting::LEVEL_MAPPER => Some(OwnRules::LevelMapper),
+        setting::SWITCH_OVER => Some(OwnRules::SwitchOver),
+        setting::MODEL_FAILOVER => Some(OwnRules::ModelFailover),
+        setting::RESOURCES => Some(OwnRules::Resources),
+        _ => None,
+    }
 }
 
 /// A fresh client key that belongs to nobody.
@@ -56,10 +131,50 @@ pub(crate) fn generate_client_key() -> Result<ClientKey, Error> {
     ClientKey::generate().map_err(Error::internal)
 }
 
-/// One setting in effect.
-pub(super) async fn value(control: &Control, db: &impl Db, name: &str) -> Result<String, Error> {
+/// Seals a text under the master key.
+#[expect(
+    clippy::unused_async,
+    reason = "the fronts wait for every operation alike"
+)]
+pub(crate) async fn seal_text(
+    control: &Control,
+    caller: &Caller,
+    text: &Secret,
+) -> Result<String, Error> {
+    ops::root_only(caller, "only root may seal texts")?;
+    if text.expose().is_empty() || text.expose().len() > TEXT_BYTES_MAX {
+        let problem = format!("must have 1 to {TEXT_BYTES_MAX} bytes");
+        return Err(Invalid::new("text", problem).into());
+    }
+    control.vault().seal_text(TEXT_CONTEXT, text)
+}
+
+/// Opens what `seal_text` made. Nothing else that is sealed opens here: it is bound to other uses.
+#[expect(
+    clippy::unused_async,
+    reason = "the fronts wait for every operation alike"
+)]
+pub(crate) async fn open_text(
+    control: &Control,
+    caller: &Caller,
+    sealed: &str,
+) -> Result<Secret, Error> {
+    ops::root_only(caller, "only root may open sealed texts")?;
+    let opened = control.vault().open_text(TEXT_CONTEXT, sealed);
+    opened.map_err(|_| Invalid::new("text", "was not sealed by this gateway").into())
+}
+
+/// One setting in effect; a secret one in clear.
+pub(crate) async fn value(control: &Control, db: &impl Db, name: &str) -> Result<String, Error> {
     let stored = store::settings::all(db).await?;
-    Ok(publish::effective(stored.get(name), name, control.config()))
+    let stored = stored.get(name);
+    match stored.and_then(|value| value.strip_prefix(SEALED)) {
+        Some(sealed) if setting::is_secret(name) => {
+            let opened = control.vault().open_text(name, sealed)?;
+            Ok(opened.expose().to_owned())
+        }
+        _ => Ok(publish::effective(stored, name, control.config())),
+    }
 }
 
 /// One setting in effect that is an amount.
@@ -68,9 +183,30 @@ pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Resu
     setting::dollars(&text).map_err(|error| error.under(name).into())
 }
 
+/// One setting in effect that is a share in hundredths, as parts of a million.
+pub(super) async fn percent(control: &Control, db: &impl Db, name: &str) -> Result<i64, Error> {
+    let text = value(control, db, name).await?;
+    setting::percent(&text).map_err(|error| error.under(name).into())
+}
+
+fn seal(control: &Control, name: &str, secret: &Secret) -> Result<String, Error> {
+    if secret.expose().is_empty() {
+        return Ok(String::new());
+    }
+    let sealed = control.vault().seal_text(name, secret)?;
+    Ok(format!("{SEALED}{sealed}"))
+}
+
 async fn in_effect(control: &Control) -> Result<BTreeMap<String, String>, Error> {
     let stored = store::settings::all(control.store()).await?;
-    let value = |name: &str| publish::effective(stored.get(name), name, control.config());
+    let value = |name: &str| {
+        let value = publish::effective(stored.get(name), name, control.config());
+        if setting::is_secret(name) && !value.is_empty() {
+            MASKED.to_owned()
+        } else {
+            value
+        }
+    };
     Ok(setting::ALL
         .iter()
         .map(|(name, _)| ((*name).to_owned(), value(name)))

@@ -2,6 +2,7 @@
 //! from rows to domain values and back. It decides nothing.
 
 pub(crate) mod accounts;
+pub(crate) mod bills;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod keys;

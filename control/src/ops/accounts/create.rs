@@ -78,6 +78,7 @@ pub(crate) fn blank(
             billing_email: String::new(),
             qr_code: String::new(),
             partial_key: String::new(),
+            public_key: String::new(),
             role: 0,
             tier: 0,
             cards: Vec::new(),
@@ -93,6 +94,7 @@ pub(crate) fn blank(
             routing: RoutingRules::default(),
             children: 0,
             enabled: true,
+            suspended: false,
             created: now,
             updated: now,
             ..parent.clone()

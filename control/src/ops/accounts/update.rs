@@ -188,6 +188,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         billing_email: _,
         qr_code,
         enabled,
+        suspended,
         credit,
         days_micros: _,
         reference: _,
@@ -208,6 +209,8 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         resources,
         model_mapper,
         level_mapper,
+        switch_over,
+        model_failover,
     } = change;
     let LimitsChange {
         rpm,
@@ -227,6 +230,8 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         resources,
         model_mapper,
         level_mapper,
+        switch_over,
+        model_failover,
     ];
     let amounts = [hard_limit, soft_limit, auto_quota]
         .into_iter()
@@ -235,7 +240,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
     let windows = [rpm, rph, rpd, tpm, tph, tpd, child_limit]
         .into_iter()
         .all(Option::is_none);
-    let labels =
-        role.is_none() && tier.is_none() && gear.is_none() && level.is_none() && enabled.is_none();
-    texts.into_iter().all(Option::is_none) && amounts && money && windows && labels
+    let labels = role.is_none() && tier.is_none() && gear.is_none() && level.is_none();
+    let states = [enabled, suspended].into_iter().all(Option::is_none);
+    texts.into_iter().all(Option::is_none) && amounts && money && windows && labels && states
 }

@@ -9,6 +9,7 @@
 
 mod m001_first;
 mod m002_lease;
+mod m004_account;
 
 use sea_orm_migration::{
     prelude::*,
@@ -21,6 +22,7 @@ pub(super) struct Migrator;
 const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
+    ("m004_account", m004_account::SCHEMA),
 ];
 
 #[async_trait::async_trait]
