@@ -1,9 +1,10 @@
 //! Service `Accounts`. How messages are read and written is in `accounts/convert.rs`.
 
-mod convert;
+pub(super) mod convert;
 
 use proxyxai_contract::{
     Invalid,
+    client_key::ClientKey,
     wire::{self, accounts_server::Accounts},
 };
 use tonic::{Request, Response, Status};
@@ -96,9 +97,24 @@ impl Accounts for Service {
         request: Request<wire::RotateKeyRequest>,
     ) -> Result<Response<wire::RotateKeyResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::RotateKeyRequest { account } = request.into_inner();
+        let wire::RotateKeyRequest {
+            account,
+            client_key,
+        } = request.into_inner();
         let account = account.map(|named| identifier(Some(named))).transpose()?;
-        let key = ops::accounts::rotate_key(&self.0, &caller, account.as_deref(), None).await?;
+        let chosen = Some(client_key).filter(|key| !key.is_empty());
+        let chosen = chosen.map(|key| ClientKey::parse(&key).map_err(Error::from));
+        let chosen = chosen.transpose()?;
+        let key = match (account, chosen) {
+            (account, None) => {
+                ops::accounts::rotate_key(&self.0, &caller, account.as_deref()).await?
+            }
+            (None, chosen) => ops::accounts::rotate_root(&self.0, &caller, chosen).await?,
+            (Some(_), Some(_)) => {
+                let problem = "is only for the caller's own key, without an account";
+                return Err(Error::from(Invalid::new("client_key", problem)).into());
+            }
+        };
         Ok(Response::new(wire::RotateKeyResponse {
             client_key: key.expose().to_owned(),
         }))

@@ -103,13 +103,11 @@ pub(crate) async fn list(
     })
 }
 
-/// Replaces the client key of the caller or of a descendant, by a fresh one unless one is given. The
-/// old one stops at once.
+/// Replaces the client key of the caller or of a descendant. The old one stops at once.
 pub(crate) async fn rotate_key(
     control: &Control,
     caller: &Caller,
     identifier: Option<&str>,
-    given: Option<ClientKey>,
 ) -> Result<ClientKey, Error> {
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
@@ -120,15 +118,39 @@ pub(crate) async fn rotate_key(
     if target != caller.account {
         ops::may_manage(control, &tx, &own).await?;
     }
+    let key = ClientKey::generate().map_err(Error::internal)?;
+    replace_key(control, tx, caller, target, &key).await?;
+    Ok(key)
+}
+
+/// Gives root the key that it chose, or a fresh one. The old one stops at once.
+pub(crate) async fn rotate_root(
+    control: &Control,
+    caller: &Caller,
+    chosen: Option<ClientKey>,
+) -> Result<ClientKey, Error> {
+    ops::root_only(caller, "only root may choose a key, and only its own")?;
+    let key = match chosen {
+        Some(key) => key,
+        None => ClientKey::generate().map_err(Error::internal)?,
+    };
+    let tx = control.store().begin().await?;
+    replace_key(control, tx, caller, caller.account, &key).await?;
+    Ok(key)
+}
+
+async fn replace_key(
+    control: &Control,
+    tx: Tx,
+    caller: &Caller,
+    target: AccountId,
+    key: &ClientKey,
+) -> Result<(), Error> {
     let mut locked = store::accounts::lock(&tx, [target], control.now()).await?;
     let mut record = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
-    let key = match given {
-        Some(key) => key,
-        None => ClientKey::generate().map_err(Error::internal)?,
-    };
-    give_key(control, &mut record, &key);
+    give_key(control, &mut record, key);
     record.view.updated = control.now();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
@@ -139,7 +161,7 @@ pub(crate) async fn rotate_key(
         "client key replaced"
     );
     ops::published(control).await;
-    Ok(key)
+    Ok(())
 }
 
 fn give_key(control: &Control, record: &mut AccountRecord, key: &ClientKey) {
@@ -166,34 +188,41 @@ async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error
     Ok(())
 }
 
-/// The two sides of a change, locked and free of expired cards.
+/// The sides of a change, locked and free of expired cards.
 struct Sides {
     operator: AccountRecord,
     target: AccountRecord,
+    /// The target's parent, where it takes part and lives.
+    patron: Option<AccountRecord>,
     entries: Vec<Entry>,
 }
 
-/// Locks the caller and the descendant it means to change.
+/// Locks the caller and the descendant it means to change, and the latter's parent if it takes part.
 async fn lock_sides(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
     target: AccountId,
+    patron: Option<AccountId>,
 ) -> Result<Sides, Error> {
     let now = control.now();
-    let mut locked = store::accounts::lock(tx, [caller.account, target], now).await?;
+    let ids = [caller.account, target].into_iter().chain(patron);
+    let mut locked = store::accounts::lock(tx, ids, now).await?;
     let mut operator = locked
         .remove(&caller.account)
         .ok_or(Error::Unauthenticated)?;
     let mut target = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
+    let mut patron = patron.and_then(|patron| locked.remove(&patron));
     let mut entries = Vec::new();
-    entries.extend(money::clear_expired(&mut operator, now)?);
-    entries.extend(money::clear_expired(&mut target, now)?);
+    for record in [&mut operator, &mut target].into_iter().chain(&mut patron) {
+        entries.extend(money::clear_expired(record, now)?);
+    }
     Ok(Sides {
         operator,
         target,
+        patron,
         entries,
     })
 }

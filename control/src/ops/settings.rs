@@ -31,32 +31,32 @@ pub(crate) async fn get(
     in_effect(control).await
 }
 
-/// Stores some, drops others back to their defaults; all or nothing.
+/// Whom a change of settings is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The system; accounts keep what they have of their own in place of a setting.
+    System,
+    /// Every account: what they have of their own in place of what is set is taken away.
+    AllAccounts,
+}
+
+/// Stores some of the system's, drops others back to their defaults; all or nothing.
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
     set: BTreeMap<String, String>,
     reset: Vec<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
-    change(control, caller, set, reset, false).await
+    change(control, caller, set, reset, Scope::System).await
 }
 
-/// Stores some, and takes away what accounts have of their own in their place, so that they count
-/// for every account.
-pub(crate) async fn cascade(
-    control: &Control,
-    caller: &Caller,
-    set: BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>, Error> {
-    change(control, caller, set, Vec::new(), true).await
-}
-
-async fn change(
+/// Stores some, drops others back to their defaults; all or nothing.
+pub(crate) async fn change(
     control: &Control,
     caller: &Caller,
     mut set: BTreeMap<String, String>,
     reset: Vec<String>,
-    for_all: bool,
+    scope: Scope,
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     set.retain(|name, value| !(setting::is_secret(name) && value == MASKED));
@@ -69,14 +69,14 @@ async fn change(
     let revision = store::revisions::bump(&tx).await?;
     store::settings::drop_names(&tx, &reset).await?;
     store::settings::set(&tx, &set, revision).await?;
-    if for_all {
+    if scope == Scope::AllAccounts {
         for rules in set.keys().filter_map(|name| own_rules(name)) {
             store::accounts::clear_own(&tx, rules, revision).await?;
         }
     }
     tx.commit().await?;
     let names: Vec<_> = set.keys().chain(&reset).collect();
-    tracing::info!(settings = ?names, revision = revision.0, for_all, "settings changed");
+    tracing::info!(settings = ?names, revision = revision.0, ?scope, "settings changed");
     ops::published(control).await;
     in_effect(control).await
 }

@@ -84,7 +84,8 @@ fn number<S: Serializer>(
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Used {
-    credit_used: Dollars,
+    #[serde(rename = "CreditUsed")]
+    cost: Dollars,
     requests: u64,
     prompt: u64,
     completion: u64,
@@ -101,7 +102,7 @@ impl From<Totals> for Used {
             cost,
         } = totals;
         Self {
-            credit_used: Dollars(cost),
+            cost: Dollars(cost),
             requests,
             prompt: input,
             completion: output,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, response::Response};
+use jiff::civil::Date;
 use proxyxai_contract::clock::Zone;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -60,7 +61,7 @@ pub(super) async fn own(
 
 /// What was used on one day.
 struct Day {
-    day: jiff::civil::Date,
+    date: Date,
     total: Totals,
     models: Vec<(String, Totals)>,
 }
@@ -69,13 +70,13 @@ struct Day {
 fn by_day(rows: Vec<DayTotals>) -> Vec<Day> {
     let mut days: Vec<Day> = Vec::new();
     for DayTotals { day, model, totals } in rows {
-        match days.last_mut().filter(|last| last.day == day) {
+        match days.last_mut().filter(|last| last.date == day) {
             Some(last) => {
                 last.total = last.total.and(totals);
                 last.models.push((model, totals));
             }
             None => days.push(Day {
-                day,
+                date: day,
                 total: totals,
                 models: vec![(model, totals)],
             }),
@@ -143,7 +144,7 @@ fn sheet(bill: Bill, zone: &Zone) -> Sheet {
         accounts,
     } = bill;
     let day = |day: Day| SheetDay {
-        aggregation_timestamp: seconds(zone, day.day),
+        aggregation_timestamp: seconds(zone, day.date),
         n_requests: day.total.requests,
         n_context_tokens_total: day.total.input,
         n_generated_tokens_total: day.total.output,
@@ -188,7 +189,7 @@ fn analysis(part: Totals, whole: Totals) -> Analysis {
 }
 
 /// When a day began, in seconds since 1970.
-pub(super) fn seconds(zone: &Zone, day: jiff::civil::Date) -> i64 {
+pub(super) fn seconds(zone: &Zone, day: Date) -> i64 {
     zone.start_of(day).0.div_euclid(1000)
 }
 
@@ -259,8 +260,8 @@ fn own_bill(rows: Vec<DayTotals>, zone: &Zone) -> OwnBill {
         (model, summary)
     };
     let daily = |day: Day| DailyCost {
-        date: day.day.to_string(),
-        timestamp: seconds(zone, day.day),
+        date: day.date.to_string(),
+        timestamp: seconds(zone, day.date),
         total_credit_used: Dollars(day.total.cost),
         total_requests: day.total.requests,
         total_prompt: day.total.input,

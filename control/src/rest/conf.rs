@@ -18,6 +18,7 @@ use crate::{
     Control, Error,
     domain::setting,
     ops,
+    ops::settings::Scope,
     view::{Caller, KeyFilter, KeyView, Page},
 };
 
@@ -88,7 +89,8 @@ pub(super) async fn update(
         }
     }
     if !set.is_empty() {
-        let stored = ops::settings::cascade(&control, &caller, set).await;
+        let stored =
+            ops::settings::change(&control, &caller, set, Vec::new(), Scope::AllAccounts).await;
         stored.map_err(as_named_here)?;
     } else if !load_keys {
         // Whoever may not see the settings may not send an empty change either.

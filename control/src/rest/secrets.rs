@@ -10,7 +10,7 @@ use super::{
     fields::Fields,
     request::{Asker, Segment},
 };
-use crate::{Control, Error, ops, view::Caller};
+use crate::{Control, ops, view::Caller};
 
 const ROOT: &str = "root";
 
@@ -21,7 +21,8 @@ pub(super) async fn rotate_self(
     body: Fields,
 ) -> Result<Json<Value>, Failure> {
     confirmed(&control, &body, "ROTATE-SELF")?;
-    rotate(&control, &caller, None, ("self", "Self")).await
+    let key = ops::accounts::rotate_key(&control, &caller, None).await?;
+    rotated(&control, &caller, &key, ("self", "Self")).await
 }
 
 /// `/x-root`: a new key for root, chosen by it or made here.
@@ -30,16 +31,14 @@ pub(super) async fn rotate_root(
     Asker(caller): Asker,
     body: Fields,
 ) -> Result<Json<Value>, Failure> {
-    if !caller.is_root() {
-        return Err(Error::Forbidden("only root may replace its key here").into());
-    }
     confirmed(&control, &body, "ROTATE-ROOT")?;
     if body.text("name")?.is_some_and(|name| name.trim() != ROOT) {
         return Err(Invalid::new("name", "must be root").into());
     }
     let given = body.text("key")?.filter(|key| !key.trim().is_empty());
     let key = given.map(|key| ClientKey::parse(key.trim())).transpose()?;
-    rotate(&control, &caller, key, (ROOT, "Root")).await
+    let key = ops::accounts::rotate_root(&control, &caller, key).await?;
+    rotated(&control, &caller, &key, (ROOT, "Root")).await
 }
 
 /// `/x-gkey`: a client key of the right form that belongs to nobody.
@@ -80,13 +79,12 @@ fn confirmed(control: &Control, body: &Fields, word: &str) -> Result<(), Invalid
     }
 }
 
-async fn rotate(
+async fn rotated(
     control: &Control,
     caller: &Caller,
-    key: Option<ClientKey>,
+    key: &ClientKey,
     (whose, title): (&str, &str),
 ) -> Result<Json<Value>, Failure> {
-    let key = ops::accounts::rotate_key(control, caller, None, key).await?;
     let account = ops::accounts::caller(control, caller).await?;
     Ok(Json(json!({
         "success": true,

@@ -1,6 +1,12 @@
 //! Changing an account: a descendant's fields and credit, or one's own few.
 
-use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::RateLimits};
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    id::AccountId,
+    money::{Money, Multiplier},
+    snapshot::RateLimits,
+};
 
 use super::{Sides, change, changed, lock_sides};
 use crate::{
@@ -8,14 +14,15 @@ use crate::{
     domain::{
         account::{check_email, check_name, check_text},
         credit::{self, Card},
-        quota,
+        quota, setting,
     },
     ops::{self, money},
     store::{self, AccountRecord, Tx},
-    view::{AccountChange, Caller, Changed, LimitsChange},
+    view::{AccountChange, AccountView, Caller, Changed, LimitsChange},
 };
 
 const NEXT_REFERENCE: &str = "Recharge";
+const COMMISSION_REFERENCE: &str = "Commission";
 
 /// Changes the fields that are given. The own account may change its alias and bill address only.
 pub(crate) async fn update(
@@ -39,7 +46,7 @@ pub(crate) async fn update(
         update_own(control, &tx, caller, &change).await?
     } else {
         ops::may_manage(control, &tx, &own).await?;
-        Box::pin(update_descendant(control, &tx, caller, target.id, &change)).await?
+        Box::pin(update_descendant(control, &tx, caller, &target, &change)).await?
     };
     tx.commit().await?;
     tracing::info!(
@@ -78,11 +85,13 @@ async fn update_descendant(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    target: AccountId,
+    target: &AccountView,
     change: &AccountChange,
 ) -> Result<u64, Error> {
     let now = control.now();
-    let mut sides = lock_sides(control, tx, caller, target).await?;
+    let commission = commission(control, tx, caller, target, change).await?;
+    let patron = commission.map(|(patron, _)| patron);
+    let mut sides = lock_sides(control, tx, caller, target.id, patron).await?;
     let parent = parent_of(control, tx, &sides.target).await?;
     let record = &mut sides.target;
     if let Some(name) = &change.name {
@@ -98,9 +107,13 @@ async fn update_descendant(
         sides.entries.push(money::rescale(record, rates, now)?);
     }
     move_credit(&mut sides, change, now)?;
+    if let Some((_, share)) = commission {
+        pay_commission(&mut sides, share, now)?;
+    }
     let Sides {
         mut operator,
         target: mut record,
+        patron,
         entries,
     } = sides;
     // A cap that was set low by hand stays until credit is added to it.
@@ -114,8 +127,59 @@ async fn update_descendant(
     (record.revision, operator.revision) = (revision, revision);
     store::accounts::update(tx, &record).await?;
     store::accounts::update(tx, &operator).await?;
+    if let Some(mut patron) = patron {
+        patron.revision = revision;
+        store::accounts::update(tx, &patron).await?;
+    }
     store::ledger::post(tx, now, &entries).await?;
     Ok(revision)
+}
+
+/// Who gets a share of what is granted, and which: the parent, when another ancestor gives.
+async fn commission(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    target: &AccountView,
+    change: &AccountChange,
+) -> Result<Option<(AccountId, Multiplier)>, Error> {
+    if change.credit.unwrap_or_default() <= Money::ZERO {
+        return Ok(None);
+    }
+    let Some(parent) = target.parent.filter(|parent| *parent != caller.account) else {
+        return Ok(None);
+    };
+    let share = ops::settings::percent(control, tx, setting::COMMISSION_PERCENT).await?;
+    // A share of nothing is no multiplier.
+    Ok(Multiplier::from_micros(share)
+        .ok()
+        .map(|share| (parent, share)))
+}
+
+/// Grants the target's parent its share of the credit that was just granted, in its own units.
+fn pay_commission(sides: &mut Sides, share: Multiplier, now: Millis) -> Result<(), Error> {
+    let Sides {
+        operator,
+        target,
+        patron,
+        entries,
+    } = sides;
+    let Some(patron) = patron else {
+        return Ok(());
+    };
+    let worth = target
+        .view
+        .credit_granted
+        .scale(patron.view.rates, target.view.rates);
+    let amount = worth.and_then(|worth| worth.scale(share, Multiplier::ONE));
+    let amount = amount.ok_or_else(|| Invalid::new("CreditGranted", "is out of range"))?;
+    if amount > Money::ZERO {
+        let card = Card::new(amount, COMMISSION_REFERENCE, now, credit::life(None)?);
+        entries.push(money::grant(operator, patron, card)?);
+        let (hard, balance) = (patron.view.hard_limit, patron.view.balance);
+        patron.view.hard_limit = credit::hard_limit_after(hard, balance);
+    }
+    Ok(())
 }
 
 /// The parent, which may be deleted by now; what it had still bounds its children.
@@ -145,6 +209,7 @@ fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result
     let Sides {
         operator,
         target,
+        patron: _,
         entries,
     } = sides;
     let credit = change.credit.unwrap_or_default();

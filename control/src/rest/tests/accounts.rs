@@ -193,69 +193,83 @@ async fn the_worked_chain_of_the_documentation_comes_out_to_the_cent() {
         assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
         answer.body
     };
-    let balances = |cards: &Value| -> Vec<f64> {
-        let cards = cards.as_array().unwrap().iter();
-        cards
-            .map(|card| card["balance"].as_f64().unwrap())
-            .collect()
+    let put = async |body: Value| ask("PUT", "/x-users/child", body).await;
+    let balances = |side: &Value| -> Vec<f64> {
+        let cards = side["CreditBalance"].as_array().unwrap().iter();
+        let balance = |card: &Value| card["balance"].as_f64().unwrap();
+        cards.map(balance).collect()
     };
+    let limits = |updates: &Value| [updates["HardLimit"].clone(), updates["SoftLimit"].clone()];
     let new = json!({ "Name": "child", "Email": "child@example.com", "CreditGranted": 100 });
     let added = ask("POST", "/x-users", new).await;
-    assert_eq!(balances(&added["Parent"]["CreditBalance"]), [9_900.0]);
-    assert_eq!(
-        (
-            &added["User"]["Updates"]["HardLimit"],
-            &added["User"]["Updates"]["SoftLimit"]
-        ),
-        (&json!(100), &json!(80))
-    );
+    assert_eq!(balances(&added["Parent"]), [9_900.0]);
+    assert_eq!(limits(&added["User"]["Updates"]), [100, 80]);
     rig.child(&parent, "sibling", 100).await;
-    // The new card ends on the same day; which of the two is spent first has to be told.
-    let topped = ask(
-        "PUT",
-        "/x-users/child",
-        json!({ "CreditGranted": 80, "Days": 365 }),
-    )
-    .await;
-    assert_eq!(
-        (
-            &topped["Parent"]["Balance"],
-            &topped["User"]["Updates"]["Balance"]
-        ),
-        (&json!(9_720), &json!(180))
-    );
-    assert_eq!(
-        (
-            &topped["User"]["Updates"]["HardLimit"],
-            &topped["User"]["Updates"]["SoftLimit"]
-        ),
-        (&json!(200), &json!(80))
-    );
-    let taken = ask("PUT", "/x-users/child", json!({ "CreditGranted": -50 })).await;
+    let topped = put(json!({ "CreditGranted": 80 })).await;
+    assert_eq!(topped["Parent"]["Balance"], 9_720);
+    assert_eq!(topped["User"]["Updates"]["Balance"], 180);
+    assert_eq!(limits(&topped["User"]["Updates"]), [200, 80]);
+    let taken = put(json!({ "CreditGranted": -50 })).await;
     assert_eq!(taken["Parent"]["Balance"], 9_769.8);
-    assert_eq!(balances(&taken["Parent"]["CreditBalance"]), [50.0, 9_719.8]);
-    assert_eq!(
-        balances(&taken["User"]["Updates"]["CreditBalance"]),
-        [50.0, 80.0]
-    );
-    let dearer = ask("PUT", "/x-users/child", json!({ "Rates": 2 })).await;
-    assert_eq!(
-        balances(&dearer["User"]["Updates"]["CreditBalance"]),
-        [100.0, 160.0]
-    );
-    assert_eq!(
-        (
-            &dearer["User"]["Updates"]["Balance"],
-            &dearer["User"]["Updates"]["HardLimit"]
-        ),
-        (&json!(260), &json!(300))
-    );
+    assert_eq!(balances(&taken["Parent"]), [50.0, 9_719.8]);
+    assert_eq!(balances(&taken["User"]["Updates"]), [50.0, 80.0]);
+    let dearer = put(json!({ "Rates": 2 })).await;
+    assert_eq!(balances(&dearer["User"]["Updates"]), [100.0, 160.0]);
+    assert_eq!(dearer["User"]["Updates"]["Balance"], 260);
+    assert_eq!(limits(&dearer["User"]["Updates"]), [300, 80]);
     assert_eq!(dearer["Parent"]["Balance"], 9_769.8);
     let deleted = ask("DELETE", "/x-users/child", json!({})).await;
-    assert_eq!(balances(&deleted["User"]["CreditBalance"]), [100.0, 160.0]);
-    let mut cards = balances(&deleted["Parent"]["CreditBalance"]);
+    assert_eq!(balances(&deleted["User"]), [100.0, 160.0]);
+    let mut cards = balances(&deleted["Parent"]);
     cards.sort_by(f64::total_cmp);
     assert_eq!(cards, [50.0, 129.8, 9_719.8]);
     let info = ask("GET", "/dashboard/info", json!({})).await;
     assert_eq!(info["balance"], 9_899.6);
+}
+
+#[tokio::test]
+async fn a_childs_parent_gets_its_share_when_another_ancestor_gives() {
+    let rig = Rig::start("commission").await;
+    let anna = rig.child(&rig.root, "anna", 1_000).await;
+    let berta = rig.child(&anna, "berta", 100).await;
+    rig.child(&berta, "carla", 10).await;
+    rig.done("PUT", "/x-users/berta", json!({ "Rates": 2 }))
+        .await;
+    rig.done("PUT", "/x-users/carla", json!({ "Rates": 4 }))
+        .await;
+    let balance =
+        async |name: &str| rig.get(&format!("/x-info?user={name}")).await.body["Balance"].clone();
+    let grant = async |key: &str, amount: i64| {
+        let body = json!({ "CreditGranted": amount }).to_string();
+        rig.ask("PUT", "/x-users/carla", key, &body).await
+    };
+    // Off unless it is set.
+    assert_eq!(grant(&anna, 40).await.body["Parent"]["Balance"], 890);
+    assert_eq!(balance("berta").await, 180);
+    rig.done("PUT", "/x-config", json!({ "COMMISSION_PERCENT": 5 }))
+        .await;
+    // 40 of Carla's are 10 of Anna's, and 5 % of that is 1 of Berta's.
+    assert_eq!(grant(&anna, 40).await.body["Parent"]["Balance"], 879.5);
+    assert_eq!(
+        (balance("berta").await, balance("carla").await),
+        (json!(181), json!(120))
+    );
+    let cards = rig.get("/x-info?user=berta").await.body["CreditBalance"].clone();
+    assert_eq!(cards[1]["reference"], "Commission");
+    // A parent pays itself nothing; a deduction takes no share back; root mints.
+    assert_eq!(grant(&berta, 4).await.body["Parent"]["Balance"], 179);
+    grant(&anna, -4).await;
+    assert_eq!(balance("berta").await, 179);
+    grant(&rig.root, 40).await;
+    assert_eq!(balance("berta").await, 180);
+    // Nothing moves when the share cannot be paid.
+    let carla = balance("carla").await;
+    let refused = grant(&anna, 3_520).await;
+    refused.refused(402, "insufficient_quota", "insufficient_quota");
+    assert_eq!(
+        (balance("berta").await, balance("carla").await),
+        (json!(180), carla)
+    );
+    let books = crate::ops::reports::verify(&rig.control, &crate::testing::ROOT).await;
+    assert_eq!(books.unwrap().difference, None);
 }
