@@ -18,6 +18,7 @@ mod bad_input;
 mod cascade;
 mod fleet;
 mod lifecycle;
+mod pages;
 mod pool;
 mod relay;
 mod streams;
