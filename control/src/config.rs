@@ -39,6 +39,8 @@ pub struct Config {
     pub partial_key_chars: usize,
     /// How long a change waits for data planes to use it.
     pub publish_wait_ms: u64,
+    /// How long leases of credit stay reserved without a word from their data plane.
+    pub lease_ms: u64,
 }
 
 /// Where the state lives.
@@ -81,6 +83,7 @@ impl Config {
             init_keys: None,
             partial_key_chars: PARTIAL_KEY_CHARS_MAX,
             publish_wait_ms: 500,
+            lease_ms: 3_600_000,
         }
     }
 
@@ -175,6 +178,7 @@ impl fmt::Debug for Config {
             init_keys: _,
             partial_key_chars,
             publish_wait_ms,
+            lease_ms,
         } = self;
         f.debug_struct("Config")
             .field("database", database)
@@ -185,6 +189,7 @@ impl fmt::Debug for Config {
             .field("zone", zone)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
+            .field("lease_ms", lease_ms)
             .finish_non_exhaustive()
     }
 }

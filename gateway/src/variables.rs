@@ -246,6 +246,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "how long a change waits for data planes to use it, milliseconds, 0 to 60000",
     ),
     var(
+        "LEASE_MS",
+        "3600000",
+        CONTROL,
+        "how long credit stays on lease to a data plane that is not heard of, milliseconds, 10000 to 86400000; as long a data plane serves without control",
+    ),
+    var(
         "TZ",
         "UTC",
         CONTROL,
@@ -298,6 +304,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "60000",
         DATA,
         "no further attempt is started after this, milliseconds",
+    ),
+    var(
+        "CREDIT_WAIT_MS",
+        "10000",
+        DATA,
+        "how long a call waits for credit that other calls of its account hold, milliseconds",
     ),
     var(
         "IDLE_CONNECTIONS_MAX",

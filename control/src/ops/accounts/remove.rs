@@ -31,6 +31,7 @@ pub(crate) async fn delete(
         patron: _,
         mut entries,
     } = lock_sides(control, &tx, caller, before.view.id, None).await?;
+    entries.extend(ops::fleet::release_all(&tx, &mut record, now).await?);
     let (refund, entry) = money::close(&mut operator, &mut record, now)?;
     entries.push(entry);
     let revision = store::revisions::bump(&tx).await?.0;

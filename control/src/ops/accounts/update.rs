@@ -8,7 +8,7 @@ use proxyxai_contract::{
     snapshot::RateLimits,
 };
 
-use super::{Sides, change, changed, lock_sides};
+use super::{Sides, change, changed, credit_came_back, lock_sides};
 use crate::{
     Control, Error,
     domain::{
@@ -26,6 +26,27 @@ const COMMISSION_REFERENCE: &str = "Commission";
 
 /// Changes the fields that are given. The own account may change its alias and bill address only.
 pub(crate) async fn update(
+    control: &Control,
+    caller: &Caller,
+    identifier: &str,
+    change: AccountChange,
+) -> Result<Changed, Error> {
+    let payer = match change.credit {
+        Some(credit) if credit.is_negative() => {
+            let own = ops::caller_account(control, control.store(), caller).await?;
+            let target = ops::visible(control, control.store(), &own, identifier).await?;
+            target.view.id
+        }
+        Some(_) | None => caller.account,
+    };
+    let done = Box::pin(update_once(control, caller, identifier, change.clone())).await;
+    if credit_came_back(control, payer, &done).await? {
+        return Box::pin(update_once(control, caller, identifier, change)).await;
+    }
+    done
+}
+
+async fn update_once(
     control: &Control,
     caller: &Caller,
     identifier: &str,
