@@ -185,7 +185,7 @@ impl fmt::Debug for Config {
             .field("data_dir", data_dir)
             .field("master_key", master_key)
             .field("node_token", node_token)
-            .field("settings", &settings_shown(settings))
+            .field("settings", &shown(settings))
             .field("zone", zone)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
@@ -194,12 +194,11 @@ impl fmt::Debug for Config {
     }
 }
 
-fn settings_shown<'a>(settings: &'a BTreeMap<&'static str, String>) -> BTreeMap<&'a str, &'a str> {
-    let shown = |(name, value): (&'a &'static str, &'a String)| {
-        let hidden = setting::is_secret(name);
-        (*name, if hidden { "***" } else { value.as_str() })
-    };
-    settings.iter().map(shown).collect()
+/// Settings without those that are secrets.
+fn shown(settings: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    let mut shown = settings.clone();
+    shown.retain(|name, _| !setting::SECRETS.contains(name));
+    shown
 }
 
 fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {

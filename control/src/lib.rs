@@ -6,6 +6,7 @@ pub mod config;
 pub mod domain;
 mod error;
 mod grpc;
+mod jobs;
 mod ops;
 mod publish;
 mod rest;
@@ -107,8 +108,16 @@ impl Control {
     }
 
     /// Background work, until it is told to stop: passes posted money on to data planes, follows
-    /// other replicas, takes expired cards off the books, loads the key pool anew.
+    /// other replicas, takes expired cards off the books, loads the key pool anew, and does what nobody
+    /// waits for (`jobs`).
     pub async fn run(self, shutdown: CancellationToken) {
+        tokio::join!(
+            jobs::run(self.clone(), shutdown.clone()),
+            self.keep_up(shutdown)
+        );
+    }
+
+    async fn keep_up(self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u64;

@@ -12,7 +12,7 @@ use proxyxai_contract::{
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 
-use super::account::{check_email, check_text};
+use super::mail;
 
 /// `src=dst` pairs of models.
 pub(crate) const MODEL_MAPPER: &str = "MODEL_MAPPER";
@@ -38,25 +38,45 @@ pub(crate) const USER_API_BALANCE: &str = "USER_API_BALANCE";
 pub(crate) const XAI_BASE: &str = "XAI_BASE";
 /// Share of a grant that goes to the child's parent when another ancestor gives it.
 pub(crate) const COMMISSION_PERCENT: &str = "COMMISSION_PERCENT";
-/// Address that takes notices of faults.
-pub(crate) const XAI_MAIL: &str = "XAI_MAIL";
-/// Mail server; none means no mail.
+/// Days that audit records are kept.
+pub(crate) const AUDIT_RETENTION_DAYS: &str = "AUDIT_RETENTION_DAYS";
+/// Host of the mail server; empty means no mail.
 pub(crate) const EMAIL_SMTP: &str = "EMAIL_SMTP";
 /// Its port.
 pub(crate) const EMAIL_PORT: &str = "EMAIL_PORT";
-/// User name there.
+/// Name to log in with; empty means no login.
 pub(crate) const EMAIL_AUTH: &str = "EMAIL_AUTH";
-/// Password there.
+/// Password to log in with.
 pub(crate) const EMAIL_PASS: &str = "EMAIL_PASS";
-/// Sender, `address` or `name<address>`.
+/// `Name<address>` that mails come from; empty means the login name.
 pub(crate) const EMAIL_SENDER: &str = "EMAIL_SENDER";
-/// `true`, `starttls` or `false`.
+/// `true`, `implicit`, `starttls` or `false`.
 pub(crate) const EMAIL_TLS: &str = "EMAIL_TLS";
+/// Dollars below which an account is told of its low balance.
+pub(crate) const EMAIL_BALANCE: &str = "EMAIL_BALANCE";
+/// `off`, `daily` or `monthly`.
+pub(crate) const EMAIL_BILL: &str = "EMAIL_BILL";
+/// Addresses that are told of key faults, comma separated.
+pub(crate) const XAI_MAIL: &str = "XAI_MAIL";
+/// Links at the end of mails.
+pub(crate) const XAI_SVC: &str = "XAI_SVC";
+/// Where the API is.
+pub(crate) const XAI_API: &str = "XAI_API";
+/// Where the chat is.
+pub(crate) const XAI_CHAT: &str = "XAI_CHAT";
+/// Where the documentation is.
+pub(crate) const XAI_DOCS: &str = "XAI_DOCS";
 
-const TEXT_BYTES_MAX: usize = 255;
+/// Settings that are stored sealed and shown as asterisks.
+pub(crate) const SECRETS: [&str; 1] = [EMAIL_PASS];
+/// A sealed secret is longer than the secret.
+const TEXT_BYTES_MAX: usize = 4096;
+/// Of a secret in clear.
+pub(crate) const SECRET_BYTES_MAX: usize = 1024;
+const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 19] = [
+pub(crate) const ALL: [(&str, &str); 26] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -69,19 +89,21 @@ pub(crate) const ALL: [(&str, &str); 19] = [
     (USER_API_BALANCE, "20"),
     (XAI_BASE, "https://api.openai.com"),
     (COMMISSION_PERCENT, "0"),
-    (XAI_MAIL, ""),
+    (AUDIT_RETENTION_DAYS, "365"),
     (EMAIL_SMTP, ""),
     (EMAIL_PORT, "465"),
     (EMAIL_AUTH, ""),
     (EMAIL_PASS, ""),
     (EMAIL_SENDER, ""),
     (EMAIL_TLS, "true"),
+    (EMAIL_BALANCE, "3"),
+    (EMAIL_BILL, "off"),
+    (XAI_MAIL, ""),
+    (XAI_SVC, ""),
+    (XAI_API, ""),
+    (XAI_CHAT, ""),
+    (XAI_DOCS, ""),
 ];
-
-/// Whether the value is sealed where it is stored, and never shown.
-pub(crate) fn is_secret(name: &str) -> bool {
-    name == EMAIL_PASS
-}
 
 /// The documented default; empty for an unknown name.
 pub(crate) fn default(name: &str) -> &'static str {
@@ -104,26 +126,16 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         PRICING => price_file::load(Some(value)).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
         UNPRICED => Err(Invalid::new(UNPRICED, "must be serve or refuse")),
-        CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE => dollars(value).map(drop),
+        CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE | EMAIL_BALANCE => {
+            dollars(value).map(drop)
+        }
         XAI_BASE => BaseUrl::parse_lenient(value.trim()).map(drop),
         COMMISSION_PERCENT => percent(value).map(drop),
-        XAI_MAIL if value.trim().is_empty() => Ok(()),
-        XAI_MAIL => check_email(value).map(drop),
-        EMAIL_SMTP => check_text(name, value, TEXT_BYTES_MAX).and_then(|host| {
-            let bad = host.contains(char::is_whitespace) || host.contains('/');
-            let refused = || Err(Invalid::new(name, "must be a host name or an address"));
-            if bad { refused() } else { Ok(()) }
-        }),
-        EMAIL_PORT => match value.trim().parse::<u16>() {
-            Ok(port) if port > 0 => Ok(()),
-            _ => Err(Invalid::new(name, "must be a port, 1 to 65535")),
-        },
-        EMAIL_AUTH => check_text(name, value, TEXT_BYTES_MAX).map(drop),
-        // Stored, it is the sealed text, which is longer than what is typed.
-        EMAIL_PASS => check_text(name, value, 8 * TEXT_BYTES_MAX).map(drop),
-        EMAIL_SENDER => check_sender(value),
-        EMAIL_TLS if ["true", "starttls", "false"].contains(&value.trim()) => Ok(()),
-        EMAIL_TLS => Err(Invalid::new(name, "must be true, starttls or false")),
+        AUDIT_RETENTION_DAYS => days(value).map(drop),
+        EMAIL_SMTP | EMAIL_PORT | EMAIL_AUTH | EMAIL_PASS | EMAIL_SENDER | EMAIL_TLS
+        | EMAIL_BILL | XAI_MAIL | XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => {
+            check_mail(name, value.trim())
+        }
         _ => Err(Invalid::new(name, "is no setting that can be stored")),
     }
     .map_err(|error| error.under(name))
@@ -142,17 +154,47 @@ pub(crate) fn percent(value: &str) -> Result<i64, Invalid> {
         .ok_or_else(|| Invalid::new("percent", "must be a number from 0 to 100"))
 }
 
-/// `address` or `name<address>`.
-fn check_sender(value: &str) -> Result<(), Invalid> {
-    let value = check_text(EMAIL_SENDER, value, TEXT_BYTES_MAX)?;
-    let address = match value.split_once('<') {
-        Some((_, rest)) => rest.strip_suffix('>').unwrap_or_default(),
-        None => value.as_str(),
+fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
+    let one_of = |words: &[&str]| {
+        let known = words.contains(&value);
+        let problem = || Invalid::new(name, format!("must be one of {}", words.join(", ")));
+        known.then_some(()).ok_or_else(problem)
     };
-    if value.is_empty() {
-        return Ok(());
+    if value.len() > TEXT_BYTES_MAX || value.chars().any(char::is_control) {
+        return Err(Invalid::new(
+            name,
+            format!("must be one line of at most {TEXT_BYTES_MAX} bytes"),
+        ));
     }
-    check_email(address).map(drop)
+    match name {
+        EMAIL_PORT => match value.parse::<u16>() {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(_) => Err(Invalid::new(name, "must be a port, 1 to 65535")),
+        },
+        EMAIL_TLS => one_of(&["true", "implicit", "starttls", "false"]),
+        EMAIL_BILL => one_of(&["off", "daily", "monthly"]),
+        _ if value.is_empty() => Ok(()),
+        EMAIL_SMTP if !value.contains([' ', '/', '@']) => Ok(()),
+        EMAIL_SMTP => Err(Invalid::new(name, "must be a host name")),
+        EMAIL_SENDER => mail::mailbox(value).map(drop),
+        XAI_MAIL => mail::addresses(value).map(drop),
+        XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => BaseUrl::parse_lenient(value).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// A number of days, at least one.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn days(value: &str) -> Result<i64, Invalid> {
+    match value.trim().parse() {
+        Ok(days @ 1..=RETENTION_DAYS_MAX) => Ok(days),
+        Ok(_) | Err(_) => Err(Invalid::new(
+            "days",
+            format!("must be a number of days, 1 to {RETENTION_DAYS_MAX}"),
+        )),
+    }
 }
 
 /// An amount in plain dollars, not negative.
@@ -210,12 +252,16 @@ mod tests {
             (MODEL_FAILOVER, "a=b||c"),
             (COMMISSION_PERCENT, "101"),
             (COMMISSION_PERCENT, "-1"),
-            (XAI_MAIL, "nobody"),
-            (EMAIL_SMTP, "smtp.example.com/x"),
+            (AUDIT_RETENTION_DAYS, "0"),
+            (EMAIL_SMTP, "smtp://h"),
             (EMAIL_PORT, "0"),
             (EMAIL_AUTH, "a\nb"),
-            (EMAIL_SENDER, "XAI<nobody"),
-            (EMAIL_TLS, "maybe"),
+            (EMAIL_SENDER, "XAI<nobody>"),
+            (EMAIL_TLS, "yes"),
+            (EMAIL_BALANCE, "-3"),
+            (EMAIL_BILL, "hourly"),
+            (XAI_MAIL, "a@b.example, c"),
+            (XAI_DOCS, "ftp://docs"),
             ("PORT", "1"),
         ] {
             assert_eq!(check(name, bad).unwrap_err().field, name);

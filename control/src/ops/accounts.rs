@@ -154,6 +154,7 @@ async fn replace_key(
     record.view.updated = control.now();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
+    ops::audit::rotation(control, &tx, caller, &record.view).await?;
     tx.commit().await?;
     tracing::info!(
         account.id = target.get(),

@@ -2,11 +2,14 @@
 //! transaction, makes ids and times, and publishes what it changed. No wire, no rows, no JSON.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod expiry;
 pub(crate) mod fleet;
 pub(crate) mod keys;
+pub(crate) mod mail;
 mod money;
+pub(crate) mod news;
 pub(crate) mod reports;
 pub(crate) mod seed;
 pub(crate) mod settings;

@@ -3,21 +3,23 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money, secret::Secret};
+use serde_json::json;
 
 use crate::{
     Control, Error,
-    domain::setting,
-    ops, publish,
+    domain::{
+        audit::{Action, Field, Fields, MASK},
+        setting,
+    },
+    ops::{self, audit},
+    publish,
     store::{self, Db, accounts::OwnRules},
     view::Caller,
 };
 
 const ROOT_ONLY: &str = "only root may see and change the settings";
-/// Stands for a secret value in answers; sent back, it leaves the value as it is.
-const MASKED: &str = "***";
-/// Marks a stored value that is sealed.
-const SEALED: &str = "sealed:";
 const TEXT_BYTES_MAX: usize = 4096;
 /// What texts sealed for an operator are bound to.
 const TEXT_CONTEXT: &str = "text of an operator";
@@ -59,13 +61,13 @@ pub(crate) async fn change(
     scope: Scope,
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    set.retain(|name, value| !(setting::is_secret(name) && value == MASKED));
     check(&set, &reset)?;
-    for (name, value) in set.iter_mut().filter(|(name, _)| setting::is_secret(name)) {
-        let sealed = seal(control, name, &Secret::new(value.as_str()))?;
-        *value = sealed;
-    }
+    // Whoever sends back what was shown means no change.
+    set.retain(|name, value| !(is_secret(name) && value.trim() == MASK));
+    seal(control, &mut set)?;
+    let names: Vec<_> = set.keys().chain(&reset).cloned().collect();
     let tx = control.store().begin().await?;
+    let before = fields(control, &tx, &names).await?;
     let revision = store::revisions::bump(&tx).await?;
     store::settings::drop_names(&tx, &reset).await?;
     store::settings::set(&tx, &set, revision).await?;
@@ -74,8 +76,19 @@ pub(crate) async fn change(
             store::accounts::clear_own(&tx, rules, revision).await?;
         }
     }
+    let action = if set.is_empty() && !reset.is_empty() {
+        Action::DeleteConfig
+    } else {
+        Action::UpdateConfig
+    };
+    let mut after = fields(control, &tx, &names).await?;
+    if scope == Scope::AllAccounts {
+        after.insert("Cascade".to_owned(), Field::Open(json!(true)));
+    }
+    let sides = (before, after);
+    let what = (action, audit::Target::CONFIG);
+    audit::record(control, &tx, caller, what, sides).await?;
     tx.commit().await?;
-    let names: Vec<_> = set.keys().chain(&reset).collect();
     tracing::info!(settings = ?names, revision = revision.0, ?scope, "settings changed");
     ops::published(control).await;
     in_effect(control).await
@@ -164,17 +177,10 @@ pub(crate) async fn open_text(
     opened.map_err(|_| Invalid::new("text", "was not sealed by this gateway").into())
 }
 
-/// One setting in effect; a secret one in clear.
-pub(crate) async fn value(control: &Control, db: &impl Db, name: &str) -> Result<String, Error> {
+/// One setting in effect.
+pub(super) async fn value(control: &Control, db: &impl Db, name: &str) -> Result<String, Error> {
     let stored = store::settings::all(db).await?;
-    let stored = stored.get(name);
-    match stored.and_then(|value| value.strip_prefix(SEALED)) {
-        Some(sealed) if setting::is_secret(name) => {
-            let opened = control.vault().open_text(name, sealed)?;
-            Ok(opened.expose().to_owned())
-        }
-        _ => Ok(publish::effective(stored, name, control.config())),
-    }
+    Ok(publish::effective(stored.get(name), name, control.config()))
 }
 
 /// One setting in effect that is an amount.
@@ -189,20 +195,62 @@ pub(super) async fn percent(control: &Control, db: &impl Db, name: &str) -> Resu
     setting::percent(&text).map_err(|error| error.under(name).into())
 }
 
-fn seal(control: &Control, name: &str, secret: &Secret) -> Result<String, Error> {
-    if secret.expose().is_empty() {
-        return Ok(String::new());
+/// A setting in effect that is a secret; none when it is empty.
+pub(crate) async fn secret(control: &Control, name: &str) -> Result<Option<Secret>, Error> {
+    let stored = store::settings::all(control.store()).await?;
+    let clear = match stored.get(name) {
+        Some(sealed) if sealed.trim().is_empty() => return Ok(None),
+        Some(sealed) => {
+            let sealed = BASE64_STANDARD.decode(sealed).map_err(Error::internal)?;
+            control.vault().open_sealed(name, &sealed)?
+        }
+        None => Secret::new(control.config().setting_default(name)),
+    };
+    Ok(Some(clear).filter(|clear| !clear.expose().is_empty()))
+}
+
+fn is_secret(name: &str) -> bool {
+    setting::SECRETS.contains(&name)
+}
+
+/// Secrets are stored as only the master key opens them, each for its own name.
+fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Error> {
+    let given =
+        |(name, value): &(&String, &mut String)| is_secret(name) && !value.trim().is_empty();
+    for (name, value) in set.iter_mut().filter(given) {
+        if value.len() > setting::SECRET_BYTES_MAX {
+            let problem = format!("must be at most {} bytes", setting::SECRET_BYTES_MAX);
+            return Err(Invalid::new(name, problem).into());
+        }
+        let sealed = control.vault().seal(name, &Secret::new(value.trim()))?;
+        *value = BASE64_STANDARD.encode(sealed);
     }
-    let sealed = control.vault().seal_text(name, secret)?;
-    Ok(format!("{SEALED}{sealed}"))
+    Ok(())
+}
+
+/// Settings in effect as the audit log sees them.
+async fn fields(control: &Control, db: &impl Db, names: &[String]) -> Result<Fields, Error> {
+    let stored = store::settings::all(db).await?;
+    let field = |name: &String| {
+        let value = publish::effective(stored.get(name), name, control.config());
+        if is_secret(name) {
+            Field::Secret(value.into_bytes())
+        } else {
+            Field::Open(json!(value))
+        }
+    };
+    Ok(names
+        .iter()
+        .map(|name| (name.clone(), field(name)))
+        .collect())
 }
 
 async fn in_effect(control: &Control) -> Result<BTreeMap<String, String>, Error> {
     let stored = store::settings::all(control.store()).await?;
     let value = |name: &str| {
         let value = publish::effective(stored.get(name), name, control.config());
-        if setting::is_secret(name) && !value.is_empty() {
-            MASKED.to_owned()
+        if is_secret(name) && !value.is_empty() {
+            MASK.to_owned()
         } else {
             value
         }

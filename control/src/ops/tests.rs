@@ -1,8 +1,10 @@
 //! Laws of the operations, asked through them.
 
 mod accounts;
+mod audit;
 mod fleet;
 mod keys;
 mod money;
+mod news;
 mod start;
 mod usage;

@@ -11,6 +11,8 @@ mod days;
 mod failure;
 mod fields;
 mod keys;
+mod logs;
+mod news;
 mod request;
 mod secrets;
 #[cfg(test)]
@@ -68,6 +70,11 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/x-gkey", get(secrets::fresh_key))
         .route("/x-ekey/{text}", get(secrets::seal))
         .route("/x-dkey/{text}", get(secrets::open))
+        .route("/x-news", post(news::post).delete(news::delete))
+        .route(
+            "/x-news/{target}",
+            post(news::post_to).delete(news::delete_of),
+        )
         .merge(dashboard())
         .fallback(|| async { Failure::UNKNOWN_PATH })
         .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
@@ -86,7 +93,11 @@ fn dashboard() -> Router<Control> {
         .route("/dashboard/status", get(dashboard::status))
         .route("/dashboard/x-user-status", get(dashboard::status))
         .route("/dashboard/conf", get(dashboard::conf))
-        .route("/dashboard/bill", get(bill::own));
+        .route("/dashboard/bill", get(bill::own))
+        .route("/dashboard/logs", get(logs::list))
+        .route("/dashboard/x-user-logs", get(logs::list))
+        .route("/dashboard/news", get(news::board))
+        .route("/dashboard/x-user-news", get(news::board));
     for version in ["", "/v1"] {
         let path = |name| format!("{version}/dashboard/billing/{name}");
         router = router

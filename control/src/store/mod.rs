@@ -2,13 +2,17 @@
 //! from rows to domain values and back. It decides nothing.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod bills;
 pub(crate) mod cards;
 mod entity;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod mail;
 mod migration;
+pub(crate) mod news;
 pub(crate) mod nodes;
 mod record;
 pub(crate) mod revisions;

@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod fleet;
+mod news;
 
 use std::{fs, path::PathBuf};
 

@@ -95,10 +95,12 @@ async fn update_own(
     let mut record = locked
         .remove(&caller.account)
         .ok_or(Error::Unauthenticated)?;
+    let before = record.view.clone();
     apply_texts(&mut record, change)?;
     record.view.updated = control.now();
     record.revision = store::revisions::bump(tx).await?.0;
     store::accounts::update(tx, &record).await?;
+    ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
     Ok(record.revision)
 }
 
@@ -113,6 +115,7 @@ async fn update_descendant(
     let commission = commission(control, tx, caller, target, change).await?;
     let patron = commission.map(|(patron, _)| patron);
     let mut sides = lock_sides(control, tx, caller, target.id, patron).await?;
+    let before = sides.target.view.clone();
     let parent = parent_of(control, tx, &sides.target).await?;
     let record = &mut sides.target;
     if let Some(name) = &change.name {
@@ -153,6 +156,7 @@ async fn update_descendant(
         store::accounts::update(tx, &patron).await?;
     }
     store::ledger::post(tx, now, &entries).await?;
+    ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
     Ok(revision)
 }
 

@@ -57,9 +57,9 @@ async fn a_secret_is_sealed_where_it_is_kept_and_never_shown() {
         rig.get("/x-config").await.body["configs"]["EMAIL_PASS"],
         "***"
     );
-    let db = rig.control.store();
-    let pass = ops::settings::value(&rig.control, db, setting::EMAIL_PASS).await;
-    assert_eq!(pass.unwrap(), "correct horse battery");
+    let pass = ops::settings::secret(&rig.control, setting::EMAIL_PASS).await;
+    let pass = pass.unwrap().unwrap();
+    assert_eq!(pass.expose(), "correct horse battery");
     for file in std::fs::read_dir(&rig.dir).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(13).any(|window| window == b"correct horse"));

@@ -6,6 +6,7 @@ mod bills;
 mod conf;
 mod config;
 mod keys;
+mod logs;
 mod refusals;
 mod secrets;
 mod users;

@@ -10,6 +10,7 @@
 mod m001_first;
 mod m002_lease;
 mod m004_account;
+mod m005_audit;
 
 use sea_orm_migration::{
     prelude::*,
@@ -23,6 +24,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
     ("m004_account", m004_account::SCHEMA),
+    ("m005_audit", m005_audit::SCHEMA),
 ];
 
 #[async_trait::async_trait]
@@ -50,7 +52,7 @@ impl MigrationName for Step {
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let words: [(&str, &str); 5] = match connection.get_database_backend() {
+        let words: [(&str, &str); 6] = match connection.get_database_backend() {
             DbBackend::Postgres => [
                 (
                     "{ID}",
@@ -59,6 +61,7 @@ impl MigrationTrait for Step {
                 ("{BLOB}", "BYTEA"),
                 ("{CLUSTERED}", ""),
                 ("{PREFIX}", "dna text_pattern_ops"),
+                ("{STARTS}", "text_pattern_ops"),
                 // Root is inserted with its fixed id, which does not move the sequence.
                 (
                     "{ROOT}",
@@ -71,6 +74,7 @@ impl MigrationTrait for Step {
                 // The busiest table is kept in the order of its key, without a second tree for it.
                 ("{CLUSTERED}", "WITHOUT ROWID"),
                 ("{PREFIX}", "dna COLLATE NOCASE"),
+                ("{STARTS}", "COLLATE NOCASE"),
                 ("{ROOT}", ""),
             ],
         };
