@@ -5,8 +5,8 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
-    "types", "keys", "accounts", "settings", "reports", "news", "fleet",
+const FILES: [&str; 8] = [
+    "types", "keys", "accounts", "settings", "reports", "news", "prices", "fleet",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

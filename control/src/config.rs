@@ -145,6 +145,12 @@ impl Config {
             .unwrap_or_else(|| setting::default(name).to_owned())
     }
 
+    /// Root's key, when `INIT_USERS` gives it.
+    pub fn root_key(&self) -> Option<Secret> {
+        let root = self.init_users().ok()?.into_iter().next()?;
+        Some(Secret::new(root.key.expose()))
+    }
+
     /// Entries of `INIT_USERS`.
     pub(crate) fn init_users(&self) -> Result<Vec<InitUser>, Invalid> {
         let users: Vec<_> = entries(self.init_users.as_deref())

@@ -9,6 +9,7 @@ mod grpc;
 mod jobs;
 mod ops;
 mod publish;
+pub mod remote;
 mod rest;
 mod store;
 #[cfg(test)]
@@ -139,6 +140,7 @@ impl Control {
         }
         if count.is_multiple_of(EXPIRY_TICKS) {
             ops::expiry::expire_cards(self).await?;
+            ops::fleet::prune_windows(self).await?;
             ops::fleet::release_lost(self).await?;
         }
         if count.is_multiple_of(POLL_TICKS) {
@@ -146,6 +148,7 @@ impl Control {
                 .follow(self.store(), self.vault(), self.now())
                 .await?;
         }
+        ops::prices::take_over(self).await?;
         self.publisher()
             .flush_standings(self.store(), self.now())
             .await

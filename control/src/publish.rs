@@ -32,11 +32,13 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use crate::{
     Error,
     config::Config,
-    domain::setting,
     store::{self, AccountRecord, Store},
     vault::Vault,
     view::Days,
 };
+
+/// A recall that another replica left word of is passed on for this long; each looks once a second.
+const RECALL_HEARD_MS: i64 = 2_500;
 
 /// The publisher.
 pub(crate) struct Publisher {
@@ -56,8 +58,10 @@ struct State {
     subscribers: Subscribers,
     /// First day of the month that standings were last told for.
     month: Option<Date>,
-    /// The setting that the prices were last made of.
-    pricing: Option<String>,
+    /// The version of the prices that was last told.
+    prices: Option<String>,
+    /// When the next version comes into force.
+    prices_next: Option<Millis>,
     /// Money as it was last told to all.
     told: HashMap<AccountId, Standing>,
     /// The newest posting that is known.
@@ -119,7 +123,7 @@ impl Publisher {
                 &self.config.zone,
                 standing.reloads,
             )),
-            prices: self.prices(stored.get(setting::PRICING)),
+            prices: self.prices(store, now).await?,
         };
         {
             let mut state = self.state();
@@ -180,6 +184,11 @@ impl Publisher {
             state.posting
         };
         let (newest, touched) = store::ledger::touched_since(store, known).await?;
+        if store.is_shared() {
+            let since = now.plus(-RECALL_HEARD_MS);
+            let recalled = store::leases::recalled_since(store, since).await?;
+            self.recall(recalled, None);
+        }
         let mut state = self.state();
         state.posting = Some(newest);
         state.subscribers.mark(touched);
@@ -362,20 +371,36 @@ impl Publisher {
         Ok(())
     }
 
-    /// The price table, unless it is as it was: reading it takes longer than all the rest.
-    fn prices(&self, stored: Option<&String>) -> Option<PriceTable> {
-        let pricing = stored
-            .cloned()
-            .unwrap_or_else(|| self.config.setting_default(setting::PRICING));
-        if self.state().pricing.as_ref() == Some(&pricing) {
-            return None;
+    /// Whether another version of the prices has come into force since the last look.
+    pub(crate) fn prices_due(&self, now: Millis) -> bool {
+        self.state().prices_next.is_some_and(|next| next <= now)
+    }
+
+    /// The price table in force, unless it is as it was: reading it takes longer than all the rest.
+    async fn prices(&self, store: &Store, now: Millis) -> Result<Option<PriceTable>, Error> {
+        let version = store::prices::version_at(store, now).await?;
+        let next = store::prices::next_after(store, now).await?;
+        self.state().prices_next = next;
+        let Some(version) = version else {
+            return Ok(None);
+        };
+        if self.state().prices.as_ref() == Some(&version) {
+            return Ok(None);
         }
-        let table = price_file::load(Some(&pricing)).or_else(|error| {
-            log_setting(&error);
-            price_file::load(Some(&self.config.setting_default(setting::PRICING)))
-        });
-        self.state().pricing = Some(pricing);
-        table.map_err(|error| log_setting(&error)).ok()
+        let Some(found) = store::prices::get(store, &version).await? else {
+            return Ok(None);
+        };
+        let table = price_file::compose(&found.text, Some(&found.overrides));
+        // One that an older program stored must not keep this one from serving.
+        let table = table
+            .inspect_err(log_setting)
+            .map(|table| PriceTable {
+                version: version.clone(),
+                ..table
+            })
+            .ok();
+        self.state().prices = Some(version);
+        Ok(table)
     }
 
     fn tell(&self) {

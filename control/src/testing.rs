@@ -8,10 +8,10 @@ use std::{
 use proxyxai_contract::{
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, NodeName},
-    money::Money,
+    money::{Money, Multiplier},
     secret::Secret,
     snapshot::KeyConfig,
-    usage::{Measure, Tokens, UsageRecord},
+    usage::{Images, Measure, Tokens, UsageRecord},
 };
 
 use crate::{
@@ -94,6 +94,13 @@ impl World {
             config,
             dir,
         }
+    }
+
+    /// Another control plane on an empty SQLite database, with the same settings and time of start.
+    pub(crate) async fn again(_like: &Self) -> Self {
+        let dir = TempDir::new();
+        let file = Database::Sqlite(dir.path().join("control.db"));
+        Self::start(file, dir).await
     }
 
     /// Starts anew over the same state.
@@ -191,10 +198,13 @@ pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord 
             output: 5,
             ..Tokens::default()
         },
+        images: Images::default(),
         measure: Measure::Measured,
         cost: usd(cost),
         priced: true,
         price_version: "v".to_owned(),
+        rates: Some(Multiplier::ONE),
+        factor: Some(Multiplier::ONE),
         start: NOON,
         duration_ms: 10,
         first_byte_ms: 5,

@@ -66,7 +66,9 @@ impl DataPlane {
         );
         let link = link::Link::new(control, node_token, config.node.clone(), shelf.epoch())?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
-        let relay = relay::Relay::new(config, Arc::clone(&live), spool, learnt, clock)?;
+        let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
+        let outbox = relay::Outbox { learnt, wanting };
+        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, clock)?;
         tasks.spawn(link::watch::run(
             link.clone(),
             Arc::clone(&live),
@@ -79,6 +81,7 @@ impl DataPlane {
             backlog,
             reporting.clone(),
         ));
+        tasks.spawn(link::windows::run(link.clone(), wanted, watching.clone()));
         tasks.spawn(link::health::run(link.clone(), health, watching.clone()));
         let (leases, leasing) = (TaskTracker::new(), CancellationToken::new());
         leases.spawn(link::lease::run(link, live, wished, leasing.clone()));

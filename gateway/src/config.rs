@@ -22,10 +22,11 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, VARIABLES};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 26] = [
+const SETTINGS: [&str; 27] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
+    "MODEL_LIMITS",
     "RESOURCES",
     "PRICING",
     "UNPRICED",
@@ -61,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) node_name: Option<NodeName>,
     pub(crate) control_grpc: Option<String>,
     pub(crate) control_http: Option<BaseUrl>,
+    pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
     pub(crate) server: Server,
     pub(crate) drain: Duration,
@@ -116,6 +118,7 @@ impl Config {
                 BaseUrl::parse(text).map(|base| base.text())
             }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
+            root_key: reader.text("ROOT_KEY").map(Secret::new),
             limits: reader.limits(),
             server: Server {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),

@@ -6,6 +6,7 @@ mod channel;
 mod config;
 mod healthcheck;
 mod polite;
+mod prices;
 mod roles;
 mod serve;
 mod variables;
@@ -26,7 +27,7 @@ struct Arguments {
 }
 
 /// Without a role: both planes in one process.
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Role {
     /// The control plane alone: keys, accounts, credit, settings.
     Control,
@@ -34,6 +35,9 @@ enum Role {
     Dataplane,
     /// Prints the table of environment variables as Markdown.
     ConfigTable,
+    /// Shows, loads and corrects prices; asks the control plane on `GRPC_PORT` as root.
+    #[command(subcommand)]
+    Prices(prices::Command),
     /// Exits with 0 when the gateway on `PORT` answers `/healthz`.
     Healthcheck,
 }
@@ -53,7 +57,11 @@ fn main() -> ExitCode {
             return EXIT_BAD_CONFIGURATION.into();
         }
     };
-    match roles::run(role.map_or(roles::Role::AllInOne, Role::into), config) {
+    let ended = match role {
+        Some(Role::Prices(command)) => prices::run(command, &config),
+        role => roles::run(role.map_or(roles::Role::AllInOne, Role::into), config),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => announce::failure(&error),
     }
@@ -64,7 +72,7 @@ impl From<Role> for roles::Role {
         match role {
             Role::Control => Self::Control,
             Role::Dataplane => Self::Dataplane,
-            Role::Healthcheck | Role::ConfigTable => Self::Healthcheck,
+            Role::Healthcheck | Role::ConfigTable | Role::Prices(_) => Self::Healthcheck,
         }
     }
 }

@@ -105,6 +105,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "HTTP address of control, to which `/x-*` and `/dashboard/*` are forwarded",
     ),
     var(
+        "ROOT_KEY",
+        "",
+        "prices",
+        "root's client key for `proxyxai prices`; default: `INIT_USERS`, else `DATA_DIR/root.key`",
+    ),
+    var(
         "INIT_USERS",
         "",
         CONTROL,
@@ -146,6 +152,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "",
         CONTROL,
         "chains `src=dst1\\|dst2` of models, comma separated; stored and published, not acted on yet",
+    ),
+    var(
+        "MODEL_LIMITS",
+        "",
+        CONTROL,
+        "windows by model, JSON: `{\"gpt-4*\":{\"rpm\":10,\"tpd\":100000}}`",
     ),
     var(
         "RESOURCES",
@@ -408,5 +420,4 @@ pub(crate) const IGNORED: &[&str] = &[
     "REDIS_ADDR",
     "REDIS_PASS",
     "LOCK_USER_MAPPER",
-    "MODEL_LIMITS",
 ];

@@ -181,7 +181,7 @@ impl Item for IpNet {
             .parse::<IpAddr>()
             .map(|ip| Self::from(ip.to_canonical()));
         single
-            .or_else(|_| text.parse::<Self>().map(|net| net.trunc()))
+            .or_else(|_| text.parse::<Self>().map(|net| canonical(net.trunc())))
             .map_err(|_| {
                 Invalid::new(
                     Self::FIELD,
@@ -203,6 +203,17 @@ impl Item for IpNet {
             Self::from(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             Self::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         ]
+    }
+}
+
+/// A block of IPv4 addresses written as IPv6 is the same block, as it is for single addresses.
+fn canonical(net: IpNet) -> IpNet {
+    let bits = net.prefix_len().checked_sub(96);
+    match (net.addr().to_canonical(), bits) {
+        (address @ IpAddr::V4(_), Some(bits)) if net.addr().is_ipv6() => {
+            IpNet::new(address, bits).unwrap_or(net)
+        }
+        _ => net,
     }
 }
 
@@ -295,6 +306,13 @@ mod tests {
         let list = IpList::parse("118.23.21.0/24").unwrap();
         assert!(list.allows("::ffff:118.23.21.7".parse().unwrap()));
         assert!(!list.allows("118.23.22.7".parse().unwrap()));
+        for mapped in ["::ffff:118.23.21.0/120", "::ffff:118.23.21.7"] {
+            let list = IpList::parse(mapped).unwrap();
+            assert!(list.allows("118.23.21.7".parse().unwrap()), "{mapped}");
+            assert!(!list.allows("118.23.22.7".parse().unwrap()), "{mapped}");
+        }
+        let wide = IpList::parse("::/0").unwrap();
+        assert!(wide.allows("2001:db8::1".parse().unwrap()));
     }
 
     #[test]

@@ -29,6 +29,17 @@ impl Millis {
         if ms < 0 { 0 } else { ms }
     }
 
+    /// From RFC 3339, e.g. `2026-01-31T00:00:00Z`.
+    ///
+    /// # Errors
+    /// When it is no such moment.
+    pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
+        text.trim()
+            .parse::<Timestamp>()
+            .map(Self::from)
+            .map_err(|_| Invalid::new("time", "must be a moment in RFC 3339"))
+    }
+
     /// The same moment as a `jiff` timestamp, clamped to its range.
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX)
@@ -91,6 +102,47 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// How long a window is, by the clock of a time zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// From one full minute to the next.
+    Minute,
+    /// From one full hour to the next.
+    Hour,
+    /// A calendar day, which has 23 or 25 hours when the clock is put.
+    Day,
+}
+
+impl Span {
+    /// Milliseconds of its usual length.
+    pub const fn usual_ms(self) -> i64 {
+        match self {
+            Self::Minute => 60_000,
+            Self::Hour => 3_600_000,
+            Self::Day => 86_400_000,
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        })
+    }
+}
+
+/// From one border to the next: the start is in it, the end is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period {
+    /// First moment.
+    pub start: Millis,
+    /// First moment after it.
+    pub end: Millis,
+}
+
 /// A time zone, which decides where days and months begin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Zone(TimeZone);
@@ -131,10 +183,182 @@ impl Zone {
         zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
+    /// The period that contains a moment. When the clock is put by less than a full hour, the hour
+    /// ends there and another begins.
+    pub fn period(&self, span: Span, at: Millis) -> Period {
+        match span {
+            Span::Minute | Span::Hour => self.by_the_clock(span.usual_ms(), at),
+            Span::Day => self.day_around(at),
+        }
+    }
+
+    fn by_the_clock(&self, length_ms: i64, at: Millis) -> Period {
+        let shift = |at: Millis| i64::from(self.0.to_offset(at.timestamp()).seconds()) * 1000;
+        let since = at.0.saturating_add(shift(at)).rem_euclid(length_ms);
+        let (mut start, mut end) = (at.plus(-since), at.plus(length_ms - since));
+        let put = |found: Option<jiff::tz::TimeZoneTransition<'_>>| {
+            found.map(|found| Millis::from(found.timestamp()))
+        };
+        if shift(start) != shift(at) {
+            // `preceding` leaves out a transition at the very moment.
+            let put = put(self.0.preceding(at.plus(1).timestamp()).next());
+            start = put.map_or(start, |put| put.max(start));
+        }
+        if shift(end.plus(-1)) != shift(at) {
+            let put = put(self.0.following(at.timestamp()).next());
+            end = put.map_or(end, |put| put.min(end));
+        }
+        Period { start, end }
+    }
+
+    fn day_around(&self, at: Millis) -> Period {
+        let day = self.day(at);
+        let after = |day: Date| {
+            day.tomorrow()
+                .map_or(Millis(i64::MAX), |next| self.start_of(next))
+        };
+        let (start, end) = (self.start_of(day), after(day));
+        if at < end {
+            return Period { start, end };
+        }
+        // A clock put back over midnight shows the day before once more; its end is past already.
+        let end_of_next = day.tomorrow().map_or(Millis(i64::MAX), after);
+        Period {
+            start: end,
+            end: end_of_next,
+        }
+    }
+
     /// RFC 3339 with the zone's offset.
     pub fn rfc3339(&self, at: Millis) -> String {
         let zoned = at.timestamp().to_zoned(self.0.clone());
         jiff::fmt::temporal::DateTimePrinter::new()
             .timestamp_with_offset_to_string(&zoned.timestamp(), zoned.offset())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn zone(name: &str) -> Zone {
+        Zone::new(name).unwrap()
+    }
+
+    fn at(text: &str) -> Millis {
+        text.parse::<Timestamp>().unwrap().into()
+    }
+
+    /// Start and end in the zone's own words.
+    fn shown(zone: &Zone, span: Span, moment: &str) -> [String; 2] {
+        let Period { start, end } = zone.period(span, at(moment));
+        [zone.rfc3339(start), zone.rfc3339(end)]
+    }
+
+    #[test]
+    fn the_border_belongs_to_the_period_that_begins() {
+        let utc = Zone::UTC;
+        let minute = ["2026-11-01T12:00:00+00:00", "2026-11-01T12:01:00+00:00"];
+        for moment in ["2026-11-01T12:00:00Z", "2026-11-01T12:00:59.999Z"] {
+            assert_eq!(shown(&utc, Span::Minute, moment), minute, "{moment}");
+        }
+        assert_eq!(
+            shown(&utc, Span::Hour, "2026-11-01T12:59:59.999Z"),
+            ["2026-11-01T12:00:00+00:00", "2026-11-01T13:00:00+00:00"]
+        );
+    }
+
+    #[test]
+    fn hours_follow_the_clock_of_a_zone_that_is_half_an_hour_off() {
+        assert_eq!(
+            shown(&zone("Asia/Kolkata"), Span::Hour, "2026-11-01T12:10:00Z"),
+            ["2026-11-01T17:00:00+05:30", "2026-11-01T18:00:00+05:30"]
+        );
+    }
+
+    #[test]
+    fn a_day_has_23_or_25_hours_when_the_clock_is_put() {
+        let berlin = zone("Europe/Berlin");
+        assert_eq!(
+            shown(&berlin, Span::Day, "2026-03-29T10:00:00Z"),
+            ["2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"]
+        );
+        assert_eq!(
+            shown(&berlin, Span::Day, "2026-10-25T22:59:59.999Z"),
+            ["2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"]
+        );
+        let length = |moment| {
+            let day = berlin.period(Span::Day, at(moment));
+            day.end.since(day.start) / HOUR
+        };
+        assert_eq!(length("2026-03-29T10:00:00Z"), 23);
+        assert_eq!(length("2026-10-25T10:00:00Z"), 25);
+        // The hour that the clock shows twice is two hours.
+        let hours = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]
+            .map(|moment| berlin.period(Span::Hour, at(moment)));
+        assert_eq!(hours[0].end, hours[1].start);
+        assert!(hours.iter().all(|hour| hour.end.since(hour.start) == HOUR));
+    }
+
+    #[test]
+    fn leap_days_and_month_ends_are_days_like_others() {
+        assert_eq!(
+            shown(&Zone::UTC, Span::Day, "2028-02-29T23:59:59.999Z"),
+            ["2028-02-29T00:00:00+00:00", "2028-03-01T00:00:00+00:00"]
+        );
+        assert_eq!(
+            shown(&Zone::UTC, Span::Day, "2027-02-28T12:00:00Z")[1],
+            "2027-03-01T00:00:00+00:00"
+        );
+        assert_eq!(
+            shown(&zone("Asia/Shanghai"), Span::Day, "2026-12-31T15:59:59Z")[1],
+            "2027-01-01T00:00:00+08:00"
+        );
+    }
+
+    #[test]
+    fn an_hour_ends_where_the_clock_is_put_by_half_of_one() {
+        let howe = zone("Australia/Lord_Howe");
+        // 02:00 becomes 02:30 on 4 October 2026, and back on 5 April 2026.
+        assert_eq!(
+            shown(&howe, Span::Hour, "2026-10-03T15:45:00Z"),
+            ["2026-10-04T02:30:00+11:00", "2026-10-04T03:00:00+11:00"]
+        );
+        assert_eq!(
+            shown(&howe, Span::Hour, "2026-04-04T15:10:00Z"),
+            ["2026-04-05T01:30:00+10:30", "2026-04-05T02:00:00+10:30"]
+        );
+    }
+
+    #[test]
+    fn a_day_that_begins_at_one_o_clock_is_whole() {
+        // Midnight is left out on 6 September 2026.
+        let santiago = zone("America/Santiago");
+        let [start, _] = shown(&santiago, Span::Day, "2026-09-06T12:00:00Z");
+        assert_eq!(start, "2026-09-06T01:00:00-03:00");
+    }
+
+    proptest! {
+        #[test]
+        fn periods_contain_their_moment_and_follow_each_other(
+            seconds in 0i64..4_000_000_000,
+            name in prop::sample::select(vec![
+                "UTC", "Europe/Berlin", "America/New_York", "America/St_Johns", "America/Santiago",
+                "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca", "Pacific/Apia",
+            ]),
+        ) {
+            let (zone, moment) = (zone(name), Millis(seconds * 1000 + 7));
+            for span in [Span::Minute, Span::Hour, Span::Day] {
+                let period = zone.period(span, moment);
+                prop_assert!(period.start <= moment && moment < period.end);
+                prop_assert_eq!(zone.period(span, period.start), period);
+                prop_assert_eq!(zone.period(span, period.end.plus(-1)), period);
+                prop_assert_eq!(zone.period(span, period.end).start, period.end);
+            }
+        }
     }
 }

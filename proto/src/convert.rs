@@ -2,12 +2,14 @@
 //! taken apart field by field, so that a new field cannot be forgotten.
 
 mod accounts;
+mod changes;
 mod keys;
 mod leases;
 mod prices;
 mod records;
 mod settings;
 mod updates;
+mod windows;
 
 pub use accounts::{access_to_wire, limits_from_wire, limits_to_wire};
 pub use keys::{
@@ -22,6 +24,9 @@ pub use records::{
 };
 pub use settings::routing_to_wire;
 pub use updates::{update_from_wire, update_to_wire};
+pub use windows::{
+    window_ask_from_wire, window_ask_to_wire, window_grant_from_wire, window_grant_to_wire,
+};
 
 use crate::{Invalid, clock::Millis};
 
@@ -39,6 +44,18 @@ pub fn millis_from_wire(
         .and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000))
         .map(Millis)
         .ok_or_else(|| Invalid::new(field, "is out of range"))
+}
+
+/// Milliseconds of a wire timestamp that may be absent.
+///
+/// # Errors
+/// When it is out of range.
+pub fn optional_millis_from_wire(
+    field: &str,
+    time: Option<&prost_types::Timestamp>,
+) -> Result<Option<Millis>, Invalid> {
+    time.map(|time| millis_from_wire(field, Some(time)))
+        .transpose()
 }
 
 /// Wire timestamp of a moment.

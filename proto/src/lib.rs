@@ -11,12 +11,15 @@ pub mod lease;
 pub mod money;
 pub mod pattern;
 pub mod price;
+pub mod price_diff;
 pub mod price_file;
+pub mod price_import;
 pub mod provider;
 pub mod routing;
 pub mod secret;
 pub mod snapshot;
 pub mod usage;
+pub mod window;
 pub mod wire;
 
 pub use invalid::Invalid;

@@ -19,7 +19,8 @@ impl Money {
     pub const ZERO: Self = Self(0);
     /// The largest amount.
     pub const MAX: Self = Self(i64::MAX);
-    const PER_DOLLAR: i64 = 1_000_000_000;
+    /// Nano-dollars of a dollar.
+    pub const PER_DOLLAR: i64 = 1_000_000_000;
 
     /// From nano-dollars.
     pub const fn from_nanos(nanos: i64) -> Self {

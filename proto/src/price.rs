@@ -4,11 +4,11 @@
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     money::{Money, Multiplier, div_round},
-    usage::Tokens,
+    usage::{Images, Tokens},
 };
 
 /// Price of one model in nano-dollars per million tokens. `None` falls back to the text price of
@@ -39,6 +39,8 @@ pub struct ModelPrice {
     pub output_image: Option<Money>,
     /// Per call, added once.
     pub call: Money,
+    /// Per picture, added for each; none where pictures are charged by their tokens alone.
+    pub image: Option<ImagePrice>,
     /// Multiplier of the whole.
     pub rates: Multiplier,
     /// Most tokens the model reads in one call, where that is known.
@@ -46,6 +48,15 @@ pub struct ModelPrice {
     /// Most tokens the model writes in one answer, where that is known. A call that asks for several
     /// answers may have this many in each.
     pub max_output: Option<u64>,
+}
+
+/// Price of a picture by its size.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImagePrice {
+    /// Dollars by size, e.g. `1024x1024`.
+    pub sizes: BTreeMap<String, Money>,
+    /// Of every other size, and of a call that names none.
+    pub other: Money,
 }
 
 /// All prices of one version.
@@ -61,8 +72,15 @@ pub struct PriceTable {
 
 impl PriceTable {
     /// Price of a model: its exact name; else without a `vendor/` prefix; else without a trailing
-    /// date or `-latest`.
+    /// date or `-latest`. A fine-tuned model, `ft:BASE:owner:name:id`, has the price of `ft:BASE`.
     pub fn find(&self, model: &str) -> Option<&ModelPrice> {
+        if let Some(tuned) = model.strip_prefix("ft:") {
+            let base = tuned.split(':').next().unwrap_or_default();
+            return [base]
+                .into_iter()
+                .chain(undated(base))
+                .find_map(|base| self.models.get(&format!("ft:{base}")));
+        }
         let bare = model.rsplit_once('/').map_or(model, |(_, bare)| bare);
         [model, bare]
             .into_iter()
@@ -98,20 +116,32 @@ fn is_month_and_day(digits: &str) -> bool {
         .is_some_and(|(month, day)| ("01"..="12").contains(&month) && ("01"..="31").contains(&day))
 }
 
-/// Cost of a call: every token at the price of its kind, times the model's, the account's and the
-/// system's multipliers, rounded once, half away from zero. `None` when it is out of range.
+/// Cost of a call: every token at the price of its kind, every picture at that of its size, and the
+/// call itself, times the model's, the account's and the system's multipliers, rounded once, half
+/// away from zero. `None` when it is out of range.
 pub fn cost(
     price: &ModelPrice,
     tokens: &Tokens,
+    images: &Images,
     rates: Multiplier,
     factor: Multiplier,
 ) -> Option<Money> {
-    total(price, parts(price, tokens), rates, factor)
+    let pictures = pictures(price, images)?;
+    total(price, parts(price, tokens), pictures, [rates, factor])
+}
+
+/// What the pictures of a call cost before multipliers.
+fn pictures(price: &ModelPrice, images: &Images) -> Option<i128> {
+    let Some(by_size) = &price.image else {
+        return Some(0);
+    };
+    let each = by_size.sizes.get(&images.size).unwrap_or(&by_size.other);
+    i128::from(each.nanos()).checked_mul(i128::from(images.count))
 }
 
 /// The most a call can cost that reads up to `input_max` tokens and writes up to `output_max`:
 /// each at the dearest price of its direction, whatever kinds they turn out to be. Never below
-/// `cost` of such a call. `None` when it is out of range.
+/// `cost` of such a call without pictures. `None` when it is out of range.
 pub fn ceiling(
     price: &ModelPrice,
     input_max: u64,
@@ -119,6 +149,27 @@ pub fn ceiling(
     rates: Multiplier,
     factor: Multiplier,
 ) -> Option<Money> {
+    total(
+        price,
+        dearest(price, input_max, output_max),
+        0,
+        [rates, factor],
+    )
+}
+
+/// The same for a call that asks for pictures, which cost what they cost.
+pub fn ceiling_with_images(
+    price: &ModelPrice,
+    [input_max, output_max]: [u64; 2],
+    images: &Images,
+    rates: Multiplier,
+    factor: Multiplier,
+) -> Option<Money> {
+    let tokens = dearest(price, input_max, output_max);
+    total(price, tokens, pictures(price, images)?, [rates, factor])
+}
+
+fn dearest(price: &ModelPrice, input_max: u64, output_max: u64) -> [(u64, Money); 2] {
     let dearest = |text: Money, others: &[Option<Money>]| {
         others.iter().flatten().copied().fold(text, Money::max)
     };
@@ -136,24 +187,26 @@ pub fn ceiling(
         price.output_text,
         &[price.reason_text, price.output_audio, price.output_image],
     );
-    let parts = [(input_max, input), (output_max, output)];
-    total(price, parts, rates, factor)
+    [(input_max, input), (output_max, output)]
 }
 
-/// Counts at their prices per million and the price of the call, multiplied and rounded once.
+/// Counts at their prices per million, pictures and the price of the call, multiplied and rounded
+/// once.
 fn total(
     price: &ModelPrice,
     parts: impl IntoIterator<Item = (u64, Money)>,
-    rates: Multiplier,
-    factor: Multiplier,
+    pictures: i128,
+    [rates, factor]: [Multiplier; 2],
 ) -> Option<Money> {
     let per_million = parts.into_iter().try_fold(0i128, |total, (count, unit)| {
         i128::from(count)
             .checked_mul(i128::from(unit.nanos()))
             .and_then(|part| total.checked_add(part))
     })?;
-    let call = i128::from(price.call.nanos()).checked_mul(1_000_000)?;
-    let base = per_million.checked_add(call)?;
+    let pieces = i128::from(price.call.nanos()).checked_add(pictures)?;
+    let base = pieces
+        .checked_mul(1_000_000)
+        .and_then(|pieces| per_million.checked_add(pieces))?;
     let [one, two, three] =
         [price.rates, rates, factor].map(|multiplier| i128::from(multiplier.micros()));
     let factors = [base, one, two, three];
@@ -229,6 +282,11 @@ pub(crate) mod tests {
 
     use super::*;
 
+    const NO_IMAGES: Images = Images {
+        count: 0,
+        size: String::new(),
+    };
+
     pub(crate) fn price(input: i64, output: i64) -> ModelPrice {
         ModelPrice {
             provider: "openai".to_owned(),
@@ -243,6 +301,7 @@ pub(crate) mod tests {
             input_image: None,
             output_image: None,
             call: Money::ZERO,
+            image: None,
             rates: Multiplier::ONE,
             max_input: None,
             max_output: None,
@@ -263,14 +322,63 @@ pub(crate) mod tests {
             ..Tokens::default()
         };
         // 600 * 2.5 + 400 * 1.25 + 200 * 10 = 4000 micro-dollars.
-        let plain = cost(&gpt, &tokens, Multiplier::ONE, Multiplier::ONE).unwrap();
+        let plain = cost(&gpt, &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE).unwrap();
         assert_eq!(plain.nanos(), 4_000_000);
         let rates = Multiplier::from_number(1.5).unwrap();
         let factor = Multiplier::from_number(2.0).unwrap();
         assert_eq!(
-            cost(&gpt, &tokens, rates, factor).unwrap().nanos(),
+            cost(&gpt, &tokens, &NO_IMAGES, rates, factor)
+                .unwrap()
+                .nanos(),
             12_000_000
         );
+    }
+
+    #[test]
+    fn pictures_cost_what_their_size_costs() {
+        // dall-e-3: $0.04, and $0.08 for the tall and the wide one.
+        let dollars = |number| Money::from_dollars(number).unwrap();
+        let dall_e = ModelPrice {
+            image: Some(ImagePrice {
+                sizes: BTreeMap::from([("1024x1792".to_owned(), dollars(0.08))]),
+                other: dollars(0.04),
+            }),
+            ..price(0, 0)
+        };
+        let double = Multiplier::from_number(2.0).unwrap();
+        for (count, size, nanos) in [
+            (0, "1024x1792", 0),
+            (1, "", 80_000_000),
+            (3, "1024x1024", 240_000_000),
+            (3, "1024x1792", 480_000_000),
+        ] {
+            let images = Images {
+                count,
+                size: size.to_owned(),
+            };
+            let none = Tokens::default();
+            let cost = cost(&dall_e, &none, &images, double, Multiplier::ONE).unwrap();
+            assert_eq!(cost.nanos(), nanos, "{count} of {size:?}");
+            let most = ceiling_with_images(&dall_e, [9, 9], &images, double, Multiplier::ONE);
+            assert_eq!(most, Some(cost));
+        }
+    }
+
+    #[test]
+    fn a_fine_tuned_model_costs_what_tuned_models_of_its_base_cost() {
+        let mut table = PriceTable::default();
+        table.models.insert("gpt-4o".to_owned(), price(1, 2));
+        table.models.insert("ft:gpt-4o".to_owned(), price(3, 4));
+        for name in [
+            "ft:gpt-4o:acme::8Xyz",
+            "ft:gpt-4o-2024-08-06:acme:mine:8Xyz",
+            "ft:gpt-4o",
+        ] {
+            assert_eq!(table.find(name), Some(&price(3, 4)), "{name}");
+        }
+        for name in ["ft:gpt-4:acme::8Xyz", "ft:", "ft::x", "ft:gpt-4o-mini:a::b"] {
+            assert_eq!(table.find(name), None, "{name}");
+        }
     }
 
     #[test]
@@ -319,7 +427,7 @@ pub(crate) mod tests {
             ..Tokens::default()
         };
         let [rates, factor] = [75.25, 99.75].map(|number| Multiplier::from_number(number).unwrap());
-        let cost = cost(&dear, &tokens, rates, factor).unwrap();
+        let cost = cost(&dear, &tokens, &NO_IMAGES, rates, factor).unwrap();
         assert_eq!(cost.nanos(), 675_556_875_000_000);
     }
 
@@ -366,7 +474,7 @@ pub(crate) mod tests {
             rates in 1i64..1_000, factor in 1i64..1_000,
         ) {
             let [rates, factor] = [rates, factor].map(|hundredths| Multiplier::from_micros(hundredths * 10_000).unwrap());
-            let cost = cost(&price, &tokens, rates, factor).unwrap();
+            let cost = cost(&price, &tokens, &NO_IMAGES, rates, factor).unwrap();
             let exact = ceiling(&price, tokens.input, tokens.output, rates, factor).unwrap();
             let wider = ceiling(&price, tokens.input + less.0, tokens.output + less.1, rates, factor).unwrap();
             prop_assert!(cost <= exact && exact <= wider);
@@ -388,14 +496,14 @@ pub(crate) mod tests {
                 input, output, cached: parts[0], cache_write: parts[1], reasoning: parts[2],
                 input_audio: parts[3], output_audio: parts[4], input_image: parts[5], output_image: parts[6],
             };
-            let flat = cost(&price(1_000_000, 1_000_000), &tokens, Multiplier::ONE, Multiplier::ONE).unwrap();
+            let flat = cost(&price(1_000_000, 1_000_000), &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE).unwrap();
             prop_assert_eq!(flat.nanos(), i64::try_from(input + output).unwrap());
         }
 
         #[test]
         fn more_tokens_never_cost_less(input in 0u64..1_000_000, more in 0u64..1_000_000, unit in 0i64..100_000_000_000) {
             let of = |input| cost(
-                &price(unit, unit), &Tokens { input, ..Tokens::default() }, Multiplier::ONE, Multiplier::ONE,
+                &price(unit, unit), &Tokens { input, ..Tokens::default() }, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE,
             ).unwrap();
             prop_assert!(of(input) <= of(input + more));
         }

@@ -10,11 +10,14 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Invalid,
     money::{Money, Multiplier},
-    price::{ModelPrice, PriceTable},
+    price::{ImagePrice, ModelPrice, PriceTable},
 };
 
 /// The table that ships with the program.
 pub const DEFAULT: &str = include_str!("../../prices/pricing.json");
+
+const IMAGES: &str = "ImgPricing";
+const FINE_TUNING: &str = "FineTuningPricing";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -37,7 +40,7 @@ struct File {
 
 /// Fields of all groups; each group uses those that fit it.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase")]
 struct Entry {
     #[serde(default)]
     provider: String,
@@ -57,9 +60,11 @@ struct Entry {
     rates: Option<f64>,
     max_input: Option<u64>,
     max_output: Option<u64>,
-    /// Read so that a table with image sizes loads; such calls cost `Call`.
-    #[serde(default, rename = "Sizes")]
-    _sizes: BTreeMap<String, f64>,
+    #[serde(default)]
+    sizes: BTreeMap<String, f64>,
+    /// Tools billed by the piece, which no answer tells the number of: read and not acted on.
+    #[serde(flatten)]
+    tools: BTreeMap<String, f64>,
 }
 
 /// Reads the table that ships, with the fields of `PRICING` laid over it.
@@ -67,8 +72,16 @@ struct Entry {
 /// # Errors
 /// Names the group, model and field that is wrong.
 pub fn load(pricing: Option<&str>) -> Result<PriceTable, Invalid> {
-    let mut table: Value = serde_json::from_str(DEFAULT)
-        .map_err(|error| Invalid::new("pricing.json", error.to_string()))?;
+    compose(DEFAULT, pricing)
+}
+
+/// Reads a table, with the fields of `PRICING` laid over it.
+///
+/// # Errors
+/// Names the group, model and field that is wrong.
+pub fn compose(table: &str, pricing: Option<&str>) -> Result<PriceTable, Invalid> {
+    let mut table: Value =
+        serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
     let mut suffix = String::new();
     if let Some(text) = pricing.filter(|text| !text.trim().is_empty()) {
         let over: Value = serde_json::from_str(text)
@@ -119,21 +132,27 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
     let groups = [
         ("ChatPricing", chat_pricing),
         ("AudioPricing", audio_pricing),
-        ("ImgPricing", img_pricing),
+        (IMAGES, img_pricing),
         ("CallPricing", call_pricing),
         ("RerankPricing", rerank_pricing),
-        ("FineTuningPricing", fine_tuning_pricing),
+        (FINE_TUNING, fine_tuning_pricing),
     ];
     let mut models = HashMap::new();
     for (group, entries) in groups {
         for (model, entry) in entries {
-            let price = entry.price().map_err(|error| {
+            let price = entry.price(group).map_err(|error| {
                 Invalid::new(
                     format!("PRICING.{group}.{model}.{}", error.field),
                     error.problem,
                 )
             })?;
-            models.insert(model, price);
+            // Fine-tuned models are found by their base, and must not change what that costs itself.
+            let name = if group == FINE_TUNING {
+                format!("ft:{}", model.trim_start_matches("ft:"))
+            } else {
+                model
+            };
+            models.insert(name, price);
         }
     }
     Ok(PriceTable {
@@ -144,10 +163,35 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
 }
 
 impl Entry {
-    fn price(self) -> Result<ModelPrice, Invalid> {
+    fn price(self, group: &str) -> Result<ModelPrice, Invalid> {
+        for (field, dollars) in &self.tools {
+            let known =
+                field.starts_with("Size") || ["Find", "Page", "Query"].contains(&field.as_str());
+            if !known {
+                return Err(Invalid::new(field, "is no field of a price"));
+            }
+            amount(field, Some(*dollars))?;
+        }
         let rates = self
             .rates
             .map_or(Ok(Multiplier::ONE), Multiplier::from_number);
+        let call = required(amount("Call", self.call)?);
+        let sizes: BTreeMap<_, _> = self
+            .sizes
+            .into_iter()
+            .map(|(size, dollars)| {
+                let price = required(amount(&format!("Sizes.{size}"), Some(dollars))?);
+                Ok((size, price))
+            })
+            .collect::<Result<_, Invalid>>()?;
+        let (call, image) = if group == IMAGES {
+            let by_size = ImagePrice { sizes, other: call };
+            (Money::ZERO, Some(by_size))
+        } else if sizes.is_empty() {
+            (call, None)
+        } else {
+            return Err(Invalid::new("Sizes", "belongs to ImgPricing"));
+        };
         Ok(ModelPrice {
             provider: self.provider,
             input_text: required(amount("InputText", self.input_text)?),
@@ -160,7 +204,8 @@ impl Entry {
             cached_audio: amount("CachedAudio", self.cached_audio)?,
             input_image: amount("InputImage", self.input_image)?,
             output_image: amount("OutputImage", self.output_image)?,
-            call: required(amount("Call", self.call)?),
+            call,
+            image,
             rates: rates.map_err(|error| error.under("Rates"))?,
             max_input: self.max_input,
             max_output: self.max_output,
@@ -206,7 +251,7 @@ mod tests {
         let (model, before) = plain
             .models
             .iter()
-            .find(|(_, price)| price.cached_text.is_some())
+            .find(|(model, price)| price.cached_text.is_some() && !model.starts_with("ft:"))
             .unwrap();
         let text = format!(
             r#"{{"ChatPricing":{{"{model}":{{"InputText":123.5}},"own":{{"InputText":1}}}}}}"#
@@ -232,6 +277,37 @@ mod tests {
     }
 
     #[test]
+    fn every_group_is_priced_its_own_way() {
+        let text = r#"{
+            "ChatPricing": {"c": {"InputText": 1, "Call": 0.5, "Size1K": 3, "Find": 0.01, "Page": 0, "Query": 2}},
+            "ImgPricing": {"i": {"Call": 0.04, "Sizes": {"512x512": 0.02}, "Rates": 2}},
+            "AudioPricing": {"a": {"Input": 1, "Output": 2, "InputAudio": 3, "OutputAudio": 4, "Call": 5}},
+            "CallPricing": {"k": {"Call": 0.25}},
+            "RerankPricing": {"r": {"Input": 2, "Call": 1}},
+            "FineTuningPricing": {"gpt-4o": {"InputText": 3.75, "OutputText": 15}}
+        }"#;
+        let table = load(Some(text)).unwrap();
+        let of = |model: &str| table.find(model).unwrap();
+        let dollars = |number| Money::from_dollars(number).unwrap();
+        assert_eq!((of("c").call, of("c").image.clone()), (dollars(0.5), None));
+        let image = of("i").image.clone().unwrap();
+        assert_eq!((of("i").call, image.other), (Money::ZERO, dollars(0.04)));
+        assert_eq!(image.sizes.get("512x512"), Some(&dollars(0.02)));
+        assert_eq!(of("a").output_audio, Some(dollars(4.0)));
+        assert_eq!(
+            (of("a").input_text, of("a").output_text),
+            (dollars(1.0), dollars(2.0))
+        );
+        assert_eq!(of("k").call, dollars(0.25));
+        assert_eq!(
+            (of("r").input_text, of("r").call),
+            (dollars(2.0), dollars(1.0))
+        );
+        assert_eq!(of("ft:gpt-4o:me::1").input_text, dollars(3.75));
+        assert_eq!(of("gpt-4o").input_text, dollars(2.5));
+    }
+
+    #[test]
     fn a_bad_price_is_named() {
         for bad in [
             "nonsense",
@@ -243,6 +319,11 @@ mod tests {
             r#"{"ChatPricing":{"m":{"MaxInput":1.5}}}"#,
             r#"{"ChatPrices":{}}"#,
             r#"{"ChatPricing":{"m":{"InputTxt":1}}}"#,
+            r#"{"ChatPricing":{"m":{"Find":-1}}}"#,
+            r#"{"ChatPricing":{"m":{"Sizes":{"a":1}}}}"#,
+            r#"{"ImgPricing":{"m":{"Sizes":{"a":-1}}}}"#,
+            r#"{"ChatPricing":{"m":{"InputText":1e400}}}"#,
+            r#"{"ChatPricing":{"m":{"InputText":NaN}}}"#,
         ] {
             assert!(load(Some(bad)).is_err(), "{bad}");
         }

@@ -187,7 +187,7 @@ pub struct RoutingRules {
 }
 
 /// An exact name wins, else the pattern with the most literal characters, else the first listed.
-fn best<'a, T>(rules: &'a [(Pattern, T)], model: &str) -> Option<&'a T> {
+pub(crate) fn best<'a, T>(rules: &'a [(Pattern, T)], model: &str) -> Option<&'a T> {
     let mut found: Option<(usize, &T)> = None;
     for (pattern, target) in rules {
         if !pattern.matches(model) {

@@ -12,6 +12,7 @@ use crate::{
     provider::{BaseUrl, ProviderType},
     routing::RoutingRules,
     secret::Secret,
+    window::ModelLimits,
 };
 
 /// An account as a data plane needs it.
@@ -39,6 +40,8 @@ pub struct Account {
     pub hard_limit: Option<Money>,
     /// Windows over calls and tokens.
     pub limits: RateLimits,
+    /// Its own limits by model; with none, its nearest ancestor's count.
+    pub model_limits: ModelLimits,
     /// What its calls may reach.
     pub access: Access,
     /// Its own routing rules; empty ones fall back to an ancestor's.
@@ -140,6 +143,8 @@ pub struct ProxySettings {
     pub routing: RoutingRules,
     /// Paths that may be called at all.
     pub resources: ResourceList,
+    /// Limits by model for accounts that neither have nor inherit some.
+    pub model_limits: ModelLimits,
     /// A call needs at least this balance.
     pub call_min_balance: Money,
     /// Whether a model without a price is refused.

@@ -3,7 +3,7 @@
 use crate::{
     clock::Millis,
     id::{AccountId, KeyId, Level},
-    money::Money,
+    money::{Money, Multiplier},
 };
 
 /// Tokens of one call by kind. Totals include their parts.
@@ -27,6 +27,15 @@ pub struct Tokens {
     pub input_image: u64,
     /// Image part of `output`.
     pub output_image: u64,
+}
+
+/// Pictures of one call that are charged by the piece.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Images {
+    /// How many were asked for.
+    pub count: u64,
+    /// Size asked for, e.g. `1024x1024`; empty when the call named none.
+    pub size: String,
 }
 
 /// How the tokens were found.
@@ -83,7 +92,9 @@ pub struct UsageRecord {
     pub status: u16,
     /// Tokens by kind.
     pub tokens: Tokens,
-    /// Where they come from.
+    /// Pictures charged by the piece; none where the price is by tokens.
+    pub images: Images,
+    /// Where the tokens come from.
     pub measure: Measure,
     /// What the account is charged, rates and factor applied.
     pub cost: Money,
@@ -91,6 +102,10 @@ pub struct UsageRecord {
     pub priced: bool,
     /// Version of the price table.
     pub price_version: String,
+    /// The account's `Rates` when it was priced; none in records that older programs wrote.
+    pub rates: Option<Multiplier>,
+    /// Its `Factor` then.
+    pub factor: Option<Multiplier>,
     /// When the request had been read.
     pub start: Millis,
     /// To the end of the answer.

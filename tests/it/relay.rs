@@ -796,6 +796,11 @@ async fn access_lists_refuse_what_they_do_not_name() {
         .change("alice", json!({"Resources": "*", "AllowIPs": "10.0.0.0/8"}))
         .await;
     refused(world.chat(&key, "gpt-4o").await, 401, "ip_not_allowed").await;
+    let get = |path: &str| world.http.get(world.url(path)).bearer_auth(&key).send();
+    let own = ["/dashboard/models", "/dashboard/info", "/x-users"];
+    for path in ["/v1/models", "/models", "/v1/files"].iter().chain(&own) {
+        refused(get(path).await.unwrap(), 401, "ip_not_allowed").await;
+    }
     world
         .change("alice", json!({"AllowIPs": "127.0.0.1"}))
         .await;
@@ -823,6 +828,8 @@ async fn access_lists_refuse_what_they_do_not_name() {
     refused(world.chat(&key, "gpt-4o").await, 401, "account_suspended").await;
     world.conf(json!({"Resources": "/v1/embeddings"})).await;
     world.change("alice", json!({"Status": true})).await;
+    refused(get("/models").await.unwrap(), 403, "resource_not_allowed").await;
+    assert_eq!(get("/dashboard/models").await.unwrap().status(), 200);
     refused(
         world.chat(&key, "gpt-4o").await,
         403,

@@ -140,6 +140,19 @@ impl Purse {
         rest
     }
 
+    /// Takes back what was spent too much: into the live cards it came from, the one spent last
+    /// first. Returns what no card has room for. A negative amount gives nothing back.
+    pub fn restore(&mut self, amount: Money, now: Millis) -> Money {
+        let mut rest = amount.max(Money::ZERO);
+        for card in self.0.iter_mut().rev().filter(|card| card.is_live(now)) {
+            let room = card.amount.saturating_sub(card.balance).max(Money::ZERO);
+            let given = room.min(rest);
+            card.balance = card.balance.saturating_add(given);
+            rest = rest.saturating_sub(given);
+        }
+        rest
+    }
+
     /// Puts a card in, and merges live cards when there are more than [`CARDS_MAX`]. `None`, and
     /// nothing added, when the totals would leave the range of money.
     #[must_use = "without room the card was not added"]
@@ -249,6 +262,17 @@ mod tests {
 
     fn card(balance: i64, expires_in_ms: i64) -> Card {
         Card::new(Money::from_nanos(balance), "", NOW, expires_in_ms)
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_spent() {
+        let mut purse = filled([card(10, DAY_MS), card(10, 2 * DAY_MS)]);
+        let mut never = purse.clone();
+        purse.spend(Money::from_nanos(15), NOW);
+        assert_eq!(purse.restore(Money::from_nanos(8), NOW), Money::ZERO);
+        never.spend(Money::from_nanos(7), NOW);
+        assert_eq!(purse, never);
+        assert_eq!(purse.restore(Money::from_nanos(9), NOW).nanos(), 2);
     }
 
     fn balances(purse: &Purse) -> Vec<i64> {

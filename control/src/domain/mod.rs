@@ -9,6 +9,7 @@ pub(crate) mod ledger;
 pub(crate) mod mail;
 pub(crate) mod news;
 pub(crate) mod notice;
+pub(crate) mod price_version;
 pub(crate) mod quota;
 pub(crate) mod setting;
 pub(crate) mod upstream_key;

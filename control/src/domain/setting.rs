@@ -9,6 +9,7 @@ use proxyxai_contract::{
     price_file,
     provider::BaseUrl,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
+    window::ModelLimits,
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 
@@ -22,6 +23,8 @@ pub(crate) const LEVEL_MAPPER: &str = "LEVEL_MAPPER";
 pub(crate) const SWITCH_OVER: &str = "SWITCH_OVER";
 /// `src=dst1|dst2|…` chains of models.
 pub(crate) const MODEL_FAILOVER: &str = "MODEL_FAILOVER";
+/// JSON object of windows by model.
+pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 /// Path prefixes that may be called at all.
 pub(crate) const RESOURCES: &str = "RESOURCES";
 /// Price fields that differ from the table that ships.
@@ -76,11 +79,12 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 26] = [
+pub(crate) const ALL: [(&str, &str); 27] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
     (MODEL_FAILOVER, ""),
+    (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
     (UNPRICED, "serve"),
@@ -122,6 +126,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         LEVEL_MAPPER => LevelMapper::parse(value).map(drop),
         SWITCH_OVER => SwitchOver::parse(value).map(drop),
         MODEL_FAILOVER => ModelFailover::parse(value).map(drop),
+        MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
@@ -243,6 +248,7 @@ mod tests {
             (MODEL_MAPPER, "a"),
             (LEVEL_MAPPER, "a=11"),
             (SWITCH_OVER, "1"),
+            (MODEL_LIMITS, r#"{"gpt-4":{"rps":1}}"#),
             (RESOURCES, "v1"),
             (PRICING, "[]"),
             (UNPRICED, "maybe"),

@@ -7,7 +7,8 @@ use proxyxai_contract::{
     Invalid,
     convert::{
         answer_to_wire, ask_from_wire, batch_from_wire, health_from_wire, lease_to_wire,
-        millis_to_wire, standing_to_wire, update_to_wire,
+        millis_to_wire, standing_to_wire, update_to_wire, window_ask_from_wire,
+        window_grant_to_wire,
     },
     id::{NodeName, Revision},
     snapshot::Rejection,
@@ -20,6 +21,8 @@ use crate::{Control, Error, ops, view::NodeView};
 
 /// What one acknowledgement or health report may hold at most. A data plane sends changes only.
 const ITEMS_MAX: usize = 100_000;
+/// Windows of one request; each is locked while it is answered.
+const WINDOW_ASKS_MAX: usize = 1000;
 /// Accounts of one lease request; each is locked while it is answered.
 const ASKS_MAX: usize = 1000;
 
@@ -104,6 +107,24 @@ impl Fleet for Service {
         Ok(Response::new(wire::LeaseCreditResponse {
             answers: answers.iter().map(answer_to_wire).collect(),
             lease_ms: self.0.lease_ms(),
+        }))
+    }
+
+    async fn lease_windows(
+        &self,
+        request: Request<wire::LeaseWindowsRequest>,
+    ) -> Result<Response<wire::LeaseWindowsResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::LeaseWindowsRequest { node, asks } = request.into_inner();
+        node_name(&node)?;
+        if asks.len() > WINDOW_ASKS_MAX {
+            let problem = format!("are more than {WINDOW_ASKS_MAX}");
+            return Err(Error::from(Invalid::new("asks", problem)).into());
+        }
+        let asks: Result<Vec<_>, Invalid> = asks.into_iter().map(window_ask_from_wire).collect();
+        let grants = ops::fleet::lease_windows(&self.0, asks.map_err(Error::from)?).await?;
+        Ok(Response::new(wire::LeaseWindowsResponse {
+            grants: grants.iter().map(window_grant_to_wire).collect(),
         }))
     }
 

@@ -6,6 +6,7 @@ mod auth;
 mod fleet;
 mod keys;
 mod news;
+mod prices;
 mod reports;
 mod settings;
 mod status;
@@ -17,7 +18,8 @@ use proxyxai_contract::{
     Invalid,
     wire::{
         self, accounts_server::AccountsServer, fleet_server::FleetServer, keys_server::KeysServer,
-        news_server::NewsServer, reports_server::ReportsServer, settings_server::SettingsServer,
+        news_server::NewsServer, prices_server::PricesServer, reports_server::ReportsServer,
+        settings_server::SettingsServer,
     },
 };
 use tonic::{server::NamedService, service::Routes};
@@ -31,6 +33,8 @@ use crate::{Control, view::Page};
 
 /// Administration takes small messages; the longest is a settings change with a price table in it.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// A table of thousands of models has about a MiB.
+const PRICES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A full update with 100,000 accounts has about 20 MiB.
 const FLEET_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -43,6 +47,8 @@ pub(crate) fn routes(control: Control) -> Routes {
     let accounts = AccountsServer::new(accounts::Service(control.clone()));
     let settings = SettingsServer::new(settings::Service(control.clone()));
     let news = NewsServer::new(news::Service(control.clone()));
+    let prices = PricesServer::new(prices::Service(control.clone()))
+        .max_decoding_message_size(PRICES_BYTES_MAX);
     let reports = ReportsServer::new(reports::Service(control));
     let routes = Routes::new(fleet)
         .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))
@@ -50,6 +56,7 @@ pub(crate) fn routes(control: Control) -> Routes {
         .add_service(settings.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(news.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(reports.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(prices)
         .add_service(health());
     with_reflection(routes)
 }
@@ -57,6 +64,7 @@ pub(crate) fn routes(control: Control) -> Routes {
 fn health() -> HealthServer<HealthService> {
     let reporter = HealthReporter::new();
     let names = [
+        PricesServer::<prices::Service>::NAME,
         KeysServer::<keys::Service>::NAME,
         AccountsServer::<accounts::Service>::NAME,
         SettingsServer::<settings::Service>::NAME,

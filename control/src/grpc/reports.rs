@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use proxyxai_contract::{
     Invalid,
     convert::{millis_to_wire, record_to_wire},
+    money::Money,
     wire::{self, reports_server::Reports},
 };
 use tonic::{Request, Response, Status};
@@ -109,7 +110,7 @@ fn named(account: &str) -> Option<&str> {
     (!account.is_empty()).then_some(account)
 }
 
-fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days, Error> {
+pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days, Error> {
     let day = |field: &str, text: &str| match text {
         "" => Ok(today),
         text => text
@@ -260,19 +261,19 @@ fn posted_to_wire(posted: PostedUsage) -> wire::PostedUsage {
         epoch,
         record,
         posted,
+        corrected,
     } = posted;
     wire::PostedUsage {
         node,
         epoch,
         record: Some(record_to_wire(&record)),
         post_time: Some(millis_to_wire(posted)),
+        corrected_cost_nanos: corrected.map(Money::nanos),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proxyxai_contract::money::Money;
-
     use super::*;
 
     fn day(text: &str) -> Date {

@@ -2,6 +2,7 @@
 
 mod lease;
 mod posting;
+mod windows;
 
 use futures_util::Stream;
 pub(crate) use lease::{bring_back, lease_credit, release_all, release_lost};
@@ -10,6 +11,7 @@ use proxyxai_contract::{
     id::{NodeName, Revision},
     snapshot::{Health, Rejection, Update},
 };
+pub(crate) use windows::{lease_windows, prune as prune_windows};
 
 use crate::{
     Control, Error, ops, store,

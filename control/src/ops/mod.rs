@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod mail;
 mod money;
 pub(crate) mod news;
+pub(crate) mod prices;
 pub(crate) mod reports;
 pub(crate) mod seed;
 pub(crate) mod settings;

@@ -18,6 +18,9 @@ use crate::{
     store::{AccountRecord, leases::LeaseRecord},
 };
 
+/// Note on a card for what calls had cost too much.
+const CORRECTION_REFERENCE: &str = "Correction";
+
 /// Removes expired cards.
 pub(super) fn clear_expired(
     record: &mut AccountRecord,
@@ -249,6 +252,39 @@ fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), Error> {
         return Err(Error::InsufficientBalance { balance, needed });
     }
     Ok(())
+}
+
+/// Books what calls cost more or less than they were charged. `difference` is in the units the
+/// account has now, `used` in those of the calls. What is given back pays debt, then goes to the
+/// cards it came from; what they have no room for becomes a card of its own.
+pub(super) fn correct(
+    record: &mut AccountRecord,
+    difference: Money,
+    used: Money,
+    reference: String,
+    now: Millis,
+) -> Result<Entry, Error> {
+    record.view.credit_used = record.view.credit_used.saturating_add(used);
+    let book = match record.view.parent {
+        None => Book::Mint,
+        Some(_) => Book::Account(record.view.id),
+    };
+    if book != Book::Mint {
+        let uncovered = with_purse(record, now, |purse| purse.spend(difference, now));
+        record.debt = record.debt.saturating_add(uncovered);
+        let back = difference.negated().max(Money::ZERO);
+        let paid = back.min(record.debt);
+        record.debt = record.debt.saturating_sub(paid);
+        let back = back.saturating_sub(paid);
+        let left = with_purse(record, now, |purse| purse.restore(back, now));
+        if left > Money::ZERO {
+            let card = Card::new(left, CORRECTION_REFERENCE, now, credit::REFUND_LIFE_MS);
+            with_purse(record, now, |purse| purse.add(card, now)).ok_or_else(out_of_range)?;
+        }
+        record.refresh_balance(now);
+    }
+    let postings = [(book, difference.negated()), (Book::Spent, difference)];
+    entry("correction", reference, postings)
 }
 
 fn pay_debt(record: &mut AccountRecord, now: Millis) {

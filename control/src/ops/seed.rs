@@ -12,6 +12,7 @@ use proxyxai_contract::{
     routing::RoutingRules,
     secret::Secret,
     snapshot::{Access, RateLimits},
+    window::ModelLimits,
 };
 
 use super::{accounts::blank, keys::sealed};
@@ -51,6 +52,9 @@ pub(crate) async fn first_start(
         None
     };
     seed_keys(&tx, vault, config, now).await?;
+    if super::prices::renew(&tx, config, None, now).await? {
+        store::revisions::bump(&tx).await?;
+    }
     tx.commit().await?;
     Ok(generated)
 }
@@ -140,6 +144,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             soft_limit: None,
             auto_quota: Money::ZERO,
             limits: RateLimits::WIDE,
+            model_limits: ModelLimits::default(),
             access: Access::ANY,
             routing: RoutingRules::default(),
             children: 0,

@@ -88,6 +88,9 @@ pub(crate) async fn change(
     let sides = (before, after);
     let what = (action, audit::Target::CONFIG);
     audit::record(control, &tx, caller, what, sides).await?;
+    if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
+        ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
+    }
     tx.commit().await?;
     tracing::info!(settings = ?names, revision = revision.0, ?scope, "settings changed");
     ops::published(control).await;
@@ -134,6 +137,7 @@ fn own_rules(name: &str) -> Option<OwnRules> {
         setting::LEVEL_MAPPER => Some(OwnRules::LevelMapper),
         setting::SWITCH_OVER => Some(OwnRules::SwitchOver),
         setting::MODEL_FAILOVER => Some(OwnRules::ModelFailover),
+        setting::MODEL_LIMITS => Some(OwnRules::ModelLimits),
         setting::RESOURCES => Some(OwnRules::Resources),
         _ => None,
     }

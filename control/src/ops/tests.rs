@@ -6,5 +6,7 @@ mod fleet;
 mod keys;
 mod money;
 mod news;
+mod prices;
 mod start;
 mod usage;
+mod windows;

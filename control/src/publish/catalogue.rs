@@ -192,6 +192,7 @@ mod tests {
             factor: Multiplier::ONE,
             hard_limit: None,
             limits: RateLimits::WIDE,
+            model_limits: proxyxai_contract::window::ModelLimits::default(),
             access: Access::ANY,
             routing: RoutingRules::default(),
         };

@@ -8,6 +8,7 @@ use proxyxai_contract::{
     provider::BaseUrl,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Account, ProxySettings, UpstreamKey},
+    window::ModelLimits,
 };
 
 use crate::{
@@ -56,6 +57,7 @@ pub(super) fn proxy_settings(
                 .unwrap_or_default(),
         },
         resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
+        model_limits: ModelLimits::parse(&value(setting::MODEL_LIMITS)).unwrap_or_default(),
         call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
         refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
         hasher: vault.hasher().clone(),
@@ -85,6 +87,7 @@ pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account
         factor: view.factor,
         hard_limit: view.hard_limit,
         limits: view.limits,
+        model_limits: view.model_limits,
         access: view.access,
         routing: view.routing,
     };

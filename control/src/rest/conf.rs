@@ -9,6 +9,7 @@ use proxyxai_contract::{
     id::KeyId,
     money::Money,
     snapshot::{Health, HealthState},
+    window::ModelLimits,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,17 +24,18 @@ use crate::{
 };
 
 /// Settings that can be set here: name in the body, name of the setting.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("ModelMapper", "MODEL_MAPPER"),
     ("LevelMapper", "LEVEL_MAPPER"),
     ("SwitchOver", "SWITCH_OVER"),
     ("ModelFailover", "MODEL_FAILOVER"),
+    ("ModelLimits", "MODEL_LIMITS"),
     ("Resources", "RESOURCES"),
     ("UserMinBalance", "USER_MIN_BALANCE"),
     ("UserApiBalance", "USER_API_BALANCE"),
 ];
 /// Known to older scripts. Nothing acts on them, and the answer says so.
-const IGNORED: [&str; 3] = ["LogEnable", "StatsInterval", "ModelLimits"];
+const IGNORED: [&str; 2] = ["LogEnable", "StatsInterval"];
 const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
@@ -61,7 +63,7 @@ pub(super) async fn show(
         level_mapper: take("LEVEL_MAPPER"),
         model_mapper: take("MODEL_MAPPER"),
         model_failover: take("MODEL_FAILOVER"),
-        model_limits: Map::new(),
+        model_limits: model_limits(&take("MODEL_LIMITS")),
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
         user_api_balance: dollars(&take("USER_API_BALANCE")),
@@ -117,6 +119,10 @@ fn read(body: &Fields, name: &str) -> Result<Option<(String, Value)>, Invalid> {
                 let plain = text.trim_start_matches('$').to_owned();
                 (plain, json!(Dollars(amount)))
             }));
+        }
+        "ModelLimits" => {
+            let limits = body.json(name)?;
+            return Ok(limits.map(|text| (text.clone(), model_limits(&text).into())));
         }
         "Resources" | "SwitchOver" => body.text(name)?,
         _ => body.rules(name)?,
@@ -223,6 +229,11 @@ fn until(state: HealthState) -> Option<Millis> {
         HealthState::Ready | HealthState::Disabled => None,
         HealthState::Sleeping { until } | HealthState::Quarantined { until } => Some(until),
     }
+}
+
+/// What is stored has been checked, so it can always be read.
+fn model_limits(setting: &str) -> Map<String, Value> {
+    ModelLimits::parse(setting).unwrap_or_default().object()
 }
 
 /// What is stored has been checked, so there is always an amount.

@@ -125,6 +125,15 @@ impl Fields {
         })
     }
 
+    /// JSON that travels as text: an object, or the text of one.
+    pub(super) fn json(&self, name: &str) -> Result<Option<String>, Invalid> {
+        self.read(name, "a JSON object or a string", |value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Object(_) => Some(value.to_string()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+        })
+    }
+
     pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Invalid> {
         self.read(name, "an array of strings", |value| {
             let items = value.as_array()?.iter();

@@ -45,6 +45,7 @@ pub(crate) enum OwnRules {
     LevelMapper,
     SwitchOver,
     ModelFailover,
+    ModelLimits,
     Resources,
 }
 
@@ -144,6 +145,7 @@ pub(crate) async fn clear_own(tx: &Tx, rules: OwnRules, revision: Revision) -> R
         OwnRules::LevelMapper => (account::Column::LevelMapper, ""),
         OwnRules::SwitchOver => (account::Column::SwitchOver, ""),
         OwnRules::ModelFailover => (account::Column::ModelFailover, ""),
+        OwnRules::ModelLimits => (account::Column::ModelLimits, ""),
         OwnRules::Resources => (account::Column::Resources, "*"),
     };
     let cleared = account::Entity::update_many()

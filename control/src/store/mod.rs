@@ -14,12 +14,14 @@ pub(crate) mod mail;
 mod migration;
 pub(crate) mod news;
 pub(crate) mod nodes;
+pub(crate) mod prices;
 mod record;
 pub(crate) mod revisions;
 pub(crate) mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod usage;
+pub(crate) mod windows;
 
 use std::{fmt, fs, path::Path, time::Duration};
 
@@ -43,7 +45,7 @@ const CONNECT_TIMEOUT_MS: u64 = 5_000;
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Keeps two replicas from migrating and seeding one server at the same time.
 const START_LOCK: i64 = 0x7078_7861;
-/// SQLite allows 32,766 values in one statement; 31 columns of 500 rows are well below it.
+/// SQLite allows 32,766 values in one statement; 35 columns of 500 rows are well below it.
 const ROWS_PER_INSERT: usize = 500;
 
 /// The state on disk.
@@ -117,6 +119,11 @@ impl Store {
             writer,
             postgres: true,
         })
+    }
+
+    /// Whether other replicas may work on the same state.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.postgres
     }
 
     /// Begins a transaction that will write.

@@ -10,6 +10,7 @@ use proxyxai_contract::{
     provider::ProviderType,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Access, HealthState, KeyConfig, RateLimits},
+    window::ModelLimits,
 };
 use sea_orm::ActiveValue::Set;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,7 @@ impl AccountRecord {
             deleted_at: Set(self.deleted.map(|at| at.0)),
             gone: Set(self.gone),
             revision: Set(signed(self.revision)),
+            model_limits: Set(view.model_limits.text()),
         }
     }
 
@@ -185,6 +187,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
             soft_limit: row.soft_limit.map(Money::from_nanos),
             auto_quota: Money::from_nanos(row.auto_quota),
             limits,
+            model_limits: ModelLimits::parse(&row.model_limits)?,
             access,
             routing,
             children: 0,

@@ -10,8 +10,8 @@ use proxyxai_contract::{
     Invalid,
     clock::Millis,
     id::{AccountId, KeyId, Level, NodeName},
-    money::Money,
-    usage::{Measure, Tokens, UsageRecord},
+    money::{Money, Multiplier},
+    usage::{Images, Measure, Tokens, UsageRecord},
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -29,6 +29,8 @@ use crate::{
     Error,
     view::{Days, Listing, ModelTotals, Page, PostedUsage, Totals},
 };
+
+pub(crate) mod corrections;
 
 /// Totals of one account, day and model.
 pub(crate) type Daily = BTreeMap<(AccountId, Date, String), Totals>;
@@ -55,7 +57,7 @@ pub(crate) async fn known(
 }
 
 /// Columns of a record, in the order in which `values` gives them.
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 34] = [
     "node",
     "epoch",
     "sequence",
@@ -86,6 +88,10 @@ const COLUMNS: [&str; 30] = [
     "first_byte_ms",
     "streamed",
     "posted_at",
+    "images",
+    "image_size",
+    "rates",
+    "factor",
 ];
 
 /// Stores new records.
@@ -274,7 +280,8 @@ pub(crate) async fn list(
         .all(db.handle())
         .await
         .map_err(Error::internal)?;
-    let rows = rows.into_iter().map(read).collect::<Result<_, _>>()?;
+    let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    corrections::fill(db, &mut rows).await?;
     Ok(Listing { rows, total })
 }
 
@@ -351,6 +358,10 @@ fn values(
         signed(record.first_byte_ms).into(),
         record.streamed.into(),
         posted.0.into(),
+        signed(record.images.count).into(),
+        record.images.size.as_str().into(),
+        record.rates.map(Multiplier::micros).into(),
+        record.factor.map(Multiplier::micros).into(),
     ]
 }
 
@@ -383,10 +394,16 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
             input_image: unsigned(row.input_image),
             output_image: unsigned(row.output_image),
         },
+        images: Images {
+            count: unsigned(row.images),
+            size: row.image_size,
+        },
         measure: Measure::parse(&row.measure).ok_or_else(|| out_of_range("measure"))?,
         cost: Money::from_nanos(row.cost),
         priced: row.priced,
         price_version: row.price_version,
+        rates: row.rates.map(Multiplier::from_micros).transpose()?,
+        factor: row.factor.map(Multiplier::from_micros).transpose()?,
         start: Millis(row.start_at),
         duration_ms: unsigned(row.duration_ms),
         first_byte_ms: unsigned(row.first_byte_ms),
@@ -397,5 +414,6 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         epoch: row.epoch.cast_unsigned(),
         record,
         posted: Millis(row.posted_at),
+        corrected: None,
     })
 }

@@ -1,5 +1,5 @@
 //! Whether a call is let in: the account and its ancestors, in the order that the refusals are
-//! documented in. Windows over calls and tokens are not looked at here.
+//! documented in. Windows over calls and tokens, which come last, are in `limit`.
 
 use std::net::IpAddr;
 
@@ -41,8 +41,8 @@ pub(crate) struct Admission<'a> {
 pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
     let account = call.chain.first().ok_or(Refusal::Unauthenticated)?;
     state(call.chain)?;
-    address(call)?;
-    resource(call)?;
+    address(call.chain, call.ip)?;
+    resource(call.chain, call.settings, call.path)?;
     model(call)?;
     money(call, account)
 }
@@ -64,34 +64,41 @@ pub(crate) fn state(chain: &[&Account]) -> Result<(), Refusal> {
     }
 }
 
-fn address(call: &Admission<'_>) -> Result<(), Refusal> {
-    match call
-        .chain
-        .iter()
-        .find(|account| !account.access.ips.allows(call.ip))
-    {
+/// Every account of the chain has a say in where its keys are used from.
+///
+/// # Errors
+/// When a list does not allow the address.
+pub(crate) fn address(chain: &[&Account], ip: IpAddr) -> Result<(), Refusal> {
+    match chain.iter().find(|account| !account.access.ips.allows(ip)) {
         Some(account) => Err(Refusal::IpNotAllowed {
             account: account.name.clone(),
-            ip: call.ip,
+            ip,
         }),
         None => Ok(()),
     }
 }
 
-fn resource(call: &Admission<'_>) -> Result<(), Refusal> {
+/// The system's list and every account's of the chain have a say in what may be called.
+///
+/// # Errors
+/// When a list does not allow the path.
+pub(crate) fn resource(
+    chain: &[&Account],
+    settings: &ProxySettings,
+    path: &str,
+) -> Result<(), Refusal> {
     let refuse = |account| {
         Err(Refusal::ResourceNotAllowed {
             account,
-            path: call.path.to_owned(),
+            path: path.to_owned(),
         })
     };
-    if !call.settings.resources.allows(call.path) {
+    if !settings.resources.allows(path) {
         return refuse(None);
     }
-    match call
-        .chain
+    match chain
         .iter()
-        .find(|account| !account.access.resources.allows(call.path))
+        .find(|account| !account.access.resources.allows(path))
     {
         Some(account) => refuse(Some(account.name.clone())),
         None => Ok(()),

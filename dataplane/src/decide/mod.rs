@@ -3,7 +3,9 @@
 
 pub(crate) mod address;
 pub(crate) mod admit;
+mod counter;
 pub(crate) mod health;
+pub(crate) mod limit;
 pub(crate) mod pick;
 mod refusal;
 pub(crate) mod retry;

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use proxyxai_contract::{id::Level, money::Money};
+use proxyxai_contract::{id::Level, money::Money, window::Window};
+
+use super::limit::Left;
 
 /// Why a call is refused. Accounts are named as their owners know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub(crate) enum Refusal {
         /// Until then.
         retry_after_ms: i64,
     },
+    /// A window over calls or tokens has nothing left.
+    RateLimited(Box<FullWindow>),
     /// Every key that could serve the call is rate limited.
     AllRateLimited {
         /// Until the first of them is back.
@@ -114,6 +118,25 @@ pub(crate) enum Refusal {
     Loop,
 }
 
+/// A window that has nothing left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FullWindow {
+    /// Whose limit it is; none for the system's limits by model.
+    pub(crate) account: Option<String>,
+    /// Which of the six.
+    pub(crate) window: Window,
+    /// The limit.
+    pub(crate) limit: u64,
+    /// The model or pattern that the limit is for; empty for all.
+    pub(crate) model: String,
+    /// When the window ends, RFC 3339.
+    pub(crate) resets: String,
+    /// Until then.
+    pub(crate) retry_after_ms: i64,
+    /// What is left, for the headers.
+    pub(crate) left: Left,
+}
+
 impl Refusal {
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
@@ -129,7 +152,7 @@ impl Refusal {
             Self::NotFound { .. } => 404,
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
-            Self::HardLimit { .. } | Self::AllRateLimited { .. } => 429,
+            Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
             Self::NoUpstreamKey { .. } | Self::Unavailable => 503,
             Self::Loop => 508,
         }
@@ -152,6 +175,7 @@ impl Refusal {
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::HardLimit { .. } => "hard_limit_reached",
+            Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
             Self::NoUpstreamKey { .. } => "no_upstream_key",
             Self::Unavailable => "unavailable",
@@ -208,6 +232,7 @@ impl Refusal {
             Self::InsufficientBalance { .. } | Self::NotCovered { .. } | Self::HardLimit { .. } => {
                 self.money_message()
             }
+            Self::RateLimited(full) => full.message(),
             Self::AllRateLimited { .. } => {
                 "Every upstream key that serves this call is rate limited; try again later"
                     .to_owned()
@@ -264,6 +289,7 @@ impl Refusal {
             Self::HardLimit { retry_after_ms, .. } | Self::AllRateLimited { retry_after_ms } => {
                 Some(*retry_after_ms)
             }
+            Self::RateLimited(full) => Some(full.retry_after_ms),
             Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
             Self::Unavailable => Some(1000),
             Self::Unauthenticated
@@ -282,6 +308,37 @@ impl Refusal {
             | Self::NotFound { .. }
             | Self::Loop => None,
         }
+    }
+}
+
+impl FullWindow {
+    fn message(&self) -> String {
+        let Self {
+            account,
+            window,
+            limit,
+            model,
+            resets,
+            retry_after_ms: _,
+            left: _,
+        } = self;
+        let owner = match account {
+            Some(name) => format!("the account {name}"),
+            None => "this server".to_owned(),
+        };
+        let model = match model.as_str() {
+            "" => String::new(),
+            model => format!(" for the model {model:?}"),
+        };
+        let counted = if window.counts_tokens() {
+            "tokens"
+        } else {
+            "requests"
+        };
+        let span = window.span();
+        format!(
+            "Too many {counted}: {owner} allows {limit} {counted} per {span}{model} ({window}); it resets at {resets}"
+        )
     }
 }
 

@@ -8,6 +8,7 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Access, Account, ProxySettings, RateLimits},
+    window::ModelLimits,
 };
 
 pub(super) fn account(id: i64) -> Account {
@@ -23,6 +24,7 @@ pub(super) fn account(id: i64) -> Account {
         factor: Multiplier::ONE,
         hard_limit: None,
         limits: RateLimits::WIDE,
+        model_limits: ModelLimits::default(),
         access: Access::ANY,
         routing: RoutingRules::default(),
     }
@@ -36,6 +38,7 @@ pub(super) fn settings() -> ProxySettings {
     ProxySettings {
         routing: RoutingRules::default(),
         resources: ResourceList::Any,
+        model_limits: ModelLimits::default(),
         call_min_balance: Money::from_nanos(1_000_000_000),
         refuse_unpriced: false,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),

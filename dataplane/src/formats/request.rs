@@ -12,6 +12,8 @@ use super::{Route, multipart, text};
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
 /// sent under its name.
 const MODEL_BYTES_MAX: usize = 1024;
+/// Longer than any picture's size.
+const SIZE_BYTES_MAX: usize = 32;
 const ASK: &str = r#""stream_options":{"include_usage":true},"#;
 const ASK_INSIDE: &str = r#""include_usage":true,"#;
 const ASK_VALUE: &str = r#"{"include_usage":true}"#;
@@ -29,6 +31,10 @@ pub(crate) struct RequestFacts {
     pub(crate) usage: UsageAsk,
     /// Most tokens the answer may have, by whichever name it says so.
     pub(crate) max_tokens: Option<u64>,
+    /// How many answers, or pictures, it asks for.
+    pub(crate) n: Option<u64>,
+    /// Size of the pictures it asks for.
+    pub(crate) size: Option<String>,
     form: Form,
 }
 
@@ -98,6 +104,10 @@ struct Fields<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow, default)]
     max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    size: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -270,6 +280,8 @@ fn facts(body: &[u8], fields: &Fields<'_>, brace: usize) -> Result<RequestFacts,
             .flatten()
             .filter_map(|raw| serde_json::from_str(raw.get()).ok())
             .max(),
+        n: lenient(fields.n),
+        size: lenient(fields.size).filter(|size: &String| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
     })
 }
@@ -343,10 +355,23 @@ fn read_form(body: &[u8], boundary: &str) -> Result<RequestFacts, BadRequest> {
                 facts.model_span = Some(field.value);
             }
             "stream" => facts.stream = value.eq_ignore_ascii_case(b"true"),
+            "n" => {
+                facts.n = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|n| n.trim().parse().ok());
+            }
+            "size" if value.len() <= SIZE_BYTES_MAX => {
+                facts.size = std::str::from_utf8(value).ok().map(str::to_owned);
+            }
             _ => {}
         }
     }
     Ok(facts)
+}
+
+/// A field that is the upstream's to refuse when it is wrong.
+fn lenient<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 
 /// A known field of its right type; null is none.

@@ -20,7 +20,10 @@ use tower::{BoxError, ServiceExt as _};
 
 use crate::{
     Admin,
-    decide::{address, admit::Refusal},
+    decide::{
+        address,
+        admit::{self, Refusal},
+    },
     formats::{Family, is_relayed},
     relay::{Relay, refuse},
 };
@@ -63,7 +66,7 @@ impl Surface {
         if *request.method() == Method::GET {
             match path {
                 "/v1/models" | "/models" | "/dashboard/models" => {
-                    return models::list(relay, request.headers());
+                    return models::list(relay, peer, path, request.headers());
                 }
                 "/metrics" => return metrics::page(relay, peer, request.headers()),
                 "/healthz" => return "ok\n".into_response(),
@@ -78,6 +81,9 @@ impl Surface {
         let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
         if !administers.iter().any(|start| path.starts_with(start)) {
             return not_found(path);
+        }
+        if let Err(refusal) = may_administer(relay, peer, request.headers()) {
+            return refuse(Family::OpenAi, &refusal);
         }
         match admin {
             Admin::Local(router) => {
@@ -103,6 +109,21 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> Ip
     let forwarded = headers.get_all("x-forwarded-for").iter();
     let forwarded = forwarded.filter_map(|value| value.to_str().ok());
     address::client(peer, forwarded, trusted)
+}
+
+/// Whether the key may be used from where the request comes. Whose key it is and what it may do is
+/// control's to judge, and all of it before the first snapshot.
+fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(snapshot) = relay.live.snapshot() else {
+        return Ok(());
+    };
+    match Relay::authenticate(&snapshot, headers) {
+        Ok(account) => admit::address(
+            &snapshot.chain(&account.account),
+            relay.client_address(peer, headers),
+        ),
+        Err(_) => Ok(()),
+    }
 }
 
 fn ready(relay: &Relay) -> Response<Body> {

@@ -1,7 +1,7 @@
 //! `GET /v1/models`: what the caller may ask for, in `OpenAI`'s list shape. Answered here, since one
 //! provider's list would not be the pool's.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use axum::body::Body;
 use http::{HeaderMap, Response};
@@ -13,29 +13,41 @@ use crate::{
         admit::{self, Refusal},
         route,
     },
-    formats::{Family, reply},
+    formats::{Family, reply, upstream_path},
     live::Snapshot,
     relay::{Relay, refuse},
 };
 
-/// The list for one caller.
-pub(super) fn list(relay: &Relay, headers: &HeaderMap) -> Response<Body> {
-    let Some(snapshot) = relay.live.snapshot() else {
-        return refuse(Family::OpenAi, &Refusal::Unavailable);
-    };
-    let account = match Relay::authenticate(&snapshot, headers) {
-        Ok(account) => account,
-        Err(refusal) => return refuse(Family::OpenAi, &refusal),
-    };
+/// The list for one caller. Where it may be asked for is judged as for a call.
+pub(super) fn list(relay: &Relay, peer: IpAddr, path: &str, headers: &HeaderMap) -> Response<Body> {
+    names(relay, peer, path, headers).map_or_else(
+        |refusal| refuse(Family::OpenAi, &refusal),
+        |names| {
+            json(reply::models_list(
+                names.iter().map(String::as_str),
+                relay.clock.now().0 / 1000,
+            ))
+        },
+    )
+}
+
+fn names(
+    relay: &Relay,
+    peer: IpAddr,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<BTreeSet<String>, Refusal> {
+    let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
+    let account = Relay::authenticate(&snapshot, headers)?;
     let chain = snapshot.chain(&account.account);
-    if let Err(refusal) = admit::state(&chain) {
-        return refuse(Family::OpenAi, &refusal);
+    admit::state(&chain)?;
+    admit::address(&chain, relay.client_address(peer, headers))?;
+    let path = upstream_path(path);
+    // The dashboard's is no path of the proxy.
+    if path.starts_with("/v1/") {
+        admit::resource(&chain, &snapshot.settings, &path)?;
     }
-    let names = visible(&snapshot, &chain);
-    json(reply::models_list(
-        names.iter().map(String::as_str),
-        relay.clock.now().0 / 1000,
-    ))
+    Ok(visible(&snapshot, &chain))
 }
 
 /// Models of the providers in reachable levels, and names that mappers understand, as far as every

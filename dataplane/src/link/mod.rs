@@ -5,6 +5,7 @@ pub(crate) mod health;
 pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod watch;
+pub(crate) mod windows;
 
 use std::time::Duration;
 

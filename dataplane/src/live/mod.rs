@@ -5,6 +5,7 @@ pub(crate) mod credit;
 mod health;
 mod key;
 mod purse;
+mod windows;
 
 use std::{
     collections::HashMap,
@@ -30,17 +31,19 @@ pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
 pub(crate) use purse::{Figures, Hold, Purse};
+pub(crate) use windows::{ASK_QUEUE_MAX, Counted, Windows};
 
 /// Accounts that may want credit at the same moment; further ones ask again a little later.
 const WISHES_MAX: usize = 4096;
 /// Ancestors are followed this far; a deeper tree is a loop in the data.
 const DEPTH_MAX: usize = 64;
 
-/// An account with its money.
+/// An account with its money and its windows.
 #[derive(Debug)]
 pub(crate) struct AccountState {
     pub(crate) account: Account,
     pub(crate) purse: Arc<Purse>,
+    pub(crate) windows: Arc<Windows>,
 }
 
 /// The keys of one level, and which was picked last.
@@ -310,8 +313,17 @@ impl<'a> Build<'a> {
                 || Arc::new(Purse::new(account.id, self.wishes.clone())),
                 |state| Arc::clone(&state.purse),
             );
-            self.accounts
-                .insert(account.id, Arc::new(AccountState { account, purse }));
+            let windows = known.map_or_else(
+                || Arc::new(Windows::new(account.id)),
+                |state| Arc::clone(&state.windows),
+            );
+            let id = account.id;
+            let state = AccountState {
+                account,
+                purse,
+                windows,
+            };
+            self.accounts.insert(id, Arc::new(state));
         }
         for id in removed {
             self.accounts.remove(id);

@@ -7,7 +7,7 @@ use super::{
     Call, Relay,
     attempt::{Answer, Failure},
     body::Relayed,
-    headers,
+    headers, limits,
     meter::Meter,
     rounds::Progress,
 };
@@ -35,6 +35,7 @@ impl Relay {
             asked_usage,
         } = answer;
         headers::strip_hop_by_hop(&mut parts.headers);
+        limits::mark(&mut parts.headers, call.counted.left());
         let streamed = parts
             .headers
             .get(header::CONTENT_TYPE)
@@ -66,7 +67,8 @@ impl Relay {
             .min();
         let retry_after_ms = until.map(|until| until.since(now));
         let Progress { tries, failure } = progress;
-        let response = match failure {
+        let left = call.counted.left();
+        let mut response = match failure {
             Some(failure) if failure.is_loop() => refuse(family, &Refusal::Loop),
             Some(Failure {
                 status,
@@ -106,6 +108,7 @@ impl Relay {
                 },
             ),
         };
+        limits::mark(response.headers_mut(), left);
         if tries > 0 {
             Meter::new(self, call, None, tries, response.status(), false).finish_failed();
         }
@@ -125,6 +128,9 @@ pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
         &refusal.message(),
     );
     let mut response = respond(status, body, refusal.retry_after_ms());
+    if let Refusal::RateLimited(full) = refusal {
+        limits::mark(response.headers_mut(), full.left);
+    }
     if status == StatusCode::PAYMENT_REQUIRED {
         // A lower node of a cascade puts its key to sleep instead of giving it up.
         let mark = HeaderValue::from_static(refusal.code());

@@ -7,16 +7,16 @@ use proxyxai_contract::{
     clock::{Clock, Millis},
     money::Money,
     price,
-    usage::{Measure, Tokens, UsageRecord},
+    usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{Call, OpenCall, Relay};
+use super::{Call, OpenCall, Relay, request::Prepared};
 use crate::{
     formats::{
         Family,
         usage::{UsageReader, estimate},
     },
-    live::{AccountState, Hold, KeyState, Snapshot},
+    live::{AccountState, Counted, Hold, KeyState, Snapshot},
     spool::Spool,
 };
 
@@ -49,6 +49,7 @@ pub(super) struct Meter {
     record: UsageRecord,
     spool: Spool,
     clock: Clock,
+    counted: Counted,
     /// Keeps the call counted as open until its answer has ended.
     _open: OpenCall,
 }
@@ -69,6 +70,7 @@ impl Meter {
             plan,
             route,
             metered,
+            counted,
             hold,
             open,
         } = call;
@@ -90,10 +92,13 @@ impl Meter {
             tries,
             status: status.as_u16(),
             tokens: Tokens::default(),
+            images: images(&snapshot, &plan.model, &request),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
             price_version: String::new(),
+            rates: Some(account.account.rates),
+            factor: Some(account.account.factor),
             start: request.start,
             duration_ms: 0,
             first_byte_ms: key.map_or(0, |_| elapsed(request.start, relay.clock.now())),
@@ -112,6 +117,7 @@ impl Meter {
             record,
             spool: relay.spool.clone(),
             clock: relay.clock.clone(),
+            counted,
             _open: open,
         }
     }
@@ -142,6 +148,9 @@ impl Meter {
             self.measure(&reader, ending);
         }
         self.price();
+        let tokens = &self.record.tokens;
+        self.counted
+            .settle(tokens.input.saturating_add(tokens.output));
         match self.hold.take() {
             Some(hold) => hold.settle(self.record.cost),
             None => self.account.purse.charge(self.record.cost),
@@ -183,7 +192,8 @@ impl Meter {
         self.record.priced = true;
         let answered = self.key.is_some() && (200..300).contains(&self.record.status);
         if answered {
-            let cost = price::cost(price, &self.record.tokens, account.rates, account.factor);
+            let (tokens, images) = (&self.record.tokens, &self.record.images);
+            let cost = price::cost(price, tokens, images, account.rates, account.factor);
             if let Some(cost) = cost {
                 self.record.cost = cost;
             } else {
@@ -193,6 +203,20 @@ impl Meter {
                 self.record.priced = false;
             }
         }
+    }
+}
+
+/// The pictures a call asks for, where its model is priced by the picture or may be one day.
+fn images(snapshot: &Snapshot, model: &str, request: &Prepared) -> Images {
+    let priced = snapshot.prices.find(model);
+    let by_piece = priced.is_some_and(|price| price.image.is_some());
+    if !by_piece && !request.path().starts_with("/v1/images/") {
+        return Images::default();
+    }
+    let facts = &request.facts;
+    Images {
+        count: facts.n.unwrap_or(1),
+        size: facts.size.clone().unwrap_or_default(),
     }
 }
 

@@ -6,6 +6,7 @@ mod attempt;
 mod body;
 mod client;
 mod headers;
+mod limits;
 mod meter;
 mod request;
 mod rounds;
@@ -34,7 +35,7 @@ use crate::{
         route, spend, via,
     },
     formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
-    live::{AccountState, Hold, Live, NoCredit, Snapshot, credit},
+    live::{AccountState, Counted, Hold, Live, NoCredit, Snapshot, Windows, credit},
     spool::Spool,
 };
 
@@ -55,11 +56,20 @@ pub(crate) struct Relay {
     dialer: client::Dialer,
     pub(crate) clock: Clock,
     spool: Spool,
-    learnt: mpsc::Sender<Health>,
+    outbox: Outbox,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
+}
+
+/// What calls leave for the link to pass on.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    /// What was learnt about keys.
+    pub(crate) learnt: mpsc::Sender<Health>,
+    /// Accounts that need units of windows.
+    pub(crate) wanting: mpsc::Sender<Arc<Windows>>,
 }
 
 /// A call that has been let in.
@@ -71,6 +81,8 @@ struct Call {
     route: Route,
     /// Whether its answer carries usage.
     metered: bool,
+    /// Its share of the account's windows.
+    counted: Counted,
     /// Credit set aside for it; none for calls that cost nothing, and root's.
     hold: Option<Hold>,
     open: OpenCall,
@@ -83,7 +95,7 @@ impl Relay {
         config: Config,
         live: Arc<Live>,
         spool: Spool,
-        learnt: mpsc::Sender<Health>,
+        outbox: Outbox,
         clock: Clock,
     ) -> Result<Self, Error> {
         let dialer = client::Dialer::new(&config)?;
@@ -97,7 +109,7 @@ impl Relay {
             live,
             clock,
             spool,
-            learnt,
+            outbox,
             open_calls: Arc::default(),
             draining: Arc::default(),
             via,
@@ -170,12 +182,10 @@ impl Relay {
         let metered = path_takes_model(path) && parts.method == http::Method::POST;
         let facts = request::facts(&parts, &body, metered)?;
         let chain = snapshot.chain(&account.account);
-        let forwarded = parts.headers.get_all("x-forwarded-for");
-        let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
         admit::admit(&admit::Admission {
             chain: &chain,
             settings: &snapshot.settings,
-            ip: address::client(peer, forwarded, &self.config.trusted_proxies),
+            ip: self.client_address(peer, &parts.headers),
             path,
             model: facts.model.as_deref(),
             balance: account.purse.balance(),
@@ -201,6 +211,10 @@ impl Relay {
             (_, _) => spend::Ceiling::default(),
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
+        // The last reason against a call, so that what is refused for another one does not count.
+        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
+        let asks = (facts.model.as_deref(), tokens);
+        let counted = self.count(&snapshot, &account, &chain, asks).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
@@ -211,6 +225,7 @@ impl Relay {
             plan,
             route,
             metered,
+            counted,
             hold,
             open,
         })
@@ -258,6 +273,13 @@ impl Relay {
         Ok(open)
     }
 
+    /// Where a request comes from.
+    pub(crate) fn client_address(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+        let forwarded = headers.get_all("x-forwarded-for");
+        let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
+        address::client(peer, forwarded, &self.config.trusted_proxies)
+    }
+
     /// The account whose key is presented.
     pub(crate) fn authenticate(
         snapshot: &Snapshot,
@@ -273,7 +295,7 @@ impl Relay {
     fn tell(&self, health: Option<Health>) {
         if let Some(health) = health {
             tracing::info!(key.id = health.key.get(), model = health.model, state = ?health.state, reason = health.reason, "key health changed");
-            if self.learnt.try_send(health).is_err() {
+            if self.outbox.learnt.try_send(health).is_err() {
                 tracing::debug!("too much news about keys; some was not passed on");
             }
         }

@@ -59,6 +59,7 @@ impl Relay {
                         return self.all_failed(call, progress);
                     }
                     progress.tries += 1;
+                    call.counted.reach();
                     match self.attempt(&call, &key).await {
                         Outcome::Answer(answer) => {
                             return self.answer(call, &key, progress.tries, *answer);

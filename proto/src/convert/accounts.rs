@@ -12,6 +12,7 @@ use crate::{
     id::{AccountId, Level},
     money::{Money, Multiplier},
     snapshot::{Access, Account, RateLimits},
+    window::ModelLimits,
     wire,
 };
 
@@ -30,6 +31,7 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         limits,
         access,
         routing,
+        model_limits,
     } = entry;
     Ok(Account {
         id: AccountId::new(id)?,
@@ -51,6 +53,7 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         factor: Multiplier::from_micros(factor_micros).map_err(|e| e.under("factor_micros"))?,
         hard_limit: (hard_limit_nanos > 0).then(|| Money::from_nanos(hard_limit_nanos)),
         limits: limits_from_wire(limits.unwrap_or_default())?,
+        model_limits: ModelLimits::parse(&model_limits)?,
         access: access_from_wire(&access.ok_or_else(|| Invalid::new("access", "is missing"))?)?,
         routing: routing_from_wire(&routing.unwrap_or_default())?,
     })
@@ -69,6 +72,7 @@ pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
         factor,
         hard_limit,
         limits,
+        model_limits,
         access,
         routing,
     } = account;
@@ -86,6 +90,7 @@ pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
         limits: Some(limits_to_wire(limits)),
         access: Some(access_to_wire(access)),
         routing: Some(routing_to_wire(routing)),
+        model_limits: model_limits.text(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::{signed, unsigned};
 use crate::{
     Invalid,
     money::{Money, Multiplier},
-    price::{ModelPrice, PriceTable},
+    price::{ImagePrice, ModelPrice, PriceTable},
     wire,
 };
 
@@ -75,6 +75,7 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         rates_micros,
         max_input,
         max_output,
+        image,
     } = price;
     let amount = |field: &str, nanos: i64| match Money::from_nanos(nanos) {
         money if money.is_negative() => Err(Invalid::new(field, "must not be negative")),
@@ -97,10 +98,39 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         input_image: optional("input_image", input_image)?,
         output_image: optional("output_image", output_image)?,
         call: amount("call", call)?,
+        image: image
+            .map(|image| image_from_wire(image, amount))
+            .transpose()?,
         rates: Multiplier::from_micros(rates_micros)?,
         max_input: count("max_input", max_input)?,
         max_output: count("max_output", max_output)?,
     })
+}
+
+fn image_from_wire(
+    image: wire::ImagePrice,
+    amount: impl Fn(&str, i64) -> Result<Money, Invalid>,
+) -> Result<ImagePrice, Invalid> {
+    let wire::ImagePrice { sizes, other } = image;
+    let sizes = sizes
+        .into_iter()
+        .map(|(size, nanos)| Ok((size, amount("image.sizes", nanos)?)))
+        .collect::<Result<_, Invalid>>()?;
+    Ok(ImagePrice {
+        sizes,
+        other: amount("image.other", other)?,
+    })
+}
+
+fn image_to_wire(image: &ImagePrice) -> wire::ImagePrice {
+    let ImagePrice { sizes, other } = image;
+    wire::ImagePrice {
+        sizes: sizes
+            .iter()
+            .map(|(size, price)| (size.clone(), price.nanos()))
+            .collect(),
+        other: other.nanos(),
+    }
 }
 
 fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
@@ -117,6 +147,7 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         input_image,
         output_image,
         call,
+        image,
         rates,
         max_input,
         max_output,
@@ -138,5 +169,6 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         rates_micros: rates.micros(),
         max_input: max_input.map(signed),
         max_output: max_output.map(signed),
+        image: image.as_ref().map(image_to_wire),
     }
 }

@@ -6,9 +6,9 @@ use super::{millis_from_wire, millis_to_wire, signed, unsigned};
 use crate::{
     Invalid,
     id::{AccountId, KeyId, Level},
-    money::Money,
+    money::{Money, Multiplier},
     snapshot::Standing,
-    usage::{Measure, Tokens, UsageRecord},
+    usage::{Images, Measure, Tokens, UsageRecord},
     wire,
 };
 
@@ -63,6 +63,10 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         duration_ms,
         first_byte_ms,
         streamed,
+        images,
+        image_size,
+        rates_micros,
+        factor_micros,
     } = record;
     if sequence == 0 {
         return Err(Invalid::new("sequence", "must be positive"));
@@ -87,6 +91,10 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         tries: u32::try_from(tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
         status: u16::try_from(status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
         tokens: tokens_from_wire(tokens.unwrap_or_default())?,
+        images: Images {
+            count: unsigned("images", images)?,
+            size: image_size,
+        },
         measure: match measure {
             wire::Measure::Measured => Measure::Measured,
             wire::Measure::Partial => Measure::Partial,
@@ -96,6 +104,8 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         cost,
         priced,
         price_version,
+        rates: multiplier("rates_micros", rates_micros)?,
+        factor: multiplier("factor_micros", factor_micros)?,
         start: millis_from_wire("start_time", start_time.as_ref())?,
         duration_ms: unsigned("duration_ms", duration_ms)?,
         first_byte_ms: unsigned("first_byte_ms", first_byte_ms)?,
@@ -117,10 +127,13 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         tries,
         status,
         tokens,
+        images,
         measure,
         cost,
         priced,
         price_version,
+        rates,
+        factor,
         start,
         duration_ms,
         first_byte_ms,
@@ -151,6 +164,19 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         duration_ms: signed(*duration_ms),
         first_byte_ms: signed(*first_byte_ms),
         streamed: *streamed,
+        images: signed(images.count),
+        image_size: images.size.clone(),
+        rates_micros: rates.map_or(0, Multiplier::micros),
+        factor_micros: factor.map_or(0, Multiplier::micros),
+    }
+}
+
+fn multiplier(field: &str, micros: i64) -> Result<Option<Multiplier>, Invalid> {
+    match micros {
+        0 => Ok(None),
+        micros => Multiplier::from_micros(micros)
+            .map(Some)
+            .map_err(|error| error.under(field)),
     }
 }
 
@@ -284,10 +310,16 @@ mod tests {
                 input_image: 8,
                 output_image: 9,
             },
+            images: Images {
+                count: 2,
+                size: "1x1".to_owned(),
+            },
             measure: Measure::Partial,
             cost: Money::from_nanos(7),
             priced: true,
             price_version: "v".to_owned(),
+            rates: Some(Multiplier::ONE),
+            factor: None,
             start: Millis(1_700_000_000_123),
             duration_ms: 5,
             first_byte_ms: 3,

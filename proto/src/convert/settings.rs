@@ -9,6 +9,7 @@ use crate::{
     money::Money,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::ProxySettings,
+    window::ModelLimits,
     wire,
 };
 
@@ -21,10 +22,12 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         client_key_hash_key,
         time_zone,
         reload_count,
+        model_limits,
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
         resources: AllowList::parse(&resources)?,
+        model_limits: ModelLimits::parse(&model_limits)?,
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
         refuse_unpriced,
         hasher: KeyHasher::new(&client_key_hash_key)?,
@@ -37,6 +40,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
     let ProxySettings {
         routing,
         resources,
+        model_limits,
         call_min_balance,
         refuse_unpriced,
         hasher,
@@ -51,6 +55,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         client_key_hash_key: hasher.key().to_vec(),
         time_zone: zone.name().to_owned(),
         reload_count: *reload_count,
+        model_limits: model_limits.text(),
     }
 }
 

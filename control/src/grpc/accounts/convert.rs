@@ -55,6 +55,7 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
         child_limit,
         qr_code,
         routing,
+        model_limits,
     } = request;
     let wire::AccessLists {
         ips,
@@ -96,6 +97,7 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
             level_mapper: given(level_mapper),
             switch_over: given(switch_over),
             model_failover: given(model_failover),
+            model_limits: given(model_limits),
             ..AccountChange::default()
         },
     })
@@ -132,6 +134,7 @@ pub(super) fn change_from_wire(
         model_failover,
         qr_code,
         suspended,
+        model_limits,
     } = request;
     let change = AccountChange {
         name,
@@ -152,6 +155,7 @@ pub(super) fn change_from_wire(
         auto_quota: amount("auto_quota_nanos", auto_quota_nanos)?,
         child_limit: child_limit.map(child_limit_from_wire).transpose()?,
         limits: limits_change(limits)?,
+        model_limits,
         allow_ips,
         allow_models,
         allow_levels,
@@ -199,6 +203,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         soft_limit,
         auto_quota,
         limits,
+        model_limits,
         access,
         routing,
         children,
@@ -244,6 +249,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         public_key,
         // There is one tenant, and root is its head.
         owner_id: AccountId::ROOT.get(),
+        model_limits: model_limits.text(),
     }
 }
 

@@ -4,6 +4,7 @@ use proxyxai_contract::{
     Invalid,
     money::Money,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
+    window::ModelLimits,
 };
 
 use crate::{
@@ -72,6 +73,9 @@ fn apply_access(record: &mut AccountRecord, change: &AccountChange) -> Result<()
         ("Resources", &change.resources),
     ] {
         check_length(field, text.as_deref())?;
+    }
+    if let Some(text) = &change.model_limits {
+        view.model_limits = ModelLimits::parse(text)?;
     }
     if let Some(edit) = &change.allow_ips {
         view.access.ips = view.access.ips.edited(edit)?;

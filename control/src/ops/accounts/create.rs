@@ -2,7 +2,7 @@
 
 use proxyxai_contract::{
     Invalid, client_key::ClientKey, clock::Millis, money::Money, routing::RoutingRules,
-    snapshot::Access,
+    snapshot::Access, window::ModelLimits,
 };
 
 use super::{change, changed, credit_came_back, give_key};
@@ -107,6 +107,7 @@ pub(crate) fn blank(
             // Lists and rules count through the ancestors' at use, so a child begins without its own.
             access: Access::ANY,
             routing: RoutingRules::default(),
+            model_limits: ModelLimits::default(),
             children: 0,
             enabled: true,
             suspended: false,

@@ -293,6 +293,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         auto_quota,
         child_limit,
         limits,
+        model_limits,
         allow_ips,
         allow_models,
         allow_levels,
@@ -322,6 +323,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         level_mapper,
         switch_over,
         model_failover,
+        model_limits,
     ];
     let amounts = [hard_limit, soft_limit, auto_quota]
         .into_iter()

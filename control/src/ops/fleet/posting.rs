@@ -228,6 +228,7 @@ fn plain(mut record: UsageRecord) -> UsageRecord {
         &mut record.model_asked,
         &mut record.model_used,
         &mut record.price_version,
+        &mut record.images.size,
     ];
     for text in texts {
         if text.contains('\0') {

@@ -43,6 +43,7 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
         "ModelMapper": { "gpt-3*": "gpt-4o", "o1": "o3" }, "LevelMapper": "gpt-4*=2", "SwitchOver": "1=2",
         "Resources": "/v1/chat/completions", "LoadKeys": true, "StatsInterval": 5, "Color": 1,
         "ModelFailover": { "gpt-4o": "o3|o1" }, "UserMinBalance": 3.5, "UserApiBalance": 30,
+        "ModelLimits": { "gpt-4*": { "rpm": 5, "TPD": 1000 } },
     });
     let changed = rig.done("POST", "/x-conf", change).await;
     golden("x-conf.write", &changed);
@@ -55,6 +56,8 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
         (&shown["UserMinBalance"], &shown["UserApiBalance"]),
         (&json!(3.5), &json!(30))
     );
+    let limits = json!({ "gpt-4*": { "rpm": 5, "tpd": 1000 } });
+    assert_eq!(shown["ModelLimits"], limits);
 
     let root = &rig.root;
     for (body, field) in [
@@ -65,6 +68,8 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
         (r#"{"LogEnable":1}"#, "LogEnable"),
         (r#"{"StatsInterval":"often"}"#, "StatsInterval"),
         (r#"{"SwitchOver":{"1":"2"}}"#, "SwitchOver"),
+        (r#"{"ModelLimits":{"gpt":{"rps":1}}}"#, "ModelLimits"),
+        (r#"{"ModelLimits":[]}"#, "ModelLimits"),
         (
             r#"{"LevelMapper":"gpt=99","Resources":"/v1"}"#,
             "LevelMapper",

@@ -40,6 +40,21 @@ async fn accounts_are_written_in_their_documented_shape() {
     );
     assert_eq!(updates["RPM"], 50);
 
+    let limits = json!({ "gpt-4*": { "rpm": 5 } });
+    let change = json!({ "ModelLimits": limits });
+    rig.ask("PUT", "/x-users/berta", &anna, &change.to_string())
+        .await;
+    let row = &rig.ask("GET", "/x-users/berta", &anna, "").await.body[0];
+    assert_eq!(row["ModelLimits"], limits);
+    for bad in [
+        r#"{"ModelLimits":{"gpt":5}}"#,
+        r#"{"ModelLimits":"["}"#,
+        r#"{"ModelLimits":7}"#,
+    ] {
+        let refused = rig.ask("PUT", "/x-users/berta", &anna, bad).await;
+        refused.names("ModelLimits");
+    }
+
     let change = json!({ "Status": false, "CreditGranted": 0 });
     let changed = rig
         .ask("POST", "/x-users/berta", &anna, &change.to_string())

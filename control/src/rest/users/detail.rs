@@ -5,8 +5,10 @@ use proxyxai_contract::{
     id::AccountId,
     routing::RoutingRules,
     snapshot::{Access, RateLimits},
+    window::ModelLimits,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     super::answer::{Dollars, Ratio, Used},
@@ -69,6 +71,7 @@ struct Rules {
     level_mapper: String,
     switch_over: String,
     model_failover: String,
+    model_limits: Map<String, Value>,
 }
 
 pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Detail {
@@ -104,13 +107,13 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
             tph,
             tpd,
         },
-        rules: rules(&account.access, &account.routing),
+        rules: rules(&account.access, &account.routing, &account.model_limits),
         daily_usage: today.into(),
         monthly_usage: month.into(),
     }
 }
 
-fn rules(access: &Access, routing: &RoutingRules) -> Rules {
+fn rules(access: &Access, routing: &RoutingRules, limits: &ModelLimits) -> Rules {
     let Access {
         ips,
         models,
@@ -132,5 +135,6 @@ fn rules(access: &Access, routing: &RoutingRules) -> Rules {
         level_mapper: level_mapper.text(),
         switch_over: switch_over.text(),
         model_failover: model_failover.text(),
+        model_limits: limits.object(),
     }
 }

@@ -2,6 +2,7 @@
 
 use proxyxai_contract::{client_key::ClientKey, clock::Zone, money::Money};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::super::answer::{CardRow, Dollars, Ratio, cards};
 use crate::view::{AccountView, Changed};
@@ -24,6 +25,7 @@ pub(super) struct Row {
     rpm: u64,
     // Its name until 2024.
     rate_limit: u64,
+    model_limits: Map<String, Value>,
     child_limit: u64,
     child: u64,
     requests: u64,
@@ -48,6 +50,7 @@ pub(super) fn row(account: &AccountView, zone: &Zone) -> Row {
         soft_limit: limit(account.soft_limit),
         rpm: account.limits.rpm,
         rate_limit: account.limits.rpm,
+        model_limits: account.model_limits.object(),
         child_limit: account.child_limit,
         child: account.children,
         requests: account.requests,

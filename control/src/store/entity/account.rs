@@ -72,6 +72,8 @@ pub struct Model {
     pub deleted_at: Option<i64>,
     pub gone: bool,
     pub revision: i64,
+    #[sea_orm(column_type = "Text")]
+    pub model_limits: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -49,6 +49,11 @@ pub struct Model {
     pub first_byte_ms: i64,
     pub streamed: bool,
     pub posted_at: i64,
+    pub images: i64,
+    #[sea_orm(column_type = "Text")]
+    pub image_size: String,
+    pub rates: Option<i64>,
+    pub factor: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

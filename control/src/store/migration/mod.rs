@@ -9,8 +9,10 @@
 
 mod m001_first;
 mod m002_lease;
+mod m003_windows;
 mod m004_account;
 mod m005_audit;
+mod m006_prices;
 
 use sea_orm_migration::{
     prelude::*,
@@ -23,8 +25,10 @@ pub(super) struct Migrator;
 const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
+    ("m003_windows", m003_windows::SCHEMA),
     ("m004_account", m004_account::SCHEMA),
     ("m005_audit", m005_audit::SCHEMA),
+    ("m006_prices", m006_prices::SCHEMA),
 ];
 
 #[async_trait::async_trait]

@@ -320,3 +320,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_number_and_size_of_pictures_are_read_from_json_and_forms() {
+    let facts = |body: &str| read(body.as_bytes(), "application/json", true).unwrap();
+    let asked = facts(r#"{"model":"m","n":3,"size":"1024x1792"}"#);
+    assert_eq!(
+        (asked.n, asked.size.as_deref()),
+        (Some(3), Some("1024x1792"))
+    );
+    // What is no number or size is the upstream's to refuse.
+    let odd = facts(r#"{"model":"m","n":"many","size":[1]}"#);
+    assert_eq!((odd.n, odd.size), (None, None));
+    let form = "--b\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n2\r\n--b\r\nContent-Disposition: form-data; name=\"size\"\r\n\r\n512x512\r\n--b--\r\n";
+    let asked = read(form.as_bytes(), "multipart/form-data; boundary=b", true).unwrap();
+    assert_eq!((asked.n, asked.size.as_deref()), (Some(2), Some("512x512")));
+}

@@ -248,4 +248,6 @@ fn after_key(mut colon: bool, chunk: &[u8]) -> (State, &[u8]) {
 #[cfg(test)]
 mod chunk_tests;
 #[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
 mod tests;

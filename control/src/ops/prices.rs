@@ -1,0 +1,183 @@
+//! Versions of the price table: reading, comparing and loading them, and their coming into force.
+
+mod rerate;
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    id::AccountId,
+    price::PriceTable,
+    price_diff::{self, Change},
+    price_file,
+};
+
+pub(crate) use rerate::rerate;
+
+use super::root_only;
+use crate::{
+    Control, Error,
+    config::Config,
+    domain::{
+        price_version::{self, Loaded, Making},
+        setting,
+    },
+    ops, publish,
+    store::{self, Tx},
+    view::{Caller, PriceVersion},
+};
+
+const ROOT_ONLY: &str = "only root may see and change the prices";
+/// Versions shown in a listing.
+const VERSIONS_SHOWN_MAX: u64 = 100;
+const NOTE_CHARS_MAX: usize = 255;
+
+/// A table to be loaded.
+#[derive(Debug)]
+pub(crate) struct NewPrices {
+    /// The whole table, as JSON.
+    pub(crate) text: String,
+    /// None means now.
+    pub(crate) valid_from: Option<Millis>,
+    /// Why.
+    pub(crate) note: String,
+    /// Whether absurd prices are meant.
+    pub(crate) force: bool,
+}
+
+/// A version by its name, or the one in force at a moment (none: now).
+pub(crate) async fn get(
+    control: &Control,
+    caller: &Caller,
+    version: Option<&str>,
+    moment: Option<Millis>,
+) -> Result<PriceVersion, Error> {
+    root_only(caller, ROOT_ONLY)?;
+    let found = match version {
+        Some(version) => store::prices::get(control.store(), version).await?,
+        None => store::prices::at(control.store(), moment.unwrap_or_else(|| control.now())).await?,
+    };
+    found.ok_or_else(|| Error::NotFound {
+        kind: "Price version",
+        name: version.unwrap_or("in force").to_owned(),
+    })
+}
+
+/// The newest versions without their texts.
+pub(crate) async fn versions(
+    control: &Control,
+    caller: &Caller,
+) -> Result<Vec<PriceVersion>, Error> {
+    root_only(caller, ROOT_ONLY)?;
+    store::prices::newest(control.store(), VERSIONS_SHOWN_MAX).await
+}
+
+/// What loading a table would change.
+pub(crate) async fn diff(
+    control: &Control,
+    caller: &Caller,
+    text: &str,
+    valid_from: Option<Millis>,
+) -> Result<Vec<Change>, Error> {
+    root_only(caller, ROOT_ONLY)?;
+    let valid_from = valid_from.unwrap_or_else(|| control.now());
+    let before = store::prices::at(control.store(), valid_from).await?;
+    changes(before.as_ref(), text).map_err(Into::into)
+}
+
+/// Loads a table. Absurd prices have to be forced.
+pub(crate) async fn load(
+    control: &Control,
+    caller: &Caller,
+    new: NewPrices,
+) -> Result<(PriceVersion, Vec<Change>), Error> {
+    root_only(caller, ROOT_ONLY)?;
+    let now = control.now();
+    let valid_from = new.valid_from.unwrap_or(now);
+    let tx = control.store().begin().await?;
+    // Versions are made one at a time: each is made of those before it.
+    let revision = store::revisions::bump(&tx).await?;
+    let before = store::prices::at(&tx, valid_from).await?;
+    let later = store::prices::after(&tx, valid_from).await?;
+    let changes = changes(before.as_ref(), &new.text)?;
+    if let Some(absurd) = changes.iter().find(|change| change.is_absurd())
+        && !new.force
+    {
+        let problem = format!("is absurd ({absurd}); force it if it is meant");
+        return Err(Invalid::new(format!("{}.{}", absurd.model, absurd.field), problem).into());
+    }
+    let note: String = new
+        .note
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(NOTE_CHARS_MAX)
+        .collect();
+    let loaded = Loaded {
+        text: new.text,
+        valid_from,
+        note,
+    };
+    let making = Making {
+        by: Some(caller.account),
+        now,
+    };
+    let versions = price_version::loaded(before.as_ref(), &later, loaded, making)?;
+    store::prices::insert(&tx, &versions).await?;
+    tx.commit().await?;
+    let version = versions
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("no version was made"))?;
+    tracing::info!(
+        version = version.version,
+        valid_from = version.valid_from.0,
+        revision = revision.0,
+        "prices loaded"
+    );
+    ops::published(control).await;
+    Ok((version, changes))
+}
+
+/// Makes versions when the built-in table or `PRICING` is no longer what the version in force was
+/// made of. Tells whether any was made.
+pub(crate) async fn renew(
+    tx: &Tx,
+    config: &Config,
+    by: Option<AccountId>,
+    now: Millis,
+) -> Result<bool, Error> {
+    let stored = store::settings::all(tx).await?;
+    let pricing = publish::effective(stored.get(setting::PRICING), setting::PRICING, config);
+    let present = store::prices::at(tx, now).await?;
+    let later = store::prices::after(tx, now).await?;
+    let making = Making { by, now };
+    let versions = price_version::renewed(present.as_ref(), &later, pricing.trim(), making)
+        .map_err(|error| error.under(setting::PRICING))?;
+    store::prices::insert(tx, &versions).await?;
+    Ok(!versions.is_empty())
+}
+
+/// Lets data planes have a version whose moment has come.
+pub(crate) async fn take_over(control: &Control) -> Result<(), Error> {
+    if !control.publisher().prices_due(control.now()) {
+        return Ok(());
+    }
+    let tx = control.store().begin().await?;
+    let revision = store::revisions::bump(&tx).await?;
+    tx.commit().await?;
+    let version = store::prices::version_at(control.store(), control.now()).await?;
+    tracing::info!(version, revision = revision.0, "prices came into force");
+    ops::published(control).await;
+    Ok(())
+}
+
+/// The table of a version.
+pub(crate) fn table(version: &PriceVersion) -> Result<PriceTable, Invalid> {
+    price_file::compose(&version.text, Some(&version.overrides))
+}
+
+fn changes(before: Option<&PriceVersion>, text: &str) -> Result<Vec<Change>, Invalid> {
+    let overrides = before.map_or("", |before| before.overrides.as_str());
+    let new = price_file::compose(text, Some(overrides))?;
+    let old = before.map(table).transpose()?.unwrap_or_default();
+    Ok(price_diff::compare(&old, &new))
+}

@@ -1,0 +1,267 @@
+//! Pricing stored usage anew. Records and postings stay as they are: what differs is posted as a
+//! correction, in the transaction that remembers what each record costs now. So a run that is broken
+//! off, or done twice, posts nothing twice.
+
+use std::{collections::HashMap, sync::Arc};
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    id::AccountId,
+    money::{Money, Multiplier},
+    price::{self, PriceTable},
+};
+
+use crate::{
+    Control, Error,
+    domain::ledger::Entry,
+    ops::{self, money},
+    store::{
+        self, AccountRecord,
+        usage::{
+            Daily,
+            corrections::{Correction, Span},
+        },
+    },
+    view::{Caller, PostedUsage, Rerated, Rerating},
+};
+
+/// Records corrected in one transaction.
+const BATCH_RECORDS: u64 = 2_000;
+
+/// Prices the calls of some days anew and posts the differences.
+pub(crate) async fn rerate(
+    control: &Control,
+    caller: &Caller,
+    rerating: Rerating,
+) -> Result<Rerated, Error> {
+    ops::root_only(caller, super::ROOT_ONLY)?;
+    let zone = &control.config().zone;
+    let after = rerating
+        .days
+        .end
+        .tomorrow()
+        .map_err(|_| Invalid::new("end_date", "is out of range"))?;
+    let span = Span {
+        from: zone.start_of(rerating.days.start),
+        to: zone.start_of(after),
+    };
+    let mut prices = Prices::read(control, rerating.version.as_deref(), span).await?;
+    let accounts = match rerating.account.as_deref() {
+        Some(identifier) => {
+            let own = ops::caller_account(control, control.store(), caller).await?;
+            let found = ops::visible(control, control.store(), &own, identifier).await?;
+            vec![found.view.id]
+        }
+        None => store::usage::corrections::accounts(control.store(), span).await?,
+    };
+    let mut done = Rerated::default();
+    for account in accounts {
+        let mut last = None;
+        loop {
+            let batch = Batch {
+                account,
+                span,
+                after: last.as_ref(),
+            };
+            last = Box::pin(correct(control, &rerating, &mut prices, batch, &mut done)).await?;
+            if last.is_none() {
+                break;
+            }
+        }
+    }
+    tracing::info!(
+        from = %rerating.days.start, to = %rerating.days.end, records = done.records,
+        accounts = done.corrections.len(), dry_run = rerating.dry_run, "usage was priced anew"
+    );
+    Ok(done)
+}
+
+struct Batch<'a> {
+    account: AccountId,
+    span: Span,
+    after: Option<&'a PostedUsage>,
+}
+
+/// Corrects the next records of one account. Returns the last of them, if there may be more.
+async fn correct(
+    control: &Control,
+    rerating: &Rerating,
+    prices: &mut Prices,
+    batch: Batch<'_>,
+    done: &mut Rerated,
+) -> Result<Option<PostedUsage>, Error> {
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    // The lock also keeps a second run from reading what this one is about to correct.
+    let mut locked = store::accounts::lock(&tx, [batch.account], now).await?;
+    let Some(account) = locked.get_mut(&batch.account) else {
+        // A deleted account was settled when it was deleted.
+        return Ok(None);
+    };
+    let records =
+        store::usage::corrections::next(&tx, batch.account, batch.span, batch.after, BATCH_RECORDS)
+            .await?;
+    let mut found = Found::default();
+    for usage in &records {
+        done.records = done.records.saturating_add(1);
+        match prices.anew(control, usage, account).await? {
+            Some((version, cost)) => found.add(control, usage, account, (version, cost))?,
+            None => done.unpriced = done.unpriced.saturating_add(1),
+        }
+    }
+    if !found.costs.is_empty() {
+        let total = done.corrections.entry(batch.account).or_default();
+        total.0 = total.0.saturating_add(found.costs.len() as u64);
+        total.1 = total.1.saturating_add(found.difference);
+    }
+    if !rerating.dry_run && !found.costs.is_empty() {
+        post(&tx, account, &found, rerating, now).await?;
+        tx.commit().await?;
+        control.publisher().mark([batch.account]);
+    }
+    let more = records.len() as u64 >= BATCH_RECORDS;
+    Ok(records.into_iter().next_back().filter(|_| more))
+}
+
+async fn post(
+    tx: &store::Tx,
+    account: &mut AccountRecord,
+    found: &Found<'_>,
+    rerating: &Rerating,
+    now: Millis,
+) -> Result<(), Error> {
+    let mut entries: Vec<Entry> = Vec::new();
+    entries.extend(money::clear_expired(account, now)?);
+    let days = &rerating.days;
+    let reference = format!(
+        "correction:{}..{}:{}",
+        days.start, days.end, account.view.id
+    );
+    entries.push(money::correct(
+        account,
+        found.difference,
+        found.used,
+        reference,
+        now,
+    )?);
+    let corrections: Vec<_> = found
+        .costs
+        .iter()
+        .map(|(usage, version, cost)| Correction {
+            usage,
+            cost: *cost,
+            version,
+        })
+        .collect();
+    store::usage::corrections::put(tx, &corrections, now).await?;
+    store::usage::add_daily(tx, &found.daily).await?;
+    store::accounts::update_money(tx, account).await?;
+    store::ledger::post(tx, now, &entries).await
+}
+
+/// What a batch changes.
+#[derive(Default)]
+struct Found<'a> {
+    costs: Vec<(&'a PostedUsage, Arc<str>, Money)>,
+    daily: Daily,
+    /// In the units the account has now.
+    difference: Money,
+    /// In the units of the calls.
+    used: Money,
+}
+
+impl<'a> Found<'a> {
+    fn add(
+        &mut self,
+        control: &Control,
+        usage: &'a PostedUsage,
+        account: &AccountRecord,
+        (version, cost): (Arc<str>, Money),
+    ) -> Result<(), Error> {
+        let record = &usage.record;
+        let charged = usage.corrected.unwrap_or(record.cost);
+        let difference = cost.saturating_sub(charged);
+        if difference == Money::ZERO {
+            return Ok(());
+        }
+        let now = account.view.rates;
+        let worth = difference
+            .scale(now, record.rates.unwrap_or(now))
+            .ok_or_else(|| Invalid::new("difference", "is out of range"))?;
+        self.difference = self.difference.saturating_add(worth);
+        self.used = self.used.saturating_add(difference);
+        let day = control.config().zone.day(record.start);
+        let key = (record.account, day, record.model_used.clone());
+        let totals = self.daily.entry(key).or_default();
+        totals.cost = totals.cost.saturating_add(difference);
+        self.costs.push((usage, version, cost));
+        Ok(())
+    }
+}
+
+/// The tables of a span, read when they are first needed.
+struct Prices {
+    timeline: Vec<(Millis, Arc<str>)>,
+    tables: HashMap<Arc<str>, PriceTable>,
+}
+
+impl Prices {
+    async fn read(control: &Control, version: Option<&str>, span: Span) -> Result<Self, Error> {
+        let timeline = match version {
+            None => store::prices::timeline(control.store(), span.from, span.to).await?,
+            Some(version) => vec![(span.from, version.to_owned())],
+        };
+        let mut prices = Self {
+            timeline: timeline
+                .into_iter()
+                .map(|(at, version)| (at, version.into()))
+                .collect(),
+            tables: HashMap::new(),
+        };
+        if let Some(version) = version {
+            prices.table(control, &version.into()).await?;
+        }
+        Ok(prices)
+    }
+
+    /// What a call costs by the version that counts for it; none when that cannot be told.
+    async fn anew(
+        &mut self,
+        control: &Control,
+        usage: &PostedUsage,
+        account: &AccountRecord,
+    ) -> Result<Option<(Arc<str>, Money)>, Error> {
+        let record = &usage.record;
+        let counts = |(at, _): &&(Millis, Arc<str>)| *at <= record.start;
+        let Some((_, version)) = self.timeline.iter().rev().find(counts).cloned() else {
+            return Ok(None);
+        };
+        // What was not answered costs nothing by any table.
+        if record.key.is_none() || !(200..300).contains(&record.status) {
+            return Ok(Some((version, record.cost)));
+        }
+        let table = self.table(control, &version).await?;
+        let rates: Multiplier = record.rates.unwrap_or(account.view.rates);
+        let factor = record.factor.unwrap_or(account.view.factor);
+        let cost = table
+            .find(&record.model_used)
+            .and_then(|price| price::cost(price, &record.tokens, &record.images, rates, factor));
+        Ok(cost.map(|cost| (version, cost)))
+    }
+
+    async fn table(&mut self, control: &Control, version: &Arc<str>) -> Result<&PriceTable, Error> {
+        if !self.tables.contains_key(version) {
+            let found = store::prices::get(control.store(), version).await?;
+            let found = found.ok_or_else(|| Error::NotFound {
+                kind: "Price version",
+                name: version.to_string(),
+            })?;
+            self.tables
+                .insert(Arc::clone(version), super::table(&found)?);
+        }
+        self.tables
+            .get(version)
+            .ok_or_else(|| Error::internal("a price table vanished"))
+    }
+}

@@ -1,0 +1,170 @@
+//! Laws of windows on lease.
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::AccountId,
+    window::{Window, WindowAsk, WindowGrant, WindowKey},
+};
+
+use crate::{
+    Error, ops,
+    testing::{DAY_MS, NOON, ROOT, World, everywhere, node},
+    view::AccountChange,
+};
+
+fn ask(window: Window, start: Millis, units: [u64; 3]) -> WindowAsk {
+    let [limit, need, want] = units;
+    WindowAsk {
+        key: WindowKey {
+            account: AccountId::new(7).unwrap(),
+            window,
+            model: String::new(),
+            start,
+        },
+        limit,
+        need,
+        want,
+        overspent: 0,
+    }
+}
+
+async fn lease(world: &World, ask: WindowAsk) -> (u64, u64) {
+    let grants = ops::fleet::lease_windows(&world.control, vec![ask])
+        .await
+        .unwrap();
+    let [WindowGrant { granted, total, .. }] = grants.as_slice() else {
+        panic!("one grant for one ask");
+    };
+    (*granted, *total)
+}
+
+#[tokio::test]
+async fn no_window_is_granted_twice_not_even_after_a_restart() {
+    everywhere(async |world: &mut World| {
+        let minute = |units| ask(Window::Rpm, NOON, units);
+        assert_eq!(lease(world, minute([10, 1, 4])).await, (4, 4));
+        assert_eq!(lease(world, minute([10, 1, 4])).await, (4, 8));
+        world.restart().await.unwrap();
+        assert_eq!(lease(world, minute([10, 1, 4])).await, (2, 10));
+        assert_eq!(lease(world, minute([10, 1, 4])).await, (0, 10));
+        // A limit that is raised meanwhile has room again, one that is lowered none.
+        assert_eq!(lease(world, minute([12, 1, 4])).await, (2, 12));
+        assert_eq!(lease(world, minute([5, 1, 4])).await, (0, 12));
+        // Another window, model or minute has its own.
+        assert_eq!(
+            lease(world, ask(Window::Rph, NOON, [10, 1, 4])).await,
+            (4, 4)
+        );
+        let mut model = minute([10, 1, 4]);
+        model.key.model = "gpt-4*".to_owned();
+        assert_eq!(lease(world, model).await, (4, 4));
+        let next = NOON.plus(60_000);
+        assert_eq!(
+            lease(world, ask(Window::Rpm, next, [10, 1, 4])).await,
+            (4, 4)
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_spent_beyond_the_grant_count_against_the_window() {
+    everywhere(async |world: &mut World| {
+        assert_eq!(
+            lease(world, ask(Window::Tpd, NOON, [100, 10, 10])).await,
+            (10, 10)
+        );
+        let mut told = ask(Window::Tpd, NOON, [100, 10, 10]);
+        told.overspent = 80;
+        assert_eq!(lease(world, told.clone()).await, (10, 100));
+        assert_eq!(lease(world, told).await, (0, 180));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_data_planes_get_slices() {
+    everywhere(async |world: &mut World| {
+        let control = &world.control;
+        let _one = ops::fleet::watch(control, node("n1"), 1, String::new())
+            .await
+            .unwrap();
+        let minute = |units| ask(Window::Rpm, NOON, units);
+        assert_eq!(lease(world, minute([100, 1, 20])).await, (20, 20));
+        let _two = ops::fleet::watch(control, node("n2"), 1, String::new())
+            .await
+            .unwrap();
+        assert_eq!(lease(world, minute([100, 1, 100])).await, (20, 40));
+        assert_eq!(lease(world, minute([100, 1, 100])).await, (15, 55));
+        assert_eq!(lease(world, minute([100, 40, 100])).await, (40, 95));
+        assert_eq!(lease(world, minute([100, 1, 100])).await, (1, 96));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn windows_that_are_over_are_forgotten_and_never_granted_anew() {
+    everywhere(async |world: &mut World| {
+        for window in [Window::Rpm, Window::Tph, Window::Rpd] {
+            assert_eq!(lease(world, ask(window, NOON, [5, 5, 5])).await, (5, 5));
+        }
+        // An hour later minutes are gone, days later all are.
+        for (passed, forgotten) in [(DAY_MS / 12, 1), (2 * DAY_MS, 2), (2 * DAY_MS, 3)] {
+            world.clock.advance(passed);
+            ops::fleet::prune_windows(&world.control).await.unwrap();
+            for (count, window) in [Window::Rpm, Window::Tph, Window::Rpd]
+                .into_iter()
+                .enumerate()
+            {
+                let again =
+                    ops::fleet::lease_windows(&world.control, vec![ask(window, NOON, [5, 1, 1])])
+                        .await;
+                match again {
+                    Err(Error::Invalid(error)) => {
+                        assert!(count < forgotten, "{window}: {error}");
+                    }
+                    again => assert_eq!(
+                        (again.unwrap()[0].granted, count < forgotten),
+                        (0, false),
+                        "{window}"
+                    ),
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn limits_by_model_are_stored_and_removed() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let set = |text: &str| AccountChange {
+            model_limits: Some(text.to_owned()),
+            ..AccountChange::default()
+        };
+        let text = r#"{"gpt-4*":{"rpm":5}}"#;
+        world.change(&ROOT, &alice, set(text)).await.unwrap();
+        assert_eq!(world.view(&alice).await.model_limits.text(), text);
+        let bad = world.change(&ROOT, &alice, set("[]")).await;
+        assert!(matches!(bad, Err(Error::Invalid(error)) if error.field == "ModelLimits"));
+        // A child begins without its own: it has them through its parent.
+        let by_alice = crate::testing::by(&alice);
+        world
+            .change(
+                &ROOT,
+                &alice,
+                AccountChange {
+                    credit: Some(crate::testing::usd(50.0)),
+                    ..AccountChange::default()
+                },
+            )
+            .await
+            .unwrap();
+        let berta = world.child(&by_alice, "berta", 5.0).await;
+        assert!(world.view(&berta).await.model_limits.is_empty());
+        world.change(&ROOT, &alice, set("")).await.unwrap();
+        assert!(world.view(&alice).await.model_limits.is_empty());
+    })
+    .await;
+}

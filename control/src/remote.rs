@@ -1,0 +1,223 @@
+//! The command line's side of service `Prices`: asks a control plane that runs, so that the books
+//! have one writer. Plain values in and out.
+
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    convert::{millis_from_wire, millis_to_wire},
+    id::AccountId,
+    money::Money,
+    price_diff::Change,
+    secret::Secret,
+    wire::{self, prices_client::PricesClient},
+};
+use tonic::{Request, Status, transport::Channel};
+
+use crate::view::Rerated;
+
+/// A table of thousands of models has about a MiB, and so has a correction of as many accounts.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a running control plane did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It said no, or could not be reached.
+    #[error("{}", .0.message())]
+    Refused(#[from] Status),
+    /// Its answer cannot be read.
+    #[error(transparent)]
+    Answer(#[from] Invalid),
+}
+
+/// A running control plane, as root sees it.
+#[derive(Debug)]
+pub struct Remote {
+    client: PricesClient<Channel>,
+    key: Secret,
+}
+
+/// A version of the prices.
+#[derive(Debug)]
+pub struct Version {
+    /// Its name.
+    pub version: String,
+    /// When it comes into force.
+    pub valid_from: Millis,
+    /// `built-in` or `loaded`.
+    pub source: String,
+    /// Why it was made.
+    pub note: String,
+}
+
+/// A version with its table.
+#[derive(Debug)]
+pub struct Prices {
+    /// Which.
+    pub version: Version,
+    /// The table as JSON.
+    pub table: String,
+    /// What `PRICING` laid over it.
+    pub overrides: String,
+    /// The newest versions.
+    pub versions: Vec<Version>,
+}
+
+/// What to price anew; empty texts mean all accounts, and the version in force then.
+#[derive(Debug)]
+pub struct Period {
+    /// First day.
+    pub from: String,
+    /// Last day.
+    pub to: String,
+    /// One account.
+    pub account: String,
+    /// Version to price with.
+    pub version: String,
+    /// Whether nothing is posted.
+    pub dry_run: bool,
+}
+
+// === impl Remote ===
+
+impl Remote {
+    /// Speaks over a channel with root's key.
+    pub fn new(channel: Channel, key: Secret) -> Self {
+        let client = PricesClient::new(channel)
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX);
+        Self { client, key }
+    }
+
+    /// A version by its name; the one in force when the name is empty.
+    ///
+    /// # Errors
+    /// As control answers.
+    pub async fn prices(&mut self, version: &str) -> Result<Prices, Error> {
+        let request = self.request(wire::GetPricesRequest {
+            version: version.to_owned(),
+            time: None,
+        })?;
+        let answer = self.client.get_prices(request).await?.into_inner();
+        let wire::GetPricesResponse {
+            version,
+            table,
+            overrides,
+            versions,
+        } = answer;
+        Ok(Prices {
+            version: read_version(version.unwrap_or_default())?,
+            table,
+            overrides,
+            versions: versions
+                .into_iter()
+                .map(read_version)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What loading a table would change.
+    ///
+    /// # Errors
+    /// As control answers.
+    pub async fn diff(
+        &mut self,
+        table: String,
+        valid_from: Option<Millis>,
+    ) -> Result<Vec<Change>, Error> {
+        let request = self.request(wire::DiffPricesRequest {
+            table,
+            valid_from: valid_from.map(millis_to_wire),
+        })?;
+        let answer = self.client.diff_prices(request).await?.into_inner();
+        read_changes(answer.changes)
+    }
+
+    /// Loads a table.
+    ///
+    /// # Errors
+    /// As control answers.
+    pub async fn load(
+        &mut self,
+        table: String,
+        valid_from: Option<Millis>,
+        note: String,
+        force: bool,
+    ) -> Result<(Version, Vec<Change>), Error> {
+        let request = self.request(wire::LoadPricesRequest {
+            table,
+            valid_from: valid_from.map(millis_to_wire),
+            note,
+            force,
+        })?;
+        let answer = self.client.load_prices(request).await?.into_inner();
+        let version = read_version(answer.version.unwrap_or_default())?;
+        Ok((version, read_changes(answer.changes)?))
+    }
+
+    /// Prices stored usage anew.
+    ///
+    /// # Errors
+    /// As control answers.
+    pub async fn rerate(&mut self, period: Period) -> Result<Rerated, Error> {
+        let Period {
+            from,
+            to,
+            account,
+            version,
+            dry_run,
+        } = period;
+        let request = self.request(wire::RerateRequest {
+            start_date: from,
+            end_date: to,
+            account,
+            version,
+            dry_run,
+        })?;
+        let answer = self.client.rerate(request).await?.into_inner();
+        let count = |count: i64| u64::try_from(count).unwrap_or_default();
+        let correction = |correction: wire::AccountCorrection| {
+            let difference = Money::from_nanos(correction.difference_nanos);
+            AccountId::new(correction.account_id)
+                .map(|account| (account, (count(correction.records), difference)))
+        };
+        Ok(Rerated {
+            records: count(answer.records),
+            unpriced: count(answer.unpriced),
+            corrections: answer
+                .corrections
+                .into_iter()
+                .map(correction)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn request<T>(&self, message: T) -> Result<Request<T>, Error> {
+        let mut request = Request::new(message);
+        let key = format!("Bearer {}", self.key.expose()).parse();
+        let key = key.map_err(|_| Invalid::new("key", "cannot be sent"))?;
+        request.metadata_mut().insert("authorization", key);
+        Ok(request)
+    }
+}
+
+fn read_version(version: wire::PriceVersion) -> Result<Version, Error> {
+    let wire::PriceVersion {
+        version,
+        valid_from,
+        source,
+        note,
+        create_time: _,
+        created_by: _,
+    } = version;
+    Ok(Version {
+        version,
+        valid_from: millis_from_wire("valid_from", valid_from.as_ref())?,
+        source,
+        note,
+    })
+}
+
+fn read_changes(changes: Vec<wire::PriceChange>) -> Result<Vec<Change>, Error> {
+    let changes = changes.into_iter().map(Change::try_from);
+    changes.collect::<Result<_, _>>().map_err(Into::into)
+}

@@ -1,0 +1,457 @@
+//! Laws of windows: which limits count, exact borders, no second allowance.
+
+use proptest::prelude::*;
+use proxyxai_contract::{
+    clock::Span,
+    snapshot::RateLimits,
+    window::{WindowKey, grant},
+};
+
+use super::*;
+use crate::decide::samples::account;
+
+/// 1 November 2026, noon.
+const NOON: Millis = Millis(1_793_534_400_000);
+const MINUTE: i64 = 60_000;
+
+fn limits(text: &str) -> ModelLimits {
+    ModelLimits::parse(text).unwrap()
+}
+
+fn narrow(window: Window, limit: u64) -> RateLimits {
+    let mut limits = RateLimits::WIDE;
+    match window {
+        Window::Rpm => limits.rpm = limit,
+        Window::Rph => limits.rph = limit,
+        Window::Rpd => limits.rpd = limit,
+        Window::Tpm => limits.tpm = limit,
+        Window::Tph => limits.tph = limit,
+        Window::Tpd => limits.tpd = limit,
+    }
+    limits
+}
+
+/// Caller, parent, root.
+fn chain() -> [Account; 3] {
+    [account(7), account(3), account(1)]
+}
+
+fn found(
+    chain: &[Account],
+    system: &ModelLimits,
+    model: &str,
+) -> Vec<(Window, u64, String, String)> {
+    let chain: Vec<_> = chain.iter().collect();
+    let owned = |limit: Limit<'_>| {
+        let owner = limit.owner.unwrap_or("system").to_owned();
+        (limit.window, limit.most, owner, limit.counted_as.to_owned())
+    };
+    in_force(&chain, system, Some(model))
+        .into_iter()
+        .map(owned)
+        .collect()
+}
+
+#[test]
+fn without_a_limit_nothing_is_in_force() {
+    assert!(found(&chain(), &ModelLimits::default(), "gpt-4").is_empty());
+}
+
+#[test]
+fn the_smallest_along_the_chain_bites_and_is_named() {
+    let mut chain = chain();
+    chain[0].limits = narrow(Window::Rpm, 10);
+    chain[1].limits = narrow(Window::Rpm, 5);
+    let none = ModelLimits::default();
+    let parents = (Window::Rpm, 5, "account-3".to_owned(), String::new());
+    assert_eq!(found(&chain, &none, "gpt-4"), [parents]);
+    chain[0].limits.rpm = 5;
+    let own = (Window::Rpm, 5, "account-7".to_owned(), String::new());
+    assert_eq!(found(&chain, &none, "gpt-4"), [own]);
+}
+
+#[test]
+fn a_limit_by_model_takes_the_place_of_the_window_of_its_kind() {
+    let mut chain = chain();
+    chain[0].limits = RateLimits {
+        rpm: 10,
+        tpd: 1000,
+        ..RateLimits::WIDE
+    };
+    chain[0].model_limits = limits(r#"{"gpt-4*":{"rpm":50}}"#);
+    let none = ModelLimits::default();
+    let own = "account-7".to_owned();
+    let day = (Window::Tpd, 1000, own.clone(), String::new());
+    assert_eq!(
+        found(&chain, &none, "gpt-4o"),
+        [
+            (Window::Rpm, 50, own.clone(), "gpt-4*".to_owned()),
+            day.clone()
+        ]
+    );
+    assert_eq!(
+        found(&chain, &none, "o3"),
+        [(Window::Rpm, 10, own, String::new()), day]
+    );
+    // But not of the parent's.
+    chain[1].limits = narrow(Window::Rpm, 20);
+    let parents = (Window::Rpm, 20, "account-3".to_owned(), "gpt-4*".to_owned());
+    assert_eq!(found(&chain, &none, "gpt-4o")[0], parents);
+}
+
+#[test]
+fn limits_by_model_are_inherited_from_the_nearest_who_has_some() {
+    let mut chain = chain();
+    let system = limits(r#"{"gpt-4":{"rpm":3},"o3":{"rpm":4}}"#);
+    let first = |chain: &[Account], model| found(chain, &system, model).into_iter().next();
+    let limit = |limit, owner: &str, model: &str| {
+        Some((Window::Rpm, limit, owner.to_owned(), model.to_owned()))
+    };
+    assert_eq!(first(&chain, "gpt-4"), limit(3, "system", "gpt-4"));
+    chain[1].model_limits = limits(r#"{"gpt-*":{"rpm":2}}"#);
+    assert_eq!(first(&chain, "gpt-4"), limit(2, "account-3", "gpt-*"));
+    // What the parent has hides what the system has; root above it has the system's.
+    assert_eq!(first(&chain, "o3"), limit(4, "system", ""));
+    assert_eq!(first(&chain, "claude"), None);
+}
+
+/// A data plane with one account, and a control plane that answers at once.
+struct Rig {
+    counters: Counters,
+    granted: std::collections::BTreeMap<WindowKey, u64>,
+    zone: Zone,
+    nodes: u64,
+}
+
+impl Rig {
+    fn new(zone: Zone) -> Self {
+        Self {
+            counters: Counters::new(AccountId::new(7).unwrap()),
+            granted: std::collections::BTreeMap::new(),
+            zone,
+            nodes: 1,
+        }
+    }
+
+    fn control(&mut self) {
+        for ask in self.counters.asks() {
+            let total = self.granted.entry(ask.key.clone()).or_default();
+            *total += ask.overspent;
+            let granted = grant(&ask, *total, self.nodes);
+            *total += granted;
+            let total = *total;
+            let key = ask.key;
+            self.counters.granted(&WindowGrant {
+                key,
+                granted,
+                total,
+            });
+        }
+    }
+
+    fn call(&mut self, limit: Limit<'_>, tokens: Option<u64>, now: Millis) -> Verdict {
+        for _ in 0..3 {
+            let verdict = self.counters.admit(&[limit], tokens, &self.zone, now);
+            if verdict != Verdict::Wait {
+                self.control();
+                return verdict;
+            }
+            self.control();
+        }
+        panic!("control answers at once");
+    }
+
+    fn admitted(&mut self, limit: Limit<'_>, calls: u64, now: Millis) -> u64 {
+        let mut admitted = 0;
+        for _ in 0..calls {
+            if let Verdict::Admitted { taken, .. } = self.call(limit, Some(1), now) {
+                self.counters.settle(&taken, 1);
+                admitted += 1;
+            }
+        }
+        admitted
+    }
+}
+
+fn of(window: Window, most: u64) -> Limit<'static> {
+    Limit {
+        window,
+        most,
+        owner: Some("team"),
+        model: "",
+        counted_as: "",
+    }
+}
+
+#[test]
+fn a_window_has_as_many_units_as_its_limit_and_again_from_the_border_on() {
+    for window in Window::ALL {
+        for limit in [0, 1, 3, 60] {
+            let mut rig = Rig::new(Zone::new("Europe/Berlin").unwrap());
+            let period = rig.zone.period(window.span(), NOON);
+            let limit_of = of(window, limit);
+            assert_eq!(
+                rig.admitted(limit_of, limit, period.start),
+                limit,
+                "{window}"
+            );
+            let last = period.end.plus(-1);
+            match rig.call(limit_of, Some(1), last) {
+                Verdict::Refused(Refusal::RateLimited(full)) => {
+                    assert_eq!(full.resets, rig.zone.rfc3339(period.end));
+                    assert_eq!(full.retry_after_ms, 1);
+                }
+                other => panic!("{window} {limit}: {other:?}"),
+            }
+            assert_eq!(
+                rig.admitted(limit_of, limit + 2, period.end),
+                limit,
+                "{window}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_brings_no_second_allowance() {
+    let mut rig = Rig::new(Zone::UTC);
+    let limit = of(Window::Rpm, 5);
+    assert_eq!(rig.admitted(limit, 9, NOON), 5);
+    assert_eq!(rig.admitted(limit, 9, NOON.plus(-1)), 0);
+    assert_eq!(rig.admitted(limit, 9, NOON.plus(-3 * MINUTE)), 0);
+    assert_eq!(rig.admitted(limit, 9, NOON.plus(MINUTE)), 5);
+    assert_eq!(rig.admitted(limit, 9, NOON), 0);
+    // Nor does a restart with it: control knows the window.
+    rig.counters = Counters::new(AccountId::new(7).unwrap());
+    assert_eq!(rig.admitted(limit, 9, NOON), 0);
+}
+
+#[test]
+fn a_day_that_is_longer_has_no_more_units() {
+    let mut rig = Rig::new(Zone::new("Europe/Berlin").unwrap());
+    // 25 October 2026 has 25 hours; noon UTC of it.
+    let noon = NOON.plus(-7 * 86_400_000);
+    let day = rig.zone.period(Span::Day, noon);
+    assert_eq!(day.end.since(day.start), 25 * 3_600_000);
+    let limit = of(Window::Rpd, 48);
+    let per_half_hour: u64 = (0..50)
+        .map(|half| rig.admitted(limit, 1, day.start.plus(half * 1_800_000)))
+        .sum();
+    assert_eq!(per_half_hour, 48);
+    assert_eq!(rig.admitted(limit, 1, day.end), 1);
+}
+
+#[test]
+fn tokens_of_calls_under_way_are_held() {
+    let mut rig = Rig::new(Zone::UTC);
+    let limit = of(Window::Tpm, 100);
+    let Verdict::Admitted { taken: first, .. } = rig.call(limit, Some(60), NOON) else {
+        panic!("fits");
+    };
+    // The second wants more than is left: one token is enough.
+    let Verdict::Admitted {
+        taken: second,
+        left,
+    } = rig.call(limit, Some(60), NOON)
+    else {
+        panic!("fits");
+    };
+    assert_eq!(left.tokens.unwrap().left, 0);
+    assert!(matches!(
+        rig.call(limit, Some(1), NOON),
+        Verdict::Refused(_)
+    ));
+    rig.counters.settle(&first, 10);
+    let Verdict::Admitted { taken: third, left } = rig.call(limit, Some(20), NOON) else {
+        panic!("fits again");
+    };
+    assert_eq!(left.tokens.unwrap().left, 10);
+    // What went beyond counts; the next window begins with all.
+    rig.counters.settle(&second, 200);
+    rig.counters.settle(&third, 20);
+    assert!(matches!(
+        rig.call(limit, Some(1), NOON),
+        Verdict::Refused(_)
+    ));
+    let next = NOON.plus(MINUTE);
+    assert!(matches!(
+        rig.call(limit, Some(100), next),
+        Verdict::Admitted { .. }
+    ));
+}
+
+#[test]
+fn a_call_that_did_not_take_place_does_not_count() {
+    let mut rig = Rig::new(Zone::UTC);
+    let limit = of(Window::Rpm, 1);
+    let Verdict::Admitted { taken, .. } = rig.call(limit, None, NOON) else {
+        panic!("fits");
+    };
+    rig.counters.give_back(&taken);
+    let Verdict::Admitted { taken, .. } = rig.call(limit, None, NOON) else {
+        panic!("fits again");
+    };
+    assert!(matches!(rig.call(limit, None, NOON), Verdict::Refused(_)));
+    // Given back after the border, it changes nothing in the next window.
+    let next = NOON.plus(MINUTE);
+    assert_eq!(rig.admitted(limit, 1, next), 1);
+    rig.counters.give_back(&taken);
+    assert_eq!(rig.admitted(limit, 1, next), 0);
+}
+
+#[test]
+fn a_call_that_makes_no_tokens_is_not_held_up_by_a_window_of_tokens() {
+    let mut rig = Rig::new(Zone::UTC);
+    let none = of(Window::Tpm, 0);
+    assert!(matches!(rig.call(none, Some(1), NOON), Verdict::Refused(_)));
+    let Verdict::Admitted { taken, left } = rig.call(none, None, NOON) else {
+        panic!("no tokens are made");
+    };
+    assert_eq!((taken, left), (Vec::new(), Left::default()));
+}
+
+#[test]
+fn a_limit_that_changes_counts_with_the_next_call() {
+    let mut rig = Rig::new(Zone::UTC);
+    assert_eq!(rig.admitted(of(Window::Rpd, 100), 10, NOON), 10);
+    assert_eq!(rig.admitted(of(Window::Rpd, 12), 10, NOON), 2);
+    assert_eq!(rig.admitted(of(Window::Rpd, 5), 10, NOON), 0);
+    assert_eq!(rig.admitted(of(Window::Rpd, 15), 10, NOON), 3);
+}
+
+#[test]
+fn one_window_that_is_full_leaves_the_others_untouched() {
+    let mut rig = Rig::new(Zone::UTC);
+    let both = [of(Window::Rpm, 2), of(Window::Rpd, 10)];
+    let call = |rig: &mut Rig| {
+        for _ in 0..3 {
+            let verdict = rig.counters.admit(&both, None, &Zone::UTC, NOON);
+            rig.control();
+            if verdict != Verdict::Wait {
+                return verdict;
+            }
+        }
+        panic!("control answers at once");
+    };
+    for left in [1, 0] {
+        let Verdict::Admitted { left: shown, .. } = call(&mut rig) else {
+            panic!("fits");
+        };
+        // The scarcer one is shown.
+        assert_eq!(shown.requests.unwrap().left, left);
+        assert_eq!(shown.requests.unwrap().limit, 2);
+    }
+    for _ in 0..5 {
+        let Verdict::Refused(refusal) = call(&mut rig) else {
+            panic!("is full");
+        };
+        assert_eq!(refusal.retry_after_ms(), Some(MINUTE));
+    }
+    assert_eq!(rig.admitted(both[1], 20, NOON), 8);
+}
+
+#[test]
+fn of_several_that_are_full_the_last_to_end_is_told() {
+    let mut rig = Rig::new(Zone::UTC);
+    let both = [of(Window::Rph, 0), of(Window::Rpm, 0)];
+    let verdict = rig.counters.admit(&both, None, &Zone::UTC, NOON);
+    let Verdict::Refused(refusal) = verdict else {
+        panic!("is full");
+    };
+    assert_eq!(refusal.retry_after_ms(), Some(60 * MINUTE));
+    let message = refusal.message();
+    for part in ["team", "0 requests per hour", "RPH", "2026-11-01T13:00:00"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_slice_is_asked_for_before_the_last_is_gone() {
+    let mut rig = Rig::new(Zone::UTC);
+    let limit = of(Window::Rpm, 800);
+    let mut waits = 0;
+    for _ in 0..800 {
+        while rig.counters.admit(&[limit], None, &Zone::UTC, NOON) == Verdict::Wait {
+            waits += 1;
+            rig.control();
+        }
+        rig.control();
+    }
+    assert_eq!(waits, 1);
+    assert!(matches!(rig.call(limit, None, NOON), Verdict::Refused(_)));
+}
+
+#[test]
+fn an_ask_that_failed_is_made_again() {
+    let mut rig = Rig::new(Zone::UTC);
+    let limit = of(Window::Rpm, 5);
+    assert_eq!(
+        rig.counters.admit(&[limit], None, &Zone::UTC, NOON),
+        Verdict::Wait
+    );
+    assert_eq!(rig.counters.asks().len(), 1);
+    // While it is under way no other is made.
+    assert_eq!(
+        rig.counters.admit(&[limit], None, &Zone::UTC, NOON),
+        Verdict::Wait
+    );
+    assert!(rig.counters.asks().is_empty());
+    rig.counters.failed();
+    assert_eq!(rig.admitted(limit, 9, NOON), 5);
+}
+
+proptest! {
+    #[test]
+    fn data_planes_together_never_admit_more_than_the_limit(
+        limit in 0u64..60,
+        steps in prop::collection::vec((0usize..3, 0i64..3, any::<bool>()), 0..300),
+    ) {
+        let mut planes: Vec<Counters> = (0..3).map(|_| Counters::new(AccountId::new(7).unwrap())).collect();
+        let mut totals = std::collections::BTreeMap::<WindowKey, u64>::new();
+        let mut counts = std::collections::BTreeMap::<Millis, u64>::new();
+        let rule = of(Window::Rpm, limit);
+        for (plane, minute, restart) in steps {
+            let now = NOON.plus(minute * MINUTE);
+            let counters = &mut planes[plane];
+            if restart && minute == 2 {
+                *counters = Counters::new(AccountId::new(7).unwrap());
+            }
+            for _ in 0..2 {
+                if let Verdict::Admitted { taken, .. } = counters.admit(&[rule], None, &Zone::UTC, now) {
+                    *counts.entry(taken[0].start).or_default() += 1;
+                    break;
+                }
+                for ask in counters.asks() {
+                    let total = totals.entry(ask.key.clone()).or_default();
+                    let granted = grant(&ask, *total, 3);
+                    *total += granted;
+                    counters.granted(&WindowGrant { key: ask.key, granted, total: *total });
+                }
+            }
+        }
+        prop_assert!(counts.values().all(|count| *count <= limit));
+    }
+
+    #[test]
+    fn tokens_go_beyond_the_limit_by_one_call_at_most(
+        limit in 1u64..500,
+        calls in prop::collection::vec((1u64..100, 0u64..=100), 0..60),
+    ) {
+        let mut rig = Rig::new(Zone::UTC);
+        let rule = of(Window::Tpd, limit);
+        let (mut used, mut open) = (0, Vec::new());
+        for (guess, percent) in calls {
+            if let Verdict::Admitted { taken, .. } = rig.call(rule, Some(guess), NOON) {
+                // No call uses more than it holds here.
+                open.push((taken, guess * percent / 100));
+            }
+            if open.len() > 3 {
+                let (taken, real) = open.remove(0);
+                rig.counters.settle(&taken, real);
+                used += real;
+            }
+        }
+        used += open.iter().map(|(_, real)| real).sum::<u64>();
+        prop_assert!(used < limit + 100, "{used} of {limit}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Asks control for units of windows: for all accounts that want some at a time, one request after
+//! another, so that asks gather while one is under way.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use proxyxai_contract::{
+    convert::{window_ask_to_wire, window_grant_from_wire},
+    id::AccountId,
+    window::{WindowAsk, WindowGrant},
+    wire,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::Link;
+use crate::live::Windows;
+
+/// Accounts asked for at a time.
+const ACCOUNTS_MAX: usize = 100;
+/// Asks of one request, as control takes them.
+const ASKS_MAX: usize = 1000;
+/// How long control may take. Calls do not wait longer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Lets calls that come together be asked for together.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Runs until it is cancelled. An ask that fails is not repeated here: whoever still wants something
+/// says so again.
+pub(crate) async fn run(
+    link: Link,
+    mut wanting: mpsc::Receiver<Arc<Windows>>,
+    stop: CancellationToken,
+) {
+    let mut accounts = Vec::new();
+    while let Some(count) = stop
+        .run_until_cancelled(wanting.recv_many(&mut accounts, ACCOUNTS_MAX))
+        .await
+    {
+        if count == 0 {
+            return;
+        }
+        tokio::time::sleep(GATHER).await;
+        let asks: Vec<_> = accounts.iter().flat_map(|account| account.asks()).collect();
+        let heard = lease(&link, &asks).await.inspect_err(|status| {
+            tracing::warn!(
+                code = ?status.code(), message = status.message(), windows = asks.len(),
+                "control cannot be asked for windows"
+            );
+        });
+        tell(accounts.drain(..), heard.ok());
+    }
+}
+
+/// Asks for all of it; nothing of it when a part fails.
+async fn lease(link: &Link, asks: &[WindowAsk]) -> Result<Vec<WindowGrant>, Status> {
+    let mut grants = Vec::with_capacity(asks.len());
+    for some in asks.chunks(ASKS_MAX) {
+        let mut request = tonic::Request::new(wire::LeaseWindowsRequest {
+            node: link.node.to_string(),
+            asks: some.iter().map(window_ask_to_wire).collect(),
+        });
+        request.set_timeout(ANSWER_MAX);
+        let mut client = link.client.clone();
+        let answer = tokio::time::timeout(ANSWER_MAX, client.lease_windows(request)).await;
+        let answer = answer.map_err(|_| Status::deadline_exceeded("no answer in time"))??;
+        let read = |grant| {
+            window_grant_from_wire(grant).map_err(|error| Status::internal(error.to_string()))
+        };
+        let read: Result<Vec<_>, _> = answer.into_inner().grants.into_iter().map(read).collect();
+        grants.extend(read?);
+    }
+    Ok(grants)
+}
+
+/// Lets each account know of its own.
+fn tell(accounts: impl Iterator<Item = Arc<Windows>>, grants: Option<Vec<WindowGrant>>) {
+    let mut of: Option<HashMap<AccountId, Vec<WindowGrant>>> = grants.map(|grants| {
+        let mut of: HashMap<_, Vec<_>> = HashMap::new();
+        for grant in grants {
+            of.entry(grant.key.account).or_default().push(grant);
+        }
+        of
+    });
+    for account in accounts {
+        match &mut of {
+            Some(of) => {
+                let grants = of.remove(&account.account()).unwrap_or_default();
+                account.hear(Some(&grants));
+            }
+            None => account.hear(None),
+        }
+    }
+}

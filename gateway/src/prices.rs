@@ -1,0 +1,330 @@
+//! `proxyxai prices`: shows, checks, compares, loads and imports price tables, and prices stored usage
+//! anew. What concerns the books is asked of the control plane that runs; files are read here.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the program's answers to its operator"
+)]
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use proxyxai_contract::{
+    clock::{Clock, Millis, Zone},
+    price::PriceTable,
+    price_diff::{self, Change},
+    price_file, price_import,
+    secret::Secret,
+};
+use proxyxai_control::{
+    remote::{Period, Prices, Remote},
+    view::Rerated,
+};
+
+use crate::config::Config;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to do with prices.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Shows the prices in force, or those of a file.
+    Show {
+        /// Only this model, found as a call's would be.
+        model: Option<String>,
+        /// Shows this file; nothing needs to run.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Shows this version instead of the one in force.
+        #[arg(long, default_value = "", conflicts_with = "file")]
+        version: String,
+    },
+    /// Checks that a file is a price table. Nothing needs to run.
+    Validate {
+        /// The table.
+        file: PathBuf,
+    },
+    /// Shows what loading a file would change, and changes nothing.
+    Diff {
+        /// The table.
+        file: PathBuf,
+        /// Compares with this file instead of the prices in force; nothing needs to run.
+        #[arg(long)]
+        against: Option<PathBuf>,
+        /// Compares with the prices of this moment (RFC 3339).
+        #[arg(long, conflicts_with = "against")]
+        valid_from: Option<String>,
+    },
+    /// Makes a table count, from now or from a moment on.
+    Load {
+        /// The table.
+        file: PathBuf,
+        /// RFC 3339; may lie in the past, for usage that is to be priced anew. Default: now.
+        #[arg(long)]
+        valid_from: Option<String>,
+        /// Why, for those who look at the versions later.
+        #[arg(long, default_value = "")]
+        note: String,
+        /// Takes prices of more than 100 times the old ones or above a million dollars.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Makes a table of `LiteLLM`'s `model_prices_and_context_window.json`. Nothing needs to run.
+    ImportLitellm {
+        /// The list.
+        file: PathBuf,
+        /// Where the table goes. Default: standard output.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Prices the usage of some days anew and posts the differences as corrections.
+    Rerate {
+        /// First day, YYYY-MM-DD in `TZ`.
+        #[arg(long)]
+        from: String,
+        /// Last day.
+        #[arg(long)]
+        to: String,
+        /// Only this account: id, name, email or DNA.
+        #[arg(long, default_value = "")]
+        account: String,
+        /// Prices with this version. Default: for each call, the one in force when it began.
+        #[arg(long, default_value = "")]
+        version: String,
+        /// Posts nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it cannot be done.
+pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
+    match command {
+        Command::Show {
+            model,
+            file: Some(file),
+            version: _,
+        } => show(&read_table(&file)?, model.as_deref()),
+        Command::Validate { file } => {
+            let table = read_table(&file)?;
+            println!(
+                "{}: version {}, {} models",
+                file.display(),
+                table.version,
+                table.models.len()
+            );
+            Ok(())
+        }
+        Command::Diff {
+            file,
+            against: Some(old),
+            valid_from: _,
+        } => {
+            tell(&price_diff::compare(
+                &read_table(&old)?,
+                &read_table(&file)?,
+            ));
+            Ok(())
+        }
+        Command::ImportLitellm { file, out } => import(&file, out.as_deref(), &config.control.zone),
+        Command::Show { file: None, .. }
+        | Command::Diff { against: None, .. }
+        | Command::Load { .. }
+        | Command::Rerate { .. } => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the runtime cannot start")?
+            .block_on(ask(command, config)),
+    }
+}
+
+/// What needs a control plane that runs.
+async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
+    let mut control = connect(config).await?;
+    match command {
+        Command::Show { model, version, .. } => {
+            show_stored(&control.prices(&version).await?, model.as_deref(), config)
+        }
+        Command::Diff {
+            file, valid_from, ..
+        } => {
+            let changes = control
+                .diff(read(&file)?, moment(valid_from.as_deref())?)
+                .await?;
+            tell(&changes);
+            Ok(())
+        }
+        Command::Load {
+            file,
+            valid_from,
+            note,
+            force,
+        } => {
+            let valid_from = moment(valid_from.as_deref())?;
+            let (version, changes) = control.load(read(&file)?, valid_from, note, force).await?;
+            tell(&changes);
+            let from = config.control.zone.rfc3339(version.valid_from);
+            println!("loaded: version {} from {from}", version.version);
+            Ok(())
+        }
+        Command::Rerate {
+            from,
+            to,
+            account,
+            version,
+            dry_run,
+        } => {
+            let period = Period {
+                from,
+                to,
+                account,
+                version,
+                dry_run,
+            };
+            tell_rerated(&control.rerate(period).await?, dry_run);
+            Ok(())
+        }
+        Command::Validate { .. } | Command::ImportLitellm { .. } => {
+            bail!("is done without control")
+        }
+    }
+}
+
+fn show_stored(prices: &Prices, model: Option<&str>, config: &Config) -> anyhow::Result<()> {
+    let table = price_file::compose(&prices.table, Some(&prices.overrides))?;
+    if model.is_none() {
+        for other in prices.versions.iter().rev() {
+            let from = config.control.zone.rfc3339(other.valid_from);
+            let (version, source, note) = (&other.version, &other.source, &other.note);
+            println!("version {version} from {from}, {source} {note}");
+        }
+    }
+    println!("shown: {}", prices.version.version);
+    show(&table, model)
+}
+
+fn tell_rerated(done: &Rerated, dry_run: bool) {
+    for (account, (records, difference)) in &done.corrections {
+        println!("account {account}: {records} records, {difference}");
+    }
+    let verb = if dry_run {
+        "would correct"
+    } else {
+        "corrected"
+    };
+    let accounts = done.corrections.len();
+    println!(
+        "looked at {} records, {verb} {accounts} accounts, left {} without a price",
+        done.records, done.unpriced
+    );
+}
+
+async fn connect(config: &Config) -> anyhow::Result<Remote> {
+    let address = config.control_grpc.clone().unwrap_or_else(|| {
+        let listen = config.grpc_listen;
+        let ip = match listen.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+            IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        };
+        format!("http://{}", std::net::SocketAddr::new(ip, listen.port()))
+    });
+    let endpoint = tonic::transport::Endpoint::from_shared(address.clone())
+        .with_context(|| format!("{address} is no address"))?;
+    let channel = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .connect()
+        .await
+        .with_context(|| format!("no control plane answers at {address} (GRPC_PORT)"))?;
+    Ok(Remote::new(channel, root_key(config)?))
+}
+
+/// Given by `ROOT_KEY`, among `INIT_USERS`, or kept where the first start left it.
+fn root_key(config: &Config) -> anyhow::Result<Secret> {
+    if let Some(key) = &config.root_key {
+        return Ok(key.clone());
+    }
+    if let Some(key) = config.control.root_key() {
+        return Ok(key);
+    }
+    let path = config.data_dir.join("root.key");
+    let key = fs::read_to_string(&path)
+        .with_context(|| format!("ROOT_KEY is not set, and {} cannot be read", path.display()))?;
+    Ok(Secret::new(key.trim()))
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+fn read_table(file: &Path) -> anyhow::Result<PriceTable> {
+    price_file::compose(&read(file)?, None)
+        .with_context(|| format!("{} is no price table", file.display()))
+}
+
+fn moment(text: Option<&str>) -> anyhow::Result<Option<Millis>> {
+    text.map(|text| {
+        Millis::from_rfc3339(text)
+            .context("--valid-from: must be a moment such as 2026-01-31T00:00:00Z")
+    })
+    .transpose()
+}
+
+fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
+    let empty = PriceTable::default();
+    let Some(model) = model else {
+        tell_prices(&price_diff::compare(&empty, table));
+        return Ok(());
+    };
+    let Some(price) = table.find(model) else {
+        bail!("{model} has no price");
+    };
+    let one = PriceTable {
+        models: [(model.to_owned(), price.clone())].into(),
+        ..PriceTable::default()
+    };
+    tell_prices(&price_diff::compare(&empty, &one));
+    Ok(())
+}
+
+fn tell_prices(fields: &[Change]) {
+    for field in fields {
+        println!("{}", field.price());
+    }
+}
+
+fn tell(changes: &[Change]) {
+    for change in changes {
+        let mark = if change.is_absurd() { "  ABSURD" } else { "" };
+        println!("{change}{mark}");
+    }
+    let absurd = changes.iter().filter(|change| change.is_absurd()).count();
+    println!("{} changes, {absurd} absurd", changes.len());
+}
+
+fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
+    let today = zone.day(Clock::system().now()).to_string();
+    let imported = price_import::from_litellm(&read(file)?, &today)
+        .with_context(|| format!("{} is no price list of LiteLLM", file.display()))?;
+    let text = format!("{:#}\n", imported.table);
+    match out {
+        Some(out) => {
+            fs::write(out, text).with_context(|| format!("{} cannot be written", out.display()))?;
+        }
+        None => print!("{text}"),
+    }
+    eprintln!("imported {} models", imported.models);
+    for (mode, count) in &imported.skipped {
+        eprintln!("skipped {count} of mode {mode}");
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! What differs between two price tables, field by field, and whether that can be meant.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
+)]
+
+use std::{collections::BTreeSet, fmt};
+
+use rust_decimal::Decimal;
+
+use crate::{
+    money::Money,
+    price::{ModelPrice, PriceTable},
+};
+
+/// A price may grow this many times before it is taken for a slip of the keyboard.
+const GROWTH_MAX: i128 = 100;
+/// No million tokens, and no call, costs more dollars than this.
+const DOLLARS_MAX: i64 = 1_000_000;
+
+/// One field of one model that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Name in the table; fine-tuned models as `ft:BASE`.
+    pub model: String,
+    /// Name in the file, `Sizes.WxH` for a size of pictures.
+    pub field: String,
+    /// What the numbers count.
+    pub unit: Unit,
+    /// In the old table; none when it has no such field.
+    pub old: Option<i64>,
+    /// In the new one.
+    pub new: Option<i64>,
+    /// What the old table charges where it has no such field: the text price of the direction.
+    pub fallback: Option<i64>,
+}
+
+/// What the numbers of a change count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nano-dollars per million tokens, per call or per picture.
+    NanoDollars,
+    /// Millionths of a factor.
+    Micros,
+    /// Tokens.
+    Tokens,
+}
+
+/// Every field that differs, by model and in the order of the file's fields.
+pub fn compare(old: &PriceTable, new: &PriceTable) -> Vec<Change> {
+    let models: BTreeSet<&String> = old.models.keys().chain(new.models.keys()).collect();
+    models
+        .into_iter()
+        .flat_map(|model| of_model(model, old.models.get(model), new.models.get(model)))
+        .collect()
+}
+
+// === impl Change ===
+
+impl Change {
+    /// Whether it looks like a mistake: more than 100 times what was charged before, or more than a
+    /// million dollars.
+    pub fn is_absurd(&self) -> bool {
+        let Some(new) = self.new.filter(|_| self.unit != Unit::Tokens) else {
+            return false;
+        };
+        let before = self.old.or(self.fallback).unwrap_or_default();
+        let grown = before > 0 && i128::from(new) > i128::from(before).saturating_mul(GROWTH_MAX);
+        let most = DOLLARS_MAX.saturating_mul(Money::PER_DOLLAR);
+        grown || (self.unit == Unit::NanoDollars && new > most)
+    }
+
+    /// Growth in percent, to a tenth; none when there is nothing to compare.
+    pub fn percent(&self) -> Option<Decimal> {
+        let (old, new) = (Decimal::from(self.old?), Decimal::from(self.new?));
+        let grown = new.checked_sub(old)?.checked_mul(Decimal::ONE_HUNDRED)?;
+        grown
+            .checked_div(old)
+            .map(|percent| percent.round_dp(1).normalize())
+    }
+
+    /// The new value alone, as a price list shows it.
+    pub fn price(&self) -> String {
+        format!("{} {} {}", self.model, self.field, self.shown(self.new))
+    }
+
+    fn shown(&self, number: Option<i64>) -> String {
+        let digits = match self.unit {
+            Unit::NanoDollars => 9,
+            Unit::Micros => 6,
+            Unit::Tokens => 0,
+        };
+        number.map_or_else(
+            || "-".to_owned(),
+            |number| Decimal::new(number, digits).normalize().to_string(),
+        )
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (old, new) = (self.shown(self.old), self.shown(self.new));
+        write!(f, "{} {} {old} -> {new}", self.model, self.field)?;
+        match self.percent() {
+            Some(percent) if percent > Decimal::ZERO => write!(f, " (+{percent} %)"),
+            Some(percent) => write!(f, " ({percent} %)"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn of_model(model: &str, old: Option<&ModelPrice>, new: Option<&ModelPrice>) -> Vec<Change> {
+    let (before, after) = (old.map(fields), new.map(fields));
+    let names: Vec<&String> = [&before, &after]
+        .into_iter()
+        .flatten()
+        .flat_map(|fields| fields.iter().map(|field| &field.name))
+        .collect();
+    let mut seen = BTreeSet::new();
+    let find = |fields: &Option<Vec<Field>>, name: &str| {
+        let found = fields.iter().flatten().find(|field| field.name == name);
+        found.map(|field| (field.unit, field.value, field.fallback))
+    };
+    names
+        .into_iter()
+        .filter(|name| seen.insert(name.as_str()))
+        .filter_map(|name| {
+            let (old, new) = (find(&before, name), find(&after, name));
+            let (unit, ..) = new.or(old)?;
+            let change = Change {
+                model: model.to_owned(),
+                field: name.clone(),
+                unit,
+                old: old.and_then(|(_, value, _)| value),
+                new: new.and_then(|(_, value, _)| value),
+                fallback: old.and_then(|(.., fallback)| fallback),
+            };
+            (change.old != change.new).then_some(change)
+        })
+        .collect()
+}
+
+struct Field {
+    name: String,
+    unit: Unit,
+    value: Option<i64>,
+    fallback: Option<i64>,
+}
+
+fn fields(price: &ModelPrice) -> Vec<Field> {
+    let ModelPrice {
+        provider: _,
+        input_text,
+        output_text,
+        cached_text,
+        cache_write,
+        reason_text,
+        input_audio,
+        output_audio,
+        cached_audio,
+        input_image,
+        output_image,
+        call,
+        image,
+        rates,
+        max_input,
+        max_output,
+    } = price;
+    let field = |name: &str, value: Option<Money>, fallback: Option<Money>| Field {
+        name: name.to_owned(),
+        unit: Unit::NanoDollars,
+        value: value.map(Money::nanos),
+        fallback: fallback.map(Money::nanos),
+    };
+    let count = |name: &str, value: &Option<u64>| Field {
+        name: name.to_owned(),
+        unit: Unit::Tokens,
+        value: value.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
+        fallback: None,
+    };
+    let (input, output) = (Some(*input_text), Some(*output_text));
+    let by_piece = image
+        .as_ref()
+        .map_or(Some(*call), |image| Some(image.other));
+    let mut fields = vec![
+        field("InputText", input, None),
+        field("OutputText", output, None),
+        field("CachedText", *cached_text, input),
+        field("CacheWrite", *cache_write, input),
+        field("ReasonText", *reason_text, output),
+        field("InputAudio", *input_audio, input),
+        field("OutputAudio", *output_audio, output),
+        field("CachedAudio", *cached_audio, input),
+        field("InputImage", *input_image, input),
+        field("OutputImage", *output_image, output),
+        field("Call", by_piece, None),
+        Field {
+            name: "Rates".to_owned(),
+            unit: Unit::Micros,
+            value: Some(rates.micros()),
+            fallback: None,
+        },
+        count("MaxInput", max_input),
+        count("MaxOutput", max_output),
+    ];
+    let sizes = image.iter().flat_map(|image| &image.sizes);
+    fields
+        .extend(sizes.map(|(size, price)| field(&format!("Sizes.{size}"), Some(*price), by_piece)));
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price_file;
+
+    fn changes(pricing: &str) -> Vec<Change> {
+        let old = price_file::load(None).unwrap();
+        compare(&old, &price_file::load(Some(pricing)).unwrap())
+    }
+
+    #[test]
+    fn a_change_is_told_with_both_prices_and_the_percentage() {
+        let text = r#"{"ChatPricing":{"gpt-4o":{"InputText":3,"Rates":1.1,"MaxOutput":9},"own":{"InputText":1}}}"#;
+        let told: Vec<_> = changes(text).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "gpt-4o InputText 2.5 -> 3 (+20 %)",
+                "gpt-4o Rates 1 -> 1.1 (+10 %)",
+                "gpt-4o MaxOutput 16384 -> 9 (-99.9 %)",
+                "own InputText - -> 1",
+                "own OutputText - -> 0",
+                "own Call - -> 0",
+                "own Rates - -> 1",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hundred_times_is_absurd_and_so_is_a_million_dollars() {
+        let absurd = |pricing: &str| changes(pricing).iter().any(Change::is_absurd);
+        for (pricing, expected) in [
+            (r#"{"ChatPricing":{"gpt-4o":{"InputText":250}}}"#, false),
+            (r#"{"ChatPricing":{"gpt-4o":{"InputText":250.1}}}"#, true),
+            (r#"{"ChatPricing":{"gpt-4o":{"InputText":0}}}"#, false),
+            // Cached tokens of a model without a price of their own cost what text does.
+            (r#"{"ChatPricing":{"gpt-4":{"CachedText":3001}}}"#, true),
+            (r#"{"ChatPricing":{"gpt-4o":{"Rates":101}}}"#, true),
+            (r#"{"ChatPricing":{"own":{"InputText":1000000}}}"#, false),
+            (r#"{"ChatPricing":{"own":{"InputText":1000001}}}"#, true),
+            (
+                r#"{"ImgPricing":{"dall-e-3":{"Sizes":{"1024x1024":5}}}}"#,
+                true,
+            ),
+            (r#"{"ImgPricing":{"dall-e-3":{"Call":5}}}"#, true),
+            (
+                r#"{"ChatPricing":{"gpt-4o":{"MaxOutput":99999999}}}"#,
+                false,
+            ),
+        ] {
+            assert_eq!(absurd(pricing), expected, "{pricing}");
+        }
+    }
+
+    #[test]
+    fn equal_tables_do_not_differ() {
+        assert_eq!(changes(""), []);
+    }
+}

@@ -1,0 +1,425 @@
+//! Windows over calls and tokens: their names, the limits that models have of their own, and what
+//! data planes and control say to each other about units of a window. Counts nothing itself.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Invalid,
+    clock::{Millis, Span},
+    id::AccountId,
+    pattern::Pattern,
+    routing::best,
+    snapshot::RateLimits,
+};
+
+/// Every call looks through them, and each may have counters.
+const MODELS_MAX: usize = 200;
+const MODEL_BYTES_MAX: usize = 255;
+/// What the wire and the database can hold.
+const LIMIT_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// One of the six windows of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Window {
+    /// Requests per minute.
+    Rpm,
+    /// Requests per hour.
+    Rph,
+    /// Requests per natural day.
+    Rpd,
+    /// Tokens per minute.
+    Tpm,
+    /// Tokens per hour.
+    Tph,
+    /// Tokens per natural day.
+    Tpd,
+}
+
+impl Window {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// All of them, in the order they are looked at.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Rpm,
+        Self::Rph,
+        Self::Rpd,
+        Self::Tpm,
+        Self::Tph,
+        Self::Tpd,
+    ];
+
+    /// `RPM` to `TPD`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rpm => "RPM",
+            Self::Rph => "RPH",
+            Self::Rpd => "RPD",
+            Self::Tpm => "TPM",
+            Self::Tph => "TPH",
+            Self::Tpd => "TPD",
+        }
+    }
+
+    /// By its name in either case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|window| window.name().eq_ignore_ascii_case(name))
+    }
+
+    /// How long it is.
+    pub const fn span(self) -> Span {
+        match self {
+            Self::Rpm | Self::Tpm => Span::Minute,
+            Self::Rph | Self::Tph => Span::Hour,
+            Self::Rpd | Self::Tpd => Span::Day,
+        }
+    }
+
+    /// Whether it counts tokens; the others count requests.
+    pub const fn counts_tokens(self) -> bool {
+        matches!(self, Self::Tpm | Self::Tph | Self::Tpd)
+    }
+
+    /// Whether this many is as good as no limit.
+    pub const fn is_wide(self, limit: u64) -> bool {
+        limit >= RateLimits::WIDE.of(self)
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl RateLimits {
+    /// The limit of one window.
+    pub const fn of(&self, window: Window) -> u64 {
+        match window {
+            Window::Rpm => self.rpm,
+            Window::Rph => self.rph,
+            Window::Rpd => self.rpd,
+            Window::Tpm => self.tpm,
+            Window::Tph => self.tph,
+            Window::Tpd => self.tpd,
+        }
+    }
+
+    /// Whether none of them is a limit.
+    pub const fn is_wide(&self) -> bool {
+        let Self {
+            rpm,
+            rph,
+            rpd,
+            tpm,
+            tph,
+            tpd,
+        } = *self;
+        Window::Rpm.is_wide(rpm)
+            && Window::Rph.is_wide(rph)
+            && Window::Rpd.is_wide(rpd)
+            && Window::Tpm.is_wide(tpm)
+            && Window::Tph.is_wide(tph)
+            && Window::Tpd.is_wide(tpd)
+    }
+}
+
+// === limits of models ===
+
+/// Limits by model: `{"gpt-4*": {"rpm": 10, "tpd": 100000}}`. They take the place of an account's
+/// windows of the same kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelLimits(Vec<(Pattern, ModelLimit)>);
+
+/// The limits of one model or pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelLimit {
+    pattern: String,
+    windows: [Option<u64>; Window::COUNT],
+}
+
+impl ModelLimit {
+    /// The model or pattern it is for, which is what is counted together.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The limit that takes the place of this window.
+    pub fn of(&self, window: Window) -> Option<u64> {
+        self.windows.get(window as usize).copied().flatten()
+    }
+}
+
+impl ModelLimits {
+    /// Reads the JSON form; an empty text has no limits.
+    ///
+    /// # Errors
+    /// Names the model whose limits cannot be used.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let refused = |problem: String| Invalid::new("ModelLimits", problem);
+        match serde_json::from_str(text) {
+            Ok(Value::Object(models)) => Self::from_object(&models),
+            Ok(_) => Err(refused("must be a JSON object".to_owned())),
+            Err(error) => Err(refused(format!("is not valid JSON: {error}"))),
+        }
+    }
+
+    fn from_object(models: &Map<String, Value>) -> Result<Self, Invalid> {
+        if models.len() > MODELS_MAX {
+            return Err(Invalid::new(
+                "ModelLimits",
+                format!("has more than {MODELS_MAX} models"),
+            ));
+        }
+        let read = |(model, limits): (&String, &Value)| {
+            let limit = read_limit(model.trim(), limits)
+                .map_err(|problem| Invalid::new("ModelLimits", problem))?;
+            Ok((Pattern::new(&limit.pattern), limit))
+        };
+        models.iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The JSON form; empty when there are none.
+    pub fn text(&self) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        Value::Object(self.object()).to_string()
+    }
+
+    /// As a JSON object.
+    pub fn object(&self) -> Map<String, Value> {
+        let windows = |limit: &ModelLimit| {
+            Window::ALL
+                .into_iter()
+                .filter_map(|window| {
+                    Some((window.name().to_ascii_lowercase(), limit.of(window)?.into()))
+                })
+                .collect()
+        };
+        self.0
+            .iter()
+            .map(|(_, limit)| (limit.pattern.clone(), Value::Object(windows(limit))))
+            .collect()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The limits of a model: an exact name wins, else the pattern with the most literal characters.
+    pub fn find(&self, model: &str) -> Option<&ModelLimit> {
+        best(&self.0, model)
+    }
+}
+
+fn read_limit(model: &str, limits: &Value) -> Result<ModelLimit, String> {
+    if model.is_empty() || model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control) {
+        return Err("has a name that is no model".to_owned());
+    }
+    let Value::Object(limits) = limits else {
+        return Err(format!("of {model:?} must be an object of windows"));
+    };
+    let mut windows = [None; Window::COUNT];
+    for (name, limit) in limits {
+        let known = Window::parse(name).and_then(|window| windows.get_mut(window as usize));
+        let Some(slot) = known else {
+            return Err(format!(
+                "of {model:?} has an unknown window; rpm, rph, rpd, tpm, tph and tpd are known"
+            ));
+        };
+        let limit = limit.as_u64().filter(|limit| *limit <= LIMIT_MAX);
+        *slot = Some(limit.ok_or_else(|| {
+            format!("of {model:?} has a {name} that is no whole number, 0 or more")
+        })?);
+    }
+    Ok(ModelLimit {
+        pattern: model.to_owned(),
+        windows,
+    })
+}
+
+// === units on lease ===
+
+/// One window of one account, as it is counted over all data planes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WindowKey {
+    /// Whose.
+    pub account: AccountId,
+    /// Which of the six.
+    pub window: Window,
+    /// The pattern of the model limit it is counted for; empty for the account's own window.
+    pub model: String,
+    /// Its first moment.
+    pub start: Millis,
+}
+
+/// What a data plane asks for. Nothing is ever asked back: units that are not used lapse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowAsk {
+    /// Of which window.
+    pub key: WindowKey,
+    /// The limit in force, as the data plane knows it from its snapshot.
+    pub limit: u64,
+    /// Units without which calls that have come cannot begin.
+    pub need: u64,
+    /// Units it would take, the need included.
+    pub want: u64,
+    /// Units spent beyond what was granted and not told before.
+    pub overspent: u64,
+}
+
+/// What control gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowGrant {
+    /// Of which window.
+    pub key: WindowKey,
+    /// Units that this data plane may spend on top of what it had.
+    pub granted: u64,
+    /// Units granted to all data planes so far, and what was spent beyond them.
+    pub total: u64,
+}
+
+/// How much of an ask to grant, given what was granted before and how many data planes share the
+/// window. What calls wait for is given as long as it is there; what would only lie ready is kept small
+/// when it is to last for several.
+pub fn grant(ask: &WindowAsk, total: u64, nodes: u64) -> u64 {
+    let left = ask.limit.saturating_sub(total);
+    let share = if nodes <= 1 {
+        left
+    } else {
+        (left / nodes.saturating_mul(2)).max(1)
+    };
+    ask.need.max(ask.want.min(share)).min(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits(text: &str) -> ModelLimits {
+        ModelLimits::parse(text).unwrap()
+    }
+
+    #[test]
+    fn an_exact_name_wins_then_the_most_literal_pattern() {
+        let limits = limits(r#"{"*":{"rpm":1},"gpt-4*":{"rpm":2,"TPD":7},"gpt-4o":{"rpm":3}}"#);
+        let rpm = |model| limits.find(model).and_then(|limit| limit.of(Window::Rpm));
+        assert_eq!(rpm("gpt-4o"), Some(3));
+        assert_eq!(rpm("gpt-4.1"), Some(2));
+        assert_eq!(rpm("claude"), Some(1));
+        let tpd = limits.find("gpt-4.1").unwrap();
+        assert_eq!(
+            (tpd.of(Window::Tpd), tpd.of(Window::Rph), tpd.pattern()),
+            (Some(7), None, "gpt-4*")
+        );
+        assert_eq!(ModelLimits::default().find("gpt-4o"), None);
+    }
+
+    #[test]
+    fn the_json_form_reads_back() {
+        let text = r#"{"*":{},"gpt-4*":{"rpm":2,"tpd":7}}"#;
+        assert_eq!(limits(text).text(), text);
+        assert_eq!(limits(&limits(text).text()), limits(text));
+        assert_eq!(
+            (limits(" ").text(), limits("{}").text()),
+            Default::default()
+        );
+    }
+
+    #[test]
+    fn what_is_no_limit_is_refused() {
+        let many: Vec<_> = (0..201)
+            .map(|model| format!(r#""m{model}":{{}}"#))
+            .collect();
+        for bad in [
+            "[]",
+            "7",
+            "{",
+            r#"{"m":5}"#,
+            r#"{"m":{"rps":5}}"#,
+            r#"{"m":{"rpm":-1}}"#,
+            r#"{"m":{"rpm":1.5}}"#,
+            r#"{"m":{"rpm":"5"}}"#,
+            r#"{"m":{"rpm":null}}"#,
+            r#"{"m":{"rpm":1e400}}"#,
+            r#"{"m":{"rpm":18446744073709551615}}"#,
+            r#"{"":{"rpm":1}}"#,
+            r#"{"a\nb":{"rpm":1}}"#,
+            &format!(r#"{{"{}":{{}}}}"#, "m".repeat(256)),
+            &format!("{{{}}}", many.join(",")),
+        ] {
+            assert_eq!(
+                ModelLimits::parse(bad).unwrap_err().field,
+                "ModelLimits",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_root_has_is_no_limit() {
+        assert!(RateLimits::WIDE.is_wide());
+        for window in Window::ALL {
+            assert!(window.is_wide(RateLimits::WIDE.of(window)));
+            assert!(!window.is_wide(RateLimits::WIDE.of(window) - 1));
+            assert_eq!(Window::parse(window.name()), Some(window));
+        }
+        let narrow = RateLimits {
+            tpd: 5,
+            ..RateLimits::WIDE
+        };
+        assert!(!narrow.is_wide());
+    }
+
+    fn ask(limit: u64, need: u64, want: u64) -> WindowAsk {
+        WindowAsk {
+            key: WindowKey {
+                account: AccountId::ROOT,
+                window: Window::Rpm,
+                model: String::new(),
+                start: Millis(0),
+            },
+            limit,
+            need,
+            want,
+            overspent: 0,
+        }
+    }
+
+    #[test]
+    fn slices_shrink_near_the_limit_when_several_share_it() {
+        assert_eq!(grant(&ask(100, 1, 100), 0, 1), 100);
+        assert_eq!(grant(&ask(100, 1, 100), 0, 4), 12);
+        assert_eq!(grant(&ask(100, 1, 100), 95, 4), 1);
+        assert_eq!(grant(&ask(100, 30, 100), 0, 4), 30);
+        assert_eq!(grant(&ask(100, 30, 100), 100, 4), 0);
+        assert_eq!(grant(&ask(50, 30, 100), 100, 1), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn all_grants_together_never_exceed_the_limit(
+            limit in 0u64..200, asks in prop::collection::vec((0u64..50, 0u64..50, 0u64..6), 0..40),
+        ) {
+            let mut total = 0;
+            for (need, want, nodes) in asks {
+                let ask = ask(limit, need, want);
+                let granted = grant(&ask, total, nodes);
+                prop_assert!(granted <= need.max(want));
+                prop_assert!(granted >= need.min(limit - total));
+                total += granted;
+                prop_assert!(total <= limit);
+            }
+        }
+    }
+}
