@@ -416,6 +416,7 @@ mod tests {
         config.init_keys = Some("sk-hidden".to_owned());
         config.init_users = Some("root::r@example.com::sk-hidden".to_owned());
         config.master_key = Some(Secret::new("a hidden master key"));
+        config.settings.insert("EMAIL_PASS", "hidden".to_owned());
         assert!(!format!("{config:?}").contains("hidden"));
         assert!(!format!("{:?}", parsed("postgres://u:hidden@h/d")).contains("hidden"));
     }

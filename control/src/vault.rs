@@ -7,13 +7,18 @@ use std::{
     path::Path,
 };
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead as _, KeyInit as _, Payload},
 };
 use hmac::{Hmac, Mac as _};
-use proxyxai_contract::{Invalid, client_key::KeyHasher, secret::Secret};
-use sha2::Sha256;
+use proxyxai_contract::{
+    Invalid,
+    client_key::{KeyHash, KeyHasher},
+    secret::Secret,
+};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -94,6 +99,18 @@ impl Vault {
             .map_err(|_| seal_failed())
     }
 
+    /// The same as text of `A-Z a-z 0-9 - _`, for where a text is kept or passed on.
+    pub(crate) fn seal_text(&self, context: &str, secret: &Secret) -> Result<String, Error> {
+        let sealed = self.seal(context, secret)?;
+        Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Opens what `seal_text` made.
+    pub(crate) fn open_text(&self, context: &str, sealed: &str) -> Result<Secret, Error> {
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(sealed.trim());
+        self.open_sealed(context, &sealed.map_err(|_| seal_failed())?)
+    }
+
     /// Tells equal upstream secrets without opening them.
     pub(crate) fn fingerprint(&self, secret: &Secret) -> Result<Vec<u8>, Error> {
         mac(self.fingerprint.as_slice(), secret.expose().as_bytes()).map(|tag| tag.to_vec())
@@ -122,6 +139,18 @@ impl fmt::Debug for Vault {
     }
 }
 
+/// A name for a client key that tells nothing of it: the hash of its stored hash, in hexadecimal.
+pub(crate) fn public_key(hash: KeyHash) -> String {
+    hex(&Sha256::digest(hash.0))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let text = String::with_capacity(bytes.len() * 2);
+    bytes
+        .iter()
+        .fold(text, |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 /// The secret in a file of one line; a new random one, readable by its owner alone, when there is no file.
 pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
     match fs::read_to_string(path) {
@@ -135,10 +164,7 @@ pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut bytes = Zeroizing::new([0u8; 32]);
             fill_random(bytes.as_mut_slice())?;
-            let hex = bytes.iter().fold(String::with_capacity(64), |hex, byte| {
-                hex + &format!("{byte:02x}")
-            });
-            let secret = Secret::new(hex);
+            let secret = Secret::new(hex(bytes.as_slice()));
             write_secret(path, &secret)?;
             // Another process may have been first: whatever is in the file now is the secret.
             let text = Zeroizing::new(
@@ -257,6 +283,27 @@ mod tests {
             );
         }
         assert!(!sealed.windows(8).any(|window| window == b"upstream"));
+    }
+
+    #[test]
+    fn a_sealed_text_can_stand_in_a_path_and_opens_again() {
+        let vault = vault("a master key of some length");
+        let secret = Secret::new("pass/word +?");
+        let sealed = vault.seal_text("here", &secret).unwrap();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        assert!(sealed.bytes().all(plain), "{sealed}");
+        assert_eq!(vault.open_text("here", &sealed).unwrap(), secret);
+        for bad in ["", "x", "é", &sealed[1..]] {
+            assert!(vault.open_text("here", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_not_the_hash_that_authenticates() {
+        let hash = vault("a master key of some length").hasher().hash("key");
+        let public = public_key(hash);
+        assert_eq!(public.len(), 64);
+        assert_ne!(public, hex(&hash.0));
     }
 
     #[test]

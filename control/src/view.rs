@@ -1,9 +1,13 @@
 //! What the operations take and give: plain values between the fronts (gRPC, REST) and `ops`.
 //! Neither wire messages nor rows nor JSON shapes.
 
+mod bill;
+mod selection;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
 use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,
@@ -15,6 +19,7 @@ use proxyxai_contract::{
     usage::UsageRecord,
     window::ModelLimits,
 };
+pub use selection::{Labels, Order, OrderBy};
 
 use crate::domain::credit::Card;
 
@@ -174,6 +179,8 @@ pub struct AccountChange {
     pub qr_code: Option<String>,
     /// False stops the key.
     pub enabled: Option<bool>,
+    /// True stops the key.
+    pub suspended: Option<bool>,
     /// Grant (positive) or deduction (negative), in the child's units.
     pub credit: Option<Money>,
     /// Life of the card, in millionths of a day.
@@ -216,6 +223,10 @@ pub struct AccountChange {
     pub model_mapper: Option<String>,
     /// Replaces the rule; empty removes it.
     pub level_mapper: Option<String>,
+    /// Replaces the rule; empty removes it.
+    pub switch_over: Option<String>,
+    /// Replaces the rule; empty removes it.
+    pub model_failover: Option<String>,
 }
 
 /// Changes of windows; none leaves one as it is.
@@ -242,8 +253,10 @@ pub struct AccountFilter {
     pub descendants: bool,
     /// Identifier of one account: id, name, email or DNA.
     pub identifier: Option<String>,
-    /// Only this level.
-    pub level: Option<Level>,
+    /// Only these.
+    pub labels: Labels,
+    /// Which comes first.
+    pub order: Order,
 }
 
 /// An account as its ancestors and itself may see it.
@@ -267,6 +280,8 @@ pub struct AccountView {
     pub qr_code: String,
     /// Tail of the client key.
     pub partial_key: String,
+    /// Names the client key without telling anything of it.
+    pub public_key: String,
     /// Pool.
     pub level: Level,
     /// Level switches a request may make.
@@ -309,10 +324,19 @@ pub struct AccountView {
     pub child_limit: u64,
     /// False when its key is stopped.
     pub enabled: bool,
+    /// True when its key is stopped, too.
+    pub suspended: bool,
     /// When it was created.
     pub created: Millis,
     /// When it was last changed.
     pub updated: Millis,
+}
+
+impl AccountView {
+    /// Whether its own key is in use, as far as its ancestors let it.
+    pub const fn is_active(&self) -> bool {
+        self.enabled && !self.suspended
+    }
 }
 
 /// Answer to creating, changing or deleting an account.
@@ -341,6 +365,20 @@ pub struct Totals {
     pub output: u64,
     /// Charges.
     pub cost: Money,
+}
+
+impl Totals {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            input: self.input.saturating_add(other.input),
+            cached: self.cached.saturating_add(other.cached),
+            output: self.output.saturating_add(other.output),
+            cost: self.cost.saturating_add(other.cost),
+        }
+    }
 }
 
 /// Totals of one model.

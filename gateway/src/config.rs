@@ -22,7 +22,7 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, VARIABLES};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 25] = [
+const SETTINGS: [&str; 27] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -34,6 +34,8 @@ const SETTINGS: [&str; 25] = [
     "USER_MIN_BALANCE",
     "USER_API_BALANCE",
     "XAI_BASE",
+    "MODEL_FAILOVER",
+    "COMMISSION_PERCENT",
     "AUDIT_RETENTION_DAYS",
     "EMAIL_SMTP",
     "EMAIL_PORT",

@@ -148,6 +148,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "`from=to` level pairs, comma separated",
     ),
     var(
+        "MODEL_FAILOVER",
+        "",
+        CONTROL,
+        "chains `src=dst1\\|dst2` of models, comma separated; stored and published, not acted on yet",
+    ),
+    var(
         "MODEL_LIMITS",
         "",
         CONTROL,
@@ -200,6 +206,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "",
         CONTROL,
         "oldest name of `USER_API_BALANCE`",
+    ),
+    var(
+        "COMMISSION_PERCENT",
+        "0",
+        CONTROL,
+        "share of a grant that the child's parent gets when a further ancestor gives it, 0 to 100",
     ),
     var(
         "AUDIT_RETENTION_DAYS",
@@ -408,5 +420,4 @@ pub(crate) const IGNORED: &[&str] = &[
     "REDIS_ADDR",
     "REDIS_PASS",
     "LOCK_USER_MAPPER",
-    "MODEL_FAILOVER",
 ];

@@ -11,7 +11,7 @@ mod settings;
 mod updates;
 mod windows;
 
-pub use accounts::{limits_from_wire, limits_to_wire};
+pub use accounts::{access_to_wire, limits_from_wire, limits_to_wire};
 pub use keys::{
     config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
 };
@@ -22,6 +22,7 @@ pub use records::{
     batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
     sequence_bytes, standing_from_wire, standing_to_wire, wire_record_from_bytes,
 };
+pub use settings::routing_to_wire;
 pub use updates::{update_from_wire, update_to_wire};
 pub use windows::{
     window_ask_from_wire, window_ask_to_wire, window_grant_from_wire, window_grant_to_wire,

@@ -6,6 +6,8 @@ use crate::{Invalid, id::Level, pattern::Pattern};
 /// Rules are looked through for every call, so their number is limited.
 const RULES_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 255;
+/// A call goes through a chain one model after the other, and each may take its time.
+const SUBSTITUTES_MAX: usize = 16;
 
 /// `src=dst` pairs: which model is sent upstream for the one asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +20,10 @@ pub struct LevelMapper(Vec<(Pattern, Level)>);
 /// `from=to` pairs: where a request goes when a level is exhausted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SwitchOver(Vec<(Level, Level)>);
+
+/// `src=dst1|dst2|…` chains: which models stand in for one that no pool can serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelFailover(Vec<(Pattern, Vec<String>)>);
 
 impl ModelMapper {
     /// Reads `src=dst` pairs separated by commas.
@@ -123,6 +129,50 @@ impl SwitchOver {
     }
 }
 
+impl ModelFailover {
+    /// Reads `src=dst1|dst2|…` chains separated by commas.
+    ///
+    /// # Errors
+    /// When a chain cannot be read.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        pairs("MODEL_FAILOVER", text, |source, targets| {
+            if targets.contains('*') {
+                return Err(format!("the targets {targets:?} may not contain *"));
+            }
+            let chain: Vec<_> = targets
+                .split('|')
+                .map(|name| name.trim().to_owned())
+                .collect();
+            if chain.iter().any(String::is_empty) {
+                return Err(format!("{targets:?} has an empty name"));
+            }
+            if chain.len() > SUBSTITUTES_MAX {
+                return Err(format!("has more than {SUBSTITUTES_MAX} names in a chain"));
+            }
+            Ok((Pattern::new(source), chain))
+        })
+        .map(Self)
+    }
+
+    /// The models to try instead, in this order; none when no rule matches.
+    pub fn chain(&self, model: &str) -> &[String] {
+        best(&self.0, model).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text form.
+    pub fn text(&self) -> String {
+        let chain = |(source, targets): &(Pattern, Vec<String>)| {
+            format!("{}={}", source.as_str(), targets.join("|"))
+        };
+        join(self.0.iter().map(chain))
+    }
+}
+
 /// The rules of one account, or of the system.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoutingRules {
@@ -132,6 +182,8 @@ pub struct RoutingRules {
     pub level_mapper: LevelMapper,
     /// Failover between pools.
     pub switch_over: SwitchOver,
+    /// Failover between models.
+    pub model_failover: ModelFailover,
 }
 
 /// An exact name wins, else the pattern with the most literal characters, else the first listed.
@@ -170,7 +222,8 @@ fn pairs<T>(
             .ok_or_else(|| {
                 Invalid::new(field, format!("{pair:?} is not of the form source=target"))
             })?;
-        if source.len().max(target.len()) > NAME_BYTES_MAX || pair.chars().any(char::is_control) {
+        let mut names = target.split('|').chain([source]);
+        if names.any(|name| name.len() > NAME_BYTES_MAX) || pair.chars().any(char::is_control) {
             return Err(Invalid::new(
                 field,
                 "has a name that is too long or not printable",
@@ -222,6 +275,21 @@ mod tests {
             Some(Level::new(1).unwrap())
         );
         assert_eq!(ring.next(Level::ZERO), None);
+    }
+
+    #[test]
+    fn a_chain_names_its_substitutes_in_order() {
+        let rules = ModelFailover::parse("gpt-4o=gpt-4.1 | o3, claude-*=gpt-4o").unwrap();
+        assert_eq!(rules.chain("gpt-4o"), ["gpt-4.1", "o3"]);
+        assert_eq!(rules.chain("claude-x"), ["gpt-4o"]);
+        assert!(rules.chain("other").is_empty());
+        assert_eq!(rules.text(), "gpt-4o=gpt-4.1|o3,claude-*=gpt-4o");
+        assert_eq!(ModelFailover::parse(&rules.text()).unwrap(), rules);
+        let long = format!("a={}", vec!["b"; 17].join("|"));
+        for bad in ["a", "a=", "=b", "a=b||c", "a=b|", "a=b*", &long] {
+            let error = ModelFailover::parse(bad).unwrap_err();
+            assert_eq!(error.field, "MODEL_FAILOVER", "{bad}");
+        }
     }
 
     #[test]

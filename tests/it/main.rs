@@ -20,6 +20,7 @@ mod credit;
 mod fleet;
 mod kill;
 mod lifecycle;
+mod pages;
 mod pool;
 mod prices;
 mod relay;

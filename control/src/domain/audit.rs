@@ -147,8 +147,9 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         children: _,
         created: _,
         updated: _,
-        // A tail of the client key; its being replaced is an action of its own.
+        // Tail and name of the client key; its being replaced is an action of its own.
         partial_key: _,
+        public_key: _,
         parent,
         name,
         email,
@@ -168,9 +169,10 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         limits,
         access,
         routing,
+        model_limits,
         child_limit,
         enabled,
-        model_limits,
+        suspended,
     } = view;
     let limit = |limit: &Option<Money>| limit.map(dollars);
     let mut fields = named([
@@ -190,9 +192,10 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         ("HardLimit", json!(limit(hard_limit))),
         ("SoftLimit", json!(limit(soft_limit))),
         ("AutoQuota", dollars(*auto_quota)),
+        ("ModelLimits", json!(model_limits.text())),
         ("ChildLimit", json!(child_limit)),
         ("Status", json!(enabled)),
-        ("ModelLimits", json!(model_limits.text())),
+        ("Suspended", json!(suspended)),
     ]);
     fields.extend(windows(*limits));
     fields.extend(lists(access));
@@ -289,11 +292,13 @@ fn rules(routing: &RoutingRules) -> Fields {
         model_mapper,
         level_mapper,
         switch_over,
+        model_failover,
     } = routing;
     named([
         ("ModelMapper", json!(model_mapper.text())),
         ("LevelMapper", json!(level_mapper.text())),
         ("SwitchOver", json!(switch_over.text())),
+        ("ModelFailover", json!(model_failover.text())),
     ])
 }
 

@@ -8,10 +8,10 @@ use proxyxai_contract::{
     money::Money,
     price_file,
     provider::BaseUrl,
-    routing::{LevelMapper, ModelMapper, SwitchOver},
+    routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     window::ModelLimits,
 };
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 
 use super::mail;
 
@@ -21,6 +21,8 @@ pub(crate) const MODEL_MAPPER: &str = "MODEL_MAPPER";
 pub(crate) const LEVEL_MAPPER: &str = "LEVEL_MAPPER";
 /// `from=to` pairs of levels.
 pub(crate) const SWITCH_OVER: &str = "SWITCH_OVER";
+/// `src=dst1|dst2|…` chains of models.
+pub(crate) const MODEL_FAILOVER: &str = "MODEL_FAILOVER";
 /// JSON object of windows by model.
 pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 /// Path prefixes that may be called at all.
@@ -37,6 +39,8 @@ pub(crate) const USER_MIN_BALANCE: &str = "USER_MIN_BALANCE";
 pub(crate) const USER_API_BALANCE: &str = "USER_API_BALANCE";
 /// Base URL of keys posted without one.
 pub(crate) const XAI_BASE: &str = "XAI_BASE";
+/// Share of a grant that goes to the child's parent when another ancestor gives it.
+pub(crate) const COMMISSION_PERCENT: &str = "COMMISSION_PERCENT";
 /// Days that audit records are kept.
 pub(crate) const AUDIT_RETENTION_DAYS: &str = "AUDIT_RETENTION_DAYS";
 /// Host of the mail server; empty means no mail.
@@ -75,10 +79,11 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 25] = [
+pub(crate) const ALL: [(&str, &str); 27] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
+    (MODEL_FAILOVER, ""),
     (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
@@ -87,6 +92,7 @@ pub(crate) const ALL: [(&str, &str); 25] = [
     (USER_MIN_BALANCE, "2"),
     (USER_API_BALANCE, "20"),
     (XAI_BASE, "https://api.openai.com"),
+    (COMMISSION_PERCENT, "0"),
     (AUDIT_RETENTION_DAYS, "365"),
     (EMAIL_SMTP, ""),
     (EMAIL_PORT, "465"),
@@ -119,6 +125,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         MODEL_MAPPER => ModelMapper::parse(value).map(drop),
         LEVEL_MAPPER => LevelMapper::parse(value).map(drop),
         SWITCH_OVER => SwitchOver::parse(value).map(drop),
+        MODEL_FAILOVER => ModelFailover::parse(value).map(drop),
         MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
@@ -128,6 +135,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
             dollars(value).map(drop)
         }
         XAI_BASE => BaseUrl::parse_lenient(value.trim()).map(drop),
+        COMMISSION_PERCENT => percent(value).map(drop),
         AUDIT_RETENTION_DAYS => days(value).map(drop),
         EMAIL_SMTP | EMAIL_PORT | EMAIL_AUTH | EMAIL_PASS | EMAIL_SENDER | EMAIL_TLS
         | EMAIL_BILL | XAI_MAIL | XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => {
@@ -136,6 +144,19 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         _ => Err(Invalid::new(name, "is no setting that can be stored")),
     }
     .map_err(|error| error.under(name))
+}
+
+/// A share in hundredths, as parts of a million: `5` is 50,000.
+///
+/// # Errors
+/// When it is not from 0 to 100.
+pub(crate) fn percent(value: &str) -> Result<i64, Invalid> {
+    let percent = Decimal::from_str(value.trim()).ok();
+    percent
+        .filter(|percent| (Decimal::ZERO..=Decimal::ONE_HUNDRED).contains(percent))
+        .and_then(|percent| percent.checked_mul(Decimal::from(10_000)))
+        .and_then(|micros| micros.round().to_i64())
+        .ok_or_else(|| Invalid::new("percent", "must be a number from 0 to 100"))
 }
 
 fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
@@ -208,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_percentage_is_parts_of_a_million() {
+        assert_eq!(percent("5"), Ok(50_000));
+        assert_eq!(percent(" 0.5 "), Ok(5_000));
+        assert_eq!(percent("100"), Ok(1_000_000));
+    }
+
+    #[test]
+    fn a_sender_has_a_name_or_none() {
+        for good in ["a@b.co", "XAI<a@b.co>", "The Gateway <a@b.co>", ""] {
+            assert_eq!(check(EMAIL_SENDER, good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         for (name, bad) in [
             (MODEL_MAPPER, "a"),
@@ -220,6 +255,9 @@ mod tests {
             (CALL_MIN_BALANCE, "-1"),
             (USER_API_BALANCE, "much"),
             (XAI_BASE, "ftp://h"),
+            (MODEL_FAILOVER, "a=b||c"),
+            (COMMISSION_PERCENT, "101"),
+            (COMMISSION_PERCENT, "-1"),
             (AUDIT_RETENTION_DAYS, "0"),
             (EMAIL_SMTP, "smtp://h"),
             (EMAIL_PORT, "0"),

@@ -1,19 +1,19 @@
 //! Service `Accounts`. How messages are read and written is in `accounts/convert.rs`.
 
-mod convert;
+pub(super) mod convert;
 
 use proxyxai_contract::{
     Invalid,
+    client_key::ClientKey,
     wire::{self, accounts_server::Accounts},
 };
 use tonic::{Request, Response, Status};
 
-use self::convert::{account_to_wire, change_from_wire, identifier, new_from_wire};
-use super::{auth, count, page_from_wire};
-use crate::{
-    Control, Error, ops,
-    view::{AccountChange, AccountFilter},
+use self::convert::{
+    account_to_wire, change_from_wire, filter_from_wire, identifier, new_from_wire,
 };
+use super::{auth, count, page_from_wire};
+use crate::{Control, Error, ops, view::AccountChange};
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Control);
@@ -48,16 +48,7 @@ impl Accounts for Service {
         request: Request<wire::ListAccountsRequest>,
     ) -> Result<Response<wire::ListAccountsResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::ListAccountsRequest {
-            page,
-            descendants,
-            level,
-        } = request.into_inner();
-        let filter = AccountFilter {
-            descendants,
-            identifier: None,
-            level: level.map(convert::level).transpose()?,
-        };
+        let (filter, page) = filter_from_wire(request.into_inner())?;
         let page = page_from_wire(page).map_err(Error::from)?;
         let listing = ops::accounts::list(&self.0, &caller, filter, page).await?;
         Ok(Response::new(wire::ListAccountsResponse {
@@ -106,9 +97,24 @@ impl Accounts for Service {
         request: Request<wire::RotateKeyRequest>,
     ) -> Result<Response<wire::RotateKeyResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::RotateKeyRequest { account } = request.into_inner();
+        let wire::RotateKeyRequest {
+            account,
+            client_key,
+        } = request.into_inner();
         let account = account.map(|named| identifier(Some(named))).transpose()?;
-        let key = ops::accounts::rotate_key(&self.0, &caller, account.as_deref()).await?;
+        let chosen = Some(client_key).filter(|key| !key.is_empty());
+        let chosen = chosen.map(|key| ClientKey::parse(&key).map_err(Error::from));
+        let chosen = chosen.transpose()?;
+        let key = match (account, chosen) {
+            (account, None) => {
+                ops::accounts::rotate_key(&self.0, &caller, account.as_deref()).await?
+            }
+            (None, chosen) => ops::accounts::rotate_root(&self.0, &caller, chosen).await?,
+            (Some(_), Some(_)) => {
+                let problem = "is only for the caller's own key, without an account";
+                return Err(Error::from(Invalid::new("client_key", problem)).into());
+            }
+        };
         Ok(Response::new(wire::RotateKeyResponse {
             client_key: key.expose().to_owned(),
         }))

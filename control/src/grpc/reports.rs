@@ -9,10 +9,13 @@ use proxyxai_contract::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{auth, count, page_from_wire};
+use super::{accounts::convert, auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
-    view::{Books, Days, LogFilter, LogView, ModelTotals, PostedUsage, Totals},
+    view::{
+        AccountTotals, Bill, BillOf, Books, DayTotals, Days, Labels, LogFilter, LogView,
+        ModelTotals, Page, PostedUsage, Totals,
+    },
 };
 
 #[derive(Debug)]
@@ -34,6 +37,17 @@ impl Reports for Service {
         let days = days_from_wire(&start_date, &end_date, today)?;
         let models = ops::reports::totals(&self.0, &caller, named(&account), days).await?;
         Ok(Response::new(bill_to_wire(models)))
+    }
+
+    async fn get_accounts_bill(
+        &self,
+        request: Request<wire::GetAccountsBillRequest>,
+    ) -> Result<Response<wire::GetAccountsBillResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let today = ops::reports::today(&self.0);
+        let (of, days, page) = accounts_bill_from_wire(request.into_inner(), today)?;
+        let bill = ops::reports::bill(&self.0, &caller, of, days, page).await?;
+        Ok(Response::new(accounts_bill_to_wire(bill)))
     }
 
     async fn list_usage(
@@ -113,21 +127,84 @@ pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days
     Ok(days)
 }
 
+fn accounts_bill_from_wire(
+    request: wire::GetAccountsBillRequest,
+    today: Date,
+) -> Result<(BillOf, Days, Page), Error> {
+    let wire::GetAccountsBillRequest {
+        account,
+        level,
+        gear,
+        role,
+        tier,
+        factor_micros,
+        start_date,
+        end_date,
+        page,
+    } = request;
+    let of = BillOf {
+        account: named(&account).map(ToOwned::to_owned),
+        labels: Labels {
+            level: level.map(convert::level).transpose()?,
+            gear: gear.map(convert::gear_from_wire).transpose()?,
+            role,
+            tier,
+            factor: convert::multiplier("factor_micros", factor_micros)?,
+        },
+    };
+    let days = days_from_wire(&start_date, &end_date, today)?;
+    Ok((of, days, page_from_wire(page)?))
+}
+
+fn accounts_bill_to_wire(bill: Bill) -> wire::GetAccountsBillResponse {
+    let Bill {
+        days: rows,
+        total,
+        accounts,
+    } = bill;
+    let mut days: Vec<wire::DayUsage> = Vec::new();
+    for DayTotals { day, model, totals } in rows {
+        let (date, model) = (
+            day.to_string(),
+            model_to_wire(ModelTotals { model, totals }),
+        );
+        match days.last_mut().filter(|last| last.date == date) {
+            Some(last) => last.models.push(model),
+            None => days.push(wire::DayUsage {
+                date,
+                models: vec![model],
+            }),
+        }
+    }
+    let account = |account: AccountTotals| wire::AccountUsage {
+        account_id: account.id.get(),
+        name: account.name,
+        email: account.email,
+        total: Some(total_to_wire(account.totals)),
+    };
+    wire::GetAccountsBillResponse {
+        days,
+        total: Some(total_to_wire(total)),
+        accounts: accounts.rows.into_iter().map(account).collect(),
+        accounts_total: count(accounts.total),
+    }
+}
+
 fn bill_to_wire(models: Vec<ModelTotals>) -> wire::GetBillResponse {
-    let total = models.iter().fold(Totals::default(), |sum, model| Totals {
-        requests: sum.requests.saturating_add(model.totals.requests),
-        input: sum.input.saturating_add(model.totals.input),
-        cached: sum.cached.saturating_add(model.totals.cached),
-        output: sum.output.saturating_add(model.totals.output),
-        cost: Money::saturating_add(sum.cost, model.totals.cost),
-    });
+    let total = models
+        .iter()
+        .fold(Totals::default(), |sum, model| sum.and(model.totals));
     wire::GetBillResponse {
         models: models.into_iter().map(model_to_wire).collect(),
-        total: Some(model_to_wire(ModelTotals {
-            model: String::new(),
-            totals: total,
-        })),
+        total: Some(total_to_wire(total)),
     }
+}
+
+fn total_to_wire(totals: Totals) -> wire::ModelUsage {
+    model_to_wire(ModelTotals {
+        model: String::new(),
+        totals,
+    })
 }
 
 fn model_to_wire(model: ModelTotals) -> wire::ModelUsage {

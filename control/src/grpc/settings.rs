@@ -1,10 +1,13 @@
 //! Service `Settings`.
 
-use proxyxai_contract::wire::{self, settings_server::Settings};
+use proxyxai_contract::{
+    secret::Secret,
+    wire::{self, settings_server::Settings},
+};
 use tonic::{Request, Response, Status};
 
 use super::{auth, count};
-use crate::{Control, ops};
+use crate::{Control, ops, ops::settings::Scope};
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Control);
@@ -27,11 +30,53 @@ impl Settings for Service {
         request: Request<wire::UpdateSettingsRequest>,
     ) -> Result<Response<wire::GetSettingsResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::UpdateSettingsRequest { set, reset } = request.into_inner();
+        let wire::UpdateSettingsRequest {
+            set,
+            reset,
+            cascade,
+        } = request.into_inner();
         let set = set.into_iter().collect();
-        let settings = ops::settings::update(&self.0, &caller, set, reset).await?;
+        let scope = if cascade {
+            Scope::AllAccounts
+        } else {
+            Scope::System
+        };
+        let settings = ops::settings::change(&self.0, &caller, set, reset, scope).await?;
         Ok(Response::new(wire::GetSettingsResponse {
             settings: settings.into_iter().collect(),
+        }))
+    }
+
+    async fn generate_client_key(
+        &self,
+        request: Request<wire::GenerateClientKeyRequest>,
+    ) -> Result<Response<wire::GenerateClientKeyResponse>, Status> {
+        auth::caller(&self.0, &request).await?;
+        let key = ops::settings::generate_client_key()?;
+        Ok(Response::new(wire::GenerateClientKeyResponse {
+            client_key: key.expose().to_owned(),
+        }))
+    }
+
+    async fn seal_text(
+        &self,
+        request: Request<wire::SealTextRequest>,
+    ) -> Result<Response<wire::SealTextResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let text = Secret::new(request.into_inner().text);
+        let sealed = ops::settings::seal_text(&self.0, &caller, &text).await?;
+        Ok(Response::new(wire::SealTextResponse { sealed }))
+    }
+
+    async fn open_text(
+        &self,
+        request: Request<wire::OpenTextRequest>,
+    ) -> Result<Response<wire::OpenTextResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::OpenTextRequest { sealed } = request.into_inner();
+        let opened = ops::settings::open_text(&self.0, &caller, &sealed).await?;
+        Ok(Response::new(wire::OpenTextResponse {
+            text: opened.expose().to_owned(),
         }))
     }
 

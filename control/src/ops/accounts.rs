@@ -44,7 +44,17 @@ pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<Account
         .map(|record| ops::shown(control, record))
 }
 
-/// Children or descendants of the caller, newest first. Listing all of them has a price.
+/// Whether the caller may manage accounts below it now.
+pub(crate) async fn manages(control: &Control, caller: &Caller) -> Result<bool, Error> {
+    let own = ops::caller_account(control, control.store(), caller).await?;
+    match ops::may_manage(control, control.store(), &own).await {
+        Ok(()) => Ok(true),
+        Err(Error::ManagementBalance { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Children or descendants of the caller. Listing all of them has a price.
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
@@ -54,14 +64,15 @@ pub(crate) async fn list(
     let AccountFilter {
         descendants,
         identifier,
-        level,
+        labels,
+        order,
     } = filter;
     let store = control.store();
     let own = ops::caller_account(control, store, caller).await?;
     ops::may_manage(control, store, &own).await?;
     if let Some(identifier) = identifier {
         let record = ops::visible(control, store, &own, &identifier).await?;
-        if level.is_some_and(|level| level != record.view.level) {
+        if !labels.fit(&record.view) {
             return Err(ops::no_such_account(&identifier));
         }
         return Ok(Listing {
@@ -69,15 +80,18 @@ pub(crate) async fn list(
             total: 1,
         });
     }
-    if level.is_none() && !caller.is_root() {
+    if labels.is_empty() && !caller.is_root() {
         pay_for_listing(control, caller).await?;
     }
     let filter = Filter {
         parent: (!descendants).then_some(caller.account),
         below: &own.view.dna,
-        level,
+        labels,
+        order,
     };
-    let found = store::accounts::list(store, &filter, page.bounded(), control.now()).await?;
+    // One unchanging state, so that the total fits the rows.
+    let tx = store.begin_reading().await?;
+    let found = store::accounts::list(&tx, &filter, page.bounded(), control.now()).await?;
     let rows = found
         .rows
         .into_iter()
@@ -104,12 +118,39 @@ pub(crate) async fn rotate_key(
     if target != caller.account {
         ops::may_manage(control, &tx, &own).await?;
     }
+    let key = ClientKey::generate().map_err(Error::internal)?;
+    replace_key(control, tx, caller, target, &key).await?;
+    Ok(key)
+}
+
+/// Gives root the key that it chose, or a fresh one. The old one stops at once.
+pub(crate) async fn rotate_root(
+    control: &Control,
+    caller: &Caller,
+    chosen: Option<ClientKey>,
+) -> Result<ClientKey, Error> {
+    ops::root_only(caller, "only root may choose a key, and only its own")?;
+    let key = match chosen {
+        Some(key) => key,
+        None => ClientKey::generate().map_err(Error::internal)?,
+    };
+    let tx = control.store().begin().await?;
+    replace_key(control, tx, caller, caller.account, &key).await?;
+    Ok(key)
+}
+
+async fn replace_key(
+    control: &Control,
+    tx: Tx,
+    caller: &Caller,
+    target: AccountId,
+    key: &ClientKey,
+) -> Result<(), Error> {
     let mut locked = store::accounts::lock(&tx, [target], control.now()).await?;
     let mut record = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
-    let key = ClientKey::generate().map_err(Error::internal)?;
-    give_key(control, &mut record, &key);
+    give_key(control, &mut record, key);
     record.view.updated = control.now();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
@@ -121,7 +162,7 @@ pub(crate) async fn rotate_key(
         "client key replaced"
     );
     ops::published(control).await;
-    Ok(key)
+    Ok(())
 }
 
 fn give_key(control: &Control, record: &mut AccountRecord, key: &ClientKey) {
@@ -161,34 +202,41 @@ async fn credit_came_back<T: Sync>(
     }
 }
 
-/// The two sides of a change, locked and free of expired cards.
+/// The sides of a change, locked and free of expired cards.
 struct Sides {
     operator: AccountRecord,
     target: AccountRecord,
+    /// The target's parent, where it takes part and lives.
+    patron: Option<AccountRecord>,
     entries: Vec<Entry>,
 }
 
-/// Locks the caller and the descendant it means to change.
+/// Locks the caller and the descendant it means to change, and the latter's parent if it takes part.
 async fn lock_sides(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
     target: AccountId,
+    patron: Option<AccountId>,
 ) -> Result<Sides, Error> {
     let now = control.now();
-    let mut locked = store::accounts::lock(tx, [caller.account, target], now).await?;
+    let ids = [caller.account, target].into_iter().chain(patron);
+    let mut locked = store::accounts::lock(tx, ids, now).await?;
     let mut operator = locked
         .remove(&caller.account)
         .ok_or(Error::Unauthenticated)?;
     let mut target = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
+    let mut patron = patron.and_then(|patron| locked.remove(&patron));
     let mut entries = Vec::new();
-    entries.extend(money::clear_expired(&mut operator, now)?);
-    entries.extend(money::clear_expired(&mut target, now)?);
+    for record in [&mut operator, &mut target].into_iter().chain(&mut patron) {
+        entries.extend(money::clear_expired(record, now)?);
+    }
     Ok(Sides {
         operator,
         target,
+        patron,
         entries,
     })
 }

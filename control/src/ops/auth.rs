@@ -19,7 +19,10 @@ pub(crate) async fn authenticate(control: &Control, presented: &str) -> Result<C
         .filter(|id| *id != account)
         .collect();
     let above = store::accounts::some(control.store(), &above, now).await?;
-    match above.into_iter().find(|ancestor| !ancestor.view.enabled) {
+    match above
+        .into_iter()
+        .find(|ancestor| !ancestor.view.is_active())
+    {
         Some(suspended) => Err(Error::Suspended {
             name: suspended.view.name,
         }),

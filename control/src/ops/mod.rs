@@ -26,6 +26,7 @@ use crate::{
         setting,
     },
     store::{self, AccountRecord, Db},
+    vault,
     view::{AccountView, Caller},
 };
 
@@ -108,6 +109,7 @@ async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> 
 fn shown(control: &Control, record: AccountRecord) -> AccountView {
     let now = control.now();
     let mut view = record.view;
+    view.public_key = record.key_hash.map(vault::public_key).unwrap_or_default();
     view.cards.retain(|card| card.is_live(now));
     let hidden = view
         .partial_key

@@ -10,8 +10,11 @@ use proxyxai_contract::{
 
 use crate::{
     Control, Error, ops,
-    store::{self, ledger::Sums},
-    view::{Books, Caller, Days, Listing, ModelTotals, Page, PostedUsage, Totals},
+    store::{self, bills::Whose, ledger::Sums},
+    view::{
+        Bill, BillOf, Books, Caller, DayTotals, Days, Listing, ModelTotals, Page, PostedUsage,
+        Totals,
+    },
 };
 
 /// Totals by model of the caller or a descendant, dearest first.
@@ -25,11 +28,58 @@ pub(crate) async fn totals(
     store::usage::by_model(control.store(), account, days).await
 }
 
-/// The caller's totals of today and of this month.
+/// Totals by day and model of the caller or a descendant.
+pub(crate) async fn by_day(
+    control: &Control,
+    caller: &Caller,
+    account: Option<&str>,
+    days: Days,
+) -> Result<Vec<DayTotals>, Error> {
+    let account = subject(control, caller, account).await?;
+    store::bills::by_day(control.store(), &Whose::Account(account), days).await
+}
+
+/// What the accounts below the caller used, or one of them, or those with these labels.
+pub(crate) async fn bill(
+    control: &Control,
+    caller: &Caller,
+    of: BillOf,
+    days: Days,
+    page: Page,
+) -> Result<Bill, Error> {
+    let BillOf { account, labels } = of;
+    // One unchanging state, so that the parts add up.
+    let tx = control.store().begin_reading().await?;
+    let own = ops::caller_account(control, &tx, caller).await?;
+    let whose = match account {
+        Some(identifier) => {
+            let record = ops::visible(control, &tx, &own, &identifier).await?;
+            Whose::Account(record.view.id)
+        }
+        None if caller.is_root() && labels.is_empty() => Whose::AllBut(caller.account),
+        None => Whose::Below {
+            dna: own.view.dna,
+            labels,
+        },
+    };
+    let by_day = store::bills::by_day(&tx, &whose, days).await?;
+    let total = by_day
+        .iter()
+        .fold(Totals::default(), |total, day| total.and(day.totals));
+    Ok(Bill {
+        days: by_day,
+        total,
+        accounts: store::bills::by_account(&tx, &whose, days, page.bounded()).await?,
+    })
+}
+
+/// Totals of today and of this month, of the caller or a descendant.
 pub(crate) async fn today_and_month(
     control: &Control,
     caller: &Caller,
+    account: Option<&str>,
 ) -> Result<(Totals, Totals), Error> {
+    let account = subject(control, caller, account).await?;
     let today = today(control);
     let days = [
         Days {
@@ -40,12 +90,8 @@ pub(crate) async fn today_and_month(
     ];
     let mut both = [Totals::default(); 2];
     for (total, days) in both.iter_mut().zip(days) {
-        for model in store::usage::by_model(control.store(), caller.account, days).await? {
-            total.requests = total.requests.saturating_add(model.totals.requests);
-            total.input = total.input.saturating_add(model.totals.input);
-            total.cached = total.cached.saturating_add(model.totals.cached);
-            total.output = total.output.saturating_add(model.totals.output);
-            total.cost = total.cost.saturating_add(model.totals.cost);
+        for model in store::usage::by_model(control.store(), account, days).await? {
+            *total = total.and(model.totals);
         }
     }
     Ok(both.into())

@@ -1,4 +1,5 @@
-//! Settings that may change while the gateway runs.
+//! Settings that may change while the gateway runs. Secret ones are sealed where they are stored,
+//! and no answer shows them.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +15,16 @@ use crate::{
     },
     ops::{self, audit},
     publish,
-    store::{self, Db},
+    store::{self, Db, accounts::OwnRules},
     view::Caller,
 };
 
 const ROOT_ONLY: &str = "only root may see and change the settings";
+const TEXT_BYTES_MAX: usize = 4096;
+/// What texts sealed for an operator are bound to.
+const TEXT_CONTEXT: &str = "text of an operator";
 
-/// All settings in effect.
+/// All settings in effect; secret ones masked.
 pub(crate) async fn get(
     control: &Control,
     caller: &Caller,
@@ -29,14 +33,71 @@ pub(crate) async fn get(
     in_effect(control).await
 }
 
-/// Stores some, drops others back to their defaults; all or nothing.
+/// Whom a change of settings is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The system; accounts keep what they have of their own in place of a setting.
+    System,
+    /// Every account: what they have of their own in place of what is set is taken away.
+    AllAccounts,
+}
+
+/// Stores some of the system's, drops others back to their defaults; all or nothing.
 pub(crate) async fn update(
+    control: &Control,
+    caller: &Caller,
+    set: BTreeMap<String, String>,
+    reset: Vec<String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    change(control, caller, set, reset, Scope::System).await
+}
+
+/// Stores some, drops others back to their defaults; all or nothing.
+pub(crate) async fn change(
     control: &Control,
     caller: &Caller,
     mut set: BTreeMap<String, String>,
     reset: Vec<String>,
+    scope: Scope,
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
+    check(&set, &reset)?;
+    // Whoever sends back what was shown means no change.
+    set.retain(|name, value| !(is_secret(name) && value.trim() == MASK));
+    seal(control, &mut set)?;
+    let names: Vec<_> = set.keys().chain(&reset).cloned().collect();
+    let tx = control.store().begin().await?;
+    let before = fields(control, &tx, &names).await?;
+    let revision = store::revisions::bump(&tx).await?;
+    store::settings::drop_names(&tx, &reset).await?;
+    store::settings::set(&tx, &set, revision).await?;
+    if scope == Scope::AllAccounts {
+        for rules in set.keys().filter_map(|name| own_rules(name)) {
+            store::accounts::clear_own(&tx, rules, revision).await?;
+        }
+    }
+    let action = if set.is_empty() && !reset.is_empty() {
+        Action::DeleteConfig
+    } else {
+        Action::UpdateConfig
+    };
+    let mut after = fields(control, &tx, &names).await?;
+    if scope == Scope::AllAccounts {
+        after.insert("Cascade".to_owned(), Field::Open(json!(true)));
+    }
+    let sides = (before, after);
+    let what = (action, audit::Target::CONFIG);
+    audit::record(control, &tx, caller, what, sides).await?;
+    if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
+        ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
+    }
+    tx.commit().await?;
+    tracing::info!(settings = ?names, revision = revision.0, ?scope, "settings changed");
+    ops::published(control).await;
+    in_effect(control).await
+}
+
+fn check(set: &BTreeMap<String, String>, reset: &[String]) -> Result<(), Error> {
     let bad_values = set
         .iter()
         .filter_map(|(name, value)| setting::check(name, value).err());
@@ -45,36 +106,79 @@ pub(crate) async fn update(
         .iter()
         .filter(|name| !known(name))
         .map(|name| Invalid::new(name, "is no setting"));
-    all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())?;
-    // Whoever sends back what was shown means no change.
-    set.retain(|name, value| !(is_secret(name) && value.trim() == MASK));
-    let names: Vec<_> = set.keys().chain(&reset).cloned().collect();
-    let tx = control.store().begin().await?;
-    let before = fields(control, &tx, &names).await?;
-    let revision = store::revisions::bump(&tx).await?;
-    store::settings::drop_names(&tx, &reset).await?;
-    seal(control, &mut set)?;
-    store::settings::set(&tx, &set, revision).await?;
-    let action = if set.is_empty() && !reset.is_empty() {
-        Action::DeleteConfig
-    } else {
-        Action::UpdateConfig
-    };
-    let sides = (before, fields(control, &tx, &names).await?);
-    let what = (action, audit::Target::CONFIG);
-    audit::record(control, &tx, caller, what, sides).await?;
-    if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
-        ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
+    all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())
+}
+
+/// Balances that things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Minimums {
+    /// A call.
+    pub(crate) call: Money,
+    /// Opening an account.
+    pub(crate) opening: Money,
+    /// Managing accounts.
+    pub(crate) managing: Money,
+}
+
+/// What things take; everybody may know.
+pub(crate) async fn minimums(control: &Control) -> Result<Minimums, Error> {
+    let db = control.store();
+    Ok(Minimums {
+        call: dollars(control, db, setting::CALL_MIN_BALANCE).await?,
+        opening: dollars(control, db, setting::USER_MIN_BALANCE).await?,
+        managing: dollars(control, db, setting::USER_API_BALANCE).await?,
+    })
+}
+
+/// What an account may have of its own in place of a setting.
+fn own_rules(name: &str) -> Option<OwnRules> {
+    match name {
+        setting::MODEL_MAPPER => Some(OwnRules::ModelMapper),
+        setting::LEVEL_MAPPER => Some(OwnRules::LevelMapper),
+        setting::SWITCH_OVER => Some(OwnRules::SwitchOver),
+        setting::MODEL_FAILOVER => Some(OwnRules::ModelFailover),
+        setting::MODEL_LIMITS => Some(OwnRules::ModelLimits),
+        setting::RESOURCES => Some(OwnRules::Resources),
+        _ => None,
     }
-    tx.commit().await?;
-    tracing::info!(settings = ?names, revision = revision.0, "settings changed");
-    ops::published(control).await;
-    in_effect(control).await
 }
 
 /// A fresh client key that belongs to nobody.
 pub(crate) fn generate_client_key() -> Result<ClientKey, Error> {
     ClientKey::generate().map_err(Error::internal)
+}
+
+/// Seals a text under the master key.
+#[expect(
+    clippy::unused_async,
+    reason = "the fronts wait for every operation alike"
+)]
+pub(crate) async fn seal_text(
+    control: &Control,
+    caller: &Caller,
+    text: &Secret,
+) -> Result<String, Error> {
+    ops::root_only(caller, "only root may seal texts")?;
+    if text.expose().is_empty() || text.expose().len() > TEXT_BYTES_MAX {
+        let problem = format!("must have 1 to {TEXT_BYTES_MAX} bytes");
+        return Err(Invalid::new("text", problem).into());
+    }
+    control.vault().seal_text(TEXT_CONTEXT, text)
+}
+
+/// Opens what `seal_text` made. Nothing else that is sealed opens here: it is bound to other uses.
+#[expect(
+    clippy::unused_async,
+    reason = "the fronts wait for every operation alike"
+)]
+pub(crate) async fn open_text(
+    control: &Control,
+    caller: &Caller,
+    sealed: &str,
+) -> Result<Secret, Error> {
+    ops::root_only(caller, "only root may open sealed texts")?;
+    let opened = control.vault().open_text(TEXT_CONTEXT, sealed);
+    opened.map_err(|_| Invalid::new("text", "was not sealed by this gateway").into())
 }
 
 /// One setting in effect.
@@ -89,10 +193,17 @@ pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Resu
     setting::dollars(&text).map_err(|error| error.under(name).into())
 }
 
+/// One setting in effect that is a share in hundredths, as parts of a million.
+pub(super) async fn percent(control: &Control, db: &impl Db, name: &str) -> Result<i64, Error> {
+    let text = value(control, db, name).await?;
+    setting::percent(&text).map_err(|error| error.under(name).into())
+}
+
 /// A setting in effect that is a secret; none when it is empty.
 pub(crate) async fn secret(control: &Control, name: &str) -> Result<Option<Secret>, Error> {
     let stored = store::settings::all(control.store()).await?;
     let clear = match stored.get(name) {
+        Some(sealed) if sealed.trim().is_empty() => return Ok(None),
         Some(sealed) => {
             let sealed = BASE64_STANDARD.decode(sealed).map_err(Error::internal)?;
             control.vault().open_sealed(name, &sealed)?
@@ -108,7 +219,9 @@ fn is_secret(name: &str) -> bool {
 
 /// Secrets are stored as only the master key opens them, each for its own name.
 fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Error> {
-    for (name, value) in set.iter_mut().filter(|(name, _)| is_secret(name)) {
+    let given =
+        |(name, value): &(&String, &mut String)| is_secret(name) && !value.trim().is_empty();
+    for (name, value) in set.iter_mut().filter(given) {
         if value.len() > setting::SECRET_BYTES_MAX {
             let problem = format!("must be at most {} bytes", setting::SECRET_BYTES_MAX);
             return Err(Invalid::new(name, problem).into());

@@ -6,7 +6,7 @@ use proxyxai_contract::{
     clock::Zone,
     id::{AccountId, KeyId},
     provider::BaseUrl,
-    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Account, ProxySettings, UpstreamKey},
     window::ModelLimits,
 };
@@ -53,6 +53,8 @@ pub(super) fn proxy_settings(
             model_mapper: ModelMapper::parse(&value(setting::MODEL_MAPPER)).unwrap_or_default(),
             level_mapper: LevelMapper::parse(&value(setting::LEVEL_MAPPER)).unwrap_or_default(),
             switch_over: SwitchOver::parse(&value(setting::SWITCH_OVER)).unwrap_or_default(),
+            model_failover: ModelFailover::parse(&value(setting::MODEL_FAILOVER))
+                .unwrap_or_default(),
         },
         resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
         model_limits: ModelLimits::parse(&value(setting::MODEL_LIMITS)).unwrap_or_default(),
@@ -72,12 +74,13 @@ pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account
         deleted,
         ..
     } = record;
+    let enabled = view.is_active();
     let account = Account {
         id: view.id,
         parent: view.parent,
         name: view.name,
         key_hash: key_hash.filter(|_| deleted.is_none()),
-        enabled: view.enabled,
+        enabled,
         level: view.level,
         gear: view.gear,
         rates: view.rates,

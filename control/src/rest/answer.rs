@@ -9,11 +9,12 @@ use proxyxai_contract::{
     clock::Zone,
     money::{Money, Multiplier},
 };
+use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde::{Serialize, Serializer};
 
 use crate::{
     domain::credit::Card,
-    view::{Listing, Page},
+    view::{Listing, Page, Totals},
 };
 
 /// Total rows, page number, rows a page, total pages.
@@ -26,14 +27,19 @@ pub(super) fn paged<T, R: Serialize>(
     page: Page,
     row: impl FnMut(T) -> R,
 ) -> Response {
+    let rows: Vec<R> = listing.rows.into_iter().map(row).collect();
+    page_headers(Json(rows), listing.total, page)
+}
+
+/// Tells where an answer stands in the whole of so many rows.
+pub(super) fn page_headers(answer: impl IntoResponse, total: u64, page: Page) -> Response {
     let numbers = [
-        listing.total,
+        total,
         page.page,
         page.size,
-        listing.total.div_ceil(page.size.max(1)),
+        total.div_ceil(page.size.max(1)),
     ];
-    let rows: Vec<R> = listing.rows.into_iter().map(row).collect();
-    let mut response = Json(rows).into_response();
+    let mut response = answer.into_response();
     for (name, number) in PAGE_HEADERS.into_iter().zip(numbers) {
         let number = HeaderValue::from(number);
         response.headers_mut().insert(name, number);
@@ -72,6 +78,44 @@ fn number<S: Serializer>(
     } else {
         serializer.serialize_f64(value)
     }
+}
+
+/// Use over a day or a month.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Used {
+    #[serde(rename = "CreditUsed")]
+    cost: Dollars,
+    requests: u64,
+    prompt: u64,
+    completion: u64,
+    cached: u64,
+}
+
+impl From<Totals> for Used {
+    fn from(totals: Totals) -> Self {
+        let Totals {
+            requests,
+            input,
+            cached,
+            output,
+            cost,
+        } = totals;
+        Self {
+            cost: Dollars(cost),
+            requests,
+            prompt: input,
+            completion: output,
+            cached,
+        }
+    }
+}
+
+/// A part in hundredths of the whole, to two places; 0 of nothing.
+pub(super) fn percentage(part: impl Into<Decimal>, whole: impl Into<Decimal>) -> f64 {
+    let share = part.into().checked_div(whole.into()).unwrap_or_default();
+    let percent = share.checked_mul(Decimal::ONE_HUNDRED).unwrap_or_default();
+    percent.round_dp(2).to_f64().unwrap_or_default()
 }
 
 /// An element of `CreditBalance`.
@@ -118,6 +162,13 @@ mod tests {
         assert_eq!(text(9_719_800_000_000), "9719.8");
         assert_eq!(text(1), "1e-9");
         assert_eq!(text(0), "0");
+    }
+
+    #[test]
+    fn a_percentage_has_two_places() {
+        assert_eq!(percentage(1, 3).to_string(), "33.33");
+        assert_eq!(percentage(2, 2).to_string(), "100");
+        assert_eq!(percentage(0, 0).to_string(), "0");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{
+    Invalid,
     clock::{Millis, Zone},
     id::KeyId,
     money::Money,
@@ -18,19 +19,23 @@ use crate::{
     Control, Error,
     domain::setting,
     ops,
+    ops::settings::Scope,
     view::{Caller, KeyFilter, KeyView, Page},
 };
 
 /// Settings that can be set here: name in the body, name of the setting.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("ModelMapper", "MODEL_MAPPER"),
     ("LevelMapper", "LEVEL_MAPPER"),
     ("SwitchOver", "SWITCH_OVER"),
+    ("ModelFailover", "MODEL_FAILOVER"),
     ("ModelLimits", "MODEL_LIMITS"),
     ("Resources", "RESOURCES"),
+    ("UserMinBalance", "USER_MIN_BALANCE"),
+    ("UserApiBalance", "USER_API_BALANCE"),
 ];
 /// Known to older scripts. Nothing acts on them, and the answer says so.
-const IGNORED: [&str; 3] = ["LogEnable", "StatsInterval", "ModelFailover"];
+const IGNORED: [&str; 2] = ["LogEnable", "StatsInterval"];
 const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
@@ -57,7 +62,7 @@ pub(super) async fn show(
         resources: take("RESOURCES"),
         level_mapper: take("LEVEL_MAPPER"),
         model_mapper: take("MODEL_MAPPER"),
-        model_failover: "",
+        model_failover: take("MODEL_FAILOVER"),
         model_limits: model_limits(&take("MODEL_LIMITS")),
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
@@ -67,31 +72,27 @@ pub(super) async fn show(
     }))
 }
 
+/// Stores what is given, and takes away what accounts have of their own in its place: unlike
+/// `/x-config`, this counts for every account below, whatever it had.
 pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
     body: Fields,
 ) -> Result<Json<Value>, Failure> {
     let load_keys = body.flag("LoadKeys")?.unwrap_or(false);
+    body.flag("LogEnable")?;
+    body.whole::<i64>("StatsInterval")?;
     let mut set = BTreeMap::new();
     let mut updated = Map::new();
     for (name, setting) in SETTINGS {
-        let value = match name {
-            "ModelMapper" | "LevelMapper" => body.rules(name)?,
-            "ModelLimits" => body.json(name)?,
-            _ => body.text(name)?,
-        };
-        if let Some(value) = value {
-            let shown = match name {
-                "ModelLimits" => model_limits(&value).into(),
-                _ => value.clone().into(),
-            };
+        if let Some((value, shown)) = read(&body, name)? {
             updated.insert(name.to_owned(), shown);
             set.insert(setting.to_owned(), value);
         }
     }
     if !set.is_empty() {
-        let stored = ops::settings::update(&control, &caller, set, Vec::new()).await;
+        let stored =
+            ops::settings::change(&control, &caller, set, Vec::new(), Scope::AllAccounts).await;
         stored.map_err(as_named_here)?;
     } else if !load_keys {
         // Whoever may not see the settings may not send an empty change either.
@@ -107,6 +108,26 @@ pub(super) async fn update(
         answer["ignored"] = json!(ignored);
     }
     Ok(Json(answer))
+}
+
+/// A field as the text of its setting, and as the answer shows it.
+fn read(body: &Fields, name: &str) -> Result<Option<(String, Value)>, Invalid> {
+    let text = match name {
+        "UserMinBalance" | "UserApiBalance" => {
+            return Ok(body.amount(name)?.map(|amount| {
+                let text = amount.to_string();
+                let plain = text.trim_start_matches('$').to_owned();
+                (plain, json!(Dollars(amount)))
+            }));
+        }
+        "ModelLimits" => {
+            let limits = body.json(name)?;
+            return Ok(limits.map(|text| (text.clone(), model_limits(&text).into())));
+        }
+        "Resources" | "SwitchOver" => body.text(name)?,
+        _ => body.rules(name)?,
+    };
+    Ok(text.map(|text| (text.clone(), text.into())))
 }
 
 /// A refusal names the field of the body, not the setting behind it.
@@ -158,7 +179,7 @@ pub(super) struct Conf {
     resources: String,
     level_mapper: String,
     model_mapper: String,
-    model_failover: &'static str,
+    model_failover: String,
     model_limits: Map<String, Value>,
     switch_over: String,
     user_min_balance: Dollars,

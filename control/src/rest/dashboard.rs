@@ -1,4 +1,4 @@
-//! `/dashboard/*` and `/x-gkey`: the caller about itself.
+//! `/dashboard/*`: the caller about itself. Bills have a file of their own.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Zone, money::Money};
@@ -6,23 +6,64 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    answer::{CardRow, Dollars, Ratio, cards},
+    answer::{CardRow, Dollars, Ratio, Used, cards},
     failure::Failure,
     request::Asker,
 };
 use crate::{
-    Control, Error, ops,
-    view::{AccountFilter, AccountView, Caller, Page, Totals},
+    Control, ops,
+    view::{AccountView, Totals},
 };
 
-/// `/dashboard/info` and its older paths.
+/// What root's own configuration is: the system's.
+const SYSTEM_RULES: [(&str, &str); 5] = [
+    ("resources", "RESOURCES"),
+    ("model_mapper", "MODEL_MAPPER"),
+    ("level_mapper", "LEVEL_MAPPER"),
+    ("switch_over", "SWITCH_OVER"),
+    ("model_failover", "MODEL_FAILOVER"),
+];
+
+/// `/dashboard/info`, `/dashboard/live` and its older paths.
 pub(super) async fn info(
     State(control): State<Control>,
     Asker(caller): Asker,
 ) -> Result<Json<Info>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
-    let (today, month) = ops::reports::today_and_month(&control, &caller).await?;
+    let (today, month) = ops::reports::today_and_month(&control, &caller, None).await?;
     Ok(Json(flat(account, today, month, &control.zone())))
+}
+
+/// `/dashboard/conf`: the rules that routing and access follow for the caller. What its ancestors and
+/// the system add to them is root's to see.
+pub(super) async fn conf(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+) -> Result<Json<Value>, Failure> {
+    let account = ops::accounts::caller(&control, &caller).await?;
+    let minimums = ops::settings::minimums(&control).await?;
+    let mut conf = json!({
+        "object": "user_conf",
+        "resources": account.access.resources.text(),
+        "allow_ips": account.access.ips.text(),
+        "allow_models": account.access.models.text(),
+        "allow_levels": account.access.levels.text(),
+        "model_mapper": account.routing.model_mapper.text(),
+        "level_mapper": account.routing.level_mapper.text(),
+        "switch_over": account.routing.switch_over.text(),
+        "model_failover": account.routing.model_failover.text(),
+        "call_min_balance": Dollars(minimums.call),
+        "user_min_balance": Dollars(minimums.opening),
+        "user_api_balance": Dollars(minimums.managing),
+        "time_zone": control.zone().name(),
+    });
+    if caller.is_root() {
+        let mut system = ops::settings::get(&control, &caller).await?;
+        for (key, name) in SYSTEM_RULES {
+            conf[key] = system.remove(name).unwrap_or_default().into();
+        }
+    }
+    Ok(Json(conf))
 }
 
 /// `/dashboard/status` and its older path.
@@ -31,7 +72,7 @@ pub(super) async fn status(
     Asker(caller): Asker,
 ) -> Result<Json<Value>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
-    let manage = may_manage(&control, &caller).await?;
+    let manage = ops::accounts::manages(&control, &caller).await?;
     Ok(Json(json!({
         "object": "user_status",
         "id": account.id.get(),
@@ -40,30 +81,11 @@ pub(super) async fn status(
         "alias": account.alias,
         "balance": Dollars(account.balance),
         "dna": account.dna,
+        "public_key": account.public_key,
         // Whether the consoles for sub-accounts and for the whole system let it in.
         "manage": manage,
         "admin": caller.is_root(),
     })))
-}
-
-/// `/x-gkey`: a client key of the right form that belongs to nobody.
-pub(super) async fn fresh_key(_: Asker) -> Result<Json<Value>, Failure> {
-    let key = ops::settings::generate_client_key()?;
-    Ok(Json(json!({ "success": true, "key": key.expose() })))
-}
-
-/// Whether the caller may manage accounts below it: the operations refuse to list them otherwise.
-async fn may_manage(control: &Control, caller: &Caller) -> Result<bool, Error> {
-    let myself = AccountFilter {
-        identifier: Some(caller.account.to_string()),
-        ..AccountFilter::default()
-    };
-    let first = Page { page: 1, size: 1 };
-    match ops::accounts::list(control, caller, myself, first).await {
-        Ok(_) | Err(Error::NotFound { .. }) => Ok(true),
-        Err(Error::ManagementBalance { .. } | Error::Forbidden(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// The flat object that every page reads. All numbers are always there: pages compute with them.
@@ -103,18 +125,7 @@ pub(super) struct Info {
     tpd: u64,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Used {
-    credit_used: Dollars,
-    requests: u64,
-}
-
 fn flat(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Info {
-    let used = |totals: Totals| Used {
-        credit_used: Dollars(totals.cost),
-        requests: totals.requests,
-    };
     let limit = |limit: Option<Money>| Dollars(limit.unwrap_or(Money::ZERO));
     let created = zone.rfc3339(account.created);
     Info {
@@ -139,8 +150,8 @@ fn flat(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Info
         hard_limit: limit(account.hard_limit),
         soft_limit: limit(account.soft_limit),
         auto_quota: Dollars(account.auto_quota),
-        daily_usage: used(today),
-        monthly_usage: used(month),
+        daily_usage: today.into(),
+        monthly_usage: month.into(),
         rate_limit: account.limits.rpm,
         rpm: account.limits.rpm,
         rph: account.limits.rph,

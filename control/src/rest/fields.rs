@@ -1,7 +1,7 @@
 //! Reading the fields of a JSON body. `null` counts as absent, unknown fields are passed over, and
 //! a wrong type is refused by name; the value itself is never repeated, it may be a secret.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use proxyxai_contract::{
     Invalid,
@@ -141,6 +141,19 @@ impl Fields {
                 .map(|item| item.as_str().map(ToOwned::to_owned))
                 .collect()
         })
+    }
+
+    /// Every field as the text of a setting: numbers and flags as they are written, objects as JSON.
+    pub(super) fn settings(&self) -> Result<BTreeMap<String, String>, Invalid> {
+        let text = |(name, value): (&String, &Value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some(Ok((name.clone(), text.clone()))),
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                Some(Ok((name.clone(), value.to_string())))
+            }
+            Value::Array(_) => Some(Err(Invalid::new(name, "must be a string"))),
+        };
+        self.0.iter().filter_map(text).collect()
     }
 
     /// Routing rules: `src=dst` pairs as text, or as an object `{"src": "dst"}`.

@@ -2,14 +2,19 @@
 //! operations as gRPC. Parses at the border, calls one operation, shapes the answer; decides nothing.
 
 mod answer;
+mod bill;
+mod billing;
 mod conf;
+mod config;
 mod dashboard;
+mod days;
 mod failure;
 mod fields;
 mod keys;
 mod logs;
 mod news;
 mod request;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -51,26 +56,56 @@ pub(crate) fn router(control: Control) -> Router {
         )
         .route("/x-dna", get(users::descendants))
         .route("/x-dna/{identifier}", get(users::descendant))
-        .route("/x-gkey", get(dashboard::fresh_key))
-        .route("/dashboard/info", get(dashboard::info))
-        .route("/dashboard/x-user-info", get(dashboard::info))
-        .route("/dashboard/x_user/info", get(dashboard::info))
-        .route("/dashboard/status", get(dashboard::status))
-        .route("/dashboard/x-user-status", get(dashboard::status))
-        .route("/dashboard/logs", get(logs::list))
-        .route("/dashboard/x-user-logs", get(logs::list))
-        .route("/dashboard/news", get(news::board))
-        .route("/dashboard/x-user-news", get(news::board))
+        .route("/x-info", get(users::info))
+        .route("/x-bill", get(bill::descendants))
+        .route(
+            "/x-config",
+            get(config::show)
+                .put(config::update)
+                .post(config::update)
+                .delete(config::delete),
+        )
+        .route("/x-self", post(secrets::rotate_self))
+        .route("/x-root", post(secrets::rotate_root))
+        .route("/x-gkey", get(secrets::fresh_key))
+        .route("/x-ekey/{text}", get(secrets::seal))
+        .route("/x-dkey/{text}", get(secrets::open))
         .route("/x-news", post(news::post).delete(news::delete))
         .route(
             "/x-news/{target}",
             post(news::post_to).delete(news::delete_of),
         )
+        .merge(dashboard())
         .fallback(|| async { Failure::UNKNOWN_PATH })
         .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(cors())
         .with_state(control)
+}
+
+/// What a caller asks about itself, under every path it has ever had.
+fn dashboard() -> Router<Control> {
+    let mut router = Router::new()
+        .route("/dashboard/info", get(dashboard::info))
+        .route("/dashboard/live", get(dashboard::info))
+        .route("/dashboard/x-user-info", get(dashboard::info))
+        .route("/dashboard/x_user/info", get(dashboard::info))
+        .route("/dashboard/status", get(dashboard::status))
+        .route("/dashboard/x-user-status", get(dashboard::status))
+        .route("/dashboard/conf", get(dashboard::conf))
+        .route("/dashboard/bill", get(bill::own))
+        .route("/dashboard/logs", get(logs::list))
+        .route("/dashboard/x-user-logs", get(logs::list))
+        .route("/dashboard/news", get(news::board))
+        .route("/dashboard/x-user-news", get(news::board));
+    for version in ["", "/v1"] {
+        let path = |name| format!("{version}/dashboard/billing/{name}");
+        router = router
+            .route(&path("usage"), get(billing::usage))
+            .route(&path("subscription"), get(billing::subscription))
+            .route(&path("credit_grants"), get(billing::credit_grants));
+    }
+    router
 }
 
 /// The pages that use these routes are served from other origins. Credentials travel in headers of

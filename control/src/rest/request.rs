@@ -11,12 +11,13 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use proxyxai_contract::{
     Invalid, client_key,
     id::{KeyId, Level},
+    money::Multiplier,
 };
 
 use super::{failure::Failure, fields::Fields};
 use crate::{
     Control, Error, ops,
-    view::{Caller, Page},
+    view::{Caller, Labels, Order, Page},
 };
 
 const PAGE_ROWS_MAX: u64 = 1000;
@@ -77,16 +78,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 }
 
 impl Segment {
-    /// `L3` filters by level. With more than two digits it would be a name that somebody may have.
+    /// `L3` filters by level.
     pub(super) fn level_filter(&self) -> Result<Option<Level>, Invalid> {
-        let digits = self.0.strip_prefix('L').unwrap_or_default();
-        let digits = Some(digits).filter(|digits| {
-            (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
-        });
-        match digits.map(str::parse) {
-            Some(Ok(level)) => Level::new(level).map(Some),
-            Some(Err(_)) | None => Ok(None),
-        }
+        short_filter(&self.0, 'L').map(Level::new).transpose()
+    }
+
+    /// `L3`, `G1`, `R2`, `T1` and `F2` filter by level, gear, role, tier and factor.
+    pub(super) fn labels(&self) -> Result<Option<Labels>, Invalid> {
+        labels_of(&self.0)
     }
 
     pub(super) fn key_id(&self) -> Result<KeyId, Invalid> {
@@ -114,6 +113,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self(pairs.iter().map(owned).collect())
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
@@ -126,6 +131,34 @@ impl Params {
     pub(super) fn level(&self) -> Result<Option<Level>, Invalid> {
         let level = self.whole("level")?.map(Level::new).transpose();
         level.map_err(|error| error.under("level"))
+    }
+
+    /// Accounts with these labels, by `level`, `gear`, `role`, `tier` and `factor`.
+    pub(super) fn labels(&self) -> Result<Labels, Invalid> {
+        let out_of_range = |name: &str| Invalid::new(name, "is out of range");
+        let label = |name: &str| -> Result<Option<i32>, Invalid> {
+            let number = self.whole(name)?.map(i32::try_from).transpose();
+            number.map_err(|_| out_of_range(name))
+        };
+        let gear = self.whole("gear")?.map(u8::try_from).transpose();
+        let factor = self.text("factor").map(|text| {
+            let number = text
+                .parse()
+                .map_err(|_| Invalid::new("factor", "must be a number"))?;
+            Multiplier::from_number(number).map_err(|error| error.under("factor"))
+        });
+        Ok(Labels {
+            level: self.level()?,
+            gear: gear.map_err(|_| out_of_range("gear"))?,
+            role: label("role")?,
+            tier: label("tier")?,
+            factor: factor.transpose()?,
+        })
+    }
+
+    pub(super) fn order(&self) -> Result<Order, Invalid> {
+        let order = self.text("order").map(Order::parse);
+        Ok(order.transpose()?.unwrap_or_default())
     }
 
     pub(super) fn page(&self) -> Result<Page, Invalid> {
@@ -146,6 +179,48 @@ impl Params {
     }
 }
 
+/// A filter that stands where an identifier may stand. With more than two digits it would be a name
+/// that somebody may have.
+pub(super) fn labels_of(text: &str) -> Result<Option<Labels>, Invalid> {
+    let none = Labels::default();
+    let Some((letter, number)) = "LGRTF"
+        .chars()
+        .find_map(|letter| Some((letter, short_filter(text, letter)?)))
+    else {
+        return Ok(None);
+    };
+    let label = i32::try_from(number).ok();
+    let labels = match letter {
+        'L' => Labels {
+            level: Some(Level::new(number)?),
+            ..none
+        },
+        'G' => Labels {
+            gear: u8::try_from(number).ok(),
+            ..none
+        },
+        'R' => Labels {
+            role: label,
+            ..none
+        },
+        'T' => Labels {
+            tier: label,
+            ..none
+        },
+        _ => Labels {
+            factor: Some(Multiplier::from_micros(number.saturating_mul(1_000_000))?),
+            ..none
+        },
+    };
+    Ok(Some(labels))
+}
+
+fn short_filter(text: &str, letter: char) -> Option<i64> {
+    let digits = text.strip_prefix(letter)?;
+    let good = (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| good)
+}
+
 fn not_whole(field: &str) -> Invalid {
     Invalid::new(field, "must be a whole number")
 }
@@ -155,8 +230,7 @@ mod tests {
     use super::*;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Params(pairs.iter().map(owned).collect())
+        Params::of(pairs)
     }
 
     #[test]
@@ -191,6 +265,37 @@ mod tests {
         ] {
             assert_eq!(params(&[bad]).page().unwrap_err().field, bad.0, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_letter_and_a_number_filter_by_a_label() {
+        let labels = |text| labels_of(text).unwrap();
+        let none = Labels::default();
+        let gear = Labels {
+            gear: Some(2),
+            ..none
+        };
+        assert_eq!(labels("G2"), Some(gear));
+        let role = Labels {
+            role: Some(12),
+            ..none
+        };
+        assert_eq!(labels("R12"), Some(role));
+        let tier = Labels {
+            tier: Some(0),
+            ..none
+        };
+        assert_eq!(labels("T0"), Some(tier));
+        let factor = Labels {
+            factor: Some(Multiplier::ONE),
+            ..none
+        };
+        assert_eq!(labels("F1"), Some(factor));
+        for name in ["Gina", "G123", "X1", "F1.5", "g1", ""] {
+            assert_eq!(labels(name), None, "{name}");
+        }
+        assert!(labels_of("L11").is_err());
+        assert!(labels_of("F0").is_err());
     }
 
     #[test]

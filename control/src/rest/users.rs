@@ -1,6 +1,7 @@
 //! `/x-users` and `/x-dna`: accounts below the caller.
 
 mod body;
+mod detail;
 mod shape;
 
 use axum::{
@@ -41,7 +42,7 @@ pub(super) async fn descendants(
     listed(&control, &caller, filter, &params).await
 }
 
-/// `/x-users/{identifier}`: one account, or direct children of a level (`L3`).
+/// `/x-users/{identifier}`: one account, or direct children with a label (`L3`).
 pub(super) async fn child(
     State(control): State<Control>,
     Asker(caller): Asker,
@@ -51,7 +52,7 @@ pub(super) async fn child(
     one(&control, &caller, segment, &params, false).await
 }
 
-/// `/x-dna/{identifier}`: one account, or descendants of a level (`L3`).
+/// `/x-dna/{identifier}`: one account, or descendants with a label (`L3`).
 pub(super) async fn descendant(
     State(control): State<Control>,
     Asker(caller): Asker,
@@ -92,6 +93,22 @@ pub(super) async fn delete(
     Ok(Json(shape::deleted(&changed, &control.zone())).into_response())
 }
 
+/// `/x-info?user=`: all there is to know of one account; of the caller when none is named.
+pub(super) async fn info(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let user = params.text("user").or_else(|| params.text("u"));
+    let account = match user {
+        Some(identifier) => ops::accounts::find(&control, &caller, identifier).await?,
+        None => ops::accounts::caller(&control, &caller).await?,
+    };
+    let (today, month) = ops::reports::today_and_month(&control, &caller, user).await?;
+    let detail = detail::detail(account, today, month, &control.zone());
+    Ok(Json(detail).into_response())
+}
+
 async fn one(
     control: &Control,
     caller: &Caller,
@@ -100,9 +117,11 @@ async fn one(
     descendants: bool,
 ) -> Result<Response, Failure> {
     // No account can be called `L3`: names have at least four characters.
-    if let Some(level) = segment.level_filter()? {
-        let mut filter = filter(params, descendants)?;
-        filter.level = Some(level);
+    if let Some(labels) = segment.labels()? {
+        let filter = AccountFilter {
+            labels,
+            ..filter(params, descendants)?
+        };
         return listed(control, caller, filter, params).await;
     }
     let page = params.page()?;
@@ -112,7 +131,7 @@ async fn one(
         total: 1,
     };
     let zone = control.zone();
-    Ok(paged(listing, page, |account| shape::row(account, &zone)))
+    Ok(paged(listing, page, |account| shape::row(&account, &zone)))
 }
 
 async fn listed(
@@ -124,7 +143,7 @@ async fn listed(
     let page = params.page()?;
     let listing = ops::accounts::list(control, caller, filter, page).await?;
     let zone = control.zone();
-    Ok(paged(listing, page, |account| shape::row(account, &zone)))
+    Ok(paged(listing, page, |account| shape::row(&account, &zone)))
 }
 
 /// The query names an account by `id`, `dna`, `email` or `name`, in this order.
@@ -139,6 +158,7 @@ fn filter(params: &Params, descendants: bool) -> Result<AccountFilter, Invalid> 
     Ok(AccountFilter {
         descendants,
         identifier,
-        level: params.level()?,
+        labels: params.labels()?,
+        order: params.order()?,
     })
 }

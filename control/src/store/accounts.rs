@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use proxyxai_contract::{
     client_key::KeyHash,
     clock::Millis,
-    id::{AccountId, Level, Revision},
+    id::{AccountId, Revision},
+    money::Multiplier,
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _,
     QuerySelect as _, Select,
+    sea_query::Expr,
 };
 
 use super::{
@@ -20,7 +22,7 @@ use super::{
 use crate::{
     Error,
     domain::account::{Dna, Identifier},
-    view::{Listing, Page},
+    view::{Labels, Listing, Order, OrderBy, Page},
 };
 
 /// Which accounts to list.
@@ -30,8 +32,21 @@ pub(crate) struct Filter<'a> {
     pub(crate) parent: Option<AccountId>,
     /// All below this one, itself not included.
     pub(crate) below: &'a str,
-    /// Only this level.
-    pub(crate) level: Option<Level>,
+    /// Only these.
+    pub(crate) labels: Labels,
+    /// Which comes first.
+    pub(crate) order: Order,
+}
+
+/// A rule that an account may have of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OwnRules {
+    ModelMapper,
+    LevelMapper,
+    SwitchOver,
+    ModelFailover,
+    ModelLimits,
+    Resources,
 }
 
 /// An account by id, deleted ones included, with cards and number of children.
@@ -65,24 +80,27 @@ pub(crate) async fn by_key(
     db: &impl Db,
     hash: KeyHash,
 ) -> Result<Option<(AccountId, String, bool)>, Error> {
-    let row: Option<(i64, String, bool)> = living()
+    let row: Option<(i64, String, bool, bool)> = living()
         .filter(account::Column::KeyHash.eq(hash.0.to_vec()))
         .select_only()
         .columns([
             account::Column::Id,
             account::Column::Name,
             account::Column::Enabled,
+            account::Column::Suspended,
         ])
         .into_tuple()
         .one(db.handle())
         .await
         .map_err(Error::internal)?;
-    row.map(|(id, name, enabled)| AccountId::new(id).map(|id| (id, name, enabled)))
-        .transpose()
-        .map_err(Error::internal)
+    row.map(|(id, name, enabled, suspended)| {
+        AccountId::new(id).map(|id| (id, name, enabled && !suspended))
+    })
+    .transpose()
+    .map_err(Error::internal)
 }
 
-/// One page of living accounts, newest first.
+/// One page of living accounts.
 pub(crate) async fn list(
     db: &impl Db,
     filter: &Filter<'_>,
@@ -96,20 +114,46 @@ pub(crate) async fn list(
             .filter(account::Column::Dna.starts_with(filter.below))
             .filter(account::Column::Dna.ne(filter.below)),
     };
-    if let Some(level) = filter.level {
-        query = query.filter(account::Column::Level.eq(i64::from(level.get())));
-    }
+    query = with_labels(query, filter.labels);
     let total = query
         .clone()
         .count(db.handle())
         .await
         .map_err(Error::internal)?;
+    let column = match filter.order.by {
+        OrderBy::Id => account::Column::Id,
+        OrderBy::Name => account::Column::Name,
+        OrderBy::Email => account::Column::Email,
+    };
+    let direction = if filter.order.ascending {
+        sea_orm::Order::Asc
+    } else {
+        sea_orm::Order::Desc
+    };
     let query = query
-        .order_by_desc(account::Column::Id)
+        .order_by(column, direction)
         .limit(page.size)
         .offset(page.page.saturating_sub(1).saturating_mul(page.size));
     let rows = with_children(db, records(db, query, now).await?).await?;
     Ok(Listing { rows, total })
+}
+
+/// Takes a rule of their own away from all accounts that have one.
+pub(crate) async fn clear_own(tx: &Tx, rules: OwnRules, revision: Revision) -> Result<(), Error> {
+    let (column, none) = match rules {
+        OwnRules::ModelMapper => (account::Column::ModelMapper, ""),
+        OwnRules::LevelMapper => (account::Column::LevelMapper, ""),
+        OwnRules::SwitchOver => (account::Column::SwitchOver, ""),
+        OwnRules::ModelFailover => (account::Column::ModelFailover, ""),
+        OwnRules::ModelLimits => (account::Column::ModelLimits, ""),
+        OwnRules::Resources => (account::Column::Resources, "*"),
+    };
+    let cleared = account::Entity::update_many()
+        .col_expr(column, Expr::value(none))
+        .col_expr(account::Column::Revision, Expr::value(signed(revision.0)))
+        .filter(column.ne(none))
+        .exec(tx.handle());
+    Box::pin(cleared).await.map(drop).map_err(Error::internal)
 }
 
 /// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from.
@@ -299,6 +343,33 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
         .await
         .map_err(write_error)
         .and_then(|written| one_row(&written))
+}
+
+/// Narrows a query of accounts to those with these labels.
+pub(super) fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+    let Labels {
+        level,
+        gear,
+        role,
+        tier,
+        factor,
+    } = labels;
+    let wanted = [
+        (
+            account::Column::Level,
+            level.map(|level| level.get().into()),
+        ),
+        (account::Column::Gear, gear.map(i64::from)),
+        (account::Column::Role, role.map(i64::from)),
+        (account::Column::Tier, tier.map(i64::from)),
+        (account::Column::Factor, factor.map(Multiplier::micros)),
+    ];
+    let given = wanted
+        .into_iter()
+        .filter_map(|(column, value)| Some((column, value?)));
+    given.fold(query, |query, (column, value)| {
+        query.filter(column.eq(value))
+    })
 }
 
 fn living() -> Select<account::Entity> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
+pub(crate) mod bills;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod jobs;

@@ -8,7 +8,7 @@ use proxyxai_contract::{
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
     provider::ProviderType,
-    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Access, HealthState, KeyConfig, RateLimits},
     window::ModelLimits,
 };
@@ -29,7 +29,7 @@ use crate::{
 /// An account with what is not shown of it.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountRecord {
-    /// What may be shown. `children` is filled where it is asked for.
+    /// What may be shown. `children` and `public_key` are filled where they are asked for.
     pub(crate) view: AccountView,
     /// What charges exceeded the cards by.
     pub(crate) debt: Money,
@@ -120,8 +120,10 @@ impl AccountRecord {
             model_mapper: Set(view.routing.model_mapper.text()),
             level_mapper: Set(view.routing.level_mapper.text()),
             switch_over: Set(view.routing.switch_over.text()),
+            model_failover: Set(view.routing.model_failover.text()),
             child_limit: Set(signed(view.child_limit)),
             enabled: Set(view.enabled),
+            suspended: Set(view.suspended),
             created_at: Set(view.created.0),
             updated_at: Set(view.updated.0),
             deleted_at: Set(self.deleted.map(|at| at.0)),
@@ -169,6 +171,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
             billing_email: row.billing_email,
             qr_code: row.qr_code,
             partial_key: row.partial_key,
+            public_key: String::new(),
             level: Level::new(row.level)?,
             gear: u8::try_from(row.gear).map_err(|_| Invalid::new("gear", "is out of range"))?,
             role: i32::try_from(row.role).map_err(|_| Invalid::new("role", "is out of range"))?,
@@ -190,6 +193,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
             children: 0,
             child_limit: unsigned(row.child_limit),
             enabled: row.enabled,
+            suspended: row.suspended,
             created: Millis(row.created_at),
             updated: Millis(row.updated_at),
         },
@@ -224,6 +228,7 @@ fn read_routing(row: &account::Model) -> Result<RoutingRules, Invalid> {
         model_mapper: ModelMapper::parse(&row.model_mapper)?,
         level_mapper: LevelMapper::parse(&row.level_mapper)?,
         switch_over: SwitchOver::parse(&row.switch_over)?,
+        model_failover: ModelFailover::parse(&row.model_failover)?,
     })
 }
 

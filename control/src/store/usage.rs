@@ -16,8 +16,8 @@ use proxyxai_contract::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value,
-    sea_query::{Expr, OnConflict},
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement, Value,
+    sea_query::{Expr, OnConflict, SimpleExpr},
 };
 
 use super::{
@@ -208,14 +208,10 @@ pub(crate) async fn by_model(
     account: AccountId,
     days: Days,
 ) -> Result<Vec<ModelTotals>, Error> {
-    let rows: Vec<(String, i64, i64, i64, i64, i64)> = usage_daily::Entity::find()
+    let models = usage_daily::Entity::find()
         .select_only()
-        .column(usage_daily::Column::Model)
-        .column_as(sum("requests"), "requests_sum")
-        .column_as(sum("input"), "input_sum")
-        .column_as(sum("cached"), "cached_sum")
-        .column_as(sum("output"), "output_sum")
-        .column_as(sum("cost"), "cost_sum")
+        .column(usage_daily::Column::Model);
+    let rows: Vec<(String, i64, i64, i64, i64, i64)> = sums(models)
         .filter(usage_daily::Column::AccountId.eq(account.get()))
         .filter(within(days))
         .group_by(usage_daily::Column::Model)
@@ -228,13 +224,7 @@ pub(crate) async fn by_model(
         .map(
             |(model, requests, input, cached, output, cost)| ModelTotals {
                 model,
-                totals: Totals {
-                    requests: unsigned(requests),
-                    input: unsigned(input),
-                    cached: unsigned(cached),
-                    output: unsigned(output),
-                    cost: Money::from_nanos(cost),
-                },
+                totals: totals([requests, input, cached, output, cost]),
             },
         )
         .collect();
@@ -246,6 +236,27 @@ pub(crate) async fn by_model(
             .then_with(|| one.model.cmp(&other.model))
     });
     Ok(models)
+}
+
+/// Adds the sums of all counters to a query.
+pub(super) fn sums(query: Select<usage_daily::Entity>) -> Select<usage_daily::Entity> {
+    query
+        .column_as(sum("requests"), "requests_sum")
+        .column_as(sum("input"), "input_sum")
+        .column_as(sum("cached"), "cached_sum")
+        .column_as(sum("output"), "output_sum")
+        .column_as(sum("cost"), "cost_sum")
+}
+
+/// What `sums` gives.
+pub(super) fn totals([requests, input, cached, output, cost]: [i64; 5]) -> Totals {
+    Totals {
+        requests: unsigned(requests),
+        input: unsigned(input),
+        cached: unsigned(cached),
+        output: unsigned(output),
+        cost: Money::from_nanos(cost),
+    }
 }
 
 /// Single records of an account, newest first.
@@ -274,12 +285,12 @@ pub(crate) async fn list(
     Ok(Listing { rows, total })
 }
 
-fn sum(column: impl Display) -> Expr {
+pub(super) fn sum(column: impl Display) -> Expr {
     // PostgreSQL's sum of big integers is a decimal.
     Expr::cust(format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
 }
 
-fn within(days: Days) -> sea_orm::sea_query::SimpleExpr {
+pub(super) fn within(days: Days) -> SimpleExpr {
     // Days are stored as YYYY-MM-DD, which sorts as text.
     usage_daily::Column::Day.between(days.start.to_string(), days.end.to_string())
 }

@@ -152,7 +152,8 @@ fn access_from_wire(access: &wire::AccessLists) -> Result<Access, Invalid> {
     })
 }
 
-fn access_to_wire(access: &Access) -> wire::AccessLists {
+/// Access lists for the wire.
+pub fn access_to_wire(access: &Access) -> wire::AccessLists {
     let Access {
         ips,
         models,

@@ -7,7 +7,7 @@ use crate::{
     client_key::KeyHasher,
     clock::Zone,
     money::Money,
-    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::ProxySettings,
     window::ModelLimits,
     wire,
@@ -64,23 +64,28 @@ pub(super) fn routing_from_wire(routing: &wire::RoutingRules) -> Result<RoutingR
         model_mapper,
         level_mapper,
         switch_over,
+        model_failover,
     } = routing;
     Ok(RoutingRules {
         model_mapper: ModelMapper::parse(model_mapper)?,
         level_mapper: LevelMapper::parse(level_mapper)?,
         switch_over: SwitchOver::parse(switch_over)?,
+        model_failover: ModelFailover::parse(model_failover)?,
     })
 }
 
-pub(super) fn routing_to_wire(routing: &RoutingRules) -> wire::RoutingRules {
+/// Routing rules for the wire.
+pub fn routing_to_wire(routing: &RoutingRules) -> wire::RoutingRules {
     let RoutingRules {
         model_mapper,
         level_mapper,
         switch_over,
+        model_failover,
     } = routing;
     wire::RoutingRules {
         model_mapper: model_mapper.text(),
         level_mapper: level_mapper.text(),
         switch_over: switch_over.text(),
+        model_failover: model_failover.text(),
     }
 }

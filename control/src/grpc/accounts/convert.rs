@@ -2,11 +2,10 @@
 
 use proxyxai_contract::{
     Invalid,
-    convert::{limits_from_wire, limits_to_wire, millis_to_wire},
+    convert::{access_to_wire, limits_from_wire, limits_to_wire, millis_to_wire, routing_to_wire},
     id::{AccountId, Level},
     money::{Money, Multiplier},
-    routing::RoutingRules,
-    snapshot::{Access, RateLimits},
+    snapshot::RateLimits,
     wire,
 };
 
@@ -14,7 +13,7 @@ use super::count;
 use crate::{
     Error,
     domain::credit::Card,
-    view::{AccountChange, AccountView, LimitsChange, NewAccount},
+    view::{AccountChange, AccountFilter, AccountView, Labels, LimitsChange, NewAccount, Order},
 };
 
 pub(super) fn identifier(account: Option<wire::AccountRef>) -> Result<String, Error> {
@@ -25,7 +24,7 @@ pub(super) fn identifier(account: Option<wire::AccountRef>) -> Result<String, Er
     Ok(identifier)
 }
 
-pub(super) fn level(level: i32) -> Result<Level, Error> {
+pub(in crate::grpc) fn level(level: i32) -> Result<Level, Error> {
     let named = |error: Invalid| error.under("level");
     Ok(Level::new(level.into()).map_err(named)?)
 }
@@ -48,6 +47,14 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
         auto_quota_nanos,
         limits,
         access,
+        level: own_level,
+        gear,
+        role,
+        tier,
+        factor_micros,
+        child_limit,
+        qr_code,
+        routing,
         model_limits,
     } = request;
     let wire::AccessLists {
@@ -56,6 +63,12 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
         levels,
         resources,
     } = access.unwrap_or_default();
+    let wire::RoutingRules {
+        model_mapper,
+        level_mapper,
+        switch_over,
+        model_failover,
+    } = routing.unwrap_or_default();
     Ok(NewAccount {
         name,
         email,
@@ -73,6 +86,17 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
             allow_models: given(models),
             allow_levels: given(levels),
             resources: given(resources),
+            level: own_level.map(level).transpose()?,
+            gear: gear.map(gear_from_wire).transpose()?,
+            role,
+            tier,
+            factor: multiplier("factor_micros", factor_micros)?,
+            child_limit: child_limit.map(child_limit_from_wire).transpose()?,
+            qr_code: given(qr_code),
+            model_mapper: given(model_mapper),
+            level_mapper: given(level_mapper),
+            switch_over: given(switch_over),
+            model_failover: given(model_failover),
             model_limits: given(model_limits),
             ..AccountChange::default()
         },
@@ -106,6 +130,10 @@ pub(super) fn change_from_wire(
         resources,
         model_mapper,
         level_mapper,
+        switch_over,
+        model_failover,
+        qr_code,
+        suspended,
         model_limits,
     } = request;
     let change = AccountChange {
@@ -113,11 +141,9 @@ pub(super) fn change_from_wire(
         email,
         alias,
         billing_email,
-        qr_code: None,
+        qr_code,
         enabled,
-        credit: None,
-        days_micros: None,
-        reference: None,
+        suspended,
         level: new_level.map(level).transpose()?,
         gear: gear.map(gear_from_wire).transpose()?,
         role,
@@ -127,12 +153,7 @@ pub(super) fn change_from_wire(
         hard_limit: amount("hard_limit_nanos", hard_limit_nanos)?,
         soft_limit: amount("soft_limit_nanos", soft_limit_nanos)?,
         auto_quota: amount("auto_quota_nanos", auto_quota_nanos)?,
-        child_limit: child_limit
-            .map(|limit| {
-                u64::try_from(limit)
-                    .map_err(|_| Invalid::new("child_limit", "must not be negative"))
-            })
-            .transpose()?,
+        child_limit: child_limit.map(child_limit_from_wire).transpose()?,
         limits: limits_change(limits)?,
         model_limits,
         allow_ips,
@@ -141,10 +162,20 @@ pub(super) fn change_from_wire(
         resources,
         model_mapper,
         level_mapper,
+        switch_over,
+        model_failover,
+        // Credit moves by GrantCredit.
+        credit: None,
+        days_micros: None,
+        reference: None,
     };
     Ok((identifier(account)?, change))
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "every field stands here twice, and nothing else does"
+)]
 pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
     let AccountView {
         id,
@@ -154,9 +185,9 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         email,
         alias,
         billing_email,
-        // Shown by pages of the REST side only.
-        qr_code: _,
+        qr_code,
         partial_key,
+        public_key,
         level,
         gear,
         role,
@@ -178,6 +209,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         children,
         child_limit,
         enabled,
+        suspended,
         created,
         updated,
     } = account;
@@ -212,6 +244,11 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         enabled,
         create_time: Some(millis_to_wire(created)),
         update_time: Some(millis_to_wire(updated)),
+        qr_code,
+        suspended,
+        public_key,
+        // There is one tenant, and root is its head.
+        owner_id: AccountId::ROOT.get(),
         model_limits: model_limits.text(),
     }
 }
@@ -230,34 +267,6 @@ fn card_to_wire(card: Card) -> wire::CreditCard {
         reference,
         grant_time: Some(millis_to_wire(granted)),
         expire_time: Some(millis_to_wire(expires)),
-    }
-}
-
-fn access_to_wire(access: &Access) -> wire::AccessLists {
-    let Access {
-        ips,
-        models,
-        levels,
-        resources,
-    } = access;
-    wire::AccessLists {
-        ips: ips.text(),
-        models: models.text(),
-        levels: levels.text(),
-        resources: resources.text(),
-    }
-}
-
-fn routing_to_wire(rules: &RoutingRules) -> wire::RoutingRules {
-    let RoutingRules {
-        model_mapper,
-        level_mapper,
-        switch_over,
-    } = rules;
-    wire::RoutingRules {
-        model_mapper: model_mapper.text(),
-        level_mapper: level_mapper.text(),
-        switch_over: switch_over.text(),
     }
 }
 
@@ -286,7 +295,10 @@ fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn multiplier(field: &str, micros: Option<i64>) -> Result<Option<Multiplier>, Error> {
+pub(in crate::grpc) fn multiplier(
+    field: &str,
+    micros: Option<i64>,
+) -> Result<Option<Multiplier>, Error> {
     let read = micros.map(Multiplier::from_micros).transpose();
     Ok(read.map_err(|error| error.under(field))?)
 }
@@ -300,7 +312,42 @@ fn amount(field: &str, nanos: Option<i64>) -> Result<Option<Money>, Error> {
     }
 }
 
-fn gear_from_wire(gear: i32) -> Result<u8, Error> {
+fn child_limit_from_wire(limit: i64) -> Result<u64, Error> {
+    let limit = u64::try_from(limit);
+    Ok(limit.map_err(|_| Invalid::new("child_limit", "must not be negative"))?)
+}
+
+/// Which accounts to list, and how.
+pub(super) fn filter_from_wire(
+    request: wire::ListAccountsRequest,
+) -> Result<(AccountFilter, Option<wire::PageRequest>), Error> {
+    let wire::ListAccountsRequest {
+        page,
+        descendants,
+        level: own_level,
+        gear,
+        role,
+        tier,
+        factor_micros,
+        order,
+    } = request;
+    let order = given(order).map(|order| Order::parse(&order)).transpose()?;
+    let filter = AccountFilter {
+        descendants,
+        identifier: None,
+        labels: Labels {
+            level: own_level.map(level).transpose()?,
+            gear: gear.map(gear_from_wire).transpose()?,
+            role,
+            tier,
+            factor: multiplier("factor_micros", factor_micros)?,
+        },
+        order: order.unwrap_or_default(),
+    };
+    Ok((filter, page))
+}
+
+pub(in crate::grpc) fn gear_from_wire(gear: i32) -> Result<u8, Error> {
     let gear = u8::try_from(gear).ok().filter(|gear| *gear <= 10);
     Ok(gear.ok_or_else(|| Invalid::new("gear", "must be from 0 to 10"))?)
 }

@@ -103,7 +103,7 @@ async fn a_rotated_key_stops_at_once() {
     let rig = Rig::start("rotate").await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
     let (_, old) = rig.child("anna", 100).await;
-    let rotate = wire::RotateKeyRequest { account: None };
+    let rotate = wire::RotateKeyRequest::default();
     let rotated = accounts.rotate_key(with_key(&old, rotate)).await;
     let fresh = rotated.unwrap().into_inner().client_key;
     let myself = || wire::GetAccountRequest {
@@ -124,7 +124,7 @@ async fn settings_are_stored_all_or_none() {
         let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         rig.as_root(wire::UpdateSettingsRequest {
             set: owned.into(),
-            reset: vec![],
+            ..wire::UpdateSettingsRequest::default()
         })
     };
     let stored = settings.update_settings(set("a=b", "1=2")).await;

@@ -1,5 +1,6 @@
 //! The gRPC front through its own routes, over a real control plane on SQLite.
 
+mod accounts;
 mod admin;
 mod fleet;
 mod news;
@@ -23,6 +24,7 @@ const START: Millis = Millis(1_741_600_000_000);
 const SECRET: &str = "sk-upstream-0123456789";
 
 struct Rig {
+    control: Control,
     routes: Routes,
     root: String,
     token: String,
@@ -39,6 +41,7 @@ impl Rig {
             routes: control.grpc_routes(),
             root: control.first_root_key().unwrap().expose().to_owned(),
             token: control.node_token().expose().to_owned(),
+            control,
             dir,
         }
     }

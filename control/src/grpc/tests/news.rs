@@ -48,7 +48,7 @@ async fn logs_are_listed_by_action_and_target() {
     let mut settings = SettingsClient::new(rig.routes.clone());
     let change = wire::UpdateSettingsRequest {
         set: [("EMAIL_PASS".to_owned(), "hunter2".to_owned())].into(),
-        reset: vec![],
+        ..wire::UpdateSettingsRequest::default()
     };
     let shown = settings.update_settings(rig.as_root(change)).await.unwrap();
     assert_eq!(shown.into_inner().settings["EMAIL_PASS"], "***");

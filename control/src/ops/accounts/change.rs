@@ -3,7 +3,7 @@
 use proxyxai_contract::{
     Invalid,
     money::Money,
-    routing::{LevelMapper, ModelMapper},
+    routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     window::ModelLimits,
 };
 
@@ -56,36 +56,23 @@ pub(super) fn apply(
     view.role = change.role.unwrap_or(view.role);
     view.tier = change.tier.unwrap_or(view.tier);
     view.enabled = change.enabled.unwrap_or(view.enabled);
+    view.suspended = change.suspended.unwrap_or(view.suspended);
     if let Some(url) = &change.qr_code {
         view.qr_code = check_text("QRCode", url, URL_BYTES_MAX)?;
     }
+    apply_access(record, change)?;
     apply_rules(record, change)
 }
 
-fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
+fn apply_access(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
     let view = &mut record.view;
-    let texts = [
-        &change.allow_ips,
-        &change.allow_models,
-        &change.allow_levels,
-        &change.resources,
-    ];
-    let rules = [
-        &change.model_mapper,
-        &change.level_mapper,
-        &change.model_limits,
-    ];
-    if texts
-        .into_iter()
-        .chain(rules)
-        .flatten()
-        .any(|text| text.len() > TEXT_RULES_BYTES_MAX || text.contains('\0'))
-    {
-        return Err(Invalid::new(
-            "rules",
-            format!("must be text of at most {TEXT_RULES_BYTES_MAX} bytes"),
-        )
-        .into());
+    for (field, text) in [
+        ("AllowIPs", &change.allow_ips),
+        ("AllowModels", &change.allow_models),
+        ("AllowLevels", &change.allow_levels),
+        ("Resources", &change.resources),
+    ] {
+        check_length(field, text.as_deref())?;
     }
     if let Some(text) = &change.model_limits {
         view.model_limits = ModelLimits::parse(text)?;
@@ -102,15 +89,59 @@ fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(),
     if let Some(edit) = &change.resources {
         view.access.resources = view.access.resources.edited(edit)?;
     }
-    if let Some(text) = &change.model_mapper {
-        view.routing.model_mapper =
-            ModelMapper::parse(text).map_err(|error| error.under("ModelMapper"))?;
-    }
-    if let Some(text) = &change.level_mapper {
-        view.routing.level_mapper =
-            LevelMapper::parse(text).map_err(|error| error.under("LevelMapper"))?;
+    Ok(())
+}
+
+fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
+    let rules = &mut record.view.routing;
+    set_rule(
+        "ModelMapper",
+        change.model_mapper.as_ref(),
+        &mut rules.model_mapper,
+        ModelMapper::parse,
+    )?;
+    set_rule(
+        "LevelMapper",
+        change.level_mapper.as_ref(),
+        &mut rules.level_mapper,
+        LevelMapper::parse,
+    )?;
+    set_rule(
+        "SwitchOver",
+        change.switch_over.as_ref(),
+        &mut rules.switch_over,
+        SwitchOver::parse,
+    )?;
+    set_rule(
+        "ModelFailover",
+        change.model_failover.as_ref(),
+        &mut rules.model_failover,
+        ModelFailover::parse,
+    )?;
+    Ok(())
+}
+
+fn set_rule<T>(
+    field: &str,
+    text: Option<&String>,
+    rule: &mut T,
+    parse: impl Fn(&str) -> Result<T, Invalid>,
+) -> Result<(), Invalid> {
+    check_length(field, text.map(String::as_str))?;
+    if let Some(text) = text {
+        *rule = parse(text).map_err(|error| error.under(field))?;
     }
     Ok(())
+}
+
+fn check_length(field: &str, text: Option<&str>) -> Result<(), Invalid> {
+    match text {
+        Some(text) if text.len() > TEXT_RULES_BYTES_MAX || text.contains('\0') => {
+            let problem = format!("must be text of at most {TEXT_RULES_BYTES_MAX} bytes");
+            Err(Invalid::new(field, problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An address for bills; empty means none.

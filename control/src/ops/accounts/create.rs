@@ -93,6 +93,7 @@ pub(crate) fn blank(
             billing_email: String::new(),
             qr_code: String::new(),
             partial_key: String::new(),
+            public_key: String::new(),
             role: 0,
             tier: 0,
             cards: Vec::new(),
@@ -109,6 +110,7 @@ pub(crate) fn blank(
             model_limits: ModelLimits::default(),
             children: 0,
             enabled: true,
+            suspended: false,
             created: now,
             updated: now,
             ..parent.clone()

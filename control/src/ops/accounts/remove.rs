@@ -28,8 +28,9 @@ pub(crate) async fn delete(
     let Sides {
         mut operator,
         target: mut record,
+        patron: _,
         mut entries,
-    } = lock_sides(control, &tx, caller, before.view.id).await?;
+    } = lock_sides(control, &tx, caller, before.view.id, None).await?;
     entries.extend(ops::fleet::release_all(&tx, &mut record, now).await?);
     let (refund, entry) = money::close(&mut operator, &mut record, now)?;
     entries.push(entry);

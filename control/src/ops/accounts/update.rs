@@ -1,6 +1,12 @@
 //! Changing an account: a descendant's fields and credit, or one's own few.
 
-use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::RateLimits};
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    id::AccountId,
+    money::{Money, Multiplier},
+    snapshot::RateLimits,
+};
 
 use super::{Sides, change, changed, credit_came_back, lock_sides};
 use crate::{
@@ -8,14 +14,15 @@ use crate::{
     domain::{
         account::{check_email, check_name, check_text},
         credit::{self, Card},
-        quota,
+        quota, setting,
     },
     ops::{self, money},
     store::{self, AccountRecord, Tx},
-    view::{AccountChange, Caller, Changed, LimitsChange},
+    view::{AccountChange, AccountView, Caller, Changed, LimitsChange},
 };
 
 const NEXT_REFERENCE: &str = "Recharge";
+const COMMISSION_REFERENCE: &str = "Commission";
 
 /// Changes the fields that are given. The own account may change its alias and bill address only.
 pub(crate) async fn update(
@@ -60,7 +67,7 @@ async fn update_once(
         update_own(control, &tx, caller, &change).await?
     } else {
         ops::may_manage(control, &tx, &own).await?;
-        Box::pin(update_descendant(control, &tx, caller, target.id, &change)).await?
+        Box::pin(update_descendant(control, &tx, caller, &target, &change)).await?
     };
     tx.commit().await?;
     tracing::info!(
@@ -101,11 +108,13 @@ async fn update_descendant(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    target: AccountId,
+    target: &AccountView,
     change: &AccountChange,
 ) -> Result<u64, Error> {
     let now = control.now();
-    let mut sides = lock_sides(control, tx, caller, target).await?;
+    let commission = commission(control, tx, caller, target, change).await?;
+    let patron = commission.map(|(patron, _)| patron);
+    let mut sides = lock_sides(control, tx, caller, target.id, patron).await?;
     let before = sides.target.view.clone();
     let parent = parent_of(control, tx, &sides.target).await?;
     let record = &mut sides.target;
@@ -122,9 +131,13 @@ async fn update_descendant(
         sides.entries.push(money::rescale(record, rates, now)?);
     }
     move_credit(&mut sides, change, now)?;
+    if let Some((_, share)) = commission {
+        pay_commission(&mut sides, share, now)?;
+    }
     let Sides {
         mut operator,
         target: mut record,
+        patron,
         entries,
     } = sides;
     // A cap that was set low by hand stays until credit is added to it.
@@ -138,9 +151,60 @@ async fn update_descendant(
     (record.revision, operator.revision) = (revision, revision);
     store::accounts::update(tx, &record).await?;
     store::accounts::update(tx, &operator).await?;
+    if let Some(mut patron) = patron {
+        patron.revision = revision;
+        store::accounts::update(tx, &patron).await?;
+    }
     store::ledger::post(tx, now, &entries).await?;
     ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
     Ok(revision)
+}
+
+/// Who gets a share of what is granted, and which: the parent, when another ancestor gives.
+async fn commission(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    target: &AccountView,
+    change: &AccountChange,
+) -> Result<Option<(AccountId, Multiplier)>, Error> {
+    if change.credit.unwrap_or_default() <= Money::ZERO {
+        return Ok(None);
+    }
+    let Some(parent) = target.parent.filter(|parent| *parent != caller.account) else {
+        return Ok(None);
+    };
+    let share = ops::settings::percent(control, tx, setting::COMMISSION_PERCENT).await?;
+    // A share of nothing is no multiplier.
+    Ok(Multiplier::from_micros(share)
+        .ok()
+        .map(|share| (parent, share)))
+}
+
+/// Grants the target's parent its share of the credit that was just granted, in its own units.
+fn pay_commission(sides: &mut Sides, share: Multiplier, now: Millis) -> Result<(), Error> {
+    let Sides {
+        operator,
+        target,
+        patron,
+        entries,
+    } = sides;
+    let Some(patron) = patron else {
+        return Ok(());
+    };
+    let worth = target
+        .view
+        .credit_granted
+        .scale(patron.view.rates, target.view.rates);
+    let amount = worth.and_then(|worth| worth.scale(share, Multiplier::ONE));
+    let amount = amount.ok_or_else(|| Invalid::new("CreditGranted", "is out of range"))?;
+    if amount > Money::ZERO {
+        let card = Card::new(amount, COMMISSION_REFERENCE, now, credit::life(None)?);
+        entries.push(money::grant(operator, patron, card)?);
+        let (hard, balance) = (patron.view.hard_limit, patron.view.balance);
+        patron.view.hard_limit = credit::hard_limit_after(hard, balance);
+    }
+    Ok(())
 }
 
 /// The parent, which may be deleted by now; what it had still bounds its children.
@@ -170,6 +234,7 @@ fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result
     let Sides {
         operator,
         target,
+        patron: _,
         entries,
     } = sides;
     let credit = change.credit.unwrap_or_default();
@@ -213,6 +278,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         billing_email: _,
         qr_code,
         enabled,
+        suspended,
         credit,
         days_micros: _,
         reference: _,
@@ -234,6 +300,8 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         resources,
         model_mapper,
         level_mapper,
+        switch_over,
+        model_failover,
     } = change;
     let LimitsChange {
         rpm,
@@ -253,6 +321,8 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         resources,
         model_mapper,
         level_mapper,
+        switch_over,
+        model_failover,
         model_limits,
     ];
     let amounts = [hard_limit, soft_limit, auto_quota]
@@ -262,7 +332,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
     let windows = [rpm, rph, rpd, tpm, tph, tpd, child_limit]
         .into_iter()
         .all(Option::is_none);
-    let labels =
-        role.is_none() && tier.is_none() && gear.is_none() && level.is_none() && enabled.is_none();
-    texts.into_iter().all(Option::is_none) && amounts && money && windows && labels
+    let labels = role.is_none() && tier.is_none() && gear.is_none() && level.is_none();
+    let states = [enabled, suspended].into_iter().all(Option::is_none);
+    texts.into_iter().all(Option::is_none) && amounts && money && windows && labels && states
 }

@@ -161,7 +161,7 @@ async fn reports_add_up_by_model_and_day() {
             [("o1".to_owned(), 1, usd(3.0)), first]
         );
         let caller = crate::testing::by(&alice);
-        let (day, month) = ops::reports::today_and_month(&world.control, &caller)
+        let (day, month) = ops::reports::today_and_month(&world.control, &caller, None)
             .await
             .unwrap();
         assert_eq!(

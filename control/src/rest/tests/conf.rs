@@ -42,6 +42,7 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
     let change = json!({
         "ModelMapper": { "gpt-3*": "gpt-4o", "o1": "o3" }, "LevelMapper": "gpt-4*=2", "SwitchOver": "1=2",
         "Resources": "/v1/chat/completions", "LoadKeys": true, "StatsInterval": 5, "Color": 1,
+        "ModelFailover": { "gpt-4o": "o3|o1" }, "UserMinBalance": 3.5, "UserApiBalance": 30,
         "ModelLimits": { "gpt-4*": { "rpm": 5, "TPD": 1000 } },
     });
     let changed = rig.done("POST", "/x-conf", change).await;
@@ -50,6 +51,11 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
     let shown = rig.get("/x-conf").await.body;
     assert_eq!(shown["ModelMapper"], "gpt-3*=gpt-4o,o1=o3");
     assert_eq!(shown["SwitchOver"], "1=2");
+    assert_eq!(shown["ModelFailover"], "gpt-4o=o3|o1");
+    assert_eq!(
+        (&shown["UserMinBalance"], &shown["UserApiBalance"]),
+        (&json!(3.5), &json!(30))
+    );
     let limits = json!({ "gpt-4*": { "rpm": 5, "tpd": 1000 } });
     assert_eq!(shown["ModelLimits"], limits);
 
@@ -57,6 +63,10 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
     for (body, field) in [
         (r#"{"LoadKeys":"yes"}"#, "LoadKeys"),
         (r#"{"ModelMapper":7}"#, "ModelMapper"),
+        (r#"{"ModelFailover":"a=b||c"}"#, "ModelFailover"),
+        (r#"{"UserApiBalance":-1}"#, "UserApiBalance"),
+        (r#"{"LogEnable":1}"#, "LogEnable"),
+        (r#"{"StatsInterval":"often"}"#, "StatsInterval"),
         (r#"{"SwitchOver":{"1":"2"}}"#, "SwitchOver"),
         (r#"{"ModelLimits":{"gpt":{"rps":1}}}"#, "ModelLimits"),
         (r#"{"ModelLimits":[]}"#, "ModelLimits"),
@@ -75,6 +85,81 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
 }
 
 #[tokio::test]
+async fn x_conf_counts_for_every_descendant_and_x_config_does_not() {
+    let rig = Rig::start("cascade").await;
+    let anna = rig.child(&rig.root, "anna", 100).await;
+    rig.child(&anna, "berta", 10).await;
+    let own = json!({
+        "ModelMapper": "a=b", "LevelMapper": "a=1", "SwitchOver": "1=2", "ModelFailover": "a=b|c",
+        "Resources": "/v1/embeddings", "AllowModels": "gpt-4o",
+    });
+    for name in ["anna", "berta"] {
+        rig.done("PUT", &format!("/x-users/{name}"), own.clone())
+            .await;
+    }
+    let set = json!({ "MODEL_MAPPER": "x=y", "RESOURCES": "/v1/chat/completions" });
+    rig.done("PUT", "/x-config", set).await;
+    let rules = [
+        "ModelMapper",
+        "LevelMapper",
+        "SwitchOver",
+        "ModelFailover",
+        "Resources",
+    ];
+    let own_of = async |name: &str| {
+        let info = rig.get(&format!("/x-info?user={name}")).await.body;
+        rules.map(|rule| info[rule].as_str().unwrap().to_owned())
+    };
+    let before = ["a=b", "a=1", "1=2", "a=b|c", "/v1/embeddings"];
+    assert_eq!(own_of("berta").await, before);
+
+    let all = json!({ "ModelMapper": "x=z", "Resources": "/v1/messages" });
+    rig.done("POST", "/x-conf", all).await;
+    let after = ["", "a=1", "1=2", "a=b|c", "*"];
+    for name in ["anna", "berta"] {
+        assert_eq!(own_of(name).await, after, "{name}");
+    }
+    let shown = rig.get("/x-conf").await.body;
+    assert_eq!(
+        (&shown["ModelMapper"], &shown["Resources"]),
+        (&json!("x=z"), &json!("/v1/messages"))
+    );
+    // An access list is an account's own affair.
+    assert_eq!(
+        rig.get("/x-info?user=berta").await.body["AllowModels"],
+        "gpt-4o"
+    );
+    let forbidden = rig
+        .ask("POST", "/x-conf", &anna, r#"{"ModelMapper":"a=b"}"#)
+        .await;
+    forbidden.refused(403, "permission_error", "forbidden");
+}
+
+#[tokio::test]
+async fn the_rules_that_a_caller_may_see_are_its_own() {
+    let rig = Rig::start("dashconf").await;
+    let anna = rig.child(&rig.root, "anna", 100).await;
+    rig.done(
+        "PUT",
+        "/x-config",
+        json!({ "MODEL_MAPPER": "secret=cheap" }),
+    )
+    .await;
+    rig.done("PUT", "/x-users/anna", json!({ "ModelMapper": "a=b" }))
+        .await;
+    let conf = rig.ask("GET", "/dashboard/conf", &anna, "").await.body;
+    golden("dashboard.conf", &conf);
+    assert_eq!(
+        (&conf["model_mapper"], &conf["user_api_balance"]),
+        (&json!("a=b"), &json!(20))
+    );
+    assert_eq!(
+        rig.get("/dashboard/conf").await.body["model_mapper"],
+        "secret=cheap"
+    );
+}
+
+#[tokio::test]
 async fn a_caller_sees_itself_on_every_path_of_the_dashboard() {
     let rig = Rig::start("dashboard").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
@@ -82,6 +167,7 @@ async fn a_caller_sees_itself_on_every_path_of_the_dashboard() {
         "/dashboard/info",
         "/dashboard/x-user-info",
         "/dashboard/x_user/info",
+        "/dashboard/live",
     ] {
         let info = rig.ask("GET", path, &anna, "").await.body;
         golden("dashboard.info", &info);

@@ -1,10 +1,14 @@
 //! The REST front through its router, over a real control plane on SQLite. Shapes are compared with
 //! `tests/golden/*.json`, which hold the keys of an answer and the JSON types of its values.
 
+mod accounts;
+mod bills;
 mod conf;
+mod config;
 mod keys;
 mod logs;
 mod refusals;
+mod secrets;
 mod users;
 
 use std::{fs, path::PathBuf};

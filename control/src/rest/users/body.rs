@@ -33,7 +33,8 @@ pub(super) fn change(body: &Fields) -> Result<AccountChange, Invalid> {
         alias: body.text("Alias")?,
         billing_email: body.text("BillingEmail")?,
         qr_code: body.text("QRCode")?,
-        enabled: enabled(body)?,
+        enabled: body.flag("Status")?,
+        suspended: body.flag("Suspended")?,
         // The pages send 0 with every change that moves no money.
         credit: body
             .money("CreditGranted")?
@@ -58,17 +59,9 @@ pub(super) fn change(body: &Fields) -> Result<AccountChange, Invalid> {
         resources: body.text("Resources")?,
         model_mapper: body.rules("ModelMapper")?,
         level_mapper: body.rules("LevelMapper")?,
+        switch_over: body.text("SwitchOver")?,
+        model_failover: body.rules("ModelFailover")?,
     })
-}
-
-/// `Suspended` is the newer name of the opposite of `Status`; either of them stops the account.
-fn enabled(body: &Fields) -> Result<Option<bool>, Invalid> {
-    let status = body.flag("Status")?;
-    let suspended = body.flag("Suspended")?;
-    if status.is_none() && suspended.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(status.unwrap_or(true) && !suspended.unwrap_or(false)))
 }
 
 fn gear(body: &Fields) -> Result<Option<u8>, Invalid> {
@@ -148,12 +141,8 @@ mod tests {
         let read = |body| change(&fields(body)).unwrap();
         assert_eq!(read(r#"{"RateLimit":5}"#).limits.rpm, Some(5));
         assert_eq!(read(r#"{"RateLimit":5,"RPM":6}"#).limits.rpm, Some(6));
-        assert_eq!(read(r#"{"Suspended":true}"#).enabled, Some(false));
-        assert_eq!(
-            read(r#"{"Status":true,"Suspended":true}"#).enabled,
-            Some(false)
-        );
-        assert_eq!(read(r#"{"Suspended":false}"#).enabled, Some(true));
+        let both = read(r#"{"Status":true,"Suspended":true}"#);
+        assert_eq!((both.enabled, both.suspended), (Some(true), Some(true)));
         let denied = read(r#"{"DenyIPs":"10.0.0.1,10.0.0.2","DenyModels":"*"}"#);
         assert_eq!(denied.allow_ips.as_deref(), Some("-10.0.0.1,10.0.0.2"));
         assert_eq!(denied.allow_models.as_deref(), Some("-*"));

@@ -8,7 +8,7 @@ use super::super::answer::{CardRow, Dollars, Ratio, cards};
 use crate::view::{AccountView, Changed};
 
 /// A row of a listing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Row {
     #[serde(rename = "ID")]
@@ -32,12 +32,13 @@ pub(super) struct Row {
     status: bool,
     email: String,
     partial_key: String,
+    /// Never the key itself.
     secret_key: &'static str,
     created_at: String,
     updated_at: String,
 }
 
-pub(super) fn row(account: AccountView, zone: &Zone) -> Row {
+pub(super) fn row(account: &AccountView, zone: &Zone) -> Row {
     Row {
         id: account.id.get(),
         level: account.level.get(),
@@ -54,9 +55,9 @@ pub(super) fn row(account: AccountView, zone: &Zone) -> Row {
         child: account.children,
         requests: account.requests,
         status: account.enabled,
-        name: account.name,
-        email: account.email,
-        partial_key: account.partial_key,
+        name: account.name.clone(),
+        email: account.email.clone(),
+        partial_key: account.partial_key.clone(),
         secret_key: "***",
         created_at: zone.rfc3339(account.created),
         updated_at: zone.rfc3339(account.updated),
@@ -232,6 +233,6 @@ fn updates(account: &AccountView, granted: Money, zone: &Zone) -> Updates {
 }
 
 /// Pages compute with it, so "no limit" is the number 0.
-fn limit(limit: Option<Money>) -> Dollars {
+pub(super) fn limit(limit: Option<Money>) -> Dollars {
     Dollars(limit.unwrap_or(Money::ZERO))
 }

@@ -62,8 +62,11 @@ pub struct Model {
     pub level_mapper: String,
     #[sea_orm(column_type = "Text")]
     pub switch_over: String,
+    #[sea_orm(column_type = "Text")]
+    pub model_failover: String,
     pub child_limit: i64,
     pub enabled: bool,
+    pub suspended: bool,
     pub created_at: i64,
     pub updated_at: i64,
     pub deleted_at: Option<i64>,

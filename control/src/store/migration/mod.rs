@@ -10,6 +10,7 @@
 mod m001_first;
 mod m002_lease;
 mod m003_windows;
+mod m004_account;
 mod m005_audit;
 mod m006_prices;
 
@@ -25,6 +26,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
     ("m003_windows", m003_windows::SCHEMA),
+    ("m004_account", m004_account::SCHEMA),
     ("m005_audit", m005_audit::SCHEMA),
     ("m006_prices", m006_prices::SCHEMA),
 ];

@@ -1,0 +1,300 @@
+//! `/x-bill` and `/dashboard/bill`: what was used and what it cost, by day and model.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State, response::Response};
+use jiff::civil::Date;
+use proxyxai_contract::clock::Zone;
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use super::{
+    answer::{Dollars, page_headers, percentage},
+    days::{days, month_so_far},
+    failure::Failure,
+    request::{Asker, Params, labels_of},
+};
+use crate::{
+    Control, ops,
+    view::{AccountTotals, Bill, BillOf, DayTotals, Days, Totals},
+};
+
+/// `/x-bill`: the accounts below the caller. Their list comes in pages, the totals are of all.
+pub(super) async fn descendants(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let today = ops::reports::today(&control);
+    let days = days(&params, today, month_so_far(today))?;
+    let page = params.page()?;
+    let user = params.text("user").or_else(|| params.text("u"));
+    let filter = user.map(labels_of).transpose()?.flatten();
+    let of = BillOf {
+        account: user.filter(|_| filter.is_none()).map(ToOwned::to_owned),
+        labels: match filter {
+            Some(labels) => labels,
+            None => params.labels()?,
+        },
+    };
+    let bill = ops::reports::bill(&control, &caller, of, days, page).await?;
+    let total = bill.accounts.total;
+    let answer = Json(sheet(bill, &control.zone()));
+    Ok(page_headers(answer, total, page))
+}
+
+/// `/dashboard/bill`: the caller's own; of today unless days are named.
+pub(super) async fn own(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Json<OwnBill>, Failure> {
+    let today = ops::reports::today(&control);
+    let only_today = Days {
+        start: today,
+        end: today,
+    };
+    let days = days(&params, today, only_today)?;
+    let by_day = ops::reports::by_day(&control, &caller, None, days).await?;
+    Ok(Json(own_bill(by_day, &control.zone())))
+}
+
+/// What was used on one day.
+struct Day {
+    date: Date,
+    total: Totals,
+    models: Vec<(String, Totals)>,
+}
+
+/// Rows that come ordered by day, put together by day.
+fn by_day(rows: Vec<DayTotals>) -> Vec<Day> {
+    let mut days: Vec<Day> = Vec::new();
+    for DayTotals { day, model, totals } in rows {
+        match days.last_mut().filter(|last| last.date == day) {
+            Some(last) => {
+                last.total = last.total.and(totals);
+                last.models.push((model, totals));
+            }
+            None => days.push(Day {
+                date: day,
+                total: totals,
+                models: vec![(model, totals)],
+            }),
+        }
+    }
+    days
+}
+
+// === /x-bill ===
+
+#[derive(Debug, Serialize)]
+struct Sheet {
+    object: &'static str,
+    data: Vec<SheetDay>,
+    total_usage: TotalUsage,
+    usage_users: Vec<UserRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct SheetDay {
+    // When the day began, in seconds since 1970.
+    aggregation_timestamp: i64,
+    n_requests: u64,
+    n_context_tokens_total: u64,
+    n_generated_tokens_total: u64,
+    n_cached_tokens_total: u64,
+    usage_details: BTreeMap<String, ModelUse>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelUse {
+    requests: u64,
+    prompt: u64,
+    completion: u64,
+    cost: Dollars,
+}
+
+#[derive(Debug, Serialize)]
+struct TotalUsage {
+    requests: u64,
+    cost: Dollars,
+}
+
+#[derive(Debug, Serialize)]
+struct UserRow {
+    id: i64,
+    name: String,
+    email: String,
+    total_requests: u64,
+    total_cost: Dollars,
+    usage_analysis: Analysis,
+}
+
+/// Shares of the whole bill, 0 to 100.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Analysis {
+    request_percentage: f64,
+    cost_percentage: f64,
+}
+
+fn sheet(bill: Bill, zone: &Zone) -> Sheet {
+    let Bill {
+        days,
+        total,
+        accounts,
+    } = bill;
+    let day = |day: Day| SheetDay {
+        aggregation_timestamp: seconds(zone, day.date),
+        n_requests: day.total.requests,
+        n_context_tokens_total: day.total.input,
+        n_generated_tokens_total: day.total.output,
+        n_cached_tokens_total: day.total.cached,
+        usage_details: day.models.into_iter().map(model_use).collect(),
+    };
+    let user = |account: AccountTotals| UserRow {
+        id: account.id.get(),
+        name: account.name,
+        email: account.email,
+        total_requests: account.totals.requests,
+        total_cost: Dollars(account.totals.cost),
+        usage_analysis: analysis(account.totals, total),
+    };
+    Sheet {
+        object: "list",
+        data: by_day(days).into_iter().map(day).collect(),
+        total_usage: TotalUsage {
+            requests: total.requests,
+            cost: Dollars(total.cost),
+        },
+        usage_users: accounts.rows.into_iter().map(user).collect(),
+    }
+}
+
+fn model_use((model, totals): (String, Totals)) -> (String, ModelUse) {
+    let used = ModelUse {
+        requests: totals.requests,
+        prompt: totals.input,
+        completion: totals.output,
+        cost: Dollars(totals.cost),
+    };
+    (model, used)
+}
+
+fn analysis(part: Totals, whole: Totals) -> Analysis {
+    let nanos = |totals: Totals| Decimal::from(totals.cost.nanos());
+    Analysis {
+        request_percentage: percentage(part.requests, whole.requests),
+        cost_percentage: percentage(nanos(part), nanos(whole)),
+    }
+}
+
+/// When a day began, in seconds since 1970.
+pub(super) fn seconds(zone: &Zone, day: Date) -> i64 {
+    zone.start_of(day).0.div_euclid(1000)
+}
+
+// === /dashboard/bill ===
+
+#[derive(Debug, Serialize)]
+pub(super) struct OwnBill {
+    total_credit_used: Dollars,
+    total_requests: u64,
+    total_prompt: u64,
+    total_completion: u64,
+    usage_summary: BTreeMap<String, Summary>,
+    daily_costs: Vec<DailyCost>,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    model_stats: Stats,
+    usage_analysis: Analysis,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stats {
+    requests: u64,
+    prompt: u64,
+    completion: u64,
+    credit_used: Dollars,
+}
+
+#[derive(Debug, Serialize)]
+struct DailyCost {
+    // YYYY-MM-DD.
+    date: String,
+    timestamp: i64,
+    total_credit_used: Dollars,
+    total_requests: u64,
+    total_prompt: u64,
+    total_completion: u64,
+    line_items: Vec<LineItem>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineItem {
+    name: String,
+    cost: Dollars,
+    usage: LineUse,
+}
+
+#[derive(Debug, Serialize)]
+struct LineUse {
+    model_stats: Stats,
+}
+
+fn own_bill(rows: Vec<DayTotals>, zone: &Zone) -> OwnBill {
+    let mut models: BTreeMap<String, Totals> = BTreeMap::new();
+    let mut total = Totals::default();
+    for row in &rows {
+        total = total.and(row.totals);
+        let model = models.entry(row.model.clone()).or_default();
+        *model = model.and(row.totals);
+    }
+    let summary = |(model, totals): (String, Totals)| {
+        let summary = Summary {
+            model_stats: totals.into(),
+            usage_analysis: analysis(totals, total),
+        };
+        (model, summary)
+    };
+    let daily = |day: Day| DailyCost {
+        date: day.date.to_string(),
+        timestamp: seconds(zone, day.date),
+        total_credit_used: Dollars(day.total.cost),
+        total_requests: day.total.requests,
+        total_prompt: day.total.input,
+        total_completion: day.total.output,
+        line_items: day.models.into_iter().map(line_item).collect(),
+    };
+    OwnBill {
+        total_credit_used: Dollars(total.cost),
+        total_requests: total.requests,
+        total_prompt: total.input,
+        total_completion: total.output,
+        usage_summary: models.into_iter().map(summary).collect(),
+        daily_costs: by_day(rows).into_iter().map(daily).collect(),
+    }
+}
+
+fn line_item((name, totals): (String, Totals)) -> LineItem {
+    LineItem {
+        name,
+        cost: Dollars(totals.cost),
+        usage: LineUse {
+            model_stats: totals.into(),
+        },
+    }
+}
+
+impl From<Totals> for Stats {
+    fn from(totals: Totals) -> Self {
+        Self {
+            requests: totals.requests,
+            prompt: totals.input,
+            completion: totals.output,
+            credit_used: Dollars(totals.cost),
+        }
+    }
+}

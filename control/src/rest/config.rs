@@ -1,0 +1,53 @@
+//! `/x-config`: the system's settings under the names of their environment variables. Secret ones are
+//! shown as `***`, and stay as they are when that is sent back.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use proxyxai_contract::Invalid;
+use serde_json::{Value, json};
+
+use super::{failure::Failure, fields::Fields, request::Asker};
+use crate::{Control, ops};
+
+pub(super) async fn show(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+) -> Result<Json<Value>, Failure> {
+    let settings = ops::settings::get(&control, &caller).await?;
+    Ok(Json(json!({ "success": true, "configs": settings })))
+}
+
+pub(super) async fn update(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    body: Fields,
+) -> Result<Json<Value>, Failure> {
+    let set = body.settings()?;
+    let names: Vec<String> = set.keys().cloned().collect();
+    let mut settings = ops::settings::update(&control, &caller, set, Vec::new()).await?;
+    let updated: BTreeMap<_, _> = names
+        .into_iter()
+        .filter_map(|name| settings.remove_entry(&name))
+        .collect();
+    Ok(Json(json!({
+        "success": true,
+        "updated": updated,
+        "message": "Configurations updated successfully",
+    })))
+}
+
+pub(super) async fn delete(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    body: Fields,
+) -> Result<Json<Value>, Failure> {
+    let keys = body.texts("keys")?;
+    let keys = keys.ok_or_else(|| Invalid::new("keys", "is missing"))?;
+    ops::settings::update(&control, &caller, BTreeMap::new(), keys.clone()).await?;
+    Ok(Json(json!({
+        "success": true,
+        "deleted": keys,
+        "message": "Configurations deleted successfully (restored to default env)",
+    })))
+}

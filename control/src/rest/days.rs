@@ -1,0 +1,153 @@
+//! The span of days a query asks for. Days are those of `TZ`, both ends included.
+
+use jiff::{ToSpan as _, civil::Date};
+use proxyxai_contract::Invalid;
+
+use super::request::Params;
+use crate::view::Days;
+
+/// Use is kept for about a year, and no longer span can be asked for at once.
+const DAYS_MAX: i64 = 366;
+
+/// `d`/`date`, or `s`/`start` and `e`/`end`, or `days` back from today; else what is given here.
+pub(super) fn days(params: &Params, today: Date, otherwise: Days) -> Result<Days, Invalid> {
+    if let Some(day) = either(params, "date", "d")? {
+        return bounded("date", day, day);
+    }
+    let (start, end) = (either(params, "start", "s")?, either(params, "end", "e")?);
+    match (start, end) {
+        (Some(start), end) => bounded("start", start, end.unwrap_or(today.max(start))),
+        (None, Some(end)) => bounded("end", end.first_of_month(), end),
+        (None, None) => match params.whole("days")? {
+            Some(days) if (1..=DAYS_MAX).contains(&days) => {
+                let before = days.saturating_sub(1).days();
+                bounded("days", today.saturating_sub(before), today)
+            }
+            Some(_) => Err(Invalid::new(
+                "days",
+                format!("must be from 1 to {DAYS_MAX}"),
+            )),
+            None => Ok(otherwise),
+        },
+    }
+}
+
+/// `start_date` and `end_date`; what is missing is the first of this month and today.
+pub(super) fn dates(params: &Params, today: Date) -> Result<Days, Invalid> {
+    let end = day(params, "end_date")?.unwrap_or(today);
+    let start = day(params, "start_date")?.unwrap_or_else(|| end.first_of_month());
+    bounded("start_date", start, end)
+}
+
+/// From the first of the month to this day.
+pub(super) fn month_so_far(today: Date) -> Days {
+    Days {
+        start: today.first_of_month(),
+        end: today,
+    }
+}
+
+fn bounded(field: &str, start: Date, end: Date) -> Result<Days, Invalid> {
+    if start > end {
+        return Err(Invalid::new(field, "must not be after the end"));
+    }
+    let last = start.saturating_add(DAYS_MAX.saturating_sub(1).days());
+    if end > last {
+        let problem = format!("must be at most {DAYS_MAX} days before the end");
+        return Err(Invalid::new(field, problem));
+    }
+    Ok(Days { start, end })
+}
+
+fn either(params: &Params, name: &str, short: &str) -> Result<Option<Date>, Invalid> {
+    match day(params, name)? {
+        None => day(params, short),
+        found => Ok(found),
+    }
+}
+
+fn day(params: &Params, name: &str) -> Result<Option<Date>, Invalid> {
+    let bad = |_| Invalid::new(name, "must be a day, YYYY-MM-DD");
+    // The parser takes a whole moment too, of which only the day would count.
+    let text = params.text(name).map(|text| {
+        text.get(..10)
+            .filter(|_| text.len() == 10)
+            .unwrap_or_default()
+    });
+    text.map(str::parse).transpose().map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(text: &str) -> Date {
+        text.parse().unwrap()
+    }
+
+    fn read(query: &[(&str, &str)]) -> Result<(String, String), String> {
+        let today = date("2024-03-10");
+        days(&Params::of(query), today, month_so_far(today))
+            .map(|days| (days.start.to_string(), days.end.to_string()))
+            .map_err(|error| error.field)
+    }
+
+    fn span(start: &str, end: &str) -> (String, String) {
+        (start.to_owned(), end.to_owned())
+    }
+
+    #[test]
+    fn a_span_is_asked_for_in_several_ways() {
+        assert_eq!(read(&[]).unwrap(), span("2024-03-01", "2024-03-10"));
+        assert_eq!(
+            read(&[("date", "2024-02-29")]).unwrap(),
+            span("2024-02-29", "2024-02-29")
+        );
+        assert_eq!(
+            read(&[("d", "2024-02-29")]).unwrap(),
+            span("2024-02-29", "2024-02-29")
+        );
+        let both = [("start", "2024-01-01"), ("end", "2024-01-31")];
+        assert_eq!(read(&both).unwrap(), span("2024-01-01", "2024-01-31"));
+        let short = [("s", "2024-01-01"), ("e", "2024-01-31")];
+        assert_eq!(read(&short).unwrap(), span("2024-01-01", "2024-01-31"));
+        assert_eq!(
+            read(&[("s", "2024-01-01")]).unwrap(),
+            span("2024-01-01", "2024-03-10")
+        );
+        assert_eq!(
+            read(&[("e", "2024-01-20")]).unwrap(),
+            span("2024-01-01", "2024-01-20")
+        );
+        assert_eq!(
+            read(&[("days", "1")]).unwrap(),
+            span("2024-03-10", "2024-03-10")
+        );
+        assert_eq!(
+            read(&[("days", "30")]).unwrap(),
+            span("2024-02-10", "2024-03-10")
+        );
+        assert_eq!(
+            read(&[("s", "2023-03-11")]).unwrap(),
+            span("2023-03-11", "2024-03-10")
+        );
+    }
+
+    #[test]
+    fn what_is_no_span_is_named() {
+        for (query, field) in [
+            (("date", "yesterday"), "date"),
+            (("date", "2023-02-29"), "date"),
+            (("d", "2024-03-01T00:00:00"), "d"),
+            (("days", "0"), "days"),
+            (("days", "367"), "days"),
+            (("days", "-5"), "days"),
+            (("start", "2023-03-10"), "start"),
+            (("start", "2024-13-01"), "start"),
+        ] {
+            assert_eq!(read(&[query]), Err(field.to_owned()), "{query:?}");
+        }
+        let turned = [("start", "2024-02-02"), ("end", "2024-02-01")];
+        assert_eq!(read(&turned), Err("start".to_owned()));
+    }
+}

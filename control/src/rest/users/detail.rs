@@ -1,0 +1,140 @@
+//! Answer of `/x-info`: a row of a listing and everything else there is to know of the account.
+
+use proxyxai_contract::{
+    clock::Zone,
+    id::AccountId,
+    routing::RoutingRules,
+    snapshot::{Access, RateLimits},
+    window::ModelLimits,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    super::answer::{Dollars, Ratio, Used},
+    shape::{Row, row},
+};
+use crate::view::{AccountView, Totals};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Detail {
+    #[serde(flatten)]
+    row: Row,
+    alias: String,
+    billing_email: String,
+    #[serde(rename = "QRCode")]
+    qr_code: String,
+    public_key: String,
+    #[serde(rename = "DNA")]
+    dna: String,
+    // 0 for root.
+    #[serde(rename = "ParentID")]
+    parent_id: i64,
+    #[serde(rename = "OID")]
+    owner_id: i64,
+    gear: u8,
+    role: i32,
+    tier: i32,
+    factor: Ratio,
+    balance: Dollars,
+    auto_quota: Dollars,
+    suspended: bool,
+    #[serde(flatten)]
+    windows: Windows,
+    #[serde(flatten)]
+    rules: Rules,
+    daily_usage: Used,
+    monthly_usage: Used,
+}
+
+/// Windows besides `RPM`, which is in the row.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+struct Windows {
+    rph: u64,
+    rpd: u64,
+    tpm: u64,
+    tph: u64,
+    tpd: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Rules {
+    #[serde(rename = "AllowIPs")]
+    allow_ips: String,
+    allow_models: String,
+    allow_levels: String,
+    resources: String,
+    model_mapper: String,
+    level_mapper: String,
+    switch_over: String,
+    model_failover: String,
+    model_limits: Map<String, Value>,
+}
+
+pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Detail {
+    let RateLimits {
+        rpm: _,
+        rph,
+        rpd,
+        tpm,
+        tph,
+        tpd,
+    } = account.limits;
+    Detail {
+        row: row(&account, zone),
+        public_key: account.public_key,
+        dna: account.dna,
+        parent_id: account.parent.map_or(0, AccountId::get),
+        // There is one tenant, and root is its head.
+        owner_id: AccountId::ROOT.get(),
+        alias: account.alias,
+        billing_email: account.billing_email,
+        qr_code: account.qr_code,
+        gear: account.gear,
+        role: account.role,
+        tier: account.tier,
+        factor: Ratio(account.factor),
+        balance: Dollars(account.balance),
+        auto_quota: Dollars(account.auto_quota),
+        suspended: account.suspended,
+        windows: Windows {
+            rph,
+            rpd,
+            tpm,
+            tph,
+            tpd,
+        },
+        rules: rules(&account.access, &account.routing, &account.model_limits),
+        daily_usage: today.into(),
+        monthly_usage: month.into(),
+    }
+}
+
+fn rules(access: &Access, routing: &RoutingRules, limits: &ModelLimits) -> Rules {
+    let Access {
+        ips,
+        models,
+        levels,
+        resources,
+    } = access;
+    let RoutingRules {
+        model_mapper,
+        level_mapper,
+        switch_over,
+        model_failover,
+    } = routing;
+    Rules {
+        allow_ips: ips.text(),
+        allow_models: models.text(),
+        allow_levels: levels.text(),
+        resources: resources.text(),
+        model_mapper: model_mapper.text(),
+        level_mapper: level_mapper.text(),
+        switch_over: switch_over.text(),
+        model_failover: model_failover.text(),
+        model_limits: limits.object(),
+    }
+}
