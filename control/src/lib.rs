@@ -31,6 +31,8 @@ const TICK_MS: u64 = 100;
 const POLL_TICKS: u64 = 10;
 /// Expired cards are taken off the books every so many ticks.
 const EXPIRY_TICKS: u64 = 600;
+/// Old usage records are looked for this often.
+const PRUNE_MS: u64 = 10 * 60 * 1000;
 /// The key pool is loaded anew by itself every two hours.
 const RELOAD_TICKS: u64 = 2 * 60 * 60 * 1000 / TICK_MS;
 
@@ -107,8 +109,20 @@ impl Control {
     }
 
     /// Background work, until it is told to stop: passes posted money on to data planes, follows
-    /// other replicas, takes expired cards off the books, loads the key pool anew.
+    /// other replicas, takes expired cards off the books, loads the key pool anew, prunes
+    /// old usage records.
     pub async fn run(self, shutdown: CancellationToken) {
+        // Pruning takes its time, and nothing else waits for it.
+        let pruning = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.prune() => {}
+            }
+        };
+        tokio::join!(self.keep_up(&shutdown), pruning);
+    }
+
+    async fn keep_up(&self, shutdown: &CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u64;
@@ -120,6 +134,17 @@ impl Control {
             count = count.wrapping_add(1);
             if let Err(error) = self.tick(count).await {
                 tracing::warn!(error = ?error, "background work failed and will be tried again");
+            }
+        }
+    }
+
+    async fn prune(&self) {
+        let mut rounds = tokio::time::interval(Duration::from_millis(PRUNE_MS));
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            if let Err(error) = ops::retention::prune_usage(self).await {
+                tracing::warn!(error = ?error, "pruning failed and will be tried again");
             }
         }
     }

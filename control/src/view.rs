@@ -1,6 +1,9 @@
 //! What the operations take and give: plain values between the fronts (gRPC, REST) and `ops`.
 //! Neither wire messages nor rows nor JSON shapes.
 
+mod books;
+
+pub use books::{BookTotal, Books, Difference};
 use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,
@@ -318,6 +321,9 @@ pub struct Changed {
 
 // === reports ===
 
+/// Statuses from here on are refusals and failures, which do not count as answered calls.
+pub(crate) const FAILED_FROM: u16 = 400;
+
 /// Use of one account over one span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -331,6 +337,24 @@ pub struct Totals {
     pub output: u64,
     /// Charges.
     pub cost: Money,
+}
+
+impl Totals {
+    /// Takes in others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            requests,
+            input,
+            cached,
+            output,
+            cost,
+        } = *other;
+        self.requests = self.requests.saturating_add(requests);
+        self.input = self.input.saturating_add(input);
+        self.cached = self.cached.saturating_add(cached);
+        self.output = self.output.saturating_add(output);
+        self.cost = self.cost.saturating_add(cost);
+    }
 }
 
 /// Totals of one model.
@@ -362,15 +386,6 @@ pub struct PostedUsage {
     pub record: UsageRecord,
     /// When it was posted.
     pub posted: Millis,
-}
-
-/// What recomputing the books found.
-#[derive(Debug, Clone)]
-pub struct Books {
-    /// Postings read.
-    pub postings: u64,
-    /// First difference, if any.
-    pub difference: Option<String>,
 }
 
 // === fleet ===

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
-    view::{Books, Days, ModelTotals, PostedUsage, Totals},
+    view::{Books, Days, Difference, ModelTotals, PostedUsage, Totals},
 };
 
 #[derive(Debug)]
@@ -55,16 +55,48 @@ impl Reports for Service {
         request: Request<wire::VerifyBooksRequest>,
     ) -> Result<Response<wire::VerifyBooksResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let Books {
-            postings,
-            difference,
-        } = ops::reports::verify(&self.0, &caller).await?;
-        Ok(Response::new(wire::VerifyBooksResponse {
-            balanced: difference.is_none(),
-            postings: count(postings),
-            difference: difference.unwrap_or_default(),
-        }))
+        let books = ops::reports::verify(&self.0, &caller).await?;
+        Ok(Response::new(books_to_wire(books)))
     }
+}
+
+fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
+    let postings = books.postings();
+    let Books {
+        accounts,
+        entries,
+        records,
+        totals: _,
+        difference,
+    } = books;
+    let text = difference.as_ref().map(ToString::to_string);
+    let mut answer = wire::VerifyBooksResponse {
+        balanced: difference.is_none(),
+        postings: count(postings),
+        difference: text.unwrap_or_default(),
+        accounts: count(accounts),
+        entries: count(entries),
+        records: count(records),
+        ..wire::VerifyBooksResponse::default()
+    };
+    if let Some(difference) = difference {
+        let Difference {
+            entry,
+            account,
+            book,
+            what,
+            found,
+            against: _,
+            expected,
+        } = difference;
+        answer.entry_id = entry.unwrap_or_default();
+        answer.account_id = account.unwrap_or_default();
+        answer.book = book;
+        answer.subject = what;
+        answer.found = found;
+        answer.expected = expected;
+    }
+    answer
 }
 
 fn named(account: &str) -> Option<&str> {

@@ -8,6 +8,7 @@ pub(crate) mod fleet;
 pub(crate) mod keys;
 mod money;
 pub(crate) mod reports;
+pub(crate) mod retention;
 pub(crate) mod seed;
 pub(crate) mod settings;
 #[cfg(test)]

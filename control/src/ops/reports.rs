@@ -1,16 +1,10 @@
 //! What was used and what it cost, and whether the books balance.
 
-use std::collections::BTreeSet;
-
 use jiff::civil::Date;
-use proxyxai_contract::{
-    id::AccountId,
-    money::{Money, sum},
-};
+use proxyxai_contract::id::AccountId;
 
 use crate::{
-    Control, Error, ops,
-    store::{self, ledger::Sums},
+    Control, Error, ops, store,
     view::{Books, Caller, Days, Listing, ModelTotals, Page, PostedUsage, Totals},
 };
 
@@ -41,11 +35,7 @@ pub(crate) async fn today_and_month(
     let mut both = [Totals::default(); 2];
     for (total, days) in both.iter_mut().zip(days) {
         for model in store::usage::by_model(control.store(), caller.account, days).await? {
-            total.requests = total.requests.saturating_add(model.totals.requests);
-            total.input = total.input.saturating_add(model.totals.input);
-            total.cached = total.cached.saturating_add(model.totals.cached);
-            total.output = total.output.saturating_add(model.totals.output);
-            total.cost = total.cost.saturating_add(model.totals.cost);
+            total.add(&model.totals);
         }
     }
     Ok(both.into())
@@ -69,44 +59,11 @@ pub(crate) async fn usage(
     store::usage::list(&tx, account, page.bounded()).await
 }
 
-/// Recomputes all balances from the ledger.
+/// Recomputes the books from the postings and the records.
 pub(crate) async fn verify(control: &Control, caller: &Caller) -> Result<Books, Error> {
     ops::root_only(caller, "only root may verify the books")?;
     let tx = control.store().begin_reading().await?;
-    let sums = store::ledger::sums(&tx).await?;
-    let cards = store::cards::all(&tx).await?;
-    let held = |account: &AccountId| -> Option<Money> {
-        let cards = sum(cards
-            .get(account)
-            .into_iter()
-            .flatten()
-            .map(|card| card.balance))?;
-        cards.checked_sub(sums.debts.get(account).copied().unwrap_or_default())
-    };
-    Ok(Books {
-        postings: sums.postings,
-        difference: difference(&sums, held),
-    })
-}
-
-fn difference(sums: &Sums, held: impl Fn(&AccountId) -> Option<Money>) -> Option<String> {
-    if let Some(entry) = sums.uneven {
-        return Some(format!("entry {entry} does not add up to zero"));
-    }
-    if sums.total != Money::ZERO {
-        return Some(format!("all postings together are {}", sums.total));
-    }
-    let accounts: BTreeSet<_> = sums.accounts.keys().chain(sums.debts.keys()).collect();
-    accounts.into_iter().find_map(|account| {
-        let posted = sums.accounts.get(account).copied().unwrap_or_default();
-        match held(account) {
-            Some(held) if held == posted => None,
-            Some(held) => Some(format!(
-                "account {account} has {held}, its postings say {posted}"
-            )),
-            None => Some(format!("the cards of account {account} are out of range")),
-        }
-    })
+    store::books::verify(&tx).await
 }
 
 async fn subject(

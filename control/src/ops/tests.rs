@@ -1,6 +1,7 @@
 //! Laws of the operations, asked through them.
 
 mod accounts;
+mod books;
 mod fleet;
 mod keys;
 mod money;

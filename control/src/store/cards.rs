@@ -36,22 +36,6 @@ pub(crate) async fn of(
     Ok(cards)
 }
 
-/// All cards by account.
-pub(crate) async fn all(db: &impl Db) -> Result<BTreeMap<AccountId, Vec<Card>>, Error> {
-    let rows = credit_card::Entity::find()
-        .order_by_asc(credit_card::Column::AccountId)
-        .order_by_asc(credit_card::Column::Position)
-        .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
-    let mut cards: BTreeMap<AccountId, Vec<Card>> = BTreeMap::new();
-    for row in rows {
-        let account = AccountId::new(row.account_id).map_err(Error::internal)?;
-        cards.entry(account).or_default().push(card(row));
-    }
-    Ok(cards)
-}
-
 /// Accounts that have a card which expired by now.
 pub(crate) async fn expired(db: &impl Db, now: Millis) -> Result<Vec<AccountId>, Error> {
     let ids: Vec<i64> = credit_card::Entity::find()

@@ -2,6 +2,7 @@
 //! from rows to domain values and back. It decides nothing.
 
 pub(crate) mod accounts;
+pub(crate) mod books;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod keys;
@@ -22,7 +23,7 @@ pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
     DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _, UpdateResult,
+    Statement, TransactionOptions, TransactionTrait as _, UpdateResult, Value,
 };
 use sea_orm_migration::MigratorTrait as _;
 
@@ -275,6 +276,23 @@ fn write_error(error: DbErr) -> Error {
         || Error::internal(error),
         |(_, field)| Error::Conflict { field },
     )
+}
+
+/// A statement that is written out, with `?` for every value: `PostgreSQL` numbers them.
+fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    let backend = db.handle().get_database_backend();
+    if backend != DbBackend::Postgres {
+        return Statement::from_sql_and_values(backend, sql, values);
+    }
+    let mut pieces = sql.split('?');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let numbered = pieces.zip(1u32..).fold(first, |mut sql, (piece, number)| {
+        sql.push('$');
+        sql.push_str(&number.to_string());
+        sql.push_str(piece);
+        sql
+    });
+    Statement::from_sql_and_values(backend, numbered, values)
 }
 
 /// A stored value that this program did not write.

@@ -15,11 +15,8 @@ use crate::{
     domain::{credit, ledger::Entry},
     ops::money,
     store::{self, AccountRecord, Tx, usage::Daily},
-    view::{Days, Totals},
+    view::{Days, FAILED_FROM, Totals},
 };
-
-/// Statuses from here on are refusals and failures, which do not count as answered calls.
-const FAILED_FROM: u16 = 400;
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
 
@@ -57,7 +54,7 @@ pub(crate) async fn report_usage(
             &control.config().zone,
             now,
         )?;
-        store::usage::add_daily(&tx, &posting.daily).await?;
+        store::usage::add_totals(&tx, &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
         for record in accounts.values() {
             store::accounts::update_money(&tx, record).await?;

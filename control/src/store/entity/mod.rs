@@ -9,5 +9,4 @@ pub(super) mod posting;
 pub(super) mod revision;
 pub(super) mod setting;
 pub(super) mod upstream_key;
-pub(super) mod usage_daily;
 pub(super) mod usage_record;

@@ -1,6 +1,6 @@
 //! The schema, in steps that are never changed once released. One text serves both databases; words in
 //! braces stand for what they spell differently. Amounts are nano-dollars, moments milliseconds since
-//! 1970 UTC, multipliers millionths.
+//! 1970 UTC, multipliers millionths. A statement ends with a semicolon at the end of a line.
 
 #![expect(
     elided_lifetimes_in_paths,
@@ -9,6 +9,7 @@
 
 mod m001_first;
 mod m002_lease;
+mod m007_reports;
 
 use sea_orm_migration::{
     prelude::*,
@@ -21,6 +22,7 @@ pub(super) struct Migrator;
 const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
+    ("m007_reports", m007_reports::SCHEMA),
 ];
 
 #[async_trait::async_trait]
@@ -48,7 +50,7 @@ impl MigrationName for Step {
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let words: [(&str, &str); 5] = match connection.get_database_backend() {
+        let words: [(&str, &str); 6] = match connection.get_database_backend() {
             DbBackend::Postgres => [
                 (
                     "{ID}",
@@ -62,6 +64,7 @@ impl MigrationTrait for Step {
                     "{ROOT}",
                     "ALTER TABLE account ALTER COLUMN id RESTART WITH 2",
                 ),
+                ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_POSTGRES),
             ],
             _ => [
                 ("{ID}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
@@ -70,6 +73,7 @@ impl MigrationTrait for Step {
                 ("{CLUSTERED}", "WITHOUT ROWID"),
                 ("{PREFIX}", "dna COLLATE NOCASE"),
                 ("{ROOT}", ""),
+                ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_SQLITE),
             ],
         };
         let schema = words
@@ -78,8 +82,8 @@ impl MigrationTrait for Step {
                 sql.replace(word, text)
             });
         for statement in schema
-            .split(';')
-            .map(str::trim)
+            .split(";\n")
+            .map(|statement| statement.trim().trim_end_matches(';'))
             .filter(|statement| !statement.is_empty())
         {
             connection.execute_unprepared(statement).await?;
