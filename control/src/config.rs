@@ -41,6 +41,8 @@ pub struct Config {
     pub publish_wait_ms: u64,
     /// How long single usage records are kept; none means for good.
     pub usage_retention_days: Option<NonZero<u32>>,
+    /// How long leases of credit stay reserved without a word from their data plane.
+    pub lease_ms: u64,
 }
 
 /// Where the state lives.
@@ -84,6 +86,7 @@ impl Config {
             partial_key_chars: PARTIAL_KEY_CHARS_MAX,
             publish_wait_ms: 500,
             usage_retention_days: NonZero::new(365),
+            lease_ms: 3_600_000,
         }
     }
 
@@ -179,6 +182,7 @@ impl fmt::Debug for Config {
             partial_key_chars,
             publish_wait_ms,
             usage_retention_days,
+            lease_ms,
         } = self;
         f.debug_struct("Config")
             .field("database", database)
@@ -190,6 +194,7 @@ impl fmt::Debug for Config {
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
             .field("usage_retention_days", usage_retention_days)
+            .field("lease_ms", lease_ms)
             .finish_non_exhaustive()
     }
 }

@@ -155,6 +155,7 @@ impl Control {
         }
         if count.is_multiple_of(EXPIRY_TICKS) {
             ops::expiry::expire_cards(self).await?;
+            ops::fleet::release_lost(self).await?;
         }
         if count.is_multiple_of(POLL_TICKS) {
             self.publisher()
@@ -169,6 +170,11 @@ impl Control {
     /// The time zone in effect.
     pub fn zone(&self) -> Zone {
         self.inner.config.zone.clone()
+    }
+
+    /// How long leases stay reserved without a word from their data plane.
+    pub fn lease_ms(&self) -> u64 {
+        self.inner.config.lease_ms
     }
 
     /// How many characters of a client key may be shown again.

@@ -201,11 +201,29 @@ impl Publisher {
         let order = self.order.lock().await;
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
-        let updates = watcher::begin(self, node, standings, now);
+        let leases = store::leases::all_of_node(store, &node).await?;
+        let leases = leases.into_iter().map(|held| held.lease).collect();
+        let updates = watcher::begin(self, node, standings, leases, now);
         drop(order);
         // The older stream of the node has to notice that it is over.
         self.tell();
         Ok(updates)
+    }
+
+    /// How many data planes watch now.
+    pub(crate) fn watching(&self) -> usize {
+        self.state().subscribers.len()
+    }
+
+    /// Asks data planes, save for one, to give back the credit of these accounts that they do not use.
+    pub(crate) fn recall(
+        &self,
+        accounts: impl IntoIterator<Item = AccountId>,
+        save: Option<&NodeName>,
+    ) {
+        if self.state().subscribers.recall(accounts, save) {
+            self.tell();
+        }
     }
 
     /// A data plane runs on this revision.

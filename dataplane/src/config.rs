@@ -23,6 +23,8 @@ pub struct Config {
     pub idle: Duration,
     /// No further attempt is started after this long.
     pub retry_deadline: Duration,
+    /// How long a call waits for credit that other calls of its account hold.
+    pub credit_wait: Duration,
     /// Idle connections kept for each provider.
     pub idle_connections_max: usize,
     /// Calls that may be open at once; more are refused with 503.

@@ -23,6 +23,9 @@ pub use error::Error;
 pub use http::Surface;
 pub use link::connect;
 
+/// How long a stopping data plane tries to give back its leases.
+const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A running data plane.
 #[derive(Debug)]
 pub struct DataPlane {
@@ -31,6 +34,9 @@ pub struct DataPlane {
     tasks: TaskTracker,
     watching: CancellationToken,
     reporting: CancellationToken,
+    /// Apart from the others, because what is left is given back once usage has been handed in.
+    leases: TaskTracker,
+    leasing: CancellationToken,
 }
 
 impl DataPlane {
@@ -45,7 +51,8 @@ impl DataPlane {
         node_token: &Secret,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let live = Arc::new(live::Live::new(clock.clone()));
+        let (live, wished) = live::Live::new(clock.clone());
+        let live = Arc::new(live);
         let spool::Opened {
             spool,
             shelf,
@@ -72,13 +79,17 @@ impl DataPlane {
             backlog,
             reporting.clone(),
         ));
-        tasks.spawn(link::health::run(link, health, watching.clone()));
+        tasks.spawn(link::health::run(link.clone(), health, watching.clone()));
+        let (leases, leasing) = (TaskTracker::new(), CancellationToken::new());
+        leases.spawn(link::lease::run(link, live, wished, leasing.clone()));
         Ok(Self {
             relay,
             spool: writer,
             tasks,
             watching,
             reporting,
+            leases,
+            leasing,
         })
     }
 
@@ -109,6 +120,14 @@ impl DataPlane {
             tracing::warn!(
                 "stopped with usage still spooled; it is handed in after the next start"
             );
+        }
+        self.leasing.cancel();
+        self.leases.close();
+        if tokio::time::timeout(GIVE_BACK_MAX, self.leases.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("stopped with credit on lease; control takes it back in time");
         }
     }
 }

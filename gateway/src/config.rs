@@ -65,6 +65,7 @@ pub(crate) struct Limits {
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
     pub(crate) retry_deadline: Duration,
+    pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,
     pub(crate) trusted_proxies: IpList,
@@ -241,6 +242,7 @@ impl Reader<'_> {
         config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
         config.publish_wait_ms = self.number("PUBLISH_WAIT_MS", 0, 60_000);
         config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS", 0, 36_500));
+        config.lease_ms = self.number("LEASE_MS", 10_000, 86_400_000);
         config
     }
 
@@ -273,6 +275,7 @@ impl Reader<'_> {
             first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
             idle: self.millis("IDLE_TIMEOUT_MS"),
             retry_deadline: self.millis("RETRY_DEADLINE_MS"),
+            credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
             open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
             trusted_proxies: self

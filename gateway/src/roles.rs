@@ -180,6 +180,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         first_byte: limits.first_byte,
         idle: limits.idle,
         retry_deadline: limits.retry_deadline,
+        credit_wait: limits.credit_wait,
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,
         trusted_proxies: limits.trusted_proxies.clone(),

@@ -208,6 +208,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "days for which single usage records are kept, 0 (for good) to 36500; totals and ledger stay",
     ),
     var(
+        "LEASE_MS",
+        "3600000",
+        CONTROL,
+        "how long credit stays on lease to a data plane that is not heard of, milliseconds, 10000 to 86400000; as long a data plane serves without control",
+    ),
+    var(
         "TZ",
         "UTC",
         CONTROL,
@@ -260,6 +266,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "60000",
         DATA,
         "no further attempt is started after this, milliseconds",
+    ),
+    var(
+        "CREDIT_WAIT_MS",
+        "10000",
+        DATA,
+        "how long a call waits for credit that other calls of its account hold, milliseconds",
     ),
     var(
         "IDLE_CONNECTIONS_MAX",

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod keys;
+mod leases;
 mod prices;
 mod records;
 mod settings;
@@ -11,6 +12,9 @@ mod updates;
 pub use accounts::{limits_from_wire, limits_to_wire};
 pub use keys::{
     config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
+};
+pub use leases::{
+    answer_from_wire, answer_to_wire, ask_from_wire, ask_to_wire, lease_from_wire, lease_to_wire,
 };
 pub use records::{
     batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod convert;
 pub mod id;
 pub mod invalid;
+pub mod lease;
 pub mod money;
 pub mod pattern;
 pub mod price;

@@ -41,6 +41,11 @@ pub struct ModelPrice {
     pub call: Money,
     /// Multiplier of the whole.
     pub rates: Multiplier,
+    /// Most tokens the model reads in one call, where that is known.
+    pub max_input: Option<u64>,
+    /// Most tokens the model writes in one answer, where that is known. A call that asks for several
+    /// answers may have this many in each.
+    pub max_output: Option<u64>,
 }
 
 /// All prices of one version.
@@ -101,22 +106,85 @@ pub fn cost(
     rates: Multiplier,
     factor: Multiplier,
 ) -> Option<Money> {
-    let per_million =
-        parts(price, tokens)
-            .into_iter()
-            .try_fold(0i128, |total, (count, unit)| {
-                i128::from(count)
-                    .checked_mul(i128::from(unit.nanos()))
-                    .and_then(|part| total.checked_add(part))
-            })?;
+    total(price, parts(price, tokens), rates, factor)
+}
+
+/// The most a call can cost that reads up to `input_max` tokens and writes up to `output_max`:
+/// each at the dearest price of its direction, whatever kinds they turn out to be. Never below
+/// `cost` of such a call. `None` when it is out of range.
+pub fn ceiling(
+    price: &ModelPrice,
+    input_max: u64,
+    output_max: u64,
+    rates: Multiplier,
+    factor: Multiplier,
+) -> Option<Money> {
+    let dearest = |text: Money, others: &[Option<Money>]| {
+        others.iter().flatten().copied().fold(text, Money::max)
+    };
+    let input = dearest(
+        price.input_text,
+        &[
+            price.cached_text,
+            price.cache_write,
+            price.input_audio,
+            price.cached_audio,
+            price.input_image,
+        ],
+    );
+    let output = dearest(
+        price.output_text,
+        &[price.reason_text, price.output_audio, price.output_image],
+    );
+    let parts = [(input_max, input), (output_max, output)];
+    total(price, parts, rates, factor)
+}
+
+/// Counts at their prices per million and the price of the call, multiplied and rounded once.
+fn total(
+    price: &ModelPrice,
+    parts: impl IntoIterator<Item = (u64, Money)>,
+    rates: Multiplier,
+    factor: Multiplier,
+) -> Option<Money> {
+    let per_million = parts.into_iter().try_fold(0i128, |total, (count, unit)| {
+        i128::from(count)
+            .checked_mul(i128::from(unit.nanos()))
+            .and_then(|part| total.checked_add(part))
+    })?;
     let call = i128::from(price.call.nanos()).checked_mul(1_000_000)?;
     let base = per_million.checked_add(call)?;
-    let multiplied = [price.rates, rates, factor]
-        .into_iter()
-        .try_fold(base, |total, multiplier| {
-            total.checked_mul(i128::from(multiplier.micros()))
-        })?;
-    div_round(multiplied, 10i128.pow(24)).map(Money::from_nanos)
+    let [one, two, three] =
+        [price.rates, rates, factor].map(|multiplier| i128::from(multiplier.micros()));
+    let factors = [base, one, two, three];
+    // Dear models with high multipliers leave the range on the way, though the result is in it.
+    product_over(factors, SCALE)
+        .or_else(|| {
+            let (factors, scale) = reduced(factors, SCALE);
+            product_over(factors, scale)
+        })
+        .map(Money::from_nanos)
+}
+
+/// What stands under tokens × price per million × three multipliers in millionths.
+const SCALE: i128 = 10i128.pow(24);
+
+fn product_over(factors: [i128; 4], scale: i128) -> Option<i64> {
+    let product = factors.into_iter().try_fold(1, i128::checked_mul)?;
+    div_round(product, scale)
+}
+
+/// The same fraction without what its two sides share.
+fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
+    for factor in &mut factors {
+        let (mut shared, mut rest) = (scale, *factor);
+        while let Some(next) = shared.checked_rem(rest) {
+            (shared, rest) = (rest, next);
+        }
+        *factor = factor.checked_div(shared).unwrap_or(*factor);
+        scale = scale.checked_div(shared).unwrap_or(scale);
+    }
+    (factors, scale)
 }
 
 /// Disjoint parts of the tokens, each with its price. Their counts add up to input plus output,
@@ -176,6 +244,8 @@ pub(crate) mod tests {
             output_image: None,
             call: Money::ZERO,
             rates: Multiplier::ONE,
+            max_input: None,
+            max_output: None,
         }
     }
 
@@ -239,7 +309,77 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn a_dear_call_with_high_multipliers_is_priced_all_the_same() {
+        // o1-pro: $150 in, $600 out per million; 200,000 in, 100,000 out is $90.
+        let dear = price(150_000_000_000, 600_000_000_000);
+        let tokens = Tokens {
+            input: 200_000,
+            output: 100_000,
+            ..Tokens::default()
+        };
+        let [rates, factor] = [75.25, 99.75].map(|number| Multiplier::from_number(number).unwrap());
+        let cost = cost(&dear, &tokens, rates, factor).unwrap();
+        assert_eq!(cost.nanos(), 675_556_875_000_000);
+    }
+
+    fn any_price() -> impl Strategy<Value = ModelPrice> {
+        let unit = || (0i64..1_000_000_000_000).prop_map(Money::from_nanos);
+        let some = || proptest::option::of(unit());
+        let input = (unit(), some(), some(), some(), some());
+        let output = (unit(), some(), some(), some());
+        let whole = (unit(), 1i64..5_000);
+        (input, output, whole).prop_map(|(input, output, (call, rates))| ModelPrice {
+            cached_text: input.1,
+            cache_write: input.2,
+            input_audio: input.3,
+            input_image: input.4,
+            reason_text: output.1,
+            output_audio: output.2,
+            output_image: output.3,
+            call,
+            rates: Multiplier::from_micros(rates * 1000).unwrap(),
+            ..price(input.0.nanos(), output.0.nanos())
+        })
+    }
+
+    fn any_tokens() -> impl Strategy<Value = Tokens> {
+        let count = || 0u64..3_000_000;
+        let parts = proptest::array::uniform7(count());
+        (count(), count(), parts).prop_map(|(input, output, parts)| Tokens {
+            input,
+            output,
+            cached: parts[0],
+            cache_write: parts[1],
+            reasoning: parts[2],
+            input_audio: parts[3],
+            output_audio: parts[4],
+            input_image: parts[5],
+            output_image: parts[6],
+        })
+    }
+
     proptest! {
+        #[test]
+        fn no_split_of_the_tokens_costs_more_than_the_ceiling(
+            price in any_price(), tokens in any_tokens(), less in (0u64..5_000, 0u64..5_000),
+            rates in 1i64..1_000, factor in 1i64..1_000,
+        ) {
+            let [rates, factor] = [rates, factor].map(|hundredths| Multiplier::from_micros(hundredths * 10_000).unwrap());
+            let cost = cost(&price, &tokens, rates, factor).unwrap();
+            let exact = ceiling(&price, tokens.input, tokens.output, rates, factor).unwrap();
+            let wider = ceiling(&price, tokens.input + less.0, tokens.output + less.1, rates, factor).unwrap();
+            prop_assert!(cost <= exact && exact <= wider);
+        }
+
+        #[test]
+        fn the_priced_parts_partition_the_tokens(price in any_price(), tokens in any_tokens()) {
+            let parts = parts(&price, &tokens);
+            let of = |range: std::ops::Range<usize>| parts[range].iter().map(|(count, _)| count).sum::<u64>();
+            prop_assert_eq!(of(0..5), tokens.input);
+            prop_assert_eq!(of(5..9), tokens.output);
+        }
+
         #[test]
         fn with_one_price_only_the_totals_count(
             input in 0u64..1_000_000, output in 0u64..1_000_000, parts in proptest::array::uniform7(0u64..2_000_000),

@@ -55,6 +55,8 @@ struct Entry {
     output_image: Option<f64>,
     call: Option<f64>,
     rates: Option<f64>,
+    max_input: Option<u64>,
+    max_output: Option<u64>,
     /// Read so that a table with image sizes loads; such calls cost `Call`.
     #[serde(default, rename = "Sizes")]
     _sizes: BTreeMap<String, f64>,
@@ -160,6 +162,8 @@ impl Entry {
             output_image: amount("OutputImage", self.output_image)?,
             call: required(amount("Call", self.call)?),
             rates: rates.map_err(|error| error.under("Rates"))?,
+            max_input: self.max_input,
+            max_output: self.max_output,
         })
     }
 }
@@ -216,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn a_model_may_say_how_much_it_reads_and_writes() {
+        let text = r#"{"ChatPricing":{"gpt-4o":{"MaxOutput":99},"own":{"InputText":1}}}"#;
+        let table = load(Some(text)).unwrap();
+        let caps = |model: &str| {
+            let price = table.models.get(model).unwrap();
+            (price.max_input, price.max_output)
+        };
+        assert_eq!(caps("gpt-4o"), (Some(128_000), Some(99)));
+        assert_eq!(caps("own"), (None, None));
+    }
+
+    #[test]
     fn a_bad_price_is_named() {
         for bad in [
             "nonsense",
@@ -223,6 +239,8 @@ mod tests {
             r#"{"ChatPricing":{"m":{"InputText":-1}}}"#,
             r#"{"ChatPricing":{"m":{"InputText":"1"}}}"#,
             r#"{"ChatPricing":{"m":{"Rates":0}}}"#,
+            r#"{"ChatPricing":{"m":{"MaxOutput":-1}}}"#,
+            r#"{"ChatPricing":{"m":{"MaxInput":1.5}}}"#,
             r#"{"ChatPrices":{}}"#,
             r#"{"ChatPricing":{"m":{"InputTxt":1}}}"#,
         ] {

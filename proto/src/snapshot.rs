@@ -6,6 +6,7 @@ use crate::{
     client_key::{KeyHash, KeyHasher},
     clock::{Millis, Zone},
     id::{AccountId, KeyId, Level, Revision},
+    lease::Lease,
     money::{Money, Multiplier},
     price::PriceTable,
     provider::{BaseUrl, ProviderType},
@@ -217,6 +218,10 @@ pub struct Update {
     pub standings: Vec<Standing>,
     /// What other data planes learnt.
     pub healths: Vec<Health>,
+    /// Leases of the data plane that is told.
+    pub leases: Vec<Lease>,
+    /// Accounts whose unused credit somebody else needs.
+    pub recalls: Vec<AccountId>,
 }
 
 impl Update {
@@ -233,6 +238,8 @@ impl Update {
             prices: None,
             standings: Vec::new(),
             healths: Vec::new(),
+            leases: Vec::new(),
+            recalls: Vec::new(),
         }
     }
 }

@@ -25,6 +25,9 @@ pub use transfer::{
 /// More live cards than this are merged, so that a purse stays cheap to read and to show.
 pub const CARDS_MAX: usize = 12;
 
+/// How long credit on lease outlives the card it came from, before it is looked at again.
+pub const LEASED_LIFE_MS: i64 = 60_000;
+
 const DAY_MS: i64 = 86_400_000;
 const DAYS_MICROS_MAX: i64 = 365_000_000;
 
@@ -163,13 +166,26 @@ impl Purse {
         Some(())
     }
 
-    /// Removes expired cards and returns what is lost with them.
-    pub fn expire(&mut self, now: Millis) -> Money {
-        let (live, expired) = mem::take(&mut self.0)
+    /// Removes expired cards and returns what is lost with them. Credit that calls under way may still
+    /// need, which is `leased`, outlives its card for [`LEASED_LIFE_MS`] at a time.
+    pub fn expire(&mut self, now: Millis, leased: Money) -> Money {
+        let (live, expired): (Vec<_>, Vec<_>) = mem::take(&mut self.0)
             .into_iter()
             .partition(|card| card.is_live(now));
         self.0 = live;
-        Self(expired).total()
+        let mut needed = leased.saturating_sub(self.total()).max(Money::ZERO);
+        let mut lost = Money::ZERO;
+        for mut card in expired.into_iter().rev() {
+            let kept = needed.min(card.balance).max(Money::ZERO);
+            needed = needed.saturating_sub(kept);
+            lost = lost.saturating_add(card.balance.saturating_sub(kept));
+            if kept > Money::ZERO {
+                (card.balance, card.expires) = (kept, now.plus(LEASED_LIFE_MS));
+                self.0.push(card);
+            }
+        }
+        self.0.sort_by_key(|card| card.expires);
+        lost
     }
 }
 
@@ -268,7 +284,7 @@ mod tests {
             1,
             "nothing may be spent at the end itself"
         );
-        assert_eq!(purse.expire(NOW.plus(10)).nanos(), 5);
+        assert_eq!(purse.expire(NOW.plus(10), Money::ZERO).nanos(), 5);
     }
 
     #[test]
@@ -309,7 +325,7 @@ mod tests {
         purse.add(fresh, later).unwrap();
         assert_eq!(purse.cards().len(), 13, "one of them expired");
         assert_eq!(purse.spendable(later).nanos(), 12);
-        assert_eq!(purse.expire(later).nanos(), 1);
+        assert_eq!(purse.expire(later, Money::ZERO).nanos(), 1);
     }
 
     #[test]
@@ -420,7 +436,7 @@ mod tests {
         #[test]
         fn expiry_loses_exactly_what_expired(mut purse in any_purse(15)) {
             let (before, spendable) = (purse.total(), purse.spendable(NOW));
-            let lost = purse.expire(NOW);
+            let lost = purse.expire(NOW, Money::ZERO);
             prop_assert_eq!(purse.total(), spendable);
             prop_assert_eq!(before.checked_sub(lost), Some(spendable));
             prop_assert!(purse.cards().iter().all(|card| card.is_live(NOW)));

@@ -9,8 +9,10 @@ use proxyxai_contract::{
 /// Where money is, or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Book {
-    /// Cards less debt of an account, in its own units.
+    /// Cards less debt of an account, less what is reserved, in its own units.
     Account(AccountId),
+    /// The part of an account's credit that data planes have on lease.
+    Reserved(AccountId),
     /// What root gave out, and what differing units of two accounts made of it. Negative.
     Mint,
     /// Charges of calls.
@@ -28,6 +30,7 @@ impl Book {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Account(_) => "account",
+            Self::Reserved(_) => "reserved",
             Self::Mint => "mint",
             Self::Spent => "spent",
             Self::Fees => "fees",
@@ -36,10 +39,10 @@ impl Book {
         }
     }
 
-    /// Whose, for the book of an account.
+    /// Whose, for the books of an account.
     pub(crate) const fn account(self) -> Option<AccountId> {
         match self {
-            Self::Account(account) => Some(account),
+            Self::Account(account) | Self::Reserved(account) => Some(account),
             Self::Mint | Self::Spent | Self::Fees | Self::Expired | Self::Rounding => None,
         }
     }

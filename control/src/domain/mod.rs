@@ -3,6 +3,7 @@
 
 pub(crate) mod account;
 pub mod credit;
+pub(crate) mod lease;
 pub(crate) mod ledger;
 pub(crate) mod quota;
 pub(crate) mod setting;

@@ -6,7 +6,8 @@ use futures_util::{Stream, StreamExt as _};
 use proxyxai_contract::{
     Invalid,
     convert::{
-        batch_from_wire, health_from_wire, millis_to_wire, standing_to_wire, update_to_wire,
+        answer_to_wire, ask_from_wire, batch_from_wire, health_from_wire, lease_to_wire,
+        millis_to_wire, standing_to_wire, update_to_wire,
     },
     id::{NodeName, Revision},
     snapshot::Rejection,
@@ -19,6 +20,8 @@ use crate::{Control, Error, ops, view::NodeView};
 
 /// What one acknowledgement or health report may hold at most. A data plane sends changes only.
 const ITEMS_MAX: usize = 100_000;
+/// Accounts of one lease request; each is locked while it is answered.
+const ASKS_MAX: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Control);
@@ -71,10 +74,36 @@ impl Fleet for Service {
         } = request.into_inner();
         let node = node_name(&node)?;
         let records = batch_from_wire(records).map_err(Error::from)?;
-        let (through, standings) = ops::fleet::report_usage(&self.0, &node, epoch, records).await?;
+        let ops::fleet::Reported {
+            through,
+            standings,
+            leases,
+        } = ops::fleet::report_usage(&self.0, &node, epoch, records).await?;
         Ok(Response::new(wire::ReportUsageResponse {
             through_sequence: through,
             standings: standings.iter().map(standing_to_wire).collect(),
+            leases: leases.iter().map(lease_to_wire).collect(),
+        }))
+    }
+
+    async fn lease_credit(
+        &self,
+        request: Request<wire::LeaseCreditRequest>,
+    ) -> Result<Response<wire::LeaseCreditResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::LeaseCreditRequest { node, epoch, asks } = request.into_inner();
+        let node = node_name(&node)?;
+        if asks.len() > ASKS_MAX {
+            return Err(
+                Error::from(Invalid::new("asks", format!("are more than {ASKS_MAX}"))).into(),
+            );
+        }
+        let asks: Result<Vec<_>, Invalid> = asks.into_iter().map(ask_from_wire).collect();
+        let asks = asks.map_err(Error::from)?;
+        let answers = ops::fleet::lease_credit(&self.0, &node, epoch, asks).await?;
+        Ok(Response::new(wire::LeaseCreditResponse {
+            answers: answers.iter().map(answer_to_wire).collect(),
+            lease_ms: self.0.lease_ms(),
         }))
     }
 

@@ -147,6 +147,19 @@ async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error
     Ok(())
 }
 
+/// Whether something failed only because data planes have the payer's credit on lease, and they have
+/// given some back, so that it is worth another try.
+async fn credit_came_back<T: Sync>(
+    control: &Control,
+    payer: AccountId,
+    done: &Result<T, Error>,
+) -> Result<bool, Error> {
+    match done {
+        Err(Error::InsufficientBalance { .. }) => ops::fleet::bring_back(control, payer).await,
+        Ok(_) | Err(_) => Ok(false),
+    }
+}
+
 /// The two sides of a change, locked and free of expired cards.
 struct Sides {
     operator: AccountRecord,

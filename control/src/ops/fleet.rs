@@ -1,9 +1,11 @@
 //! What data planes ask: the stream of updates, acknowledgements, usage, key health.
 
+mod lease;
 mod posting;
 
 use futures_util::Stream;
-pub(crate) use posting::report_usage;
+pub(crate) use lease::{bring_back, lease_credit, release_all, release_lost};
+pub(crate) use posting::{Reported, report_usage};
 use proxyxai_contract::{
     id::{NodeName, Revision},
     snapshot::{Health, Rejection, Update},

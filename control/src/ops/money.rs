@@ -15,7 +15,7 @@ use crate::{
         credit::{self, Card, Exchange, Purse, Refused},
         ledger::{Book, Entry},
     },
-    store::AccountRecord,
+    store::{AccountRecord, leases::LeaseRecord},
 };
 
 /// Removes expired cards.
@@ -23,10 +23,8 @@ pub(super) fn clear_expired(
     record: &mut AccountRecord,
     now: Millis,
 ) -> Result<Option<Entry>, Error> {
-    let (lost, account) = (
-        with_purse(record, now, |purse| purse.expire(now)),
-        record.view.id,
-    );
+    let (leased, account) = (record.leased, record.view.id);
+    let lost = with_purse(record, now, |purse| purse.expire(now, leased));
     if lost == Money::ZERO {
         return Ok(None);
     }
@@ -55,6 +53,7 @@ pub(super) fn grant(
     match own {
         Some(own) => {
             put_back(operator, own, now);
+            not_on_lease(operator, price)?;
             postings.push((Book::Account(operator.view.id), price.negated()));
             // Two accounts count in different units; root stands for the difference.
             postings.push((Book::Mint, price.saturating_sub(credit)));
@@ -77,6 +76,7 @@ pub(super) fn deduct(
     let moved =
         credit::deduct(own.as_mut(), &mut theirs, exchange, amount, now).map_err(refused)?;
     put_back(child, theirs, now);
+    not_on_lease(child, moved.taken)?;
     let reference = format!("deduct:{}>{}", child.view.id, operator.view.id);
     let mut postings = vec![(Book::Account(child.view.id), moved.taken.negated())];
     match own {
@@ -178,6 +178,7 @@ pub(super) fn fee(
             needed: fee,
         });
     }
+    not_on_lease(record, fee)?;
     let account = record.view.id;
     entry(
         reason,
@@ -186,9 +187,29 @@ pub(super) fn fee(
     )
 }
 
-/// Charges calls. What the cards do not cover becomes debt. Root's calls are minted, not charged.
+/// Moves credit onto a data plane's lease; a negative amount moves it back.
+pub(super) fn lease(
+    record: &mut AccountRecord,
+    held: &mut LeaseRecord,
+    amount: Money,
+) -> Result<Entry, Error> {
+    let account = record.view.id;
+    held.lease.amount = held.lease.amount.saturating_add(amount);
+    held.lease.version = held.lease.version.saturating_add(1);
+    record.leased = record.leased.saturating_add(amount);
+    let postings = [
+        (Book::Account(account), amount.negated()),
+        (Book::Reserved(account), amount),
+    ];
+    let reference = format!("lease:{}>{account}", held.node);
+    entry("lease", reference, postings)
+}
+
+/// Charges calls: first to the lease they were let in on, the rest to the account. What the cards do
+/// not cover becomes debt. Root's calls are minted, not charged.
 pub(super) fn charge(
     record: &mut AccountRecord,
+    held: Option<&mut LeaseRecord>,
     cost: Money,
     reference: String,
     now: Millis,
@@ -204,14 +225,30 @@ pub(super) fn charge(
     let uncovered = with_purse(record, now, |purse| purse.spend(cost, now));
     record.debt = record.debt.saturating_add(uncovered);
     record.refresh_balance(now);
-    entry(
-        "call",
-        reference,
-        [
-            (Book::Account(record.view.id), cost.negated()),
-            (Book::Spent, cost),
-        ],
-    )
+    let leased = held.map_or(Money::ZERO, |held| {
+        let part = cost.min(held.lease.amount).max(Money::ZERO);
+        held.lease.amount = held.lease.amount.saturating_sub(part);
+        held.lease.version = held.lease.version.saturating_add(1);
+        part
+    });
+    record.leased = record.leased.saturating_sub(leased);
+    let account = record.view.id;
+    let postings = [
+        (Book::Reserved(account), leased.negated()),
+        (Book::Account(account), leased.saturating_sub(cost)),
+        (Book::Spent, cost),
+    ];
+    entry("call", reference, postings)
+}
+
+/// Refuses a movement that would take credit which data planes have on lease.
+fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), Error> {
+    let left = record.view.balance.saturating_sub(record.leased);
+    if record.leased > Money::ZERO && left.is_negative() {
+        let balance = left.saturating_add(needed).max(Money::ZERO);
+        return Err(Error::InsufficientBalance { balance, needed });
+    }
+    Ok(())
 }
 
 fn pay_debt(record: &mut AccountRecord, now: Millis) {

@@ -108,6 +108,7 @@ fn keep_root_key(config: &Config, key: &ClientKey) -> Result<(), Error> {
 fn root(user: &InitUser, now: Millis) -> AccountRecord {
     AccountRecord {
         debt: Money::ZERO,
+        leased: Money::ZERO,
         key_hash: None,
         deleted: None,
         gone: false,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
+    lease::Lease,
     snapshot::{Health, HealthState, Standing},
 };
 
@@ -39,6 +40,10 @@ struct Subscriber {
 pub(super) struct Pending {
     standings: BTreeMap<AccountId, Standing>,
     healths: BTreeMap<Subject, Health>,
+    /// Told once, when the stream begins; later ones are answers to what the data plane asks.
+    pub(super) leases: Vec<Lease>,
+    /// Accounts whose unused credit is wanted back.
+    pub(super) recalls: BTreeSet<AccountId>,
 }
 
 // === impl Pending ===
@@ -46,15 +51,20 @@ pub(super) struct Pending {
 impl Pending {
     /// Whether there is nothing to tell.
     pub(super) fn is_empty(&self) -> bool {
-        self.standings.is_empty() && self.healths.is_empty()
+        self.standings.is_empty()
+            && self.healths.is_empty()
+            && self.leases.is_empty()
+            && self.recalls.is_empty()
     }
 
-    /// The news.
-    pub(super) fn into_parts(self) -> (Vec<Standing>, Vec<Health>) {
-        (
-            self.standings.into_values().collect(),
-            self.healths.into_values().collect(),
-        )
+    /// Money that moved.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        self.standings.values().copied().collect()
+    }
+
+    /// What was learnt about keys.
+    pub(super) fn healths(&self) -> Vec<Health> {
+        self.healths.values().cloned().collect()
     }
 }
 
@@ -62,7 +72,13 @@ impl Pending {
 
 impl Subscribers {
     /// A data plane begins to watch; an older stream of the same node ends.
-    pub(super) fn join(&mut self, node: NodeName, standings: Vec<Standing>, now: Millis) -> u64 {
+    pub(super) fn join(
+        &mut self,
+        node: NodeName,
+        standings: Vec<Standing>,
+        leases: Vec<Lease>,
+        now: Millis,
+    ) -> u64 {
         self.watching
             .retain(|_, subscriber| subscriber.node != node);
         self.next = self.next.wrapping_add(1);
@@ -76,6 +92,8 @@ impl Subscribers {
                 .map(|standing| (standing.account, standing))
                 .collect(),
             healths: healths.collect(),
+            leases,
+            recalls: BTreeSet::new(),
         };
         self.watching.insert(
             self.next,
@@ -103,6 +121,28 @@ impl Subscribers {
     /// Whether nobody watches.
     pub(super) fn is_empty(&self) -> bool {
         self.watching.is_empty()
+    }
+
+    /// How many watch.
+    pub(super) fn len(&self) -> usize {
+        self.watching.len()
+    }
+
+    /// Wants credit of these accounts back from all but one. Tells whether there is anybody to ask.
+    pub(super) fn recall(
+        &mut self,
+        accounts: impl IntoIterator<Item = AccountId>,
+        save: Option<&NodeName>,
+    ) -> bool {
+        let accounts: Vec<_> = accounts.into_iter().collect();
+        let mut asked = false;
+        for subscriber in self.watching.values_mut() {
+            if !accounts.is_empty() && Some(&subscriber.node) != save {
+                subscriber.pending.recalls.extend(&accounts);
+                asked = true;
+            }
+        }
+        asked
     }
 
     /// Whether this node watches.
@@ -278,12 +318,12 @@ mod tests {
     #[test]
     fn health_is_told_to_the_others_only() {
         let mut all = Subscribers::default();
-        let one = all.join(node("one"), vec![], Millis(0));
-        let two = all.join(node("two"), vec![], Millis(0));
+        let one = all.join(node("one"), vec![], vec![], Millis(0));
+        let two = all.join(node("two"), vec![], vec![], Millis(0));
         all.report(&node("one"), &health(HealthState::Disabled));
         assert!(all.take(one).unwrap().is_empty());
         assert_eq!(
-            all.take(two).unwrap().into_parts().1,
+            all.take(two).unwrap().healths(),
             [health(HealthState::Disabled)]
         );
     }
@@ -292,8 +332,8 @@ mod tests {
     fn an_answer_proves_a_sick_key_well() {
         let mut all = Subscribers::default();
         let late = |all: &mut Subscribers| {
-            let id = all.join(node("late"), vec![], Millis(0));
-            all.take(id).unwrap().into_parts().1.len()
+            let id = all.join(node("late"), vec![], vec![], Millis(0));
+            all.take(id).unwrap().healths().len()
         };
         all.report(
             &node("one"),
@@ -311,8 +351,8 @@ mod tests {
     #[test]
     fn a_second_stream_of_a_node_ends_the_first() {
         let mut all = Subscribers::default();
-        let first = all.join(node("one"), vec![], Millis(0));
-        let second = all.join(node("one"), vec![], Millis(0));
+        let first = all.join(node("one"), vec![], vec![], Millis(0));
+        let second = all.join(node("one"), vec![], vec![], Millis(0));
         assert!(all.take(first).is_none());
         assert!(all.take(second).is_some());
         all.leave(first);
@@ -323,8 +363,8 @@ mod tests {
     fn a_revision_is_everywhere_once_all_have_acknowledged_it() {
         let mut all = Subscribers::default();
         assert!(all.all_have(Revision(9)));
-        all.join(node("one"), vec![], Millis(0));
-        all.join(node("two"), vec![], Millis(0));
+        all.join(node("one"), vec![], vec![], Millis(0));
+        all.join(node("two"), vec![], vec![], Millis(0));
         all.acknowledge(&node("one"), Revision(9));
         assert!(!all.all_have(Revision(9)));
         all.acknowledge(&node("two"), Revision(10));

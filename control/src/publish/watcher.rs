@@ -6,6 +6,7 @@ use futures_util::{Stream, stream};
 use proxyxai_contract::{
     clock::Millis,
     id::{NodeName, Revision},
+    lease::Lease,
     snapshot::{Standing, Update},
 };
 use tokio::sync::watch;
@@ -35,11 +36,15 @@ pub(super) fn begin(
     publisher: &Arc<Publisher>,
     node: NodeName,
     standings: Vec<Standing>,
+    leases: Vec<Lease>,
     now: Millis,
 ) -> impl Stream<Item = Update> + Send + 'static + use<> {
     let watcher = Watcher {
         publisher: Arc::clone(publisher),
-        id: publisher.state().subscribers.join(node, standings, now),
+        id: publisher
+            .state()
+            .subscribers
+            .join(node, standings, leases, now),
         sent: None,
         news: publisher.news.subscribe(),
     };
@@ -80,7 +85,8 @@ impl Watcher {
             return Turn::Wait;
         }
         let mut update = state.catalogue.update(self.sent);
-        (update.standings, update.healths) = pending.into_parts();
+        (update.standings, update.healths) = (pending.standings(), pending.healths());
+        (update.leases, update.recalls) = (pending.leases, pending.recalls.into_iter().collect());
         Turn::Tell(Box::new(update))
     }
 }

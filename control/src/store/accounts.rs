@@ -157,12 +157,23 @@ pub(crate) async fn lock(
     ids: impl IntoIterator<Item = AccountId>,
     now: Millis,
 ) -> Result<BTreeMap<AccountId, AccountRecord>, Error> {
+    let mut locked = lock_all(tx, ids, now).await?;
+    locked.retain(|_, record| record.deleted.is_none());
+    Ok(locked)
+}
+
+/// The same with deleted accounts among them: what was used before the end is still charged.
+pub(crate) async fn lock_all(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = AccountId>,
+    now: Millis,
+) -> Result<BTreeMap<AccountId, AccountRecord>, Error> {
     let mut ids: Vec<i64> = ids.into_iter().map(AccountId::get).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut locked = BTreeMap::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
-        let mut query = living()
+        let mut query = account::Entity::find()
             .filter(account::Column::Id.is_in(chunk.iter().copied()))
             .order_by_asc(account::Column::Id);
         if tx.locks_rows() {
@@ -255,6 +266,7 @@ pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error>
 pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let row = account::ActiveModel {
         debt: Set(record.debt.nanos()),
+        leased: Set(record.leased.nanos()),
         credit_used: Set(record.view.credit_used.nanos()),
         requests: Set(signed(record.view.requests)),
         hard_limit: Set(record
@@ -266,6 +278,15 @@ pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), 
     };
     set(tx, record.view.id, row).await?;
     cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+}
+
+/// Stores what is on lease.
+pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
+    let row = account::ActiveModel {
+        leased: Set(record.leased.nanos()),
+        ..Default::default()
+    };
+    set(tx, record.view.id, row).await
 }
 
 /// Writes columns of one row. The library's update of a single row would read it back.

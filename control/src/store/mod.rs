@@ -6,6 +6,7 @@ pub(crate) mod books;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod keys;
+pub(crate) mod leases;
 pub(crate) mod ledger;
 mod migration;
 pub(crate) mod nodes;

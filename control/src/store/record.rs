@@ -32,6 +32,8 @@ pub(crate) struct AccountRecord {
     pub(crate) view: AccountView,
     /// What charges exceeded the cards by.
     pub(crate) debt: Money,
+    /// The part of the balance that data planes have on lease.
+    pub(crate) leased: Money,
     /// None once deleted.
     pub(crate) key_hash: Option<KeyHash>,
     /// When it was deleted.
@@ -97,6 +99,7 @@ impl AccountRecord {
             rates: Set(view.rates.micros()),
             factor: Set(view.factor.micros()),
             debt: Set(self.debt.nanos()),
+            leased: Set(self.leased.nanos()),
             credit_granted: Set(view.credit_granted.nanos()),
             credit_used: Set(view.credit_used.nanos()),
             requests: Set(signed(view.requests)),
@@ -148,6 +151,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
     let (access, routing, limits) = (read_access(&row)?, read_routing(&row)?, read_limits(&row));
     Ok(AccountRecord {
         debt: Money::from_nanos(row.debt),
+        leased: Money::from_nanos(row.leased),
         key_hash: row.key_hash.map(hash).transpose()?,
         deleted: row.deleted_at.map(Millis),
         gone: row.gone,

@@ -136,16 +136,20 @@ fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
     }
     match account.hard_limit {
         Some(limit) if call.month_used >= limit => {
-            let zone = &call.settings.zone;
-            let next = next_month(zone, call.now);
-            Err(Refusal::HardLimit {
-                account: account.name.clone(),
-                limit,
-                resets: zone.rfc3339(next),
-                retry_after_ms: next.since(call.now),
-            })
+            Err(month_is_over(&call.settings.zone, account, call.now))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// The refusal of a call that this month's limit leaves no room for.
+pub(crate) fn month_is_over(zone: &Zone, account: &Account, now: Millis) -> Refusal {
+    let next = next_month(zone, now);
+    Refusal::HardLimit {
+        account: account.name.clone(),
+        limit: account.hard_limit.unwrap_or_default(),
+        resets: zone.rfc3339(next),
+        retry_after_ms: next.since(now),
     }
 }
 

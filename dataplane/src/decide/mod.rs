@@ -8,6 +8,7 @@ pub(crate) mod pick;
 mod refusal;
 pub(crate) mod retry;
 pub(crate) mod route;
+pub(crate) mod spend;
 pub(crate) mod via;
 
 #[cfg(test)]

@@ -62,6 +62,15 @@ pub(crate) enum Refusal {
         /// What a call needs.
         minimum: Money,
     },
+    /// The balance does not cover what the call may cost.
+    NotCovered {
+        /// Who would pay.
+        account: String,
+        /// What is left.
+        balance: Money,
+        /// The most the call can cost.
+        ceiling: Money,
+    },
     /// The month's charges have reached the limit.
     HardLimit {
         /// Whose limit it is.
@@ -111,7 +120,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) => 400,
             Self::Unauthenticated | Self::Suspended { .. } | Self::IpNotAllowed { .. } => 401,
-            Self::InsufficientBalance { .. } => 402,
+            Self::InsufficientBalance { .. } | Self::NotCovered { .. } => 402,
             Self::ResourceNotAllowed { .. }
             | Self::ModelNotAllowed { .. }
             | Self::ModelMissing { .. }
@@ -133,7 +142,7 @@ impl Refusal {
             Self::Unauthenticated => "invalid_api_key",
             Self::Suspended { .. } => "account_suspended",
             Self::IpNotAllowed { .. } => "ip_not_allowed",
-            Self::InsufficientBalance { .. } => "insufficient_quota",
+            Self::InsufficientBalance { .. } | Self::NotCovered { .. } => "insufficient_quota",
             Self::ResourceNotAllowed { .. } => "resource_not_allowed",
             Self::ModelNotAllowed { .. }
             | Self::ModelMissing { .. }
@@ -203,6 +212,13 @@ impl Refusal {
             } => format!(
                 "Insufficient balance: the account {account} has {balance}, and a call needs {minimum}"
             ),
+            Self::NotCovered {
+                account,
+                balance,
+                ceiling,
+            } => format!(
+                "Insufficient balance: this call may cost up to {ceiling}, and the account {account} has {balance}, calls under way included; a smaller max_tokens makes it cheaper"
+            ),
             Self::HardLimit {
                 account,
                 limit,
@@ -249,6 +265,7 @@ impl Refusal {
             | Self::LevelNotAllowed { .. }
             | Self::Unpriced { .. }
             | Self::InsufficientBalance { .. }
+            | Self::NotCovered { .. }
             | Self::TooLarge { .. }
             | Self::SlowBody
             | Self::Malformed(_)

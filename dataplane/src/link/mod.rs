@@ -2,6 +2,7 @@
 //! keys. The only module that names the wire and tonic.
 
 pub(crate) mod health;
+pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod watch;
 

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
-    convert::{standing_from_wire, wire_record_from_bytes},
+    convert::{lease_from_wire, standing_from_wire, wire_record_from_bytes},
     id::AccountId,
     money::Money,
     usage::UsageRecord,
@@ -122,10 +122,16 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
     let wire::ReportUsageResponse {
         through_sequence,
         standings,
+        leases,
     } = answer;
+    let leases: HashMap<_, _> = leases
+        .into_iter()
+        .filter_map(|lease| lease_from_wire(lease).ok())
+        .map(|lease| (lease.account, lease))
+        .collect();
     for (account, cost) in charged {
         if let Some(purse) = live.purse(account) {
-            purse.acknowledge(cost);
+            purse.posted(cost, leases.get(&account));
         }
     }
     let standings: Vec<_> = standings

@@ -1,6 +1,7 @@
 //! The configuration in use: one immutable snapshot at a time, and the moving parts (health, purses,
 //! turns) that outlive it. A request takes the snapshot once and keeps it to its end.
 
+pub(crate) mod credit;
 mod health;
 mod key;
 mod purse;
@@ -21,13 +22,17 @@ use proxyxai_contract::{
     price::PriceTable,
     snapshot::{Account, Health, ProxySettings, Standing, Update, UpstreamKey},
 };
+use tokio::sync::mpsc;
 
 use crate::decide::pick::pick;
 
+pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
-pub(crate) use purse::Purse;
+pub(crate) use purse::{Hold, Purse};
 
+/// Accounts that may want credit at the same moment; further ones ask again a little later.
+const WISHES_MAX: usize = 4096;
 /// Ancestors are followed this far; a deeper tree is a loop in the data.
 const DEPTH_MAX: usize = 64;
 
@@ -134,6 +139,11 @@ impl Snapshot {
             .unwrap_or(&self.pools[0])
     }
 
+    /// The purses of all accounts, in no order.
+    pub(crate) fn purses(&self) -> impl Iterator<Item = &Arc<Purse>> {
+        self.accounts.values().map(|state| &state.purse)
+    }
+
     /// All keys, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<KeyState>> {
         self.keys.values()
@@ -145,15 +155,26 @@ impl Snapshot {
 pub(crate) struct Live {
     current: ArcSwapOption<Snapshot>,
     clock: Clock,
+    wishes: mpsc::Sender<Arc<Purse>>,
+    reach: Reach,
 }
 
 impl Live {
-    /// Nothing is known yet.
-    pub(crate) const fn new(clock: Clock) -> Self {
-        Self {
+    /// Nothing is known yet. Purses that want more credit come out at the other end.
+    pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<Arc<Purse>>) {
+        let (wishes, wished) = mpsc::channel(WISHES_MAX);
+        let live = Self {
             current: ArcSwapOption::const_empty(),
             clock,
-        }
+            wishes,
+            reach: Reach::new(),
+        };
+        (live, wished)
+    }
+
+    /// When control was last heard of.
+    pub(crate) const fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The snapshot in use; none before the first update.
@@ -175,6 +196,8 @@ impl Live {
             prices,
             standings,
             healths,
+            leases,
+            recalls,
         } = update;
         let base = before.as_deref().filter(|_| !full);
         // Without a first full state there is nothing that changes could apply to.
@@ -189,7 +212,7 @@ impl Live {
             let woken = before
                 .as_ref()
                 .is_some_and(|old| settings.reload_count > old.settings.reload_count);
-            let mut build = Build::from(base, before.as_deref());
+            let mut build = Build::from(base, before.as_deref(), &self.wishes);
             build.accounts(accounts, &removed_accounts);
             build.keys(keys, &removed_keys);
             let prices = prices.map_or_else(
@@ -209,6 +232,17 @@ impl Live {
         }
         self.apply_standings(&standings);
         self.apply_healths(healths);
+        for lease in &leases {
+            if let Some(purse) = self.purse(lease.account) {
+                purse.leased(lease);
+            }
+        }
+        for purse in recalls
+            .into_iter()
+            .filter_map(|account| self.purse(account))
+        {
+            purse.recall();
+        }
         Some(revision)
     }
 
@@ -252,14 +286,20 @@ struct Build<'a> {
     accounts: HashMap<AccountId, Arc<AccountState>>,
     keys: HashMap<KeyId, Arc<KeyState>>,
     before: Option<&'a Snapshot>,
+    wishes: &'a mpsc::Sender<Arc<Purse>>,
 }
 
 impl<'a> Build<'a> {
-    fn from(base: Option<&Snapshot>, before: Option<&'a Snapshot>) -> Self {
+    fn from(
+        base: Option<&Snapshot>,
+        before: Option<&'a Snapshot>,
+        wishes: &'a mpsc::Sender<Arc<Purse>>,
+    ) -> Self {
         Self {
             accounts: base.map(|old| old.accounts.clone()).unwrap_or_default(),
             keys: base.map(|old| old.keys.clone()).unwrap_or_default(),
             before,
+            wishes,
         }
     }
 
@@ -267,7 +307,7 @@ impl<'a> Build<'a> {
         for account in changed {
             let known = self.before.and_then(|old| old.accounts.get(&account.id));
             let purse = known.map_or_else(
-                || Arc::new(Purse::default()),
+                || Arc::new(Purse::new(account.id, self.wishes.clone())),
                 |state| Arc::clone(&state.purse),
             );
             self.accounts

@@ -1,19 +1,132 @@
-//! An account's money as a data plane sees it: what control last posted, less what this data plane
-//! has spent since. Atomics, because every call of the account passes here.
+//! An account's money as a data plane sees it: what control last posted, and the credit on lease here.
+//! A call holds the most it can cost before it begins and settles for what it did cost. Atomics,
+//! because every call of the account passes here; the lock is for what happens once a slice.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
-use proxyxai_contract::{money::Money, snapshot::Standing};
+use proxyxai_contract::{
+    id::AccountId,
+    lease::{Lease, LeaseAnswer, LeaseAsk, Shortage},
+    money::Money,
+    snapshot::Standing,
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
-/// Balance, month's use, and charges that control has not posted yet, in nano-dollars.
-#[derive(Debug, Default)]
+use crate::decide::spend::{self, Position};
+
+/// Purses that want to ask control for something. One is in it at most once.
+pub(crate) type Wishes = mpsc::Sender<Arc<Purse>>;
+
+/// How long unused credit goes straight back after somebody else needed it.
+const RECALL: Duration = Duration::from_secs(2);
+/// Credit that nothing used for this long goes back.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
 pub(crate) struct Purse {
+    account: AccountId,
     balance: AtomicI64,
     month_used: AtomicI64,
     unposted: AtomicI64,
+    /// The lease, less what is held and what is unposted.
+    free: AtomicI64,
+    held: AtomicI64,
+    /// With less free than this, more is asked for.
+    low: AtomicI64,
+    recalled: AtomicBool,
+    /// Whether it is among the wishes, or being asked for.
+    asking: AtomicBool,
+    book: Mutex<Book>,
+    /// Credit may have become free, or control has answered.
+    news: Notify,
+    wishes: Wishes,
 }
 
+struct Book {
+    version: u64,
+    amount: Money,
+    /// Given back, and not yet confirmed.
+    gave: Money,
+    slice: Money,
+    asked: Instant,
+    recalled: Option<Instant>,
+    waiting: Vec<Money>,
+    answers: u64,
+    answered: Instant,
+    answer: Answer,
+}
+
+/// What control last said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// What was needed has come.
+    Granted,
+    /// It has not.
+    Short {
+        /// Why.
+        shortage: Shortage,
+        /// What other data planes have on lease.
+        elsewhere: Money,
+    },
+    /// Control could not be asked.
+    OutOfReach,
+}
+
+/// Credit set aside for one call. Dropped without being settled, it is free again.
+pub(crate) struct Hold {
+    purse: Arc<Purse>,
+    amount: Money,
+}
+
+/// A call that waits for credit.
+pub(super) struct Waiting<'a> {
+    purse: &'a Purse,
+    need: Money,
+    since: u64,
+}
+
+// === impl Purse ===
+
 impl Purse {
+    /// Nothing is known of it yet.
+    pub(crate) fn new(account: AccountId, wishes: Wishes) -> Self {
+        Self {
+            account,
+            balance: AtomicI64::default(),
+            month_used: AtomicI64::default(),
+            unposted: AtomicI64::default(),
+            free: AtomicI64::default(),
+            held: AtomicI64::default(),
+            low: AtomicI64::default(),
+            recalled: AtomicBool::default(),
+            asking: AtomicBool::default(),
+            book: Mutex::new(Book {
+                version: 0,
+                amount: Money::ZERO,
+                gave: Money::ZERO,
+                slice: Money::ZERO,
+                asked: Instant::now(),
+                recalled: None,
+                waiting: Vec::new(),
+                answers: 0,
+                answered: Instant::now(),
+                answer: Answer::Granted,
+            }),
+            news: Notify::new(),
+            wishes,
+        }
+    }
+
     /// Takes over posted figures.
     pub(crate) fn post(&self, standing: &Standing) {
         self.balance
@@ -22,14 +135,194 @@ impl Purse {
             .store(standing.month_used.nanos(), Ordering::Relaxed);
     }
 
-    /// A call has been charged here and not yet at control.
-    pub(crate) fn charge(&self, cost: Money) {
-        self.unposted.fetch_add(cost.nanos(), Ordering::Relaxed);
+    /// Credit for a call, if there is enough on lease.
+    pub(crate) fn try_hold(self: &Arc<Self>, amount: Money) -> Option<Hold> {
+        let nanos = amount.nanos();
+        let enough = |free: i64| (free >= nanos).then(|| free.saturating_sub(nanos));
+        let before = self
+            .free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough)
+            .ok()?;
+        self.held.fetch_add(nanos, Ordering::Relaxed);
+        if before.saturating_sub(nanos) < self.low.load(Ordering::Relaxed) {
+            self.ask();
+        }
+        Some(Hold {
+            purse: Arc::clone(self),
+            amount,
+        })
     }
 
-    /// Control has posted charges of this data plane.
-    pub(crate) fn acknowledge(&self, cost: Money) {
+    /// A call of before the last restart has been charged here, and not yet at control.
+    pub(crate) fn charge(&self, cost: Money) {
+        self.unposted.fetch_add(cost.nanos(), Ordering::Relaxed);
+        self.free.fetch_sub(cost.nanos(), Ordering::Relaxed);
+    }
+
+    /// Control has posted charges of this data plane, and says what the lease is after them.
+    pub(crate) fn posted(&self, cost: Money, lease: Option<&Lease>) {
         self.unposted.fetch_sub(cost.nanos(), Ordering::Relaxed);
+        let change = {
+            let book = &mut *self.book();
+            lease.map_or(Money::ZERO, |lease| book.take_over(lease))
+        };
+        self.add_free(cost.saturating_add(change));
+    }
+
+    /// Control tells the lease by itself, at the beginning of a stream.
+    pub(crate) fn leased(&self, lease: &Lease) {
+        let change = self.book().take_over(lease);
+        self.add_free(change);
+    }
+
+    /// Somebody else needs the credit that is not used here.
+    pub(crate) fn recall(self: &Arc<Self>) {
+        self.book().recalled = Some(Instant::now() + RECALL);
+        self.recalled.store(true, Ordering::Relaxed);
+        self.ask();
+    }
+
+    /// Gives credit back that nothing has used for a while.
+    pub(crate) fn rest(self: &Arc<Self>) {
+        let idle = {
+            let book = &mut *self.book();
+            let idle = book.asked.elapsed() > IDLE && book.waiting.is_empty();
+            if idle {
+                book.slice = Money::ZERO;
+                book.asked = Instant::now();
+            }
+            book.gave > Money::ZERO || (idle && book.amount > Money::ZERO)
+        };
+        let unused = self.held.load(Ordering::Relaxed) == 0
+            && self.unposted.load(Ordering::Relaxed) == 0
+            && self.free.load(Ordering::Relaxed) > 0;
+        if idle && unused {
+            self.recall();
+        }
+    }
+
+    /// What to ask control for. Nobody else asks until [`answered`](Self::answered).
+    pub(crate) fn next_ask(&self) -> Option<LeaseAsk> {
+        let book = &mut *self.book();
+        let recalled = book.recalled.is_some_and(|until| until > Instant::now());
+        if !recalled {
+            book.recalled = None;
+            self.recalled.store(false, Ordering::Relaxed);
+        }
+        if book.gave > Money::ZERO {
+            // Whether this was done is not known; on the same version it is done once.
+            return Some(self.lease_ask(book, book.gave.negated(), Money::ZERO));
+        }
+        let free = Money::from_nanos(self.free.load(Ordering::Relaxed));
+        let least = book.waiting.iter().min().copied();
+        let low = free.nanos() < self.low.load(Ordering::Relaxed);
+        if least.is_some() || low {
+            let lasted = i64::try_from(book.asked.elapsed().as_millis()).unwrap_or(i64::MAX);
+            book.slice = spend::slice(book.slice, lasted, least.unwrap_or_default());
+            book.asked = Instant::now();
+            self.low.store(book.slice.nanos() / 4, Ordering::Relaxed);
+        }
+        let wish = spend::wish(&Position {
+            free,
+            least,
+            waiting: book.waiting.iter().copied().sum(),
+            slice: book.slice,
+            recalled,
+        })?;
+        if wish.change.is_negative() {
+            let back = wish.change.nanos();
+            let enough = |free: i64| (free >= -back).then(|| free.saturating_add(back));
+            self.free
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough)
+                .ok()?;
+            book.gave = wish.change.negated();
+        }
+        Some(self.lease_ask(book, wish.change, wish.need))
+    }
+
+    fn lease_ask(&self, book: &Book, change: Money, need: Money) -> LeaseAsk {
+        LeaseAsk {
+            account: self.account,
+            version: book.version,
+            change,
+            need,
+        }
+    }
+
+    /// Takes in what control made of the last ask; none when it could not be asked.
+    pub(crate) fn answered(self: &Arc<Self>, answer: Option<&LeaseAnswer>) {
+        let again = {
+            let book = &mut *self.book();
+            book.answers = book.answers.wrapping_add(1);
+            book.answered = Instant::now();
+            let Some(answer) = answer else {
+                book.answer = Answer::OutOfReach;
+                drop_asking(self);
+                return;
+            };
+            let change = book.take_over(&answer.lease);
+            if change < book.slice {
+                // Control had less: asking for that much with each call would help nobody.
+                book.slice = change.max(Money::ZERO);
+                self.low.store(book.slice.nanos() / 4, Ordering::Relaxed);
+            }
+            let gave = std::mem::take(&mut book.gave);
+            self.add_free(change.saturating_add(gave));
+            self.post(&answer.standing);
+            book.answer = answer
+                .shortage
+                .map_or(Answer::Granted, |shortage| Answer::Short {
+                    shortage,
+                    elsewhere: answer.elsewhere,
+                });
+            answer.shortage.is_none() && !book.waiting.is_empty()
+        };
+        drop_asking(self);
+        if again && self.free.load(Ordering::Relaxed) <= 0 {
+            self.ask();
+        }
+    }
+
+    /// Nothing is to be asked after all.
+    pub(crate) fn not_asked(&self) {
+        self.asking.store(false, Ordering::Release);
+    }
+
+    /// Puts the purse among the wishes, unless it is there.
+    pub(super) fn ask(self: &Arc<Self>) {
+        if !self.asking.swap(true, Ordering::Acquire)
+            && self.wishes.try_send(Arc::clone(self)).is_err()
+        {
+            // A full queue is worked off within milliseconds; whoever waits asks again.
+            self.not_asked();
+        }
+    }
+
+    /// The same for a call that waits, which leaves control alone for a while after it had nothing.
+    pub(super) fn ask_again(self: &Arc<Self>, pause: Duration) {
+        let wait = {
+            let book = self.book();
+            matches!(book.answer, Answer::Short { .. }) && book.answered.elapsed() < pause
+        };
+        if !wait {
+            self.ask();
+        }
+    }
+
+    /// Registers a waiting call.
+    pub(super) fn wait(&self, need: Money) -> Waiting<'_> {
+        let book = &mut *self.book();
+        book.waiting.push(need);
+        Waiting {
+            purse: self,
+            need,
+            since: book.answers,
+        }
+    }
+
+    /// Resolves when credit may have become free or control has answered.
+    pub(super) fn news(&self) -> tokio::sync::futures::Notified<'_> {
+        self.news.notified()
     }
 
     /// What is left to spend.
@@ -42,7 +335,112 @@ impl Purse {
         Money::from_nanos(self.month_used.load(Ordering::Relaxed)).saturating_add(self.unposted())
     }
 
+    /// Whether anything is on lease.
+    pub(crate) fn has_lease(&self) -> bool {
+        self.book().amount > Money::ZERO
+    }
+
+    /// What calls under way hold.
+    pub(crate) fn held(&self) -> Money {
+        Money::from_nanos(self.held.load(Ordering::Relaxed))
+    }
+
     fn unposted(&self) -> Money {
         Money::from_nanos(self.unposted.load(Ordering::Relaxed))
+    }
+
+    fn add_free(&self, amount: Money) {
+        self.free.fetch_add(amount.nanos(), Ordering::Relaxed);
+        self.news.notify_waiters();
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // No code under the lock leaves the book half-written.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn drop_asking(purse: &Purse) {
+    purse.not_asked();
+    purse.news.notify_waiters();
+}
+
+impl fmt::Debug for Purse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purse")
+            .field("account", &self.account)
+            .field("free", &self.free)
+            .field("held", &self.held)
+            .field("unposted", &self.unposted)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Book ===
+
+impl Book {
+    /// Takes over a newer state of the lease and returns by how much it differs.
+    fn take_over(&mut self, lease: &Lease) -> Money {
+        if lease.version <= self.version {
+            return Money::ZERO;
+        }
+        let change = lease.amount.saturating_sub(self.amount);
+        (self.version, self.amount) = (lease.version, lease.amount);
+        change
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// The call has ended and cost this much, which may be more than was held.
+    pub(crate) fn settle(mut self, cost: Money) {
+        self.purse
+            .unposted
+            .fetch_add(cost.nanos(), Ordering::Relaxed);
+        self.release(cost);
+    }
+
+    fn release(&mut self, cost: Money) {
+        let amount = std::mem::take(&mut self.amount);
+        let purse = &self.purse;
+        purse.held.fetch_sub(amount.nanos(), Ordering::Relaxed);
+        purse.add_free(amount.saturating_sub(cost));
+        if purse.recalled.load(Ordering::Relaxed) {
+            purse.ask();
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.amount > Money::ZERO {
+            self.release(Money::ZERO);
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.amount).finish()
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting<'_> {
+    /// What control has answered since this was last asked, or since the call began to wait.
+    pub(super) fn answer(&mut self) -> Option<Answer> {
+        let book = self.purse.book();
+        (std::mem::replace(&mut self.since, book.answers) != book.answers).then_some(book.answer)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let book = &mut *self.purse.book();
+        if let Some(at) = book.waiting.iter().position(|need| *need == self.need) {
+            book.waiting.swap_remove(at);
+        }
     }
 }

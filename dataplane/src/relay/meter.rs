@@ -16,7 +16,7 @@ use crate::{
         Family,
         usage::{UsageReader, estimate},
     },
-    live::{AccountState, KeyState, Snapshot},
+    live::{AccountState, Hold, KeyState, Snapshot},
     spool::Spool,
 };
 
@@ -40,6 +40,7 @@ pub(super) struct Meter {
     reader: Option<UsageReader>,
     snapshot: Arc<Snapshot>,
     account: Arc<AccountState>,
+    hold: Option<Hold>,
     /// Bytes of the request; the body itself is not kept while the answer goes on.
     body_len: usize,
     /// Whether tokens can be guessed from bytes; those of a picture or a recording cannot.
@@ -68,6 +69,7 @@ impl Meter {
             plan,
             route,
             metered,
+            hold,
             open,
         } = call;
         let level = key
@@ -103,6 +105,7 @@ impl Meter {
             reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
             snapshot,
             account,
+            hold,
             is_text: route.is_metered(),
             body_len: request.body_len,
             key: key.map(|key| Arc::clone(&key.health)),
@@ -139,7 +142,10 @@ impl Meter {
             self.measure(&reader, ending);
         }
         self.price();
-        self.account.purse.charge(self.record.cost);
+        match self.hold.take() {
+            Some(hold) => hold.settle(self.record.cost),
+            None => self.account.purse.charge(self.record.cost),
+        }
         self.spool.push(self.record);
     }
 

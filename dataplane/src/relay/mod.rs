@@ -21,7 +21,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use proxyxai_contract::{clock::Clock, snapshot::Health};
+use proxyxai_contract::{clock::Clock, lease::Shortage, money::Money, snapshot::Health};
 use tokio::sync::mpsc;
 use tower::BoxError;
 
@@ -31,10 +31,10 @@ use crate::{
         address,
         admit::{self, Refusal},
         retry::Budget,
-        route, via,
+        route, spend, via,
     },
     formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
-    live::{AccountState, Live, Snapshot},
+    live::{AccountState, Hold, Live, NoCredit, Snapshot, credit},
     spool::Spool,
 };
 
@@ -71,6 +71,8 @@ struct Call {
     route: Route,
     /// Whether its answer carries usage.
     metered: bool,
+    /// Credit set aside for it; none for calls that cost nothing, and root's.
+    hold: Option<Hold>,
     open: OpenCall,
 }
 
@@ -181,6 +183,19 @@ impl Relay {
         if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
             return Err(Refusal::Unpriced { model: plan.model });
         }
+        let ceiling = match (metered, account.account.parent) {
+            (true, Some(_)) => spend::ceiling(
+                snapshot.prices.find(&plan.model),
+                spend::Bounds {
+                    body_bytes: body.len(),
+                    max_tokens: facts.max_tokens,
+                    choices: 1,
+                },
+                &account.account,
+            ),
+            (_, _) => Money::ZERO,
+        };
+        let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
         let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
@@ -191,7 +206,33 @@ impl Relay {
             plan,
             route,
             metered,
+            hold,
             open,
+        })
+    }
+
+    /// Sets aside what the call may cost at most.
+    async fn set_aside(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountState,
+        ceiling: Money,
+    ) -> Result<Option<Hold>, Refusal> {
+        if ceiling == Money::ZERO {
+            return Ok(None);
+        }
+        let patience = self.config.credit_wait;
+        let held = credit::hold(&account.purse, self.live.reach(), ceiling, patience).await;
+        held.map(Some).map_err(|no| match no {
+            NoCredit::Short(Shortage::Balance) => Refusal::NotCovered {
+                account: account.account.name.clone(),
+                balance: account.purse.balance(),
+                ceiling,
+            },
+            NoCredit::Short(Shortage::Month) => {
+                admit::month_is_over(&snapshot.settings.zone, &account.account, self.clock.now())
+            }
+            NoCredit::OutOfReach => Refusal::Unavailable,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The price table between the wire and the domain. A price that cannot be read is left out and
 //! named; the others stand. Nothing is computed from a price here.
 
+use super::{signed, unsigned};
 use crate::{
     Invalid,
     money::{Money, Multiplier},
@@ -72,6 +73,8 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         output_image,
         call,
         rates_micros,
+        max_input,
+        max_output,
     } = price;
     let amount = |field: &str, nanos: i64| match Money::from_nanos(nanos) {
         money if money.is_negative() => Err(Invalid::new(field, "must not be negative")),
@@ -79,6 +82,8 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
     };
     let optional =
         |field: &str, nanos: Option<i64>| nanos.map(|nanos| amount(field, nanos)).transpose();
+    let count =
+        |field: &str, tokens: Option<i64>| tokens.map(|tokens| unsigned(field, tokens)).transpose();
     Ok(ModelPrice {
         provider,
         input_text: amount("input_text", input_text)?,
@@ -93,6 +98,8 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         output_image: optional("output_image", output_image)?,
         call: amount("call", call)?,
         rates: Multiplier::from_micros(rates_micros)?,
+        max_input: count("max_input", max_input)?,
+        max_output: count("max_output", max_output)?,
     })
 }
 
@@ -111,6 +118,8 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         output_image,
         call,
         rates,
+        max_input,
+        max_output,
     } = price;
     wire::ModelPrice {
         model: model.to_owned(),
@@ -127,5 +136,7 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         output_image: output_image.map(Money::nanos),
         call: call.nanos(),
         rates_micros: rates.micros(),
+        max_input: max_input.map(signed),
+        max_output: max_output.map(signed),
     }
 }

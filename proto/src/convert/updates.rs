@@ -4,6 +4,7 @@
 use super::{
     accounts::{account_from_wire, account_to_wire},
     keys::{health_from_wire, health_to_wire, key_from_wire, key_to_wire},
+    leases::{lease_from_wire, lease_to_wire},
     prices::{prices_from_wire, prices_to_wire},
     settings::{settings_from_wire, settings_to_wire},
     standing_from_wire, standing_to_wire,
@@ -28,6 +29,8 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
         prices,
         standings,
         healths,
+        leases,
+        recalled_account_ids,
     } = update;
     let mut rejections = Vec::new();
     let mut refuse = |kind, item: String, error: Invalid| {
@@ -84,6 +87,14 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
         .into_iter()
         .filter_map(|health| health_from_wire(health).ok())
         .collect();
+    read.leases = leases
+        .into_iter()
+        .filter_map(|lease| lease_from_wire(lease).ok())
+        .collect();
+    read.recalls = recalled_account_ids
+        .into_iter()
+        .filter_map(|id| AccountId::new(id).ok())
+        .collect();
     (read, rejections)
 }
 
@@ -100,6 +111,8 @@ pub fn update_to_wire(update: &Update) -> wire::Update {
         prices,
         standings,
         healths,
+        leases,
+        recalls,
     } = update;
     wire::Update {
         revision: revision.0,
@@ -112,5 +125,7 @@ pub fn update_to_wire(update: &Update) -> wire::Update {
         prices: prices.as_ref().map(prices_to_wire),
         standings: standings.iter().map(standing_to_wire).collect(),
         healths: healths.iter().map(health_to_wire).collect(),
+        leases: leases.iter().map(lease_to_wire).collect(),
+        recalled_account_ids: recalls.iter().map(|id| id.get()).collect(),
     }
 }

@@ -5,7 +5,7 @@ use proxyxai_contract::{
     snapshot::Access,
 };
 
-use super::{change, changed, give_key};
+use super::{change, changed, credit_came_back, give_key};
 use crate::{
     Control, Error,
     domain::{
@@ -26,6 +26,18 @@ pub(crate) async fn create(
     caller: &Caller,
     new: NewAccount,
 ) -> Result<(Changed, ClientKey), Error> {
+    let made = Box::pin(create_once(control, caller, &new)).await;
+    if credit_came_back(control, caller.account, &made).await? {
+        return Box::pin(create_once(control, caller, &new)).await;
+    }
+    made
+}
+
+async fn create_once(
+    control: &Control,
+    caller: &Caller,
+    new: &NewAccount,
+) -> Result<(Changed, ClientKey), Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
     let mut locked = store::accounts::lock(&tx, [caller.account], now).await?;
@@ -37,9 +49,9 @@ pub(crate) async fn create(
     ops::may_manage(control, &tx, &operator).await?;
     check_room(&tx, &operator).await?;
     let key = ClientKey::generate().map_err(Error::internal)?;
-    let mut child = child(&operator, &new, now)?;
+    let mut child = child(&operator, new, now)?;
     give_key(control, &mut child, &key);
-    let card = first_card(control, &tx, &new, now).await?;
+    let card = first_card(control, &tx, new, now).await?;
     let revision = store::revisions::bump(&tx).await?.0;
     (child.revision, operator.revision) = (revision, revision);
     let dna = Dna::parse(&operator.view.dna).map_err(Error::internal)?;
@@ -65,6 +77,7 @@ pub(crate) fn blank(
 ) -> AccountRecord {
     AccountRecord {
         debt: Money::ZERO,
+        leased: Money::ZERO,
         key_hash: None,
         deleted: None,
         gone: false,

@@ -30,6 +30,7 @@ pub(crate) async fn delete(
         target: mut record,
         mut entries,
     } = lock_sides(control, &tx, caller, before.view.id).await?;
+    entries.extend(ops::fleet::release_all(&tx, &mut record, now).await?);
     let (refund, entry) = money::close(&mut operator, &mut record, now)?;
     entries.push(entry);
     let revision = store::revisions::bump(&tx).await?.0;

@@ -2,7 +2,7 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::RateLimits};
 
-use super::{Sides, change, changed, lock_sides};
+use super::{Sides, change, changed, credit_came_back, lock_sides};
 use crate::{
     Control, Error,
     domain::{
@@ -19,6 +19,27 @@ const NEXT_REFERENCE: &str = "Recharge";
 
 /// Changes the fields that are given. The own account may change its alias and bill address only.
 pub(crate) async fn update(
+    control: &Control,
+    caller: &Caller,
+    identifier: &str,
+    change: AccountChange,
+) -> Result<Changed, Error> {
+    let payer = match change.credit {
+        Some(credit) if credit.is_negative() => {
+            let own = ops::caller_account(control, control.store(), caller).await?;
+            let target = ops::visible(control, control.store(), &own, identifier).await?;
+            target.view.id
+        }
+        Some(_) | None => caller.account,
+    };
+    let done = Box::pin(update_once(control, caller, identifier, change.clone())).await;
+    if credit_came_back(control, payer, &done).await? {
+        return Box::pin(update_once(control, caller, identifier, change)).await;
+    }
+    done
+}
+
+async fn update_once(
     control: &Control,
     caller: &Caller,
     identifier: &str,

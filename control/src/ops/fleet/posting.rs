@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxyxai_contract::{
     clock::{Millis, Zone},
     id::{AccountId, NodeName},
+    lease::Lease,
     money::Money,
     snapshot::Standing,
     usage::UsageRecord,
@@ -14,11 +15,22 @@ use crate::{
     Control, Error,
     domain::{credit, ledger::Entry},
     ops::money,
-    store::{self, AccountRecord, Tx, usage::Daily},
+    store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::Daily},
     view::{Days, FAILED_FROM, Totals},
 };
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
+
+/// What a data plane is told of its report.
+#[derive(Debug, Default)]
+pub(crate) struct Reported {
+    /// Everything through this sequence is posted.
+    pub(crate) through: u64,
+    /// Money of every account concerned.
+    pub(crate) standings: Vec<Standing>,
+    /// The node's leases on them.
+    pub(crate) leases: Vec<Lease>,
+}
 
 /// Posts the records that are new, and answers with the last sequence and the money of every
 /// account concerned.
@@ -27,9 +39,9 @@ pub(crate) async fn report_usage(
     node: &NodeName,
     epoch: u64,
     records: Vec<UsageRecord>,
-) -> Result<(u64, Vec<Standing>), Error> {
+) -> Result<Reported, Error> {
     let (Some(first), Some(last)) = (records.first(), records.last()) else {
-        return Ok((0, Vec::new()));
+        return Ok(Reported::default());
     };
     let (first, last) = (first.sequence, last.sequence);
     let ids: BTreeSet<_> = records.iter().map(|record| record.account).collect();
@@ -46,14 +58,21 @@ pub(crate) async fn report_usage(
     if !fresh.is_empty() {
         store::usage::insert(&tx, node, epoch, &fresh, now).await?;
         let concerned = fresh.iter().map(|record| record.account);
-        let mut accounts = store::accounts::lock(&tx, concerned, now).await?;
+        let mut accounts = store::accounts::lock_all(&tx, concerned, now).await?;
+        let mut leases = store::leases::of_node(&tx, node, accounts.keys().copied()).await?;
+        // Usage of a lost spool is nothing that the node's leases of now were asked for.
+        leases.retain(|_, held| held.epoch == epoch);
         let posting = charge(
             &mut accounts,
+            &mut leases,
             &fresh,
-            &format!("usage:{node}/{epoch}/{first}-{last}"),
-            &control.config().zone,
-            now,
+            &Batch {
+                reference: format!("usage:{node}/{epoch}/{first}-{last}"),
+                zone: &control.config().zone,
+                now,
+            },
         )?;
+        store::leases::put(&tx, leases.values(), now).await?;
         store::usage::add_totals(&tx, &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
         for record in accounts.values() {
@@ -75,8 +94,20 @@ pub(crate) async fn report_usage(
         .publisher()
         .standings_of(control.store(), &accounts, now)
         .await?;
+    let leases = store::leases::of_node(control.store(), node, ids.iter().copied()).await?;
     control.publisher().mark(ids);
-    Ok((last, standings))
+    Ok(Reported {
+        through: last,
+        standings,
+        leases: leases.into_values().map(|held| held.lease).collect(),
+    })
+}
+
+/// What all charges of a report have in common.
+struct Batch<'a> {
+    reference: String,
+    zone: &'a Zone,
+    now: Millis,
 }
 
 struct Posting {
@@ -87,17 +118,21 @@ struct Posting {
 /// Charges records to their accounts, in memory.
 fn charge(
     accounts: &mut Accounts,
+    leases: &mut BTreeMap<AccountId, LeaseRecord>,
     records: &[UsageRecord],
-    reference: &str,
-    zone: &Zone,
-    now: Millis,
+    batch: &Batch<'_>,
 ) -> Result<Posting, Error> {
+    let Batch {
+        reference,
+        zone,
+        now,
+    } = batch;
     let mut posting = Posting {
         entries: Vec::new(),
         daily: Daily::new(),
     };
     for account in accounts.values_mut() {
-        posting.entries.extend(money::clear_expired(account, now)?);
+        posting.entries.extend(money::clear_expired(account, *now)?);
     }
     // One entry for each account: the records, which carry the same node, epoch and sequences, are
     // its details.
@@ -124,9 +159,13 @@ fn charge(
     for (id, account) in accounts.iter_mut() {
         if let Some(cost) = costs.get(id) {
             let reference = format!("{reference}:{id}");
-            posting
-                .entries
-                .push(money::charge(account, *cost, reference, now)?);
+            posting.entries.push(money::charge(
+                account,
+                leases.get_mut(id),
+                *cost,
+                reference,
+                *now,
+            )?);
         }
     }
     posting

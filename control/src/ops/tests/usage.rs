@@ -18,14 +18,18 @@ async fn a_report_that_is_sent_again_is_posted_once() {
         let calls = |range: std::ops::RangeInclusive<u64>| {
             range.map(|at| call(at, alice.id, 0.5)).collect::<Vec<_>>()
         };
-        let (through, standings) = report(calls(1..=3)).await.unwrap();
+        let ops::fleet::Reported {
+            through, standings, ..
+        } = report(calls(1..=3)).await.unwrap();
         assert_eq!(
             (through, standings.len(), standings[0].balance),
             (3, 1, usd(8.5))
         );
         // The answer was lost; two more records have been written since.
         for _ in 0..3 {
-            let (through, standings) = report(calls(1..=5)).await.unwrap();
+            let ops::fleet::Reported {
+                through, standings, ..
+            } = report(calls(1..=5)).await.unwrap();
             assert_eq!(
                 (through, standings[0].balance, standings[0].month_used),
                 (5, usd(7.5), usd(2.5))
@@ -68,7 +72,7 @@ async fn the_same_report_twice_at_once_is_posted_once() {
         let name = node("n1");
         let report = || ops::fleet::report_usage(&world.control, &name, 1, calls.clone());
         let (one, two) = tokio::join!(report(), report());
-        assert_eq!((one.unwrap().0, two.unwrap().0), (600, 600));
+        assert_eq!((one.unwrap().through, two.unwrap().through), (600, 600));
         assert_eq!(world.view(&alice).await.balance, usd(40.0));
         world.balanced().await;
     })
@@ -79,7 +83,7 @@ async fn the_same_report_twice_at_once_is_posted_once() {
 async fn what_the_cards_do_not_cover_is_owed_and_paid_by_the_next_grant() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 2.0).await;
-        let (_, standings) =
+        let ops::fleet::Reported { standings, .. } =
             ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(1, alice.id, 5.0)])
                 .await
                 .unwrap();
@@ -111,10 +115,11 @@ async fn root_pays_nothing_and_strangers_are_kept_without_a_charge() {
         failed.status = 502;
         failed.request_id = "zero\0byte".to_owned();
         let records = vec![call(1, AccountId::ROOT, 1.0), call(2, gone, 1.0), failed];
-        let (through, standings) =
-            ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
-                .await
-                .unwrap();
+        let ops::fleet::Reported {
+            through, standings, ..
+        } = ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+            .await
+            .unwrap();
         assert_eq!((through, standings.len()), (3, 1));
         let root = ops::accounts::caller(&world.control, &ROOT).await.unwrap();
         assert_eq!(

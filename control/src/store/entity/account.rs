@@ -35,6 +35,7 @@ pub struct Model {
     pub rates: i64,
     pub factor: i64,
     pub debt: i64,
+    pub leased: i64,
     pub credit_granted: i64,
     pub credit_used: i64,
     pub requests: i64,

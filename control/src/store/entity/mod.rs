@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod credit_card;
+pub(super) mod lease;
 pub(super) mod ledger_entry;
 pub(super) mod node;
 pub(super) mod posting;

@@ -1,0 +1,129 @@
+//! How much credit a data plane is given on lease. All leases of an account together never exceed
+//! what it has; slices shrink as that runs out, so that several data planes share the last of it.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
+)]
+
+use proxyxai_contract::{lease::Shortage, money::Money};
+
+/// What an account can still give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Cards less debt.
+    pub(crate) balance: Money,
+    /// What is left of the month's hard limit, if it has one.
+    pub(crate) month_left: Option<Money>,
+    /// On lease already, to whomever.
+    pub(crate) leased: Money,
+}
+
+impl Room {
+    /// What may still be leased; may be negative.
+    pub(crate) fn available(&self) -> Money {
+        let bound = self
+            .month_left
+            .map_or(self.balance, |left| left.min(self.balance));
+        bound.saturating_sub(self.leased)
+    }
+}
+
+/// What is granted of `change`: `need` at least, and a fair share beyond it.
+///
+/// # Errors
+/// When not even `need` is there. Nothing is granted then, so that the last of an account's credit
+/// is not scattered in pieces of which none is enough for a call.
+pub(crate) fn grant(
+    room: &Room,
+    change: Money,
+    need: Money,
+    nodes: usize,
+) -> Result<Money, Shortage> {
+    let available = room.available().max(Money::ZERO);
+    if available < need {
+        let month = room.month_left.is_some_and(|left| left < room.balance);
+        return Err(if month {
+            Shortage::Month
+        } else {
+            Shortage::Balance
+        });
+    }
+    // Half of what is there goes round once; each further ask halves what is left again.
+    let parts = i64::try_from(nodes.max(1))
+        .unwrap_or(i64::MAX)
+        .saturating_mul(2);
+    let share = available.nanos().checked_div(parts).unwrap_or_default();
+    Ok(change
+        .min(Money::from_nanos(share))
+        .max(need)
+        .max(Money::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn nanos(nanos: i64) -> Money {
+        Money::from_nanos(nanos)
+    }
+
+    const fn room(balance: i64, leased: i64) -> Room {
+        Room {
+            balance: nanos(balance),
+            month_left: None,
+            leased: nanos(leased),
+        }
+    }
+
+    #[test]
+    fn the_last_credit_goes_to_a_call_that_it_covers() {
+        assert_eq!(
+            grant(&room(100, 40), nanos(500), nanos(60), 4),
+            Ok(nanos(60))
+        );
+        assert_eq!(
+            grant(&room(100, 41), nanos(500), nanos(60), 4),
+            Err(Shortage::Balance)
+        );
+    }
+
+    #[test]
+    fn slices_shrink_as_credit_runs_out() {
+        assert_eq!(
+            grant(&room(800, 0), nanos(500), nanos(1), 4),
+            Ok(nanos(100))
+        );
+        assert_eq!(
+            grant(&room(800, 400), nanos(500), nanos(1), 4),
+            Ok(nanos(50))
+        );
+        assert_eq!(grant(&room(800, 0), nanos(30), nanos(1), 4), Ok(nanos(30)));
+    }
+
+    #[test]
+    fn the_months_limit_bounds_leases_too() {
+        let room = Room {
+            month_left: Some(nanos(50)),
+            ..room(800, 0)
+        };
+        assert_eq!(grant(&room, nanos(60), nanos(60), 1), Err(Shortage::Month));
+        assert_eq!(grant(&room, nanos(60), nanos(40), 1), Ok(nanos(40)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_grant_never_exceeds_what_is_there(balance in -100i64..1000, leased in 0i64..1000, left in prop::option::of(-50i64..1000), change in 0i64..2000, need in 0i64..1000, nodes in 0usize..9) {
+            let room = Room { balance: nanos(balance), month_left: left.map(nanos), leased: nanos(leased) };
+            let (change, need) = (nanos(change.max(need)), nanos(need));
+            match grant(&room, change, need, nodes) {
+                Ok(granted) => {
+                    prop_assert!(granted >= need && granted <= change);
+                    prop_assert!(granted == Money::ZERO || granted <= room.available());
+                }
+                Err(_) => prop_assert!(room.available() < need),
+            }
+        }
+    }
+}

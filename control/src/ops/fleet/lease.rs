@@ -1,0 +1,221 @@
+//! Credit on lease: data planes ask for slices, give back what they do not need, and lose what they
+//! hold when nothing is heard of them for too long. Each movement is booked.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, NodeName},
+    lease::{Lease, LeaseAnswer, LeaseAsk, Shortage},
+    money::Money,
+    snapshot::Standing,
+};
+
+use crate::{
+    Control, Error,
+    domain::{
+        lease::{self, Room},
+        ledger::Entry,
+    },
+    ops::money,
+    store::{self, AccountRecord, Tx, leases::LeaseRecord},
+};
+
+/// A lost message from a node must not cost it its leases at once, nor may clocks that differ a
+/// little: control waits this much longer than it tells data planes.
+const GRACE_MS: i64 = 60_000;
+/// How long an operator's change waits for credit that is on lease, in steps.
+const RECALL_STEPS: u32 = 40;
+const RECALL_STEP_MS: u64 = 25;
+
+/// Answers a data plane's asks. Without any it is a sign of life.
+pub(crate) async fn lease_credit(
+    control: &Control,
+    node: &NodeName,
+    epoch: u64,
+    asks: Vec<LeaseAsk>,
+) -> Result<Vec<LeaseAnswer>, Error> {
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    store::nodes::lock(&tx, node, epoch, now).await?;
+    if asks.is_empty() {
+        store::leases::touch(&tx, node, now).await?;
+        tx.commit().await?;
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = asks.iter().map(|ask| ask.account).collect();
+    let mut accounts = store::accounts::lock(&tx, ids.iter().copied(), now).await?;
+    let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
+    let records: Vec<_> = accounts.values().cloned().collect();
+    let standings = control.publisher().standings_of(&tx, &records, now).await?;
+    let mut entries = Vec::new();
+    let nodes = control.publisher().watching();
+    let mut answers = Vec::new();
+    for standing in standings {
+        let id = standing.account;
+        let (Some(record), Some(ask)) = (
+            accounts.get_mut(&id),
+            asks.iter().find(|ask| ask.account == id),
+        ) else {
+            continue;
+        };
+        let held = leases.entry(id).or_insert_with(|| first(node, epoch, id));
+        entries.extend(adopt(record, held, epoch)?);
+        let (entry, shortage) = settle(record, held, ask, &standing, nodes)?;
+        entries.extend(entry);
+        answers.push(LeaseAnswer {
+            lease: held.lease,
+            standing,
+            shortage,
+            elsewhere: record.leased.saturating_sub(held.lease.amount),
+        });
+    }
+    for record in accounts.values() {
+        store::accounts::update_leased(&tx, record).await?;
+    }
+    store::leases::put(&tx, leases.values(), now).await?;
+    store::ledger::post(&tx, now, &entries).await?;
+    tx.commit().await?;
+    let short = answers
+        .iter()
+        .filter(|answer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO);
+    control
+        .publisher()
+        .recall(short.map(|answer| answer.lease.account), Some(node));
+    Ok(answers)
+}
+
+/// A lease before the first grant.
+fn first(node: &NodeName, epoch: u64, account: AccountId) -> LeaseRecord {
+    LeaseRecord {
+        lease: Lease {
+            account,
+            version: 0,
+            amount: Money::ZERO,
+        },
+        node: node.clone(),
+        epoch,
+    }
+}
+
+/// A node that lost its spool has lost what it knew of its leases, and cannot use them.
+fn adopt(
+    record: &mut AccountRecord,
+    held: &mut LeaseRecord,
+    epoch: u64,
+) -> Result<Option<Entry>, Error> {
+    if held.epoch == epoch {
+        return Ok(None);
+    }
+    held.epoch = epoch;
+    let amount = held.lease.amount;
+    money::lease(record, held, amount.negated()).map(Some)
+}
+
+/// Moves what is asked for, if it was asked on the lease as it is.
+fn settle(
+    record: &mut AccountRecord,
+    held: &mut LeaseRecord,
+    ask: &LeaseAsk,
+    standing: &Standing,
+    nodes: usize,
+) -> Result<(Option<Entry>, Option<Shortage>), Error> {
+    if ask.version != held.lease.version {
+        return Ok((None, None));
+    }
+    if ask.change.is_negative() {
+        let back = ask.change.max(held.lease.amount.negated());
+        return Ok((Some(money::lease(record, held, back)?), None));
+    }
+    let room = Room {
+        balance: record.view.balance,
+        month_left: record
+            .view
+            .hard_limit
+            .map(|limit| limit.saturating_sub(standing.month_used)),
+        leased: record.leased,
+    };
+    match lease::grant(&room, ask.change, ask.need, nodes) {
+        Ok(granted) => Ok((Some(money::lease(record, held, granted)?), None)),
+        Err(shortage) => Ok((None, Some(shortage))),
+    }
+}
+
+/// Takes back the leases of nodes that were not heard of for too long.
+pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
+    let now = control.now();
+    let silence_ms = i64::try_from(control.config().lease_ms).unwrap_or(i64::MAX);
+    let since = now.plus(silence_ms.saturating_add(GRACE_MS).saturating_neg());
+    let lost = store::leases::untouched_since(control.store(), since).await?;
+    let mut by_node: BTreeMap<NodeName, Vec<AccountId>> = BTreeMap::new();
+    for (node, account) in lost {
+        by_node.entry(node).or_default().push(account);
+    }
+    for (node, accounts) in by_node {
+        tracing::warn!(
+            node = node.as_str(),
+            accounts = accounts.len(),
+            "a data plane was not heard of; its leases are taken back"
+        );
+        release(control, &node, &accounts, now).await?;
+    }
+    Ok(())
+}
+
+async fn release(
+    control: &Control,
+    node: &NodeName,
+    ids: &[AccountId],
+    now: Millis,
+) -> Result<(), Error> {
+    let tx = control.store().begin().await?;
+    let mut accounts = store::accounts::lock_all(&tx, ids.iter().copied(), now).await?;
+    let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
+    let mut entries = Vec::new();
+    for (id, held) in &mut leases {
+        if let Some(record) = accounts.get_mut(id) {
+            let amount = held.lease.amount;
+            entries.push(money::lease(record, held, amount.negated())?);
+            store::accounts::update_leased(&tx, record).await?;
+        }
+    }
+    store::leases::put(&tx, leases.values(), now).await?;
+    store::ledger::post(&tx, now, &entries).await?;
+    tx.commit().await
+}
+
+/// Takes back whatever is on lease of an account that ends. Calls under way are still charged, as debt.
+pub(crate) async fn release_all(
+    tx: &Tx,
+    record: &mut AccountRecord,
+    now: Millis,
+) -> Result<Vec<Entry>, Error> {
+    let mut leases = store::leases::on_account(tx, record.view.id).await?;
+    let mut entries = Vec::new();
+    for held in &mut leases {
+        let amount = held.lease.amount;
+        entries.push(money::lease(record, held, amount.negated())?);
+    }
+    store::leases::put(tx, &leases, now).await?;
+    Ok(entries)
+}
+
+/// Asks for an account's credit on lease and waits a little for it. Returns whether any came back.
+pub(crate) async fn bring_back(control: &Control, account: AccountId) -> Result<bool, Error> {
+    let leased = async || -> Result<Money, Error> {
+        let found = store::accounts::get(control.store(), account, control.now()).await?;
+        Ok(found.map(|record| record.leased).unwrap_or_default())
+    };
+    let before = leased().await?;
+    if before == Money::ZERO {
+        return Ok(false);
+    }
+    for _ in 0..RECALL_STEPS {
+        control.publisher().recall([account], None);
+        tokio::time::sleep(std::time::Duration::from_millis(RECALL_STEP_MS)).await;
+        if leased().await? < before {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

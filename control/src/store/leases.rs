@@ -1,0 +1,169 @@
+//! Leases of credit: what each data plane may spend of an account without asking.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, NodeName},
+    lease::Lease,
+    money::Money,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    sea_query::OnConflict,
+};
+
+use super::{Db, ROWS_PER_INSERT, Tx, entity::lease, signed, unsigned};
+use crate::Error;
+
+/// At most this many leases are taken back in one go.
+const STALE_MAX: u64 = 1000;
+
+/// A lease and whose spool it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseRecord {
+    /// What the data plane knows of it.
+    pub(crate) lease: Lease,
+    /// Who holds it.
+    pub(crate) node: NodeName,
+    /// The spool whose usage is posted against it.
+    pub(crate) epoch: u64,
+}
+
+/// A node's leases on these accounts.
+pub(crate) async fn of_node(
+    db: &impl Db,
+    node: &NodeName,
+    accounts: impl IntoIterator<Item = AccountId>,
+) -> Result<BTreeMap<AccountId, LeaseRecord>, Error> {
+    let ids: Vec<i64> = accounts.into_iter().map(AccountId::get).collect();
+    let mut found = BTreeMap::new();
+    for chunk in ids.chunks(ROWS_PER_INSERT) {
+        let rows = lease::Entity::find()
+            .filter(lease::Column::AccountId.is_in(chunk.iter().copied()))
+            .filter(lease::Column::Node.eq(node.as_str()))
+            .all(db.handle())
+            .await
+            .map_err(Error::internal)?;
+        found.extend(by_account(rows)?);
+    }
+    Ok(found)
+}
+
+/// All leases of a node.
+pub(crate) async fn all_of_node(db: &impl Db, node: &NodeName) -> Result<Vec<LeaseRecord>, Error> {
+    let rows = lease::Entity::find()
+        .filter(lease::Column::Node.eq(node.as_str()))
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    rows.into_iter().map(record).collect()
+}
+
+/// All leases on an account that hold something.
+pub(crate) async fn on_account(
+    db: &impl Db,
+    account: AccountId,
+) -> Result<Vec<LeaseRecord>, Error> {
+    let rows = lease::Entity::find()
+        .filter(lease::Column::AccountId.eq(account.get()))
+        .filter(lease::Column::Amount.gt(0))
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    rows.into_iter().map(record).collect()
+}
+
+/// Leases that hold something and were not heard of since, by their nodes.
+pub(crate) async fn untouched_since(
+    db: &impl Db,
+    since: Millis,
+) -> Result<Vec<(NodeName, AccountId)>, Error> {
+    let rows = lease::Entity::find()
+        .filter(lease::Column::Amount.gt(0))
+        .filter(lease::Column::TouchedAt.lt(since.0))
+        .limit(STALE_MAX)
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    let pair = |row| record(row).map(|held| (held.node, held.lease.account));
+    rows.into_iter().map(pair).collect()
+}
+
+/// Stores leases of one node.
+pub(crate) async fn put<'a>(
+    tx: &Tx,
+    leases: impl IntoIterator<Item = &'a LeaseRecord>,
+    now: Millis,
+) -> Result<(), Error> {
+    let rows: Vec<_> = leases.into_iter().map(|held| row(held, now)).collect();
+    for chunk in rows.chunks(ROWS_PER_INSERT) {
+        let replace = OnConflict::columns([lease::Column::AccountId, lease::Column::Node])
+            .update_columns([
+                lease::Column::Epoch,
+                lease::Column::Amount,
+                lease::Column::Version,
+                lease::Column::TouchedAt,
+            ])
+            .to_owned();
+        lease::Entity::insert_many(chunk.to_vec())
+            .on_conflict(replace)
+            .exec_without_returning(tx.handle())
+            .await
+            .map_err(Error::internal)?;
+    }
+    Ok(())
+}
+
+/// A node was heard of, so its leases stay.
+pub(crate) async fn touch(tx: &Tx, node: &NodeName, now: Millis) -> Result<(), Error> {
+    lease::Entity::update_many()
+        .set(lease::ActiveModel {
+            touched_at: Set(now.0),
+            ..Default::default()
+        })
+        .filter(lease::Column::Node.eq(node.as_str()))
+        .filter(lease::Column::Amount.gt(0))
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
+}
+
+fn row(held: &LeaseRecord, now: Millis) -> lease::ActiveModel {
+    let LeaseRecord { lease, node, epoch } = held;
+    lease::ActiveModel {
+        account_id: Set(lease.account.get()),
+        node: Set(node.as_str().to_owned()),
+        epoch: Set(epoch.cast_signed()),
+        amount: Set(lease.amount.nanos()),
+        version: Set(signed(lease.version)),
+        touched_at: Set(now.0),
+    }
+}
+
+fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
+    let lease::Model {
+        account_id,
+        node,
+        epoch,
+        amount,
+        version,
+        touched_at: _,
+    } = row;
+    Ok(LeaseRecord {
+        lease: Lease {
+            account: AccountId::new(account_id).map_err(Error::internal)?,
+            version: unsigned(version),
+            amount: Money::from_nanos(amount),
+        },
+        node: NodeName::new(&node).map_err(Error::internal)?,
+        epoch: epoch.cast_unsigned(),
+    })
+}
+
+fn by_account(rows: Vec<lease::Model>) -> Result<BTreeMap<AccountId, LeaseRecord>, Error> {
+    rows.into_iter()
+        .map(|row| record(row).map(|held| (held.lease.account, held)))
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! Asks control for credit and gives back what is not needed; says now and then that this data plane
+//! lives, since leases are taken back from one that is not heard of.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use proxyxai_contract::{
+    convert::{answer_from_wire, ask_to_wire},
+    lease::{LeaseAnswer, LeaseAsk},
+    wire,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::Link;
+use crate::live::{Live, Purse};
+
+/// Accounts of one request.
+const BATCH_MAX: usize = 500;
+/// Requests under way at once.
+const REQUESTS_MAX: usize = 16;
+const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// Unused credit is looked for, and control greeted, this often; more often when leases are short.
+const ROUND: Duration = Duration::from_secs(10);
+const ROUND_MIN: Duration = Duration::from_millis(500);
+
+/// Runs until it is cancelled, then gives back what is left.
+pub(crate) async fn run(
+    link: Link,
+    live: Arc<Live>,
+    mut wished: mpsc::Receiver<Arc<Purse>>,
+    stop: CancellationToken,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let mut round = tokio::time::interval(ROUND_MIN);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_round: Option<Instant> = None;
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            count = wished.recv_many(&mut batch, BATCH_MAX), if under_way.len() < REQUESTS_MAX => {
+                if count == 0 {
+                    break;
+                }
+                under_way.push(serve(&link, &live, std::mem::take(&mut batch)));
+            }
+            Some(()) = under_way.next() => {}
+            _ = round.tick() => {
+                let often = Duration::from_millis(live.reach().lease_ms() / 4).clamp(ROUND_MIN, ROUND);
+                if last_round.is_none_or(|last| last.elapsed() >= often) {
+                    last_round = Some(Instant::now());
+                    under_way.push(serve(&link, &live, Vec::new()));
+                    live.snapshot().iter().flat_map(|snapshot| snapshot.purses()).for_each(Purse::rest);
+                }
+            }
+        }
+    }
+    while under_way.next().await.is_some() {}
+    give_back(&link, &live, &mut wished).await;
+}
+
+/// Everything goes back at the end; what calls still hold is covered until control's patience ends.
+async fn give_back(link: &Link, live: &Live, wished: &mut mpsc::Receiver<Arc<Purse>>) {
+    let Some(snapshot) = live.snapshot() else {
+        return;
+    };
+    let mut purses: Vec<_> = snapshot.purses().map(Arc::clone).collect();
+    purses.retain(|purse| purse.has_lease());
+    for purse in &purses {
+        purse.recall();
+    }
+    while wished.try_recv().is_ok() {}
+    for batch in purses.chunks(BATCH_MAX) {
+        serve(link, live, batch.to_vec()).await;
+    }
+}
+
+/// Asks for a batch of accounts; an empty one is a sign of life.
+async fn serve(link: &Link, live: &Live, purses: Vec<Arc<Purse>>) {
+    let greeting = purses.is_empty();
+    let mut asking = Vec::with_capacity(purses.len());
+    for purse in purses {
+        match purse.next_ask() {
+            Some(ask) => asking.push((purse, ask)),
+            None => purse.not_asked(),
+        }
+    }
+    if asking.is_empty() && !greeting {
+        return;
+    }
+    let asked = Instant::now();
+    let asks: Vec<_> = asking.iter().map(|(_, ask)| *ask).collect();
+    match request(link, &asks).await {
+        Ok((answers, lease_ms)) => {
+            live.reach().heard(asked, lease_ms);
+            for (purse, ask) in asking {
+                // An account that control does not know any more has nothing to give.
+                let answer = answers
+                    .iter()
+                    .find(|answer| answer.lease.account == ask.account);
+                purse.answered(answer);
+            }
+        }
+        Err(status) => {
+            tracing::warn!(code = ?status.code(), message = status.message(), "control cannot be asked for credit");
+            for (purse, _) in asking {
+                purse.answered(None);
+            }
+        }
+    }
+}
+
+async fn request(link: &Link, asks: &[LeaseAsk]) -> Result<(Vec<LeaseAnswer>, u64), Status> {
+    let mut request = tonic::Request::new(wire::LeaseCreditRequest {
+        node: link.node.to_string(),
+        epoch: link.epoch,
+        asks: asks.iter().map(ask_to_wire).collect(),
+    });
+    request.set_timeout(REQUEST_MAX);
+    let wire::LeaseCreditResponse { answers, lease_ms } = link
+        .client
+        .clone()
+        .lease_credit(request)
+        .await?
+        .into_inner();
+    let answers = answers
+        .into_iter()
+        .filter_map(|answer| answer_from_wire(answer).ok());
+    Ok((answers.collect(), lease_ms))
+}

@@ -1,0 +1,49 @@
+//! Credit on lease: what a data plane may spend without asking.
+
+use crate::{id::AccountId, money::Money, snapshot::Standing};
+
+/// Credit of one account that one data plane may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Whose.
+    pub account: AccountId,
+    /// Grows with every change; an older one is out of date. 0 before the first.
+    pub version: u64,
+    /// Reserved, less what was posted of it.
+    pub amount: Money,
+}
+
+/// What a data plane wants of an account's credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseAsk {
+    /// Whose.
+    pub account: AccountId,
+    /// The lease it was asked on; on another one nothing is done.
+    pub version: u64,
+    /// Positive asks for that much more, negative gives back.
+    pub change: Money,
+    /// The part of a positive change without which a call cannot begin.
+    pub need: Money,
+}
+
+/// Why an ask got less than it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// The balance does not cover it.
+    Balance,
+    /// The month's hard limit does not leave room for it.
+    Month,
+}
+
+/// What control makes of an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseAnswer {
+    /// The lease as it is now.
+    pub lease: Lease,
+    /// The account's money as it is now.
+    pub standing: Standing,
+    /// None when the need was met, or nothing was asked for.
+    pub shortage: Option<Shortage>,
+    /// Reserved for other data planes.
+    pub elsewhere: Money,
+}
