@@ -6,6 +6,7 @@ pub mod config;
 pub mod domain;
 mod error;
 mod grpc;
+mod offline;
 mod ops;
 mod publish;
 mod rest;
@@ -19,6 +20,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use config::Config;
 pub use error::Error;
+pub use offline::{Offline, Pieces};
 use proxyxai_contract::{client_key::ClientKey, clock::Clock, clock::Zone, secret::Secret};
 use publish::Publisher;
 use store::Store;

@@ -3,7 +3,7 @@
 
 mod books;
 
-pub use books::{BookTotal, Books, Difference};
+pub use books::{BookTotal, Books, Difference, LedgerLine};
 use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,

@@ -2,6 +2,7 @@
 //! stop, drains, and returns an exit code. Everything else lives in the packages below.
 
 mod announce;
+mod books;
 mod channel;
 mod config;
 mod healthcheck;
@@ -13,6 +14,7 @@ mod variables;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::civil::Date;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,6 +36,18 @@ enum Role {
     Dataplane,
     /// Prints the table of environment variables as Markdown.
     ConfigTable,
+    /// Recomputes all balances and totals: exits with 0 when the books balance, 1 when they do not.
+    Verify,
+    /// Prints usage or ledger of some days as CSV.
+    Export {
+        what: books::What,
+        /// First day, `YYYY-MM-DD` in `TZ`; default: the first of this month.
+        #[arg(long)]
+        from: Option<Date>,
+        /// Last day; default: today.
+        #[arg(long)]
+        to: Option<Date>,
+    },
     /// Exits with 0 when the gateway on `PORT` answers `/healthz`.
     Healthcheck,
 }
@@ -53,6 +67,11 @@ fn main() -> ExitCode {
             return EXIT_BAD_CONFIGURATION.into();
         }
     };
+    match role {
+        Some(Role::Verify) => return books::verify(&config),
+        Some(Role::Export { what, from, to }) => return books::export(&config, what, from, to),
+        _ => {}
+    }
     match roles::run(role.map_or(roles::Role::AllInOne, Role::into), config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => announce::failure(&error),
@@ -64,7 +83,9 @@ impl From<Role> for roles::Role {
         match role {
             Role::Control => Self::Control,
             Role::Dataplane => Self::Dataplane,
-            Role::Healthcheck | Role::ConfigTable => Self::Healthcheck,
+            Role::Healthcheck | Role::ConfigTable | Role::Verify | Role::Export { .. } => {
+                Self::Healthcheck
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod accounts;
 pub(crate) mod auth;
 pub(crate) mod expiry;
+pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 mod money;

@@ -5,7 +5,7 @@ use proxyxai_contract::id::AccountId;
 
 use crate::{
     Control, Error, ops, store,
-    view::{Books, Caller, Days, Listing, ModelTotals, Page, PostedUsage, Totals},
+    view::{Books, Caller, Days, LedgerLine, Listing, ModelTotals, Page, PostedUsage, Totals},
 };
 
 /// Totals by model of the caller or a descendant, dearest first.
@@ -64,6 +64,22 @@ pub(crate) async fn verify(control: &Control, caller: &Caller) -> Result<Books, 
     ops::root_only(caller, "only root may verify the books")?;
     let tx = control.store().begin_reading().await?;
     store::books::verify(&tx).await
+}
+
+/// Postings of an account's books, or of all books, newest first.
+pub(crate) async fn ledger(
+    control: &Control,
+    caller: &Caller,
+    account: Option<&str>,
+    page: Page,
+) -> Result<Listing<LedgerLine>, Error> {
+    ops::root_only(caller, "only root may read the ledger")?;
+    let account = match account {
+        Some(_) => Some(subject(control, caller, account).await?),
+        None => None,
+    };
+    let tx = control.store().begin_reading().await?;
+    store::exports::latest(&tx, account, page.bounded()).await
 }
 
 async fn subject(

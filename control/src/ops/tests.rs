@@ -2,6 +2,7 @@
 
 mod accounts;
 mod books;
+mod export;
 mod fleet;
 mod keys;
 mod money;

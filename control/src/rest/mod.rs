@@ -4,6 +4,7 @@
 mod answer;
 mod conf;
 mod dashboard;
+mod exports;
 mod failure;
 mod fields;
 mod keys;
@@ -45,6 +46,8 @@ pub(crate) fn router(control: Control) -> Router {
         )
         .route("/x-dna", get(users::descendants))
         .route("/x-dna/{identifier}", get(users::descendant))
+        .route("/x-bill.csv", get(exports::usage))
+        .route("/x-ledger.csv", get(exports::ledger))
         .route("/x-gkey", get(dashboard::fresh_key))
         .route("/dashboard/info", get(dashboard::info))
         .route("/dashboard/x-user-info", get(dashboard::info))

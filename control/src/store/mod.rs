@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod books;
 pub(crate) mod cards;
 mod entity;
+pub(crate) mod exports;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub(crate) mod ledger;
@@ -112,6 +113,31 @@ impl Store {
             reader: writer.clone(),
             writer,
             postgres: true,
+        })
+    }
+
+    /// Opens the database of a control plane, which may be running, and leaves it as it is.
+    pub(crate) async fn open_existing(database: &Database) -> Result<Self, Error> {
+        let (options, postgres) = match database {
+            Database::Sqlite(path) if !path.exists() => {
+                let problem = "is not there: no control plane has run yet";
+                return Err(Invalid::new(path.display().to_string(), problem).into());
+            }
+            Database::Sqlite(path) => (file_options(path, 1), false),
+            Database::Postgres(url) => (common_options(url, 1), true),
+        };
+        let connection = Connector::connect(options)
+            .await
+            .map_err(unreachable_database)?;
+        let missing = migration::Migrator::get_pending_migrations(&connection).await;
+        if !missing.map_err(Error::internal)?.is_empty() {
+            let problem = "is of an older version: start control once";
+            return Err(Invalid::new("the schema of the database", problem).into());
+        }
+        Ok(Self {
+            writer: connection.clone(),
+            reader: connection,
+            postgres,
         })
     }
 

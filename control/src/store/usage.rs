@@ -224,7 +224,7 @@ fn values(
     ]
 }
 
-fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {
+pub(super) fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {
     let sequence = row.sequence;
     read_record(row).map_err(|error| corrupt("usage record", sequence, error))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proxyxai_contract::money::Money;
+use proxyxai_contract::{clock::Millis, money::Money};
 
 /// What recomputing the books found.
 #[derive(Debug, Clone)]
@@ -76,4 +76,27 @@ impl fmt::Display for Difference {
         }
         write!(f, "{what} is {found}, {against} says {expected}")
     }
+}
+
+/// A posting with the entry it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerLine {
+    /// Id of the posting.
+    pub posting: i64,
+    /// Id of the entry.
+    pub entry: i64,
+    /// When it was written.
+    pub at: Millis,
+    /// Why, in one word.
+    pub reason: String,
+    /// What it belongs to.
+    pub reference: String,
+    /// Where the money is, or went.
+    pub book: String,
+    /// Whose, for the books of an account.
+    pub account: Option<i64>,
+    /// Name of that account; empty without one.
+    pub name: String,
+    /// How much came (positive) or went.
+    pub amount: Money,
 }
