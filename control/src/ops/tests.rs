@@ -6,5 +6,7 @@ mod export;
 mod fleet;
 mod keys;
 mod money;
+mod random;
+mod scale;
 mod start;
 mod usage;
