@@ -49,13 +49,13 @@ fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error> {
     }
 }
 
-/// The caller's account, as long as it lives.
+/// The caller's account, as long as it lives, without the number of its children.
 async fn caller_account(
     control: &Control,
     db: &impl Db,
     caller: &Caller,
 ) -> Result<AccountRecord, Error> {
-    let found = store::accounts::get(db, caller.account, control.now()).await?;
+    let found = store::accounts::childless(db, caller.account, control.now()).await?;
     found
         .filter(|record| record.deleted.is_none())
         .ok_or(Error::Unauthenticated)

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 
-use proxyxai_contract::{clock::Millis, id::AccountId};
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
-    ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, Value,
     sea_query::{Expr, Query},
 };
 
 use super::{
     Db, ROWS_PER_INSERT, Tx,
     entity::{ledger_entry, posting},
+    in_batches,
 };
-use crate::{Error, domain::ledger::Entry};
+use crate::{
+    Error,
+    domain::ledger::{Book, Entry},
+};
 
 /// How many postings may have been written between the beginning of a transaction and its end.
 const POSTINGS_LATE_MAX: i64 = 2_000;
@@ -29,23 +32,22 @@ pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), E
             let id = ids
                 .get(entry.reference.as_str())
                 .ok_or_else(|| Error::internal("an entry got no id"))?;
-            rows.extend(
-                entry
-                    .postings()
-                    .iter()
-                    .map(|(book, amount)| posting::ActiveModel {
-                        entry_id: Set(*id),
-                        book: Set(book.as_str().to_owned()),
-                        account_id: Set(book.account().map(AccountId::get)),
-                        amount: Set(amount.nanos()),
-                        ..Default::default()
-                    }),
-            );
+            let row = |(book, amount): &(Book, Money)| -> [Value; 4] {
+                let account = book.account().map(AccountId::get);
+                let book = book.as_str();
+                [
+                    (*id).into(),
+                    book.into(),
+                    account.into(),
+                    amount.nanos().into(),
+                ]
+            };
+            rows.extend(entry.postings().iter().map(row));
         }
-        posting::Entity::insert_many(rows)
-            .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+        let sql = |rows: &str| {
+            format!("INSERT INTO posting (entry_id, book, account_id, amount) VALUES {rows}")
+        };
+        in_batches(tx, rows, sql).await?;
     }
     Ok(())
 }

@@ -322,6 +322,27 @@ fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -
     Statement::from_sql_and_values(backend, numbered, values)
 }
 
+/// Runs a statement that is written out over many rows: `sql` is given the text that stands for the rows
+/// of one go. A few fixed sizes keep the number of different statements small, so that each is prepared
+/// once. Says how many rows were written.
+async fn in_batches<const N: usize>(
+    tx: &Tx,
+    rows: Vec<[Value; N]>,
+    sql: impl Fn(&str) -> String,
+) -> Result<u64, Error> {
+    let (mut left, mut written) = (rows.into_iter(), 0u64);
+    let row = format!("({})", ["?"; N].join(","));
+    for size in [256, 64, 16, 4, 1] {
+        while left.len() >= size {
+            let text = sql(&vec![row.as_str(); size].join(","));
+            let values = left.by_ref().take(size).flatten();
+            let done = tx.handle().execute_raw(statement(tx, &text, values)).await;
+            written = written.saturating_add(done.map_err(Error::internal)?.rows_affected());
+        }
+    }
+    Ok(written)
+}
+
 /// A stored value that this program did not write.
 fn corrupt(what: &'static str, id: i64, error: impl fmt::Display) -> Error {
     Error::internal(format!("stored {what} {id} cannot be read: {error}"))
@@ -333,6 +354,15 @@ fn one_row(written: &UpdateResult) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::internal("a row vanished before it was written"))
+    }
+}
+
+/// The same for many.
+fn all_rows(written: u64, expected: usize) -> Result<(), Error> {
+    if usize::try_from(written).is_ok_and(|written| written == expected) {
+        Ok(())
+    } else {
+        Err(Error::internal("rows vanished before they were written"))
     }
 }
 

@@ -75,9 +75,7 @@ pub(crate) async fn report_usage(
         store::leases::put(&tx, leases.values(), now).await?;
         store::usage::add_totals(&tx, &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
-        for record in accounts.values() {
-            store::accounts::update_money(&tx, record).await?;
-        }
+        store::accounts::update_money_of_all(&tx, accounts.values()).await?;
         store::ledger::post(&tx, now, &posting.entries).await?;
     }
     tx.commit().await?;

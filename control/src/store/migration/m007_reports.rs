@@ -33,6 +33,8 @@ CREATE TABLE usage_pruned (
     through BIGINT NOT NULL,
     PRIMARY KEY (node, epoch)
 ) {CLUSTERED};
+DROP INDEX account_parent;
+CREATE INDEX account_children ON account (parent_id, id) WHERE deleted_at IS NULL;
 {WRITTEN_ONCE}
 ";
 

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
 use crate::{
     Error,
-    store::{Db, Tx, signed, statement, unsigned},
+    store::{Db, Tx, in_batches, signed, statement, unsigned},
     view::{Days, ModelTotals, Totals},
 };
 
@@ -36,30 +36,19 @@ pub(crate) async fn add_totals(tx: &Tx, daily: &Daily) -> Result<(), Error> {
     upsert(tx, "usage_monthly", "month", rows.collect()).await
 }
 
-/// Adds rows to what is there. As with the records themselves, a few fixed sizes keep the number of
-/// statements small. Rows come in the order of their key, so that two transactions never wait for
-/// each other.
+/// Adds rows to what is there. They come in the order of their key, so that two transactions never wait
+/// for each other.
 async fn upsert(tx: &Tx, table: &str, period: &str, rows: Vec<[Value; 8]>) -> Result<(), Error> {
-    let mut left = rows.into_iter();
-    for size in [256, 64, 16, 4, 1] {
-        while left.len() >= size {
-            let rows = vec!["(?,?,?,?,?,?,?,?)"; size].join(",");
-            let sql = format!(
-                "INSERT INTO {table} (account_id, {period}, model, requests, input, cached, output, cost) \
-                 VALUES {rows} ON CONFLICT (account_id, {period}, model) DO UPDATE SET \
-                 requests = {table}.requests + excluded.requests, input = {table}.input + excluded.input, \
-                 cached = {table}.cached + excluded.cached, output = {table}.output + excluded.output, \
-                 cost = {table}.cost + excluded.cost"
-            );
-            let values = left.by_ref().take(size).flatten();
-            let add = statement(tx, &sql, values);
-            tx.handle()
-                .execute_raw(add)
-                .await
-                .map_err(Error::internal)?;
-        }
-    }
-    Ok(())
+    let sql = |rows: &str| {
+        format!(
+            "INSERT INTO {table} (account_id, {period}, model, requests, input, cached, output, cost) \
+             VALUES {rows} ON CONFLICT (account_id, {period}, model) DO UPDATE SET \
+             requests = {table}.requests + excluded.requests, input = {table}.input + excluded.input, \
+             cached = {table}.cached + excluded.cached, output = {table}.output + excluded.output, \
+             cost = {table}.cost + excluded.cost"
+        )
+    };
+    in_batches(tx, rows, sql).await.map(drop)
 }
 
 fn row(account: AccountId, period: String, model: &str, totals: &Totals) -> [Value; 8] {
