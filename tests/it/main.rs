@@ -16,6 +16,7 @@ mod world;
 
 mod bad_input;
 mod cascade;
+mod credit;
 mod fleet;
 mod lifecycle;
 mod pool;

@@ -22,6 +22,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 pub enum Script {
     /// A chat completion that used 11 prompt and 7 completion tokens.
     Chat,
+    /// The same after a pause.
+    Slow { pause: Duration },
     /// Exactly this.
     Answer {
         status: u16,
@@ -247,6 +249,10 @@ async fn answer(
     let script = state.scripts.lock().unwrap().get(&key).cloned();
     Ok(match script.unwrap_or_else(invalid_key) {
         Script::Chat => json(200, completion("hello")),
+        Script::Slow { pause } => {
+            tokio::time::sleep(pause).await;
+            json(200, completion("hello"))
+        }
         Script::Answer {
             status,
             headers,

@@ -205,6 +205,33 @@ impl Refusal {
             Self::Unpriced { model } => {
                 format!("The model {model:?} has no price, and this server refuses such models")
             }
+            Self::InsufficientBalance { .. } | Self::NotCovered { .. } | Self::HardLimit { .. } => {
+                self.money_message()
+            }
+            Self::AllRateLimited { .. } => {
+                "Every upstream key that serves this call is rate limited; try again later"
+                    .to_owned()
+            }
+            Self::NoUpstreamKey { model, .. } if model.is_empty() => {
+                "No upstream key can serve this call at the moment".to_owned()
+            }
+            Self::NoUpstreamKey { model, .. } => {
+                format!("No upstream key can serve the model {model:?} at the moment")
+            }
+            Self::TooLarge { limit } => format!("The request body is larger than {limit} bytes"),
+            Self::SlowBody => "The request body did not arrive in time".to_owned(),
+            Self::Malformed(problem) => problem.clone(),
+            Self::NotFound { path } => format!("Nothing is served at {path}"),
+            Self::Unavailable => {
+                "This server takes no calls at the moment; try again soon".to_owned()
+            }
+            Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
+        }
+    }
+
+    /// The same for refusals that are about money.
+    fn money_message(&self) -> String {
+        match self {
             Self::InsufficientBalance {
                 account,
                 balance,
@@ -227,24 +254,7 @@ impl Refusal {
             } => format!(
                 "The account {account} has reached its hard limit of {limit} for this month; it resets at {resets}"
             ),
-            Self::AllRateLimited { .. } => {
-                "Every upstream key that serves this call is rate limited; try again later"
-                    .to_owned()
-            }
-            Self::NoUpstreamKey { model, .. } if model.is_empty() => {
-                "No upstream key can serve this call at the moment".to_owned()
-            }
-            Self::NoUpstreamKey { model, .. } => {
-                format!("No upstream key can serve the model {model:?} at the moment")
-            }
-            Self::TooLarge { limit } => format!("The request body is larger than {limit} bytes"),
-            Self::SlowBody => "The request body did not arrive in time".to_owned(),
-            Self::Malformed(problem) => problem.clone(),
-            Self::NotFound { path } => format!("Nothing is served at {path}"),
-            Self::Unavailable => {
-                "This server takes no calls at the moment; try again soon".to_owned()
-            }
-            Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
+            other => other.code().to_owned(),
         }
     }
 

@@ -9,6 +9,9 @@ use proxyxai_contract::{
 
 /// Most tokens of an answer when neither the request nor the price table tells.
 const OUTPUT_TOKENS_DEFAULT: u64 = 16_384;
+/// The longest answer any model of the price table gives; what is beyond the default is the bound on
+/// overspending that `/metrics` shows.
+const OUTPUT_TOKENS_MAX: u64 = 131_072;
 /// A first slice covers this many calls like the one that needs it.
 const SLICE_CALLS: i64 = 16;
 /// A slice that lasted less than this was too small, one that lasted longer than the other too large.
@@ -27,21 +30,37 @@ pub(crate) struct Bounds {
     pub(crate) choices: u64,
 }
 
+/// The most a call can cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ceiling {
+    /// What is set aside.
+    pub(crate) hold: Money,
+    /// What it may cost beyond that, when nobody knows how long its answer may be.
+    pub(crate) beyond: Money,
+}
+
 /// The most a call can cost its account. Without a price it costs nothing.
-pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: Bounds, account: &Account) -> Money {
+pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: Bounds, account: &Account) -> Ceiling {
     let Some(price) = price else {
-        return Money::ZERO;
+        return Ceiling::default();
     };
     let bytes = u64::try_from(bounds.body_bytes).unwrap_or(u64::MAX);
     // A model refuses what is beyond its context, so a picture's bytes are not all tokens.
     let input = price.max_input.map_or(bytes, |max| max.min(bytes));
-    let cap = price.max_output;
-    let output = match bounds.max_tokens {
-        Some(asked) => cap.map_or(asked, |cap| cap.min(asked)),
-        None => cap.unwrap_or(OUTPUT_TOKENS_DEFAULT),
+    let cost = |output: u64| {
+        let output = output.saturating_mul(bounds.choices.max(1));
+        price::ceiling(price, input, output, account.rates, account.factor).unwrap_or(Money::MAX)
     };
-    let output = output.saturating_mul(bounds.choices.max(1));
-    price::ceiling(price, input, output, account.rates, account.factor).unwrap_or(Money::MAX)
+    let known = match (bounds.max_tokens, price.max_output) {
+        (Some(asked), Some(cap)) => Some(asked.min(cap)),
+        (asked, cap) => asked.or(cap),
+    };
+    let hold = cost(known.unwrap_or(OUTPUT_TOKENS_DEFAULT));
+    let most = known.map_or_else(|| cost(OUTPUT_TOKENS_MAX), |_| hold);
+    Ceiling {
+        hold,
+        beyond: most.saturating_sub(hold),
+    }
 }
 
 /// What an account has on lease here, and what waits for more.
@@ -103,7 +122,7 @@ pub(crate) fn wish(position: &Position) -> Option<Wish> {
 
 /// The next slice, after one that lasted this long.
 pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
-    let least = need.nanos().saturating_mul(SLICE_CALLS);
+    let floor = need.nanos().saturating_mul(SLICE_CALLS);
     let next = if lasted_ms < SLICE_SHORT_MS {
         last.nanos().saturating_mul(SLICE_FACTOR)
     } else if lasted_ms > SLICE_LONG_MS {
@@ -111,7 +130,7 @@ pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
     } else {
         last.nanos()
     };
-    Money::from_nanos(next.max(least))
+    Money::from_nanos(next.max(floor))
 }
 
 #[cfg(test)]

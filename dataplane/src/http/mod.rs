@@ -2,6 +2,7 @@
 //! router with layers, because each of those would cost every call.
 
 mod forward;
+mod metrics;
 mod models;
 
 use std::{net::IpAddr, sync::Arc};
@@ -62,6 +63,7 @@ impl Surface {
                 "/v1/models" | "/models" | "/dashboard/models" => {
                     return models::list(relay, request.headers());
                 }
+                "/metrics" => return metrics::page(relay, peer, request.headers()),
                 "/healthz" => return "ok\n".into_response(),
                 "/readyz" => return ready(relay),
                 "/" => return Html(INDEX).into_response(),

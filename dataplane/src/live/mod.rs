@@ -29,7 +29,7 @@ use crate::decide::pick::pick;
 pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
-pub(crate) use purse::{Hold, Purse};
+pub(crate) use purse::{Figures, Hold, Purse};
 
 /// Accounts that may want credit at the same moment; further ones ask again a little later.
 const WISHES_MAX: usize = 4096;
@@ -162,14 +162,14 @@ pub(crate) struct Live {
 impl Live {
     /// Nothing is known yet. Purses that want more credit come out at the other end.
     pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<Arc<Purse>>) {
-        let (wishes, wished) = mpsc::channel(WISHES_MAX);
+        let (wishes, wanting) = mpsc::channel(WISHES_MAX);
         let live = Self {
             current: ArcSwapOption::const_empty(),
             clock,
             wishes,
             reach: Reach::new(),
         };
-        (live, wished)
+        (live, wanting)
     }
 
     /// When control was last heard of.

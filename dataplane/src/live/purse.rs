@@ -30,7 +30,7 @@ pub(crate) type Wishes = mpsc::Sender<Arc<Purse>>;
 /// How long unused credit goes straight back after somebody else needed it.
 const RECALL: Duration = Duration::from_secs(2);
 /// Credit that nothing used for this long goes back.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
 pub(crate) struct Purse {
@@ -41,6 +41,10 @@ pub(crate) struct Purse {
     /// The lease, less what is held and what is unposted.
     free: AtomicI64,
     held: AtomicI64,
+    /// What calls under way may cost beyond what they hold.
+    at_risk: AtomicI64,
+    /// What calls did cost beyond what they held.
+    exceeded: AtomicI64,
     /// With less free than this, more is asked for.
     low: AtomicI64,
     recalled: AtomicBool,
@@ -86,6 +90,22 @@ pub(crate) enum Answer {
 pub(crate) struct Hold {
     purse: Arc<Purse>,
     amount: Money,
+    beyond: Money,
+}
+
+/// An account's credit on this data plane, for reports.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    /// On lease from control.
+    pub(crate) leased: Money,
+    /// Set aside for calls under way.
+    pub(crate) held: Money,
+    /// Charged and not yet posted by control.
+    pub(crate) unposted: Money,
+    /// What calls under way may cost beyond what they hold.
+    pub(crate) at_risk: Money,
+    /// What calls have cost beyond what they held, since the start.
+    pub(crate) exceeded: Money,
 }
 
 /// A call that waits for credit.
@@ -107,6 +127,8 @@ impl Purse {
             unposted: AtomicI64::default(),
             free: AtomicI64::default(),
             held: AtomicI64::default(),
+            at_risk: AtomicI64::default(),
+            exceeded: AtomicI64::default(),
             low: AtomicI64::default(),
             recalled: AtomicBool::default(),
             asking: AtomicBool::default(),
@@ -150,6 +172,7 @@ impl Purse {
         Some(Hold {
             purse: Arc::clone(self),
             amount,
+            beyond: Money::ZERO,
         })
     }
 
@@ -335,6 +358,18 @@ impl Purse {
         Money::from_nanos(self.month_used.load(Ordering::Relaxed)).saturating_add(self.unposted())
     }
 
+    /// Where it stands.
+    pub(crate) fn figures(&self) -> Figures {
+        let read = |nanos: &AtomicI64| Money::from_nanos(nanos.load(Ordering::Relaxed));
+        Figures {
+            leased: self.book().amount,
+            held: read(&self.held),
+            unposted: read(&self.unposted),
+            at_risk: read(&self.at_risk),
+            exceeded: read(&self.exceeded),
+        }
+    }
+
     /// Whether anything is on lease.
     pub(crate) fn has_lease(&self) -> bool {
         self.book().amount > Money::ZERO
@@ -395,15 +430,35 @@ impl Book {
 impl Hold {
     /// The call has ended and cost this much, which may be more than was held.
     pub(crate) fn settle(mut self, cost: Money) {
+        let exceeded = cost.saturating_sub(self.amount);
+        if exceeded > Money::ZERO {
+            self.purse
+                .exceeded
+                .fetch_add(exceeded.nanos(), Ordering::Relaxed);
+        }
         self.purse
             .unposted
             .fetch_add(cost.nanos(), Ordering::Relaxed);
         self.release(cost);
     }
 
+    /// The call may cost so much more than it holds.
+    pub(crate) fn may_exceed(&mut self, beyond: Money) {
+        if beyond > Money::ZERO {
+            self.beyond = beyond;
+            self.purse
+                .at_risk
+                .fetch_add(beyond.nanos(), Ordering::Relaxed);
+        }
+    }
+
     fn release(&mut self, cost: Money) {
         let amount = std::mem::take(&mut self.amount);
+        let beyond = std::mem::take(&mut self.beyond);
         let purse = &self.purse;
+        if beyond > Money::ZERO {
+            purse.at_risk.fetch_sub(beyond.nanos(), Ordering::Relaxed);
+        }
         purse.held.fetch_sub(amount.nanos(), Ordering::Relaxed);
         purse.add_free(amount.saturating_sub(cost));
         if purse.recalled.load(Ordering::Relaxed) {

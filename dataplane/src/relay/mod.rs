@@ -118,6 +118,11 @@ impl Relay {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Calls that are open now.
+    pub(crate) fn open_calls(&self) -> usize {
+        self.open_calls.load(Ordering::Relaxed)
+    }
+
     /// Whether a call that comes now would be taken.
     pub(crate) fn ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
@@ -193,7 +198,7 @@ impl Relay {
                 },
                 &account.account,
             ),
-            (_, _) => Money::ZERO,
+            (_, _) => spend::Ceiling::default(),
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
@@ -216,18 +221,23 @@ impl Relay {
         &self,
         snapshot: &Snapshot,
         account: &AccountState,
-        ceiling: Money,
+        ceiling: spend::Ceiling,
     ) -> Result<Option<Hold>, Refusal> {
-        if ceiling == Money::ZERO {
+        let spend::Ceiling { hold, beyond } = ceiling;
+        if hold == Money::ZERO {
             return Ok(None);
         }
         let patience = self.config.credit_wait;
-        let held = credit::hold(&account.purse, self.live.reach(), ceiling, patience).await;
-        held.map(Some).map_err(|no| match no {
+        let held = credit::hold(&account.purse, self.live.reach(), hold, patience).await;
+        let aside = |mut held: Hold| {
+            held.may_exceed(beyond);
+            Some(held)
+        };
+        held.map(aside).map_err(|no| match no {
             NoCredit::Short(Shortage::Balance) => Refusal::NotCovered {
                 account: account.account.name.clone(),
                 balance: account.purse.balance(),
-                ceiling,
+                ceiling: hold,
             },
             NoCredit::Short(Shortage::Month) => {
                 admit::month_is_over(&snapshot.settings.zone, &account.account, self.clock.now())

@@ -71,31 +71,18 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
             refuse("price", model, error);
         }
     }
-    read.removed_accounts = removed_account_ids
-        .into_iter()
-        .filter_map(|id| AccountId::new(id).ok())
-        .collect();
-    read.removed_keys = removed_key_ids
-        .into_iter()
-        .filter_map(|id| KeyId::new(id).ok())
-        .collect();
-    read.standings = standings
-        .iter()
-        .filter_map(|standing| standing_from_wire(standing).ok())
-        .collect();
-    read.healths = healths
-        .into_iter()
-        .filter_map(|health| health_from_wire(health).ok())
-        .collect();
-    read.leases = leases
-        .into_iter()
-        .filter_map(|lease| lease_from_wire(lease).ok())
-        .collect();
-    read.recalls = recalled_account_ids
-        .into_iter()
-        .filter_map(|id| AccountId::new(id).ok())
-        .collect();
+    read.removed_accounts = readable(removed_account_ids, AccountId::new);
+    read.removed_keys = readable(removed_key_ids, KeyId::new);
+    read.standings = readable(standings, |standing| standing_from_wire(&standing));
+    read.healths = readable(healths, health_from_wire);
+    read.leases = readable(leases, lease_from_wire);
+    read.recalls = readable(recalled_account_ids, AccountId::new);
     (read, rejections)
+}
+
+/// What can be read of items that need no answer.
+fn readable<T, U>(items: Vec<T>, read: impl FnMut(T) -> Result<U, Invalid>) -> Vec<U> {
+    items.into_iter().map(read).filter_map(Result::ok).collect()
 }
 
 /// An update for the wire.
