@@ -72,7 +72,7 @@ enum Rest {
         /// Accounts to come, the next one last.
         accounts: Vec<(AccountId, String)>,
         /// The last record of the account at hand.
-        last: Option<PostedUsage>,
+        last: Option<Box<PostedUsage>>,
     },
     Ledger {
         after: i64,
@@ -138,7 +138,7 @@ impl Export {
                     store,
                     *account,
                     self.between,
-                    last.as_ref(),
+                    last.as_deref(),
                     ROWS_PER_PAGE,
                 );
                 let rows = rows.await?;
@@ -146,7 +146,7 @@ impl Export {
                     csv::usage(&mut Line::new(piece), name, row, &self.zone);
                 }
                 let full = u64::try_from(rows.len()).is_ok_and(|count| count >= ROWS_PER_PAGE);
-                *last = rows.into_iter().next_back().filter(|_| full);
+                *last = rows.into_iter().next_back().filter(|_| full).map(Box::new);
                 if !full {
                     accounts.pop();
                 }

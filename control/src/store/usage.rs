@@ -37,8 +37,8 @@ pub(crate) struct Known {
 
 impl Known {
     /// Whether the record with this sequence was posted before.
-    pub(crate) fn contains(&self, sequence: &u64) -> bool {
-        self.through.is_some_and(|through| *sequence <= through) || self.stored.contains(sequence)
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
+        self.through.is_some_and(|through| sequence <= through) || self.stored.contains(&sequence)
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) async fn report_usage(
     let known = store::usage::known(&tx, node, epoch, first, last).await?;
     let fresh: Vec<_> = records
         .into_iter()
-        .filter(|record| !known.contains(&record.sequence))
+        .filter(|record| !known.contains(record.sequence))
         .map(plain)
         .collect();
     let mut raised = false;

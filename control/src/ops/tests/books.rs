@@ -3,8 +3,8 @@
 use crate::{
     ops,
     store::testing::meddle,
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, AccountView, Difference},
+    testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
+    view::{AccountChange, AccountFilter, AccountView, Difference},
 };
 
 /// A tree with every kind of row in its books.
@@ -18,7 +18,6 @@ async fn busy(world: &World) -> AccountView {
         call(3, child.id, 0.5),
     ];
     records.push(call(4, ROOT.account, 1.0));
-    records.iter_mut().for_each(|record| record.start = NOON);
     ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
         .await
         .unwrap();
@@ -212,7 +211,7 @@ async fn every_movement_says_when_why_and_of_what() {
     everywhere(async |world: &mut World| {
         let child = busy(world).await;
         let caller = by(&child);
-        ops::accounts::list(&world.control, &caller, Default::default(), crate::view::Page { page: 1, size: 5 })
+        ops::accounts::list(&world.control, &caller, AccountFilter::default(), crate::view::Page { page: 1, size: 5 })
             .await
             .unwrap();
         let rates = AccountChange {

@@ -35,13 +35,19 @@ async fn every_call_and_every_posting_is_exported_once() {
         let other = world.child(&ROOT, "other", 30.0).await;
         // More than a page, many of one moment.
         for from in (1..2_600).step_by(500) {
-            let account = |at: u64| if at % 50 == 0 { other.id } else { child.id };
+            let account = |at: u64| {
+                if at.is_multiple_of(50) {
+                    other.id
+                } else {
+                    child.id
+                }
+            };
             let mut calls: Vec<_> = (from..from + 500)
                 .map(|at| call(at, account(at), 0.001))
                 .collect();
             calls
                 .iter_mut()
-                .filter(|call| call.sequence % 3 == 0)
+                .filter(|call| call.sequence.is_multiple_of(3))
                 .for_each(|call| call.start = NOON.plus(7));
             report(world, calls).await;
         }
@@ -88,7 +94,15 @@ async fn every_call_and_every_posting_is_exported_once() {
             later.contains("\"'=cmd|'/c calc'!A0\",gpt-4o,200,1.000000000,measured,10,2,"),
             "{later}"
         );
+    })
+    .await;
+}
 
+#[tokio::test]
+async fn root_reads_the_whole_ledger_and_nobody_else() {
+    everywhere(async |world: &mut World| {
+        let parent = world.child(&ROOT, "parent", 90.0).await;
+        world.child(&by(&parent), "child", 30.0).await;
         let ledger: String = ops::export::ledger(&world.control, &ROOT, days(world, 1))
             .await
             .unwrap()

@@ -35,7 +35,6 @@ pub(super) fn steps() -> u32 {
 }
 
 /// Random numbers whose seed is told when the test fails; `PROXYXAI_BOOK_SEED` plays one again.
-#[expect(clippy::print_stderr, reason = "a failure is played again with this")]
 pub(super) fn dice() -> fastrand::Rng {
     let given = std::env::var_os("PROXYXAI_BOOK_SEED").and_then(|text| text.into_string().ok());
     let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
@@ -195,7 +194,9 @@ impl History {
 
     fn check_all(&self) {
         let ids: Vec<_> = self.accounts.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.check(id));
+        for id in ids {
+            self.check(id);
+        }
         assert_eq!(self.books.values().sum::<i128>(), 0);
         let used: i128 = self.used.values().sum();
         assert_eq!(
@@ -376,19 +377,15 @@ impl History {
             return Ok(());
         };
         let key = (id, name.clone());
-        let mut held = self
-            .leases
-            .get(&key)
-            .cloned()
-            .unwrap_or_else(|| LeaseRecord {
-                lease: Lease {
-                    account: id,
-                    version: 0,
-                    amount: Money::ZERO,
-                },
-                node: name,
-                epoch: 1,
-            });
+        let mut held = self.leases.get(&key).cloned().unwrap_or(LeaseRecord {
+            lease: Lease {
+                account: id,
+                version: 0,
+                amount: Money::ZERO,
+            },
+            node: name,
+            epoch: 1,
+        });
         change
             .entries
             .push(money::lease(&mut record, &mut held, granted)?);
