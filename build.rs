@@ -5,7 +5,9 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = ["types", "keys", "accounts", "settings", "reports", "fleet"];
+const FILES: [&str; 7] = [
+    "types", "keys", "accounts", "settings", "reports", "news", "fleet",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto/proxyxai");

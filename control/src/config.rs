@@ -189,7 +189,7 @@ impl fmt::Debug for Config {
             .field("data_dir", data_dir)
             .field("master_key", master_key)
             .field("node_token", node_token)
-            .field("settings", settings)
+            .field("settings", &shown(settings))
             .field("zone", zone)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
@@ -197,6 +197,13 @@ impl fmt::Debug for Config {
             .field("lease_ms", lease_ms)
             .finish_non_exhaustive()
     }
+}
+
+/// Settings without those that are secrets.
+fn shown(settings: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+    let mut shown = settings.clone();
+    shown.retain(|name, _| !setting::SECRETS.contains(name));
+    shown
 }
 
 fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {

@@ -6,6 +6,7 @@ pub mod config;
 pub mod domain;
 mod error;
 mod grpc;
+mod jobs;
 mod offline;
 mod ops;
 mod publish;
@@ -111,17 +112,20 @@ impl Control {
     }
 
     /// Background work, until it is told to stop: passes posted money on to data planes, follows
-    /// other replicas, takes expired cards off the books, loads the key pool anew, prunes
-    /// old usage records.
+    /// other replicas, takes expired cards off the books, loads the key pool anew, and does what nobody
+    /// waits for: `jobs`, and pruning.
     pub async fn run(self, shutdown: CancellationToken) {
-        // Pruning takes its time, and nothing else waits for it.
         let pruning = async {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.prune() => {}
             }
         };
-        tokio::join!(self.keep_up(&shutdown), pruning);
+        tokio::join!(
+            jobs::run(self.clone(), shutdown.clone()),
+            self.keep_up(&shutdown),
+            pruning
+        );
     }
 
     async fn keep_up(&self, shutdown: &CancellationToken) {

@@ -38,6 +38,9 @@ use crate::{
     view::Days,
 };
 
+/// A recall that another replica left word of is passed on for this long; each looks once a second.
+const RECALL_HEARD_MS: i64 = 2_500;
+
 /// The publisher.
 pub(crate) struct Publisher {
     config: Config,
@@ -180,6 +183,11 @@ impl Publisher {
             state.posting
         };
         let (newest, touched) = store::ledger::touched_since(store, known).await?;
+        if store.is_shared() {
+            let since = now.plus(-RECALL_HEARD_MS);
+            let recalled = store::leases::recalled_since(store, since).await?;
+            self.recall(recalled, None);
+        }
         let mut state = self.state();
         state.posting = Some(newest);
         state.subscribers.mark(touched);

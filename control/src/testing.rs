@@ -27,6 +27,7 @@ pub(crate) const NOON: Millis = Millis(1_793_534_400_000);
 pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const ROOT: Caller = Caller {
     account: AccountId::ROOT,
+    address: None,
 };
 
 /// A directory of its own, removed when dropped.
@@ -178,6 +179,7 @@ pub(crate) fn usd(dollars: f64) -> Money {
 pub(crate) fn by(account: &AccountView) -> Caller {
     Caller {
         account: account.id,
+        address: None,
     }
 }
 

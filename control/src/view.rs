@@ -3,6 +3,8 @@
 
 mod books;
 
+use std::net::IpAddr;
+
 pub use books::{BookTotal, Books, Difference, LedgerLine};
 use jiff::civil::Date;
 use proxyxai_contract::{
@@ -22,6 +24,8 @@ use crate::domain::credit::Card;
 pub struct Caller {
     /// The account whose key was presented.
     pub account: AccountId,
+    /// Where it asks from, when that is known.
+    pub address: Option<IpAddr>,
 }
 
 impl Caller {
@@ -407,4 +411,96 @@ pub struct NodeView {
     pub rejections: Vec<Rejection>,
     /// When it was last heard.
     pub seen: Millis,
+}
+
+// === audit ===
+
+/// Which audit records to list; none means all.
+#[derive(Debug, Default)]
+pub struct LogFilter {
+    /// `add_user`, `update_key` and so on.
+    pub action: Option<String>,
+    /// Id of what was changed.
+    pub target: Option<i64>,
+    /// `success`.
+    pub status: Option<String>,
+}
+
+/// An administrative change.
+#[derive(Debug, Clone)]
+pub struct LogView {
+    /// Ascending with time.
+    pub id: i64,
+    /// What was done.
+    pub action: String,
+    /// Who did it.
+    pub operator: i64,
+    /// The operator's name at that time.
+    pub operator_name: String,
+    /// Where the operator asked from; empty when not known.
+    pub address: String,
+    /// `user`, `key`, `config` or `news`.
+    pub kind: String,
+    /// Id of what was changed; none for settings and what is meant for all.
+    pub target: Option<i64>,
+    /// Its name at that time.
+    pub target_name: String,
+    /// How it ended.
+    pub status: String,
+    /// JSON: every changed field with `before` and `after`, secrets masked.
+    pub details: String,
+    /// When.
+    pub at: Millis,
+}
+
+// === news ===
+
+/// For whom news are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody.
+    System,
+    /// One account.
+    Account,
+    /// An account and all below it.
+    Group,
+}
+
+/// News to be posted.
+#[derive(Debug, Default)]
+pub struct NewNews {
+    /// One line.
+    pub title: String,
+    /// May have several lines.
+    pub content: String,
+    /// How long it is shown; none means 7 days for everybody, 32 for a target.
+    pub days: Option<i64>,
+}
+
+/// News.
+#[derive(Debug, Clone)]
+pub struct NewsView {
+    /// Ascending with time.
+    pub id: i64,
+    /// For whom.
+    pub scope: Scope,
+    /// One line.
+    pub title: String,
+    /// May have several lines.
+    pub content: String,
+    /// When it was posted.
+    pub created: Millis,
+    /// From when on it is hidden.
+    pub expires: Millis,
+}
+
+/// What an account has to read, newest first.
+#[derive(Debug, Default)]
+pub struct NewsBoard {
+    /// For everybody.
+    pub system: Vec<NewsView>,
+    /// For this account.
+    pub user: Vec<NewsView>,
+    /// For the groups it belongs to.
+    pub group: Vec<NewsView>,
 }

@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 pub use config::Config;
 pub use error::Error;
-pub use http::Surface;
+pub use http::{Surface, client_address};
 pub use link::connect;
 
 /// How long a stopping data plane tries to give back its leases.

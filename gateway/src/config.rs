@@ -23,7 +23,7 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, VARIABLES};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 24] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -34,6 +34,20 @@ const SETTINGS: [&str; 10] = [
     "USER_MIN_BALANCE",
     "USER_API_BALANCE",
     "XAI_BASE",
+    "AUDIT_RETENTION_DAYS",
+    "EMAIL_SMTP",
+    "EMAIL_PORT",
+    "EMAIL_AUTH",
+    "EMAIL_PASS",
+    "EMAIL_SENDER",
+    "EMAIL_TLS",
+    "EMAIL_BALANCE",
+    "EMAIL_BILL",
+    "XAI_MAIL",
+    "XAI_SVC",
+    "XAI_API",
+    "XAI_CHAT",
+    "XAI_DOCS",
 ];
 
 /// The configuration of the whole process.
@@ -252,6 +266,8 @@ impl Reader<'_> {
             ("USER_API_BALANCE", "USER_API_MIN_BALANCE"),
             ("USER_API_BALANCE", "SUB_MIN_BALANCE"),
             ("XAI_BASE", "OPENAI_API_BASE"),
+            ("XAI_MAIL", "XAI_INFO"),
+            ("XAI_SVC", "XAI_SERVICE"),
         ];
         let mut settings = BTreeMap::new();
         for name in SETTINGS {
@@ -344,7 +360,8 @@ mod tests {
         let config = read(&[
             ("SUB_MIN_BALANCE", "7"),
             ("OPENAI_API_BASE", "api.example.com"),
-            ("EMAIL_SMTP", "h"),
+            ("XAI_INFO", "ops@example.com"),
+            ("REDIS_ADDR", "h"),
         ])
         .unwrap();
         assert_eq!(
@@ -359,7 +376,11 @@ mod tests {
             config.control.settings.get("XAI_BASE").map(String::as_str),
             Some("api.example.com")
         );
-        assert_eq!(config.ignored, ["EMAIL_SMTP"]);
+        assert_eq!(
+            config.control.settings.get("XAI_MAIL").map(String::as_str),
+            Some("ops@example.com")
+        );
+        assert_eq!(config.ignored, ["REDIS_ADDR"]);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use axum::{Router, body::Body, response::IntoResponse as _};
+use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
 use hyper::Request;
-use proxyxai_contract::{clock::Clock, id::NodeName, secret::Secret};
+use proxyxai_contract::{access::IpList, clock::Clock, id::NodeName, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, Surface};
+use proxyxai_dataplane::{Admin, DataPlane, Surface, client_address};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -130,7 +130,8 @@ async fn control(config: Config) -> anyhow::Result<()> {
         Some(tasks.grpc),
         control.first_root_key(),
     );
-    serve_and_drain(http, vec![router_handler(router)], &config, stopping, || ()).await?;
+    let handler = router_handler(router, config.limits.trusted_proxies.clone());
+    serve_and_drain(http, vec![handler], &config, stopping, || ()).await?;
     tasks.stop().await;
     Ok(())
 }
@@ -231,9 +232,12 @@ fn serving_threads(config: &Config) -> usize {
 }
 
 /// A control plane alone is an ordinary axum application.
-fn router_handler(router: Router) -> impl Handler {
-    move |_, request: Request<Polite>| {
-        let answer = router.clone().oneshot(request.map(Body::new));
+fn router_handler(router: Router, trusted: IpList) -> impl Handler {
+    move |peer: SocketAddr, request: Request<Polite>| {
+        let address = client_address(peer.ip(), request.headers(), &trusted);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(address));
+        let answer = router.clone().oneshot(request);
         async { answer.await.into_response() }
     }
 }

@@ -125,6 +125,12 @@ impl Zone {
             .map_or(Millis(0), |zoned| zoned.timestamp().into())
     }
 
+    /// `YYYY-MM-DD HH:MM:SS` on the clocks of the zone.
+    pub fn local(&self, at: Millis) -> String {
+        let zoned = at.timestamp().to_zoned(self.0.clone());
+        zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
     /// RFC 3339 with the zone's offset.
     pub fn rfc3339(&self, at: Millis) -> String {
         let zoned = at.timestamp().to_zoned(self.0.clone());

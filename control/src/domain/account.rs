@@ -120,6 +120,16 @@ impl Dna {
         self.0.split('.').filter_map(read_id).collect()
     }
 
+    /// The DNAs of all ancestors and its own, root's first.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        let mut heads = vec![Self::root().0];
+        for id in self.ids().into_iter().skip(1) {
+            let above = heads.last().map_or("", String::as_str);
+            heads.push(format!("{above}{id}."));
+        }
+        heads
+    }
+
     /// Whether the other account is this one or below it.
     pub(crate) fn is_ancestor_or_self_of(&self, other: &Self) -> bool {
         // Both end in a dot, so `.1.4.` is not taken for the beginning of `.1.42.`.

@@ -2,9 +2,13 @@
 //! No I/O, no clock, no async.
 
 pub(crate) mod account;
+pub(crate) mod audit;
 pub mod credit;
 pub(crate) mod lease;
 pub(crate) mod ledger;
+pub(crate) mod mail;
+pub(crate) mod news;
+pub(crate) mod notice;
 pub(crate) mod quota;
 pub(crate) mod setting;
 pub(crate) mod upstream_key;

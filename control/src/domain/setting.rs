@@ -12,6 +12,8 @@ use proxyxai_contract::{
 };
 use rust_decimal::Decimal;
 
+use super::mail;
+
 /// `src=dst` pairs of models.
 pub(crate) const MODEL_MAPPER: &str = "MODEL_MAPPER";
 /// `pattern=level` pairs.
@@ -32,9 +34,45 @@ pub(crate) const USER_MIN_BALANCE: &str = "USER_MIN_BALANCE";
 pub(crate) const USER_API_BALANCE: &str = "USER_API_BALANCE";
 /// Base URL of keys posted without one.
 pub(crate) const XAI_BASE: &str = "XAI_BASE";
+/// Days that audit records are kept.
+pub(crate) const AUDIT_RETENTION_DAYS: &str = "AUDIT_RETENTION_DAYS";
+/// Host of the mail server; empty means no mail.
+pub(crate) const EMAIL_SMTP: &str = "EMAIL_SMTP";
+/// Its port.
+pub(crate) const EMAIL_PORT: &str = "EMAIL_PORT";
+/// Name to log in with; empty means no login.
+pub(crate) const EMAIL_AUTH: &str = "EMAIL_AUTH";
+/// Password to log in with.
+pub(crate) const EMAIL_PASS: &str = "EMAIL_PASS";
+/// `Name<address>` that mails come from; empty means the login name.
+pub(crate) const EMAIL_SENDER: &str = "EMAIL_SENDER";
+/// `true`, `implicit`, `starttls` or `false`.
+pub(crate) const EMAIL_TLS: &str = "EMAIL_TLS";
+/// Dollars below which an account is told of its low balance.
+pub(crate) const EMAIL_BALANCE: &str = "EMAIL_BALANCE";
+/// `off`, `daily` or `monthly`.
+pub(crate) const EMAIL_BILL: &str = "EMAIL_BILL";
+/// Addresses that are told of key faults, comma separated.
+pub(crate) const XAI_MAIL: &str = "XAI_MAIL";
+/// Links at the end of mails.
+pub(crate) const XAI_SVC: &str = "XAI_SVC";
+/// Where the API is.
+pub(crate) const XAI_API: &str = "XAI_API";
+/// Where the chat is.
+pub(crate) const XAI_CHAT: &str = "XAI_CHAT";
+/// Where the documentation is.
+pub(crate) const XAI_DOCS: &str = "XAI_DOCS";
+
+/// Settings that are stored sealed and shown as asterisks.
+pub(crate) const SECRETS: [&str; 1] = [EMAIL_PASS];
+/// A sealed secret is longer than the secret.
+const TEXT_BYTES_MAX: usize = 4096;
+/// Of a secret in clear.
+pub(crate) const SECRET_BYTES_MAX: usize = 1024;
+const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 10] = [
+pub(crate) const ALL: [(&str, &str); 24] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -45,6 +83,20 @@ pub(crate) const ALL: [(&str, &str); 10] = [
     (USER_MIN_BALANCE, "2"),
     (USER_API_BALANCE, "20"),
     (XAI_BASE, "https://api.openai.com"),
+    (AUDIT_RETENTION_DAYS, "365"),
+    (EMAIL_SMTP, ""),
+    (EMAIL_PORT, "465"),
+    (EMAIL_AUTH, ""),
+    (EMAIL_PASS, ""),
+    (EMAIL_SENDER, ""),
+    (EMAIL_TLS, "true"),
+    (EMAIL_BALANCE, "3"),
+    (EMAIL_BILL, "off"),
+    (XAI_MAIL, ""),
+    (XAI_SVC, ""),
+    (XAI_API, ""),
+    (XAI_CHAT, ""),
+    (XAI_DOCS, ""),
 ];
 
 /// The documented default; empty for an unknown name.
@@ -67,11 +119,61 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         PRICING => price_file::load(Some(value)).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
         UNPRICED => Err(Invalid::new(UNPRICED, "must be serve or refuse")),
-        CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE => dollars(value).map(drop),
+        CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE | EMAIL_BALANCE => {
+            dollars(value).map(drop)
+        }
         XAI_BASE => BaseUrl::parse_lenient(value.trim()).map(drop),
+        AUDIT_RETENTION_DAYS => days(value).map(drop),
+        EMAIL_SMTP | EMAIL_PORT | EMAIL_AUTH | EMAIL_PASS | EMAIL_SENDER | EMAIL_TLS
+        | EMAIL_BILL | XAI_MAIL | XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => {
+            check_mail(name, value.trim())
+        }
         _ => Err(Invalid::new(name, "is no setting that can be stored")),
     }
     .map_err(|error| error.under(name))
+}
+
+fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
+    let one_of = |words: &[&str]| {
+        let known = words.contains(&value);
+        let problem = || Invalid::new(name, format!("must be one of {}", words.join(", ")));
+        known.then_some(()).ok_or_else(problem)
+    };
+    if value.len() > TEXT_BYTES_MAX || value.chars().any(char::is_control) {
+        return Err(Invalid::new(
+            name,
+            format!("must be one line of at most {TEXT_BYTES_MAX} bytes"),
+        ));
+    }
+    match name {
+        EMAIL_PORT => match value.parse::<u16>() {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(_) => Err(Invalid::new(name, "must be a port, 1 to 65535")),
+        },
+        EMAIL_TLS => one_of(&["true", "implicit", "starttls", "false"]),
+        EMAIL_BILL => one_of(&["off", "daily", "monthly"]),
+        _ if value.is_empty() => Ok(()),
+        EMAIL_SMTP if !value.contains([' ', '/', '@']) => Ok(()),
+        EMAIL_SMTP => Err(Invalid::new(name, "must be a host name")),
+        EMAIL_SENDER => mail::mailbox(value).map(drop),
+        XAI_MAIL => mail::addresses(value).map(drop),
+        XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => BaseUrl::parse_lenient(value).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// A number of days, at least one.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn days(value: &str) -> Result<i64, Invalid> {
+    match value.trim().parse() {
+        Ok(days @ 1..=RETENTION_DAYS_MAX) => Ok(days),
+        Ok(_) | Err(_) => Err(Invalid::new(
+            "days",
+            format!("must be a number of days, 1 to {RETENTION_DAYS_MAX}"),
+        )),
+    }
 }
 
 /// An amount in plain dollars, not negative.
@@ -112,6 +214,16 @@ mod tests {
             (CALL_MIN_BALANCE, "-1"),
             (USER_API_BALANCE, "much"),
             (XAI_BASE, "ftp://h"),
+            (AUDIT_RETENTION_DAYS, "0"),
+            (EMAIL_SMTP, "smtp://h"),
+            (EMAIL_PORT, "0"),
+            (EMAIL_AUTH, "a\nb"),
+            (EMAIL_SENDER, "XAI<nobody>"),
+            (EMAIL_TLS, "yes"),
+            (EMAIL_BALANCE, "-3"),
+            (EMAIL_BILL, "hourly"),
+            (XAI_MAIL, "a@b.example, c"),
+            (XAI_DOCS, "ftp://docs"),
             ("PORT", "1"),
         ] {
             assert_eq!(check(name, bad).unwrap_err().field, name);

@@ -11,7 +11,11 @@ pub(super) async fn caller<T: Sync>(
     request: &Request<T>,
 ) -> Result<Caller, Error> {
     let key = presented(request.metadata()).ok_or(Error::Unauthenticated)?;
-    ops::auth::authenticate(control, key).await
+    let caller = ops::auth::authenticate(control, key).await?;
+    Ok(Caller {
+        address: request.remote_addr().map(|peer| peer.ip().to_canonical()),
+        ..caller
+    })
 }
 
 /// Lets data planes through, and nobody else.

@@ -5,6 +5,7 @@ mod accounts;
 mod auth;
 mod fleet;
 mod keys;
+mod news;
 mod reports;
 mod settings;
 mod status;
@@ -16,7 +17,7 @@ use proxyxai_contract::{
     Invalid,
     wire::{
         self, accounts_server::AccountsServer, fleet_server::FleetServer, keys_server::KeysServer,
-        reports_server::ReportsServer, settings_server::SettingsServer,
+        news_server::NewsServer, reports_server::ReportsServer, settings_server::SettingsServer,
     },
 };
 use tonic::{server::NamedService, service::Routes};
@@ -41,11 +42,13 @@ pub(crate) fn routes(control: Control) -> Routes {
     let keys = KeysServer::new(keys::Service(control.clone()));
     let accounts = AccountsServer::new(accounts::Service(control.clone()));
     let settings = SettingsServer::new(settings::Service(control.clone()));
+    let news = NewsServer::new(news::Service(control.clone()));
     let reports = ReportsServer::new(reports::Service(control));
     let routes = Routes::new(fleet)
         .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(accounts.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(settings.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(news.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(reports.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(health());
     with_reflection(routes)
@@ -57,6 +60,7 @@ fn health() -> HealthServer<HealthService> {
         KeysServer::<keys::Service>::NAME,
         AccountsServer::<accounts::Service>::NAME,
         SettingsServer::<settings::Service>::NAME,
+        NewsServer::<news::Service>::NAME,
         ReportsServer::<reports::Service>::NAME,
         FleetServer::<fleet::Service>::NAME,
     ];

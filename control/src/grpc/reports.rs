@@ -15,7 +15,9 @@ use tonic::{Request, Response, Status};
 use super::{auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
-    view::{Books, Days, Difference, LedgerLine, ModelTotals, PostedUsage, Totals},
+    view::{
+        Books, Days, Difference, LedgerLine, LogFilter, LogView, ModelTotals, PostedUsage, Totals,
+    },
 };
 
 #[derive(Debug)]
@@ -49,6 +51,31 @@ impl Reports for Service {
         let listing = ops::reports::usage(&self.0, &caller, named(&account), page).await?;
         Ok(Response::new(wire::ListUsageResponse {
             records: listing.rows.into_iter().map(posted_to_wire).collect(),
+            total: count(listing.total),
+        }))
+    }
+
+    async fn list_logs(
+        &self,
+        request: Request<wire::ListLogsRequest>,
+    ) -> Result<Response<wire::ListLogsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListLogsRequest {
+            page,
+            action,
+            target_id,
+            status,
+        } = request.into_inner();
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let text = |text: String| (!text.is_empty()).then_some(text);
+        let filter = LogFilter {
+            action: text(action),
+            target: target_id,
+            status: text(status),
+        };
+        let listing = ops::audit::list(&self.0, &caller, filter, page).await?;
+        Ok(Response::new(wire::ListLogsResponse {
+            logs: listing.rows.into_iter().map(log_to_wire).collect(),
             total: count(listing.total),
         }))
     }
@@ -234,6 +261,35 @@ fn model_to_wire(model: ModelTotals) -> wire::ModelUsage {
         cached_tokens: count(cached),
         output_tokens: count(output),
         cost_nanos: cost.nanos(),
+    }
+}
+
+fn log_to_wire(log: LogView) -> wire::Log {
+    let LogView {
+        id,
+        action,
+        operator,
+        operator_name,
+        address,
+        kind,
+        target,
+        target_name,
+        status,
+        details,
+        at,
+    } = log;
+    wire::Log {
+        id,
+        action,
+        operator_id: operator,
+        operator_name,
+        address,
+        target_type: kind,
+        target_id: target,
+        target_name,
+        status,
+        details,
+        create_time: Some(millis_to_wire(at)),
     }
 }
 

@@ -114,6 +114,7 @@ pub(crate) async fn rotate_key(
     record.view.updated = control.now();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
+    ops::audit::rotation(control, &tx, caller, &record.view).await?;
     tx.commit().await?;
     tracing::info!(
         account.id = target.get(),

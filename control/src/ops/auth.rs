@@ -23,7 +23,11 @@ pub(crate) async fn authenticate(control: &Control, presented: &str) -> Result<C
         Some(suspended) => Err(Error::Suspended {
             name: suspended.view.name,
         }),
-        None => Ok(Caller { account }),
+        // Where it asks from is the front's to say.
+        None => Ok(Caller {
+            account,
+            address: None,
+        }),
     }
 }
 

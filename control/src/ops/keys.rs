@@ -14,7 +14,7 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     domain::{account::check_text, setting, upstream_key},
-    ops,
+    ops::{self, audit},
     store::{self, KeyRecord, Tx},
     vault::Vault,
     view::{Caller, KeyChange, KeyFilter, KeyView, Listing, NewKey, Page, Probe},
@@ -57,6 +57,7 @@ pub(crate) async fn create(
     check_unknown(&tx, &record).await?;
     record.revision = store::revisions::bump(&tx).await?.0;
     record.view.id = store::keys::insert(&tx, &record).await?;
+    audit::key(control, &tx, caller, None, Some(&record)).await?;
     tx.commit().await?;
     tracing::info!(
         key.id = record.view.id.get(),
@@ -125,6 +126,7 @@ pub(crate) async fn update(
     } = change;
     let tx = control.store().begin().await?;
     let mut record = find(&tx, id).await?;
+    let before = record.clone();
     let now = control.now();
     let moved = secret.is_some() || provider.is_some();
     let wakes = moved || enabled.is_some_and(|enabled| enabled != record.view.enabled);
@@ -150,6 +152,7 @@ pub(crate) async fn update(
     record.view.updated = now;
     record.revision = store::revisions::bump(&tx).await?.0;
     store::keys::update(&tx, &record).await?;
+    audit::key(control, &tx, caller, Some(&before), Some(&record)).await?;
     tx.commit().await?;
     tracing::info!(key.id = id.get(), "upstream key changed");
     if wakes {
@@ -168,6 +171,7 @@ pub(crate) async fn delete(
     ops::root_only(caller, ROOT_ONLY)?;
     let tx = control.store().begin().await?;
     let mut record = find(&tx, id).await?;
+    audit::key(control, &tx, caller, Some(&record), None).await?;
     let now = control.now();
     record.deleted = Some(now);
     record.view.updated = now;
@@ -205,12 +209,19 @@ pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Resu
 /// Sends the pool to all data planes again and wakes every sleeping key.
 pub(crate) async fn reload(control: &Control, caller: &Caller) -> Result<(u64, Revision), Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    reload_pool(control).await
+    reload_for(control, Some(caller)).await
 }
 
 /// The same, without anybody having asked.
 pub(crate) async fn reload_pool(control: &Control) -> Result<(u64, Revision), Error> {
+    reload_for(control, None).await
+}
+
+async fn reload_for(control: &Control, caller: Option<&Caller>) -> Result<(u64, Revision), Error> {
     let tx = control.store().begin().await?;
+    if let Some(caller) = caller {
+        audit::reload(control, &tx, caller).await?;
+    }
     let standing = store::revisions::bump_reload(&tx).await?;
     let keys = store::keys::count_enabled(&tx).await?;
     tx.commit().await?;

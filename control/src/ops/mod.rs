@@ -2,12 +2,15 @@
 //! transaction, makes ids and times, and publishes what it changed. No wire, no rows, no JSON.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod expiry;
 pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod keys;
+pub(crate) mod mail;
 mod money;
+pub(crate) mod news;
 pub(crate) mod reports;
 pub(crate) mod retention;
 pub(crate) mod seed;

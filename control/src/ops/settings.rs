@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money, secret::Secret};
+use serde_json::json;
 
 use crate::{
     Control, Error,
-    domain::setting,
-    ops, publish,
+    domain::{
+        audit::{Action, Field, Fields, MASK},
+        setting,
+    },
+    ops::{self, audit},
+    publish,
     store::{self, Db},
     view::Caller,
 };
@@ -27,7 +33,7 @@ pub(crate) async fn get(
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
-    set: BTreeMap<String, String>,
+    mut set: BTreeMap<String, String>,
     reset: Vec<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
@@ -40,12 +46,24 @@ pub(crate) async fn update(
         .filter(|name| !known(name))
         .map(|name| Invalid::new(name, "is no setting"));
     all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())?;
+    // Whoever sends back what was shown means no change.
+    set.retain(|name, value| !(is_secret(name) && value.trim() == MASK));
+    let names: Vec<_> = set.keys().chain(&reset).cloned().collect();
     let tx = control.store().begin().await?;
+    let before = fields(control, &tx, &names).await?;
     let revision = store::revisions::bump(&tx).await?;
     store::settings::drop_names(&tx, &reset).await?;
+    seal(control, &mut set)?;
     store::settings::set(&tx, &set, revision).await?;
+    let action = if set.is_empty() && !reset.is_empty() {
+        Action::DeleteConfig
+    } else {
+        Action::UpdateConfig
+    };
+    let sides = (before, fields(control, &tx, &names).await?);
+    let what = (action, audit::Target::CONFIG);
+    audit::record(control, &tx, caller, what, sides).await?;
     tx.commit().await?;
-    let names: Vec<_> = set.keys().chain(&reset).collect();
     tracing::info!(settings = ?names, revision = revision.0, "settings changed");
     ops::published(control).await;
     in_effect(control).await
@@ -68,9 +86,63 @@ pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Resu
     setting::dollars(&text).map_err(|error| error.under(name).into())
 }
 
+/// A setting in effect that is a secret; none when it is empty.
+pub(crate) async fn secret(control: &Control, name: &str) -> Result<Option<Secret>, Error> {
+    let stored = store::settings::all(control.store()).await?;
+    let clear = match stored.get(name) {
+        Some(sealed) => {
+            let sealed = BASE64_STANDARD.decode(sealed).map_err(Error::internal)?;
+            control.vault().open_sealed(name, &sealed)?
+        }
+        None => Secret::new(control.config().setting_default(name)),
+    };
+    Ok(Some(clear).filter(|clear| !clear.expose().is_empty()))
+}
+
+fn is_secret(name: &str) -> bool {
+    setting::SECRETS.contains(&name)
+}
+
+/// Secrets are stored as only the master key opens them, each for its own name.
+fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Error> {
+    for (name, value) in set.iter_mut().filter(|(name, _)| is_secret(name)) {
+        if value.len() > setting::SECRET_BYTES_MAX {
+            let problem = format!("must be at most {} bytes", setting::SECRET_BYTES_MAX);
+            return Err(Invalid::new(name, problem).into());
+        }
+        let sealed = control.vault().seal(name, &Secret::new(value.trim()))?;
+        *value = BASE64_STANDARD.encode(sealed);
+    }
+    Ok(())
+}
+
+/// Settings in effect as the audit log sees them.
+async fn fields(control: &Control, db: &impl Db, names: &[String]) -> Result<Fields, Error> {
+    let stored = store::settings::all(db).await?;
+    let field = |name: &String| {
+        let value = publish::effective(stored.get(name), name, control.config());
+        if is_secret(name) {
+            Field::Secret(value.into_bytes())
+        } else {
+            Field::Open(json!(value))
+        }
+    };
+    Ok(names
+        .iter()
+        .map(|name| (name.clone(), field(name)))
+        .collect())
+}
+
 async fn in_effect(control: &Control) -> Result<BTreeMap<String, String>, Error> {
     let stored = store::settings::all(control.store()).await?;
-    let value = |name: &str| publish::effective(stored.get(name), name, control.config());
+    let value = |name: &str| {
+        let value = publish::effective(stored.get(name), name, control.config());
+        if is_secret(name) && !value.is_empty() {
+            MASK.to_owned()
+        } else {
+            value
+        }
+    };
     Ok(setting::ALL
         .iter()
         .map(|(name, _)| ((*name).to_owned(), value(name)))

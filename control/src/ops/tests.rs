@@ -1,11 +1,13 @@
 //! Laws of the operations, asked through them.
 
 mod accounts;
+mod audit;
 mod books;
 mod export;
 mod fleet;
 mod keys;
 mod money;
+mod news;
 mod random;
 mod scale;
 mod start;

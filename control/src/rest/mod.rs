@@ -8,12 +8,18 @@ mod exports;
 mod failure;
 mod fields;
 mod keys;
+mod logs;
+mod news;
 mod request;
 #[cfg(test)]
 mod tests;
 mod users;
 
-use axum::{Router, extract::DefaultBodyLimit, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
 use http::{HeaderName, Method, header};
 use tower_http::cors::{Any, CorsLayer};
 
@@ -54,6 +60,15 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/dashboard/x_user/info", get(dashboard::info))
         .route("/dashboard/status", get(dashboard::status))
         .route("/dashboard/x-user-status", get(dashboard::status))
+        .route("/dashboard/logs", get(logs::list))
+        .route("/dashboard/x-user-logs", get(logs::list))
+        .route("/dashboard/news", get(news::board))
+        .route("/dashboard/x-user-news", get(news::board))
+        .route("/x-news", post(news::post).delete(news::delete))
+        .route(
+            "/x-news/{target}",
+            post(news::post_to).delete(news::delete_of),
+        )
         .fallback(|| async { Failure::UNKNOWN_PATH })
         .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

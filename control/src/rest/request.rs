@@ -1,11 +1,11 @@
 //! What handlers take from a request: who asks, the body, the query, the named part of the path.
 //! Every refusal is in the documented error shape.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use proxyxai_contract::{
@@ -32,7 +32,13 @@ impl FromRequestParts<Control> for Asker {
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
         let key = presented(&parts.headers).ok_or(Error::Unauthenticated)?;
-        Ok(Self(ops::auth::authenticate(control, key).await?))
+        let caller = ops::auth::authenticate(control, key).await?;
+        // Whoever serves the routes says where a request came from.
+        let address = parts.extensions.get::<ConnectInfo<IpAddr>>();
+        Ok(Self(Caller {
+            address: address.map(|ConnectInfo(address)| *address),
+            ..caller
+        }))
     }
 }
 
@@ -123,6 +129,11 @@ impl Params {
     }
 
     pub(super) fn page(&self) -> Result<Page, Invalid> {
+        self.page_of(PAGE_ROWS_MAX, PAGE_ROWS_MAX)
+    }
+
+    /// A page with this many rows unless another size up to the most is asked for.
+    pub(super) fn page_of(&self, rows: u64, rows_max: u64) -> Result<Page, Invalid> {
         let within = |name: &str, otherwise, max| match self.whole(name)?.map(u64::try_from) {
             None => Ok(otherwise),
             Some(Ok(number)) if (1..=max).contains(&number) => Ok(number),
@@ -130,7 +141,7 @@ impl Params {
         };
         Ok(Page {
             page: within("page", 1, PAGE_NUMBER_MAX)?,
-            size: within("size", PAGE_ROWS_MAX, PAGE_ROWS_MAX)?,
+            size: within("size", rows, rows_max)?,
         })
     }
 }

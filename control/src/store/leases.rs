@@ -16,8 +16,8 @@ use sea_orm::{
 use super::{Db, ROWS_PER_INSERT, Tx, entity::lease, signed, unsigned};
 use crate::Error;
 
-/// At most this many leases are taken back in one go.
-const STALE_MAX: u64 = 1000;
+/// At most this many leases are looked at in one go.
+const ROWS_MAX: u64 = 1000;
 
 /// A lease and whose spool it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub(crate) async fn untouched_since(
     let rows = lease::Entity::find()
         .filter(lease::Column::Amount.gt(0))
         .filter(lease::Column::TouchedAt.lt(since.0))
-        .limit(STALE_MAX)
+        .limit(ROWS_MAX)
         .all(db.handle())
         .await
         .map_err(Error::internal)?;
@@ -130,6 +130,46 @@ pub(crate) async fn touch(tx: &Tx, node: &NodeName, now: Millis) -> Result<(), E
         .map_err(Error::internal)
 }
 
+/// Leaves word for the other replicas that unused credit of these accounts is wanted back.
+pub(crate) async fn recall(
+    tx: &Tx,
+    accounts: impl IntoIterator<Item = AccountId>,
+    now: Millis,
+) -> Result<(), Error> {
+    let ids: Vec<_> = accounts.into_iter().map(AccountId::get).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    lease::Entity::update_many()
+        .set(lease::ActiveModel {
+            recalled_at: Set(now.0),
+            ..Default::default()
+        })
+        .filter(lease::Column::AccountId.is_in(ids))
+        .filter(lease::Column::Amount.gt(0))
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
+}
+
+/// Accounts whose credit was wanted back since.
+pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<AccountId>, Error> {
+    let ids: Vec<i64> = lease::Entity::find()
+        .select_only()
+        .column(lease::Column::AccountId)
+        .distinct()
+        .filter(lease::Column::RecalledAt.gt(since.0))
+        .filter(lease::Column::Amount.gt(0))
+        .limit(ROWS_MAX)
+        .into_tuple()
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
+    ids.map_err(Error::internal)
+}
+
 fn row(held: &LeaseRecord, now: Millis) -> lease::ActiveModel {
     let LeaseRecord { lease, node, epoch } = held;
     lease::ActiveModel {
@@ -139,6 +179,7 @@ fn row(held: &LeaseRecord, now: Millis) -> lease::ActiveModel {
         amount: Set(lease.amount.nanos()),
         version: Set(signed(lease.version)),
         touched_at: Set(now.0),
+        recalled_at: Set(0),
     }
 }
 
@@ -150,6 +191,7 @@ fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
         amount,
         version,
         touched_at: _,
+        recalled_at: _,
     } = row;
     Ok(LeaseRecord {
         lease: Lease {

@@ -1,6 +1,6 @@
 //! The ledger: entries and their postings, written once and never changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
@@ -115,6 +115,45 @@ pub(crate) async fn touched_since(
         .filter(posting::Column::AccountId.is_not_null())
         .into_tuple()
         .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
+    Ok((newest, ids.map_err(Error::internal)?))
+}
+
+/// Accounts of the next postings after one, and where to go on. Without a start there is nothing to
+/// catch up with. Late ones are looked at again, as above, until nothing is new.
+pub(crate) async fn touched_after(
+    tx: &Tx,
+    known: Option<i64>,
+    postings_max: u64,
+) -> Result<(i64, BTreeSet<AccountId>), Error> {
+    let Some(known) = known else {
+        let (newest, _) = touched_since(tx, None).await?;
+        return Ok((newest, BTreeSet::new()));
+    };
+    let newest: Vec<i64> = posting::Entity::find()
+        .select_only()
+        .column(posting::Column::Id)
+        .filter(posting::Column::Id.gt(known))
+        .order_by_asc(posting::Column::Id)
+        .limit(postings_max)
+        .into_tuple()
+        .all(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    let Some(newest) = newest.last().copied() else {
+        return Ok((known, BTreeSet::new()));
+    };
+    let ids: Vec<i64> = posting::Entity::find()
+        .select_only()
+        .column(posting::Column::AccountId)
+        .distinct()
+        .filter(posting::Column::Id.gt(known.saturating_sub(POSTINGS_LATE_MAX)))
+        .filter(posting::Column::Id.lte(newest))
+        .filter(posting::Column::AccountId.is_not_null())
+        .into_tuple()
+        .all(tx.handle())
         .await
         .map_err(Error::internal)?;
     let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();

@@ -2,14 +2,18 @@
 //! from rows to domain values and back. It decides nothing.
 
 pub(crate) mod accounts;
+pub(crate) mod audit;
 pub(crate) mod books;
 pub(crate) mod cards;
 mod entity;
 pub(crate) mod exports;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod mail;
 mod migration;
+pub(crate) mod news;
 pub(crate) mod nodes;
 mod record;
 pub(crate) mod revisions;
@@ -139,6 +143,11 @@ impl Store {
             reader: connection,
             postgres,
         })
+    }
+
+    /// Whether other replicas may work on the same state.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.postgres
     }
 
     /// Begins a transaction that will write.

@@ -1,7 +1,10 @@
 //! Databases for tests: one of its own for each, on the server that a test names.
 
-use sea_orm::{ConnectionTrait as _, Database as Connector, DbErr};
+use sea_orm::{
+    ConnectionTrait as _, Database as Connector, DbErr, EntityTrait as _, QueryOrder as _,
+};
 
+use super::entity;
 use crate::{config::Database, testing::random_name};
 
 /// A database on a server, and how to get rid of it.
@@ -58,4 +61,38 @@ pub(crate) async fn number(store: &super::Store, sql: &str) -> i64 {
     let query = super::statement(store, sql, []);
     let row = store.writer.query_one_raw(query).await.unwrap();
     row.unwrap().try_get("", "number").unwrap()
+}
+
+/// A mail as it stands in the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct QueuedMail {
+    pub(crate) kind: String,
+    pub(crate) recipient: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) state: String,
+    pub(crate) tries: i64,
+    pub(crate) error: String,
+}
+
+/// All mails, oldest first.
+pub(crate) async fn mails(store: &super::Store) -> Vec<QueuedMail> {
+    let rows = entity::mail::Entity::find().order_by_asc(entity::mail::Column::Id);
+    let rows = rows.all(&store.writer).await.unwrap();
+    let read = |row: entity::mail::Model| QueuedMail {
+        kind: row.kind,
+        recipient: row.recipient,
+        subject: row.subject,
+        text: row.text_body,
+        state: row.state,
+        tries: row.tries,
+        error: row.last_error,
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Everything there is in the audit log, as text.
+pub(crate) async fn audit_text(store: &super::Store) -> String {
+    let rows = entity::audit::Entity::find().all(&store.writer);
+    format!("{:?}", rows.await.unwrap())
 }

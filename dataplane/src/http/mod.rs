@@ -9,16 +9,18 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     body::Body,
+    extract::ConnectInfo,
     response::{Html, IntoResponse as _},
 };
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use proxyxai_contract::access::IpList;
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
     Admin,
-    decide::admit::Refusal,
+    decide::{address, admit::Refusal},
     formats::{Family, is_relayed},
     relay::{Relay, refuse},
 };
@@ -79,7 +81,11 @@ impl Surface {
         }
         match admin {
             Admin::Local(router) => {
-                let answer = router.clone().oneshot(request.map(Body::new));
+                let trusted = &relay.config.trusted_proxies;
+                let address = client_address(peer, request.headers(), trusted);
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(ConnectInfo(address));
+                let answer = router.clone().oneshot(request);
                 let answered = home.spawn(answer).await;
                 answered.map_or_else(
                     |_| refuse(Family::OpenAi, &Refusal::Unavailable),
@@ -90,6 +96,13 @@ impl Surface {
             Admin::Nobody => not_found(path),
         }
     }
+}
+
+/// Where a request comes from: the peer, or what trusted proxies say stands before it.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> IpAddr {
+    let forwarded = headers.get_all("x-forwarded-for").iter();
+    let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+    address::client(peer, forwarded, trusted)
 }
 
 fn ready(relay: &Relay) -> Response<Body> {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod fleet;
+mod news;
 
 use std::{fs, path::PathBuf};
 

@@ -60,6 +60,8 @@ async fn create_once(
     store::accounts::update(&tx, &child).await?;
     store::accounts::update(&tx, &operator).await?;
     store::ledger::post(&tx, now, &entries).await?;
+    ops::audit::account(control, &tx, caller, None, Some(&child)).await?;
+    ops::mail::welcome(control, &tx, &child.view).await?;
     tx.commit().await?;
     tracing::info!(
         account.id = child.view.id.get(), operator.id = caller.account.get(), credit = %new.credit, "account created"

@@ -43,6 +43,7 @@ pub(crate) async fn delete(
     store::accounts::update(&tx, &operator).await?;
     release_ancestors(&tx, &record, revision, now).await?;
     store::ledger::post(&tx, now, &entries).await?;
+    ops::audit::account(control, &tx, caller, Some(&before.view), None).await?;
     tx.commit().await?;
     let (account, operator) = (record.view.id, caller.account);
     tracing::info!(account.id = account.get(), operator.id = operator.get(), refund = %refund, "account deleted");

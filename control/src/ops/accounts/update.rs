@@ -88,10 +88,12 @@ async fn update_own(
     let mut record = locked
         .remove(&caller.account)
         .ok_or(Error::Unauthenticated)?;
+    let before = record.view.clone();
     apply_texts(&mut record, change)?;
     record.view.updated = control.now();
     record.revision = store::revisions::bump(tx).await?.0;
     store::accounts::update(tx, &record).await?;
+    ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
     Ok(record.revision)
 }
 
@@ -104,6 +106,7 @@ async fn update_descendant(
 ) -> Result<u64, Error> {
     let now = control.now();
     let mut sides = lock_sides(control, tx, caller, target).await?;
+    let before = sides.target.view.clone();
     let parent = parent_of(control, tx, &sides.target).await?;
     let record = &mut sides.target;
     if let Some(name) = &change.name {
@@ -136,6 +139,7 @@ async fn update_descendant(
     store::accounts::update(tx, &record).await?;
     store::accounts::update(tx, &operator).await?;
     store::ledger::post(tx, now, &entries).await?;
+    ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
     Ok(revision)
 }
 

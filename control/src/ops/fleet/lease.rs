@@ -75,13 +75,14 @@ pub(crate) async fn lease_credit(
     }
     store::leases::put(&tx, leases.values(), now).await?;
     store::ledger::post(&tx, now, &entries).await?;
-    tx.commit().await?;
-    let short = answers
+    let short: Vec<_> = answers
         .iter()
-        .filter(|answer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO);
-    control
-        .publisher()
-        .recall(short.map(|answer| answer.lease.account), Some(node));
+        .filter(|answer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO)
+        .map(|answer| answer.lease.account)
+        .collect();
+    store::leases::recall(&tx, short.iter().copied(), now).await?;
+    tx.commit().await?;
+    control.publisher().recall(short, Some(node));
     Ok(answers)
 }
 
@@ -210,6 +211,9 @@ pub(crate) async fn bring_back(control: &Control, account: AccountId) -> Result<
     if before == Money::ZERO {
         return Ok(false);
     }
+    let tx = control.store().begin().await?;
+    store::leases::recall(&tx, [account], control.now()).await?;
+    tx.commit().await?;
     for _ in 0..RECALL_STEPS {
         control.publisher().recall([account], None);
         tokio::time::sleep(std::time::Duration::from_millis(RECALL_STEP_MS)).await;

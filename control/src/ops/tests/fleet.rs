@@ -266,7 +266,8 @@ async fn only_the_token_admits_a_data_plane() {
             ops::fleet::nodes(
                 &world.control,
                 &crate::view::Caller {
-                    account: AccountId::new(2).unwrap()
+                    account: AccountId::new(2).unwrap(),
+                    address: None,
                 }
             )
             .await

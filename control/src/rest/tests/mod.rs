@@ -3,6 +3,7 @@
 
 mod conf;
 mod keys;
+mod logs;
 mod refusals;
 mod users;
 

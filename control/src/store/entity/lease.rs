@@ -13,6 +13,7 @@ pub struct Model {
     pub amount: i64,
     pub version: i64,
     pub touched_at: i64,
+    pub recalled_at: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

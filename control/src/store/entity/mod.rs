@@ -2,9 +2,14 @@
 #![expect(unreachable_pub, reason = "the entity derive makes public items")]
 
 pub(super) mod account;
+pub(super) mod audit;
 pub(super) mod credit_card;
+pub(super) mod job;
 pub(super) mod lease;
 pub(super) mod ledger_entry;
+pub(super) mod mail;
+pub(super) mod mail_mark;
+pub(super) mod news;
 pub(super) mod node;
 pub(super) mod posting;
 pub(super) mod revision;

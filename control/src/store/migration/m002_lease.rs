@@ -9,7 +9,9 @@ CREATE TABLE lease (
     amount BIGINT NOT NULL,
     version BIGINT NOT NULL,
     touched_at BIGINT NOT NULL,
+    recalled_at BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, node)
 );
-CREATE INDEX lease_node ON lease (node)
+CREATE INDEX lease_node ON lease (node);
+CREATE INDEX lease_recalled ON lease (recalled_at)
 ";

@@ -9,6 +9,7 @@
 
 mod m001_first;
 mod m002_lease;
+mod m005_audit;
 mod m007_reports;
 
 use sea_orm_migration::{
@@ -22,6 +23,7 @@ pub(super) struct Migrator;
 const STEPS: &[(&str, &str)] = &[
     ("m001_first", m001_first::SCHEMA),
     ("m002_lease", m002_lease::SCHEMA),
+    ("m005_audit", m005_audit::SCHEMA),
     ("m007_reports", m007_reports::SCHEMA),
 ];
 
@@ -50,7 +52,7 @@ impl MigrationName for Step {
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let words: [(&str, &str); 6] = match connection.get_database_backend() {
+        let words: [(&str, &str); 7] = match connection.get_database_backend() {
             DbBackend::Postgres => [
                 (
                     "{ID}",
@@ -59,6 +61,7 @@ impl MigrationTrait for Step {
                 ("{BLOB}", "BYTEA"),
                 ("{CLUSTERED}", ""),
                 ("{PREFIX}", "dna text_pattern_ops"),
+                ("{STARTS}", "text_pattern_ops"),
                 // Root is inserted with its fixed id, which does not move the sequence.
                 (
                     "{ROOT}",
@@ -72,6 +75,7 @@ impl MigrationTrait for Step {
                 // The busiest table is kept in the order of its key, without a second tree for it.
                 ("{CLUSTERED}", "WITHOUT ROWID"),
                 ("{PREFIX}", "dna COLLATE NOCASE"),
+                ("{STARTS}", "COLLATE NOCASE"),
                 ("{ROOT}", ""),
                 ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_SQLITE),
             ],

@@ -1,0 +1,355 @@
+//! What an audit record says of a change: the fields that differ, before and after, with secrets
+//! masked. Computed from two views of one thing, so that no operation lists its own fields.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyxai_contract::{
+    id::AccountId,
+    money::{Money, Multiplier},
+    routing::RoutingRules,
+    snapshot::{Access, KeyConfig, RateLimits},
+};
+use serde_json::{Map, Value, json};
+
+use crate::view::{AccountView, KeyView, NewsView};
+
+/// Stands for a secret.
+pub(crate) const MASK: &str = "***";
+/// A longer text (a price table) is cut: the record tells what was touched, it is no backup.
+const VALUE_CHARS_MAX: usize = 1000;
+
+/// A thing at one moment: its fields by the names that `/x-*` has for them.
+pub(crate) type Fields = BTreeMap<String, Field>;
+
+/// One field.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Field {
+    /// May be shown.
+    Open(Value),
+    /// Is compared and never shown: a fingerprint, or the secret itself.
+    Secret(Vec<u8>),
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// An account was created.
+    AddUser,
+    /// An account was changed, its credit too.
+    UpdateUser,
+    /// An account was deleted.
+    DeleteUser,
+    /// An account took a new client key for itself.
+    RotateSelf,
+    /// Root took a new client key.
+    RotateRoot,
+    /// A descendant was given a new client key.
+    RotateKey,
+    /// An upstream key was added.
+    AddKey,
+    /// An upstream key was changed.
+    UpdateKey,
+    /// An upstream key was deleted.
+    DeleteKey,
+    /// The pool was loaded anew.
+    LoadKeys,
+    /// Settings were stored.
+    UpdateConfig,
+    /// Settings went back to their defaults.
+    DeleteConfig,
+    /// News were posted.
+    AddNews,
+    /// News were deleted.
+    DeleteNews,
+}
+
+/// What kind of thing the target's id belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An account.
+    User,
+    /// An upstream key.
+    Key,
+    /// Settings; there is no id.
+    Config,
+    /// News; the id is the target account's.
+    News,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// As it is stored and shown.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AddUser => "add_user",
+            Self::UpdateUser => "update_user",
+            Self::DeleteUser => "delete_user",
+            Self::RotateSelf => "rotate_self",
+            Self::RotateRoot => "rotate_root",
+            Self::RotateKey => "rotate_key",
+            Self::AddKey => "add_key",
+            Self::UpdateKey => "update_key",
+            Self::DeleteKey => "delete_key",
+            Self::LoadKeys => "load_keys",
+            Self::UpdateConfig => "update_config",
+            Self::DeleteConfig => "delete_config",
+            Self::AddNews => "add_news",
+            Self::DeleteNews => "delete_news",
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// As it is stored and shown.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Key => "key",
+            Self::Config => "config",
+            Self::News => "news",
+        }
+    }
+}
+
+/// The fields that differ, each as `{"before":…,"after":…}`; one side is left out where there was,
+/// or is, nothing.
+pub(crate) fn changes(before: &Fields, after: &Fields) -> Value {
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let mut found = Map::new();
+    for name in names {
+        let (old, new) = (before.get(name), after.get(name));
+        if old == new {
+            continue;
+        }
+        let sides = [("before", old), ("after", new)];
+        let sides = sides
+            .into_iter()
+            .filter_map(|(side, value)| value.map(|value| (side.to_owned(), shown(value))));
+        found.insert(name.clone(), Value::Object(sides.collect()));
+    }
+    Value::Object(found)
+}
+
+/// An account. What calls move is left out, credit aside.
+pub(crate) fn account(view: &AccountView) -> Fields {
+    let AccountView {
+        // Who it is stands beside the fields; counters and cards are the ledger's.
+        id: _,
+        dna: _,
+        cards: _,
+        credit_used: _,
+        // The latest movement, which every other change sets to zero; `Balance` tells of it.
+        credit_granted: _,
+        requests: _,
+        children: _,
+        created: _,
+        updated: _,
+        // A tail of the client key; its being replaced is an action of its own.
+        partial_key: _,
+        parent,
+        name,
+        email,
+        alias,
+        billing_email,
+        qr_code,
+        level,
+        gear,
+        role,
+        tier,
+        rates,
+        factor,
+        balance,
+        hard_limit,
+        soft_limit,
+        auto_quota,
+        limits,
+        access,
+        routing,
+        child_limit,
+        enabled,
+    } = view;
+    let limit = |limit: &Option<Money>| limit.map(dollars);
+    let mut fields = named([
+        ("Parent", json!(parent.map(AccountId::get))),
+        ("Name", json!(name)),
+        ("Email", json!(email)),
+        ("Alias", json!(alias)),
+        ("BillingEmail", json!(billing_email)),
+        ("QRCode", json!(qr_code)),
+        ("Level", json!(level.get())),
+        ("Gear", json!(gear)),
+        ("Role", json!(role)),
+        ("Tier", json!(tier)),
+        ("Rates", ratio(*rates)),
+        ("Factor", ratio(*factor)),
+        ("Balance", dollars(*balance)),
+        ("HardLimit", json!(limit(hard_limit))),
+        ("SoftLimit", json!(limit(soft_limit))),
+        ("AutoQuota", dollars(*auto_quota)),
+        ("ChildLimit", json!(child_limit)),
+        ("Status", json!(enabled)),
+    ]);
+    fields.extend(windows(*limits));
+    fields.extend(lists(access));
+    fields.extend(rules(routing));
+    fields
+}
+
+/// An upstream key. `secret` tells two secrets apart without showing either.
+pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
+    let KeyView {
+        id: _,
+        created: _,
+        updated: _,
+        // Not changed by hand.
+        health: _,
+        health_reason: _,
+        // Four characters of the secret.
+        secret_hint: _,
+        name,
+        provider,
+        level,
+        enabled,
+        config,
+    } = view;
+    let KeyConfig {
+        provider_type,
+        include_usage,
+        models,
+    } = config;
+    let mut fields = named([
+        ("Name", json!(name)),
+        ("Provider", json!(provider)),
+        ("Level", json!(level.get())),
+        ("Status", json!(enabled)),
+        ("ProviderType", json!(provider_type.as_str())),
+        ("IncludeUsage", json!(include_usage)),
+        ("Models", json!(models.join(","))),
+    ]);
+    fields.insert("SecretKey".to_owned(), Field::Secret(secret.to_vec()));
+    fields
+}
+
+/// News.
+pub(crate) fn news(view: &NewsView) -> Fields {
+    named([
+        ("Title", json!(view.title)),
+        ("Content", json!(view.content)),
+        ("ExpiresAt", json!(view.expires.timestamp().to_string())),
+    ])
+}
+
+/// Some fields by name.
+pub(crate) fn named<const N: usize>(fields: [(&str, Value); N]) -> Fields {
+    let owned = |(name, value): (&str, Value)| (name.to_owned(), Field::Open(value));
+    fields.into_iter().map(owned).collect()
+}
+
+fn windows(limits: RateLimits) -> Fields {
+    let RateLimits {
+        rpm,
+        rph,
+        rpd,
+        tpm,
+        tph,
+        tpd,
+    } = limits;
+    named([
+        ("RPM", json!(rpm)),
+        ("RPH", json!(rph)),
+        ("RPD", json!(rpd)),
+        ("TPM", json!(tpm)),
+        ("TPH", json!(tph)),
+        ("TPD", json!(tpd)),
+    ])
+}
+
+fn lists(access: &Access) -> Fields {
+    let Access {
+        ips,
+        models,
+        levels,
+        resources,
+    } = access;
+    named([
+        ("AllowIPs", json!(ips.text())),
+        ("AllowModels", json!(models.text())),
+        ("AllowLevels", json!(levels.text())),
+        ("Resources", json!(resources.text())),
+    ])
+}
+
+fn rules(routing: &RoutingRules) -> Fields {
+    let RoutingRules {
+        model_mapper,
+        level_mapper,
+        switch_over,
+    } = routing;
+    named([
+        ("ModelMapper", json!(model_mapper.text())),
+        ("LevelMapper", json!(level_mapper.text())),
+        ("SwitchOver", json!(switch_over.text())),
+    ])
+}
+
+/// Exact, as text: a JSON number would be read as floating point.
+fn dollars(money: Money) -> Value {
+    json!(money.to_string())
+}
+
+fn ratio(multiplier: Multiplier) -> Value {
+    json!(multiplier.number())
+}
+
+/// A value as it may be shown and stored.
+fn shown(field: &Field) -> Value {
+    match field {
+        Field::Secret(_) => json!(MASK),
+        Field::Open(Value::String(text)) if text.chars().count() > VALUE_CHARS_MAX => {
+            let start: String = text.chars().take(VALUE_CHARS_MAX).collect();
+            json!(format!("{start}… ({} bytes)", text.len()))
+        }
+        Field::Open(value) => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let before = named([
+            ("Name", json!("a")),
+            ("Level", json!(1)),
+            ("Gone", json!(1)),
+        ]);
+        let after = named([("Name", json!("a")), ("Level", json!(2)), ("New", json!(3))]);
+        assert_eq!(
+            changes(&before, &after),
+            json!({ "Level": { "before": 1, "after": 2 }, "Gone": { "before": 1 }, "New": { "after": 3 } })
+        );
+        assert_eq!(changes(&before, &before), json!({}));
+    }
+
+    #[test]
+    fn a_secret_is_told_to_differ_and_not_shown() {
+        let secret =
+            |text: &str| Fields::from([("SecretKey".to_owned(), Field::Secret(text.into()))]);
+        let told = changes(&secret("one"), &secret("two")).to_string();
+        assert_eq!(told, r#"{"SecretKey":{"after":"***","before":"***"}}"#);
+        assert_eq!(changes(&secret("one"), &secret("one")), json!({}));
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let long = "ä".repeat(VALUE_CHARS_MAX + 1);
+        let told = changes(&Fields::new(), &named([("PRICING", json!(long))]));
+        let after = told["PRICING"]["after"].as_str().unwrap();
+        assert!(after.ends_with("… (2002 bytes)"), "{after}");
+        assert!(after.chars().count() < VALUE_CHARS_MAX + 30);
+    }
+}

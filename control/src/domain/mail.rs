@@ -1,0 +1,174 @@
+//! Mail before it is sent: addresses, what becomes of one that could not be sent, and what each kind
+//! says (`templates`). Knows neither the queue nor the server.
+
+pub(crate) mod templates;
+
+use proxyxai_contract::Invalid;
+
+use super::account::{check_email, check_text};
+
+/// With the delays below a mail is tried for about eleven hours.
+const TRIES_MAX: u64 = 20;
+const DELAY_FIRST_MS: i64 = 5_000;
+const DELAY_MS_MAX: i64 = 3_600_000;
+const NAME_BYTES_MAX: usize = 255;
+const ADDRESSES_MAX: usize = 20;
+
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An account was created.
+    Welcome,
+    /// The month's use passed `SoftLimit`.
+    SoftLimit,
+    /// The balance fell below `EMAIL_BALANCE`.
+    LowBalance,
+    /// What a day or a month cost.
+    Bill,
+    /// News were posted.
+    News,
+    /// Upstream keys were refused by their providers.
+    KeyFault,
+}
+
+/// A mail without its recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) kind: Kind,
+    /// One line.
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
+}
+
+/// An address with the name that is shown for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mailbox {
+    /// May be empty.
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+/// What becomes of a mail that could not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It is tried again after so many milliseconds.
+    Again { delay_ms: i64 },
+    /// It is given up.
+    Never,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// As it is stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::SoftLimit => "soft_limit",
+            Self::LowBalance => "low_balance",
+            Self::Bill => "bill",
+            Self::News => "news",
+            Self::KeyFault => "key_fault",
+        }
+    }
+}
+
+/// After the try with this number, from 1, failed. A refusal of the mail itself is final; whatever else
+/// is wrong may pass.
+pub(crate) fn after_failure(tries: u64, refused: bool) -> Next {
+    if refused || tries >= TRIES_MAX {
+        return Next::Never;
+    }
+    let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
+    let factor = 2i64.checked_pow(doublings).unwrap_or(i64::MAX);
+    Next::Again {
+        delay_ms: DELAY_FIRST_MS.saturating_mul(factor).min(DELAY_MS_MAX),
+    }
+}
+
+/// Whether a server's negative answer is about this very mail. Answers about the login, or ones that
+/// ask to come again, say nothing of it.
+pub(crate) const fn is_refusal(status: u16) -> bool {
+    matches!(status, 500..=599) && !matches!(status, 530 | 534 | 535 | 538)
+}
+
+/// Reads `Name<address>` or an address alone.
+pub(crate) fn mailbox(text: &str) -> Result<Mailbox, Invalid> {
+    let (name, address) = match text.trim().strip_suffix('>') {
+        Some(rest) => rest
+            .split_once('<')
+            .ok_or_else(|| Invalid::new("sender", "must be an address or Name<address>"))?,
+        None => ("", text),
+    };
+    Ok(Mailbox {
+        name: check_text("sender", name.trim_matches([' ', '"']), NAME_BYTES_MAX)?,
+        address: check_email(address)?,
+    })
+}
+
+/// Reads addresses separated by commas or spaces.
+pub(crate) fn addresses(text: &str) -> Result<Vec<String>, Invalid> {
+    let found: Vec<_> = text
+        .split([',', ';', ' '])
+        .filter(|part| !part.is_empty())
+        .map(check_email)
+        .collect::<Result<_, _>>()?;
+    if found.len() > ADDRESSES_MAX {
+        let problem = format!("must be at most {ADDRESSES_MAX} addresses");
+        return Err(Invalid::new("addresses", problem));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_sender_has_a_name_or_not() {
+        let read = |text: &str| mailbox(text).map(|sender| (sender.name, sender.address));
+        let both = |name: &str, address: &str| Ok((name.to_owned(), address.to_owned()));
+        assert_eq!(read("XAI<a@b.example>"), both("XAI", "a@b.example"));
+        assert_eq!(read(" \"X Y\" <a@b.example> "), both("X Y", "a@b.example"));
+        assert_eq!(read("a@b.example"), both("", "a@b.example"));
+        for bad in ["XAI", "XAI<a@b.example", "<>", "a\r\nBcc: x<a@b.example>"] {
+            assert!(mailbox(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn fault_addresses_may_be_several() {
+        let two = ["a@b.example".to_owned(), "c@d.example".to_owned()];
+        assert_eq!(addresses("a@b.example, C@d.example"), Ok(two.into()));
+        assert!(addresses("a@b.example,nobody").is_err());
+        assert!(addresses(&"a@b.example,".repeat(ADDRESSES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_refused_mail_is_given_up_and_a_refused_login_is_not() {
+        for status in [550, 501, 552, 554] {
+            assert!(is_refusal(status), "{status}");
+        }
+        for status in [421, 450, 451, 535, 530, 250] {
+            assert!(!is_refusal(status), "{status}");
+        }
+        assert_eq!(after_failure(1, true), Next::Never);
+        assert_eq!(after_failure(TRIES_MAX, false), Next::Never);
+    }
+
+    proptest! {
+        #[test]
+        fn delays_grow_and_end(tries in 1u64..TRIES_MAX - 1) {
+            let delay = |tries| match after_failure(tries, false) {
+                Next::Again { delay_ms } => delay_ms,
+                Next::Never => 0,
+            };
+            prop_assert!(delay(tries) >= DELAY_FIRST_MS);
+            prop_assert!(delay(tries + 1) >= delay(tries));
+            prop_assert!(delay(tries) <= DELAY_MS_MAX);
+        }
+    }
+}

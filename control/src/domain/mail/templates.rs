@@ -1,0 +1,393 @@
+//! What each kind of mail says, as text and as HTML, with one footer for all. No mail ever holds a
+//! client key: the clear key is in the answer that creates or rotates it, and nowhere else.
+
+use jiff::civil::Date;
+use proxyxai_contract::money::Money;
+
+use super::{Kind, Message};
+use crate::view::{AccountView, NewsView, Totals};
+
+const POWERED: &str = "Powered by ProxyXAI";
+const SUBJECT_CHARS_MAX: usize = 150;
+/// Longer bills end with what the rest adds up to.
+const BILL_LINES_MAX: usize = 500;
+
+/// Where the footer points. Empty ones are left out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Links {
+    pub(crate) service: String,
+    pub(crate) api: String,
+    pub(crate) chat: String,
+    pub(crate) docs: String,
+}
+
+/// One line of a bill.
+#[derive(Debug, Clone)]
+pub(crate) struct BillLine {
+    pub(crate) account: String,
+    pub(crate) model: String,
+    pub(crate) totals: Totals,
+}
+
+/// An upstream key that its provider refuses.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) key: i64,
+    pub(crate) name: String,
+    pub(crate) provider: String,
+    /// `quarantined` or `disabled`.
+    pub(crate) state: &'static str,
+    pub(crate) reason: String,
+}
+
+enum Part {
+    Words(String),
+    /// Preformatted.
+    Lines(Vec<String>),
+    Table {
+        head: Vec<&'static str>,
+        rows: Vec<Vec<String>>,
+    },
+}
+
+/// A new account, to its own address.
+pub(crate) fn welcome(view: &AccountView, footer: &Links) -> Message {
+    let base = if footer.api.is_empty() {
+        "https://<this gateway>"
+    } else {
+        &footer.api
+    };
+    let parts = [
+        Part::Words(format!(
+            "The account {} (ID {}) has been created for you, with a balance of {}.",
+            view.name, view.id, view.balance
+        )),
+        Part::Words(
+            "Its key, which begins with sk-Xvs, is given to you by whoever created the account. It is \
+             shown only once and never sent by mail."
+                .to_owned(),
+        ),
+        Part::Words("Use it like the provider's own:".to_owned()),
+        Part::Lines(vec![
+            format!("curl {base}/v1/chat/completions \\"),
+            "  -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\".to_owned(),
+            r#"  -d '{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Say hello"}]}'"#.to_owned(),
+        ]),
+        Part::Words(format!(
+            "OpenAI SDK: base_url=\"{base}/v1\". Anthropic SDK: base_url=\"{base}\". What you have used: \
+             GET {base}/dashboard/info."
+        )),
+    ];
+    write(
+        Kind::Welcome,
+        &format!("Your account {}", view.name),
+        &parts,
+        footer,
+    )
+}
+
+/// The month's use passed the mark.
+pub(crate) fn soft_limit(view: &AccountView, used: Money, footer: &Links) -> Message {
+    let soft = view.soft_limit.unwrap_or_default();
+    let hard = view.hard_limit.map_or_else(
+        || "There is no hard limit.".to_owned(),
+        |hard| format!("Calls are refused once it reaches {hard}."),
+    );
+    let words = format!(
+        "The account {} (ID {}) has used {used} this month, which is above its soft limit of {soft}. {hard}",
+        view.name, view.id
+    );
+    let subject = format!("{} has passed its soft limit", view.name);
+    write(Kind::SoftLimit, &subject, &[Part::Words(words)], footer)
+}
+
+/// The balance fell below the mark.
+pub(crate) fn low_balance(view: &AccountView, mark: Money, footer: &Links) -> Message {
+    let words = format!(
+        "The account {} (ID {}) has a balance of {}, which is below {mark}. Calls are refused when it is \
+         used up; whoever manages the account can add credit.",
+        view.name, view.id, view.balance
+    );
+    let subject = format!("{} has a low balance", view.name);
+    write(Kind::LowBalance, &subject, &[Part::Words(words)], footer)
+}
+
+/// What the accounts of one recipient cost from `start` to `end`.
+pub(crate) fn bill(start: Date, end: Date, lines: &[BillLine], footer: &Links) -> Message {
+    let span = if start == end {
+        start.to_string()
+    } else {
+        format!("{start} to {end}")
+    };
+    let total: Money = lines.iter().map(|line| line.totals.cost).sum();
+    let row = |line: &BillLine| {
+        let BillLine {
+            account,
+            model,
+            totals,
+        } = line;
+        let counts = [totals.requests, totals.input, totals.output];
+        let mut cells = vec![account.clone(), model.clone()];
+        cells.extend(counts.map(|count| count.to_string()));
+        cells.push(totals.cost.to_string());
+        cells
+    };
+    let mut parts = vec![
+        Part::Words(format!("Usage from {span}: {total}.")),
+        Part::Table {
+            head: vec![
+                "Account",
+                "Model",
+                "Requests",
+                "Tokens in",
+                "Tokens out",
+                "Cost",
+            ],
+            rows: lines.iter().take(BILL_LINES_MAX).map(row).collect(),
+        },
+    ];
+    if let Some(rest) = lines.get(BILL_LINES_MAX..).filter(|rest| !rest.is_empty()) {
+        let cost: Money = rest.iter().map(|line| line.totals.cost).sum();
+        parts.push(Part::Words(format!(
+            "{} more lines: {cost}. The total counts them.",
+            rest.len()
+        )));
+    }
+    write(
+        Kind::Bill,
+        &format!("Usage {span}: {total}"),
+        &parts,
+        footer,
+    )
+}
+
+/// News, to their readers.
+pub(crate) fn news(view: &NewsView, footer: &Links) -> Message {
+    let parts: Vec<_> = view
+        .content
+        .split("\n\n")
+        .map(|words| Part::Words(words.to_owned()))
+        .collect();
+    write(Kind::News, &view.title, &parts, footer)
+}
+
+/// Keys that need somebody's attention.
+pub(crate) fn faults(faults: &[Fault], footer: &Links) -> Message {
+    let row = |fault: &Fault| {
+        let Fault {
+            key,
+            name,
+            provider,
+            state,
+            reason,
+        } = fault.clone();
+        vec![key.to_string(), name, provider, state.to_owned(), reason]
+    };
+    let parts = [
+        Part::Words(
+            "Providers refuse these upstream keys. A quarantined key is asked again from time to time; a \
+             disabled one is not."
+                .to_owned(),
+        ),
+        Part::Table {
+            head: vec!["Key", "Name", "Provider", "State", "Reason"],
+            rows: faults.iter().map(row).collect(),
+        },
+    ];
+    let subject = match faults {
+        [only] => format!("Upstream key {} is {}", only.key, only.state),
+        several => format!("{} upstream keys need attention", several.len()),
+    };
+    write(Kind::KeyFault, &subject, &parts, footer)
+}
+
+fn write(kind: Kind, subject: &str, parts: &[Part], footer: &Links) -> Message {
+    let written: Vec<_> = parts.iter().map(Part::written).collect();
+    let text: Vec<_> = written.iter().map(|(text, _)| text.as_str()).collect();
+    let html: Vec<_> = written.iter().map(|(_, html)| html.as_str()).collect();
+    let (text_foot, html_foot) = footer.written();
+    Message {
+        kind,
+        subject: one_line(subject),
+        text: format!("{}\n\n{text_foot}", text.join("\n\n")),
+        html: format!(
+            "<html><body>\n{}\n{html_foot}</body></html>\n",
+            html.join("\n")
+        ),
+    }
+}
+
+impl Part {
+    /// As text and as HTML.
+    fn written(&self) -> (String, String) {
+        match self {
+            Self::Words(words) => {
+                let html = escaped(words).replace('\n', "<br>\n");
+                (words.clone(), format!("<p>{html}</p>"))
+            }
+            Self::Lines(lines) => {
+                let text = lines.join("\n");
+                let html = format!("<pre>{}</pre>", escaped(&text));
+                (text, html)
+            }
+            Self::Table { head, rows } => (text_table(head, rows), html_table(head, rows)),
+        }
+    }
+}
+
+fn text_table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows = rows.iter().map(|row| row.join("  "));
+    let rows: Vec<_> = std::iter::once(head.join("  ")).chain(rows).collect();
+    rows.join("\n")
+}
+
+fn html_table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let row = |tag: &str, cells: Vec<&str>| {
+        let cells: Vec<_> = cells
+            .into_iter()
+            .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)))
+            .collect();
+        format!("<tr>{}</tr>", cells.concat())
+    };
+    let rows = rows
+        .iter()
+        .map(|cells| row("td", cells.iter().map(String::as_str).collect()));
+    let rows: Vec<_> = std::iter::once(row("th", head.to_vec()))
+        .chain(rows)
+        .collect();
+    format!(
+        "<table border=\"1\" cellpadding=\"4\">\n{}\n</table>",
+        rows.join("\n")
+    )
+}
+
+impl Links {
+    /// The footer, as text and as HTML.
+    fn written(&self) -> (String, String) {
+        let Self {
+            service,
+            api,
+            chat,
+            docs,
+        } = self;
+        let named = [
+            ("Service", service),
+            ("API", api),
+            ("Chat", chat),
+            ("Docs", docs),
+        ];
+        let there: Vec<_> = named
+            .into_iter()
+            .filter(|(_, link)| !link.is_empty())
+            .collect();
+        let text: Vec<_> = there
+            .iter()
+            .map(|(name, link)| format!("{name}: {link}\n"))
+            .collect();
+        let html: Vec<_> = there
+            .iter()
+            .map(|(name, link)| format!("<a href=\"{}\">{name}</a> · ", escaped(link)))
+            .collect();
+        (
+            format!("-- \n{}{POWERED}\n", text.concat()),
+            format!("<hr>\n<p>{}{POWERED}</p>\n", html.concat()),
+        )
+    }
+}
+
+/// A header is one line, however the names in it are written.
+fn one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).take(SUBJECT_CHARS_MAX).collect()
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proxyxai_contract::clock::Millis;
+
+    use super::*;
+    use crate::view::Scope;
+
+    fn links() -> Links {
+        Links {
+            api: "https://api.example.com".to_owned(),
+            ..Links::default()
+        }
+    }
+
+    fn posted(title: &str, content: &str) -> NewsView {
+        NewsView {
+            id: 1,
+            scope: Scope::System,
+            title: title.to_owned(),
+            content: content.to_owned(),
+            created: Millis(0),
+            expires: Millis(1),
+        }
+    }
+
+    fn line(model: &str, nanos: i64) -> BillLine {
+        let totals = Totals {
+            requests: 1,
+            cost: Money::from_nanos(nanos),
+            ..Totals::default()
+        };
+        BillLine {
+            account: "anna".to_owned(),
+            model: model.to_owned(),
+            totals,
+        }
+    }
+
+    #[test]
+    fn every_mail_has_the_footer_with_the_links_there_are() {
+        let mail = news(&posted("Hello", "One.\n\nTwo <b>."), &links());
+        assert!(
+            mail.text
+                .ends_with("-- \nAPI: https://api.example.com\nPowered by ProxyXAI\n")
+        );
+        assert!(
+            mail.html
+                .contains("<a href=\"https://api.example.com\">API</a>")
+        );
+        assert!(mail.html.contains("<p>Two &lt;b&gt;.</p>"));
+        assert!(!mail.text.contains("Docs"));
+    }
+
+    #[test]
+    fn a_long_bill_is_cut_and_its_total_is_whole() {
+        let day: Date = "2026-11-01".parse().unwrap();
+        let lines: Vec<_> = (0..BILL_LINES_MAX + 2)
+            .map(|n| line(&format!("m{n}"), 1_000_000_000))
+            .collect();
+        let mail = bill(day, day, &lines, &links());
+        assert_eq!(mail.subject, "Usage 2026-11-01: $502");
+        assert!(mail.text.contains("2 more lines: $2."));
+        assert!(!mail.text.contains("m501"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_title_breaks_out_of_its_header(title in "\\PC*[\r\n]{0,2}\\PC*") {
+            let mail = news(&posted(&title, "c"), &links());
+            prop_assert!(!mail.subject.chars().any(char::is_control));
+            prop_assert!(mail.subject.chars().count() <= SUBJECT_CHARS_MAX);
+        }
+    }
+}

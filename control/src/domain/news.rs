@@ -1,0 +1,135 @@
+//! What news may say, how long they are shown, and whom they reach.
+
+use proxyxai_contract::{Invalid, clock::Millis};
+
+use super::account::check_text;
+use crate::view::{NewNews, Scope};
+
+const TITLE_BYTES_MAX: usize = 200;
+const CONTENT_BYTES_MAX: usize = 10_000;
+const DAYS_MAX: i64 = 365;
+const DAYS_SYSTEM: i64 = 7;
+const DAYS_TARGET: i64 = 32;
+const DAY_MS: i64 = 86_400_000;
+/// Shown of each kind.
+pub(crate) const SHOWN_MAX: u64 = 8;
+/// Live news of one scope; a hundred that nobody reads to the end are enough.
+pub(crate) const LIVE_MAX: u64 = 100;
+
+/// News as they may be stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    pub(crate) title: String,
+    pub(crate) content: String,
+    pub(crate) expires: Millis,
+}
+
+/// Checks title, content and days.
+///
+/// # Errors
+/// Names the field that cannot be used.
+pub(crate) fn check(new: &NewNews, scope: Scope, now: Millis) -> Result<Checked, Invalid> {
+    let NewNews {
+        title,
+        content,
+        days,
+    } = new;
+    let title = check_text("title", title, TITLE_BYTES_MAX)?;
+    if title.is_empty() {
+        return Err(Invalid::new("title", "must not be empty"));
+    }
+    let content = content.trim().replace("\r\n", "\n");
+    if content.is_empty() {
+        return Err(Invalid::new("content", "must not be empty"));
+    }
+    if content.len() > CONTENT_BYTES_MAX {
+        return Err(Invalid::new(
+            "content",
+            format!("has more than {CONTENT_BYTES_MAX} bytes"),
+        ));
+    }
+    if content
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+    {
+        return Err(Invalid::new(
+            "content",
+            "must not contain control characters",
+        ));
+    }
+    let usual = match scope {
+        Scope::System => DAYS_SYSTEM,
+        Scope::Account | Scope::Group => DAYS_TARGET,
+    };
+    let days = days.unwrap_or(usual);
+    if !(1..=DAYS_MAX).contains(&days) {
+        return Err(Invalid::new("days", format!("must be 1 to {DAYS_MAX}")));
+    }
+    Ok(Checked {
+        title,
+        content,
+        expires: now.plus(days.saturating_mul(DAY_MS)),
+    })
+}
+
+impl Scope {
+    /// As it is stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Account => "account",
+            Self::Group => "group",
+        }
+    }
+
+    /// Reads the stored form.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::System, Self::Account, Self::Group]
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(title: &str, content: &str, days: Option<i64>) -> NewNews {
+        NewNews {
+            title: title.to_owned(),
+            content: content.to_owned(),
+            days,
+        }
+    }
+
+    #[test]
+    fn days_default_by_scope() {
+        let expires = |scope, days| {
+            check(&news("t", "c", days), scope, Millis(0)).map(|news| news.expires.0 / DAY_MS)
+        };
+        assert_eq!(expires(Scope::System, None), Ok(7));
+        assert_eq!(expires(Scope::Account, None), Ok(32));
+        assert_eq!(expires(Scope::Group, None), Ok(32));
+        assert_eq!(expires(Scope::System, Some(1)), Ok(1));
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_named() {
+        let long = "x".repeat(CONTENT_BYTES_MAX + 1);
+        for (field, bad) in [
+            ("title", news(" ", "c", None)),
+            ("title", news("a\nb", "c", None)),
+            ("title", news(&long, "c", None)),
+            ("content", news("t", "", None)),
+            ("content", news("t", "a\u{1b}[0m", None)),
+            ("content", news("t", &long, None)),
+            ("days", news("t", "c", Some(0))),
+            ("days", news("t", "c", Some(366))),
+        ] {
+            let error = check(&bad, Scope::System, Millis(0)).unwrap_err();
+            assert_eq!(error.field, field);
+        }
+        let lines = check(&news("t", "a\r\nb\tc\n", None), Scope::System, Millis(0)).unwrap();
+        assert_eq!(lines.content, "a\nb\tc");
+    }
+}

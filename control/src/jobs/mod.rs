@@ -1,0 +1,77 @@
+//! Background work that nobody waits for: sends queued mail, tells accounts of their limits and bills,
+//! writes to the readers of news, reports key faults, drops old records. Each step is bounded, and one
+//! that fails is tried again at its next turn. Any number of replicas may do it at the same time.
+
+mod bills;
+mod faults;
+mod notices;
+mod post;
+mod readers;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{Control, Error, ops, store};
+
+const TICK_MS: u64 = 1_000;
+/// Limits, news, faults and bills are looked at every so many ticks.
+const NOTICE_TICKS: u64 = 5;
+/// Old records are dropped every so many ticks, a batch of each kind at a time.
+const PRUNE_TICKS: u64 = 60;
+const PRUNE_ROWS_MAX: u64 = 1_000;
+/// Mails that were sent or given up are kept for so long, for whoever looks for one.
+const MAIL_LIFE_MS: i64 = 30 * 86_400_000;
+
+/// Works until it is told to stop.
+pub(crate) async fn run(control: Control, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut post = post::Post::default();
+    let mut count = 0u64;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(NOTICE_TICKS) {
+            log(
+                "telling accounts of their limits",
+                notices::tell(&control).await,
+            );
+            log(
+                "writing to the readers of news",
+                readers::write(&control).await,
+            );
+            log("reporting key faults", faults::report(&control).await);
+            log("writing bills", bills::write(&control).await);
+        }
+        log("sending mail", post.send_due(&control, &shutdown).await);
+        if count.is_multiple_of(PRUNE_TICKS) {
+            log("dropping old records", prune(&control).await);
+        }
+    }
+}
+
+/// Drops a batch of everything that is too old. What is left waits for the next turn.
+pub(crate) async fn prune(control: &Control) -> Result<(), Error> {
+    let audits = ops::audit::prune(control, PRUNE_ROWS_MAX).await?;
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    let news = store::news::prune(&tx, now).await?;
+    let mails = store::mail::prune(&tx, now.plus(-MAIL_LIFE_MS), PRUNE_ROWS_MAX).await?;
+    tx.commit().await?;
+    if audits > 0 || news > 0 || mails > 0 {
+        tracing::info!(audits, news, mails, "old records dropped");
+    }
+    Ok(())
+}
+
+fn log(what: &str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!(what, error = ?error, "background work failed and will be tried again");
+    }
+}

@@ -1,0 +1,104 @@
+//! Tells accounts that passed their soft limit or run low. Looks at accounts whose money moved since the
+//! last look, never on the way of a posting.
+
+use std::collections::BTreeSet;
+
+use proxyxai_contract::id::AccountId;
+
+use crate::{
+    Control, Error,
+    domain::{
+        mail::{Kind, templates},
+        notice::{State, decide},
+        setting,
+    },
+    ops::mail::Settings,
+    store::{self, AccountRecord, Tx, mail::NewMail},
+    view::AccountView,
+};
+
+const JOB: &str = "notices";
+/// Postings looked at in one step.
+const POSTINGS_MAX: u64 = 5_000;
+
+/// One step.
+pub(super) async fn tell(control: &Control) -> Result<(), Error> {
+    let settings = Settings::read(control, control.store()).await?;
+    if !settings.is_on() {
+        return Ok(());
+    }
+    let tx = control.store().begin().await?;
+    let position = store::jobs::position(&tx, JOB).await?;
+    let (newest, touched) =
+        store::ledger::touched_after(&tx, position.parse().ok(), POSTINGS_MAX).await?;
+    let newest = newest.to_string();
+    if newest == position && touched.is_empty() {
+        return Ok(());
+    }
+    let mails = notices(control, &tx, &settings, &touched).await?;
+    store::mail::queue(&tx, control.now(), mails).await?;
+    store::jobs::set_position(&tx, JOB, &newest).await?;
+    tx.commit().await
+}
+
+async fn notices(
+    control: &Control,
+    tx: &Tx,
+    settings: &Settings<'_>,
+    touched: &BTreeSet<AccountId>,
+) -> Result<Vec<NewMail>, Error> {
+    let now = control.now();
+    let ids: Vec<_> = touched
+        .iter()
+        .copied()
+        .filter(|id| *id != AccountId::ROOT)
+        .collect();
+    let bare: Vec<_> = ids.iter().map(|id| id.get()).collect();
+    let month = control.publisher().month(now);
+    let period = month.start.to_string();
+    let used = store::usage::costs(tx, Some(&ids), month).await?;
+    let (soft, low) = (Kind::SoftLimit.as_str(), Kind::LowBalance.as_str());
+    let soft_marks = store::jobs::marks(tx, soft, &bare).await?;
+    let low_marks = store::jobs::marks(tx, low, &bare).await?;
+    let mark = setting::dollars(&settings.value(setting::EMAIL_BALANCE))?;
+    let links = settings.links();
+    let mut mails = Vec::new();
+    for AccountRecord { view, .. } in store::accounts::some(tx, &ids, now).await? {
+        let id = view.id.get();
+        let spent = used.get(&view.id).copied().unwrap_or_default();
+        let verdict = decide(State {
+            used: spent,
+            soft_limit: view.soft_limit,
+            balance: view.balance,
+            low_balance: mark,
+            told_soft: soft_marks.get(&id) == Some(&period),
+            told_low: low_marks.contains_key(&id),
+        });
+        if verdict.tell_soft {
+            mails.push(mail(&view, templates::soft_limit(&view, spent, &links)));
+            store::jobs::mark(tx, soft, id, &period).await?;
+        }
+        if verdict.tell_low {
+            mails.push(mail(&view, templates::low_balance(&view, mark, &links)));
+            store::jobs::mark(tx, low, id, "").await?;
+        }
+        if verdict.forget_low {
+            store::jobs::unmark(tx, low, id).await?;
+        }
+    }
+    Ok(mails)
+}
+
+/// To whoever takes the account's bills.
+fn mail(view: &AccountView, message: crate::domain::mail::Message) -> NewMail {
+    let recipient = if view.billing_email.is_empty() {
+        &view.email
+    } else {
+        &view.billing_email
+    };
+    NewMail {
+        account: Some(view.id),
+        recipient: recipient.clone(),
+        message,
+    }
+}

@@ -1,0 +1,82 @@
+//! Putting mails into the queue, in the transaction of what they tell of. Sending is a background job's
+//! part. Nothing is queued while `EMAIL_SMTP` is empty.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::provider::BaseUrl;
+
+use crate::{
+    Control, Error,
+    domain::{
+        mail::templates::{self, Links},
+        setting,
+    },
+    publish,
+    store::{self, Db, Tx, mail::NewMail},
+    view::AccountView,
+};
+
+/// Settings in effect, read once.
+pub(crate) struct Settings<'a> {
+    stored: BTreeMap<String, String>,
+    control: &'a Control,
+}
+
+// === impl Settings ===
+
+impl<'a> Settings<'a> {
+    /// Reads them.
+    pub(crate) async fn read(control: &'a Control, db: &impl Db) -> Result<Self, Error> {
+        Ok(Self {
+            stored: store::settings::all(db).await?,
+            control,
+        })
+    }
+
+    /// One of them, trimmed.
+    pub(crate) fn value(&self, name: &str) -> String {
+        let value = publish::effective(self.stored.get(name), name, self.control.config());
+        value.trim().to_owned()
+    }
+
+    /// Whether mail is sent at all.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.value(setting::EMAIL_SMTP).is_empty()
+    }
+
+    /// What the footer points to.
+    pub(crate) fn links(&self) -> Links {
+        let link = |name| {
+            let text = self.value(name);
+            // What is empty is no base URL, and has no link.
+            BaseUrl::parse_lenient(&text).map_or_else(|_| String::new(), |base| base.text())
+        };
+        Links {
+            service: link(setting::XAI_SVC),
+            api: link(setting::XAI_API),
+            chat: link(setting::XAI_CHAT),
+            docs: link(setting::XAI_DOCS),
+        }
+    }
+}
+
+/// Whether mail is sent at all.
+pub(super) async fn is_on(control: &Control, db: &impl Db) -> Result<bool, Error> {
+    Settings::read(control, db)
+        .await
+        .map(|settings| settings.is_on())
+}
+
+/// A new account is told of itself.
+pub(super) async fn welcome(control: &Control, tx: &Tx, view: &AccountView) -> Result<(), Error> {
+    let settings = Settings::read(control, tx).await?;
+    if !settings.is_on() {
+        return Ok(());
+    }
+    let mail = NewMail {
+        account: Some(view.id),
+        recipient: view.email.clone(),
+        message: templates::welcome(view, &settings.links()),
+    };
+    store::mail::queue(tx, control.now(), vec![mail]).await
+}

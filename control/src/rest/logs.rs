@@ -1,0 +1,97 @@
+//! `/dashboard/logs`: administrative changes that concern the caller or a descendant.
+
+use axum::{Json, extract::State};
+use proxyxai_contract::clock::Zone;
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    request::{Asker, Params},
+};
+use crate::{
+    Control, ops,
+    view::{LogFilter, LogView},
+};
+
+const PAGE_ROWS: u64 = 24;
+const PAGE_ROWS_MAX: u64 = 100;
+
+pub(super) async fn list(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Json<Answer>, Failure> {
+    let page = params.page_of(PAGE_ROWS, PAGE_ROWS_MAX)?;
+    let filter = LogFilter {
+        action: params.text("action").map(ToOwned::to_owned),
+        target: params.whole("target_id")?,
+        status: params.text("status").map(ToOwned::to_owned),
+    };
+    let listing = ops::audit::list(&control, &caller, filter, page).await?;
+    let zone = control.zone();
+    Ok(Json(Answer {
+        logs: listing
+            .rows
+            .into_iter()
+            .map(|log| row(log, &zone))
+            .collect(),
+        total: listing.total,
+        page: page.page,
+        size: page.size,
+        has_more: page.page.saturating_mul(page.size) < listing.total,
+    }))
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    logs: Vec<LogRow>,
+    total: u64,
+    page: u64,
+    size: u64,
+    has_more: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LogRow {
+    id: i64,
+    action: String,
+    operator_id: i64,
+    operator_name: String,
+    ip: String,
+    target_type: String,
+    target_id: Option<i64>,
+    target_name: String,
+    status: String,
+    /// JSON as text: consoles print it.
+    details: String,
+    created_at: String,
+}
+
+fn row(log: LogView, zone: &Zone) -> LogRow {
+    let LogView {
+        id,
+        action,
+        operator,
+        operator_name,
+        address,
+        kind,
+        target,
+        target_name,
+        status,
+        details,
+        at,
+    } = log;
+    LogRow {
+        id,
+        action,
+        operator_id: operator,
+        operator_name,
+        ip: address,
+        target_type: kind,
+        target_id: target,
+        target_name,
+        status,
+        details,
+        created_at: zone.local(at),
+    }
+}

@@ -1,0 +1,109 @@
+//! `/x-news` and `/dashboard/news`.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    failure::Failure,
+    fields::Fields,
+    request::{Asker, Segment},
+};
+use crate::{
+    Control, ops,
+    view::{Caller, NewNews, NewsView},
+};
+
+/// `POST /x-news`: for everybody.
+pub(super) async fn post(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    body: Fields,
+) -> Result<Json<Value>, Failure> {
+    posted(&control, &caller, None, &body).await
+}
+
+/// `POST /x-news/{target}`: for an account, or for an account and all below it (`.1.42.`).
+pub(super) async fn post_to(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+    body: Fields,
+) -> Result<Json<Value>, Failure> {
+    posted(&control, &caller, Some(&segment.0), &body).await
+}
+
+/// `DELETE /x-news`.
+pub(super) async fn delete(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+) -> Result<Json<Value>, Failure> {
+    let deleted = ops::news::delete(&control, &caller, None).await?;
+    Ok(Json(json!({ "success": true, "deleted": deleted })))
+}
+
+/// `DELETE /x-news/{target}`.
+pub(super) async fn delete_of(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+) -> Result<Json<Value>, Failure> {
+    let deleted = ops::news::delete(&control, &caller, Some(&segment.0)).await?;
+    Ok(Json(json!({ "success": true, "deleted": deleted })))
+}
+
+/// `/dashboard/news` and its older path.
+pub(super) async fn board(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+) -> Result<Json<Board>, Failure> {
+    let board = ops::news::board(&control, &caller).await?;
+    let rows = |news: Vec<NewsView>| news.iter().map(row).collect();
+    Ok(Json(Board {
+        success: true,
+        system_news: rows(board.system),
+        user_news: rows(board.user),
+        dna_news: rows(board.group),
+    }))
+}
+
+async fn posted(
+    control: &Control,
+    caller: &Caller,
+    target: Option<&str>,
+    body: &Fields,
+) -> Result<Json<Value>, Failure> {
+    let new = NewNews {
+        title: body.required_text("title")?,
+        content: body.required_text("content")?,
+        days: body.whole("days")?,
+    };
+    let news = ops::news::post(control, caller, target, new).await?;
+    Ok(Json(json!({ "success": true, "news": row(&news) })))
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Board {
+    success: bool,
+    system_news: Vec<NewsRow>,
+    user_news: Vec<NewsRow>,
+    dna_news: Vec<NewsRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct NewsRow {
+    title: String,
+    content: String,
+    created_at: String,
+    expires_at: String,
+}
+
+fn row(news: &NewsView) -> NewsRow {
+    NewsRow {
+        title: news.title.clone(),
+        content: news.content.clone(),
+        // These two are in UTC wherever the gateway is.
+        created_at: news.created.timestamp().to_string(),
+        expires_at: news.expires.timestamp().to_string(),
+    }
+}

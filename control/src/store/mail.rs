@@ -1,0 +1,302 @@
+//! The queue of mails. A sender claims some for a while; those of a sender that died become due again.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement,
+    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
+};
+
+use super::{
+    Db, ROWS_PER_INSERT, Tx,
+    entity::{account, mail},
+    signed, unsigned,
+};
+use crate::{
+    Error,
+    domain::mail::{Message, templates::BillLine},
+    view::{Days, Totals},
+};
+
+const QUEUED: &str = "queued";
+const SENT: &str = "sent";
+const FAILED: &str = "failed";
+
+/// A mail for the queue.
+#[derive(Debug)]
+pub(crate) struct NewMail {
+    /// Whom it is about.
+    pub(crate) account: Option<AccountId>,
+    pub(crate) recipient: String,
+    pub(crate) message: Message,
+}
+
+/// A mail that a sender has to itself for a while.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) id: i64,
+    pub(crate) kind: String,
+    pub(crate) recipient: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
+    pub(crate) created: Millis,
+    /// This try's number, from 1.
+    pub(crate) tries: u64,
+}
+
+/// How a try ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The server took it.
+    Sent,
+    /// It is due again at this moment.
+    Again { due: Millis, error: String },
+    /// It was not tried after all; the try is not counted.
+    Untried { due: Millis },
+    /// It is given up.
+    Failed { error: String },
+}
+
+/// Queues mails, due at once.
+pub(crate) async fn queue(tx: &Tx, now: Millis, mails: Vec<NewMail>) -> Result<(), Error> {
+    let row = |new: &NewMail| mail::ActiveModel {
+        kind: Set(new.message.kind.as_str().to_owned()),
+        account_id: Set(new.account.map(AccountId::get)),
+        recipient: Set(new.recipient.clone()),
+        subject: Set(new.message.subject.clone()),
+        text_body: Set(new.message.text.clone()),
+        html_body: Set(new.message.html.clone()),
+        created_at: Set(now.0),
+        due_at: Set(now.0),
+        tries: Set(0),
+        state: Set(QUEUED.to_owned()),
+        last_error: Set(String::new()),
+        ..Default::default()
+    };
+    for chunk in mails.chunks(ROWS_PER_INSERT) {
+        mail::Entity::insert_many(chunk.iter().map(row))
+            .exec_without_returning(tx.handle())
+            .await
+            .map_err(Error::internal)?;
+    }
+    Ok(())
+}
+
+/// Whether any mail is due.
+pub(crate) async fn is_due(db: &impl Db, now: Millis) -> Result<bool, Error> {
+    let first: Option<i64> = mail::Entity::find()
+        .select_only()
+        .column(mail::Column::Id)
+        .filter(mail::Column::State.eq(QUEUED))
+        .filter(mail::Column::DueAt.lte(now.0))
+        .limit(1)
+        .into_tuple()
+        .one(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    Ok(first.is_some())
+}
+
+/// Takes mails that are due, oldest first, and counts the try. Nobody else gets them before `until`.
+pub(crate) async fn claim(
+    tx: &Tx,
+    now: Millis,
+    until: Millis,
+    rows_max: u64,
+) -> Result<Vec<Claimed>, Error> {
+    let mut query = mail::Entity::find()
+        .filter(mail::Column::State.eq(QUEUED))
+        .filter(mail::Column::DueAt.lte(now.0))
+        .order_by_asc(mail::Column::DueAt)
+        .order_by_asc(mail::Column::Id)
+        .limit(rows_max);
+    if tx.locks_rows() {
+        query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    }
+    let rows = query.all(tx.handle()).await.map_err(Error::internal)?;
+    mail::Entity::update_many()
+        .col_expr(mail::Column::DueAt, Expr::value(until.0))
+        .col_expr(mail::Column::Tries, Expr::col(mail::Column::Tries).add(1))
+        .filter(mail::Column::Id.is_in(rows.iter().map(|row| row.id)))
+        .exec(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    Ok(rows.into_iter().map(claimed).collect())
+}
+
+/// Writes down how a try ended, unless the claim ran out and somebody else has the mail by now.
+pub(crate) async fn settle(tx: &Tx, mail: &Claimed, outcome: Outcome) -> Result<(), Error> {
+    let tried = signed(mail.tries);
+    let row = match outcome {
+        Outcome::Sent => mail::ActiveModel {
+            state: Set(SENT.to_owned()),
+            // What was said is of no more use, and may be personal.
+            text_body: Set(String::new()),
+            html_body: Set(String::new()),
+            last_error: Set(String::new()),
+            ..Default::default()
+        },
+        Outcome::Again { due, error } => mail::ActiveModel {
+            due_at: Set(due.0),
+            last_error: Set(error),
+            ..Default::default()
+        },
+        Outcome::Untried { due } => mail::ActiveModel {
+            due_at: Set(due.0),
+            tries: Set(tried.saturating_sub(1)),
+            ..Default::default()
+        },
+        Outcome::Failed { error } => mail::ActiveModel {
+            state: Set(FAILED.to_owned()),
+            last_error: Set(error),
+            ..Default::default()
+        },
+    };
+    mail::Entity::update_many()
+        .set(row)
+        .filter(mail::Column::Id.eq(mail.id))
+        .filter(mail::Column::State.eq(QUEUED))
+        .filter(mail::Column::Tries.eq(tried))
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
+}
+
+/// Drops the oldest mails from before a moment, however they ended; says how many.
+pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64, Error> {
+    let old: Vec<i64> = mail::Entity::find()
+        .select_only()
+        .column(mail::Column::Id)
+        .filter(mail::Column::CreatedAt.lt(before.0))
+        .order_by_asc(mail::Column::CreatedAt)
+        .limit(rows_max)
+        .into_tuple()
+        .all(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    let dropped = mail::Entity::delete_many()
+        .filter(mail::Column::Id.is_in(old))
+        .exec(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    Ok(dropped.rows_affected)
+}
+
+/// Living accounts at or below `dna` with an id above `after`, ascending, with their addresses.
+pub(crate) async fn readers(
+    db: &impl Db,
+    dna: &str,
+    after: i64,
+    rows_max: u64,
+) -> Result<Vec<(AccountId, String)>, Error> {
+    let rows: Vec<(i64, String)> = account::Entity::find()
+        .select_only()
+        .columns([account::Column::Id, account::Column::Email])
+        .filter(account::Column::DeletedAt.is_null())
+        .filter(account::Column::Enabled.eq(true))
+        .filter(account::Column::Dna.starts_with(dna))
+        .filter(account::Column::Id.gt(after))
+        .order_by_asc(account::Column::Id)
+        .limit(rows_max)
+        .into_tuple()
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    rows.into_iter()
+        .map(|(id, email)| AccountId::new(id).map(|id| (id, email)))
+        .collect::<Result<_, _>>()
+        .map_err(Error::internal)
+}
+
+/// Who takes an account's bills; `$` stands for the account.
+const RECIPIENT: &str = "CASE WHEN a.billing_email <> '' THEN a.billing_email ELSE a.email END";
+
+/// Lines of the bills of the next recipients after one, in the order of their addresses. Root, which
+/// pays nothing, gets none.
+pub(crate) async fn bills(
+    db: &impl Db,
+    days: Days,
+    after: &str,
+    recipients_max: u64,
+) -> Result<BTreeMap<String, Vec<BillLine>>, Error> {
+    let sql = format!(
+        "SELECT r.recipient, a.name, a.id, u.model, \
+           CAST(SUM(u.requests) AS BIGINT) AS requests, CAST(SUM(u.input) AS BIGINT) AS input, \
+           CAST(SUM(u.cached) AS BIGINT) AS cached, CAST(SUM(u.output) AS BIGINT) AS output, \
+           CAST(SUM(u.cost) AS BIGINT) AS cost \
+         FROM (SELECT DISTINCT {RECIPIENT} AS recipient FROM account a \
+               WHERE a.id <> 1 AND {RECIPIENT} > $1 \
+                 AND EXISTS (SELECT 1 FROM usage_daily u WHERE u.account_id = a.id AND u.day BETWEEN $2 AND $3) \
+               ORDER BY 1 LIMIT $4) r \
+         JOIN account a ON a.id <> 1 AND {RECIPIENT} = r.recipient \
+         JOIN usage_daily u ON u.account_id = a.id AND u.day BETWEEN $2 AND $3 \
+         GROUP BY r.recipient, a.name, a.id, u.model ORDER BY r.recipient, a.id, cost DESC, u.model"
+    );
+    let handle = db.handle();
+    let values = [
+        after.into(),
+        days.start.to_string().into(),
+        days.end.to_string().into(),
+        signed(recipients_max).into(),
+    ];
+    let statement = Statement::from_sql_and_values(handle.get_database_backend(), sql, values);
+    let rows = handle
+        .query_all_raw(statement)
+        .await
+        .map_err(Error::internal)?;
+    let mut bills: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
+    for row in rows {
+        let (recipient, line) = bill_line(&row).map_err(Error::internal)?;
+        bills.entry(recipient).or_default().push(line);
+    }
+    Ok(bills)
+}
+
+fn bill_line(row: &sea_orm::QueryResult) -> Result<(String, BillLine), sea_orm::DbErr> {
+    let count = |name: &str| row.try_get::<i64>("", name).map(unsigned);
+    let (name, id): (String, i64) = (row.try_get("", "name")?, row.try_get("", "id")?);
+    let line = BillLine {
+        account: format!("{name} ({id})"),
+        model: row.try_get("", "model")?,
+        totals: Totals {
+            requests: count("requests")?,
+            input: count("input")?,
+            cached: count("cached")?,
+            output: count("output")?,
+            cost: Money::from_nanos(row.try_get("", "cost")?),
+        },
+    };
+    Ok((row.try_get("", "recipient")?, line))
+}
+
+fn claimed(row: mail::Model) -> Claimed {
+    let mail::Model {
+        id,
+        kind,
+        account_id: _,
+        recipient,
+        subject,
+        text_body,
+        html_body,
+        created_at,
+        due_at: _,
+        tries,
+        state: _,
+        last_error: _,
+    } = row;
+    Claimed {
+        id,
+        kind,
+        recipient,
+        subject,
+        text: text_body,
+        html: html_body,
+        created: Millis(created_at),
+        tries: unsigned(tries).saturating_add(1),
+    }
+}

@@ -1,0 +1,195 @@
+//! News: posted, read by those they are for, and dropped.
+
+use proxyxai_contract::{clock::Millis, id::AccountId};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
+    sea_query::{LockBehavior, LockType},
+};
+
+use super::{Db, Tx, corrupt, entity::news};
+use crate::{
+    Error,
+    view::{NewsView, Scope},
+};
+
+/// Who posts, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address<'a> {
+    pub(crate) scope: Scope,
+    /// Empty for everybody.
+    pub(crate) target_dna: &'a str,
+    pub(crate) author: AccountId,
+    pub(crate) author_dna: &'a str,
+}
+
+/// News whose readers have not all been written to.
+#[derive(Debug)]
+pub(crate) struct Unmailed {
+    pub(crate) news: NewsView,
+    /// Knows them already.
+    pub(crate) author: i64,
+    /// Empty for everybody.
+    pub(crate) target_dna: String,
+    /// Accounts up to this id were written to.
+    pub(crate) mailed_to: i64,
+}
+
+/// Stores news and fills in the id. Their readers are written to when `mailed` says so.
+pub(crate) async fn insert(
+    tx: &Tx,
+    view: &mut NewsView,
+    address: Address<'_>,
+    mailed: bool,
+) -> Result<(), Error> {
+    let row = news::ActiveModel {
+        scope: Set(address.scope.as_str().to_owned()),
+        target_dna: Set(address.target_dna.to_owned()),
+        author_id: Set(address.author.get()),
+        author_dna: Set(address.author_dna.to_owned()),
+        title: Set(view.title.clone()),
+        content: Set(view.content.clone()),
+        created_at: Set(view.created.0),
+        expires_at: Set(view.expires.0),
+        mailed_to: Set(mailed.then_some(0)),
+        ..Default::default()
+    };
+    let inserted = news::Entity::insert(row)
+        .exec(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    view.id = inserted.last_insert_id;
+    Ok(())
+}
+
+/// How many of a scope are shown now.
+pub(crate) async fn count(
+    db: &impl Db,
+    scope: Scope,
+    target_dna: &str,
+    now: Millis,
+) -> Result<u64, Error> {
+    of(scope, [target_dna])
+        .filter(news::Column::ExpiresAt.gt(now.0))
+        .count(db.handle())
+        .await
+        .map_err(Error::internal)
+}
+
+/// The newest of a scope that have not expired.
+pub(crate) async fn newest(
+    db: &impl Db,
+    scope: Scope,
+    targets: &[String],
+    now: Millis,
+    rows_max: u64,
+) -> Result<Vec<NewsView>, Error> {
+    let rows = of(scope, targets.iter().map(String::as_str))
+        .filter(news::Column::ExpiresAt.gt(now.0))
+        .order_by_desc(news::Column::Id)
+        .limit(rows_max)
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    rows.into_iter().map(read).collect()
+}
+
+/// Drops what was posted for a scope by the author or anybody below; says how many there were.
+pub(crate) async fn delete(tx: &Tx, address: Address<'_>) -> Result<u64, Error> {
+    let dropped = news::Entity::delete_many()
+        .filter(news::Column::Scope.eq(address.scope.as_str()))
+        .filter(news::Column::TargetDna.eq(address.target_dna))
+        .filter(news::Column::AuthorDna.starts_with(address.author_dna))
+        .exec(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    Ok(dropped.rows_affected)
+}
+
+/// Drops what expired before a moment.
+pub(crate) async fn prune(tx: &Tx, before: Millis) -> Result<u64, Error> {
+    let dropped = news::Entity::delete_many()
+        .filter(news::Column::ExpiresAt.lt(before.0))
+        .exec(tx.handle())
+        .await
+        .map_err(Error::internal)?;
+    Ok(dropped.rows_affected)
+}
+
+/// Whether there are news with readers to be written to.
+pub(crate) async fn has_unmailed(db: &impl Db) -> Result<bool, Error> {
+    let count = news::Entity::find()
+        .filter(news::Column::MailedTo.is_not_null())
+        .count(db.handle());
+    count.await.map(|count| count > 0).map_err(Error::internal)
+}
+
+/// The oldest news with readers to be written to. Locked, so that two replicas take turns.
+pub(crate) async fn unmailed(tx: &Tx) -> Result<Option<Unmailed>, Error> {
+    let mut query = news::Entity::find()
+        .filter(news::Column::MailedTo.is_not_null())
+        .order_by_asc(news::Column::Id)
+        .limit(1);
+    if tx.locks_rows() {
+        query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    }
+    let row = query.one(tx.handle()).await.map_err(Error::internal)?;
+    row.map(|row| {
+        let (target_dna, mailed_to) = (row.target_dna.clone(), row.mailed_to.unwrap_or_default());
+        let author = row.author_id;
+        read(row).map(|news| Unmailed {
+            news,
+            author,
+            target_dna,
+            mailed_to,
+        })
+    })
+    .transpose()
+}
+
+/// Remembers up to which account readers were written to; none means all of them.
+pub(crate) async fn mailed(tx: &Tx, id: i64, mailed_to: Option<i64>) -> Result<(), Error> {
+    let row = news::ActiveModel {
+        mailed_to: Set(mailed_to),
+        ..Default::default()
+    };
+    news::Entity::update_many()
+        .set(row)
+        .filter(news::Column::Id.eq(id))
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::internal)
+}
+
+fn of<'a>(scope: Scope, targets: impl IntoIterator<Item = &'a str>) -> Select<news::Entity> {
+    let these = Condition::all()
+        .add(news::Column::Scope.eq(scope.as_str()))
+        .add(news::Column::TargetDna.is_in(targets));
+    news::Entity::find().filter(these)
+}
+
+fn read(row: news::Model) -> Result<NewsView, Error> {
+    let news::Model {
+        id,
+        scope,
+        target_dna: _,
+        author_id: _,
+        author_dna: _,
+        title,
+        content,
+        created_at,
+        expires_at,
+        mailed_to: _,
+    } = row;
+    let scope = Scope::parse(&scope).ok_or_else(|| corrupt("news", id, "unknown scope"))?;
+    Ok(NewsView {
+        id,
+        scope,
+        title,
+        content,
+        created: Millis(created_at),
+        expires: Millis(expires_at),
+    })
+}
