@@ -1,7 +1,7 @@
 //! What the control plane is started with. A plain struct: the binary reads the environment, and
 //! this module only says what is wrong with the values.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
 use proxyxai_contract::{
     Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, secret::Secret,
@@ -39,6 +39,8 @@ pub struct Config {
     pub partial_key_chars: usize,
     /// How long a change waits for data planes to use it.
     pub publish_wait_ms: u64,
+    /// How long single usage records are kept; none means for good.
+    pub usage_retention_days: Option<NonZero<u32>>,
     /// How long leases of credit stay reserved without a word from their data plane.
     pub lease_ms: u64,
 }
@@ -83,6 +85,7 @@ impl Config {
             init_keys: None,
             partial_key_chars: PARTIAL_KEY_CHARS_MAX,
             publish_wait_ms: 500,
+            usage_retention_days: NonZero::new(365),
             lease_ms: 3_600_000,
         }
     }
@@ -184,6 +187,7 @@ impl fmt::Debug for Config {
             init_keys: _,
             partial_key_chars,
             publish_wait_ms,
+            usage_retention_days,
             lease_ms,
         } = self;
         f.debug_struct("Config")
@@ -195,6 +199,7 @@ impl fmt::Debug for Config {
             .field("zone", zone)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
+            .field("usage_retention_days", usage_retention_days)
             .field("lease_ms", lease_ms)
             .finish_non_exhaustive()
     }

@@ -7,6 +7,7 @@ pub mod domain;
 mod error;
 mod grpc;
 mod jobs;
+mod offline;
 mod ops;
 mod publish;
 pub mod remote;
@@ -21,6 +22,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use config::Config;
 pub use error::Error;
+pub use offline::{Offline, Pieces};
 use proxyxai_contract::{client_key::ClientKey, clock::Clock, clock::Zone, secret::Secret};
 use publish::Publisher;
 use store::Store;
@@ -33,6 +35,8 @@ const TICK_MS: u64 = 100;
 const POLL_TICKS: u64 = 10;
 /// Expired cards are taken off the books every so many ticks.
 const EXPIRY_TICKS: u64 = 600;
+/// Old usage records are looked for this often.
+const PRUNE_MS: u64 = 10 * 60 * 1000;
 /// The key pool is loaded anew by itself every two hours.
 const RELOAD_TICKS: u64 = 2 * 60 * 60 * 1000 / TICK_MS;
 
@@ -110,15 +114,22 @@ impl Control {
 
     /// Background work, until it is told to stop: passes posted money on to data planes, follows
     /// other replicas, takes expired cards off the books, loads the key pool anew, and does what nobody
-    /// waits for (`jobs`).
+    /// waits for: `jobs`, and pruning.
     pub async fn run(self, shutdown: CancellationToken) {
+        let pruning = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.prune() => {}
+            }
+        };
         tokio::join!(
             jobs::run(self.clone(), shutdown.clone()),
-            self.keep_up(shutdown)
+            self.keep_up(&shutdown),
+            pruning
         );
     }
 
-    async fn keep_up(self, shutdown: CancellationToken) {
+    async fn keep_up(&self, shutdown: &CancellationToken) {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0u64;
@@ -130,6 +141,17 @@ impl Control {
             count = count.wrapping_add(1);
             if let Err(error) = self.tick(count).await {
                 tracing::warn!(error = ?error, "background work failed and will be tried again");
+            }
+        }
+    }
+
+    async fn prune(&self) {
+        let mut rounds = tokio::time::interval(Duration::from_millis(PRUNE_MS));
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            if let Err(error) = ops::retention::prune_usage(self).await {
+                tracing::warn!(error = ?error, "pruning failed and will be tried again");
             }
         }
     }

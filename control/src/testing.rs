@@ -18,7 +18,7 @@ use crate::{
     Control, Error,
     config::{Config, Database},
     ops,
-    store::testing::Scratch,
+    store::{self, testing::Scratch},
     view::{AccountChange, AccountView, Caller, Changed, KeyView, NewAccount, NewKey},
 };
 
@@ -155,6 +155,21 @@ impl World {
             config: KeyConfig::default(),
         };
         ops::keys::create(&self.control, &ROOT, new).await
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.config.database, Database::Postgres(_))
+    }
+
+    /// The whole number that a query answers in a column of this name.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        store::testing::number(self.control.store(), sql).await
+    }
+
+    /// Whether the database refuses a statement.
+    pub(crate) async fn refuses(&self, sql: &str) -> bool {
+        let tried = store::testing::try_to_meddle(self.control.store(), sql).await;
+        tried.is_err()
     }
 
     /// The books balance.

@@ -2,12 +2,14 @@
 //! Neither wire messages nor rows nor JSON shapes.
 
 mod bill;
+mod books;
 mod selection;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
+pub use books::{BookTotal, Books, Difference, LedgerLine};
 use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,
@@ -352,6 +354,9 @@ pub struct Changed {
 
 // === reports ===
 
+/// Statuses from here on are refusals and failures, which do not count as answered calls.
+pub(crate) const FAILED_FROM: u16 = 400;
+
 /// Use of one account over one span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -370,14 +375,25 @@ pub struct Totals {
 impl Totals {
     /// Both together.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_add(other.requests),
-            input: self.input.saturating_add(other.input),
-            cached: self.cached.saturating_add(other.cached),
-            output: self.output.saturating_add(other.output),
-            cost: self.cost.saturating_add(other.cost),
-        }
+    pub fn and(mut self, other: Self) -> Self {
+        self.add(&other);
+        self
+    }
+
+    /// Takes in others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            requests,
+            input,
+            cached,
+            output,
+            cost,
+        } = *other;
+        self.requests = self.requests.saturating_add(requests);
+        self.input = self.input.saturating_add(input);
+        self.cached = self.cached.saturating_add(cached);
+        self.output = self.output.saturating_add(output);
+        self.cost = self.cost.saturating_add(cost);
     }
 }
 
@@ -412,15 +428,6 @@ pub struct PostedUsage {
     pub posted: Millis,
     /// What it costs since it was priced anew; none when it never was.
     pub corrected: Option<Money>,
-}
-
-/// What recomputing the books found.
-#[derive(Debug, Clone)]
-pub struct Books {
-    /// Postings read.
-    pub postings: u64,
-    /// First difference, if any.
-    pub difference: Option<String>,
 }
 
 // === prices ===

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZero,
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -259,6 +260,7 @@ impl Reader<'_> {
         config.init_keys = self.text("INIT_KEYS");
         config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
         config.publish_wait_ms = self.number("PUBLISH_WAIT_MS", 0, 60_000);
+        config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS", 0, 36_500));
         config.lease_ms = self.number("LEASE_MS", 10_000, 86_400_000);
         config
     }

@@ -2,6 +2,7 @@
 //! stop, drains, and returns an exit code. Everything else lives in the packages below.
 
 mod announce;
+mod books;
 mod channel;
 mod config;
 mod healthcheck;
@@ -14,6 +15,7 @@ mod variables;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::civil::Date;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +40,18 @@ enum Role {
     /// Shows, loads and corrects prices; asks the control plane on `GRPC_PORT` as root.
     #[command(subcommand)]
     Prices(prices::Command),
+    /// Recomputes all balances and totals: exits with 0 when the books balance, 1 when they do not.
+    Verify,
+    /// Prints usage or ledger of some days as CSV.
+    Export {
+        what: books::What,
+        /// First day, `YYYY-MM-DD` in `TZ`; default: the first of this month.
+        #[arg(long)]
+        from: Option<Date>,
+        /// Last day; default: today.
+        #[arg(long)]
+        to: Option<Date>,
+    },
     /// Exits with 0 when the gateway on `PORT` answers `/healthz`.
     Healthcheck,
 }
@@ -58,6 +72,8 @@ fn main() -> ExitCode {
         }
     };
     let ended = match role {
+        Some(Role::Verify) => return books::verify(&config),
+        Some(Role::Export { what, from, to }) => return books::export(&config, what, from, to),
         Some(Role::Prices(command)) => prices::run(command, &config),
         role => roles::run(role.map_or(roles::Role::AllInOne, Role::into), config),
     };
@@ -72,7 +88,11 @@ impl From<Role> for roles::Role {
         match role {
             Role::Control => Self::Control,
             Role::Dataplane => Self::Dataplane,
-            Role::Healthcheck | Role::ConfigTable | Role::Prices(_) => Self::Healthcheck,
+            Role::Healthcheck
+            | Role::ConfigTable
+            | Role::Prices(_)
+            | Role::Verify
+            | Role::Export { .. } => Self::Healthcheck,
         }
     }
 }

@@ -302,6 +302,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "how long a change waits for data planes to use it, milliseconds, 0 to 60000",
     ),
     var(
+        "USAGE_RETENTION_DAYS",
+        "365",
+        CONTROL,
+        "days for which single usage records are kept, 0 (for good) to 36500; totals and ledger stay",
+    ),
+    var(
         "LEASE_MS",
         "3600000",
         CONTROL,

@@ -1,5 +1,8 @@
 //! Service `Reports`.
 
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _};
 use jiff::civil::Date;
 use proxyxai_contract::{
     Invalid,
@@ -13,8 +16,8 @@ use super::{accounts::convert, auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
     view::{
-        AccountTotals, Bill, BillOf, Books, DayTotals, Days, Labels, LogFilter, LogView,
-        ModelTotals, Page, PostedUsage, Totals,
+        AccountTotals, Bill, BillOf, Books, DayTotals, Days, Difference, Labels, LedgerLine,
+        LogFilter, LogView, ModelTotals, Page, PostedUsage, Totals,
     },
 };
 
@@ -94,16 +97,126 @@ impl Reports for Service {
         request: Request<wire::VerifyBooksRequest>,
     ) -> Result<Response<wire::VerifyBooksResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let Books {
-            postings,
-            difference,
-        } = ops::reports::verify(&self.0, &caller).await?;
-        Ok(Response::new(wire::VerifyBooksResponse {
-            balanced: difference.is_none(),
-            postings: count(postings),
-            difference: difference.unwrap_or_default(),
+        let books = ops::reports::verify(&self.0, &caller).await?;
+        Ok(Response::new(books_to_wire(books)))
+    }
+
+    async fn list_ledger(
+        &self,
+        request: Request<wire::ListLedgerRequest>,
+    ) -> Result<Response<wire::ListLedgerResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListLedgerRequest { account, page } = request.into_inner();
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let listing = ops::reports::ledger(&self.0, &caller, named(&account), page).await?;
+        Ok(Response::new(wire::ListLedgerResponse {
+            lines: listing.rows.into_iter().map(line_to_wire).collect(),
+            total: count(listing.total),
         }))
     }
+
+    type ExportUsageStream = Pieces;
+
+    async fn export_usage(
+        &self,
+        request: Request<wire::ExportRequest>,
+    ) -> Result<Response<Pieces>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
+        let pieces = ops::export::usage(&self.0, &caller, days).await?;
+        Ok(Response::new(pieces_to_wire(pieces)))
+    }
+
+    type ExportLedgerStream = Pieces;
+
+    async fn export_ledger(
+        &self,
+        request: Request<wire::ExportRequest>,
+    ) -> Result<Response<Pieces>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
+        let pieces = ops::export::ledger(&self.0, &caller, days).await?;
+        Ok(Response::new(pieces_to_wire(pieces)))
+    }
+}
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<wire::CsvPiece, Status>> + Send>>;
+
+fn export_days(request: wire::ExportRequest, today: Date) -> Result<Days, Error> {
+    let wire::ExportRequest {
+        start_date,
+        end_date,
+    } = request;
+    days_from_wire(&start_date, &end_date, today)
+}
+
+fn pieces_to_wire(pieces: impl Stream<Item = Result<String, Error>> + Send + 'static) -> Pieces {
+    let piece = |piece: Result<String, Error>| Ok(wire::CsvPiece { text: piece? });
+    Box::pin(pieces.map(piece))
+}
+
+fn line_to_wire(line: LedgerLine) -> wire::LedgerLine {
+    let LedgerLine {
+        posting,
+        entry,
+        at,
+        reason,
+        reference,
+        book,
+        account,
+        name,
+        amount,
+    } = line;
+    wire::LedgerLine {
+        posting_id: posting,
+        entry_id: entry,
+        time: Some(millis_to_wire(at)),
+        reason,
+        reference,
+        book,
+        account_id: account.unwrap_or_default(),
+        account_name: name,
+        amount_nanos: amount.nanos(),
+    }
+}
+
+fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
+    let postings = books.postings();
+    let Books {
+        accounts,
+        entries,
+        records,
+        totals: _,
+        difference,
+    } = books;
+    let text = difference.as_ref().map(ToString::to_string);
+    let mut answer = wire::VerifyBooksResponse {
+        balanced: difference.is_none(),
+        postings: count(postings),
+        difference: text.unwrap_or_default(),
+        accounts: count(accounts),
+        entries: count(entries),
+        records: count(records),
+        ..wire::VerifyBooksResponse::default()
+    };
+    if let Some(difference) = difference {
+        let Difference {
+            entry,
+            account,
+            book,
+            what,
+            found,
+            against: _,
+            expected,
+        } = difference;
+        answer.entry_id = entry.unwrap_or_default();
+        answer.account_id = account.unwrap_or_default();
+        answer.book = book;
+        answer.subject = what;
+        answer.found = found;
+        answer.expected = expected;
+    }
+    answer
 }
 
 fn named(account: &str) -> Option<&str> {

@@ -39,9 +39,10 @@ pub(crate) async fn find(
 
 /// The caller itself.
 pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<AccountView, Error> {
-    ops::caller_account(control, control.store(), caller)
-        .await
+    let own = store::accounts::get(control.store(), caller.account, control.now()).await?;
+    own.filter(|record| record.deleted.is_none())
         .map(|record| ops::shown(control, record))
+        .ok_or(Error::Unauthenticated)
 }
 
 /// Whether the caller may manage accounts below it now.

@@ -15,8 +15,8 @@ pub(crate) async fn expire_cards(control: &Control) -> Result<(), Error> {
     let mut entries = Vec::new();
     for record in locked.values_mut() {
         entries.extend(money::clear_expired(record, now)?);
-        store::accounts::update_money(&tx, record).await?;
     }
+    store::accounts::update_money_of_all(&tx, locked.values()).await?;
     store::ledger::post(&tx, now, &entries).await?;
     tx.commit().await?;
     tracing::info!(accounts = locked.len(), "expired cards taken off the books");

@@ -5,6 +5,7 @@ pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod expiry;
+pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 pub(crate) mod mail;
@@ -12,6 +13,7 @@ mod money;
 pub(crate) mod news;
 pub(crate) mod prices;
 pub(crate) mod reports;
+pub(crate) mod retention;
 pub(crate) mod seed;
 pub(crate) mod settings;
 #[cfg(test)]
@@ -52,13 +54,13 @@ fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error> {
     }
 }
 
-/// The caller's account, as long as it lives.
+/// The caller's account, as long as it lives, without the number of its children.
 async fn caller_account(
     control: &Control,
     db: &impl Db,
     caller: &Caller,
 ) -> Result<AccountRecord, Error> {
-    let found = store::accounts::get(db, caller.account, control.now()).await?;
+    let found = store::accounts::childless(db, caller.account, control.now()).await?;
     found
         .filter(|record| record.deleted.is_none())
         .ok_or(Error::Unauthenticated)

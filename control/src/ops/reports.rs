@@ -1,19 +1,14 @@
 //! What was used and what it cost, and whether the books balance.
 
-use std::collections::BTreeSet;
-
 use jiff::civil::Date;
-use proxyxai_contract::{
-    id::AccountId,
-    money::{Money, sum},
-};
+use proxyxai_contract::id::AccountId;
 
 use crate::{
     Control, Error, ops,
-    store::{self, bills::Whose, ledger::Sums},
+    store::{self, bills::Whose},
     view::{
-        Bill, BillOf, Books, Caller, DayTotals, Days, Listing, ModelTotals, Page, PostedUsage,
-        Totals,
+        Bill, BillOf, Books, Caller, DayTotals, Days, LedgerLine, Listing, ModelTotals, Page,
+        PostedUsage, Totals,
     },
 };
 
@@ -115,44 +110,27 @@ pub(crate) async fn usage(
     store::usage::list(&tx, account, page.bounded()).await
 }
 
-/// Recomputes all balances from the ledger.
+/// Recomputes the books from the postings and the records.
 pub(crate) async fn verify(control: &Control, caller: &Caller) -> Result<Books, Error> {
     ops::root_only(caller, "only root may verify the books")?;
     let tx = control.store().begin_reading().await?;
-    let sums = store::ledger::sums(&tx).await?;
-    let cards = store::cards::all(&tx).await?;
-    let held = |account: &AccountId| -> Option<Money> {
-        let cards = sum(cards
-            .get(account)
-            .into_iter()
-            .flatten()
-            .map(|card| card.balance))?;
-        cards.checked_sub(sums.debts.get(account).copied().unwrap_or_default())
-    };
-    Ok(Books {
-        postings: sums.postings,
-        difference: difference(&sums, held),
-    })
+    store::books::verify(&tx).await
 }
 
-fn difference(sums: &Sums, held: impl Fn(&AccountId) -> Option<Money>) -> Option<String> {
-    if let Some(entry) = sums.uneven {
-        return Some(format!("entry {entry} does not add up to zero"));
-    }
-    if sums.total != Money::ZERO {
-        return Some(format!("all postings together are {}", sums.total));
-    }
-    let accounts: BTreeSet<_> = sums.accounts.keys().chain(sums.debts.keys()).collect();
-    accounts.into_iter().find_map(|account| {
-        let posted = sums.accounts.get(account).copied().unwrap_or_default();
-        match held(account) {
-            Some(held) if held == posted => None,
-            Some(held) => Some(format!(
-                "account {account} has {held}, its postings say {posted}"
-            )),
-            None => Some(format!("the cards of account {account} are out of range")),
-        }
-    })
+/// Postings of an account's books, or of all books, newest first.
+pub(crate) async fn ledger(
+    control: &Control,
+    caller: &Caller,
+    account: Option<&str>,
+    page: Page,
+) -> Result<Listing<LedgerLine>, Error> {
+    ops::root_only(caller, "only root may read the ledger")?;
+    let account = match account {
+        Some(_) => Some(subject(control, caller, account).await?),
+        None => None,
+    };
+    let tx = control.store().begin_reading().await?;
+    store::exports::latest(&tx, account, page.bounded()).await
 }
 
 async fn subject(

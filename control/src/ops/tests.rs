@@ -2,11 +2,15 @@
 
 mod accounts;
 mod audit;
+mod books;
+mod export;
 mod fleet;
 mod keys;
 mod money;
 mod news;
 mod prices;
+mod random;
+mod scale;
 mod start;
 mod usage;
 mod windows;

@@ -8,6 +8,7 @@ mod conf;
 mod config;
 mod dashboard;
 mod days;
+mod exports;
 mod failure;
 mod fields;
 mod keys;
@@ -70,6 +71,8 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/x-gkey", get(secrets::fresh_key))
         .route("/x-ekey/{text}", get(secrets::seal))
         .route("/x-dkey/{text}", get(secrets::open))
+        .route("/x-bill.csv", get(exports::usage))
+        .route("/x-ledger.csv", get(exports::ledger))
         .route("/x-news", post(news::post).delete(news::delete))
         .route(
             "/x-news/{target}",

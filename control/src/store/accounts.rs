@@ -6,18 +6,18 @@ use proxyxai_contract::{
     client_key::KeyHash,
     clock::Millis,
     id::{AccountId, Revision},
-    money::Multiplier,
+    money::{Money, Multiplier},
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _,
-    QuerySelect as _, Select,
+    QuerySelect as _, Select, Value,
     sea_query::Expr,
 };
 
 use super::{
-    AccountRecord, Db, ROWS_PER_INSERT, Tx, cards, entity::account, one_row, signed, unsigned,
-    write_error,
+    AccountRecord, Db, ROWS_PER_INSERT, Tx, all_rows, cards, entity::account, in_batches, one_row,
+    signed, unsigned, write_error,
 };
 use crate::{
     Error,
@@ -55,8 +55,18 @@ pub(crate) async fn get(
     id: AccountId,
     now: Millis,
 ) -> Result<Option<AccountRecord>, Error> {
-    let found = records(db, account::Entity::find_by_id(id.get()), now).await?;
+    let found: Vec<_> = childless(db, id, now).await?.into_iter().collect();
     with_children(db, found).await.map(|mut found| found.pop())
+}
+
+/// The same without the number of children, which takes long to count when they are many.
+pub(crate) async fn childless(
+    db: &impl Db,
+    id: AccountId,
+    now: Millis,
+) -> Result<Option<AccountRecord>, Error> {
+    let found = records(db, account::Entity::find_by_id(id.get()), now).await;
+    found.map(|mut found| found.pop())
 }
 
 /// A living account by one of its names.
@@ -313,15 +323,46 @@ pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), 
         leased: Set(record.leased.nanos()),
         credit_used: Set(record.view.credit_used.nanos()),
         requests: Set(signed(record.view.requests)),
-        hard_limit: Set(record
-            .view
-            .hard_limit
-            .map(proxyxai_contract::money::Money::nanos)),
+        hard_limit: Set(record.view.hard_limit.map(Money::nanos)),
         revision: Set(signed(record.revision)),
         ..Default::default()
     };
     set(tx, record.view.id, row).await?;
     cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+}
+
+/// The same for many accounts at once.
+pub(crate) async fn update_money_of_all(
+    tx: &Tx,
+    records: impl Iterator<Item = &AccountRecord>,
+) -> Result<(), Error> {
+    let (mut rows, mut purses) = (Vec::<[Value; 7]>::new(), Vec::new());
+    for record in records {
+        let view = &record.view;
+        rows.push([
+            view.id.get().into(),
+            record.debt.nanos().into(),
+            record.leased.nanos().into(),
+            view.credit_used.nanos().into(),
+            signed(view.requests).into(),
+            view.hard_limit.map(Money::nanos).into(),
+            signed(record.revision).into(),
+        ]);
+        purses.push((
+            view.id,
+            record.stored_cards.as_slice(),
+            view.cards.as_slice(),
+        ));
+    }
+    let (count, sql) = (rows.len(), |rows: &str| {
+        format!(
+            "UPDATE account SET debt = new.column2, leased = new.column3, credit_used = new.column4, \
+             requests = new.column5, hard_limit = new.column6, revision = new.column7 \
+             FROM (VALUES {rows}) AS new WHERE account.id = new.column1"
+        )
+    });
+    all_rows(in_batches(tx, rows, sql).await?, count)?;
+    cards::replace_all(tx, purses).await
 }
 
 /// Stores what is on lease.

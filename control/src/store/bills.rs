@@ -1,11 +1,11 @@
 //! Totals for bills: by day and model, and by account, of one account or of many.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
-use proxyxai_contract::id::AccountId;
+use proxyxai_contract::{id::AccountId, money::Money};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _,
+    QueryTrait as _, Select,
     sea_query::{Expr, SimpleExpr},
 };
 
@@ -14,11 +14,10 @@ use super::{
     accounts::with_labels,
     entity::{account, usage_daily},
     unsigned,
-    usage::{sum, sums, totals, within},
 };
 use crate::{
     Error,
-    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page},
+    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page, Totals},
 };
 
 /// Whose use is asked for.
@@ -151,4 +150,35 @@ async fn names(db: &impl Db, ids: &[i64]) -> Result<BTreeMap<i64, (String, Strin
         );
     }
     Ok(found)
+}
+
+/// Adds the sums of all counters to a query.
+fn sums(query: Select<usage_daily::Entity>) -> Select<usage_daily::Entity> {
+    query
+        .column_as(sum("requests"), "requests_sum")
+        .column_as(sum("input"), "input_sum")
+        .column_as(sum("cached"), "cached_sum")
+        .column_as(sum("output"), "output_sum")
+        .column_as(sum("cost"), "cost_sum")
+}
+
+/// What `sums` gives.
+fn totals([requests, input, cached, output, cost]: [i64; 5]) -> Totals {
+    Totals {
+        requests: unsigned(requests),
+        input: unsigned(input),
+        cached: unsigned(cached),
+        output: unsigned(output),
+        cost: Money::from_nanos(cost),
+    }
+}
+
+fn sum(column: impl Display) -> Expr {
+    // PostgreSQL's sum of big integers is a decimal.
+    Expr::cust(format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
+}
+
+fn within(days: Days) -> SimpleExpr {
+    // Days are stored as YYYY-MM-DD, which sorts as text.
+    usage_daily::Column::Day.between(days.start.to_string(), days.end.to_string())
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, sea_query::ExprTrait as _,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
 };
 
-use super::{Db, ROWS_PER_INSERT, Tx, entity::credit_card, one_row};
+use super::{Db, ROWS_PER_INSERT, Tx, all_rows, entity::credit_card, in_batches};
 use crate::{Error, domain::credit::Card};
 
 /// At most this many accounts are cleared of expired cards in one go.
@@ -32,22 +31,6 @@ pub(crate) async fn of(
             let account = AccountId::new(row.account_id).map_err(Error::internal)?;
             cards.entry(account).or_default().push(card(row));
         }
-    }
-    Ok(cards)
-}
-
-/// All cards by account.
-pub(crate) async fn all(db: &impl Db) -> Result<BTreeMap<AccountId, Vec<Card>>, Error> {
-    let rows = credit_card::Entity::find()
-        .order_by_asc(credit_card::Column::AccountId)
-        .order_by_asc(credit_card::Column::Position)
-        .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
-    let mut cards: BTreeMap<AccountId, Vec<Card>> = BTreeMap::new();
-    for row in rows {
-        let account = AccountId::new(row.account_id).map_err(Error::internal)?;
-        cards.entry(account).or_default().push(card(row));
     }
     Ok(cards)
 }
@@ -76,35 +59,45 @@ pub(crate) async fn replace(
     stored: &[Card],
     cards: &[Card],
 ) -> Result<(), Error> {
-    let numbered = || cards.iter().zip(0i64..);
-    if stored.len() == cards.len() {
-        let pairs = stored.iter().zip(numbered());
-        for (_, (card, position)) in pairs.filter(|(old, (new, _))| *old != *new) {
-            let mine = credit_card::Column::AccountId
-                .eq(account.get())
-                .and(credit_card::Column::Position.eq(position));
-            let update = credit_card::Entity::update_many()
-                .set(row(account, position, card))
-                .filter(mine);
-            let written = update.exec(tx.handle()).await;
-            written
-                .map_err(Error::internal)
-                .and_then(|written| one_row(&written))?;
+    replace_all(tx, vec![(account, stored, cards)]).await
+}
+
+/// The same for many accounts: cards as they are stored, and as they ought to be.
+pub(crate) async fn replace_all(
+    tx: &Tx,
+    purses: Vec<(AccountId, &[Card], &[Card])>,
+) -> Result<(), Error> {
+    let mut changed = Vec::new();
+    for (account, stored, cards) in purses {
+        let numbered = cards.iter().zip(0i64..);
+        if stored.len() == cards.len() {
+            let pairs = stored
+                .iter()
+                .zip(numbered)
+                .filter(|(old, (new, _))| *old != *new);
+            changed.extend(pairs.map(|(_, (card, position))| values(account, position, card)));
+            continue;
         }
-        return Ok(());
+        let mine = credit_card::Entity::delete_many()
+            .filter(credit_card::Column::AccountId.eq(account.get()));
+        mine.exec(tx.handle()).await.map_err(Error::internal)?;
+        let rows = numbered.map(|(card, position)| values(account, position, card));
+        let sql = |rows: &str| {
+            format!(
+                "INSERT INTO credit_card (account_id, position, amount, balance, reference, granted_at, expires_at) \
+                 VALUES {rows}"
+            )
+        };
+        in_batches(tx, rows.collect(), sql).await?;
     }
-    let mine =
-        credit_card::Entity::delete_many().filter(credit_card::Column::AccountId.eq(account.get()));
-    mine.exec(tx.handle()).await.map_err(Error::internal)?;
-    if !cards.is_empty() {
-        credit_card::Entity::insert_many(
-            numbered().map(|(card, position)| row(account, position, card)),
+    let (count, sql) = (changed.len(), |rows: &str| {
+        format!(
+            "UPDATE credit_card SET amount = new.column3, balance = new.column4, reference = new.column5, \
+             granted_at = new.column6, expires_at = new.column7 FROM (VALUES {rows}) AS new \
+             WHERE credit_card.account_id = new.column1 AND credit_card.position = new.column2"
         )
-        .exec_without_returning(tx.handle())
-        .await
-        .map_err(Error::internal)?;
-    }
-    Ok(())
+    });
+    all_rows(in_batches(tx, changed, sql).await?, count)
 }
 
 fn card(row: credit_card::Model) -> Card {
@@ -126,7 +119,7 @@ fn card(row: credit_card::Model) -> Card {
     }
 }
 
-fn row(account: AccountId, position: i64, card: &Card) -> credit_card::ActiveModel {
+fn values(account: AccountId, position: i64, card: &Card) -> [Value; 7] {
     let Card {
         amount,
         balance,
@@ -134,13 +127,13 @@ fn row(account: AccountId, position: i64, card: &Card) -> credit_card::ActiveMod
         granted,
         expires,
     } = card;
-    credit_card::ActiveModel {
-        account_id: Set(account.get()),
-        position: Set(position),
-        amount: Set(amount.nanos()),
-        balance: Set(balance.nanos()),
-        reference: Set(reference.clone()),
-        granted_at: Set(granted.0),
-        expires_at: Set(expires.0),
-    }
+    [
+        account.get().into(),
+        position.into(),
+        amount.nanos().into(),
+        balance.nanos().into(),
+        reference.as_str().into(),
+        granted.0.into(),
+        expires.0.into(),
+    ]
 }

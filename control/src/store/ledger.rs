@@ -1,20 +1,23 @@
 //! The ledger: entries and their postings, written once and never changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Value,
     sea_query::{Expr, Query},
 };
 
 use super::{
     Db, ROWS_PER_INSERT, Tx,
-    entity::{account, ledger_entry, posting},
+    entity::{ledger_entry, posting},
+    in_batches,
 };
-use crate::{Error, domain::ledger::Entry};
+use crate::{
+    Error,
+    domain::ledger::{Book, Entry},
+};
 
 /// How many postings may have been written between the beginning of a transaction and its end.
 const POSTINGS_LATE_MAX: i64 = 2_000;
@@ -29,23 +32,22 @@ pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), E
             let id = ids
                 .get(entry.reference.as_str())
                 .ok_or_else(|| Error::internal("an entry got no id"))?;
-            rows.extend(
-                entry
-                    .postings()
-                    .iter()
-                    .map(|(book, amount)| posting::ActiveModel {
-                        entry_id: Set(*id),
-                        book: Set(book.as_str().to_owned()),
-                        account_id: Set(book.account().map(AccountId::get)),
-                        amount: Set(amount.nanos()),
-                        ..Default::default()
-                    }),
-            );
+            let row = |(book, amount): &(Book, Money)| -> [Value; 4] {
+                let account = book.account().map(AccountId::get);
+                let book = book.as_str();
+                [
+                    (*id).into(),
+                    book.into(),
+                    account.into(),
+                    amount.nanos().into(),
+                ]
+            };
+            rows.extend(entry.postings().iter().map(row));
         }
-        posting::Entity::insert_many(rows)
-            .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+        let sql = |rows: &str| {
+            format!("INSERT INTO posting (entry_id, book, account_id, amount) VALUES {rows}")
+        };
+        in_batches(tx, rows, sql).await?;
     }
     Ok(())
 }
@@ -84,21 +86,6 @@ async fn insert_entries(
         .map(pair)
         .collect::<Result<_, sea_orm::DbErr>>()
         .map_err(Error::internal)
-}
-
-/// Sums over the whole ledger.
-#[derive(Debug)]
-pub(crate) struct Sums {
-    /// Number of postings.
-    pub(crate) postings: u64,
-    /// Sum of all of them.
-    pub(crate) total: Money,
-    /// An entry that does not add up to zero.
-    pub(crate) uneven: Option<i64>,
-    /// Sum of the books of accounts.
-    pub(crate) accounts: BTreeMap<AccountId, Money>,
-    /// Debt and life of every account.
-    pub(crate) debts: BTreeMap<AccountId, Money>,
 }
 
 /// The newest posting, and, when there is a newer one than was known, the accounts of all since
@@ -171,65 +158,4 @@ pub(crate) async fn touched_after(
         .map_err(Error::internal)?;
     let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
     Ok((newest, ids.map_err(Error::internal)?))
-}
-
-/// Recomputes everything from the postings.
-pub(crate) async fn sums(db: &impl Db) -> Result<Sums, Error> {
-    // PostgreSQL's sum of big integers is a decimal.
-    let sum = || Expr::cust("CAST(COALESCE(SUM(amount), 0) AS BIGINT)");
-    let db = db.handle();
-    let postings = posting::Entity::find()
-        .count(db)
-        .await
-        .map_err(Error::internal)?;
-    let total: Option<i64> = posting::Entity::find()
-        .select_only()
-        .column_as(sum(), "total")
-        .into_tuple()
-        .one(db)
-        .await
-        .map_err(Error::internal)?;
-    let uneven: Option<i64> = posting::Entity::find()
-        .select_only()
-        .column(posting::Column::EntryId)
-        .group_by(posting::Column::EntryId)
-        .having(Expr::cust("SUM(amount) <> 0"))
-        .limit(1)
-        .into_tuple()
-        .one(db)
-        .await
-        .map_err(Error::internal)?;
-    let accounts: Vec<(i64, i64)> = posting::Entity::find()
-        .select_only()
-        .column(posting::Column::AccountId)
-        .column_as(sum(), "total")
-        .filter(posting::Column::AccountId.is_not_null())
-        .group_by(posting::Column::AccountId)
-        .into_tuple()
-        .all(db)
-        .await
-        .map_err(Error::internal)?;
-    let debts: Vec<(i64, i64)> = account::Entity::find()
-        .select_only()
-        .columns([account::Column::Id, account::Column::Debt])
-        .into_tuple()
-        .all(db)
-        .await
-        .map_err(Error::internal)?;
-    Ok(Sums {
-        postings,
-        total: Money::from_nanos(total.unwrap_or_default()),
-        uneven,
-        accounts: by_account(accounts)?,
-        debts: by_account(debts)?,
-    })
-}
-
-fn by_account(rows: Vec<(i64, i64)>) -> Result<BTreeMap<AccountId, Money>, Error> {
-    let pair =
-        |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
-    rows.into_iter()
-        .map(pair)
-        .collect::<Result<_, _>>()
-        .map_err(Error::internal)
 }

@@ -4,8 +4,10 @@
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod bills;
+pub(crate) mod books;
 pub(crate) mod cards;
 mod entity;
+pub(crate) mod exports;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leases;
@@ -30,7 +32,7 @@ pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
     DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _, UpdateResult,
+    Statement, TransactionOptions, TransactionTrait as _, UpdateResult, Value,
 };
 use sea_orm_migration::MigratorTrait as _;
 
@@ -118,6 +120,31 @@ impl Store {
             reader: writer.clone(),
             writer,
             postgres: true,
+        })
+    }
+
+    /// Opens the database of a control plane, which may be running, and leaves it as it is.
+    pub(crate) async fn open_existing(database: &Database) -> Result<Self, Error> {
+        let (options, postgres) = match database {
+            Database::Sqlite(path) if !path.exists() => {
+                let problem = "is not there: no control plane has run yet";
+                return Err(Invalid::new(path.display().to_string(), problem).into());
+            }
+            Database::Sqlite(path) => (file_options(path, 1), false),
+            Database::Postgres(url) => (common_options(url, 1), true),
+        };
+        let connection = Connector::connect(options)
+            .await
+            .map_err(unreachable_database)?;
+        let missing = migration::Migrator::get_pending_migrations(&connection).await;
+        if !missing.map_err(Error::internal)?.is_empty() {
+            let problem = "is of an older version: start control once";
+            return Err(Invalid::new("the schema of the database", problem).into());
+        }
+        Ok(Self {
+            writer: connection.clone(),
+            reader: connection,
+            postgres,
         })
     }
 
@@ -290,6 +317,44 @@ fn write_error(error: DbErr) -> Error {
     )
 }
 
+/// A statement that is written out, with `?` for every value: `PostgreSQL` numbers them.
+fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    let backend = db.handle().get_database_backend();
+    if backend != DbBackend::Postgres {
+        return Statement::from_sql_and_values(backend, sql, values);
+    }
+    let mut pieces = sql.split('?');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let numbered = pieces.zip(1u32..).fold(first, |mut sql, (piece, number)| {
+        sql.push('$');
+        sql.push_str(&number.to_string());
+        sql.push_str(piece);
+        sql
+    });
+    Statement::from_sql_and_values(backend, numbered, values)
+}
+
+/// Runs a statement that is written out over many rows: `sql` is given the text that stands for the rows
+/// of one go. A few fixed sizes keep the number of different statements small, so that each is prepared
+/// once. Says how many rows were written.
+async fn in_batches<const N: usize>(
+    tx: &Tx,
+    rows: Vec<[Value; N]>,
+    sql: impl Fn(&str) -> String,
+) -> Result<u64, Error> {
+    let (mut left, mut written) = (rows.into_iter(), 0u64);
+    let row = format!("({})", ["?"; N].join(","));
+    for size in [256, 64, 16, 4, 1] {
+        while left.len() >= size {
+            let text = sql(&vec![row.as_str(); size].join(","));
+            let values = left.by_ref().take(size).flatten();
+            let done = tx.handle().execute_raw(statement(tx, &text, values)).await;
+            written = written.saturating_add(done.map_err(Error::internal)?.rows_affected());
+        }
+    }
+    Ok(written)
+}
+
 /// A stored value that this program did not write.
 fn corrupt(what: &'static str, id: i64, error: impl fmt::Display) -> Error {
     Error::internal(format!("stored {what} {id} cannot be read: {error}"))
@@ -301,6 +366,15 @@ fn one_row(written: &UpdateResult) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::internal("a row vanished before it was written"))
+    }
+}
+
+/// The same for many.
+fn all_rows(written: u64, expected: usize) -> Result<(), Error> {
+    if usize::try_from(written).is_ok_and(|written| written == expected) {
+        Ok(())
+    } else {
+        Err(Error::internal("rows vanished before they were written"))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Databases for tests: one of its own for each, on the server that a test names.
 
-use sea_orm::{ConnectionTrait as _, Database as Connector, EntityTrait as _, QueryOrder as _};
+use sea_orm::{
+    ConnectionTrait as _, Database as Connector, DbErr, EntityTrait as _, QueryOrder as _,
+};
 
 use super::entity;
 use crate::{config::Database, testing::random_name};
@@ -46,7 +48,19 @@ impl Scratch {
 
 /// Runs a statement behind the program's back.
 pub(crate) async fn meddle(store: &super::Store, sql: &str) {
-    store.writer.execute_unprepared(sql).await.unwrap();
+    try_to_meddle(store, sql).await.unwrap();
+}
+
+/// The same when it may be refused.
+pub(crate) async fn try_to_meddle(store: &super::Store, sql: &str) -> Result<(), DbErr> {
+    store.writer.execute_unprepared(sql).await.map(drop)
+}
+
+/// The whole number that a query answers in a column of this name.
+pub(crate) async fn number(store: &super::Store, sql: &str) -> i64 {
+    let query = super::statement(store, sql, []);
+    let row = store.writer.query_one_raw(query).await.unwrap();
+    row.unwrap().try_get("", "number").unwrap()
 }
 
 /// A mail as it stands in the queue.

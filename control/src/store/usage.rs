@@ -1,11 +1,10 @@
-//! Usage records and the daily totals made of them.
+//! Usage records: storing, listing and pruning them, and the totals made of them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-};
+mod prune;
+mod totals;
 
-use jiff::civil::Date;
+use std::collections::BTreeSet;
+
 use proxyxai_contract::{
     Invalid,
     clock::Millis,
@@ -14,46 +13,66 @@ use proxyxai_contract::{
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 use sea_orm::{
-    ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement, Value,
-    sea_query::{Expr, OnConflict, SimpleExpr},
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value,
 };
 
-use super::{
-    Db, ROWS_PER_INSERT, Tx, corrupt,
-    entity::{usage_daily, usage_record},
-    signed, unsigned,
+pub(crate) use self::{
+    prune::{next_span, prune},
+    totals::{Daily, add_totals, by_model, costs},
 };
+use super::{Db, Tx, corrupt, entity::usage_record, signed, statement, unsigned};
 use crate::{
     Error,
-    view::{Days, Listing, ModelTotals, Page, PostedUsage, Totals},
+    view::{Listing, Page, PostedUsage},
 };
 
 pub(crate) mod corrections;
 
-/// Totals of one account, day and model.
-pub(crate) type Daily = BTreeMap<(AccountId, Date, String), Totals>;
+/// What is posted already of some records in sequence.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Everything up to here was there and has been pruned.
+    through: Option<u64>,
+    stored: BTreeSet<u64>,
+}
 
-/// Sequences between two, both included, that are stored already.
+impl Known {
+    /// Whether the record with this sequence was posted before.
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
+        self.through.is_some_and(|through| sequence <= through) || self.stored.contains(&sequence)
+    }
+}
+
+/// Which records between two sequences, both included, were posted before.
 pub(crate) async fn known(
     tx: &Tx,
     node: &NodeName,
     epoch: u64,
     first: u64,
     last: u64,
-) -> Result<BTreeSet<u64>, Error> {
-    let sequences: Vec<i64> = usage_record::Entity::find()
-        .select_only()
-        .column(usage_record::Column::Sequence)
-        .filter(usage_record::Column::Node.eq(node.as_str()))
-        .filter(usage_record::Column::Epoch.eq(epoch.cast_signed()))
-        .filter(usage_record::Column::Sequence.between(signed(first), signed(last)))
-        .into_tuple()
-        .all(tx.handle())
-        .await
-        .map_err(Error::internal)?;
-    Ok(sequences.into_iter().map(unsigned).collect())
+) -> Result<Known, Error> {
+    // One question for both, since every report waits for it.
+    let sql = "SELECT sequence, FALSE AS pruned FROM usage_record \
+         WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
+         UNION ALL SELECT through, TRUE FROM usage_pruned WHERE node = ? AND epoch = ?";
+    let spool = || [Value::from(node.as_str()), epoch.cast_signed().into()];
+    let range = [Value::from(signed(first)), signed(last).into()];
+    let values = spool().into_iter().chain(range).chain(spool());
+    let rows = tx.handle().query_all_raw(statement(tx, sql, values));
+    let mut known = Known {
+        through: None,
+        stored: BTreeSet::new(),
+    };
+    for row in rows.await.map_err(Error::internal)? {
+        let sequence = unsigned(row.try_get("", "sequence").map_err(Error::internal)?);
+        if row.try_get("", "pruned").map_err(Error::internal)? {
+            known.through = Some(sequence);
+        } else {
+            known.stored.insert(sequence);
+        }
+    }
+    Ok(known)
 }
 
 /// Columns of a record, in the order in which `values` gives them.
@@ -145,120 +164,6 @@ fn insert_sql(rows: usize, numbered: bool) -> String {
     )
 }
 
-/// Adds to the daily totals.
-pub(crate) async fn add_daily(tx: &Tx, daily: &Daily) -> Result<(), Error> {
-    let rows: Vec<_> = daily
-        .iter()
-        .map(|((account, day, model), totals)| daily_row(*account, *day, model, totals))
-        .collect();
-    for chunk in rows.chunks(ROWS_PER_INSERT) {
-        let sum = |column: &str| Expr::cust(format!("usage_daily.{column} + excluded.{column}"));
-        let add = OnConflict::columns([
-            usage_daily::Column::AccountId,
-            usage_daily::Column::Day,
-            usage_daily::Column::Model,
-        ])
-        .value(usage_daily::Column::Requests, sum("requests"))
-        .value(usage_daily::Column::Input, sum("input"))
-        .value(usage_daily::Column::Cached, sum("cached"))
-        .value(usage_daily::Column::Output, sum("output"))
-        .value(usage_daily::Column::Cost, sum("cost"))
-        .to_owned();
-        let insert = usage_daily::Entity::insert_many(chunk.to_vec()).on_conflict(add);
-        insert
-            .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
-    }
-    Ok(())
-}
-
-/// Charges by account over some days; none of `accounts` means all.
-pub(crate) async fn costs(
-    db: &impl Db,
-    accounts: Option<&[AccountId]>,
-    days: Days,
-) -> Result<BTreeMap<AccountId, Money>, Error> {
-    let mut query = usage_daily::Entity::find()
-        .select_only()
-        .column(usage_daily::Column::AccountId)
-        .column_as(sum("cost"), "total")
-        .filter(within(days))
-        .group_by(usage_daily::Column::AccountId);
-    if let Some(accounts) = accounts {
-        query =
-            query.filter(usage_daily::Column::AccountId.is_in(accounts.iter().map(|id| id.get())));
-    }
-    let rows: Vec<(i64, i64)> = query
-        .into_tuple()
-        .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
-    let pair =
-        |(id, nanos): (i64, i64)| AccountId::new(id).map(|id| (id, Money::from_nanos(nanos)));
-    rows.into_iter()
-        .map(pair)
-        .collect::<Result<_, _>>()
-        .map_err(Error::internal)
-}
-
-/// Totals by model over some days, dearest first.
-pub(crate) async fn by_model(
-    db: &impl Db,
-    account: AccountId,
-    days: Days,
-) -> Result<Vec<ModelTotals>, Error> {
-    let models = usage_daily::Entity::find()
-        .select_only()
-        .column(usage_daily::Column::Model);
-    let rows: Vec<(String, i64, i64, i64, i64, i64)> = sums(models)
-        .filter(usage_daily::Column::AccountId.eq(account.get()))
-        .filter(within(days))
-        .group_by(usage_daily::Column::Model)
-        .into_tuple()
-        .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
-    let mut models: Vec<_> = rows
-        .into_iter()
-        .map(
-            |(model, requests, input, cached, output, cost)| ModelTotals {
-                model,
-                totals: totals([requests, input, cached, output, cost]),
-            },
-        )
-        .collect();
-    models.sort_by(|one, other| {
-        other
-            .totals
-            .cost
-            .cmp(&one.totals.cost)
-            .then_with(|| one.model.cmp(&other.model))
-    });
-    Ok(models)
-}
-
-/// Adds the sums of all counters to a query.
-pub(super) fn sums(query: Select<usage_daily::Entity>) -> Select<usage_daily::Entity> {
-    query
-        .column_as(sum("requests"), "requests_sum")
-        .column_as(sum("input"), "input_sum")
-        .column_as(sum("cached"), "cached_sum")
-        .column_as(sum("output"), "output_sum")
-        .column_as(sum("cost"), "cost_sum")
-}
-
-/// What `sums` gives.
-pub(super) fn totals([requests, input, cached, output, cost]: [i64; 5]) -> Totals {
-    Totals {
-        requests: unsigned(requests),
-        input: unsigned(input),
-        cached: unsigned(cached),
-        output: unsigned(output),
-        cost: Money::from_nanos(cost),
-    }
-}
-
 /// Single records of an account, newest first.
 pub(crate) async fn list(
     db: &impl Db,
@@ -283,41 +188,6 @@ pub(crate) async fn list(
     let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     corrections::fill(db, &mut rows).await?;
     Ok(Listing { rows, total })
-}
-
-pub(super) fn sum(column: impl Display) -> Expr {
-    // PostgreSQL's sum of big integers is a decimal.
-    Expr::cust(format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
-}
-
-pub(super) fn within(days: Days) -> SimpleExpr {
-    // Days are stored as YYYY-MM-DD, which sorts as text.
-    usage_daily::Column::Day.between(days.start.to_string(), days.end.to_string())
-}
-
-fn daily_row(
-    account: AccountId,
-    day: Date,
-    model: &str,
-    totals: &Totals,
-) -> usage_daily::ActiveModel {
-    let Totals {
-        requests,
-        input,
-        cached,
-        output,
-        cost,
-    } = *totals;
-    usage_daily::ActiveModel {
-        account_id: Set(account.get()),
-        day: Set(day.to_string()),
-        model: Set(model.to_owned()),
-        requests: Set(signed(requests)),
-        input: Set(signed(input)),
-        cached: Set(signed(cached)),
-        output: Set(signed(output)),
-        cost: Set(cost.nanos()),
-    }
 }
 
 fn values(
@@ -365,7 +235,7 @@ fn values(
     ]
 }
 
-fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {
+pub(super) fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {
     let sequence = row.sequence;
     read_record(row).map_err(|error| corrupt("usage record", sequence, error))
 }

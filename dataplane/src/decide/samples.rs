@@ -52,5 +52,6 @@ pub(super) fn rules(models: &str, levels: &str, switches: &str) -> RoutingRules 
         model_mapper: ModelMapper::parse(models).unwrap(),
         level_mapper: LevelMapper::parse(levels).unwrap(),
         switch_over: SwitchOver::parse(switches).unwrap(),
+        ..RoutingRules::default()
     }
 }

@@ -24,7 +24,9 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use proxyxai_contract::{clock::Clock, lease::Shortage, money::Money, price::ModelPrice, snapshot::Health};
+use proxyxai_contract::{
+    clock::Clock, lease::Shortage, money::Money, price::ModelPrice, snapshot::Health,
+};
 use tokio::sync::mpsc;
 use tower::BoxError;
 
@@ -202,9 +204,7 @@ impl Relay {
             images: bill::images(&snapshot, &plan.model, path, &facts),
         };
         let price = snapshot.prices.find(&plan.model).filter(|_| metered);
-        let hold = self
-            .set_aside(&snapshot, &account, price, &bounds)
-            .await?;
+        let hold = self.set_aside(&snapshot, &account, price, &bounds).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = metered.then(|| limits::guess(Route::of(path), body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);

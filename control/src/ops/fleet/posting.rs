@@ -16,11 +16,8 @@ use crate::{
     domain::{credit, ledger::Entry},
     ops::money,
     store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::Daily},
-    view::{Days, Totals},
+    view::{Days, FAILED_FROM, Totals},
 };
-
-/// Statuses from here on are refusals and failures, which do not count as answered calls.
-const FAILED_FROM: u16 = 400;
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
 
@@ -54,7 +51,7 @@ pub(crate) async fn report_usage(
     let known = store::usage::known(&tx, node, epoch, first, last).await?;
     let fresh: Vec<_> = records
         .into_iter()
-        .filter(|record| !known.contains(&record.sequence))
+        .filter(|record| !known.contains(record.sequence))
         .map(plain)
         .collect();
     let mut raised = false;
@@ -76,11 +73,9 @@ pub(crate) async fn report_usage(
             },
         )?;
         store::leases::put(&tx, leases.values(), now).await?;
-        store::usage::add_daily(&tx, &posting.daily).await?;
+        store::usage::add_totals(&tx, &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
-        for record in accounts.values() {
-            store::accounts::update_money(&tx, record).await?;
-        }
+        store::accounts::update_money_of_all(&tx, accounts.values()).await?;
         store::ledger::post(&tx, now, &posting.entries).await?;
     }
     tx.commit().await?;

@@ -1,6 +1,6 @@
 //! The schema, in steps that are never changed once released. One text serves both databases; words in
 //! braces stand for what they spell differently. Amounts are nano-dollars, moments milliseconds since
-//! 1970 UTC, multipliers millionths.
+//! 1970 UTC, multipliers millionths. A statement ends with a semicolon at the end of a line.
 
 #![expect(
     elided_lifetimes_in_paths,
@@ -13,6 +13,7 @@ mod m003_windows;
 mod m004_account;
 mod m005_audit;
 mod m006_prices;
+mod m007_reports;
 
 use sea_orm_migration::{
     prelude::*,
@@ -29,6 +30,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m004_account", m004_account::SCHEMA),
     ("m005_audit", m005_audit::SCHEMA),
     ("m006_prices", m006_prices::SCHEMA),
+    ("m007_reports", m007_reports::SCHEMA),
 ];
 
 #[async_trait::async_trait]
@@ -56,7 +58,7 @@ impl MigrationName for Step {
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let words: [(&str, &str); 6] = match connection.get_database_backend() {
+        let words: [(&str, &str); 7] = match connection.get_database_backend() {
             DbBackend::Postgres => [
                 (
                     "{ID}",
@@ -71,6 +73,7 @@ impl MigrationTrait for Step {
                     "{ROOT}",
                     "ALTER TABLE account ALTER COLUMN id RESTART WITH 2",
                 ),
+                ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_POSTGRES),
             ],
             _ => [
                 ("{ID}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
@@ -80,6 +83,7 @@ impl MigrationTrait for Step {
                 ("{PREFIX}", "dna COLLATE NOCASE"),
                 ("{STARTS}", "COLLATE NOCASE"),
                 ("{ROOT}", ""),
+                ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_SQLITE),
             ],
         };
         let schema = words
@@ -88,8 +92,8 @@ impl MigrationTrait for Step {
                 sql.replace(word, text)
             });
         for statement in schema
-            .split(';')
-            .map(str::trim)
+            .split(";\n")
+            .map(|statement| statement.trim().trim_end_matches(';'))
             .filter(|statement| !statement.is_empty())
         {
             connection.execute_unprepared(statement).await?;

@@ -1,0 +1,176 @@
+//! Usage and ledger as CSV, a piece at a time: memory does not grow with what is exported.
+
+mod csv;
+
+use futures_util::{Stream, stream};
+use jiff::civil::Date;
+use proxyxai_contract::{clock::Zone, id::AccountId};
+
+use self::csv::Line;
+use crate::{
+    Control, Error, ops,
+    store::{self, Store, exports::Between},
+    view::{Caller, Days, PostedUsage},
+};
+
+/// Rows read at once; a piece is a few hundred KiB at most.
+const ROWS_PER_PAGE: u64 = 1_000;
+/// Small pages are put together until a piece has this much.
+const PIECE_BYTES: usize = 64 * 1024;
+/// A record lies in a month of the time zone that was in effect when it was posted, and zones differ by
+/// little more than a day.
+const ZONE_DAYS: i64 = 2;
+
+/// Single calls of the caller and everybody below it over some days.
+pub(crate) async fn usage(
+    control: &Control,
+    caller: &Caller,
+    days: Days,
+) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
+    let own = ops::caller_account(control, control.store(), caller).await?;
+    let zone = control.config().zone.clone();
+    let export = Export::usage(control.store(), &own.view.dna, days, zone).await?;
+    Ok(streamed(control, export))
+}
+
+/// The whole ledger over some days.
+pub(crate) async fn ledger(
+    control: &Control,
+    caller: &Caller,
+    days: Days,
+) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
+    ops::root_only(caller, "only root may read the ledger")?;
+    let zone = control.config().zone.clone();
+    let export = Export::ledger(control.store(), days, zone).await?;
+    Ok(streamed(control, export))
+}
+
+fn streamed(
+    control: &Control,
+    export: Export,
+) -> impl Stream<Item = Result<String, Error>> + Send + 'static + use<> {
+    stream::try_unfold((control.clone(), export), async |(control, mut export)| {
+        let piece = export.next(control.store()).await?;
+        Ok(piece.map(|piece| (piece, (control, export))))
+    })
+}
+
+/// An export under way.
+#[derive(Debug)]
+pub(crate) struct Export {
+    between: Between,
+    zone: Zone,
+    /// The first line, until it has been given.
+    head: Option<String>,
+    rest: Rest,
+}
+
+/// What is still to come.
+#[derive(Debug)]
+enum Rest {
+    Usage {
+        /// Accounts to come, the next one last.
+        accounts: Vec<(AccountId, String)>,
+        /// The last record of the account at hand.
+        last: Option<Box<PostedUsage>>,
+    },
+    Ledger {
+        after: i64,
+        through: i64,
+    },
+}
+
+impl Export {
+    /// Everything at or below an account.
+    pub(crate) async fn usage(
+        store: &Store,
+        dna: &str,
+        days: Days,
+        zone: Zone,
+    ) -> Result<Self, Error> {
+        let around = jiff::Span::new().days(ZONE_DAYS);
+        let month = |day: Date| format!("{:04}-{:02}", day.year(), day.month());
+        let months = [
+            month(days.start.saturating_sub(around)),
+            month(days.end.saturating_add(around)),
+        ];
+        let mut accounts = store::exports::users(store, dna, months).await?;
+        accounts.reverse();
+        Ok(Self {
+            between: between(days, &zone),
+            zone,
+            head: Some(csv::USAGE_HEAD.to_owned()),
+            rest: Rest::Usage {
+                accounts,
+                last: None,
+            },
+        })
+    }
+
+    /// Everything that is in the ledger by now.
+    pub(crate) async fn ledger(store: &Store, days: Days, zone: Zone) -> Result<Self, Error> {
+        Ok(Self {
+            between: between(days, &zone),
+            zone,
+            head: Some(csv::LEDGER_HEAD.to_owned()),
+            rest: Rest::Ledger {
+                after: 0,
+                through: store::exports::last_posting(store).await?,
+            },
+        })
+    }
+
+    /// The next piece, whole lines of it; none when all has been given.
+    pub(crate) async fn next(&mut self, store: &Store) -> Result<Option<String>, Error> {
+        let mut piece = self.head.take().unwrap_or_default();
+        while piece.len() < PIECE_BYTES && self.read(store, &mut piece).await? {}
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+
+    /// Reads a page, and says whether there may be more.
+    async fn read(&mut self, store: &Store, piece: &mut String) -> Result<bool, Error> {
+        match &mut self.rest {
+            Rest::Usage { accounts, last } => {
+                let Some((account, name)) = accounts.last() else {
+                    return Ok(false);
+                };
+                let rows = store::exports::usage(
+                    store,
+                    *account,
+                    self.between,
+                    last.as_deref(),
+                    ROWS_PER_PAGE,
+                );
+                let rows = rows.await?;
+                for row in &rows {
+                    csv::usage(&mut Line::new(piece), name, row, &self.zone);
+                }
+                let full = u64::try_from(rows.len()).is_ok_and(|count| count >= ROWS_PER_PAGE);
+                *last = rows.into_iter().next_back().filter(|_| full).map(Box::new);
+                if !full {
+                    accounts.pop();
+                }
+            }
+            Rest::Ledger { after, through } => {
+                if after >= through {
+                    return Ok(false);
+                }
+                let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
+                let end = after.saturating_add(page).min(*through);
+                for row in store::exports::ledger(store, self.between, *after, end).await? {
+                    csv::ledger(&mut Line::new(piece), &row, &self.zone);
+                }
+                *after = end;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn between(days: Days, zone: &Zone) -> Between {
+    let after = days.end.saturating_add(jiff::Span::new().days(1));
+    Between {
+        from: zone.start_of(days.start),
+        until: zone.start_of(after),
+    }
+}

@@ -1,0 +1,491 @@
+//! A random history of a tree of accounts: the books sum to zero at every step, whatever happens. This one
+//! plays the movements in memory, since it plays many; `random_store` plays fewer of them for real.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, NodeName},
+    lease::Lease,
+    money::{Money, Multiplier},
+};
+
+use crate::{
+    Error,
+    domain::{
+        account::Dna,
+        credit::Card,
+        lease::{self, Room},
+        ledger::{Book, Entry},
+    },
+    ops::{accounts, money},
+    store::{self, AccountRecord, leases::LeaseRecord},
+    testing::{DAY_MS, NOON, World, everywhere, node},
+};
+
+const STEPS: u32 = 100_000;
+const ACCOUNTS_MAX: usize = 60;
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+const DOLLAR: i64 = 1_000_000_000;
+
+/// How many steps to play; `PROXYXAI_BOOK_OPS` says otherwise.
+pub(super) fn steps() -> u32 {
+    let given = std::env::var_os("PROXYXAI_BOOK_OPS").and_then(|text| text.into_string().ok());
+    given.and_then(|text| text.parse().ok()).unwrap_or(STEPS)
+}
+
+/// Random numbers whose seed is told when the test fails; `PROXYXAI_BOOK_SEED` plays one again.
+pub(super) fn dice() -> fastrand::Rng {
+    let given = std::env::var_os("PROXYXAI_BOOK_SEED").and_then(|text| text.into_string().ok());
+    let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        let mut bytes = [0u8; 8];
+        getrandom::fill(&mut bytes).unwrap();
+        u64::from_be_bytes(bytes)
+    });
+    eprintln!("PROXYXAI_BOOK_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// An amount: mostly everyday, sometimes a single nano-dollar, sometimes a fortune.
+pub(super) fn amount(dice: &mut fastrand::Rng) -> Money {
+    Money::from_nanos(match dice.u8(..20) {
+        0 => dice.i64(1..10),
+        1 => dice.i64(1..1_000_000) * DOLLAR,
+        2..8 => dice.i64(1..DOLLAR / 100),
+        _ => dice.i64(1..50 * DOLLAR),
+    })
+}
+
+/// What is committed.
+struct History {
+    dice: fastrand::Rng,
+    accounts: BTreeMap<AccountId, AccountRecord>,
+    /// Those of them that are not deleted.
+    living: Vec<AccountId>,
+    leases: BTreeMap<(AccountId, NodeName), LeaseRecord>,
+    /// Reports that were posted.
+    posted: BTreeSet<u64>,
+    books: BTreeMap<(&'static str, Option<AccountId>), i128>,
+    /// What calls cost, by account.
+    used: BTreeMap<AccountId, i128>,
+    /// Reports that were sent, for sending them again.
+    sent: Vec<Report>,
+    now: Millis,
+    next: i64,
+    moved: BTreeMap<&'static str, u32>,
+}
+
+/// Sequence, whose, from where, cost.
+type Report = (u64, AccountId, NodeName, Money);
+
+/// One transaction: what it makes of some accounts and leases, and what it books.
+#[derive(Default)]
+struct Change {
+    accounts: BTreeMap<AccountId, AccountRecord>,
+    leases: BTreeMap<(AccountId, NodeName), LeaseRecord>,
+    entries: Vec<Entry>,
+    charged: Option<(u64, AccountId, Money)>,
+}
+
+impl History {
+    fn step(&mut self) {
+        let change = self.change();
+        let crashed = self.dice.u8(..20) == 0;
+        match change {
+            // Nothing is left of what did not come to its commit.
+            Ok(_) if crashed => {}
+            Ok(change) => self.commit(change),
+            Err(Error::InsufficientBalance { .. } | Error::Invalid(_)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn change(&mut self) -> Result<Change, Error> {
+        let mut change = Change::default();
+        match self.dice.u8(..100) {
+            0..6 => self.create(&mut change)?,
+            6..22 => self.transfer(&mut change, true)?,
+            22..30 => self.transfer(&mut change, false)?,
+            30..34 => self.rates(&mut change)?,
+            34..37 => self.delete(&mut change)?,
+            37..60 => self.call(&mut change)?,
+            60..66 => self.call_again(&mut change)?,
+            66..80 => self.lease(&mut change)?,
+            80..88 => self.give_back(&mut change)?,
+            88..91 => self.fee(&mut change)?,
+            91..97 => self.expire(&mut change)?,
+            _ => self.now = self.now.plus(self.dice.i64(1..20 * DAY_MS)),
+        }
+        Ok(change)
+    }
+
+    fn commit(&mut self, change: Change) {
+        for entry in &change.entries {
+            *self.moved.entry(entry.reason).or_default() += 1;
+            assert!(!entry.reason.is_empty() && !entry.reference.is_empty());
+            let mut sum = 0;
+            for (book, amount) in entry.postings() {
+                let key = (book.as_str(), book.account());
+                *self.books.entry(key).or_default() += i128::from(amount.nanos());
+                sum += i128::from(amount.nanos());
+            }
+            assert_eq!(sum, 0, "{entry:?}");
+        }
+        if let Some((sequence, account, cost)) = change.charged {
+            assert!(self.posted.insert(sequence), "posted twice");
+            *self.used.entry(account).or_default() += i128::from(cost.nanos());
+        }
+        let touched: Vec<_> = change.accounts.keys().copied().collect();
+        self.accounts.extend(change.accounts);
+        self.leases.extend(change.leases);
+        for id in touched {
+            let deleted = self.accounts[&id].deleted.is_some();
+            match self.living.iter().position(|living| *living == id) {
+                Some(at) if deleted => drop(self.living.swap_remove(at)),
+                None if !deleted => self.living.push(id),
+                _ => {}
+            }
+            self.check(id);
+        }
+    }
+
+    /// What `verify` looks at, for one account.
+    fn check(&self, id: AccountId) {
+        let record = &self.accounts[&id];
+        let book = |book: Book| {
+            let key = (book.as_str(), book.account());
+            self.books.get(&key).copied().unwrap_or_default()
+        };
+        let (own, reserved) = (book(Book::Account(id)), book(Book::Reserved(id)));
+        let cards: i128 = record
+            .view
+            .cards
+            .iter()
+            .map(|card| i128::from(card.balance.nanos()))
+            .sum();
+        assert_eq!(
+            cards - i128::from(record.debt.nanos()),
+            own + reserved,
+            "{record:?}"
+        );
+        assert_eq!(i128::from(record.leased.nanos()), reserved, "{record:?}");
+        let leases = NODES.map(|name| self.leases.get(&(id, node(name))));
+        let leases = leases
+            .into_iter()
+            .flatten()
+            .map(|held| i128::from(held.lease.amount.nanos()));
+        let leases: i128 = leases.sum();
+        assert_eq!(leases, reserved, "{record:?}");
+        // Nothing is negative but what is owed, and that has a name.
+        assert!(
+            record
+                .view
+                .cards
+                .iter()
+                .all(|card| !card.balance.is_negative()),
+            "{record:?}"
+        );
+        assert!(!record.debt.is_negative() && reserved >= 0, "{record:?}");
+        assert!(
+            !record.view.balance.is_negative() || record.debt > Money::ZERO,
+            "{record:?}"
+        );
+    }
+
+    fn check_all(&self) {
+        let ids: Vec<_> = self.accounts.keys().copied().collect();
+        for id in ids {
+            self.check(id);
+        }
+        assert_eq!(self.books.values().sum::<i128>(), 0);
+        let used: i128 = self.used.values().sum();
+        assert_eq!(
+            self.books
+                .get(&("spent", None))
+                .copied()
+                .unwrap_or_default(),
+            used
+        );
+        for (id, record) in &self.accounts {
+            let used = self.used.get(id).copied().unwrap_or_default();
+            assert_eq!(i128::from(record.view.credit_used.nanos()), used);
+        }
+    }
+
+    fn somebody(&mut self) -> AccountId {
+        self.living[self.dice.usize(..self.living.len())]
+    }
+
+    fn somewhere(&mut self) -> NodeName {
+        node(NODES[self.dice.usize(..NODES.len())])
+    }
+
+    /// A living account and one of its living ancestors.
+    fn pair(&mut self) -> Option<(AccountId, AccountId)> {
+        let target = self.somebody();
+        let above = Dna::parse(&self.accounts[&target].view.dna).unwrap().ids();
+        let above: Vec<_> = above
+            .into_iter()
+            .filter(|id| *id != target && self.accounts[id].deleted.is_none())
+            .collect();
+        let operator = above.get(self.dice.usize(..above.len().max(1)))?;
+        Some((*operator, target))
+    }
+
+    /// An account as every movement begins with it: of now, without expired cards.
+    fn take(&self, change: &mut Change, id: AccountId) -> Result<AccountRecord, Error> {
+        let mut record = self.accounts[&id].clone();
+        record.refresh_balance(self.now);
+        change
+            .entries
+            .extend(money::clear_expired(&mut record, self.now)?);
+        Ok(record)
+    }
+
+    fn card(&mut self) -> Card {
+        let life = self.dice.i64(0..=365 * DAY_MS);
+        Card::new(amount(&mut self.dice), "x", self.now, life)
+    }
+
+    fn create(&mut self, change: &mut Change) -> Result<(), Error> {
+        if self.living.len() >= ACCOUNTS_MAX {
+            return Ok(());
+        }
+        let parent = self.somebody();
+        let mut operator = self.take(change, parent)?;
+        self.next += 1;
+        let id = AccountId::new(self.next).unwrap();
+        let mut child = accounts::blank(&operator.view, format!("a{id}"), String::new(), self.now);
+        child.view.id = id;
+        let dna = Dna::parse(&operator.view.dna).unwrap().child(id);
+        dna.as_str().clone_into(&mut child.view.dna);
+        let dearer = operator.view.rates.micros() * self.dice.i64(100..=150) / 100;
+        child.view.rates = Multiplier::from_micros(dearer)?;
+        change
+            .entries
+            .push(money::grant(&mut operator, &mut child, self.card())?);
+        change.put([operator, child]);
+        Ok(())
+    }
+
+    fn transfer(&mut self, change: &mut Change, grant: bool) -> Result<(), Error> {
+        let Some((operator, child)) = self.pair() else {
+            return Ok(());
+        };
+        let (mut operator, mut child) = (self.take(change, operator)?, self.take(change, child)?);
+        let card = self.card();
+        change.entries.push(if grant {
+            money::grant(&mut operator, &mut child, card)?
+        } else {
+            money::deduct(&mut operator, &mut child, card.amount, self.now)?
+        });
+        change.put([operator, child]);
+        Ok(())
+    }
+
+    fn rates(&mut self, change: &mut Change) -> Result<(), Error> {
+        let id = self.somebody();
+        let mut record = self.take(change, id)?;
+        // Leases come back first, since data planes count in the old units.
+        if id != AccountId::ROOT && record.leased == Money::ZERO {
+            let to = Multiplier::from_micros(self.dice.i64(300_000..5_000_000))?;
+            change
+                .entries
+                .push(money::rescale(&mut record, to, self.now)?);
+        }
+        change.put([record]);
+        Ok(())
+    }
+
+    fn delete(&mut self, change: &mut Change) -> Result<(), Error> {
+        let Some((operator, id)) = self.pair() else {
+            return Ok(());
+        };
+        let (mut operator, mut child) = (self.take(change, operator)?, self.take(change, id)?);
+        for name in NODES.map(node) {
+            if let Some(mut held) = self.leases.get(&(id, name.clone())).cloned() {
+                let back = held.lease.amount.negated();
+                change
+                    .entries
+                    .push(money::lease(&mut child, &mut held, back)?);
+                change.leases.insert((id, name), held);
+            }
+        }
+        let (_, entry) = money::close(&mut operator, &mut child, self.now)?;
+        change.entries.push(entry);
+        child.deleted = Some(self.now);
+        change.put([operator, child]);
+        Ok(())
+    }
+
+    /// A call is reported, sometimes of an account that is deleted by now, on a lease or without one.
+    fn call(&mut self, change: &mut Change) -> Result<(), Error> {
+        let account = if self.dice.u8(..20) == 0 {
+            AccountId::new(self.dice.i64(1..=self.next)).unwrap()
+        } else {
+            self.somebody()
+        };
+        if !self.accounts.contains_key(&account) {
+            return Ok(());
+        }
+        let sequence = u64::try_from(self.sent.len()).unwrap();
+        let report = (sequence, account, self.somewhere(), amount(&mut self.dice));
+        self.sent.push(report.clone());
+        self.post(change, report)
+    }
+
+    /// The answer to a report was lost, or the report was, or it is late.
+    fn call_again(&mut self, change: &mut Change) -> Result<(), Error> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let report = self.sent[self.dice.usize(..self.sent.len())].clone();
+        self.post(change, report)
+    }
+
+    fn post(&mut self, change: &mut Change, report: Report) -> Result<(), Error> {
+        let (sequence, account, name, cost) = report;
+        if self.posted.contains(&sequence) {
+            return Ok(());
+        }
+        let mut record = self.take(change, account)?;
+        let key = (account, name);
+        let mut held = self.leases.get(&key).cloned();
+        let reference = format!("usage:{sequence}");
+        let entry = money::charge(&mut record, held.as_mut(), cost, reference, self.now)?;
+        change.entries.push(entry);
+        change.leases.extend(held.map(|held| (key, held)));
+        change.charged = Some((sequence, account, cost));
+        change.put([record]);
+        Ok(())
+    }
+
+    fn lease(&mut self, change: &mut Change) -> Result<(), Error> {
+        let (id, name) = (self.somebody(), self.somewhere());
+        let (one, two) = (amount(&mut self.dice), amount(&mut self.dice));
+        if id == AccountId::ROOT {
+            return Ok(());
+        }
+        let mut record = self.accounts[&id].clone();
+        record.refresh_balance(self.now);
+        let room = Room {
+            balance: record.view.balance,
+            month_left: None,
+            leased: record.leased,
+        };
+        let Ok(granted) = lease::grant(&room, one.max(two), one.min(two), NODES.len()) else {
+            return Ok(());
+        };
+        let key = (id, name.clone());
+        let mut held = self.leases.get(&key).cloned().unwrap_or(LeaseRecord {
+            lease: Lease {
+                account: id,
+                version: 0,
+                amount: Money::ZERO,
+            },
+            node: name,
+            epoch: 1,
+        });
+        change
+            .entries
+            .push(money::lease(&mut record, &mut held, granted)?);
+        assert!(
+            granted == Money::ZERO || record.leased <= record.view.balance,
+            "{record:?}"
+        );
+        change.leases.insert(key, held);
+        change.put([record]);
+        Ok(())
+    }
+
+    /// A part of a lease, or all of it when its data plane is lost.
+    fn give_back(&mut self, change: &mut Change) -> Result<(), Error> {
+        let key = (self.somebody(), self.somewhere());
+        let Some(mut held) = self.leases.get(&key).cloned() else {
+            return Ok(());
+        };
+        let part = Money::from_nanos(self.dice.i64(0..=held.lease.amount.nanos()));
+        let back = if self.dice.bool() {
+            held.lease.amount
+        } else {
+            part
+        };
+        let mut record = self.accounts[&key.0].clone();
+        change
+            .entries
+            .push(money::lease(&mut record, &mut held, back.negated())?);
+        change.leases.insert(key, held);
+        change.put([record]);
+        Ok(())
+    }
+
+    fn fee(&mut self, change: &mut Change) -> Result<(), Error> {
+        let id = self.somebody();
+        let mut record = self.take(change, id)?;
+        if id != AccountId::ROOT {
+            let fee = Money::from_nanos(DOLLAR / 500);
+            change
+                .entries
+                .push(money::fee(&mut record, fee, "listing", self.now)?);
+        }
+        change.put([record]);
+        Ok(())
+    }
+
+    fn expire(&mut self, change: &mut Change) -> Result<(), Error> {
+        for id in self.living.clone() {
+            let record = self.take(change, id)?;
+            change.put([record]);
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    fn put<const N: usize>(&mut self, records: [AccountRecord; N]) {
+        self.accounts
+            .extend(records.map(|record| (record.view.id, record)));
+    }
+}
+
+#[tokio::test]
+async fn the_books_sum_to_zero_at_every_step_of_a_random_history() {
+    let world = std::cell::RefCell::new(None);
+    everywhere(async |one: &mut World| {
+        let root = store::accounts::get(one.control.store(), AccountId::ROOT, NOON).await;
+        *world.borrow_mut() = root.unwrap();
+    })
+    .await;
+    let root = world.into_inner().unwrap();
+    let mut history = History {
+        dice: dice(),
+        accounts: BTreeMap::from([(AccountId::ROOT, root)]),
+        living: vec![AccountId::ROOT],
+        leases: BTreeMap::new(),
+        posted: BTreeSet::new(),
+        books: BTreeMap::new(),
+        used: BTreeMap::new(),
+        sent: Vec::new(),
+        now: NOON,
+        next: 1,
+        moved: BTreeMap::new(),
+    };
+    for step in 0..steps() {
+        history.step();
+        if step % 1000 == 0 {
+            history.check_all();
+        }
+    }
+    history.check_all();
+    // A history in which little happened would prove little.
+    for reason in [
+        "grant", "deduct", "delete", "rates", "lease", "call", "listing", "expiry",
+    ] {
+        let count = history.moved.get(reason).copied().unwrap_or_default();
+        assert!(
+            count >= steps() / 2000,
+            "{reason}: {count} {:?}",
+            history.moved
+        );
+    }
+}

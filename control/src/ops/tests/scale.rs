@@ -1,0 +1,329 @@
+//! How fast pages, postings and top-ups are with many accounts and records. A small number of them in every
+//! run; `PROXYXAI_SCALE=accounts,records` (100000,10000000) makes it a measurement, for which the limits
+//! of the documentation hold: build with `--release`, and give a server by `TEST_DATABASE_URL`.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use proxyxai_contract::id::{AccountId, Level};
+
+use crate::{
+    ops,
+    store::testing::meddle,
+    testing::{DAY_MS, NOON, ROOT, World, call, everywhere, node, usd},
+    view::{AccountChange, AccountFilter, Days, Labels, Order, Page},
+};
+
+/// Laps of one thing; the middle and the longest are told.
+const LAPS: usize = 5;
+const PAGE_MS_MAX: u128 = 300;
+const TOP_UP_MS_MAX: u128 = 100;
+const REPORTS: u64 = 20;
+const RECORDS_PER_REPORT: u64 = 1_000;
+
+struct Size {
+    accounts: i64,
+    records: i64,
+    /// Whether the limits hold.
+    measured: bool,
+}
+
+/// A file takes a tenth of what a server takes.
+fn size(world: &World) -> Size {
+    let given = std::env::var_os("PROXYXAI_SCALE")
+        .and_then(|text| text.into_string().ok())
+        .unwrap_or_default();
+    let numbers: Vec<i64> = given
+        .split(',')
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    let part = if world.is_postgres() { 1 } else { 10 };
+    match numbers.as_slice() {
+        [accounts, records] => Size {
+            accounts: accounts / part,
+            records: records / part,
+            measured: !cfg!(debug_assertions),
+        },
+        _ => Size {
+            accounts: 300,
+            records: 3_000,
+            measured: false,
+        },
+    }
+}
+
+/// Balanced books of this size: accounts below root, a tenth of them below the second account, a call
+/// and its entry each, spread over the year before.
+async fn fill(world: &World, size: &Size) {
+    let template = world.child(&ROOT, "template", 100.0).await.id.get();
+    let (first, last) = (template + 1, template + size.accounts);
+    let accounts = fill_accounts(template, first, &series(world, first, last));
+    let usage = fill_usage(world, size, first, last);
+    let totals = TOTALS.iter().map(ToString::to_string);
+    for sql in accounts.into_iter().chain(usage).chain(totals) {
+        meddle(world.control.store(), &sql).await;
+    }
+    if world.is_postgres() {
+        for table in ["account", "ledger_entry"] {
+            let next = format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT MAX(id) FROM {table}))"
+            );
+            meddle(world.control.store(), &next).await;
+        }
+        meddle(world.control.store(), "VACUUM ANALYZE").await;
+    } else {
+        meddle(world.control.store(), "ANALYZE").await;
+    }
+}
+
+/// Whole numbers `n` from one to another.
+fn series(world: &World, first: i64, last: i64) -> String {
+    if world.is_postgres() {
+        return format!("generate_series({first}::bigint, {last}::bigint) AS s(n)");
+    }
+    format!(
+        "(WITH RECURSIVE s(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s) AS s"
+    )
+}
+
+fn fill_accounts(template: i64, first: i64, accounts: &str) -> Vec<String> {
+    let (parent, year) = (template, 365 * DAY_MS);
+    let same = "alias, billing_email, qr_code, partial_key, level, gear, role, tier, rates, factor, debt, credit_granted, \
+        credit_used, requests, hard_limit, soft_limit, auto_quota, rpm, rph, rpd, tpm, tph, tpd, allow_ips, allow_models, \
+        allow_levels, resources, model_mapper, level_mapper, switch_over, child_limit, enabled, created_at, updated_at, \
+        gone, revision";
+    vec![
+        format!(
+            "INSERT INTO account (id, parent_id, dna, name, email, {same}) SELECT n, \
+            CASE WHEN n % 10 = 0 THEN {parent} ELSE 1 END, CASE WHEN n % 10 = 0 THEN '.1.{parent}.' ELSE '.1.' END || n || '.', \
+            'user-' || n, 'user-' || n || '@example.com', {same} FROM account, {accounts} WHERE id = {template}"
+        ),
+        format!("UPDATE account SET level = id % 10 WHERE id >= {first}"),
+        format!(
+            "INSERT INTO credit_card (account_id, position, amount, balance, reference, granted_at, expires_at) \
+            SELECT n, 0, 100000000000, 100000000000, 'Init', {0}, {0} + {year} FROM {accounts}",
+            NOON.0
+        ),
+        format!(
+            "INSERT INTO ledger_entry (id, at, reason, reference) SELECT 10 + n, {}, 'grant', 'grant:1>' || n FROM {accounts}",
+            NOON.0 - year
+        ),
+        format!(
+            "INSERT INTO posting (entry_id, book, account_id, amount) SELECT 10 + n, 'account', n, 100000000000 FROM {accounts}"
+        ),
+        format!(
+            "INSERT INTO posting (entry_id, book, amount) SELECT 10 + n, 'mint', -100000000000 FROM {accounts}"
+        ),
+    ]
+}
+
+fn fill_usage(world: &World, size: &Size, first: i64, last: i64) -> Vec<String> {
+    let (records, year) = (series(world, 1, size.records), 365 * DAY_MS);
+    let start = format!("({} - {year} + n * {year} / {})", NOON.0, size.records);
+    let day = if world.is_postgres() {
+        "to_char(to_timestamp(start_at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+    } else {
+        "date(start_at / 1000, 'unixepoch')"
+    };
+    // The account of a call is scattered, as calls are.
+    let whose = format!("({first} + (n * 7919 + n / 13) % {})", size.accounts);
+    let cost = "(1000 + n % 7)";
+    vec![
+        format!(
+            "INSERT INTO usage_record (node, epoch, sequence, request_id, account_id, path, model_asked, model_used, key_id, \
+            level, tries, status, input, cached, cache_write, output, reasoning, input_audio, output_audio, input_image, \
+            output_image, measure, cost, priced, price_version, start_at, duration_ms, first_byte_ms, streamed, posted_at) \
+            SELECT 'n1', 1, n, 'r' || n, {whose}, '/v1/chat/completions', 'gpt-4o', 'gpt-4o-' || (n % 3), 1, 0, 1, 200, \
+            1000, 20, 0, 300, 0, 0, 0, 0, 0, 'measured', {cost}, TRUE, 'v', {start}, 900, 300, TRUE, {start} FROM {records}"
+        ),
+        format!(
+            "INSERT INTO ledger_entry (id, at, reason, reference) SELECT {last} + 10 + n, {start}, 'call', 'usage:n1/1/' || n FROM {records}"
+        ),
+        format!(
+            "INSERT INTO posting (entry_id, book, account_id, amount) SELECT {last} + 10 + n, 'account', {whose}, -{cost} FROM {records}"
+        ),
+        format!(
+            "INSERT INTO posting (entry_id, book, amount) SELECT {last} + 10 + n, 'spent', {cost} FROM {records}"
+        ),
+        format!(
+            "INSERT INTO usage_daily (account_id, day, model, requests, input, cached, output, cost) SELECT account_id, {day}, \
+            model_used, COUNT(*), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_record GROUP BY 1, 2, 3"
+        ),
+    ]
+}
+
+/// What follows from the records.
+const TOTALS: &[&str] = &[
+    "INSERT INTO usage_monthly (account_id, month, model, requests, input, cached, output, cost) SELECT account_id, SUBSTR(day, 1, 7), \
+            model, SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily GROUP BY 1, 2, 3",
+    "CREATE TABLE used AS SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(requests) AS BIGINT) AS requests \
+            FROM usage_monthly GROUP BY account_id",
+    "CREATE UNIQUE INDEX used_account ON used (account_id)",
+    "UPDATE account SET credit_used = (SELECT cost FROM used WHERE account_id = id), requests = \
+            (SELECT requests FROM used WHERE account_id = id) WHERE id IN (SELECT account_id FROM used)",
+    "UPDATE credit_card SET balance = balance - (SELECT cost FROM used WHERE used.account_id = credit_card.account_id) \
+            WHERE account_id IN (SELECT account_id FROM used)",
+    "DROP TABLE used",
+    "INSERT INTO node VALUES ('n1', 1, '', 0, '[]', 0)",
+];
+
+fn clock() -> Instant {
+    Instant::now()
+}
+
+/// Does a thing some times, prints how long it took, and returns the time in the middle.
+async fn lap(what: &str, mut thing: impl AsyncFnMut(usize)) -> Duration {
+    let mut laps = Vec::new();
+    for at in 0..LAPS {
+        let began = clock();
+        thing(at).await;
+        laps.push(began.elapsed());
+    }
+    laps.sort();
+    let (middle, most) = (laps[LAPS / 2], laps[LAPS - 1]);
+    eprintln!("{what:<50} {middle:>10.1?}  (at most {most:.1?})");
+    middle
+}
+
+fn told(what: &str, time: Duration) {
+    eprintln!("{what:<50} {time:>10.1?}");
+}
+
+async fn pages(world: &World, size: &Size) {
+    let within = |time: Duration| assert!(!size.measured || time.as_millis() <= PAGE_MS_MAX);
+    let cases = [
+        ("/x-users page 1", false, None, None, 1),
+        ("/x-users page 90", false, None, None, 90),
+        ("/x-dna page 100", true, None, None, 100),
+        ("/x-users level 3, page 5", false, Some(3), None, 5),
+        ("/x-users by name", false, None, Some("user-77"), 1),
+        (
+            "/x-users by email",
+            false,
+            None,
+            Some("user-77@example.com"),
+            1,
+        ),
+    ];
+    for (what, descendants, level, identifier, page) in cases {
+        let time = lap(what, async |_| {
+            let filter = AccountFilter {
+                descendants,
+                labels: Labels {
+                    level: level.map(|level| Level::new(level).unwrap()),
+                    ..Labels::default()
+                },
+                order: Order::default(),
+                identifier: identifier.map(ToOwned::to_owned),
+            };
+            let page = Page { page, size: 1000 };
+            let listed = ops::accounts::list(&world.control, &ROOT, filter, page);
+            Box::pin(listed).await.unwrap();
+        });
+        within(time.await);
+    }
+    reports(world, within).await;
+}
+
+async fn reports(world: &World, within: impl Fn(Duration)) {
+    let page = |page| Page { page, size: 1000 };
+    let today = ops::reports::today(&world.control);
+    let month = Days {
+        start: today.yesterday().unwrap().first_of_month(),
+        end: today.yesterday().unwrap().last_of_month(),
+    };
+    within(
+        lap("bill of an account, last month", async |_| {
+            ops::reports::totals(&world.control, &ROOT, Some("user-77"), month)
+                .await
+                .unwrap();
+        })
+        .await,
+    );
+    within(
+        lap("single calls of an account", async |_| {
+            ops::reports::usage(&world.control, &ROOT, Some("user-77"), page(1))
+                .await
+                .unwrap();
+        })
+        .await,
+    );
+    within(
+        lap("ledger of an account", async |_| {
+            ops::reports::ledger(&world.control, &ROOT, Some("user-77"), page(1))
+                .await
+                .unwrap();
+        })
+        .await,
+    );
+}
+
+async fn top_ups(world: &World, size: &Size) {
+    let name = node("n1");
+    let mut updates = Box::pin(
+        ops::fleet::watch(&world.control, name, 1, String::new())
+            .await
+            .unwrap(),
+    );
+    updates.next().await.unwrap();
+    let time = lap("a top-up reaches a data plane", async |_| {
+        let grant = AccountChange {
+            credit: Some(usd(1.0)),
+            ..AccountChange::default()
+        };
+        let change = ops::accounts::update(&world.control, &ROOT, "user-99", grant);
+        let told = async { while updates.next().await.unwrap().standings.is_empty() {} };
+        // The update itself waits for an acknowledgement, which nobody sends here.
+        let (changed, ()) = tokio::join!(Box::pin(change), async {
+            let began = clock();
+            told.await;
+            assert!(!size.measured || began.elapsed().as_millis() <= TOP_UP_MS_MAX);
+        });
+        changed.unwrap();
+    });
+    time.await;
+}
+
+async fn posting(world: &World, size: &Size) {
+    let least = if world.is_postgres() {
+        5_000.0
+    } else {
+        2_000.0
+    };
+    for (what, accounts) in [
+        ("one account", 1),
+        ("20 accounts", 20),
+        ("every account", size.accounts),
+    ] {
+        let began = clock();
+        for at in 0..REPORTS {
+            let id = |n: u64| AccountId::new(3 + n.cast_signed() * 7919 % accounts).unwrap();
+            let first = at * RECORDS_PER_REPORT + 1;
+            let records = (first..first + RECORDS_PER_REPORT).map(|n| call(n, id(n), 0.000_01));
+            let (name, epoch) = (node("n2"), accounts.cast_unsigned() + 10);
+            let report = ops::fleet::report_usage(&world.control, &name, epoch, records.collect());
+            Box::pin(report).await.unwrap();
+        }
+        let posted = REPORTS * RECORDS_PER_REPORT;
+        let rate = f64::from(u32::try_from(posted).unwrap()) / began.elapsed().as_secs_f64();
+        eprintln!("posting to {what:<39} {rate:>10.0} records/s");
+        assert!(!size.measured || rate >= least, "{rate}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_accounts_and_records_are_no_burden() {
+    everywhere(async |world: &mut World| {
+        let size = size(world);
+        fill(world, &size).await;
+        world.config.publish_wait_ms = 0;
+        world.restart().await.unwrap();
+        pages(world, &size).await;
+        top_ups(world, &size).await;
+        posting(world, &size).await;
+        let began = clock();
+        world.balanced().await;
+        told("verify", began.elapsed());
+    })
+    .await;
+}

@@ -1,0 +1,72 @@
+//! `/x-bill.csv` and `/x-ledger.csv`: usage and ledger for a bookkeeper's spreadsheet.
+
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::Stream;
+use http::header;
+use proxyxai_contract::Invalid;
+
+use super::{
+    failure::Failure,
+    request::{Asker, Params},
+};
+use crate::{Control, Error, ops, view::Days};
+
+/// Single calls of the caller and everybody below it.
+pub(super) async fn usage(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let days = days(&control, &params)?;
+    let pieces = ops::export::usage(&control, &caller, days).await?;
+    Ok(csv(pieces, "usage", days))
+}
+
+/// Everything that moved.
+pub(super) async fn ledger(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let days = days(&control, &params)?;
+    let pieces = ops::export::ledger(&control, &caller, days).await?;
+    Ok(csv(pieces, "ledger", days))
+}
+
+/// `start` and `end`, both included; without them this month so far.
+fn days(control: &Control, params: &Params) -> Result<Days, Invalid> {
+    let today = ops::reports::today(control);
+    let day = |name: &str| {
+        let bad = |_| Invalid::new(name, "must be a day, YYYY-MM-DD");
+        params.text(name).map(str::parse).transpose().map_err(bad)
+    };
+    let end = day("end")?.unwrap_or(today);
+    let start = day("start")?.unwrap_or_else(|| end.first_of_month());
+    if start > end {
+        return Err(Invalid::new("start", "must not be after end"));
+    }
+    Ok(Days { start, end })
+}
+
+/// The status is told before the rows are read: one that cannot be read cuts the answer off, which a
+/// client sees, since it ends without the last chunk.
+fn csv(
+    pieces: impl Stream<Item = Result<String, Error>> + Send + 'static,
+    name: &str,
+    days: Days,
+) -> Response {
+    let file = format!(
+        "attachment; filename=\"{name}-{}-{}.csv\"",
+        days.start, days.end
+    );
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, file),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (headers, Body::from_stream(pieces)).into_response()
+}

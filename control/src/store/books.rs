@@ -1,0 +1,363 @@
+//! Everything that can be computed twice is, and compared: balances with postings, totals with records.
+//! The database adds up and hands over only the first row that differs, so the size of the books does
+//! not matter. Repairs nothing.
+
+use proxyxai_contract::money::{Money, sum};
+use sea_orm::{ConnectionTrait as _, QueryResult};
+
+use super::{Db as _, Tx, statement, unsigned};
+use crate::{
+    Error,
+    view::{BookTotal, Books, Difference, FAILED_FROM},
+};
+
+/// What a total counts; the last one is money.
+const MEASURES: [&str; 5] = ["requests", "input", "cached", "output", "cost"];
+
+/// The sum of what is on the cards of each account.
+const CARDS: &str =
+    "SELECT account_id, SUM(balance) AS balance FROM credit_card GROUP BY account_id";
+/// Each account's two books.
+const BOOKS: &str = "SELECT account_id, SUM(CASE WHEN book = 'account' THEN amount ELSE 0 END) AS own, \
+    SUM(CASE WHEN book = 'reserved' THEN amount ELSE 0 END) AS reserved \
+    FROM posting WHERE account_id IS NOT NULL GROUP BY account_id";
+/// What each account has on lease, by lease.
+const LEASES: &str = "SELECT account_id, SUM(amount) AS amount FROM lease GROUP BY account_id";
+/// What calls, and corrections of their prices, took from each account.
+const CHARGES: &str = "SELECT account_id, -SUM(amount) AS charged FROM posting \
+    WHERE account_id IS NOT NULL AND entry_id IN (SELECT entry_id FROM posting WHERE book = 'spent') \
+    GROUP BY account_id";
+
+/// Recomputes the books of one unchanging state.
+pub(crate) async fn verify(tx: &Tx) -> Result<Books, Error> {
+    let mut books = Books {
+        accounts: count(tx, "account").await?,
+        entries: count(tx, "ledger_entry").await?,
+        records: count(tx, "usage_record").await?,
+        totals: totals(tx).await?,
+        difference: None,
+    };
+    books.difference = first_difference(tx, &books.totals).await?;
+    Ok(books)
+}
+
+async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Error> {
+    if let Some(found) = entries(tx).await? {
+        return Ok(Some(found));
+    }
+    let all = totals.iter().map(|total| total.amount);
+    let all = sum(all).ok_or_else(|| Error::internal("the sum of all postings is out of range"))?;
+    if all != Money::ZERO {
+        return Ok(Some(Difference {
+            found: all.to_string(),
+            ..difference("all postings together", "double entry", Money::ZERO)
+        }));
+    }
+    if let Some(found) = purses(tx).await? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = charges(tx).await? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = spent(tx, totals).await? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = months(tx).await? {
+        return Ok(Some(found));
+    }
+    records(tx).await
+}
+
+async fn count(tx: &Tx, table: &str) -> Result<u64, Error> {
+    let row = first(tx, &format!("SELECT COUNT(*) AS number FROM {table}")).await?;
+    row.map_or(Ok(0), |row| number(&row, "number").map(unsigned))
+}
+
+async fn totals(tx: &Tx) -> Result<Vec<BookTotal>, Error> {
+    let sql = "SELECT book, COUNT(*) AS postings, CAST(SUM(amount) AS BIGINT) AS amount FROM posting \
+         GROUP BY book ORDER BY book";
+    let rows = tx.handle().query_all_raw(statement(tx, sql, []));
+    let rows = rows.await.map_err(Error::internal)?;
+    let total = |row: &QueryResult| {
+        Ok(BookTotal {
+            book: row.try_get("", "book").map_err(Error::internal)?,
+            postings: number(row, "postings").map(unsigned)?,
+            amount: money(row, "amount")?,
+        })
+    };
+    rows.iter().map(total).collect()
+}
+
+/// Every entry has postings in known books, and they add up to zero.
+async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let uneven = "SELECT entry_id, CAST(SUM(amount) AS BIGINT) AS amount FROM posting \
+         GROUP BY entry_id HAVING SUM(amount) <> 0 ORDER BY entry_id LIMIT 1";
+    if let Some(row) = first(tx, uneven).await? {
+        return Ok(Some(Difference {
+            entry: Some(number(&row, "entry_id")?),
+            found: money(&row, "amount")?.to_string(),
+            ..difference("the sum of its postings", "double entry", Money::ZERO)
+        }));
+    }
+    let empty = "SELECT e.id FROM ledger_entry e LEFT JOIN posting p ON p.entry_id = e.id \
+         WHERE p.id IS NULL ORDER BY e.id LIMIT 1";
+    if let Some(row) = first(tx, empty).await? {
+        return Ok(Some(Difference {
+            entry: Some(number(&row, "id")?),
+            found: "0".to_owned(),
+            ..difference("the number of its postings", "double entry", "2 or more")
+        }));
+    }
+    let strange = "SELECT p.entry_id, p.account_id, p.book FROM posting p \
+         LEFT JOIN ledger_entry e ON e.id = p.entry_id \
+         WHERE e.id IS NULL OR (p.book IN ('account', 'reserved')) <> (p.account_id IS NOT NULL) \
+         ORDER BY p.id LIMIT 1";
+    first(tx, strange).await?.map_or(Ok(None), |row| {
+        let book: String = row.try_get("", "book").map_err(Error::internal)?;
+        Ok(Some(Difference {
+            entry: Some(number(&row, "entry_id")?),
+            account: row.try_get("", "account_id").map_err(Error::internal)?,
+            found: book,
+            ..difference(
+                "the book of a posting",
+                "the ledger",
+                "one that fits its entry and account",
+            )
+        }))
+    })
+}
+
+/// Cards less debt are an account's two books, and what is leased is the second of them.
+async fn purses(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let sql = format!(
+        "SELECT * FROM (SELECT a.id, a.debt, a.leased, CAST(COALESCE(c.balance, 0) AS BIGINT) AS cards, \
+         CAST(COALESCE(b.own, 0) AS BIGINT) AS own, CAST(COALESCE(b.reserved, 0) AS BIGINT) AS reserved, \
+         CAST(COALESCE(l.amount, 0) AS BIGINT) AS leases FROM account a \
+         LEFT JOIN ({CARDS}) c ON c.account_id = a.id LEFT JOIN ({BOOKS}) b ON b.account_id = a.id \
+         LEFT JOIN ({LEASES}) l ON l.account_id = a.id) purse \
+         WHERE cards - debt <> own + reserved OR leased <> reserved OR leased <> leases \
+         OR debt < 0 OR leased < 0 OR cards < 0 ORDER BY id LIMIT 1"
+    );
+    let Some(row) = first(tx, &sql).await? else {
+        return Ok(None);
+    };
+    let of = |column| money(&row, column);
+    let (debt, leased, cards) = (of("debt")?, of("leased")?, of("cards")?);
+    let (own, reserved, held_on) = (of("own")?, of("reserved")?, of("leases")?);
+    let (held, booked) = (cards.saturating_sub(debt), own.saturating_add(reserved));
+    let laws = [
+        ("cards less debt", held, "the ledger", booked),
+        ("leased", leased, "the reserved book", reserved),
+        ("leased", leased, "the table of leases", held_on),
+    ];
+    let broken = laws
+        .into_iter()
+        .find(|(_, found, _, expected)| found != expected);
+    let (what, found, against, expected) = match broken {
+        Some((what, found, against, expected)) => (what, found, against, expected.to_string()),
+        None => negative(&[("debt", debt), ("leased", leased), ("cards", cards)]),
+    };
+    Ok(Some(Difference {
+        account: Some(number(&row, "id")?),
+        found: found.to_string(),
+        ..difference(what, against, expected)
+    }))
+}
+
+fn negative(amounts: &[(&'static str, Money)]) -> (&'static str, Money, &'static str, String) {
+    let below = amounts.iter().find(|(_, amount)| amount.is_negative());
+    let (what, found) = below.copied().unwrap_or_default();
+    (what, found, "the rule", "zero or more".to_owned())
+}
+
+/// What an account used is what it was charged and what its totals say.
+async fn charges(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let sql = format!(
+        "SELECT * FROM (SELECT a.id, a.credit_used, a.requests, a.parent_id, \
+         CAST(COALESCE(d.cost, 0) AS BIGINT) AS cost, CAST(COALESCE(d.requests, 0) AS BIGINT) AS answered, \
+         CAST(COALESCE(c.charged, 0) AS BIGINT) AS charged FROM account a \
+         LEFT JOIN (SELECT account_id, SUM(cost) AS cost, SUM(requests) AS requests FROM usage_daily \
+         GROUP BY account_id) d ON d.account_id = a.id \
+         LEFT JOIN ({CHARGES}) c ON c.account_id = a.id) used \
+         WHERE (parent_id IS NOT NULL AND credit_used <> charged) OR credit_used <> cost OR requests <> answered \
+         ORDER BY id LIMIT 1"
+    );
+    let Some(row) = first(tx, &sql).await? else {
+        return Ok(None);
+    };
+    let (used, charged) = (money(&row, "credit_used")?, money(&row, "charged")?);
+    let cost = money(&row, "cost")?;
+    let parent: Option<i64> = row.try_get("", "parent_id").map_err(Error::internal)?;
+    let broken = if parent.is_some() && used != charged {
+        Difference {
+            found: used.to_string(),
+            ..difference("credit_used", "the ledger", charged)
+        }
+    } else if used != cost {
+        Difference {
+            found: cost.to_string(),
+            ..difference("the cost in usage_daily", "credit_used", used)
+        }
+    } else {
+        Difference {
+            found: number(&row, "requests")?.to_string(),
+            ..difference("requests", "usage_daily", number(&row, "answered")?)
+        }
+    };
+    Ok(Some(Difference {
+        account: Some(number(&row, "id")?),
+        ..broken
+    }))
+}
+
+/// All that was used is in the book of charges; this is what root's calls are found by.
+async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Error> {
+    let used = first(
+        tx,
+        "SELECT CAST(COALESCE(SUM(credit_used), 0) AS BIGINT) AS used FROM account",
+    );
+    let used = used
+        .await?
+        .map_or(Ok(Money::ZERO), |row| money(&row, "used"))?;
+    let spent = totals.iter().find(|total| total.book == "spent");
+    let spent = spent.map_or(Money::ZERO, |total| total.amount);
+    Ok((used != spent).then(|| Difference {
+        book: "spent".to_owned(),
+        found: spent.to_string(),
+        ..difference("the book of charges", "credit_used of all accounts", used)
+    }))
+}
+
+/// Days add up to months.
+async fn months(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let days = format!(
+        "SELECT account_id, model, SUBSTR(day, 1, 7) AS month, {} FROM usage_daily",
+        MEASURES.join(", ")
+    );
+    let months = format!(
+        "SELECT account_id, model, month, {} FROM usage_monthly",
+        MEASURES.join(", ")
+    );
+    let Some(row) = unequal(tx, &months, &days, "account_id, month, model").await? else {
+        return Ok(None);
+    };
+    let month: String = row.try_get("", "month").map_err(Error::internal)?;
+    measure(
+        &row,
+        &format!("usage_monthly of {month} and"),
+        "usage_daily",
+    )
+    .map(Some)
+}
+
+/// Raw records, and what is carried of those that are gone, add up to the days. Records of an account
+/// that does not exist were kept without a charge.
+async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let records = format!(
+        "SELECT account_id, model_used AS model, SUM(CASE WHEN status < {FAILED_FROM} THEN 1 ELSE 0 END) AS requests, \
+         SUM(input) AS input, SUM(cached) AS cached, SUM(output) AS output, SUM(cost) AS cost \
+         FROM usage_record GROUP BY account_id, model_used"
+    );
+    let columns = MEASURES.join(", ");
+    let raw = format!(
+        "SELECT account_id, model, {columns} FROM ({records} UNION ALL \
+         SELECT account_id, model, {columns} FROM usage_carried) record \
+         WHERE account_id IN (SELECT id FROM account)"
+    );
+    let days = format!("SELECT account_id, model, {columns} FROM usage_daily");
+    let Some(row) = unequal(tx, &raw, &days, "account_id, model").await? else {
+        return Ok(None);
+    };
+    measure(&row, "usage records of", "usage_daily").map(Some)
+}
+
+/// The first key for which two lists of totals do not add up to the same: `found_…` and `expected_…`.
+async fn unequal(
+    tx: &Tx,
+    found: &str,
+    expected: &str,
+    keys: &str,
+) -> Result<Option<QueryResult>, Error> {
+    let each = |form: &dyn Fn(&str) -> String, by: &str| MEASURES.map(form).join(by);
+    let none = |side: &str| each(&|name| format!("0 AS {side}_{name}"), ", ");
+    let all = |side: &str| each(&|name| format!("{name} AS {side}_{name}"), ", ");
+    let sums = |side: &str| {
+        each(
+            &|name| format!("CAST(SUM({side}_{name}) AS BIGINT) AS {side}_{name}"),
+            ", ",
+        )
+    };
+    let differ = each(
+        &|name| format!("SUM(found_{name}) <> SUM(expected_{name})"),
+        " OR ",
+    );
+    let sql = format!(
+        "SELECT {keys}, {}, {} FROM (\
+         SELECT {keys}, {}, {} FROM ({found}) f UNION ALL SELECT {keys}, {}, {} FROM ({expected}) e) both_sides \
+         GROUP BY {keys} HAVING {differ} ORDER BY {keys} LIMIT 1",
+        sums("found"),
+        sums("expected"),
+        all("found"),
+        none("expected"),
+        none("found"),
+        all("expected"),
+    );
+    first(tx, &sql).await
+}
+
+/// Names the measure in which two totals differ.
+fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<Difference, Error> {
+    let model: String = row.try_get("", "model").map_err(Error::internal)?;
+    let account = number(row, "account_id")?;
+    for name in MEASURES {
+        let found = number(row, &format!("found_{name}"))?;
+        let expected = number(row, &format!("expected_{name}"))?;
+        if found == expected {
+            continue;
+        }
+        let text = |value| match name {
+            "cost" => Money::from_nanos(value).to_string(),
+            _ => i64::to_string(&value),
+        };
+        return Ok(Difference {
+            account: Some(account),
+            what: format!("{name} in {of} {model:?}"),
+            found: text(found),
+            ..difference("", against, text(expected))
+        });
+    }
+    Err(Error::internal("totals differ in nothing"))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over what they have made for it"
+)]
+fn difference(
+    what: impl Into<String>,
+    against: &'static str,
+    expected: impl ToString,
+) -> Difference {
+    Difference {
+        entry: None,
+        account: None,
+        book: String::new(),
+        what: what.into(),
+        found: String::new(),
+        against,
+        expected: expected.to_string(),
+    }
+}
+
+async fn first(tx: &Tx, sql: &str) -> Result<Option<QueryResult>, Error> {
+    let row = tx.handle().query_one_raw(statement(tx, sql, [])).await;
+    row.map_err(Error::internal)
+}
+
+fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
+    row.try_get("", column).map_err(Error::internal)
+}
+
+fn money(row: &QueryResult, column: &str) -> Result<Money, Error> {
+    number(row, column).map(Money::from_nanos)
+}

@@ -1,0 +1,162 @@
+//! Reading usage and ledger from one end to the other, a page at a time.
+
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QueryResult, QuerySelect as _, Value,
+    sea_query::{Expr, ExprTrait as _},
+};
+
+use super::{Db, Tx, entity::usage_record, statement, usage};
+use crate::{
+    Error,
+    view::{LedgerLine, Listing, Page, PostedUsage},
+};
+
+/// Postings with the entry they belong to.
+const LINES: &str = "SELECT p.id, p.entry_id, e.at, e.reason, e.reference, p.book, p.account_id, a.name, p.amount \
+    FROM posting p JOIN ledger_entry e ON e.id = p.entry_id LEFT JOIN account a ON a.id = p.account_id";
+
+/// A span of time, the end not included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Between {
+    /// First moment.
+    pub(crate) from: Millis,
+    /// First moment after it.
+    pub(crate) until: Millis,
+}
+
+/// Accounts at or below one that used anything in some months (`2026-11`), with their names, in the
+/// order of their ids.
+pub(crate) async fn users(
+    db: &impl Db,
+    dna: &str,
+    months: [String; 2],
+) -> Result<Vec<(AccountId, String)>, Error> {
+    // A prefix as a range, since DNA ends with a dot and a slash is what follows it.
+    let sql = "SELECT id, name FROM account WHERE dna >= ? AND dna < ? AND id IN \
+         (SELECT account_id FROM usage_monthly WHERE month BETWEEN ? AND ?) ORDER BY id";
+    let beyond = format!("{}/", dna.trim_end_matches('.'));
+    let [first, last] = months;
+    let values = [dna.into(), beyond.into(), first.into(), last.into()];
+    let rows = db.handle().query_all_raw(statement(db, sql, values));
+    let read = |row: &QueryResult| {
+        let id = AccountId::new(number(row, "id")?).map_err(Error::internal)?;
+        Ok((id, text(row, "name")?))
+    };
+    let rows = rows.await.map_err(Error::internal)?;
+    rows.iter().map(read).collect()
+}
+
+/// An account's records in the order of their beginning, after another one.
+pub(crate) async fn usage(
+    db: &impl Db,
+    account: AccountId,
+    between: Between,
+    after: Option<&PostedUsage>,
+    limit: u64,
+) -> Result<Vec<PostedUsage>, Error> {
+    use usage_record::Column;
+    let Between { from, until } = between;
+    let first = after.map_or(from, |last| last.record.start.max(from));
+    let mut query = usage_record::Entity::find()
+        .filter(Column::AccountId.eq(account.get()))
+        .filter(Column::StartAt.gte(first.0))
+        .filter(Column::StartAt.lt(until.0));
+    if let Some(last) = after {
+        let columns = [Column::Node, Column::Epoch, Column::Sequence];
+        let beyond = Expr::tuple(columns.map(Expr::col)).gt(Expr::tuple([
+            Expr::val(last.node.as_str()),
+            Expr::val(last.epoch.cast_signed()),
+            Expr::val(super::signed(last.record.sequence)),
+        ]));
+        let later = Column::StartAt.gt(last.record.start.0);
+        query = query.filter(Condition::any().add(later).add(beyond));
+    }
+    let rows = query
+        .order_by_asc(Column::StartAt)
+        .order_by_asc(Column::Node)
+        .order_by_asc(Column::Epoch)
+        .order_by_asc(Column::Sequence)
+        .limit(limit)
+        .all(db.handle())
+        .await
+        .map_err(Error::internal)?;
+    rows.into_iter().map(usage::read).collect()
+}
+
+/// The newest posting.
+pub(crate) async fn last_posting(db: &impl Db) -> Result<i64, Error> {
+    let sql = "SELECT COALESCE(MAX(id), 0) AS id FROM posting";
+    let row = db.handle().query_one_raw(statement(db, sql, []));
+    let row = row.await.map_err(Error::internal)?;
+    row.map_or(Ok(0), |row| number(&row, "id"))
+}
+
+/// One page of postings, newest first, of one account's books or of all.
+pub(crate) async fn latest(
+    tx: &Tx,
+    account: Option<AccountId>,
+    page: Page,
+) -> Result<Listing<LedgerLine>, Error> {
+    let filter = account.map_or("", |_| "WHERE p.account_id = ?");
+    let whose = || account.map(|id| Value::from(id.get()));
+    let sql = format!("SELECT COUNT(*) AS id FROM posting p {filter}");
+    let total = tx.handle().query_one_raw(statement(tx, &sql, whose()));
+    let total = total.await.map_err(Error::internal)?;
+    let total = total.map_or(Ok(0), |row| number(&row, "id"))?;
+    let (size, offset) = (
+        page.size,
+        page.page.saturating_sub(1).saturating_mul(page.size),
+    );
+    let sql = format!("{LINES} {filter} ORDER BY p.id DESC LIMIT {size} OFFSET {offset}");
+    let rows = tx.handle().query_all_raw(statement(tx, &sql, whose()));
+    let rows = rows.await.map_err(Error::internal)?;
+    Ok(Listing {
+        rows: rows.iter().map(line).collect::<Result<_, _>>()?,
+        total: super::unsigned(total),
+    })
+}
+
+/// Postings of a span of time, in the order of their ids from one id to another, the first not and the
+/// last included.
+pub(crate) async fn ledger(
+    db: &impl Db,
+    between: Between,
+    after: i64,
+    through: i64,
+) -> Result<Vec<LedgerLine>, Error> {
+    let sql =
+        format!("{LINES} WHERE p.id > ? AND p.id <= ? AND e.at >= ? AND e.at < ? ORDER BY p.id");
+    let Between { from, until } = between;
+    let values: [Value; 4] = [after.into(), through.into(), from.0.into(), until.0.into()];
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    rows.await
+        .map_err(Error::internal)?
+        .iter()
+        .map(line)
+        .collect()
+}
+
+fn line(row: &QueryResult) -> Result<LedgerLine, Error> {
+    let name: Option<String> = row.try_get("", "name").map_err(Error::internal)?;
+    Ok(LedgerLine {
+        posting: number(row, "id")?,
+        entry: number(row, "entry_id")?,
+        at: Millis(number(row, "at")?),
+        reason: text(row, "reason")?,
+        reference: text(row, "reference")?,
+        book: text(row, "book")?,
+        account: row.try_get("", "account_id").map_err(Error::internal)?,
+        name: name.unwrap_or_default(),
+        amount: Money::from_nanos(number(row, "amount")?),
+    })
+}
+
+fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
+    row.try_get("", column).map_err(Error::internal)
+}
+
+fn text(row: &QueryResult, column: &str) -> Result<String, Error> {
+    row.try_get("", column).map_err(Error::internal)
+}

@@ -1,0 +1,117 @@
+//! `proxyxai verify` and `proxyxai export`: the books, looked at from the command line. They read the
+//! store that the same environment gives control, which may be running.
+#![expect(clippy::print_stdout, reason = "what they print is their purpose")]
+
+use std::{
+    io::{ErrorKind, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use jiff::civil::Date;
+use proxyxai_contract::clock::Clock;
+use proxyxai_control::{Offline, view::Days};
+
+use crate::{announce, config::Config};
+
+/// Exit code of books that do not balance; failing to read them is another.
+const EXIT_DIFFERENCE: u8 = 1;
+const EXIT_UNREADABLE: u8 = 2;
+
+/// What to export.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum What {
+    /// Single calls, by account and time.
+    Usage,
+    /// Postings, in the order in which they were written.
+    Ledger,
+}
+
+/// Recomputes the books and says what is wrong with them.
+pub(crate) fn verify(config: &Config) -> ExitCode {
+    match run(verified(config)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => EXIT_DIFFERENCE.into(),
+        Err(error) => {
+            announce::failure(&error);
+            EXIT_UNREADABLE.into()
+        }
+    }
+}
+
+async fn verified(config: &Config) -> anyhow::Result<bool> {
+    let store = open(config).await?;
+    let books = store
+        .verify()
+        .await
+        .context("the books could not be read to their end")?;
+    println!(
+        "{} accounts, {} entries, {} postings, {} usage records",
+        books.accounts,
+        books.entries,
+        books.postings(),
+        books.records
+    );
+    for total in &books.totals {
+        println!("{:>10} {:>28}", total.book, total.amount.to_string());
+    }
+    match &books.difference {
+        None => println!("the books balance"),
+        Some(difference) => println!("THE BOOKS DO NOT BALANCE\n{difference}"),
+    }
+    Ok(books.difference.is_none())
+}
+
+/// Writes CSV to the standard output.
+pub(crate) fn export(
+    config: &Config,
+    what: What,
+    from: Option<Date>,
+    to: Option<Date>,
+) -> ExitCode {
+    match run(exported(config, what, from, to)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => announce::failure(&error),
+    }
+}
+
+async fn exported(
+    config: &Config,
+    what: What,
+    from: Option<Date>,
+    to: Option<Date>,
+) -> anyhow::Result<()> {
+    let store = open(config).await?;
+    let month = store.month(&Clock::system());
+    let days = Days {
+        start: from.unwrap_or(month.start),
+        end: to.unwrap_or(month.end),
+    };
+    anyhow::ensure!(days.start <= days.end, "--from is after --to");
+    let mut pieces = match what {
+        What::Usage => store.usage(days).await?,
+        What::Ledger => store.ledger(days).await?,
+    };
+    let mut out = std::io::stdout().lock();
+    while let Some(piece) = pieces.next().await? {
+        match out.write_all(piece.as_bytes()) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+    }
+    Ok(out.flush()?)
+}
+
+async fn open(config: &Config) -> anyhow::Result<Offline> {
+    let store = Offline::open(&config.control).await;
+    store.context("the store cannot be looked at")
+}
+
+fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.context("the runtime cannot start")?.block_on(work)
+}
