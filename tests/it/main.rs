@@ -14,6 +14,7 @@ mod raw;
 mod upstream;
 mod world;
 
+mod bad_admin;
 mod bad_input;
 mod cascade;
 mod credit;
