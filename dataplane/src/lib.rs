@@ -51,14 +51,14 @@ impl DataPlane {
         node_token: &Secret,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let (live, wished) = live::Live::new(clock.clone());
-        let live = Arc::new(live);
         let spool::Opened {
             spool,
             shelf,
             writer,
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
+        let (live, wished) = live::Live::new(clock.clone(), &backlog);
+        let live = Arc::new(live);
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
             CancellationToken::new(),
@@ -78,7 +78,6 @@ impl DataPlane {
             link.clone(),
             Arc::clone(&live),
             shelf,
-            backlog,
             reporting.clone(),
         ));
         tasks.spawn(link::windows::run(link.clone(), wanted, watching.clone()));

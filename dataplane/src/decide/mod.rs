@@ -14,4 +14,4 @@ pub(crate) mod spend;
 pub(crate) mod via;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

@@ -11,7 +11,7 @@ use proxyxai_contract::{
     window::ModelLimits,
 };
 
-pub(super) fn account(id: i64) -> Account {
+pub(crate) fn account(id: i64) -> Account {
     Account {
         id: AccountId::new(id).unwrap(),
         parent: (id != 1).then_some(AccountId::ROOT),
@@ -34,7 +34,7 @@ fn hash() -> KeyHash {
     KeyHasher::new(&[7; 32]).unwrap().hash("sk-Xvs")
 }
 
-pub(super) fn settings() -> ProxySettings {
+pub(crate) fn settings() -> ProxySettings {
     ProxySettings {
         routing: RoutingRules::default(),
         resources: ResourceList::Any,

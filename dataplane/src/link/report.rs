@@ -7,7 +7,6 @@ use proxyxai_contract::{
     convert::{lease_from_wire, standing_from_wire, wire_record_from_bytes},
     id::AccountId,
     money::Money,
-    usage::UsageRecord,
     wire,
 };
 use tokio_util::sync::CancellationToken;
@@ -33,14 +32,11 @@ const PACE_RECORDS_PER_SECOND: u32 = 5000;
 const PACED_DEPTH_MAX: u64 = 200_000;
 
 /// Runs until it is cancelled and the spool is empty, or handing in fails after that.
-pub(crate) async fn run(
-    link: Link,
-    live: Arc<Live>,
-    shelf: Shelf,
-    backlog: Vec<UsageRecord>,
-    stop: CancellationToken,
-) {
-    charge_backlog(&live, backlog, &stop).await;
+pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: CancellationToken) {
+    // What was there before this start is charged to purses, which come with the first snapshot.
+    while live.snapshot().is_none() && !stop.is_cancelled() {
+        tokio::time::sleep(GATHER).await;
+    }
     let mut patience = Patience::new();
     let mut batch = BATCH_RECORDS_MAX;
     loop {
@@ -65,7 +61,7 @@ pub(crate) async fn run(
                     message = status.message(),
                     "control cannot take a usage record; it is left out"
                 );
-                shelf.skip_one();
+                leave_out(&live, &shelf);
                 batch = BATCH_RECORDS_MAX;
             }
             Err(status) => {
@@ -82,29 +78,15 @@ pub(crate) async fn run(
     }
 }
 
-/// What was spent before a restart and is not posted yet counts against the balances as well. The
-/// records that were there when the program started are those that no call of this run has charged.
-async fn charge_backlog(live: &Live, backlog: Vec<UsageRecord>, stop: &CancellationToken) {
-    if backlog.is_empty() {
-        return;
-    }
-    while live.snapshot().is_none() && !stop.is_cancelled() {
-        tokio::time::sleep(GATHER).await;
-    }
-    for record in backlog {
-        if let Some(purse) = live.purse(record.account) {
-            purse.charge(record.cost);
-        }
-    }
-}
-
 /// Hands in one batch and returns how many records it had.
 async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Result<usize, Status> {
     let stored = shelf.oldest(batch);
     let records: Vec<_> = stored.iter().filter_map(|bytes| readable(bytes)).collect();
     let count = records.len();
     if count == 0 {
-        return Ok(0);
+        // Records that nobody can read must not hold up the others for ever.
+        stored.iter().for_each(|_| shelf.skip_one());
+        return Ok(stored.len());
     }
     let charged = charges(&records);
     let mut request = tonic::Request::new(wire::ReportUsageRequest {
@@ -141,6 +123,22 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
     live.apply_standings(&standings);
     shelf.acknowledge(through_sequence);
     Ok(count)
+}
+
+/// Gives up the oldest record, which control refuses. Nobody will post it, so it must not count as spent
+/// either.
+fn leave_out(live: &Live, shelf: &Shelf) {
+    let records: Vec<_> = shelf
+        .oldest(1)
+        .iter()
+        .filter_map(|bytes| readable(bytes))
+        .collect();
+    for (account, cost) in charges(&records) {
+        if let Some(purse) = live.purse(account) {
+            purse.posted(cost, None);
+        }
+    }
+    shelf.skip_one();
 }
 
 /// Whether control refused what was sent, rather than being out of reach or in trouble.

@@ -45,7 +45,8 @@ impl Reach {
         Self {
             start: Instant::now(),
             heard_ms: AtomicU64::new(0),
-            lease_ms: AtomicU64::new(u64::MAX),
+            // Until control has said how long leases last, none can be relied on.
+            lease_ms: AtomicU64::new(0),
         }
     }
 

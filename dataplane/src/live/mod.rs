@@ -10,7 +10,7 @@ mod windows;
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -20,8 +20,10 @@ use proxyxai_contract::{
     client_key::KeyHash,
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
+    money::Money,
     price::PriceTable,
     snapshot::{Account, Health, ProxySettings, Standing, Update, UpstreamKey},
+    usage::UsageRecord,
 };
 use tokio::sync::mpsc;
 
@@ -160,17 +162,26 @@ pub(crate) struct Live {
     clock: Clock,
     wishes: mpsc::Sender<Arc<Purse>>,
     reach: Reach,
+    /// Charged before this start and not posted; the first snapshot's purses begin with it.
+    owed: Mutex<HashMap<AccountId, Money>>,
 }
 
 impl Live {
-    /// Nothing is known yet. Purses that want more credit come out at the other end.
-    pub(crate) fn new(clock: Clock) -> (Self, mpsc::Receiver<Arc<Purse>>) {
+    /// Nothing is known yet, save for what was charged before this start and is not posted. Purses that
+    /// want more credit come out at the other end.
+    pub(crate) fn new(clock: Clock, backlog: &[UsageRecord]) -> (Self, mpsc::Receiver<Arc<Purse>>) {
         let (wishes, wanting) = mpsc::channel(WISHES_MAX);
+        let mut owed: HashMap<AccountId, Money> = HashMap::new();
+        for record in backlog {
+            let total = owed.entry(record.account).or_default();
+            *total = total.saturating_add(record.cost);
+        }
         let live = Self {
             current: ArcSwapOption::const_empty(),
             clock,
             wishes,
             reach: Reach::new(),
+            owed: Mutex::new(owed),
         };
         (live, wanting)
     }
@@ -228,6 +239,12 @@ impl Live {
                 Arc::new,
             );
             let snapshot = build.finish(revision, settings, prices);
+            // Before any call can see these purses: what is on lease was spent up to here already.
+            for (account, cost) in self.take_owed() {
+                if let Some(state) = snapshot.accounts.get(&account) {
+                    state.purse.charge(cost);
+                }
+            }
             if woken {
                 snapshot.keys().for_each(|key| key.health.wake());
             }
@@ -247,6 +264,11 @@ impl Live {
             purse.recall();
         }
         Some(revision)
+    }
+
+    fn take_owed(&self) -> HashMap<AccountId, Money> {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut owed)
     }
 
     /// Takes over posted balances.
@@ -382,3 +404,6 @@ impl<'a> Build<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,8 @@ struct Book {
     amount: Money,
     /// Given back, and not yet confirmed.
     gave: Money,
+    /// The version that it was given back on.
+    gave_on: u64,
     slice: Money,
     asked: Instant,
     recalled: Option<Instant>,
@@ -136,6 +138,7 @@ impl Purse {
                 version: 0,
                 amount: Money::ZERO,
                 gave: Money::ZERO,
+                gave_on: 0,
                 slice: Money::ZERO,
                 asked: Instant::now(),
                 recalled: None,
@@ -233,8 +236,11 @@ impl Purse {
             self.recalled.store(false, Ordering::Relaxed);
         }
         if book.gave > Money::ZERO {
-            // Whether this was done is not known; on the same version it is done once.
-            return Some(self.lease_ask(book, book.gave.negated(), Money::ZERO));
+            // Whether this was done is not known; on the same version it is done once. A report may have
+            // moved the lease since: on a newer version it would be done again.
+            let mut ask = self.lease_ask(book, book.gave.negated(), Money::ZERO);
+            ask.version = book.gave_on;
+            return Some(ask);
         }
         let free = Money::from_nanos(self.free.load(Ordering::Relaxed));
         let least = book.waiting.iter().min().copied();
@@ -258,7 +264,7 @@ impl Purse {
             self.free
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough)
                 .ok()?;
-            book.gave = wish.change.negated();
+            (book.gave, book.gave_on) = (wish.change.negated(), book.version);
         }
         Some(self.lease_ask(book, wish.change, wish.need))
     }

@@ -1,0 +1,123 @@
+//! What of an account's credit may be spent, whatever overtakes what.
+
+use proxyxai_contract::{
+    lease::{Lease, LeaseAnswer},
+    usage::{Images, Measure, Tokens},
+};
+
+use super::*;
+use crate::decide::samples;
+
+fn usd(dollars: i64) -> Money {
+    Money::from_nanos(dollars * 1_000_000_000)
+}
+
+fn lease(version: u64, amount: Money) -> Lease {
+    Lease {
+        account: AccountId::new(7).unwrap(),
+        version,
+        amount,
+    }
+}
+
+fn answer(lease: Lease) -> LeaseAnswer {
+    LeaseAnswer {
+        lease,
+        standing: Standing {
+            account: lease.account,
+            balance: usd(10),
+            month_used: Money::ZERO,
+        },
+        shortage: None,
+        elsewhere: Money::ZERO,
+    }
+}
+
+fn purse() -> (Arc<Purse>, mpsc::Receiver<Arc<Purse>>) {
+    let (wishes, wished) = mpsc::channel(8);
+    let purse = Purse::new(AccountId::new(7).unwrap(), wishes);
+    (Arc::new(purse), wished)
+}
+
+fn record(cost: Money) -> UsageRecord {
+    UsageRecord {
+        sequence: 1,
+        request_id: "r".to_owned(),
+        account: AccountId::new(7).unwrap(),
+        path: "/v1/chat/completions".to_owned(),
+        model_asked: "m".to_owned(),
+        model_used: "m".to_owned(),
+        key: None,
+        level: Level::new(0).unwrap(),
+        tries: 1,
+        status: 200,
+        tokens: Tokens::default(),
+        measure: Measure::Measured,
+        images: Images::default(),
+        rates: None,
+        factor: None,
+        cost,
+        priced: true,
+        price_version: "1".to_owned(),
+        start: Millis(1),
+        duration_ms: 0,
+        first_byte_ms: 0,
+        streamed: false,
+    }
+}
+
+#[tokio::test]
+async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
+    let (live, _wished) = Live::new(Clock::system(), &[record(usd(3)), record(usd(4))]);
+    live.apply(Update {
+        full: true,
+        accounts: vec![samples::account(7)],
+        settings: Some(samples::settings()),
+        leases: vec![lease(5, usd(10))],
+        ..Update::empty(Revision(1))
+    });
+    let purse = live.purse(AccountId::new(7).unwrap()).unwrap();
+    assert!(purse.try_hold(usd(4)).is_none());
+    let held = purse.try_hold(usd(3)).unwrap();
+    // Control posts it: the lease shrinks by what was charged, and no more becomes free.
+    purse.posted(usd(7), Some(&lease(6, usd(3))));
+    assert!(purse.try_hold(Money::from_nanos(1)).is_none());
+    drop(held);
+    assert!(purse.try_hold(usd(3)).is_some());
+    // A reconnect brings everything again, and charges nothing twice.
+    live.apply(Update {
+        full: true,
+        accounts: vec![samples::account(7)],
+        settings: Some(samples::settings()),
+        leases: vec![lease(6, usd(3))],
+        ..Update::empty(Revision(2))
+    });
+    assert!(purse.try_hold(usd(3)).is_some());
+}
+
+#[tokio::test]
+async fn credit_whose_return_was_not_confirmed_is_given_back_once() {
+    let (purse, _wished) = purse();
+    purse.leased(&lease(1, usd(10)));
+    purse.charge(usd(2));
+    purse.recall();
+    let ask = purse.next_ask().unwrap();
+    assert_eq!((ask.version, ask.change), (1, usd(8).negated()));
+    // Control has done it, and its word is lost; then it posts the usage.
+    purse.answered(None);
+    purse.posted(usd(2), Some(&lease(3, Money::ZERO)));
+    let again = purse.next_ask().unwrap();
+    assert_eq!((again.version, again.change), (1, usd(8).negated()));
+    purse.answered(Some(&answer(lease(3, Money::ZERO))));
+    assert!(purse.try_hold(Money::from_nanos(1)).is_none());
+    purse.leased(&lease(4, usd(1)));
+    assert!(purse.try_hold(usd(1)).is_some());
+}
+
+#[tokio::test]
+async fn leases_count_from_the_first_word_of_control_on() {
+    let reach = Reach::new();
+    assert!(!reach.leases_hold());
+    reach.heard(tokio::time::Instant::now(), 60_000);
+    assert!(reach.leases_hold());
+}
