@@ -204,14 +204,16 @@ impl Publisher {
     pub(crate) async fn watch(
         self: &Arc<Self>,
         store: &Store,
-        node: NodeName,
+        (node, epoch): (NodeName, u64),
         now: Millis,
     ) -> Result<impl Stream<Item = Update> + Send + 'static + use<>, Error> {
         let order = self.order.lock().await;
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
         let leases = store::leases::all_of_node(store, &node).await?;
-        let leases = leases.into_iter().map(|held| held.lease).collect();
+        // What was on lease to a spool that is lost cannot be spent: its usage would not count against it.
+        let leases = leases.into_iter().filter(|held| held.epoch == epoch);
+        let leases = leases.map(|held| held.lease).collect();
         let updates = watcher::begin(self, node, standings, leases, now);
         drop(order);
         // The older stream of the node has to notice that it is over.

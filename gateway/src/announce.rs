@@ -9,7 +9,7 @@ use std::{fmt::Write as _, net::SocketAddr, process::ExitCode};
 
 use proxyxai_contract::{Invalid, client_key::ClientKey};
 
-use crate::variables::VARIABLES;
+use crate::variables::variables;
 
 /// Every problem of the configuration.
 pub(crate) fn problems(problems: &[Invalid]) {
@@ -33,7 +33,7 @@ pub(crate) fn config_table() -> ExitCode {
 
 fn table() -> String {
     let mut table = String::from("| variable | default | read by | meaning |\n|---|---|---|---|\n");
-    for variable in VARIABLES {
+    for variable in variables() {
         let default = if variable.default.is_empty() {
             String::new()
         } else {

@@ -20,7 +20,7 @@ use proxyxai_contract::{
 };
 use proxyxai_control::config::Database;
 
-use crate::variables::{IGNORED, VARIABLES};
+use crate::variables::{IGNORED, variables};
 
 /// Settings that may also be stored; the environment gives their defaults.
 const SETTINGS: [&str; 27] = [
@@ -175,7 +175,7 @@ impl Reader<'_> {
     /// The value, or the default that the table names.
     fn or_default(&mut self, name: &'static str) -> String {
         self.text(name).unwrap_or_else(|| {
-            let variable = VARIABLES.iter().find(|variable| variable.name == name);
+            let variable = variables().find(|variable| variable.name == name);
             variable
                 .map(|variable| variable.default)
                 .unwrap_or_default()
@@ -390,8 +390,7 @@ mod tests {
 
     #[test]
     fn every_variable_of_the_table_is_known_once() {
-        let mut names: Vec<_> = VARIABLES
-            .iter()
+        let mut names: Vec<_> = variables()
             .map(|variable| variable.name)
             .chain(IGNORED.iter().copied())
             .collect();

@@ -61,6 +61,10 @@ pub(crate) enum Action {
     AddNews,
     /// News were deleted.
     DeleteNews,
+    /// A price table was loaded.
+    LoadPrices,
+    /// Stored usage was priced anew.
+    Rerate,
 }
 
 /// What kind of thing the target's id belongs to.
@@ -74,6 +78,8 @@ pub(crate) enum Kind {
     Config,
     /// News; the id is the target account's.
     News,
+    /// Prices; the name is the version.
+    Prices,
 }
 
 // === impl Action ===
@@ -96,6 +102,8 @@ impl Action {
             Self::DeleteConfig => "delete_config",
             Self::AddNews => "add_news",
             Self::DeleteNews => "delete_news",
+            Self::LoadPrices => "load_prices",
+            Self::Rerate => "rerate",
         }
     }
 }
@@ -110,6 +118,7 @@ impl Kind {
             Self::Key => "key",
             Self::Config => "config",
             Self::News => "news",
+            Self::Prices => "prices",
         }
     }
 }

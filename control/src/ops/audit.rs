@@ -3,10 +3,12 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
+use serde_json::Value;
+
 use crate::{
     Control, Error,
     domain::{
-        audit::{self, Action, Fields, Kind},
+        audit::{self, Action, Field, Fields, Kind},
         setting,
     },
     ops,
@@ -99,7 +101,7 @@ pub(super) async fn rotation(
         (false, _) => Action::RotateKey,
     };
     let key = |side: u8| {
-        let secret = audit::Field::Secret(vec![side]);
+        let secret = Field::Secret(vec![side]);
         Fields::from([("SecretKey".to_owned(), secret)])
     };
     let sides = (key(0), key(1));
@@ -148,6 +150,27 @@ pub(super) async fn key(
 pub(super) async fn reload(control: &Control, tx: &Tx, caller: &Caller) -> Result<(), Error> {
     let what = (Action::LoadKeys, Target::CONFIG);
     record(control, tx, caller, what, Default::default()).await
+}
+
+/// A price table was loaded, or usage priced anew: what was asked for.
+pub(super) async fn prices(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    (action, version): (Action, &str),
+    asked: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<(), Error> {
+    let target = Target {
+        kind: Kind::Prices,
+        id: None,
+        name: version,
+        dna: "",
+    };
+    let fields = asked
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Field::Open(value)));
+    let sides = (Fields::new(), fields.collect());
+    record(control, tx, caller, (action, target), sides).await
 }
 
 /// Writes the record of any change.

@@ -42,7 +42,7 @@ pub(crate) async fn watch(
     tracing::info!(node = node.as_str(), epoch, version, "a data plane watches");
     control
         .publisher()
-        .watch(control.store(), node, control.now())
+        .watch(control.store(), (node, epoch), control.now())
         .await
 }
 

@@ -245,7 +245,7 @@ pub(super) fn charge(
 }
 
 /// Refuses a movement that would take credit which data planes have on lease.
-fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), Error> {
+pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), Error> {
     let left = record.view.balance.saturating_sub(record.leased);
     if record.leased > Money::ZERO && left.is_negative() {
         let balance = left.saturating_add(needed).max(Money::ZERO);

@@ -18,6 +18,7 @@ use crate::{
     Control, Error,
     config::Config,
     domain::{
+        audit::Action,
         price_version::{self, Loaded, Making},
         setting,
     },
@@ -122,11 +123,19 @@ pub(crate) async fn load(
     };
     let versions = price_version::loaded(before.as_ref(), &later, loaded, making)?;
     store::prices::insert(&tx, &versions).await?;
-    tx.commit().await?;
     let version = versions
         .into_iter()
         .next()
         .ok_or_else(|| Error::internal("no version was made"))?;
+    let asked = [
+        ("ValidFrom", version.valid_from.0.into()),
+        ("Note", version.note.as_str().into()),
+        ("Force", new.force.into()),
+        ("Changes", changes.len().into()),
+    ];
+    let what = (Action::LoadPrices, version.version.as_str());
+    ops::audit::prices(control, &tx, caller, what, asked).await?;
+    tx.commit().await?;
     tracing::info!(
         version = version.version,
         valid_from = version.valid_from.0,

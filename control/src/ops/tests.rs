@@ -6,6 +6,7 @@ mod books;
 mod export;
 mod fleet;
 mod keys;
+mod leases;
 mod money;
 mod news;
 mod prices;

@@ -31,13 +31,13 @@ pub(crate) async fn update(
     identifier: &str,
     change: AccountChange,
 ) -> Result<Changed, Error> {
-    let payer = match change.credit {
-        Some(credit) if credit.is_negative() => {
-            let own = ops::caller_account(control, control.store(), caller).await?;
-            let target = ops::visible(control, control.store(), &own, identifier).await?;
-            target.view.id
-        }
-        Some(_) | None => caller.account,
+    let credit = change.credit.unwrap_or_default();
+    let payer = if credit.is_negative() || (credit == Money::ZERO && change.rates.is_some()) {
+        let own = ops::caller_account(control, control.store(), caller).await?;
+        let target = ops::visible(control, control.store(), &own, identifier).await?;
+        target.view.id
+    } else {
+        caller.account
     };
     let done = Box::pin(update_once(control, caller, identifier, change.clone())).await;
     if credit_came_back(control, payer, &done).await? {
@@ -129,6 +129,8 @@ async fn update_descendant(
     if let Some(rates) = change.rates.filter(|rates| *rates != record.view.rates) {
         credit::check_rates(rates, parent.view.rates)?;
         sides.entries.push(money::rescale(record, rates, now)?);
+        // What is on lease is spent in the new units, of which there may be fewer now.
+        money::not_on_lease(record, Money::ZERO)?;
     }
     move_credit(&mut sides, change, now)?;
     if let Some((_, share)) = commission {

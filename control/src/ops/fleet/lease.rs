@@ -14,6 +14,7 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     domain::{
+        credit,
         lease::{self, Room},
         ledger::Entry,
     },
@@ -49,6 +50,7 @@ pub(crate) async fn lease_credit(
     let records: Vec<_> = accounts.values().cloned().collect();
     let standings = control.publisher().standings_of(&tx, &records, now).await?;
     let mut entries = Vec::new();
+    let mut raised = Vec::new();
     let nodes = control.publisher().watching();
     let mut answers = Vec::new();
     for standing in standings {
@@ -61,7 +63,12 @@ pub(crate) async fn lease_credit(
         };
         let held = leases.entry(id).or_insert_with(|| first(node, epoch, id));
         entries.extend(adopt(record, held, epoch)?);
-        let (entry, shortage) = settle(record, held, ask, &standing, nodes)?;
+        let mut done = settle(record, held, ask, &standing, nodes)?;
+        if done.1 == Some(Shortage::Month) && raise_limit(record, ask, &standing) {
+            raised.push(id);
+            done = settle(record, held, ask, &standing, nodes)?;
+        }
+        let (entry, shortage) = done;
         entries.extend(entry);
         answers.push(LeaseAnswer {
             lease: held.lease,
@@ -69,6 +76,15 @@ pub(crate) async fn lease_credit(
             shortage,
             elsewhere: record.leased.saturating_sub(held.lease.amount),
         });
+    }
+    if !raised.is_empty() {
+        let revision = store::revisions::bump(&tx).await?.0;
+        for id in &raised {
+            if let Some(record) = accounts.get_mut(id) {
+                record.revision = revision;
+                store::accounts::update_money(&tx, record).await?;
+            }
+        }
     }
     for record in accounts.values() {
         store::accounts::update_leased(&tx, record).await?;
@@ -83,7 +99,33 @@ pub(crate) async fn lease_credit(
     store::leases::recall(&tx, short.iter().copied(), now).await?;
     tx.commit().await?;
     control.publisher().recall(short, Some(node));
+    if !raised.is_empty() {
+        // Not waited for: the data plane that would have to acknowledge is the one that asks.
+        control
+            .publisher()
+            .refresh(control.store(), control.vault(), now)
+            .await?;
+    }
     Ok(answers)
+}
+
+/// Raises the month's cap of an account that asked for that, when the call that waits would pass it: a
+/// call is let in only if the cap covers it, so the posted use alone never reaches it.
+fn raise_limit(record: &mut AccountRecord, ask: &LeaseAsk, standing: &Standing) -> bool {
+    let view = &mut record.view;
+    let Some(hard) = view.hard_limit else {
+        return false;
+    };
+    let used = standing
+        .month_used
+        .saturating_add(record.leased)
+        .saturating_add(ask.need);
+    let raised = credit::auto_quota(hard, view.auto_quota, used, view.balance);
+    if let Some(hard) = raised {
+        tracing::info!(account.id = view.id.get(), hard_limit = %hard, "the month's limit rose by itself");
+        view.hard_limit = Some(hard);
+    }
+    raised.is_some()
 }
 
 /// A lease before the first grant.

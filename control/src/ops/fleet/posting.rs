@@ -97,7 +97,11 @@ pub(crate) async fn report_usage(
     Ok(Reported {
         through: last,
         standings,
-        leases: leases.into_values().map(|held| held.lease).collect(),
+        leases: leases
+            .into_values()
+            .filter(|held| held.epoch == epoch)
+            .map(|held| held.lease)
+            .collect(),
     })
 }
 

@@ -14,7 +14,7 @@ use proxyxai_contract::{
 
 use crate::{
     Control, Error,
-    domain::ledger::Entry,
+    domain::{audit::Action, ledger::Entry},
     ops::{self, money},
     store::{
         self, AccountRecord,
@@ -55,6 +55,9 @@ pub(crate) async fn rerate(
         }
         None => store::usage::corrections::accounts(control.store(), span).await?,
     };
+    if !rerating.dry_run {
+        note_down(control, caller, &rerating).await?;
+    }
     let mut done = Rerated::default();
     for account in accounts {
         let mut last = None;
@@ -75,6 +78,25 @@ pub(crate) async fn rerate(
         accounts = done.corrections.len(), dry_run = rerating.dry_run, "usage was priced anew"
     );
     Ok(done)
+}
+
+/// Writes into the audit log what was asked for, before anything is posted: a run has many transactions.
+async fn note_down(control: &Control, caller: &Caller, rerating: &Rerating) -> Result<(), Error> {
+    let Rerating {
+        days,
+        account,
+        version,
+        dry_run: _,
+    } = rerating;
+    let asked = [
+        ("From", days.start.to_string().into()),
+        ("To", days.end.to_string().into()),
+        ("Account", account.as_deref().unwrap_or("*").into()),
+    ];
+    let what = (Action::Rerate, version.as_deref().unwrap_or_default());
+    let tx = control.store().begin().await?;
+    ops::audit::prices(control, &tx, caller, what, asked).await?;
+    tx.commit().await
 }
 
 struct Batch<'a> {

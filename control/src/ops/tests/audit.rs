@@ -10,8 +10,8 @@ use crate::{
     store::testing::{audit_text, mails, meddle},
     testing::{DAY_MS, ROOT, World, by, everywhere, usd},
     view::{
-        AccountChange, AccountView, Caller, KeyChange, Listing, LogFilter, LogView, NewAccount,
-        NewNews, Page,
+        AccountChange, AccountView, Caller, Days, KeyChange, Listing, LogFilter, LogView,
+        NewAccount, NewNews, Page, Rerating,
     },
 };
 
@@ -315,6 +315,43 @@ async fn news_leave_records_too() {
         );
         meddle(world.control.store(), "DELETE FROM audit").await;
         jobs::prune(&world.control).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn loading_prices_and_pricing_anew_are_on_record() {
+    everywhere(async |world: &mut World| {
+        let table = r#"{"Version":"2026-10-01","Providers":{},"ChatPricing":{}}"#;
+        let new = ops::prices::NewPrices {
+            text: table.to_owned(),
+            valid_from: None,
+            note: "for the test".to_owned(),
+            force: false,
+        };
+        let loaded = Box::pin(ops::prices::load(&world.control, &ROOT, new)).await;
+        let version = loaded.unwrap().0.version;
+        let today = world.control.config().zone.day(world.control.now());
+        for dry_run in [true, false] {
+            let rerating = Rerating {
+                days: Days {
+                    start: today,
+                    end: today,
+                },
+                account: None,
+                version: Some(version.clone()),
+                dry_run,
+            };
+            Box::pin(ops::prices::rerate(&world.control, &ROOT, rerating))
+                .await
+                .unwrap();
+        }
+        assert_eq!(actions(world, &ROOT).await, ["rerate", "load_prices"]);
+        let listing = logs(&world.control, &ROOT, LogFilter::default()).await;
+        let named: Vec<_> = listing.rows.iter().map(|log| &log.target_name).collect();
+        assert_eq!(named, [&version, &version]);
+        let details = details(&listing.rows[1]);
+        assert_eq!(details["Note"]["after"], "for the test");
     })
     .await;
 }
