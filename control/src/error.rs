@@ -17,6 +17,12 @@ pub enum Error {
         /// Name of the account.
         name: String,
     },
+    /// An access list does not allow the address that the call comes from.
+    #[error("Unauthorized: the address is not allowed by account {name}")]
+    IpNotAllowed {
+        /// Whose list it is.
+        name: String,
+    },
     /// The caller's balance is below what the account API asks for.
     #[error(
         "Unauthorized: the balance {balance} is below the minimum {minimum} for managing accounts"
@@ -69,6 +75,7 @@ impl Error {
             Self::Invalid(_) => "invalid_request",
             Self::Unauthenticated => "invalid_api_key",
             Self::Suspended { .. } => "account_suspended",
+            Self::IpNotAllowed { .. } => "ip_not_allowed",
             Self::ManagementBalance { .. } => "management_balance",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound { .. } => "not_found",

@@ -11,11 +11,8 @@ pub(super) async fn caller<T: Sync>(
     request: &Request<T>,
 ) -> Result<Caller, Error> {
     let key = presented(request.metadata()).ok_or(Error::Unauthenticated)?;
-    let caller = ops::auth::authenticate(control, key).await?;
-    Ok(Caller {
-        address: request.remote_addr().map(|peer| peer.ip().to_canonical()),
-        ..caller
-    })
+    let address = request.remote_addr().map(|peer| peer.ip().to_canonical());
+    ops::auth::authenticate(control, key, address).await
 }
 
 /// Lets data planes through, and nobody else.

@@ -8,9 +8,10 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let code = match &error {
             Error::Invalid(_) => Code::InvalidArgument,
-            Error::Unauthenticated | Error::Suspended { .. } | Error::ManagementBalance { .. } => {
-                Code::Unauthenticated
-            }
+            Error::Unauthenticated
+            | Error::Suspended { .. }
+            | Error::IpNotAllowed { .. }
+            | Error::ManagementBalance { .. } => Code::Unauthenticated,
             Error::Forbidden(_) => Code::PermissionDenied,
             Error::NotFound { .. } => Code::NotFound,
             Error::Conflict { .. } => Code::AlreadyExists,

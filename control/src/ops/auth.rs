@@ -1,9 +1,21 @@
 //! Who presents a key or a token.
 
-use crate::{Control, Error, domain::account::Dna, store, view::Caller};
+use std::net::IpAddr;
 
-/// The account whose client key this is. A suspended account takes its descendants with it.
-pub(crate) async fn authenticate(control: &Control, presented: &str) -> Result<Caller, Error> {
+use crate::{
+    Control, Error,
+    domain::account::Dna,
+    store::{self, AccountRecord},
+    view::Caller,
+};
+
+/// The account whose client key this is. A suspended account takes its descendants with it, and every
+/// account has a say in where its keys and theirs are used from.
+pub(crate) async fn authenticate(
+    control: &Control,
+    presented: &str,
+    address: Option<IpAddr>,
+) -> Result<Caller, Error> {
     let hash = control.vault().hasher().hash(presented);
     let account = match store::accounts::by_key(control.store(), hash).await? {
         Some((account, _, true)) => account,
@@ -19,18 +31,19 @@ pub(crate) async fn authenticate(control: &Control, presented: &str) -> Result<C
         .filter(|id| *id != account)
         .collect();
     let above = store::accounts::some(control.store(), &above, now).await?;
-    match above
-        .into_iter()
-        .find(|ancestor| !ancestor.view.is_active())
-    {
-        Some(suspended) => Err(Error::Suspended {
-            name: suspended.view.name,
+    if let Some(suspended) = above.iter().find(|ancestor| !ancestor.view.is_active()) {
+        return Err(Error::Suspended {
+            name: suspended.view.name.clone(),
+        });
+    }
+    let refuses = |record: &&AccountRecord| {
+        address.is_some_and(|address| !record.view.access.ips.allows(address))
+    };
+    match own.iter().chain(&above).find(refuses) {
+        Some(refusing) => Err(Error::IpNotAllowed {
+            name: refusing.view.name.clone(),
         }),
-        // Where it asks from is the front's to say.
-        None => Ok(Caller {
-            account,
-            address: None,
-        }),
+        None => Ok(Caller { account, address }),
     }
 }
 

@@ -47,6 +47,7 @@ impl Failure {
                 Error::Invalid(_) => StatusCode::BAD_REQUEST,
                 Error::Unauthenticated
                 | Error::Suspended { .. }
+                | Error::IpNotAllowed { .. }
                 | Error::ManagementBalance { .. } => StatusCode::UNAUTHORIZED,
                 Error::Forbidden(_) => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,

@@ -33,13 +33,11 @@ impl FromRequestParts<Control> for Asker {
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
         let key = presented(&parts.headers).ok_or(Error::Unauthenticated)?;
-        let caller = ops::auth::authenticate(control, key).await?;
         // Whoever serves the routes says where a request came from.
         let address = parts.extensions.get::<ConnectInfo<IpAddr>>();
-        Ok(Self(Caller {
-            address: address.map(|ConnectInfo(address)| *address),
-            ..caller
-        }))
+        let address = address.map(|ConnectInfo(address)| *address);
+        let caller = ops::auth::authenticate(control, key, address).await?;
+        Ok(Self(caller))
     }
 }
 

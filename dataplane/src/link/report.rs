@@ -85,7 +85,9 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
     let count = records.len();
     if count == 0 {
         // Records that nobody can read must not hold up the others for ever.
-        stored.iter().for_each(|_| shelf.skip_one());
+        for _unreadable in &stored {
+            shelf.skip_one();
+        }
         return Ok(stored.len());
     }
     let charged = charges(&records);

@@ -235,15 +235,19 @@ impl Bill {
         self.open = None;
         self.at_upstream = false;
         let desk = self.desk.clone();
-        desk.hand(Box::new(move || {
-            let mut tokens = known.unwrap_or_else(|| Tokens {
-                input: estimate_prompt(self.route, &self.body),
-                ..Tokens::default()
-            });
-            tokens.output = tokens.output.max(count_output());
-            self.record.tokens = tokens;
-            self.close(true);
-        }));
+        let bytes = self.body.len();
+        desk.hand(
+            bytes,
+            Box::new(move || {
+                let mut tokens = known.unwrap_or_else(|| Tokens {
+                    input: estimate_prompt(self.route, &self.body),
+                    ..Tokens::default()
+                });
+                tokens.output = tokens.output.max(count_output());
+                self.record.tokens = tokens;
+                self.close(true);
+            }),
+        );
     }
 
     fn settle(&mut self) {

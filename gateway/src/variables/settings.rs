@@ -1,6 +1,6 @@
 //! What is also a setting: the variable counts until root stores another value (`/x-config`).
 
-use super::{BOTH, CONTROL, DATA, Variable, var};
+use super::{CONTROL, Variable, var};
 
 /// In the order of the table.
 pub(super) const SETTINGS: &[Variable] = &[

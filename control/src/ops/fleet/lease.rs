@@ -77,15 +77,7 @@ pub(crate) async fn lease_credit(
             elsewhere: record.leased.saturating_sub(held.lease.amount),
         });
     }
-    if !raised.is_empty() {
-        let revision = store::revisions::bump(&tx).await?.0;
-        for id in &raised {
-            if let Some(record) = accounts.get_mut(id) {
-                record.revision = revision;
-                store::accounts::update_money(&tx, record).await?;
-            }
-        }
-    }
+    store_raised(&tx, &mut accounts, &raised).await?;
     for record in accounts.values() {
         store::accounts::update_leased(&tx, record).await?;
     }
@@ -126,6 +118,25 @@ fn raise_limit(record: &mut AccountRecord, ask: &LeaseAsk, standing: &Standing) 
         view.hard_limit = Some(hard);
     }
     raised.is_some()
+}
+
+/// Stores caps that rose.
+async fn store_raised(
+    tx: &Tx,
+    accounts: &mut BTreeMap<AccountId, AccountRecord>,
+    raised: &[AccountId],
+) -> Result<(), Error> {
+    if raised.is_empty() {
+        return Ok(());
+    }
+    let revision = store::revisions::bump(tx).await?.0;
+    for id in raised {
+        if let Some(record) = accounts.get_mut(id) {
+            record.revision = revision;
+            store::accounts::update_money(tx, record).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A lease before the first grant.

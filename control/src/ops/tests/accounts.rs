@@ -259,7 +259,7 @@ async fn a_key_opens_its_account_until_it_is_replaced_or_stopped() {
                 .unwrap();
         let alice = made.account;
         assert_eq!(alice.partial_key, key.tail(20));
-        let asked = async |key: &str| ops::auth::authenticate(&world.control, key).await;
+        let asked = async |key: &str| ops::auth::authenticate(&world.control, key, None).await;
         assert_eq!(asked(key.expose()).await.unwrap().account, alice.id);
         let fresh = ops::accounts::rotate_key(&world.control, &by(&alice), None)
             .await
@@ -308,6 +308,32 @@ async fn two_who_ask_for_one_name_at_once_get_one_account() {
                 .all(|error| matches!(error, Error::Conflict { .. }))
         );
         world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_is_taken_only_from_addresses_that_every_account_above_allows() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 50.0).await;
+        let (_, key) =
+            ops::accounts::create(&world.control, &by(&alice), named("bobby", "b@example.com"))
+                .await
+                .unwrap();
+        let from = async |address: Option<&str>| {
+            let address = address.map(|address| address.parse().unwrap());
+            ops::auth::authenticate(&world.control, key.expose(), address).await
+        };
+        let only = AccountChange {
+            allow_ips: Some("192.0.2.0/24".to_owned()),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, only).await.unwrap();
+        let caller = from(Some("::ffff:192.0.2.9")).await.unwrap();
+        assert!(caller.address.is_some());
+        let refused = from(Some("198.51.100.1")).await;
+        assert!(matches!(refused, Err(Error::IpNotAllowed { name }) if name == "alice"));
+        assert!(from(None).await.is_ok());
     })
     .await;
 }

@@ -16,7 +16,7 @@ const PAGE: crate::view::Page = crate::view::Page { page: 1, size: 10 };
 async fn the_first_start_makes_root_and_shows_its_key_once() {
     everywhere(async |world: &mut World| {
         let key = world.control.first_root_key().unwrap().clone();
-        let caller = ops::auth::authenticate(&world.control, key.expose())
+        let caller = ops::auth::authenticate(&world.control, key.expose(), None)
             .await
             .unwrap();
         assert_eq!(caller.account, AccountId::ROOT);
@@ -24,7 +24,7 @@ async fn the_first_start_makes_root_and_shows_its_key_once() {
         assert_eq!(kept.trim(), key.expose());
         world.restart().await.unwrap();
         assert!(world.control.first_root_key().is_none());
-        ops::auth::authenticate(&world.control, key.expose())
+        ops::auth::authenticate(&world.control, key.expose(), None)
             .await
             .unwrap();
     })
@@ -102,7 +102,7 @@ async fn first_users_and_keys_are_taken_from_the_configuration_once() {
         assert!(control.first_root_key().is_none());
         assert!(!dir.path().join("root.key").exists());
         assert!(
-            ops::auth::authenticate(&control, root.expose())
+            ops::auth::authenticate(&control, root.expose(), None)
                 .await
                 .unwrap()
                 .is_root()
