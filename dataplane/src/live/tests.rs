@@ -34,9 +34,9 @@ fn answer(lease: Lease) -> LeaseAnswer {
 }
 
 fn purse() -> (Arc<Purse>, mpsc::Receiver<Arc<Purse>>) {
-    let (wishes, wished) = mpsc::channel(8);
+    let (wishes, asked) = mpsc::channel(8);
     let purse = Purse::new(AccountId::new(7).unwrap(), wishes);
-    (Arc::new(purse), wished)
+    (Arc::new(purse), asked)
 }
 
 fn record(cost: Money) -> UsageRecord {

@@ -65,7 +65,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc::channel, thread};
+    use std::{sync::mpsc::sync_channel, thread};
 
     use super::*;
 
@@ -73,7 +73,7 @@ mod tests {
     fn what_would_keep_too_much_in_memory_is_done_where_it_comes_from() {
         let desk = Desk::start().unwrap();
         let here = thread::current().id();
-        let (done, told) = channel();
+        let (done, told) = sync_channel(1);
         let count = |bytes| {
             let done = done.clone();
             desk.hand(
