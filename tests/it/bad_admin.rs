@@ -250,7 +250,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
     }
     add(alice, Method::PUT, "/x-config", r#"{"MODEL_MAPPER":"a=b"}"#, FORBIDDEN);
     add(alice, Method::POST, "/x-conf", r#"{"LoadKeys":true}"#, FORBIDDEN);
-    add(alice, Method::POST, "/x-root", r#"{"confirm":"x"}"#, FORBIDDEN);
+    add(alice, Method::POST, "/x-root", r#"{"confirm":"x"}"#, INVALID);
     add(alice, Method::POST, "/x-news", r#"{"title":"a","content":"b"}"#, FORBIDDEN);
     add(alice, Method::GET, "/x-ekey/text", "", FORBIDDEN);
     // More than there is, less than the parent's.
