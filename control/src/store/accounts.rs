@@ -10,8 +10,8 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _,
-    QuerySelect as _, Select, Value,
+    ColumnTrait as _, EntityTrait as _, IdenStatic as _, PaginatorTrait as _, QueryFilter,
+    QueryOrder as _, QuerySelect as _, Select, Value,
     sea_query::Expr,
 };
 
@@ -387,7 +387,20 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
 }
 
 /// Narrows a query of accounts to those with these labels.
-pub(super) fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+    label_values(labels).fold(query, |query, (column, value)| {
+        query.filter(column.eq(value))
+    })
+}
+
+/// The same as the end of a written condition.
+pub(super) fn labels_sql(labels: Labels) -> String {
+    let one =
+        |(column, value): (account::Column, i64)| format!(" AND {} = {value}", column.as_str());
+    label_values(labels).map(one).collect()
+}
+
+fn label_values(labels: Labels) -> impl Iterator<Item = (account::Column, i64)> {
     let Labels {
         level,
         gear,
@@ -405,12 +418,9 @@ pub(super) fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
         (account::Column::Tier, tier.map(i64::from)),
         (account::Column::Factor, factor.map(Multiplier::micros)),
     ];
-    let given = wanted
+    wanted
         .into_iter()
-        .filter_map(|(column, value)| Some((column, value?)));
-    given.fold(query, |query, (column, value)| {
-        query.filter(column.eq(value))
-    })
+        .filter_map(|(column, value)| Some((column, value?)))
 }
 
 fn living() -> Select<account::Entity> {

@@ -73,7 +73,7 @@ pub(crate) async fn report_usage(
             },
         )?;
         store::leases::put(&tx, leases.values(), now).await?;
-        store::usage::add_totals(&tx, &posting.daily).await?;
+        store::usage::add_totals(&tx, node.as_str(), &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
         store::accounts::update_money_of_all(&tx, accounts.values()).await?;
         store::ledger::post(&tx, now, &posting.entries).await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
+    money::Multiplier,
     price::{self, PriceTable},
     snapshot::Update,
     usage::{Tokens, UsageRecord},
@@ -371,6 +372,33 @@ async fn what_has_no_price_or_was_not_answered_is_left_alone() {
         let done = rerate(&world.control, false).await;
         assert_eq!(done.corrections, BTreeMap::new());
         assert_eq!((done.records, done.unpriced), (3, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_priced_anew_is_pruned_at_what_it_costs() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        load(&world.control, "1", None).await.unwrap();
+        let table = published(&world.control).await;
+        use_it(world, &table, std::slice::from_ref(&alice)).await;
+        // The account counts in other units by now.
+        let rates = AccountChange {
+            rates: Some(Multiplier::from_number(2.5).unwrap()),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, rates).await.unwrap();
+        load(&world.control, "3", Some(NOON)).await.unwrap();
+        let done = rerate(&world.control, false).await;
+        assert_eq!(done.corrections[&alice.id].0, 20);
+        world.balanced().await;
+        world.clock.advance(400 * DAY_MS);
+        let pruned = ops::retention::prune_usage(&world.control).await;
+        assert_eq!(pruned.unwrap(), 20);
+        let left = "SELECT COUNT(*) AS number FROM usage_correction";
+        assert_eq!(world.number(left).await, 0);
+        world.balanced().await;
     })
     .await;
 }
