@@ -10,6 +10,7 @@ mod money;
 mod news;
 mod prices;
 mod random;
+mod random_store;
 mod scale;
 mod start;
 mod usage;
