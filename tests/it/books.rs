@@ -170,7 +170,7 @@ async fn exports_give_the_same_lines_over_http_and_on_the_command_line() {
     refused(
         asked("/x-bill.csv?start=soon", &key).await,
         400,
-        "bad_request",
+        "invalid_request",
     )
     .await;
 }

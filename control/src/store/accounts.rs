@@ -10,8 +10,8 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, EntityTrait as _, IdenStatic as _, PaginatorTrait as _, QueryFilter,
-    QueryOrder as _, QuerySelect as _, Select, Value,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _,
+    QuerySelect as _, Select, Value,
     sea_query::Expr,
 };
 
@@ -393,14 +393,8 @@ fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
     })
 }
 
-/// The same as the end of a written condition.
-pub(super) fn labels_sql(labels: Labels) -> String {
-    let one =
-        |(column, value): (account::Column, i64)| format!(" AND {} = {value}", column.as_str());
-    label_values(labels).map(one).collect()
-}
-
-fn label_values(labels: Labels) -> impl Iterator<Item = (account::Column, i64)> {
+/// Columns and the values they have to have.
+pub(super) fn label_values(labels: Labels) -> impl Iterator<Item = (account::Column, i64)> {
     let Labels {
         level,
         gear,

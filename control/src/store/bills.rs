@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::id::AccountId;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryResult,
-    QuerySelect as _, Value,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, IdenStatic as _, QueryFilter as _,
+    QueryResult, QuerySelect as _, Value,
 };
 
 use super::{
     Db, ROWS_PER_INSERT,
-    accounts::labels_sql,
+    accounts::label_values,
     entity::account,
     statement, unsigned,
     usage::{parts, read_totals},
@@ -42,7 +42,9 @@ impl Whose {
             Self::Account(account) => ("account_id = ?".to_owned(), vec![account.get().into()]),
             Self::AllBut(account) => ("account_id <> ?".to_owned(), vec![account.get().into()]),
             Self::Below { dna, labels } => {
-                let labels = labels_sql(*labels);
+                let labels = label_values(*labels)
+                    .map(|(column, value)| format!(" AND {} = {value}", column.as_str()));
+                let labels: String = labels.collect();
                 let below = "SELECT id FROM account WHERE dna LIKE ? AND dna <> ?";
                 (
                     format!("account_id IN ({below}{labels})"),
