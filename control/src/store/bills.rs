@@ -117,13 +117,15 @@ pub(crate) async fn by_account(
         page.size,
         page.page.saturating_sub(1).saturating_mul(page.size),
     );
+    // Many accounts are only compared; what a page shows of its own is added up afterwards.
     let sql = format!(
-        "SELECT account_id, {SUMS}, COUNT(*) OVER () AS accounts FROM ({used}) used GROUP BY account_id \
-         ORDER BY cost DESC, account_id LIMIT {size} OFFSET {skip}"
+        "WITH top AS (SELECT account_id AS id, COUNT(*) OVER () AS accounts FROM ({used}) used \
+         GROUP BY account_id ORDER BY SUM(cost) DESC, account_id LIMIT {size} OFFSET {skip}) \
+         SELECT account_id, {SUMS}, MAX(accounts) AS accounts FROM ({used}) used JOIN top ON account_id = id \
+         GROUP BY account_id ORDER BY cost DESC, account_id"
     );
-    let rows = db
-        .handle()
-        .query_all_raw(statement(db, &sql, values.clone()));
+    let twice = values.iter().chain(&values).cloned();
+    let rows = db.handle().query_all_raw(statement(db, &sql, twice));
     let rows = rows.await.map_err(Error::internal)?;
     let total = match rows.first() {
         Some(row) => number(row, "accounts")?,
