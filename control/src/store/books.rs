@@ -262,7 +262,7 @@ async fn months(tx: &Tx) -> Result<Option<Difference>, Error> {
 async fn everybody(tx: &Tx) -> Result<Option<Difference>, Error> {
     let of = |table: &str| {
         let columns = MEASURES.join(", ");
-        format!("SELECT 0 AS account_id, day, model, {columns} FROM {table}")
+        format!("SELECT CAST(0 AS BIGINT) AS account_id, day, model, {columns} FROM {table}")
     };
     let (all, days) = (of("usage_total"), of("usage_daily"));
     let Some(row) = unequal(tx, &all, &days, "account_id, day, model").await? else {
