@@ -474,7 +474,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         Method::POST,
         "/x-root",
         r#"{"confirm":"x"}"#,
-        FORBIDDEN,
+        INVALID,
     );
     add(
         alice,
