@@ -37,6 +37,8 @@ use crate::{
     view::Days,
 };
 
+/// The money of more accounts than this is read together with everybody's.
+const IDS_MAX: usize = 5_000;
 /// A recall that another replica left word of is passed on for this long; each looks once a second.
 const RECALL_HEARD_MS: i64 = 2_500;
 
@@ -286,8 +288,8 @@ impl Publisher {
         now: Millis,
     ) -> Result<Vec<Standing>, Error> {
         let ids: Vec<_> = accounts.iter().map(|record| record.view.id).collect();
-        // A long list of ids costs more to send than the few rows it would keep away.
-        let some = (ids.len() <= 500).then_some(ids.as_slice());
+        // A list of all costs more to send than the few rows it would keep away.
+        let some = (ids.len() <= IDS_MAX).then_some(ids.as_slice());
         let used = store::usage::costs(store, some, self.month(now)).await?;
         let standing = |record: &AccountRecord| Standing {
             account: record.view.id,

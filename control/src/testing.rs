@@ -98,6 +98,11 @@ impl World {
 
     /// Another control plane on an empty SQLite database, with the same settings and time of start.
     pub(crate) async fn again(_like: &Self) -> Self {
+        Self::file().await
+    }
+
+    /// On an empty SQLite database, whatever else there is to ask.
+    pub(crate) async fn file() -> Self {
         let dir = TempDir::new();
         let file = Database::Sqlite(dir.path().join("control.db"));
         Self::start(file, dir).await

@@ -48,7 +48,13 @@ impl Tree {
     /// All that could have been changed.
     async fn state(&self) -> Value {
         let mut state = Vec::new();
-        for path in ["/x-dna?order=id", "/x-keys", "/x-config", "/x-conf", "/dashboard/news"] {
+        for path in [
+            "/x-dna?order=id",
+            "/x-keys",
+            "/x-config",
+            "/x-conf",
+            "/dashboard/news",
+        ] {
             state.push(self.world.read(path).await);
         }
         state.into()
@@ -64,9 +70,14 @@ impl Tree {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap();
-        let what = format!("{} {} {} gave {status} {text}", case.method, case.path, case.body);
+        let what = format!(
+            "{} {} {} gave {status} {text}",
+            case.method, case.path, case.body
+        );
         let error: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{what}"));
-        let code = error["error"]["code"].as_str().unwrap_or_else(|| panic!("{what}"));
+        let code = error["error"]["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{what}"));
         assert_eq!((status, code), case.refusal, "{what}");
         for field in ["message", "type"] {
             assert!(error["error"][field].is_string(), "{what}");
@@ -84,25 +95,77 @@ fn bad_fields() -> Vec<(String, &'static str)> {
         }
     };
     let money = ["CreditGranted", "HardLimit", "SoftLimit", "AutoQuota"];
-    add(&money, &[r#""5""#, "true", "[]", "{}", "NaN", "1e400", "-1e400", "1e30", "Infinity"]);
+    add(
+        &money,
+        &[
+            r#""5""#, "true", "[]", "{}", "NaN", "1e400", "-1e400", "1e30", "Infinity",
+        ],
+    );
     add(&money[1..], &["-0.01"]);
-    add(&["Rates", "Factor"], &[r#""1""#, "0", "-1", "1e30", "[]", "NaN"]);
-    add(&["Level", "Gear"], &["-1", "11", "1.5", r#""1""#, "1e3", "[]"]);
-    add(&["Role", "Tier"], &["1.5", r#""x""#, "99999999999999999999", "[]"]);
+    add(
+        &["Rates", "Factor"],
+        &[r#""1""#, "0", "-1", "1e30", "[]", "NaN"],
+    );
+    add(
+        &["Level", "Gear"],
+        &["-1", "11", "1.5", r#""1""#, "1e3", "[]"],
+    );
+    add(
+        &["Role", "Tier"],
+        &["1.5", r#""x""#, "99999999999999999999", "[]"],
+    );
     let windows = ["RPM", "RPH", "RPD", "TPM", "TPH", "TPD", "RateLimit"];
-    add(&windows, &["-1", "1.5", r#""5""#, "99999999999999999999", "{}"]);
+    add(
+        &windows,
+        &["-1", "1.5", r#""5""#, "99999999999999999999", "{}"],
+    );
     add(&["ChildLimit"], &["-1", "1.5", r#""x""#]);
     add(&["Status", "Suspended"], &[r#""true""#, "1", "[]"]);
-    add(&["Name"], &["5", "[]", r#""abc""#, r#""12345""#, r#""a/bcd""#, r#""a@bcd""#, r#"".1.2""#]);
-    add(&["Name"], &[r#""ab\u0000cd""#, r#""ab\ncd""#, r#""ab\u001bcd""#]);
-    add(&["Email", "BillingEmail"], &["5", r#""x""#, r#""a@""#, r#""@b.co""#, r#""a b@c.de""#]);
-    add(&["Email", "BillingEmail"], &[r#""a@b.co\r\nBcc: c@d.ef""#, r#""a@b.co\u0000""#]);
+    add(
+        &["Name"],
+        &[
+            "5",
+            "[]",
+            r#""abc""#,
+            r#""12345""#,
+            r#""a/bcd""#,
+            r#""a@bcd""#,
+            r#"".1.2""#,
+        ],
+    );
+    add(
+        &["Name"],
+        &[r#""ab\u0000cd""#, r#""ab\ncd""#, r#""ab\u001bcd""#],
+    );
+    add(
+        &["Email", "BillingEmail"],
+        &["5", r#""x""#, r#""a@""#, r#""@b.co""#, r#""a b@c.de""#],
+    );
+    add(
+        &["Email", "BillingEmail"],
+        &[r#""a@b.co\r\nBcc: c@d.ef""#, r#""a@b.co\u0000""#],
+    );
     add(&["Alias", "QRCode"], &["5", "[]", r#""a\u0000b""#]);
-    add(&["AllowIPs"], &["5", r#""300.1.1.1""#, r#""10.0.0.0/33""#, r#""::/129""#, r#""ten""#]);
+    add(
+        &["AllowIPs"],
+        &[
+            "5",
+            r#""300.1.1.1""#,
+            r#""10.0.0.0/33""#,
+            r#""::/129""#,
+            r#""ten""#,
+        ],
+    );
     add(&["AllowLevels"], &["5", r#""11""#, r#""x""#, r#""-1.5""#]);
     add(&["AllowModels", "Resources"], &["5", "[]", r#""a\u0000""#]);
-    add(&["ModelMapper"], &["5", r#""a""#, r#""=b""#, r#""a=""#, r#"{"a":[]}"#]);
-    add(&["LevelMapper"], &["5", r#""a""#, r#""a=11""#, r#""a=x""#, r#""a=-1""#]);
+    add(
+        &["ModelMapper"],
+        &["5", r#""a""#, r#""=b""#, r#""a=""#, r#"{"a":[]}"#],
+    );
+    add(
+        &["LevelMapper"],
+        &["5", r#""a""#, r#""a=11""#, r#""a=x""#, r#""a=-1""#],
+    );
     add(&["SwitchOver"], &["5", r#""1""#, r#""1=11""#, r#""x=1""#]);
     add(&["ModelFailover"], &["5", r#""a""#, r#""a=""#]);
     bad.push((format!("{:?}", "x".repeat(64)), "Name"));
@@ -140,7 +203,10 @@ fn field_cases() -> Vec<Case> {
         ];
         new.retain(|(name, _)| *name != field);
         new.push((field, value.clone()));
-        let pairs: Vec<_> = new.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+        let pairs: Vec<_> = new
+            .iter()
+            .map(|(name, value)| format!("{name:?}:{value}"))
+            .collect();
         let body = format!("{{{}}}", pairs.join(","));
         cases.push(root(Method::POST, "/x-users", &body, INVALID));
         let body = format!("{{{field:?}:{value}}}");
@@ -164,49 +230,166 @@ fn request_cases() -> Vec<Case> {
         root(Method::PUT, "/x-users/999999", "{}", MISSING),
         root(Method::PUT, "/x-users/.1.999.", "{}", MISSING),
         root(Method::GET, "/x-users/a%27%20OR%201%3D1", "", MISSING),
-        root(Method::DELETE, "/x-users/alice%27%3B%20DROP%20TABLE%20account", "", MISSING),
+        root(
+            Method::DELETE,
+            "/x-users/alice%27%3B%20DROP%20TABLE%20account",
+            "",
+            MISSING,
+        ),
         root(Method::DELETE, "/x-users/root", "", FORBIDDEN),
-        root(Method::PUT, "/x-users/alice", r#"{"Days":366,"CreditGranted":1}"#, INVALID),
-        root(Method::PUT, "/x-users/alice", r#"{"Days":-1,"CreditGranted":1}"#, INVALID),
-        root(Method::PUT, "/x-users/alice", r#"{"CreditGranted":-1000}"#, POOR),
+        root(
+            Method::PUT,
+            "/x-users/alice",
+            r#"{"Days":366,"CreditGranted":1}"#,
+            INVALID,
+        ),
+        root(
+            Method::PUT,
+            "/x-users/alice",
+            r#"{"Days":-1,"CreditGranted":1}"#,
+            INVALID,
+        ),
+        root(
+            Method::PUT,
+            "/x-users/alice",
+            r#"{"CreditGranted":-1000}"#,
+            POOR,
+        ),
         root(Method::PUT, "/x-users/alice", r#"{"Name":"bobby"}"#, TAKEN),
-        root(Method::PUT, "/x-users/alice", r#"{"Email":"bobby@example.com"}"#, TAKEN),
+        root(
+            Method::PUT,
+            "/x-users/alice",
+            r#"{"Email":"bobby@example.com"}"#,
+            TAKEN,
+        ),
         root(Method::PUT, "/x-users/alice", r#"{"RPM":6666667}"#, INVALID),
         root(Method::POST, "/x-self", "{}", INVALID),
-        root(Method::POST, "/x-self", r#"{"confirm":"2001-01-01-ROTATE-SELF"}"#, INVALID),
+        root(
+            Method::POST,
+            "/x-self",
+            r#"{"confirm":"2001-01-01-ROTATE-SELF"}"#,
+            INVALID,
+        ),
         root(Method::POST, "/x-root", r#"{"confirm":"yes"}"#, INVALID),
-        root(Method::PUT, "/x-config", r#"{"NO_SUCH_SETTING":"1"}"#, INVALID),
+        root(
+            Method::PUT,
+            "/x-config",
+            r#"{"NO_SUCH_SETTING":"1"}"#,
+            INVALID,
+        ),
         root(Method::PUT, "/x-config", r#"{"MODEL_MAPPER":"a"}"#, INVALID),
-        root(Method::PUT, "/x-config", r#"{"LEVEL_MAPPER":"a=99"}"#, INVALID),
-        root(Method::PUT, "/x-config", r#"{"SWITCH_OVER":"1=b"}"#, INVALID),
+        root(
+            Method::PUT,
+            "/x-config",
+            r#"{"LEVEL_MAPPER":"a=99"}"#,
+            INVALID,
+        ),
+        root(
+            Method::PUT,
+            "/x-config",
+            r#"{"SWITCH_OVER":"1=b"}"#,
+            INVALID,
+        ),
         root(Method::PUT, "/x-config", r#"{"PRICING":"{"}"#, INVALID),
-        root(Method::PUT, "/x-config", r#"{"PRICING":"{\"ChatPricing\":{\"m\":{\"InputText\":-1}}}"}"#, INVALID),
-        root(Method::PUT, "/x-config", r#"{"CALL_MIN_BALANCE":"lots"}"#, INVALID),
-        root(Method::PUT, "/x-config", r#"{"CALL_MIN_BALANCE":[]}"#, INVALID),
-        root(Method::DELETE, "/x-config", r#"{"keys":"PRICING"}"#, INVALID),
-        root(Method::DELETE, "/x-config", r#"{"keys":["NO_SUCH_SETTING"]}"#, INVALID),
+        root(
+            Method::PUT,
+            "/x-config",
+            r#"{"PRICING":"{\"ChatPricing\":{\"m\":{\"InputText\":-1}}}"}"#,
+            INVALID,
+        ),
+        root(
+            Method::PUT,
+            "/x-config",
+            r#"{"CALL_MIN_BALANCE":"lots"}"#,
+            INVALID,
+        ),
+        root(
+            Method::PUT,
+            "/x-config",
+            r#"{"CALL_MIN_BALANCE":[]}"#,
+            INVALID,
+        ),
+        root(
+            Method::DELETE,
+            "/x-config",
+            r#"{"keys":"PRICING"}"#,
+            INVALID,
+        ),
+        root(
+            Method::DELETE,
+            "/x-config",
+            r#"{"keys":["NO_SUCH_SETTING"]}"#,
+            INVALID,
+        ),
         root(Method::POST, "/x-conf", r#"{"ModelMapper":5}"#, INVALID),
         root(Method::POST, "/x-conf", r#"{"LoadKeys":"yes"}"#, INVALID),
         root(Method::POST, "/x-conf", r#"{"UserMinBalance":-1}"#, INVALID),
         root(Method::GET, "/x-dkey/nonsense", "", INVALID),
         root(Method::POST, "/x-news", "{}", INVALID),
-        root(Method::POST, "/x-news", r#"{"title":"a","content":"b","days":-1}"#, INVALID),
-        root(Method::POST, "/x-news", r#"{"title":5,"content":"b"}"#, INVALID),
-        root(Method::POST, "/x-news/nobody", r#"{"title":"a","content":"b"}"#, MISSING),
+        root(
+            Method::POST,
+            "/x-news",
+            r#"{"title":"a","content":"b","days":-1}"#,
+            INVALID,
+        ),
+        root(
+            Method::POST,
+            "/x-news",
+            r#"{"title":5,"content":"b"}"#,
+            INVALID,
+        ),
+        root(
+            Method::POST,
+            "/x-news/nobody",
+            r#"{"title":"a","content":"b"}"#,
+            MISSING,
+        ),
         root(Method::POST, "/x-keys", "{}", INVALID),
         root(Method::POST, "/x-keys", r#"{"SecretKey":"short"}"#, INVALID),
-        root(Method::POST, "/x-keys", r#"{"SecretKey":"sk-0123456789012345678901","Provider":"ftp://a"}"#, INVALID),
-        root(Method::POST, "/x-keys", r#"{"SecretKey":"sk-0123456789012345678901","Provider":"http://u:p@a"}"#, INVALID),
-        root(Method::POST, "/x-keys", r#"{"SecretKey":"sk-0123456789012345678901","Level":11}"#, INVALID),
-        root(Method::POST, "/x-keys", r#"{"SecretKey":"sk-01234567890123\r\n8901"}"#, INVALID),
+        root(
+            Method::POST,
+            "/x-keys",
+            r#"{"SecretKey":"sk-0123456789012345678901","Provider":"ftp://a"}"#,
+            INVALID,
+        ),
+        root(
+            Method::POST,
+            "/x-keys",
+            r#"{"SecretKey":"sk-0123456789012345678901","Provider":"http://u:p@a"}"#,
+            INVALID,
+        ),
+        root(
+            Method::POST,
+            "/x-keys",
+            r#"{"SecretKey":"sk-0123456789012345678901","Level":11}"#,
+            INVALID,
+        ),
+        root(
+            Method::POST,
+            "/x-keys",
+            r#"{"SecretKey":"sk-01234567890123\r\n8901"}"#,
+            INVALID,
+        ),
         root(Method::PUT, "/x-keys/999", "{}", MISSING),
         root(Method::DELETE, "/x-keys/999", "", MISSING),
     ];
-    for query in ["d=2026-13-01", "d=yesterday", "days=-1", "days=100000", "s=2026-02-01&e=2026-01-01", "s=1&e=2"] {
+    for query in [
+        "d=2026-13-01",
+        "d=yesterday",
+        "days=-1",
+        "days=100000",
+        "s=2026-02-01&e=2026-01-01",
+        "s=1&e=2",
+    ] {
         cases.push(root(Method::GET, &format!("/x-bill?{query}"), "", INVALID));
     }
     for query in ["date=x", "days=no", "start=2026-02-30&end=2026-03-01"] {
-        cases.push(root(Method::GET, &format!("/dashboard/bill?{query}"), "", INVALID));
+        cases.push(root(
+            Method::GET,
+            &format!("/dashboard/bill?{query}"),
+            "",
+            INVALID,
+        ));
     }
     for query in ["page=-1", "size=x", "order=1;DROP", "level=99"] {
         cases.push(root(Method::GET, &format!("/x-users?{query}"), "", INVALID));
@@ -231,32 +414,98 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         add(alice, Method::GET, &path, "", MISSING);
     }
     // An ancestor, and somebody else's child.
-    add(anna, Method::PUT, "/x-users/alice", r#"{"CreditGranted":1}"#, MISSING);
+    add(
+        anna,
+        Method::PUT,
+        "/x-users/alice",
+        r#"{"CreditGranted":1}"#,
+        MISSING,
+    );
     add(anna, Method::DELETE, "/x-users/alice", "", MISSING);
-    add(bob, Method::PUT, "/x-users/anna", r#"{"CreditGranted":-1}"#, MISSING);
+    add(
+        bob,
+        Method::PUT,
+        "/x-users/anna",
+        r#"{"CreditGranted":-1}"#,
+        MISSING,
+    );
     add(bob, Method::DELETE, "/x-users/anna", "", MISSING);
     add(bob, Method::GET, "/x-dna/anna", "", MISSING);
     add(bob, Method::GET, "/x-info?user=anna", "", MISSING);
     add(bob, Method::GET, "/x-bill?u=anna", "", MISSING);
     // Oneself.
-    for body in [r#"{"CreditGranted":1}"#, r#"{"HardLimit":0}"#, r#"{"Rates":1}"#, r#"{"AllowIPs":"*"}"#, r#"{"RPM":9}"#] {
+    for body in [
+        r#"{"CreditGranted":1}"#,
+        r#"{"HardLimit":0}"#,
+        r#"{"Rates":1}"#,
+        r#"{"AllowIPs":"*"}"#,
+        r#"{"RPM":9}"#,
+    ] {
         add(alice, Method::PUT, "/x-users/alice", body, FORBIDDEN);
     }
     add(alice, Method::DELETE, "/x-users/alice", "", FORBIDDEN);
     // Root's alone.
-    add(alice, Method::PUT, "/x-users/anna", r#"{"Factor":2}"#, FORBIDDEN);
+    add(
+        alice,
+        Method::PUT,
+        "/x-users/anna",
+        r#"{"Factor":2}"#,
+        FORBIDDEN,
+    );
     for path in ["/x-config", "/x-conf", "/x-keys"] {
         add(alice, Method::GET, path, "", FORBIDDEN);
     }
-    add(alice, Method::PUT, "/x-config", r#"{"MODEL_MAPPER":"a=b"}"#, FORBIDDEN);
-    add(alice, Method::POST, "/x-conf", r#"{"LoadKeys":true}"#, FORBIDDEN);
-    add(alice, Method::POST, "/x-root", r#"{"confirm":"x"}"#, INVALID);
-    add(alice, Method::POST, "/x-news", r#"{"title":"a","content":"b"}"#, FORBIDDEN);
+    add(
+        alice,
+        Method::PUT,
+        "/x-config",
+        r#"{"MODEL_MAPPER":"a=b"}"#,
+        FORBIDDEN,
+    );
+    add(
+        alice,
+        Method::POST,
+        "/x-conf",
+        r#"{"LoadKeys":true}"#,
+        FORBIDDEN,
+    );
+    add(
+        alice,
+        Method::POST,
+        "/x-root",
+        r#"{"confirm":"x"}"#,
+        INVALID,
+    );
+    add(
+        alice,
+        Method::POST,
+        "/x-news",
+        r#"{"title":"a","content":"b"}"#,
+        FORBIDDEN,
+    );
     add(alice, Method::GET, "/x-ekey/text", "", FORBIDDEN);
     // More than there is, less than the parent's.
-    add(alice, Method::PUT, "/x-users/anna", r#"{"CreditGranted":61}"#, POOR);
-    add(alice, Method::PUT, "/x-users/anna", r#"{"CreditGranted":-41}"#, POOR);
-    add(alice, Method::PUT, "/x-users/anna", r#"{"Rates":0.5}"#, INVALID);
+    add(
+        alice,
+        Method::PUT,
+        "/x-users/anna",
+        r#"{"CreditGranted":61}"#,
+        POOR,
+    );
+    add(
+        alice,
+        Method::PUT,
+        "/x-users/anna",
+        r#"{"CreditGranted":-41}"#,
+        POOR,
+    );
+    add(
+        alice,
+        Method::PUT,
+        "/x-users/anna",
+        r#"{"Rates":0.5}"#,
+        INVALID,
+    );
     add(
         alice,
         Method::POST,
@@ -265,7 +514,13 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         POOR,
     );
     // Nobody.
-    for path in ["/x-users", "/x-keys", "/dashboard/info", "/x-bill", "/x-config"] {
+    for path in [
+        "/x-users",
+        "/x-keys",
+        "/dashboard/info",
+        "/x-bill",
+        "/x-config",
+    ] {
         let stranger = "sk-XvsNobodyNobodyNobodyNobodyNobodyNobodyNobody123".to_owned();
         add(&stranger, Method::GET, path, "", (401, "invalid_api_key"));
     }
@@ -302,14 +557,26 @@ async fn concurrent_grants_never_hand_out_more_than_there_is() {
                 let body = json!({"Name": name, "Email": email, "CreditGranted": 20});
                 ("/x-users".to_owned(), body)
             };
-            tree.world.post(&path, &tree.alice, &body).await.status().as_u16()
+            tree.world
+                .post(&path, &tree.alice, &body)
+                .await
+                .status()
+                .as_u16()
         }
     };
-    let statuses: Vec<u16> = stream::iter((0..32).map(grant)).buffer_unordered(32).collect().await;
+    let statuses: Vec<u16> = stream::iter((0..32).map(grant))
+        .buffer_unordered(32)
+        .collect()
+        .await;
     let granted = statuses.iter().filter(|status| **status == 200).count();
     assert!(granted <= 3, "{statuses:?}");
     // At less than the management minimum the rest is refused for that.
-    assert!(statuses.iter().all(|status| [200, 401, 402].contains(status)), "{statuses:?}");
+    assert!(
+        statuses
+            .iter()
+            .all(|status| [200, 401, 402].contains(status)),
+        "{statuses:?}"
+    );
     assert_eq!(granted, 3, "{statuses:?}");
     let left = tree.world.grpc().account("alice").await.balance_nanos;
     assert_eq!(left, 0);

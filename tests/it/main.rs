@@ -16,6 +16,7 @@ mod world;
 
 mod bad_admin;
 mod bad_input;
+mod books;
 mod cascade;
 mod credit;
 mod fleet;

@@ -91,6 +91,12 @@ impl World {
         self.dir.path()
     }
 
+    /// Where its state is, unless that is a file of its own.
+    pub fn database_url(&self) -> Option<&str> {
+        let given = self.env.iter().find(|(name, _)| name == "DATABASE_URL");
+        given.map(|(_, url)| url.as_str())
+    }
+
     /// Starts it again over what the one before left, on free ports. Call after the one before ended.
     pub async fn restart(&mut self) {
         self.node = Node::start(self.role, self.dir.path(), &self.env).await;

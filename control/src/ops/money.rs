@@ -255,19 +255,23 @@ pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), 
 }
 
 /// Books what calls cost more or less than they were charged. `difference` is in the units the
-/// account has now, `used` in those of the calls. What is given back pays debt, then goes to the
-/// cards it came from; what they have no room for becomes a card of its own.
+/// account has now, `used` in those of the calls; root stands for what lies between, by an entry of
+/// its own. What is given back pays debt, then goes to the cards it came from; what they have no room
+/// for becomes a card of its own.
 pub(super) fn correct(
     record: &mut AccountRecord,
     difference: Money,
     used: Money,
     reference: String,
     now: Millis,
-) -> Result<Entry, Error> {
+) -> Result<[Entry; 2], Error> {
     record.view.credit_used = record.view.credit_used.saturating_add(used);
-    let book = match record.view.parent {
-        None => Book::Mint,
-        Some(_) => Book::Account(record.view.id),
+    let (book, units) = match record.view.parent {
+        None => (Book::Mint, Money::ZERO),
+        Some(_) => (
+            Book::Account(record.view.id),
+            used.saturating_sub(difference),
+        ),
     };
     if book != Book::Mint {
         let uncovered = with_purse(record, now, |purse| purse.spend(difference, now));
@@ -283,8 +287,10 @@ pub(super) fn correct(
         }
         record.refresh_balance(now);
     }
-    let postings = [(book, difference.negated()), (Book::Spent, difference)];
-    entry("correction", reference, postings)
+    let change = [(book, units), (Book::Mint, units.negated())];
+    let change = entry("correction", format!("{reference}:units"), change)?;
+    let postings = [(book, used.negated()), (Book::Spent, used)];
+    Ok([entry("correction", reference, postings)?, change])
 }
 
 fn pay_debt(record: &mut AccountRecord, now: Millis) {

@@ -11,6 +11,7 @@ mod money;
 mod news;
 mod prices;
 mod random;
+mod random_store;
 mod scale;
 mod start;
 mod usage;

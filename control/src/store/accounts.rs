@@ -387,7 +387,14 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
 }
 
 /// Narrows a query of accounts to those with these labels.
-pub(super) fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+    label_values(labels).fold(query, |query, (column, value)| {
+        query.filter(column.eq(value))
+    })
+}
+
+/// Columns and the values they have to have.
+pub(super) fn label_values(labels: Labels) -> impl Iterator<Item = (account::Column, i64)> {
     let Labels {
         level,
         gear,
@@ -405,12 +412,9 @@ pub(super) fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
         (account::Column::Tier, tier.map(i64::from)),
         (account::Column::Factor, factor.map(Multiplier::micros)),
     ];
-    let given = wanted
+    wanted
         .into_iter()
-        .filter_map(|(column, value)| Some((column, value?)));
-    given.fold(query, |query, (column, value)| {
-        query.filter(column.eq(value))
-    })
+        .filter_map(|(column, value)| Some((column, value?)))
 }
 
 fn living() -> Select<account::Entity> {

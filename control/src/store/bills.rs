@@ -1,24 +1,28 @@
 //! Totals for bills: by day and model, and by account, of one account or of many.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::collections::BTreeMap;
 
-use proxyxai_contract::{id::AccountId, money::Money};
+use proxyxai_contract::id::AccountId;
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select,
-    sea_query::{Expr, SimpleExpr},
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, IdenStatic as _, QueryFilter as _,
+    QueryResult, QuerySelect as _, Value,
 };
 
 use super::{
     Db, ROWS_PER_INSERT,
-    accounts::with_labels,
-    entity::{account, usage_daily},
-    unsigned,
+    accounts::label_values,
+    entity::account,
+    statement, unsigned,
+    usage::{parts, read_totals},
 };
 use crate::{
     Error,
-    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page, Totals},
+    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page},
 };
+
+/// The counters, added up; `PostgreSQL`'s sum of big integers is a decimal.
+const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(input) AS BIGINT) AS input, \
+    CAST(SUM(cached) AS BIGINT) AS cached, CAST(SUM(output) AS BIGINT) AS output, CAST(SUM(cost) AS BIGINT) AS cost";
 
 /// Whose use is asked for.
 #[derive(Debug, Clone)]
@@ -32,18 +36,20 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    fn condition(&self) -> SimpleExpr {
-        let column = usage_daily::Column::AccountId;
+    /// A condition with its values.
+    fn condition(&self) -> (String, Vec<Value>) {
         match self {
-            Self::Account(account) => column.eq(account.get()),
-            Self::AllBut(account) => column.ne(account.get()),
+            Self::Account(account) => ("account_id = ?".to_owned(), vec![account.get().into()]),
+            Self::AllBut(account) => ("account_id <> ?".to_owned(), vec![account.get().into()]),
             Self::Below { dna, labels } => {
-                let below = account::Entity::find()
-                    .select_only()
-                    .column(account::Column::Id)
-                    .filter(account::Column::Dna.starts_with(dna))
-                    .filter(account::Column::Dna.ne(dna.as_str()));
-                column.in_subquery(with_labels(below, *labels).into_query())
+                let labels = label_values(*labels)
+                    .map(|(column, value)| format!(" AND {} = {value}", column.as_str()));
+                let labels: String = labels.collect();
+                let below = "SELECT id FROM account WHERE dna LIKE ? AND dna <> ?";
+                (
+                    format!("account_id IN ({below}{labels})"),
+                    vec![format!("{dna}%").into(), dna.as_str().into()],
+                )
             }
         }
     }
@@ -55,30 +61,48 @@ pub(crate) async fn by_day(
     whose: &Whose,
     days: Days,
 ) -> Result<Vec<DayTotals>, Error> {
-    let rows: Vec<(String, String, i64, i64, i64, i64, i64)> = sums(
-        usage_daily::Entity::find()
-            .select_only()
-            .column(usage_daily::Column::Day)
-            .column(usage_daily::Column::Model),
-    )
-    .filter(within(days))
-    .filter(whose.condition())
-    .group_by(usage_daily::Column::Day)
-    .group_by(usage_daily::Column::Model)
-    .order_by_asc(usage_daily::Column::Day)
-    .order_by_asc(usage_daily::Column::Model)
-    .into_tuple()
-    .all(db.handle())
-    .await
-    .map_err(Error::internal)?;
-    let read = |(day, model, requests, input, cached, output, cost): (String, _, _, _, _, _, _)| {
+    // Days are stored as YYYY-MM-DD, which sorts as text.
+    let span = || [days.start.to_string().into(), days.end.to_string().into()];
+    let (sql, values) = match whose {
+        // Totals of everybody are kept, so only the one's are taken from them.
+        Whose::AllBut(account) => (
+            format!(
+                "SELECT day, model, {SUMS} FROM (\
+                 SELECT day, model, requests, input, cached, output, cost FROM usage_total \
+                 WHERE day BETWEEN ? AND ? UNION ALL \
+                 SELECT day, model, -requests, -input, -cached, -output, -cost FROM usage_daily \
+                 WHERE day BETWEEN ? AND ? AND account_id = ?) used GROUP BY day, model \
+                 HAVING SUM(requests) <> 0 OR SUM(input) <> 0 OR SUM(cached) <> 0 OR SUM(output) <> 0 \
+                 OR SUM(cost) <> 0 ORDER BY day, model"
+            ),
+            [span(), span()]
+                .into_iter()
+                .flatten()
+                .chain([Value::from(account.get())])
+                .collect::<Vec<_>>(),
+        ),
+        Whose::Account(_) | Whose::Below { .. } => {
+            let (condition, values) = whose.condition();
+            (
+                format!(
+                    "SELECT day, model, {SUMS} FROM usage_daily WHERE day BETWEEN ? AND ? AND {condition} \
+                     GROUP BY day, model ORDER BY day, model"
+                ),
+                span().into_iter().chain(values).collect(),
+            )
+        }
+    };
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    let read = |row: &QueryResult| {
+        let day: String = row.try_get("", "day").map_err(Error::internal)?;
         Ok(DayTotals {
             day: day.parse().map_err(Error::internal)?,
-            model,
-            totals: totals([requests, input, cached, output, cost]),
+            model: row.try_get("", "model").map_err(Error::internal)?,
+            totals: read_totals(row)?,
         })
     };
-    rows.into_iter().map(read).collect()
+    let rows = rows.await.map_err(Error::internal)?;
+    rows.iter().map(read).collect()
 }
 
 /// One page of totals by account, dearest first.
@@ -88,44 +112,86 @@ pub(crate) async fn by_account(
     days: Days,
     page: Page,
 ) -> Result<Listing<AccountTotals>, Error> {
-    let chosen = usage_daily::Entity::find()
-        .select_only()
-        .filter(within(days))
-        .filter(whose.condition());
-    let count = "CAST(COUNT(DISTINCT account_id) AS BIGINT)";
-    let total: Option<i64> = chosen
-        .clone()
-        .column_as(Expr::cust(count), "accounts")
-        .into_tuple()
-        .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
-    let rows: Vec<(i64, i64, i64, i64, i64, i64)> =
-        sums(chosen.column(usage_daily::Column::AccountId))
-            .group_by(usage_daily::Column::AccountId)
-            .order_by_desc(sum("cost"))
-            .order_by_asc(usage_daily::Column::AccountId)
-            .limit(page.size)
-            .offset(page.page.saturating_sub(1).saturating_mul(page.size))
-            .into_tuple()
-            .all(db.handle())
-            .await
-            .map_err(Error::internal)?;
-    let ids: Vec<_> = rows.iter().map(|row| row.0).collect();
+    let (used, values) = used(db, whose, days).await?;
+    let (size, skip) = (
+        page.size,
+        page.page.saturating_sub(1).saturating_mul(page.size),
+    );
+    // Many accounts are only compared; what a page shows of its own is added up afterwards.
+    let sql = format!(
+        "WITH top AS (SELECT account_id AS id, COUNT(*) OVER () AS accounts FROM ({used}) used \
+         GROUP BY account_id ORDER BY SUM(cost) DESC, account_id LIMIT {size} OFFSET {skip}) \
+         SELECT account_id, {SUMS}, MAX(accounts) AS accounts FROM ({used}) used JOIN top ON account_id = id \
+         GROUP BY account_id ORDER BY cost DESC, account_id"
+    );
+    let twice = values.iter().chain(&values).cloned();
+    let rows = db.handle().query_all_raw(statement(db, &sql, twice));
+    let rows = rows.await.map_err(Error::internal)?;
+    let total = match rows.first() {
+        Some(row) => number(row, "accounts")?,
+        // A page beyond the last one.
+        None => {
+            let sql = format!("SELECT COUNT(DISTINCT account_id) AS accounts FROM ({used}) used");
+            let row = db.handle().query_one_raw(statement(db, &sql, values));
+            let row = row.await.map_err(Error::internal)?;
+            row.map_or(Ok(0), |row| number(&row, "accounts"))?
+        }
+    };
+    let ids: Vec<_> = rows
+        .iter()
+        .map(|row| number(row, "account_id"))
+        .collect::<Result<_, _>>()?;
     let mut names = names(db, &ids).await?;
-    let read = |(id, requests, input, cached, output, cost)| {
+    let read = |(row, id): (&QueryResult, i64)| {
         let (name, email) = names.remove(&id).unwrap_or_default();
         Ok(AccountTotals {
             id: AccountId::new(id).map_err(Error::internal)?,
             name,
             email,
-            totals: totals([requests, input, cached, output, cost]),
+            totals: read_totals(row)?,
         })
     };
     Ok(Listing {
-        rows: rows.into_iter().map(read).collect::<Result<_, Error>>()?,
-        total: unsigned(total.unwrap_or_default()),
+        rows: rows
+            .iter()
+            .zip(ids)
+            .map(read)
+            .collect::<Result<_, Error>>()?,
+        total: unsigned(total),
     })
+}
+
+/// The rows that some days are made of, with the values of their conditions. The days of a month are all
+/// of it when nothing was used after them.
+async fn used(db: &impl Db, whose: &Whose, days: Days) -> Result<(String, Vec<Value>), Error> {
+    let newest = statement(db, "SELECT MAX(day) AS day FROM usage_total", []);
+    let newest = db.handle().query_one_raw(newest).await;
+    let newest: Option<String> = newest
+        .and_then(|row| row.map_or(Ok(None), |row| row.try_get("", "day")))
+        .map_err(Error::internal)?;
+    let last = newest.is_none_or(|newest| newest <= days.end.to_string());
+    let days = Days {
+        end: if last {
+            days.end.last_of_month()
+        } else {
+            days.end
+        },
+        ..days
+    };
+    let (condition, theirs) = whose.condition();
+    let (mut sql, mut values) = (Vec::new(), Vec::new());
+    for part in parts(days) {
+        let (filter, span) = part.filter();
+        sql.push(format!(
+            "SELECT account_id, requests, input, cached, output, cost FROM {filter} AND {condition}"
+        ));
+        values.extend(span.into_iter().chain(theirs.iter().cloned()));
+    }
+    Ok((sql.join(" UNION ALL "), values))
+}
+
+fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
+    row.try_get("", column).map_err(Error::internal)
 }
 
 /// Name and address by id, of deleted accounts too.
@@ -150,35 +216,4 @@ async fn names(db: &impl Db, ids: &[i64]) -> Result<BTreeMap<i64, (String, Strin
         );
     }
     Ok(found)
-}
-
-/// Adds the sums of all counters to a query.
-fn sums(query: Select<usage_daily::Entity>) -> Select<usage_daily::Entity> {
-    query
-        .column_as(sum("requests"), "requests_sum")
-        .column_as(sum("input"), "input_sum")
-        .column_as(sum("cached"), "cached_sum")
-        .column_as(sum("output"), "output_sum")
-        .column_as(sum("cost"), "cost_sum")
-}
-
-/// What `sums` gives.
-fn totals([requests, input, cached, output, cost]: [i64; 5]) -> Totals {
-    Totals {
-        requests: unsigned(requests),
-        input: unsigned(input),
-        cached: unsigned(cached),
-        output: unsigned(output),
-        cost: Money::from_nanos(cost),
-    }
-}
-
-fn sum(column: impl Display) -> Expr {
-    // PostgreSQL's sum of big integers is a decimal.
-    Expr::cust(format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT)"))
-}
-
-fn within(days: Days) -> SimpleExpr {
-    // Days are stored as YYYY-MM-DD, which sorts as text.
-    usage_daily::Column::Day.between(days.start.to_string(), days.end.to_string())
 }

@@ -28,6 +28,11 @@ const CHARGES: &str = "SELECT account_id, -SUM(amount) AS charged FROM posting \
     WHERE account_id IS NOT NULL AND entry_id IN (SELECT entry_id FROM posting WHERE book = 'spent') \
     GROUP BY account_id";
 
+/// What records that were priced anew cost more than it says on them.
+const CORRECTIONS: &str = "SELECT r.account_id, r.model_used, 0, 0, 0, 0, SUM(c.cost - r.cost) \
+    FROM usage_correction c JOIN usage_record r \
+    ON r.node = c.node AND r.epoch = c.epoch AND r.sequence = c.sequence GROUP BY r.account_id, r.model_used";
+
 /// Recomputes the books of one unchanging state.
 pub(crate) async fn verify(tx: &Tx) -> Result<Books, Error> {
     let mut books = Books {
@@ -63,6 +68,9 @@ async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Differ
         return Ok(Some(found));
     }
     if let Some(found) = months(tx).await? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = everybody(tx).await? {
         return Ok(Some(found));
     }
     records(tx).await
@@ -250,8 +258,26 @@ async fn months(tx: &Tx) -> Result<Option<Difference>, Error> {
     .map(Some)
 }
 
-/// Raw records, and what is carried of those that are gone, add up to the days. Records of an account
-/// that does not exist were kept without a charge.
+/// What everybody used is what all accounts used.
+async fn everybody(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let of = |table: &str| {
+        let columns = MEASURES.join(", ");
+        format!("SELECT CAST(0 AS BIGINT) AS account_id, day, model, {columns} FROM {table}")
+    };
+    let (all, days) = (of("usage_total"), of("usage_daily"));
+    let Some(row) = unequal(tx, &all, &days, "account_id, day, model").await? else {
+        return Ok(None);
+    };
+    let day: String = row.try_get("", "day").map_err(Error::internal)?;
+    let found = measure(&row, &format!("usage_total of {day} and"), "usage_daily")?;
+    Ok(Some(Difference {
+        account: None,
+        ..found
+    }))
+}
+
+/// Raw records with their corrections, and what is carried of those that are gone, add up to the days.
+/// Records of an account that does not exist were kept without a charge.
 async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
     let records = format!(
         "SELECT account_id, model_used AS model, SUM(CASE WHEN status < {FAILED_FROM} THEN 1 ELSE 0 END) AS requests, \
@@ -260,7 +286,7 @@ async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
     );
     let columns = MEASURES.join(", ");
     let raw = format!(
-        "SELECT account_id, model, {columns} FROM ({records} UNION ALL \
+        "SELECT account_id, model, {columns} FROM ({records} UNION ALL {CORRECTIONS} UNION ALL \
          SELECT account_id, model, {columns} FROM usage_carried) record \
          WHERE account_id IN (SELECT id FROM account)"
     );

@@ -33,12 +33,10 @@ pub(crate) async fn users(
     dna: &str,
     months: [String; 2],
 ) -> Result<Vec<(AccountId, String)>, Error> {
-    // A prefix as a range, since DNA ends with a dot and a slash is what follows it.
-    let sql = "SELECT id, name FROM account WHERE dna >= ? AND dna < ? AND id IN \
+    let sql = "SELECT id, name FROM account WHERE dna LIKE ? AND id IN \
          (SELECT account_id FROM usage_monthly WHERE month BETWEEN ? AND ?) ORDER BY id";
-    let beyond = format!("{}/", dna.trim_end_matches('.'));
     let [first, last] = months;
-    let values = [dna.into(), beyond.into(), first.into(), last.into()];
+    let values = [format!("{dna}%").into(), first.into(), last.into()];
     let rows = db.handle().query_all_raw(statement(db, sql, values));
     let read = |row: &QueryResult| {
         let id = AccountId::new(number(row, "id")?).map_err(Error::internal)?;
@@ -48,7 +46,8 @@ pub(crate) async fn users(
     rows.iter().map(read).collect()
 }
 
-/// An account's records in the order of their beginning, after another one.
+/// An account's records in the order of their beginning, after another one, with what they were corrected
+/// to.
 pub(crate) async fn usage(
     db: &impl Db,
     account: AccountId,
@@ -82,7 +81,12 @@ pub(crate) async fn usage(
         .all(db.handle())
         .await
         .map_err(Error::internal)?;
-    rows.into_iter().map(usage::read).collect()
+    let mut rows = rows
+        .into_iter()
+        .map(usage::read)
+        .collect::<Result<Vec<_>, _>>()?;
+    usage::corrections::fill(db, &mut rows).await?;
+    Ok(rows)
 }
 
 /// The newest posting.

@@ -17,6 +17,7 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value,
 };
 
+pub(super) use self::totals::{parts, totals as read_totals};
 pub(crate) use self::{
     prune::{next_span, prune},
     totals::{Daily, add_totals, by_model, costs},

@@ -54,11 +54,11 @@ pub(crate) async fn report_usage(
         .filter(|record| !known.contains(record.sequence))
         .map(plain)
         .collect();
-    let mut raised = false;
+    let (mut raised, mut accounts) = (false, Accounts::new());
     if !fresh.is_empty() {
         store::usage::insert(&tx, node, epoch, &fresh, now).await?;
         let concerned = fresh.iter().map(|record| record.account);
-        let mut accounts = store::accounts::lock_all(&tx, concerned, now).await?;
+        accounts = store::accounts::lock_all(&tx, concerned, now).await?;
         let mut leases = store::leases::of_node(&tx, node, accounts.keys().copied()).await?;
         // Usage of a lost spool is nothing that the node's leases of now were asked for.
         leases.retain(|_, held| held.epoch == epoch);
@@ -73,7 +73,7 @@ pub(crate) async fn report_usage(
             },
         )?;
         store::leases::put(&tx, leases.values(), now).await?;
-        store::usage::add_totals(&tx, &posting.daily).await?;
+        store::usage::add_totals(&tx, node.as_str(), &posting.daily).await?;
         raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
         store::accounts::update_money_of_all(&tx, accounts.values()).await?;
         store::ledger::post(&tx, now, &posting.entries).await?;
@@ -86,11 +86,17 @@ pub(crate) async fn report_usage(
             .refresh(control.store(), control.vault(), now)
             .await?;
     }
-    let ids: Vec<_> = ids.into_iter().collect();
-    let accounts = store::accounts::some(control.store(), &ids, now).await?;
+    // Those that were charged need not be read again.
+    let others: Vec<_> = ids
+        .iter()
+        .copied()
+        .filter(|id| !accounts.contains_key(id))
+        .collect();
+    let mut told: Vec<_> = accounts.into_values().collect();
+    told.extend(store::accounts::some(control.store(), &others, now).await?);
     let standings = control
         .publisher()
-        .standings_of(control.store(), &accounts, now)
+        .standings_of(control.store(), &told, now)
         .await?;
     let leases = store::leases::of_node(control.store(), node, ids.iter().copied()).await?;
     control.publisher().mark(ids);

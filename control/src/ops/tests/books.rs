@@ -115,6 +115,14 @@ const CORRUPTIONS: &[(&str, &str)] = &[
         "account {child}: cost in usage_monthly of 2026-11 and \"gpt-4o\" is $0, usage_daily says $1.5",
     ),
     (
+        "UPDATE usage_total SET cost = cost + 1",
+        "cost in usage_total of 2026-11-01 and \"gpt-4o\" is $7.500000001, usage_daily says $7.5",
+    ),
+    (
+        "INSERT INTO usage_correction VALUES ('n1', 1, 3, 600000000, 'v', 0)",
+        "account {child}: cost in usage records of \"gpt-4o\" is $1.6, usage_daily says $1.5",
+    ),
+    (
         "UPDATE usage_record SET cost = cost - 1 WHERE account_id = {child} AND sequence = 3",
         "account {child}: cost in usage records of \"gpt-4o\" is $1.499999999, usage_daily says $1.5",
     ),

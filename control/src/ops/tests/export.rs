@@ -70,7 +70,7 @@ async fn every_call_and_every_posting_is_exported_once() {
         let sequences: std::collections::BTreeSet<_> = all
             .lines()
             .skip(1)
-            .map(|line| line.split(',').nth(29))
+            .map(|line| line.split(',').nth(30))
             .collect();
         assert_eq!((sequences.len(), all.lines().count()), (3_000, 3_001));
         // The caller sees itself and what is below it.
@@ -91,7 +91,7 @@ async fn every_call_and_every_posting_is_exported_once() {
             .await
             .unwrap();
         assert!(
-            later.contains("\"'=cmd|'/c calc'!A0\",gpt-4o,200,1.000000000,measured,10,2,"),
+            later.contains("\"'=cmd|'/c calc'!A0\",gpt-4o,200,1.000000000,,measured,10,2,"),
             "{later}"
         );
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
+    money::Multiplier,
     price::{self, PriceTable},
     snapshot::Update,
     usage::{Tokens, UsageRecord},
@@ -26,7 +27,7 @@ fn table(input: &str) -> String {
     )
 }
 
-async fn load(
+pub(super) async fn load(
     control: &Control,
     input: &str,
     valid_from: Option<Millis>,
@@ -49,7 +50,7 @@ async fn set(control: &Control, pricing: &str) {
 }
 
 /// What a data plane that connects now is given.
-async fn published(control: &Control) -> PriceTable {
+pub(super) async fn published(control: &Control) -> PriceTable {
     let watch = ops::fleet::watch(control, node("n1"), 1, "1".to_owned());
     let mut updates = Box::pin(watch.await.unwrap());
     let first: Update = updates.next().await.unwrap();
@@ -60,7 +61,12 @@ fn input_of(table: &PriceTable) -> i64 {
     table.find("house").unwrap().input_text.nanos() / 1_000_000
 }
 
-fn house(sequence: u64, account: AccountId, at: Millis, table: &PriceTable) -> UsageRecord {
+pub(super) fn house(
+    sequence: u64,
+    account: AccountId,
+    at: Millis,
+    table: &PriceTable,
+) -> UsageRecord {
     let mut record = UsageRecord {
         model_used: "house".to_owned(),
         tokens: Tokens {
@@ -78,7 +84,7 @@ fn house(sequence: u64, account: AccountId, at: Millis, table: &PriceTable) -> U
     record
 }
 
-async fn rerate(control: &Control, dry_run: bool) -> Rerated {
+pub(super) async fn rerate(control: &Control, dry_run: bool) -> Rerated {
     let today = ops::reports::today(control);
     let rerating = Rerating {
         days: Days {
@@ -371,6 +377,30 @@ async fn what_has_no_price_or_was_not_answered_is_left_alone() {
         let done = rerate(&world.control, false).await;
         assert_eq!(done.corrections, BTreeMap::new());
         assert_eq!((done.records, done.unpriced), (3, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_priced_anew_is_pruned_at_what_it_costs() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        load(&world.control, "1", None).await.unwrap();
+        let table = published(&world.control).await;
+        use_it(world, &table, std::slice::from_ref(&alice)).await;
+        // The account counts in other units by now.
+        let rates = AccountChange {
+            rates: Some(Multiplier::from_number(2.5).unwrap()),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, rates).await.unwrap();
+        load(&world.control, "3", Some(NOON)).await.unwrap();
+        let done = rerate(&world.control, false).await;
+        assert_eq!(done.corrections[&alice.id].0, 20);
+        world.balanced().await;
+        world.clock.advance(400 * DAY_MS);
+        ops::retention::prune_usage(&world.control).await.unwrap();
+        world.balanced().await;
     })
     .await;
 }

@@ -10,8 +10,8 @@ use proxyxai_contract::id::{AccountId, Level};
 use crate::{
     ops,
     store::testing::meddle,
-    testing::{DAY_MS, NOON, ROOT, World, call, everywhere, node, usd},
-    view::{AccountChange, AccountFilter, Days, Labels, Order, Page},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
+    view::{AccountChange, AccountFilter, BillOf, Days, Labels, Order, OrderBy, Page},
 };
 
 /// Laps of one thing; the middle and the longest are told.
@@ -156,6 +156,8 @@ fn fill_usage(world: &World, size: &Size, first: i64, last: i64) -> Vec<String> 
 const TOTALS: &[&str] = &[
     "INSERT INTO usage_monthly (account_id, month, model, requests, input, cached, output, cost) SELECT account_id, SUBSTR(day, 1, 7), \
             model, SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily GROUP BY 1, 2, 3",
+    "INSERT INTO usage_total (day, model, node, requests, input, cached, output, cost) SELECT day, model, 'n1', \
+            SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily GROUP BY 1, 2",
     "CREATE TABLE used AS SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(requests) AS BIGINT) AS requests \
             FROM usage_monthly GROUP BY account_id",
     "CREATE UNIQUE INDEX used_account ON used (account_id)",
@@ -196,6 +198,13 @@ async fn pages(world: &World, size: &Size) {
         ("/x-users page 90", false, None, None, 90),
         ("/x-dna page 100", true, None, None, 100),
         ("/x-users level 3, page 5", false, Some(3), None, 5),
+        (
+            "/x-users in order of addresses, page 90",
+            false,
+            None,
+            None,
+            90,
+        ),
         ("/x-users by name", false, None, Some("user-77"), 1),
         (
             "/x-users by email",
@@ -213,7 +222,14 @@ async fn pages(world: &World, size: &Size) {
                     level: level.map(|level| Level::new(level).unwrap()),
                     ..Labels::default()
                 },
-                order: Order::default(),
+                order: Order {
+                    by: if what.contains("order") {
+                        OrderBy::Email
+                    } else {
+                        OrderBy::Id
+                    },
+                    ..Order::default()
+                },
                 identifier: identifier.map(ToOwned::to_owned),
             };
             let page = Page { page, size: 1000 };
@@ -225,7 +241,77 @@ async fn pages(world: &World, size: &Size) {
     reports(world, within).await;
 }
 
+/// Bills of everybody: root's, a parent's of a tenth of the accounts, and those of one level.
+async fn bills(world: &World, within: impl Fn(Duration)) {
+    let month = |from: &str, to: &str| Days {
+        start: from.parse().unwrap(),
+        end: to.parse().unwrap(),
+    };
+    let template = ops::accounts::find(&world.control, &ROOT, "template");
+    let parent = by(&template.await.unwrap());
+    let level = Labels {
+        level: Some(Level::new(3).unwrap()),
+        ..Labels::default()
+    };
+    for (what, caller, labels, days, page) in [
+        (
+            "/x-bill of a month",
+            &ROOT,
+            Labels::default(),
+            month("2026-10-01", "2026-10-31"),
+            1,
+        ),
+        (
+            "/x-bill of a month, page 90",
+            &ROOT,
+            Labels::default(),
+            month("2026-10-01", "2026-10-31"),
+            90,
+        ),
+        (
+            "/x-bill of a part of a month",
+            &ROOT,
+            Labels::default(),
+            month("2026-10-01", "2026-10-22"),
+            1,
+        ),
+        (
+            "/x-bill of this month",
+            &ROOT,
+            Labels::default(),
+            month("2026-11-01", "2026-11-01"),
+            1,
+        ),
+        (
+            "/x-bill of a level",
+            &ROOT,
+            level,
+            month("2026-10-01", "2026-10-31"),
+            1,
+        ),
+        (
+            "/x-bill of a parent",
+            &parent,
+            Labels::default(),
+            month("2026-10-01", "2026-10-31"),
+            1,
+        ),
+    ] {
+        let time = lap(what, async |_| {
+            let of = BillOf {
+                account: None,
+                labels,
+            };
+            let page = Page { page, size: 1000 };
+            let bill = ops::reports::bill(&world.control, caller, of, days, page);
+            Box::pin(bill).await.unwrap();
+        });
+        within(time.await);
+    }
+}
+
 async fn reports(world: &World, within: impl Fn(Duration)) {
+    bills(world, &within).await;
     let page = |page| Page { page, size: 1000 };
     let today = ops::reports::today(&world.control);
     let month = Days {

@@ -17,6 +17,5 @@ pub(super) mod revision;
 pub(super) mod setting;
 pub(super) mod upstream_key;
 pub(super) mod usage_correction;
-pub(super) mod usage_daily;
 pub(super) mod usage_record;
 pub(super) mod window_grant;

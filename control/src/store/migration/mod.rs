@@ -14,6 +14,7 @@ mod m004_account;
 mod m005_audit;
 mod m006_prices;
 mod m007_reports;
+mod m008_speed;
 
 use sea_orm_migration::{
     prelude::*,
@@ -31,6 +32,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m005_audit", m005_audit::SCHEMA),
     ("m006_prices", m006_prices::SCHEMA),
     ("m007_reports", m007_reports::SCHEMA),
+    ("m008_speed", m008_speed::SCHEMA),
 ];
 
 #[async_trait::async_trait]

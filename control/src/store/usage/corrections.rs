@@ -98,7 +98,7 @@ pub(crate) async fn next(
 }
 
 /// Fills in what records were corrected to.
-pub(super) async fn fill(db: &impl Db, rows: &mut [PostedUsage]) -> Result<(), Error> {
+pub(in crate::store) async fn fill(db: &impl Db, rows: &mut [PostedUsage]) -> Result<(), Error> {
     let mut spools: BTreeMap<(String, u64), Vec<i64>> = BTreeMap::new();
     for row in rows.iter() {
         let spool = spools.entry((row.node.clone(), row.epoch)).or_default();

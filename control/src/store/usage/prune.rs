@@ -54,6 +54,11 @@ pub(crate) async fn prune(tx: &Tx, span: &Span, before: Millis, batch: u64) -> R
         || -> Vec<Value> { vec![span.node.as_str().into(), span.epoch.into(), through.into()] };
     run(&carry_sql(), these()).await?;
     run(
+        "DELETE FROM usage_correction WHERE node = ? AND epoch = ? AND sequence <= ?",
+        these(),
+    )
+    .await?;
+    run(
         "DELETE FROM usage_record WHERE node = ? AND epoch = ? AND sequence <= ?",
         these(),
     )
@@ -102,15 +107,16 @@ async fn oldest(
     Ok(through.map(|through| (through, count)))
 }
 
-/// Adds the records up to a sequence to what is carried.
+/// Adds the records up to a sequence, at what they cost in the end, to what is carried.
 fn carry_sql() -> String {
     let add = |column: &str| format!("{column} = usage_carried.{column} + excluded.{column}");
     let columns = ["requests", "input", "cached", "output", "cost"];
     format!(
         "INSERT INTO usage_carried (account_id, model, requests, input, cached, output, cost) \
-         SELECT account_id, model_used, SUM(CASE WHEN status < {FAILED_FROM} THEN 1 ELSE 0 END), SUM(input), \
-         SUM(cached), SUM(output), SUM(cost) FROM usage_record \
-         WHERE node = ? AND epoch = ? AND sequence <= ? GROUP BY account_id, model_used \
+         SELECT r.account_id, r.model_used, SUM(CASE WHEN r.status < {FAILED_FROM} THEN 1 ELSE 0 END), SUM(r.input), \
+         SUM(r.cached), SUM(r.output), SUM(COALESCE(c.cost, r.cost)) FROM usage_record r LEFT JOIN usage_correction c \
+         ON c.node = r.node AND c.epoch = r.epoch AND c.sequence = r.sequence \
+         WHERE r.node = ? AND r.epoch = ? AND r.sequence <= ? GROUP BY r.account_id, r.model_used \
          ON CONFLICT (account_id, model) DO UPDATE SET {}",
         columns.map(add).join(", ")
     )

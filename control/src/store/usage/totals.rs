@@ -18,31 +18,49 @@ pub(crate) type Daily = BTreeMap<(AccountId, Date, String), Totals>;
 /// More accounts than this are asked for in several statements.
 const ACCOUNTS_PER_QUERY: usize = 500;
 
-/// Adds to the totals of days and months.
-pub(crate) async fn add_totals(tx: &Tx, daily: &Daily) -> Result<(), Error> {
+/// Adds to the totals of days and months, and to those of everybody, in the rows of a data plane. What no
+/// data plane reported is without a name.
+pub(crate) async fn add_totals(tx: &Tx, node: &str, daily: &Daily) -> Result<(), Error> {
     let mut monthly: BTreeMap<(AccountId, String, &str), Totals> = BTreeMap::new();
+    let mut everybody: BTreeMap<(String, &str), Totals> = BTreeMap::new();
     let mut rows = Vec::with_capacity(daily.len());
     for ((account, day, model), totals) in daily {
-        let month = monthly
-            .entry((*account, month_of(*day), model))
-            .or_default();
-        month.add(totals);
-        rows.push(row(*account, day.to_string(), model, totals));
+        let month = (*account, month_of(*day), model.as_str());
+        monthly.entry(month).or_default().add(totals);
+        let day = day.to_string();
+        let all = everybody.entry((day.clone(), model)).or_default();
+        all.add(totals);
+        rows.push(row(
+            [account.get().into(), day.into(), model.into()],
+            totals,
+        ));
     }
-    upsert(tx, "usage_daily", "day", rows).await?;
-    let rows = monthly
+    upsert(tx, "usage_daily", "account_id, day, model", rows).await?;
+    let months = monthly
         .into_iter()
-        .map(|((account, month, model), totals)| row(account, month, model, &totals));
-    upsert(tx, "usage_monthly", "month", rows.collect()).await
+        .map(|((account, month, model), totals)| {
+            row([account.get().into(), month.into(), model.into()], &totals)
+        });
+    upsert(
+        tx,
+        "usage_monthly",
+        "account_id, month, model",
+        months.collect(),
+    )
+    .await?;
+    let days = everybody
+        .into_iter()
+        .map(|((day, model), totals)| row([day.into(), model.into(), node.into()], &totals));
+    upsert(tx, "usage_total", "day, model, node", days.collect()).await
 }
 
 /// Adds rows to what is there. They come in the order of their key, so that two transactions never wait
 /// for each other.
-async fn upsert(tx: &Tx, table: &str, period: &str, rows: Vec<[Value; 8]>) -> Result<(), Error> {
+async fn upsert(tx: &Tx, table: &str, key: &str, rows: Vec<[Value; 8]>) -> Result<(), Error> {
     let sql = |rows: &str| {
         format!(
-            "INSERT INTO {table} (account_id, {period}, model, requests, input, cached, output, cost) \
-             VALUES {rows} ON CONFLICT (account_id, {period}, model) DO UPDATE SET \
+            "INSERT INTO {table} ({key}, requests, input, cached, output, cost) \
+             VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET \
              requests = {table}.requests + excluded.requests, input = {table}.input + excluded.input, \
              cached = {table}.cached + excluded.cached, output = {table}.output + excluded.output, \
              cost = {table}.cost + excluded.cost"
@@ -51,7 +69,7 @@ async fn upsert(tx: &Tx, table: &str, period: &str, rows: Vec<[Value; 8]>) -> Re
     in_batches(tx, rows, sql).await.map(drop)
 }
 
-fn row(account: AccountId, period: String, model: &str, totals: &Totals) -> [Value; 8] {
+fn row(key: [Value; 3], totals: &Totals) -> [Value; 8] {
     let Totals {
         requests,
         input,
@@ -59,10 +77,11 @@ fn row(account: AccountId, period: String, model: &str, totals: &Totals) -> [Val
         output,
         cost,
     } = *totals;
+    let [first, second, third] = key;
     [
-        account.get().into(),
-        period.into(),
-        model.into(),
+        first,
+        second,
+        third,
         signed(requests).into(),
         signed(input).into(),
         signed(cached).into(),
@@ -145,7 +164,8 @@ pub(crate) async fn by_model(
     Ok(models)
 }
 
-fn totals(row: &QueryResult) -> Result<Totals, Error> {
+/// The counters of a row that is named as they are.
+pub(in crate::store) fn totals(row: &QueryResult) -> Result<Totals, Error> {
     Ok(Totals {
         requests: unsigned(number(row, "requests")?),
         input: unsigned(number(row, "input")?),
@@ -161,7 +181,7 @@ fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
 
 /// A part of a span that one table answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(in crate::store) enum Part {
     /// Whole months, by their first and last day.
     Months(Date, Date),
     /// Days, both included.
@@ -170,7 +190,7 @@ enum Part {
 
 impl Part {
     /// Table and condition, with the condition's values. Days and months sort as text.
-    fn filter(self) -> (&'static str, Vec<Value>) {
+    pub(in crate::store) fn filter(self) -> (&'static str, Vec<Value>) {
         match self {
             Self::Months(first, last) => (
                 "usage_monthly WHERE month BETWEEN ? AND ?",
@@ -185,7 +205,7 @@ impl Part {
 }
 
 /// Whole months are read as such: they have thirty times fewer rows.
-fn parts(days: Days) -> Vec<Part> {
+pub(in crate::store) fn parts(days: Days) -> Vec<Part> {
     let Days { start, end } = days;
     let first = if start.day() == 1 {
         Some(start)
