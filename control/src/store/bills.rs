@@ -127,15 +127,14 @@ pub(crate) async fn by_account(
     let twice = values.iter().chain(&values).cloned();
     let rows = db.handle().query_all_raw(statement(db, &sql, twice));
     let rows = rows.await.map_err(Error::internal)?;
-    let total = match rows.first() {
-        Some(row) => number(row, "accounts")?,
+    let total = if let Some(row) = rows.first() {
+        number(row, "accounts")?
+    } else {
         // A page beyond the last one.
-        None => {
-            let sql = format!("SELECT COUNT(DISTINCT account_id) AS accounts FROM ({used}) used");
-            let row = db.handle().query_one_raw(statement(db, &sql, values));
-            let row = row.await.map_err(Error::internal)?;
-            row.map_or(Ok(0), |row| number(&row, "accounts"))?
-        }
+        let sql = format!("SELECT COUNT(DISTINCT account_id) AS accounts FROM ({used}) used");
+        let row = db.handle().query_one_raw(statement(db, &sql, values));
+        let row = row.await.map_err(Error::internal)?;
+        row.map_or(Ok(0), |row| number(&row, "accounts"))?
     };
     let ids: Vec<_> = rows
         .iter()
