@@ -1,7 +1,7 @@
 //! Asks control for credit and gives back what is not needed; says now and then that this data plane
 //! lives, since leases are taken back from one that is not heard of.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use proxyxai_contract::{
@@ -98,12 +98,13 @@ async fn serve(link: &Link, live: &Live, purses: Vec<Arc<Purse>>) {
     match request(link, &asks).await {
         Ok((answers, lease_ms)) => {
             live.reach().heard(asked, lease_ms);
+            let answers: HashMap<_, _> = answers
+                .iter()
+                .map(|answer| (answer.lease.account, answer))
+                .collect();
             for (purse, ask) in asking {
                 // An account that control does not know any more has nothing to give.
-                let answer = answers
-                    .iter()
-                    .find(|answer| answer.lease.account == ask.account);
-                purse.answered(answer);
+                purse.answered(answers.get(&ask.account).copied());
             }
         }
         Err(status) => {

@@ -56,27 +56,12 @@ pub(crate) async fn report_usage(
         .collect();
     let (mut raised, mut accounts) = (false, Accounts::new());
     if !fresh.is_empty() {
-        store::usage::insert(&tx, node, epoch, &fresh, now).await?;
-        let concerned = fresh.iter().map(|record| record.account);
-        accounts = store::accounts::lock_all(&tx, concerned, now).await?;
-        let mut leases = store::leases::of_node(&tx, node, accounts.keys().copied()).await?;
-        // Usage of a lost spool is nothing that the node's leases of now were asked for.
-        leases.retain(|_, held| held.epoch == epoch);
-        let posting = charge(
-            &mut accounts,
-            &mut leases,
-            &fresh,
-            &Batch {
-                reference: format!("usage:{node}/{epoch}/{first}-{last}"),
-                zone: &control.config().zone,
-                now,
-            },
-        )?;
-        store::leases::put(&tx, leases.values(), now).await?;
-        store::usage::add_totals(&tx, node.as_str(), &posting.daily).await?;
-        raised = raise_limits(&tx, &mut accounts, control.publisher().month(now)).await?;
-        store::accounts::update_money_of_all(&tx, accounts.values()).await?;
-        store::ledger::post(&tx, now, &posting.entries).await?;
+        let batch = Batch {
+            reference: format!("usage:{node}/{epoch}/{first}-{last}"),
+            zone: &control.config().zone,
+            now,
+        };
+        (accounts, raised) = post(control, &tx, (node, epoch), &fresh, &batch).await?;
     }
     tx.commit().await?;
     if raised {
@@ -109,6 +94,30 @@ pub(crate) async fn report_usage(
             .map(|held| held.lease)
             .collect(),
     })
+}
+
+/// Posts records that are new. Returns their accounts, and whether a month's cap rose.
+async fn post(
+    control: &Control,
+    tx: &Tx,
+    (node, epoch): (&NodeName, u64),
+    fresh: &[UsageRecord],
+    batch: &Batch<'_>,
+) -> Result<(Accounts, bool), Error> {
+    let now = batch.now;
+    store::usage::insert(tx, node, epoch, fresh, now).await?;
+    let concerned = fresh.iter().map(|record| record.account);
+    let mut accounts = store::accounts::lock_all(tx, concerned, now).await?;
+    let mut leases = store::leases::of_node(tx, node, accounts.keys().copied()).await?;
+    // Usage of a lost spool is nothing that the node's leases of now were asked for.
+    leases.retain(|_, held| held.epoch == epoch);
+    let posting = charge(&mut accounts, &mut leases, fresh, batch)?;
+    store::leases::put(tx, leases.values(), now).await?;
+    store::usage::add_totals(tx, node.as_str(), &posting.daily).await?;
+    let raised = raise_limits(tx, &mut accounts, control.publisher().month(now)).await?;
+    store::accounts::update_money_of_all(tx, accounts.values()).await?;
+    store::ledger::post(tx, now, &posting.entries).await?;
+    Ok((accounts, raised))
 }
 
 /// What all charges of a report have in common.
