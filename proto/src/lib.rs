@@ -10,6 +10,7 @@ pub mod invalid;
 pub mod lease;
 pub mod money;
 pub mod pattern;
+pub mod plan;
 pub mod price;
 pub mod price_diff;
 pub mod price_file;

@@ -1,5 +1,5 @@
 //! Routing rules in their text form, and what each says of a model or a level. Which account's rule
-//! applies, and what happens when a level is exhausted, is decided by the data plane.
+//! applies, and what happens when a level is exhausted, is in `plan`.
 
 use crate::{Invalid, id::Level, pattern::Pattern};
 
@@ -154,9 +154,9 @@ impl ModelFailover {
         .map(Self)
     }
 
-    /// The models to try instead, in this order; none when no rule matches.
-    pub fn chain(&self, model: &str) -> &[String] {
-        best(&self.0, model).map_or(&[], Vec::as_slice)
+    /// The models to try instead, in this order, if a rule matches.
+    pub fn chain(&self, model: &str) -> Option<&[String]> {
+        best(&self.0, model).map(Vec::as_slice)
     }
 
     /// Whether there is no rule.
@@ -280,9 +280,9 @@ mod tests {
     #[test]
     fn a_chain_names_its_substitutes_in_order() {
         let rules = ModelFailover::parse("gpt-4o=gpt-4.1 | o3, claude-*=gpt-4o").unwrap();
-        assert_eq!(rules.chain("gpt-4o"), ["gpt-4.1", "o3"]);
-        assert_eq!(rules.chain("claude-x"), ["gpt-4o"]);
-        assert!(rules.chain("other").is_empty());
+        assert_eq!(rules.chain("gpt-4o").unwrap(), ["gpt-4.1", "o3"]);
+        assert_eq!(rules.chain("claude-x").unwrap(), ["gpt-4o"]);
+        assert_eq!(rules.chain("other"), None);
         assert_eq!(rules.text(), "gpt-4o=gpt-4.1|o3,claude-*=gpt-4o");
         assert_eq!(ModelFailover::parse(&rules.text()).unwrap(), rules);
         let long = format!("a={}", vec!["b"; 17].join("|"));
