@@ -23,7 +23,7 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, variables};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 27] = [
+const SETTINGS: [&str; 29] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -36,6 +36,8 @@ const SETTINGS: [&str; 27] = [
     "USER_API_BALANCE",
     "XAI_BASE",
     "MODEL_FAILOVER",
+    "KEY_STRATEGY",
+    "AFFINITY",
     "COMMISSION_PERCENT",
     "AUDIT_RETENTION_DAYS",
     "EMAIL_SMTP",

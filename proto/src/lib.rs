@@ -16,6 +16,7 @@ pub mod price_diff;
 pub mod price_file;
 pub mod price_import;
 pub mod provider;
+pub mod rotation;
 pub mod routing;
 pub mod secret;
 pub mod snapshot;

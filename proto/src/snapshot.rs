@@ -1,7 +1,10 @@
 //! The configuration as data planes know it: accounts, upstream keys, settings, prices, and the
 //! update that carries changes of them.
 
+use std::num::NonZeroU32;
+
 use crate::{
+    Invalid,
     access::{IpList, LevelList, ModelList, ResourceList},
     client_key::{KeyHash, KeyHasher},
     clock::{Millis, Zone},
@@ -10,10 +13,15 @@ use crate::{
     money::{Money, Multiplier},
     price::PriceTable,
     provider::{BaseUrl, ProviderType},
+    rotation::Rotation,
     routing::RoutingRules,
     secret::Secret,
     window::ModelLimits,
 };
+
+const WEIGHT_MAX: u16 = 1000;
+/// More than any provider takes, and more than one data plane has open.
+const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// An account as a data plane needs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +132,34 @@ pub struct KeyConfig {
     pub include_usage: bool,
     /// Models that the price table does not list for its provider.
     pub models: Vec<String>,
+    /// Its share of the calls of its level where keys are weighted.
+    pub weight: u16,
+    /// Calls that may be under way on it at the same moment, on each data plane; none means any number.
+    pub max_concurrency: Option<NonZeroU32>,
+}
+
+impl KeyConfig {
+    /// Takes a weight; 0 means 1.
+    ///
+    /// # Errors
+    /// When it is not from 0 to 1000.
+    pub fn weight_of(given: i64) -> Result<u16, Invalid> {
+        match u16::try_from(given) {
+            Ok(weight @ 0..=WEIGHT_MAX) => Ok(weight.max(1)),
+            Ok(_) | Err(_) => Err(Invalid::new("weight", "must be from 1 to 1000")),
+        }
+    }
+
+    /// Takes a cap of calls under way; 0 means none.
+    ///
+    /// # Errors
+    /// When it is not from 0 to 1,000,000.
+    pub fn concurrency_of(given: i64) -> Result<Option<NonZeroU32>, Invalid> {
+        match u32::try_from(given) {
+            Ok(cap @ 0..=CONCURRENCY_MAX) => Ok(NonZeroU32::new(cap)),
+            Ok(_) | Err(_) => Err(Invalid::new("max_concurrency", "must be from 0 to 1000000")),
+        }
+    }
 }
 
 impl Default for KeyConfig {
@@ -132,6 +168,8 @@ impl Default for KeyConfig {
             provider_type: ProviderType::default(),
             include_usage: true,
             models: Vec::new(),
+            weight: 1,
+            max_concurrency: None,
         }
     }
 }
@@ -143,6 +181,8 @@ pub struct ProxySettings {
     pub routing: RoutingRules,
     /// Paths that may be called at all.
     pub resources: ResourceList,
+    /// How calls are spread over keys.
+    pub rotation: Rotation,
     /// Limits by model for accounts that neither have nor inherit some.
     pub model_limits: ModelLimits,
     /// A call needs at least this balance.

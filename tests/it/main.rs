@@ -14,6 +14,7 @@ mod raw;
 mod upstream;
 mod world;
 
+mod affinity;
 mod bad_admin;
 mod bad_input;
 mod books;
@@ -26,6 +27,7 @@ mod pages;
 mod pool;
 mod prices;
 mod relay;
+mod routing;
 mod streams;
 mod tidy;
 mod usage;

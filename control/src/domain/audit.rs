@@ -233,6 +233,8 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         provider_type,
         include_usage,
         models,
+        weight,
+        max_concurrency,
     } = config;
     let mut fields = named([
         ("Name", json!(name)),
@@ -242,6 +244,8 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         ("ProviderType", json!(provider_type.as_str())),
         ("IncludeUsage", json!(include_usage)),
         ("Models", json!(models.join(","))),
+        ("Weight", json!(weight)),
+        ("MaxConcurrency", json!(max_concurrency)),
     ]);
     fields.insert("SecretKey".to_owned(), Field::Secret(secret.to_vec()));
     fields

@@ -8,6 +8,7 @@ use proxyxai_contract::{
     money::Money,
     price_file,
     provider::BaseUrl,
+    rotation::{Affinity, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     window::ModelLimits,
 };
@@ -23,6 +24,10 @@ pub(crate) const LEVEL_MAPPER: &str = "LEVEL_MAPPER";
 pub(crate) const SWITCH_OVER: &str = "SWITCH_OVER";
 /// `src=dst1|dst2|…` chains of models.
 pub(crate) const MODEL_FAILOVER: &str = "MODEL_FAILOVER";
+/// How keys of a level take turns.
+pub(crate) const KEY_STRATEGY: &str = "KEY_STRATEGY";
+/// What keeps a conversation on one key.
+pub(crate) const AFFINITY: &str = "AFFINITY";
 /// JSON object of windows by model.
 pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 /// Path prefixes that may be called at all.
@@ -79,11 +84,13 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 27] = [
+pub(crate) const ALL: [(&str, &str); 29] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
     (MODEL_FAILOVER, ""),
+    (KEY_STRATEGY, "round-robin"),
+    (AFFINITY, "off"),
     (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
@@ -126,6 +133,8 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         LEVEL_MAPPER => LevelMapper::parse(value).map(drop),
         SWITCH_OVER => SwitchOver::parse(value).map(drop),
         MODEL_FAILOVER => ModelFailover::parse(value).map(drop),
+        KEY_STRATEGY => Strategies::parse(value).map(drop),
+        AFFINITY => Affinity::parse(value).map(drop),
         MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
@@ -256,6 +265,8 @@ mod tests {
             (USER_API_BALANCE, "much"),
             (XAI_BASE, "ftp://h"),
             (MODEL_FAILOVER, "a=b||c"),
+            (KEY_STRATEGY, "2=quick"),
+            (AFFINITY, "always"),
             (COMMISSION_PERCENT, "101"),
             (COMMISSION_PERCENT, "-1"),
             (AUDIT_RETENTION_DAYS, "0"),

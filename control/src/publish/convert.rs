@@ -6,6 +6,7 @@ use proxyxai_contract::{
     clock::Zone,
     id::{AccountId, KeyId},
     provider::BaseUrl,
+    rotation::{Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Account, ProxySettings, UpstreamKey},
     window::ModelLimits,
@@ -55,6 +56,10 @@ pub(super) fn proxy_settings(
             switch_over: SwitchOver::parse(&value(setting::SWITCH_OVER)).unwrap_or_default(),
             model_failover: ModelFailover::parse(&value(setting::MODEL_FAILOVER))
                 .unwrap_or_default(),
+        },
+        rotation: Rotation {
+            strategies: Strategies::parse(&value(setting::KEY_STRATEGY)).unwrap_or_default(),
+            affinity: Affinity::parse(&value(setting::AFFINITY)).unwrap_or_default(),
         },
         resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
         model_limits: ModelLimits::parse(&value(setting::MODEL_LIMITS)).unwrap_or_default(),

@@ -24,11 +24,13 @@ use crate::{
 };
 
 /// Settings that can be set here: name in the body, name of the setting.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("ModelMapper", "MODEL_MAPPER"),
     ("LevelMapper", "LEVEL_MAPPER"),
     ("SwitchOver", "SWITCH_OVER"),
     ("ModelFailover", "MODEL_FAILOVER"),
+    ("KeyStrategy", "KEY_STRATEGY"),
+    ("Affinity", "AFFINITY"),
     ("ModelLimits", "MODEL_LIMITS"),
     ("Resources", "RESOURCES"),
     ("UserMinBalance", "USER_MIN_BALANCE"),
@@ -63,6 +65,8 @@ pub(super) async fn show(
         level_mapper: take("LEVEL_MAPPER"),
         model_mapper: take("MODEL_MAPPER"),
         model_failover: take("MODEL_FAILOVER"),
+        key_strategy: take("KEY_STRATEGY"),
+        affinity: take("AFFINITY"),
         model_limits: model_limits(&take("MODEL_LIMITS")),
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
@@ -124,7 +128,7 @@ fn read(body: &Fields, name: &str) -> Result<Option<(String, Value)>, Invalid> {
             let limits = body.json(name)?;
             return Ok(limits.map(|text| (text.clone(), model_limits(&text).into())));
         }
-        "Resources" | "SwitchOver" => body.text(name)?,
+        "Resources" | "SwitchOver" | "KeyStrategy" | "Affinity" => body.text(name)?,
         _ => body.rules(name)?,
     };
     Ok(text.map(|text| (text.clone(), text.into())))
@@ -180,6 +184,8 @@ pub(super) struct Conf {
     level_mapper: String,
     model_mapper: String,
     model_failover: String,
+    key_strategy: String,
+    affinity: String,
     model_limits: Map<String, Value>,
     switch_over: String,
     user_min_balance: Dollars,

@@ -1,5 +1,7 @@
 //! `/x-keys`: upstream keys.
 
+use std::num::NonZeroU32;
+
 use axum::{
     Json,
     extract::State,
@@ -147,6 +149,10 @@ fn config(body: &Fields) -> Result<Option<KeyConfig>, Invalid> {
         provider_type: ProviderType::parse(&provider_type)?,
         include_usage: config.flag("include_usage")?.unwrap_or(true),
         models,
+        weight: KeyConfig::weight_of(config.whole("weight")?.unwrap_or_default())?,
+        max_concurrency: KeyConfig::concurrency_of(
+            config.whole("max_concurrency")?.unwrap_or_default(),
+        )?,
     }))
 }
 
@@ -174,6 +180,9 @@ struct ConfigRow {
     provider_type: &'static str,
     include_usage: bool,
     models: Vec<String>,
+    weight: u16,
+    /// 0 for none.
+    max_concurrency: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -213,6 +222,8 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
         provider_type,
         include_usage,
         models,
+        weight,
+        max_concurrency,
     } = config;
     KeyRow {
         id: id.get(),
@@ -225,6 +236,8 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
             provider_type: provider_type.as_str(),
             include_usage,
             models,
+            weight,
+            max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
         },
         created_at: zone.rfc3339(created),
         updated_at: zone.rfc3339(updated),

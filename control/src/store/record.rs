@@ -1,5 +1,7 @@
 //! Accounts and keys between their rows and the values operations work on.
 
+use std::num::NonZeroU32;
+
 use proxyxai_contract::{
     Invalid,
     access::AllowList,
@@ -67,6 +69,11 @@ struct StoredConfig {
     provider_type: String,
     include_usage: bool,
     models: Vec<String>,
+    /// Rows of older programs have neither of these.
+    #[serde(default)]
+    weight: i64,
+    #[serde(default)]
+    max_concurrency: u32,
 }
 
 // === impl AccountRecord ===
@@ -249,11 +256,15 @@ impl KeyRecord {
             provider_type,
             include_usage,
             models,
+            weight,
+            max_concurrency,
         } = &self.view.config;
         let config = StoredConfig {
             provider_type: provider_type.as_str().to_owned(),
             include_usage: *include_usage,
             models: models.clone(),
+            weight: (*weight).into(),
+            max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
         };
         Ok(upstream_key::ActiveModel {
             name: Set(self.view.name.clone()),
@@ -278,11 +289,15 @@ fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord,
         provider_type,
         include_usage,
         models,
+        weight,
+        max_concurrency,
     } = config;
     let config = KeyConfig {
         provider_type: ProviderType::parse(&provider_type)?,
         include_usage,
         models,
+        weight: KeyConfig::weight_of(weight)?,
+        max_concurrency: KeyConfig::concurrency_of(max_concurrency.into())?,
     };
     Ok(KeyRecord {
         sealed: row.sealed,

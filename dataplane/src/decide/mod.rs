@@ -1,15 +1,17 @@
-//! Decisions: whether a call is let in, where it goes, which key it gets, when it is tried again. Pure:
+//! Decisions: whether a call is let in, which key it gets, when it is tried again. Where it goes is in the
+//! contract's `plan`, since control explains it. Pure:
 //! values, the moment and a random number in, an answer out; the relay obeys.
 
 pub(crate) mod address;
 pub(crate) mod admit;
+pub(crate) mod affinity;
 mod counter;
 pub(crate) mod health;
 pub(crate) mod limit;
+pub(crate) mod pace;
 pub(crate) mod pick;
 mod refusal;
 pub(crate) mod retry;
-pub(crate) mod route;
 pub(crate) mod spend;
 pub(crate) mod via;
 

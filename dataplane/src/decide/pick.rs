@@ -1,58 +1,86 @@
-//! Round robin over the keys of a level. The caller keeps which key was picked last, so that a key
-//! next to a sleeping one does not get that one's share as well.
+//! Which key of a level a call gets. The caller says which keys are usable and keeps what a rule has to
+//! remember: who was last, what each has earned, how fast each answers. Keys are named by their place.
+
+/// Draws for a pair of candidates before the keys are simply gone through.
+const DRAWS_MAX: u32 = 8;
 
 /// The first usable key after the last picked one, going round once; none when no key is usable.
-/// Whoever picks stores the answer as the next `last`.
-pub(crate) fn pick(last: usize, keys: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+/// Whoever picks stores the answer as the next `last`, so that a key next to a sleeping one does not get
+/// that one's share as well.
+pub(crate) fn next(last: usize, keys: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    around(last, keys).find(|at| usable(*at))
+}
+
+/// Who is picked by weight, and what it pays for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) at: usize,
+    pub(crate) pays: i64,
+}
+
+/// Smooth weighted round robin: each usable key earns its weight, and the richest is picked and pays what
+/// all of them earned. `earn` adds a key's weight to its credit and tells both.
+pub(crate) fn weighted(
+    keys: usize,
+    usable: impl Fn(usize) -> bool,
+    mut earn: impl FnMut(usize) -> (i64, i64),
+) -> Option<Share> {
+    let mut richest: Option<(usize, i64)> = None;
+    let mut pays = 0;
+    for at in (0..keys).filter(|at| usable(*at)) {
+        let (weight, credit) = earn(at);
+        pays += weight;
+        if richest.is_none_or(|(_, most)| credit > most) {
+            richest = Some((at, credit));
+        }
+    }
+    richest.map(|(at, _)| Share { at, pays })
+}
+
+/// The usable key with the fewest calls under way; among equals the first after the last picked one.
+pub(crate) fn least_busy(
+    last: usize,
+    keys: usize,
+    usable: impl Fn(usize) -> bool,
+    busy: impl Fn(usize) -> u32,
+) -> Option<usize> {
+    around(last, keys)
+        .filter(|at| usable(*at))
+        .min_by_key(|at| busy(*at))
+}
+
+/// The cheaper one of two usable keys drawn at random, so that no key is everybody's favourite at the
+/// same moment and a slow one is still met now and then.
+pub(crate) fn two_choices(
+    keys: usize,
+    usable: impl Fn(usize) -> bool,
+    cost: impl Fn(usize) -> f64,
+    mut random: impl FnMut(usize) -> usize,
+) -> Option<usize> {
+    if keys == 0 {
+        return None;
+    }
+    let mut draw = |not: Option<usize>| {
+        let good = |at: &usize| Some(*at) != not && usable(*at);
+        let drawn = (0..DRAWS_MAX).map(|_| random(keys)).find(good);
+        drawn.or_else(|| around(random(keys), keys).find(good))
+    };
+    let one = draw(None)?;
+    let Some(other) = draw(Some(one)) else {
+        return Some(one);
+    };
+    let closer = cost(one).total_cmp(&cost(other)).is_le();
+    Some(if closer { one } else { other })
+}
+
+/// All places, beginning after the last one.
+fn around(last: usize, keys: usize) -> impl Iterator<Item = usize> {
     let first = last
         .checked_add(1)
-        .and_then(|next| next.checked_rem(keys))?;
-    (first..keys).chain(0..first).find(|at| usable(*at))
+        .and_then(|next| next.checked_rem(keys))
+        .unwrap_or_default();
+    (first..keys).chain(0..first.min(keys))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn an_empty_or_tired_level_has_no_key() {
-        assert_eq!(pick(0, 0, |_| true), None);
-        assert_eq!(pick(usize::MAX, 3, |_| true), None);
-        assert_eq!(pick(5, 3, |_| false), None);
-    }
-
-    proptest! {
-        #[test]
-        fn only_usable_keys_are_picked_and_evenly(usable in prop::collection::vec(any::<bool>(), 1..12), last in 0usize..20, rounds in 1usize..200) {
-            let good = usable.iter().filter(|usable| **usable).count();
-            let mut shares = vec![0usize; usable.len()];
-            let mut at = last;
-            for _ in 0..rounds {
-                let Some(picked) = pick(at, usable.len(), |key| usable[key]) else {
-                    prop_assert_eq!(good, 0);
-                    return Ok(());
-                };
-                prop_assert!(usable[picked]);
-                shares[picked] += 1;
-                at = picked;
-            }
-            for (share, usable) in shares.iter().zip(&usable) {
-                let even = if *usable { rounds / good } else { 0 };
-                prop_assert!(*share == even || (*usable && *share == even + 1));
-            }
-        }
-
-        #[test]
-        fn a_key_that_comes_and_goes_does_not_disturb_the_others(flips in prop::collection::vec(any::<bool>(), 1..300)) {
-            let mut shares = [0i64; 4];
-            let mut at = 0;
-            for flip in flips {
-                at = pick(at, 4, |key| key != 2 || flip).unwrap();
-                shares[at] += 1;
-            }
-            prop_assert!((shares[0] - shares[1]).abs() <= 1 && (shares[1] - shares[3]).abs() <= 1);
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,8 @@ use proxyxai_contract::{
     clock::Zone,
     id::{AccountId, Level},
     money::{Money, Multiplier},
-    routing::{LevelMapper, ModelMapper, RoutingRules, SwitchOver},
+    rotation::Rotation,
+    routing::RoutingRules,
     snapshot::{Access, Account, ProxySettings, RateLimits},
     window::ModelLimits,
 };
@@ -37,6 +38,7 @@ fn hash() -> KeyHash {
 pub(crate) fn settings() -> ProxySettings {
     ProxySettings {
         routing: RoutingRules::default(),
+        rotation: Rotation::default(),
         resources: ResourceList::Any,
         model_limits: ModelLimits::default(),
         call_min_balance: Money::from_nanos(1_000_000_000),
@@ -44,14 +46,5 @@ pub(crate) fn settings() -> ProxySettings {
         hasher: KeyHasher::new(&[7; 32]).unwrap(),
         zone: Zone::UTC,
         reload_count: 0,
-    }
-}
-
-pub(super) fn rules(models: &str, levels: &str, switches: &str) -> RoutingRules {
-    RoutingRules {
-        model_mapper: ModelMapper::parse(models).unwrap(),
-        level_mapper: LevelMapper::parse(levels).unwrap(),
-        switch_over: SwitchOver::parse(switches).unwrap(),
-        ..RoutingRules::default()
     }
 }

@@ -68,6 +68,19 @@ pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: &Bounds, account: &Acc
     }
 }
 
+/// What covers each of several ceilings: a call may be answered by any of its models.
+pub(crate) fn dearest(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
+    let worse = |one: Ceiling, other: Ceiling| {
+        let hold = one.hold.max(other.hold);
+        let most = |it: Ceiling| it.hold.saturating_add(it.beyond);
+        Ceiling {
+            hold,
+            beyond: most(one).max(most(other)).saturating_sub(hold),
+        }
+    };
+    ceilings.into_iter().fold(Ceiling::default(), worse)
+}
+
 /// What an account has on lease here, and what waits for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {

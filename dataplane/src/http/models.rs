@@ -5,14 +5,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use axum::body::Body;
 use http::{HeaderMap, Response};
-use proxyxai_contract::{id::Level, snapshot::Account};
+use proxyxai_contract::{plan::plan, snapshot::Account};
 
 use super::json;
 use crate::{
-    decide::{
-        admit::{self, Refusal},
-        route,
-    },
+    decide::admit::{self, Refusal},
     formats::{Family, reply, upstream_path},
     live::Snapshot,
     relay::{Relay, refuse},
@@ -82,17 +79,23 @@ fn visible(snapshot: &Snapshot, chain: &[&Account]) -> BTreeSet<String> {
 
 /// Whether a key that its route leads to belongs to a provider that has the model.
 fn reachable(snapshot: &Snapshot, chain: &[&Account], model: &str) -> bool {
-    let Ok(plan) = route::plan(chain, &snapshot.settings, Some(model)) else {
+    let Some((account, ancestors)) = chain.split_first() else {
+        return false;
+    };
+    let Ok(plan) = plan(account, ancestors, &snapshot.settings, Some(model)) else {
+        return false;
+    };
+    let Some(stage) = plan.stages.first() else {
         return false;
     };
     let sold_by = snapshot
         .prices
         .models
-        .get(&plan.model)
+        .get(&stage.model)
         .map(|price| price.provider.as_str());
-    plan.levels.iter().any(|level: &Level| {
-        snapshot.pool(*level).keys.iter().any(|key| {
-            let listed = key.key.config.models.contains(&plan.model);
+    stage.hops.iter().any(|hop| {
+        snapshot.pool(hop.level).keys().iter().any(|key| {
+            let listed = key.key.config.models.contains(&stage.model);
             let hosts = sold_by.and_then(|provider| snapshot.prices.provider_hosts.get(provider));
             listed
                 || hosts

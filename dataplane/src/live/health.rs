@@ -21,6 +21,8 @@ use crate::{decide::health::Backoff, formats::fault::Verdict};
 const STORM_WINDOW_MS: i64 = 60_000;
 /// So long others wait for the first verdict on a fresh key, milliseconds.
 pub(crate) const PROBATION_MS: i64 = 250;
+/// A pair whose sleep is over gets one call in so long until one of them is answered, milliseconds.
+const PAIR_PROBE_MS: i64 = 1000;
 /// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
 const PAIRS_MAX: usize = 256;
 
@@ -43,8 +45,32 @@ pub(crate) struct KeyHealth {
 struct Inner {
     whole: Backoff,
     /// Only pairs that are not ready.
-    pairs: HashMap<String, Backoff>,
+    pairs: HashMap<String, Pair>,
     refused_at: Option<Millis>,
+}
+
+/// The key for one model.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pair {
+    backoff: Backoff,
+    /// When it was last asked after its sleep.
+    asked: Option<Millis>,
+}
+
+impl Pair {
+    fn is_usable(self, now: Millis) -> bool {
+        let asked = self.asked.is_some_and(|at| now.since(at) < PAIR_PROBE_MS);
+        !asked && self.backoff.is_usable(now)
+    }
+}
+
+impl From<Backoff> for Pair {
+    fn from(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            asked: None,
+        }
+    }
 }
 
 impl Default for Inner {
@@ -108,12 +134,22 @@ impl KeyHealth {
             && now.since(Millis(self.probed_at.load(Ordering::Relaxed))) < PROBATION_MS
     }
 
-    /// A call is about to ask it; if it has not proved itself, others wait for the outcome.
-    pub(crate) fn begin_probe(&self, now: Millis) {
+    /// A call is about to ask it; if it has not proved itself, others wait for the outcome. False when
+    /// somebody else has just begun to find out whether it works for this model again.
+    pub(crate) fn begin_probe(&self, model: &str, now: Millis) -> bool {
+        if self.pairs_asleep.load(Ordering::Relaxed) > 0
+            && let Some(pair) = self.lock().pairs.get_mut(model)
+        {
+            if !pair.is_usable(now) {
+                return false;
+            }
+            pair.asked = Some(now);
+        }
         if !self.proven.load(Ordering::Relaxed) {
             self.probed_at.store(now.0, Ordering::Relaxed);
             self.probing.store(true, Ordering::Relaxed);
         }
+        true
     }
 
     /// Ends a probe however its attempt ends, also when its client went away in the middle.
@@ -171,15 +207,11 @@ impl KeyHealth {
         let news = match verdict {
             Verdict::Deliver | Verdict::RetryOnly => None,
             Verdict::RetrySleepPair { hint_ms } => {
-                let pair = inner
-                    .pairs
-                    .get(model)
-                    .copied()
-                    .unwrap_or(Backoff::READY)
-                    .slept(now, *hint_ms);
+                let pair = inner.pairs.get(model).copied().unwrap_or_default();
+                let backoff = pair.backoff.slept(now, *hint_ms);
                 make_room(&mut inner.pairs);
-                inner.pairs.insert(model.to_owned(), pair);
-                Some((Some(model.to_owned()), pair.state()))
+                inner.pairs.insert(model.to_owned(), Pair::from(backoff));
+                Some((Some(model.to_owned()), backoff.state()))
             }
             Verdict::RetrySleepKey { hint_ms } => {
                 inner.whole = inner.whole.slept(now, *hint_ms);
@@ -243,17 +275,13 @@ impl KeyHealth {
         let mut inner = self.lock();
         let of_whole = model.is_none();
         if let Some(model) = model {
-            let pair = inner
-                .pairs
-                .get(&model)
-                .copied()
-                .unwrap_or(Backoff::READY)
-                .learnt(state, now);
+            let pair = inner.pairs.get(&model).copied().unwrap_or_default();
+            let backoff = pair.backoff.learnt(state, now);
             make_room(&mut inner.pairs);
-            if pair.state() == HealthState::Ready {
+            if backoff.state() == HealthState::Ready {
                 inner.pairs.remove(&model);
             } else {
-                inner.pairs.insert(model, pair);
+                inner.pairs.insert(model, Pair { backoff, ..pair });
             }
         } else {
             inner.whole = inner.whole.learnt(state, now);
@@ -279,8 +307,8 @@ impl KeyHealth {
     /// How it rests for a model.
     pub(crate) fn rest(&self, model: &str, now: Millis) -> Rest {
         let inner = self.lock();
-        let pair = inner.pairs.get(model).copied().unwrap_or(Backoff::READY);
-        let ends = [inner.whole, pair].map(|backoff| match backoff.state() {
+        let pair = inner.pairs.get(model).copied().unwrap_or_default();
+        let ends = [inner.whole, pair.backoff].map(|backoff| match backoff.state() {
             HealthState::Sleeping { until } | HealthState::Quarantined { until } if now < until => {
                 Some(until)
             }
@@ -338,14 +366,16 @@ impl Drop for Probe<'_> {
 }
 
 /// Keeps the number of remembered pairs bounded, whatever model names clients make up.
-fn make_room(pairs: &mut HashMap<String, Backoff>) {
+fn make_room(pairs: &mut HashMap<String, Pair>) {
     if pairs.len() < PAIRS_MAX {
         return;
     }
-    let soonest = pairs.iter().min_by_key(|(_, pair)| match pair.state() {
-        HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
-        HealthState::Ready | HealthState::Disabled => 0,
-    });
+    let soonest = pairs
+        .iter()
+        .min_by_key(|(_, pair)| match pair.backoff.state() {
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
+            HealthState::Ready | HealthState::Disabled => 0,
+        });
     if let Some(model) = soonest.map(|(model, _)| model.clone()) {
         pairs.remove(&model);
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 use proxyxai_contract::{clock::Millis, id::KeyId, snapshot::UpstreamKey};
 
-use super::health::KeyHealth;
+use super::{health::KeyHealth, load::Load};
 
 /// A key with what every attempt needs of it.
 #[derive(Debug)]
 pub(crate) struct KeyState {
     pub(crate) key: UpstreamKey,
     pub(crate) health: Arc<KeyHealth>,
+    pub(crate) load: Arc<Load>,
     /// `Bearer SECRET`.
     pub(crate) bearer: HeaderValue,
     /// The secret alone.
@@ -22,7 +23,10 @@ pub(crate) struct KeyState {
 
 impl KeyState {
     /// None for a secret that cannot be a header value, which control does not let in.
-    pub(crate) fn new(key: UpstreamKey, health: Arc<KeyHealth>) -> Option<Self> {
+    pub(crate) fn new(
+        key: UpstreamKey,
+        (health, load): (Arc<KeyHealth>, Arc<Load>),
+    ) -> Option<Self> {
         let secret = key.secret.expose();
         let mut bearer = HeaderValue::from_str(&format!("Bearer {secret}")).ok()?;
         let mut bare = HeaderValue::from_str(secret).ok()?;
@@ -33,6 +37,7 @@ impl KeyState {
         Some(Self {
             key,
             health,
+            load,
             bearer,
             bare,
             host,

@@ -4,21 +4,20 @@
 pub(crate) mod credit;
 mod health;
 mod key;
+mod load;
+mod pool;
 mod purse;
 mod windows;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwapOption;
 use proxyxai_contract::{
     client_key::KeyHash,
-    clock::{Clock, Millis},
+    clock::Clock,
     id::{AccountId, KeyId, Level, Revision},
     money::Money,
     price::PriceTable,
@@ -27,11 +26,10 @@ use proxyxai_contract::{
 };
 use tokio::sync::mpsc;
 
-use crate::decide::pick::pick;
-
 pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
+pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, Purse};
 pub(crate) use windows::{ASK_QUEUE_MAX, Counted, Windows};
 
@@ -46,62 +44,6 @@ pub(crate) struct AccountState {
     pub(crate) account: Account,
     pub(crate) purse: Arc<Purse>,
     pub(crate) windows: Arc<Windows>,
-}
-
-/// The keys of one level, and which was picked last.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pool {
-    pub(crate) keys: Vec<Arc<KeyState>>,
-    last: Arc<AtomicUsize>,
-}
-
-impl Pool {
-    /// The next usable key that was not tried yet. A `patient` caller leaves out keys that are just
-    /// being probed by another call.
-    pub(crate) fn pick(
-        &self,
-        model: &str,
-        now: Millis,
-        tried: &[KeyId],
-        patient: bool,
-    ) -> Option<Arc<KeyState>> {
-        let usable = |at: usize| {
-            self.keys.get(at).is_some_and(|key| {
-                key.is_usable(model, now, tried) && !(patient && key.health.is_probing())
-            })
-        };
-        let mut last = self.last.load(Ordering::Relaxed);
-        loop {
-            let next = pick(last, self.keys.len(), usable)?;
-            // Another call may have been faster; each turn is given once, so shares stay even. Every
-            // failed exchange is another call's success, so this ends.
-            match self
-                .last
-                .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => {
-                    let key = self.keys.get(next)?;
-                    key.health.begin_probe(now);
-                    return Some(Arc::clone(key));
-                }
-                Err(newer) => last = newer,
-            }
-        }
-    }
-
-    /// Whether a fresh key that was not tried yet is having its first call, and not for long.
-    pub(crate) fn is_on_trial(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
-        self.keys
-            .iter()
-            .any(|key| key.health.is_on_trial(now) && key.is_usable(model, now, tried))
-    }
-
-    /// Whether the only thing that keeps a usable key from being picked is a probe.
-    pub(crate) fn is_probing(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
-        self.keys
-            .iter()
-            .any(|key| key.is_usable(model, now, tried) && key.health.is_probing())
-    }
 }
 
 /// One state of the configuration.
@@ -360,7 +302,9 @@ impl<'a> Build<'a> {
                 state.key.secret == key.secret && state.key.provider == key.provider
             });
             let health = same.map(|state| Arc::clone(&state.health));
-            if let Some(state) = KeyState::new(key, health.unwrap_or_default()) {
+            let load = same.map(|state| Arc::clone(&state.load));
+            let lasting = (health.unwrap_or_default(), load.unwrap_or_default());
+            if let Some(state) = KeyState::new(key, lasting) {
                 self.keys.insert(state.key.id, Arc::new(state));
             }
         }
@@ -383,7 +327,7 @@ impl<'a> Build<'a> {
         let mut pools: [Pool; Level::COUNT] = Default::default();
         if let Some(before) = self.before {
             for (pool, old) in pools.iter_mut().zip(&before.pools) {
-                pool.last = Arc::clone(&old.last);
+                pool.turns = Arc::clone(&old.turns);
             }
         }
         let mut sorted: Vec<_> = self.keys.values().map(Arc::clone).collect();

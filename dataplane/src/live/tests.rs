@@ -1,6 +1,7 @@
 //! What of an account's credit may be spent, whatever overtakes what.
 
 use proxyxai_contract::{
+    clock::Millis,
     lease::{Lease, LeaseAnswer},
     usage::{Images, Measure, Tokens},
 };

@@ -66,7 +66,11 @@ impl Relay {
             .filter_map(|rest| rest.until)
             .min();
         let retry_after_ms = until.map(|until| until.since(now));
-        let Progress { tries, failure } = progress;
+        let Progress {
+            tries,
+            failure,
+            full,
+        } = progress;
         let left = call.bill.counted.left();
         let mut response = match failure {
             Some(failure) if failure.is_loop() => refuse(family, &Refusal::Loop),
@@ -94,16 +98,18 @@ impl Relay {
                 }
                 response
             }
-            None if !rests.is_empty() && rests.iter().all(|rest| rest.rate_limited) => refuse(
-                family,
-                &Refusal::AllRateLimited {
-                    retry_after_ms: retry_after_ms.unwrap_or(1000),
-                },
-            ),
+            None if full || (!rests.is_empty() && rests.iter().all(|rest| rest.rate_limited)) => {
+                refuse(
+                    family,
+                    &Refusal::AllRateLimited {
+                        retry_after_ms: retry_after_ms.unwrap_or(1000),
+                    },
+                )
+            }
             None => refuse(
                 family,
                 &Refusal::NoUpstreamKey {
-                    model: call.plan.model.clone(),
+                    model: call.plan.model().to_owned(),
                     retry_after_ms,
                 },
             ),

@@ -74,7 +74,7 @@ impl Relay {
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
         let _probe = key.health.probe();
         let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
-        let (model, now) = (call.plan.model.as_str(), self.clock.now());
+        let (model, now) = (call.model(), self.clock.now());
         match &outcome {
             Outcome::Answer(answer) => {
                 // A refusal for the client's own fault proves the key as well as a success does.

@@ -9,19 +9,19 @@ use http::StatusCode;
 use proxyxai_contract::{
     clock::{Clock, Millis},
     money::Money,
+    plan::Plan,
     price,
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
 use super::{OpenCall, Relay, desk::Desk, request::Prepared};
 use crate::{
-    decide::route::Plan,
     formats::{
         Route,
         request::RequestFacts,
         usage::{estimate, estimate_prompt},
     },
-    live::{AccountState, Counted, Hold, KeyState, Snapshot},
+    live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
     spool::{Spool, Ticket},
 };
 
@@ -90,17 +90,13 @@ impl Bill {
             account: account.account.id,
             path: short(request.path(), PATH_BYTES_MAX),
             model_asked: short(asked, NAME_BYTES_MAX),
-            model_used: short(&plan.model, NAME_BYTES_MAX),
+            model_used: short(plan.model(), NAME_BYTES_MAX),
             key: None,
-            level: plan
-                .levels
-                .first()
-                .copied()
-                .unwrap_or(account.account.level),
+            level: plan.level().unwrap_or(account.account.level),
             tries: 0,
             status: INTERRUPTED,
             tokens: Tokens::default(),
-            images: images(snapshot, &plan.model, request.path(), &request.facts),
+            images: images(snapshot, plan.model(), request.path(), &request.facts),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
@@ -127,6 +123,19 @@ impl Bill {
             desk: relay.desk.clone(),
             clock: relay.clock.clone(),
             open: Some(open),
+        }
+    }
+
+    /// The attempts from here on are of this model, which is the one to be paid for.
+    pub(super) fn name_model(&mut self, model: &str, images: Images) {
+        self.record.model_used = short(model, NAME_BYTES_MAX);
+        self.record.images = images;
+    }
+
+    /// Keeps the place on a key until the answer has ended.
+    pub(super) fn keep(&mut self, seat: Seat) {
+        if let Some(open) = &mut self.open {
+            open.seat = Some(seat);
         }
     }
 

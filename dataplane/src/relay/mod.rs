@@ -13,6 +13,7 @@ mod limits;
 mod meter;
 mod request;
 mod rounds;
+mod route;
 mod segments;
 
 use std::{
@@ -27,7 +28,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{
-    clock::Clock, lease::Shortage, money::Money, price::ModelPrice, snapshot::Health,
+    clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
 };
 use tokio::sync::mpsc;
 use tower::BoxError;
@@ -37,11 +38,12 @@ use crate::{
     decide::{
         address,
         admit::{self, Refusal},
+        affinity::Conversation,
         retry::Budget,
-        route, spend, via,
+        spend, via,
     },
     formats::{Family, Route, has_dot_segment, path_takes_model},
-    live::{AccountState, Hold, Live, NoCredit, Snapshot, Windows, credit},
+    live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
     spool::Spool,
 };
 
@@ -83,7 +85,11 @@ pub(crate) struct Outbox {
 struct Call {
     snapshot: Arc<Snapshot>,
     request: request::Prepared,
-    plan: route::Plan,
+    plan: Plan,
+    /// Which stage of the plan it is at.
+    stage: usize,
+    /// Whether it belongs to others that should get the same key.
+    conversation: Option<Conversation>,
     /// Whether its answer carries usage.
     metered: bool,
     bill: bill::Bill,
@@ -192,26 +198,22 @@ impl Relay {
             month_used: account.purse.month_used(),
             now: self.clock.now(),
         })?;
-        let plan = route::plan(&chain, &snapshot.settings, facts.model.as_deref())?;
-        let priced = snapshot.prices.find(&plan.model).is_some();
-        if snapshot.settings.refuse_unpriced && (metered || facts.model.is_some()) && !priced {
-            return Err(Refusal::Unpriced { model: plan.model });
-        }
-        let bounds = spend::Bounds {
-            body_bytes: body.len(),
-            max_tokens: facts.max_tokens,
-            choices: facts.n.unwrap_or(1),
-            images: bill::images(&snapshot, &plan.model, path, &facts),
+        let plan = route::plan(&snapshot, &chain, &facts, metered)?;
+        let ceiling = if metered {
+            let bounds = (path, body.len());
+            route::ceiling(&snapshot, &account, &plan, bounds, &facts)
+        } else {
+            spend::Ceiling::default()
         };
-        let price = snapshot.prices.find(&plan.model).filter(|_| metered);
-        let hold = self.set_aside(&snapshot, &account, price, &bounds).await?;
+        let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
+        let conversation = route::conversation(&snapshot, &parts.headers, &body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request = request::Prepared::new(parts, target, &body, facts, &plan, start);
+        let request = request::Prepared::new(parts, target, &body, facts, plan.model(), start);
         let payer = bill::Payer {
             account,
             hold,
@@ -224,6 +226,8 @@ impl Relay {
             snapshot,
             request,
             plan,
+            stage: 0,
+            conversation,
             metered,
             bill,
         })
@@ -234,10 +238,8 @@ impl Relay {
         &self,
         snapshot: &Snapshot,
         account: &AccountState,
-        price: Option<&ModelPrice>,
-        bounds: &spend::Bounds,
+        spend::Ceiling { hold, beyond }: spend::Ceiling,
     ) -> Result<Option<Hold>, Refusal> {
-        let spend::Ceiling { hold, beyond } = spend::ceiling(price, bounds, &account.account);
         if hold == Money::ZERO || account.account.parent.is_none() {
             return Ok(None);
         }
@@ -303,17 +305,24 @@ impl Relay {
 
 /// An open call; counted until it is dropped.
 #[derive(Debug)]
-struct OpenCall(Arc<AtomicUsize>);
+struct OpenCall {
+    counter: Arc<AtomicUsize>,
+    /// Its place on the key that answers it.
+    seat: Option<Seat>,
+}
 
 impl OpenCall {
     fn enter(counter: &Arc<AtomicUsize>) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(counter))
+        Self {
+            counter: Arc::clone(counter),
+            seat: None,
+        }
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.counter.fetch_sub(1, Ordering::Relaxed);
     }
 }

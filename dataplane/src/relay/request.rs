@@ -12,7 +12,7 @@ use tower::BoxError;
 use super::segments::Segments;
 use crate::{
     Config,
-    decide::{admit::Refusal, route::Plan},
+    decide::admit::Refusal,
     formats::{
         Family, Route,
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
@@ -50,16 +50,11 @@ impl Prepared {
         target: PathAndQuery,
         body: &Bytes,
         facts: RequestFacts,
-        plan: &Plan,
+        model: &str,
         start: Millis,
     ) -> Self {
-        let asked = facts.model.as_deref();
-        let mapped = asked
-            .filter(|model| *model != plan.model)
-            .map(|_| plan.model.as_str());
-        let segments = |ask| Segments::new(rewrite(body, &facts, mapped, ask).into_pieces());
         let route = Route::of(target.path());
-        let asking = (facts.stream && facts.may_ask_usage(route)).then(|| segments(true));
+        let (plain, asking) = bodies(body, &facts, model, route);
         Self {
             method: parts.method,
             request_id: request_id(&parts.headers),
@@ -68,11 +63,18 @@ impl Prepared {
             route,
             target,
             whole: body.clone(),
-            plain: segments(false),
+            plain,
             asking,
             facts,
             start,
         }
+    }
+
+    /// From here on it asks for this model.
+    pub(super) fn name_model(&mut self, model: &str) {
+        let (plain, asking) = bodies(&self.whole, &self.facts, model, self.route);
+        self.plain = plain;
+        self.asking = asking;
     }
 
     /// The body for a key, and whether it asks for usage on the client's behalf.
@@ -87,6 +89,20 @@ impl Prepared {
     pub(super) fn path(&self) -> &str {
         self.target.path()
     }
+}
+
+/// The body that asks for a model, and the one that asks for usage as well where that makes sense.
+fn bodies(
+    whole: &Bytes,
+    facts: &RequestFacts,
+    model: &str,
+    route: Route,
+) -> (Segments, Option<Segments>) {
+    let asked = facts.model.as_deref();
+    let mapped = asked.filter(|asked| *asked != model).map(|_| model);
+    let segments = |ask| Segments::new(rewrite(whole, facts, mapped, ask).into_pieces());
+    let asking = (facts.stream && facts.may_ask_usage(route)).then(|| segments(true));
+    (segments(false), asking)
 }
 
 /// Reads the whole body, within its limits of size and silence.

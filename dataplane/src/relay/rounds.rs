@@ -1,5 +1,5 @@
-//! The retry loop: over the levels of the plan, over the keys of a level, and, when all of them are
-//! resting, round again after a wait. Every bound of it is named here or in the configuration.
+//! The retry loop: over the models of the plan, the levels of each and the keys of a level, and, when all
+//! of them are resting, round again after a wait. Every bound of it is named here or in the configuration.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,26 +8,31 @@ use http::Response;
 use proxyxai_contract::{
     clock::Millis,
     id::{KeyId, Level},
+    plan::Stage,
+    rotation::Strategy,
 };
 use tokio::time::Instant;
 
 use super::{
     Call, Relay,
     answer::refuse,
-    attempt::{Failure, Outcome},
+    attempt::{Answer, Failure, Outcome},
 };
 use crate::{
     decide::{
         admit::Refusal,
         retry::{Budget, backoff_ms},
     },
-    live::{KeyState, PROBATION_MS, Rest},
+    live::{Ask, PROBATION_MS, Rest, Seat},
 };
 
 /// A key that has not proved itself since it was loaded or woken gets one call at a time; others
 /// wait this long for its verdict before they use it all the same.
 const PROBATION_WAIT: Duration = Duration::from_millis(PROBATION_MS.cast_unsigned());
 const PROBATION_LOOK: Duration = Duration::from_millis(2);
+
+/// Calls wait this long in the queue of a level whose keys are all at their caps, then go on.
+const QUEUE_WAIT: Duration = Duration::from_millis(250);
 
 /// What the rounds have come to so far.
 #[derive(Default)]
@@ -36,6 +41,20 @@ pub(super) struct Progress {
     pub(super) tries: u32,
     /// The latest failure.
     pub(super) failure: Option<Failure>,
+    /// Whether, in the latest round, a key was left out for nothing but its cap.
+    pub(super) full: bool,
+}
+
+/// How a round ended.
+enum Round {
+    /// A key answered.
+    Answered(Seat, Box<Answer>),
+    /// Nobody would know of the call after a kill, so it was not sent.
+    Unrecorded,
+    /// There may be no more tries.
+    Over,
+    /// Every usable key was asked.
+    Exhausted,
 }
 
 /// What to do when no key can be used right now.
@@ -54,22 +73,58 @@ impl Relay {
         let mut progress = Progress::default();
         let mut waits = 0;
         loop {
-            for level in call.plan.levels.clone() {
+            progress.full = false;
+            match self.round(&mut call, &mut progress, deadline).await {
+                Round::Answered(seat, answer) => {
+                    let key = Arc::clone(&seat.key);
+                    call.bill.keep(seat);
+                    return self.answer(call, &key, progress.tries, *answer);
+                }
+                Round::Unrecorded => return refuse(call.request.family, &Refusal::Unavailable),
+                Round::Over => return self.all_failed(call, progress),
+                Round::Exhausted => {}
+            }
+            // A circle stays one, however long it is waited for.
+            if progress.failure.as_ref().is_some_and(Failure::is_loop) {
+                return self.all_failed(call, progress);
+            }
+            // Whoever stood in a queue has waited enough, and must not lose more of its turn.
+            waits = if progress.full { 0 } else { waits + 1 };
+            match self.pause(&call, waits, deadline) {
+                Pause::For(wait) => tokio::time::sleep(wait).await,
+                Pause::GiveUp => return self.all_failed(call, progress),
+            }
+        }
+    }
+
+    /// Goes once through the models of the plan, the levels of each, and the keys of each level.
+    async fn round(&self, call: &mut Call, progress: &mut Progress, deadline: Instant) -> Round {
+        for stage in 0..call.plan.stages.len() {
+            call.turn_to(stage);
+            for hop in 0..call.hops().len() {
+                let Some(level) = call.hops().get(hop).map(|hop| hop.level) else {
+                    break;
+                };
                 let mut tried: Vec<KeyId> = Vec::new();
-                while let Some(key) = self.next_key(&call, level, &tried).await {
+                while let Some(seat) = self.next_key(call, level, &tried, progress).await {
                     if progress.tries > 0
                         && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now()))
                     {
-                        return self.all_failed(call, progress);
+                        return Round::Over;
                     }
                     progress.tries += 1;
-                    if !call.bill.sent(&key, progress.tries) {
-                        return refuse(call.request.family, &Refusal::Unavailable);
+                    let key = &seat.key;
+                    if !call.bill.sent(key, progress.tries) {
+                        return Round::Unrecorded;
                     }
                     call.bill.counted.reach();
-                    match self.attempt(&call, &key).await {
+                    let begun = Instant::now();
+                    match self.attempt(call, key).await {
                         Outcome::Answer(answer) => {
-                            return self.answer(call, &key, progress.tries, *answer);
+                            if call.strategy(level) == Strategy::Fastest {
+                                key.load.answered(begun.elapsed(), self.clock.now());
+                            }
+                            return Round::Answered(seat, answer);
                         }
                         Outcome::Failed(failure) => {
                             call.bill.failed();
@@ -79,42 +134,59 @@ impl Relay {
                     tried.push(key.key.id);
                 }
             }
-            // A circle stays one, however long it is waited for.
-            if progress.failure.as_ref().is_some_and(Failure::is_loop) {
-                return self.all_failed(call, progress);
-            }
-            match self.pause(&call, waits, deadline) {
-                Pause::For(wait) => tokio::time::sleep(wait).await,
-                Pause::GiveUp => return self.all_failed(call, progress),
-            }
-            waits += 1;
         }
+        Round::Exhausted
     }
 
-    /// The next key of a level, after a short wait when the only usable ones are on probation.
-    async fn next_key(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<Arc<KeyState>> {
+    /// A place on the next key of a level, after a short wait when the only usable ones are on probation
+    /// or at their caps.
+    async fn next_key(
+        &self,
+        call: &Call,
+        level: Level,
+        tried: &[KeyId],
+        progress: &mut Progress,
+    ) -> Option<Seat> {
         let pool = call.snapshot.pool(level);
-        let model = call.plan.model.as_str();
+        let ask = || Ask {
+            model: call.model(),
+            now: self.clock.now(),
+            tried,
+            strategy: call.strategy(level),
+            conversation: call.conversation,
+        };
         // While fresh keys are on trial nobody goes on, not even with one that has passed: it would be
         // given the calls of all that come meanwhile.
         let until = Instant::now() + PROBATION_WAIT;
-        while Instant::now() < until && pool.is_on_trial(model, self.clock.now(), tried) {
+        while pool.is_on_trial(&ask()) && Instant::now() < until {
             tokio::time::sleep(PROBATION_LOOK).await;
         }
-        let pick = |patient| pool.pick(model, self.clock.now(), tried, patient);
-        if let Some(key) = pick(true) {
-            return Some(key);
+        if let Some(seat) = pool.pick(&ask(), true) {
+            return Some(seat);
         }
-        if !pool.is_probing(model, self.clock.now(), tried) {
-            return None;
+        if pool.is_probing(&ask()) {
+            // Until all verdicts are in: going on with the first key that passes would give it the calls
+            // of all that wait.
+            let until = Instant::now() + PROBATION_WAIT;
+            while Instant::now() < until && pool.is_probing(&ask()) {
+                tokio::time::sleep(PROBATION_LOOK).await;
+            }
+            if let Some(seat) = pool.pick(&ask(), true).or_else(|| pool.pick(&ask(), false)) {
+                return Some(seat);
+            }
         }
-        // Until all verdicts are in: going on with the first key that passes would give it the calls
-        // of all that wait.
-        let until = Instant::now() + PROBATION_WAIT;
-        while Instant::now() < until && pool.is_probing(model, self.clock.now(), tried) {
-            tokio::time::sleep(PROBATION_LOOK).await;
+        let until = Instant::now() + QUEUE_WAIT;
+        while pool.is_full(&ask()) {
+            progress.full = true;
+            let patience = until.saturating_duration_since(Instant::now());
+            if patience.is_zero() || !pool.freed(patience).await {
+                break;
+            }
+            if let Some(seat) = pool.pick(&ask(), false) {
+                return Some(seat);
+            }
         }
-        pick(true).or_else(|| pick(false))
+        None
     }
 
     /// How long until a key of the plan may be asked again.
@@ -144,16 +216,16 @@ impl Relay {
         waited_for.map(|rest| rest.until.unwrap_or(now)).min()
     }
 
-    /// How the keys of the plan are resting.
+    /// How the keys of the plan are resting, each for each model that it would be asked for.
     pub(super) fn rests(&self, call: &Call) -> Vec<Rest> {
         let now = self.clock.now();
-        let levels = call
-            .plan
-            .levels
-            .iter()
-            .map(|level| call.snapshot.pool(*level));
-        let keys = levels.flat_map(|pool| &pool.keys);
-        keys.map(|key| key.health.rest(&call.plan.model, now))
+        let of = |stage: &Stage, level: Level| -> Vec<Rest> {
+            let keys = call.snapshot.pool(level).keys().iter();
+            keys.map(|key| key.health.rest(&stage.model, now)).collect()
+        };
+        let stages = call.plan.stages.iter();
+        stages
+            .flat_map(|stage| stage.hops.iter().flat_map(move |hop| of(stage, hop.level)))
             .collect()
     }
 

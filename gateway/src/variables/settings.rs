@@ -33,7 +33,19 @@ pub(super) const SETTINGS: &[Variable] = &[
         "MODEL_FAILOVER",
         "",
         CONTROL,
-        "chains `src=dst1\\|dst2` of models, comma separated; stored and published, not acted on yet",
+        "chains `src=dst1\\|dst2` of models that stand in when no key serves `src` (docs/routing.md)",
+    ),
+    var(
+        "KEY_STRATEGY",
+        "round-robin",
+        CONTROL,
+        "keys of a level: `round-robin`, `weighted`, `least-busy` or `fastest`; by level as in `fastest,2=weighted`",
+    ),
+    var(
+        "AFFINITY",
+        "off",
+        CONTROL,
+        "keeps a conversation on one key: `off`, `session` or `prefix` (docs/routing.md)",
     ),
     var(
         "MODEL_LIMITS",

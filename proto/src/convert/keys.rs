@@ -48,12 +48,14 @@ pub(super) fn key_to_wire(key: &UpstreamKey) -> wire::KeyEntry {
 /// Reads a key's config.
 ///
 /// # Errors
-/// When the provider type is unknown or the list of models is too long.
+/// When the provider type is unknown, the list of models is too long, or a number is out of its range.
 pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
     let wire::KeyConfig {
         provider_type,
         include_usage,
         models,
+        weight,
+        max_concurrency,
     } = config;
     if models.len() > 1000
         || models
@@ -69,6 +71,8 @@ pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
         provider_type: ProviderType::parse(&provider_type)?,
         include_usage: include_usage.unwrap_or(true),
         models,
+        weight: KeyConfig::weight_of(weight.into())?,
+        max_concurrency: KeyConfig::concurrency_of(max_concurrency.into())?,
     })
 }
 
@@ -78,11 +82,17 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
         provider_type,
         include_usage,
         models,
+        weight,
+        max_concurrency,
     } = config;
+    // Both are far below the wire type's end.
+    let cap = max_concurrency.map_or(0, |cap| i32::try_from(cap.get()).unwrap_or(i32::MAX));
     wire::KeyConfig {
         provider_type: provider_type.as_str().to_owned(),
         include_usage: Some(*include_usage),
         models: models.clone(),
+        weight: (*weight).into(),
+        max_concurrency: cap,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     client_key::KeyHasher,
     clock::Zone,
     money::Money,
+    rotation::{Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::ProxySettings,
     window::ModelLimits,
@@ -23,9 +24,15 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         time_zone,
         reload_count,
         model_limits,
+        key_strategy,
+        affinity,
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
+        rotation: Rotation {
+            strategies: Strategies::parse(&key_strategy)?,
+            affinity: Affinity::parse(&affinity)?,
+        },
         resources: AllowList::parse(&resources)?,
         model_limits: ModelLimits::parse(&model_limits)?,
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
@@ -39,6 +46,10 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
 pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings {
     let ProxySettings {
         routing,
+        rotation: Rotation {
+            strategies,
+            affinity,
+        },
         resources,
         model_limits,
         call_min_balance,
@@ -56,6 +67,8 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         time_zone: zone.name().to_owned(),
         reload_count: *reload_count,
         model_limits: model_limits.text(),
+        key_strategy: strategies.text(),
+        affinity: affinity.as_str().to_owned(),
     }
 }
 

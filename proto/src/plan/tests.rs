@@ -8,6 +8,7 @@ use crate::{
     client_key::KeyHasher,
     clock::Zone,
     money::{Money, Multiplier},
+    rotation::Rotation,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     snapshot::{Access, RateLimits},
     window::ModelLimits,
@@ -35,6 +36,7 @@ fn account(id: i64) -> Account {
 fn system(routing: RoutingRules) -> ProxySettings {
     ProxySettings {
         routing,
+        rotation: Rotation::default(),
         resources: ResourceList::Any,
         model_limits: ModelLimits::default(),
         call_min_balance: Money::ZERO,
@@ -108,7 +110,10 @@ fn the_level_follows_the_mapped_model_else_the_account() {
     let system = system(rules("x=gpt-4", "gpt-4*=2,x=9", "", ""));
     let first = |model| plan(&own, &[], &system, model).unwrap().stages[0].hops[0];
     let mapped = LevelReason::Mapped(Giver::System);
-    assert_eq!((first(Some("x")).level.get(), first(Some("x")).why), (2, mapped));
+    assert_eq!(
+        (first(Some("x")).level.get(), first(Some("x")).why),
+        (2, mapped)
+    );
     for model in [Some("claude"), None] {
         assert_eq!(first(model).level.get(), 5);
         assert_eq!(first(model).why, LevelReason::Account);

@@ -1,0 +1,262 @@
+//! What tells a conversation from others: the name its client gives it, or how it begins. A body is gone
+//! through without a tree of it being built, and what cannot be read belongs to no conversation.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::decide::affinity::Conversation;
+
+/// The fields of a body that may name its conversation.
+#[derive(Deserialize)]
+struct Names<'a> {
+    #[serde(borrow, default)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prompt_cache_key: Option<&'a RawValue>,
+}
+
+/// The fields of a body that a conversation begins with: of Anthropic's messages, of chat, of responses.
+#[derive(Deserialize)]
+struct Beginning<'a> {
+    #[serde(borrow, default)]
+    system: Texts<'a>,
+    #[serde(borrow, default)]
+    instructions: Texts<'a>,
+    #[serde(borrow, default)]
+    messages: Opening<'a>,
+    #[serde(borrow, default)]
+    input: Opening<'a>,
+}
+
+/// Messages up to the first one of the user.
+#[derive(Default)]
+struct Opening<'a>(Vec<Message<'a>>);
+
+#[derive(Default)]
+struct Message<'a> {
+    role: Cow<'a, str>,
+    content: Texts<'a>,
+}
+
+/// The texts of a content, whatever goes with them: pictures are left out, and so are marks that move from
+/// turn to turn, such as `cache_control`.
+#[derive(Default)]
+struct Texts<'a>(Vec<Cow<'a, str>>);
+
+/// By the name that the client gives it: a header of its own, else a field of the body.
+pub(crate) fn session(header: Option<&[u8]>, body: &[u8]) -> Option<Conversation> {
+    if let Some(name) = header.filter(|name| !name.is_empty()) {
+        return Some(Conversation::new([name]));
+    }
+    let names: Names<'_> = serde_json::from_slice(body).ok()?;
+    let text = |raw: Option<&RawValue>| {
+        let text: Option<String> = serde_json::from_str(raw?.get()).ok();
+        text.filter(|text| !text.is_empty())
+    };
+    let name = text(names.user).or_else(|| text(names.prompt_cache_key))?;
+    Some(Conversation::new([name.as_bytes()]))
+}
+
+/// By its system prompt and the first message of its user, which all its turns begin with.
+pub(crate) fn prefix(body: &[u8]) -> Option<Conversation> {
+    let Beginning {
+        system,
+        instructions,
+        messages,
+        input,
+    } = serde_json::from_slice(body).ok()?;
+    let spoken = messages.0.into_iter().chain(input.0);
+    let spoken = spoken.flat_map(|message| [vec![message.role], message.content.0]);
+    let parts: Vec<_> = [system.0, instructions.0]
+        .into_iter()
+        .chain(spoken)
+        .collect();
+    if parts.iter().all(Vec::is_empty) {
+        return None;
+    }
+    let parts = parts.iter().flatten();
+    Some(Conversation::new(parts.map(|part| part.as_bytes())))
+}
+
+// === reading ===
+
+impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Opening<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or messages")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Opening::default())
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Opening::said(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Opening::said(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut opening = Vec::new();
+                while let Some(message) = items.next_element::<Message<'de>>()? {
+                    let last = message.role == "user";
+                    opening.push(message);
+                    if last {
+                        break;
+                    }
+                }
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Opening(opening))
+            }
+        }
+        input.deserialize_any(Reader)
+    }
+}
+
+impl<'a> Opening<'a> {
+    fn said(text: Cow<'a, str>) -> Self {
+        Self(vec![Message {
+            role: Cow::Borrowed("user"),
+            content: Texts(vec![text]),
+        }])
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow, default)]
+            role: Cow<'a, str>,
+            #[serde(borrow, default)]
+            content: Texts<'a>,
+        }
+        let Fields { role, content } = Fields::deserialize(input)?;
+        Ok(Self { role, content })
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Texts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or parts")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Texts::default())
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Texts(vec![Cow::Borrowed(text)]))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Texts(vec![Cow::Owned(text.to_owned())]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(part) = items.next_element::<Texts<'de>>()? {
+                    texts.extend(part.0);
+                }
+                Ok(Texts(texts))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
+                    if name == "text" {
+                        texts = fields.next_value::<Texts<'de>>()?.0;
+                    } else {
+                        fields.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+        input.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(body: &serde_json::Value) -> Option<Conversation> {
+        prefix(body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_header_names_a_session_before_the_body_does() {
+        let body = br#"{"prompt_cache_key":"c","user":"u"}"#;
+        let named = |name: &str| Some(Conversation::new([name.as_bytes()]));
+        assert_eq!(session(Some(b"h"), body), named("h"));
+        assert_eq!(session(None, body), named("u"));
+        assert_eq!(
+            session(Some(b""), br#"{"user":"","prompt_cache_key":"c"}"#),
+            named("c")
+        );
+        for nameless in [&br#"{"user":7}"#[..], b"{}", b"", b"not json", b"[1]"] {
+            assert_eq!(session(None, nameless), None);
+        }
+    }
+
+    #[test]
+    fn later_turns_begin_as_the_first_one_did() {
+        let system = json!({"role": "system", "content": "be kind"});
+        let first = json!({"role": "user", "content": "caf\u{e9} \"x\""});
+        let marked = json!({"role": "user", "content": [{"type": "text", "text": "caf\u{e9} \"x\"", "cache_control": {"type": "ephemeral"}}]});
+        let answer = json!({"role": "assistant", "content": null, "tool_calls": [{"id": 1}]});
+        let one = of(&json!({"model": "m", "messages": [system, first]}));
+        let two = of(
+            &json!({"messages": [system, marked, answer, {"role": "user", "content": "more"}], "stream": true}),
+        );
+        assert!(one.is_some());
+        assert_eq!(one, two);
+        let other = of(&json!({"messages": [system, {"role": "user", "content": "caf\u{e9}"}]}));
+        assert_ne!(one, other);
+        assert_ne!(one, of(&json!({"messages": [first]})));
+    }
+
+    #[test]
+    fn every_dialect_has_a_beginning() {
+        let anthropic = json!({"system": [{"type": "text", "text": "s"}], "messages": [{"role": "user", "content": "a"}]});
+        let longer = json!({"system": "s", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]});
+        assert!(of(&anthropic).is_some());
+        assert_eq!(of(&anthropic), of(&longer));
+        let text = json!({"instructions": "s", "input": "a"});
+        let items = json!({"instructions": "s", "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}, {"type": "reasoning", "id": "r"}]});
+        assert!(of(&text).is_some());
+        assert_eq!(of(&text), of(&items));
+    }
+
+    #[test]
+    fn what_is_no_conversation_has_none() {
+        for body in [
+            json!({}),
+            json!({"input": [1, 2]}),
+            json!({"messages": "x", "system": 7}),
+            json!([1]),
+            json!({"messages": []}),
+        ] {
+            assert_eq!(of(&body), None, "{body}");
+        }
+    }
+}

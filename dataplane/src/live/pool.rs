@@ -1,0 +1,219 @@
+//! The keys of one level, whose turn it is, and a place for calls that wait until one is free. By which
+//! rule a key is picked is decided in `decide::pick`; here is what the rules remember.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use proxyxai_contract::{clock::Millis, id::KeyId, rotation::Strategy};
+use tokio::sync::Notify;
+
+use super::key::KeyState;
+use crate::decide::{affinity::Conversation, pick};
+
+/// Calls that may wait for a key of a level at the same moment.
+const WAITING_MAX: usize = 1000;
+
+/// The keys of one level, in the order of their ids.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pool {
+    pub(super) keys: Vec<Arc<KeyState>>,
+    pub(super) turns: Arc<Turns>,
+}
+
+/// What outlives a change of the keys.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Which key was picked last.
+    last: AtomicUsize,
+    /// Held while keys are weighed against each other.
+    weighing: Mutex<()>,
+    /// Told when a key that was at its cap no longer is.
+    freed: Notify,
+    waiting: AtomicUsize,
+}
+
+/// What a call wants of a level.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) now: Millis,
+    /// Keys it has tried already.
+    pub(crate) tried: &'a [KeyId],
+    pub(crate) strategy: Strategy,
+    /// Whether it belongs to others that should get the same key.
+    pub(crate) conversation: Option<Conversation>,
+}
+
+/// A place on a key, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) key: Arc<KeyState>,
+    /// Who may be waiting for it; none when the key has no cap.
+    turns: Option<Arc<Turns>>,
+}
+
+impl Pool {
+    /// A place on the next usable key that was not tried yet. A `patient` caller leaves out keys that are
+    /// just being probed by another call.
+    pub(crate) fn pick(&self, ask: &Ask<'_>, patient: bool) -> Option<Seat> {
+        let usable = |at: usize| {
+            self.keys.get(at).is_some_and(|key| {
+                key.is_usable(ask.model, ask.now, ask.tried)
+                    && !key.load.is_full(key.key.config.max_concurrency)
+                    && !(patient && key.health.is_probing())
+            })
+        };
+        loop {
+            let key = self.keys.get(self.choose(ask, &usable)?)?;
+            // Another call may have taken its last place, or be the first after a sleep. Every failure
+            // here is another call's success, so this ends.
+            let seat = Seat::take(key, &self.turns);
+            if seat.is_some() && key.health.begin_probe(ask.model, ask.now) {
+                return seat;
+            }
+        }
+    }
+
+    fn choose(&self, ask: &Ask<'_>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let keys = self.keys.len();
+        if let Some(conversation) = ask.conversation {
+            let liking = |at: &usize| {
+                let key = self.keys.get(*at).map(|key| key.key.id);
+                key.map(|id| conversation.liking(id))
+            };
+            return (0..keys).filter(|at| usable(*at)).max_by_key(liking);
+        }
+        let last = || self.turns.last.load(Ordering::Relaxed);
+        match ask.strategy {
+            Strategy::RoundRobin => self.next_in_turn(usable),
+            Strategy::Weighted => self.by_weight(usable),
+            Strategy::LeastBusy => {
+                let busy = |at: usize| self.keys.get(at).map_or(0, |key| key.load.under_way());
+                let at = pick::least_busy(last(), keys, usable, busy)?;
+                self.turns.last.store(at, Ordering::Relaxed);
+                Some(at)
+            }
+            Strategy::Fastest => {
+                let cost = |at: usize| {
+                    let key = self.keys.get(at);
+                    key.map_or(f64::MAX, |key| key.load.cost(ask.now))
+                };
+                pick::two_choices(keys, usable, cost, |below| fastrand::usize(..below))
+            }
+        }
+    }
+
+    fn next_in_turn(&self, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let mut last = self.turns.last.load(Ordering::Relaxed);
+        loop {
+            let next = pick::next(last, self.keys.len(), usable)?;
+            // Another call may have been faster; each turn is given once, so shares stay even. Every
+            // failed exchange is another call's success, so this ends.
+            match self.turns.last.compare_exchange_weak(
+                last,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(next),
+                Err(newer) => last = newer,
+            }
+        }
+    }
+
+    fn by_weight(&self, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        // What it guards is kept with the keys, which outlive this pool.
+        let _weighing = self
+            .turns
+            .weighing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let earn = |at: usize| {
+            self.keys.get(at).map_or((0, 0), |key| {
+                let weight = i64::from(key.key.config.weight);
+                (weight, key.load.earn(weight))
+            })
+        };
+        let share = pick::weighted(self.keys.len(), usable, earn)?;
+        self.keys.get(share.at)?.load.earn(-share.pays);
+        Some(share.at)
+    }
+
+    /// All keys.
+    pub(crate) fn keys(&self) -> &[Arc<KeyState>] {
+        &self.keys
+    }
+
+    /// Whether a fresh key that was not tried yet is having its first call, and not for long.
+    pub(crate) fn is_on_trial(&self, ask: &Ask<'_>) -> bool {
+        self.usable(ask).any(|key| key.health.is_on_trial(ask.now))
+    }
+
+    /// Whether the only thing that keeps a usable key from being picked is a probe.
+    pub(crate) fn is_probing(&self, ask: &Ask<'_>) -> bool {
+        self.usable(ask).any(|key| key.health.is_probing())
+    }
+
+    /// Whether the only thing that keeps a usable key from being picked is its cap.
+    pub(crate) fn is_full(&self, ask: &Ask<'_>) -> bool {
+        self.usable(ask)
+            .any(|key| key.load.is_full(key.key.config.max_concurrency))
+    }
+
+    fn usable(&self, ask: &Ask<'_>) -> impl Iterator<Item = &Arc<KeyState>> {
+        let usable = |key: &&Arc<KeyState>| key.is_usable(ask.model, ask.now, ask.tried);
+        self.keys.iter().filter(usable)
+    }
+
+    /// Waits until a key that was at its cap is free, first come, first served, for so long at most. False
+    /// when too many wait already.
+    pub(crate) async fn freed(&self, patience: Duration) -> bool {
+        let waiting = Waiting::enter(&self.turns.waiting);
+        if self.turns.waiting.load(Ordering::Relaxed) > WAITING_MAX {
+            return false;
+        }
+        let _in_time = tokio::time::timeout(patience, self.turns.freed.notified()).await;
+        drop(waiting);
+        true
+    }
+}
+
+/// One of those that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Seat {
+    fn take(key: &Arc<KeyState>, turns: &Arc<Turns>) -> Option<Self> {
+        let cap = key.key.config.max_concurrency;
+        key.load.enter(cap).then(|| Self {
+            key: Arc::clone(key),
+            turns: cap.map(|_| Arc::clone(turns)),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.key.load.leave();
+        if let Some(turns) = &self.turns {
+            turns.freed.notify_one();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Where a call goes, as far as the relay has to do with it: planning it, what any of its models may cost,
+//! and turning from one model to the next. The rules are in the contract's `plan`.
+
+use http::{HeaderMap, HeaderValue};
+use proxyxai_contract::{
+    id::Level,
+    plan::{self, Plan},
+    rotation::{Affinity, Strategy},
+    snapshot::Account,
+};
+
+use super::{Call, bill};
+use crate::{
+    decide::{admit::Refusal, affinity::Conversation, spend},
+    formats::{conversation, request::RequestFacts},
+    live::{AccountState, Snapshot},
+};
+
+impl Call {
+    /// The model of the stage it is at.
+    pub(super) fn model(&self) -> &str {
+        self.plan
+            .stages
+            .get(self.stage)
+            .map_or("", |stage| &stage.model)
+    }
+
+    /// The levels of the stage it is at.
+    pub(super) fn hops(&self) -> &[plan::Hop] {
+        let stage = self.plan.stages.get(self.stage);
+        stage.map_or(&[], |stage| &stage.hops)
+    }
+
+    /// How keys of a level take turns.
+    pub(super) fn strategy(&self, level: Level) -> Strategy {
+        self.snapshot.settings.rotation.strategies.of(level)
+    }
+
+    /// Goes on to a stage of the plan: from here on everything is of that stage's model.
+    pub(super) fn turn_to(&mut self, stage: usize) {
+        if self.stage == stage {
+            return;
+        }
+        self.stage = stage;
+        if let Some(stage) = self.plan.stages.get(stage) {
+            self.request.name_model(&stage.model);
+            let (path, facts) = (self.request.path(), &self.request.facts);
+            let images = bill::images(&self.snapshot, &stage.model, path, facts);
+            self.bill.name_model(&stage.model, images);
+        }
+    }
+}
+
+/// What others that should get the same key have in common with a call.
+pub(super) fn conversation(
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<Conversation> {
+    match snapshot.settings.rotation.affinity {
+        Affinity::Off => None,
+        Affinity::Session => {
+            let named = headers.get("x-session-id").map(HeaderValue::as_bytes);
+            conversation::session(named, body)
+        }
+        Affinity::Prefix => conversation::prefix(body),
+    }
+}
+
+/// Where a call goes. A model without a price is refused where that is wanted, and none is substituted.
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    chain: &[&Account],
+    facts: &RequestFacts,
+    metered: bool,
+) -> Result<Plan, Refusal> {
+    let (account, ancestors) = chain.split_first().ok_or(Refusal::Unauthenticated)?;
+    let settings = &snapshot.settings;
+    let mut plan =
+        plan::plan(account, ancestors, settings, facts.model.as_deref()).map_err(|level| {
+            Refusal::LevelNotAllowed {
+                account: level.account,
+                level: level.level,
+            }
+        })?;
+    if settings.refuse_unpriced && (metered || facts.model.is_some()) {
+        let priced = |model: &str| snapshot.prices.find(model).is_some();
+        if !priced(plan.model()) {
+            let model = plan.model().to_owned();
+            return Err(Refusal::Unpriced { model });
+        }
+        plan.stages.retain(|stage| priced(&stage.model));
+    }
+    Ok(plan)
+}
+
+/// The most a metered call can cost, whichever of its models answers it.
+pub(super) fn ceiling(
+    snapshot: &Snapshot,
+    account: &AccountState,
+    plan: &Plan,
+    (path, body_bytes): (&str, usize),
+    facts: &RequestFacts,
+) -> spend::Ceiling {
+    let of = |stage: &plan::Stage| {
+        let bounds = spend::Bounds {
+            body_bytes,
+            max_tokens: facts.max_tokens,
+            choices: facts.n.unwrap_or(1),
+            images: bill::images(snapshot, &stage.model, path, facts),
+        };
+        let price = snapshot.prices.find(&stage.model);
+        spend::ceiling(price, &bounds, &account.account)
+    };
+    spend::dearest(plan.stages.iter().map(of))
+}

@@ -1,0 +1,140 @@
+//! Where calls go: from model to model and level to level, and what of it is billed.
+
+use serde_json::{Value, json};
+
+use crate::{
+    upstream::{Script, Upstream, status},
+    world::World,
+};
+
+const FIRST: &str = "sk-first-aaaaaaaaaaaaaaaa";
+const SECOND: &str = "sk-second-bbbbbbbbbbbbbbb";
+
+/// A 429 that asks for an hour of rest.
+fn limited() -> Script {
+    Script::Answer {
+        status: 429,
+        headers: vec![
+            ("retry-after", "3600".to_owned()),
+            ("content-type", "application/json".to_owned()),
+        ],
+        body: r#"{"error":{"message":"Rate limit reached","code":"rate_limit_exceeded"}}"#.into(),
+    }
+}
+
+/// Models that a key was asked for, in order.
+fn models(upstream: &Upstream, key: &str) -> Vec<String> {
+    let seen = upstream.seen(key).into_iter();
+    seen.map(|seen| {
+        let body: Value = serde_json::from_slice(&seen.body).unwrap();
+        body["model"].as_str().unwrap().to_owned()
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn a_substitute_answers_when_every_level_of_a_model_is_exhausted_and_is_billed() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    upstream.script(FIRST, limited());
+    upstream.script(SECOND, Script::Chat);
+    for (key, level) in [(FIRST, 0), (SECOND, 3)] {
+        let body = json!({"SecretKey": key, "Provider": upstream.base, "Level": level});
+        world.add_key_with(body).await;
+    }
+    let rules = json!({"ModelMapper": "best=gpt-4o", "LevelMapper": "gpt-4o-mini=3", "ModelFailover": "gpt-4o=none-such|gpt-4o-mini"});
+    world.conf(rules).await;
+    let key = world.add_account("alice", 100.0).await;
+    world.change("alice", json!({"AllowModels": "best"})).await;
+    for _ in 0..2 {
+        assert_eq!(world.chat(&key, "best").await.status(), 200);
+    }
+    assert_eq!(
+        models(&upstream, FIRST),
+        ["gpt-4o", "none-such"],
+        "each pair slept after one refusal"
+    );
+    assert_eq!(models(&upstream, SECOND), ["gpt-4o-mini", "gpt-4o-mini"]);
+    // Only what is asked for is checked.
+    assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 403);
+    world.posted("alice", 2).await;
+    let csv = world
+        .root(world.http.get(world.url("/x-bill.csv?u=alice")))
+        .await;
+    let csv = csv.text().await.unwrap();
+    let rows: Vec<_> = csv.lines().skip(1).collect();
+    assert_eq!(rows.len(), 2, "{csv}");
+    for row in rows {
+        assert!(row.contains("best") && row.contains("gpt-4o-mini"), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn an_accounts_own_chain_counts_before_the_systems() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    upstream.script(FIRST, limited());
+    upstream.script(SECOND, Script::Chat);
+    for (key, level) in [(FIRST, 0), (SECOND, 3)] {
+        let body = json!({"SecretKey": key, "Provider": upstream.base, "Level": level});
+        world.add_key_with(body).await;
+    }
+    let rules = json!({"LevelMapper": "gpt-4o-mini=3,o3=3", "ModelFailover": "gpt-4o=gpt-4o-mini"});
+    world.conf(rules).await;
+    let key = world.add_account("alice", 100.0).await;
+    world
+        .change("alice", json!({"ModelFailover": "gpt-4o=o3"}))
+        .await;
+    assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+    assert_eq!(models(&upstream, SECOND), ["o3"]);
+}
+
+#[tokio::test]
+async fn every_model_of_a_chain_is_tried_on_all_its_levels_before_the_call_fails() {
+    let (world, upstream) = (
+        World::with(&[("RETRY_DEADLINE_MS", "200")]).await,
+        Upstream::start().await,
+    );
+    for (key, level) in [(FIRST, 0), (SECOND, 1)] {
+        upstream.script(key, limited());
+        let body = json!({"SecretKey": key, "Provider": upstream.base, "Level": level});
+        world.add_key_with(body).await;
+    }
+    world
+        .conf(json!({"SwitchOver": "0=1,1=0", "ModelFailover": "a=b|c"}))
+        .await;
+    let key = world.add_account("alice", 100.0).await;
+    world.change("alice", json!({"Gear": 1})).await;
+    let refused = world.chat(&key, "a").await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    for key in [FIRST, SECOND] {
+        assert_eq!(models(&upstream, key), ["a", "b", "c"]);
+    }
+}
+
+#[tokio::test]
+async fn credit_is_set_aside_for_the_dearest_model_of_the_chain() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    upstream.script(FIRST, status(503));
+    world.add_key(FIRST, &upstream.base).await;
+    let key = world.add_account("alice", 2.0).await;
+    let body = json!({"model": "gpt-4o-mini", "max_tokens": 16000, "messages": [{"role": "user", "content": "x".repeat(1000)}], "n": 10});
+    upstream.script(FIRST, Script::Chat);
+    assert_eq!(
+        world
+            .post("/v1/chat/completions", &key, &body)
+            .await
+            .status(),
+        200
+    );
+    // Ten answers of 16,000 tokens are far beyond two dollars in this model.
+    world
+        .conf(json!({"ModelFailover": "gpt-4o-mini=gpt-4"}))
+        .await;
+    assert_eq!(
+        world
+            .post("/v1/chat/completions", &key, &body)
+            .await
+            .status(),
+        402
+    );
+}
