@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod convert;
+mod routes;
 mod subscribers;
 mod watcher;
 

@@ -3,6 +3,7 @@
 
 mod bill;
 mod books;
+mod route;
 mod selection;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use proxyxai_contract::{
     usage::UsageRecord,
     window::ModelLimits,
 };
+pub use route::{LevelView, RouteView, StageView, TurnView};
 pub use selection::{Labels, Order, OrderBy};
 
 use crate::domain::credit::Card;

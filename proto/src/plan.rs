@@ -4,6 +4,7 @@
 
 use crate::{
     id::{AccountId, Level},
+    price::PriceTable,
     routing::RoutingRules,
     snapshot::{Account, ProxySettings},
 };
@@ -85,6 +86,19 @@ impl Plan {
     pub fn level(&self) -> Option<Level> {
         let first = self.stages.first().and_then(|stage| stage.hops.first());
         first.map(|hop| hop.level)
+    }
+
+    /// Leaves out substitutes without a price, for where such models are refused.
+    ///
+    /// # Errors
+    /// Names the first model when it has none itself.
+    pub fn priced(mut self, prices: &PriceTable) -> Result<Self, String> {
+        let has_price = |model: &str| prices.find(model).is_some();
+        if !has_price(self.model()) {
+            return Err(self.model().to_owned());
+        }
+        self.stages.retain(|stage| has_price(&stage.model));
+        Ok(self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use crate::{
-    upstream::{Script, Upstream, invalid_key, status},
+    upstream::{Script, Upstream, event, invalid_key, status},
     world::{World, until},
 };
 
@@ -213,4 +213,253 @@ async fn a_storm_of_refusals_sets_no_key_aside() {
         assert_eq!(world.chat(&account, "gpt-4o").await.status(), 200);
     }
     assert!(keys.iter().all(|key| upstream.count(key) > 1));
+}
+
+/// A 429 with a hint of when to come back, or none.
+fn limited(headers: Vec<(&'static str, String)>, message: &str) -> Script {
+    let json = ("content-type", "application/json".to_owned());
+    Script::Answer {
+        status: 429,
+        headers: headers.into_iter().chain([json]).collect(),
+        body: format!(r#"{{"error":{{"message":"{message}","code":"rate_limit_exceeded"}}}}"#)
+            .into(),
+    }
+}
+
+#[tokio::test]
+async fn of_ten_keys_three_good_ones_serve_while_each_other_is_asked_only_when_its_time_has_come() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    let named = |kind: &str, at: usize| format!("sk-{kind}-{at}-aaaaaaaaaaaaaaaa");
+    let broke = Script::Answer {
+        status: 429,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","code":"insufficient_quota"}}"#.into(),
+    };
+    upstream.script(&named("broke", 0), broke);
+    for at in 0..3 {
+        upstream.script(&named("dead", at), invalid_key());
+        upstream.script(&named("good", at), Script::Chat);
+    }
+    let hour = ("retry-after", "3600".to_owned());
+    upstream.script(&named("tired", 0), limited(vec![hour], "slow down"));
+    let text = "Rate limit reached. Please try again in 2s.";
+    upstream.script(&named("tired", 1), limited(Vec::new(), text));
+    upstream.script(&named("tired", 2), limited(Vec::new(), "slow down"));
+    for at in 0..3 {
+        for kind in ["dead", "tired", "good"] {
+            world.add_key(&named(kind, at), &upstream.base).await;
+        }
+    }
+    world.add_key(&named("broke", 0), &upstream.base).await;
+    let key = world.add_account("alice", 100.0).await;
+    let begun = std::time::Instant::now();
+    let good = stream::iter(0..1000)
+        .map(|_| async { world.chat(&key, "gpt-4o-mini").await.status().as_u16() })
+        .buffer_unordered(32)
+        .filter(|status| std::future::ready(*status == 200))
+        .count()
+        .await;
+    let took = begun.elapsed();
+    assert_eq!(good, 1000);
+    for dead in [
+        named("dead", 0),
+        named("dead", 1),
+        named("dead", 2),
+        named("broke", 0),
+    ] {
+        assert_eq!(upstream.count(&dead), 1, "{dead}");
+    }
+    assert_eq!(
+        upstream.count(&named("tired", 0)),
+        1,
+        "it asked for an hour"
+    );
+    let seconds = usize::try_from(took.as_secs()).unwrap();
+    // At most once for each rest it asked for: 2 s, and 1 s doubling.
+    let hinted = upstream.count(&named("tired", 1));
+    assert!(
+        (1..=1 + seconds / 2).contains(&hinted),
+        "{hinted} in {took:?}"
+    );
+    let unhinted = upstream.count(&named("tired", 2));
+    assert!(
+        (1..=2 + seconds / 2).contains(&unhinted),
+        "{unhinted} in {took:?}"
+    );
+    let shares: usize = (0..3).map(|at| upstream.count(&named("good", at))).sum();
+    assert_eq!(shares, 1000);
+}
+
+#[tokio::test]
+async fn a_key_that_returns_from_a_rate_limit_is_asked_once_before_it_is_trusted() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    upstream.script(
+        GOOD[0],
+        limited(vec![("retry-after", "1".to_owned())], "slow down"),
+    );
+    upstream.script(GOOD[1], Script::Chat);
+    world.add_key(GOOD[0], &upstream.base).await;
+    world.add_key(GOOD[1], &upstream.base).await;
+    let key = world.add_account("alice", 100.0).await;
+    while upstream.count(GOOD[0]) == 0 {
+        assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+    }
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    let pause = Duration::from_millis(400);
+    upstream.script(GOOD[0], Script::Slow { pause });
+    let all = stream::iter(0..40).map(|_| world.chat(&key, "gpt-4o"));
+    let statuses: Vec<_> = all
+        .buffer_unordered(20)
+        .map(|answer| answer.status().as_u16())
+        .collect()
+        .await;
+    assert!(statuses.iter().all(|status| *status == 200));
+    assert_eq!(
+        upstream.count(GOOD[0]),
+        2,
+        "the refusal, and one to see whether it is over"
+    );
+    assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+    assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+    assert_eq!(upstream.count(GOOD[0]), 3, "it takes turns again");
+}
+
+#[tokio::test]
+async fn when_all_keys_are_rate_limited_the_smallest_rest_is_told() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    for (key, rest) in GOOD.into_iter().zip(["3600", "1200", "2400"]) {
+        upstream.script(
+            key,
+            limited(vec![("retry-after", rest.to_owned())], "slow down"),
+        );
+        world.add_key(key, &upstream.base).await;
+    }
+    let key = world.add_account("alice", 100.0).await;
+    for _ in 0..2 {
+        let refused = world.chat(&key, "gpt-4o").await;
+        assert_eq!(refused.status(), 429);
+        let after = refused.headers()["retry-after"].to_str().unwrap();
+        let after: u64 = after.parse().unwrap();
+        assert!((1190..=1200).contains(&after), "{after}");
+    }
+    assert!(GOOD.iter().all(|key| upstream.count(key) == 1));
+}
+
+#[tokio::test]
+async fn shares_match_the_weights_of_the_keys() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    for (key, weight) in GOOD.into_iter().zip([5, 3, 2]) {
+        upstream.script(key, Script::Chat);
+        let body = serde_json::json!({"SecretKey": key, "Provider": upstream.base, "Config": {"weight": weight}});
+        world.add_key_with(body).await;
+    }
+    world
+        .conf(serde_json::json!({"KeyStrategy": "weighted"}))
+        .await;
+    let key = world.add_account("alice", 100.0).await;
+    let all = stream::iter(0..500).map(|_| world.chat(&key, "gpt-4o-mini"));
+    let good = all
+        .buffer_unordered(16)
+        .filter(|answer| std::future::ready(answer.status() == 200));
+    assert_eq!(good.count().await, 500);
+    for (key, share) in GOOD.into_iter().zip([250, 150, 100]) {
+        let count = upstream.count(key);
+        assert!(count.abs_diff(share) <= 5, "{key} got {count}, not {share}");
+    }
+}
+
+#[tokio::test]
+async fn the_least_busy_and_the_fastest_rule_leave_a_slow_key_alone() {
+    for (strategy, most) in [("least-busy", 60), ("fastest", 30)] {
+        let (world, upstream) = (World::start().await, Upstream::start().await);
+        for key in GOOD {
+            upstream.script(key, Script::Chat);
+            world.add_key(key, &upstream.base).await;
+        }
+        let pause = Duration::from_millis(300);
+        upstream.script(GOOD[1], Script::Slow { pause });
+        world
+            .conf(serde_json::json!({"KeyStrategy": strategy}))
+            .await;
+        let key = world.add_account("alice", 100.0).await;
+        let all = stream::iter(0..400).map(|_| world.chat(&key, "gpt-4o-mini"));
+        let good = all
+            .buffer_unordered(8)
+            .filter(|answer| std::future::ready(answer.status() == 200));
+        assert_eq!(good.count().await, 400);
+        let slow = upstream.count(GOOD[1]);
+        assert!(
+            (1..=most).contains(&slow),
+            "{strategy} asked the slow key {slow} times"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_key_gets_more_calls_at_once_than_its_cap_and_calls_wait_their_turn() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    let stream_of = |pause| Script::Stream {
+        chunks: (0..4)
+            .map(|_| event(r#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#))
+            .collect(),
+        pause,
+        breaks: false,
+    };
+    for key in [GOOD[0], GOOD[1]] {
+        upstream.script(key, stream_of(Duration::from_millis(30)));
+        let body = serde_json::json!({"SecretKey": key, "Provider": upstream.base, "Config": {"max_concurrency": 2}});
+        world.add_key_with(body).await;
+    }
+    let key = world.add_account("alice", 100.0).await;
+    let most = std::sync::atomic::AtomicUsize::new(0);
+    let calls = stream::iter(0..30).map(async |_| {
+        let answer = world.chat_stream(&key, "gpt-4o-mini").await;
+        let status = answer.status();
+        most.fetch_max(upstream.open(), std::sync::atomic::Ordering::Relaxed);
+        answer.bytes().await.unwrap();
+        status
+    });
+    let good = calls
+        .buffer_unordered(30)
+        .filter(|status| std::future::ready(*status == 200));
+    assert_eq!(good.count().await, 30);
+    assert!(
+        most.into_inner() <= 4,
+        "more calls at once than both caps allow"
+    );
+    assert_eq!(upstream.count(GOOD[0]) + upstream.count(GOOD[1]), 30);
+}
+
+#[tokio::test]
+async fn a_call_that_finds_all_keys_at_their_caps_to_the_end_is_refused_as_rate_limited() {
+    let (world, upstream) = (
+        World::with(&[("RETRY_DEADLINE_MS", "600")]).await,
+        Upstream::start().await,
+    );
+    upstream.script(
+        GOOD[0],
+        Script::Stalled {
+            chunks: vec![event("{}")],
+        },
+    );
+    let body = serde_json::json!({"SecretKey": GOOD[0], "Provider": upstream.base, "Config": {"max_concurrency": 1}});
+    world.add_key_with(body).await;
+    let key = world.add_account("alice", 100.0).await;
+    let held = world.chat_stream(&key, "gpt-4o-mini").await;
+    assert_eq!(held.status(), 200);
+    let begun = std::time::Instant::now();
+    let refused = world.chat(&key, "gpt-4o-mini").await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    let body: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(body["error"]["code"], "upstream_rate_limited");
+    assert!(begun.elapsed() >= Duration::from_millis(250));
+    assert_eq!(upstream.count(GOOD[0]), 1);
+    // Its place is free again as soon as its client has gone.
+    drop(held);
+    upstream.script(GOOD[0], Script::Chat);
+    until("the place is free", async || {
+        world.chat(&key, "gpt-4o-mini").await.status() == 200
+    })
+    .await;
 }

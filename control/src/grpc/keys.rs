@@ -145,7 +145,7 @@ fn change_from_wire(request: wire::UpdateKeyRequest) -> Result<(KeyId, KeyChange
     Ok((key_id(id)?, change))
 }
 
-fn key_to_wire(key: KeyView) -> wire::Key {
+pub(super) fn key_to_wire(key: KeyView) -> wire::Key {
     let KeyView {
         id,
         name,

@@ -8,6 +8,7 @@ mod keys;
 mod news;
 mod prices;
 mod reports;
+mod routes;
 mod settings;
 mod status;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use proxyxai_contract::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{auth, count};
+use super::{auth, count, routes::route_to_wire};
 use crate::{Control, ops, ops::settings::Scope};
 
 #[derive(Debug)]
@@ -90,5 +90,16 @@ impl Settings for Service {
             keys: count(keys),
             revision: revision.0,
         }))
+    }
+
+    async fn explain_route(
+        &self,
+        request: Request<wire::ExplainRouteRequest>,
+    ) -> Result<Response<wire::ExplainRouteResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ExplainRouteRequest { model, account } = request.into_inner();
+        let account = Some(account.as_str()).filter(|account| !account.is_empty());
+        let route = ops::routes::explain(&self.0, &caller, &model, account).await?;
+        Ok(Response::new(route_to_wire(route)))
     }
 }

@@ -344,7 +344,7 @@ fn warn_if_exposed(provider: &BaseUrl) {
     }
 }
 
-fn with_health(control: &Control, mut view: KeyView) -> KeyView {
+pub(super) fn with_health(control: &Control, mut view: KeyView) -> KeyView {
     (view.health, view.health_reason) = control.publisher().health_of(view.id, control.now());
     view
 }

@@ -14,6 +14,7 @@ pub(crate) mod news;
 pub(crate) mod prices;
 pub(crate) mod reports;
 pub(crate) mod retention;
+pub(crate) mod routes;
 pub(crate) mod seed;
 pub(crate) mod settings;
 #[cfg(test)]

@@ -96,6 +96,21 @@ impl Catalogue {
         since < self.floor
     }
 
+    /// An account as data planes know it.
+    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.0.get(&id)?.1.as_deref()
+    }
+
+    /// The settings as data planes know them.
+    pub(super) fn settings(&self) -> Option<&ProxySettings> {
+        self.settings.as_ref().map(|(_, item)| item.as_ref())
+    }
+
+    /// The prices as data planes know them.
+    pub(super) fn prices(&self) -> Option<&PriceTable> {
+        self.prices.as_ref().map(|(_, item)| item.as_ref())
+    }
+
     /// Whether this key is in rotation.
     pub(super) fn has_key(&self, id: KeyId) -> bool {
         self.keys.has(id)

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use proxyxai_contract::{
     Invalid,
     clock::{Millis, Zone},
@@ -14,7 +18,13 @@ use proxyxai_contract::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{answer::Dollars, failure::Failure, fields::Fields, request::Asker};
+use super::{
+    answer::Dollars,
+    failure::Failure,
+    fields::Fields,
+    request::{Asker, Params},
+    routes,
+};
 use crate::{
     Control, Error,
     domain::setting,
@@ -45,7 +55,12 @@ const PAGES_MAX: u64 = 100;
 pub(super) async fn show(
     State(control): State<Control>,
     Asker(caller): Asker,
-) -> Result<Json<Conf>, Failure> {
+    params: Params,
+) -> Result<Response, Failure> {
+    if let Some(model) = params.text("explain") {
+        let route = routes::explain(&control, &caller, model, &params).await?;
+        return Ok(Json(route).into_response());
+    }
     let mut settings = ops::settings::get(&control, &caller).await?;
     let healths = ops::keys::health(&control, &caller).await?;
     let keys = unwell_keys(&control, &caller, &healths).await?;
@@ -60,7 +75,7 @@ pub(super) async fn show(
             .collect()
     };
     let mut take = |name| settings.remove(name).unwrap_or_default();
-    Ok(Json(Conf {
+    let conf = Conf {
         resources: take("RESOURCES"),
         level_mapper: take("LEVEL_MAPPER"),
         model_mapper: take("MODEL_MAPPER"),
@@ -73,7 +88,8 @@ pub(super) async fn show(
         user_api_balance: dollars(&take("USER_API_BALANCE")),
         sleeping_keys: rows(false),
         disabled_keys: rows(true),
-    }))
+    };
+    Ok(Json(conf).into_response())
 }
 
 /// Stores what is given, and takes away what accounts have of their own in its place: unlike

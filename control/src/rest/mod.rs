@@ -15,6 +15,7 @@ mod keys;
 mod logs;
 mod news;
 mod request;
+mod routes;
 mod secrets;
 #[cfg(test)]
 mod tests;

@@ -86,7 +86,7 @@ pub(crate) enum Refusal {
     },
     /// A window over calls or tokens has nothing left.
     RateLimited(Box<FullWindow>),
-    /// Every key that could serve the call is rate limited.
+    /// Every key that could serve the call is rate limited, or at its cap.
     AllRateLimited {
         /// Until the first of them is back.
         retry_after_ms: i64,
@@ -234,7 +234,7 @@ impl Refusal {
             }
             Self::RateLimited(full) => full.message(),
             Self::AllRateLimited { .. } => {
-                "Every upstream key that serves this call is rate limited; try again later"
+                "Every upstream key that serves this call is rate limited or busy; try again later"
                     .to_owned()
             }
             Self::NoUpstreamKey { model, .. } if model.is_empty() => {

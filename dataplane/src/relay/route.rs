@@ -76,20 +76,14 @@ pub(super) fn plan(
 ) -> Result<Plan, Refusal> {
     let (account, ancestors) = chain.split_first().ok_or(Refusal::Unauthenticated)?;
     let settings = &snapshot.settings;
-    let mut plan =
-        plan::plan(account, ancestors, settings, facts.model.as_deref()).map_err(|level| {
-            Refusal::LevelNotAllowed {
-                account: level.account,
-                level: level.level,
-            }
-        })?;
+    let plan = plan::plan(account, ancestors, settings, facts.model.as_deref());
+    let plan = plan.map_err(|not| Refusal::LevelNotAllowed {
+        account: not.account,
+        level: not.level,
+    })?;
     if settings.refuse_unpriced && (metered || facts.model.is_some()) {
-        let priced = |model: &str| snapshot.prices.find(model).is_some();
-        if !priced(plan.model()) {
-            let model = plan.model().to_owned();
-            return Err(Refusal::Unpriced { model });
-        }
-        plan.stages.retain(|stage| priced(&stage.model));
+        let priced = plan.priced(&snapshot.prices);
+        return priced.map_err(|model| Refusal::Unpriced { model });
     }
     Ok(plan)
 }

@@ -10,6 +10,99 @@ use super::{Rig, SECRET, START, golden};
 use crate::ops;
 
 #[tokio::test]
+async fn a_route_is_explained_with_whose_rules_made_it() {
+    let rig = Rig::start("explain").await;
+    for (at, level) in [0, 2, 2, 3].into_iter().enumerate() {
+        let key = json!({ "SecretKey": format!("{SECRET}-{at}"), "Name": format!("key {at}"),
+            "Provider": "https://a.example.com", "Level": level, "Status": at != 2,
+            "Config": { "weight": 5, "max_concurrency": 7 } });
+        rig.done("POST", "/x-keys", key).await;
+    }
+    rig.child(&rig.root, "alice", 100).await;
+    let rules = json!({ "ModelMapper": "best=gpt-4o", "LevelMapper": "gpt-4o=2", "SwitchOver": "2=3",
+        "KeyStrategy": "fastest,3=weighted", "Affinity": "session" });
+    rig.done("POST", "/x-conf", rules).await;
+    let own = json!({ "ModelFailover": "gpt-4o=o3", "Gear": 1 });
+    rig.done("PUT", "/x-users/alice", own).await;
+    let node = NodeName::new("node").unwrap();
+    let health = Health {
+        key: KeyId::new(2).unwrap(),
+        model: Some("gpt-4o".to_owned()),
+        state: HealthState::Sleeping {
+            until: START.plus(60_000),
+        },
+        reason: "429".to_owned(),
+    };
+    ops::fleet::report_health(&rig.control, &node, vec![health])
+        .await
+        .unwrap();
+
+    let shown = rig.get("/x-conf?explain=best&user=alice").await.body;
+    golden("x-conf.explain", &shown);
+    let summary = |stage: &serde_json::Value| {
+        let levels = stage["Levels"].as_array().unwrap().iter();
+        let levels: Vec<_> = levels
+            .map(|level| {
+                let keys = level["Keys"].as_array().unwrap().iter();
+                let keys: Vec<_> = keys
+                    .map(|key| format!("{}:{}", key["ID"], key["State"].as_str().unwrap()))
+                    .collect();
+                let (why, by) = (level["Why"].as_str().unwrap(), &level["By"]);
+                format!(
+                    "{} {why} {by} {} [{}]",
+                    level["Level"],
+                    level["Strategy"].as_str().unwrap(),
+                    keys.join(" ")
+                )
+            })
+            .collect();
+        let (model, why) = (
+            stage["Model"].as_str().unwrap(),
+            stage["Why"].as_str().unwrap(),
+        );
+        format!("{model} {why} {}: {}", stage["By"], levels.join("; "))
+    };
+    let route: Vec<_> = shown["Route"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(summary)
+        .collect();
+    assert_eq!(
+        route,
+        [
+            r#"gpt-4o mapped "system": 2 mapped "system" fastest [2:asleep 3:off]; 3 switch-over "system" weighted [4:ready]"#,
+            r#"o3 failover "account 2": 0 account null fastest [1:ready]"#,
+        ]
+    );
+    assert_eq!(shown["User"]["Name"], "alice");
+    assert_eq!(
+        (&shown["Affinity"], &shown["Refusal"]),
+        (&json!("session"), &json!(null))
+    );
+
+    rig.done("PUT", "/x-users/alice", json!({ "AllowModels": "o3" }))
+        .await;
+    let refused = rig.get("/x-conf?explain=best&user=alice").await.body;
+    assert!(refused["Refusal"].as_str().unwrap().contains("alice"));
+    assert_eq!(refused["Route"], json!([]));
+}
+
+#[tokio::test]
+async fn a_route_of_nobody_or_nothing_is_refused() {
+    let rig = Rig::start("explain-not").await;
+    let alice = rig.child(&rig.root, "alice", 100).await;
+    let long = format!("/x-conf?explain={}", "m".repeat(256));
+    rig.get(&long)
+        .await
+        .refused(400, "invalid_request_error", "invalid_request");
+    let nobody = rig.get("/x-conf?explain=m&user=nobody").await;
+    nobody.refused(404, "not_found_error", "not_found");
+    let hers = rig.ask("GET", "/x-conf?explain=m", &alice, "").await;
+    hers.refused(403, "permission_error", "forbidden");
+}
+
+#[tokio::test]
 async fn settings_are_shown_and_changed_under_their_older_names() {
     let rig = Rig::start("conf").await;
     let key = json!({ "SecretKey": SECRET, "Name": "tired", "Provider": "https://a.example.com", "Level": 1 });

@@ -1,0 +1,110 @@
+//! Explaining where calls go.
+
+use proxyxai_contract::{
+    Invalid,
+    id::Level,
+    plan::{Hop, Stage},
+    rotation::Rotation,
+    snapshot::{Health, HealthState},
+};
+
+use crate::{
+    Control, Error, ops, store,
+    view::{Caller, KeyView, LevelView, RouteView, StageView, TurnView},
+};
+
+const MODEL_BYTES_MAX: usize = 255;
+
+/// The models, levels and keys that a call of an account would be tried on, in order and why. Without an
+/// account it is the caller's own call.
+pub(crate) async fn explain(
+    control: &Control,
+    caller: &Caller,
+    model: &str,
+    account: Option<&str>,
+) -> Result<RouteView, Error> {
+    ops::root_only(caller, "only root may see which keys serve a call")?;
+    if model.is_empty() || model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control) {
+        let problem = format!("must be a model, 1 to {MODEL_BYTES_MAX} bytes");
+        return Err(Invalid::new("model", problem).into());
+    }
+    let account = match account {
+        Some(identifier) => ops::accounts::find(control, caller, identifier).await?,
+        None => ops::accounts::caller(control, caller).await?,
+    };
+    let publisher = control.publisher();
+    let (store, vault, now) = (control.store(), control.vault(), control.now());
+    publisher.refresh(store, vault, now).await?;
+    let route = publisher.route(account.id, model);
+    let route = route.ok_or_else(|| ops::no_such_account(&account.name))?;
+    let keys = store::keys::living(store).await?;
+    let pool = Pool {
+        keys: keys
+            .into_iter()
+            .map(|record| ops::keys::with_health(control, record.view))
+            .collect(),
+        healths: publisher.healths(now),
+        rotation: route.rotation,
+    };
+    let (plan, refusal) = match route.plan {
+        Ok(plan) => (plan.stages, None),
+        Err(refusal) => (Vec::new(), Some(refusal)),
+    };
+    Ok(RouteView {
+        account: account.id,
+        name: account.name,
+        model: model.to_owned(),
+        affinity: route.rotation.affinity,
+        refusal,
+        stages: plan.into_iter().map(|stage| pool.stage(stage)).collect(),
+    })
+}
+
+/// What there is to route to.
+struct Pool {
+    keys: Vec<KeyView>,
+    /// Of what is not ready.
+    healths: Vec<Health>,
+    rotation: Rotation,
+}
+
+impl Pool {
+    fn stage(&self, stage: Stage) -> StageView {
+        let Stage { model, why, hops } = stage;
+        let level = |hop: Hop| LevelView {
+            hop,
+            strategy: self.rotation.strategies.of(hop.level),
+            keys: self.turns(hop.level, &model),
+        };
+        StageView {
+            levels: hops.into_iter().map(level).collect(),
+            model,
+            why,
+        }
+    }
+
+    fn turns(&self, level: Level, model: &str) -> Vec<TurnView> {
+        let turn = |key: &KeyView| {
+            let said = self.healths.iter().filter(|health| health.key == key.id);
+            let of = |whole: bool| {
+                said.clone().find(|health| match &health.model {
+                    None => whole,
+                    Some(of) => !whole && of == model,
+                })
+            };
+            // What is wrong with the key as a whole weighs more than what is wrong with one model.
+            let (state, reason) = of(true)
+                .or_else(|| of(false))
+                .map_or((HealthState::Ready, ""), |health| {
+                    (health.state, health.reason.as_str())
+                });
+            TurnView {
+                key: key.clone(),
+                state,
+                reason: reason.to_owned(),
+            }
+        };
+        let of_level = self.keys.iter().filter(|key| key.level == level);
+        of_level.map(turn).collect()
+    }
+}

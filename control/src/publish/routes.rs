@@ -1,0 +1,67 @@
+//! Where calls go, by the very rules and the very configuration that data planes have.
+
+use proxyxai_contract::{
+    id::AccountId,
+    plan::{self, Plan},
+    rotation::Rotation,
+    snapshot::{Account, ProxySettings},
+};
+
+use super::{Publisher, State};
+
+/// Ancestors are followed this far; a deeper tree is a loop in the data.
+const DEPTH_MAX: usize = 64;
+
+/// What becomes of a call.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// How calls are spread over keys.
+    pub(crate) rotation: Rotation,
+    /// Where it goes, or why it is refused.
+    pub(crate) plan: Result<Plan, String>,
+}
+
+impl Publisher {
+    /// Where a call of an account for a model goes; none when data planes do not know the account.
+    pub(crate) fn route(&self, account: AccountId, model: &str) -> Option<Route> {
+        let state = self.state();
+        let settings = state.catalogue.settings()?;
+        let plan = planned(&state, settings, account, model)?;
+        Some(Route {
+            rotation: settings.rotation,
+            plan,
+        })
+    }
+}
+
+fn planned(
+    state: &State,
+    settings: &ProxySettings,
+    account: AccountId,
+    model: &str,
+) -> Option<Result<Plan, String>> {
+    let account = state.catalogue.account(account)?;
+    let parent = |of: &&Account| of.parent.and_then(|id| state.catalogue.account(id));
+    let chain: Vec<_> = std::iter::successors(Some(account), parent)
+        .take(DEPTH_MAX)
+        .collect();
+    let closed = |account: &&&Account| !account.access.models.allows(model);
+    if let Some(keeper) = chain.iter().find(closed) {
+        let name = &keeper.name;
+        return Some(Err(format!(
+            "The model {model:?} is not allowed by the account {name}"
+        )));
+    }
+    let ancestors = chain.get(1..).unwrap_or_default();
+    let plan = plan::plan(account, ancestors, settings, Some(model)).map_err(|not| {
+        let (level, name) = (not.level, not.account);
+        format!("The level {level} that serves this call is not allowed by the account {name}")
+    });
+    let priced = |plan: Plan| match state.catalogue.prices() {
+        Some(prices) if settings.refuse_unpriced => plan.priced(prices).map_err(|model| {
+            format!("The model {model:?} has no price, and this server refuses such models")
+        }),
+        Some(_) | None => Ok(plan),
+    };
+    Some(plan.and_then(priced))
+}

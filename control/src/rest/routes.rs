@@ -1,0 +1,196 @@
+//! `GET /x-conf?explain=MODEL&user=ID`: which keys a call would be tried on, in order, and why.
+
+use std::num::NonZeroU32;
+
+use proxyxai_contract::{
+    Invalid,
+    clock::{Millis, Zone},
+    plan::{Giver, Hop, LevelReason, ModelReason},
+    snapshot::{HealthState, KeyConfig},
+};
+use serde::Serialize;
+
+use super::{failure::Failure, request::Params};
+use crate::{
+    Control, Error, ops,
+    view::{Caller, KeyView, LevelView, RouteView, StageView, TurnView},
+};
+
+pub(super) async fn explain(
+    control: &Control,
+    caller: &Caller,
+    model: &str,
+    params: &Params,
+) -> Result<Route, Failure> {
+    let user = params.text("user").or_else(|| params.text("u"));
+    let route = ops::routes::explain(control, caller, model, user).await;
+    // The parameter is what the caller knows.
+    let route = route.map_err(|error| match error {
+        Error::Invalid(Invalid { field, problem }) if field == "model" => {
+            Invalid::new("explain", problem).into()
+        }
+        other => other,
+    })?;
+    Ok(Route::of(route, &control.zone()))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Route {
+    user: User,
+    model: String,
+    affinity: &'static str,
+    refusal: Option<String>,
+    route: Vec<Stage>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct User {
+    #[serde(rename = "ID")]
+    id: i64,
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stage {
+    model: String,
+    why: &'static str,
+    by: Option<String>,
+    levels: Vec<Level>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Level {
+    level: u8,
+    why: &'static str,
+    by: Option<String>,
+    strategy: &'static str,
+    keys: Vec<Key>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Key {
+    #[serde(rename = "ID")]
+    id: i64,
+    name: String,
+    partial_key: String,
+    provider: String,
+    weight: u16,
+    /// 0 for none.
+    max_concurrency: u32,
+    state: &'static str,
+    until: Option<String>,
+    reason: String,
+}
+
+impl Route {
+    fn of(route: RouteView, zone: &Zone) -> Self {
+        let RouteView {
+            account,
+            name,
+            model,
+            affinity,
+            refusal,
+            stages,
+        } = route;
+        Self {
+            user: User {
+                id: account.get(),
+                name,
+            },
+            model,
+            affinity: affinity.as_str(),
+            refusal,
+            route: stages.into_iter().map(|it| stage(it, zone)).collect(),
+        }
+    }
+}
+
+fn stage(stage: StageView, zone: &Zone) -> Stage {
+    let StageView { model, why, levels } = stage;
+    let (why, by) = match why {
+        ModelReason::Asked => ("asked", None),
+        ModelReason::Mapped(giver) => ("mapped", Some(giver)),
+        ModelReason::Failover(giver) => ("failover", Some(giver)),
+    };
+    Stage {
+        model,
+        why,
+        by: by.map(by_whom),
+        levels: levels.into_iter().map(|it| level(it, zone)).collect(),
+    }
+}
+
+fn level(level: LevelView, zone: &Zone) -> Level {
+    let LevelView {
+        hop: Hop { level, why },
+        strategy,
+        keys,
+    } = level;
+    let (why, by) = match why {
+        LevelReason::Account => ("account", None),
+        LevelReason::Mapped(giver) => ("mapped", Some(giver)),
+        LevelReason::SwitchOver(giver) => ("switch-over", Some(giver)),
+    };
+    Level {
+        level: level.get(),
+        why,
+        by: by.map(by_whom),
+        strategy: strategy.as_str(),
+        keys: keys.into_iter().map(|it| key(it, zone)).collect(),
+    }
+}
+
+fn key(turn: TurnView, zone: &Zone) -> Key {
+    let TurnView { key, state, reason } = turn;
+    let KeyView {
+        id,
+        name,
+        provider,
+        level: _,
+        enabled,
+        config,
+        secret_hint,
+        // `state` counts the key for this model as well.
+        health: _,
+        health_reason: _,
+        created: _,
+        updated: _,
+    } = key;
+    let KeyConfig {
+        provider_type: _,
+        include_usage: _,
+        models: _,
+        weight,
+        max_concurrency,
+    } = config;
+    let (state, until): (_, Option<Millis>) = match state {
+        _ if !enabled => ("off", None),
+        HealthState::Ready => ("ready", None),
+        HealthState::Sleeping { until } => ("asleep", Some(until)),
+        HealthState::Quarantined { until } => ("quarantined", Some(until)),
+        HealthState::Disabled => ("disabled", None),
+    };
+    Key {
+        id: id.get(),
+        name,
+        partial_key: secret_hint,
+        provider,
+        weight,
+        max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
+        state,
+        until: until.map(|until| zone.rfc3339(until)),
+        reason,
+    }
+}
+
+fn by_whom(giver: Giver) -> String {
+    match giver {
+        Giver::Account(id) => format!("account {id}"),
+        Giver::System => "system".to_owned(),
+    }
+}

@@ -1,0 +1,60 @@
+//! Where a call goes, and which keys it may get.
+
+use proxyxai_contract::{
+    id::AccountId,
+    plan::{Hop, ModelReason},
+    rotation::{Affinity, Strategy},
+    snapshot::HealthState,
+};
+
+use super::KeyView;
+
+/// What becomes of a call of an account for a model.
+#[derive(Debug, Clone)]
+pub struct RouteView {
+    /// Whose call.
+    pub account: AccountId,
+    /// Its name.
+    pub name: String,
+    /// As asked for.
+    pub model: String,
+    /// What keeps conversations on one key.
+    pub affinity: Affinity,
+    /// Why it is refused, in words for people; none when it is let in.
+    pub refusal: Option<String>,
+    /// The models it is sent with, each for when the ones before could not be served.
+    pub stages: Vec<StageView>,
+}
+
+/// One model of a route.
+#[derive(Debug, Clone)]
+pub struct StageView {
+    /// As sent upstream and billed.
+    pub model: String,
+    /// Why this one.
+    pub why: ModelReason,
+    /// In the order they are tried.
+    pub levels: Vec<LevelView>,
+}
+
+/// One level of a stage.
+#[derive(Debug, Clone)]
+pub struct LevelView {
+    /// Which, and why.
+    pub hop: Hop,
+    /// How its keys take turns.
+    pub strategy: Strategy,
+    /// By id, which is their order of turns; where the turn is differs between data planes.
+    pub keys: Vec<TurnView>,
+}
+
+/// A key of a level.
+#[derive(Debug, Clone)]
+pub struct TurnView {
+    /// The key.
+    pub key: KeyView,
+    /// How it is, for this model.
+    pub state: HealthState,
+    /// Why it is not ready.
+    pub reason: String,
+}
