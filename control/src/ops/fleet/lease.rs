@@ -44,7 +44,12 @@ pub(crate) async fn lease_credit(
         tx.commit().await?;
         return Ok(Vec::new());
     }
-    let ids: Vec<_> = asks.iter().map(|ask| ask.account).collect();
+    let mut asked = BTreeMap::new();
+    for ask in &asks {
+        // Of two on one lease the first is answered.
+        asked.entry(ask.account).or_insert(ask);
+    }
+    let ids: Vec<_> = asked.keys().copied().collect();
     let mut accounts = store::accounts::lock(&tx, ids.iter().copied(), now).await?;
     let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
     let records: Vec<_> = accounts.values().cloned().collect();
@@ -55,10 +60,7 @@ pub(crate) async fn lease_credit(
     let mut answers = Vec::new();
     for standing in standings {
         let id = standing.account;
-        let (Some(record), Some(ask)) = (
-            accounts.get_mut(&id),
-            asks.iter().find(|ask| ask.account == id),
-        ) else {
+        let (Some(record), Some(ask)) = (accounts.get_mut(&id), asked.get(&id)) else {
             continue;
         };
         let held = leases.entry(id).or_insert_with(|| first(node, epoch, id));
