@@ -11,6 +11,7 @@ use proxyxai_contract::{
     snapshot::Standing,
 };
 
+use super::cover::is_cover;
 use crate::{
     Control, Error,
     domain::{
@@ -208,11 +209,13 @@ pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
         by_node.entry(node).or_default().push(account);
     }
     for (node, accounts) in by_node {
-        tracing::warn!(
-            node = node.as_str(),
-            accounts = accounts.len(),
-            "a data plane was not heard of; its leases are taken back"
-        );
+        if !is_cover(&node) {
+            tracing::warn!(
+                node = node.as_str(),
+                accounts = accounts.len(),
+                "a data plane was not heard of; its leases are taken back"
+            );
+        }
         release(control, &node, &accounts, now).await?;
     }
     Ok(())

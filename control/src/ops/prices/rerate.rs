@@ -160,12 +160,7 @@ async fn post(
         "correction:{}..{}:{}",
         days.start, days.end, account.view.id
     );
-    entries.extend(money::correct(
-        account,
-        found.difference,
-        reference,
-        now,
-    )?);
+    entries.extend(money::correct(account, found.difference, reference, now)?);
     let corrections: Vec<_> = found
         .costs
         .iter()
