@@ -1,5 +1,6 @@
 //! Windows on lease: hands units of them to data planes, so that all together spend no more than the
-//! limit. What a limit is, data planes know from their configuration; here it is only kept.
+//! limit. What a limit is, data planes know from their configuration; one that has not heard of a lower
+//! limit is held to it as far as it can be told without the model of a call.
 
 use proxyxai_contract::{
     Invalid,
@@ -21,8 +22,11 @@ pub(crate) async fn lease_windows(
     mut asks: Vec<WindowAsk>,
 ) -> Result<Vec<WindowGrant>, Error> {
     let now = control.now();
-    for ask in &asks {
+    for ask in &mut asks {
         check(&ask.key, now)?;
+        if let Some(most) = control.publisher().limit(&ask.key) {
+            ask.limit = ask.limit.min(most);
+        }
     }
     // In one order, so that two requests never wait for each other.
     asks.sort_by(|one, other| one.key.cmp(&other.key));
