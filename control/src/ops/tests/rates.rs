@@ -168,7 +168,8 @@ async fn no_credit_is_made_by_rates_that_go_up_and_down_under_calls() {
             }
             if sequence % 5 == 0 {
                 let worth_of = |record: &UsageRecord| {
-                    record.cost.dollars() * 1e6 / record.rates.unwrap().micros() as f64
+                    let even = record.cost.scale(Multiplier::ONE, record.rates.unwrap());
+                    even.unwrap().dollars()
                 };
                 worth -= under_way.iter().map(worth_of).sum::<f64>();
                 report(world, std::mem::take(&mut under_way)).await;
