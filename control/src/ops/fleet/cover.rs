@@ -2,9 +2,11 @@
 //! what they cost in the old units, and they are paid in the new ones. The difference is reserved for a
 //! while as a lease that no data plane has; it comes back as those of silent data planes do.
 
+use std::collections::BTreeMap;
+
 use proxyxai_contract::{
     id::NodeName,
-    lease::Lease,
+    lease::{Lease, LeaseAnswer},
     money::{Money, Multiplier},
 };
 
@@ -56,6 +58,28 @@ pub(crate) async fn cover_rise(
     let touched = control.now().plus(early_ms.saturating_neg());
     store::leases::put(tx, [&held], touched).await?;
     Ok(Some(entry))
+}
+
+/// Takes covers out of what answers say that others have on lease: nobody could give them back, so no call
+/// need wait for them.
+pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<(), Error> {
+    let waits =
+        |answer: &&mut LeaseAnswer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO;
+    let mut short: BTreeMap<_, _> = answers
+        .iter_mut()
+        .filter(waits)
+        .map(|answer| (answer.lease.account, &mut answer.elsewhere))
+        .collect();
+    if short.is_empty() {
+        return Ok(());
+    }
+    let covers = store::leases::of_node(tx, &NodeName::new(HOLDER)?, short.keys().copied()).await?;
+    for (account, held) in covers {
+        if let Some(elsewhere) = short.get_mut(&account) {
+            **elsewhere = elsewhere.saturating_sub(held.lease.amount);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a lease is such a cover.

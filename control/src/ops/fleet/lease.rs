@@ -11,7 +11,7 @@ use proxyxai_contract::{
     snapshot::Standing,
 };
 
-use super::cover::is_cover;
+use super::cover::{is_cover, leave_out};
 use crate::{
     Control, Error,
     domain::{
@@ -86,6 +86,7 @@ pub(crate) async fn lease_credit(
     }
     store::leases::put(&tx, leases.values(), now).await?;
     store::ledger::post(&tx, now, &entries).await?;
+    leave_out(&tx, &mut answers).await?;
     let short: Vec<_> = answers
         .iter()
         .filter(|answer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO)
