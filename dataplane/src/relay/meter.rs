@@ -14,7 +14,7 @@ use super::{
     bill::{Bill, elapsed},
 };
 use crate::{
-    formats::{Family, usage::UsageReader},
+    formats::usage::UsageReader,
     live::{KeyHealth, KeyState},
 };
 
@@ -77,7 +77,7 @@ impl Meter {
             bill.forget_prompt();
         }
         Self {
-            reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
+            reader: metered.then(|| UsageReader::new(request.family)),
             bill,
             key: key.map(|key| Arc::clone(&key.health)),
             clock: relay.clock.clone(),
