@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Error,
-    domain::credit::Card,
+    domain::{account::Dna, credit::Card},
     view::{AccountView, KeyView},
 };
 
@@ -131,6 +131,13 @@ impl AccountRecord {
             revision: Set(signed(self.revision)),
             model_limits: Set(view.model_limits.text()),
         }
+    }
+
+    /// Ids of the accounts above it, root first.
+    pub(crate) fn ancestors(&self) -> Vec<AccountId> {
+        let mut ids = Dna::parse(&self.view.dna).map_or_else(|_| Vec::new(), |dna| dna.ids());
+        ids.pop();
+        ids
     }
 
     /// Recomputes the balance shown: what live cards hold, less debt.
