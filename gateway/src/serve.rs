@@ -26,8 +26,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config::Server, polite::Polite};
 
-/// A request head with more fields than this is refused with 431.
-const HEADER_FIELDS_MAX: usize = 256;
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connections that one thread has been given and has not looked at yet.
@@ -161,8 +159,7 @@ async fn work(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes_max)
-        .max_headers(HEADER_FIELDS_MAX);
+        .max_buf_size(limits.header_bytes_max);
     let (mut connections, bodies) = (JoinSet::new(), TaskTracker::new());
     loop {
         let Accepted {

@@ -81,11 +81,12 @@ impl PriceTable {
                 .chain(undated(base))
                 .find_map(|base| self.models.get(&format!("ft:{base}")));
         }
-        let bare = model.rsplit_once('/').map_or(model, |(_, bare)| bare);
-        [model, bare]
-            .into_iter()
-            .chain(undated(bare))
-            .find_map(|name| self.models.get(name))
+        // Mostly it is the name itself, and every call asks.
+        self.models.get(model).or_else(|| {
+            let bare = model.rsplit_once('/').map_or(model, |(_, bare)| bare);
+            let bare_price = self.models.get(bare);
+            bare_price.or_else(|| undated(bare).and_then(|name| self.models.get(name)))
+        })
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use http::{Uri, uri::Authority};
+use http::{
+    Uri,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 
 use crate::Invalid;
 
@@ -45,11 +48,33 @@ impl ProviderType {
     }
 }
 
+/// Where connections go: scheme, host and port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    https: bool,
+    authority: Authority,
+}
+
+impl Origin {
+    /// As a URL with nothing after the host and port.
+    pub fn uri(&self) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if self.https {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        });
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+        // All three parts are there, so this is a URL.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
 /// A provider's base URL: http or https, no credentials, no query, no fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
-    https: bool,
-    authority: Authority,
+    origin: Origin,
     /// Without a trailing slash; empty for the root.
     path: String,
 }
@@ -85,8 +110,7 @@ impl BaseUrl {
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         Ok(Self {
-            https,
-            authority,
+            origin: Origin { https, authority },
             path,
         })
     }
@@ -105,28 +129,40 @@ impl BaseUrl {
 
     /// Host name or address, without port.
     pub fn host(&self) -> &str {
-        self.authority.host()
+        self.origin.authority.host()
+    }
+
+    /// Where its connections go.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Host and port, for the `Host` header.
     pub const fn authority(&self) -> &Authority {
-        &self.authority
+        &self.origin.authority
     }
 
     /// Whether it is https.
     pub const fn is_https(&self) -> bool {
-        self.https
+        self.origin.https
     }
 
     /// The URL as text, without a trailing slash.
     pub fn text(&self) -> String {
-        let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority, self.path)
+        let scheme = if self.is_https() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    /// Path and query to ask for `path_and_query` under this base. A base that ends in `/v1` does
-    /// not double that segment.
-    pub fn join(&self, path_and_query: &str) -> String {
+    /// Path and query to ask for `target` under this base. A base that ends in `/v1` does not double
+    /// that segment.
+    ///
+    /// # Errors
+    /// When they do not make a path together.
+    pub fn join(&self, target: &PathAndQuery) -> Result<PathAndQuery, Invalid> {
+        if self.path.is_empty() {
+            return Ok(target.clone());
+        }
+        let path_and_query = target.as_str();
         let rest = match self.path.strip_suffix("/v1") {
             Some(_) => path_and_query
                 .strip_prefix("/v1")
@@ -134,12 +170,14 @@ impl BaseUrl {
                 .unwrap_or(path_and_query),
             None => path_and_query,
         };
-        format!("{}{rest}", self.path)
+        let joined = format!("{}{rest}", self.path);
+        PathAndQuery::from_maybe_shared(joined)
+            .map_err(|_| Invalid::new("Provider", "makes no path with the request's"))
     }
 
     /// Whether keys would cross the open network in clear: plain http to what is not a local name or address.
     pub fn is_exposed(&self) -> bool {
-        if self.https {
+        if self.is_https() {
             return false;
         }
         let host = self.host().to_ascii_lowercase();
@@ -164,7 +202,10 @@ mod tests {
 
     #[test]
     fn paths_are_joined_without_doubling_v1() {
-        let join = |base: &str, path: &str| BaseUrl::parse(base).unwrap().join(path);
+        let join = |base: &str, path: &'static str| {
+            let base = BaseUrl::parse(base).unwrap();
+            base.join(&PathAndQuery::from_static(path)).unwrap()
+        };
         assert_eq!(join("https://api.openai.com", "/v1/models"), "/v1/models");
         assert_eq!(
             join("https://api.openai.com/v1/", "/v1/models?a=1"),

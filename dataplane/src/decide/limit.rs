@@ -205,9 +205,15 @@ impl Counters {
         let mut wait = false;
         let mut refused: Option<(&Limit<'_>, Millis)> = None;
         let looked_at = |limit: &&Limit<'_>| tokens.is_some() || !limit.window.counts_tokens();
-        let limits: Vec<_> = limits.iter().filter(looked_at).collect();
-        for limit in &limits {
-            let counter = &mut self.slot(limit, zone, now).counter;
+        let limits: Vec<_> = limits
+            .iter()
+            .filter(looked_at)
+            .map(|limit| (limit, self.place(limit, zone, now)))
+            .collect();
+        for (limit, at) in &limits {
+            let Some(Slot { counter, .. }) = self.slots.get_mut(*at) else {
+                continue;
+            };
             let units = units(limit.window, tokens);
             match counter.fit(limit.most, units) {
                 Fit::Yes => {}
@@ -225,7 +231,7 @@ impl Counters {
             }
         }
         if let Some((limit, end)) = refused {
-            let left = self.left(&limits, zone, now);
+            let left = self.left(&limits, now);
             return Verdict::Refused(refusal(limit, left, zone.rfc3339(end), end.since(now)));
         }
         if wait {
@@ -233,9 +239,9 @@ impl Counters {
         }
         let taken = limits
             .iter()
-            .map(|limit| self.slot(limit, zone, now).take(tokens))
+            .filter_map(|(_, at)| Some(self.slots.get_mut(*at)?.take(tokens)))
             .collect();
-        let left = self.left(&limits, zone, now);
+        let left = self.left(&limits, now);
         Verdict::Admitted { taken, left }
     }
 
@@ -303,10 +309,13 @@ impl Counters {
         }
     }
 
-    fn left(&mut self, limits: &[&Limit<'_>], zone: &Zone, now: Millis) -> Left {
+    /// What is left of limits whose slots are known.
+    fn left(&self, limits: &[(&Limit<'_>, usize)], now: Millis) -> Left {
         let mut left = Left::default();
-        for limit in limits {
-            let counter = &self.slot(limit, zone, now).counter;
+        for (limit, at) in limits {
+            let Some(Slot { counter, .. }) = self.slots.get(*at) else {
+                continue;
+            };
             let share = Share {
                 limit: limit.most,
                 left: counter.left(limit.most),
@@ -317,7 +326,8 @@ impl Counters {
         left
     }
 
-    fn slot(&mut self, limit: &Limit<'_>, zone: &Zone, now: Millis) -> &mut Slot {
+    /// Where a limit is counted, in the period of this moment.
+    fn place(&mut self, limit: &Limit<'_>, zone: &Zone, now: Millis) -> usize {
         let span = limit.window.span();
         let known = |slot: &Slot| slot.window == limit.window && slot.model == limit.counted_as;
         let at = self.slots.iter().position(known).unwrap_or_else(|| {
@@ -335,7 +345,7 @@ impl Counters {
         let slot = &mut self.slots[at];
         slot.limit = limit.most;
         slot.counter.roll(span, zone, now);
-        slot
+        at
     }
 
     fn prune(&mut self, now: Millis) {

@@ -92,7 +92,11 @@ impl Family {
 impl Route {
     /// The route of a path, with or without `/v1` and a query.
     pub(crate) fn of(path: &str) -> Self {
-        match &*endpoint(path) {
+        Self::at(&endpoint(path))
+    }
+
+    fn at(endpoint: &str) -> Self {
+        match endpoint {
             "/chat/completions" => Self::Chat,
             "/completions" => Self::Completions,
             "/responses" => Self::Responses,
@@ -126,7 +130,8 @@ pub(crate) fn is_relayed(path: &str) -> bool {
 
 /// Whether a POST to this path names a model.
 pub(crate) fn path_takes_model(path: &str) -> bool {
-    Route::of(path).takes_model() || MODEL_ENDPOINTS.contains(&&*endpoint(path))
+    let endpoint = endpoint(path);
+    Route::at(&endpoint).takes_model() || MODEL_ENDPOINTS.contains(&&*endpoint)
 }
 
 /// The path and query to ask an upstream for: `/v1` before an unprefixed alias, `/v1/chat/completions`

@@ -181,8 +181,8 @@ pub(crate) fn rewrite(
 
 impl RequestFacts {
     /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
-    pub(crate) fn may_ask_usage(&self, path: &str) -> bool {
-        Route::of(path).usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))
+    pub(crate) fn may_ask_usage(&self, route: Route) -> bool {
+        route.usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))
     }
 }
 

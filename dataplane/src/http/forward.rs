@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Limited};
 use proxyxai_contract::provider::BaseUrl;
 use tower::BoxError;
@@ -38,32 +38,34 @@ where
             },
         );
     };
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder()
-        .scheme(if control.is_https() { "https" } else { "http" })
-        .authority(control.authority().clone())
-        .path_and_query(control.join(path))
-        .build();
-    let Ok(uri) = uri else {
+    let path = parts.uri.path_and_query().cloned();
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let (Ok(path), Ok(host)) = (
+        control.join(&path),
+        HeaderValue::from_str(control.authority().as_str()),
+    ) else {
         return refuse(Family::OpenAi, &Refusal::Unavailable);
     };
     strip_hop_by_hop(&mut parts.headers);
-    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+    for name in [header::CONTENT_LENGTH, header::EXPECT] {
         parts.headers.remove(name);
     }
+    parts.headers.insert(header::HOST, host);
     if let Ok(peer) = HeaderValue::from_str(&peer.to_string()) {
         parts.headers.append("x-forwarded-for", peer);
     }
-    parts.uri = uri;
-    let request = Request::from_parts(parts, Segments::new([body.to_bytes()]));
-    match tokio::time::timeout(relay.config.idle, relay.client.request(request)).await {
+    parts.uri = path.into();
+    let body = Segments::new([body.to_bytes()]);
+    let request = || Request::from_parts(parts.clone(), body.clone());
+    let answer = relay.client.send(control.origin(), request);
+    match tokio::time::timeout(relay.config.idle, answer).await {
         Ok(Ok(response)) => {
             let (mut parts, body) = response.into_parts();
             strip_hop_by_hop(&mut parts.headers);
             Response::from_parts(parts, Body::new(body))
         }
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "control cannot be reached");
+        Ok(Err(lost)) => {
+            tracing::warn!(?lost, "control cannot be reached");
             refuse(Family::OpenAi, &Refusal::Unavailable)
         }
         Err(_) => refuse(Family::OpenAi, &Refusal::Unavailable),

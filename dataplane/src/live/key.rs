@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Uri, uri::Scheme};
+use http::HeaderValue;
 use proxyxai_contract::{clock::Millis, id::KeyId, snapshot::UpstreamKey};
 
 use super::health::KeyHealth;
@@ -42,19 +42,5 @@ impl KeyState {
     /// Whether a call that tried those keys already may ask it for this model now.
     pub(crate) fn is_usable(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
         !tried.contains(&self.key.id) && self.health.is_usable(model, now)
-    }
-
-    /// Where a request path is found at this key's provider.
-    pub(crate) fn uri(&self, path_and_query: &str) -> Result<Uri, http::Error> {
-        let provider = &self.key.provider;
-        Uri::builder()
-            .scheme(if provider.is_https() {
-                Scheme::HTTPS
-            } else {
-                Scheme::HTTP
-            })
-            .authority(provider.authority().clone())
-            .path_and_query(provider.join(path_and_query))
-            .build()
     }
 }

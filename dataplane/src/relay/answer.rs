@@ -57,7 +57,7 @@ impl Relay {
 
     /// Tells the client that every attempt failed, and records the call.
     pub(super) fn all_failed(&self, call: Call, progress: Progress) -> Response<Body> {
-        let family = Family::of(call.request.path());
+        let family = call.request.family;
         let rests = self.rests(&call);
         let now = self.clock.now();
         let until = rests

@@ -7,9 +7,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, response::Parts};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
-use super::{Call, Relay, headers};
+use super::{
+    Call, Relay,
+    client::{Lost, Reply},
+    headers,
+};
 use crate::{
     decide::health::storm,
     formats::{
@@ -36,7 +39,7 @@ pub(super) struct Answer {
     pub(super) parts: Parts,
     /// Frames that were read to judge it.
     pub(super) read: VecDeque<Frame<Bytes>>,
-    pub(super) rest: Incoming,
+    pub(super) rest: Reply,
     /// Whether usage was asked for on the client's behalf.
     pub(super) asked_usage: bool,
 }
@@ -102,21 +105,25 @@ impl Relay {
 
     async fn send(&self, call: &Call, key: &Arc<KeyState>) -> Result<Outcome, Failure> {
         let (body, asked_usage) = call.request.body(key.key.config.include_usage);
-        let uri = key.uri(&call.request.path_and_query).map_err(|_| {
+        let provider = &key.key.provider;
+        let path = provider.join(&call.request.target).map_err(|_| {
             Failure::transport(
                 StatusCode::BAD_GATEWAY,
                 "the provider's address cannot be used",
             )
         })?;
-        let mut request = Request::new(body);
-        *request.method_mut() = call.request.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = Self::headers(call, key, request.body().len());
+        let request = || {
+            let mut request = Request::new(body.clone());
+            *request.method_mut() = call.request.method.clone();
+            *request.uri_mut() = path.clone().into();
+            *request.headers_mut() = Self::headers(call, key, body.len());
+            request
+        };
         // One timer for both waits: until the head, and from there until the first frame.
         let exchange = async {
-            let response = self.client.request(request).await;
-            let response = response.map_err(|error| {
-                Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(&error))
+            let response = self.client.send(provider.origin(), request).await;
+            let response = response.map_err(|lost| {
+                Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(lost))
             })?;
             let (parts, body) = response.into_parts();
             if parts.status.is_client_error() || parts.status.is_server_error() {
@@ -147,11 +154,7 @@ impl Relay {
     fn headers(call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
-        headers::authorize(
-            &mut headers,
-            key,
-            Family::of(call.request.path()) == Family::Anthropic,
-        );
+        headers::authorize(&mut headers, key, call.request.family == Family::Anthropic);
         let bodiless = body_len == 0
             && (call.request.method == http::Method::GET
                 || call.request.method == http::Method::HEAD);
@@ -162,7 +165,7 @@ impl Relay {
     }
 
     /// Reads the beginning of a refusal and decides whose fault it is.
-    async fn judge(&self, parts: Parts, mut body: Incoming) -> Result<Outcome, Failure> {
+    async fn judge(&self, parts: Parts, mut body: Reply) -> Result<Outcome, Failure> {
         let (mut read, mut text) = (VecDeque::new(), Vec::new());
         let reading = async {
             while text.len() < REFUSAL_BYTES_MAX {
@@ -226,7 +229,7 @@ impl Relay {
 }
 
 /// Waits for the first frame, so that a provider that dies before it can still be replaced.
-async fn first_frame(mut body: Incoming) -> Result<(VecDeque<Frame<Bytes>>, Incoming), Failure> {
+async fn first_frame(mut body: Reply) -> Result<(VecDeque<Frame<Bytes>>, Reply), Failure> {
     if body.is_end_stream() {
         return Ok((VecDeque::new(), body));
     }
@@ -239,10 +242,9 @@ async fn first_frame(mut body: Incoming) -> Result<(VecDeque<Frame<Bytes>>, Inco
     }
 }
 
-fn transport_reason(error: &hyper_util::client::legacy::Error) -> &'static str {
-    if error.is_connect() {
-        "the provider cannot be reached"
-    } else {
-        "the connection to the provider broke"
+const fn transport_reason(lost: Lost) -> &'static str {
+    match lost {
+        Lost::Unreachable => "the provider cannot be reached",
+        Lost::Broken => "the connection to the provider broke",
     }
 }

@@ -116,7 +116,7 @@ impl Bill {
             record,
             account,
             body: request.whole.clone(),
-            route: Route::of(request.path()),
+            route: request.route,
             metered,
             at_upstream: false,
             ticket: None,

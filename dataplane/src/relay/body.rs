@@ -12,9 +12,9 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::client::Reply;
 use super::meter::{Ending, Meter};
 use crate::formats::{
     sse::Events,
@@ -24,7 +24,7 @@ use crate::formats::{
 /// The body that is relayed.
 pub(super) struct Relayed {
     read: VecDeque<Frame<Bytes>>,
-    rest: Incoming,
+    rest: Reply,
     meter: Option<Meter>,
     edits: Option<Events>,
     idle: Duration,
@@ -39,7 +39,7 @@ pub(super) struct Relayed {
 impl Relayed {
     pub(super) fn new(
         read: VecDeque<Frame<Bytes>>,
-        rest: Incoming,
+        rest: Reply,
         meter: Meter,
         edits: bool,
         idle: Duration,

@@ -1,8 +1,12 @@
 //! Windows over calls and tokens on a call's way: counted when it is let in, after a wait when control
 //! has to be asked, and told to the client in OpenAI's headers.
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Write as _},
+    time,
+};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proxyxai_contract::snapshot::Account;
 use tokio::time::Instant;
@@ -18,13 +22,15 @@ use crate::{
 };
 
 /// How long a call waits for control to grant units.
-const GRANT_WAIT_MAX: Duration = Duration::from_secs(2);
+const GRANT_WAIT_MAX: time::Duration = time::Duration::from_secs(2);
 /// How often a waiting call looks by itself.
-const GRANT_LOOK: Duration = Duration::from_millis(200);
+const GRANT_LOOK: time::Duration = time::Duration::from_millis(200);
 /// About how many bytes of a prompt make a token.
 const BYTES_PER_TOKEN: u64 = 4;
 /// Headers of upstreams about the limits of a pool's key, which are not the client's.
 const LIMIT_HEADERS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
+/// Room for the values of all these headers.
+const VALUES_BYTES: usize = 96;
 const REQUESTS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
@@ -103,6 +109,8 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
     for name in foreign {
         headers.remove(name);
     }
+    // All values share one allocation: every answer has them.
+    let mut text = BytesMut::with_capacity(VALUES_BYTES);
     for (names, share) in [(REQUESTS, requests), (TOKENS, tokens)] {
         let Some(Share {
             limit,
@@ -113,22 +121,35 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
             continue;
         };
         let [limit_name, left_name, reset_name] = names;
-        headers.insert(limit_name, limit.into());
-        headers.insert(left_name, left.into());
-        if let Ok(reset) = HeaderValue::from_str(&duration(reset_ms)) {
-            headers.insert(reset_name, reset);
+        let reset = Duration(reset_ms);
+        let values: [(_, &dyn fmt::Display); 3] = [
+            (limit_name, &limit),
+            (left_name, &left),
+            (reset_name, &reset),
+        ];
+        for (name, value) in values {
+            // Writing into a buffer that grows cannot fail.
+            if write!(text, "{value}").is_ok()
+                && let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze())
+            {
+                headers.insert(name, value);
+            }
         }
     }
 }
 
-/// As `OpenAI` writes it, in whole seconds rounded up: `1s`, `6m0s`, `23h59m1s`.
-fn duration(ms: i64) -> String {
-    let seconds = ms.max(0).saturating_add(999) / 1000;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}s"),
-        (0, _) => format!("{minutes}m{seconds}s"),
-        _ => format!("{hours}h{minutes}m{seconds}s"),
+/// Milliseconds as `OpenAI` writes them, in whole seconds rounded up: `1s`, `6m0s`, `23h59m1s`.
+struct Duration(i64);
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.max(0).saturating_add(999) / 1000;
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{seconds}s"),
+            (0, _) => write!(f, "{minutes}m{seconds}s"),
+            _ => write!(f, "{hours}h{minutes}m{seconds}s"),
+        }
     }
 }
 
@@ -147,7 +168,7 @@ mod tests {
             (86_399_000, "23h59m59s"),
             (90_000_000, "25h0m0s"),
         ] {
-            assert_eq!(duration(ms), text);
+            assert_eq!(Duration(ms).to_string(), text);
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     bill::{Bill, elapsed},
 };
 use crate::{
-    formats::{Family, usage::UsageReader},
+    formats::usage::UsageReader,
     live::{KeyHealth, KeyState},
 };
 
@@ -77,7 +77,7 @@ impl Meter {
             bill.forget_prompt();
         }
         Self {
-            reader: metered.then(|| UsageReader::new(Family::of(request.path()))),
+            reader: metered.then(|| UsageReader::new(request.family)),
             bill,
             key: key.map(|key| Arc::clone(&key.health)),
             clock: relay.clock.clone(),
@@ -92,13 +92,17 @@ impl Meter {
         let Some(reader) = &mut self.reader else {
             return;
         };
+        if last {
+            reader.push_last(chunk);
+            return;
+        }
         reader.push(chunk);
         let noted = Noted {
             finished: reader.finished(),
             steps: reader.delivered_bytes() / NOTE_BYTES,
         };
         let news = reader.take_news() || noted != self.noted;
-        if news && !last {
+        if news {
             self.noted = noted;
             set_tokens(&mut self.bill, reader, reader.finished());
             self.bill.price(true);

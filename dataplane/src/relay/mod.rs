@@ -7,11 +7,13 @@ mod bill;
 mod body;
 mod client;
 mod desk;
+mod dial;
 mod headers;
 mod limits;
 mod meter;
 mod request;
 mod rounds;
+mod segments;
 
 use std::{
     net::IpAddr,
@@ -38,14 +40,15 @@ use crate::{
         retry::Budget,
         route, spend, via,
     },
-    formats::{Family, Route, has_dot_segment, path_takes_model, upstream_path},
+    formats::{Family, Route, has_dot_segment, path_takes_model},
     live::{AccountState, Hold, Live, NoCredit, Snapshot, Windows, credit},
     spool::Spool,
 };
 
 pub(crate) use answer::refuse;
-pub(crate) use client::{Segments, Upstream};
+pub(crate) use client::Upstream;
 pub(crate) use headers::{presented, strip_hop_by_hop};
+pub(crate) use segments::Segments;
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
 pub(crate) const HEALTH_QUEUE_MAX: usize = 1024;
@@ -57,7 +60,6 @@ pub(crate) struct Relay {
     pub(crate) config: Arc<Config>,
     pub(crate) live: Arc<Live>,
     pub(crate) client: Upstream,
-    dialer: client::Dialer,
     pub(crate) clock: Clock,
     spool: Spool,
     outbox: Outbox,
@@ -97,13 +99,12 @@ impl Relay {
         outbox: Outbox,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let dialer = client::Dialer::new(&config)?;
+        let dialer = dial::Dialer::new(&config)?;
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
-            client: dialer.client(&config),
-            dialer,
+            client: Upstream::new(dialer, config.idle_connections_max),
             config: Arc::new(config),
             live,
             clock,
@@ -116,11 +117,10 @@ impl Relay {
         })
     }
 
-    /// The same for another thread, with connections of its own: a connection that is used from two
-    /// threads costs a wake-up of the other one for each call.
+    /// The same for another thread, with connections of its own.
     pub(crate) fn sibling(&self) -> Self {
         Self {
-            client: self.dialer.client(&self.config),
+            client: self.client.sibling(),
             ..self.clone()
         }
     }
@@ -174,9 +174,9 @@ impl Relay {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
         let body = request::read(&self.config, &parts.headers, body).await?;
-        let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let path_and_query = upstream_path(path_and_query).into_owned();
-        let path = path_and_query.split('?').next().unwrap_or_default();
+        let target = request::target(&parts.uri)?;
+        let path = target.path();
+        let route = Route::of(path);
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
         let metered = path_takes_model(path) && parts.method == http::Method::POST;
@@ -206,12 +206,12 @@ impl Relay {
         let price = snapshot.prices.find(&plan.model).filter(|_| metered);
         let hold = self.set_aside(&snapshot, &account, price, &bounds).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(Route::of(path), body.len(), facts.max_tokens));
+        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request = request::Prepared::new(parts, path_and_query, &body, facts, &plan, start);
+        let request = request::Prepared::new(parts, target, &body, facts, &plan, start);
         let payer = bill::Payer {
             account,
             hold,

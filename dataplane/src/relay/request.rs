@@ -1,19 +1,23 @@
 //! Reading a client's request once, and what all attempts share of it.
 
-use std::{pin::pin, time::Duration};
+use std::{borrow::Cow, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, Method, Uri, header, request::Parts, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::client::Segments;
+use super::segments::Segments;
 use crate::{
     Config,
     decide::{admit::Refusal, route::Plan},
-    formats::request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+    formats::{
+        Family, Route,
+        request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+        upstream_path,
+    },
 };
 
 /// A body may take this many times the longest silence, and longer only while it keeps this pace, in
@@ -27,8 +31,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(super) struct Prepared {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    /// With `/v1`, whatever alias the client used.
-    pub(super) path_and_query: String,
+    /// Path and query, with `/v1`, whatever alias the client used.
+    pub(super) target: PathAndQuery,
+    pub(super) route: Route,
+    pub(super) family: Family,
     pub(super) facts: RequestFacts,
     /// As it came.
     pub(super) whole: Bytes,
@@ -41,7 +47,7 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(
         parts: Parts,
-        path_and_query: String,
+        target: PathAndQuery,
         body: &Bytes,
         facts: RequestFacts,
         plan: &Plan,
@@ -52,13 +58,15 @@ impl Prepared {
             .filter(|model| *model != plan.model)
             .map(|_| plan.model.as_str());
         let segments = |ask| Segments::new(rewrite(body, &facts, mapped, ask).into_pieces());
-        let path = path_and_query.split('?').next().unwrap_or_default();
-        let asking = (facts.stream && facts.may_ask_usage(path)).then(|| segments(true));
+        let route = Route::of(target.path());
+        let asking = (facts.stream && facts.may_ask_usage(route)).then(|| segments(true));
         Self {
             method: parts.method,
             request_id: request_id(&parts.headers),
             headers: parts.headers,
-            path_and_query,
+            family: Family::of(target.path()),
+            route,
+            target,
             whole: body.clone(),
             plain: segments(false),
             asking,
@@ -77,7 +85,7 @@ impl Prepared {
 
     /// Path without query.
     pub(super) fn path(&self) -> &str {
-        self.path_and_query.split('?').next().unwrap_or_default()
+        self.target.path()
     }
 }
 
@@ -164,6 +172,18 @@ pub(super) fn facts(
         .map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
 }
 
+/// What to ask an upstream for.
+pub(super) fn target(uri: &Uri) -> Result<PathAndQuery, Refusal> {
+    let asked = uri.path_and_query();
+    match upstream_path(asked.map_or("/", PathAndQuery::as_str)) {
+        // Mostly it is what was asked for, which is not copied then.
+        Cow::Borrowed(_) => Ok(asked.cloned()),
+        Cow::Owned(path) => PathAndQuery::from_maybe_shared(path).map(Some),
+    }
+    .map(|target| target.unwrap_or_else(|| PathAndQuery::from_static("/")))
+    .map_err(|_| Refusal::Malformed("the path is too long".to_owned()))
+}
+
 /// The client's own id, or a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers
@@ -171,6 +191,17 @@ fn request_id(headers: &HeaderMap) -> String {
         .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
-        _ => format!("req_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+        _ => new_request_id(),
     }
+}
+
+fn new_request_id() -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let random = u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..));
+    let mut id = String::with_capacity(36);
+    id.push_str("req_");
+    id.extend((0..32).filter_map(|at| DIGITS.get((random >> (at * 4) & 0xf) as usize)));
+    id
 }

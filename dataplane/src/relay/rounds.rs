@@ -21,7 +21,6 @@ use crate::{
         admit::Refusal,
         retry::{Budget, backoff_ms},
     },
-    formats::Family,
     live::{KeyState, PROBATION_MS, Rest},
 };
 
@@ -65,7 +64,7 @@ impl Relay {
                     }
                     progress.tries += 1;
                     if !call.bill.sent(&key, progress.tries) {
-                        return refuse(Family::of(call.request.path()), &Refusal::Unavailable);
+                        return refuse(call.request.family, &Refusal::Unavailable);
                     }
                     call.bill.counted.reach();
                     match self.attempt(&call, &key).await {

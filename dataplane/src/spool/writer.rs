@@ -13,7 +13,7 @@ const COMMIT_RECORDS_MAX: usize = 4096;
 /// cost more than the records on them. Meanwhile they are in the journal, so only a power cut could
 /// tell the difference.
 const BUSY_RECORDS: usize = 32;
-const GATHER: Duration = Duration::from_millis(40);
+const GATHER: Duration = Duration::from_millis(100);
 /// Entries that leave the journal at once; calls that begin or end wait meanwhile.
 const REMOVE_MAX: usize = 64;
 /// Between attempts to write to a disk that refuses: doubling from the first to the last.

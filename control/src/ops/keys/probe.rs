@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use http::uri::PathAndQuery;
 use proxyxai_contract::{
     provider::{BaseUrl, ProviderType},
     secret::Secret,
@@ -26,11 +27,8 @@ pub(super) async fn ask(
     kind: ProviderType,
 ) -> Result<Probe, Error> {
     let scheme = if provider.is_https() { "https" } else { "http" };
-    let url = format!(
-        "{scheme}://{}{}",
-        provider.authority(),
-        provider.join("/v1/models")
-    );
+    let path = provider.join(&PathAndQuery::from_static("/v1/models"))?;
+    let url = format!("{scheme}://{}{path}", provider.authority());
     let request = with_credential(client()?.get(url), provider, secret, kind)?;
     match request.send().await {
         Ok(response) => {

@@ -46,8 +46,8 @@ fn the_known_fields_are_read() {
     assert_eq!(facts.model.as_deref(), Some("gpt-4o"));
     assert!(facts.stream);
     assert_eq!(facts.max_tokens, Some(7));
-    assert!(facts.may_ask_usage("/v1/chat/completions"));
-    assert!(!facts.may_ask_usage("/v1/responses"));
+    assert!(facts.may_ask_usage(Route::Chat));
+    assert!(!facts.may_ask_usage(Route::Responses));
 }
 
 #[test]
