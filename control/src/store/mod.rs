@@ -28,12 +28,12 @@ pub(crate) mod windows;
 use std::{fmt, fs, path::Path, time::Duration};
 
 use proxyxai_contract::Invalid;
+use record::number;
 pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
-    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, QueryResult, SqlErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _, UpdateResult,
-    Value,
+    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait as _, UpdateResult, Value,
 };
 use sea_orm_migration::MigratorTrait as _;
 
@@ -388,11 +388,6 @@ fn all_rows(written: u64, expected: usize) -> Result<(), Error> {
     } else {
         Err(Error::internal("rows vanished before they were written"))
     }
-}
-
-/// A whole number that a query answers.
-fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
-    row.try_get("", column).map_err(Error::internal)
 }
 
 /// Counters live in the database as signed numbers.

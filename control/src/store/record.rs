@@ -12,7 +12,7 @@ use proxyxai_contract::{
     snapshot::{Access, HealthState, KeyConfig, RateLimits},
     window::ModelLimits,
 };
-use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveValue::Set, QueryResult};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,6 +25,11 @@ use crate::{
     domain::{account::Dna, credit::Card},
     view::{AccountView, KeyView},
 };
+
+/// A whole number that a query answers.
+pub(super) fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
+    row.try_get("", column).map_err(Error::internal)
+}
 
 /// An account with what is not shown of it.
 #[derive(Debug, Clone)]
