@@ -263,7 +263,7 @@ async fn bills(world: &World, within: impl Fn(Duration)) {
         ..Labels::default()
     };
     let all = Labels::default();
-    let past = month("2026-10-01", "2026-10-31");
+    let october = month("2026-10-01", "2026-10-31");
     let (part, year) = (
         month("2026-03-04", "2026-03-25"),
         month("2025-11-02", "2026-11-01"),
@@ -271,11 +271,11 @@ async fn bills(world: &World, within: impl Fn(Duration)) {
     let now = month("2026-11-01", "2026-11-01");
     for (what, caller, labels, days) in [
         ("/x-bill of this month", &ROOT, all, now),
-        ("/x-bill of a month", &ROOT, all, past),
+        ("/x-bill of a month", &ROOT, all, october),
         ("/x-bill of a part of a month", &ROOT, all, part),
         ("/x-bill of a year", &ROOT, all, year),
-        ("/x-bill of a level", &ROOT, level, past),
-        ("/x-bill of a parent", &parent, all, past),
+        ("/x-bill of a level", &ROOT, level, october),
+        ("/x-bill of a parent", &parent, all, october),
         ("/x-bill of a parent, part of a month", &parent, all, part),
         ("/x-bill of a parent, a year", &parent, all, year),
     ] {

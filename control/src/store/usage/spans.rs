@@ -83,9 +83,8 @@ impl Unit {
     fn last(self, first: Date) -> Date {
         match self {
             Self::Year => first.last_of_year(),
-            Self::Month => first.last_of_month(),
             Self::Third if first.day() < 20 => first.saturating_add(jiff::Span::new().days(9)),
-            Self::Third => first.last_of_month(),
+            Self::Month | Self::Third => first.last_of_month(),
             Self::Day => first,
         }
     }
