@@ -21,7 +21,7 @@ pub(super) async fn explain(
     caller: &Caller,
     model: &str,
     params: &Params,
-) -> Result<Route, Failure> {
+) -> Result<Explained, Failure> {
     let user = params.text("user").or_else(|| params.text("u"));
     let route = ops::routes::explain(control, caller, model, user).await;
     // The parameter is what the caller knows.
@@ -31,12 +31,12 @@ pub(super) async fn explain(
         }
         other => other,
     })?;
-    Ok(Route::of(route, &control.zone()))
+    Ok(Explained::of(route, &control.zone()))
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Route {
+pub(super) struct Explained {
     user: User,
     model: String,
     affinity: &'static str,
@@ -58,22 +58,22 @@ struct Stage {
     model: String,
     why: &'static str,
     by: Option<String>,
-    levels: Vec<Level>,
+    levels: Vec<LevelRow>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Level {
+struct LevelRow {
     level: u8,
     why: &'static str,
     by: Option<String>,
     strategy: &'static str,
-    keys: Vec<Key>,
+    keys: Vec<Turn>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Key {
+struct Turn {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
@@ -87,7 +87,7 @@ struct Key {
     reason: String,
 }
 
-impl Route {
+impl Explained {
     fn of(route: RouteView, zone: &Zone) -> Self {
         let RouteView {
             account,
@@ -125,7 +125,7 @@ fn stage(stage: StageView, zone: &Zone) -> Stage {
     }
 }
 
-fn level(level: LevelView, zone: &Zone) -> Level {
+fn level(level: LevelView, zone: &Zone) -> LevelRow {
     let LevelView {
         hop: Hop { level, why },
         strategy,
@@ -136,7 +136,7 @@ fn level(level: LevelView, zone: &Zone) -> Level {
         LevelReason::Mapped(giver) => ("mapped", Some(giver)),
         LevelReason::SwitchOver(giver) => ("switch-over", Some(giver)),
     };
-    Level {
+    LevelRow {
         level: level.get(),
         why,
         by: by.map(by_whom),
@@ -145,7 +145,7 @@ fn level(level: LevelView, zone: &Zone) -> Level {
     }
 }
 
-fn key(turn: TurnView, zone: &Zone) -> Key {
+fn key(turn: TurnView, zone: &Zone) -> Turn {
     let TurnView { key, state, reason } = turn;
     let KeyView {
         id,
@@ -175,7 +175,7 @@ fn key(turn: TurnView, zone: &Zone) -> Key {
         HealthState::Quarantined { until } => ("quarantined", Some(until)),
         HealthState::Disabled => ("disabled", None),
     };
-    Key {
+    Turn {
         id: id.get(),
         name,
         partial_key: secret_hint,

@@ -9,6 +9,30 @@ use serde_json::json;
 use super::{Rig, SECRET, START, golden};
 use crate::ops;
 
+/// A model of an explained route in a line.
+fn summary(stage: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let key = |key: &serde_json::Value| format!("{}:{}", key["ID"], text(&key["State"]));
+    let level = |level: &serde_json::Value| {
+        let keys: Vec<_> = level["Keys"].as_array().unwrap().iter().map(key).collect();
+        let (why, strategy) = (text(&level["Why"]), text(&level["Strategy"]));
+        format!(
+            "{} {why} {} {strategy} [{}]",
+            level["Level"],
+            level["By"],
+            keys.join(" ")
+        )
+    };
+    let levels: Vec<_> = stage["Levels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(level)
+        .collect();
+    let (model, why) = (text(&stage["Model"]), text(&stage["Why"]));
+    format!("{model} {why} {}: {}", stage["By"], levels.join("; "))
+}
+
 #[tokio::test]
 async fn a_route_is_explained_with_whose_rules_made_it() {
     let rig = Rig::start("explain").await;
@@ -39,29 +63,6 @@ async fn a_route_is_explained_with_whose_rules_made_it() {
 
     let shown = rig.get("/x-conf?explain=best&user=alice").await.body;
     golden("x-conf.explain", &shown);
-    let summary = |stage: &serde_json::Value| {
-        let levels = stage["Levels"].as_array().unwrap().iter();
-        let levels: Vec<_> = levels
-            .map(|level| {
-                let keys = level["Keys"].as_array().unwrap().iter();
-                let keys: Vec<_> = keys
-                    .map(|key| format!("{}:{}", key["ID"], key["State"].as_str().unwrap()))
-                    .collect();
-                let (why, by) = (level["Why"].as_str().unwrap(), &level["By"]);
-                format!(
-                    "{} {why} {by} {} [{}]",
-                    level["Level"],
-                    level["Strategy"].as_str().unwrap(),
-                    keys.join(" ")
-                )
-            })
-            .collect();
-        let (model, why) = (
-            stage["Model"].as_str().unwrap(),
-            stage["Why"].as_str().unwrap(),
-        );
-        format!("{model} {why} {}: {}", stage["By"], levels.join("; "))
-    };
     let route: Vec<_> = shown["Route"]
         .as_array()
         .unwrap()
