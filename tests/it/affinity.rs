@@ -44,15 +44,22 @@ fn turn(conversation: usize, turn: usize) -> Value {
 /// Turns of each conversation on each key, by what the upstream was asked.
 fn spread(upstream: &Upstream) -> Vec<[usize; KEYS]> {
     let mut spread = vec![[0; KEYS]; CONVERSATIONS];
-    for at in 0..KEYS {
-        for seen in upstream.seen(&secret(at)) {
-            let body: Value = serde_json::from_slice(&seen.body).unwrap();
-            let question = body["messages"][1]["content"].as_str().unwrap();
-            let name = question.trim_start_matches("question of ");
-            spread[name.parse::<usize>().unwrap()][at] += 1;
-        }
+    for (key, name) in (0..KEYS).flat_map(|key| {
+        upstream
+            .seen(&secret(key))
+            .into_iter()
+            .map(move |seen| (key, name(&seen.body)))
+    }) {
+        spread[name][key] += 1;
     }
     spread
+}
+
+/// Which conversation a turn belongs to.
+fn name(body: &[u8]) -> usize {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let question = body["messages"][1]["content"].as_str().unwrap();
+    question.trim_start_matches("question of ").parse().unwrap()
 }
 
 /// Runs all conversations, some at once, each turn after the one before.
