@@ -23,7 +23,7 @@ use proxyxai_control::config::Database;
 use crate::variables::{IGNORED, variables};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 29] = [
+const SETTINGS: [&str; 30] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -38,6 +38,7 @@ const SETTINGS: [&str; 29] = [
     "MODEL_FAILOVER",
     "KEY_STRATEGY",
     "AFFINITY",
+    "HEDGE",
     "COMMISSION_PERCENT",
     "AUDIT_RETENTION_DAYS",
     "EMAIL_SMTP",

@@ -42,6 +42,8 @@ pub struct Rotation {
     pub strategies: Strategies,
     /// Of conversations to keys; takes precedence while the key is well.
     pub affinity: Affinity,
+    /// Whether a second key is asked when the first is slow.
+    pub hedge: bool,
 }
 
 impl Strategy {
@@ -142,6 +144,18 @@ impl Affinity {
     }
 }
 
+/// Reads whether a second key is asked when the first is slow; an empty text means not.
+///
+/// # Errors
+/// When it is neither `on` nor `off`.
+pub fn hedge(text: &str) -> Result<bool, Invalid> {
+    match text.trim() {
+        "on" => Ok(true),
+        "" | "off" => Ok(false),
+        _ => Err(Invalid::new("HEDGE", "must be on or off")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +183,6 @@ mod tests {
         }
         assert_eq!(Affinity::parse(""), Ok(Affinity::Off));
         assert_eq!(Affinity::parse("on").unwrap_err().field, "AFFINITY");
+        assert_eq!(hedge("maybe").unwrap_err().field, "HEDGE");
     }
 }

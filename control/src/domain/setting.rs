@@ -8,7 +8,7 @@ use proxyxai_contract::{
     money::Money,
     price_file,
     provider::BaseUrl,
-    rotation::{Affinity, Strategies},
+    rotation::{self, Affinity, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     window::ModelLimits,
 };
@@ -28,6 +28,8 @@ pub(crate) const MODEL_FAILOVER: &str = "MODEL_FAILOVER";
 pub(crate) const KEY_STRATEGY: &str = "KEY_STRATEGY";
 /// What keeps a conversation on one key.
 pub(crate) const AFFINITY: &str = "AFFINITY";
+/// Whether a second key is asked when the first is slow.
+pub(crate) const HEDGE: &str = "HEDGE";
 /// JSON object of windows by model.
 pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 /// Path prefixes that may be called at all.
@@ -84,13 +86,14 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 29] = [
+pub(crate) const ALL: [(&str, &str); 30] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
     (MODEL_FAILOVER, ""),
     (KEY_STRATEGY, "round-robin"),
     (AFFINITY, "off"),
+    (HEDGE, "off"),
     (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
@@ -135,6 +138,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         MODEL_FAILOVER => ModelFailover::parse(value).map(drop),
         KEY_STRATEGY => Strategies::parse(value).map(drop),
         AFFINITY => Affinity::parse(value).map(drop),
+        HEDGE => rotation::hedge(value).map(drop),
         MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
@@ -267,6 +271,7 @@ mod tests {
             (MODEL_FAILOVER, "a=b||c"),
             (KEY_STRATEGY, "2=quick"),
             (AFFINITY, "always"),
+            (HEDGE, "maybe"),
             (COMMISSION_PERCENT, "101"),
             (COMMISSION_PERCENT, "-1"),
             (AUDIT_RETENTION_DAYS, "0"),

@@ -6,7 +6,7 @@ use proxyxai_contract::{
     clock::Zone,
     id::{AccountId, KeyId},
     provider::BaseUrl,
-    rotation::{Affinity, Rotation, Strategies},
+    rotation::{self, Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::{Account, ProxySettings, UpstreamKey},
     window::ModelLimits,
@@ -60,6 +60,7 @@ pub(super) fn proxy_settings(
         rotation: Rotation {
             strategies: Strategies::parse(&value(setting::KEY_STRATEGY)).unwrap_or_default(),
             affinity: Affinity::parse(&value(setting::AFFINITY)).unwrap_or_default(),
+            hedge: rotation::hedge(&value(setting::HEDGE)).unwrap_or_default(),
         },
         resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
         model_limits: ModelLimits::parse(&value(setting::MODEL_LIMITS)).unwrap_or_default(),

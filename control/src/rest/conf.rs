@@ -34,13 +34,14 @@ use crate::{
 };
 
 /// Settings that can be set here: name in the body, name of the setting.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("ModelMapper", "MODEL_MAPPER"),
     ("LevelMapper", "LEVEL_MAPPER"),
     ("SwitchOver", "SWITCH_OVER"),
     ("ModelFailover", "MODEL_FAILOVER"),
     ("KeyStrategy", "KEY_STRATEGY"),
     ("Affinity", "AFFINITY"),
+    ("Hedge", "HEDGE"),
     ("ModelLimits", "MODEL_LIMITS"),
     ("Resources", "RESOURCES"),
     ("UserMinBalance", "USER_MIN_BALANCE"),
@@ -82,6 +83,7 @@ pub(super) async fn show(
         model_failover: take("MODEL_FAILOVER"),
         key_strategy: take("KEY_STRATEGY"),
         affinity: take("AFFINITY"),
+        hedge: take("HEDGE"),
         model_limits: model_limits(&take("MODEL_LIMITS")),
         switch_over: take("SWITCH_OVER"),
         user_min_balance: dollars(&take("USER_MIN_BALANCE")),
@@ -144,7 +146,7 @@ fn read(body: &Fields, name: &str) -> Result<Option<(String, Value)>, Invalid> {
             let limits = body.json(name)?;
             return Ok(limits.map(|text| (text.clone(), model_limits(&text).into())));
         }
-        "Resources" | "SwitchOver" | "KeyStrategy" | "Affinity" => body.text(name)?,
+        "Resources" | "SwitchOver" | "KeyStrategy" | "Affinity" | "Hedge" => body.text(name)?,
         _ => body.rules(name)?,
     };
     Ok(text.map(|text| (text.clone(), text.into())))
@@ -202,6 +204,7 @@ pub(super) struct Conf {
     model_failover: String,
     key_strategy: String,
     affinity: String,
+    hedge: String,
     model_limits: Map<String, Value>,
     switch_over: String,
     user_min_balance: Dollars,

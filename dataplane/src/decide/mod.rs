@@ -7,6 +7,7 @@ pub(crate) mod admit;
 pub(crate) mod affinity;
 mod counter;
 pub(crate) mod health;
+pub(crate) mod hedge;
 pub(crate) mod limit;
 pub(crate) mod pace;
 pub(crate) mod pick;

@@ -170,6 +170,17 @@ mod tests {
     };
 
     #[test]
+    fn the_dearest_of_several_models_is_covered_with_what_it_may_exceed() {
+        let of = |hold, beyond| Ceiling {
+            hold: nanos(hold),
+            beyond: nanos(beyond),
+        };
+        assert_eq!(dearest([]), Ceiling::default());
+        assert_eq!(dearest([of(5, 1)]), of(5, 1));
+        assert_eq!(dearest([of(5, 1), of(7, 0), of(1, 9)]), of(7, 3));
+    }
+
+    #[test]
     fn what_is_missing_to_the_slice_is_asked_for() {
         let wished = wish(&IDLE).unwrap();
         assert_eq!((wished.change, wished.need), (nanos(50), nanos(0)));

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use proxyxai_contract::{clock::Millis, id::KeyId, rotation::Strategy};
 use tokio::sync::Notify;
 
 use super::key::KeyState;
-use crate::decide::{affinity::Conversation, pick};
+use crate::decide::{affinity::Conversation, hedge::Waits, pick};
 
 /// Calls that may wait for a key of a level at the same moment.
 const WAITING_MAX: usize = 1000;
@@ -35,6 +35,8 @@ pub(crate) struct Turns {
     /// Told when a key that was at its cap no longer is.
     freed: Notify,
     waiting: AtomicUsize,
+    /// How long answers took to begin; kept only where calls are hedged.
+    waits: Mutex<Waits>,
 }
 
 /// What a call wants of a level.
@@ -144,6 +146,22 @@ impl Pool {
         Some(share.at)
     }
 
+    /// After how long an answer of this level is slow; none while too little is known.
+    pub(crate) fn slow_after(&self) -> Option<Duration> {
+        self.waits().slow()
+    }
+
+    /// An answer began after this long.
+    pub(crate) fn answered(&self, first_byte: Duration) {
+        self.waits().seen(first_byte);
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        // Counts are whole whatever happens.
+        let waits = self.turns.waits.lock();
+        waits.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All keys.
     pub(crate) fn keys(&self) -> &[Arc<KeyState>] {
         &self.keys
@@ -151,7 +169,9 @@ impl Pool {
 
     /// Whether a fresh key that was not tried yet is having its first call, and not for long.
     pub(crate) fn is_on_trial(&self, ask: &Ask<'_>) -> bool {
-        self.usable(ask).any(|key| key.health.is_on_trial(ask.now))
+        self.keys.iter().any(|key| {
+            key.health.is_on_trial(ask.now) && key.is_usable(ask.model, ask.now, ask.tried)
+        })
     }
 
     /// Whether the only thing that keeps a usable key from being picked is a probe.
@@ -200,6 +220,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Seat {
+    /// The key is not asked after all: whoever waits for a verdict on it waits in vain.
+    pub(crate) fn leave_unused(self) {
+        drop(self.key.health.probe());
+    }
+
     fn take(key: &Arc<KeyState>, turns: &Arc<Turns>) -> Option<Self> {
         let cap = key.key.config.max_concurrency;
         key.load.enter(cap).then(|| Self {

@@ -9,6 +9,7 @@ mod client;
 mod desk;
 mod dial;
 mod headers;
+mod hedge;
 mod limits;
 mod meter;
 mod request;

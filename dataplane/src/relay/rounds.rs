@@ -9,7 +9,6 @@ use proxyxai_contract::{
     clock::Millis,
     id::{KeyId, Level},
     plan::Stage,
-    rotation::Strategy,
 };
 use tokio::time::Instant;
 
@@ -88,12 +87,12 @@ impl Relay {
             if progress.failure.as_ref().is_some_and(Failure::is_loop) {
                 return self.all_failed(call, progress);
             }
-            // Whoever stood in a queue has waited enough, and must not lose more of its turn.
-            waits = if progress.full { 0 } else { waits + 1 };
             match self.pause(&call, waits, deadline) {
                 Pause::For(wait) => tokio::time::sleep(wait).await,
                 Pause::GiveUp => return self.all_failed(call, progress),
             }
+            // Whoever stands in a queue waits enough there, and must not lose more of its turn.
+            waits = if progress.full { 0 } else { waits + 1 };
         }
     }
 
@@ -110,28 +109,24 @@ impl Relay {
                     if progress.tries > 0
                         && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now()))
                     {
+                        seat.leave_unused();
                         return Round::Over;
                     }
                     progress.tries += 1;
-                    let key = &seat.key;
-                    if !call.bill.sent(key, progress.tries) {
+                    if !call.bill.sent(&seat.key, progress.tries) {
+                        seat.leave_unused();
                         return Round::Unrecorded;
                     }
                     call.bill.counted.reach();
-                    let begun = Instant::now();
-                    match self.attempt(call, key).await {
-                        Outcome::Answer(answer) => {
-                            if call.strategy(level) == Strategy::Fastest {
-                                key.load.answered(begun.elapsed(), self.clock.now());
-                            }
-                            return Round::Answered(seat, answer);
-                        }
+                    let asked = self.ask(call, level, seat, &mut tried).await;
+                    progress.tries += u32::from(asked.twice);
+                    match asked.outcome {
+                        Outcome::Answer(answer) => return Round::Answered(asked.seat, answer),
                         Outcome::Failed(failure) => {
                             call.bill.failed();
                             progress.failure = Some(failure);
                         }
                     }
-                    tried.push(key.key.id);
                 }
             }
         }
@@ -157,9 +152,11 @@ impl Relay {
         };
         // While fresh keys are on trial nobody goes on, not even with one that has passed: it would be
         // given the calls of all that come meanwhile.
-        let until = Instant::now() + PROBATION_WAIT;
-        while pool.is_on_trial(&ask()) && Instant::now() < until {
-            tokio::time::sleep(PROBATION_LOOK).await;
+        if pool.is_on_trial(&ask()) {
+            let until = Instant::now() + PROBATION_WAIT;
+            while Instant::now() < until && pool.is_on_trial(&ask()) {
+                tokio::time::sleep(PROBATION_LOOK).await;
+            }
         }
         if let Some(seat) = pool.pick(&ask(), true) {
             return Some(seat);
@@ -229,7 +226,7 @@ impl Relay {
             .collect()
     }
 
-    fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
+    pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
         // A panic elsewhere leaves a budget that is still a budget.
         self.budget
             .lock()

@@ -48,6 +48,12 @@ pub(super) const SETTINGS: &[Variable] = &[
         "keeps a conversation on one key: `off`, `session` or `prefix` (docs/routing.md)",
     ),
     var(
+        "HEDGE",
+        "off",
+        CONTROL,
+        "`on` asks a second key when the first is slower than 19 in 20 answers (docs/routing.md)",
+    ),
+    var(
         "MODEL_LIMITS",
         "",
         CONTROL,

@@ -26,12 +26,14 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         model_limits,
         key_strategy,
         affinity,
+        hedge,
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
         rotation: Rotation {
             strategies: Strategies::parse(&key_strategy)?,
             affinity: Affinity::parse(&affinity)?,
+            hedge,
         },
         resources: AllowList::parse(&resources)?,
         model_limits: ModelLimits::parse(&model_limits)?,
@@ -46,10 +48,12 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
 pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings {
     let ProxySettings {
         routing,
-        rotation: Rotation {
-            strategies,
-            affinity,
-        },
+        rotation:
+            Rotation {
+                strategies,
+                affinity,
+                hedge,
+            },
         resources,
         model_limits,
         call_min_balance,
@@ -69,6 +73,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         model_limits: model_limits.text(),
         key_strategy: strategies.text(),
         affinity: affinity.as_str().to_owned(),
+        hedge: *hedge,
     }
 }
 

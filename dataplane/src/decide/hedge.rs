@@ -1,0 +1,111 @@
+//! When a second key is asked for a call that the first has not begun to answer: after the 95th
+//! percentile of the time to first byte, so that about one call in twenty is asked for twice.
+
+use std::time::Duration;
+
+/// Buckets of the histogram; each is a quarter wider than the one before, from a millisecond to twenty
+/// minutes.
+const BUCKETS: usize = 64;
+const RATIO: f64 = 1.25;
+/// Fewer answers than this say nothing of the slowest in twenty.
+const ANSWERS_MIN: u16 = 40;
+/// At so many answers all counts are halved, so that what was long ago fades.
+const ANSWERS_MAX: u16 = 1000;
+/// One in so many is slow.
+const SLOW_OF: u16 = 20;
+
+/// How long answers took to begin, lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waits {
+    counts: [u16; BUCKETS],
+    answers: u16,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            counts: [0; BUCKETS],
+            answers: 0,
+        }
+    }
+}
+
+impl Waits {
+    /// An answer began after this long. One that was asked for twice counts from the first asking.
+    pub(crate) fn seen(&mut self, first_byte: Duration) {
+        if self.answers >= ANSWERS_MAX {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.answers = self.counts.iter().sum();
+        }
+        let at = (0..BUCKETS).find(|at| first_byte <= end(*at));
+        if let Some(count) = self.counts.get_mut(at.unwrap_or(BUCKETS - 1)) {
+            *count += 1;
+            self.answers += 1;
+        }
+    }
+
+    /// After how long an answer is slow; none while too little is known.
+    pub(crate) fn slow(&self) -> Option<Duration> {
+        if self.answers < ANSWERS_MIN {
+            return None;
+        }
+        let mut beyond = self.answers;
+        let fits = |(at, count): (usize, &u16)| {
+            beyond = beyond.saturating_sub(*count);
+            (beyond * SLOW_OF <= self.answers).then_some(at)
+        };
+        self.counts.iter().enumerate().find_map(fits).map(end)
+    }
+}
+
+/// Where a bucket ends.
+fn end(at: usize) -> Duration {
+    let at = i32::try_from(at).unwrap_or(i32::MAX);
+    Duration::from_secs_f64(0.001 * RATIO.powi(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn little_is_known_of_few_answers() {
+        let mut waits = Waits::default();
+        for _ in 1..ANSWERS_MIN {
+            waits.seen(Duration::from_millis(100));
+        }
+        assert_eq!(waits.slow(), None);
+        waits.seen(Duration::from_millis(100));
+        let slow = waits.slow().unwrap();
+        assert!((100..126).contains(&slow.as_millis()), "{slow:?}");
+    }
+
+    #[test]
+    fn what_was_long_ago_fades() {
+        let mut waits = Waits::default();
+        for _ in 0..2000 {
+            waits.seen(Duration::from_secs(30));
+        }
+        for _ in 0..5000 {
+            waits.seen(Duration::from_millis(50));
+        }
+        assert!(waits.slow().unwrap() < Duration::from_millis(70));
+    }
+
+    proptest! {
+        #[test]
+        fn about_one_in_twenty_is_slow(millis in prop::collection::vec(1u64..600_000, 40..900)) {
+            let mut waits = Waits::default();
+            for ms in &millis {
+                waits.seen(Duration::from_millis(*ms));
+            }
+            let slow = waits.slow().unwrap().as_millis();
+            let beyond = |limit: u128| millis.iter().filter(|ms| u128::from(**ms) > limit).count();
+            prop_assert!(beyond(slow) * 20 <= millis.len());
+            // A bucket less would be too early.
+            prop_assert!(beyond(slow * 4 / 5 - 1) * 20 > millis.len() || slow == 1);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Asking a key, and, where calls are hedged and the key is slow, a second one beside it. Whoever answers
+//! first is heard; the other is let go, which closes its connection, and nobody pays for it here.
+
+use std::{pin::pin, sync::Arc};
+
+use proxyxai_contract::{
+    id::{KeyId, Level},
+    rotation::Strategy,
+};
+use tokio::time::Instant;
+
+use super::{Call, Relay, attempt::Outcome};
+use crate::live::{Ask, Seat};
+
+/// What came of asking.
+pub(super) struct Asked {
+    /// The key whose outcome it is.
+    pub(super) seat: Seat,
+    pub(super) outcome: Outcome,
+    /// Whether a second key was asked.
+    pub(super) twice: bool,
+    /// When this key was asked.
+    begun: Instant,
+}
+
+impl Relay {
+    /// Asks a key. Those that were asked are among the `tried` when this returns.
+    pub(super) async fn ask(
+        &self,
+        call: &Call,
+        level: Level,
+        seat: Seat,
+        tried: &mut Vec<KeyId>,
+    ) -> Asked {
+        tried.push(seat.key.key.id);
+        let begun = Instant::now();
+        let hedges = call.snapshot.settings.rotation.hedge;
+        let pool = call.snapshot.pool(level);
+        let asked = match hedges.then(|| pool.slow_after()).flatten() {
+            Some(slow) => {
+                let both = self.hedged(call, level, (seat, begun + slow), tried);
+                Box::pin(both).await
+            }
+            None => Asked {
+                outcome: self.attempt(call, &seat.key).await,
+                seat,
+                twice: false,
+                begun,
+            },
+        };
+        if let Outcome::Answer(_) = asked.outcome {
+            if call.strategy(level) == Strategy::Fastest {
+                let load = &asked.seat.key.load;
+                load.answered(asked.begun.elapsed(), self.clock.now());
+            }
+            if hedges {
+                pool.answered(begun.elapsed());
+            }
+        }
+        asked
+    }
+
+    /// Asks a key, and from a moment on another one as well, if there is one and retries are left.
+    async fn hedged(
+        &self,
+        call: &Call,
+        level: Level,
+        (seat, slow_at): (Seat, Instant),
+        tried: &mut Vec<KeyId>,
+    ) -> Asked {
+        let begun = Instant::now();
+        let key = Arc::clone(&seat.key);
+        let mut first = pin!(self.attempt(call, &key));
+        let asked = |seat, outcome, twice, begun| Asked {
+            seat,
+            outcome,
+            twice,
+            begun,
+        };
+        if let Ok(outcome) = tokio::time::timeout_at(slow_at, &mut first).await {
+            return asked(seat, outcome, false, begun);
+        }
+        let Some(other) = self.second(call, level, tried) else {
+            return asked(seat, first.await, false, begun);
+        };
+        let again = Instant::now();
+        tried.push(other.key.key.id);
+        let other_key = Arc::clone(&other.key);
+        let mut second = pin!(self.attempt(call, &other_key));
+        tokio::select! {
+            outcome = &mut first => match outcome {
+                Outcome::Answer(_) => asked(seat, outcome, true, begun),
+                Outcome::Failed(_) => asked(other, second.await, true, again),
+            },
+            outcome = &mut second => match outcome {
+                Outcome::Answer(_) => {
+                    // It would have taken longer still.
+                    key.load.answered(begun.elapsed(), self.clock.now());
+                    asked(other, outcome, true, again)
+                }
+                Outcome::Failed(_) => asked(seat, first.await, true, begun),
+            },
+        }
+    }
+
+    /// A place on another key of the level. It is paid for from the budget of retries, so that a slow
+    /// moment of all keys does not double the load.
+    fn second(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<Seat> {
+        let now = self.clock.now();
+        let ask = Ask {
+            model: call.model(),
+            now,
+            tried,
+            strategy: call.strategy(level),
+            conversation: call.conversation,
+        };
+        let paid = self.budget().withdraw(now);
+        paid.then(|| call.snapshot.pool(level).pick(&ask, true))
+            .flatten()
+    }
+}
