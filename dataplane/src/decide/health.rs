@@ -9,6 +9,8 @@ const QUARANTINE_FIRST_MS: i64 = 10 * 60_000;
 const QUARANTINE_MAX_MS: i64 = 2 * 60 * 60_000;
 /// A key that has been refused for a day will not be accepted by itself.
 const REFUSED_MAX_MS: i64 = 24 * 60 * 60_000;
+/// A key that comes back grows into its share for this long.
+const SLOW_START_MS: i64 = 10_000;
 /// Fewer refused keys than this are no storm, however few keys there are.
 const STORM_KEYS_MIN: usize = 3;
 
@@ -162,6 +164,14 @@ impl Default for Backoff {
     }
 }
 
+/// How much of its share a key gets that has come back, in thousandths: a tenth at once, all of it after
+/// ten seconds.
+pub(crate) fn slow_start(back: Millis, now: Millis) -> u32 {
+    let elapsed = now.since(back).clamp(0, SLOW_START_MS);
+    let grown = 100 + 900 * elapsed / SLOW_START_MS;
+    u32::try_from(grown).unwrap_or_default()
+}
+
 /// Whether so many keys of a provider were refused within a minute that the fault is hardly theirs:
 /// more than half of them, and at least three. Such keys should sleep instead.
 pub(crate) const fn storm(refused_in_last_minute: usize, keys_of_provider: usize) -> bool {
@@ -179,6 +189,13 @@ mod tests {
     use super::*;
 
     const MINUTE: i64 = 60_000;
+
+    #[test]
+    fn a_key_that_comes_back_grows_into_its_share() {
+        let after = |ms| slow_start(Millis(5000), Millis(5000 + ms));
+        assert_eq!((after(0), after(5000), after(10_000)), (100, 550, 1000));
+        assert_eq!((after(-9000), after(i64::MAX / 2)), (100, 1000));
+    }
 
     fn rest_ms(key: Backoff, now: Millis) -> i64 {
         match key.state() {

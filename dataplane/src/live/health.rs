@@ -15,7 +15,10 @@ use proxyxai_contract::{
     snapshot::{Health, HealthState},
 };
 
-use crate::{decide::health::Backoff, formats::fault::Verdict};
+use crate::{
+    decide::health::{Backoff, slow_start},
+    formats::fault::Verdict,
+};
 
 /// Refusals this recent count towards a storm.
 const STORM_WINDOW_MS: i64 = 60_000;
@@ -38,6 +41,8 @@ pub(crate) struct KeyHealth {
     probing: AtomicBool,
     /// When that call was begun, milliseconds.
     probed_at: AtomicI64,
+    /// When it was last asked after a sleep, milliseconds; 0 for a key that never slept.
+    back_at: AtomicI64,
     inner: Mutex<Inner>,
 }
 
@@ -102,6 +107,7 @@ impl Default for KeyHealth {
             proven: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed_at: AtomicI64::new(0),
+            back_at: AtomicI64::new(0),
             inner: Mutex::default(),
         }
     }
@@ -119,6 +125,15 @@ impl KeyHealth {
                 .pairs
                 .get(model)
                 .is_none_or(|pair| pair.is_usable(now))
+    }
+
+    /// Whether it takes a full share again; with `random` from 0 to 999, as often as its share is grown.
+    pub(crate) fn is_trusted(&self, now: Millis, random: impl FnOnce() -> u32) -> bool {
+        let back = self.back_at.load(Ordering::Relaxed);
+        back == 0 || {
+            let share = slow_start(Millis(back), now);
+            share >= 1000 || random() < share
+        }
     }
 
     /// Whether somebody else is just finding out whether it works.
@@ -144,8 +159,12 @@ impl KeyHealth {
                 return false;
             }
             pair.asked = Some(now);
+            self.back_at.store(now.0, Ordering::Relaxed);
         }
         if !self.proven.load(Ordering::Relaxed) {
+            if self.closed_until.load(Ordering::Relaxed) != 0 {
+                self.back_at.store(now.0, Ordering::Relaxed);
+            }
             self.probed_at.store(now.0, Ordering::Relaxed);
             self.probing.store(true, Ordering::Relaxed);
         }
@@ -299,6 +318,7 @@ impl KeyHealth {
     pub(crate) fn wake(&self) {
         let mut inner = self.lock();
         *inner = Inner::default();
+        self.back_at.store(0, Ordering::Relaxed);
         self.proven.store(false, Ordering::Relaxed);
         self.probing.store(false, Ordering::Relaxed);
         self.mirror(&inner);

@@ -70,8 +70,18 @@ impl Pool {
                     && !(patient && key.health.is_probing())
             })
         };
+        // A key that has just come back is passed over now and then, unless there is no other, or it is
+        // the one that a conversation keeps to.
+        let gentle = |at: usize| {
+            let random = || fastrand::u32(..1000);
+            let trusted = |key: &Arc<KeyState>| key.health.is_trusted(ask.now, random);
+            usable(at) && (ask.conversation.is_some() || self.keys.get(at).is_some_and(trusted))
+        };
         loop {
-            let key = self.keys.get(self.choose(ask, &usable)?)?;
+            let at = self
+                .choose(ask, &gentle)
+                .or_else(|| self.choose(ask, &usable));
+            let key = self.keys.get(at?)?;
             // Another call may have taken its last place, or be the first after a sleep. Every failure
             // here is another call's success, so this ends.
             let seat = Seat::take(key, &self.turns);

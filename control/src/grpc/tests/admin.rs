@@ -147,3 +147,75 @@ async fn settings_are_stored_all_or_none() {
     let reloaded = settings.reload_keys(reload).await.unwrap().into_inner();
     assert_eq!(reloaded.keys, 0);
 }
+
+#[tokio::test]
+async fn a_route_is_explained_and_settings_of_rotation_are_checked() {
+    use wire::{key_health::State, route_level, route_stage, rule_giver::Giver};
+    let rig = Rig::start("explain").await;
+    let mut keys = KeysClient::new(rig.routes.clone());
+    let new = wire::CreateKeyRequest {
+        secret: SECRET.to_owned(),
+        provider: "https://api.example.com".to_owned(),
+        level: 4,
+        config: Some(wire::KeyConfig {
+            weight: 3,
+            max_concurrency: 9,
+            ..wire::KeyConfig::default()
+        }),
+        ..wire::CreateKeyRequest::default()
+    };
+    let mut heavy = new.clone();
+    heavy.config.as_mut().unwrap().weight = 1001;
+    let refused = keys.create_key(rig.as_root(heavy)).await;
+    assert_eq!(code(refused), Code::InvalidArgument);
+    keys.create_key(rig.as_root(new)).await.unwrap();
+
+    let mut settings = SettingsClient::new(rig.routes.clone());
+    let set = |pairs: &[(&str, &str)]| wire::UpdateSettingsRequest {
+        set: pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..wire::UpdateSettingsRequest::default()
+    };
+    for bad in [
+        ("KEY_STRATEGY", "2=quick"),
+        ("AFFINITY", "on"),
+        ("HEDGE", "1"),
+    ] {
+        let refused = settings.update_settings(rig.as_root(set(&[bad]))).await;
+        assert_eq!(code(refused), Code::InvalidArgument, "{bad:?}");
+    }
+    let rules = set(&[("LEVEL_MAPPER", "o3=4"), ("KEY_STRATEGY", "4=weighted")]);
+    settings.update_settings(rig.as_root(rules)).await.unwrap();
+
+    let ask = |model: &str, account: &str| wire::ExplainRouteRequest {
+        model: model.to_owned(),
+        account: account.to_owned(),
+    };
+    let route = settings.explain_route(rig.as_root(ask("o3", ""))).await;
+    let route = route.unwrap().into_inner();
+    assert_eq!((route.account_id, route.refusal.as_str()), (1, ""));
+    let [stage] = &route.stages[..] else {
+        panic!("{route:?}");
+    };
+    assert_eq!(
+        (stage.model.as_str(), stage.why()),
+        ("o3", route_stage::Why::Asked)
+    );
+    let [level] = &stage.levels[..] else {
+        panic!("{stage:?}");
+    };
+    assert_eq!((level.level, level.why()), (4, route_level::Why::Mapped));
+    assert_eq!(level.by.as_ref().unwrap().giver, Some(Giver::System(true)));
+    assert_eq!(level.strategy, "weighted");
+    let key = &level.keys[0];
+    assert_eq!(key.health.as_ref().unwrap().state(), State::Ready);
+    let config = key.key.as_ref().unwrap().config.as_ref().unwrap();
+    assert_eq!((config.weight, config.max_concurrency), (3, 9));
+
+    let nobody = settings.explain_route(rig.as_root(ask("o3", "nobody")));
+    assert_eq!(code(nobody.await), Code::NotFound);
+    let nothing = settings.explain_route(rig.as_root(ask("", "")));
+    assert_eq!(code(nothing.await), Code::InvalidArgument);
+}
