@@ -67,6 +67,7 @@ impl Relay {
             .min();
         let retry_after_ms = until.map(|until| until.since(now));
         let Progress {
+            deadline: _,
             tries,
             failure,
             full,

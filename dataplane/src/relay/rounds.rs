@@ -34,8 +34,9 @@ const PROBATION_LOOK: Duration = Duration::from_millis(2);
 const QUEUE_WAIT: Duration = Duration::from_millis(250);
 
 /// What the rounds have come to so far.
-#[derive(Default)]
 pub(super) struct Progress {
+    /// From then on nothing new is begun.
+    pub(super) deadline: Instant,
     /// Attempts made.
     pub(super) tries: u32,
     /// The latest failure.
@@ -67,13 +68,17 @@ enum Pause {
 impl Relay {
     /// Answers a call with the first attempt that succeeds, or with what the last one failed of.
     pub(super) async fn rounds(&self, mut call: Call) -> Response<Body> {
-        let deadline = Instant::now() + self.config.retry_deadline;
         self.budget().deposit(self.clock.now());
-        let mut progress = Progress::default();
+        let mut progress = Progress {
+            deadline: Instant::now() + self.config.retry_deadline,
+            tries: 0,
+            failure: None,
+            full: false,
+        };
         let mut waits = 0;
         loop {
             progress.full = false;
-            match self.round(&mut call, &mut progress, deadline).await {
+            match self.round(&mut call, &mut progress).await {
                 Round::Answered(seat, answer) => {
                     let key = Arc::clone(&seat.key);
                     call.bill.keep(seat);
@@ -87,7 +92,7 @@ impl Relay {
             if progress.failure.as_ref().is_some_and(Failure::is_loop) {
                 return self.all_failed(call, progress);
             }
-            match self.pause(&call, waits, deadline) {
+            match self.pause(&call, waits, progress.deadline) {
                 Pause::For(wait) => tokio::time::sleep(wait).await,
                 Pause::GiveUp => return self.all_failed(call, progress),
             }
@@ -97,7 +102,7 @@ impl Relay {
     }
 
     /// Goes once through the models of the plan, the levels of each, and the keys of each level.
-    async fn round(&self, call: &mut Call, progress: &mut Progress, deadline: Instant) -> Round {
+    async fn round(&self, call: &mut Call, progress: &mut Progress) -> Round {
         for stage in 0..call.plan.stages.len() {
             call.turn_to(stage);
             for hop in 0..call.hops().len() {
@@ -107,7 +112,8 @@ impl Relay {
                 let mut tried: Vec<KeyId> = Vec::new();
                 while let Some(seat) = self.next_key(call, level, &tried, progress).await {
                     if progress.tries > 0
-                        && (Instant::now() >= deadline || !self.budget().withdraw(self.clock.now()))
+                        && (Instant::now() >= progress.deadline
+                            || !self.budget().withdraw(self.clock.now()))
                     {
                         seat.leave_unused();
                         return Round::Over;
@@ -172,14 +178,14 @@ impl Relay {
                 return Some(seat);
             }
         }
-        let until = Instant::now() + QUEUE_WAIT;
+        let until = progress.deadline.min(Instant::now() + QUEUE_WAIT);
         while pool.is_full(&ask()) {
             progress.full = true;
             let patience = until.saturating_duration_since(Instant::now());
             if patience.is_zero() || !pool.freed(patience).await {
                 break;
             }
-            if let Some(seat) = pool.pick(&ask(), false) {
+            if let Some(seat) = pool.pick(&ask(), true) {
                 return Some(seat);
             }
         }
