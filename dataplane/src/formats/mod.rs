@@ -3,6 +3,7 @@
 
 pub(crate) mod fault;
 mod multipart;
+pub(crate) mod opening;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod sse;
@@ -114,6 +115,14 @@ impl Route {
     /// Whether the answer to a POST reports tokens that are to be counted.
     pub(crate) const fn is_metered(self) -> bool {
         !matches!(self, Self::Other)
+    }
+
+    /// Whether its streams are events of a protocol that is known here.
+    pub(crate) const fn has_events(self) -> bool {
+        matches!(
+            self,
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages
+        )
     }
 
     /// Whether a streamed answer carries usage only when `stream_options.include_usage` asks for it.
