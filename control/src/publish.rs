@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod convert;
+mod limits;
 mod subscribers;
 mod watcher;
 
@@ -25,6 +26,7 @@ use proxyxai_contract::{
     price::PriceTable,
     price_file,
     snapshot::{Health, HealthState, Standing, Update},
+    window::WindowKey,
 };
 use subscribers::Subscribers;
 use tokio::sync::{Mutex as AsyncMutex, watch};
@@ -244,6 +246,11 @@ impl Publisher {
         self.state().subscribers.acknowledge(node, revision);
         self.acknowledged
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The most that a window can have; none when that is not known without the model of a call.
+    pub(crate) fn limit(&self, key: &WindowKey) -> Option<u64> {
+        self.state().catalogue.limit(key)
     }
 
     /// Whether the node watches now.

@@ -8,6 +8,7 @@ mod leases;
 mod prices;
 mod records;
 mod settings;
+mod spooled;
 mod updates;
 mod windows;
 
@@ -20,9 +21,10 @@ pub use leases::{
 };
 pub use records::{
     batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
-    sequence_bytes, standing_from_wire, standing_to_wire, wire_record_from_bytes,
+    sequence_bytes, standing_from_wire, standing_to_wire,
 };
 pub use settings::routing_to_wire;
+pub use spooled::{SpooledReport, charge_from_bytes, pack_records, unpack_records};
 pub use updates::{update_from_wire, update_to_wire};
 pub use windows::{
     window_ask_from_wire, window_ask_to_wire, window_grant_from_wire, window_grant_to_wire,

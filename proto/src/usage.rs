@@ -97,7 +97,8 @@ pub struct UsageRecord {
     pub images: Images,
     /// Where the tokens come from.
     pub measure: Measure,
-    /// What the account is charged, rates and factor applied.
+    /// What the call costs, rates and factor applied, in the units that the account had then. It is charged in
+    /// those it has when this is posted.
     pub cost: Money,
     /// Whether a price was known.
     pub priced: bool,

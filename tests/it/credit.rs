@@ -219,6 +219,34 @@ async fn the_months_limit_holds_across_data_planes() {
     assert!(shop.left(served).await > 90.0);
 }
 
+/// Calls let in at one price of the account's are paid in the units it has at their end, and what they
+/// will cost is kept from calls that come meanwhile.
+#[tokio::test]
+async fn no_credit_is_missing_for_calls_under_way_while_rates_double() {
+    let shop = Shop::open(2, 20.0 * CALL).await;
+    let pause = Duration::from_secs(3);
+    shop.upstream.script(UP, Script::Slow { pause });
+    let rise = async {
+        let all_came = async || shop.upstream.count(UP) == 8;
+        until("eight calls are under way", all_came).await;
+        shop.control.change("alice", json!({"Rates": 2})).await;
+        assert_eq!(shop.control.account("alice").await["Requests"], 0);
+        shop.rush(30, 7).await
+    };
+    let (before, after) = tokio::join!(shop.rush(8, 7), rise);
+    assert_eq!(before, [200; 8]);
+    // Of 40 calls' worth, 16 were spoken for.
+    let served = count(&after, 200);
+    assert_eq!(served + count(&after, 402), 30, "{after:?}");
+    assert!((1..=12).contains(&served), "{served}");
+    shop.control.posted("alice", 8 + served as u64).await;
+    let account = shop.control.grpc().account("alice").await;
+    let twice = 2 * i64::try_from(served).unwrap();
+    assert_eq!(account.credit_used_nanos, (8 + twice) * CALL_NANOS);
+    assert_eq!(account.balance_nanos, (40 - 16 - twice) * CALL_NANOS);
+    shop.control.grpc().verify_books().await;
+}
+
 #[tokio::test]
 async fn an_operator_gets_back_what_data_planes_have_on_lease() {
     let shop = Shop::open(2, 100.0).await;

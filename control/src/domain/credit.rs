@@ -7,6 +7,7 @@
 
 mod limits;
 mod transfer;
+mod units;
 
 use std::mem;
 
@@ -21,6 +22,7 @@ pub use transfer::{
     Closing, DEDUCTION_FEE, DELETE_FEE, Deduction, Exchange, LISTING_FEE, REFUND_LIFE_MS, Refused,
     check_rates, close, deduct, grant, price_of_grant,
 };
+pub use units::Cost;
 
 /// More live cards than this are merged, so that a purse stays cheap to read and to show.
 pub const CARDS_MAX: usize = 12;

@@ -5,7 +5,10 @@
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
 )]
 
-use proxyxai_contract::{lease::Shortage, money::Money};
+use proxyxai_contract::{
+    lease::Shortage,
+    money::{Money, Multiplier},
+};
 
 /// What an account can still give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,16 @@ pub(crate) fn grant(
         .min(Money::from_nanos(share))
         .max(need)
         .max(Money::ZERO))
+}
+
+/// What is to be reserved on top of what is on lease when an account goes from one `Rates` to others:
+/// calls under way hold credit in the old units and are paid in the new ones. None when they cost no more
+/// than they hold. The room is that in the new units.
+pub(crate) fn cover(room: &Room, from: Multiplier, to: Multiplier) -> Option<Money> {
+    // What cannot be told is more than there is.
+    let worth = room.leased.scale(to, from).unwrap_or(Money::MAX);
+    let beyond = worth.saturating_sub(room.leased).min(room.available());
+    Some(beyond).filter(|beyond| *beyond > Money::ZERO)
 }
 
 #[cfg(test)]
@@ -113,6 +126,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn calls_under_way_are_covered_whatever_becomes_of_the_rates(
+            balance in 0i64..1_000_000, leased in 0i64..1_000_000, from in 100_000i64..10_000_000, to in 100_000i64..10_000_000,
+        ) {
+            let leased = leased.min(balance);
+            let [from, to] = [from, to].map(|micros| Multiplier::from_micros(micros).unwrap());
+            // The balance keeps its worth, the lease its number.
+            let after = nanos(balance).scale(to, from).unwrap();
+            let room = Room { balance: after, month_left: None, leased: nanos(leased) };
+            let reserved = nanos(leased).saturating_add(cover(&room, from, to).unwrap_or_default());
+            prop_assert!(reserved >= nanos(leased).scale(to, from).unwrap());
+            prop_assert!(to < from || reserved <= after);
+        }
+
         #[test]
         fn a_grant_never_exceeds_what_is_there(balance in -100i64..1000, leased in 0i64..1000, left in prop::option::of(-50i64..1000), change in 0i64..2000, need in 0i64..1000, nodes in 0usize..9) {
             let room = Room { balance: nanos(balance), month_left: left.map(nanos), leased: nanos(leased) };

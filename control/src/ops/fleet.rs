@@ -1,9 +1,11 @@
 //! What data planes ask: the stream of updates, acknowledgements, usage, key health.
 
+mod cover;
 mod lease;
 mod posting;
 mod windows;
 
+pub(crate) use cover::cover_rise;
 use futures_util::Stream;
 pub(crate) use lease::{bring_back, lease_credit, release_all, release_lost};
 pub(crate) use posting::{Reported, report_usage};

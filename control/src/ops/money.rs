@@ -12,7 +12,7 @@ use proxyxai_contract::{
 use crate::{
     Error,
     domain::{
-        credit::{self, Card, Exchange, Purse, Refused},
+        credit::{self, Card, Cost, Exchange, Purse, Refused},
         ledger::{Book, Entry},
     },
     store::{AccountRecord, leases::LeaseRecord},
@@ -209,27 +209,27 @@ pub(super) fn lease(
 }
 
 /// Charges calls: first to the lease they were let in on, the rest to the account. What the cards do
-/// not cover becomes debt. Root's calls are minted, not charged.
+/// not cover becomes debt. Root's calls are minted, not charged. The second entry is empty unless the
+/// account's units changed while a call was under way.
 pub(super) fn charge(
     record: &mut AccountRecord,
     held: Option<&mut LeaseRecord>,
-    cost: Money,
+    cost: Cost,
     reference: String,
     now: Millis,
-) -> Result<Entry, Error> {
-    record.view.credit_used = record.view.credit_used.saturating_add(cost);
+) -> Result<[Entry; 2], Error> {
+    let Cost { counted, worth } = cost;
+    record.view.credit_used = record.view.credit_used.saturating_add(counted);
     if record.view.parent.is_none() {
-        return entry(
-            "call",
-            reference,
-            [(Book::Mint, cost.negated()), (Book::Spent, cost)],
-        );
+        let postings = [(Book::Mint, counted.negated()), (Book::Spent, counted)];
+        let change = units(record, Cost::even(counted), &reference)?;
+        return Ok([entry("call", reference, postings)?, change]);
     }
-    let uncovered = with_purse(record, now, |purse| purse.spend(cost, now));
+    let uncovered = with_purse(record, now, |purse| purse.spend(worth, now));
     record.debt = record.debt.saturating_add(uncovered);
     record.refresh_balance(now);
     let leased = held.map_or(Money::ZERO, |held| {
-        let part = cost.min(held.lease.amount).max(Money::ZERO);
+        let part = worth.min(held.lease.amount).max(Money::ZERO);
         held.lease.amount = held.lease.amount.saturating_sub(part);
         held.lease.version = held.lease.version.saturating_add(1);
         part
@@ -238,10 +238,22 @@ pub(super) fn charge(
     let account = record.view.id;
     let postings = [
         (Book::Reserved(account), leased.negated()),
-        (Book::Account(account), leased.saturating_sub(cost)),
-        (Book::Spent, cost),
+        (Book::Account(account), leased.saturating_sub(counted)),
+        (Book::Spent, counted),
     ];
-    entry("call", reference, postings)
+    let change = units(record, cost, &reference)?;
+    Ok([entry("call", reference, postings)?, change])
+}
+
+/// What lies between the units of calls and those their account has now is root's. It is an entry of its
+/// own, so that what is booked as spent is what the account used.
+fn units(record: &AccountRecord, cost: Cost, reference: &str) -> Result<Entry, Error> {
+    let gap = cost.gap();
+    let postings = [
+        (Book::Account(record.view.id), gap),
+        (Book::Mint, gap.negated()),
+    ];
+    entry("units", format!("{reference}:units"), postings)
 }
 
 /// Refuses a movement that would take credit which data planes have on lease.
@@ -254,29 +266,25 @@ pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), 
     Ok(())
 }
 
-/// Books what calls cost more or less than they were charged. `difference` is in the units the
-/// account has now, `used` in those of the calls; root stands for what lies between, by an entry of
-/// its own. What is given back pays debt, then goes to the cards it came from; what they have no room
-/// for becomes a card of its own.
+/// Books what calls cost more or less than they were charged. What is given back pays debt, then goes to
+/// the cards it came from; what they have no room for becomes a card of its own. The second entry is as
+/// that of [`charge`].
 pub(super) fn correct(
     record: &mut AccountRecord,
-    difference: Money,
-    used: Money,
+    difference: Cost,
     reference: String,
     now: Millis,
 ) -> Result<[Entry; 2], Error> {
-    record.view.credit_used = record.view.credit_used.saturating_add(used);
-    let (book, units) = match record.view.parent {
-        None => (Book::Mint, Money::ZERO),
-        Some(_) => (
-            Book::Account(record.view.id),
-            used.saturating_sub(difference),
-        ),
+    let Cost { counted, worth } = difference;
+    record.view.credit_used = record.view.credit_used.saturating_add(counted);
+    let (book, difference) = match record.view.parent {
+        None => (Book::Mint, Cost::even(counted)),
+        Some(_) => (Book::Account(record.view.id), difference),
     };
     if book != Book::Mint {
-        let uncovered = with_purse(record, now, |purse| purse.spend(difference, now));
+        let uncovered = with_purse(record, now, |purse| purse.spend(worth, now));
         record.debt = record.debt.saturating_add(uncovered);
-        let back = difference.negated().max(Money::ZERO);
+        let back = worth.negated().max(Money::ZERO);
         let paid = back.min(record.debt);
         record.debt = record.debt.saturating_sub(paid);
         let back = back.saturating_sub(paid);
@@ -287,9 +295,8 @@ pub(super) fn correct(
         }
         record.refresh_balance(now);
     }
-    let change = [(book, units), (Book::Mint, units.negated())];
-    let change = entry("correction", format!("{reference}:units"), change)?;
-    let postings = [(book, used.negated()), (Book::Spent, used)];
+    let change = units(record, difference, &reference)?;
+    let postings = [(book, counted.negated()), (Book::Spent, counted)];
     Ok([entry("correction", reference, postings)?, change])
 }
 

@@ -12,6 +12,7 @@ mod news;
 mod prices;
 mod random;
 mod random_store;
+mod rates;
 mod scale;
 mod start;
 mod usage;

@@ -1,17 +1,22 @@
 //! The configuration in memory, each item with the revision at which it changed, so that the
 //! difference between any two revisions can be told. It reads nothing itself.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use proxyxai_contract::{
     id::{AccountId, KeyId, Revision},
     price::PriceTable,
     snapshot::{Account, ProxySettings, Update, UpstreamKey},
+    window::WindowKey,
 };
+
+use super::limits;
 
 /// Removals are remembered for data planes that lag behind; past this many, one that lags further
 /// has to begin anew.
 const TOMBSTONES_MAX: usize = 10_000;
+/// No tree of accounts is deeper, as data planes see it.
+const DEPTH_MAX: usize = 64;
 
 /// All that data planes know.
 #[derive(Debug, Default)]
@@ -101,6 +106,15 @@ impl Catalogue {
         self.keys.has(id)
     }
 
+    /// The most that a window can have, as far as that is known here.
+    pub(super) fn limit(&self, key: &WindowKey) -> Option<u64> {
+        let first = self.accounts.get(key.account);
+        let parent = |account: &&Account| self.accounts.get(account.parent?);
+        let chain: Vec<_> = iter::successors(first, parent).take(DEPTH_MAX).collect();
+        let (_, settings) = self.settings.as_ref()?;
+        limits::most(&chain, &settings.model_limits, key)
+    }
+
     /// Whether data planes know this account.
     pub(super) fn has_account(&self, id: AccountId) -> bool {
         self.accounts.has(id)
@@ -125,11 +139,15 @@ impl<K, T> Default for Shelf<K, T> {
 
 impl<K: Ord + Copy, T: PartialEq + Clone> Shelf<K, T> {
     fn has(&self, id: K) -> bool {
-        self.0.get(&id).is_some_and(|(_, item)| item.is_some())
+        self.get(id).is_some()
+    }
+
+    fn get(&self, id: K) -> Option<&T> {
+        self.0.get(&id).and_then(|(_, item)| item.as_deref())
     }
 
     fn put(&mut self, id: K, item: Option<T>, revision: Revision) {
-        let old = self.0.get(&id).and_then(|(_, item)| item.as_deref());
+        let old = self.get(id);
         // What was never there needs no tombstone, and what is as it was needs no update.
         if old != item.as_ref() {
             self.0.insert(id, (revision, item.map(Arc::new)));

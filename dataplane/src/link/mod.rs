@@ -9,13 +9,23 @@ pub(crate) mod windows;
 
 use std::time::Duration;
 
-use proxyxai_contract::{id::NodeName, secret::Secret, wire::fleet_client::FleetClient};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use proxyxai_contract::{
+    convert::SpooledReport,
+    id::NodeName,
+    secret::Secret,
+    wire::{self, fleet_client::FleetClient},
+};
 use tonic::{
     Request, Status,
+    client::Grpc,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
+
+use tonic_prost::ProstCodec;
 
 use crate::Error;
 
@@ -53,6 +63,8 @@ pub fn connect(address: &str) -> Result<Channel, Error> {
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     client: FleetClient<InterceptedService<Channel, NodeToken>>,
+    /// The same without the generated code, for messages that are passed on as they are stored.
+    raw: Grpc<InterceptedService<Channel, NodeToken>>,
     node: NodeName,
     epoch: u64,
 }
@@ -72,14 +84,39 @@ impl Link {
             .parse()
             .map_err(|_| Error::Control("NODE_TOKEN must be visible ASCII".into()))?;
         bearer.set_sensitive(true);
-        let client = FleetClient::with_interceptor(channel, NodeToken(bearer))
+        let service = InterceptedService::new(channel, NodeToken(bearer));
+        let client = FleetClient::new(service.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self {
             client,
+            raw: Grpc::new(service)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
             node,
             epoch,
         })
+    }
+
+    /// `Fleet.ReportUsage` with records as they are stored.
+    async fn report_usage(
+        &self,
+        records: Vec<Bytes>,
+        limit: Duration,
+    ) -> Result<wire::ReportUsageResponse, Status> {
+        let mut request = Request::new(SpooledReport {
+            node: self.node.to_string(),
+            epoch: self.epoch,
+            records,
+        });
+        request.set_timeout(limit);
+        let mut raw = self.raw.clone();
+        raw.ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static("/proxyxai.v1.Fleet/ReportUsage");
+        let answer = raw.unary(request, path, ProstCodec::default()).await?;
+        Ok(answer.into_inner())
     }
 }
 

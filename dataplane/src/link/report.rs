@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
-    convert::{lease_from_wire, standing_from_wire, wire_record_from_bytes},
+    convert::{charge_from_bytes, lease_from_wire, standing_from_wire},
     id::AccountId,
     money::Money,
     wire,
@@ -80,34 +80,26 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
 
 /// Hands in one batch and returns how many records it had.
 async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Result<usize, Status> {
-    let stored = shelf.oldest(batch);
-    let records: Vec<_> = stored.iter().filter_map(|bytes| readable(bytes)).collect();
-    let count = records.len();
-    if count == 0 {
-        // Records that nobody can read must not hold up the others for ever.
-        for _unreadable in &stored {
-            shelf.skip_one();
-        }
-        return Ok(stored.len());
+    let mut records = shelf.oldest(batch);
+    let mut charged = HashMap::new();
+    let readable = records
+        .iter()
+        .take_while(|record| charge(record, &mut charged));
+    let count = readable.count();
+    if count < records.len() && count == 0 {
+        // A record that nobody can read must not hold up the others for ever.
+        shelf.skip_one();
+        return Ok(1);
     }
-    let charged = charges(&records);
-    let mut request = tonic::Request::new(wire::ReportUsageRequest {
-        node: link.node.to_string(),
-        epoch: link.epoch,
-        records,
-    });
-    request.set_timeout(REPORT_MAX);
-    let answer = link
-        .client
-        .clone()
-        .report_usage(request)
-        .await?
-        .into_inner();
+    records.truncate(count);
+    if count == 0 {
+        return Ok(0);
+    }
     let wire::ReportUsageResponse {
         through_sequence,
         standings,
         leases,
-    } = answer;
+    } = link.report_usage(records, REPORT_MAX).await?;
     let leases: HashMap<_, _> = leases
         .into_iter()
         .filter_map(|lease| lease_from_wire(lease).ok())
@@ -130,12 +122,11 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
 /// Gives up the oldest record, which control refuses. Nobody will post it, so it must not count as spent
 /// either.
 fn leave_out(live: &Live, shelf: &Shelf) {
-    let records: Vec<_> = shelf
-        .oldest(1)
-        .iter()
-        .filter_map(|bytes| readable(bytes))
-        .collect();
-    for (account, cost) in charges(&records) {
+    let mut charged = HashMap::new();
+    for record in shelf.oldest(1) {
+        charge(&record, &mut charged);
+    }
+    for (account, cost) in charged {
         if let Some(purse) = live.purse(account) {
             purse.posted(cost, None);
         }
@@ -151,21 +142,18 @@ fn is_about_records(status: &Status) -> bool {
     )
 }
 
-fn readable(bytes: &[u8]) -> Option<wire::UsageRecord> {
-    let record = wire_record_from_bytes(bytes);
-    record
-        .inspect_err(|error| tracing::error!(%error, "a spooled record cannot be read"))
-        .ok()
-}
-
-/// What each account was charged by these records. Control acknowledges a batch as a whole.
-fn charges(records: &[wire::UsageRecord]) -> HashMap<AccountId, Money> {
-    let mut charged: HashMap<AccountId, Money> = HashMap::new();
-    for record in records {
-        if let Ok(account) = AccountId::new(record.account_id) {
+/// Adds what a record charges to its account's total. False when it cannot be read. Control acknowledges
+/// a batch as a whole.
+fn charge(record: &[u8], charged: &mut HashMap<AccountId, Money>) -> bool {
+    match charge_from_bytes(record) {
+        Ok((account, cost)) => {
             let total = charged.entry(account).or_default();
-            *total = total.saturating_add(Money::from_nanos(record.cost_nanos));
+            *total = total.saturating_add(cost);
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, "a spooled record cannot be read");
+            false
         }
     }
-    charged
 }

@@ -92,13 +92,17 @@ impl Meter {
         let Some(reader) = &mut self.reader else {
             return;
         };
+        if last {
+            reader.push_last(chunk);
+            return;
+        }
         reader.push(chunk);
         let noted = Noted {
             finished: reader.finished(),
             steps: reader.delivered_bytes() / NOTE_BYTES,
         };
         let news = reader.take_news() || noted != self.noted;
-        if news && !last {
+        if news {
             self.noted = noted;
             set_tokens(&mut self.bill, reader, reader.finished());
             self.bill.price(true);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use heed::{
-    Database, Env, EnvFlags, EnvOpenOptions, WithoutTls,
+    Database, Env, EnvFlags, EnvOpenOptions, PutFlags, WithoutTls,
     byteorder::BigEndian,
     types::{Bytes, U64},
 };
@@ -69,8 +69,13 @@ impl Journal {
 
     /// Writes a new entry.
     pub(super) fn add(&self, record: &[u8]) -> Option<Ticket> {
-        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
-        self.put(&ticket, record).then_some(ticket)
+        let mut number = 0;
+        // Numbered under the lock, so that it goes to the end, where no search is needed.
+        let written = self.write(|entries, transaction| {
+            number = self.next.fetch_add(1, Ordering::Relaxed);
+            entries.put_with_flags(transaction, PutFlags::APPEND, &number, record)
+        });
+        written.then_some(Ticket(number))
     }
 
     /// Writes an entry anew. Says whether that worked.

@@ -11,7 +11,11 @@ use std::{
     },
 };
 
-use proxyxai_contract::clock::Clock;
+use bytes::Bytes;
+use proxyxai_contract::{
+    clock::Clock,
+    convert::{pack_records, unpack_records},
+};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, backends::FileBackend,
 };
@@ -19,8 +23,10 @@ use tokio::sync::Notify;
 
 use super::{Ended, number};
 
-/// Sequence to encoded record.
-const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
+/// Records of a commit packed together, some at a time, under the sequence of the last of them: each by
+/// itself would cost more than all else that is done with it here.
+const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
+const PACK_RECORDS_MAX: usize = 128;
 /// `epoch`; `next`, the sequence after the last one ever given; `run`, how often the spool was opened;
 /// `boot`, which run of the system it was opened in; `clean`, 1 when it was closed in order.
 const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
@@ -73,7 +79,7 @@ impl Shared {
         let (epoch, next, run, torn, moved);
         {
             let mut marks = transaction.open_table(MARKS)?;
-            transaction.open_table(RECORDS)?;
+            transaction.open_table(PACKS)?;
             let mark = |name| marks.get(name).map(|mark| mark.map(|mark| mark.value()));
             let new_epoch = u64::try_from(clock.now().0).unwrap_or(1);
             epoch = mark("epoch")?.unwrap_or(new_epoch);
@@ -137,10 +143,13 @@ impl Shared {
         let next = self.next().saturating_add(batch.len() as u64);
         let transaction = self.database.begin_write()?;
         {
-            let mut table = transaction.open_table(RECORDS)?;
+            let mut table = transaction.open_table(PACKS)?;
             table.retain_in(..=acknowledged, |_, _| false)?;
-            for (record, sequence) in batch.iter().zip(self.next()..) {
-                table.insert(sequence, record.bytes.as_slice())?;
+            let mut last = self.next().saturating_sub(1);
+            for records in batch.chunks(PACK_RECORDS_MAX) {
+                last = last.saturating_add(records.len() as u64);
+                let packed = pack_records(records.iter().map(|record| record.bytes.as_slice()));
+                table.insert(last, packed.as_slice())?;
             }
             transaction.open_table(MARKS)?.insert("next", next)?;
             if !batch.is_empty() {
@@ -171,13 +180,25 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn read(&self, after: u64, count: usize) -> Result<Vec<Vec<u8>>, redb::Error> {
+    /// At most `count` records after this sequence.
+    pub(super) fn read(&self, after: u64, count: usize) -> Result<Vec<Bytes>, redb::Error> {
         let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(RECORDS)?;
-        let stored = table.range(after.saturating_add(1)..)?.take(count);
+        let table = transaction.open_table(PACKS)?;
         let mut records = Vec::new();
-        for entry in stored {
-            records.push(entry?.1.value().to_owned());
+        for entry in table.range(after.saturating_add(1)..)? {
+            let (last, packed) = entry?;
+            let packed = unpack_records(Bytes::copy_from_slice(packed.value()))
+                .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+            // Of a pack that control has a part of, the rest.
+            let wanted = last.value().saturating_sub(after);
+            let known = packed
+                .len()
+                .saturating_sub(usize::try_from(wanted).unwrap_or(usize::MAX));
+            records.extend(packed.into_iter().skip(known));
+            if records.len() >= count {
+                records.truncate(count);
+                break;
+            }
         }
         Ok(records)
     }
@@ -205,7 +226,7 @@ impl Shelf {
     }
 
     /// The oldest records that control does not have yet, at most `count`, as they are stored.
-    pub(crate) fn oldest(&self, count: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn oldest(&self, count: usize) -> Vec<Bytes> {
         let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
         self.0.read(acknowledged, count).unwrap_or_else(|error| {
             tracing::error!(%error, "the usage spool cannot be read");

@@ -133,3 +133,30 @@ async fn tickets_are_never_given_again() {
         3
     );
 }
+
+#[tokio::test]
+async fn of_records_packed_together_those_that_control_has_are_not_sent_again() {
+    let dir = Dir::new("packs");
+    let opened = dir.open();
+    for at in 1..=300 {
+        opened.spool.push(None, &record(&at.to_string()));
+    }
+    shelved(&opened, 300).await;
+    let ids = |count| {
+        let records = opened.shelf.oldest(count);
+        let ids = records.iter().map(|bytes| {
+            let record = proxyxai_contract::convert::record_from_bytes(bytes).unwrap();
+            assert_eq!(record.request_id, record.sequence.to_string());
+            record.sequence
+        });
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(300), (1..=300).collect::<Vec<_>>());
+    for through in [0, 1, 127, 128, 129, 255, 298] {
+        opened.shelf.acknowledge(through);
+        assert_eq!(ids(2), [through + 1, through + 2]);
+    }
+    opened.shelf.acknowledge(300);
+    assert!(ids(1).is_empty());
+    close(opened).await;
+}

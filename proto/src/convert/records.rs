@@ -194,20 +194,13 @@ pub fn sequence_bytes(record: &mut Vec<u8>, sequence: u64) {
     record.extend_from_slice(&numbered.encode_to_vec());
 }
 
-/// The wire form of what `record_to_bytes` wrote.
-///
-/// # Errors
-/// When the bytes are no record.
-pub fn wire_record_from_bytes(bytes: &[u8]) -> Result<wire::UsageRecord, Invalid> {
-    wire::UsageRecord::decode(bytes).map_err(|error| Invalid::new("record", error.to_string()))
-}
-
 /// Reads what `record_to_bytes` wrote.
 ///
 /// # Errors
 /// When the bytes are no record.
 pub fn record_from_bytes(bytes: &[u8]) -> Result<UsageRecord, Invalid> {
-    wire_record_from_bytes(bytes).and_then(record_from_wire)
+    let record = wire::UsageRecord::decode(bytes);
+    record_from_wire(record.map_err(|error| Invalid::new("record", error.to_string()))?)
 }
 
 fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {

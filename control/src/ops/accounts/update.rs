@@ -32,13 +32,20 @@ pub(crate) async fn update(
     change: AccountChange,
 ) -> Result<Changed, Error> {
     let credit = change.credit.unwrap_or_default();
-    let payer = if credit.is_negative() || (credit == Money::ZERO && change.rates.is_some()) {
+    let mut payer = caller.account;
+    if credit.is_negative() || change.rates.is_some() {
         let own = ops::caller_account(control, control.store(), caller).await?;
-        let target = ops::visible(control, control.store(), &own, identifier).await?;
-        target.view.id
-    } else {
-        caller.account
-    };
+        let target = ops::visible(control, control.store(), &own, identifier)
+            .await?
+            .view;
+        if change.rates.is_some_and(|rates| rates > target.rates) {
+            // What stays on lease has to be covered as if calls held all of it.
+            ops::fleet::bring_back(control, target.id).await?;
+        }
+        if credit <= Money::ZERO {
+            payer = target.id;
+        }
+    }
     let done = Box::pin(update_once(control, caller, identifier, change.clone())).await;
     if credit_came_back(control, payer, &done).await? {
         return Box::pin(update_once(control, caller, identifier, change)).await;
@@ -128,9 +135,13 @@ async fn update_descendant(
     record.view.limits = changed_limits(record, &parent, change.limits)?;
     if let Some(rates) = change.rates.filter(|rates| *rates != record.view.rates) {
         credit::check_rates(rates, parent.view.rates)?;
+        let from = record.view.rates;
         sides.entries.push(money::rescale(record, rates, now)?);
-        // What is on lease is spent in the new units, of which there may be fewer now.
+        // What is on lease is spent in the new units, of which there may be fewer now, and calls under
+        // way need more of them.
         money::not_on_lease(record, Money::ZERO)?;
+        let cover = ops::fleet::cover_rise(control, tx, record, from).await?;
+        sides.entries.extend(cover);
     }
     move_credit(&mut sides, change, now)?;
     if let Some((_, share)) = commission {

@@ -11,6 +11,7 @@ use proxyxai_contract::{
     snapshot::Standing,
 };
 
+use super::cover::{is_cover, leave_out};
 use crate::{
     Control, Error,
     domain::{
@@ -44,7 +45,12 @@ pub(crate) async fn lease_credit(
         tx.commit().await?;
         return Ok(Vec::new());
     }
-    let ids: Vec<_> = asks.iter().map(|ask| ask.account).collect();
+    let mut asked = BTreeMap::new();
+    for ask in &asks {
+        // Of two on one lease the first is answered.
+        asked.entry(ask.account).or_insert(ask);
+    }
+    let ids: Vec<_> = asked.keys().copied().collect();
     let mut accounts = store::accounts::lock(&tx, ids.iter().copied(), now).await?;
     let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
     let records: Vec<_> = accounts.values().cloned().collect();
@@ -55,10 +61,7 @@ pub(crate) async fn lease_credit(
     let mut answers = Vec::new();
     for standing in standings {
         let id = standing.account;
-        let (Some(record), Some(ask)) = (
-            accounts.get_mut(&id),
-            asks.iter().find(|ask| ask.account == id),
-        ) else {
+        let (Some(record), Some(ask)) = (accounts.get_mut(&id), asked.get(&id)) else {
             continue;
         };
         let held = leases.entry(id).or_insert_with(|| first(node, epoch, id));
@@ -83,6 +86,7 @@ pub(crate) async fn lease_credit(
     }
     store::leases::put(&tx, leases.values(), now).await?;
     store::ledger::post(&tx, now, &entries).await?;
+    leave_out(&tx, &mut answers).await?;
     let short: Vec<_> = answers
         .iter()
         .filter(|answer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO)
@@ -206,11 +210,13 @@ pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
         by_node.entry(node).or_default().push(account);
     }
     for (node, accounts) in by_node {
-        tracing::warn!(
-            node = node.as_str(),
-            accounts = accounts.len(),
-            "a data plane was not heard of; its leases are taken back"
-        );
+        if !is_cover(&node) {
+            tracing::warn!(
+                node = node.as_str(),
+                accounts = accounts.len(),
+                "a data plane was not heard of; its leases are taken back"
+            );
+        }
         release(control, &node, &accounts, now).await?;
     }
     Ok(())

@@ -13,13 +13,17 @@ use proxyxai_contract::{
 
 use crate::{
     Control, Error,
-    domain::{credit, ledger::Entry},
+    domain::{
+        credit::{self, Cost},
+        ledger::Entry,
+    },
     ops::money,
     store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::Daily},
     view::{Days, FAILED_FROM, Totals},
 };
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
+type Leases = BTreeMap<AccountId, LeaseRecord>;
 
 /// What a data plane is told of its report.
 #[derive(Debug, Default)]
@@ -54,36 +58,39 @@ pub(crate) async fn report_usage(
         .filter(|record| !known.contains(record.sequence))
         .map(plain)
         .collect();
-    let (mut raised, mut accounts) = (false, Accounts::new());
+    let mut posted = Posted::default();
     if !fresh.is_empty() {
         let batch = Batch {
             reference: format!("usage:{node}/{epoch}/{first}-{last}"),
             zone: &control.config().zone,
             now,
         };
-        (accounts, raised) = post(control, &tx, (node, epoch), &fresh, &batch).await?;
+        posted = post(control, &tx, (node, epoch), &fresh, &batch).await?;
     }
     tx.commit().await?;
-    if raised {
+    if posted.raised {
         // Not waited for: the data plane that would have to acknowledge may be the one that asks.
         control
             .publisher()
             .refresh(control.store(), control.vault(), now)
             .await?;
     }
-    // Those that were charged need not be read again.
+    // Those that were charged need not be read again. What changed since has a version of its own.
     let others: Vec<_> = ids
         .iter()
         .copied()
-        .filter(|id| !accounts.contains_key(id))
+        .filter(|id| !posted.accounts.contains_key(id))
         .collect();
-    let mut told: Vec<_> = accounts.into_values().collect();
-    told.extend(store::accounts::some(control.store(), &others, now).await?);
+    let mut told: Vec<_> = posted.accounts.into_values().collect();
+    let mut leases = posted.leases;
+    if !others.is_empty() {
+        told.extend(store::accounts::some(control.store(), &others, now).await?);
+        leases.extend(store::leases::of_node(control.store(), node, others).await?);
+    }
     let standings = control
         .publisher()
         .standings_of(control.store(), &told, now)
         .await?;
-    let leases = store::leases::of_node(control.store(), node, ids.iter().copied()).await?;
     control.publisher().mark(ids);
     Ok(Reported {
         through: last,
@@ -96,14 +103,25 @@ pub(crate) async fn report_usage(
     })
 }
 
-/// Posts records that are new. Returns their accounts, and whether a month's cap rose.
+/// What posting left behind.
+#[derive(Default)]
+struct Posted {
+    /// Accounts that were charged.
+    accounts: Accounts,
+    /// The node's leases on them.
+    leases: Leases,
+    /// Whether a month's cap rose.
+    raised: bool,
+}
+
+/// Posts records that are new.
 async fn post(
     control: &Control,
     tx: &Tx,
     (node, epoch): (&NodeName, u64),
     fresh: &[UsageRecord],
     batch: &Batch<'_>,
-) -> Result<(Accounts, bool), Error> {
+) -> Result<Posted, Error> {
     let now = batch.now;
     store::usage::insert(tx, node, epoch, fresh, now).await?;
     let concerned = fresh.iter().map(|record| record.account);
@@ -117,7 +135,11 @@ async fn post(
     let raised = raise_limits(tx, &mut accounts, control.publisher().month(now)).await?;
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
     store::ledger::post(tx, now, &posting.entries).await?;
-    Ok((accounts, raised))
+    Ok(Posted {
+        accounts,
+        leases,
+        raised,
+    })
 }
 
 /// What all charges of a report have in common.
@@ -135,7 +157,7 @@ struct Posting {
 /// Charges records to their accounts, in memory.
 fn charge(
     accounts: &mut Accounts,
-    leases: &mut BTreeMap<AccountId, LeaseRecord>,
+    leases: &mut Leases,
     records: &[UsageRecord],
     batch: &Batch<'_>,
 ) -> Result<Posting, Error> {
@@ -153,7 +175,7 @@ fn charge(
     }
     // One entry for each account: the records, which carry the same node, epoch and sequences, are
     // its details.
-    let mut costs: BTreeMap<AccountId, Money> = BTreeMap::new();
+    let mut costs: BTreeMap<AccountId, Cost> = BTreeMap::new();
     for record in records {
         let Some(account) = accounts.get_mut(&record.account) else {
             tracing::warn!(
@@ -165,7 +187,7 @@ fn charge(
         let answered = u64::from(record.status < FAILED_FROM);
         account.view.requests = account.view.requests.saturating_add(answered);
         let total = costs.entry(record.account).or_default();
-        *total = total.saturating_add(record.cost);
+        *total = total.and(cost(record, account));
         let day = zone.day(record.start);
         let totals = posting
             .daily
@@ -176,7 +198,7 @@ fn charge(
     for (id, account) in accounts.iter_mut() {
         if let Some(cost) = costs.get(id) {
             let reference = format!("{reference}:{id}");
-            posting.entries.push(money::charge(
+            posting.entries.extend(money::charge(
                 account,
                 leases.get_mut(id),
                 *cost,
@@ -189,6 +211,18 @@ fn charge(
         .daily
         .retain(|_, totals| *totals != Totals::default());
     Ok(posting)
+}
+
+/// What a call is charged: its account's rates may have changed while it was under way.
+fn cost(record: &UsageRecord, account: &AccountRecord) -> Cost {
+    Cost::of(record.cost, record.rates, account.view.rates).unwrap_or_else(|| {
+        // Refusing it would hold up all usage behind it.
+        tracing::error!(
+            account.id = record.account.get(), request.id = record.request_id, cost = %record.cost,
+            "what a call costs in the account's new units is out of range"
+        );
+        Cost::even(record.cost)
+    })
 }
 
 fn add(totals: &mut Totals, record: &UsageRecord, answered: u64) {

@@ -1,5 +1,8 @@
 //! Windows on lease: hands units of them to data planes, so that all together spend no more than the
-//! limit. What a limit is, data planes know from their configuration; here it is only kept.
+//! limit. What a limit is, data planes know from their configuration; one that has not heard of a lower
+//! limit is held to it as far as it can be told without the model of a call.
+
+use std::time::Duration;
 
 use proxyxai_contract::{
     Invalid,
@@ -14,6 +17,9 @@ use crate::{
 
 /// How far the clock of a data plane may be ahead.
 const AHEAD_MS_MAX: i64 = 2 * 86_400_000;
+/// A data plane that gets less than the limit it knows of would ask again at once. Calls wait longer than
+/// this, and configuration takes less to come.
+const HELD_BACK: Duration = Duration::from_millis(100);
 
 /// Grants what is left, in one transaction.
 pub(crate) async fn lease_windows(
@@ -29,10 +35,20 @@ pub(crate) async fn lease_windows(
     let nodes = u64::try_from(control.publisher().watching()).unwrap_or(u64::MAX);
     let tx = control.store().begin().await?;
     let mut grants = Vec::with_capacity(asks.len());
-    for ask in asks {
-        grants.push(grant_one(&tx, ask, nodes).await?);
+    let mut held_back = false;
+    for mut ask in asks {
+        let (known, need) = (ask.limit, ask.need);
+        if let Some(most) = control.publisher().limit(&ask.key) {
+            ask.limit = known.min(most);
+        }
+        let grant = grant_one(&tx, ask, nodes).await?;
+        held_back |= grant.granted < need && grant.total < known;
+        grants.push(grant);
     }
     tx.commit().await?;
+    if held_back {
+        tokio::time::sleep(HELD_BACK).await;
+    }
     Ok(grants)
 }
 

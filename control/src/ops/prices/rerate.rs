@@ -14,7 +14,7 @@ use proxyxai_contract::{
 
 use crate::{
     Control, Error,
-    domain::{audit::Action, ledger::Entry},
+    domain::{audit::Action, credit::Cost, ledger::Entry},
     ops::{self, money},
     store::{
         self, AccountRecord,
@@ -135,7 +135,7 @@ async fn correct(
     if !found.costs.is_empty() {
         let total = done.corrections.entry(batch.account).or_default();
         total.0 = total.0.saturating_add(found.costs.len() as u64);
-        total.1 = total.1.saturating_add(found.difference);
+        total.1 = total.1.saturating_add(found.difference.worth);
     }
     if !rerating.dry_run && !found.costs.is_empty() {
         post(&tx, account, &found, rerating, now).await?;
@@ -160,13 +160,7 @@ async fn post(
         "correction:{}..{}:{}",
         days.start, days.end, account.view.id
     );
-    entries.extend(money::correct(
-        account,
-        found.difference,
-        found.used,
-        reference,
-        now,
-    )?);
+    entries.extend(money::correct(account, found.difference, reference, now)?);
     let corrections: Vec<_> = found
         .costs
         .iter()
@@ -187,10 +181,7 @@ async fn post(
 struct Found<'a> {
     costs: Vec<(&'a PostedUsage, Arc<str>, Money)>,
     daily: Daily,
-    /// In the units the account has now.
-    difference: Money,
-    /// In the units of the calls.
-    used: Money,
+    difference: Cost,
 }
 
 impl<'a> Found<'a> {
@@ -207,12 +198,9 @@ impl<'a> Found<'a> {
         if difference == Money::ZERO {
             return Ok(());
         }
-        let now = account.view.rates;
-        let worth = difference
-            .scale(now, record.rates.unwrap_or(now))
+        let change = Cost::of(difference, record.rates, account.view.rates)
             .ok_or_else(|| Invalid::new("difference", "is out of range"))?;
-        self.difference = self.difference.saturating_add(worth);
-        self.used = self.used.saturating_add(difference);
+        self.difference = self.difference.and(change);
         let day = control.config().zone.day(record.start);
         let key = (record.account, day, record.model_used.clone());
         let totals = self.daily.entry(key).or_default();

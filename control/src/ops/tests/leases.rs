@@ -6,26 +6,37 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
 };
 
+use super::prices::{house, load, published, rerate};
 use crate::{
     Error, ops,
-    testing::{ROOT, World, call, everywhere, node, usd},
+    testing::{NOON, ROOT, World, call, everywhere, node, usd},
     view::{AccountChange, AccountView},
 };
 
 async fn ask(world: &World, epoch: u64, account: &AccountView, dollars: f64) -> LeaseAnswer {
+    ask_from(world, "n1", epoch, account, dollars).await
+}
+
+async fn ask_from(
+    world: &World,
+    name: &str,
+    epoch: u64,
+    account: &AccountView,
+    dollars: f64,
+) -> LeaseAnswer {
     let mut ask = LeaseAsk {
         account: account.id,
         version: 0,
         change: Money::ZERO,
         need: Money::ZERO,
     };
-    // The first answer tells the version.
     let lease = async |ask| {
-        ops::fleet::lease_credit(&world.control, &node("n1"), epoch, vec![ask])
+        ops::fleet::lease_credit(&world.control, &node(name), epoch, vec![ask])
             .await
             .unwrap()
             .remove(0)
     };
+    // The first answer tells the version.
     ask.version = lease(ask).await.lease.version;
     (ask.change, ask.need) = (usd(dollars), usd(dollars));
     lease(ask).await
@@ -93,6 +104,88 @@ async fn rates_are_not_lowered_below_what_is_on_lease() {
         assert!(matches!(lowered, Err(Error::InsufficientBalance { .. })));
         assert_eq!(world.view(&alice).await.balance, usd(40.0));
         world.change(&ROOT, &alice, rates(1.5)).await.unwrap();
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_correction_may_reach_what_is_on_lease_and_leaves_nothing_more_to_lease() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 20.0).await;
+        load(&world.control, "1", None).await.unwrap();
+        let table = published(&world.control).await;
+        let records = (1..=5).map(|nth| house(nth, alice.id, NOON, &table));
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, records.collect())
+            .await
+            .unwrap();
+        assert_eq!(ask(world, 1, &alice, 15.0).await.shortage, None);
+        world.clock.advance(1);
+        load(&world.control, "4", Some(NOON)).await.unwrap();
+        rerate(&world.control, false).await;
+        world.balanced().await;
+
+        // Free credit was not enough for it: the leases are more than the balance now.
+        let left = world.view(&alice).await.balance;
+        assert!(left > usd(10.0) && left < usd(15.0), "{left}");
+        for (name, elsewhere) in [("n1", 0.0), ("n2", 15.0)] {
+            let refused = ask_from(world, name, 1, &alice, 0.01).await;
+            let expected = (Some(Shortage::Balance), usd(elsewhere));
+            assert_eq!((refused.shortage, refused.elsewhere), expected);
+        }
+        let recalled = world.number("SELECT COUNT(*) AS number FROM lease WHERE recalled_at > 0");
+        assert_eq!(recalled.await, 1);
+
+        // What comes back may be leased again as far as the balance goes.
+        assert_eq!(ask(world, 1, &alice, -10.0).await.lease.amount, usd(5.0));
+        let free = left.saturating_sub(usd(5.0)).dollars();
+        let refused = ask_from(world, "n2", 1, &alice, free + 0.01).await;
+        assert_eq!(refused.shortage, Some(Shortage::Balance));
+        let granted = ask_from(world, "n2", 1, &alice, free).await;
+        assert_eq!(granted.shortage, None);
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_on_lease_that_a_correction_has_reached_become_debt() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 20.0).await;
+        load(&world.control, "1", None).await.unwrap();
+        let table = published(&world.control).await;
+        let report = async |records| {
+            ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+                .await
+                .unwrap()
+        };
+        let records = (1..=5).map(|nth| house(nth, alice.id, NOON, &table));
+        report(records.collect()).await;
+        ask(world, 1, &alice, 15.0).await;
+        world.clock.advance(1);
+        load(&world.control, "4", Some(NOON)).await.unwrap();
+        rerate(&world.control, false).await;
+        let left = world.view(&alice).await.balance;
+
+        // A call that was let in on the lease is charged in full, and blocks the next until it is paid.
+        let unpriced = call(6, alice.id, 15.0);
+        let reported = report(vec![unpriced]).await;
+        assert_eq!(reported.leases[0].amount, usd(0.0));
+        let debt = usd(15.0).saturating_sub(left);
+        assert_eq!(world.view(&alice).await.balance, debt.negated());
+        world.balanced().await;
+        let refused = ask(world, 1, &alice, 0.01).await;
+        assert_eq!(refused.shortage, Some(Shortage::Balance));
+        let paid = AccountChange {
+            credit: Some(usd(10.0)),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &alice, paid).await.unwrap();
+        assert_eq!(
+            world.view(&alice).await.balance,
+            usd(10.0).saturating_sub(debt)
+        );
+        assert_eq!(ask(world, 1, &alice, 1.0).await.shortage, None);
         world.balanced().await;
     })
     .await;

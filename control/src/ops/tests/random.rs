@@ -14,7 +14,7 @@ use crate::{
     Error,
     domain::{
         account::Dna,
-        credit::Card,
+        credit::{Card, Cost},
         lease::{self, Room},
         ledger::{Book, Entry},
     },
@@ -75,8 +75,8 @@ struct History {
     moved: BTreeMap<&'static str, u32>,
 }
 
-/// Sequence, whose, from where, cost.
-type Report = (u64, AccountId, NodeName, Money);
+/// Sequence, whose, from where, cost, and the account's rates when it began.
+type Report = (u64, AccountId, NodeName, Money, Multiplier);
 
 /// One transaction: what it makes of some accounts and leases, and what it books.
 #[derive(Default)]
@@ -286,12 +286,12 @@ impl History {
     fn rates(&mut self, change: &mut Change) -> Result<(), Error> {
         let id = self.somebody();
         let mut record = self.take(change, id)?;
-        // Leases come back first, since data planes count in the old units.
-        if id != AccountId::ROOT && record.leased == Money::ZERO {
+        if id != AccountId::ROOT {
             let to = Multiplier::from_micros(self.dice.i64(300_000..5_000_000))?;
             change
                 .entries
                 .push(money::rescale(&mut record, to, self.now)?);
+            money::not_on_lease(&record, Money::ZERO)?;
         }
         change.put([record]);
         Ok(())
@@ -329,8 +329,19 @@ impl History {
             return Ok(());
         }
         let sequence = u64::try_from(self.sent.len()).unwrap();
-        let report = (sequence, account, self.somewhere(), amount(&mut self.dice));
+        let rates = self.accounts[&account].view.rates;
+        let report = (
+            sequence,
+            account,
+            self.somewhere(),
+            amount(&mut self.dice),
+            rates,
+        );
         self.sent.push(report.clone());
+        // Reports that are late come after whatever happens meanwhile.
+        if self.dice.u8(..5) == 0 {
+            return Ok(());
+        }
         self.post(change, report)
     }
 
@@ -344,7 +355,7 @@ impl History {
     }
 
     fn post(&mut self, change: &mut Change, report: Report) -> Result<(), Error> {
-        let (sequence, account, name, cost) = report;
+        let (sequence, account, name, cost, rates) = report;
         if self.posted.contains(&sequence) {
             return Ok(());
         }
@@ -352,8 +363,9 @@ impl History {
         let key = (account, name);
         let mut held = self.leases.get(&key).cloned();
         let reference = format!("usage:{sequence}");
-        let entry = money::charge(&mut record, held.as_mut(), cost, reference, self.now)?;
-        change.entries.push(entry);
+        let paid = Cost::of(cost, Some(rates), record.view.rates).unwrap();
+        let entries = money::charge(&mut record, held.as_mut(), paid, reference, self.now)?;
+        change.entries.extend(entries);
         change.leases.extend(held.map(|held| (key, held)));
         change.charged = Some((sequence, account, cost));
         change.put([record]);
@@ -479,7 +491,7 @@ async fn the_books_sum_to_zero_at_every_step_of_a_random_history() {
     history.check_all();
     // A history in which little happened would prove little.
     for reason in [
-        "grant", "deduct", "delete", "rates", "lease", "call", "listing", "expiry",
+        "grant", "deduct", "delete", "rates", "units", "lease", "call", "listing", "expiry",
     ] {
         let count = history.moved.get(reason).copied().unwrap_or_default();
         assert!(

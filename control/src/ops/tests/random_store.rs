@@ -185,8 +185,11 @@ impl History {
             records.push(if self.dice.bool() {
                 house(self.next, account, now, &self.table)
             } else {
+                // Rates of some time: not always those that the account has by now.
+                let rates = Multiplier::from_micros(self.dice.i64(1_000_000..5_000_000))?;
                 UsageRecord {
                     cost: amount(&mut self.dice),
+                    rates: Some(rates),
                     start: now,
                     ..call(self.next, account, 0.0)
                 }

@@ -9,7 +9,7 @@ use proxyxai_contract::{
 use crate::{
     Error, ops,
     testing::{DAY_MS, NOON, ROOT, World, everywhere, node},
-    view::AccountChange,
+    view::{AccountChange, LimitsChange},
 };
 
 fn ask(window: Window, start: Millis, units: [u64; 3]) -> WindowAsk {
@@ -63,6 +63,40 @@ async fn no_window_is_granted_twice_not_even_after_a_restart() {
             lease(world, ask(Window::Rpm, next, [10, 1, 4])).await,
             (4, 4)
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_data_plane_that_has_not_heard_of_a_lower_limit_is_held_to_it() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 50.0).await;
+        let berta = world.child(&crate::testing::by(&alice), "berta", 5.0).await;
+        let limit = |rpm| AccountChange {
+            limits: LimitsChange {
+                rpm: Some(rpm),
+                ..LimitsChange::default()
+            },
+            ..AccountChange::default()
+        };
+        let stale = |units| {
+            let mut ask = ask(Window::Rpm, NOON, units);
+            ask.key.account = berta.id;
+            ask
+        };
+        world.change(&ROOT, &berta, limit(60)).await.unwrap();
+        assert_eq!(lease(world, stale([60, 1, 5])).await, (5, 5));
+        // The parent's limit bites the child.
+        world.change(&ROOT, &alice, limit(8)).await.unwrap();
+        assert_eq!(lease(world, stale([60, 1, 5])).await, (3, 8));
+        assert_eq!(lease(world, stale([60, 1, 5])).await, (0, 8));
+        // A lower one than control knows of is the data plane's to keep.
+        world.change(&ROOT, &alice, limit(30)).await.unwrap();
+        assert_eq!(lease(world, stale([9, 1, 5])).await, (1, 9));
+        assert_eq!(lease(world, stale([60, 1, 25])).await, (21, 30));
+        // Control may have been started anew.
+        world.restart().await.unwrap();
+        assert_eq!(lease(world, stale([60, 1, 25])).await, (0, 30));
     })
     .await;
 }

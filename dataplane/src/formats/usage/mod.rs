@@ -99,10 +99,23 @@ impl UsageReader {
 
     /// Hears the next bytes of the body.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
+        self.look(chunk);
+        self.prose.push(chunk);
+    }
+
+    /// Hears the last bytes of the body, of which the text counts only when nothing is reported.
+    pub(crate) fn push_last(&mut self, chunk: &[u8]) {
+        self.look(chunk);
+        if self.report.is_none() {
+            self.prose.push(chunk);
+        }
+    }
+
+    /// Looks for usage.
+    fn look(&mut self, chunk: &[u8]) {
         if self.shape.is_none() {
             self.shape = shape(chunk);
         }
-        self.prose.push(chunk);
         let mut rest = chunk;
         while !rest.is_empty() {
             rest = match &mut self.state {

@@ -1,0 +1,91 @@
+//! Upstream keys: what is asked to be done with them, and what is shown of them.
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{KeyId, Level},
+    secret::Secret,
+    snapshot::{HealthState, KeyConfig},
+};
+
+/// An upstream key to be added.
+#[derive(Debug)]
+pub struct NewKey {
+    /// At least 20 characters.
+    pub secret: Secret,
+    /// Free text.
+    pub name: String,
+    /// Base URL; none means the setting `XAI_BASE`.
+    pub provider: Option<String>,
+    /// Pool.
+    pub level: Level,
+    /// False keeps it out of rotation.
+    pub enabled: bool,
+    /// Dialect.
+    pub config: KeyConfig,
+}
+
+/// Changes of an upstream key; none leaves a field as it is.
+#[derive(Debug, Default)]
+pub struct KeyChange {
+    /// A new secret wakes the key.
+    pub secret: Option<Secret>,
+    /// New name.
+    pub name: Option<String>,
+    /// New base URL.
+    pub provider: Option<String>,
+    /// New pool.
+    pub level: Option<Level>,
+    /// In or out of rotation.
+    pub enabled: Option<bool>,
+    /// New dialect.
+    pub config: Option<KeyConfig>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Default)]
+pub struct KeyFilter {
+    /// Only this id.
+    pub id: Option<KeyId>,
+    /// Only this level.
+    pub level: Option<Level>,
+    /// Only this provider: a base URL or a host name.
+    pub provider: Option<String>,
+}
+
+/// An upstream key as it may be shown.
+#[derive(Debug, Clone)]
+pub struct KeyView {
+    /// Its id.
+    pub id: KeyId,
+    /// Free text.
+    pub name: String,
+    /// Base URL.
+    pub provider: String,
+    /// Pool.
+    pub level: Level,
+    /// In rotation unless its health says otherwise.
+    pub enabled: bool,
+    /// Dialect.
+    pub config: KeyConfig,
+    /// Last four characters of the secret.
+    pub secret_hint: String,
+    /// The worst of what data planes reported for the key as a whole.
+    pub health: HealthState,
+    /// Why it is not ready.
+    pub health_reason: String,
+    /// When it was added.
+    pub created: Millis,
+    /// When it was last changed.
+    pub updated: Millis,
+}
+
+/// What a provider said to a key just now.
+#[derive(Debug)]
+pub struct Probe {
+    /// Whether it took the key.
+    pub accepted: bool,
+    /// HTTP status; 0 when it could not be reached.
+    pub status: u16,
+    /// In a few words, without secrets.
+    pub detail: String,
+}

@@ -1,0 +1,53 @@
+//! News that operators post.
+
+use proxyxai_contract::clock::Millis;
+
+/// For whom news are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody.
+    System,
+    /// One account.
+    Account,
+    /// An account and all below it.
+    Group,
+}
+
+/// News to be posted.
+#[derive(Debug, Default)]
+pub struct NewNews {
+    /// One line.
+    pub title: String,
+    /// May have several lines.
+    pub content: String,
+    /// How long it is shown; none means 7 days for everybody, 32 for a target.
+    pub days: Option<i64>,
+}
+
+/// News.
+#[derive(Debug, Clone)]
+pub struct NewsView {
+    /// Ascending with time.
+    pub id: i64,
+    /// For whom.
+    pub scope: Scope,
+    /// One line.
+    pub title: String,
+    /// May have several lines.
+    pub content: String,
+    /// When it was posted.
+    pub created: Millis,
+    /// From when on it is hidden.
+    pub expires: Millis,
+}
+
+/// What an account has to read, newest first.
+#[derive(Debug, Default)]
+pub struct NewsBoard {
+    /// For everybody.
+    pub system: Vec<NewsView>,
+    /// For this account.
+    pub user: Vec<NewsView>,
+    /// For the groups it belongs to.
+    pub group: Vec<NewsView>,
+}

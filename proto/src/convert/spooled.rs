@@ -1,0 +1,113 @@
+//! Usage records between the call that wrote them and control: a data plane keeps them as they were
+//! written and reports them so, because reading and writing each of them anew costs about as much as
+//! posting it.
+
+use bytes::{Buf as _, Bytes};
+use prost::Message as _;
+
+use crate::{Invalid, id::AccountId, money::Money};
+
+/// `ReportUsageRequest` with its records as they were written: the same bytes on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SpooledReport {
+    /// Name of the data plane.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// Start of its spool.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// What `record_to_bytes` wrote, each with its sequence.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub records: Vec<Bytes>,
+}
+
+/// The part of a `UsageRecord` that concerns its account's purse.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Charge {
+    #[prost(int64, tag = "3")]
+    account_id: i64,
+    #[prost(int64, tag = "13")]
+    cost_nanos: i64,
+}
+
+/// Whom a record charges, and how much.
+///
+/// # Errors
+/// When the bytes are no record.
+pub fn charge_from_bytes(record: &[u8]) -> Result<(AccountId, Money), Invalid> {
+    let charge =
+        Charge::decode(record).map_err(|error| Invalid::new("record", error.to_string()))?;
+    Ok((
+        AccountId::new(charge.account_id).map_err(|error| error.under("account_id"))?,
+        Money::from_nanos(charge.cost_nanos),
+    ))
+}
+
+/// Records one after the other, each with its length before it.
+pub fn pack_records<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for record in records {
+        prost::encoding::encode_varint(record.len() as u64, &mut packed);
+        packed.extend_from_slice(record);
+    }
+    packed
+}
+
+/// What `pack_records` put together.
+///
+/// # Errors
+/// When the bytes end within a record.
+pub fn unpack_records(mut packed: Bytes) -> Result<Vec<Bytes>, Invalid> {
+    let short = || Invalid::new("records", "end early");
+    let mut records = Vec::new();
+    while packed.has_remaining() {
+        let length = prost::decode_length_delimiter(&mut packed).map_err(|_| short())?;
+        if length > packed.len() {
+            return Err(short());
+        }
+        records.push(packed.split_to(length));
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+
+    #[test]
+    fn a_report_of_written_records_is_a_report() {
+        let record = |sequence| wire::UsageRecord {
+            sequence,
+            account_id: 7,
+            cost_nanos: 9,
+            request_id: "r".to_owned(),
+            ..wire::UsageRecord::default()
+        };
+        let expected = wire::ReportUsageRequest {
+            node: "n".to_owned(),
+            epoch: 3,
+            records: vec![record(1), record(2)],
+        };
+        let spooled = SpooledReport {
+            node: "n".to_owned(),
+            epoch: 3,
+            records: [1, 2]
+                .map(|sequence| record(sequence).encode_to_vec().into())
+                .to_vec(),
+        };
+        assert_eq!(spooled.encode_to_vec(), expected.encode_to_vec());
+        let charge = charge_from_bytes(&record(1).encode_to_vec()).unwrap();
+        assert_eq!(charge, (AccountId::new(7).unwrap(), Money::from_nanos(9)));
+    }
+
+    #[test]
+    fn packed_records_come_out_as_they_went_in() {
+        let records: [&[u8]; 4] = [b"one", b"", &[7; 300], b"four"];
+        let packed = Bytes::from(pack_records(records.into_iter()));
+        assert_eq!(unpack_records(packed.clone()).unwrap(), records);
+        for end in [1, 3, 6, 200, packed.len() - 1] {
+            assert!(unpack_records(packed.slice(..end)).is_err(), "{end}");
+        }
+    }
+}
