@@ -895,7 +895,7 @@ async fn a_quiet_stream_gets_comments_between_events_and_none_by_default() {
     let answer = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
     let script = Script::Stream {
         chunks: vec![answer.clone(), answer.clone()],
-        pause: Duration::from_millis(1000),
+        pause: Duration::from_secs(1),
         breaks: false,
     };
     let path = "/v1/chat/completions";

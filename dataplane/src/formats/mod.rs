@@ -208,6 +208,8 @@ fn plain_endpoint(path: &str) -> &str {
 }
 
 #[cfg(test)]
+mod split_tests;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
