@@ -989,3 +989,39 @@ async fn a_client_that_leaves_near_the_end_is_billed_by_the_providers_own_count(
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_not_streamed_is_read_on_when_its_client_leaves_in_the_middle() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+        let body = completion("a long answer");
+        let (first, second) = body.split_at(60);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(first).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        // The connection is still there, though nobody but the gateway wants the rest.
+        socket.write_all(second).await.unwrap();
+        assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "until the end");
+    });
+    let (world, _upstream, key) = world_with(&[], &[]).await;
+    world.add_key(ONE, &base).await;
+    let body = json!({"model": "gpt-4o", "messages": []});
+    let mut answer = world.post("/v1/chat/completions", &key, &body).await;
+    assert!(answer.chunk().await.unwrap().is_some());
+    drop(answer);
+    world.posted("alice", 1).await;
+    let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
+    let tokens = record.tokens.unwrap();
+    assert_eq!(
+        (record.measure(), tokens.input, tokens.output),
+        (Measure::Measured, 11, 7)
+    );
+    serving.abort();
+}

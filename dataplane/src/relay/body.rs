@@ -7,18 +7,17 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
 
 use super::{
     client::Reply,
     drain::{Bounds, Left},
     meter::{Ending, Meter},
+    waits::{Due, Waits},
 };
 use crate::{
     Config,
@@ -30,9 +29,7 @@ use crate::{
     },
 };
 
-/// The beginning of an event goes out after so long without its end: some upstream may not send events.
-const TAIL_WAIT: Duration = Duration::from_secs(1);
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+static KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// The body that is relayed.
 pub(super) struct Relayed {
@@ -53,31 +50,6 @@ pub(super) struct Stream {
     route: Route,
     /// Whether usage was asked for on the client's behalf, and is to be kept back.
     edits: bool,
-}
-
-/// How long what is waited for.
-struct Waits {
-    idle: Duration,
-    keepalive: Option<Duration>,
-    /// Armed when the provider is first waited for; re-armed only when it fires, so that a chunk
-    /// costs no timer.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// When the last frame came.
-    came: Instant,
-    /// When one came that is more than a sign of life.
-    heard: Instant,
-    /// When something last went out.
-    sent: Instant,
-}
-
-/// What to do after a wait.
-enum Due {
-    /// The provider has been silent for too long.
-    Silence,
-    /// What is kept back is to go out.
-    Tail,
-    /// The client is to hear that the stream is alive.
-    KeepAlive,
 }
 
 /// What comes next.
@@ -116,62 +88,6 @@ impl Stream {
     }
 }
 
-// === impl Waits ===
-
-impl Waits {
-    /// Notes that a frame came.
-    fn came(&mut self, quiet: bool, sent: bool) {
-        if self.timer.is_none() {
-            return;
-        }
-        self.came = Instant::now();
-        if !quiet {
-            self.heard = self.came;
-        }
-        if sent {
-            self.sent = self.came;
-        }
-    }
-
-    /// What is due first, and when.
-    fn first(&self, stream: Option<&Stream>) -> (Instant, Due) {
-        let silence = (self.heard + self.idle, Due::Silence);
-        let Some(Stream { events, .. }) = stream else {
-            return silence;
-        };
-        let other = match self.keepalive {
-            _ if events.holds() => Some((self.came + TAIL_WAIT, Due::Tail)),
-            Some(every) if events.is_at_border() => Some((self.sent + every, Due::KeepAlive)),
-            Some(_) | None => None,
-        };
-        match other {
-            Some(other) if other.0 < silence.0 => other,
-            Some(_) | None => silence,
-        }
-    }
-
-    fn poll(&mut self, stream: Option<&Stream>, cx: &mut Context<'_>) -> Poll<Due> {
-        if self.timer.is_none() {
-            let now = Instant::now();
-            (self.came, self.heard, self.sent) = (now, now, now);
-        }
-        let (at, due) = self.first(stream);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if timer.deadline() > at {
-            timer.as_mut().reset(at);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= at {
-                return Poll::Ready(due);
-            }
-            timer.as_mut().reset(at);
-        }
-    }
-}
-
 // === impl Relayed ===
 
 impl Relayed {
@@ -182,20 +98,12 @@ impl Relayed {
         stream: Option<Stream>,
         config: &Config,
     ) -> Self {
-        let now = Instant::now();
         Self {
             read,
             rest: Some(rest),
             meter: Some(meter),
             stream,
-            waits: Waits {
-                idle: config.idle,
-                keepalive: config.keepalive,
-                timer: None,
-                came: now,
-                heard: now,
-                sent: now,
-            },
+            waits: Waits::new(config.idle, config.keepalive),
             drain: Bounds {
                 bytes_max: config.drain_bytes_max,
                 wait: config.drain,
@@ -223,7 +131,7 @@ impl Relayed {
     /// What of a chunk goes to the client; none when all of it is kept back.
     fn pass(&mut self, chunk: Bytes) -> Option<Bytes> {
         let Some(stream) = &mut self.stream else {
-            self.waits.came(false, true);
+            self.waits.came(false);
             let last = self.all_passed();
             if let Some(meter) = &mut self.meter {
                 meter.listen(&chunk, last);
@@ -236,13 +144,14 @@ impl Relayed {
             return Some(chunk);
         };
         let Some(run) = stream.events.push(chunk) else {
-            self.waits.came(true, false);
+            self.waits.came(true);
             return None;
         };
         // A part of an event may be anything.
         let quiet = stream.events.is_at_border() && is_quiet(&run);
         let shown = stream.show(run, &mut self.meter);
-        self.waits.came(quiet, shown.is_some());
+        self.waits.came(quiet);
+        self.waits.sent(shown.as_ref());
         shown
     }
 
@@ -258,13 +167,14 @@ impl Relayed {
             let frame = frame.map(|frame| frame.map_err(io::Error::other));
             return Poll::Ready(Next::Frame(frame));
         }
-        self.waits.poll(self.stream.as_ref(), cx).map(Next::Due)
+        let events = self.stream.as_ref().map(|stream| &stream.events);
+        self.waits.poll(events, cx).map(Next::Due)
     }
 
     /// Shows what is kept back of an event that is not whole.
     fn release(&mut self) -> Option<Bytes> {
         let tail = self.stream.as_mut()?.release(&mut self.meter);
-        self.waits.came(true, tail.is_some());
+        self.waits.sent(tail.as_ref());
         tail
     }
 
@@ -353,8 +263,8 @@ impl Body for Relayed {
                 }
                 Next::Due(Due::Tail) => this.release(),
                 Next::Due(Due::KeepAlive) => {
-                    this.waits.sent = Instant::now();
-                    Some(KEEP_ALIVE)
+                    this.waits.sent(Some(&KEEP_ALIVE));
+                    Some(KEEP_ALIVE.clone())
                 }
             };
             if let Some(data) = shown {

@@ -16,6 +16,7 @@ mod opening;
 mod request;
 mod rounds;
 mod segments;
+mod waits;
 
 use std::{
     net::IpAddr,
