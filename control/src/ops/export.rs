@@ -3,7 +3,6 @@
 mod csv;
 
 use futures_util::{Stream, stream};
-use jiff::civil::Date;
 use proxyxai_contract::{clock::Zone, id::AccountId};
 
 use self::csv::Line;
@@ -89,12 +88,11 @@ impl Export {
         zone: Zone,
     ) -> Result<Self, Error> {
         let around = jiff::Span::new().days(ZONE_DAYS);
-        let month = |day: Date| format!("{:04}-{:02}", day.year(), day.month());
-        let months = [
-            month(days.start.saturating_sub(around)),
-            month(days.end.saturating_add(around)),
-        ];
-        let mut accounts = store::exports::users(store, dna, months).await?;
+        let around = Days {
+            start: days.start.saturating_sub(around),
+            end: days.end.saturating_add(around),
+        };
+        let mut accounts = store::exports::users(store, dna, around).await?;
         accounts.reverse();
         Ok(Self {
             between: between(days, &zone),

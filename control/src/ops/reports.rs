@@ -51,12 +51,13 @@ pub(crate) async fn bill(
             let record = ops::visible(control, &tx, &own, &identifier).await?;
             Whose::Account(record.view.id)
         }
-        None if caller.is_root() && labels.is_empty() => Whose::AllBut(caller.account),
         None => Whose::Below {
+            account: caller.account,
             dna: own.view.dna,
             labels,
         },
     };
+    store::bills::prepare(&tx).await?;
     let by_day = store::bills::by_day(&tx, &whose, days).await?;
     let total = by_day
         .iter()

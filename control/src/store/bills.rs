@@ -9,20 +9,20 @@ use sea_orm::{
 };
 
 use super::{
-    Db, ROWS_PER_INSERT,
+    Db, ROWS_PER_INSERT, Tx,
     accounts::label_values,
     entity::account,
-    statement, unsigned,
-    usage::{parts, read_totals},
+    number, statement, unsigned,
+    usage::{SUMS, read_totals, used},
 };
 use crate::{
     Error,
-    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page},
+    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page, Totals},
 };
 
-/// The counters, added up; `PostgreSQL`'s sum of big integers is a decimal.
-const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(input) AS BIGINT) AS input, \
-    CAST(SUM(cached) AS BIGINT) AS cached, CAST(SUM(output) AS BIGINT) AS output, CAST(SUM(cost) AS BIGINT) AS cost";
+/// Bills of many accounts add up hundreds of thousands of rows: in memory, and by a plan that is not worth
+/// compiling.
+const ROOM: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off";
 
 /// Whose use is asked for.
 #[derive(Debug, Clone)]
@@ -30,29 +30,52 @@ pub(crate) enum Whose {
     /// One account's.
     Account(AccountId),
     /// Everybody's below an account, deleted ones included.
-    Below { dna: String, labels: Labels },
-    /// Everybody's but one's.
-    AllBut(AccountId),
+    Below {
+        account: AccountId,
+        dna: String,
+        labels: Labels,
+    },
 }
 
 impl Whose {
     /// A condition with its values.
-    fn condition(&self) -> (String, Vec<Value>) {
+    fn condition(&self, db: &impl Db) -> (String, Vec<Value>) {
         match self {
             Self::Account(account) => ("account_id = ?".to_owned(), vec![account.get().into()]),
-            Self::AllBut(account) => ("account_id <> ?".to_owned(), vec![account.get().into()]),
-            Self::Below { dna, labels } => {
+            // Everybody is below root, so nobody is looked up.
+            Self::Below {
+                account, labels, ..
+            } if *account == AccountId::ROOT && labels.is_empty() => {
+                ("account_id <> ?".to_owned(), vec![account.get().into()])
+            }
+            Self::Below { dna, labels, .. } => {
                 let labels = label_values(*labels)
                     .map(|(column, value)| format!(" AND {} = {value}", column.as_str()));
                 let labels: String = labels.collect();
-                let below = "SELECT id FROM account WHERE dna LIKE ? AND dna <> ?";
+                // A range, which the index serves with values that are not known when it is planned.
+                let range = if db.locks_rows() {
+                    "dna ~>~ ? AND dna ~<~ ?"
+                } else {
+                    "dna > ? COLLATE NOCASE AND dna < ? COLLATE NOCASE"
+                };
+                // Ids end in dots; the next character ends the range.
+                let end = format!("{}/", dna.trim_end_matches('.'));
                 (
-                    format!("account_id IN ({below}{labels})"),
-                    vec![format!("{dna}%").into(), dna.as_str().into()],
+                    format!("account_id IN (SELECT id FROM account WHERE {range}{labels})"),
+                    vec![dna.as_str().into(), end.into()],
                 )
             }
         }
     }
+}
+
+/// Makes room for what a bill adds up, in a transaction that reads it.
+pub(crate) async fn prepare(tx: &Tx) -> Result<(), Error> {
+    if tx.locks_rows() {
+        let done = tx.handle().execute_unprepared(ROOM).await;
+        done.map_err(Error::internal)?;
+    }
+    Ok(())
 }
 
 /// Totals by day and model, in this order.
@@ -61,37 +84,27 @@ pub(crate) async fn by_day(
     whose: &Whose,
     days: Days,
 ) -> Result<Vec<DayTotals>, Error> {
-    // Days are stored as YYYY-MM-DD, which sorts as text.
-    let span = || [days.start.to_string().into(), days.end.to_string().into()];
-    let (sql, values) = match whose {
-        // Totals of everybody are kept, so only the one's are taken from them.
-        Whose::AllBut(account) => (
-            format!(
-                "SELECT day, model, {SUMS} FROM (\
-                 SELECT day, model, requests, input, cached, output, cost FROM usage_total \
-                 WHERE day BETWEEN ? AND ? UNION ALL \
-                 SELECT day, model, -requests, -input, -cached, -output, -cost FROM usage_daily \
-                 WHERE day BETWEEN ? AND ? AND account_id = ?) used GROUP BY day, model \
-                 HAVING SUM(requests) <> 0 OR SUM(input) <> 0 OR SUM(cached) <> 0 OR SUM(output) <> 0 \
-                 OR SUM(cost) <> 0 ORDER BY day, model"
-            ),
-            [span(), span()]
-                .into_iter()
-                .flatten()
-                .chain([Value::from(account.get())])
-                .collect::<Vec<_>>(),
+    let (table, condition, values) = match whose {
+        // Totals of all below an account are kept.
+        Whose::Below {
+            account, labels, ..
+        } if labels.is_empty() => (
+            "usage_below",
+            "account_id = ?".to_owned(),
+            vec![account.get().into()],
         ),
         Whose::Account(_) | Whose::Below { .. } => {
-            let (condition, values) = whose.condition();
-            (
-                format!(
-                    "SELECT day, model, {SUMS} FROM usage_daily WHERE day BETWEEN ? AND ? AND {condition} \
-                     GROUP BY day, model ORDER BY day, model"
-                ),
-                span().into_iter().chain(values).collect(),
-            )
+            let (condition, values) = whose.condition(db);
+            ("usage_daily", condition, values)
         }
     };
+    // Days are stored as YYYY-MM-DD, which sorts as text.
+    let sql = format!(
+        "SELECT day, model, {SUMS} FROM {table} WHERE day BETWEEN ? AND ? AND {condition} \
+         GROUP BY day, model ORDER BY day, model"
+    );
+    let span = [days.start.to_string().into(), days.end.to_string().into()];
+    let values = span.into_iter().chain(values);
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let read = |row: &QueryResult| {
         let day: String = row.try_get("", "day").map_err(Error::internal)?;
@@ -112,26 +125,33 @@ pub(crate) async fn by_account(
     days: Days,
     page: Page,
 ) -> Result<Listing<AccountTotals>, Error> {
-    let (used, values) = used(db, whose, days).await?;
+    let used = used(up_to_now(db, days).await?);
+    let (condition, values) = whose.condition(db);
     let (size, skip) = (
         page.size,
         page.page.saturating_sub(1).saturating_mul(page.size),
     );
-    // Many accounts are only compared; what a page shows of its own is added up afterwards.
-    let sql = format!(
-        "WITH top AS (SELECT account_id AS id, COUNT(*) OVER () AS accounts FROM ({used}) used \
-         GROUP BY account_id ORDER BY SUM(cost) DESC, account_id LIMIT {size} OFFSET {skip}) \
-         SELECT account_id, {SUMS}, MAX(accounts) AS accounts FROM ({used}) used JOIN top ON account_id = id \
-         GROUP BY account_id ORDER BY cost DESC, account_id"
+    // Many accounts are only compared; what a page shows of its own is added up afterwards. What was taken
+    // away again was used on other days.
+    // PostgreSQL sorts whole numbers faster than the decimals it adds them up to.
+    let all = format!(
+        "(SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost, \
+         CAST(SUM(requests + input + cached + output) AS BIGINT) AS counted FROM ({used}) used \
+         WHERE {condition} GROUP BY account_id) everyone WHERE cost <> 0 OR counted <> 0"
     );
-    let twice = values.iter().chain(&values).cloned();
-    let rows = db.handle().query_all_raw(statement(db, &sql, twice));
+    let sql = format!(
+        "SELECT account_id, COUNT(*) OVER () AS accounts FROM {all} \
+         ORDER BY cost DESC, account_id LIMIT {size} OFFSET {skip}"
+    );
+    let rows = db
+        .handle()
+        .query_all_raw(statement(db, &sql, values.iter().cloned()));
     let rows = rows.await.map_err(Error::internal)?;
     let total = if let Some(row) = rows.first() {
         number(row, "accounts")?
     } else {
         // A page beyond the last one.
-        let sql = format!("SELECT COUNT(DISTINCT account_id) AS accounts FROM ({used}) used");
+        let sql = format!("SELECT COUNT(*) AS accounts FROM {all}");
         let row = db.handle().query_one_raw(statement(db, &sql, values));
         let row = row.await.map_err(Error::internal)?;
         row.map_or(Ok(0), |row| number(&row, "accounts"))?
@@ -140,57 +160,55 @@ pub(crate) async fn by_account(
         .iter()
         .map(|row| number(row, "account_id"))
         .collect::<Result<_, _>>()?;
-    let mut names = names(db, &ids).await?;
-    let read = |(row, id): (&QueryResult, i64)| {
+    let (mut names, mut totals) = (names(db, &ids).await?, totals_of(db, &ids, &used).await?);
+    let read = |id: i64| {
         let (name, email) = names.remove(&id).unwrap_or_default();
         Ok(AccountTotals {
             id: AccountId::new(id).map_err(Error::internal)?,
             name,
             email,
-            totals: read_totals(row)?,
+            totals: totals.remove(&id).unwrap_or_default(),
         })
     };
     Ok(Listing {
-        rows: rows
-            .iter()
-            .zip(ids)
-            .map(read)
-            .collect::<Result<_, Error>>()?,
+        rows: ids.into_iter().map(read).collect::<Result<_, Error>>()?,
         total: unsigned(total),
     })
 }
 
-/// The rows that some days are made of, with the values of their conditions. The days of a month are all
-/// of it when nothing was used after them.
-async fn used(db: &impl Db, whose: &Whose, days: Days) -> Result<(String, Vec<Value>), Error> {
-    let newest = statement(db, "SELECT MAX(day) AS day FROM usage_total", []);
+/// Totals of the accounts on a page.
+async fn totals_of(db: &impl Db, ids: &[i64], used: &str) -> Result<BTreeMap<i64, Totals>, Error> {
+    let mut found = BTreeMap::new();
+    for chunk in ids.chunks(ROWS_PER_INSERT) {
+        let marks = vec!["?"; chunk.len()].join(",");
+        let sql = format!(
+            "SELECT account_id, {SUMS} FROM ({used}) used WHERE account_id IN ({marks}) GROUP BY account_id"
+        );
+        let values = chunk.iter().map(|id| Value::from(*id));
+        let rows = db.handle().query_all_raw(statement(db, &sql, values));
+        for row in rows.await.map_err(Error::internal)? {
+            found.insert(number(&row, "account_id")?, read_totals(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The days of a year are all of it when nothing was used after them.
+async fn up_to_now(db: &impl Db, days: Days) -> Result<Days, Error> {
+    let newest = statement(db, "SELECT MAX(day) AS day FROM usage_daily", []);
     let newest = db.handle().query_one_raw(newest).await;
     let newest: Option<String> = newest
         .and_then(|row| row.map_or(Ok(None), |row| row.try_get("", "day")))
         .map_err(Error::internal)?;
     let last = newest.is_none_or(|newest| newest <= days.end.to_string());
-    let days = Days {
+    Ok(Days {
         end: if last {
-            days.end.last_of_month()
+            days.end.last_of_year()
         } else {
             days.end
         },
         ..days
-    };
-    let (condition, theirs) = whose.condition();
-    let (mut sql, mut values) = (Vec::new(), Vec::new());
-    for part in parts(days) {
-        let (filter, span) = part.filter();
-        sql.push(format!(
-            "SELECT account_id, requests, input, cached, output, cost FROM {filter} AND {condition}"
-        ));
-        values.extend(span.into_iter().chain(theirs.iter().cloned()));
-    }
-    Ok((sql.join(" UNION ALL "), values))
-}
-
-fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
-    row.try_get("", column).map_err(Error::internal)
+    })
 }
 
 /// Name and address by id, of deleted accounts too.

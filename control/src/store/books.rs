@@ -5,7 +5,7 @@
 use proxyxai_contract::money::{Money, sum};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 
-use super::{Db as _, Tx, statement, unsigned};
+use super::{Db as _, Tx, number, statement, unsigned};
 use crate::{
     Error,
     view::{BookTotal, Books, Difference, FAILED_FROM},
@@ -67,10 +67,10 @@ async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Differ
     if let Some(found) = spent(tx, totals).await? {
         return Ok(Some(found));
     }
-    if let Some(found) = months(tx).await? {
+    if let Some(found) = spans(tx).await? {
         return Ok(Some(found));
     }
-    if let Some(found) = everybody(tx).await? {
+    if let Some(found) = below(tx).await? {
         return Ok(Some(found));
     }
     records(tx).await
@@ -236,44 +236,47 @@ async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Erro
     }))
 }
 
-/// Days add up to months.
-async fn months(tx: &Tx) -> Result<Option<Difference>, Error> {
+/// Days add up to thirds of months, months and years.
+async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let columns = MEASURES.join(", ");
+    let sums = MEASURES
+        .map(|name| format!("SUM({name}) AS {name}"))
+        .join(", ");
+    // Each level is made of the one below it: the days, of which there are most, are read once.
+    let third = "SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' \
+         WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END";
     let days = format!(
-        "SELECT account_id, model, SUBSTR(day, 1, 7) AS month, {} FROM usage_daily",
-        MEASURES.join(", ")
+        "SELECT * FROM (WITH third AS (SELECT account_id, {third} AS span, {sums} FROM usage_daily GROUP BY 1, 2) \
+         SELECT account_id, span, {columns} FROM third UNION ALL \
+         SELECT account_id, SUBSTR(span, 1, 7), {columns} FROM third UNION ALL \
+         SELECT account_id, SUBSTR(span, 1, 4), {columns} FROM third) spans"
     );
-    let months = format!(
-        "SELECT account_id, model, month, {} FROM usage_monthly",
-        MEASURES.join(", ")
-    );
-    let Some(row) = unequal(tx, &months, &days, "account_id, month, model").await? else {
+    let kept = format!("SELECT account_id, span, {columns} FROM usage_span");
+    let Some(row) = unequal(tx, &kept, &days, "account_id, span").await? else {
         return Ok(None);
     };
-    let month: String = row.try_get("", "month").map_err(Error::internal)?;
-    measure(
-        &row,
-        &format!("usage_monthly of {month} and"),
-        "usage_daily",
-    )
-    .map(Some)
+    let span: String = row.try_get("", "span").map_err(Error::internal)?;
+    measure(&row, &format!("usage_span of {span}"), "usage_daily").map(Some)
 }
 
-/// What everybody used is what all accounts used.
-async fn everybody(tx: &Tx) -> Result<Option<Difference>, Error> {
-    let of = |table: &str| {
-        let columns = MEASURES.join(", ");
-        format!("SELECT CAST(0 AS BIGINT) AS account_id, day, model, {columns} FROM {table}")
-    };
-    let (all, days) = (of("usage_total"), of("usage_daily"));
-    let Some(row) = unequal(tx, &all, &days, "account_id, day, model").await? else {
+/// What is kept of all below an account is what those below it used.
+async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let columns = MEASURES.join(", ");
+    let kept = format!("SELECT account_id, day, model, {columns} FROM usage_below");
+    let days = format!(
+        "SELECT * FROM (WITH RECURSIVE above (id, account_id) AS (\
+         SELECT id, parent_id FROM account WHERE parent_id IS NOT NULL UNION ALL \
+         SELECT above.id, account.parent_id FROM above JOIN account ON account.id = above.account_id \
+         WHERE account.parent_id IS NOT NULL) \
+         SELECT above.account_id, day, model, {columns} FROM usage_daily JOIN above ON above.id = usage_daily.account_id) days"
+    );
+    let Some(row) = unequal(tx, &kept, &days, "account_id, day, model").await? else {
         return Ok(None);
     };
     let day: String = row.try_get("", "day").map_err(Error::internal)?;
-    let found = measure(&row, &format!("usage_total of {day} and"), "usage_daily")?;
-    Ok(Some(Difference {
-        account: None,
-        ..found
-    }))
+    let model: String = row.try_get("", "model").map_err(Error::internal)?;
+    let of = format!("usage_below of {day} and {model:?}");
+    measure(&row, &of, "usage_daily").map(Some)
 }
 
 /// Raw records with their corrections, and what is carried of those that are gone, add up to the days.
@@ -294,7 +297,9 @@ async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
     let Some(row) = unequal(tx, &raw, &days, "account_id, model").await? else {
         return Ok(None);
     };
-    measure(&row, "usage records of", "usage_daily").map(Some)
+    let model: String = row.try_get("", "model").map_err(Error::internal)?;
+    let of = format!("usage records of {model:?}");
+    measure(&row, &of, "usage_daily").map(Some)
 }
 
 /// The first key for which two lists of totals do not add up to the same: `found_…` and `expected_…`.
@@ -333,7 +338,6 @@ async fn unequal(
 
 /// Names the measure in which two totals differ.
 fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<Difference, Error> {
-    let model: String = row.try_get("", "model").map_err(Error::internal)?;
     let account = number(row, "account_id")?;
     for name in MEASURES {
         let found = number(row, &format!("found_{name}"))?;
@@ -347,7 +351,7 @@ fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<Differe
         };
         return Ok(Difference {
             account: Some(account),
-            what: format!("{name} in {of} {model:?}"),
+            what: format!("{name} in {of}"),
             found: text(found),
             ..difference("", against, text(expected))
         });
@@ -378,10 +382,6 @@ fn difference(
 async fn first(tx: &Tx, sql: &str) -> Result<Option<QueryResult>, Error> {
     let row = tx.handle().query_one_raw(statement(tx, sql, [])).await;
     row.map_err(Error::internal)
-}
-
-fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
-    row.try_get("", column).map_err(Error::internal)
 }
 
 fn money(row: &QueryResult, column: &str) -> Result<Money, Error> {

@@ -7,10 +7,10 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _},
 };
 
-use super::{Db, Tx, entity::usage_record, statement, usage};
+use super::{Db, Tx, entity::usage_record, number, statement, usage};
 use crate::{
     Error,
-    view::{LedgerLine, Listing, Page, PostedUsage},
+    view::{Days, LedgerLine, Listing, Page, PostedUsage},
 };
 
 /// Postings with the entry they belong to.
@@ -26,17 +26,21 @@ pub(crate) struct Between {
     pub(crate) until: Millis,
 }
 
-/// Accounts at or below one that used anything in some months (`2026-11`), with their names, in the
-/// order of their ids.
+/// Accounts at or below one that used anything in the months of some days, with their names, in the order
+/// of their ids. Calls that used nothing leave no totals, so a few accounts more are better than one less.
 pub(crate) async fn users(
     db: &impl Db,
     dna: &str,
-    months: [String; 2],
+    days: Days,
 ) -> Result<Vec<(AccountId, String)>, Error> {
-    let sql = "SELECT id, name FROM account WHERE dna LIKE ? AND id IN \
-         (SELECT account_id FROM usage_monthly WHERE month BETWEEN ? AND ?) ORDER BY id";
-    let [first, last] = months;
-    let values = [format!("{dna}%").into(), first.into(), last.into()];
+    let used = usage::used(Days {
+        start: days.start.first_of_month(),
+        end: days.end.last_of_month(),
+    });
+    let sql = &format!(
+        "SELECT id, name FROM account WHERE dna LIKE ? AND id IN (SELECT account_id FROM ({used}) used) ORDER BY id"
+    );
+    let values = [format!("{dna}%").into()];
     let rows = db.handle().query_all_raw(statement(db, sql, values));
     let read = |row: &QueryResult| {
         let id = AccountId::new(number(row, "id")?).map_err(Error::internal)?;
@@ -155,10 +159,6 @@ fn line(row: &QueryResult) -> Result<LedgerLine, Error> {
         name: name.unwrap_or_default(),
         amount: Money::from_nanos(number(row, "amount")?),
     })
-}
-
-fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
-    row.try_get("", column).map_err(Error::internal)
 }
 
 fn text(row: &QueryResult, column: &str) -> Result<String, Error> {

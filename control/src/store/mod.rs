@@ -28,6 +28,7 @@ pub(crate) mod windows;
 use std::{fmt, fs, path::Path, time::Duration};
 
 use proxyxai_contract::Invalid;
+use record::number;
 pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,

@@ -12,7 +12,7 @@ use proxyxai_contract::{
     snapshot::{Access, HealthState, KeyConfig, RateLimits},
     window::ModelLimits,
 };
-use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveValue::Set, QueryResult};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,9 +22,14 @@ use super::{
 };
 use crate::{
     Error,
-    domain::credit::Card,
+    domain::{account::Dna, credit::Card},
     view::{AccountView, KeyView},
 };
+
+/// A whole number that a query answers.
+pub(super) fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
+    row.try_get("", column).map_err(Error::internal)
+}
 
 /// An account with what is not shown of it.
 #[derive(Debug, Clone)]
@@ -131,6 +136,13 @@ impl AccountRecord {
             revision: Set(signed(self.revision)),
             model_limits: Set(view.model_limits.text()),
         }
+    }
+
+    /// Ids of the accounts above it, root first.
+    pub(crate) fn ancestors(&self) -> Vec<AccountId> {
+        let mut ids = Dna::parse(&self.view.dna).map_or_else(|_| Vec::new(), |dna| dna.ids());
+        ids.pop();
+        ids
     }
 
     /// Recomputes the balance shown: what live cards hold, less debt.

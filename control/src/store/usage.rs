@@ -1,6 +1,7 @@
 //! Usage records: storing, listing and pruning them, and the totals made of them.
 
 mod prune;
+mod spans;
 mod totals;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value,
 };
 
-pub(super) use self::totals::{parts, totals as read_totals};
+pub(super) use self::totals::{SUMS, totals as read_totals, used};
 pub(crate) use self::{
     prune::{next_span, prune},
     totals::{Daily, add_totals, by_model, costs},

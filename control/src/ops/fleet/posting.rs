@@ -131,7 +131,9 @@ async fn post(
     leases.retain(|_, held| held.epoch == epoch);
     let posting = charge(&mut accounts, &mut leases, fresh, batch)?;
     store::leases::put(tx, leases.values(), now).await?;
-    store::usage::add_totals(tx, node.as_str(), &posting.daily).await?;
+    let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
+    let above = |id| above(id).unwrap_or_default();
+    store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
     let raised = raise_limits(tx, &mut accounts, control.publisher().month(now)).await?;
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
     store::ledger::post(tx, now, &posting.entries).await?;

@@ -171,7 +171,7 @@ async fn post(
         })
         .collect();
     store::usage::corrections::put(tx, &corrections, now).await?;
-    store::usage::add_totals(tx, "", &found.daily).await?;
+    store::usage::add_totals(tx, "", &found.daily, |_| account.ancestors()).await?;
     store::accounts::update_money(tx, account).await?;
     store::ledger::post(tx, now, &entries).await
 }

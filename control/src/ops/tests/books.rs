@@ -108,15 +108,31 @@ const CORRUPTIONS: &[(&str, &str)] = &[
     ),
     (
         "UPDATE usage_daily SET input = input + 1 WHERE account_id = {child}",
-        "account {child}: input in usage_monthly of 2026-11 and \"gpt-4o\" is 20, usage_daily says 21",
+        "account {child}: input in usage_span of 2026 is 20, usage_daily says 21",
     ),
     (
-        "UPDATE usage_monthly SET cost = 0 WHERE account_id = {child}",
-        "account {child}: cost in usage_monthly of 2026-11 and \"gpt-4o\" is $0, usage_daily says $1.5",
+        "UPDATE usage_span SET cost = 0 WHERE account_id = {child} AND span = '2026-11'",
+        "account {child}: cost in usage_span of 2026-11 is $0, usage_daily says $1.5",
     ),
     (
-        "UPDATE usage_total SET cost = cost + 1",
-        "cost in usage_total of 2026-11-01 and \"gpt-4o\" is $7.500000001, usage_daily says $7.5",
+        "UPDATE usage_span SET requests = 7 WHERE account_id = {child} AND span = '2026-11/1'",
+        "account {child}: requests in usage_span of 2026-11/1 is 7, usage_daily says 2",
+    ),
+    (
+        "DELETE FROM usage_span WHERE account_id = {child} AND span = '2026'",
+        "account {child}: requests in usage_span of 2026 is 0, usage_daily says 2",
+    ),
+    (
+        "INSERT INTO usage_span VALUES ('2027', {child}, 0, 0, 0, 1, 0)",
+        "account {child}: output in usage_span of 2027 is 1, usage_daily says 0",
+    ),
+    (
+        "UPDATE usage_below SET cost = cost + 1 WHERE account_id = 1",
+        "account 1: cost in usage_below of 2026-11-01 and \"gpt-4o\" is $6.500000001, usage_daily says $6.5",
+    ),
+    (
+        "INSERT INTO usage_below VALUES ({child}, '2026-11-01', 'gpt-4o', 'n1', 0, 0, 0, 0, 1)",
+        "account {child}: cost in usage_below of 2026-11-01 and \"gpt-4o\" is $0.000000001, usage_daily says $0",
     ),
     (
         "INSERT INTO usage_correction VALUES ('n1', 1, 3, 600000000, 'v', 0)",

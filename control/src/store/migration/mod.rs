@@ -15,6 +15,7 @@ mod m005_audit;
 mod m006_prices;
 mod m007_reports;
 mod m008_speed;
+mod m009_spans;
 
 use sea_orm_migration::{
     prelude::*,
@@ -33,6 +34,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m006_prices", m006_prices::SCHEMA),
     ("m007_reports", m007_reports::SCHEMA),
     ("m008_speed", m008_speed::SCHEMA),
+    ("m009_spans", m009_spans::SCHEMA),
 ];
 
 #[async_trait::async_trait]

@@ -336,3 +336,43 @@ fn the_number_and_size_of_pictures_are_read_from_json_and_forms() {
     let asked = read(form.as_bytes(), "multipart/form-data; boundary=b", true).unwrap();
     assert_eq!((asked.n, asked.size.as_deref()), (Some(2), Some("512x512")));
 }
+
+#[test]
+fn what_is_no_json_is_refused_wherever_the_fault_is() {
+    for bad in [
+        r#"{"a":[1,,2],"model":"x"}"#,
+        r#"{"a":[/* "] */],"model":"x"}"#,
+        "{\"a\":\"\u{1}\",\"model\":\"x\"}",
+        r#"{"a":01,"model":"x"}"#,
+        r#"{"a":{"b" 1},"model":"x"}"#,
+        r#"{"a":[1,2,"model":"x"}"#,
+        r#"{"a":[1,2},"model":"x"}"#,
+        r#"{"a":"\q","model":"x"}"#,
+        r#"{"a":tru,"model":"x"}"#,
+        r#"{"model":"x"}}"#,
+        r#"{"a":[1}],"model":"x"}"#,
+        r#"{"a":1,}"#,
+        r#"{"model":"a","model":"b"}"#,
+        r#"{"model":"a","mod\u0065l":"b"}"#,
+    ] {
+        let whole = read(bad.as_bytes(), "application/json", true);
+        assert!(
+            matches!(whole, Err(BadRequest::Malformed { .. })),
+            "{bad}: {whole:?}"
+        );
+    }
+}
+
+#[test]
+fn no_depth_is_too_deep_to_be_read() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let deep = 300_000;
+        let inner = format!("{}1{}", open.repeat(deep), close.repeat(deep));
+        let body = format!(r#"{{"messages":{inner},"model":"x"}}"#);
+        let facts = read(body.as_bytes(), "application/json", true);
+        // Either reader may have a limit; what matters is that it is one.
+        assert!(facts.is_err() || facts.unwrap().model.as_deref() == Some("x"));
+        let cut = body.get(..body.len() / 2).unwrap_or_default();
+        assert!(read(cut.as_bytes(), "application/json", true).is_err());
+    }
+}
