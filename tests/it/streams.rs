@@ -1025,3 +1025,20 @@ async fn an_answer_that_is_not_streamed_is_read_on_when_its_client_leaves_in_the
     );
     serving.abort();
 }
+
+#[tokio::test]
+async fn what_is_no_event_is_delivered_all_the_same() {
+    let answer = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
+    let lines = Bytes::from_static(b"{\"not\":\"an event\"}\n{\"nor\":\"this\"}\n");
+    let script = Script::Stalled {
+        chunks: vec![answer, lines],
+    };
+    let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
+    let start = Instant::now();
+    leave_after(&world, &key, &chat_body(true), "this").await;
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+}
