@@ -1,6 +1,9 @@
 //! Base URLs of providers and how a request path is joined to one.
 
-use std::net::IpAddr;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::IpAddr,
+};
 
 use http::{
     Uri,
@@ -49,13 +52,32 @@ impl ProviderType {
 }
 
 /// Where connections go: scheme, host and port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     https: bool,
     authority: Authority,
+    /// Of the other two, made once: an authority hashes byte by byte, and every call looks for its
+    /// connection under one.
+    hash: u64,
+}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 impl Origin {
+    fn new(https: bool, authority: Authority) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (https, &authority).hash(&mut hasher);
+        Self {
+            https,
+            authority,
+            hash: hasher.finish(),
+        }
+    }
+
     /// As a URL with nothing after the host and port.
     pub fn uri(&self) -> Uri {
         let mut parts = http::uri::Parts::default();
@@ -110,7 +132,7 @@ impl BaseUrl {
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         Ok(Self {
-            origin: Origin { https, authority },
+            origin: Origin::new(https, authority),
             path,
         })
     }

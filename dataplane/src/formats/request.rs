@@ -1,7 +1,7 @@
 //! Request bodies: read once for the few facts that decide where a call goes, then passed on as the
 //! same bytes, with at most two places replaced. Unknown fields are neither read nor checked.
 //!
-//! serde_json by measurement: it steps over 64 KiB of text in 14 us. sonic-rs 0.5 takes 4 (9 for many
+//! `serde_json` by measurement: it steps over 64 KiB of text in 14 us. sonic-rs 0.5 takes 4 (9 for many
 //! short messages, and 119 instead of 67 for an array of tokens), but a deeply nested body overflows its
 //! stack, which would end the process.
 

@@ -109,6 +109,7 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
     for name in foreign {
         headers.remove(name);
     }
+    headers.reserve(REQUESTS.len() + TOKENS.len());
     // All values share one allocation: every answer has them.
     let mut text = BytesMut::with_capacity(VALUES_BYTES);
     for (names, share) in [(REQUESTS, requests), (TOKENS, tokens)] {
