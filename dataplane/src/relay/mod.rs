@@ -8,12 +8,15 @@ mod body;
 mod client;
 mod desk;
 mod dial;
+mod drain;
 mod headers;
 mod limits;
 mod meter;
+mod opening;
 mod request;
 mod rounds;
 mod segments;
+mod waits;
 
 use std::{
     net::IpAddr,
