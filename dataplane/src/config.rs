@@ -19,8 +19,14 @@ pub struct Config {
     pub connect: Duration,
     /// From sending a request to the first byte of its answer.
     pub first_byte: Duration,
-    /// Silence between chunks of an answer.
+    /// Silence between chunks of an answer; in a stream of events, pings and comments are silence.
     pub idle: Duration,
+    /// A stream in which nothing has come for so long gets a comment; none when it gets none.
+    pub keepalive: Option<Duration>,
+    /// How much of an answer is read on after its client has left, if that tells its exact usage.
+    pub drain_bytes_max: u64,
+    /// How long that may take.
+    pub drain: Duration,
     /// No further attempt is started after this long.
     pub retry_deadline: Duration,
     /// How long a call waits for credit that other calls of its account hold.

@@ -85,6 +85,9 @@ pub(crate) struct Limits {
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) drain_bytes_max: u64,
+    pub(crate) drain: Duration,
     pub(crate) retry_deadline: Duration,
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
@@ -220,6 +223,12 @@ impl Reader<'_> {
         Duration::from_millis(self.number(name, 1, 86_400_000))
     }
 
+    /// None for 0.
+    fn millis_or_off(&mut self, name: &'static str) -> Option<Duration> {
+        let millis = self.number(name, 0, 86_400_000);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
     fn choice<'c>(&mut self, name: &'static str, choices: [&'c str; 2]) -> &'c str {
         let text = self.or_default(name);
         if let Some(choice) = choices.into_iter().find(|choice| *choice == text) {
@@ -298,6 +307,9 @@ impl Reader<'_> {
             connect: self.millis("CONNECT_TIMEOUT_MS"),
             first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
             idle: self.millis("IDLE_TIMEOUT_MS"),
+            keepalive: self.millis_or_off("STREAM_KEEPALIVE_MS"),
+            drain_bytes_max: self.number("DRAIN_BYTES_MAX", 0, 1 << 30),
+            drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
             retry_deadline: self.millis("RETRY_DEADLINE_MS"),
             credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),

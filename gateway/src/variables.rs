@@ -199,13 +199,31 @@ const RUNNING: &[Variable] = &[
         "FIRST_BYTE_TIMEOUT_MS",
         "600000",
         DATA,
-        "until the first byte of an answer, milliseconds",
+        "until the first byte of an answer, milliseconds; a stream that has said no more than that it began is then passed on",
     ),
     var(
         "IDLE_TIMEOUT_MS",
         "300000",
         DATA,
-        "silence between chunks of an answer, milliseconds",
+        "silence between chunks of an answer, milliseconds; pings and comments of a stream are silence",
+    ),
+    var(
+        "STREAM_KEEPALIVE_MS",
+        "0",
+        DATA,
+        "a stream in which nothing came for so long gets a comment, milliseconds; 0: never",
+    ),
+    var(
+        "DRAIN_BYTES_MAX",
+        "65536",
+        DATA,
+        "of an answer that is near its end, read on after its client left for its exact usage, bytes; 0: nothing",
+    ),
+    var(
+        "DRAIN_MS",
+        "2000",
+        DATA,
+        "how long that may take, milliseconds; 0: not at all",
     ),
     var(
         "RETRY_DEADLINE_MS",

@@ -182,9 +182,9 @@ async fn told_to_stop_it_lets_streams_finish_and_takes_no_new_work() {
         finished.elapsed()
     );
     world.restart().await;
+    world.posted("alice", 1).await;
     let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
     assert_ne!(record.measure(), Measure::Partial);
-    world.posted("alice", 1).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     raw,
-    upstream::{Script, Upstream, completion, event, events_at_once, moment},
+    upstream::{Script, Upstream, completion, event, events_at_once, json_answer, moment},
     world::{World, until},
 };
 
@@ -326,34 +326,53 @@ async fn a_key_that_says_no_is_not_asked_for_usage() {
     assert!(record.tokens.unwrap().output > 0);
 }
 
+/// The error event that ends a stream of this route, at the end of what came.
+fn error_event(body: &[u8], path: &str) -> (Vec<u8>, Value) {
+    let text = std::str::from_utf8(body).unwrap();
+    let mark = match path {
+        "/v1/chat/completions" | "/v1/completions" => "data: {\"error\":",
+        _ => "event: error\ndata: ",
+    };
+    let at = text
+        .rfind(mark)
+        .unwrap_or_else(|| panic!("no error event in {text}"));
+    let (before, event) = text.split_at(at);
+    let data = event
+        .strip_suffix("\n\n")
+        .unwrap()
+        .rsplit_once("data: ")
+        .unwrap()
+        .1;
+    (
+        before.as_bytes().to_vec(),
+        serde_json::from_str(data).unwrap(),
+    )
+}
+
 #[tokio::test]
-async fn an_upstream_that_dies_after_the_first_byte_breaks_the_stream_and_nothing_is_glued_on() {
+async fn an_upstream_that_dies_in_the_middle_leaves_whole_events_and_an_error() {
     let chunks: Vec<_> = openai_stream(false).into_iter().take(3).collect();
+    let mut torn = chunks.clone();
+    torn.push(Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"con"));
     let breaking = Script::Stream {
-        chunks: chunks.clone(),
+        chunks: torn,
         pause: Duration::from_millis(20),
         breaks: true,
     };
     let json = completion("a text that is cut");
     let (world, upstream, key) = world_with(&[], &[(ONE, breaking.clone()), (TWO, breaking)]).await;
     for asks in [true, false] {
-        let through = streamed(
-            &world.node.base,
-            &key,
-            "/v1/chat/completions",
-            &chat_body(asks),
-        )
-        .await;
+        let path = "/v1/chat/completions";
+        let through = streamed(&world.node.base, &key, path, &chat_body(asks)).await;
         assert_eq!(through.status, 200);
-        assert!(
-            !through.complete,
-            "the client can tell that the stream is broken"
-        );
+        assert!(through.complete, "the framing is whole");
+        let (before, error) = error_event(&through.body, path);
         assert_eq!(
-            String::from_utf8(through.body).unwrap(),
+            String::from_utf8(before).unwrap(),
             String::from_utf8(chunks.concat()).unwrap(),
-            "what had come is delivered; asking for usage: {asks}"
+            "whole events are delivered, the part of one is not; asking for usage: {asks}"
         );
+        assert_eq!(error["error"]["code"], "upstream_error");
     }
     assert_eq!(upstream.seen_all().len(), 2, "one attempt for each call");
     for secret in [ONE, TWO] {
@@ -423,12 +442,16 @@ async fn what_arrives_together_with_the_break_is_delivered_before_it() {
             );
             let through = streamed(&world.node.base, &key, path, &chat_body(asks)).await;
             assert_eq!(through.status, 200);
-            assert!(
-                !through.complete,
-                "the client can tell that the stream is broken"
-            );
+            // Where the length is known, or a usage chunk was taken out, it is known no more.
+            let ends_itself = through.header("content-length").is_none();
+            assert_eq!(through.complete, ends_itself, "{said}");
+            let before = if ends_itself {
+                error_event(&through.body, path).0
+            } else {
+                through.body
+            };
             assert_eq!(
-                String::from_utf8_lossy(&through.body),
+                String::from_utf8_lossy(&before),
                 String::from_utf8_lossy(&direct.body)
             );
         }
@@ -447,7 +470,8 @@ async fn usage_reported_before_the_break_is_kept_and_marked_partial() {
     };
     let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
     let through = streamed(&world.node.base, &key, "/v1/messages", &chat_body(false)).await;
-    assert!(!through.complete);
+    let (_, error) = error_event(&through.body, "/v1/messages");
+    assert_eq!(error["error"]["type"], "api_error");
     world.posted("alice", 1).await;
     let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
     assert_eq!(record.measure(), Measure::Partial);
@@ -561,8 +585,10 @@ async fn silence_between_chunks_ends_the_stream_after_the_idle_timeout() {
         &chat_body(true),
     )
     .await;
-    assert!(!through.complete);
-    assert_eq!(through.body, event("{}"));
+    let (before, error) = error_event(&through.body, "/v1/chat/completions");
+    assert_eq!(before, event("{}"));
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("fell silent"), "{message}");
     assert!(
         (Duration::from_millis(290)..Duration::from_secs(5)).contains(&start.elapsed()),
         "{:?}",
@@ -617,4 +643,402 @@ async fn a_stream_longer_than_every_timeout_goes_on() {
     };
     let (world, _upstream, key) = world_with(&env, &[(ONE, script)]).await;
     assert_eq!(delays(&world, &key, true, 20).await.len(), 20);
+}
+
+/// What a provider of this route says before it answers.
+fn prelude(path: &str) -> Vec<Bytes> {
+    let named = |name: &str, data: &str| Bytes::from(format!("event: {name}\ndata: {data}\n\n"));
+    match path {
+        "/v1/responses" => vec![
+            named(
+                "response.created",
+                r#"{"type":"response.created","response":{"id":"resp_1","error":null,"usage":null}}"#,
+            ),
+            named(
+                "response.in_progress",
+                r#"{"type":"response.in_progress","response":{"id":"resp_1"}}"#,
+            ),
+        ],
+        "/v1/messages" => vec![
+            named(
+                "message_start",
+                r#"{"type":"message_start","message":{"id":"msg_1","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+            ),
+            named("ping", r#"{"type": "ping"}"#),
+        ],
+        _ => vec![
+            Bytes::from_static(b": PROCESSING\n\n"),
+            event(
+                r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            ),
+        ],
+    }
+}
+
+/// How a provider of this route says that it is overloaded.
+fn server_error(path: &str) -> Bytes {
+    match path {
+        "/v1/responses" => "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"id\":\"resp_1\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}\n\n".into(),
+        "/v1/messages" => "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n".into(),
+        _ => event(r#"{"error":{"message":"m","type":"server_error","code":null}}"#),
+    }
+}
+
+const STREAMED_PATHS: [&str; 4] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+];
+
+/// An answer of which the beginning says nothing.
+fn good(path: &str) -> Vec<Bytes> {
+    let mut chunks = prelude(path);
+    chunks.push(event(
+        r#"{"type":"response.output_text.delta","delta":"yes"}"#,
+    ));
+    chunks.push(event("[DONE]"));
+    chunks
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_before_it_answers_is_asked_for_elsewhere() {
+    for path in STREAMED_PATHS {
+        let stream = |last: Option<Bytes>, breaks| Script::Stream {
+            chunks: prelude(path).into_iter().chain(last).collect(),
+            pause: Duration::from_millis(5),
+            breaks,
+        };
+        let torn = Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"never");
+        for failing in [
+            stream(None, true),
+            stream(Some(torn), true),
+            stream(Some(server_error(path)), false),
+            Script::Stalled {
+                chunks: prelude(path),
+            },
+            events_at_once(vec![server_error(path)]),
+        ] {
+            let env = [("IDLE_TIMEOUT_MS", "300")];
+            let scripts = [(ONE, failing.clone()), (TWO, events_at_once(good(path)))];
+            let (world, upstream, key) = world_with(&env, &scripts).await;
+            for _ in 0..3 {
+                let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+                assert!(through.complete, "{path} {failing:?}");
+                assert_eq!(through.body, good(path).concat(), "{path} {failing:?}");
+            }
+            assert_eq!(upstream.count(TWO), 3, "{path}");
+            assert_eq!(
+                upstream.count(ONE),
+                1,
+                "asked once, then asleep: {path} {failing:?}"
+            );
+            world.posted("alice", 3).await;
+            let most = world.grpc().usage("alice").await.into_iter();
+            let most = most.map(|posted| posted.record.unwrap().tries).max();
+            assert_eq!(most, Some(2));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_a_stream_means_what_its_status_would_mean() {
+    let limited = r#"{"error":{"message":"Rate limit reached. Please try again in 20s.","type":"tokens","code":"rate_limit_exceeded"}}"#;
+    let refused =
+        r#"{"error":{"message":"m","type":"invalid_request_error","code":"invalid_api_key"}}"#;
+    for (error, status) in [(limited, 429), (refused, 401)] {
+        let env = [("RETRY_DEADLINE_MS", "200")];
+        let scripts = [(ONE, events_at_once(vec![event(error)]))];
+        let (world, upstream, key) = world_with(&env, &scripts).await;
+        let path = "/v1/chat/completions";
+        let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+        assert_eq!(through.status, status, "{error}");
+        assert_eq!(through.json()["error"]["code"], "upstream_error");
+        // A rate limit is of one model; a key that is not accepted is of no use for any.
+        upstream.script(ONE, events_at_once(good(path)));
+        let other = r#"{"model":"gpt-4o-mini","stream":true,"messages":[]}"#;
+        let through = streamed(&world.node.base, &key, path, other).await;
+        assert_eq!(through.status, if status == 429 { 200 } else { 503 });
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_clients_own_goes_to_the_client_as_it_came() {
+    let own = event(
+        r#"{"error":{"message":"too long","type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+    );
+    let chunks = vec![prelude("/v1/chat/completions").concat().into(), own];
+    let scripts = [ONE, TWO].map(|secret| (secret, events_at_once(chunks.clone())));
+    let (world, upstream, key) = world_with(&[], &scripts).await;
+    let path = "/v1/chat/completions";
+    let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+    assert_eq!((through.status, through.body), (200, chunks.concat()));
+    assert_eq!(upstream.seen_all().len(), 1);
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_is_an_error_under_200_is_asked_for_elsewhere() {
+    for error in [
+        r#"{"error":{"message":"m","type":"server_error"}}"#,
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+        r#"{"error":{"message":"Provider returned error","code":502}}"#,
+        r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#,
+        r#"{"error":{"message":"m","code":"invalid_api_key"}}"#,
+    ] {
+        let scripts = [(ONE, json_answer(200, error)), (TWO, Script::Chat)];
+        let (world, upstream, key) = world_with(&[], &scripts).await;
+        for _ in 0..3 {
+            let answer = world.chat(&key, "gpt-4o").await;
+            assert_eq!(
+                answer.bytes().await.unwrap(),
+                completion("hello"),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            (upstream.count(ONE), upstream.count(TWO)),
+            (1, 3),
+            "{error}"
+        );
+    }
+    let own = r#"{"error":{"message":"m","type":"invalid_request_error"}}"#;
+    let (world, upstream, key) = world_with(&[], &[(ONE, json_answer(200, own))]).await;
+    assert_eq!(world.chat(&key, "gpt-4o").await.text().await.unwrap(), own);
+    assert_eq!(upstream.count(ONE), 1);
+}
+
+#[tokio::test]
+async fn what_is_held_goes_out_when_there_is_too_much_of_it_or_it_takes_too_long() {
+    let path = "/v1/responses";
+    let long = format!(
+        r#"{{"type":"response.created","response":{{"instructions":"{}"}}}}"#,
+        "x".repeat(300_000)
+    );
+    let lively = Script::Stream {
+        chunks: vec![Bytes::from_static(b": still thinking\n\n"); 200],
+        pause: Duration::from_millis(20),
+        breaks: false,
+    };
+    let env = [("FIRST_BYTE_TIMEOUT_MS", "400")];
+    for script in [
+        Script::Stalled {
+            chunks: vec![event(&long)],
+        },
+        lively,
+    ] {
+        let (world, upstream, key) = world_with(&env, &[(ONE, script)]).await;
+        let start = Instant::now();
+        let body: Value = serde_json::from_str(&chat_body(false)).unwrap();
+        let answer = world.post(path, &key, &body).await;
+        assert_eq!(answer.status(), 200);
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(upstream.count(ONE), 1);
+    }
+}
+
+#[tokio::test]
+async fn every_protocol_ends_a_cut_stream_with_its_own_error() {
+    for path in STREAMED_PATHS {
+        let mut chunks = good(path);
+        chunks.pop();
+        let script = Script::Stream {
+            chunks: chunks.clone(),
+            pause: Duration::from_millis(5),
+            breaks: true,
+        };
+        let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
+        let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+        assert!(through.complete, "{path}");
+        let (before, error) = error_event(&through.body, path);
+        assert_eq!(before, chunks.concat(), "{path}");
+        // What the SDKs look for, in whatever stream.
+        assert!(error["error"]["message"].is_string(), "{path}: {error}");
+        world.posted("alice", 1).await;
+        let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
+        assert_eq!((record.status, record.measure()), (200, Measure::Partial));
+    }
+    // Nothing is known of how other streams end.
+    let script = Script::Stream {
+        chunks: good("/v1/future"),
+        pause: Duration::from_millis(5),
+        breaks: true,
+    };
+    let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
+    let through = streamed(&world.node.base, &key, "/v1/future", &chat_body(true)).await;
+    assert!(!through.complete);
+    assert_eq!(through.body, good("/v1/future").concat());
+}
+
+#[tokio::test]
+async fn a_break_after_the_end_mark_breaks_nothing() {
+    let script = Script::Stream {
+        chunks: openai_stream(true),
+        pause: Duration::from_millis(5),
+        breaks: true,
+    };
+    let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
+    let path = "/v1/chat/completions";
+    let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+    assert!(through.complete);
+    assert_eq!(through.body, openai_stream(true).concat());
+    world.posted("alice", 1).await;
+    let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
+    assert_eq!(record.measure(), Measure::Measured);
+}
+
+#[tokio::test]
+async fn a_quiet_stream_gets_comments_between_events_and_none_by_default() {
+    let answer = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
+    let script = Script::Stream {
+        chunks: vec![answer.clone(), answer.clone()],
+        pause: Duration::from_secs(1),
+        breaks: false,
+    };
+    let path = "/v1/chat/completions";
+    for (env, least, most) in [(vec![("STREAM_KEEPALIVE_MS", "200")], 2, 5), (vec![], 0, 0)] {
+        let (world, _upstream, key) = world_with(&env, &[(ONE, script.clone())]).await;
+        let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+        assert!(through.complete);
+        let text = String::from_utf8(through.body).unwrap();
+        let comments = text.matches(": keep-alive\n\n").count();
+        assert!((least..=most).contains(&comments), "{text}");
+        let rest = text.replace(": keep-alive\n\n", "");
+        assert_eq!(rest.into_bytes(), [answer.clone(), answer.clone()].concat());
+    }
+}
+
+#[tokio::test]
+async fn pings_and_comments_are_silence() {
+    let answer = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
+    let mut chunks = vec![answer.clone()];
+    chunks.extend(vec![Bytes::from_static(b": alive\n\n"); 200]);
+    let script = Script::Stream {
+        chunks,
+        pause: Duration::from_millis(50),
+        breaks: false,
+    };
+    let (world, upstream, key) = world_with(&[("IDLE_TIMEOUT_MS", "500")], &[(ONE, script)]).await;
+    let path = "/v1/chat/completions";
+    let start = Instant::now();
+    let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    let (before, _) = error_event(&through.body, path);
+    assert!(before.starts_with(&answer) && before.len() > answer.len());
+    upstream.all_closed().await;
+}
+
+/// Reads a streamed answer until this text has come, then leaves.
+async fn leave_after(world: &World, key: &str, body: &str, mark: &str) {
+    let body: Value = serde_json::from_str(body).unwrap();
+    let mut answer = world.post("/v1/chat/completions", key, &body).await;
+    let mut text = String::new();
+    while !text.contains(mark) {
+        let chunk = answer.chunk().await.unwrap().expect("more of the answer");
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_near_the_end_is_billed_by_the_providers_own_count() {
+    let path_of = |pause| Script::Stream {
+        chunks: openai_stream(true),
+        pause: Duration::from_millis(pause),
+        breaks: false,
+    };
+    for (env, pause, mark, measure) in [
+        (vec![], 100, "\"stop\"", Measure::Measured),
+        // Not near its end.
+        (vec![], 100, "Hel", Measure::Partial),
+        // Too late, or not wanted: what was delivered is complete, and nobody reported what it used.
+        (
+            vec![("DRAIN_MS", "50")],
+            400,
+            "\"stop\"",
+            Measure::Estimated,
+        ),
+        (
+            vec![("DRAIN_BYTES_MAX", "0")],
+            100,
+            "\"stop\"",
+            Measure::Estimated,
+        ),
+        (
+            vec![("DRAIN_BYTES_MAX", "20")],
+            100,
+            "\"stop\"",
+            Measure::Estimated,
+        ),
+    ] {
+        let (world, upstream, key) = world_with(&env, &[(ONE, path_of(pause))]).await;
+        leave_after(&world, &key, &chat_body(false), mark).await;
+        world.posted("alice", 1).await;
+        upstream.all_closed().await;
+        let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
+        assert_eq!(record.measure(), measure, "{env:?} {mark}");
+        let tokens = record.tokens.unwrap();
+        if measure == Measure::Measured {
+            assert_eq!((tokens.input, tokens.output), (19, 10));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_streamed_is_read_on_when_its_client_leaves_in_the_middle() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+        let body = completion("a long answer");
+        let (first, second) = body.split_at(60);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(first).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        // The connection is still there, though nobody but the gateway wants the rest.
+        socket.write_all(second).await.unwrap();
+        assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "until the end");
+    });
+    let (world, _upstream, key) = world_with(&[], &[]).await;
+    world.add_key(ONE, &base).await;
+    let body = json!({"model": "gpt-4o", "messages": []});
+    let mut answer = world.post("/v1/chat/completions", &key, &body).await;
+    assert!(answer.chunk().await.unwrap().is_some());
+    drop(answer);
+    world.posted("alice", 1).await;
+    let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
+    let tokens = record.tokens.unwrap();
+    assert_eq!(
+        (record.measure(), tokens.input, tokens.output),
+        (Measure::Measured, 11, 7)
+    );
+    serving.abort();
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_delivered_all_the_same() {
+    let answer = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
+    let lines = Bytes::from_static(b"{\"not\":\"an event\"}\n{\"nor\":\"this\"}\n");
+    let script = Script::Stalled {
+        chunks: vec![answer, lines],
+    };
+    let (world, _upstream, key) = world_with(&[], &[(ONE, script)]).await;
+    let start = Instant::now();
+    leave_after(&world, &key, &chat_body(true), "this").await;
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
 }

@@ -381,7 +381,7 @@ fn clocked(state: &Arc<State>, count: usize, pause: Duration) -> Response<Body> 
                 tokio::time::sleep(pause).await;
             }
             Ok::<_, Infallible>(event(&format!(
-                r#"{{"index":{index},"choices":[],"sent":{}}}"#,
+                r#"{{"index":{index},"choices":[{{"index":0,"delta":{{"content":"a"}}}}],"sent":{}}}"#,
                 moment()
             )))
         }

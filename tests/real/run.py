@@ -19,6 +19,7 @@ import traceback
 
 import openai
 from clients import Anthropic, OpenAi, Tally
+from cutting import TEXT, CuttingUpstream
 from gateway import Gateway
 from model_server import MODEL
 from processes import Failure, Process, curl, free_port, plain_env, wait_until
@@ -36,6 +37,7 @@ REAL_KEY = "sk-real-0123456789abcdefghijklmn"
 OTHER_KEY = "sk-othr-0123456789abcdefghijklmn"
 DEAD_KEY = "sk-dead-0123456789abcdefghijklmn"
 FAILING_KEY = "sk-fail-0123456789abcdefghijklmn"
+CUTTING_KEYS = [f"sk-cut{number}-0123456789abcdefghijklmn" for number in range(3)]
 # Of the right form, and nobody's.
 WRONG_KEY = "sk-Xvs" + "0" * 45
 CREDIT = 10.0
@@ -80,6 +82,7 @@ class Story:
     def __init__(self, program: pathlib.Path, folder: pathlib.Path) -> None:
         self.first = Gateway("a", program, folder, PRICES)
         self.second = Gateway("b", program, folder, PRICES)
+        self.cut = Gateway("d", program, folder, PRICES)
         # With the prices that come with the program.
         self.fresh = Gateway("c", program, folder)
         self.model_url = ""
@@ -240,6 +243,28 @@ def grpc_front(story: Story) -> None:
         expect([name for _, name, _, _ in keys] == ["real", "dead", "failing"], keys)
 
 
+def cut_streams(story: Story) -> None:
+    gateway = story.cut
+    with CuttingUpstream() as upstream:
+        gateway.start()
+        gateway.read_root_key()
+        # A key rests after it broke off, so each stream has one of its own.
+        for key in CUTTING_KEYS:
+            gateway.call("POST", "/x-keys", {"SecretKey": key, "Provider": upstream.url})
+        key = gateway.add_account("carol", CREDIT)
+        client, other = OpenAi(gateway.url, key), Anthropic(gateway.url, key)
+        for name, text in (
+            ("a chat stream", client.cut_chat),
+            ("a response", client.cut_response),
+            ("a message", other.cut_message),
+        ):
+            with law(f"{name} that is cut off raises the SDK's own error, after its whole events"):
+                came = text()
+                expect(came == TEXT, f"{came!r} came before it")
+        status = gateway.stop()
+        expect(status == 0, f"the gateway exited {status}")
+
+
 def cascade(story: Story) -> None:
     gateway = story.second
     with law("a second gateway takes the first one's client key into its pool"):
@@ -309,7 +334,8 @@ def tell(program: pathlib.Path, model_folder: pathlib.Path | None) -> int:
         folder = pathlib.Path(name)
         story = Story(program, folder)
         model = Process("model server", folder / "model.log")
-        watched = (model, story.fresh.process, story.first.process, story.second.process)
+        gateways = (story.fresh, story.first, story.second, story.cut)
+        watched = (model, *(gateway.process for gateway in gateways))
         for process in watched:
             stack.callback(process.destroy)
         try:
@@ -324,6 +350,7 @@ def tell(program: pathlib.Path, model_folder: pathlib.Path | None) -> int:
             grpc_front(story)
             with law("requests, tokens and cost on the sub-account are those the SDKs were told"):
                 story.used_equals(story.first, "alice", story.key, story.tally)
+            cut_streams(story)
             cascade(story)
             restart(story)
         except Exception as problem:

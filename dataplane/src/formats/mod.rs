@@ -4,6 +4,7 @@
 pub(crate) mod conversation;
 pub(crate) mod fault;
 mod multipart;
+pub(crate) mod opening;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod sse;
@@ -117,6 +118,14 @@ impl Route {
         !matches!(self, Self::Other)
     }
 
+    /// Whether its streams are events of a protocol that is known here.
+    pub(crate) const fn has_events(self) -> bool {
+        matches!(
+            self,
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages
+        )
+    }
+
     /// Whether a streamed answer carries usage only when `stream_options.include_usage` asks for it.
     pub(crate) const fn usage_is_optional(self) -> bool {
         matches!(self, Self::Chat | Self::Completions)
@@ -199,6 +208,8 @@ fn plain_endpoint(path: &str) -> &str {
         .unwrap_or(path)
 }
 
+#[cfg(test)]
+mod split_tests;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::Family;
+use super::{Family, Route};
 
 #[derive(Serialize)]
 struct OpenAiBody<'a> {
@@ -36,6 +36,33 @@ struct AnthropicError<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     message: &'a str,
+}
+
+/// The error that ends a stream of chat or text completions.
+#[derive(Serialize)]
+struct OpenAiEnd<'a> {
+    error: OpenAiError<'a>,
+}
+
+/// The error event of Responses. Its own members are those of the protocol; the error is what SDKs look
+/// for in any stream.
+#[derive(Serialize)]
+struct ResponsesEnd<'a> {
+    #[serde(rename = "type")]
+    event: &'static str,
+    code: &'a str,
+    message: &'a str,
+    param: Option<&'a str>,
+    /// Where the event stands is not counted here.
+    sequence_number: u64,
+    error: OpenAiError<'a>,
+}
+
+#[derive(Serialize)]
+struct AnthropicEnd<'a> {
+    #[serde(rename = "type")]
+    event: &'static str,
+    error: AnthropicError<'a>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +102,39 @@ pub(crate) fn error_body(
             code,
         }),
     }
+}
+
+/// The event that ends a stream which the provider did not, such that SDKs raise an error; none where the
+/// protocol has no such event.
+pub(crate) fn broken_stream(route: Route, status: u16, message: &str) -> Option<Bytes> {
+    const CODE: &str = "upstream_error";
+    let error = || openai(CODE, CODE, message);
+    let (name, data) = match route {
+        Route::Chat | Route::Completions => ("", json(&OpenAiEnd { error: error() })),
+        Route::Responses => (
+            "event: error\n",
+            json(&ResponsesEnd {
+                event: "error",
+                code: CODE,
+                message,
+                param: None,
+                sequence_number: 0,
+                error: error(),
+            }),
+        ),
+        Route::Messages => (
+            "event: error\n",
+            json(&AnthropicEnd {
+                event: "error",
+                error: AnthropicError {
+                    kind: anthropic_kind(status),
+                    message,
+                },
+            }),
+        ),
+        Route::Embeddings | Route::Other => return None,
+    };
+    Some([name.as_bytes(), b"data: ", &data, b"\n\n"].concat().into())
 }
 
 /// Models in `OpenAI`'s list shape. `created` is in seconds since 1970.
@@ -163,6 +223,34 @@ mod tests {
         ] {
             assert_eq!(anthropic_kind(status), kind);
         }
+    }
+
+    #[test]
+    fn a_broken_stream_ends_with_an_error_event_of_its_protocol() {
+        use crate::formats::sse::{data_of, name_of};
+        let end = |route| broken_stream(route, 502, "cut");
+        for route in [Route::Chat, Route::Completions] {
+            let event = end(route).unwrap();
+            assert_eq!(name_of(&event), None);
+            assert_eq!(
+                parsed(&data_of(&event)),
+                json!({"error": {"message": "cut", "type": "upstream_error", "code": "upstream_error", "param": null}})
+            );
+        }
+        let event = end(Route::Responses).unwrap();
+        assert_eq!(name_of(&event), Some(&b"error"[..]));
+        let data = parsed(&data_of(&event));
+        assert_eq!(
+            (&data["type"], &data["message"]),
+            (&json!("error"), &json!("cut"))
+        );
+        assert_eq!(data["error"]["message"], "cut");
+        let event = end(Route::Messages).unwrap();
+        assert_eq!(
+            event,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"cut\"}}\n\n"
+        );
+        assert_eq!((end(Route::Embeddings), end(Route::Other)), (None, None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Event streams: cuts a stream of chunks into whole events without changing a byte. It reads neither
-//! the fields nor what they hold, and splits the same however the bytes arrive.
+//! Event streams: cuts a stream of chunks at the borders of its events without changing a byte, so that
+//! no client is left with a part of one. Of what events hold it reads the name and the data, and the same
+//! bytes come out however they arrive.
 
 use std::borrow::Cow;
 
@@ -7,18 +8,22 @@ use bytes::{Bytes, BytesMut};
 
 use super::text;
 
-/// More than any event a provider sends. Past this the stream goes through unsplit, so that one
-/// that never ends an event costs no memory and still arrives.
+/// More than any event a provider sends. A longer one goes through in pieces, so that one that never
+/// ends costs no memory and still arrives.
 const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Cuts chunks into events. An event ends with a blank line; lines end with LF, CRLF or CR.
+/// Longer than any ping.
+const PING_BYTES_MAX: usize = 128;
+
+/// Keeps back the beginning of an event until its end has come. An event ends with a blank line; lines
+/// end with LF, CRLF or CR.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     /// The beginning of an event whose end has not come yet.
     carry: BytesMut,
     line: Line,
-    /// An event was too long; chunks now go through as they come.
-    overflowed: bool,
+    /// A part of the event under way has gone through.
+    torn: bool,
 }
 
 /// Where in a line the last byte was.
@@ -44,50 +49,77 @@ impl Events {
         Self::default()
     }
 
-    /// Takes a chunk and gives the events that end in it, each a slice of the chunk unless it began
-    /// in an earlier one. An event that ends with CR comes with the byte after it, for that might be
-    /// its LF.
-    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Vec<Bytes> {
-        if self.overflowed {
-            return vec![chunk];
+    /// Takes a chunk and gives the events that end in it, in one run; none when none does. A chunk that
+    /// ends with an event is given back as it is, for the price of a look at its end. An event that ends
+    /// with CR comes with the byte after it, for that might be its LF.
+    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Option<Bytes> {
+        let whole = self.line.run(&chunk);
+        if self.torn && whole.is_none() {
+            return some(chunk);
         }
-        let mut events = Vec::new();
-        while let Some(len) = self.end(&chunk) {
-            let last = chunk.split_to(len);
-            if self.carry.is_empty() {
-                events.push(last);
-            } else {
-                self.carry.extend_from_slice(&last);
-                events.push(self.carry.split().freeze());
+        let tail = chunk.split_off(whole.unwrap_or_default());
+        let run = match whole {
+            Some(_) if self.carry.is_empty() => chunk,
+            Some(_) => {
+                self.carry.extend_from_slice(&chunk);
+                self.carry.split().freeze()
             }
+            None => Bytes::new(),
+        };
+        self.torn = self.carry.len().saturating_add(tail.len()) > EVENT_BYTES_MAX;
+        if self.torn {
+            return some([run, self.carry.split().freeze(), tail].concat().into());
         }
-        if self.carry.len().saturating_add(chunk.len()) > EVENT_BYTES_MAX {
-            self.overflowed = true;
-            events.extend(
-                [self.carry.split().freeze(), chunk]
-                    .into_iter()
-                    .filter(|part| !part.is_empty()),
-            );
-        } else {
-            self.carry.extend_from_slice(&chunk);
-        }
-        events
+        self.carry.extend_from_slice(&tail);
+        some(run)
     }
 
-    /// What is left at the end of the stream, if anything: an event without its blank line.
-    pub(crate) fn finish(mut self) -> Option<Bytes> {
-        let rest = self.carry.split().freeze();
-        (!rest.is_empty()).then_some(rest)
+    /// Lets what is kept back go through, whether or not its end will come.
+    pub(crate) fn release(&mut self) -> Option<Bytes> {
+        self.torn |= self.holds();
+        some(self.carry.split().freeze())
     }
 
-    /// Length of the chunk's beginning that ends an event, if it has one. What comes before the
-    /// answer counts as seen.
+    /// Whether the beginning of an event is kept back.
+    pub(crate) fn holds(&self) -> bool {
+        !self.carry.is_empty()
+    }
+
+    /// Whether what has gone through ends with an event.
+    pub(crate) const fn is_at_border(&self) -> bool {
+        !self.torn
+    }
+}
+
+fn some(bytes: Bytes) -> Option<Bytes> {
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+// === impl Line ===
+
+impl Line {
+    /// Length of the chunk's beginning up to the end of the last event in it; none when none ends.
+    fn run(&mut self, chunk: &[u8]) -> Option<usize> {
+        // Whatever came before, this ends a line and then a blank one.
+        if chunk.ends_with(b"\n\n") || chunk.ends_with(b"\n\r\n") {
+            *self = Self::Start;
+            return Some(chunk.len());
+        }
+        let mut run = None;
+        while let Some(len) = self.end(chunk.get(run.unwrap_or_default()..)?) {
+            run = Some(run.unwrap_or_default() + len);
+        }
+        run
+    }
+
+    /// Length of the chunk's beginning that ends an event, if one does. What comes before the answer
+    /// counts as seen.
     fn end(&mut self, chunk: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
             let rest = chunk.get(at..).filter(|rest| !rest.is_empty())?;
-            if let Line::AfterCr { blank } = self.line {
-                self.line = Line::Start;
+            if let Self::AfterCr { blank } = *self {
+                *self = Self::Start;
                 at += usize::from(rest.first() == Some(&b'\n'));
                 if blank {
                     return Some(at);
@@ -95,15 +127,15 @@ impl Events {
                 continue;
             }
             let Some(found) = memchr::memchr2(b'\n', b'\r', rest) else {
-                self.line = Line::Inside;
+                *self = Self::Inside;
                 return None;
             };
-            let blank = found == 0 && self.line == Line::Start;
+            let blank = found == 0 && *self == Self::Start;
             at += found + 1;
             if rest.get(found) == Some(&b'\r') {
-                self.line = Line::AfterCr { blank };
+                *self = Self::AfterCr { blank };
             } else {
-                self.line = Line::Start;
+                *self = Self::Start;
                 if blank {
                     return Some(at);
                 }
@@ -112,14 +144,50 @@ impl Events {
     }
 }
 
+/// The events of a run, and what follows the last of them.
+pub(crate) fn events(run: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut line, mut rest) = (Line::Start, run);
+    std::iter::from_fn(move || {
+        let end = line.end(rest).unwrap_or(rest.len());
+        let (event, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!event.is_empty()).then_some(event)
+    })
+}
+
+/// Whether a run says no more than that the stream is alive: comments, pings, blank lines.
+pub(crate) fn is_quiet(run: &[u8]) -> bool {
+    events(run).all(|event| {
+        if event.len() > PING_BYTES_MAX {
+            return event.starts_with(b":") && data_of(event).is_empty();
+        }
+        let data = data_of(event);
+        let is_ping = |name: &[u8]| matches!(name, b"ping" | b"keepalive");
+        data.is_empty() || name_of(event).map_or_else(|| is_type(&data, b"ping"), is_ping)
+    })
+}
+
+/// Whether some object in this JSON has this type.
+fn is_type(json: &[u8], name: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"type\"";
+    let value = memchr::memmem::find(json, KEY).and_then(|at| json.get(at + KEY.len()..));
+    let value = value.and_then(|rest| rest.trim_ascii_start().strip_prefix(b":"));
+    let value = value.and_then(|rest| rest.trim_ascii_start().strip_prefix(b"\""));
+    value.is_some_and(|rest| {
+        rest.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(b"\""))
+    })
+}
+
+/// The name of an event, where it is given.
+pub(crate) fn name_of(event: &[u8]) -> Option<&[u8]> {
+    fields(event, b"event").last()
+}
+
 /// The data of an event: its `data` lines joined with LF, without copying when there is one.
 pub(crate) fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
-    let event = event.get(text::bom(event)..).unwrap_or_default();
     let mut data: Option<Cow<'_, [u8]>> = None;
-    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        let Some(value) = data_line(line) else {
-            continue;
-        };
+    for value in fields(event, b"data") {
         data = Some(match data {
             None => Cow::Borrowed(value),
             Some(before) => {
@@ -133,13 +201,18 @@ pub(crate) fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
     data.unwrap_or_default()
 }
 
-fn data_line(line: &[u8]) -> Option<&[u8]> {
-    let rest = line.strip_prefix(b"data")?;
-    if rest.is_empty() {
-        return Some(rest);
-    }
-    let value = rest.strip_prefix(b":")?;
-    Some(value.strip_prefix(b" ").unwrap_or(value))
+/// The values of the lines of this name.
+fn fields<'e>(event: &'e [u8], name: &'static [u8]) -> impl Iterator<Item = &'e [u8]> {
+    let event = event.get(text::bom(event)..).unwrap_or_default();
+    let lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        if rest.is_empty() {
+            return Some(rest);
+        }
+        let value = rest.strip_prefix(b":")?;
+        Some(value.strip_prefix(b" ").unwrap_or(value))
+    })
 }
 
 #[cfg(test)]
@@ -148,8 +221,8 @@ mod tests {
 
     use super::*;
 
-    /// Every event and the rest, of a stream that comes in pieces of these lengths.
-    fn events(stream: &[u8], lengths: &[usize]) -> Vec<Vec<u8>> {
+    /// What goes through of a stream that comes in pieces of these lengths, piece by piece.
+    fn through(stream: &[u8], lengths: &[usize]) -> Vec<Bytes> {
         let mut cutter = Events::new();
         let mut left = Bytes::copy_from_slice(stream);
         let mut out = Vec::new();
@@ -157,36 +230,60 @@ mod tests {
             out.extend(cutter.push(left.split_to((*length).min(left.len()))));
         }
         out.extend(cutter.push(left));
-        out.extend(cutter.finish());
-        out.iter().map(|event| event.to_vec()).collect()
+        out.extend(cutter.release());
+        out
+    }
+
+    fn cut(stream: &str) -> Vec<&str> {
+        events(stream.as_bytes())
+            .map(|event| std::str::from_utf8(event).unwrap())
+            .collect()
     }
 
     #[test]
-    fn an_event_inside_a_chunk_is_a_slice_of_it() {
-        let chunk = Bytes::from_static(b"data: a\n\ndata: b\n\nda");
+    fn a_chunk_of_whole_events_is_given_back_as_it_is() {
+        for end in ["\n\n", "\r\n\r\n"] {
+            let chunk = Bytes::from(format!("data: a{end}: b{end}data: c{end}"));
+            let mut cutter = Events::new();
+            let out = cutter.push(chunk.clone()).unwrap();
+            assert_eq!((out.as_ptr(), out.len()), (chunk.as_ptr(), chunk.len()));
+            assert_eq!((cutter.holds(), cutter.release()), (false, None));
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_an_event_waits_for_its_end() {
         let mut cutter = Events::new();
-        let out = cutter.push(chunk.clone());
-        assert_eq!(out, [&b"data: a\n\n"[..], b"data: b\n\n"]);
-        assert_eq!(out[1].as_ptr(), chunk[9..].as_ptr());
+        let mut push = |chunk: &'static str| cutter.push(Bytes::from_static(chunk.as_bytes()));
         assert_eq!(
-            cutter.push(Bytes::from_static(b"ta: c\n\n")),
-            [&b"data: c\n\n"[..]]
+            push("data: a\n\ndata: b\n\nda").unwrap(),
+            "data: a\n\ndata: b\n\n"
         );
-        assert_eq!(cutter.finish(), None);
+        assert_eq!(push("ta: c\n"), None);
+        assert_eq!(push("\n").unwrap(), "data: c\n\n");
+        assert_eq!(push("data: d").as_deref(), None);
+        assert!(cutter.holds() && cutter.is_at_border());
+        assert_eq!(cutter.release().unwrap(), "data: d");
+        assert!(!cutter.is_at_border(), "the client has a part of an event");
+        let mut push = |chunk: &'static str| cutter.push(Bytes::from_static(chunk.as_bytes()));
+        assert_eq!(push("more\n").unwrap(), "more\n");
+        assert_eq!(push("\ndata: e").unwrap(), "\n");
+        assert!(cutter.is_at_border());
+        assert_eq!(cutter.release().unwrap(), "data: e");
     }
 
     #[test]
     fn lines_end_with_lf_crlf_or_cr() {
         for (stream, first) in [
-            (&b"data: a\n\ndata: b\n\n"[..], 9),
-            (b"data: a\r\n\r\ndata: b", 11),
-            (b"data: a\r\rdata: b", 9),
-            (b"data: a\n\r\ndata: b", 10),
-            (b"data: a\r\n\ndata: b", 10),
-            (b"data: a\n\rdata: b", 9),
-            (b"\xEF\xBB\xBFdata: a\n\ndata: b", 12),
+            ("data: a\n\ndata: b\n\n", 9),
+            ("data: a\r\n\r\ndata: b", 11),
+            ("data: a\r\rdata: b", 9),
+            ("data: a\n\r\ndata: b", 10),
+            ("data: a\r\n\ndata: b", 10),
+            ("data: a\n\rdata: b", 9),
+            ("\u{feff}data: a\n\ndata: b", 12),
         ] {
-            assert_eq!(events(stream, &[])[0].len(), first, "{stream:?}");
+            assert_eq!(cut(stream)[0].len(), first, "{stream:?}");
         }
     }
 
@@ -194,16 +291,45 @@ mod tests {
     fn an_event_without_end_goes_through_once_it_is_too_long() {
         let mut cutter = Events::new();
         let part = Bytes::from(vec![b'x'; EVENT_BYTES_MAX / 2]);
-        assert!(cutter.push(part.clone()).is_empty());
-        assert!(cutter.push(part.clone()).is_empty());
-        let out = cutter.push(part.clone());
+        assert_eq!(cutter.push(part.clone()), None);
+        assert_eq!(cutter.push(part.clone()), None);
+        assert!(cutter.is_at_border());
+        let out = cutter.push(part.clone()).unwrap();
+        assert_eq!(out.len(), EVENT_BYTES_MAX / 2 * 3);
+        assert!(!cutter.is_at_border() && !cutter.holds());
+        assert_eq!(cutter.push(part.clone()), Some(part));
+        // Its end mends the stream.
         assert_eq!(
-            out.iter().map(Bytes::len).sum::<usize>(),
-            EVENT_BYTES_MAX / 2 * 3
+            cutter.push(Bytes::from_static(b"\n\ndata")).unwrap(),
+            "\n\n"
         );
-        assert!(cutter.overflowed);
-        assert_eq!(cutter.push(part.clone()), [part]);
-        assert_eq!(cutter.finish(), None);
+        assert!(cutter.is_at_border() && cutter.holds());
+    }
+
+    #[test]
+    fn a_run_that_only_says_that_it_is_alive_is_quiet() {
+        for run in [
+            ": keep-alive\n\n",
+            ":\r\n\r\n: OPENROUTER PROCESSING\n\n",
+            "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+            "event: ping\ndata:\n\n",
+            "event: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":3}\n\n",
+            "data: {\"type\" : \"ping\"}\n\n",
+            "\n\n",
+            "id: 3\nretry: 10\n\n",
+        ] {
+            assert!(is_quiet(run.as_bytes()), "{run}");
+        }
+        assert!(is_quiet(format!(": {}\n\n", "x".repeat(500)).as_bytes()));
+        for run in [
+            "data: {}\n\n",
+            "data: [DONE]\n\n",
+            ": keep-alive\n\ndata: {\"a\":1}\n\n",
+            "event: content_block_delta\ndata: {\"type\":\"ping\"}\n\n",
+            "data: {\"type\":\"pinged\"}\n\n",
+        ] {
+            assert!(!is_quiet(run.as_bytes()), "{run}");
+        }
     }
 
     #[test]
@@ -219,18 +345,31 @@ mod tests {
         assert_eq!(data_of(b"\xEF\xBB\xBFdata:a\n\n").as_ref(), b"a");
         assert_eq!(data_of(b": comment\ndatax: no\n\n").as_ref(), b"");
         assert!(matches!(data_of(b"data: a\n\n"), Cow::Borrowed(_)));
+        assert_eq!(name_of(b"event: a\nevent:b\ndata: c\n\n"), Some(&b"b"[..]));
+        assert_eq!(name_of(b"data: event\n\n"), None);
     }
 
     proptest! {
         #[test]
-        fn any_split_gives_the_same_events_and_the_same_bytes(
+        fn any_split_lets_the_same_bytes_through_and_only_whole_events(
             stream in "(data: [a-c]{0,4}|:|\n|\r|\r\n|\n\n|\u{feff}){0,24}",
             lengths in prop::collection::vec(0usize..6, 0..40),
         ) {
-            let whole = events(stream.as_bytes(), &[]);
-            prop_assert_eq!(&events(stream.as_bytes(), &lengths), &whole);
-            prop_assert_eq!(&events(stream.as_bytes(), &vec![1; stream.len()]), &whole);
-            prop_assert_eq!(whole.concat(), stream.into_bytes());
+            let mut borders: Vec<usize> = cut(&stream).iter().scan(0, |at, event| {
+                *at += event.len();
+                Some(*at)
+            }).collect();
+            borders.push(stream.len());
+            for lengths in [lengths, vec![1; stream.len()], vec![]] {
+                let pieces = through(stream.as_bytes(), &lengths);
+                prop_assert_eq!(pieces.concat(), stream.as_bytes());
+                let mut at = 0;
+                for piece in pieces {
+                    at += piece.len();
+                    // What ends with CR may lack its LF only where the stream ends.
+                    prop_assert!(borders.contains(&at), "{at} is inside an event");
+                }
+            }
         }
     }
 }

@@ -6,9 +6,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::{
     Call, Relay,
     attempt::{Answer, Failure},
-    body::Relayed,
+    body::{Relayed, Stream},
     headers, limits,
     meter::Meter,
+    opening::is_event_stream,
     rounds::Progress,
 };
 use crate::{
@@ -16,8 +17,6 @@ use crate::{
     formats::{Family, fault::CASCADE_MARK, reply},
     live::KeyState,
 };
-
-const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 impl Relay {
     /// Relays an answer whose first byte has come.
@@ -36,22 +35,21 @@ impl Relay {
         } = answer;
         headers::strip_hop_by_hop(&mut parts.headers);
         limits::mark(&mut parts.headers, call.bill.counted.left());
-        let streamed = parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| {
-                value
-                    .as_bytes()
-                    .get(..EVENT_STREAM.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
-            });
-        let edits = asked_usage && streamed && parts.status.is_success();
+        let streamed = is_event_stream(&parts.headers);
+        let has_events = streamed
+            && call.metered
+            && call.request.route.has_events()
+            && parts.status.is_success();
+        let edits = has_events && asked_usage;
         if edits {
             // The usage chunk is taken out, so a declared length would be wrong.
             parts.headers.remove(header::CONTENT_LENGTH);
         }
+        // Nothing can be added to a body of known length.
+        let open_ended = !parts.headers.contains_key(header::CONTENT_LENGTH);
+        let stream = (has_events && open_ended).then(|| Stream::new(call.request.route, edits));
         let meter = Meter::new(self, call, Some(key), tries, parts.status, streamed);
-        let body = Relayed::new(read, rest, meter, edits, self.config.idle);
+        let body = Relayed::new(read, rest, meter, stream, &self.config);
         Response::from_parts(parts, Body::new(body))
     }
 

@@ -5,13 +5,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, response::Parts};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 
 use super::{
     Call, Relay,
     client::{Lost, Reply},
     headers,
+    opening::Begun,
 };
 use crate::{
     decide::health::storm,
@@ -34,7 +35,7 @@ pub(super) enum Outcome {
     Failed(Failure),
 }
 
-/// An answer whose first byte has come.
+/// An answer that has begun.
 pub(super) struct Answer {
     pub(super) parts: Parts,
     /// Frames that were read to judge it.
@@ -60,7 +61,7 @@ impl Failure {
         self.status == StatusCode::LOOP_DETECTED
     }
 
-    fn transport(status: StatusCode, reason: &str) -> Self {
+    pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         Self {
             status,
             reason: reason.to_owned(),
@@ -119,35 +120,33 @@ impl Relay {
             *request.headers_mut() = Self::headers(call, key, body.len());
             request
         };
-        // One timer for both waits: until the head, and from there until the first frame.
+        // One timer for both waits: until the head, and from there until the answer itself.
+        let mut begun = None;
         let exchange = async {
             let response = self.client.send(provider.origin(), request).await;
             let response = response.map_err(|lost| {
                 Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(lost))
             })?;
             let (parts, body) = response.into_parts();
-            if parts.status.is_client_error() || parts.status.is_server_error() {
-                return Ok((parts, None, body));
+            let begun = begun.insert(Begun::new(parts, body));
+            if begun.is_refusal() {
+                return Ok(());
             }
-            let (read, rest) = first_frame(body).await?;
-            Ok((parts, Some(read), rest))
+            begun.wait(call, self.config.idle, &self.clock).await
         };
         let in_time = tokio::time::timeout(self.config.first_byte, exchange).await;
-        let late = || {
-            Failure::transport(
+        match (in_time, begun) {
+            (Ok(Err(failure)), _) => Err(failure),
+            (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {
+                self.judge(begun.parts, begun.rest).await
+            }
+            (Ok(Ok(())), Some(begun)) => Ok(answer(begun, asked_usage)),
+            // It says that it is at work, and the client has waited long enough to be told.
+            (Err(_), Some(begun)) if !begun.read.is_empty() => Ok(answer(begun, asked_usage)),
+            (Err(_) | Ok(Ok(())), _) => Err(Failure::transport(
                 StatusCode::GATEWAY_TIMEOUT,
                 "no answer from the provider in time",
-            )
-        };
-        let (parts, read, rest) = in_time.map_err(|_| late())??;
-        match read {
-            Some(read) => Ok(Outcome::Answer(Box::new(Answer {
-                parts,
-                read,
-                rest,
-                asked_usage,
-            }))),
-            None => self.judge(parts, rest).await,
+            )),
         }
     }
 
@@ -228,18 +227,14 @@ impl Relay {
     }
 }
 
-/// Waits for the first frame, so that a provider that dies before it can still be replaced.
-async fn first_frame(mut body: Reply) -> Result<(VecDeque<Frame<Bytes>>, Reply), Failure> {
-    if body.is_end_stream() {
-        return Ok((VecDeque::new(), body));
-    }
-    match body.frame().await {
-        Some(Err(_)) => {
-            let reason = "the provider broke off before the first byte";
-            Err(Failure::transport(StatusCode::BAD_GATEWAY, reason))
-        }
-        first => Ok((first.into_iter().flatten().collect(), body)),
-    }
+fn answer(begun: Begun, asked_usage: bool) -> Outcome {
+    let Begun { parts, read, rest } = begun;
+    Outcome::Answer(Box::new(Answer {
+        parts,
+        read,
+        rest,
+        asked_usage,
+    }))
 }
 
 const fn transport_reason(lost: Lost) -> &'static str {

@@ -1,57 +1,113 @@
 //! An answer's body on its way to the client. Frames go through as they came, at once; the meter
-//! listens. Only when usage was asked for on the client's behalf are events looked at one by one, to
-//! keep back what the client did not ask for.
+//! listens. Streams of events whose protocol is known go through event by event: what breaks off in the
+//! middle of one can then be ended as the protocol ends a failed stream.
 
 use std::{
     collections::VecDeque,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
 
-use super::client::Reply;
-use super::meter::{Ending, Meter};
-use crate::formats::{
-    sse::Events,
-    usage::{is_usage_only_chunk, strip_null_usage},
+use super::{
+    client::Reply,
+    drain::{Bounds, Left},
+    meter::{Ending, Meter},
+    waits::{Due, Waits},
 };
+use crate::{
+    Config,
+    formats::{
+        Route,
+        reply::broken_stream,
+        sse::{Events, is_quiet},
+        usage::without_usage,
+    },
+};
+
+static KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// The body that is relayed.
 pub(super) struct Relayed {
     read: VecDeque<Frame<Bytes>>,
-    rest: Reply,
+    /// None once nothing more of it is wanted.
+    rest: Option<Reply>,
     meter: Option<Meter>,
-    edits: Option<Events>,
-    idle: Duration,
-    /// Armed when the provider is first waited for; re-armed only when it fires, so that a chunk
-    /// costs no timer.
-    timer: Option<Pin<Box<Sleep>>>,
-    last_frame: Instant,
+    stream: Option<Stream>,
+    waits: Waits,
+    drain: Bounds,
     /// The break that is told next.
     broken: Option<io::Error>,
 }
+
+/// A stream of events on a route whose protocol is known.
+pub(super) struct Stream {
+    events: Events,
+    route: Route,
+    /// Whether usage was asked for on the client's behalf, and is to be kept back.
+    edits: bool,
+}
+
+/// What comes next.
+enum Next {
+    Frame(Option<Result<Frame<Bytes>, io::Error>>),
+    Due(Due),
+}
+
+// === impl Stream ===
+
+impl Stream {
+    pub(super) fn new(route: Route, edits: bool) -> Self {
+        Self {
+            events: Events::new(),
+            route,
+            edits,
+        }
+    }
+
+    /// Has a run of events heard, and gives what of it the client may see.
+    fn show(&self, run: Bytes, meter: &mut Option<Meter>) -> Option<Bytes> {
+        if let Some(meter) = meter {
+            meter.listen(&run, false);
+        }
+        if self.edits {
+            without_usage(run)
+        } else {
+            Some(run)
+        }
+    }
+
+    /// Shows what is kept back.
+    fn release(&mut self, meter: &mut Option<Meter>) -> Option<Bytes> {
+        let tail = self.events.release()?;
+        self.show(tail, meter)
+    }
+}
+
+// === impl Relayed ===
 
 impl Relayed {
     pub(super) fn new(
         read: VecDeque<Frame<Bytes>>,
         rest: Reply,
         meter: Meter,
-        edits: bool,
-        idle: Duration,
+        stream: Option<Stream>,
+        config: &Config,
     ) -> Self {
         Self {
             read,
-            rest,
+            rest: Some(rest),
             meter: Some(meter),
-            edits: edits.then(Events::new),
-            idle,
-            timer: None,
-            last_frame: Instant::now(),
+            stream,
+            waits: Waits::new(config.idle, config.keepalive),
+            drain: Bounds {
+                bytes_max: config.drain_bytes_max,
+                wait: config.drain,
+            },
             broken: None,
         }
     }
@@ -62,65 +118,107 @@ impl Relayed {
         }
     }
 
-    /// Whether the provider has said everything, and known by its length.
-    fn all_read(&self) -> bool {
-        self.edits.is_none() && self.read.is_empty() && self.rest.is_end_stream()
+    /// Whether everything has come from the provider and gone on to the client.
+    fn all_passed(&self) -> bool {
+        let ended = self.rest.as_ref().is_none_or(Body::is_end_stream);
+        let held = self
+            .stream
+            .as_ref()
+            .is_some_and(|stream| stream.events.holds());
+        ended && self.read.is_empty() && !held
     }
 
     /// What of a chunk goes to the client; none when all of it is kept back.
     fn pass(&mut self, chunk: Bytes) -> Option<Bytes> {
-        let last = self.all_read();
-        if let Some(meter) = &mut self.meter {
-            meter.listen(&chunk, last);
+        let Some(stream) = &mut self.stream else {
+            self.waits.came(false);
+            let last = self.all_passed();
+            if let Some(meter) = &mut self.meter {
+                meter.listen(&chunk, last);
+            }
+            if last {
+                // The bill is closed before the client has the end: hyper drops a body of known length
+                // after its last byte without asking for more.
+                self.finish(Ending::Complete);
+            }
+            return Some(chunk);
+        };
+        let Some(run) = stream.events.push(chunk) else {
+            self.waits.came(true);
+            return None;
+        };
+        // A part of an event may be anything.
+        let quiet = stream.events.is_at_border() && is_quiet(&run);
+        let shown = stream.show(run, &mut self.meter);
+        self.waits.came(quiet);
+        self.waits.sent(shown.as_ref());
+        shown
+    }
+
+    /// The next frame, or what is due before it comes.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if let Some(frame) = self.read.pop_front() {
+            return Poll::Ready(Next::Frame(Some(Ok(frame))));
         }
-        if last {
-            // The bill is closed before the client has the end: hyper drops a body of known length
-            // after its last byte without asking for more.
-            self.finish(Ending::Complete);
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(Next::Frame(None));
+        };
+        if let Poll::Ready(frame) = Pin::new(rest).poll_frame(cx) {
+            let frame = frame.map(|frame| frame.map_err(io::Error::other));
+            return Poll::Ready(Next::Frame(frame));
         }
-        match &mut self.edits {
-            None => Some(chunk),
-            Some(events) => joined(events.push(chunk).into_iter().filter_map(edited)),
+        let events = self.stream.as_ref().map(|stream| &stream.events);
+        self.waits.poll(events, cx).map(Next::Due)
+    }
+
+    /// Shows what is kept back of an event that is not whole.
+    fn release(&mut self) -> Option<Bytes> {
+        let tail = self.stream.as_mut()?.release(&mut self.meter);
+        self.waits.sent(tail.as_ref());
+        tail
+    }
+
+    /// Ends a body that broke off: with an error event where one can be, which takes the place of the
+    /// event that is not whole.
+    fn cut(&mut self, status: StatusCode, why: &'static str) -> Option<Bytes> {
+        // Nothing more comes, or nothing more is waited for.
+        self.rest = None;
+        let closed = self.meter.as_ref().is_some_and(Meter::closed);
+        self.finish(if closed {
+            Ending::Complete
+        } else {
+            Ending::Cut
+        });
+        let stream = self.stream.take();
+        match stream.filter(|stream| stream.events.is_at_border()) {
+            Some(_) if closed => None,
+            Some(Stream { route, .. }) => broken_stream(
+                route,
+                status.as_u16(),
+                &format!("The upstream failed in the middle of its answer: {why}"),
+            ),
+            None => {
+                self.broken = Some(io::Error::other(why));
+                None
+            }
         }
     }
 
-    /// Waits for the provider, but not for ever.
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(cx) {
-            if self.timer.is_some() {
-                self.last_frame = Instant::now();
-            }
-            return Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)));
+    /// The same as the next frame.
+    fn poll_cut(
+        &mut self,
+        status: StatusCode,
+        why: &'static str,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let last = self.cut(status, why);
+        if self.broken.is_some() {
+            // The server throws away what it has not yet written when a body fails. Coming
+            // back once lets it write what was delivered before the break.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        let first_wait = self.timer.is_none();
-        let idle = self.idle;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        if first_wait {
-            self.last_frame = Instant::now();
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            let deadline = self.last_frame + self.idle;
-            if Instant::now() >= deadline {
-                return Poll::Ready(Some(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the provider fell silent",
-                ))));
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-
-    /// Ends the body; in a stream with edits, what has not become a whole event is sent as it is.
-    fn ended(&mut self) -> Option<Bytes> {
-        let rest = self
-            .edits
-            .take()
-            .and_then(|events| joined(events.finish().and_then(edited).into_iter()));
-        self.finish(Ending::Complete);
-        rest
+        Poll::Ready(last.map(|data| Ok(Frame::data(data))))
     }
 }
 
@@ -137,28 +235,40 @@ impl Body for Relayed {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
-            let frame = match this.read.pop_front() {
-                Some(frame) => Some(Ok(frame)),
-                None => ready!(this.poll_rest(cx)),
-            };
-            match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        if let Some(data) = this.pass(data) {
-                            return Poll::Ready(Some(Ok(Frame::data(data))));
+            let shown = match ready!(this.poll_next(cx)) {
+                Next::Frame(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => this.pass(data),
+                    Err(trailers) => match this.release() {
+                        Some(tail) => {
+                            this.read.push_front(trailers);
+                            Some(tail)
                         }
-                    }
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                        None => return Poll::Ready(Some(Ok(trailers))),
+                    },
                 },
-                Some(Err(error)) => {
-                    // The server throws away what it has not yet written when a body fails. Coming
-                    // back once lets it write what was delivered before the break.
-                    this.finish(Ending::Cut);
-                    this.broken = Some(error);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                Next::Frame(Some(Err(error))) => {
+                    tracing::debug!(%error, "an answer broke off");
+                    let why = "it broke off";
+                    return this.poll_cut(StatusCode::BAD_GATEWAY, why, cx);
                 }
-                None => return Poll::Ready(this.ended().map(|data| Ok(Frame::data(data)))),
+                Next::Frame(None) => {
+                    let tail = this.release();
+                    this.stream = None;
+                    this.finish(Ending::Complete);
+                    return Poll::Ready(tail.map(|data| Ok(Frame::data(data))));
+                }
+                Next::Due(Due::Silence) => {
+                    let why = "it fell silent";
+                    return this.poll_cut(StatusCode::GATEWAY_TIMEOUT, why, cx);
+                }
+                Next::Due(Due::Tail) => this.release(),
+                Next::Due(Due::KeepAlive) => {
+                    this.waits.sent(Some(&KEEP_ALIVE));
+                    Some(KEEP_ALIVE.clone())
+                }
+            };
+            if let Some(data) = shown {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
     }
@@ -166,54 +276,44 @@ impl Body for Relayed {
     fn is_end_stream(&self) -> bool {
         // With the meter gone, everything has been said. Before that the end is still to be seen,
         // for it is what settles the call.
-        self.meter.is_none() && self.edits.is_none() && self.broken.is_none()
+        self.meter.is_none() && self.stream.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.edits.is_some() {
-            return SizeHint::default();
-        }
-        let read: u64 = self
-            .read
-            .iter()
-            .filter_map(Frame::data_ref)
-            .map(|data| data.len() as u64)
-            .sum();
-        let rest = self.rest.size_hint();
-        match rest.exact() {
-            Some(rest) => SizeHint::with_exact(rest + read),
-            None => SizeHint::default(),
+        let rest = self.rest.as_ref().and_then(|rest| rest.size_hint().exact());
+        let read = self.read.iter().filter_map(Frame::data_ref);
+        let read: u64 = read.map(|data| data.len() as u64).sum();
+        match rest {
+            Some(rest) if self.stream.is_none() => SizeHint::with_exact(rest + read),
+            Some(_) | None => SizeHint::default(),
         }
     }
 }
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        self.finish(if self.all_read() {
-            Ending::Complete
-        } else {
-            Ending::Abandoned
-        });
+        if self.all_passed() {
+            self.finish(Ending::Complete);
+        }
+        let tail = self
+            .stream
+            .take()
+            .and_then(|mut stream| stream.events.release());
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let Some(rest) = self.rest.take() else {
+            return meter.finish(Ending::Abandoned);
+        };
+        let mut unheard = std::mem::take(&mut self.read);
+        if let Some(tail) = tail {
+            unheard.push_front(Frame::data(tail));
+        }
+        let left = Left {
+            meter,
+            unheard,
+            rest,
+        };
+        left.close(self.drain);
     }
-}
-
-/// An event as the client may see it; none for the usage chunk it did not ask for.
-fn edited(event: Bytes) -> Option<Bytes> {
-    if is_usage_only_chunk(&event) {
-        None
-    } else {
-        Some(strip_null_usage(event))
-    }
-}
-
-/// Events of one chunk leave in one piece, as they came.
-fn joined(mut events: impl Iterator<Item = Bytes>) -> Option<Bytes> {
-    let first = events.next()?;
-    let Some(second) = events.next() else {
-        return Some(first);
-    };
-    let mut all = BytesMut::from(first);
-    all.extend_from_slice(&second);
-    events.for_each(|event| all.extend_from_slice(&event));
-    Some(all.freeze())
 }

@@ -110,6 +110,17 @@ impl Meter {
         }
     }
 
+    /// Whether the answer has said the last thing it says.
+    pub(super) fn closed(&self) -> bool {
+        self.reader.as_ref().is_some_and(UsageReader::closed)
+    }
+
+    /// Whether the exact usage is not known, but is about to come.
+    pub(super) fn is_near_end(&self) -> bool {
+        let near = |reader: &UsageReader| reader.is_near_end() && !reader.closed();
+        self.reader.as_ref().is_some_and(near)
+    }
+
     /// Records a call that no attempt answered.
     pub(super) fn finish_failed(mut self) {
         self.reader = None;

@@ -8,14 +8,17 @@ mod body;
 mod client;
 mod desk;
 mod dial;
+mod drain;
 mod headers;
 mod hedge;
 mod limits;
 mod meter;
+mod opening;
 mod request;
 mod rounds;
 mod route;
 mod segments;
+mod waits;
 
 use std::{
     net::IpAddr,

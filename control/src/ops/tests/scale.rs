@@ -2,7 +2,10 @@
 //! run; `PROXYXAI_SCALE=accounts,records` (100000,10000000) makes it a measurement, for which the limits
 //! of the documentation hold: build with `--release`, and give a server by `TEST_DATABASE_URL`.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::id::{AccountId, Level};
@@ -26,6 +29,17 @@ struct Size {
     records: i64,
     /// Whether the limits hold.
     measured: bool,
+    /// Those that did not; all is told before the test fails.
+    missed: RefCell<Vec<String>>,
+}
+
+impl Size {
+    fn at_most(&self, ms: u128, time: Duration) {
+        if self.measured && time.as_millis() > ms {
+            let missed = format!("{time:?} of {ms} ms");
+            self.missed.borrow_mut().push(missed);
+        }
+    }
 }
 
 /// A file takes a tenth of what a server takes.
@@ -43,11 +57,13 @@ fn size(world: &World) -> Size {
             accounts: accounts / part,
             records: records / part,
             measured: !cfg!(debug_assertions),
+            missed: RefCell::default(),
         },
         _ => Size {
             accounts: 300,
             records: 3_000,
             measured: false,
+            missed: RefCell::default(),
         },
     }
 }
@@ -201,7 +217,7 @@ fn told(what: &str, time: Duration) {
 }
 
 async fn pages(world: &World, size: &Size) {
-    let within = |time: Duration| assert!(!size.measured || time.as_millis() <= PAGE_MS_MAX);
+    let within = |time: Duration| size.at_most(PAGE_MS_MAX, time);
     let cases = [
         ("/x-users page 1", false, None, None, 1),
         ("/x-users page 90", false, None, None, 90),
@@ -356,7 +372,7 @@ async fn top_ups(world: &World, size: &Size) {
         let (changed, ()) = tokio::join!(Box::pin(change), async {
             let began = clock();
             told.await;
-            assert!(!size.measured || began.elapsed().as_millis() <= TOP_UP_MS_MAX);
+            size.at_most(TOP_UP_MS_MAX, began.elapsed());
         });
         changed.unwrap();
     });
@@ -386,12 +402,16 @@ async fn posting(world: &World, size: &Size) {
         let posted = REPORTS * RECORDS_PER_REPORT;
         let rate = f64::from(u32::try_from(posted).unwrap()) / began.elapsed().as_secs_f64();
         eprintln!("posting to {what:<39} {rate:>10.0} records/s");
-        assert!(!size.measured || rate >= least, "{rate}");
+        if size.measured && rate < least {
+            let missed = format!("posting to {what}: {rate:.0} of {least} records/s");
+            size.missed.borrow_mut().push(missed);
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_accounts_and_records_are_no_burden() {
+    let missed = RefCell::new(Vec::new());
     everywhere(async |world: &mut World| {
         let size = size(world);
         fill(world, &size).await;
@@ -403,6 +423,9 @@ async fn many_accounts_and_records_are_no_burden() {
         let began = clock();
         world.balanced().await;
         told("verify", began.elapsed());
+        missed.borrow_mut().append(&mut size.missed.borrow_mut());
     })
     .await;
+    let missed = missed.into_inner();
+    assert!(missed.is_empty(), "{missed:?}");
 }

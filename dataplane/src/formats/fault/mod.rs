@@ -49,34 +49,56 @@ pub(crate) fn judge<'h>(
     body: &[u8],
     now: Millis,
 ) -> Refused {
-    let refused = |verdict, why: &str| Refused {
+    let (verdict, why) = weigh(status, header, body, now);
+    Refused {
         verdict,
         reason: format!("the provider answered {status}{why}"),
-    };
+    }
+}
+
+/// Judges an error that came in a successful answer, by the status that it would have had by itself,
+/// which is given too. None when it is the client's own, or says nothing of whose it is.
+pub(crate) fn judge_within<'h>(
+    header: &impl Fn(&str) -> Option<&'h str>,
+    error: &[u8],
+    now: Millis,
+) -> Option<(u16, Refused)> {
+    let status = Words::of(error).status()?;
+    let (verdict, why) = weigh(status, header, error, now);
+    let reason = format!("the provider's answer was an error, as with status {status}{why}");
+    (verdict != Verdict::Deliver).then_some((status, Refused { verdict, reason }))
+}
+
+fn weigh<'h>(
+    status: u16,
+    header: &impl Fn(&str) -> Option<&'h str>,
+    body: &[u8],
+    now: Millis,
+) -> (Verdict, &'static str) {
     let hint_ms = || hint::hint_ms(header, body, now);
     if matches!(status, 401..=403 | 429) && header(CASCADE_MARK).is_some() {
         let verdict = Verdict::RetrySleepKey { hint_ms: hint_ms() };
-        return refused(verdict, ": the node above refuses its account");
+        return (verdict, ": the node above refuses its account");
     }
     match status {
-        408 | 425 => refused(Verdict::RetryOnly, ""),
+        408 | 425 => (Verdict::RetryOnly, ""),
         // The call's way is at fault, not the key; another key may lead elsewhere.
-        508 => refused(Verdict::RetryOnly, ": the call goes in a circle"),
-        401 => refused(Verdict::RetryQuarantine, ": the key is not accepted"),
-        402 => refused(
+        508 => (Verdict::RetryOnly, ": the call goes in a circle"),
+        401 => (Verdict::RetryQuarantine, ": the key is not accepted"),
+        402 => (
             Verdict::RetryQuarantine,
             ": the key's account is out of funds",
         ),
         400 | 403 | 429 => match Words::of(body).complaint(status) {
-            Some(complaint) => refused(Verdict::RetryQuarantine, complaint.why()),
-            None if status == 429 => refused(
+            Some(complaint) => (Verdict::RetryQuarantine, complaint.why()),
+            None if status == 429 => (
                 Verdict::RetrySleepPair { hint_ms: hint_ms() },
                 ": rate limited",
             ),
-            None => refused(Verdict::Deliver, ""),
+            None => (Verdict::Deliver, ""),
         },
-        500..=599 => refused(Verdict::RetrySleepKey { hint_ms: hint_ms() }, ""),
-        _ => refused(Verdict::Deliver, ""),
+        500..=599 => (Verdict::RetrySleepKey { hint_ms: hint_ms() }, ""),
+        _ => (Verdict::Deliver, ""),
     }
 }
 

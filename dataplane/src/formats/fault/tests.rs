@@ -49,6 +49,77 @@ fn statuses_mean_what_the_decisions_say() {
 }
 
 #[test]
+fn an_error_within_an_answer_is_judged_by_what_it_calls_itself() {
+    let hint_ms = None;
+    let (pair, key) = (
+        Verdict::RetrySleepPair { hint_ms },
+        Verdict::RetrySleepKey { hint_ms },
+    );
+    for (error, expected) in [
+        (
+            r#"{"error":{"type":"server_error","message":"m"}}"#,
+            Some((500, key)),
+        ),
+        (r#"{"code":"server_error","message":"m"}"#, Some((500, key))),
+        (
+            r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+            Some((529, key)),
+        ),
+        (
+            r#"{"error":{"code":502,"message":"Provider returned error"}}"#,
+            Some((502, key)),
+        ),
+        (
+            r#"{"error":{"code":"rate_limit_exceeded","type":"requests"}}"#,
+            Some((429, pair)),
+        ),
+        (
+            r#"{"type":"error","error":{"type":"rate_limit_error"}}"#,
+            Some((429, pair)),
+        ),
+        (
+            r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED"}}"#,
+            Some((429, pair)),
+        ),
+        (
+            r#"{"error":{"code":"insufficient_quota"}}"#,
+            Some((402, Verdict::RetryQuarantine)),
+        ),
+        (
+            r#"{"error":{"type":"invalid_request_error","code":"invalid_api_key"}}"#,
+            Some((401, Verdict::RetryQuarantine)),
+        ),
+        (
+            r#"{"error":{"type":"authentication_error"}}"#,
+            Some((401, Verdict::RetryQuarantine)),
+        ),
+        // The client's own, or nobody knows whose.
+        (
+            r#"{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}"#,
+            None,
+        ),
+        (r#"{"error":{"code":400,"type":"server_error"}}"#, None),
+        (
+            r#"{"error":{"type":"permission_error","message":"not for you"}}"#,
+            None,
+        ),
+        (r#"{"error":{"code":"invalid_prompt"}}"#, None),
+        (r#"{"error":"server_error happened"}"#, None),
+        (r#"{"error":{"message":"server_error"}}"#, None),
+        ("", None),
+    ] {
+        let judged = judge_within(&|_| None, error.as_bytes(), NOW);
+        let judged = judged.map(|(status, refused)| (status, refused.verdict));
+        assert_eq!(judged, expected, "{error}");
+    }
+    let limited =
+        br#"{"error":{"code":"rate_limit_exceeded","message":"Please try again in 2s."}}"#;
+    let (_, refused) = judge_within(&|_| None, limited, NOW).unwrap();
+    let hint_ms = Some(2000);
+    assert_eq!(refused.verdict, Verdict::RetrySleepPair { hint_ms });
+}
+
+#[test]
 fn a_403_counts_against_the_key_only_when_it_speaks_of_it() {
     for body in [
         r#"{"error":{"message":"x","type":"invalid_request_error","code":"account_deactivated"}}"#,

@@ -43,6 +43,53 @@ const FUND_CODES: [&str; 11] = [
     "payment_required",
 ];
 
+/// What a status would be called in an error's own words.
+const STATUS_CODES: [(&[&str], u16); 7] = [
+    (
+        &[
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            "rate_limit_reached",
+            "requests",
+            "resource_exhausted",
+            "tokens",
+            "too_many_requests",
+            "upstream_rate_limited",
+        ],
+        429,
+    ),
+    (&FUND_CODES, 402),
+    (&KEY_CODES, 401),
+    (&["permission_error", "permission_denied"], 403),
+    (
+        &["overloaded", "overloaded_error", "server_is_overloaded"],
+        529,
+    ),
+    (
+        &[
+            "no_upstream_key",
+            "service_unavailable",
+            "slow_down",
+            "unavailable",
+        ],
+        503,
+    ),
+    (
+        &[
+            "api_error",
+            "deadline_exceeded",
+            "engine_error",
+            "internal",
+            "internal_error",
+            "internal_server_error",
+            "server_error",
+            "timeout_error",
+            "upstream_error",
+        ],
+        500,
+    ),
+];
+
 const FUND_PHRASES: [&str; 14] = [
     "account is not active, please check your billing",
     "any credits",
@@ -170,7 +217,9 @@ struct Detail {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Text {
-    Text(String),
+    Words(String),
+    /// Some use a status for a code.
+    Number(u16),
     Other(IgnoredAny),
 }
 
@@ -222,7 +271,7 @@ impl Words {
             }
             ErrorPart::Text(text) => {
                 words.codes.push(text.to_ascii_lowercase());
-                words.say(Text::Text(text));
+                words.say(Text::Words(text));
             }
             ErrorPart::Other(IgnoredAny) => {}
         }
@@ -248,18 +297,31 @@ impl Words {
     }
 
     fn code(&mut self, code: Text) {
-        if let Text::Text(code) = code {
-            self.codes.push(code.to_ascii_lowercase());
+        match code {
+            Text::Words(code) => self.codes.push(code.to_ascii_lowercase()),
+            Text::Number(code) => self.codes.push(code.to_string()),
+            Text::Other(IgnoredAny) => {}
         }
     }
 
     /// The first message counts; outer ones repeat it.
     fn say(&mut self, message: Text) {
-        if let Text::Text(message) = message
+        if let Text::Words(message) = message
             && self.message.is_empty()
         {
             self.message = message.trim().to_ascii_lowercase();
         }
+    }
+
+    /// The status that says the same; none when no code is known. A number counts before a name.
+    pub(super) fn status(&self) -> Option<u16> {
+        let number = |code: &String| code.parse().ok().filter(|code| (400..600).contains(code));
+        let named = |(names, status): &(&[&str], u16)| {
+            let known = |code: &String| names.contains(&code.as_str());
+            self.codes.iter().any(known).then_some(*status)
+        };
+        let number = self.codes.iter().find_map(number);
+        number.or_else(|| STATUS_CODES.iter().find_map(named))
     }
 
     /// What the body holds against the key, given how much a status lets it say.

@@ -8,7 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{KEY, KEY_FINDER};
-use crate::formats::{sse::data_of, text};
+use crate::formats::{
+    sse::{data_of, events},
+    text,
+};
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -18,8 +21,26 @@ struct Chunk<'a> {
     usage: Option<&'a RawValue>,
 }
 
+/// A run of events as a client may see it that did not ask for usage; none when nothing is left of it. A
+/// run in which no usage stands, null or not, is given back as it is.
+pub(crate) fn without_usage(run: Bytes) -> Option<Bytes> {
+    if KEY_FINDER.find(&run).is_none() {
+        return Some(run);
+    }
+    let mut kept = BytesMut::with_capacity(run.len());
+    for event in events(&run) {
+        if is_usage_only_chunk(event) {
+            continue;
+        }
+        let null = null_usage(event).unwrap_or(event.len()..event.len());
+        kept.extend_from_slice(event.get(..null.start).unwrap_or_default());
+        kept.extend_from_slice(event.get(null.end..).unwrap_or_default());
+    }
+    (!kept.is_empty()).then(|| kept.freeze())
+}
+
 /// Whether an event is the chunk that carries usage and nothing else: no choices, a usage object.
-pub(crate) fn is_usage_only_chunk(event: &[u8]) -> bool {
+fn is_usage_only_chunk(event: &[u8]) -> bool {
     if KEY_FINDER.find(event).is_none() {
         return false;
     }
@@ -39,18 +60,7 @@ pub(crate) fn is_usage_only_chunk(event: &[u8]) -> bool {
     empty && usage.get().starts_with('{')
 }
 
-/// The event without a `"usage":null` of its top-level object; the very same event when it has none.
-pub(crate) fn strip_null_usage(event: Bytes) -> Bytes {
-    let Some(member) = null_usage(&event) else {
-        return event;
-    };
-    let mut kept = BytesMut::with_capacity(event.len());
-    kept.extend_from_slice(event.get(..member.start).unwrap_or_default());
-    kept.extend_from_slice(event.get(member.end..).unwrap_or_default());
-    kept.freeze()
-}
-
-/// The member with one of its commas.
+/// Where the `"usage":null` of its top-level object stands in an event, with one of its commas.
 fn null_usage(event: &[u8]) -> Option<Range<usize>> {
     KEY_FINDER.find(event)?;
     // Data over several lines would have to be put together; no provider sends it.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{is_usage_only_chunk, strip_null_usage, tests::noise};
+use super::{tests::noise, without_usage};
 
 #[test]
 fn only_the_usage_chunk_is_kept_back() {
@@ -30,7 +30,7 @@ fn only_the_usage_chunk_is_kept_back() {
         ("data: [DONE]\n\n", false),
         ("data: {\"choices\":[],\"usage\":{\n\n", false),
     ] {
-        assert_eq!(is_usage_only_chunk(event.as_bytes()), only, "{event}");
+        assert_eq!(without_usage(Bytes::from(event)).is_none(), only, "{event}");
     }
 }
 
@@ -52,7 +52,11 @@ fn a_null_usage_is_taken_out_with_its_comma() {
             "id: 1\ndata: {\"a\":\"\\\"usage\\\":null\"}\n\n",
         ),
     ] {
-        assert_eq!(strip_null_usage(Bytes::from(event)), stripped, "{event}");
+        assert_eq!(
+            without_usage(Bytes::from(event)).unwrap(),
+            stripped,
+            "{event}"
+        );
     }
     for event in [
         "data: {\"a\":1}\n\n",
@@ -62,13 +66,18 @@ fn a_null_usage_is_taken_out_with_its_comma() {
         "data: [DONE]\n\n",
     ] {
         let bytes = Bytes::from(event);
-        let out = strip_null_usage(bytes.clone());
-        assert_eq!(
-            (out.as_ptr(), out.len()),
-            (bytes.as_ptr(), bytes.len()),
-            "{event}"
-        );
+        assert_eq!(without_usage(bytes.clone()), Some(bytes), "{event}");
     }
+}
+
+#[test]
+fn of_a_run_only_the_usage_goes() {
+    let run = "data: {\"a\":1}\n\ndata: {\"b\":2,\"usage\":null}\r\n\r\ndata: {\"choices\":[],\"usage\":{\"x\":1}}\n\n: c\n\ndata: [DONE]\n\n";
+    let left = "data: {\"a\":1}\n\ndata: {\"b\":2}\r\n\r\n: c\n\ndata: [DONE]\n\n";
+    assert_eq!(without_usage(Bytes::from(run)).unwrap(), left);
+    let bytes = Bytes::from(left);
+    let out = without_usage(bytes.clone()).unwrap();
+    assert_eq!((out.as_ptr(), out.len()), (bytes.as_ptr(), bytes.len()));
 }
 
 proptest! {
@@ -79,7 +88,7 @@ proptest! {
         members.insert("usage".to_owned(), Value::Null);
         members.insert("z".to_owned(), after.clone());
         let data = if spaced { format!("{{ \"usage\" : null , \"z\" : {after} }}") } else { Value::from(members).to_string() };
-        let out = strip_null_usage(Bytes::from(format!("data: {data}\n\n")));
+        let out = without_usage(Bytes::from(format!("data: {data}\n\n"))).unwrap();
         let mut expected = if spaced { serde_json::Map::new() } else { kept_before };
         expected.insert("z".to_owned(), after);
         let read: Value = serde_json::from_slice(&crate::formats::sse::data_of(&out)).unwrap();

@@ -13,11 +13,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use proxyxai_contract::usage::Tokens;
 
-pub(crate) use self::{
-    chunk::{is_usage_only_chunk, strip_null_usage},
-    prompt::estimate_prompt,
-    prose::Prose,
-};
+pub(crate) use self::{chunk::without_usage, prompt::estimate_prompt, prose::Prose};
 
 use self::report::Report;
 use super::{Family, text};
@@ -166,9 +162,20 @@ impl UsageReader {
         self.prose.delivered_bytes()
     }
 
-    /// Whether the answer's own end mark has passed.
+    /// Whether the answer has said that it is complete, though usage may yet follow.
     pub(crate) fn finished(&self) -> bool {
         self.prose.finished()
+    }
+
+    /// Whether the last thing that its protocol says has passed.
+    pub(crate) fn closed(&self) -> bool {
+        self.prose.closed()
+    }
+
+    /// Whether little but the usage should follow: a JSON answer is whole when it begins, a stream says
+    /// that its text ends.
+    pub(crate) fn is_near_end(&self) -> bool {
+        self.shape == Some(Shape::Json) || self.prose.is_near_end()
     }
 
     fn search<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {

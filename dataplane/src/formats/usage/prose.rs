@@ -4,8 +4,8 @@
 
 use super::vocabulary;
 
-/// Long enough for the names and end marks below.
-const NAME_BYTES_MAX: usize = 24;
+/// Long enough for the names and marks below.
+const NAME_BYTES_MAX: usize = 40;
 /// Text that is kept. What a longer answer has beyond it is taken to have as many tokens a byte.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 const DONE: &[u8] = b"[DONE]";
@@ -30,7 +30,20 @@ pub(crate) struct Prose {
     delta_bytes: u64,
     /// Generated text as it is written in JSON: deltas once there are any, other texts before.
     kept: Vec<u8>,
-    finished: bool,
+    stage: Stage,
+}
+
+/// How far the answer says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Stage {
+    #[default]
+    Open,
+    /// A part of it is complete, mostly the last one.
+    NearEnd,
+    /// A choice is complete.
+    Finished,
+    /// Nothing follows.
+    Closed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,8 +98,16 @@ impl Prose {
         }
     }
 
+    pub(super) fn is_near_end(&self) -> bool {
+        self.stage >= Stage::NearEnd
+    }
+
     pub(super) fn finished(&self) -> bool {
-        self.finished
+        self.stage >= Stage::Finished
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        self.stage == Stage::Closed
     }
 
     /// Tokens of the generated text. The first count takes a while.
@@ -169,15 +190,15 @@ impl Prose {
         match std::mem::take(&mut self.member) {
             Member::Text => self.text_bytes = self.text_bytes.saturating_add(self.len),
             Member::Delta => self.delta_bytes = self.delta_bytes.saturating_add(self.len),
-            Member::FinishReason => self.finished |= self.len > 0,
-            Member::Type => self.finished |= is_last_event(&self.name),
-            Member::Other => {}
+            Member::FinishReason if self.len > 0 => self.stage = self.stage.max(Stage::Finished),
+            Member::Type => self.stage = self.stage.after(&self.name),
+            Member::FinishReason | Member::Other => {}
         }
     }
 
     fn look_for_done(&mut self, gap: &[u8]) {
         let mut rest = gap;
-        while !rest.is_empty() && !self.finished {
+        while !rest.is_empty() && self.stage < Stage::Closed {
             if self.done == 0 {
                 let Some(at) = memchr::memchr(b'[', rest) else {
                     return;
@@ -186,7 +207,9 @@ impl Prose {
                 rest = rest.get(at + 1..).unwrap_or_default();
             } else if rest.first() == DONE.get(self.done) {
                 self.done += 1;
-                self.finished = self.done == DONE.len();
+                if self.done == DONE.len() {
+                    self.stage = Stage::Closed;
+                }
                 rest = rest.get(1..).unwrap_or_default();
             } else {
                 self.done = 0;
@@ -224,9 +247,32 @@ impl Member {
     }
 }
 
-fn is_last_event(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"message_stop" | b"response.completed" | b"response.incomplete" | b"response.failed"
-    )
+// === impl Stage ===
+
+impl Stage {
+    /// The stage after an object of this type, an event for instance.
+    fn after(self, kind: &[u8]) -> Self {
+        match kind {
+            b"message_stop"
+            | b"response.completed"
+            | b"response.incomplete"
+            | b"response.failed" => Self::Closed,
+            b"content_block_stop"
+            | b"message_delta"
+            | b"response.output_text.done"
+            | b"response.refusal.done"
+            | b"response.function_call_arguments.done"
+            | b"response.content_part.done"
+            | b"response.output_item.done" => self.max(Self::NearEnd),
+            // Another part of it.
+            b"content_block_start"
+            | b"response.content_part.added"
+            | b"response.output_item.added"
+                if self == Self::NearEnd =>
+            {
+                Self::Open
+            }
+            _ => self,
+        }
+    }
 }

@@ -288,6 +288,51 @@ fn end_marks_are_seen_and_not_taken_from_texts() {
 }
 
 #[test]
+fn an_answer_says_how_near_its_end_it_is() {
+    let stages = |body: &str| {
+        let reader = read(Family::OpenAi, &[body.as_bytes()]);
+        (reader.is_near_end(), reader.finished(), reader.closed())
+    };
+    for (stream, expected) in [
+        (
+            "data: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}\n\n",
+            (false, false, false),
+        ),
+        (
+            "data: {\"type\":\"response.output_text.done\",\"text\":\"a\"}\n\n",
+            (true, false, false),
+        ),
+        (
+            "data: {\"type\":\"content_block_stop\"}\n\n",
+            (true, false, false),
+        ),
+        (
+            "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n",
+            (true, true, false),
+        ),
+        (
+            "data: {\"type\":\"response.failed\"}\n\n",
+            (true, true, true),
+        ),
+        ("data: {\"type\":\"message_stop\"}\n\n", (true, true, true)),
+        ("data: [DONE]\n\n", (true, true, true)),
+        // Another part begins.
+        (
+            "data: {\"type\":\"content_block_stop\"}\n\ndata: {\"type\":\"content_block_start\"}\n\n",
+            (false, false, false),
+        ),
+        (
+            "data: {\"type\":\"response.output_item.done\"}\n\ndata: {\"type\":\"response.output_item.added\"}\n\n",
+            (false, false, false),
+        ),
+        // What is not streamed was made before it was sent.
+        ("{\"choices\":[", (true, false, false)),
+    ] {
+        assert_eq!(stages(stream), expected, "{stream}");
+    }
+}
+
+#[test]
 fn generated_text_is_counted_once() {
     let delivered = |body: &str| read(Family::OpenAi, &[body.as_bytes()]).delivered_bytes();
     assert_eq!(

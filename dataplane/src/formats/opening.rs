@@ -1,0 +1,255 @@
+//! How an answer begins: whether what has come of it is part of the answer, only says that there will be
+//! one, or is an error under a status of success. Nothing of a stream goes to the client before it is an
+//! answer, so that until then another key can still be asked.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use memchr::memmem;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use super::sse::{data_of, is_quiet, name_of};
+
+/// An error that stands for a whole answer says so at once.
+const ERROR_WITHIN_BYTES: usize = 1024;
+
+/// What an event at the beginning of a stream is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Opening<'e> {
+    /// It says that the model is asked, or that the stream is alive.
+    Prelude,
+    /// It is part of the answer: text, a tool call, a finish reason, usage. So is whatever is unknown.
+    Answer,
+    /// An error, as the JSON that holds it.
+    Error(Cow<'e, [u8]>),
+}
+
+#[derive(Deserialize)]
+struct Event<'e> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    error: Option<&'e RawValue>,
+    #[serde(borrow)]
+    response: Option<&'e RawValue>,
+    #[serde(borrow)]
+    choices: Option<Vec<Members<'e>>>,
+    usage: Option<IgnoredAny>,
+}
+
+type Members<'e> = HashMap<Cow<'e, str>, &'e RawValue>;
+
+/// The members of a whole answer that tell an error from all else.
+#[derive(Deserialize)]
+struct Whole<'b> {
+    #[serde(borrow)]
+    error: Option<&'b RawValue>,
+    status: Option<Cow<'b, str>>,
+    choices: Option<IgnoredAny>,
+    content: Option<IgnoredAny>,
+    data: Option<IgnoredAny>,
+    output: Option<IgnoredAny>,
+}
+
+// === impl Opening ===
+
+impl<'e> Opening<'e> {
+    /// Of one event, of any of the metered routes.
+    pub(crate) fn of(event: &'e [u8]) -> Self {
+        if is_quiet(event) {
+            return Self::Prelude;
+        }
+        let data = data_of(event);
+        let kind = match serde_json::from_slice::<Event<'_>>(&data) {
+            Err(_) => return Self::Answer,
+            Ok(read) => read.kind(name_of(event)),
+        };
+        match kind {
+            Kind::Prelude => Self::Prelude,
+            Kind::Answer => Self::Answer,
+            Kind::Error => Self::Error(data),
+            Kind::Failed(response) => Self::Error(Cow::Owned(response)),
+        }
+    }
+}
+
+/// What an event is, with nothing borrowed from its data.
+enum Kind {
+    Prelude,
+    Answer,
+    Error,
+    /// The object of a response that failed.
+    Failed(Vec<u8>),
+}
+
+impl Event<'_> {
+    fn kind(&self, name: Option<&[u8]>) -> Kind {
+        let kind = self.kind.as_deref().map(str::as_bytes).or(name);
+        if self.error.is_some() {
+            return Kind::Error;
+        }
+        match kind {
+            Some(b"error") => Kind::Error,
+            Some(
+                b"message_start"
+                | b"response.created"
+                | b"response.in_progress"
+                | b"response.queued",
+            ) => Kind::Prelude,
+            Some(b"response.failed") => self.response.map_or(Kind::Answer, |response| {
+                Kind::Failed(response.get().as_bytes().to_vec())
+            }),
+            Some(_) | None => {
+                let says_nothing = |choices: &Vec<Members<'_>>| choices.iter().all(is_empty);
+                if self.usage.is_none() && self.choices.as_ref().is_some_and(says_nothing) {
+                    Kind::Prelude
+                } else {
+                    Kind::Answer
+                }
+            }
+        }
+    }
+}
+
+/// Whether a choice has nothing but a role, and what stands beside every text.
+fn is_empty(choice: &Members<'_>) -> bool {
+    choice.iter().all(|(name, value)| match name.as_ref() {
+        "index" | "logprobs" | "content_filter_results" | "role" => true,
+        "delta" => serde_json::from_str::<Members<'_>>(value.get())
+            .map_or(value.get() == "null", |delta| is_empty(&delta)),
+        _ => matches!(value.get(), "null" | "\"\"" | "[]" | "{}"),
+    })
+}
+
+/// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
+pub(crate) fn error_instead(body: &[u8]) -> bool {
+    let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
+    if head.is_none_or(|head| memmem::find(head, b"\"error\"").is_none()) {
+        return false;
+    }
+    let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else {
+        return false;
+    };
+    let Whole {
+        error: Some(_),
+        status,
+        choices: None,
+        content: None,
+        data: None,
+        output,
+    } = whole
+    else {
+        return false;
+    };
+    // A response that failed has whatever came before that as its output.
+    output.is_none() || status.as_deref() == Some("failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opening(event: &str) -> Opening<'_> {
+        Opening::of(event.as_bytes())
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_answer_is_a_prelude() {
+        for event in [
+            ": OPENROUTER PROCESSING\n\n",
+            "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"error\":null,\"usage\":null}}\n\n",
+            "data: {\"type\":\"response.in_progress\",\"response\":{}}\n\n",
+            "event: response.queued\ndata: {}\n\n",
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}],\"error\":null}\n\n",
+            "data: {\"choices\":[],\"prompt_filter_results\":[{\"prompt_index\":0}]}\n\n",
+            "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":null}]}\n\n",
+        ] {
+            assert_eq!(opening(event), Opening::Prelude, "{event}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_client_could_use_is_the_answer() {
+        for event in [
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"reasoning_content\":\"a\"}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+            "data: {\"choices\":[{\"text\":\"a\"}]}\n\n",
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n",
+            "data: {\"choices\":[{\"unheard_of\":1}]}\n\n",
+            "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\"}\n\n",
+            "event: response.output_text.delta\ndata: {\"delta\":\"a\"}\n\n",
+            "event: response.incomplete\ndata: {\"type\":\"response.incomplete\",\"response\":{}}\n\n",
+            "event: content_block_start\ndata: {\"type\":\"content_block_start\"}\n\n",
+            "data: {}\n\n",
+            "data: [DONE]\n\n",
+            "data: no JSON\n\n",
+            "{\"choices\":[]}\n\n ",
+        ] {
+            let expected = if event.starts_with('{') {
+                // No event at all, only a line that is no field.
+                Opening::Prelude
+            } else {
+                Opening::Answer
+            };
+            assert_eq!(opening(event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn errors_are_found_with_what_holds_them() {
+        for (event, json) in [
+            (
+                "data: {\"error\":{\"code\":1}}\n\n",
+                "{\"error\":{\"code\":1}}",
+            ),
+            (
+                "event: error\ndata: {\"type\":\"error\",\"code\":\"x\"}\n\n",
+                "{\"type\":\"error\",\"code\":\"x\"}",
+            ),
+            (
+                "event: error\ndata: {\"code\":\"x\"}\n\n",
+                "{\"code\":\"x\"}",
+            ),
+            (
+                "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"x\"}}}\n\n",
+                "{\"error\":{\"code\":\"x\"}}",
+            ),
+        ] {
+            match opening(event) {
+                Opening::Error(found) => assert_eq!(found, json.as_bytes(), "{event}"),
+                other => panic!("{event}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_stands_alone_where_an_answer_should_be() {
+        for body in [
+            r#"{"error":{"message":"m","type":"server_error"}}"#,
+            r#" {"type":"error","error":{"type":"overloaded_error"},"request_id":"r"}"#,
+            r#"{"id":"resp_1","status":"failed","error":{"code":"server_error"},"output":[]}"#,
+        ] {
+            assert!(error_instead(body.as_bytes()), "{body}");
+        }
+        let late = format!(
+            r#"{{"x":"{}","error":{{}}}}"#,
+            "x".repeat(ERROR_WITHIN_BYTES)
+        );
+        for body in [
+            r#"{"id":"resp_1","status":"completed","error":null,"output":[]}"#,
+            r#"{"id":"resp_1","status":"incomplete","error":{"code":"x"},"output":[]}"#,
+            r#"{"choices":[],"error":{"code":"x"}}"#,
+            r#"{"content":[{"type":"text","text":"\"error\":{}"}]}"#,
+            r#"{"error":{"message":"#,
+            &late,
+            "",
+        ] {
+            assert!(!error_instead(body.as_bytes()), "{body}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The beginning of an answer. Its status and headers wait until something of the answer itself has come:
+//! a provider that says that it will answer and then fails can still be replaced. What has come meanwhile
+//! is kept, within bounds, and goes out with the rest.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header, response::Parts};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
+use proxyxai_contract::clock::Clock;
+
+use super::{Call, attempt::Failure, client::Reply};
+use crate::formats::{
+    fault::{Refused, judge_within},
+    opening::{Opening, error_instead},
+    sse::{self, Events},
+};
+
+/// What is kept of a stream that has not begun to answer. Some repeat all of the request before they do,
+/// twice; a longer one goes out as it is.
+const HELD_BYTES_MAX: usize = 256 * 1024;
+/// What a kept frame costs beside its bytes, about.
+const FRAME_BYTES: usize = 64;
+/// A longer first frame is no error in the place of an answer.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
+/// An answer whose head has come.
+pub(super) struct Begun {
+    pub(super) parts: Parts,
+    /// Frames that were read to see what it is.
+    pub(super) read: VecDeque<Frame<Bytes>>,
+    pub(super) rest: Reply,
+}
+
+impl Begun {
+    pub(super) fn new(parts: Parts, rest: Reply) -> Self {
+        Self {
+            parts,
+            read: VecDeque::new(),
+            rest,
+        }
+    }
+
+    pub(super) fn is_refusal(&self) -> bool {
+        self.parts.status.is_client_error() || self.parts.status.is_server_error()
+    }
+
+    /// Waits until it is an answer for the client.
+    pub(super) async fn wait(
+        &mut self,
+        call: &Call,
+        silence: Duration,
+        clock: &Clock,
+    ) -> Result<(), Failure> {
+        if !call.metered || !self.parts.status.is_success() {
+            return self.first().await;
+        }
+        if is_event_stream(&self.parts.headers) && call.request.route.has_events() {
+            return self.first_events(silence, clock).await;
+        }
+        self.first().await?;
+        let first = self.read.front().and_then(Frame::data_ref);
+        match first {
+            Some(body) if body.len() <= ERROR_BYTES_MAX && error_instead(body) => {
+                self.failed_within(body, clock).map_or(Ok(()), Err)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Waits for the first frame.
+    async fn first(&mut self) -> Result<(), Failure> {
+        if self.rest.is_end_stream() {
+            return Ok(());
+        }
+        match self.rest.frame().await {
+            Some(Err(_)) => Err(broke_off()),
+            first => {
+                self.read.extend(first.into_iter().flatten());
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the first event that is part of an answer.
+    async fn first_events(&mut self, silence: Duration, clock: &Clock) -> Result<(), Failure> {
+        let (mut events, mut held) = (Events::new(), 0usize);
+        while held < HELD_BYTES_MAX && !self.rest.is_end_stream() {
+            let frame = match tokio::time::timeout(silence, self.rest.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(_))) => return Err(broke_off()),
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    let reason = "the provider fell silent before it answered";
+                    return Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, reason));
+                }
+            };
+            let data = frame.data_ref().cloned().unwrap_or_default();
+            held = held.saturating_add(data.len()).saturating_add(FRAME_BYTES);
+            self.read.push_back(frame);
+            let Some(run) = events.push(data) else {
+                continue;
+            };
+            for event in sse::events(&run) {
+                match Opening::of(event) {
+                    Opening::Prelude => {}
+                    Opening::Answer => return Ok(()),
+                    Opening::Error(error) => {
+                        return self.failed_within(&error, clock).map_or(Ok(()), Err);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The failure that an error in the place of an answer stands for; none when the client is to see it.
+    fn failed_within(&self, error: &[u8], clock: &Clock) -> Option<Failure> {
+        let header = |name: &str| self.parts.headers.get(name)?.to_str().ok();
+        let (status, Refused { verdict, reason }) = judge_within(&header, error, clock.now())?;
+        Some(Failure {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+            reason,
+            verdict,
+        })
+    }
+}
+
+fn broke_off() -> Failure {
+    let reason = "the provider broke off before it answered";
+    Failure::transport(StatusCode::BAD_GATEWAY, reason)
+}
+
+/// Whether an answer is a stream of events that can be read.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let is = |value: &http::HeaderValue| {
+        let start = value.as_bytes().get(..EVENT_STREAM.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+    };
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    headers.get(header::CONTENT_TYPE).is_some_and(is)
+        && headers.get(header::CONTENT_ENCODING).is_none_or(plain)
+}

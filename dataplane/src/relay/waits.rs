@@ -1,0 +1,111 @@
+//! How long a body waits for what. One timer serves all: it is armed when the provider is first waited for
+//! and moved only when it fires or when something becomes due earlier, so that a chunk costs no timer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep};
+
+use crate::formats::sse::Events;
+
+/// The beginning of an event goes out after so long without its end: what some send as a stream of
+/// events is none.
+const TAIL_WAIT: Duration = Duration::from_secs(1);
+
+/// The waits of one body.
+pub(super) struct Waits {
+    idle: Duration,
+    keepalive: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the last frame came.
+    came: Instant,
+    /// When one came that is more than a sign of life.
+    heard: Instant,
+    /// When something last went out; not kept where nobody asks for it.
+    sent: Instant,
+}
+
+/// What to do after a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The provider has been silent for too long.
+    Silence,
+    /// What is kept back is to go out.
+    Tail,
+    /// The client is to hear that the stream is alive.
+    KeepAlive,
+}
+
+// === impl Waits ===
+
+impl Waits {
+    pub(super) fn new(idle: Duration, keepalive: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            idle,
+            keepalive,
+            timer: None,
+            came: now,
+            heard: now,
+            sent: now,
+        }
+    }
+
+    /// Notes that a frame came.
+    pub(super) fn came(&mut self, quiet: bool) {
+        if self.timer.is_none() {
+            return;
+        }
+        self.came = Instant::now();
+        if !quiet {
+            self.heard = self.came;
+        }
+    }
+
+    /// Notes that something goes out, if it does.
+    pub(super) fn sent(&mut self, shown: Option<&Bytes>) {
+        if self.keepalive.is_some() && shown.is_some() {
+            self.sent = Instant::now();
+        }
+    }
+
+    /// Waits for what is due first. The events are those of a stream whose protocol is known.
+    pub(super) fn poll(&mut self, events: Option<&Events>, cx: &mut Context<'_>) -> Poll<Due> {
+        if self.timer.is_none() {
+            let now = Instant::now();
+            (self.came, self.heard, self.sent) = (now, now, now);
+        }
+        let (at, due) = self.first(events);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= at {
+                return Poll::Ready(due);
+            }
+            timer.as_mut().reset(at);
+        }
+    }
+
+    /// What is due first, and when.
+    fn first(&self, events: Option<&Events>) -> (Instant, Due) {
+        let silence = (self.heard + self.idle, Due::Silence);
+        let other = events.and_then(|events| match self.keepalive {
+            _ if events.holds() => Some((self.came + TAIL_WAIT, Due::Tail)),
+            Some(every) if events.is_at_border() => Some((self.sent + every, Due::KeepAlive)),
+            Some(_) | None => None,
+        });
+        match other {
+            Some(other) if other.0 < silence.0 => other,
+            Some(_) | None => silence,
+        }
+    }
+}
