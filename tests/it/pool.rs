@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     upstream::{Script, Upstream, event, invalid_key, status},
@@ -524,4 +528,46 @@ async fn the_slower_one_of_a_hedged_call_is_heard_when_the_other_fails() {
     for _ in 0..2 {
         assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 200);
     }
+}
+
+/// Answers one call and keeps the connection, until the next one comes over it.
+async fn answer_once(mut socket: TcpStream) {
+    const BODY: &str = r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
+    while !heard.ends_with(b"}") {
+        match socket.read(&mut piece).await {
+            Ok(count @ 1..) => heard.extend_from_slice(&piece[..count]),
+            Ok(0) | Err(_) => return,
+        }
+    }
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    socket.write_all(answer.as_bytes()).await.unwrap();
+    // What of the next call is not read makes this a reset.
+    let _begun = socket.read(&mut piece[..1]).await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_closes_when_it_is_used_is_no_fault_of_the_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let upstream = tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(answer_once(socket));
+        }
+    });
+    let world = World::start().await;
+    world.add_key(GOOD[0], &base).await;
+    let key = world.add_account("alice", 100.0).await;
+    assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 200);
+    let begun = std::time::Instant::now();
+    for _ in 0..5 {
+        assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 200);
+    }
+    // A key that is blamed sleeps for a second.
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(900), "{took:?}");
+    upstream.abort();
 }
