@@ -101,9 +101,12 @@ impl Catalogue {
         since < self.floor
     }
 
-    /// An account as data planes know it.
-    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.0.get(&id)?.1.as_deref()
+    /// An account and its ancestors up to root, as data planes know them; empty when they do not.
+    pub(super) fn chain(&self, id: AccountId) -> Vec<&Account> {
+        let parent = |account: &&Account| self.accounts.get(account.parent?);
+        iter::successors(self.accounts.get(id), parent)
+            .take(DEPTH_MAX)
+            .collect()
     }
 
     /// The settings as data planes know them.
@@ -123,11 +126,8 @@ impl Catalogue {
 
     /// The most that a window can have, as far as that is known here.
     pub(super) fn limit(&self, key: &WindowKey) -> Option<u64> {
-        let first = self.accounts.get(key.account);
-        let parent = |account: &&Account| self.accounts.get(account.parent?);
-        let chain: Vec<_> = iter::successors(first, parent).take(DEPTH_MAX).collect();
-        let (_, settings) = self.settings.as_ref()?;
-        limits::most(&chain, &settings.model_limits, key)
+        let chain = self.chain(key.account);
+        limits::most(&chain, &self.settings()?.model_limits, key)
     }
 
     /// Whether data planes know this account.

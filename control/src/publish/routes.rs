@@ -9,9 +9,6 @@ use proxyxai_contract::{
 
 use super::{Publisher, State};
 
-/// Ancestors are followed this far; a deeper tree is a loop in the data.
-const DEPTH_MAX: usize = 64;
-
 /// What becomes of a call.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -40,11 +37,8 @@ fn planned(
     account: AccountId,
     model: &str,
 ) -> Option<Result<Plan, String>> {
-    let account = state.catalogue.account(account)?;
-    let parent = |of: &&Account| of.parent.and_then(|id| state.catalogue.account(id));
-    let chain: Vec<_> = std::iter::successors(Some(account), parent)
-        .take(DEPTH_MAX)
-        .collect();
+    let chain = state.catalogue.chain(account);
+    let (account, ancestors) = chain.split_first()?;
     let closed = |account: &&&Account| !account.access.models.allows(model);
     if let Some(keeper) = chain.iter().find(closed) {
         let name = &keeper.name;
@@ -52,7 +46,6 @@ fn planned(
             "The model {model:?} is not allowed by the account {name}"
         )));
     }
-    let ancestors = chain.get(1..).unwrap_or_default();
     let plan = plan::plan(account, ancestors, settings, Some(model)).map_err(|not| {
         let (level, name) = (not.level, not.account);
         format!("The level {level} that serves this call is not allowed by the account {name}")
