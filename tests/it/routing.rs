@@ -32,8 +32,8 @@ fn models(upstream: &Upstream, key: &str) -> Vec<String> {
     .collect()
 }
 
-#[tokio::test]
-async fn a_substitute_answers_when_every_level_of_a_model_is_exhausted_and_is_billed() {
+/// A key of level 0 that is out of calls, and one of level 3 that answers.
+async fn first_is_limited() -> (World, Upstream) {
     let (world, upstream) = (World::start().await, Upstream::start().await);
     upstream.script(FIRST, limited());
     upstream.script(SECOND, Script::Chat);
@@ -41,6 +41,12 @@ async fn a_substitute_answers_when_every_level_of_a_model_is_exhausted_and_is_bi
         let body = json!({"SecretKey": key, "Provider": upstream.base, "Level": level});
         world.add_key_with(body).await;
     }
+    (world, upstream)
+}
+
+#[tokio::test]
+async fn a_substitute_answers_when_every_level_of_a_model_is_exhausted_and_is_billed() {
+    let (world, upstream) = first_is_limited().await;
     let rules = json!({"ModelMapper": "best=gpt-4o", "LevelMapper": "gpt-4o-mini=3", "ModelFailover": "gpt-4o=none-such|gpt-4o-mini"});
     world.conf(rules).await;
     let key = world.add_account("alice", 100.0).await;
@@ -70,13 +76,7 @@ async fn a_substitute_answers_when_every_level_of_a_model_is_exhausted_and_is_bi
 
 #[tokio::test]
 async fn an_accounts_own_chain_counts_before_the_systems() {
-    let (world, upstream) = (World::start().await, Upstream::start().await);
-    upstream.script(FIRST, limited());
-    upstream.script(SECOND, Script::Chat);
-    for (key, level) in [(FIRST, 0), (SECOND, 3)] {
-        let body = json!({"SecretKey": key, "Provider": upstream.base, "Level": level});
-        world.add_key_with(body).await;
-    }
+    let (world, upstream) = first_is_limited().await;
     let rules = json!({"LevelMapper": "gpt-4o-mini=3,o3=3", "ModelFailover": "gpt-4o=gpt-4o-mini"});
     world.conf(rules).await;
     let key = world.add_account("alice", 100.0).await;
