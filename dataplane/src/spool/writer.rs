@@ -69,11 +69,10 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
         }
         busy = batch.len() >= BUSY_RECORDS;
         number(&mut batch, shared.next());
-        shelve(shared, journal, &batch);
-        batch.clear();
+        shelve(shared, journal, &mut batch);
     }
     // What control has by now need not be sent again after a restart.
-    shelve(shared, journal, &[]);
+    shelve(shared, journal, &mut batch);
     if let Err(error) = shared.close() {
         tracing::warn!(%error, "the usage spool was not closed in order");
     }
@@ -81,16 +80,21 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
 
 /// Shelves a batch, however long that takes: a full disk may get room again, and admission stops
 /// when the queue fills meanwhile. Control hears of records only after they have left the journal.
-fn shelve(shared: &Shared, journal: &Journal, batch: &[Ended]) {
+fn shelve(shared: &Shared, journal: &Journal, batch: &mut Vec<Ended>) {
     let mut wait = RETRY_FIRST;
     while let Err(error) = shared.append(batch) {
         tracing::error!(%error, "usage cannot be spooled; trying again");
         std::thread::sleep(wait);
         wait = (wait * 2).min(RETRY_LAST);
     }
-    let tickets: Vec<_> = batch.iter().filter_map(|record| record.ticket).collect();
-    for some in tickets.chunks(REMOVE_MAX) {
+    let mut tickets = batch.drain(..).filter_map(|record| record.ticket);
+    loop {
+        let some: Vec<_> = tickets.by_ref().take(REMOVE_MAX).collect();
+        if some.is_empty() {
+            break;
+        }
         journal.remove(some);
     }
+    drop(tickets);
     shared.tell();
 }
