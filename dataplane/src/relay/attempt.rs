@@ -75,11 +75,10 @@ impl Relay {
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
         let _probe = key.health.probe();
         let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
-        let (model, now) = (call.model(), self.clock.now());
+        let model = call.model();
         match &outcome {
-            Outcome::Answer(answer) => {
-                // A refusal for the client's own fault proves the key as well as a success does.
-                let _ = answer;
+            // A refusal for the client's own fault proves the key as well as a success does.
+            Outcome::Answer(_) => {
                 self.tell(key.health.succeed(key.key.id, model));
             }
             Outcome::Failed(failure) => {
@@ -96,7 +95,7 @@ impl Relay {
                     model,
                     &failure.verdict,
                     &failure.reason,
-                    now,
+                    self.clock.now(),
                     storm,
                 ));
             }
@@ -134,7 +133,11 @@ impl Relay {
             }
             begun.wait(call, self.config.idle, &self.clock).await
         };
-        let in_time = tokio::time::timeout(self.config.first_byte, exchange).await;
+        let in_time = {
+            // It is large, and would be moved into the timer otherwise.
+            let exchange = std::pin::pin!(exchange);
+            tokio::time::timeout(self.config.first_byte, exchange).await
+        };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {

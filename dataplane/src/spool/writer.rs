@@ -1,7 +1,11 @@
 //! Moves records of ended calls from the journal to the shelf. One commit takes what has come since the
 //! last one, so that a sync to disk is shared by all calls of that moment.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,10 +13,9 @@ use super::{Ended, journal::Journal, number, shelf::Shared};
 
 /// Records of one commit.
 const COMMIT_RECORDS_MAX: usize = 4096;
-/// After a commit of so many the next one waits a little for more: the pages that a commit touches
-/// cost more than the records on them. Meanwhile they are in the journal, so only a power cut could
-/// tell the difference.
-const BUSY_RECORDS: usize = 32;
+/// From one commit to the next: what a commit touches, its sync, and the report and the transaction that
+/// follow it cost far more than a record. Meanwhile records are in the journal, so only a power cut could
+/// tell the difference. What comes after a pause is committed at once.
 const GATHER: Duration = Duration::from_millis(100);
 /// Entries that leave the journal at once; calls that begin or end wait meanwhile.
 const REMOVE_MAX: usize = 64;
@@ -60,14 +63,15 @@ impl Writer {
 
 fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<Ended>) {
     let mut batch = Vec::new();
-    let mut busy = false;
+    let mut next = Instant::now();
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
-        if busy {
-            std::thread::sleep(GATHER);
+        let wait = next.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
             let more = std::iter::from_fn(|| records.try_recv().ok());
             batch.extend(more.take(COMMIT_RECORDS_MAX));
         }
-        busy = batch.len() >= BUSY_RECORDS;
+        next = Instant::now() + GATHER;
         number(&mut batch, shared.next());
         shelve(shared, journal, &mut batch);
     }
