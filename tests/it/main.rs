@@ -12,6 +12,7 @@
 mod grpc;
 mod raw;
 mod upstream;
+mod wire;
 mod world;
 
 mod affinity;
@@ -30,6 +31,7 @@ mod relay;
 mod routing;
 mod streams;
 mod tidy;
+mod transparency;
 mod usage;
 mod usage_matrix;
 mod windows;

@@ -69,8 +69,8 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
         );
         discard(&path).map_err(|error| fail(&path, error.into()))?;
     }
-    let (journal, left) = Journal::open(&path, shared.tickets_after())
-        .map_err(|error| fail(&path, error.into()))?;
+    let (journal, left) =
+        Journal::open(&path, shared.tickets_after()).map_err(|error| fail(&path, error.into()))?;
     let path = directory.join("spool.redb");
     let left = recovered(&shared, left);
     shared
