@@ -28,6 +28,7 @@ mod pool;
 mod prices;
 mod relay;
 mod routing;
+mod sight;
 mod streams;
 mod tidy;
 mod usage;

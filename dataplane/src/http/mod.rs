@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
-    Admin,
+    Admin, RequestId,
     decide::{
         address,
         admit::{self, Refusal},
@@ -55,8 +55,19 @@ impl Surface {
         Self::new(relay.sibling(), admin.clone(), home.clone())
     }
 
-    /// Answers one request that came from `peer`.
-    pub async fn answer<B>(self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    /// Answers one request that came from `peer`. Every answer carries the request's id.
+    pub async fn answer<B>(self, peer: IpAddr, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let id = RequestId::settle(request.headers_mut());
+        let mut response = self.route(peer, request).await;
+        id.mark(response.headers_mut());
+        response
+    }
+
+    async fn route<B>(self, peer: IpAddr, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,

@@ -34,6 +34,7 @@ impl Relay {
             asked_usage,
         } = answer;
         headers::strip_hop_by_hop(&mut parts.headers);
+        headers::keep_upstream_id(&mut parts.headers, &call.request.headers);
         limits::mark(&mut parts.headers, call.bill.counted.left());
         let streamed = is_event_stream(&parts.headers);
         let has_events = streamed
