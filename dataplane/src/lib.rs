@@ -9,7 +9,7 @@ mod http;
 mod link;
 mod live;
 mod relay;
-mod sight;
+pub mod sight;
 mod spool;
 
 use std::sync::Arc;
@@ -70,6 +70,7 @@ impl DataPlane {
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
         let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
         let outbox = relay::Outbox { learnt, wanting };
+        let spool = (spool, shelf.clone());
         let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, clock)?;
         tasks.spawn(link::watch::run(
             link.clone(),

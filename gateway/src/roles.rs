@@ -188,6 +188,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,
         trusted_proxies: limits.trusted_proxies.clone(),
+        sight: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }

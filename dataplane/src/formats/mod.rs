@@ -92,6 +92,9 @@ impl Family {
 // === impl Route ===
 
 impl Route {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 6;
+
     /// The route of a path, with or without `/v1` and a query.
     pub(crate) fn of(path: &str) -> Self {
         Self::at(&endpoint(path))
