@@ -29,6 +29,7 @@ mod pool;
 mod prices;
 mod relay;
 mod routing;
+mod sight;
 mod streams;
 mod tidy;
 mod transparency;

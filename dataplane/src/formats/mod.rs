@@ -119,6 +119,9 @@ impl Place {
 // === impl Route ===
 
 impl Route {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 6;
+
     fn at(endpoint: &str) -> Self {
         match endpoint {
             "/chat/completions" => Self::Chat,

@@ -21,6 +21,7 @@ use crate::{
         fault::{Refused, Verdict, judge},
     },
     live::KeyState,
+    sight::Try,
 };
 
 /// How much of a refusal is read to judge it, and how long that may take.
@@ -61,6 +62,16 @@ impl Failure {
         self.status == StatusCode::LOOP_DETECTED
     }
 
+    /// As it is counted.
+    const fn seen(&self) -> Try {
+        match self.verdict {
+            Verdict::RetrySleepPair { .. } => Try::RateLimited,
+            Verdict::RetrySleepKey { .. } => Try::Failed,
+            Verdict::RetryQuarantine => Try::Refused,
+            Verdict::RetryOnly | Verdict::Deliver => Try::PassedOn,
+        }
+    }
+
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         Self {
             status,
@@ -74,7 +85,12 @@ impl Relay {
     /// Makes one attempt. Its failure has been noted with the key when this returns.
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
         let _probe = key.health.probe();
+        let trying = self.sight.trying();
         let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
+        trying.ended(match &outcome {
+            Outcome::Answer(_) => Try::Answered,
+            Outcome::Failed(failure) => failure.seen(),
+        });
         let model = call.model();
         match &outcome {
             // A refusal for the client's own fault proves the key as well as a success does.

@@ -34,7 +34,7 @@ use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{
     clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tower::BoxError;
 
 use crate::{
@@ -48,7 +48,8 @@ use crate::{
     },
     formats::{Place, has_dot_segment},
     live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
-    spool::Spool,
+    sight::{Sight, Story},
+    spool::{Shelf, Spool},
 };
 
 pub(crate) use answer::refuse;
@@ -67,7 +68,9 @@ pub(crate) struct Relay {
     pub(crate) live: Arc<Live>,
     pub(crate) client: Upstream,
     pub(crate) clock: Clock,
-    spool: Spool,
+    pub(crate) sight: Sight,
+    pub(crate) shelf: Shelf,
+    pub(crate) spool: Spool,
     outbox: Outbox,
     desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
@@ -105,7 +108,7 @@ impl Relay {
     pub(crate) fn new(
         config: Config,
         live: Arc<Live>,
-        spool: Spool,
+        (spool, shelf): (Spool, Shelf),
         outbox: Outbox,
         clock: Clock,
     ) -> Result<Self, Error> {
@@ -115,9 +118,11 @@ impl Relay {
         Ok(Self {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
+            sight: Sight::new(config.sight.clone()),
             config: Arc::new(config),
             live,
             clock,
+            shelf,
             spool,
             outbox,
             desk: desk::Desk::start().map_err(Error::Thread)?,
@@ -131,6 +136,7 @@ impl Relay {
     pub(crate) fn sibling(&self) -> Self {
         Self {
             client: self.client.sibling(),
+            sight: self.sight.sibling(),
             ..self.clone()
         }
     }
@@ -159,9 +165,13 @@ impl Relay {
         B::Error: Into<BoxError>,
     {
         let place = Place::of(request.uri().path());
-        match Box::pin(self.let_in(peer, place, request)).await {
-            Ok(call) => Box::pin(self.rounds(call)).await,
-            Err(refusal) => refuse(place.family, &refusal),
+        let mut story = self.sight.begin(place.route);
+        match Box::pin(self.let_in(peer, place, request, &mut story)).await {
+            Ok(mut call) => {
+                call.bill.story = Some(story);
+                Box::pin(self.rounds(call)).await
+            }
+            Err(refusal) => answer::refuse_call(place.family, &refusal, Some(&mut story)),
         }
     }
 
@@ -170,6 +180,7 @@ impl Relay {
         peer: IpAddr,
         place: Place,
         request: Request<B>,
+        story: &mut Story,
     ) -> Result<Call, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -188,7 +199,10 @@ impl Relay {
         if has_dot_segment(parts.uri.path()) {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
-        let received = request::read(&self.config, &parts.headers, body).await?;
+        let reading = Instant::now();
+        let received = request::read(&self.config, &parts.headers, body).await;
+        story.waited(reading.elapsed());
+        let received = received?;
         let body = &received.body;
         let target = request::target(&parts.uri)?;
         let path = target.path();

@@ -19,14 +19,13 @@ use crate::{
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
         upstream_path,
     },
+    sight::X_REQUEST_ID,
 };
 
 /// A body may take this many times the longest silence, and longer only while it keeps this pace, in
 /// bytes a second.
 const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
-/// Longer ids are replaced by one of our own.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// A request as it is sent upstream, save what depends on the key.
 pub(super) struct Prepared {
@@ -239,24 +238,9 @@ pub(super) fn target(uri: &Uri) -> Result<PathAndQuery, Refusal> {
     .map_err(|_| Refusal::Malformed("the path is too long".to_owned()))
 }
 
-/// The client's own id, or a new one.
+/// The id that a request carries.
 fn request_id(headers: &HeaderMap) -> String {
-    let given = headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
-    match given {
-        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
-        _ => new_request_id(),
-    }
-}
-
-fn new_request_id() -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let random = u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..));
-    let mut id = String::with_capacity(36);
-    id.push_str("req_");
-    id.extend((0..32).filter_map(|at| DIGITS.get((random >> (at * 4) & 0xf) as usize)));
-    id
+    let id = headers.get(X_REQUEST_ID);
+    let id = id.and_then(|value| value.to_str().ok());
+    id.unwrap_or_default().to_owned()
 }

@@ -126,6 +126,11 @@ impl Spool {
         }
     }
 
+    /// Records that wait for the writer.
+    pub(crate) fn queued(&self) -> usize {
+        QUEUE_RECORDS_MAX.saturating_sub(self.ended.capacity())
+    }
+
     /// Whether new calls may begin: there is room for the records of all that are under way.
     pub(crate) fn has_room(&self) -> bool {
         self.ended.capacity() > QUEUE_RECORDS_SPARE && self.journal.has_room()

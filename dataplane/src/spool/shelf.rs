@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use proxyxai_contract::{
-    clock::Clock,
+    clock::{Clock, Millis},
     convert::{pack_records, sequence_bytes, unpack_records},
 };
 use redb::{
@@ -21,7 +21,7 @@ use redb::{
 };
 use tokio::sync::Notify;
 
-use super::{Ended, journal::Left};
+use super::{Ended, decode, journal::Left};
 
 /// Records of a commit packed together, some at a time, under the sequence of the last of them: each by
 /// itself would cost more than all else that is done with it here.
@@ -241,6 +241,13 @@ impl Shelf {
             tracing::error!(%error, "the usage spool cannot be read");
             Vec::new()
         })
+    }
+
+    /// When the call ended whose record has waited longest.
+    pub(crate) fn waiting_since(&self) -> Option<Millis> {
+        let record = self.oldest(1).first().and_then(|bytes| decode(bytes))?;
+        let duration_ms = i64::try_from(record.duration_ms).unwrap_or(i64::MAX);
+        Some(record.start.plus(duration_ms))
     }
 
     /// Gives up the oldest record that control does not have.
