@@ -62,6 +62,11 @@ need_cc() {
     command -v cc >/dev/null || apt gcc libc6-dev
 }
 
+# For libFuzzer.
+need_cxx() {
+    command -v c++ >/dev/null || apt g++
+}
+
 need_curl() {
     command -v curl >/dev/null || apt curl
 }
