@@ -153,7 +153,7 @@ impl<'a> Scan<'a> {
                 }
                 _ => return None,
             }
-            if !self.to_next(&mut objects, &mut depth)? {
+            if !self.step_on(&mut objects, &mut depth)? {
                 return Some(());
             }
         }
@@ -161,7 +161,7 @@ impl<'a> Scan<'a> {
 
     /// After a value: steps over what closes, to where the next value begins; false when the outermost
     /// value has ended.
-    fn to_next(&mut self, objects: &mut u128, depth: &mut u32) -> Option<bool> {
+    fn step_on(&mut self, objects: &mut u128, depth: &mut u32) -> Option<bool> {
         while *depth > 0 {
             let in_object = *objects & 1 == 1;
             if self.byte(b',').is_some() {
@@ -225,7 +225,10 @@ mod tests {
 
     use super::*;
 
-    fn shown(fields: &Fields<'_>) -> Vec<Option<String>> {
+    /// The known fields as they are written.
+    type Shown = Vec<Option<String>>;
+
+    fn shown(fields: &Fields<'_>) -> Shown {
         let Fields {
             model,
             stream,
@@ -246,12 +249,12 @@ mod tests {
             n,
             size,
         ];
-        let text = |field: &Option<&RawValue>| field.map(|raw| raw.get().to_owned());
-        all.into_iter().map(text).collect()
+        let text = |raw: &RawValue| raw.get().to_owned();
+        all.into_iter().map(|field| field.map(text)).collect()
     }
 
     /// What either reader finds.
-    fn both(json: &[u8]) -> (Option<Vec<Option<String>>>, Option<Vec<Option<String>>>) {
+    fn both(json: &[u8]) -> (Option<Shown>, Option<Shown>) {
         let slow = serde_json::from_slice::<Fields<'_>>(json).ok();
         (fields(json).as_ref().map(shown), slow.as_ref().map(shown))
     }
