@@ -20,7 +20,7 @@ use proxyxai_contract::{
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
     money::Money,
-    price::PriceTable,
+    price::{Hashing, PriceTable},
     snapshot::{Account, Health, ProxySettings, Standing, Update, UpstreamKey},
     usage::UsageRecord,
 };
@@ -54,8 +54,8 @@ pub(crate) struct Snapshot {
     pub(crate) since: Millis,
     pub(crate) settings: ProxySettings,
     pub(crate) prices: Arc<PriceTable>,
-    accounts: HashMap<AccountId, Arc<AccountState>>,
-    by_hash: HashMap<KeyHash, Arc<AccountState>>,
+    accounts: HashMap<AccountId, Arc<AccountState>, Hashing>,
+    by_hash: HashMap<KeyHash, Arc<AccountState>, Hashing>,
     keys: HashMap<KeyId, Arc<KeyState>>,
     pools: [Pool; Level::COUNT],
 }
@@ -252,7 +252,7 @@ impl Live {
 /// A snapshot in the making. Moving parts are taken from the snapshot before, also when the update
 /// is a full one, so that a reconnect forgets neither balances nor sleeping keys.
 struct Build<'a> {
-    accounts: HashMap<AccountId, Arc<AccountState>>,
+    accounts: HashMap<AccountId, Arc<AccountState>, Hashing>,
     keys: HashMap<KeyId, Arc<KeyState>>,
     before: Option<&'a Snapshot>,
     wishes: &'a mpsc::Sender<Arc<Purse>>,

@@ -91,11 +91,10 @@ impl Relay {
             Outcome::Answer(_) => Try::Answered,
             Outcome::Failed(failure) => failure.seen(),
         });
-        let (model, now) = (call.model(), self.clock.now());
+        let model = call.model();
         match &outcome {
-            Outcome::Answer(answer) => {
-                // A refusal for the client's own fault proves the key as well as a success does.
-                let _ = answer;
+            // A refusal for the client's own fault proves the key as well as a success does.
+            Outcome::Answer(_) => {
                 self.tell(key.health.succeed(key.key.id, model));
             }
             Outcome::Failed(failure) => {
@@ -112,7 +111,7 @@ impl Relay {
                     model,
                     &failure.verdict,
                     &failure.reason,
-                    now,
+                    self.clock.now(),
                     storm,
                 ));
             }
@@ -150,7 +149,11 @@ impl Relay {
             }
             begun.wait(call, self.config.idle, &self.clock).await
         };
-        let in_time = tokio::time::timeout(self.config.first_byte, exchange).await;
+        let in_time = {
+            // It is large, and would be moved into the timer otherwise.
+            let exchange = std::pin::pin!(exchange);
+            tokio::time::timeout(self.config.first_byte, exchange).await
+        };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {

@@ -178,8 +178,8 @@ impl Bill {
     }
 
     /// Writes what is known by now into the journal.
-    pub(super) fn note(&self) {
-        if let Some(ticket) = &self.ticket {
+    pub(super) fn note(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
             self.spool.note(ticket, &self.record);
         }
     }

@@ -46,7 +46,7 @@ use crate::{
         retry::Budget,
         spend, via,
     },
-    formats::{Family, Route, has_dot_segment, path_takes_model},
+    formats::{Place, has_dot_segment},
     live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
     sight::{Sight, Story},
     spool::{Shelf, Spool},
@@ -164,20 +164,21 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let path = request.uri().path();
-        let (family, mut story) = (Family::of(path), self.sight.begin(path));
-        match Box::pin(self.let_in(peer, request, &mut story)).await {
+        let place = Place::of(request.uri().path());
+        let mut story = self.sight.begin(place.route);
+        match Box::pin(self.let_in(peer, place, request, &mut story)).await {
             Ok(mut call) => {
                 call.bill.story = Some(story);
                 Box::pin(self.rounds(call)).await
             }
-            Err(refusal) => answer::refuse_call(family, &refusal, Some(&mut story)),
+            Err(refusal) => answer::refuse_call(place.family, &refusal, Some(&mut story)),
         }
     }
 
     async fn let_in<B>(
         &self,
         peer: IpAddr,
+        place: Place,
         request: Request<B>,
         story: &mut Story,
     ) -> Result<Call, Refusal>
@@ -204,10 +205,9 @@ impl Relay {
         let body = body?;
         let target = request::target(&parts.uri)?;
         let path = target.path();
-        let route = Route::of(path);
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
-        let metered = path_takes_model(path) && parts.method == http::Method::POST;
+        let metered = place.takes_model && parts.method == http::Method::POST;
         let facts = request::facts(&parts, &body, metered)?;
         let chain = snapshot.chain(&account.account);
         admit::admit(&admit::Admission {
@@ -229,13 +229,14 @@ impl Relay {
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
+        let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, &body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request = request::Prepared::new(parts, target, &body, facts, plan.model(), start);
+        let request =
+            request::Prepared::new(parts, (target, place), &body, facts, (plan.model(), start));
         let payer = bill::Payer {
             account,
             hold,

@@ -4,6 +4,7 @@ use std::{borrow::Cow, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::{
     Config,
     decide::admit::Refusal,
     formats::{
-        Family, Route,
+        Family, Place, Route,
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
         upstream_path,
     },
@@ -46,19 +47,18 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(
         parts: Parts,
-        target: PathAndQuery,
+        (target, place): (PathAndQuery, Place),
         body: &Bytes,
         facts: RequestFacts,
-        model: &str,
-        start: Millis,
+        (model, start): (&str, Millis),
     ) -> Self {
-        let route = Route::of(target.path());
+        let Place { family, route, .. } = place;
         let (plain, asking) = bodies(body, &facts, model, route);
         Self {
             method: parts.method,
             request_id: request_id(&parts.headers),
             headers: parts.headers,
-            family: Family::of(target.path()),
+            family,
             route,
             target,
             whole: body.clone(),
@@ -120,14 +120,18 @@ where
         return Err(too_large);
     }
     let mut limited = pin!(Limited::new(body, config.body_bytes_max));
+    if limited.is_end_stream() {
+        return Ok(Bytes::new());
+    }
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
-    let (start, mut received) = (Instant::now(), 0u64);
+    let start = Instant::now();
+    let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.
         let paced =
             start + config.body_idle * DRIP_FACTOR + Duration::from_secs(received / BODY_PACE);
-        let limit = paced.min(Instant::now() + config.body_idle);
+        let limit = paced.min(now + config.body_idle);
         let frame = match tokio::time::timeout_at(limit, limited.frame()).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(None) => break,
@@ -157,6 +161,10 @@ where
             }
             rest.extend_from_slice(&data);
         }
+        if limited.is_end_stream() {
+            break;
+        }
+        now = Instant::now();
     }
     Ok(if rest.is_empty() { first } else { rest.into() })
 }

@@ -166,15 +166,17 @@ impl Relay {
             strategy: call.strategy(level),
             conversation: call.conversation,
         };
+        let mut latest = ask();
         // While fresh keys are on trial nobody goes on, not even with one that has passed: it would be
         // given the calls of all that come meanwhile.
-        if pool.is_on_trial(&ask()) {
+        if pool.is_on_trial(&latest) {
             let until = Instant::now() + PROBATION_WAIT;
             while Instant::now() < until && pool.is_on_trial(&ask()) {
                 tokio::time::sleep(PROBATION_LOOK).await;
             }
+            latest = ask();
         }
-        if let Some(seat) = pool.pick(&ask(), true) {
+        if let Some(seat) = pool.pick(&latest, true) {
             return Some(seat);
         }
         if pool.is_probing(&ask()) {

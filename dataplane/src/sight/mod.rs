@@ -72,8 +72,8 @@ impl Sight {
     }
 
     /// A call has come, whose head has just been read.
-    pub(crate) fn begin(&self, path: &str) -> Story {
-        Story::new(self.clone(), Route::of(path), Instant::now())
+    pub(crate) fn begin(&self, route: Route) -> Story {
+        Story::new(self.clone(), route, Instant::now())
     }
 
     /// A request that is no call was answered.
