@@ -12,6 +12,7 @@
 mod grpc;
 mod raw;
 mod upstream;
+mod wire;
 mod world;
 
 mod affinity;
@@ -31,6 +32,7 @@ mod routing;
 mod sight;
 mod streams;
 mod tidy;
+mod transparency;
 mod usage;
 mod usage_matrix;
 mod windows;

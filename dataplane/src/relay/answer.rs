@@ -1,7 +1,7 @@
 //! What goes back to the client: the provider's answer as it came, or an error body of our own.
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::{
     Call, Relay,
@@ -34,6 +34,12 @@ impl Relay {
             rest,
             asked_usage,
         } = answer;
+        // Between the gateway and the client it is the client's version that counts.
+        parts.version = Version::HTTP_11;
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+            // Chunks are what counts when a length is declared as well (RFC 9112, section 6.3).
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
         headers::strip_hop_by_hop(&mut parts.headers);
         headers::keep_upstream_id(&mut parts.headers, &call.request.headers);
         limits::mark(&mut parts.headers, call.bill.counted.left());

@@ -143,6 +143,13 @@ impl Relay {
                 Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(lost))
             })?;
             let (parts, body) = response.into_parts();
+            if parts.status.is_informational() {
+                // Nobody asked it to switch protocols.
+                return Err(Failure::transport(
+                    StatusCode::BAD_GATEWAY,
+                    "the provider changed the protocol",
+                ));
+            }
             let begun = begun.insert(Begun::new(parts, body));
             if begun.is_refusal() {
                 return Ok(());
@@ -173,11 +180,8 @@ impl Relay {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
         headers::authorize(&mut headers, key, call.request.family == Family::Anthropic);
-        let bodiless = body_len == 0
-            && (call.request.method == http::Method::GET
-                || call.request.method == http::Method::HEAD);
-        if !bodiless {
-            headers.insert(http::header::CONTENT_LENGTH, body_len.into());
+        if let Some(length) = headers.get_mut(http::header::CONTENT_LENGTH) {
+            *length = body_len.into();
         }
         headers
     }

@@ -286,10 +286,13 @@ impl Body for Relayed {
         let rest = self.rest.as_ref().and_then(|rest| rest.size_hint().exact());
         let read = self.read.iter().filter_map(Frame::data_ref);
         let read: u64 = read.map(|data| data.len() as u64).sum();
-        match rest {
-            Some(rest) if self.stream.is_none() => SizeHint::with_exact(rest + read),
-            Some(_) | None => SizeHint::default(),
-        }
+        let all = rest
+            .filter(|_| self.stream.is_none())
+            .map(|rest| rest + read);
+        // With nothing to come, the length that stands in the headers is that of a body that is not sent:
+        // of the answer to a HEAD, and of 304.
+        all.filter(|all| *all > 0)
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -13,14 +13,13 @@ use crate::{
 };
 
 /// Headers of one connection (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
@@ -29,6 +28,7 @@ const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, X_API_KEY, API_KEY];
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 /// The version that Anthropic documents for its Messages API.
 const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06-01");
 
@@ -59,8 +59,12 @@ pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
     }
 }
 
-/// Turns a client's headers into the part that all attempts share.
+/// Turns a client's headers into the part that all attempts share. A request that says how long it is
+/// goes on as one that does, one that does not (a GET, mostly) as one that does not.
 pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
+    let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let framed = framed.iter().any(|name| headers.contains_key(name));
+    let takes_trailers = takes_trailers(headers);
     strip_hop_by_hop(headers);
     for name in CREDENTIALS
         .iter()
@@ -76,6 +80,50 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
         );
     }
     headers.append(VIA, via);
+    if framed {
+        // Set to the length of what is sent, which an attempt may change.
+        headers.insert(CONTENT_LENGTH, 0.into());
+    }
+    if takes_trailers {
+        headers.insert(header::TE, TRAILERS);
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Whether trailers are wanted after an answer.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    let mut items = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    items.any(|item| item.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// What of a request's trailers goes on.
+pub(crate) fn without_credentials(mut trailers: HeaderMap) -> HeaderMap {
+    for name in &CREDENTIALS {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+/// Prepares a request for trailers: they need chunks, and have to be announced.
+pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(
+        header::TRANSFER_ENCODING,
+        HeaderValue::from_static("chunked"),
+    );
+    let announced: Vec<_> = headers.get_all(header::TRAILER).iter().cloned().collect();
+    let announced = |name: &HeaderName| {
+        let lists = announced.iter().filter_map(|value| value.to_str().ok());
+        lists
+            .flat_map(|list| list.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(name.as_str()))
+    };
+    for name in trailers.keys().filter(|name| !announced(name)) {
+        headers.append(header::TRAILER, name.clone().into());
+    }
 }
 
 /// Adds the credential of one key.

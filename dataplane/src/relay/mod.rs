@@ -200,15 +200,16 @@ impl Relay {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
         let reading = Instant::now();
-        let body = request::read(&self.config, &parts.headers, body).await;
+        let received = request::read(&self.config, &parts.headers, body).await;
         story.waited(reading.elapsed());
-        let body = body?;
+        let received = received?;
+        let body = &received.body;
         let target = request::target(&parts.uri)?;
         let path = target.path();
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
         let metered = place.takes_model && parts.method == http::Method::POST;
-        let facts = request::facts(&parts, &body, metered)?;
+        let facts = request::facts(&parts, body, metered)?;
         let chain = snapshot.chain(&account.account);
         admit::admit(&admit::Admission {
             chain: &chain,
@@ -232,11 +233,11 @@ impl Relay {
         let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
-        let conversation = route::conversation(&snapshot, &parts.headers, &body);
+        let conversation = route::conversation(&snapshot, &parts.headers, body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request =
-            request::Prepared::new(parts, (target, place), &body, facts, (plan.model(), start));
+        let places = (target, place);
+        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), start));
         let payer = bill::Payer {
             account,
             hold,

@@ -10,7 +10,7 @@ use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::segments::Segments;
+use super::{headers, segments::Segments};
 use crate::{
     Config,
     decide::admit::Refusal,
@@ -38,22 +38,34 @@ pub(super) struct Prepared {
     pub(super) facts: RequestFacts,
     /// As it came.
     pub(super) whole: Bytes,
+    /// What follows it.
+    trailers: Option<Box<HeaderMap>>,
     pub(super) request_id: String,
     pub(super) start: Millis,
     plain: Segments,
     asking: Option<Segments>,
 }
 
+/// A request's body.
+pub(super) struct Received {
+    pub(super) body: Bytes,
+    /// None when there are none, as mostly.
+    pub(super) trailers: Option<Box<HeaderMap>>,
+}
+
 impl Prepared {
     pub(super) fn new(
-        parts: Parts,
+        mut parts: Parts,
         (target, place): (PathAndQuery, Place),
-        body: &Bytes,
+        Received { body, trailers }: Received,
         facts: RequestFacts,
         (model, start): (&str, Millis),
     ) -> Self {
         let Place { family, route, .. } = place;
-        let (plain, asking) = bodies(body, &facts, model, route);
+        let (plain, asking) = bodies(&body, &facts, model, route);
+        if let Some(trailers) = &trailers {
+            headers::announce(&mut parts.headers, trailers);
+        }
         Self {
             method: parts.method,
             request_id: request_id(&parts.headers),
@@ -61,7 +73,8 @@ impl Prepared {
             family,
             route,
             target,
-            whole: body.clone(),
+            whole: body,
+            trailers,
             plain,
             asking,
             facts,
@@ -78,10 +91,11 @@ impl Prepared {
 
     /// The body for a key, and whether it asks for usage on the client's behalf.
     pub(super) fn body(&self, may_ask: bool) -> (Segments, bool) {
-        match &self.asking {
+        let (body, asks) = match &self.asking {
             Some(asking) if may_ask => (asking.clone(), true),
             _ => (self.plain.clone(), false),
-        }
+        };
+        (body.followed_by(self.trailers.clone()), asks)
     }
 
     /// Path without query.
@@ -105,7 +119,11 @@ fn bodies(
 }
 
 /// Reads the whole body, within its limits of size and silence.
-pub(super) async fn read<B>(config: &Config, headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
+pub(super) async fn read<B>(
+    config: &Config,
+    fields: &HeaderMap,
+    body: B,
+) -> Result<Received, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
@@ -113,7 +131,7 @@ where
     let too_large = Refusal::TooLarge {
         limit: config.body_bytes_max,
     };
-    let declared = headers
+    let declared = fields
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
@@ -121,10 +139,14 @@ where
     }
     let mut limited = pin!(Limited::new(body, config.body_bytes_max));
     if limited.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok(Received {
+            body: Bytes::new(),
+            trailers: None,
+        });
     }
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
+    let mut trailers = None;
     let start = Instant::now();
     let (mut now, mut received) = (start, 0u64);
     loop {
@@ -143,8 +165,14 @@ where
                 ));
             }
         };
-        let Ok(data) = frame.into_data() else {
-            continue;
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                let own = frame.into_trailers().ok();
+                let own = own.map(headers::without_credentials);
+                trailers = own.filter(|own| !own.is_empty()).map(Box::new);
+                continue;
+            }
         };
         received += data.len() as u64;
         // Most bodies are one piece, which is then never copied.
@@ -166,7 +194,10 @@ where
         }
         now = Instant::now();
     }
-    Ok(if rest.is_empty() { first } else { rest.into() })
+    Ok(Received {
+        body: if rest.is_empty() { first } else { rest.into() },
+        trailers,
+    })
 }
 
 /// What the gateway needs to know of a body.
