@@ -280,6 +280,24 @@ const RUNNING: &[Variable] = &[
         "headers of its own in answers: a list of `key`, `level`, `tries`, `overhead-us` (each after `x-proxyxai-`)",
     ),
     var(
+        "ACCESS_LOG",
+        "",
+        DATA,
+        "a line of JSON for each call to `stdout` or to this file; default: none",
+    ),
+    var(
+        "ACCESS_LOG_SAMPLE",
+        "1",
+        DATA,
+        "which part of the calls is logged, 0 to 1",
+    ),
+    var(
+        "ACCESS_LOG_ERRORS",
+        "all",
+        DATA,
+        "calls that failed are logged `all`, or `sampled` like the others",
+    ),
+    var(
         "RUST_LOG",
         "info,sea_orm_migration=warn",
         BOTH,

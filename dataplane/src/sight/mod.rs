@@ -5,6 +5,8 @@ mod counters;
 mod export;
 mod header;
 mod id;
+mod log;
+mod patient;
 mod story;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +17,25 @@ use counters::Counters;
 pub(crate) use counters::{Room, Try};
 pub(crate) use export::Rows;
 pub use header::OwnHeader;
+use http::Request;
 pub use id::RequestId;
 pub(crate) use id::{UPSTREAM_REQUEST_ID, X_REQUEST_ID};
+use log::Log;
+pub use log::{AccessLog, LogTo};
+pub(crate) use patient::Patient;
+use proxyxai_contract::clock::Clock;
+use story::Asked;
 pub(crate) use story::{Ending, Story};
 
-use crate::formats::Route;
+use crate::{Error, formats::Route};
 
 /// What of calls is to be seen.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Headers of its own that the gateway adds to answers.
     pub headers: Vec<OwnHeader>,
+    /// The access log; none is written by default.
+    pub log: Option<AccessLog>,
 }
 
 /// Where the calls of one thread are seen. Cheap to clone.
@@ -40,7 +50,9 @@ struct Thread {
 
 #[derive(Debug)]
 struct Shared {
-    config: Config,
+    headers: Vec<OwnHeader>,
+    log: Option<Log>,
+    clock: Clock,
     /// Of all threads.
     counters: Mutex<Vec<Arc<Counters>>>,
 }
@@ -53,9 +65,20 @@ pub(crate) struct Trying<'a> {
 }
 
 impl Sight {
-    pub(crate) fn new(config: Config) -> Self {
-        let counters = Mutex::default();
-        Self::of(Arc::new(Shared { config, counters }))
+    /// Opens what calls are told to. What has to be waited for at the end comes with it.
+    ///
+    /// # Errors
+    /// When the access log cannot be opened.
+    pub(crate) fn open(config: &Config, clock: &Clock) -> Result<(Self, Vec<Patient>), Error> {
+        let log = config.log.as_ref().map(Log::open).transpose();
+        let (log, ending) = log.map_err(Error::AccessLog)?.unzip();
+        let shared = Shared {
+            headers: config.headers.clone(),
+            log,
+            clock: clock.clone(),
+            counters: Mutex::default(),
+        };
+        Ok((Self::of(Arc::new(shared)), ending.into_iter().collect()))
     }
 
     /// The same for another thread.
@@ -72,8 +95,11 @@ impl Sight {
     }
 
     /// A call has come, whose head has just been read.
-    pub(crate) fn begin(&self, route: Route) -> Story {
-        Story::new(self.clone(), route, Instant::now())
+    pub(crate) fn begin<B>(&self, route: Route, request: &Request<B>) -> Story {
+        let shared = &self.0.shared;
+        let watched = shared.log.is_some();
+        let asked = watched.then(|| Box::new(Asked::of(request, shared.clock.now())));
+        Story::new(self.clone(), route, Instant::now(), asked)
     }
 
     /// A request that is no call was answered.
