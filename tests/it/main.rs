@@ -21,6 +21,7 @@ mod bad_input;
 mod books;
 mod cascade;
 mod credit;
+mod faults;
 mod fleet;
 mod kill;
 mod lifecycle;

@@ -51,9 +51,15 @@ pub enum Framing {
 #[derive(Debug, Clone)]
 pub enum Step {
     Send(Bytes),
+    /// The same again and again, for as long as somebody takes it.
+    Flood(Bytes),
     Pause(Duration),
+    /// Keeps the connection open, and says nothing more.
+    Hang,
     /// Ends the connection in order.
     Close,
+    /// Breaks it.
+    Reset,
 }
 
 /// An upstream that says what a function of the request tells it to. Ends when dropped.
@@ -91,6 +97,20 @@ impl Wire {
         Self { base, seen, server }
     }
 
+    /// One that plays its steps as soon as somebody connects, without hearing what is wanted.
+    pub async fn blurting(steps: Vec<Step>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let steps = steps.clone();
+                tokio::spawn(async move { play(&mut socket, steps).await });
+            }
+        });
+        let seen = Arc::default();
+        Self { base, seen, server }
+    }
+
     /// Requests that came, in the order in which they were complete.
     pub fn seen(&self) -> Vec<Message> {
         self.seen.lock().unwrap().clone()
@@ -117,12 +137,27 @@ async fn play(socket: &mut TcpStream, steps: Vec<Step>) -> bool {
     for step in steps {
         let sent = match step {
             Step::Send(bytes) => socket.write_all(&bytes).await,
+            Step::Flood(bytes) => loop {
+                if let Err(error) = socket.write_all(&bytes).await {
+                    break Err(error);
+                }
+            },
             Step::Pause(time) => {
                 tokio::time::sleep(time).await;
                 Ok(())
             }
+            Step::Hang => {
+                // Until the other end has had enough.
+                let mut rest = [0; 1024];
+                while matches!(socket.read(&mut rest).await, Ok(count) if count > 0) {}
+                return false;
+            }
             Step::Close => {
                 let _gone = socket.shutdown().await;
+                return false;
+            }
+            Step::Reset => {
+                let _gone = socket.set_zero_linger();
                 return false;
             }
         };

@@ -147,6 +147,17 @@ pub(crate) fn error_instead(body: &[u8]) -> bool {
     output.is_none() || status.as_deref() == Some("failed")
 }
 
+/// Whether more of a body may make it an error in the place of an answer: it begins with one, as errors
+/// that come in pieces do. Answers begin with something else.
+pub(crate) fn may_become_error(body: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 2] = [br#"{"error""#, br#"{"type":"error""#];
+    let head = body.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let head: Vec<u8> = head.copied().take(BEGINNINGS[1].len()).collect();
+    BEGINNINGS
+        .iter()
+        .any(|beginning| beginning.starts_with(&head) || head.starts_with(beginning))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +263,28 @@ mod tests {
             "",
         ] {
             assert!(!error_instead(body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_begins_with_an_error_may_become_one() {
+        for body in [
+            "",
+            "{",
+            " {\n \"er",
+            "{\"error\": {\"mess",
+            "{\"type\": \"error\", \"err",
+        ] {
+            assert!(may_become_error(body.as_bytes()), "{body}");
+        }
+        for body in [
+            "[",
+            "{\"id\":1",
+            "{\"type\":\"message\"",
+            "<html>",
+            "{\"choices\":",
+        ] {
+            assert!(!may_become_error(body.as_bytes()), "{body}");
         }
     }
 }

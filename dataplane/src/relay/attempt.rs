@@ -201,7 +201,8 @@ impl Relay {
                 }
             }
         };
-        let in_time = tokio::time::timeout(REFUSAL_WAIT, reading).await.is_ok();
+        let patience = REFUSAL_WAIT.min(self.config.first_byte);
+        let in_time = tokio::time::timeout(patience, reading).await.is_ok();
         let header = |name: &str| {
             parts
                 .headers
