@@ -23,6 +23,9 @@ pub enum Error {
     /// The access log cannot be written where it is wanted.
     #[error("the access log cannot be opened")]
     AccessLog(#[source] std::io::Error),
+    /// Traces cannot be sent where they are wanted.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is not usable")]
+    Tracing(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The system gives no more threads.
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),

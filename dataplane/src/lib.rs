@@ -33,7 +33,7 @@ const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 pub struct DataPlane {
     relay: relay::Relay,
     /// What calls are told to.
-    seeing: Vec<sight::Patient>,
+    seeing: sight::Closing,
     spool: spool::Writer,
     tasks: TaskTracker,
     watching: CancellationToken,
@@ -61,7 +61,7 @@ impl DataPlane {
             writer,
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
-        let (sight, seeing) = sight::Sight::open(&config.sight, &clock)?;
+        let (sight, seeing) = sight::Sight::open(&config.sight, &config.node, &clock)?;
         let (live, wished) = live::Live::new(clock, &backlog);
         let live = Arc::new(live);
         let (tasks, watching, reporting) = (
@@ -120,9 +120,7 @@ impl DataPlane {
     pub async fn stop(self) {
         drop(self.relay);
         self.spool.close().await;
-        for told in self.seeing {
-            told.wait().await;
-        }
+        self.seeing.close().await;
         self.reporting.cancel();
         self.tasks.close();
         // The report task gives up by itself; what it could not hand in waits on disk.

@@ -309,7 +309,16 @@ impl Reader<'_> {
                 .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
                 .unwrap_or_default(),
             log: self.access_log(),
+            traces: self.tracing(),
         }
+    }
+
+    fn tracing(&mut self) -> Option<sight::Tracing> {
+        let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
+        Some(sight::Tracing {
+            endpoint: endpoint.text(),
+            service: self.or_default("OTEL_SERVICE_NAME"),
+        })
     }
 
     fn access_log(&mut self) -> Option<sight::AccessLog> {

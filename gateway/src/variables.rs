@@ -298,6 +298,18 @@ const RUNNING: &[Variable] = &[
         "calls that failed are logged `all`, or `sampled` like the others",
     ),
     var(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        DATA,
+        "a collector's OTLP address for gRPC, `http://host:4317`, to which traces go; default: none are made",
+    ),
+    var(
+        "OTEL_SERVICE_NAME",
+        "proxyxai",
+        DATA,
+        "the gateway's name in traces; `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_…` are understood too",
+    ),
+    var(
         "RUST_LOG",
         "info,sea_orm_migration=warn",
         BOTH,

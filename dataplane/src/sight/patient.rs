@@ -9,7 +9,7 @@ const ENDED_MAX: Duration = Duration::from_secs(2);
 
 /// Whoever waits for such a thread.
 #[derive(Debug)]
-pub(crate) struct Patient {
+pub(super) struct Patient {
     name: &'static str,
     ended: oneshot::Receiver<Infallible>,
 }
@@ -35,7 +35,7 @@ impl Patient {
     }
 
     /// Waits for its end, not for long: an answer that was cut may hold it up.
-    pub(crate) async fn wait(self) {
+    pub(super) async fn wait(self) {
         if tokio::time::timeout(ENDED_MAX, self.ended).await.is_err() {
             tracing::debug!(
                 thread = self.name,

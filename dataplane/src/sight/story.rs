@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     Sight, UPSTREAM_REQUEST_ID, X_REQUEST_ID,
     header::{self, Said},
+    trace::{Asks, Trace, TrySpan},
 };
 use crate::formats::Route;
 
@@ -52,6 +53,7 @@ pub(crate) struct Story {
     by: Option<(KeyId, Level)>,
     /// Kept where calls are told one by one.
     asked: Option<Box<Asked>>,
+    trace: Option<Box<Trace>>,
     streamed: bool,
     streaming: bool,
     ended: Option<Duration>,
@@ -106,9 +108,9 @@ pub(super) struct Facts<'a> {
 impl Story {
     pub(super) fn new(
         sight: Sight,
-        route: Route,
-        came: Instant,
+        (route, came): (Route, Instant),
         asked: Option<Box<Asked>>,
+        trace: Option<Box<Trace>>,
     ) -> Self {
         Self {
             sight,
@@ -123,6 +125,7 @@ impl Story {
             account: None,
             by: None,
             asked,
+            trace,
             streamed: false,
             streaming: false,
             ended: None,
@@ -141,6 +144,20 @@ impl Story {
         self.hedges += u32::from(twice);
         self.tries += u32::from(twice);
         self.waited(time);
+    }
+
+    /// An attempt is about to be made. None where no traces are.
+    pub(crate) fn asks(&self, asks: &Asks<'_>) -> Option<TrySpan> {
+        let tracer = self.sight.0.shared.tracer.as_ref()?;
+        let trace = self.trace.as_ref()?;
+        Some(tracer.asks(trace, self.route, asks))
+    }
+
+    /// This attempt was answered.
+    pub(crate) fn answered(&mut self, attempt: Option<TrySpan>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(attempt);
+        }
     }
 
     /// An attempt is made.
@@ -212,6 +229,7 @@ impl Story {
             return;
         }
         self.stream_is_over();
+        let trace = self.trace.take();
         let facts = Facts {
             route: self.route,
             status: record.map_or(self.status, |record| record.status),
@@ -230,6 +248,9 @@ impl Story {
         self.sight.0.counters.call(&facts);
         if let Some(log) = &self.sight.0.shared.log {
             log.call(&facts);
+        }
+        if let Some(trace) = trace {
+            trace.end(&facts);
         }
     }
 
