@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
     pub(crate) server: Server,
+    /// Between saying that no more calls are wanted and taking no more.
+    pub(crate) drain_delay: Duration,
     pub(crate) drain: Duration,
     pub(crate) worker_threads: Option<usize>,
     pub(crate) log_filter: String,
@@ -132,6 +134,7 @@ impl Config {
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
                 connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
             },
+            drain_delay: reader.millis_or_off("DRAIN_DELAY_MS").unwrap_or_default(),
             drain: reader.millis("DRAIN_TIMEOUT_MS"),
             worker_threads: reader
                 .text("WORKER_THREADS")

@@ -5,13 +5,22 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use axum::body::Body;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -30,6 +39,13 @@ use crate::{config::Server, polite::Polite};
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connections that one thread has been given and has not looked at yet.
 const ACCEPTED_MAX: usize = 1024;
+
+/// When serving comes to its end; clones are one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    leaving: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
 
 /// Answers requests; one clone for each connection.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
@@ -73,7 +89,7 @@ struct Worker {
     load: Arc<()>,
 }
 
-/// Serves on as many threads as there are handlers until `stop`, then lets open answers go on for at
+/// Serves on as many threads as there are handlers until it is told to stop, then lets open answers go on for at
 /// most `drain`.
 ///
 /// # Errors
@@ -82,16 +98,16 @@ pub(crate) async fn serve(
     listener: TcpListener,
     handlers: Vec<impl Handler>,
     limits: Server,
-    stop: CancellationToken,
+    end: End,
     drain: Duration,
 ) -> io::Result<()> {
     let workers: Vec<_> = handlers
         .into_iter()
-        .map(|handler| Worker::start(handler, limits, drain))
+        .map(|handler| Worker::start(handler, limits, &end, drain))
         .collect::<Result<_, _>>()?;
     let room = Arc::new(Semaphore::new(limits.connections_max));
     while let Some(Some((socket, peer, permit))) =
-        stop.run_until_cancelled(accept(&listener, &room)).await
+        end.stop.run_until_cancelled(accept(&listener, &room)).await
     {
         let Some(worker) = workers
             .iter()
@@ -129,13 +145,42 @@ pub(crate) async fn serve(
     Ok(())
 }
 
+// === impl End ===
+
+impl End {
+    /// Answers close their connections from now on, so that nobody keeps one for later.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// No more connections are taken.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn mark(&self, mut answer: Response<Body>) -> Response<Body> {
+        if self.leaving.load(Ordering::Relaxed) {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
+    }
+}
+
+// === impl Worker ===
+
 impl Worker {
-    fn start(handler: impl Handler, limits: Server, drain: Duration) -> io::Result<Self> {
+    fn start(
+        handler: impl Handler,
+        limits: Server,
+        end: &End,
+        drain: Duration,
+    ) -> io::Result<Self> {
         let (sockets, accepted) = mpsc::channel(ACCEPTED_MAX);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let serving = work(accepted, handler, limits, drain);
+        let serving = work(accepted, handler, limits, end.clone(), drain);
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || runtime.block_on(serving))?;
@@ -152,6 +197,7 @@ async fn work(
     mut accepted: mpsc::Receiver<Accepted>,
     handler: impl Handler,
     limits: Server,
+    end: End,
     drain: Duration,
 ) {
     let graceful = GracefulShutdown::new();
@@ -177,14 +223,15 @@ async fn work(
         let Ok(socket) = TcpStream::from_std(socket) else {
             continue;
         };
-        let (handler, bodies) = (handler.clone(), bodies.clone());
+        let (handler, bodies, end) = (handler.clone(), bodies.clone(), end.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
             let answer = handler
                 .clone()
                 .answer(peer, Request::from_parts(parts, body));
-            async { Ok::<_, Infallible>(answer.await) }
+            let end = end.clone();
+            async move { Ok::<_, Infallible>(end.mark(answer.await)) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
         connections.spawn(async move {

@@ -262,10 +262,16 @@ const RUNNING: &[Variable] = &[
         "addresses and CIDR blocks whose `X-Forwarded-For` is believed",
     ),
     var(
+        "DRAIN_DELAY_MS",
+        "1000",
+        DATA,
+        "how long calls are still taken after SIGTERM while `/readyz` already says no, so that load balancers look elsewhere first, milliseconds; 0: not at all",
+    ),
+    var(
         "DRAIN_TIMEOUT_MS",
         "30000",
         BOTH,
-        "how long open streams may go on after SIGTERM, milliseconds",
+        "how long open streams may go on after that, milliseconds",
     ),
     var(
         "WORKER_THREADS",

@@ -29,6 +29,7 @@ mod pages;
 mod pool;
 mod prices;
 mod relay;
+mod restart;
 mod routing;
 mod streams;
 mod tidy;

@@ -72,6 +72,7 @@ pub(crate) struct Relay {
     desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
+    leaving: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
 }
@@ -122,6 +123,7 @@ impl Relay {
             outbox,
             desk: desk::Desk::start().map_err(Error::Thread)?,
             open_calls: Arc::default(),
+            leaving: Arc::default(),
             draining: Arc::default(),
             via,
         })
@@ -135,6 +137,11 @@ impl Relay {
         }
     }
 
+    /// It is not ready from now on, and takes calls all the same.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     /// New calls are refused from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -145,9 +152,10 @@ impl Relay {
         self.open_calls.load(Ordering::Relaxed)
     }
 
-    /// Whether a call that comes now would be taken.
+    /// Whether calls are wanted and would be taken.
     pub(crate) fn ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
+        !self.leaving.load(Ordering::Relaxed)
+            && !self.draining.load(Ordering::Relaxed)
             && self.live.snapshot().is_some()
             && self.spool.has_room()
     }
