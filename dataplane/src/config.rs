@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use proxyxai_contract::{access::IpList, id::NodeName};
 
+use crate::sight;
+
 /// Limits and places. Every limit has a documented answer when it is reached.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,4 +39,6 @@ pub struct Config {
     pub open_calls_max: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: IpList,
+    /// What of calls is to be seen.
+    pub sight: sight::Config,
 }

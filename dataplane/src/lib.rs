@@ -9,6 +9,7 @@ mod http;
 mod link;
 mod live;
 mod relay;
+pub mod sight;
 mod spool;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use config::Config;
 pub use error::Error;
 pub use http::{Surface, client_address};
 pub use link::connect;
+pub use sight::RequestId;
 
 /// How long a stopping data plane tries to give back its leases.
 const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
@@ -68,6 +70,7 @@ impl DataPlane {
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
         let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
         let outbox = relay::Outbox { learnt, wanting };
+        let spool = (spool, shelf.clone());
         let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, clock)?;
         tasks.spawn(link::watch::run(
             link.clone(),

@@ -19,6 +19,7 @@ use proxyxai_contract::{
     secret::Secret,
 };
 use proxyxai_control::config::Database;
+use proxyxai_dataplane::sight;
 
 use crate::variables::{IGNORED, variables};
 
@@ -68,6 +69,7 @@ pub(crate) struct Config {
     pub(crate) control_http: Option<BaseUrl>,
     pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
+    pub(crate) sight: sight::Config,
     pub(crate) server: Server,
     /// Between saying that no more calls are wanted and taking no more.
     pub(crate) drain_delay: Duration,
@@ -129,6 +131,7 @@ impl Config {
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             root_key: reader.text("ROOT_KEY").map(Secret::new),
             limits: reader.limits(),
+            sight: reader.sight(),
             server: Server {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
@@ -301,6 +304,14 @@ impl Reader<'_> {
             }
         }
         settings
+    }
+
+    fn sight(&mut self) -> sight::Config {
+        sight::Config {
+            headers: self
+                .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
+                .unwrap_or_default(),
+        }
     }
 
     fn limits(&mut self) -> Limits {

@@ -15,7 +15,7 @@ use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _
 use hyper::Request;
 use proxyxai_contract::{access::IpList, clock::Clock, id::NodeName, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, Surface, client_address};
+use proxyxai_dataplane::{Admin, DataPlane, RequestId, Surface, client_address};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -197,6 +197,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,
         trusted_proxies: limits.trusted_proxies.clone(),
+        sight: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }
@@ -245,12 +246,17 @@ fn serving_threads(config: &Config) -> usize {
 
 /// A control plane alone is an ordinary axum application.
 fn router_handler(router: Router, trusted: IpList) -> impl Handler {
-    move |peer: SocketAddr, request: Request<Polite>| {
+    move |peer: SocketAddr, mut request: Request<Polite>| {
+        let id = RequestId::settle(request.headers_mut());
         let address = client_address(peer.ip(), request.headers(), &trusted);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
         let answer = router.clone().oneshot(request);
-        async { answer.await.into_response() }
+        async {
+            let mut response = answer.await.into_response();
+            id.mark(response.headers_mut());
+            response
+        }
     }
 }
 

@@ -15,9 +15,10 @@ use std::{
 
 use axum::body::Body;
 use hyper::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::Incoming,
-    header::{self, HeaderValue},
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
     server::conn::http1,
     service::service_fn,
 };
@@ -37,8 +38,14 @@ use crate::{config::Server, polite::Polite};
 
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// A head and a body of 64 KiB are read at once; with less room the body comes in pieces, which cost
+/// another system call and a copy.
+const READ_BYTES: usize = 128 * 1024;
 /// Connections that one thread has been given and has not looked at yet.
 const ACCEPTED_MAX: usize = 1024;
+
+/// The error body of 431; a head that is longer than what is read at once gets the server's bare one.
+const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is too long.","type":"invalid_request_error","code":"head_too_long","param":null},"message":"The head of the request is too long."}"#;
 
 /// When serving comes to its end; clones are one.
 #[derive(Debug, Clone, Default)]
@@ -205,7 +212,7 @@ async fn work(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes_max);
+        .max_buf_size(limits.header_bytes_max.max(READ_BYTES));
     let (mut connections, bodies) = (JoinSet::new(), TaskTracker::new());
     loop {
         let Accepted {
@@ -227,11 +234,18 @@ async fn work(
         let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
-            let answer = handler
-                .clone()
-                .answer(peer, Request::from_parts(parts, body));
+            let fits = head_bytes(&parts) <= limits.header_bytes_max;
+            let answer = fits.then(|| {
+                let request = Request::from_parts(parts, body);
+                handler.clone().answer(peer, request)
+            });
             let end = end.clone();
-            async move { Ok::<_, Infallible>(end.mark(answer.await)) }
+            async move {
+                Ok::<_, Infallible>(match answer {
+                    Some(answer) => end.mark(answer.await),
+                    None => head_too_long(),
+                })
+            }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
         connections.spawn(async move {
@@ -250,6 +264,21 @@ async fn work(
     }
     // What is cut here has to be settled before the usage is handed in.
     connections.shutdown().await;
+}
+
+/// About as many bytes as a head took on the wire.
+fn head_bytes(parts: &Parts) -> usize {
+    let path = parts.uri.path_and_query();
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    path.map_or(0, |path| path.as_str().len()) + parts.headers.iter().map(field).sum::<usize>()
+}
+
+fn head_too_long() -> Response<Body> {
+    let mut response = Response::new(Body::from(HEAD_TOO_LONG));
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// The next connection, when there is room for one. None when the semaphore is closed, which is never.

@@ -280,6 +280,12 @@ const RUNNING: &[Variable] = &[
         "threads that serve calls, 1 to 1024; default: one for each core",
     ),
     var(
+        "RESPONSE_HEADERS",
+        "",
+        DATA,
+        "headers of its own in answers: a list of `key`, `level`, `tries`, `overhead-us` (each after `x-proxyxai-`)",
+    ),
+    var(
         "RUST_LOG",
         "info,sea_orm_migration=warn",
         BOTH,

@@ -48,7 +48,7 @@ impl<T: Item> AllowList<T> {
         if stored.trim() == "*" {
             return Ok(Self::Any);
         }
-        items(stored).map(Self::Only)
+        items(stored).map(Self::only)
     }
 
     /// The stored form.
@@ -76,6 +76,14 @@ impl<T: Item> AllowList<T> {
         }
     }
 
+    /// A single item that is written like "everything" is stored like it, so it is it.
+    fn only(items: Vec<T>) -> Self {
+        match items.as_slice() {
+            [item] if item.text() == "*" => Self::Any,
+            _ => Self::Only(items),
+        }
+    }
+
     fn with(&self, added: Vec<T>) -> Result<Self, Invalid> {
         let mut all = match self {
             Self::Any => Vec::new(),
@@ -92,7 +100,7 @@ impl<T: Item> AllowList<T> {
                 format!("has more than {ITEMS_MAX} items"),
             ));
         }
-        Ok(Self::Only(all))
+        Ok(Self::only(all))
     }
 
     fn without(&self, removed: &[T]) -> Result<Self, Invalid> {
@@ -102,7 +110,7 @@ impl<T: Item> AllowList<T> {
                 T::FIELD,
                 "is unrestricted, so nothing can be removed from it",
             )),
-            Self::Only(items) => Ok(Self::Only(
+            Self::Only(items) => Ok(Self::only(
                 items
                     .iter()
                     .filter(|item| !removed.contains(item))
@@ -299,6 +307,18 @@ mod tests {
         assert!(shut.allows("127.0.0.1".parse().unwrap()));
         assert!(shut.allows("::1".parse().unwrap()));
         assert!(!shut.allows("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_stored_of_a_list_reads_back_as_it() {
+        let shut = models("").edited("-*").unwrap();
+        for edit in [", *", "-a -*", "*,*", "-a"] {
+            let edited = shut.edited("b -*").unwrap().edited(edit).unwrap();
+            assert_eq!(models(&edited.text()), edited, "{edit}");
+        }
+        let star = shut.edited(",*").unwrap();
+        assert_eq!(star, AllowList::Any);
+        assert_eq!(star.edited("b").unwrap(), models("b"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod prices;
 mod relay;
 mod restart;
 mod routing;
+mod sight;
 mod streams;
 mod tidy;
 mod transparency;

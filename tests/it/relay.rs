@@ -344,7 +344,7 @@ async fn the_answers_headers_cross_unchanged_and_those_of_its_connection_do_not(
     assert_eq!(answer.headers("set-cookie"), ["a=b; Path=/", "c=d"]);
     for (name, value) in [
         ("content-type", "application/json"),
-        ("x-request-id", "req_upstream"),
+        ("x-upstream-request-id", "req_upstream"),
         ("openai-processing-ms", "12"),
         ("x-ratelimit-remaining-requests", "59"),
         ("etag", "\"x\""),

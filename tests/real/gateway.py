@@ -15,7 +15,14 @@ STOP_SECONDS_MAX = 10
 
 
 class Gateway:
-    def __init__(self, name: str, program: pathlib.Path, folder: pathlib.Path, prices: dict | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        program: pathlib.Path,
+        folder: pathlib.Path,
+        prices: dict | None = None,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.process = Process(f"gateway {name}", folder / f"gateway-{name}.log")
         self._program = program
@@ -30,6 +37,7 @@ class Gateway:
             # The days of a bill are then the days this test computes.
             "TZ": "UTC",
         }
+        self._env |= variables or {}
         if prices is not None:
             self._env["PRICING"] = json.dumps(prices)
         self.root_key = ""
@@ -76,9 +84,9 @@ class Gateway:
             command += ["-d", json.dumps(data)]
         return run(*command, self.grpc_address, *arguments, env=plain_env())
 
-    def add_account(self, name: str, credit: float) -> str:
+    def add_account(self, name: str, credit: float, **more: object) -> str:
         """Creates a sub-account of root and returns its client key."""
-        body = {"Name": name, "Email": f"{name}@example.com", "CreditGranted": credit}
+        body = {"Name": name, "Email": f"{name}@example.com", "CreditGranted": credit, **more}
         answer = self.call("POST", "/x-users", body)
         key = answer["User"]["SecretKey"]
         if not CLIENT_KEY.fullmatch(key):

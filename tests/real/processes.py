@@ -30,12 +30,12 @@ def wait_until(what: str, seconds_max: float, ready: Callable[[], bool]) -> None
         time.sleep(0.05)
 
 
-def run(*command: str, env: dict[str, str] | None = None) -> str:
+def run(*command: str, env: dict[str, str] | None = None, stdin: str = "") -> str:
     """The output of a command that has to succeed."""
     done = subprocess.run(
         command,
         env=env,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS_MAX,

@@ -17,10 +17,11 @@ import sys
 import tempfile
 import traceback
 
+import errors
 import openai
 from clients import Anthropic, OpenAi, Tally
-from cutting import TEXT, CuttingUpstream
 from gateway import Gateway
+from laws import expect, kept, law
 from model_server import MODEL
 from processes import Failure, Process, curl, free_port, plain_env, wait_until
 from readme import Reader, answers, blocks
@@ -37,9 +38,6 @@ REAL_KEY = "sk-real-0123456789abcdefghijklmn"
 OTHER_KEY = "sk-othr-0123456789abcdefghijklmn"
 DEAD_KEY = "sk-dead-0123456789abcdefghijklmn"
 FAILING_KEY = "sk-fail-0123456789abcdefghijklmn"
-CUTTING_KEYS = [f"sk-cut{number}-0123456789abcdefghijklmn" for number in range(3)]
-# Of the right form, and nobody's.
-WRONG_KEY = "sk-Xvs" + "0" * 45
 CREDIT = 10.0
 # Dollars for a million tokens.
 PRICES = {"ChatPricing": {MODEL: {"Provider": "openai", "InputText": 1, "OutputText": 2}}}
@@ -47,25 +45,6 @@ DOLLARS = 1e-9
 CALLS_IN_A_ROW = 12
 # It sleeps 1 s, then 2, 4, 8 …; more often than this would be a key that does not sleep.
 FAILING_ASKED_MAX = 8
-
-laws_kept = 0
-
-
-@contextlib.contextmanager
-def law(text: str):
-    global laws_kept
-    try:
-        yield
-    except Exception:
-        print(f"FAIL  {text}", flush=True)
-        raise
-    laws_kept += 1
-    print(f"ok    {text}", flush=True)
-
-
-def expect(held: bool, otherwise: object) -> None:
-    if not held:
-        raise Failure(str(otherwise))
 
 
 def near(a: float, b: float) -> bool:
@@ -82,7 +61,7 @@ class Story:
     def __init__(self, program: pathlib.Path, folder: pathlib.Path) -> None:
         self.first = Gateway("a", program, folder, PRICES)
         self.second = Gateway("b", program, folder, PRICES)
-        self.cut = Gateway("d", program, folder, PRICES)
+        self.troubled = Gateway("d", program, folder, errors.PRICES, errors.SETTINGS)
         # With the prices that come with the program.
         self.fresh = Gateway("c", program, folder)
         self.model_url = ""
@@ -190,7 +169,7 @@ def openai_sdk(story: Story) -> None:
         expect(MODEL in listed, f"{MODEL} is not among {listed}")
     with law("a wrong key is an AuthenticationError"):
         try:
-            OpenAi(story.first.url, WRONG_KEY).chat(Tally())
+            OpenAi(story.first.url, errors.WRONG_KEY).chat(Tally())
         except openai.AuthenticationError as refused:
             expect(refused.code == "invalid_api_key", f"its code is {refused.code}")
         else:
@@ -243,28 +222,6 @@ def grpc_front(story: Story) -> None:
         expect([name for _, name, _, _ in keys] == ["real", "dead", "failing"], keys)
 
 
-def cut_streams(story: Story) -> None:
-    gateway = story.cut
-    with CuttingUpstream() as upstream:
-        gateway.start()
-        gateway.read_root_key()
-        # A key rests after it broke off, so each stream has one of its own.
-        for key in CUTTING_KEYS:
-            gateway.call("POST", "/x-keys", {"SecretKey": key, "Provider": upstream.url})
-        key = gateway.add_account("carol", CREDIT)
-        client, other = OpenAi(gateway.url, key), Anthropic(gateway.url, key)
-        for name, text in (
-            ("a chat stream", client.cut_chat),
-            ("a response", client.cut_response),
-            ("a message", other.cut_message),
-        ):
-            with law(f"{name} that is cut off raises the SDK's own error, after its whole events"):
-                came = text()
-                expect(came == TEXT, f"{came!r} came before it")
-        status = gateway.stop()
-        expect(status == 0, f"the gateway exited {status}")
-
-
 def cascade(story: Story) -> None:
     gateway = story.second
     with law("a second gateway takes the first one's client key into its pool"):
@@ -314,7 +271,7 @@ def restart(story: Story) -> None:
         story.used_equals(story.second, "bobby", story.second_key, story.second_tally)
     with law("no log holds a secret"):
         for node in (gateway, story.second):
-            for secret in (REAL_KEY, DEAD_KEY, FAILING_KEY, story.key, story.second_key, WRONG_KEY):
+            for secret in (REAL_KEY, DEAD_KEY, FAILING_KEY, story.key, story.second_key, errors.WRONG_KEY):
                 expect(secret not in node.process.text(), f"the log of {node.name} holds {secret[:8]}…")
 
 
@@ -329,12 +286,12 @@ def start_model(model: Process, folder: pathlib.Path) -> str:
     return url
 
 
-def tell(program: pathlib.Path, model_folder: pathlib.Path | None) -> int:
+def tell(program: pathlib.Path, model_folder: pathlib.Path | None, node_folder: pathlib.Path) -> int:
     with tempfile.TemporaryDirectory(prefix="proxyxai-real-") as name, contextlib.ExitStack() as stack:
         folder = pathlib.Path(name)
         story = Story(program, folder)
         model = Process("model server", folder / "model.log")
-        gateways = (story.fresh, story.first, story.second, story.cut)
+        gateways = (story.fresh, story.first, story.second, story.troubled)
         watched = (model, *(gateway.process for gateway in gateways))
         for process in watched:
             stack.callback(process.destroy)
@@ -350,7 +307,7 @@ def tell(program: pathlib.Path, model_folder: pathlib.Path | None) -> int:
             grpc_front(story)
             with law("requests, tokens and cost on the sub-account are those the SDKs were told"):
                 story.used_equals(story.first, "alice", story.key, story.tally)
-            cut_streams(story)
+            errors.told_by_sdks(story.troubled, node_folder)
             cascade(story)
             restart(story)
         except Exception as problem:
@@ -361,7 +318,7 @@ def tell(program: pathlib.Path, model_folder: pathlib.Path | None) -> int:
             for process in watched:
                 print(f"--- end of the log of {process.name}\n{process.tail()}", flush=True)
             return 1
-    print(f"{laws_kept} laws kept", flush=True)
+    print(f"{kept()} laws kept", flush=True)
     return 0
 
 
@@ -369,6 +326,7 @@ def main() -> int:
     about = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     about.add_argument("--gateway", type=pathlib.Path, default=REPOSITORY / "target/debug/proxyxai")
     about.add_argument("--model-dir", type=pathlib.Path, help="keep the model file here for the next run")
+    about.add_argument("--node-dir", type=pathlib.Path, default=REPOSITORY / "target/test-node", help="where the Node SDK is")
     options = about.parse_args()
 
     def on_signal(number: int, _frame: object) -> None:
@@ -386,7 +344,7 @@ def main() -> int:
         del os.environ[name]
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "ANTHROPIC_"))]:
         del os.environ[name]
-    return tell(options.gateway.resolve(), options.model_dir)
+    return tell(options.gateway.resolve(), options.model_dir, options.node_dir.resolve())
 
 
 if __name__ == "__main__":

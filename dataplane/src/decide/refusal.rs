@@ -138,6 +138,26 @@ pub(crate) struct FullWindow {
 }
 
 impl Refusal {
+    /// Every code there is.
+    pub(crate) const CODES: [&str; 16] = [
+        "invalid_request",
+        "invalid_api_key",
+        "account_suspended",
+        "ip_not_allowed",
+        "insufficient_quota",
+        "resource_not_allowed",
+        "model_not_allowed",
+        "not_found",
+        "request_timeout",
+        "request_too_large",
+        "hard_limit_reached",
+        "rate_limit_exceeded",
+        "upstream_rate_limited",
+        "no_upstream_key",
+        "unavailable",
+        "loop_detected",
+    ];
+
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
         match self {
@@ -351,6 +371,7 @@ mod tests {
     }
 
     fn check(refusal: &Refusal, status: u16, code: &str) {
+        assert!(Refusal::CODES.contains(&code));
         assert_eq!((refusal.status(), refusal.code()), (status, code));
     }
 

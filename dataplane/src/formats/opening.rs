@@ -2,13 +2,15 @@
 //! one, or is an error under a status of success. Nothing of a stream goes to the client before it is an
 //! answer, so that until then another key can still be asked.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::sse::{data_of, is_quiet, name_of};
+
+static ERROR_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// An error that stands for a whole answer says so at once.
 const ERROR_WITHIN_BYTES: usize = 1024;
@@ -124,7 +126,7 @@ fn is_empty(choice: &Members<'_>) -> bool {
 /// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
 pub(crate) fn error_instead(body: &[u8]) -> bool {
     let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
-    if head.is_none_or(|head| memmem::find(head, b"\"error\"").is_none()) {
+    if head.is_none_or(|head| ERROR_FINDER.find(head).is_none()) {
         return false;
     }
     let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else {

@@ -21,6 +21,7 @@ use crate::{
         fault::{Refused, Verdict, judge},
     },
     live::KeyState,
+    sight::Try,
 };
 
 /// How much of a refusal is read to judge it, and how long that may take.
@@ -61,6 +62,16 @@ impl Failure {
         self.status == StatusCode::LOOP_DETECTED
     }
 
+    /// As it is counted.
+    const fn seen(&self) -> Try {
+        match self.verdict {
+            Verdict::RetrySleepPair { .. } => Try::RateLimited,
+            Verdict::RetrySleepKey { .. } => Try::Failed,
+            Verdict::RetryQuarantine => Try::Refused,
+            Verdict::RetryOnly | Verdict::Deliver => Try::PassedOn,
+        }
+    }
+
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         Self {
             status,
@@ -74,12 +85,16 @@ impl Relay {
     /// Makes one attempt. Its failure has been noted with the key when this returns.
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
         let _probe = key.health.probe();
+        let trying = self.sight.trying();
         let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
-        let (model, now) = (call.model(), self.clock.now());
+        trying.ended(match &outcome {
+            Outcome::Answer(_) => Try::Answered,
+            Outcome::Failed(failure) => failure.seen(),
+        });
+        let model = call.model();
         match &outcome {
-            Outcome::Answer(answer) => {
-                // A refusal for the client's own fault proves the key as well as a success does.
-                let _ = answer;
+            // A refusal for the client's own fault proves the key as well as a success does.
+            Outcome::Answer(_) => {
                 self.tell(key.health.succeed(key.key.id, model));
             }
             Outcome::Failed(failure) => {
@@ -96,7 +111,7 @@ impl Relay {
                     model,
                     &failure.verdict,
                     &failure.reason,
-                    now,
+                    self.clock.now(),
                     storm,
                 ));
             }
@@ -141,7 +156,11 @@ impl Relay {
             }
             begun.wait(call, self.config.idle, &self.clock).await
         };
-        let in_time = tokio::time::timeout(self.config.first_byte, exchange).await;
+        let in_time = {
+            // It is large, and would be moved into the timer otherwise.
+            let exchange = std::pin::pin!(exchange);
+            tokio::time::timeout(self.config.first_byte, exchange).await
+        };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {

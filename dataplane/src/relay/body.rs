@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     client::Reply,
     drain::{Bounds, Left},
-    meter::{Ending, Meter},
+    meter::Meter,
     waits::{Due, Waits},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         sse::{Events, is_quiet},
         usage::without_usage,
     },
+    sight::Ending,
 };
 
 static KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
@@ -150,7 +151,9 @@ impl Relayed {
         // A part of an event may be anything.
         let quiet = stream.events.is_at_border() && is_quiet(&run);
         let shown = stream.show(run, &mut self.meter);
-        self.waits.came(quiet);
+        if let (Some(gap), Some(meter)) = (self.waits.came(quiet), &self.meter) {
+            meter.gap(gap);
+        }
         self.waits.sent(shown.as_ref());
         shown
     }

@@ -7,7 +7,10 @@ use http::{
 };
 use proxyxai_contract::{client_key, provider::ProviderType};
 
-use crate::live::KeyState;
+use crate::{
+    live::KeyState,
+    sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
+};
 
 /// Headers of one connection (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -38,9 +41,21 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        // The call's id crosses whatever a client says of it.
+        .filter(|name| *name != X_REQUEST_ID)
         .collect();
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
+    }
+}
+
+/// The provider's own id of an answer gets another name, for the call has an id already. A node above
+/// answers with the call's id, and has put the provider's where it goes already.
+pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
+    if let Some(id) = answer.remove(X_REQUEST_ID)
+        && request.get(X_REQUEST_ID) != Some(&id)
+    {
+        answer.insert(UPSTREAM_REQUEST_ID, id);
     }
 }
 
@@ -160,13 +175,38 @@ mod tests {
     #[test]
     fn what_connection_names_does_not_cross() {
         let mut headers = map(&[
-            ("connection", "x-one, close"),
+            ("connection", "x-one, close, x-request-id"),
             ("x-one", "1"),
+            ("x-request-id", "id"),
             ("x-two", "2"),
             ("te", "trailers"),
         ]);
         strip_hop_by_hop(&mut headers);
-        assert_eq!(headers, map(&[("x-two", "2")]));
+        assert_eq!(headers, map(&[("x-two", "2"), ("x-request-id", "id")]));
+    }
+
+    #[test]
+    fn a_providers_id_of_an_answer_takes_another_name() {
+        let request = map(&[("x-request-id", "ours")]);
+        for (came, goes) in [
+            (
+                &[("x-request-id", "theirs")][..],
+                &[("x-upstream-request-id", "theirs")][..],
+            ),
+            (&[("x-request-id", "ours")], &[]),
+            (
+                &[
+                    ("x-request-id", "ours"),
+                    ("x-upstream-request-id", "theirs"),
+                ],
+                &[("x-upstream-request-id", "theirs")],
+            ),
+            (&[("request-id", "theirs")], &[("request-id", "theirs")]),
+        ] {
+            let mut answer = map(came);
+            keep_upstream_id(&mut answer, &request);
+            assert_eq!(answer, map(goes));
+        }
     }
 
     #[test]

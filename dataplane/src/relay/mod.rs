@@ -34,7 +34,7 @@ use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{
     clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tower::BoxError;
 
 use crate::{
@@ -46,9 +46,10 @@ use crate::{
         retry::Budget,
         spend, via,
     },
-    formats::{Family, Route, has_dot_segment, path_takes_model},
+    formats::{Place, has_dot_segment},
     live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
-    spool::Spool,
+    sight::{Sight, Story},
+    spool::{Shelf, Spool},
 };
 
 pub(crate) use answer::refuse;
@@ -67,7 +68,9 @@ pub(crate) struct Relay {
     pub(crate) live: Arc<Live>,
     pub(crate) client: Upstream,
     pub(crate) clock: Clock,
-    spool: Spool,
+    pub(crate) sight: Sight,
+    pub(crate) shelf: Shelf,
+    pub(crate) spool: Spool,
     outbox: Outbox,
     desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
@@ -106,7 +109,7 @@ impl Relay {
     pub(crate) fn new(
         config: Config,
         live: Arc<Live>,
-        spool: Spool,
+        (spool, shelf): (Spool, Shelf),
         outbox: Outbox,
         clock: Clock,
     ) -> Result<Self, Error> {
@@ -116,9 +119,11 @@ impl Relay {
         Ok(Self {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
+            sight: Sight::new(config.sight.clone()),
             config: Arc::new(config),
             live,
             clock,
+            shelf,
             spool,
             outbox,
             desk: desk::Desk::start().map_err(Error::Thread)?,
@@ -133,6 +138,7 @@ impl Relay {
     pub(crate) fn sibling(&self) -> Self {
         Self {
             client: self.client.sibling(),
+            sight: self.sight.sibling(),
             ..self.clone()
         }
     }
@@ -166,14 +172,24 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let family = Family::of(request.uri().path());
-        match Box::pin(self.let_in(peer, request)).await {
-            Ok(call) => Box::pin(self.rounds(call)).await,
-            Err(refusal) => refuse(family, &refusal),
+        let place = Place::of(request.uri().path());
+        let mut story = self.sight.begin(place.route);
+        match Box::pin(self.let_in(peer, place, request, &mut story)).await {
+            Ok(mut call) => {
+                call.bill.story = Some(story);
+                Box::pin(self.rounds(call)).await
+            }
+            Err(refusal) => answer::refuse_call(place.family, &refusal, Some(&mut story)),
         }
     }
 
-    async fn let_in<B>(&self, peer: IpAddr, request: Request<B>) -> Result<Call, Refusal>
+    async fn let_in<B>(
+        &self,
+        peer: IpAddr,
+        place: Place,
+        request: Request<B>,
+        story: &mut Story,
+    ) -> Result<Call, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
@@ -191,14 +207,16 @@ impl Relay {
         if has_dot_segment(parts.uri.path()) {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
-        let received = request::read(&self.config, &parts.headers, body).await?;
+        let reading = Instant::now();
+        let received = request::read(&self.config, &parts.headers, body).await;
+        story.waited(reading.elapsed());
+        let received = received?;
         let body = &received.body;
         let target = request::target(&parts.uri)?;
         let path = target.path();
-        let route = Route::of(path);
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
-        let metered = path_takes_model(path) && parts.method == http::Method::POST;
+        let metered = place.takes_model && parts.method == http::Method::POST;
         let facts = request::facts(&parts, body, metered)?;
         let chain = snapshot.chain(&account.account);
         admit::admit(&admit::Admission {
@@ -220,13 +238,14 @@ impl Relay {
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
+        let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request = request::Prepared::new(parts, target, received, facts, plan.model(), start);
+        let places = (target, place);
+        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), start));
         let payer = bill::Payer {
             account,
             hold,

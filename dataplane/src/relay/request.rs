@@ -4,6 +4,7 @@ use std::{borrow::Cow, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
@@ -14,18 +15,17 @@ use crate::{
     Config,
     decide::admit::Refusal,
     formats::{
-        Family, Route,
+        Family, Place, Route,
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
         upstream_path,
     },
+    sight::X_REQUEST_ID,
 };
 
 /// A body may take this many times the longest silence, and longer only while it keeps this pace, in
 /// bytes a second.
 const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
-/// Longer ids are replaced by one of our own.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// A request as it is sent upstream, save what depends on the key.
 pub(super) struct Prepared {
@@ -56,13 +56,12 @@ pub(super) struct Received {
 impl Prepared {
     pub(super) fn new(
         mut parts: Parts,
-        target: PathAndQuery,
+        (target, place): (PathAndQuery, Place),
         Received { body, trailers }: Received,
         facts: RequestFacts,
-        model: &str,
-        start: Millis,
+        (model, start): (&str, Millis),
     ) -> Self {
-        let route = Route::of(target.path());
+        let Place { family, route, .. } = place;
         let (plain, asking) = bodies(&body, &facts, model, route);
         if let Some(trailers) = &trailers {
             headers::announce(&mut parts.headers, trailers);
@@ -71,7 +70,7 @@ impl Prepared {
             method: parts.method,
             request_id: request_id(&parts.headers),
             headers: parts.headers,
-            family: Family::of(target.path()),
+            family,
             route,
             target,
             whole: body,
@@ -139,15 +138,22 @@ where
         return Err(too_large);
     }
     let mut limited = pin!(Limited::new(body, config.body_bytes_max));
+    if limited.is_end_stream() {
+        return Ok(Received {
+            body: Bytes::new(),
+            trailers: None,
+        });
+    }
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
     let mut trailers = None;
-    let (start, mut received) = (Instant::now(), 0u64);
+    let start = Instant::now();
+    let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.
         let paced =
             start + config.body_idle * DRIP_FACTOR + Duration::from_secs(received / BODY_PACE);
-        let limit = paced.min(Instant::now() + config.body_idle);
+        let limit = paced.min(now + config.body_idle);
         let frame = match tokio::time::timeout_at(limit, limited.frame()).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(None) => break,
@@ -183,6 +189,10 @@ where
             }
             rest.extend_from_slice(&data);
         }
+        if limited.is_end_stream() {
+            break;
+        }
+        now = Instant::now();
     }
     Ok(Received {
         body: if rest.is_empty() { first } else { rest.into() },
@@ -228,24 +238,9 @@ pub(super) fn target(uri: &Uri) -> Result<PathAndQuery, Refusal> {
     .map_err(|_| Refusal::Malformed("the path is too long".to_owned()))
 }
 
-/// The client's own id, or a new one.
+/// The id that a request carries.
 fn request_id(headers: &HeaderMap) -> String {
-    let given = headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
-    match given {
-        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
-        _ => new_request_id(),
-    }
-}
-
-fn new_request_id() -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let random = u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..));
-    let mut id = String::with_capacity(36);
-    id.push_str("req_");
-    id.extend((0..32).filter_map(|at| DIGITS.get((random >> (at * 4) & 0xf) as usize)));
-    id
+    let id = headers.get(X_REQUEST_ID);
+    let id = id.and_then(|value| value.to_str().ok());
+    id.unwrap_or_default().to_owned()
 }

@@ -3,7 +3,7 @@
 //! nothing: a wrong answer is counted as an error and the first one quoted.
 //!
 //! Usage: `load --target 127.0.0.1:PORT --mode closed|stream|rate [--path P] [--model M] [--body-bytes N]
-//! [--connections N] [--seconds S] [--rate N] [--authorization 'Bearer …']`
+//! [--connections N] [--seconds S] [--rate N] [--large-bytes N --large-every N] [--authorization 'Bearer …']`
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -72,10 +72,11 @@ fn drive(plan: &Arc<Plan>, connections: usize, until: Instant) -> Result<Tally, 
 /// Every connection sends its next request when the last is answered.
 async fn closed(plan: &Arc<Plan>, connections: usize, until: Instant) -> Tally {
     let loops: Vec<_> = (0..connections)
-        .map(|_| {
+        .map(|index| {
             let mut client = Client {
                 plan: Arc::clone(plan),
                 sender: None,
+                sent: index,
             };
             tokio::spawn(async move {
                 let mut tally = Tally::default();
@@ -99,9 +100,10 @@ async fn closed(plan: &Arc<Plan>, connections: usize, until: Instant) -> Tally {
 /// Requests leave at a fixed rate whatever the answers do; waiting for a free connection counts as latency.
 async fn open(plan: &Arc<Plan>, until: Instant) -> Tally {
     let idle: Vec<_> = (0..plan.connections)
-        .map(|_| Client {
+        .map(|index| Client {
             plan: Arc::clone(plan),
             sender: None,
+            sent: index,
         })
         .collect();
     let pool = Arc::new((Semaphore::new(plan.connections), Mutex::new(idle)));
@@ -140,6 +142,8 @@ async fn open(plan: &Arc<Plan>, until: Instant) -> Tally {
 struct Client {
     plan: Arc<Plan>,
     sender: Option<SendRequest<Full<Bytes>>>,
+    /// Requests so far; begins anywhere.
+    sent: usize,
 }
 
 impl Client {
@@ -159,13 +163,22 @@ impl Client {
         }
     }
 
+    /// Connections begin anywhere in the round, so that large ones are spread evenly over time.
+    fn body(&mut self) -> Bytes {
+        self.sent += 1;
+        match &self.plan.large {
+            Some(large) if self.sent % large.every == 0 => large.body.clone(),
+            Some(_) | None => self.plan.body.clone(),
+        }
+    }
+
     async fn exchange(&mut self, tally: &mut Tally) -> Result<(), String> {
         let mut sender = match self.sender.take() {
             Some(sender) if !sender.is_closed() => sender,
             _ => connect(self.plan.target).await?,
         };
         sender.ready().await.map_err(|e| e.to_string())?;
-        let mut request = Request::new(Full::new(self.plan.body.clone()));
+        let mut request = Request::new(Full::new(self.body()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.plan.uri.clone();
         *request.headers_mut() = self.plan.headers.clone();

@@ -9,7 +9,8 @@ use hyper::Uri;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use proxyxai_bench::{StreamScript, loopback};
 
-const CONNECTIONS_MAX: usize = 1_024;
+/// As many streams as a data plane may hold open.
+const CONNECTIONS_MAX: usize = 10_000;
 const SECONDS_MAX: f64 = 60.0;
 const RATE_MAX: u32 = 20_000;
 const BODY_BYTES_MAX: usize = 8 << 20;
@@ -22,6 +23,13 @@ pub enum Mode {
     Rate,
 }
 
+/// Now and then a request has a large body.
+pub struct Large {
+    pub body: Bytes,
+    /// One in so many requests.
+    pub every: usize,
+}
+
 /// One measurement, complete and within bounds.
 pub struct Plan {
     pub target: SocketAddr,
@@ -29,6 +37,7 @@ pub struct Plan {
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub large: Option<Large>,
     pub script: StreamScript,
     pub connections: usize,
     pub rate: u32,
@@ -42,6 +51,7 @@ impl Plan {
             (None, Mode::Closed, "/v1/chat/completions".to_owned());
         let (mut model, mut body_bytes, mut authorization) = ("gpt-4o-mini".to_owned(), 300, None);
         let (mut connections, mut rate, mut seconds) = (64, 200, 2.0);
+        let (mut large_bytes, mut large_every) = (0, 0);
         while let Some(flag) = args.next() {
             let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
             match flag.as_str() {
@@ -53,6 +63,8 @@ impl Plan {
                 "--connections" => connections = value.parse()?,
                 "--seconds" => seconds = value.parse()?,
                 "--rate" => rate = value.parse()?,
+                "--large-bytes" => large_bytes = value.parse()?,
+                "--large-every" => large_every = value.parse()?,
                 "--authorization" => authorization = Some(value),
                 _ => return Err(format!("{flag} is not known").into()),
             }
@@ -61,7 +73,7 @@ impl Plan {
         let bounded = (1..=CONNECTIONS_MAX).contains(&connections)
             && (1..=RATE_MAX).contains(&rate)
             && (0.0..=SECONDS_MAX).contains(&seconds)
-            && body_bytes <= BODY_BYTES_MAX;
+            && body_bytes.max(large_bytes) <= BODY_BYTES_MAX;
         if !bounded {
             return Err("connections, rate, seconds or body size is out of bounds".into());
         }
@@ -71,15 +83,15 @@ impl Plan {
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, HeaderValue::try_from(value)?);
         }
+        let body = |bytes| Bytes::from(request_body(&path, &model, bytes, mode == Mode::Stream));
         Ok(Self {
             target,
             mode,
-            body: Bytes::from(request_body(
-                &path,
-                &model,
-                body_bytes,
-                mode == Mode::Stream,
-            )),
+            body: body(body_bytes),
+            large: (large_every > 0).then(|| Large {
+                body: body(large_bytes),
+                every: large_every,
+            }),
             uri: path.parse()?,
             headers,
             script: StreamScript::from_model(&model),

@@ -1,0 +1,72 @@
+//! Refusals of providers: whose fault they are, and how long to wait.
+
+use proxyxai_contract::clock::Millis;
+
+use crate::formats::{
+    fault::{Refused, Verdict, judge, judge_within},
+    opening::error_instead,
+};
+
+/// 2026-11-22.
+const NOW: Millis = Millis(1_795_305_600_000);
+const HOUR_MS: i64 = 3_600_000;
+const REASON_CHARS_MAX: usize = 120;
+
+/// Two bytes of a status, lines of headers up to an empty one, then the body.
+pub fn fault(input: &[u8]) {
+    let [high, low, rest @ ..] = input else {
+        return;
+    };
+    let status = u16::from_be_bytes([*high, *low]) % 1000;
+    let (head, body) = head_and_body(rest);
+    let headers: Vec<_> = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    let header = |wanted: &str| {
+        let found = headers.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| *value)
+    };
+    let judged = judge(status, &header, body, NOW);
+    is_fit_to_tell(&judged);
+    match status {
+        ..=399 | 404..=407 | 409..=424 => assert_eq!(judged.verdict, Verdict::Deliver),
+        401 | 402 | 500..=507 => assert_ne!(judged.verdict, Verdict::Deliver),
+        _ => {}
+    }
+    // How many blanks stand behind a body is nobody's word.
+    let spaced = [body, b"  \n"].concat();
+    assert_eq!(judge(status, &header, &spaced, NOW), judged);
+    if let Some((status, judged)) = judge_within(&header, body, NOW) {
+        assert_ne!(judged.verdict, Verdict::Deliver);
+        assert!((400..600).contains(&status));
+        is_fit_to_tell(&judged);
+    }
+    let _is_error = error_instead(body);
+}
+
+fn head_and_body(bytes: &[u8]) -> (&str, &[u8]) {
+    let end = bytes.windows(2).position(|two| two == b"\n\n");
+    let (head, body) = bytes.split_at(end.unwrap_or_default());
+    let body = if end.is_some() { &body[2..] } else { body };
+    (std::str::from_utf8(head).unwrap_or_default(), body)
+}
+
+fn is_fit_to_tell(judged: &Refused) {
+    let Refused { verdict, reason } = judged;
+    assert!(
+        !reason.is_empty() && reason.chars().count() <= REASON_CHARS_MAX,
+        "{reason}"
+    );
+    assert!(!reason.chars().any(char::is_control), "{reason}");
+    assert!(reason.starts_with("the provider"), "{reason}");
+    match verdict {
+        Verdict::RetrySleepKey { hint_ms } | Verdict::RetrySleepPair { hint_ms } => {
+            assert!(
+                hint_ms.is_none_or(|ms| (1..=HOUR_MS).contains(&ms)),
+                "{hint_ms:?}"
+            );
+        }
+        Verdict::Deliver | Verdict::RetryQuarantine | Verdict::RetryOnly => {}
+    }
+}

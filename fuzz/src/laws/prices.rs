@@ -1,0 +1,71 @@
+//! Price lists: our own form, laid over the table that ships, and `LiteLLM`'s.
+
+use proxyxai_contract::{
+    convert::{update_from_wire, update_to_wire},
+    id::Revision,
+    money::{Money, Multiplier},
+    price::{PriceTable, ceiling, cost},
+    price_file, price_import,
+    snapshot::Update,
+    usage::{Images, Tokens},
+};
+
+/// A byte that chooses, then the list.
+pub fn prices(input: &[u8]) {
+    let Some((choice, list)) = input.split_first() else {
+        return;
+    };
+    let Ok(list) = std::str::from_utf8(list) else {
+        return;
+    };
+    let table = match choice % 3 {
+        0 => price_file::load(Some(list)),
+        1 => price_file::compose(list, None),
+        _ => match price_import::from_litellm(list, "2026-11-22") {
+            Ok(imported) => {
+                let table = price_file::compose(&imported.table.to_string(), None)
+                    .expect("what was imported can be loaded");
+                assert!(table.models.len() <= imported.models);
+                Ok(table)
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match table {
+        Ok(table) => can_be_used(table),
+        Err(error) => assert!(!error.field.is_empty() && !error.problem.is_empty()),
+    }
+}
+
+fn can_be_used(table: PriceTable) {
+    let tokens = Tokens {
+        input: 1_000,
+        cached: 100,
+        output: 1_000,
+        reasoning: 100,
+        ..Tokens::default()
+    };
+    let (images, one) = (Images::default(), Multiplier::ONE);
+    for (model, price) in &table.models {
+        assert_eq!(table.find(model), Some(price), "{model}");
+        assert!(
+            !price.input_text.is_negative() && !price.output_text.is_negative(),
+            "{model}"
+        );
+        let cost = cost(price, &tokens, &images, one, one);
+        assert!(cost.is_none_or(|cost| cost >= Money::ZERO), "{model}");
+        if let (Some(cost), Some(most)) = (cost, ceiling(price, 1_000, 1_000, one, one)) {
+            assert!(
+                cost <= most,
+                "{model}: {cost} is more than the ceiling {most}"
+            );
+        }
+    }
+    let update = Update {
+        prices: Some(table),
+        ..Update::empty(Revision(1))
+    };
+    let (read, rejected) = update_from_wire(update_to_wire(&update));
+    assert!(rejected.is_empty(), "{rejected:?}");
+    assert_eq!(read, update);
+}

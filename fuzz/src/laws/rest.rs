@@ -1,0 +1,88 @@
+//! Bodies of the administration: every field in every type it may be asked for.
+
+use proxyxai_contract::{Invalid, money::Money, routing::ModelMapper};
+use serde_json::Value;
+
+use super::{
+    super::fields::Fields,
+    body::{change, new_account},
+};
+
+/// Short texts stand in our own words by chance.
+const TELLING_CHARS_MIN: usize = 12;
+
+/// A JSON body.
+pub fn rest(body: &[u8]) {
+    let fields = match Fields::parse(body) {
+        Ok(fields) => fields,
+        Err(error) => {
+            assert_eq!(error.field, "body");
+            return;
+        }
+    };
+    let tree: Value = serde_json::from_slice(body).expect("it was read as JSON");
+    let tree = tree.as_object().expect("it was read as an object");
+    for (name, value) in tree {
+        one(&fields, name, value);
+    }
+    quiet(change(&fields), tree.values());
+    quiet(new_account(&fields), tree.values());
+    if let Ok(settings) = fields.settings() {
+        let given = tree.iter().filter(|(_, value)| !value.is_null());
+        assert!(given.map(|(name, _)| name).eq(settings.keys()));
+    }
+}
+
+fn one(fields: &Fields, name: &str, value: &Value) {
+    let values = || std::iter::once(value);
+    assert_eq!(fields.has(name), !value.is_null());
+    quiet(fields.flag(name), values());
+    quiet(fields.whole::<i64>(name), values());
+    quiet(fields.whole::<u8>(name), values());
+    quiet(fields.level(name), values());
+    quiet(fields.multiplier(name), values());
+    quiet(fields.texts(name), values());
+    quiet(
+        fields
+            .micros(name)
+            .map(|micros| assert!(micros.is_none_or(|it| it >= 0))),
+        values(),
+    );
+    let amount = fields.amount(name);
+    quiet(
+        amount.map(|amount| assert!(amount.is_none_or(|it| it >= Money::ZERO))),
+        values(),
+    );
+    if let Ok(text) = fields.text(name) {
+        assert_eq!(text.as_deref(), value.as_str());
+    }
+    if let Ok(Some(json)) = fields.json(name)
+        && value.is_object()
+    {
+        assert_eq!(
+            serde_json::from_str::<Value>(&json).ok().as_ref(),
+            Some(value)
+        );
+    }
+    if let (Ok(Some(rules)), Some(pairs)) = (fields.rules(name), value.as_object()) {
+        assert_eq!(
+            rules.split(',').filter(|rule| !rule.is_empty()).count(),
+            pairs.len()
+        );
+        let _read = ModelMapper::parse(&rules);
+    }
+}
+
+/// A refusal names the field and does not repeat the value, which may be a secret.
+fn quiet<'v, T>(read: Result<T, Invalid>, values: impl Iterator<Item = &'v Value>) {
+    let Err(Invalid { field, problem }) = read else {
+        return;
+    };
+    assert!(!field.is_empty() || values.size_hint().1 != Some(0));
+    for value in values.filter_map(Value::as_str) {
+        assert!(
+            value.len() < TELLING_CHARS_MIN || !problem.contains(value),
+            "{problem}"
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! Answers as they pass: events, usage, and what is read of the beginning and of errors.
+
+use bytes::Bytes;
+use proxyxai_contract::{clock::Millis, usage::Tokens};
+
+use crate::{
+    formats::{
+        Family,
+        fault::judge_within,
+        opening::{Opening, error_instead},
+        sse::{Events, events},
+        usage::{UsageReader, without_usage},
+    },
+    pieces,
+};
+
+/// What a body comes to.
+#[derive(Debug, PartialEq)]
+struct Passed {
+    out: Vec<u8>,
+    tokens: Option<Tokens>,
+    marks: [bool; 3],
+    delivered: u64,
+}
+
+fn pass<'c>(family: Family, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
+    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(family), Vec::new());
+    let mut show = |run: Bytes| {
+        reader.push(&run);
+        let shown = if edits { without_usage(run) } else { Some(run) };
+        out.extend_from_slice(&shown.unwrap_or_default());
+    };
+    let mut at_border = true;
+    for chunk in chunks {
+        cutter.push(Bytes::copy_from_slice(chunk)).map(&mut show);
+        at_border &= cutter.is_at_border();
+    }
+    assert!(at_border, "no input here is longer than the longest event");
+    cutter.release().map(&mut show);
+    Passed {
+        out,
+        tokens: reader.tokens(),
+        marks: [reader.is_near_end(), reader.finished(), reader.closed()],
+        delivered: reader.delivered_bytes(),
+    }
+}
+
+/// Two bytes that choose, then the body.
+pub fn stream(input: &[u8]) {
+    let [choice, seed, body @ ..] = input else {
+        return;
+    };
+    let family = if choice & 1 == 0 {
+        Family::OpenAi
+    } else {
+        Family::Anthropic
+    };
+    let edits = choice & 2 != 0;
+    let whole = pass(family, edits, [body]);
+    assert_eq!(pass(family, edits, pieces(body, *seed)), whole);
+    if !edits {
+        assert_eq!(whole.out, body);
+    }
+    assert!(whole.out.len() <= body.len());
+    assert_eq!(events(body).collect::<Vec<_>>().concat(), body);
+    for event in events(body) {
+        if let Opening::Error(error) = Opening::of(event) {
+            let _judged = judge_within(&|_| None, &error, Millis(0));
+        }
+    }
+    if error_instead(body) {
+        let _judged = judge_within(&|_| None, body, Millis(0));
+    }
+}
