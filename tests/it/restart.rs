@@ -48,11 +48,26 @@ fn chunks() -> Vec<Bytes> {
 #[derive(Default)]
 struct Balancer {
     stop: AtomicBool,
+    /// As last heard.
+    unready: [AtomicBool; 2],
     served: [AtomicUsize; 2],
     turned_away: AtomicUsize,
 }
 
 impl Balancer {
+    /// Asks both planes again and again whether they want calls.
+    async fn look_at(self: Arc<Self>, bases: [String; 2]) {
+        let http = client();
+        while !self.stop.load(Ordering::Relaxed) {
+            for (base, unready) in bases.iter().zip(&self.unready) {
+                let answer = http.get(format!("{base}/readyz")).send().await;
+                let ready = answer.is_ok_and(|answer| answer.status() == 200);
+                unready.store(!ready, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Calls one after the other, in turn over the planes; one that takes no calls is passed over.
     async fn call_on(self: Arc<Self>, bases: [String; 2], key: String) {
         let http = client();
@@ -63,6 +78,9 @@ impl Balancer {
             }
             let mut answered = false;
             for plane in [turn % 2, (turn + 1) % 2] {
+                if self.unready[plane].load(Ordering::Relaxed) {
+                    continue;
+                }
                 let url = format!("{}/v1/chat/completions", bases[plane]);
                 let sent = http.post(url).bearer_auth(&key).json(&body).send().await;
                 match sent {
@@ -174,6 +192,7 @@ async fn a_data_plane_restarts_under_500_streams_and_breaks_none() {
         .collect();
     let balancer = Arc::<Balancer>::default();
     let calls = tokio::spawn(Arc::clone(&balancer).call_on(bases.clone(), key.clone()));
+    let looks = tokio::spawn(Arc::clone(&balancer).look_at(bases.clone()));
     let all_begun = Instant::now() + Duration::from_secs(20);
     while begun.load(Ordering::Relaxed) < STREAMS {
         assert!(Instant::now() < all_begun, "{begun:?} streams have begun");
@@ -211,6 +230,7 @@ async fn a_data_plane_restarts_under_500_streams_and_breaks_none() {
     }
     balancer.stop.store(true, Ordering::Relaxed);
     calls.await.expect("no call is lost");
+    looks.await.expect("both were looked at");
 
     let served: usize = balancer
         .served
