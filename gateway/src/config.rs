@@ -96,6 +96,7 @@ pub(crate) struct Limits {
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,
+    pub(crate) buffer_bytes_max: usize,
     pub(crate) trusted_proxies: IpList,
 }
 
@@ -328,6 +329,7 @@ impl Reader<'_> {
             credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
             open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
+            buffer_bytes_max: self.number("BUFFER_BYTES_MAX", 1 << 20, 1 << 40),
             trusted_proxies: self
                 .parsed("TRUSTED_PROXIES", IpList::parse)
                 .unwrap_or_else(|| AllowList::Only(Vec::new())),

@@ -196,6 +196,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         credit_wait: limits.credit_wait,
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,
+        buffer_bytes_max: limits.buffer_bytes_max,
         trusted_proxies: limits.trusted_proxies.clone(),
         sight: config.sight.clone(),
     };

@@ -250,6 +250,12 @@ const RUNNING: &[Variable] = &[
         "calls open at once; more are refused with 503",
     ),
     var(
+        "BUFFER_BYTES_MAX",
+        "1073741824",
+        DATA,
+        "bytes that request bodies and unfinished events above 64 KiB may hold together, at least 1048576; further bodies are refused with 503, further events go on in pieces",
+    ),
+    var(
         "CONNECTIONS_MAX",
         "16384",
         BOTH,

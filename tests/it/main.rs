@@ -25,6 +25,7 @@ mod faults;
 mod fleet;
 mod kill;
 mod lifecycle;
+mod limits;
 mod pages;
 mod pool;
 mod prices;

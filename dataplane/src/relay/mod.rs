@@ -12,6 +12,7 @@ mod drain;
 mod headers;
 mod hedge;
 mod limits;
+mod memory;
 mod meter;
 mod opening;
 mod request;
@@ -75,6 +76,7 @@ pub(crate) struct Relay {
     desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
+    memory: memory::Memory,
     leaving: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
@@ -120,6 +122,7 @@ impl Relay {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
             sight: Sight::new(config.sight.clone()),
+            memory: memory::Memory::new(config.buffer_bytes_max),
             config: Arc::new(config),
             live,
             clock,
@@ -194,7 +197,7 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let open = self.open()?;
+        let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
@@ -208,7 +211,7 @@ impl Relay {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
         let reading = Instant::now();
-        let received = request::read(&self.config, &parts.headers, body).await;
+        let received = request::read(&self.config, &mut open.room, &parts.headers, body).await;
         story.waited(reading.elapsed());
         let received = received?;
         let body = &received.body;
@@ -299,9 +302,9 @@ impl Relay {
         if self.draining.load(Ordering::Relaxed) || !self.spool.has_room() {
             return Err(Refusal::Unavailable);
         }
-        let open = OpenCall::enter(&self.open_calls);
+        let open = OpenCall::enter(&self.open_calls, self.memory.room());
         if self.open_calls.load(Ordering::Relaxed) > self.config.open_calls_max {
-            return Err(Refusal::Unavailable);
+            return Err(Refusal::Busy("calls are open"));
         }
         Ok(open)
     }
@@ -341,14 +344,17 @@ struct OpenCall {
     counter: Arc<AtomicUsize>,
     /// Its place on the key that answers it.
     seat: Option<Seat>,
+    /// For its body.
+    room: memory::Room,
 }
 
 impl OpenCall {
-    fn enter(counter: &Arc<AtomicUsize>) -> Self {
+    fn enter(counter: &Arc<AtomicUsize>, room: memory::Room) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self {
             counter: Arc::clone(counter),
             seat: None,
+            room,
         }
     }
 }
