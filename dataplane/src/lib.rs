@@ -111,7 +111,12 @@ impl DataPlane {
         )
     }
 
-    /// Says no to new calls and flips `/readyz`, while open streams go on.
+    /// Says from now on that it is not ready, though it still takes calls.
+    pub fn leave(&self) {
+        self.relay.leave();
+    }
+
+    /// Says no to new calls, while open streams go on.
     pub fn drain(&self) {
         self.relay.drain();
     }

@@ -71,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) sight: sight::Config,
     pub(crate) server: Server,
+    /// Between saying that no more calls are wanted and taking no more.
+    pub(crate) drain_delay: Duration,
     pub(crate) drain: Duration,
     pub(crate) worker_threads: Option<usize>,
     pub(crate) log_filter: String,
@@ -94,6 +96,7 @@ pub(crate) struct Limits {
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,
+    pub(crate) buffer_bytes_max: usize,
     pub(crate) trusted_proxies: IpList,
 }
 
@@ -135,6 +138,7 @@ impl Config {
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
                 connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
             },
+            drain_delay: reader.millis_or_off("DRAIN_DELAY_MS").unwrap_or_default(),
             drain: reader.millis("DRAIN_TIMEOUT_MS"),
             worker_threads: reader
                 .text("WORKER_THREADS")
@@ -354,6 +358,7 @@ impl Reader<'_> {
             credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
             open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
+            buffer_bytes_max: self.number("BUFFER_BYTES_MAX", 1 << 20, 1 << 40),
             trusted_proxies: self
                 .parsed("TRUSTED_PROXIES", IpList::parse)
                 .unwrap_or_else(|| AllowList::Only(Vec::new())),

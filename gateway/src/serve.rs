@@ -5,7 +5,10 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -43,6 +46,13 @@ const ACCEPTED_MAX: usize = 1024;
 
 /// The error body of 431; a head that is longer than what is read at once gets the server's bare one.
 const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is too long.","type":"invalid_request_error","code":"head_too_long","param":null},"message":"The head of the request is too long."}"#;
+
+/// When serving comes to its end; clones are one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    leaving: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
 
 /// Answers requests; one clone for each connection.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
@@ -86,7 +96,7 @@ struct Worker {
     load: Arc<()>,
 }
 
-/// Serves on as many threads as there are handlers until `stop`, then lets open answers go on for at
+/// Serves on as many threads as there are handlers until it is told to stop, then lets open answers go on for at
 /// most `drain`.
 ///
 /// # Errors
@@ -95,16 +105,16 @@ pub(crate) async fn serve(
     listener: TcpListener,
     handlers: Vec<impl Handler>,
     limits: Server,
-    stop: CancellationToken,
+    end: End,
     drain: Duration,
 ) -> io::Result<()> {
     let workers: Vec<_> = handlers
         .into_iter()
-        .map(|handler| Worker::start(handler, limits, drain))
+        .map(|handler| Worker::start(handler, limits, &end, drain))
         .collect::<Result<_, _>>()?;
     let room = Arc::new(Semaphore::new(limits.connections_max));
     while let Some(Some((socket, peer, permit))) =
-        stop.run_until_cancelled(accept(&listener, &room)).await
+        end.stop.run_until_cancelled(accept(&listener, &room)).await
     {
         let Some(worker) = workers
             .iter()
@@ -142,13 +152,42 @@ pub(crate) async fn serve(
     Ok(())
 }
 
+// === impl End ===
+
+impl End {
+    /// Answers close their connections from now on, so that nobody keeps one for later.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// No more connections are taken.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn mark(&self, mut answer: Response<Body>) -> Response<Body> {
+        if self.leaving.load(Ordering::Relaxed) {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
+    }
+}
+
+// === impl Worker ===
+
 impl Worker {
-    fn start(handler: impl Handler, limits: Server, drain: Duration) -> io::Result<Self> {
+    fn start(
+        handler: impl Handler,
+        limits: Server,
+        end: &End,
+        drain: Duration,
+    ) -> io::Result<Self> {
         let (sockets, accepted) = mpsc::channel(ACCEPTED_MAX);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let serving = work(accepted, handler, limits, drain);
+        let serving = work(accepted, handler, limits, end.clone(), drain);
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || runtime.block_on(serving))?;
@@ -165,6 +204,7 @@ async fn work(
     mut accepted: mpsc::Receiver<Accepted>,
     handler: impl Handler,
     limits: Server,
+    end: End,
     drain: Duration,
 ) {
     let graceful = GracefulShutdown::new();
@@ -190,7 +230,7 @@ async fn work(
         let Ok(socket) = TcpStream::from_std(socket) else {
             continue;
         };
-        let (handler, bodies) = (handler.clone(), bodies.clone());
+        let (handler, bodies, end) = (handler.clone(), bodies.clone(), end.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
@@ -199,9 +239,10 @@ async fn work(
                 let request = Request::from_parts(parts, body);
                 handler.clone().answer(peer, request)
             });
-            async {
+            let end = end.clone();
+            async move {
                 Ok::<_, Infallible>(match answer {
-                    Some(answer) => answer.await,
+                    Some(answer) => end.mark(answer.await),
                     None => head_too_long(),
                 })
             }

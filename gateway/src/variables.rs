@@ -250,6 +250,12 @@ const RUNNING: &[Variable] = &[
         "calls open at once; more are refused with 503",
     ),
     var(
+        "BUFFER_BYTES_MAX",
+        "1073741824",
+        DATA,
+        "bytes that request bodies and unfinished events above 64 KiB may hold together, at least 1048576; further bodies are refused with 503, further events go on in pieces",
+    ),
+    var(
         "CONNECTIONS_MAX",
         "16384",
         BOTH,
@@ -262,10 +268,16 @@ const RUNNING: &[Variable] = &[
         "addresses and CIDR blocks whose `X-Forwarded-For` is believed",
     ),
     var(
+        "DRAIN_DELAY_MS",
+        "1000",
+        DATA,
+        "how long calls are still taken after SIGTERM while `/readyz` already says no, so that load balancers look elsewhere first, milliseconds; 0: not at all",
+    ),
+    var(
         "DRAIN_TIMEOUT_MS",
         "30000",
         BOTH,
-        "how long open streams may go on after SIGTERM, milliseconds",
+        "how long open streams may go on after that, milliseconds",
     ),
     var(
         "WORKER_THREADS",

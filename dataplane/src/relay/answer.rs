@@ -64,7 +64,8 @@ impl Relay {
         }
         // Nothing can be added to a body of known length.
         let open_ended = !parts.headers.contains_key(header::CONTENT_LENGTH);
-        let stream = (has_events && open_ended).then(|| Stream::new(call.request.route, edits));
+        let stream = (has_events && open_ended)
+            .then(|| Stream::new(call.request.route, edits, self.memory.room()));
         let meter = Meter::new(self, call, Some(key), tries, parts.status, streamed);
         let body = Relayed::new(read, rest, meter, stream, &self.config);
         Response::from_parts(parts, Body::new(body))

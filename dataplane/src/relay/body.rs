@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     client::Reply,
     drain::{Bounds, Left},
+    memory::Room,
     meter::Meter,
     waits::{Due, Waits},
 };
@@ -51,6 +52,8 @@ pub(super) struct Stream {
     route: Route,
     /// Whether usage was asked for on the client's behalf, and is to be kept back.
     edits: bool,
+    /// For the event under way.
+    room: Room,
 }
 
 /// What comes next.
@@ -62,12 +65,27 @@ enum Next {
 // === impl Stream ===
 
 impl Stream {
-    pub(super) fn new(route: Route, edits: bool) -> Self {
+    pub(super) fn new(route: Route, edits: bool, room: Room) -> Self {
         Self {
             events: Events::new(),
             route,
             edits,
+            room,
         }
+    }
+
+    /// Takes a chunk and gives what of it may go on: whole events, while there is room for the rest.
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        let run = self.events.push(chunk);
+        if self.room.hold(self.events.kept()) {
+            return run;
+        }
+        let tail = self.events.release().unwrap_or_default();
+        self.room.hold(0);
+        Some(match run {
+            Some(run) => [run, tail].concat().into(),
+            None => tail,
+        })
     }
 
     /// Has a run of events heard, and gives what of it the client may see.
@@ -144,7 +162,7 @@ impl Relayed {
             }
             return Some(chunk);
         };
-        let Some(run) = stream.events.push(chunk) else {
+        let Some(run) = stream.push(chunk) else {
             self.waits.came(true);
             return None;
         };

@@ -12,6 +12,7 @@ mod drain;
 mod headers;
 mod hedge;
 mod limits;
+mod memory;
 mod meter;
 mod opening;
 mod request;
@@ -75,6 +76,8 @@ pub(crate) struct Relay {
     desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
+    memory: memory::Memory,
+    leaving: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
 }
@@ -120,6 +123,7 @@ impl Relay {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
             sight,
+            memory: memory::Memory::new(config.buffer_bytes_max),
             config: Arc::new(config),
             live,
             clock,
@@ -128,6 +132,7 @@ impl Relay {
             outbox,
             desk: desk::Desk::start().map_err(Error::Thread)?,
             open_calls: Arc::default(),
+            leaving: Arc::default(),
             draining: Arc::default(),
             via,
         })
@@ -142,6 +147,11 @@ impl Relay {
         }
     }
 
+    /// It is not ready from now on, and takes calls all the same.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     /// New calls are refused from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -152,9 +162,10 @@ impl Relay {
         self.open_calls.load(Ordering::Relaxed)
     }
 
-    /// Whether a call that comes now would be taken.
+    /// Whether calls are wanted and would be taken.
     pub(crate) fn ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
+        !self.leaving.load(Ordering::Relaxed)
+            && !self.draining.load(Ordering::Relaxed)
             && self.live.snapshot().is_some()
             && self.spool.has_room()
     }
@@ -187,7 +198,7 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let open = self.open()?;
+        let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
@@ -202,7 +213,8 @@ impl Relay {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
         let reading = Instant::now();
-        let received = request::read(&self.config, &parts.headers, body, reading).await;
+        let room = &mut open.room;
+        let received = request::read(&self.config, room, &parts.headers, body, reading).await;
         story.has_body(reading.elapsed());
         let received = received?;
         let body = &received.body;
@@ -293,9 +305,9 @@ impl Relay {
         if self.draining.load(Ordering::Relaxed) || !self.spool.has_room() {
             return Err(Refusal::Unavailable);
         }
-        let open = OpenCall::enter(&self.open_calls);
+        let open = OpenCall::enter(&self.open_calls, self.memory.room());
         if self.open_calls.load(Ordering::Relaxed) > self.config.open_calls_max {
-            return Err(Refusal::Unavailable);
+            return Err(Refusal::Busy("calls are open"));
         }
         Ok(open)
     }
@@ -335,14 +347,17 @@ struct OpenCall {
     counter: Arc<AtomicUsize>,
     /// Its place on the key that answers it.
     seat: Option<Seat>,
+    /// For its body.
+    room: memory::Room,
 }
 
 impl OpenCall {
-    fn enter(counter: &Arc<AtomicUsize>) -> Self {
+    fn enter(counter: &Arc<AtomicUsize>, room: memory::Room) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self {
             counter: Arc::clone(counter),
             seat: None,
+            room,
         }
     }
 }

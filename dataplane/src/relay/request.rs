@@ -10,7 +10,7 @@ use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::{headers, segments::Segments};
+use super::{headers, memory::Room, segments::Segments};
 use crate::{
     Config,
     decide::admit::Refusal,
@@ -121,6 +121,7 @@ fn bodies(
 /// Reads the whole body, within its limits of size and silence from `start` on, which is now.
 pub(super) async fn read<B>(
     config: &Config,
+    room: &mut Room,
     fields: &HeaderMap,
     body: B,
     start: Instant,
@@ -145,9 +146,7 @@ where
             trailers: None,
         });
     }
-    let mut first = Bytes::new();
-    let mut rest: Vec<u8> = Vec::new();
-    let mut trailers = None;
+    let (mut gathered, mut trailers) = (Gathered::default(), None);
     let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.
@@ -175,29 +174,50 @@ where
             }
         };
         received += data.len() as u64;
-        // Most bodies are one piece, which is then never copied.
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.reserve(
-                    declared
-                        .and_then(|length| usize::try_from(length).ok())
-                        .unwrap_or(first.len() * 2),
-                );
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&data);
+        if !room.hold(usize::try_from(received).unwrap_or(usize::MAX)) {
+            return Err(Refusal::Busy("request bodies are under way"));
         }
+        gathered.push(data, declared);
         if limited.is_end_stream() {
             break;
         }
         now = Instant::now();
     }
     Ok(Received {
-        body: if rest.is_empty() { first } else { rest.into() },
+        body: gathered.whole(),
         trailers,
     })
+}
+
+/// What has come of a body. Most bodies are one piece, which is then never copied.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    rest: Vec<u8>,
+}
+
+impl Gathered {
+    fn push(&mut self, data: Bytes, declared: Option<u64>) {
+        let Self { first, rest } = self;
+        if first.is_empty() && rest.is_empty() {
+            *first = data;
+            return;
+        }
+        if rest.is_empty() {
+            let declared = declared.and_then(|length| usize::try_from(length).ok());
+            rest.reserve(declared.unwrap_or(first.len() * 2));
+            rest.extend_from_slice(first);
+        }
+        rest.extend_from_slice(&data);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.rest.is_empty() {
+            self.first
+        } else {
+            self.rest.into()
+        }
+    }
 }
 
 /// What the gateway needs to know of a body.
