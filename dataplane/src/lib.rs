@@ -32,6 +32,8 @@ const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug)]
 pub struct DataPlane {
     relay: relay::Relay,
+    /// What calls are told to.
+    seeing: sight::Closing,
     spool: spool::Writer,
     tasks: TaskTracker,
     watching: CancellationToken,
@@ -59,7 +61,8 @@ impl DataPlane {
             writer,
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
-        let (live, wished) = live::Live::new(clock.clone(), &backlog);
+        let (sight, seeing) = sight::Sight::open(&config.sight, &config.node, &clock)?;
+        let (live, wished) = live::Live::new(clock, &backlog);
         let live = Arc::new(live);
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
@@ -71,7 +74,7 @@ impl DataPlane {
         let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
         let outbox = relay::Outbox { learnt, wanting };
         let spool = (spool, shelf.clone());
-        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, clock)?;
+        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, sight)?;
         tasks.spawn(link::watch::run(
             link.clone(),
             Arc::clone(&live),
@@ -89,6 +92,7 @@ impl DataPlane {
         leases.spawn(link::lease::run(link, live, wished, leasing.clone()));
         Ok(Self {
             relay,
+            seeing,
             spool: writer,
             tasks,
             watching,
@@ -121,6 +125,7 @@ impl DataPlane {
     pub async fn stop(self) {
         drop(self.relay);
         self.spool.close().await;
+        self.seeing.close().await;
         self.reporting.cancel();
         self.tasks.close();
         // The report task gives up by itself; what it could not hand in waits on disk.

@@ -312,7 +312,36 @@ impl Reader<'_> {
             headers: self
                 .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
                 .unwrap_or_default(),
+            log: self.access_log(),
+            traces: self.tracing(),
         }
+    }
+
+    fn tracing(&mut self) -> Option<sight::Tracing> {
+        let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
+        Some(sight::Tracing {
+            endpoint: endpoint.text(),
+            service: self.or_default("OTEL_SERVICE_NAME"),
+        })
+    }
+
+    fn access_log(&mut self) -> Option<sight::AccessLog> {
+        let to = self.text("ACCESS_LOG")?;
+        let bad = || Invalid::new("sample", "must be a number from 0 to 1");
+        let sample = self.parsed("ACCESS_LOG_SAMPLE", |text| {
+            let sample = text.parse().ok();
+            sample
+                .filter(|part| (0.0..=1.0).contains(part))
+                .ok_or_else(bad)
+        });
+        Some(sight::AccessLog {
+            to: match to.as_str() {
+                "stdout" => sight::LogTo::Stdout,
+                path => sight::LogTo::File(path.into()),
+            },
+            sample: sample.unwrap_or(1.0),
+            all_errors: self.choice("ACCESS_LOG_ERRORS", ["all", "sampled"]) == "all",
+        })
     }
 
     fn limits(&mut self) -> Limits {

@@ -292,6 +292,36 @@ const RUNNING: &[Variable] = &[
         "headers of its own in answers: a list of `key`, `level`, `tries`, `overhead-us` (each after `x-proxyxai-`)",
     ),
     var(
+        "ACCESS_LOG",
+        "",
+        DATA,
+        "a line of JSON for each call to `stdout` or to this file; default: none",
+    ),
+    var(
+        "ACCESS_LOG_SAMPLE",
+        "1",
+        DATA,
+        "which part of the calls is logged, 0 to 1",
+    ),
+    var(
+        "ACCESS_LOG_ERRORS",
+        "all",
+        DATA,
+        "calls that failed are logged `all`, or `sampled` like the others",
+    ),
+    var(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        DATA,
+        "a collector's OTLP address for gRPC, `http://host:4317`, to which traces go; default: none are made",
+    ),
+    var(
+        "OTEL_SERVICE_NAME",
+        "proxyxai",
+        DATA,
+        "the gateway's name in traces; `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_…` are understood too",
+    ),
+    var(
         "RUST_LOG",
         "info,sea_orm_migration=warn",
         BOTH,

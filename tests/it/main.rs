@@ -35,6 +35,7 @@ mod routing;
 mod sight;
 mod streams;
 mod tidy;
+mod traces;
 mod transparency;
 mod usage;
 mod usage_matrix;

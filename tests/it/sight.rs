@@ -1,17 +1,17 @@
-//! What can be seen of calls from outside: their ids, headers by setting, metrics.
+//! What can be seen of calls from outside: their ids, headers by setting, metrics, the access log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     fleet::{Plane, TOKEN},
     raw::{self, Answer},
     upstream::{Script, Upstream, event, events_at_once, invalid_key, json_answer, status},
-    world::{ROOT, World, until},
+    world::{ROOT, TempDir, World, run_to_end, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -509,4 +509,167 @@ async fn metrics_name_no_account_no_key_and_no_model() {
         "stream", "version",
     ];
     assert_eq!(labels.into_iter().collect::<Vec<_>>(), known);
+}
+
+/// Lines of an access log.
+fn lines(text: &str) -> Vec<Value> {
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn an_access_log_line_tells_the_call_and_no_secret() {
+    let env = [("ACCESS_LOG", "stdout"), ("PRICING", PRICING)];
+    let (world, _upstream, key) = world_with(&env, Script::Chat).await;
+    let id = world.account("alice").await["ID"].clone();
+    let bearer = format!("Bearer {key}");
+    let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"my secret prompt"}]}"#;
+    let headers = [
+        ("Authorization", &*bearer),
+        ("X-Request-Id", "my-\"own\"-id"),
+    ];
+    let target = "/v1/chat/completions?api_key=hidden&x=1";
+    let answer = ask(&world, ("POST", target), &headers, body).await;
+    assert_eq!(answer.status, 200);
+    ask(
+        &world,
+        ("GET", "/v1/files"),
+        &[("Authorization", "Bearer sk-wrong-key")],
+        b"",
+    )
+    .await;
+    until("both are logged", async || {
+        lines(&world.node.out()).len() == 2
+    })
+    .await;
+    let out = world.node.out();
+    let [call, refused] = &lines(&out)[..] else {
+        panic!("{out}");
+    };
+    let mut call = call.clone();
+    let took = ["duration_us", "first_byte_us", "overhead_us"].map(|name| {
+        call.as_object_mut()
+            .unwrap()
+            .remove(name)
+            .unwrap()
+            .as_u64()
+            .unwrap()
+    });
+    assert!(
+        took[0] >= took[1] && took[1] >= took[2] && took[2] > 0,
+        "{took:?}"
+    );
+    let time = call.as_object_mut().unwrap().remove("time").unwrap();
+    let time = time.as_str().unwrap();
+    assert!(
+        time.len() == 24 && time.ends_with('Z') && time.starts_with("20"),
+        "{time}"
+    );
+    assert_eq!(
+        call,
+        json!({
+            "request_id": "my-\"own\"-id", "method": "POST", "path": "/v1/chat/completions",
+            "account": id, "key": 1, "level": 0, "model_asked": "gpt-4o", "model": "gpt-4o",
+            "tries": 1, "hedges": 0, "status": 200, "ending": "complete", "stream": false,
+            "input_tokens": 11, "cached_tokens": 0, "cache_write_tokens": 0, "output_tokens": 7,
+            "reasoning_tokens": 0, "measure": "measured", "cost_usd": 0.000_097_5,
+        })
+    );
+    for (name, value) in [
+        ("status", json!(401)),
+        ("refusal", json!("invalid_api_key")),
+        ("method", json!("GET")),
+        ("path", json!("/v1/files")),
+        ("account", Value::Null),
+        ("key", Value::Null),
+        ("tries", json!(0)),
+    ] {
+        assert_eq!(refused[name], value, "{name}");
+    }
+    for secret in [UP, &*key, "secret prompt", "hidden", "sk-wrong-key", ROOT] {
+        assert!(!out.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn the_access_log_is_off_by_default_and_samples_all_but_failed_calls() {
+    let (world, _upstream, key) = world_with(&[], Script::Chat).await;
+    world.chat(&key, "gpt-4o").await;
+    world.posted("alice", 1).await;
+    assert!(!world.node.out().contains("request_id"));
+    for (errors, logged) in [("all", true), ("sampled", false)] {
+        let env = [
+            ("ACCESS_LOG", "stdout"),
+            ("ACCESS_LOG_SAMPLE", "0"),
+            ("ACCESS_LOG_ERRORS", errors),
+        ];
+        let (mut world, upstream, key) = world_with(&env, Script::Chat).await;
+        let chunk = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
+        for _ in 0..20 {
+            assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+        }
+        world.chat("wrong", "gpt-4o").await;
+        let breaking = Script::Stream {
+            chunks: vec![chunk.clone(), chunk],
+            pause: Duration::from_millis(20),
+            breaks: true,
+        };
+        upstream.script(UP, breaking);
+        world
+            .chat_stream(&key, "gpt-4o")
+            .await
+            .bytes()
+            .await
+            .unwrap();
+        world.stop().await;
+        let mut told: Vec<_> = lines(&world.node.out())
+            .iter()
+            .map(|line| (line["status"].as_u64().unwrap(), line["ending"].to_string()))
+            .collect();
+        told.sort();
+        let cut = (200, r#""cut""#.to_owned());
+        let refused = (401, r#""complete""#.to_owned());
+        assert_eq!(told, if logged { vec![cut, refused] } else { vec![] });
+    }
+}
+
+#[tokio::test]
+async fn an_access_log_that_was_renamed_is_begun_anew_and_nothing_is_lost() {
+    let dir = TempDir::new();
+    let path = dir.path().join("access.log");
+    let env = [("ACCESS_LOG", path.to_str().unwrap())];
+    let (mut world, _upstream, key) = world_with(&env, Script::Chat).await;
+    let count =
+        |path: &std::path::Path| std::fs::read_to_string(path).map_or(0, |text| lines(&text).len());
+    assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+    until("the first is logged", async || count(&path) == 1).await;
+    let old = dir.path().join("access.log.1");
+    std::fs::rename(&path, &old).unwrap();
+    let mut calls = 1;
+    until("the file is there again", async || {
+        assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
+        calls += 1;
+        path.exists()
+    })
+    .await;
+    world.stop().await;
+    assert_eq!(count(&old) + count(&path), calls);
+}
+
+#[test]
+fn an_access_log_that_cannot_be_is_a_reason_not_to_start() {
+    let (code, _, log) = run_to_end(
+        None,
+        &[("ACCESS_LOG", "stdout"), ("ACCESS_LOG_SAMPLE", "2")],
+    );
+    assert_eq!(code, 64);
+    assert!(log.contains("ACCESS_LOG_SAMPLE"), "{log}");
+    let (code, _, log) = run_to_end(None, &[("ACCESS_LOG", "/nowhere/at/all")]);
+    assert_ne!(code, 0);
+    assert!(log.contains("access log"), "{log}");
+    let (code, _, log) = run_to_end(None, &[("RESPONSE_HEADERS", "secret")]);
+    assert_eq!(code, 64);
+    assert!(log.contains("RESPONSE_HEADERS"), "{log}");
 }

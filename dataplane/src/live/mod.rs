@@ -130,6 +130,11 @@ impl Live {
         (live, wanting)
     }
 
+    /// Where its time comes from.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// When control was last heard of.
     pub(crate) const fn reach(&self) -> &Reach {
         &self.reach

@@ -33,6 +33,7 @@ impl Relay {
             read,
             rest,
             asked_usage,
+            span,
         } = answer;
         // Between the gateway and the client it is the client's version that counts.
         parts.version = Version::HTTP_11;
@@ -51,6 +52,7 @@ impl Relay {
         if let Some(story) = &mut call.bill.story {
             let by = (key.key.id, key.key.level);
             story.answers(parts.status.as_u16(), Some(by), &mut parts.headers);
+            story.answered(span);
             if streamed {
                 story.streams();
             }

@@ -21,7 +21,7 @@ use crate::{
         fault::{Refused, Verdict, judge},
     },
     live::KeyState,
-    sight::Try,
+    sight::{Asks, Try, TrySpan},
 };
 
 /// How much of a refusal is read to judge it, and how long that may take.
@@ -44,6 +44,8 @@ pub(super) struct Answer {
     pub(super) rest: Reply,
     /// Whether usage was asked for on the client's behalf.
     pub(super) asked_usage: bool,
+    /// The attempt in the call's trace; it ends with the answer.
+    pub(super) span: Option<TrySpan>,
 }
 
 /// Why an attempt failed, as the client may be told in the end.
@@ -86,7 +88,16 @@ impl Relay {
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
         let _probe = key.health.probe();
         let trying = self.sight.trying();
-        let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
+        let span = span(call, key);
+        let sent = self.send(call, key, span.as_ref()).await;
+        let mut outcome = sent.unwrap_or_else(Outcome::Failed);
+        match (&mut outcome, span) {
+            (Outcome::Answer(answer), span) => answer.span = span,
+            (Outcome::Failed(failure), Some(span)) => {
+                span.failed(failure.status.as_u16(), &failure.reason);
+            }
+            (Outcome::Failed(_), None) => {}
+        }
         trying.ended(match &outcome {
             Outcome::Answer(_) => Try::Answered,
             Outcome::Failed(failure) => failure.seen(),
@@ -119,7 +130,12 @@ impl Relay {
         outcome
     }
 
-    async fn send(&self, call: &Call, key: &Arc<KeyState>) -> Result<Outcome, Failure> {
+    async fn send(
+        &self,
+        call: &Call,
+        key: &Arc<KeyState>,
+        span: Option<&TrySpan>,
+    ) -> Result<Outcome, Failure> {
         let (body, asked_usage) = call.request.body(key.key.config.include_usage);
         let provider = &key.key.provider;
         let path = provider.join(&call.request.target).map_err(|_| {
@@ -133,6 +149,9 @@ impl Relay {
             *request.method_mut() = call.request.method.clone();
             *request.uri_mut() = path.clone().into();
             *request.headers_mut() = Self::headers(call, key, body.len());
+            if let Some(span) = span {
+                span.inject(request.headers_mut());
+            }
             request
         };
         // One timer for both waits: until the head, and from there until the answer itself.
@@ -217,6 +236,7 @@ impl Relay {
                 read,
                 rest: body,
                 asked_usage: false,
+                span: None,
             }))),
             Verdict::Deliver => Err(Failure::transport(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -251,6 +271,16 @@ impl Relay {
     }
 }
 
+/// The attempt in the call's trace, if there is one.
+fn span(call: &Call, key: &KeyState) -> Option<TrySpan> {
+    let asks = Asks {
+        key: &key.key,
+        method: &call.request.method,
+        model: call.model(),
+    };
+    call.bill.story.as_ref()?.asks(&asks)
+}
+
 fn answer(begun: Begun, asked_usage: bool) -> Outcome {
     let Begun { parts, read, rest } = begun;
     Outcome::Answer(Box::new(Answer {
@@ -258,6 +288,7 @@ fn answer(begun: Begun, asked_usage: bool) -> Outcome {
         read,
         rest,
         asked_usage,
+        span: None,
     }))
 }
 

@@ -113,15 +113,16 @@ impl Relay {
         live: Arc<Live>,
         (spool, shelf): (Spool, Shelf),
         outbox: Outbox,
-        clock: Clock,
+        sight: Sight,
     ) -> Result<Self, Error> {
+        let clock = live.clock().clone();
         let dialer = dial::Dialer::new(&config)?;
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
-            sight: Sight::new(config.sight.clone()),
+            sight,
             memory: memory::Memory::new(config.buffer_bytes_max),
             config: Arc::new(config),
             live,
@@ -176,7 +177,7 @@ impl Relay {
         B::Error: Into<BoxError>,
     {
         let place = Place::of(request.uri().path());
-        let mut story = self.sight.begin(place.route);
+        let mut story = self.sight.begin(place.route, &request);
         match Box::pin(self.let_in(peer, place, request, &mut story)).await {
             Ok(mut call) => {
                 call.bill.story = Some(story);
@@ -201,6 +202,7 @@ impl Relay {
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
+        story.is_of(account.account.id);
         let via = parts.headers.get_all(http::header::VIA);
         via::check(
             via.iter().filter_map(|value| value.to_str().ok()),

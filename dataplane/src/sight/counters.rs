@@ -185,7 +185,7 @@ impl Counters {
         if let Some(head) = facts.head {
             self.overhead.see(head.overhead);
             // What the gateway says itself is no provider's first byte.
-            if head.is_provider_s {
+            if facts.by.is_some() {
                 self.first_byte[streamed & 1].see(head.after);
                 self.endings.add(of_ending(facts.ending), 1);
             }

@@ -94,6 +94,19 @@ impl Sight {
             "Tokens by kind; input and output include their parts",
             counters.row("kind", &TOKENS, |of| &of.tokens),
         );
+        self.register_sums(&counters, registry);
+        register_times(&counters, registry);
+    }
+
+    fn register_sums(&self, counters: &Sums<'_>, registry: &mut Registry) {
+        let mut count = |name: &str, help: &str, rows: Rows| registry.register(name, help, rows);
+        let dropped = self.0.shared.log.as_ref();
+        let dropped = dropped.map_or(0, |log| log.dropped.load(Ordering::Relaxed));
+        count(
+            "access_log_dropped_lines",
+            "Lines of the access log that came faster than they could be written",
+            Rows::counter(vec![(Vec::new(), float(dropped))]),
+        );
         let nanos = counters.sum(|of| &of.cost_nanos)[0];
         #[expect(
             clippy::cast_precision_loss,
@@ -105,7 +118,6 @@ impl Sight {
             "What calls were charged, rates and factors applied",
             Rows::counter(vec![(Vec::new(), dollars)]),
         );
-        register_times(&counters, registry);
     }
 }
 

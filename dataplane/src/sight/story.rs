@@ -2,19 +2,23 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Method, Request};
 use proxyxai_contract::{
-    id::{KeyId, Level},
+    clock::Millis,
+    id::{AccountId, KeyId, Level},
     usage::UsageRecord,
 };
 use tokio::time::Instant;
 
 use super::{
-    Sight,
+    Sight, UPSTREAM_REQUEST_ID, X_REQUEST_ID,
     header::{self, Said},
+    trace::{Asks, Trace, TrySpan},
 };
 use crate::formats::Route;
 
+/// A longer path is cut.
+const PATH_BYTES_MAX: usize = 255;
 /// The status of a call whose client went away before there was an answer.
 const GONE: u16 = 499;
 
@@ -44,11 +48,29 @@ pub(crate) struct Story {
     status: u16,
     refused: Option<&'static str>,
     head: Option<Head>,
+    account: Option<AccountId>,
+    /// Whose answer it is.
+    by: Option<(KeyId, Level)>,
+    /// Kept where calls are told one by one.
+    asked: Option<Box<Asked>>,
+    trace: Option<Box<Trace>>,
     streamed: bool,
     streaming: bool,
     ended: Option<Duration>,
     ending: Ending,
     told: bool,
+}
+
+/// What was asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) at: Millis,
+    pub(super) id: Option<HeaderValue>,
+    /// The provider's own id of its answer.
+    pub(super) upstream_id: Option<HeaderValue>,
+    pub(super) method: Method,
+    /// Without its query, which may hold secrets.
+    pub(super) path: String,
 }
 
 /// When the answer's head went out.
@@ -58,8 +80,6 @@ pub(super) struct Head {
     pub(super) after: Duration,
     /// The gateway's own part of that.
     pub(super) overhead: Duration,
-    /// Whether it is a provider's answer.
-    pub(super) is_provider_s: bool,
 }
 
 /// What there is to tell of a call that is over.
@@ -73,6 +93,11 @@ pub(super) struct Facts<'a> {
     pub(super) hedges: u32,
     /// None when there was no answer.
     pub(super) head: Option<Head>,
+    pub(super) account: Option<AccountId>,
+    /// Whose answer it is; none of the gateway's own.
+    pub(super) by: Option<(KeyId, Level)>,
+    /// None where calls are only counted.
+    pub(super) asked: Option<&'a Asked>,
     pub(super) streamed: bool,
     pub(super) duration: Duration,
     pub(super) ending: Ending,
@@ -81,7 +106,12 @@ pub(super) struct Facts<'a> {
 }
 
 impl Story {
-    pub(super) fn new(sight: Sight, route: Route, came: Instant) -> Self {
+    pub(super) fn new(
+        sight: Sight,
+        (route, came): (Route, Instant),
+        asked: Option<Box<Asked>>,
+        trace: Option<Box<Trace>>,
+    ) -> Self {
         Self {
             sight,
             route,
@@ -92,6 +122,10 @@ impl Story {
             status: GONE,
             refused: None,
             head: None,
+            account: None,
+            by: None,
+            asked,
+            trace,
             streamed: false,
             streaming: false,
             ended: None,
@@ -112,9 +146,28 @@ impl Story {
         self.waited(time);
     }
 
+    /// An attempt is about to be made. None where no traces are.
+    pub(crate) fn asks(&self, asks: &Asks<'_>) -> Option<TrySpan> {
+        let tracer = self.sight.0.shared.tracer.as_ref()?;
+        let trace = self.trace.as_ref()?;
+        Some(tracer.asks(trace, self.route, asks))
+    }
+
+    /// This attempt was answered.
+    pub(crate) fn answered(&mut self, attempt: Option<TrySpan>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(attempt);
+        }
+    }
+
     /// An attempt is made.
     pub(crate) fn tries(&mut self) {
         self.tries += 1;
+    }
+
+    /// It is this account's.
+    pub(crate) fn is_of(&mut self, account: AccountId) {
+        self.account = Some(account);
     }
 
     /// It is refused by the gateway itself.
@@ -133,17 +186,18 @@ impl Story {
         let overhead = after.saturating_sub(self.waited);
         self.status = status;
         self.ending = Ending::Complete;
-        self.head = Some(Head {
-            after,
-            overhead,
-            is_provider_s: by.is_some(),
-        });
+        self.head = Some(Head { after, overhead });
+        self.by = by;
+        if let Some(asked) = &mut self.asked {
+            let own = headers.get(UPSTREAM_REQUEST_ID);
+            asked.upstream_id = own.or_else(|| headers.get("request-id")).cloned();
+        }
         let said = Said {
             by,
             tries: self.tries,
             overhead,
         };
-        header::say(&self.sight.0.shared.config.headers, &said, headers);
+        header::say(&self.sight.0.shared.headers, &said, headers);
     }
 
     /// The answer is a stream of events.
@@ -175,6 +229,7 @@ impl Story {
             return;
         }
         self.stream_is_over();
+        let trace = self.trace.take();
         let facts = Facts {
             route: self.route,
             status: record.map_or(self.status, |record| record.status),
@@ -182,18 +237,51 @@ impl Story {
             tries: self.tries,
             hedges: self.hedges,
             head: self.head,
+            account: self.account,
+            by: self.by,
+            asked: self.asked.as_deref(),
             streamed: self.streamed,
             duration: self.ended.unwrap_or_else(|| self.came.elapsed()),
             ending: self.ending,
             record,
         };
         self.sight.0.counters.call(&facts);
+        if let Some(log) = &self.sight.0.shared.log {
+            log.call(&facts);
+        }
+        if let Some(trace) = trace {
+            trace.end(&facts);
+        }
     }
 
     fn stream_is_over(&mut self) {
         if std::mem::take(&mut self.streaming) {
             let open = &self.sight.0.counters.open_streams;
             open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>, at: Millis) -> Self {
+        let path = request.uri().path();
+        let end = path.floor_char_boundary(PATH_BYTES_MAX);
+        Self {
+            at,
+            id: request.headers().get(X_REQUEST_ID).cloned(),
+            upstream_id: None,
+            method: request.method().clone(),
+            path: path.get(..end).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Ending {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cut => "cut",
+            Self::Abandoned => "abandoned",
         }
     }
 }

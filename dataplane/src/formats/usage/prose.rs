@@ -142,10 +142,14 @@ impl Prose {
     fn outside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
         let (near, far) = chunk.split_at(chunk.len().min(GAP_BYTES));
         if let Some(quote) = near.iter().position(|byte| *byte == b'"') {
-            near.iter().take(quote).for_each(|byte| self.gap(*byte));
+            for byte in near.iter().take(quote) {
+                self.gap(*byte);
+            }
             return self.string(chunk.get(quote + 1..).unwrap_or_default());
         }
-        near.iter().for_each(|byte| self.gap(*byte));
+        for byte in near {
+            self.gap(*byte);
+        }
         let quote = memchr::memchr(b'"', far);
         let (gap, rest) = far.split_at(quote.unwrap_or(far.len()));
         self.look_for_done(gap);
@@ -178,19 +182,15 @@ impl Prose {
         }
         let end = memchr::memchr3(b'"', b'\\', b'\n', chunk);
         let whole = end.and_then(|end| chunk.split_at_checked(end));
-        match whole {
-            Some((string, [b'"', rest @ ..])) => {
-                self.len = string.len() as u64;
-                self.keep(string);
-                self.close(string);
-                rest
-            }
-            Some(_) | None => {
-                self.name.clear();
-                self.place = Place::Inside;
-                chunk
-            }
+        if let Some((string, [b'"', rest @ ..])) = whole {
+            self.len = string.len() as u64;
+            self.keep(string);
+            self.close(string);
+            return rest;
         }
+        self.name.clear();
+        self.place = Place::Inside;
+        chunk
     }
 
     fn inside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
