@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use proxyxai_contract::{access::IpList, id::NodeName};
 
+use crate::sight;
+
 /// Limits and places. Every limit has a documented answer when it is reached.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -35,6 +37,11 @@ pub struct Config {
     pub idle_connections_max: usize,
     /// Calls that may be open at once; more are refused with 503.
     pub open_calls_max: usize,
+    /// What request bodies and unfinished events of all calls may hold together, of those above 64 KiB;
+    /// bodies beyond it are refused with 503, events go on in pieces.
+    pub buffer_bytes_max: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: IpList,
+    /// What of calls is to be seen.
+    pub sight: sight::Config,
 }

@@ -20,6 +20,12 @@ pub enum Error {
     /// TLS towards providers cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The access log cannot be written where it is wanted.
+    #[error("the access log cannot be opened")]
+    AccessLog(#[source] std::io::Error),
+    /// Traces cannot be sent where they are wanted.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is not usable")]
+    Tracing(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The system gives no more threads.
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),

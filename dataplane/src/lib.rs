@@ -9,6 +9,7 @@ mod http;
 mod link;
 mod live;
 mod relay;
+pub mod sight;
 mod spool;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use config::Config;
 pub use error::Error;
 pub use http::{Surface, client_address};
 pub use link::connect;
+pub use sight::RequestId;
 
 /// How long a stopping data plane tries to give back its leases.
 const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
@@ -30,6 +32,8 @@ const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug)]
 pub struct DataPlane {
     relay: relay::Relay,
+    /// What calls are told to.
+    seeing: sight::Closing,
     spool: spool::Writer,
     tasks: TaskTracker,
     watching: CancellationToken,
@@ -57,7 +61,8 @@ impl DataPlane {
             writer,
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
-        let (live, wished) = live::Live::new(clock.clone(), &backlog);
+        let (sight, seeing) = sight::Sight::open(&config.sight, &config.node, &clock)?;
+        let (live, wished) = live::Live::new(clock, &backlog);
         let live = Arc::new(live);
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
@@ -68,7 +73,8 @@ impl DataPlane {
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
         let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
         let outbox = relay::Outbox { learnt, wanting };
-        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, clock)?;
+        let spool = (spool, shelf.clone());
+        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, sight)?;
         tasks.spawn(link::watch::run(
             link.clone(),
             Arc::clone(&live),
@@ -86,6 +92,7 @@ impl DataPlane {
         leases.spawn(link::lease::run(link, live, wished, leasing.clone()));
         Ok(Self {
             relay,
+            seeing,
             spool: writer,
             tasks,
             watching,
@@ -104,7 +111,12 @@ impl DataPlane {
         )
     }
 
-    /// Says no to new calls and flips `/readyz`, while open streams go on.
+    /// Says from now on that it is not ready, though it still takes calls.
+    pub fn leave(&self) {
+        self.relay.leave();
+    }
+
+    /// Says no to new calls, while open streams go on.
     pub fn drain(&self) {
         self.relay.drain();
     }
@@ -113,6 +125,7 @@ impl DataPlane {
     pub async fn stop(self) {
         drop(self.relay);
         self.spool.close().await;
+        self.seeing.close().await;
         self.reporting.cancel();
         self.tasks.close();
         // The report task gives up by itself; what it could not hand in waits on disk.

@@ -19,6 +19,7 @@ use proxyxai_contract::{
     secret::Secret,
 };
 use proxyxai_control::config::Database;
+use proxyxai_dataplane::sight;
 
 use crate::variables::{IGNORED, variables};
 
@@ -68,7 +69,10 @@ pub(crate) struct Config {
     pub(crate) control_http: Option<BaseUrl>,
     pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
+    pub(crate) sight: sight::Config,
     pub(crate) server: Server,
+    /// Between saying that no more calls are wanted and taking no more.
+    pub(crate) drain_delay: Duration,
     pub(crate) drain: Duration,
     pub(crate) worker_threads: Option<usize>,
     pub(crate) log_filter: String,
@@ -92,6 +96,7 @@ pub(crate) struct Limits {
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,
+    pub(crate) buffer_bytes_max: usize,
     pub(crate) trusted_proxies: IpList,
 }
 
@@ -127,11 +132,13 @@ impl Config {
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             root_key: reader.text("ROOT_KEY").map(Secret::new),
             limits: reader.limits(),
+            sight: reader.sight(),
             server: Server {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
                 connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
             },
+            drain_delay: reader.millis_or_off("DRAIN_DELAY_MS").unwrap_or_default(),
             drain: reader.millis("DRAIN_TIMEOUT_MS"),
             worker_threads: reader
                 .text("WORKER_THREADS")
@@ -300,6 +307,43 @@ impl Reader<'_> {
         settings
     }
 
+    fn sight(&mut self) -> sight::Config {
+        sight::Config {
+            headers: self
+                .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
+                .unwrap_or_default(),
+            log: self.access_log(),
+            traces: self.tracing(),
+        }
+    }
+
+    fn tracing(&mut self) -> Option<sight::Tracing> {
+        let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
+        Some(sight::Tracing {
+            endpoint: endpoint.text(),
+            service: self.or_default("OTEL_SERVICE_NAME"),
+        })
+    }
+
+    fn access_log(&mut self) -> Option<sight::AccessLog> {
+        let to = self.text("ACCESS_LOG")?;
+        let bad = || Invalid::new("sample", "must be a number from 0 to 1");
+        let sample = self.parsed("ACCESS_LOG_SAMPLE", |text| {
+            let sample = text.parse().ok();
+            sample
+                .filter(|part| (0.0..=1.0).contains(part))
+                .ok_or_else(bad)
+        });
+        Some(sight::AccessLog {
+            to: match to.as_str() {
+                "stdout" => sight::LogTo::Stdout,
+                path => sight::LogTo::File(path.into()),
+            },
+            sample: sample.unwrap_or(1.0),
+            all_errors: self.choice("ACCESS_LOG_ERRORS", ["all", "sampled"]) == "all",
+        })
+    }
+
     fn limits(&mut self) -> Limits {
         Limits {
             body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
@@ -314,6 +358,7 @@ impl Reader<'_> {
             credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
             open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
+            buffer_bytes_max: self.number("BUFFER_BYTES_MAX", 1 << 20, 1 << 40),
             trusted_proxies: self
                 .parsed("TRUSTED_PROXIES", IpList::parse)
                 .unwrap_or_else(|| AllowList::Only(Vec::new())),

@@ -289,7 +289,7 @@ fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
         bail!("{model} has no price");
     };
     let one = PriceTable {
-        models: [(model.to_owned(), price.clone())].into(),
+        models: std::iter::once((model.to_owned(), price.clone())).collect(),
         ..PriceTable::default()
     };
     tell_prices(&price_diff::compare(&empty, &one));

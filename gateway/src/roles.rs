@@ -15,7 +15,7 @@ use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _
 use hyper::Request;
 use proxyxai_contract::{access::IpList, clock::Clock, id::NodeName, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, Surface, client_address};
+use proxyxai_dataplane::{Admin, DataPlane, RequestId, Surface, client_address};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -104,9 +104,10 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         http,
         surface_handlers(surface, &config),
         &config,
-        stopping,
-        || {
-            data.drain();
+        Departure {
+            stopping,
+            leave: || data.leave(),
+            drain: || data.drain(),
         },
     )
     .await?;
@@ -115,7 +116,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn control(config: Config) -> anyhow::Result<()> {
+async fn control(mut config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = bind(config.listen).await?;
     let control = Control::start(config.control.clone(), Clock::system())
@@ -131,7 +132,14 @@ async fn control(config: Config) -> anyhow::Result<()> {
         control.first_root_key(),
     );
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
-    serve_and_drain(http, vec![handler], &config, stopping, || ()).await?;
+    // Nobody asks control alone whether it is ready.
+    config.drain_delay = std::time::Duration::ZERO;
+    let departure = Departure {
+        stopping,
+        leave: || (),
+        drain: || (),
+    };
+    serve_and_drain(http, vec![handler], &config, departure).await?;
     tasks.stop().await;
     Ok(())
 }
@@ -160,9 +168,10 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         http,
         surface_handlers(surface, &config),
         &config,
-        stopping,
-        || {
-            data.drain();
+        Departure {
+            stopping,
+            leave: || data.leave(),
+            drain: || data.drain(),
         },
     )
     .await?;
@@ -187,7 +196,9 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         credit_wait: limits.credit_wait,
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,
+        buffer_bytes_max: limits.buffer_bytes_max,
         trusted_proxies: limits.trusted_proxies.clone(),
+        sight: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }
@@ -236,38 +247,58 @@ fn serving_threads(config: &Config) -> usize {
 
 /// A control plane alone is an ordinary axum application.
 fn router_handler(router: Router, trusted: IpList) -> impl Handler {
-    move |peer: SocketAddr, request: Request<Polite>| {
+    move |peer: SocketAddr, mut request: Request<Polite>| {
+        let id = RequestId::settle(request.headers_mut());
         let address = client_address(peer.ip(), request.headers(), &trusted);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
         let answer = router.clone().oneshot(request);
-        async { answer.await.into_response() }
+        async {
+            let mut response = answer.await.into_response();
+            id.mark(response.headers_mut());
+            response
+        }
     }
+}
+
+/// How a role comes to its end.
+struct Departure<S, L, D> {
+    stopping: S,
+    /// Says that no more calls are wanted.
+    leave: L,
+    /// Takes no more calls.
+    drain: D,
 }
 
 async fn serve_and_drain(
     listener: TcpListener,
     handlers: Vec<impl Handler>,
     config: &Config,
-    stopping: impl Future<Output = ()>,
-    drain: impl Fn(),
+    departure: Departure<impl Future<Output = ()>, impl Fn(), impl Fn()>,
 ) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let serving = serve::serve(
-        listener,
-        handlers,
-        config.server,
-        stop.clone(),
-        config.drain,
-    );
+    let Departure {
+        stopping,
+        leave,
+        drain,
+    } = departure;
+    let end = serve::End::default();
+    let serving = serve::serve(listener, handlers, config.server, end.clone(), config.drain);
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("serving ended"),
         () = stopping => {}
     }
+    tracing::info!("leaving");
+    leave();
+    end.leave();
+    // Whoever balances the load has to see it before calls are refused.
+    tokio::select! {
+        ended = &mut serving => return ended.context("serving ended"),
+        () = tokio::time::sleep(config.drain_delay) => {}
+    }
     tracing::info!("draining");
     drain();
-    stop.cancel();
+    end.stop();
     serving.await.context("serving did not end well")
 }
 

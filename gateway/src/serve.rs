@@ -5,13 +5,23 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use axum::body::Body;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -28,8 +38,21 @@ use crate::{config::Server, memory, polite::Polite};
 
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// A head and a body of 64 KiB are read at once; with less room the body comes in pieces, which cost
+/// another system call and a copy.
+const READ_BYTES: usize = 128 * 1024;
 /// Connections that one thread has been given and has not looked at yet.
 const ACCEPTED_MAX: usize = 1024;
+
+/// The error body of 431; a head that is longer than what is read at once gets the server's bare one.
+const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is too long.","type":"invalid_request_error","code":"head_too_long","param":null},"message":"The head of the request is too long."}"#;
+
+/// When serving comes to its end; clones are one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    leaving: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
 
 /// Answers requests; one clone for each connection.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
@@ -73,7 +96,7 @@ struct Worker {
     load: Arc<()>,
 }
 
-/// Serves on as many threads as there are handlers until `stop`, then lets open answers go on for at
+/// Serves on as many threads as there are handlers until it is told to stop, then lets open answers go on for at
 /// most `drain`.
 ///
 /// # Errors
@@ -82,16 +105,16 @@ pub(crate) async fn serve(
     listener: TcpListener,
     handlers: Vec<impl Handler>,
     limits: Server,
-    stop: CancellationToken,
+    end: End,
     drain: Duration,
 ) -> io::Result<()> {
     let workers: Vec<_> = handlers
         .into_iter()
-        .map(|handler| Worker::start(handler, limits, drain))
+        .map(|handler| Worker::start(handler, limits, &end, drain))
         .collect::<Result<_, _>>()?;
     let room = Arc::new(Semaphore::new(limits.connections_max));
     while let Some(Some((socket, peer, permit))) =
-        stop.run_until_cancelled(accept(&listener, &room)).await
+        end.stop.run_until_cancelled(accept(&listener, &room)).await
     {
         let Some(worker) = workers
             .iter()
@@ -129,13 +152,42 @@ pub(crate) async fn serve(
     Ok(())
 }
 
+// === impl End ===
+
+impl End {
+    /// Answers close their connections from now on, so that nobody keeps one for later.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// No more connections are taken.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn mark(&self, mut answer: Response<Body>) -> Response<Body> {
+        if self.leaving.load(Ordering::Relaxed) {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
+    }
+}
+
+// === impl Worker ===
+
 impl Worker {
-    fn start(handler: impl Handler, limits: Server, drain: Duration) -> io::Result<Self> {
+    fn start(
+        handler: impl Handler,
+        limits: Server,
+        end: &End,
+        drain: Duration,
+    ) -> io::Result<Self> {
         let (sockets, accepted) = mpsc::channel(ACCEPTED_MAX);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let serving = work(accepted, handler, limits, drain);
+        let serving = work(accepted, handler, limits, end.clone(), drain);
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || runtime.block_on(serving))?;
@@ -152,6 +204,7 @@ async fn work(
     mut accepted: mpsc::Receiver<Accepted>,
     handler: impl Handler,
     limits: Server,
+    end: End,
     drain: Duration,
 ) {
     let graceful = GracefulShutdown::new();
@@ -159,7 +212,7 @@ async fn work(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes_max);
+        .max_buf_size(limits.header_bytes_max.max(READ_BYTES));
     let (mut connections, bodies) = (JoinSet::new(), TaskTracker::new());
     let mut breaths = memory::breaths();
     loop {
@@ -182,14 +235,22 @@ async fn work(
         let Ok(socket) = TcpStream::from_std(socket) else {
             continue;
         };
-        let (handler, bodies) = (handler.clone(), bodies.clone());
+        let (handler, bodies, end) = (handler.clone(), bodies.clone(), end.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (parts, body) = request.into_parts();
             let body = Polite::new(body, &parts.headers, &bodies);
-            let answer = handler
-                .clone()
-                .answer(peer, Request::from_parts(parts, body));
-            async { Ok::<_, Infallible>(answer.await) }
+            let fits = head_bytes(&parts) <= limits.header_bytes_max;
+            let answer = fits.then(|| {
+                let request = Request::from_parts(parts, body);
+                handler.clone().answer(peer, request)
+            });
+            let end = end.clone();
+            async move {
+                Ok::<_, Infallible>(match answer {
+                    Some(answer) => end.mark(answer.await),
+                    None => head_too_long(),
+                })
+            }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
         connections.spawn(async move {
@@ -208,6 +269,21 @@ async fn work(
     }
     // What is cut here has to be settled before the usage is handed in.
     connections.shutdown().await;
+}
+
+/// About as many bytes as a head took on the wire.
+fn head_bytes(parts: &Parts) -> usize {
+    let path = parts.uri.path_and_query();
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    path.map_or(0, |path| path.as_str().len()) + parts.headers.iter().map(field).sum::<usize>()
+}
+
+fn head_too_long() -> Response<Body> {
+    let mut response = Response::new(Body::from(HEAD_TOO_LONG));
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// The next connection, when there is room for one. None when the semaphore is closed, which is never.

@@ -250,6 +250,12 @@ const RUNNING: &[Variable] = &[
         "calls open at once; more are refused with 503",
     ),
     var(
+        "BUFFER_BYTES_MAX",
+        "1073741824",
+        DATA,
+        "bytes that request bodies and unfinished events above 64 KiB may hold together, at least 1048576; further bodies are refused with 503, further events go on in pieces",
+    ),
+    var(
         "CONNECTIONS_MAX",
         "16384",
         BOTH,
@@ -262,16 +268,58 @@ const RUNNING: &[Variable] = &[
         "addresses and CIDR blocks whose `X-Forwarded-For` is believed",
     ),
     var(
+        "DRAIN_DELAY_MS",
+        "1000",
+        DATA,
+        "how long calls are still taken after SIGTERM while `/readyz` already says no, so that load balancers look elsewhere first, milliseconds; 0: not at all",
+    ),
+    var(
         "DRAIN_TIMEOUT_MS",
         "30000",
         BOTH,
-        "how long open streams may go on after SIGTERM, milliseconds",
+        "how long open streams may go on after that, milliseconds",
     ),
     var(
         "WORKER_THREADS",
         "",
         BOTH,
         "threads that serve calls, 1 to 1024; default: one for each core",
+    ),
+    var(
+        "RESPONSE_HEADERS",
+        "",
+        DATA,
+        "headers of its own in answers: a list of `key`, `level`, `tries`, `overhead-us` (each after `x-proxyxai-`)",
+    ),
+    var(
+        "ACCESS_LOG",
+        "",
+        DATA,
+        "a line of JSON for each call to `stdout` or to this file; default: none",
+    ),
+    var(
+        "ACCESS_LOG_SAMPLE",
+        "1",
+        DATA,
+        "which part of the calls is logged, 0 to 1",
+    ),
+    var(
+        "ACCESS_LOG_ERRORS",
+        "all",
+        DATA,
+        "calls that failed are logged `all`, or `sampled` like the others",
+    ),
+    var(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        DATA,
+        "a collector's OTLP address for gRPC, `http://host:4317`, to which traces go; default: none are made",
+    ),
+    var(
+        "OTEL_SERVICE_NAME",
+        "proxyxai",
+        DATA,
+        "the gateway's name in traces; `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_…` are understood too",
     ),
     var(
         "RUST_LOG",

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::SystemTime,
 };
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -46,6 +47,17 @@ impl Millis {
     }
 }
 
+/// A call asks for the time some ten times, so nothing is made of it but this number.
+fn since_epoch_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        seconds
+            .saturating_mul(1000)
+            .saturating_add(i64::from(since.subsec_millis()))
+    })
+}
+
 impl From<Timestamp> for Millis {
     fn from(timestamp: Timestamp) -> Self {
         Self(timestamp.as_millisecond())
@@ -80,7 +92,7 @@ impl Clock {
                 clippy::disallowed_methods,
                 reason = "the one place that reads the system's clock"
             )]
-            Source::System => Millis(Timestamp::now().as_millisecond()),
+            Source::System => Millis(since_epoch_ms(SystemTime::now())),
             Source::Manual(now) => Millis(now.load(Ordering::Relaxed)),
         }
     }

@@ -59,13 +59,17 @@ pub struct ImagePrice {
     pub other: Money,
 }
 
+/// How names are hashed where each call looks some up. What is in these maps comes from control, so nobody
+/// outside can make names collide.
+pub type Hashing = foldhash::fast::RandomState;
+
 /// All prices of one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceTable {
     /// Changes whenever a price does.
     pub version: String,
     /// Price by model name.
-    pub models: HashMap<String, ModelPrice>,
+    pub models: HashMap<String, ModelPrice, Hashing>,
     /// Host names by provider.
     pub provider_hosts: HashMap<String, Vec<String>>,
 }

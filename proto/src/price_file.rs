@@ -137,7 +137,7 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
         ("RerankPricing", rerank_pricing),
         (FINE_TUNING, fine_tuning_pricing),
     ];
-    let mut models = HashMap::new();
+    let mut models = HashMap::default();
     for (group, entries) in groups {
         for (model, entry) in entries {
             let price = entry.price(group).map_err(|error| {

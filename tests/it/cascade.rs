@@ -64,8 +64,14 @@ async fn a_call_goes_through_two_nodes_and_is_counted_on_both() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["x-request-id"], "one-id");
+    assert!(
+        !answer.headers().contains_key("x-upstream-request-id"),
+        "the provider gave none, and the node above has no other"
+    );
     assert_eq!(answer.bytes().await.unwrap(), completion("hello"));
     let seen = upstream.seen(UP).remove(0);
+    assert_eq!(seen.headers["x-request-id"], "one-id");
     assert_eq!(
         seen.headers["traceparent"],
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -49,6 +49,13 @@ impl Plane {
         Self { node, dir, env }
     }
 
+    /// Starts it again on the port it had.
+    pub async fn restart_in_place(&mut self) {
+        let listen = self.node.base.trim_start_matches("http://").to_owned();
+        self.env.push(("LISTEN".to_owned(), listen));
+        self.restart().await;
+    }
+
     pub async fn restart(&mut self) {
         self.node = Node::start(Some("dataplane"), self.dir.path(), &self.env).await;
     }

@@ -13,7 +13,7 @@ use crate::{
     world::{World, until},
 };
 
-const GOOD: [&str; 3] = [
+pub const GOOD: [&str; 3] = [
     "sk-good-one-aaaaaaaaaaaa",
     "sk-good-two-bbbbbbbbbbbb",
     "sk-good-three-cccccccccc",
@@ -483,8 +483,8 @@ async fn a_call_that_finds_all_keys_at_their_caps_to_the_end_is_refused_as_rate_
 }
 
 /// Two keys whose calls are hedged, after so many answers that it is known what is slow.
-async fn hedging() -> (World, Upstream, String) {
-    let (world, upstream) = (World::start().await, Upstream::start().await);
+pub async fn hedging(env: &[(&str, &str)]) -> (World, Upstream, String) {
+    let (world, upstream) = (World::with(env).await, Upstream::start().await);
     for key in [GOOD[0], GOOD[1]] {
         upstream.script(key, Script::Chat);
         world.add_key(key, &upstream.base).await;
@@ -499,7 +499,7 @@ async fn hedging() -> (World, Upstream, String) {
 
 #[tokio::test]
 async fn a_slow_answer_is_asked_for_twice_where_that_is_wanted_and_charged_once() {
-    let (world, upstream, key) = hedging().await;
+    let (world, upstream, key) = hedging(&[]).await;
     let before = upstream.count(GOOD[0]) + upstream.count(GOOD[1]);
     upstream.script(GOOD[0], Script::Mute);
     for _ in 0..4 {
@@ -517,7 +517,7 @@ async fn a_slow_answer_is_asked_for_twice_where_that_is_wanted_and_charged_once(
 
 #[tokio::test]
 async fn the_slower_one_of_a_hedged_call_is_heard_when_the_other_fails() {
-    let (world, upstream, key) = hedging().await;
+    let (world, upstream, key) = hedging(&[]).await;
     let pause = Duration::from_millis(700);
     upstream.script(GOOD[0], Script::Slow { pause });
     upstream.script(GOOD[1], status(503));

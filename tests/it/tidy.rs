@@ -26,7 +26,7 @@ const CLOCK: [&str; 6] = [
     "SystemTime::now",
 ];
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     Rule {
         module: "proto/src",
         except: &["wire", "convert"],
@@ -138,6 +138,18 @@ const RULES: [Rule; 16] = [
         except: &[],
         not: &["wire", "tonic", "crate::http", "crate::link"],
         reason: "a relayed call knows neither the link to control nor the router",
+    },
+    Rule {
+        module: "dataplane/src/sight",
+        except: &[],
+        not: &[
+            "wire",
+            "tonic",
+            "crate::http",
+            "crate::link",
+            "crate::relay",
+        ],
+        reason: "whoever watches calls does not steer them",
     },
     Rule {
         module: "dataplane/src/http",
@@ -399,6 +411,11 @@ fn only_the_link_names_tonic_in_the_data_plane_and_only_the_store_names_the_orm_
             "control/src",
             &["lettre"][..],
             &["control/src/jobs/post.rs"][..],
+        ),
+        (
+            "dataplane/src",
+            &["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"][..],
+            &["dataplane/src/sight/trace.rs"][..],
         ),
         ("gateway/src", &["sea_orm", "wire", "reqwest"][..], &[][..]),
     ] {

@@ -11,7 +11,7 @@ use proxyxai_contract::{
 };
 
 pub(crate) use super::refusal::Refusal;
-use crate::formats::path_takes_model;
+use crate::formats::Place;
 
 /// A call as far as its admission goes.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ fn model(call: &Admission<'_>) -> Result<(), Refusal> {
         let restricted =
             lists().find(|(_, models)| **models != proxyxai_contract::access::ModelList::Any);
         return match restricted {
-            Some((account, _)) if path_takes_model(call.path) => Err(Refusal::ModelMissing {
+            Some((account, _)) if Place::of(call.path).takes_model => Err(Refusal::ModelMissing {
                 account: account.name.clone(),
             }),
             Some(_) | None => Ok(()),

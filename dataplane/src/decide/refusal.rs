@@ -114,6 +114,8 @@ pub(crate) enum Refusal {
     },
     /// This node takes no calls at the moment.
     Unavailable,
+    /// This node has as much to do as it may; what there is too much of.
+    Busy(&'static str),
     /// The call has been here before.
     Loop,
 }
@@ -138,6 +140,26 @@ pub(crate) struct FullWindow {
 }
 
 impl Refusal {
+    /// Every code there is.
+    pub(crate) const CODES: [&str; 16] = [
+        "invalid_request",
+        "invalid_api_key",
+        "account_suspended",
+        "ip_not_allowed",
+        "insufficient_quota",
+        "resource_not_allowed",
+        "model_not_allowed",
+        "not_found",
+        "request_timeout",
+        "request_too_large",
+        "hard_limit_reached",
+        "rate_limit_exceeded",
+        "upstream_rate_limited",
+        "no_upstream_key",
+        "unavailable",
+        "loop_detected",
+    ];
+
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
         match self {
@@ -153,7 +175,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
-            Self::NoUpstreamKey { .. } | Self::Unavailable => 503,
+            Self::NoUpstreamKey { .. } | Self::Unavailable | Self::Busy(_) => 503,
             Self::Loop => 508,
         }
     }
@@ -178,7 +200,7 @@ impl Refusal {
             Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
             Self::NoUpstreamKey { .. } => "no_upstream_key",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Busy(_) => "unavailable",
             Self::Loop => "loop_detected",
         }
     }
@@ -250,6 +272,9 @@ impl Refusal {
             Self::Unavailable => {
                 "This server takes no calls at the moment; try again soon".to_owned()
             }
+            Self::Busy(what) => {
+                format!("This server is at its limit, too many {what}; try again soon")
+            }
             Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
         }
     }
@@ -291,7 +316,7 @@ impl Refusal {
             }
             Self::RateLimited(full) => Some(full.retry_after_ms),
             Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
-            Self::Unavailable => Some(1000),
+            Self::Unavailable | Self::Busy(_) => Some(1000),
             Self::Unauthenticated
             | Self::Suspended { .. }
             | Self::IpNotAllowed { .. }
@@ -351,6 +376,7 @@ mod tests {
     }
 
     fn check(refusal: &Refusal, status: u16, code: &str) {
+        assert!(Refusal::CODES.contains(&code));
         assert_eq!((refusal.status(), refusal.code()), (status, code));
     }
 
@@ -412,6 +438,7 @@ mod tests {
         );
         check(&Refusal::TooLarge { limit: 1 }, 413, "request_too_large");
         check(&Refusal::Unavailable, 503, "unavailable");
+        check(&Refusal::Busy("calls"), 503, "unavailable");
         check(&Refusal::Loop, 508, "loop_detected");
     }
 

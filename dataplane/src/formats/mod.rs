@@ -39,6 +39,15 @@ pub(crate) enum Route {
     Other,
 }
 
+/// What a path says of a call, found out once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) family: Family,
+    pub(crate) route: Route,
+    /// Whether a POST to it names a model.
+    pub(crate) takes_model: bool,
+}
+
 /// First segments that clients use without `/v1`.
 const UNPREFIXED: [&str; 18] = [
     "assistants",
@@ -81,7 +90,10 @@ const MODEL_ENDPOINTS: [&str; 11] = [
 impl Family {
     /// The family of a path, with or without `/v1` and a query.
     pub(crate) fn of(path: &str) -> Self {
-        let endpoint = endpoint(path);
+        Self::at(&endpoint(path))
+    }
+
+    fn at(endpoint: &str) -> Self {
         match endpoint.strip_prefix("/messages") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Anthropic,
             Some(_) | None => Self::OpenAi,
@@ -89,13 +101,26 @@ impl Family {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// The place of a path, with or without `/v1` and a query.
+    pub(crate) fn of(path: &str) -> Self {
+        let endpoint = endpoint(path);
+        let route = Route::at(&endpoint);
+        Self {
+            family: Family::at(&endpoint),
+            route,
+            takes_model: route.takes_model() || MODEL_ENDPOINTS.contains(&&*endpoint),
+        }
+    }
+}
+
 // === impl Route ===
 
 impl Route {
-    /// The route of a path, with or without `/v1` and a query.
-    pub(crate) fn of(path: &str) -> Self {
-        Self::at(&endpoint(path))
-    }
+    /// How many there are.
+    pub(crate) const COUNT: usize = 6;
 
     fn at(endpoint: &str) -> Self {
         match endpoint {
@@ -108,8 +133,8 @@ impl Route {
         }
     }
 
-    /// Whether its request names a model. `Other` says no; `path_takes_model` knows more.
-    pub(crate) const fn takes_model(self) -> bool {
+    /// Whether its request names a model. `Other` says no; `Place` knows more.
+    const fn takes_model(self) -> bool {
         !matches!(self, Self::Other)
     }
 
@@ -138,17 +163,15 @@ pub(crate) fn is_relayed(path: &str) -> bool {
     upstream.starts_with("/v1/") && !upstream.starts_with("/v1/dashboard/")
 }
 
-/// Whether a POST to this path names a model.
-pub(crate) fn path_takes_model(path: &str) -> bool {
-    let endpoint = endpoint(path);
-    Route::at(&endpoint).takes_model() || MODEL_ENDPOINTS.contains(&&*endpoint)
-}
-
 /// The path and query to ask an upstream for: `/v1` before an unprefixed alias, `/v1/chat/completions`
 /// for its `/v2` alias, everything else as it is.
 pub(crate) fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
-    let end = path_and_query.find('?').unwrap_or(path_and_query.len());
+    let query = memchr::memchr(b'?', path_and_query.as_bytes());
+    let end = query.unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at(end);
+    if path.starts_with("/v1/") {
+        return Cow::Borrowed(path_and_query);
+    }
     if path == "/v2/chat/completions" {
         return Cow::Owned(format!("/v1/chat/completions{query}"));
     }
@@ -164,6 +187,9 @@ pub(crate) fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
 /// Whether a path has a `.` or `..` segment, also written with `%2e`, `%2f`, `%5c` or `\`. Such a path
 /// could mean another one upstream than the one that was checked here.
 pub(crate) fn has_dot_segment(path: &str) -> bool {
+    if memchr::memchr3(b'.', b'%', b'\\', path.as_bytes()).is_none() {
+        return false;
+    }
     let plain;
     let path = if path.contains(['%', '\\']) {
         let lower = path.to_ascii_lowercase();
@@ -184,10 +210,12 @@ pub(crate) fn has_dot_segment(path: &str) -> bool {
 /// The path without query, version and trailing slash, as a lenient upstream would understand it.
 fn endpoint(path: &str) -> Cow<'_, str> {
     let path = path.split('?').next().unwrap_or(path);
-    let plain = !path.contains("//")
-        && !path
-            .bytes()
-            .any(|byte| byte == b'%' || byte.is_ascii_uppercase());
+    let mut before = 0;
+    let plain = path.bytes().all(|byte| {
+        let doubled = before == b'/' && byte == b'/';
+        before = byte;
+        !doubled && byte != b'%' && !byte.is_ascii_uppercase()
+    });
     if plain {
         return Cow::Borrowed(plain_endpoint(path));
     }
@@ -216,9 +244,13 @@ mod tests {
 
     use super::*;
 
+    fn route(path: &str) -> Route {
+        Place::of(path).route
+    }
+
     #[test]
     fn a_route_is_known_with_and_without_its_version() {
-        for (path, route) in [
+        for (path, expected) in [
             ("/v1/chat/completions", Route::Chat),
             ("/chat/completions", Route::Chat),
             ("/v2/chat/completions", Route::Chat),
@@ -239,7 +271,7 @@ mod tests {
             ("/v1/chat/%zz", Route::Other),
             ("/v1/threads/t/messages", Route::Other),
         ] {
-            assert_eq!(Route::of(path), route, "{path}");
+            assert_eq!(route(path), expected, "{path}");
         }
     }
 
@@ -259,10 +291,10 @@ mod tests {
             "/v1/messages/count_tokens",
             "/v1/chat/completions",
         ] {
-            assert!(path_takes_model(path), "{path}");
+            assert!(Place::of(path).takes_model, "{path}");
         }
         for path in ["/v1/files", "/v1/models", "/v1/responses/resp_1", "/"] {
-            assert!(!path_takes_model(path), "{path}");
+            assert!(!Place::of(path).takes_model, "{path}");
         }
     }
 
@@ -324,7 +356,7 @@ mod tests {
         fn asking_twice_changes_nothing_more(path in "/(v1|v2|chat|files|x)?(/[a-z]{0,4}){0,3}([?][a-z/]{0,4})?") {
             let once = upstream_path(&path).into_owned();
             prop_assert_eq!(upstream_path(&once).into_owned(), once.clone());
-            prop_assert_eq!(Route::of(&once), Route::of(&path));
+            prop_assert_eq!(route(&once), route(&path));
         }
     }
 }

@@ -2,13 +2,15 @@
 //! one, or is an error under a status of success. Nothing of a stream goes to the client before it is an
 //! answer, so that until then another key can still be asked.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::sse::{data_of, is_quiet, name_of};
+
+static ERROR_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// An error that stands for a whole answer says so at once.
 const ERROR_WITHIN_BYTES: usize = 1024;
@@ -124,7 +126,7 @@ fn is_empty(choice: &Members<'_>) -> bool {
 /// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
 pub(crate) fn error_instead(body: &[u8]) -> bool {
     let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
-    if head.is_none_or(|head| memmem::find(head, b"\"error\"").is_none()) {
+    if head.is_none_or(|head| ERROR_FINDER.find(head).is_none()) {
         return false;
     }
     let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else {
@@ -143,6 +145,17 @@ pub(crate) fn error_instead(body: &[u8]) -> bool {
     };
     // A response that failed has whatever came before that as its output.
     output.is_none() || status.as_deref() == Some("failed")
+}
+
+/// Whether more of a body may make it an error in the place of an answer: it begins with one, as errors
+/// that come in pieces do. Answers begin with something else.
+pub(crate) fn may_become_error(body: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 2] = [br#"{"error""#, br#"{"type":"error""#];
+    let head = body.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let head: Vec<u8> = head.copied().take(BEGINNINGS[1].len()).collect();
+    BEGINNINGS
+        .iter()
+        .any(|beginning| beginning.starts_with(&head) || head.starts_with(beginning))
 }
 
 #[cfg(test)]
@@ -250,6 +263,28 @@ mod tests {
             "",
         ] {
             assert!(!error_instead(body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_begins_with_an_error_may_become_one() {
+        for body in [
+            "",
+            "{",
+            " {\n \"er",
+            "{\"error\": {\"mess",
+            "{\"type\": \"error\", \"err",
+        ] {
+            assert!(may_become_error(body.as_bytes()), "{body}");
+        }
+        for body in [
+            "[",
+            "{\"id\":1",
+            "{\"type\":\"message\"",
+            "<html>",
+            "{\"choices\":",
+        ] {
+            assert!(!may_become_error(body.as_bytes()), "{body}");
         }
     }
 }

@@ -80,6 +80,11 @@ impl Events {
         some(self.carry.split().freeze())
     }
 
+    /// Bytes of an event that are kept back.
+    pub(crate) fn kept(&self) -> usize {
+        self.carry.len()
+    }
+
     /// Whether the beginning of an event is kept back.
     pub(crate) fn holds(&self) -> bool {
         !self.carry.is_empty()

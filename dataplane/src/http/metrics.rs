@@ -1,18 +1,23 @@
-//! `GET /metrics`: what this data plane holds of its accounts' money, in Prometheus' text format. Sums
-//! only: no account is named. For root, or for whoever asks from this very host.
+//! `GET /metrics`: what is counted of calls, and how this data plane stands, in Prometheus' text format.
+//! No account, key or model is named. For root, or for whoever asks from this very host.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{body::Body, response::IntoResponse as _};
 use http::{HeaderMap, Response, header};
-use prometheus_client::{encoding::text, metrics::gauge::ConstGauge, registry::Registry};
-use proxyxai_contract::{id::AccountId, money::Money};
+use prometheus_client::{
+    encoding::text,
+    metrics::gauge::ConstGauge,
+    registry::{Registry, Unit},
+};
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::HealthState};
 
 use crate::{
     decide::admit::Refusal,
     formats::Family,
-    live::{Figures, Snapshot},
+    live::{Figures, LeaseState, Snapshot},
     relay::{Relay, refuse},
+    sight::Rows,
 };
 
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -52,6 +57,7 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
         sums.exceeded = sums.exceeded.saturating_add(own.exceeded);
     }
     let mut registry = Registry::with_prefix("proxyxai");
+    relay.sight.register(&mut registry);
     let mut dollars = |name: &str, help: &str, amount: Money| {
         registry.register(name, help, ConstGauge::new(amount.dollars()));
     };
@@ -93,5 +99,113 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
         "Revision of the configuration in use",
         snapshot.revision.0,
     );
+    count("accounts", "Accounts", snapshot.purses().count() as u64);
+    ages(relay, snapshot, &mut registry);
+    states(relay, snapshot, &mut registry);
     registry
+}
+
+fn ages(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
+    let now = relay.clock.now();
+    let since = |at: Millis| Duration::from_millis(now.since(at).unsigned_abs());
+    let oldest = relay.shelf.waiting_since().map(since);
+    for (name, help, age) in [
+        (
+            "config_age",
+            "Since the configuration in use was taken over",
+            since(snapshot.since),
+        ),
+        (
+            "control_silence",
+            "Since control was last heard of",
+            relay.live.reach().silence(),
+        ),
+        (
+            "spool_oldest_age",
+            "Since the end of the oldest call that control has not posted; 0 without one",
+            oldest.unwrap_or_default(),
+        ),
+    ] {
+        let age = ConstGauge::new(age.as_secs_f64());
+        registry.register_with_unit(name, help, Unit::Seconds, age);
+    }
+}
+
+/// How many keys, keys for one model, leases and records there are in which state.
+fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
+    let now = relay.clock.now();
+    let (mut keys, mut pairs) = (Counts::of(KEY_STATES), Counts::of(PAIR_STATES));
+    for key in snapshot.keys() {
+        let (whole, asleep) = key.health.standing();
+        keys.add(state(whole, now));
+        for pair in asleep {
+            pairs.add(state(pair, now));
+        }
+    }
+    let mut leases = Counts::of(LEASE_STATES);
+    for purse in snapshot.purses() {
+        leases.add(match purse.lease_state() {
+            LeaseState::Absent => continue,
+            LeaseState::Active => "active",
+            LeaseState::Exhausted => "exhausted",
+            LeaseState::Recalled => "recalled",
+            LeaseState::Returning => "returning",
+        });
+    }
+    let records = [
+        ("memory", relay.spool.queued() as u64),
+        ("disk", relay.shelf.depth()),
+    ];
+    for (name, help, rows) in [
+        ("keys", "Upstream keys by state", keys.rows("state")),
+        (
+            "key_models",
+            "Upstream keys that rest for one model, by state",
+            pairs.rows("state"),
+        ),
+        ("leases", "Leases of credit by state", leases.rows("state")),
+        (
+            "spool_records",
+            "Usage records that control has not posted, by where they wait",
+            Rows::gauge("place", &records),
+        ),
+    ] {
+        registry.register(name, help, rows);
+    }
+}
+
+/// `returning` keys have rested and are asked again, one call at a time.
+const KEY_STATES: &[&str] = &["ready", "sleeping", "returning", "quarantined", "disabled"];
+const PAIR_STATES: &[&str] = &["sleeping", "returning"];
+const LEASE_STATES: &[&str] = &["active", "exhausted", "recalled", "returning"];
+
+fn state(health: HealthState, now: Millis) -> &'static str {
+    match health {
+        HealthState::Ready => "ready",
+        HealthState::Sleeping { until } | HealthState::Quarantined { until } if until <= now => {
+            "returning"
+        }
+        HealthState::Sleeping { .. } => "sleeping",
+        HealthState::Quarantined { .. } => "quarantined",
+        HealthState::Disabled => "disabled",
+    }
+}
+
+/// How often each of a few states was met.
+struct Counts(Vec<(&'static str, u64)>);
+
+impl Counts {
+    fn of(states: &[&'static str]) -> Self {
+        Self(states.iter().map(|state| (*state, 0)).collect())
+    }
+
+    fn add(&mut self, state: &str) {
+        if let Some((_, count)) = self.0.iter_mut().find(|(known, _)| *known == state) {
+            *count += 1;
+        }
+    }
+
+    fn rows(&self, label: &'static str) -> Rows {
+        Rows::gauge(label, &self.0)
+    }
 }

@@ -19,13 +19,14 @@ use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
-    Admin,
+    Admin, RequestId,
     decide::{
         address,
         admit::{self, Refusal},
     },
     formats::{Family, is_relayed},
     relay::{Relay, refuse},
+    sight::Room,
 };
 
 /// Shown at `/`.
@@ -55,33 +56,54 @@ impl Surface {
         Self::new(relay.sibling(), admin.clone(), home.clone())
     }
 
-    /// Answers one request that came from `peer`.
-    pub async fn answer<B>(self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    /// Answers one request that came from `peer`. Every answer carries the request's id.
+    pub async fn answer<B>(self, peer: IpAddr, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let id = RequestId::settle(request.headers_mut());
+        let relay = &self.0.relay;
+        let mut response = match room(request.method(), request.uri().path()) {
+            None => relay.call(peer, request).await,
+            Some(room) => {
+                let response = Box::pin(self.clone().page(room, peer, request)).await;
+                relay.sight.page(room, response.status().as_u16());
+                response
+            }
+        };
+        id.mark(response.headers_mut());
+        response
+    }
+
+    /// Answers what is no call.
+    async fn page<B>(self, room: Room, peer: IpAddr, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Inner { relay, .. } = &*self.0;
+        let path = request.uri().path();
+        match room {
+            Room::Models => models::list(relay, peer, path, request.headers()),
+            Room::Administration => self.administer(peer, request).await,
+            Room::Pages => match path {
+                "/metrics" => metrics::page(relay, peer, request.headers()),
+                "/healthz" => "ok\n".into_response(),
+                "/readyz" => ready(relay),
+                _ => Html(INDEX).into_response(),
+            },
+            Room::Unknown => not_found(path),
+        }
+    }
+
+    /// Hands a request to control.
+    async fn administer<B>(self, peer: IpAddr, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let Inner { relay, admin, home } = &*self.0;
-        let path = request.uri().path();
-        if *request.method() == Method::GET {
-            match path {
-                "/v1/models" | "/models" | "/dashboard/models" => {
-                    return models::list(relay, peer, path, request.headers());
-                }
-                "/metrics" => return metrics::page(relay, peer, request.headers()),
-                "/healthz" => return "ok\n".into_response(),
-                "/readyz" => return ready(relay),
-                "/" => return Html(INDEX).into_response(),
-                _ => {}
-            }
-        }
-        if is_relayed(path) {
-            return relay.call(peer, request).await;
-        }
-        let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
-        if !administers.iter().any(|start| path.starts_with(start)) {
-            return not_found(path);
-        }
         if let Err(refusal) = may_administer(relay, peer, request.headers()) {
             return refuse(Family::OpenAi, &refusal);
         }
@@ -99,9 +121,30 @@ impl Surface {
                 )
             }
             Admin::Remote(base) => Box::pin(forward::forward(relay, base, peer, request)).await,
-            Admin::Nobody => not_found(path),
+            Admin::Nobody => not_found(request.uri().path()),
         }
     }
+}
+
+/// Where a request goes; none for a call, which is relayed.
+fn room(method: &Method, path: &str) -> Option<Room> {
+    if *method == Method::GET {
+        match path {
+            "/v1/models" | "/models" | "/dashboard/models" => return Some(Room::Models),
+            "/metrics" | "/healthz" | "/readyz" | "/" => return Some(Room::Pages),
+            _ => {}
+        }
+    }
+    if is_relayed(path) {
+        return None;
+    }
+    let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
+    let administers = administers.iter().any(|start| path.starts_with(start));
+    Some(if administers {
+        Room::Administration
+    } else {
+        Room::Unknown
+    })
 }
 
 /// Where a request comes from: the peer, or what trusted proxies say stands before it.

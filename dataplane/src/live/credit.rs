@@ -58,6 +58,12 @@ impl Reach {
         self.lease_ms.store(lease_ms, Ordering::Relaxed);
     }
 
+    /// How long control has not been heard of.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(heard)
+    }
+
     /// Whether control still keeps this data plane's leases.
     pub(crate) fn leases_hold(&self) -> bool {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -350,6 +350,13 @@ impl KeyHealth {
         }
     }
 
+    /// How it stands, and until when each of its models sleeps.
+    pub(crate) fn standing(&self) -> (HealthState, Vec<HealthState>) {
+        let inner = self.lock();
+        let pairs = inner.pairs.values().map(|pair| pair.backoff.state());
+        (inner.whole.state(), pairs.collect())
+    }
+
     /// Whether its provider refused it within the last minute.
     pub(crate) fn refused_lately(&self, now: Millis) -> bool {
         self.lock()

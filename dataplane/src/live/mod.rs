@@ -17,10 +17,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use proxyxai_contract::{
     client_key::KeyHash,
-    clock::Clock,
+    clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
     money::Money,
-    price::PriceTable,
+    price::{Hashing, PriceTable},
     snapshot::{Account, Health, ProxySettings, Standing, Update, UpstreamKey},
     usage::UsageRecord,
 };
@@ -30,7 +30,7 @@ pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
 pub(crate) use pool::{Ask, Pool, Seat};
-pub(crate) use purse::{Figures, Hold, Purse};
+pub(crate) use purse::{Figures, Hold, LeaseState, Purse};
 pub(crate) use windows::{ASK_QUEUE_MAX, Counted, Windows};
 
 /// Accounts that may want credit at the same moment; further ones ask again a little later.
@@ -50,10 +50,12 @@ pub(crate) struct AccountState {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) revision: Revision,
+    /// Since when it is in use.
+    pub(crate) since: Millis,
     pub(crate) settings: ProxySettings,
     pub(crate) prices: Arc<PriceTable>,
-    accounts: HashMap<AccountId, Arc<AccountState>>,
-    by_hash: HashMap<KeyHash, Arc<AccountState>>,
+    accounts: HashMap<AccountId, Arc<AccountState>, Hashing>,
+    by_hash: HashMap<KeyHash, Arc<AccountState>, Hashing>,
     keys: HashMap<KeyId, Arc<KeyState>>,
     pools: [Pool; Level::COUNT],
 }
@@ -128,6 +130,11 @@ impl Live {
         (live, wanting)
     }
 
+    /// Where its time comes from.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// When control was last heard of.
     pub(crate) const fn reach(&self) -> &Reach {
         &self.reach
@@ -180,7 +187,7 @@ impl Live {
                 },
                 Arc::new,
             );
-            let snapshot = build.finish(revision, settings, prices);
+            let snapshot = build.finish((revision, self.clock.now()), settings, prices);
             // Before any call can see these purses: what is on lease was spent up to here already.
             for (account, cost) in self.take_owed() {
                 if let Some(state) = snapshot.accounts.get(&account) {
@@ -250,7 +257,7 @@ impl Live {
 /// A snapshot in the making. Moving parts are taken from the snapshot before, also when the update
 /// is a full one, so that a reconnect forgets neither balances nor sleeping keys.
 struct Build<'a> {
-    accounts: HashMap<AccountId, Arc<AccountState>>,
+    accounts: HashMap<AccountId, Arc<AccountState>, Hashing>,
     keys: HashMap<KeyId, Arc<KeyState>>,
     before: Option<&'a Snapshot>,
     wishes: &'a mpsc::Sender<Arc<Purse>>,
@@ -315,7 +322,7 @@ impl<'a> Build<'a> {
 
     fn finish(
         self,
-        revision: Revision,
+        (revision, since): (Revision, Millis),
         settings: ProxySettings,
         prices: Arc<PriceTable>,
     ) -> Snapshot {
@@ -339,6 +346,7 @@ impl<'a> Build<'a> {
         }
         Snapshot {
             revision,
+            since,
             settings,
             prices,
             accounts: self.accounts,

@@ -2,6 +2,8 @@
 //! A call holds the most it can cost before it begins and settles for what it did cost. Atomics,
 //! because every call of the account passes here; the lock is for what happens once a slice.
 
+mod figures;
+
 use std::{
     fmt,
     sync::{
@@ -22,6 +24,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::figures::{Figures, LeaseState};
 use crate::decide::spend::{self, Position};
 
 /// Purses that want to ask control for something. One is in it at most once.
@@ -93,21 +96,6 @@ pub(crate) struct Hold {
     purse: Arc<Purse>,
     amount: Money,
     beyond: Money,
-}
-
-/// An account's credit on this data plane, for reports.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Figures {
-    /// On lease from control.
-    pub(crate) leased: Money,
-    /// Set aside for calls under way.
-    pub(crate) held: Money,
-    /// Charged and not yet posted by control.
-    pub(crate) unposted: Money,
-    /// What calls under way may cost beyond what they hold.
-    pub(crate) at_risk: Money,
-    /// What calls have cost beyond what they held, since the start.
-    pub(crate) exceeded: Money,
 }
 
 /// A call that waits for credit.
@@ -362,18 +350,6 @@ impl Purse {
     /// What this month has cost so far.
     pub(crate) fn month_used(&self) -> Money {
         Money::from_nanos(self.month_used.load(Ordering::Relaxed)).saturating_add(self.unposted())
-    }
-
-    /// Where it stands.
-    pub(crate) fn figures(&self) -> Figures {
-        let read = |nanos: &AtomicI64| Money::from_nanos(nanos.load(Ordering::Relaxed));
-        Figures {
-            leased: self.book().amount,
-            held: read(&self.held),
-            unposted: read(&self.unposted),
-            at_risk: read(&self.at_risk),
-            exceeded: read(&self.exceeded),
-        }
     }
 
     /// Whether anything is on lease.

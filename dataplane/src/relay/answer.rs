@@ -1,7 +1,7 @@
 //! What goes back to the client: the provider's answer as it came, or an error body of our own.
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use super::{
     Call, Relay,
@@ -16,13 +16,14 @@ use crate::{
     decide::admit::Refusal,
     formats::{Family, fault::CASCADE_MARK, reply},
     live::KeyState,
+    sight::Story,
 };
 
 impl Relay {
     /// Relays an answer whose first byte has come.
     pub(super) fn answer(
         &self,
-        call: Call,
+        mut call: Call,
         key: &KeyState,
         tries: u32,
         answer: Answer,
@@ -32,14 +33,30 @@ impl Relay {
             read,
             rest,
             asked_usage,
+            span,
         } = answer;
+        // Between the gateway and the client it is the client's version that counts.
+        parts.version = Version::HTTP_11;
+        if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+            // Chunks are what counts when a length is declared as well (RFC 9112, section 6.3).
+            parts.headers.remove(header::CONTENT_LENGTH);
+        }
         headers::strip_hop_by_hop(&mut parts.headers);
+        headers::keep_upstream_id(&mut parts.headers, &call.request.headers);
         limits::mark(&mut parts.headers, call.bill.counted.left());
         let streamed = is_event_stream(&parts.headers);
         let has_events = streamed
             && call.metered
             && call.request.route.has_events()
             && parts.status.is_success();
+        if let Some(story) = &mut call.bill.story {
+            let by = (key.key.id, key.key.level);
+            story.answers(parts.status.as_u16(), Some(by), &mut parts.headers);
+            story.answered(span);
+            if streamed {
+                story.streams();
+            }
+        }
         let edits = has_events && asked_usage;
         if edits {
             // The usage chunk is taken out, so a declared length would be wrong.
@@ -47,14 +64,15 @@ impl Relay {
         }
         // Nothing can be added to a body of known length.
         let open_ended = !parts.headers.contains_key(header::CONTENT_LENGTH);
-        let stream = (has_events && open_ended).then(|| Stream::new(call.request.route, edits));
+        let stream = (has_events && open_ended)
+            .then(|| Stream::new(call.request.route, edits, self.memory.room()));
         let meter = Meter::new(self, call, Some(key), tries, parts.status, streamed);
         let body = Relayed::new(read, rest, meter, stream, &self.config);
         Response::from_parts(parts, Body::new(body))
     }
 
     /// Tells the client that every attempt failed, and records the call.
-    pub(super) fn all_failed(&self, call: Call, progress: Progress) -> Response<Body> {
+    pub(super) fn all_failed(&self, mut call: Call, progress: Progress) -> Response<Body> {
         let family = call.request.family;
         let rests = self.rests(&call);
         let now = self.clock.now();
@@ -70,55 +88,83 @@ impl Relay {
             failure,
             full,
         } = progress;
-        let left = call.bill.counted.left();
-        let mut response = match failure {
-            Some(failure) if failure.is_loop() => refuse(family, &Refusal::Loop),
-            Some(Failure {
-                status,
-                reason,
-                verdict: _,
-            }) => {
-                let message = format!(
-                    "The upstream did not answer the call; the last of {tries} attempts failed: {reason}"
-                );
-                let body = reply::error_body(
-                    family,
-                    status.as_u16(),
-                    "upstream_error",
-                    "upstream_error",
-                    &message,
-                );
-                let mut response = respond(status, body, retry_after_ms);
-                if matches!(status.as_u16(), 401..=403) {
-                    // The provider's keys were refused, not the client's: a lower node of a cascade must
-                    // not give up its key for that.
-                    let mark = HeaderValue::from_static("upstream_error");
-                    response.headers_mut().insert(CASCADE_MARK, mark);
-                }
-                response
-            }
-            None if full || (!rests.is_empty() && rests.iter().all(|rest| rest.rate_limited)) => {
-                refuse(
-                    family,
-                    &Refusal::AllRateLimited {
-                        retry_after_ms: retry_after_ms.unwrap_or(1000),
-                    },
-                )
-            }
-            None => refuse(
-                family,
-                &Refusal::NoUpstreamKey {
-                    model: call.plan.model().to_owned(),
-                    retry_after_ms,
-                },
+        let own = |refusal: Refusal| (refuse(family, &refusal), Some(refusal.code()));
+        let (mut response, refused) = match failure {
+            Some(failure) if failure.is_loop() => own(Refusal::Loop),
+            Some(failure) => (
+                upstream_error(family, tries, &failure, retry_after_ms),
+                None,
             ),
+            None if full || (!rests.is_empty() && rests.iter().all(|rest| rest.rate_limited)) => {
+                own(Refusal::AllRateLimited {
+                    retry_after_ms: retry_after_ms.unwrap_or(1000),
+                })
+            }
+            None => own(Refusal::NoUpstreamKey {
+                model: call.plan.model().to_owned(),
+                retry_after_ms,
+            }),
         };
-        limits::mark(response.headers_mut(), left);
+        let status = response.status();
+        let headers = response.headers_mut();
+        limits::mark(headers, call.bill.counted.left());
+        if let Some(story) = &mut call.bill.story {
+            if let Some(code) = refused {
+                story.refused(code);
+            }
+            story.answers(status.as_u16(), None, headers);
+        }
         if tries > 0 {
-            Meter::new(self, call, None, tries, response.status(), false).finish_failed();
+            Meter::new(self, call, None, tries, status, false).finish_failed();
         }
         response
     }
+}
+
+/// What the last attempt failed of.
+fn upstream_error(
+    family: Family,
+    tries: u32,
+    failure: &Failure,
+    retry_after_ms: Option<i64>,
+) -> Response<Body> {
+    let Failure {
+        status,
+        reason,
+        verdict: _,
+    } = failure;
+    let message = format!(
+        "The upstream did not answer the call; the last of {tries} attempts failed: {reason}"
+    );
+    let body = reply::error_body(
+        family,
+        status.as_u16(),
+        "upstream_error",
+        "upstream_error",
+        &message,
+    );
+    let mut response = respond(*status, body, retry_after_ms);
+    if matches!(status.as_u16(), 401..=403) {
+        // The provider's keys were refused, not the client's: a lower node of a cascade must
+        // not give up its key for that.
+        let mark = HeaderValue::from_static("upstream_error");
+        response.headers_mut().insert(CASCADE_MARK, mark);
+    }
+    response
+}
+
+/// The same as `refuse`, with the call's story.
+pub(super) fn refuse_call(
+    family: Family,
+    refusal: &Refusal,
+    story: Option<&mut Story>,
+) -> Response<Body> {
+    let mut response = refuse(family, refusal);
+    if let Some(story) = story {
+        story.refused(refusal.code());
+        story.answers(refusal.status(), None, response.headers_mut());
+    }
+    response
 }
 
 /// An error answer of our own.

@@ -21,6 +21,7 @@ use crate::{
         fault::{Refused, Verdict, judge},
     },
     live::KeyState,
+    sight::{Asks, Try, TrySpan},
 };
 
 /// How much of a refusal is read to judge it, and how long that may take.
@@ -43,6 +44,8 @@ pub(super) struct Answer {
     pub(super) rest: Reply,
     /// Whether usage was asked for on the client's behalf.
     pub(super) asked_usage: bool,
+    /// The attempt in the call's trace; it ends with the answer.
+    pub(super) span: Option<TrySpan>,
 }
 
 /// Why an attempt failed, as the client may be told in the end.
@@ -61,6 +64,16 @@ impl Failure {
         self.status == StatusCode::LOOP_DETECTED
     }
 
+    /// As it is counted.
+    const fn seen(&self) -> Try {
+        match self.verdict {
+            Verdict::RetrySleepPair { .. } => Try::RateLimited,
+            Verdict::RetrySleepKey { .. } => Try::Failed,
+            Verdict::RetryQuarantine => Try::Refused,
+            Verdict::RetryOnly | Verdict::Deliver => Try::PassedOn,
+        }
+    }
+
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         Self {
             status,
@@ -74,12 +87,25 @@ impl Relay {
     /// Makes one attempt. Its failure has been noted with the key when this returns.
     pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
         let _probe = key.health.probe();
-        let outcome = self.send(call, key).await.unwrap_or_else(Outcome::Failed);
-        let (model, now) = (call.model(), self.clock.now());
+        let trying = self.sight.trying();
+        let span = span(call, key);
+        let sent = self.send(call, key, span.as_ref()).await;
+        let mut outcome = sent.unwrap_or_else(Outcome::Failed);
+        match (&mut outcome, span) {
+            (Outcome::Answer(answer), span) => answer.span = span,
+            (Outcome::Failed(failure), Some(span)) => {
+                span.failed(failure.status.as_u16(), &failure.reason);
+            }
+            (Outcome::Failed(_), None) => {}
+        }
+        trying.ended(match &outcome {
+            Outcome::Answer(_) => Try::Answered,
+            Outcome::Failed(failure) => failure.seen(),
+        });
+        let model = call.model();
         match &outcome {
-            Outcome::Answer(answer) => {
-                // A refusal for the client's own fault proves the key as well as a success does.
-                let _ = answer;
+            // A refusal for the client's own fault proves the key as well as a success does.
+            Outcome::Answer(_) => {
                 self.tell(key.health.succeed(key.key.id, model));
             }
             Outcome::Failed(failure) => {
@@ -96,7 +122,7 @@ impl Relay {
                     model,
                     &failure.verdict,
                     &failure.reason,
-                    now,
+                    self.clock.now(),
                     storm,
                 ));
             }
@@ -104,7 +130,12 @@ impl Relay {
         outcome
     }
 
-    async fn send(&self, call: &Call, key: &Arc<KeyState>) -> Result<Outcome, Failure> {
+    async fn send(
+        &self,
+        call: &Call,
+        key: &Arc<KeyState>,
+        span: Option<&TrySpan>,
+    ) -> Result<Outcome, Failure> {
         let (body, asked_usage) = call.request.body(key.key.config.include_usage);
         let provider = &key.key.provider;
         let path = provider.join(&call.request.target).map_err(|_| {
@@ -118,6 +149,9 @@ impl Relay {
             *request.method_mut() = call.request.method.clone();
             *request.uri_mut() = path.clone().into();
             *request.headers_mut() = Self::headers(call, key, body.len());
+            if let Some(span) = span {
+                span.inject(request.headers_mut());
+            }
             request
         };
         // One timer for both waits: until the head, and from there until the answer itself.
@@ -128,13 +162,24 @@ impl Relay {
                 Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(lost))
             })?;
             let (parts, body) = response.into_parts();
+            if parts.status.is_informational() {
+                // Nobody asked it to switch protocols.
+                return Err(Failure::transport(
+                    StatusCode::BAD_GATEWAY,
+                    "the provider changed the protocol",
+                ));
+            }
             let begun = begun.insert(Begun::new(parts, body));
             if begun.is_refusal() {
                 return Ok(());
             }
             begun.wait(call, self.config.idle, &self.clock).await
         };
-        let in_time = tokio::time::timeout(self.config.first_byte, exchange).await;
+        let in_time = {
+            // It is large, and would be moved into the timer otherwise.
+            let exchange = std::pin::pin!(exchange);
+            tokio::time::timeout(self.config.first_byte, exchange).await
+        };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {
@@ -154,11 +199,8 @@ impl Relay {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
         headers::authorize(&mut headers, key, call.request.family == Family::Anthropic);
-        let bodiless = body_len == 0
-            && (call.request.method == http::Method::GET
-                || call.request.method == http::Method::HEAD);
-        if !bodiless {
-            headers.insert(http::header::CONTENT_LENGTH, body_len.into());
+        if let Some(length) = headers.get_mut(http::header::CONTENT_LENGTH) {
+            *length = body_len.into();
         }
         headers
     }
@@ -178,7 +220,8 @@ impl Relay {
                 }
             }
         };
-        let in_time = tokio::time::timeout(REFUSAL_WAIT, reading).await.is_ok();
+        let patience = REFUSAL_WAIT.min(self.config.first_byte);
+        let in_time = tokio::time::timeout(patience, reading).await.is_ok();
         let header = |name: &str| {
             parts
                 .headers
@@ -193,6 +236,7 @@ impl Relay {
                 read,
                 rest: body,
                 asked_usage: false,
+                span: None,
             }))),
             Verdict::Deliver => Err(Failure::transport(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -227,6 +271,16 @@ impl Relay {
     }
 }
 
+/// The attempt in the call's trace, if there is one.
+fn span(call: &Call, key: &KeyState) -> Option<TrySpan> {
+    let asks = Asks {
+        key: &key.key,
+        method: &call.request.method,
+        model: call.model(),
+    };
+    call.bill.story.as_ref()?.asks(&asks)
+}
+
 fn answer(begun: Begun, asked_usage: bool) -> Outcome {
     let Begun { parts, read, rest } = begun;
     Outcome::Answer(Box::new(Answer {
@@ -234,6 +288,7 @@ fn answer(begun: Begun, asked_usage: bool) -> Outcome {
         read,
         rest,
         asked_usage,
+        span: None,
     }))
 }
 

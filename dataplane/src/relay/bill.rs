@@ -22,6 +22,7 @@ use crate::{
         usage::{estimate, estimate_prompt},
     },
     live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
+    sight::{Ending, Story},
     spool::{Spool, Ticket},
 };
 
@@ -56,6 +57,8 @@ pub(super) struct Bill {
     clock: Clock,
     /// Keeps the call counted as open until its answer has ended.
     open: Option<OpenCall>,
+    /// Told when the bill is closed.
+    pub(super) story: Option<Story>,
 }
 
 /// Whose call it is, and what was set aside for it.
@@ -123,6 +126,7 @@ impl Bill {
             desk: relay.desk.clone(),
             clock: relay.clock.clone(),
             open: Some(open),
+            story: None,
         }
     }
 
@@ -174,8 +178,8 @@ impl Bill {
     }
 
     /// Writes what is known by now into the journal.
-    pub(super) fn note(&self) {
-        if let Some(ticket) = &self.ticket {
+    pub(super) fn note(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
             self.spool.note(ticket, &self.record);
         }
     }
@@ -269,6 +273,9 @@ impl Bill {
             None => self.account.purse.charge(self.record.cost),
         }
         self.spool.push(self.ticket.take(), &self.record);
+        if let Some(story) = self.story.take() {
+            story.tell(&self.record);
+        }
     }
 
     /// Takes the bill out of its place; what stays there closes nothing.
@@ -288,6 +295,7 @@ impl Bill {
             desk: self.desk.clone(),
             clock: self.clock.clone(),
             open: self.open.take(),
+            story: self.story.take(),
         }
     }
 }
@@ -297,6 +305,9 @@ impl Drop for Bill {
         if self.at_upstream {
             // The client went away before an answer came; the provider may have made one.
             self.record.duration_ms = elapsed(self.record.start, self.clock.now());
+            if let Some(story) = &mut self.story {
+                story.ended(Ending::Abandoned);
+            }
             self.take().close_counted(|| 0, None);
         } else if self.ticket.is_some() {
             // Between attempts, of which all so far have failed.

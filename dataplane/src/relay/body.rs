@@ -16,7 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     client::Reply,
     drain::{Bounds, Left},
-    meter::{Ending, Meter},
+    memory::Room,
+    meter::Meter,
     waits::{Due, Waits},
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         sse::{Events, is_quiet},
         usage::without_usage,
     },
+    sight::Ending,
 };
 
 static KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
@@ -50,6 +52,8 @@ pub(super) struct Stream {
     route: Route,
     /// Whether usage was asked for on the client's behalf, and is to be kept back.
     edits: bool,
+    /// For the event under way.
+    room: Room,
 }
 
 /// What comes next.
@@ -61,12 +65,27 @@ enum Next {
 // === impl Stream ===
 
 impl Stream {
-    pub(super) fn new(route: Route, edits: bool) -> Self {
+    pub(super) fn new(route: Route, edits: bool, room: Room) -> Self {
         Self {
             events: Events::new(),
             route,
             edits,
+            room,
         }
+    }
+
+    /// Takes a chunk and gives what of it may go on: whole events, while there is room for the rest.
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        let run = self.events.push(chunk);
+        if self.room.hold(self.events.kept()) {
+            return run;
+        }
+        let tail = self.events.release().unwrap_or_default();
+        self.room.hold(0);
+        Some(match run {
+            Some(run) => [run, tail].concat().into(),
+            None => tail,
+        })
     }
 
     /// Has a run of events heard, and gives what of it the client may see.
@@ -143,14 +162,16 @@ impl Relayed {
             }
             return Some(chunk);
         };
-        let Some(run) = stream.events.push(chunk) else {
+        let Some(run) = stream.push(chunk) else {
             self.waits.came(true);
             return None;
         };
         // A part of an event may be anything.
         let quiet = stream.events.is_at_border() && is_quiet(&run);
         let shown = stream.show(run, &mut self.meter);
-        self.waits.came(quiet);
+        if let (Some(gap), Some(meter)) = (self.waits.came(quiet), &self.meter) {
+            meter.gap(gap);
+        }
         self.waits.sent(shown.as_ref());
         shown
     }
@@ -283,10 +304,13 @@ impl Body for Relayed {
         let rest = self.rest.as_ref().and_then(|rest| rest.size_hint().exact());
         let read = self.read.iter().filter_map(Frame::data_ref);
         let read: u64 = read.map(|data| data.len() as u64).sum();
-        match rest {
-            Some(rest) if self.stream.is_none() => SizeHint::with_exact(rest + read),
-            Some(_) | None => SizeHint::default(),
-        }
+        let all = rest
+            .filter(|_| self.stream.is_none())
+            .map(|rest| rest + read);
+        // With nothing to come, the length that stands in the headers is that of a body that is not sent:
+        // of the answer to a HEAD, and of 304.
+        all.filter(|all| *all > 0)
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

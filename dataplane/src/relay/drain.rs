@@ -9,10 +9,8 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 
-use super::{
-    client::Reply,
-    meter::{Ending, Meter},
-};
+use super::{client::Reply, meter::Meter};
+use crate::sight::Ending;
 
 /// How much may be read on, and for how long.
 #[derive(Debug, Clone, Copy)]

@@ -7,17 +7,19 @@ use http::{
 };
 use proxyxai_contract::{client_key, provider::ProviderType};
 
-use crate::live::KeyState;
+use crate::{
+    live::KeyState,
+    sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
+};
 
 /// Headers of one connection (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
@@ -26,6 +28,7 @@ const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, X_API_KEY, API_KEY];
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 /// The version that Anthropic documents for its Messages API.
 const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06-01");
 
@@ -38,14 +41,30 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        // The call's id crosses whatever a client says of it.
+        .filter(|name| *name != X_REQUEST_ID)
         .collect();
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
 }
 
-/// Turns a client's headers into the part that all attempts share.
+/// The provider's own id of an answer gets another name, for the call has an id already. A node above
+/// answers with the call's id, and has put the provider's where it goes already.
+pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
+    if let Some(id) = answer.remove(X_REQUEST_ID)
+        && request.get(X_REQUEST_ID) != Some(&id)
+    {
+        answer.insert(UPSTREAM_REQUEST_ID, id);
+    }
+}
+
+/// Turns a client's headers into the part that all attempts share. A request that says how long it is
+/// goes on as one that does, one that does not (a GET, mostly) as one that does not.
 pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
+    let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let framed = framed.iter().any(|name| headers.contains_key(name));
+    let takes_trailers = takes_trailers(headers);
     strip_hop_by_hop(headers);
     for name in CREDENTIALS
         .iter()
@@ -61,6 +80,50 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
         );
     }
     headers.append(VIA, via);
+    if framed {
+        // Set to the length of what is sent, which an attempt may change.
+        headers.insert(CONTENT_LENGTH, 0.into());
+    }
+    if takes_trailers {
+        headers.insert(header::TE, TRAILERS);
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Whether trailers are wanted after an answer.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    let mut items = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    items.any(|item| item.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// What of a request's trailers goes on.
+pub(crate) fn without_credentials(mut trailers: HeaderMap) -> HeaderMap {
+    for name in &CREDENTIALS {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+/// Prepares a request for trailers: they need chunks, and have to be announced.
+pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(
+        header::TRANSFER_ENCODING,
+        HeaderValue::from_static("chunked"),
+    );
+    let announced: Vec<_> = headers.get_all(header::TRAILER).iter().cloned().collect();
+    let announced = |name: &HeaderName| {
+        let lists = announced.iter().filter_map(|value| value.to_str().ok());
+        lists
+            .flat_map(|list| list.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(name.as_str()))
+    };
+    for name in trailers.keys().filter(|name| !announced(name)) {
+        headers.append(header::TRAILER, name.clone().into());
+    }
 }
 
 /// Adds the credential of one key.
@@ -112,13 +175,38 @@ mod tests {
     #[test]
     fn what_connection_names_does_not_cross() {
         let mut headers = map(&[
-            ("connection", "x-one, close"),
+            ("connection", "x-one, close, x-request-id"),
             ("x-one", "1"),
+            ("x-request-id", "id"),
             ("x-two", "2"),
             ("te", "trailers"),
         ]);
         strip_hop_by_hop(&mut headers);
-        assert_eq!(headers, map(&[("x-two", "2")]));
+        assert_eq!(headers, map(&[("x-two", "2"), ("x-request-id", "id")]));
+    }
+
+    #[test]
+    fn a_providers_id_of_an_answer_takes_another_name() {
+        let request = map(&[("x-request-id", "ours")]);
+        for (came, goes) in [
+            (
+                &[("x-request-id", "theirs")][..],
+                &[("x-upstream-request-id", "theirs")][..],
+            ),
+            (&[("x-request-id", "ours")], &[]),
+            (
+                &[
+                    ("x-request-id", "ours"),
+                    ("x-upstream-request-id", "theirs"),
+                ],
+                &[("x-upstream-request-id", "theirs")],
+            ),
+            (&[("request-id", "theirs")], &[("request-id", "theirs")]),
+        ] {
+            let mut answer = map(came);
+            keep_upstream_id(&mut answer, &request);
+            assert_eq!(answer, map(goes));
+        }
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! Windows over calls and tokens on a call's way: counted when it is let in, after a wait when control
 //! has to be asked, and told to the client in OpenAI's headers.
 
-use std::{
-    fmt::{self, Write as _},
-    time,
-};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -22,9 +19,9 @@ use crate::{
 };
 
 /// How long a call waits for control to grant units.
-const GRANT_WAIT_MAX: time::Duration = time::Duration::from_secs(2);
+const GRANT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a waiting call looks by itself.
-const GRANT_LOOK: time::Duration = time::Duration::from_millis(200);
+const GRANT_LOOK: Duration = Duration::from_millis(200);
 /// About how many bytes of a prompt make a token.
 const BYTES_PER_TOKEN: u64 = 4;
 /// Headers of upstreams about the limits of a pool's key, which are not the client's.
@@ -70,17 +67,24 @@ impl Relay {
             return Ok(Counted::default());
         }
         let windows = &account.windows;
-        let deadline = Instant::now() + GRANT_WAIT_MAX;
+        let mut deadline = None;
         loop {
             let mut answered = std::pin::pin!(windows.answered());
-            // From here on no answer is missed.
-            answered.as_mut().enable();
+            if deadline.is_some() {
+                // From here on no answer is missed.
+                answered.as_mut().enable();
+            }
             let (zone, now) = (&settings.zone, self.clock.now());
             match windows.admit(&limits, tokens, zone, now, &self.outbox.wanting) {
                 Ok(counted) => return Ok(counted),
                 Err(Verdict::Refused(refusal)) => return Err(refusal),
                 Err(Verdict::Wait | Verdict::Admitted { .. }) => {}
             }
+            let Some(deadline) = deadline else {
+                // Few calls have to wait; those look again, now with an ear for the answer.
+                deadline = Some(Instant::now() + GRANT_WAIT_MAX);
+                continue;
+            };
             if Instant::now() >= deadline {
                 return Err(Refusal::Unavailable);
             }
@@ -97,13 +101,13 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
     if requests.is_none() && tokens.is_none() {
         return;
     }
+    let is_foreign = |name: &HeaderName| {
+        let name = name.as_str();
+        LIMIT_HEADERS.iter().any(|start| name.starts_with(start))
+    };
     let foreign: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| {
-            LIMIT_HEADERS
-                .iter()
-                .any(|start| name.as_str().starts_with(start))
-        })
+        .filter(|name| is_foreign(name))
         .cloned()
         .collect();
     for name in foreign {
@@ -121,36 +125,37 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
         else {
             continue;
         };
+        let mut digits = itoa::Buffer::new();
         let [limit_name, left_name, reset_name] = names;
-        let reset = Duration(reset_ms);
-        let values: [(_, &dyn fmt::Display); 3] = [
-            (limit_name, &limit),
-            (left_name, &left),
-            (reset_name, &reset),
-        ];
-        for (name, value) in values {
-            // Writing into a buffer that grows cannot fail.
-            if write!(text, "{value}").is_ok()
-                && let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze())
-            {
-                headers.insert(name, value);
-            }
-        }
+        text.extend_from_slice(digits.format(limit).as_bytes());
+        set(headers, limit_name, &mut text);
+        text.extend_from_slice(digits.format(left).as_bytes());
+        set(headers, left_name, &mut text);
+        duration(reset_ms, &mut text);
+        set(headers, reset_name, &mut text);
+    }
+}
+
+/// Sets a header to what has been written.
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &mut BytesMut) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+        headers.insert(name, value);
     }
 }
 
 /// Milliseconds as `OpenAI` writes them, in whole seconds rounded up: `1s`, `6m0s`, `23h59m1s`.
-struct Duration(i64);
-
-impl fmt::Display for Duration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.max(0).saturating_add(999) / 1000;
-        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        match (hours, minutes) {
-            (0, 0) => write!(f, "{seconds}s"),
-            (0, _) => write!(f, "{minutes}m{seconds}s"),
-            _ => write!(f, "{hours}h{minutes}m{seconds}s"),
-        }
+fn duration(ms: i64, text: &mut BytesMut) {
+    let seconds = ms.max(0).saturating_add(999) / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let mut digits = itoa::Buffer::new();
+    let shown = [
+        (hours, b"h", hours > 0),
+        (minutes, b"m", hours > 0 || minutes > 0),
+        (seconds, b"s", true),
+    ];
+    for (count, unit, _) in shown.into_iter().filter(|(.., shown)| *shown) {
+        text.extend_from_slice(digits.format(count).as_bytes());
+        text.extend_from_slice(unit);
     }
 }
 
@@ -169,7 +174,9 @@ mod tests {
             (86_399_000, "23h59m59s"),
             (90_000_000, "25h0m0s"),
         ] {
-            assert_eq!(Duration(ms).to_string(), text);
+            let mut written = BytesMut::new();
+            duration(ms, &mut written);
+            assert_eq!(written, text);
         }
     }
 

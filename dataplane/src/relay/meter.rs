@@ -1,6 +1,6 @@
 //! Turns what passed into the tokens of a call's bill, at the end of an answer however it comes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use proxyxai_contract::{
@@ -16,21 +16,11 @@ use super::{
 use crate::{
     formats::usage::UsageReader,
     live::{KeyHealth, KeyState},
+    sight::Ending,
 };
 
 /// A stream is noted anew when this much text has gone out since it last was.
 const NOTE_BYTES: u64 = 4096;
-
-/// How an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// All of it went through.
-    Complete,
-    /// The provider broke off.
-    Cut,
-    /// The client went away.
-    Abandoned,
-}
 
 /// Listens to one answer.
 pub(super) struct Meter {
@@ -110,6 +100,13 @@ impl Meter {
         }
     }
 
+    /// A piece of the stream came so long after the one before.
+    pub(super) fn gap(&self, time: Duration) {
+        if let Some(story) = &self.bill.story {
+            story.gap(time);
+        }
+    }
+
     /// Whether the answer has said the last thing it says.
     pub(super) fn closed(&self) -> bool {
         self.reader.as_ref().is_some_and(UsageReader::closed)
@@ -138,6 +135,15 @@ impl Meter {
         } = self;
         let now = clock.now();
         bill.record.duration_ms = elapsed(bill.record.start, now);
+        // Some clients hang up right after the end mark; nothing is missing then.
+        let finished = reader.as_ref().is_some_and(UsageReader::finished);
+        let ending = match ending {
+            Ending::Abandoned if finished => Ending::Complete,
+            ending => ending,
+        };
+        if let Some(story) = &mut bill.story {
+            story.ended(ending);
+        }
         if ending == Ending::Cut
             && let Some(health) = &key
         {
@@ -151,9 +157,7 @@ impl Meter {
             bill.close(billable);
             return;
         };
-        // Some clients hang up right after the end mark; nothing is missing then.
-        let complete =
-            ending == Ending::Complete || (ending == Ending::Abandoned && reader.finished());
+        let complete = ending == Ending::Complete;
         set_tokens(&mut bill, &reader, complete);
         let reported = reported(&reader, complete);
         // What was reported before the break may lack the output that went out after it.

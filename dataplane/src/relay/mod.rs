@@ -12,6 +12,7 @@ mod drain;
 mod headers;
 mod hedge;
 mod limits;
+mod memory;
 mod meter;
 mod opening;
 mod request;
@@ -34,7 +35,7 @@ use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{
     clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tower::BoxError;
 
 use crate::{
@@ -46,9 +47,10 @@ use crate::{
         retry::Budget,
         spend, via,
     },
-    formats::{Family, Route, has_dot_segment, path_takes_model},
+    formats::{Place, has_dot_segment},
     live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
-    spool::Spool,
+    sight::{Sight, Story},
+    spool::{Shelf, Spool},
 };
 
 pub(crate) use answer::refuse;
@@ -67,11 +69,15 @@ pub(crate) struct Relay {
     pub(crate) live: Arc<Live>,
     pub(crate) client: Upstream,
     pub(crate) clock: Clock,
-    spool: Spool,
+    pub(crate) sight: Sight,
+    pub(crate) shelf: Shelf,
+    pub(crate) spool: Spool,
     outbox: Outbox,
     desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
     open_calls: Arc<AtomicUsize>,
+    memory: memory::Memory,
+    leaving: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
 }
@@ -105,23 +111,28 @@ impl Relay {
     pub(crate) fn new(
         config: Config,
         live: Arc<Live>,
-        spool: Spool,
+        (spool, shelf): (Spool, Shelf),
         outbox: Outbox,
-        clock: Clock,
+        sight: Sight,
     ) -> Result<Self, Error> {
+        let clock = live.clock().clone();
         let dialer = dial::Dialer::new(&config)?;
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
+            sight,
+            memory: memory::Memory::new(config.buffer_bytes_max),
             config: Arc::new(config),
             live,
             clock,
+            shelf,
             spool,
             outbox,
             desk: desk::Desk::start().map_err(Error::Thread)?,
             open_calls: Arc::default(),
+            leaving: Arc::default(),
             draining: Arc::default(),
             via,
         })
@@ -131,8 +142,14 @@ impl Relay {
     pub(crate) fn sibling(&self) -> Self {
         Self {
             client: self.client.sibling(),
+            sight: self.sight.sibling(),
             ..self.clone()
         }
+    }
+
+    /// It is not ready from now on, and takes calls all the same.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// New calls are refused from now on.
@@ -145,9 +162,10 @@ impl Relay {
         self.open_calls.load(Ordering::Relaxed)
     }
 
-    /// Whether a call that comes now would be taken.
+    /// Whether calls are wanted and would be taken.
     pub(crate) fn ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed)
+        !self.leaving.load(Ordering::Relaxed)
+            && !self.draining.load(Ordering::Relaxed)
             && self.live.snapshot().is_some()
             && self.spool.has_room()
     }
@@ -158,22 +176,33 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let family = Family::of(request.uri().path());
-        match Box::pin(self.let_in(peer, request)).await {
-            Ok(call) => Box::pin(self.rounds(call)).await,
-            Err(refusal) => refuse(family, &refusal),
+        let place = Place::of(request.uri().path());
+        let mut story = self.sight.begin(place.route, &request);
+        match Box::pin(self.let_in(peer, place, request, &mut story)).await {
+            Ok(mut call) => {
+                call.bill.story = Some(story);
+                Box::pin(self.rounds(call)).await
+            }
+            Err(refusal) => answer::refuse_call(place.family, &refusal, Some(&mut story)),
         }
     }
 
-    async fn let_in<B>(&self, peer: IpAddr, request: Request<B>) -> Result<Call, Refusal>
+    async fn let_in<B>(
+        &self,
+        peer: IpAddr,
+        place: Place,
+        request: Request<B>,
+        story: &mut Story,
+    ) -> Result<Call, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let open = self.open()?;
+        let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
+        story.is_of(account.account.id);
         let via = parts.headers.get_all(http::header::VIA);
         via::check(
             via.iter().filter_map(|value| value.to_str().ok()),
@@ -183,14 +212,17 @@ impl Relay {
         if has_dot_segment(parts.uri.path()) {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
-        let body = request::read(&self.config, &parts.headers, body).await?;
+        let reading = Instant::now();
+        let received = request::read(&self.config, &mut open.room, &parts.headers, body).await;
+        story.waited(reading.elapsed());
+        let received = received?;
+        let body = &received.body;
         let target = request::target(&parts.uri)?;
         let path = target.path();
-        let route = Route::of(path);
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
-        let metered = path_takes_model(path) && parts.method == http::Method::POST;
-        let facts = request::facts(&parts, &body, metered)?;
+        let metered = place.takes_model && parts.method == http::Method::POST;
+        let facts = request::facts(&parts, body, metered)?;
         let chain = snapshot.chain(&account.account);
         admit::admit(&admit::Admission {
             chain: &chain,
@@ -211,13 +243,14 @@ impl Relay {
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(route, body.len(), facts.max_tokens));
+        let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
-        let conversation = route::conversation(&snapshot, &parts.headers, &body);
+        let conversation = route::conversation(&snapshot, &parts.headers, body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
         let start = self.clock.now();
-        let request = request::Prepared::new(parts, target, &body, facts, plan.model(), start);
+        let places = (target, place);
+        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), start));
         let payer = bill::Payer {
             account,
             hold,
@@ -271,9 +304,9 @@ impl Relay {
         if self.draining.load(Ordering::Relaxed) || !self.spool.has_room() {
             return Err(Refusal::Unavailable);
         }
-        let open = OpenCall::enter(&self.open_calls);
+        let open = OpenCall::enter(&self.open_calls, self.memory.room());
         if self.open_calls.load(Ordering::Relaxed) > self.config.open_calls_max {
-            return Err(Refusal::Unavailable);
+            return Err(Refusal::Busy("calls are open"));
         }
         Ok(open)
     }
@@ -313,14 +346,17 @@ struct OpenCall {
     counter: Arc<AtomicUsize>,
     /// Its place on the key that answers it.
     seat: Option<Seat>,
+    /// For its body.
+    room: memory::Room,
 }
 
 impl OpenCall {
-    fn enter(counter: &Arc<AtomicUsize>) -> Self {
+    fn enter(counter: &Arc<AtomicUsize>, room: memory::Room) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self {
             counter: Arc::clone(counter),
             seat: None,
+            room,
         }
     }
 }

@@ -13,7 +13,7 @@ use proxyxai_contract::clock::Clock;
 use super::{Call, attempt::Failure, client::Reply};
 use crate::formats::{
     fault::{Refused, judge_within},
-    opening::{Opening, error_instead},
+    opening::{Opening, error_instead, may_become_error},
     sse::{self, Events},
 };
 
@@ -22,8 +22,9 @@ use crate::formats::{
 const HELD_BYTES_MAX: usize = 256 * 1024;
 /// What a kept frame costs beside its bytes, about.
 const FRAME_BYTES: usize = 64;
-/// A longer first frame is no error in the place of an answer.
+/// A longer body, or one in more pieces, is no error in the place of an answer.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
+const ERROR_PIECES_MAX: usize = 32;
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
@@ -62,12 +63,43 @@ impl Begun {
             return self.first_events(silence, clock).await;
         }
         self.first().await?;
+        self.first_is_no_error(silence, clock).await
+    }
+
+    /// Reads on for as long as what has come may be an error in the place of an answer.
+    async fn first_is_no_error(&mut self, silence: Duration, clock: &Clock) -> Result<(), Failure> {
         let first = self.read.front().and_then(Frame::data_ref);
-        match first {
-            Some(body) if body.len() <= ERROR_BYTES_MAX && error_instead(body) => {
-                self.failed_within(body, clock).map_or(Ok(()), Err)
+        let mut body = first.cloned().unwrap_or_default();
+        for _ in 0..ERROR_PIECES_MAX {
+            if body.len() > ERROR_BYTES_MAX {
+                break;
             }
-            Some(_) | None => Ok(()),
+            if error_instead(&body) {
+                return self.failed_within(&body, clock).map_or(Ok(()), Err);
+            }
+            if self.rest.is_end_stream() || !may_become_error(&body) {
+                break;
+            }
+            let Some(frame) = self.next(silence).await? else {
+                break;
+            };
+            let more = frame.data_ref().map_or(&[][..], AsRef::as_ref);
+            body = [&body, more].concat().into();
+            self.read.push_back(frame);
+        }
+        Ok(())
+    }
+
+    /// The next frame, none at the end.
+    async fn next(&mut self, silence: Duration) -> Result<Option<Frame<Bytes>>, Failure> {
+        match tokio::time::timeout(silence, self.rest.frame()).await {
+            Ok(Some(Ok(frame))) => Ok(Some(frame)),
+            Ok(Some(Err(_))) => Err(broke_off()),
+            Ok(None) => Ok(None),
+            Err(_) => {
+                let reason = "the provider fell silent before it answered";
+                Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, reason))
+            }
         }
     }
 
@@ -89,14 +121,8 @@ impl Begun {
     async fn first_events(&mut self, silence: Duration, clock: &Clock) -> Result<(), Failure> {
         let (mut events, mut held) = (Events::new(), 0usize);
         while held < HELD_BYTES_MAX && !self.rest.is_end_stream() {
-            let frame = match tokio::time::timeout(silence, self.rest.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(_))) => return Err(broke_off()),
-                Ok(None) => return Ok(()),
-                Err(_) => {
-                    let reason = "the provider fell silent before it answered";
-                    return Err(Failure::transport(StatusCode::GATEWAY_TIMEOUT, reason));
-                }
+            let Some(frame) = self.next(silence).await? else {
+                return Ok(());
             };
             let data = frame.data_ref().cloned().unwrap_or_default();
             held = held.saturating_add(data.len()).saturating_add(FRAME_BYTES);

@@ -4,28 +4,28 @@ use std::{borrow::Cow, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::segments::Segments;
+use super::{headers, memory::Room, segments::Segments};
 use crate::{
     Config,
     decide::admit::Refusal,
     formats::{
-        Family, Route,
+        Family, Place, Route,
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
         upstream_path,
     },
+    sight::X_REQUEST_ID,
 };
 
 /// A body may take this many times the longest silence, and longer only while it keeps this pace, in
 /// bytes a second.
 const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
-/// Longer ids are replaced by one of our own.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// A request as it is sent upstream, save what depends on the key.
 pub(super) struct Prepared {
@@ -38,31 +38,43 @@ pub(super) struct Prepared {
     pub(super) facts: RequestFacts,
     /// As it came.
     pub(super) whole: Bytes,
+    /// What follows it.
+    trailers: Option<Box<HeaderMap>>,
     pub(super) request_id: String,
     pub(super) start: Millis,
     plain: Segments,
     asking: Option<Segments>,
 }
 
+/// A request's body.
+pub(super) struct Received {
+    pub(super) body: Bytes,
+    /// None when there are none, as mostly.
+    pub(super) trailers: Option<Box<HeaderMap>>,
+}
+
 impl Prepared {
     pub(super) fn new(
-        parts: Parts,
-        target: PathAndQuery,
-        body: &Bytes,
+        mut parts: Parts,
+        (target, place): (PathAndQuery, Place),
+        Received { body, trailers }: Received,
         facts: RequestFacts,
-        model: &str,
-        start: Millis,
+        (model, start): (&str, Millis),
     ) -> Self {
-        let route = Route::of(target.path());
-        let (plain, asking) = bodies(body, &facts, model, route);
+        let Place { family, route, .. } = place;
+        let (plain, asking) = bodies(&body, &facts, model, route);
+        if let Some(trailers) = &trailers {
+            headers::announce(&mut parts.headers, trailers);
+        }
         Self {
             method: parts.method,
             request_id: request_id(&parts.headers),
             headers: parts.headers,
-            family: Family::of(target.path()),
+            family,
             route,
             target,
-            whole: body.clone(),
+            whole: body,
+            trailers,
             plain,
             asking,
             facts,
@@ -79,10 +91,11 @@ impl Prepared {
 
     /// The body for a key, and whether it asks for usage on the client's behalf.
     pub(super) fn body(&self, may_ask: bool) -> (Segments, bool) {
-        match &self.asking {
+        let (body, asks) = match &self.asking {
             Some(asking) if may_ask => (asking.clone(), true),
             _ => (self.plain.clone(), false),
-        }
+        };
+        (body.followed_by(self.trailers.clone()), asks)
     }
 
     /// Path without query.
@@ -106,7 +119,12 @@ fn bodies(
 }
 
 /// Reads the whole body, within its limits of size and silence.
-pub(super) async fn read<B>(config: &Config, headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
+pub(super) async fn read<B>(
+    config: &Config,
+    room: &mut Room,
+    fields: &HeaderMap,
+    body: B,
+) -> Result<Received, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
@@ -114,21 +132,27 @@ where
     let too_large = Refusal::TooLarge {
         limit: config.body_bytes_max,
     };
-    let declared = headers
+    let declared = fields
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
         return Err(too_large);
     }
     let mut limited = pin!(Limited::new(body, config.body_bytes_max));
-    let mut first = Bytes::new();
-    let mut rest: Vec<u8> = Vec::new();
-    let (start, mut received) = (Instant::now(), 0u64);
+    if limited.is_end_stream() {
+        return Ok(Received {
+            body: Bytes::new(),
+            trailers: None,
+        });
+    }
+    let (mut gathered, mut trailers) = (Gathered::default(), None);
+    let start = Instant::now();
+    let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.
         let paced =
             start + config.body_idle * DRIP_FACTOR + Duration::from_secs(received / BODY_PACE);
-        let limit = paced.min(Instant::now() + config.body_idle);
+        let limit = paced.min(now + config.body_idle);
         let frame = match tokio::time::timeout_at(limit, limited.frame()).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(None) => break,
@@ -140,26 +164,60 @@ where
                 ));
             }
         };
-        let Ok(data) = frame.into_data() else {
-            continue;
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                let own = frame.into_trailers().ok();
+                let own = own.map(headers::without_credentials);
+                trailers = own.filter(|own| !own.is_empty()).map(Box::new);
+                continue;
+            }
         };
         received += data.len() as u64;
-        // Most bodies are one piece, which is then never copied.
+        if !room.hold(usize::try_from(received).unwrap_or(usize::MAX)) {
+            return Err(Refusal::Busy("request bodies are under way"));
+        }
+        gathered.push(data, declared);
+        if limited.is_end_stream() {
+            break;
+        }
+        now = Instant::now();
+    }
+    Ok(Received {
+        body: gathered.whole(),
+        trailers,
+    })
+}
+
+/// What has come of a body. Most bodies are one piece, which is then never copied.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    rest: Vec<u8>,
+}
+
+impl Gathered {
+    fn push(&mut self, data: Bytes, declared: Option<u64>) {
+        let Self { first, rest } = self;
         if first.is_empty() && rest.is_empty() {
-            first = data;
+            *first = data;
+            return;
+        }
+        if rest.is_empty() {
+            let declared = declared.and_then(|length| usize::try_from(length).ok());
+            rest.reserve(declared.unwrap_or(first.len() * 2));
+            rest.extend_from_slice(first);
+        }
+        rest.extend_from_slice(&data);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.rest.is_empty() {
+            self.first
         } else {
-            if rest.is_empty() {
-                rest.reserve(
-                    declared
-                        .and_then(|length| usize::try_from(length).ok())
-                        .unwrap_or(first.len() * 2),
-                );
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&data);
+            self.rest.into()
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.into() })
 }
 
 /// What the gateway needs to know of a body.
@@ -200,24 +258,9 @@ pub(super) fn target(uri: &Uri) -> Result<PathAndQuery, Refusal> {
     .map_err(|_| Refusal::Malformed("the path is too long".to_owned()))
 }
 
-/// The client's own id, or a new one.
+/// The id that a request carries.
 fn request_id(headers: &HeaderMap) -> String {
-    let given = headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
-    match given {
-        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX => id.to_owned(),
-        _ => new_request_id(),
-    }
-}
-
-fn new_request_id() -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let random = u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..));
-    let mut id = String::with_capacity(36);
-    id.push_str("req_");
-    id.extend((0..32).filter_map(|at| DIGITS.get((random >> (at * 4) & 0xf) as usize)));
-    id
+    let id = headers.get(X_REQUEST_ID);
+    let id = id.and_then(|value| value.to_str().ok());
+    id.unwrap_or_default().to_owned()
 }

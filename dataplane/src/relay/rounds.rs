@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, Relay,
-    answer::refuse,
+    answer::refuse_call,
     attempt::{Answer, Failure, Outcome},
 };
 use crate::{
@@ -84,7 +84,10 @@ impl Relay {
                     call.bill.keep(seat);
                     return self.answer(call, &key, progress.tries, *answer);
                 }
-                Round::Unrecorded => return refuse(call.request.family, &Refusal::Unavailable),
+                Round::Unrecorded => {
+                    let (family, story) = (call.request.family, call.bill.story.as_mut());
+                    return refuse_call(family, &Refusal::Unavailable, story);
+                }
                 Round::Over => return self.all_failed(call, progress),
                 Round::Exhausted => {}
             }
@@ -119,12 +122,19 @@ impl Relay {
                         return Round::Over;
                     }
                     progress.tries += 1;
+                    if let Some(story) = &mut call.bill.story {
+                        story.tries();
+                    }
                     if !call.bill.sent(&seat.key, progress.tries) {
                         seat.leave_unused();
                         return Round::Unrecorded;
                     }
                     call.bill.counted.reach();
+                    let asking = Instant::now();
                     let asked = self.ask(call, level, seat, &mut tried).await;
+                    if let Some(story) = &mut call.bill.story {
+                        story.asked(asked.twice, asking.elapsed());
+                    }
                     progress.tries += u32::from(asked.twice);
                     match asked.outcome {
                         Outcome::Answer(answer) => return Round::Answered(asked.seat, answer),
@@ -156,15 +166,17 @@ impl Relay {
             strategy: call.strategy(level),
             conversation: call.conversation,
         };
+        let mut latest = ask();
         // While fresh keys are on trial nobody goes on, not even with one that has passed: it would be
         // given the calls of all that come meanwhile.
-        if pool.is_on_trial(&ask()) {
+        if pool.is_on_trial(&latest) {
             let until = Instant::now() + PROBATION_WAIT;
             while Instant::now() < until && pool.is_on_trial(&ask()) {
                 tokio::time::sleep(PROBATION_LOOK).await;
             }
+            latest = ask();
         }
-        if let Some(seat) = pool.pick(&ask(), true) {
+        if let Some(seat) = pool.pick(&latest, true) {
             return Some(seat);
         }
         if pool.is_probing(&ask()) {

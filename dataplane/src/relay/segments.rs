@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 /// A request body of a few pieces: the client's own bytes with what must change laid between them.
@@ -15,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) struct Segments {
     pieces: std::collections::VecDeque<Bytes>,
     left: u64,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl Segments {
@@ -25,7 +27,16 @@ impl Segments {
             .filter(|piece| !piece.is_empty())
             .collect();
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces, left }
+        Self {
+            pieces,
+            left,
+            trailers: None,
+        }
+    }
+
+    /// The same with trailers after it.
+    pub(crate) fn followed_by(self, trailers: Option<Box<HeaderMap>>) -> Self {
+        Self { trailers, ..self }
     }
 
     /// Bytes in all.
@@ -42,15 +53,16 @@ impl Body for Segments {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.pop_front();
-        self.left = self
-            .left
-            .saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+        let Some(piece) = self.pieces.pop_front() else {
+            let trailers = self.trailers.take();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))));
+        };
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

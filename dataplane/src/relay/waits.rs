@@ -55,15 +55,16 @@ impl Waits {
         }
     }
 
-    /// Notes that a frame came.
-    pub(super) fn came(&mut self, quiet: bool) {
-        if self.timer.is_none() {
-            return;
-        }
+    /// Notes that a frame came. Says how long after the one before, if it is more than a sign of life and
+    /// something was waited for since the beginning.
+    pub(super) fn came(&mut self, quiet: bool) -> Option<Duration> {
+        self.timer.as_ref()?;
         self.came = Instant::now();
-        if !quiet {
-            self.heard = self.came;
+        if quiet {
+            return None;
         }
+        let before = std::mem::replace(&mut self.heard, self.came);
+        Some(self.came.saturating_duration_since(before))
     }
 
     /// Notes that something goes out, if it does.

@@ -2,42 +2,56 @@
 //! the record that its call would leave if this process died now, so that a restart has nothing to
 //! work out. It outlives the process (`kill -9`), not the machine: nothing here waits for the disk.
 //!
-//! LMDB in a memory map, chosen by measurement (two writes of 260 bytes for each call, two threads at
-//! 10,000 calls a second; microseconds of the serving thread, of the whole process): LMDB with a
-//! writable map 2.3 and 3.1, without one 11 and 12, fjall 7.5 and 13.6 and a thread of its own. redb
-//! keeps what it has not synced in memory.
+//! A file of slots in a memory map, since a write to it is the one thing about usage that a call waits
+//! for. Chosen by measurement, microseconds of the serving thread for the two writes of a call: slots 0.3,
+//! one `write` each 1.5, LMDB with a writable map 2.3 to 3.7, without one 11, fjall 7.5 and a thread of its
+//! own. An entry is never changed in place: it goes to a free slot, and only then the one before is freed,
+//! so that whenever the process is killed one of the two is whole, as its checksum tells.
 
 use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    slice,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use heed::{
-    Database, Env, EnvFlags, EnvOpenOptions, PutFlags, WithoutTls,
-    byteorder::BigEndian,
-    types::{Bytes, U64},
-};
+use memmap2::MmapMut;
 
-/// Room for the calls that may be open and those that wait for the shelf, at most 1 KiB each and mostly
-/// a third of that. When it is full, new calls are refused.
-const MAP_BYTES: usize = 64 * 1024 * 1024;
+/// The longest record, all of whose texts have a limit, takes less.
+pub(super) const SLOT_BYTES: usize = 1536;
+/// Calls that may be open, and ended ones that wait for the shelf. When all are taken, new calls are
+/// refused.
+const SLOTS: usize = 65_536;
+/// Kept for calls that are under way: their entries are written anew.
+const SLOTS_SPARE: usize = 1024;
+/// How many of the file's slots were ever taken, in the first bytes of the file. The others are not read.
+const TAKEN_BYTES: usize = 8;
+/// Of a slot: checksum of the rest, ticket, version, length of the record.
+const HEADER_BYTES: usize = 20;
 
-/// Entries by ticket.
-type Entries = Database<U64<BigEndian>, Bytes>;
+type Slot = [u8; SLOT_BYTES];
 
 /// Names an entry; unique over restarts. Whoever holds it may change the entry.
-#[derive(Debug)]
-pub(crate) struct Ticket(pub(super) u64);
+pub(crate) struct Ticket {
+    pub(super) number: u64,
+    version: u32,
+    slot: &'static mut Slot,
+}
 
 /// The journal in use.
-pub(super) struct Journal {
-    /// Locked for each write: LMDB has one writer anyway, and its own lock costs more.
-    entries: Mutex<(Env<WithoutTls>, Entries)>,
-    next: AtomicU64,
-    failing: AtomicBool,
+pub(super) struct Journal(Mutex<Slots>);
+
+/// Slots that nobody holds.
+struct Slots {
+    /// Used before, the last one first: what was written lately is in the processor's cache.
+    freed: Vec<&'static mut Slot>,
+    /// Not used by this process.
+    fresh: slice::IterMut<'static, Slot>,
+    /// How many are no longer fresh, as the file tells it.
+    taken: &'static mut [u8; TAKEN_BYTES],
+    next: u64,
 }
 
 /// An entry that was left: its ticket, and the record.
@@ -48,80 +62,126 @@ impl Journal {
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub(super) fn open(path: &Path, after: u64) -> Result<(Self, Vec<Left>), heed::Error> {
-        let env = map(path)?;
-        reserve(&env)?;
-        let mut transaction = env.write_txn()?;
-        let entries: Entries = env.create_database(&mut transaction, None)?;
-        let mut left = Vec::new();
-        for entry in entries.iter(&transaction)? {
-            let (ticket, bytes) = entry?;
-            left.push((ticket, bytes.to_owned()));
-        }
-        transaction.commit()?;
-        let journal = Self {
-            entries: Mutex::new((env, entries)),
-            next: AtomicU64::new(after.saturating_add(1)),
-            failing: AtomicBool::new(false),
-        };
+    pub(super) fn open(path: &Path, after: u64) -> io::Result<(Self, Vec<Left>)> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            // Usage tells who asked for what, and is nobody else's business.
+            .mode(0o600)
+            .open(path)?;
+        let left = left(&file)?;
+        reserve(&file)?;
+        // Tickets are held until the process ends or longer than the journal, and so is the map.
+        let (taken, slots) = Box::leak(Box::new(map(&file)?))
+            .split_first_chunk_mut()
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let journal = Self(Mutex::new(Slots {
+            freed: Vec::new(),
+            fresh: slots.as_chunks_mut().0.iter_mut(),
+            taken,
+            next: after.saturating_add(1),
+        }));
         Ok((journal, left))
     }
 
-    /// Writes a new entry.
+    /// What was left has been shelved: from now on slots are given out.
+    pub(super) fn clear(&self) {
+        *self.slots().taken = [0; TAKEN_BYTES];
+    }
+
+    /// Writes a new entry; none when there is no slot for it.
     pub(super) fn add(&self, record: &[u8]) -> Option<Ticket> {
-        let mut number = 0;
-        // Numbered under the lock, so that it goes to the end, where no search is needed.
-        let written = self.write(|entries, transaction| {
-            number = self.next.fetch_add(1, Ordering::Relaxed);
-            entries.put_with_flags(transaction, PutFlags::APPEND, &number, record)
-        });
-        written.then_some(Ticket(number))
+        let mut slots = self.slots();
+        let slot = slots.take()?;
+        let number = slots.next;
+        slots.next = number.saturating_add(1);
+        drop(slots);
+        let mut ticket = Ticket {
+            number,
+            version: 0,
+            slot,
+        };
+        if ticket.write(record) {
+            return Some(ticket);
+        }
+        self.remove([ticket]);
+        None
     }
 
     /// Writes an entry anew. Says whether that worked.
-    pub(super) fn put(&self, ticket: &Ticket, record: &[u8]) -> bool {
-        self.write(|entries, transaction| entries.put(transaction, &ticket.0, record))
+    pub(super) fn put(&self, ticket: &mut Ticket, record: &[u8]) -> bool {
+        let Some(slot) = self.slots().take() else {
+            return false;
+        };
+        let mut before = Ticket {
+            number: ticket.number,
+            version: ticket.version.wrapping_add(1),
+            slot,
+        };
+        let written = before.write(record);
+        if written {
+            std::mem::swap(ticket, &mut before);
+        }
+        self.remove([before]);
+        written
     }
 
     /// Takes entries out.
-    pub(super) fn remove(&self, tickets: &[u64]) {
-        self.write(|entries, transaction| {
-            for ticket in tickets {
-                entries.delete(transaction, ticket)?;
-            }
-            Ok(())
-        });
-    }
-
-    /// Takes all entries out.
-    pub(super) fn clear(&self) {
-        self.write(Entries::clear);
-    }
-
-    /// Whether the last write worked.
-    pub(super) fn is_well(&self) -> bool {
-        !self.failing.load(Ordering::Relaxed)
-    }
-
-    fn write(
-        &self,
-        change: impl FnOnce(&Entries, &mut heed::RwTxn<'_>) -> Result<(), heed::Error>,
-    ) -> bool {
-        // A panic elsewhere has dropped its transaction, which takes it back.
-        let guard = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let (env, entries) = &*guard;
-        let written = env.write_txn().and_then(|mut transaction| {
-            change(entries, &mut transaction)?;
-            transaction.commit()
-        });
-        if let Err(error) = &written {
-            tracing::error!(%error, "the journal of open calls cannot be written");
+    pub(super) fn remove(&self, tickets: impl IntoIterator<Item = Ticket>) {
+        let mut slots = self.slots();
+        for Ticket { slot, .. } in tickets {
+            slot[..HEADER_BYTES].fill(0);
+            slots.freed.push(slot);
         }
-        let failed = written.is_err();
-        if self.failing.load(Ordering::Relaxed) != failed {
-            self.failing.store(failed, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for a new call.
+    pub(super) fn has_room(&self) -> bool {
+        let slots = self.slots();
+        slots.freed.len() + slots.fresh.len() > SLOTS_SPARE
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        // Nothing under the lock can leave it half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slots {
+    fn take(&mut self) -> Option<&'static mut Slot> {
+        if let Some(slot) = self.freed.pop() {
+            return Some(slot);
         }
-        !failed
+        let slot = self.fresh.next()?;
+        // What an earlier process left in it must not be read again once it counts as taken.
+        slot[..HEADER_BYTES].fill(0);
+        let taken = u64::from_le_bytes(*self.taken).saturating_add(1);
+        *self.taken = taken.to_le_bytes();
+        Some(slot)
+    }
+}
+
+impl Ticket {
+    /// False when the record is longer than a slot.
+    fn write(&mut self, record: &[u8]) -> bool {
+        let (header, rest) = self.slot.split_at_mut(HEADER_BYTES);
+        let (Some(room), Ok(length)) = (rest.get_mut(..record.len()), u32::try_from(record.len()))
+        else {
+            tracing::error!(
+                bytes = record.len(),
+                "a usage record is too long for the journal"
+            );
+            return false;
+        };
+        room.copy_from_slice(record);
+        let (checksum, facts) = header.split_at_mut(size_of::<u32>());
+        facts[..8].copy_from_slice(&self.number.to_le_bytes());
+        facts[8..12].copy_from_slice(&self.version.to_le_bytes());
+        facts[12..].copy_from_slice(&length.to_le_bytes());
+        checksum.copy_from_slice(&sum(facts, record).to_le_bytes());
+        true
     }
 }
 
@@ -131,44 +191,169 @@ impl std::fmt::Debug for Journal {
     }
 }
 
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ticket").field(&self.number).finish()
+    }
+}
+
+/// Entries of the process before, in the order in which they were begun; the latest version of each.
+fn left(file: &File) -> io::Result<Vec<Left>> {
+    let mut taken = [0; TAKEN_BYTES];
+    if file.metadata()?.len() < file_bytes() {
+        return Ok(Vec::new());
+    }
+    file.read_exact_at(&mut taken, 0)?;
+    let taken = usize::try_from(u64::from_le_bytes(taken)).map_or(SLOTS, |taken| taken.min(SLOTS));
+    let mut bytes = vec![0; taken * SLOT_BYTES];
+    file.read_exact_at(&mut bytes, TAKEN_BYTES as u64)?;
+    let mut entries: Vec<_> = bytes.as_chunks().0.iter().filter_map(entry).collect();
+    entries.sort_unstable_by_key(|(number, version, _)| (*number, std::cmp::Reverse(*version)));
+    entries.dedup_by_key(|(number, ..)| *number);
+    let whole = |(number, _, record): (u64, u32, &[u8])| (number, record.to_owned());
+    Ok(entries.into_iter().map(whole).collect())
+}
+
+/// Ticket, version and record of a slot; none when there is no whole entry in it.
+fn entry(slot: &Slot) -> Option<(u64, u32, &[u8])> {
+    let (checksum, rest) = slot.split_first_chunk()?;
+    let (facts, rest) = rest.split_at_checked(HEADER_BYTES - size_of::<u32>())?;
+    let (number, lengths) = facts.split_first_chunk()?;
+    let (version, length) = lengths.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length.first_chunk()?);
+    let record = rest.get(..usize::try_from(length).ok()?)?;
+    let (number, version) = (u64::from_le_bytes(*number), u32::from_le_bytes(*version));
+    let is_whole = number != 0 && u32::from_le_bytes(*checksum) == sum(facts, record);
+    is_whole.then_some((number, version, record))
+}
+
+fn sum(facts: &[u8], record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(facts);
+    hasher.update(record);
+    hasher.finalize()
+}
+
+const fn file_bytes() -> u64 {
+    (TAKEN_BYTES + SLOTS * SLOT_BYTES) as u64
+}
+
 #[expect(
     unsafe_code,
     reason = "a memory map is only as good as its file: the spool's lock keeps other processes off, and a journal that a power cut may have torn is not opened (see `spool::open`)"
 )]
-fn map(path: &Path) -> Result<Env<WithoutTls>, heed::Error> {
-    let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size(MAP_BYTES);
-    let flags = EnvFlags::WRITE_MAP
-        | EnvFlags::NO_SUB_DIR
-        | EnvFlags::NO_SYNC
-        | EnvFlags::NO_META_SYNC
-        | EnvFlags::NO_LOCK
-        | EnvFlags::NO_MEM_INIT;
-    // SAFETY: one process opens this file, and one thread at a time writes to it.
-    unsafe {
-        options.flags(flags);
-        options.open(path)
-    }
+fn map(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: one process uses this file, as long as it runs, and nothing but this map once it is open.
+    unsafe { MmapMut::map_mut(file) }
 }
 
 /// Takes the whole file's room on disk now: a map that meets a full disk ends the process.
-#[cfg(target_os = "linux")]
-fn reserve(env: &Env<WithoutTls>) -> Result<(), heed::Error> {
-    use rustix::{
-        fs::{FallocateFlags, fallocate},
-        io::Errno,
-    };
-
-    let file = env.try_clone_inner_file()?;
-    match fallocate(&file, FallocateFlags::empty(), 0, MAP_BYTES as u64) {
-        // Not every file system can.
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-        Err(error) => Err(heed::Error::Io(error.into())),
+fn reserve(file: &File) -> io::Result<()> {
+    file.set_len(file_bytes())?;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::{
+            fs::{FallocateFlags, fallocate},
+            io::Errno,
+        };
+        match fallocate(file, FallocateFlags::empty(), 0, file_bytes()) {
+            // Not every file system can.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
-fn reserve(_: &Env<WithoutTls>) -> Result<(), heed::Error> {
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Path(std::path::PathBuf);
+
+    impl Path {
+        fn new(name: &str) -> Self {
+            let file = format!("proxyxai-journal-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(file))
+        }
+
+        fn open(&self) -> (Journal, Vec<Left>) {
+            Journal::open(&self.0, 0).unwrap()
+        }
+
+        fn left(&self) -> Vec<Left> {
+            left(&File::open(&self.0).unwrap()).unwrap()
+        }
+    }
+
+    impl Drop for Path {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn whenever_a_change_is_interrupted_one_whole_version_is_left() {
+        let path = Path::new("versions");
+        let (journal, _) = path.open();
+        let ticket = journal.add(b"one").unwrap();
+        let mut next = Ticket {
+            number: ticket.number,
+            version: 1,
+            slot: journal.slots().take().unwrap(),
+        };
+        assert!(next.write(b"two!"));
+        assert_eq!(path.left(), [(1, b"two!".to_vec())]);
+        let whole = *next.slot;
+        // The record is written first, then the facts, then the checksum; but any order will do.
+        for cut in 0..HEADER_BYTES + 4 {
+            *next.slot = whole;
+            next.slot[cut] ^= 0x55;
+            assert_eq!(path.left(), [(1, b"one".to_vec())]);
+        }
+    }
+
+    #[test]
+    fn what_a_run_has_taken_over_is_not_left_to_the_next() {
+        let path = Path::new("runs");
+        let (journal, _) = path.open();
+        let _kept: Vec<_> = (0..9).map(|_| journal.add(b"of one").unwrap()).collect();
+        let (journal, before) = path.open();
+        assert_eq!(before.len(), 9);
+        journal.clear();
+        assert_eq!(path.left(), []);
+        let mut ticket = journal.add(b"of two").unwrap();
+        assert!(journal.put(&mut ticket, b"of two, again"));
+        let other = journal.add(b"gone").unwrap();
+        journal.remove([other]);
+        assert_eq!(path.left(), [(1, b"of two, again".to_vec())]);
+    }
+
+    #[test]
+    fn a_full_journal_takes_no_call_and_a_freed_slot_makes_room() {
+        let path = Path::new("full");
+        let (journal, _) = path.open();
+        let mut tickets: Vec<_> = (0..SLOTS - SLOTS_SPARE - 1)
+            .map(|_| journal.add(b"x").unwrap())
+            .collect();
+        assert!(journal.has_room());
+        tickets.extend((0..=SLOTS_SPARE).map(|_| journal.add(b"x").unwrap()));
+        assert!(!journal.has_room());
+        assert!(journal.add(b"x").is_none());
+        // Nothing is lost of what is in it.
+        assert!(!journal.put(tickets.last_mut().unwrap(), b"y"));
+        assert_eq!(path.left().len(), SLOTS);
+        journal.remove(tickets.pop());
+        assert!(journal.add(b"x").is_some());
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_is_not_taken() {
+        let path = Path::new("long");
+        let (journal, _) = path.open();
+        assert!(journal.add(&[1; SLOT_BYTES]).is_none());
+        let mut ticket = journal.add(b"short").unwrap();
+        assert!(!journal.put(&mut ticket, &[1; SLOT_BYTES]));
+        assert_eq!(path.left(), [(ticket.number, b"short".to_vec())]);
+    }
 }

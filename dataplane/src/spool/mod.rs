@@ -37,7 +37,7 @@ pub(crate) struct Spool {
 /// The record of an ended call on its way to the shelf, without a sequence.
 struct Ended {
     /// Its entry in the journal; none when the journal would not take it.
-    ticket: Option<u64>,
+    ticket: Option<Ticket>,
     bytes: Vec<u8>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
         cause,
     };
     let shared = Shared::open(&path, clock).map_err(|error| fail(&path, error.into()))?;
-    let path = directory.join("journal.mdb");
+    let path = directory.join("journal.map");
     if shared.torn {
         // Its pages may have reached the disk in any order, and it is mapped as it is.
         tracing::error!(
@@ -69,8 +69,8 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
         );
         discard(&path).map_err(|error| fail(&path, error.into()))?;
     }
-    let (journal, left) = Journal::open(&path, shared.tickets_after())
-        .map_err(|error| fail(&path, error.to_string().into()))?;
+    let (journal, left) =
+        Journal::open(&path, shared.tickets_after()).map_err(|error| fail(&path, error.into()))?;
     let path = directory.join("spool.redb");
     let left = recovered(&shared, left);
     shared
@@ -102,7 +102,7 @@ impl Spool {
     }
 
     /// Notes what is known of a call by now.
-    pub(crate) fn note(&self, ticket: &Ticket, record: &UsageRecord) {
+    pub(crate) fn note(&self, ticket: &mut Ticket, record: &UsageRecord) {
         self.journal.put(ticket, &record_to_bytes(record));
     }
 
@@ -111,13 +111,12 @@ impl Spool {
     pub(crate) fn push(&self, ticket: Option<Ticket>, record: &UsageRecord) {
         let bytes = record_to_bytes(record);
         let ticket = match ticket {
-            Some(ticket) => {
-                self.journal.put(&ticket, &bytes);
+            Some(mut ticket) => {
+                self.journal.put(&mut ticket, &bytes);
                 Some(ticket)
             }
             None => self.journal.add(&bytes),
         };
-        let ticket = ticket.map(|ticket| ticket.0);
         if self.ended.try_send(Ended { ticket, bytes }).is_err() {
             // Admission stops long before the queue is full (`has_room`), so this needs a disk that has
             // hung while thousands of calls ended.
@@ -127,29 +126,27 @@ impl Spool {
         }
     }
 
+    /// Records that wait for the writer.
+    pub(crate) fn queued(&self) -> usize {
+        QUEUE_RECORDS_MAX.saturating_sub(self.ended.capacity())
+    }
+
     /// Whether new calls may begin: there is room for the records of all that are under way.
     pub(crate) fn has_room(&self) -> bool {
-        self.ended.capacity() > QUEUE_RECORDS_SPARE && self.journal.is_well()
+        self.ended.capacity() > QUEUE_RECORDS_SPARE && self.journal.has_room()
     }
 }
 
-/// Entries of the journal that are not on the shelf, as records.
-fn recovered(shared: &Shared, left: Vec<Left>) -> Vec<Ended> {
-    let ended: Vec<_> = left
-        .into_iter()
-        .filter(|(ticket, _)| !shared.has_moved(*ticket))
-        .map(|(ticket, bytes)| Ended {
-            ticket: Some(ticket),
-            bytes,
-        })
-        .collect();
-    if !ended.is_empty() {
+/// Entries of the journal that are not on the shelf.
+fn recovered(shared: &Shared, mut left: Vec<Left>) -> Vec<Left> {
+    left.retain(|(ticket, _)| !shared.has_moved(*ticket));
+    if !left.is_empty() {
         tracing::warn!(
-            records = ended.len(),
+            records = left.len(),
             "calls that were under way or had just ended when the data plane died are on record"
         );
     }
-    ended
+    left
 }
 
 fn discard(path: &Path) -> std::io::Result<()> {

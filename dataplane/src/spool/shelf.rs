@@ -13,15 +13,15 @@ use std::{
 
 use bytes::Bytes;
 use proxyxai_contract::{
-    clock::Clock,
-    convert::{pack_records, unpack_records},
+    clock::{Clock, Millis},
+    convert::{pack_records, sequence_bytes, unpack_records},
 };
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, backends::FileBackend,
 };
 use tokio::sync::Notify;
 
-use super::{Ended, number};
+use super::{Ended, decode, journal::Left};
 
 /// Records of a commit packed together, some at a time, under the sequence of the last of them: each by
 /// itself would cost more than all else that is done with it here.
@@ -117,12 +117,15 @@ impl Shared {
     }
 
     /// Shelves what the run before left in the journal.
-    pub(super) fn append_left(&self, mut left: Vec<Ended>) -> Result<(), redb::Error> {
+    pub(super) fn append_left(&self, mut left: Vec<Left>) -> Result<(), redb::Error> {
         if left.is_empty() {
             return Ok(());
         }
-        number(&mut left, self.next());
-        self.append(&left)
+        for ((_, record), sequence) in left.iter_mut().zip(self.next()..) {
+            sequence_bytes(record, sequence);
+        }
+        let records: Vec<_> = left.iter().map(|(_, record)| record.as_slice()).collect();
+        self.commit(&records, left.iter().map(|(ticket, _)| *ticket))
     }
 
     /// Begins to hand in, with this record first.
@@ -139,6 +142,16 @@ impl Shared {
 
     /// Commits numbered records and lets go of those that control has.
     pub(super) fn append(&self, batch: &[Ended]) -> Result<(), redb::Error> {
+        let records: Vec<_> = batch.iter().map(|ended| ended.bytes.as_slice()).collect();
+        let tickets = batch.iter().filter_map(|ended| ended.ticket.as_ref());
+        self.commit(&records, tickets.map(|ticket| ticket.number))
+    }
+
+    fn commit(
+        &self,
+        batch: &[&[u8]],
+        tickets: impl Iterator<Item = u64>,
+    ) -> Result<(), redb::Error> {
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let next = self.next().saturating_add(batch.len() as u64);
         let transaction = self.database.begin_write()?;
@@ -148,16 +161,12 @@ impl Shared {
             let mut last = self.next().saturating_sub(1);
             for records in batch.chunks(PACK_RECORDS_MAX) {
                 last = last.saturating_add(records.len() as u64);
-                let packed = pack_records(records.iter().map(|record| record.bytes.as_slice()));
+                let packed = pack_records(records.iter().copied());
                 table.insert(last, packed.as_slice())?;
             }
             transaction.open_table(MARKS)?.insert("next", next)?;
             if !batch.is_empty() {
-                let moved: Vec<u8> = batch
-                    .iter()
-                    .filter_map(|record| record.ticket)
-                    .flat_map(u64::to_le_bytes)
-                    .collect();
+                let moved: Vec<u8> = tickets.flat_map(u64::to_le_bytes).collect();
                 transaction.open_table(MOVED)?.insert(0, moved.as_slice())?;
             }
         }
@@ -232,6 +241,13 @@ impl Shelf {
             tracing::error!(%error, "the usage spool cannot be read");
             Vec::new()
         })
+    }
+
+    /// When the call ended whose record has waited longest.
+    pub(crate) fn waiting_since(&self) -> Option<Millis> {
+        let record = self.oldest(1).first().and_then(|bytes| decode(bytes))?;
+        let duration_ms = i64::try_from(record.duration_ms).unwrap_or(i64::MAX);
+        Some(record.start.plus(duration_ms))
     }
 
     /// Gives up the oldest record that control does not have.

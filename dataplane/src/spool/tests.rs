@@ -100,16 +100,15 @@ async fn a_record_that_was_shelved_but_not_taken_out_of_the_journal_comes_once()
     let dir = Dir::new("shelved");
     let opened = dir.open();
     let ticket = opened.spool.begin(&record("once")).unwrap();
-    let number = ticket.0;
+    let number = ticket.number;
     opened.spool.push(Some(ticket), &record("once"));
     shelved(&opened, 1).await;
     close(opened).await;
     // The process died between the two.
-    let (journal, left_in) = Journal::open(&dir.0.join("journal.mdb"), 0).unwrap();
+    let (journal, left_in) = Journal::open(&dir.0.join("journal.map"), number - 1).unwrap();
     assert!(left_in.is_empty());
     let bytes = proxyxai_contract::convert::record_to_bytes(&record("once"));
-    assert!(journal.put(&super::Ticket(number), &bytes));
-    drop(journal);
+    assert_eq!(journal.add(&bytes).unwrap().number, number);
     let again = dir.open();
     assert_eq!(left(&again), [(1, "once".to_owned())]);
     close(again).await;
@@ -122,8 +121,8 @@ async fn tickets_are_never_given_again() {
     for _ in 0..3 {
         let opened = dir.open();
         let ticket = opened.spool.begin(&record("x")).unwrap();
-        assert!(ticket.0 > last);
-        last = ticket.0;
+        assert!(ticket.number > last);
+        last = ticket.number;
         close(opened).await;
     }
     assert_eq!(
@@ -158,5 +157,46 @@ async fn of_records_packed_together_those_that_control_has_are_not_sent_again() 
     }
     opened.shelf.acknowledge(300);
     assert!(ids(1).is_empty());
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn the_longest_record_fits_into_the_journal() {
+    let long = |bytes| "x".repeat(bytes);
+    let all = Tokens {
+        input: i64::MAX.unsigned_abs(),
+        cached: i64::MAX.unsigned_abs(),
+        cache_write: i64::MAX.unsigned_abs(),
+        output: i64::MAX.unsigned_abs(),
+        reasoning: i64::MAX.unsigned_abs(),
+        input_audio: i64::MAX.unsigned_abs(),
+        output_audio: i64::MAX.unsigned_abs(),
+        input_image: i64::MAX.unsigned_abs(),
+        output_image: i64::MAX.unsigned_abs(),
+    };
+    let longest = UsageRecord {
+        sequence: i64::MAX.unsigned_abs(),
+        path: long(255),
+        model_asked: long(255),
+        model_used: long(255),
+        key: proxyxai_contract::id::KeyId::new(i64::MAX).ok(),
+        tokens: all,
+        images: Images {
+            count: i64::MAX.unsigned_abs(),
+            size: long(32),
+        },
+        cost: Money::from_nanos(i64::MAX),
+        price_version: long(64),
+        start: Millis(i64::MAX),
+        duration_ms: i64::MAX.unsigned_abs(),
+        first_byte_ms: i64::MAX.unsigned_abs(),
+        ..record(&long(128))
+    };
+    let dir = Dir::new("longest");
+    let opened = dir.open();
+    let mut ticket = opened.spool.begin(&longest).unwrap();
+    opened.spool.note(&mut ticket, &longest);
+    opened.spool.push(Some(ticket), &longest);
+    shelved(&opened, 1).await;
     close(opened).await;
 }

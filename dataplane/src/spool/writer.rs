@@ -1,7 +1,11 @@
 //! Moves records of ended calls from the journal to the shelf. One commit takes what has come since the
 //! last one, so that a sync to disk is shared by all calls of that moment.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,10 +13,9 @@ use super::{Ended, journal::Journal, number, shelf::Shared};
 
 /// Records of one commit.
 const COMMIT_RECORDS_MAX: usize = 4096;
-/// After a commit of so many the next one waits a little for more: the pages that a commit touches
-/// cost more than the records on them. Meanwhile they are in the journal, so only a power cut could
-/// tell the difference.
-const BUSY_RECORDS: usize = 32;
+/// From one commit to the next: what a commit touches, its sync, and the report and the transaction that
+/// follow it cost far more than a record. Meanwhile records are in the journal, so only a power cut could
+/// tell the difference. What comes after a pause is committed at once.
 const GATHER: Duration = Duration::from_millis(100);
 /// Entries that leave the journal at once; calls that begin or end wait meanwhile.
 const REMOVE_MAX: usize = 64;
@@ -60,20 +63,20 @@ impl Writer {
 
 fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<Ended>) {
     let mut batch = Vec::new();
-    let mut busy = false;
+    let mut next = Instant::now();
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
-        if busy {
-            std::thread::sleep(GATHER);
+        let wait = next.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
             let more = std::iter::from_fn(|| records.try_recv().ok());
             batch.extend(more.take(COMMIT_RECORDS_MAX));
         }
-        busy = batch.len() >= BUSY_RECORDS;
+        next = Instant::now() + GATHER;
         number(&mut batch, shared.next());
-        shelve(shared, journal, &batch);
-        batch.clear();
+        shelve(shared, journal, &mut batch);
     }
     // What control has by now need not be sent again after a restart.
-    shelve(shared, journal, &[]);
+    shelve(shared, journal, &mut batch);
     if let Err(error) = shared.close() {
         tracing::warn!(%error, "the usage spool was not closed in order");
     }
@@ -81,16 +84,21 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
 
 /// Shelves a batch, however long that takes: a full disk may get room again, and admission stops
 /// when the queue fills meanwhile. Control hears of records only after they have left the journal.
-fn shelve(shared: &Shared, journal: &Journal, batch: &[Ended]) {
+fn shelve(shared: &Shared, journal: &Journal, batch: &mut Vec<Ended>) {
     let mut wait = RETRY_FIRST;
     while let Err(error) = shared.append(batch) {
         tracing::error!(%error, "usage cannot be spooled; trying again");
         std::thread::sleep(wait);
         wait = (wait * 2).min(RETRY_LAST);
     }
-    let tickets: Vec<_> = batch.iter().filter_map(|record| record.ticket).collect();
-    for some in tickets.chunks(REMOVE_MAX) {
+    let mut tickets = batch.drain(..).filter_map(|record| record.ticket);
+    loop {
+        let some: Vec<_> = tickets.by_ref().take(REMOVE_MAX).collect();
+        if some.is_empty() {
+            break;
+        }
         journal.remove(some);
     }
+    drop(tickets);
     shared.tell();
 }

@@ -233,23 +233,37 @@ enum End {
 
 impl Object {
     fn push<'a>(&mut self, chunk: &'a [u8]) -> (End, &'a [u8]) {
-        for (at, byte) in chunk.iter().enumerate() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_string => self.escaped = true,
-                b'"' => self.in_string = !self.in_string,
-                b'{' if !self.in_string => self.depth += 1,
-                b'}' if !self.in_string => self.depth -= 1,
-                _ => {}
+        let room = OBJECT_BYTES_MAX.saturating_sub(self.bytes.len());
+        let (seen, beyond) = chunk.split_at_checked(room).unwrap_or((chunk, &[]));
+        let mut at = 0;
+        while let Some(rest) = seen.get(at..).filter(|rest| !rest.is_empty()) {
+            if std::mem::take(&mut self.escaped) {
+                at += 1;
+                continue;
+            }
+            let found = if self.in_string {
+                memchr::memchr2(b'"', b'\\', rest)
+            } else {
+                memchr::memchr3(b'"', b'{', b'}', rest)
+            };
+            let Some(found) = found else {
+                break;
+            };
+            at += found + 1;
+            match rest.get(found) {
+                Some(b'\\') => self.escaped = true,
+                Some(b'{') => self.depth += 1,
+                Some(b'}') => self.depth -= 1,
+                _ => self.in_string = !self.in_string,
             }
             if self.depth == 0 {
-                let (last, rest) = chunk.split_at(at + 1);
+                let (last, rest) = chunk.split_at(at);
                 self.bytes.extend_from_slice(last);
                 return (End::Whole, rest);
             }
-            if self.bytes.len() + at >= OBJECT_BYTES_MAX {
-                return (End::TooLong, chunk.get(at..).unwrap_or_default());
-            }
+        }
+        if !beyond.is_empty() {
+            return (End::TooLong, beyond);
         }
         self.bytes.extend_from_slice(chunk);
         (End::Open, &[])

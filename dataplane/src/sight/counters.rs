@@ -1,0 +1,369 @@
+//! What is counted of calls, apart for each serving thread, so that counting costs an atomic addition that
+//! nobody contends for. Every label has a few fixed values; nothing that comes from outside is one.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use proxyxai_contract::usage::{Measure, Tokens};
+
+use super::story::{Ending, Facts};
+use crate::{decide::admit::Refusal, formats::Route};
+
+/// Kinds of paths.
+pub(super) const ROUTES: [&str; 10] = [
+    "chat",
+    "completions",
+    "responses",
+    "messages",
+    "embeddings",
+    "other",
+    "models",
+    "administration",
+    "pages",
+    "unknown",
+];
+/// Statuses with a number of their own; the others are counted by class.
+pub(super) const STATUSES: [u16; 19] = [
+    200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 499, 500, 502, 503, 504, 508, 529,
+];
+pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const TRIES: [&str; 6] = [
+    "answered",
+    "rate_limited",
+    "failed",
+    "refused",
+    "passed_on",
+    "cancelled",
+];
+pub(super) const ENDINGS: [&str; 3] = ["complete", "cut", "abandoned"];
+pub(super) const MEASURES: [&str; 3] = ["measured", "partial", "estimated"];
+pub(super) const STREAMED: [&str; 2] = ["false", "true"];
+pub(super) const TOKENS: [&str; 9] = [
+    "input",
+    "cached",
+    "cache_write",
+    "output",
+    "reasoning",
+    "input_audio",
+    "output_audio",
+    "input_image",
+    "output_image",
+];
+
+/// Bounds in microseconds.
+const WAITS: [u64; 17] = [
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+    600_000_000,
+    1_800_000_000,
+];
+const GAPS: [u64; 15] = [
+    1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+const OVERHEADS: [u64; 13] = [
+    25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000,
+];
+/// The longest of them, and what is beyond its last bound.
+const BUCKETS: usize = 18;
+
+/// Where a request goes, for those that are no calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The list of models.
+    Models,
+    /// To control.
+    Administration,
+    /// Metrics, readiness, the front page.
+    Pages,
+    /// Nowhere.
+    Unknown,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Try {
+    /// With an answer for the client.
+    Answered,
+    /// With a rate limit of the key for the model.
+    RateLimited,
+    /// With a fault of the provider's, or of the way there.
+    Failed,
+    /// The key itself was refused.
+    Refused,
+    /// With something that says nothing of the key and is tried elsewhere.
+    PassedOn,
+    /// Another attempt was faster, or the client went away.
+    Cancelled,
+}
+
+/// Counts of one thread.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) calls: [Tally<{ STATUSES.len() + CLASSES.len() }>; ROUTES.len()],
+    pub(super) tries: Tally<{ TRIES.len() }>,
+    pub(super) retries: Tally<1>,
+    pub(super) hedges: Tally<1>,
+    pub(super) refusals: Tally<{ Refusal::CODES.len() }>,
+    pub(super) endings: Tally<{ ENDINGS.len() }>,
+    pub(super) measures: Tally<{ MEASURES.len() }>,
+    pub(super) unpriced: Tally<1>,
+    pub(super) tokens: Tally<{ TOKENS.len() }>,
+    pub(super) cost_nanos: Tally<1>,
+    /// By whether the answer is a stream.
+    pub(super) first_byte: [Histogram; 2],
+    pub(super) duration: [Histogram; 2],
+    pub(super) overhead: Histogram,
+    pub(super) gap: Histogram,
+    pub(super) open_streams: AtomicI64,
+}
+
+/// A row of counters.
+#[derive(Debug)]
+pub(super) struct Tally<const N: usize>([AtomicU64; N]);
+
+/// How often times fell between which bounds.
+#[derive(Debug)]
+pub(super) struct Histogram {
+    /// Microseconds.
+    pub(super) bounds: &'static [u64],
+    pub(super) buckets: Tally<BUCKETS>,
+    pub(super) sum_us: Tally<1>,
+}
+
+// === impl Counters ===
+
+impl Counters {
+    pub(super) const fn new() -> Self {
+        Self {
+            calls: [const { Tally::new() }; ROUTES.len()],
+            tries: Tally::new(),
+            retries: Tally::new(),
+            hedges: Tally::new(),
+            refusals: Tally::new(),
+            endings: Tally::new(),
+            measures: Tally::new(),
+            unpriced: Tally::new(),
+            tokens: Tally::new(),
+            cost_nanos: Tally::new(),
+            first_byte: [const { Histogram::new(&WAITS) }; 2],
+            duration: [const { Histogram::new(&WAITS) }; 2],
+            overhead: Histogram::new(&OVERHEADS),
+            gap: Histogram::new(&GAPS),
+            open_streams: AtomicI64::new(0),
+        }
+    }
+
+    /// Counts a call that is over.
+    pub(super) fn call(&self, facts: &Facts<'_>) {
+        self.answer(of_route(facts.route), facts.status);
+        let retries = facts.tries.saturating_sub(1);
+        let retries = retries.saturating_sub(facts.hedges);
+        self.retries.add(0, retries.into());
+        self.hedges.add(0, facts.hedges.into());
+        let refused = |code| Refusal::CODES.iter().position(|known| *known == code);
+        if let Some(at) = facts.refused.and_then(refused) {
+            self.refusals.add(at, 1);
+        }
+        let streamed = usize::from(facts.streamed);
+        self.duration[streamed & 1].see(facts.duration);
+        if let Some(head) = facts.head {
+            self.overhead.see(head.overhead);
+            // What the gateway says itself is no provider's first byte.
+            if facts.by.is_some() {
+                self.first_byte[streamed & 1].see(head.after);
+                self.endings.add(of_ending(facts.ending), 1);
+            }
+        }
+        let Some(record) = facts.record else {
+            return;
+        };
+        self.tokens(&record.tokens);
+        self.measures.add(of_measure(record.measure), 1);
+        self.unpriced.add(0, u64::from(!record.priced));
+        let nanos = u64::try_from(record.cost.nanos()).unwrap_or_default();
+        self.cost_nanos.add(0, nanos);
+    }
+
+    /// Counts an answer to what is no call.
+    pub(super) fn page(&self, room: Room, status: u16) {
+        let at = Route::COUNT
+            + match room {
+                Room::Models => 0,
+                Room::Administration => 1,
+                Room::Pages => 2,
+                Room::Unknown => 3,
+            };
+        self.answer(at, status);
+    }
+
+    fn answer(&self, route: usize, status: u16) {
+        let of_class = || (STATUSES.len() + usize::from(status / 100)).saturating_sub(1);
+        let at = STATUSES.iter().position(|known| *known == status);
+        if let Some(of_route) = self.calls.get(route) {
+            of_route.add(at.unwrap_or_else(of_class), 1);
+        }
+    }
+
+    fn tokens(&self, tokens: &Tokens) {
+        let Tokens {
+            input,
+            cached,
+            cache_write,
+            output,
+            reasoning,
+            input_audio,
+            output_audio,
+            input_image,
+            output_image,
+        } = *tokens;
+        let kinds = [
+            input,
+            cached,
+            cache_write,
+            output,
+            reasoning,
+            input_audio,
+            output_audio,
+            input_image,
+            output_image,
+        ];
+        for (at, count) in kinds.into_iter().enumerate() {
+            self.tokens.add(at, count);
+        }
+    }
+}
+
+const fn of_route(route: Route) -> usize {
+    match route {
+        Route::Chat => 0,
+        Route::Completions => 1,
+        Route::Responses => 2,
+        Route::Messages => 3,
+        Route::Embeddings => 4,
+        Route::Other => 5,
+    }
+}
+
+const fn of_ending(ending: Ending) -> usize {
+    match ending {
+        Ending::Complete => 0,
+        Ending::Cut => 1,
+        Ending::Abandoned => 2,
+    }
+}
+
+const fn of_measure(measure: Measure) -> usize {
+    match measure {
+        Measure::Measured => 0,
+        Measure::Partial => 1,
+        Measure::Estimated => 2,
+    }
+}
+
+impl Try {
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Answered => 0,
+            Self::RateLimited => 1,
+            Self::Failed => 2,
+            Self::Refused => 3,
+            Self::PassedOn => 4,
+            Self::Cancelled => 5,
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl<const N: usize> Tally<N> {
+    const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; N])
+    }
+
+    pub(super) fn add(&self, at: usize, count: u64) {
+        if count > 0
+            && let Some(counter) = self.0.get(at)
+        {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> [u64; N] {
+        std::array::from_fn(|at| {
+            let counter = self.0.get(at);
+            counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
+        })
+    }
+}
+
+// === impl Histogram ===
+
+impl Histogram {
+    const fn new(bounds: &'static [u64]) -> Self {
+        assert!(bounds.len() < BUCKETS);
+        Self {
+            bounds,
+            buckets: Tally::new(),
+            sum_us: Tally::new(),
+        }
+    }
+
+    pub(super) fn see(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let at = self.bounds.iter().position(|bound| micros <= *bound);
+        self.buckets.add(at.unwrap_or(self.bounds.len()), 1);
+        self.sum_us.add(0, micros);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_falls_into_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::new(&GAPS);
+        for micros in [0, 1_000, 1_001, 60_000_000, 60_000_001, 1 << 40] {
+            histogram.see(Duration::from_micros(micros));
+        }
+        let counts = histogram.buckets.read();
+        assert_eq!(counts[..2], [2, 1]);
+        assert_eq!(counts[14..16], [1, 2]);
+        assert_eq!(counts.iter().sum::<u64>(), 6);
+    }
+
+    #[test]
+    fn every_status_is_counted_once() {
+        let counters = Counters::new();
+        for status in 100..600 {
+            counters.page(Room::Models, status);
+        }
+        let counts = counters.calls[6].read();
+        assert_eq!(counts.iter().sum::<u64>(), 500);
+        assert!(counts[..STATUSES.len()].iter().all(|count| *count == 1));
+        assert_eq!(counts[STATUSES.len()..], [100, 99, 100, 88, 94]);
+    }
+
+    #[test]
+    fn the_bounds_rise() {
+        for bounds in [&WAITS[..], &GAPS, &OVERHEADS] {
+            assert!(bounds.is_sorted_by(|a, b| a < b));
+        }
+    }
+}

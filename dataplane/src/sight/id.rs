@@ -1,0 +1,101 @@
+//! The id of a call: the client's own when it is well-formed, else a new one. It stands in the request's
+//! headers from the beginning, so that whoever sends the call on sends it too.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Where ids travel.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where a client finds the id that the provider gave its answer.
+pub(crate) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+
+/// Longer ids are replaced by one of our own.
+const BYTES_MAX: usize = 128;
+/// A new id: this, and 128 random bits in hexadecimal.
+const NEW: [u8; 36] = *b"req_00000000000000000000000000000000";
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
+/// A call's id: 1 to 128 characters of visible ASCII. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id that a request carries; when it carries none, or one that is not well-formed, a new one,
+    /// which it carries from here on.
+    pub fn settle(headers: &mut HeaderMap) -> Self {
+        let mut given = headers.get_all(X_REQUEST_ID).iter();
+        if let (Some(id), None) = (given.next(), given.next())
+            && is_well_formed(id)
+        {
+            return Self(id.clone());
+        }
+        let id = Self::new(u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..)));
+        headers.insert(X_REQUEST_ID, id.0.clone());
+        id
+    }
+
+    /// Puts it into an answer.
+    pub fn mark(self, headers: &mut HeaderMap) {
+        headers.insert(X_REQUEST_ID, self.0);
+    }
+
+    fn new(random: u128) -> Self {
+        let mut text = NEW;
+        for (at, place) in text.iter_mut().skip(4).enumerate() {
+            let digit = (random >> (at * 4) & 0xf) as usize;
+            *place = DIGITS.get(digit).copied().unwrap_or(b'0');
+        }
+        // Letters, digits and one underscore are always a header value.
+        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("req_0")))
+    }
+}
+
+fn is_well_formed(id: &HeaderValue) -> bool {
+    let bytes = id.as_bytes();
+    (1..=BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(given: &[&[u8]]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        for id in given {
+            headers.append(X_REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+        }
+        let id = RequestId::settle(&mut headers);
+        let carried: Vec<_> = headers.get_all(X_REQUEST_ID).iter().collect();
+        assert_eq!(carried, [&id.0], "a request carries its id once");
+        id.0
+    }
+
+    #[test]
+    fn a_well_formed_id_is_kept() {
+        let longest = [b'x'; BYTES_MAX];
+        for id in [&b"1"[..], b"my-very/own:id~!", &longest] {
+            assert_eq!(settled(&[id]).as_bytes(), id);
+        }
+    }
+
+    #[test]
+    fn no_id_a_bad_one_and_several_are_replaced() {
+        let too_long = [b'x'; BYTES_MAX + 1];
+        let one = [&b""[..], b"a b", b"\xc3\xa9", b"a\tb", &too_long];
+        let given = one.into_iter().map(|id| vec![id]);
+        for given in given.chain([vec![], vec![&b"one"[..], b"two"]]) {
+            let id = settled(&given);
+            let id = id.to_str().unwrap();
+            let random = id.strip_prefix("req_").unwrap();
+            assert_eq!(random.len(), 32, "{given:?}: {id}");
+            assert!(random.bytes().all(|byte| DIGITS.contains(&byte)));
+        }
+    }
+
+    #[test]
+    fn every_random_bit_shows() {
+        assert_eq!(
+            RequestId::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677).0,
+            "req_7766554433221100fedcba9876543210"
+        );
+    }
+}

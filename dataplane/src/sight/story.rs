@@ -1,0 +1,293 @@
+//! What happens to one call, from its head to the end of its answer.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, Request};
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, KeyId, Level},
+    usage::UsageRecord,
+};
+use tokio::time::Instant;
+
+use super::{
+    Sight, UPSTREAM_REQUEST_ID, X_REQUEST_ID,
+    header::{self, Said},
+    trace::{Asks, Trace, TrySpan},
+};
+use crate::formats::Route;
+
+/// A longer path is cut.
+const PATH_BYTES_MAX: usize = 255;
+/// The status of a call whose client went away before there was an answer.
+const GONE: u16 = 499;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All of it went through.
+    Complete,
+    /// The provider broke off.
+    Cut,
+    /// The client went away.
+    Abandoned,
+}
+
+/// A call's story. Whoever drops it before it was told tells it: the client has gone away then, or was
+/// refused.
+#[derive(Debug)]
+pub(crate) struct Story {
+    sight: Sight,
+    route: Route,
+    came: Instant,
+    /// Of the time until the answer's head, what was spent waiting for the client's body and for providers.
+    waited: Duration,
+    tries: u32,
+    hedges: u32,
+    /// The answer's status; of a call without a record, the only place that knows it.
+    status: u16,
+    refused: Option<&'static str>,
+    head: Option<Head>,
+    account: Option<AccountId>,
+    /// Whose answer it is.
+    by: Option<(KeyId, Level)>,
+    /// Kept where calls are told one by one.
+    asked: Option<Box<Asked>>,
+    trace: Option<Box<Trace>>,
+    streamed: bool,
+    streaming: bool,
+    ended: Option<Duration>,
+    ending: Ending,
+    told: bool,
+}
+
+/// What was asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) at: Millis,
+    pub(super) id: Option<HeaderValue>,
+    /// The provider's own id of its answer.
+    pub(super) upstream_id: Option<HeaderValue>,
+    pub(super) method: Method,
+    /// Without its query, which may hold secrets.
+    pub(super) path: String,
+}
+
+/// When the answer's head went out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    /// Since the call came.
+    pub(super) after: Duration,
+    /// The gateway's own part of that.
+    pub(super) overhead: Duration,
+}
+
+/// What there is to tell of a call that is over.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) route: Route,
+    pub(super) status: u16,
+    /// The code of the gateway's own refusal.
+    pub(super) refused: Option<&'static str>,
+    pub(super) tries: u32,
+    pub(super) hedges: u32,
+    /// None when there was no answer.
+    pub(super) head: Option<Head>,
+    pub(super) account: Option<AccountId>,
+    /// Whose answer it is; none of the gateway's own.
+    pub(super) by: Option<(KeyId, Level)>,
+    /// None where calls are only counted.
+    pub(super) asked: Option<&'a Asked>,
+    pub(super) streamed: bool,
+    pub(super) duration: Duration,
+    pub(super) ending: Ending,
+    /// None of calls that were never sent.
+    pub(super) record: Option<&'a UsageRecord>,
+}
+
+impl Story {
+    pub(super) fn new(
+        sight: Sight,
+        (route, came): (Route, Instant),
+        asked: Option<Box<Asked>>,
+        trace: Option<Box<Trace>>,
+    ) -> Self {
+        Self {
+            sight,
+            route,
+            came,
+            waited: Duration::ZERO,
+            tries: 0,
+            hedges: 0,
+            status: GONE,
+            refused: None,
+            head: None,
+            account: None,
+            by: None,
+            asked,
+            trace,
+            streamed: false,
+            streaming: false,
+            ended: None,
+            ending: Ending::Abandoned,
+            told: false,
+        }
+    }
+
+    /// So much of its time was spent waiting for others.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// A key was asked, and a second one beside it if `twice`; the answer, or none, came after so long.
+    pub(crate) fn asked(&mut self, twice: bool, time: Duration) {
+        self.hedges += u32::from(twice);
+        self.tries += u32::from(twice);
+        self.waited(time);
+    }
+
+    /// An attempt is about to be made. None where no traces are.
+    pub(crate) fn asks(&self, asks: &Asks<'_>) -> Option<TrySpan> {
+        let tracer = self.sight.0.shared.tracer.as_ref()?;
+        let trace = self.trace.as_ref()?;
+        Some(tracer.asks(trace, self.route, asks))
+    }
+
+    /// This attempt was answered.
+    pub(crate) fn answered(&mut self, attempt: Option<TrySpan>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(attempt);
+        }
+    }
+
+    /// An attempt is made.
+    pub(crate) fn tries(&mut self) {
+        self.tries += 1;
+    }
+
+    /// It is this account's.
+    pub(crate) fn is_of(&mut self, account: AccountId) {
+        self.account = Some(account);
+    }
+
+    /// It is refused by the gateway itself.
+    pub(crate) fn refused(&mut self, code: &'static str) {
+        self.refused = Some(code);
+    }
+
+    /// The head of its answer goes out, by this key if it is a provider's.
+    pub(crate) fn answers(
+        &mut self,
+        status: u16,
+        by: Option<(KeyId, Level)>,
+        headers: &mut HeaderMap,
+    ) {
+        let after = self.came.elapsed();
+        let overhead = after.saturating_sub(self.waited);
+        self.status = status;
+        self.ending = Ending::Complete;
+        self.head = Some(Head { after, overhead });
+        self.by = by;
+        if let Some(asked) = &mut self.asked {
+            let own = headers.get(UPSTREAM_REQUEST_ID);
+            asked.upstream_id = own.or_else(|| headers.get("request-id")).cloned();
+        }
+        let said = Said {
+            by,
+            tries: self.tries,
+            overhead,
+        };
+        header::say(&self.sight.0.shared.headers, &said, headers);
+    }
+
+    /// The answer is a stream of events.
+    pub(crate) fn streams(&mut self) {
+        (self.streamed, self.streaming) = (true, true);
+        let open = &self.sight.0.counters.open_streams;
+        open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A piece of the stream came so long after the one before.
+    pub(crate) fn gap(&self, time: Duration) {
+        self.sight.0.counters.gap.see(time);
+    }
+
+    /// The answer has ended.
+    pub(crate) fn ended(&mut self, ending: Ending) {
+        self.ended = Some(self.came.elapsed());
+        self.ending = ending;
+        self.stream_is_over();
+    }
+
+    /// Tells it, with what the call was charged.
+    pub(crate) fn tell(mut self, record: &UsageRecord) {
+        self.tell_once(Some(record));
+    }
+
+    fn tell_once(&mut self, record: Option<&UsageRecord>) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        self.stream_is_over();
+        let trace = self.trace.take();
+        let facts = Facts {
+            route: self.route,
+            status: record.map_or(self.status, |record| record.status),
+            refused: self.refused,
+            tries: self.tries,
+            hedges: self.hedges,
+            head: self.head,
+            account: self.account,
+            by: self.by,
+            asked: self.asked.as_deref(),
+            streamed: self.streamed,
+            duration: self.ended.unwrap_or_else(|| self.came.elapsed()),
+            ending: self.ending,
+            record,
+        };
+        self.sight.0.counters.call(&facts);
+        if let Some(log) = &self.sight.0.shared.log {
+            log.call(&facts);
+        }
+        if let Some(trace) = trace {
+            trace.end(&facts);
+        }
+    }
+
+    fn stream_is_over(&mut self) {
+        if std::mem::take(&mut self.streaming) {
+            let open = &self.sight.0.counters.open_streams;
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>, at: Millis) -> Self {
+        let path = request.uri().path();
+        let end = path.floor_char_boundary(PATH_BYTES_MAX);
+        Self {
+            at,
+            id: request.headers().get(X_REQUEST_ID).cloned(),
+            upstream_id: None,
+            method: request.method().clone(),
+            path: path.get(..end).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Ending {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cut => "cut",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        self.tell_once(None);
+    }
+}
