@@ -37,6 +37,8 @@ const POLL_TICKS: u64 = 10;
 const EXPIRY_TICKS: u64 = 600;
 /// Old usage records are looked for this often.
 const PRUNE_MS: u64 = 10 * 60 * 1000;
+/// Pages of the database are kept in memory for so long. Reading all of them again takes some milliseconds.
+const RELEASE_TICKS: u64 = 300;
 /// The key pool is loaded anew by itself every two hours.
 const RELOAD_TICKS: u64 = 2 * 60 * 60 * 1000 / TICK_MS;
 
@@ -164,6 +166,9 @@ impl Control {
             ops::expiry::expire_cards(self).await?;
             ops::fleet::prune_windows(self).await?;
             ops::fleet::release_lost(self).await?;
+        }
+        if count.is_multiple_of(RELEASE_TICKS) {
+            self.store().release_memory().await?;
         }
         if count.is_multiple_of(POLL_TICKS) {
             self.publisher()

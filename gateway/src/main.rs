@@ -6,6 +6,7 @@ mod books;
 mod channel;
 mod config;
 mod healthcheck;
+mod memory;
 mod polite;
 mod prices;
 mod roles;

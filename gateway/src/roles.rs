@@ -29,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     announce, channel,
     config::Config,
-    healthcheck,
+    healthcheck, memory,
     polite::Polite,
     serve::{self, Handler},
 };
@@ -332,6 +332,11 @@ impl ControlTasks {
             tasks.spawn(async move { log_end(served.await) });
         }
         tasks.spawn(control.clone().run(stop.clone()));
+        // Posting is what a burst leaves behind, and it is done on these threads.
+        let stopped = stop.clone();
+        tasks.spawn(async move {
+            let _stopped = stopped.run_until_cancelled(memory::keep_breathing()).await;
+        });
         Ok(Self { grpc, tasks, stop })
     }
 

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::Server, polite::Polite};
+use crate::{config::Server, memory, polite::Polite};
 
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -214,6 +214,7 @@ async fn work(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes_max.max(READ_BYTES));
     let (mut connections, bodies) = (JoinSet::new(), TaskTracker::new());
+    let mut breaths = memory::breaths();
     loop {
         let Accepted {
             socket,
@@ -222,6 +223,10 @@ async fn work(
             load,
         } = tokio::select! {
             Some(_) = connections.join_next() => continue,
+            _ = breaths.tick() => {
+                memory::breathe();
+                continue;
+            }
             accepted = accepted.recv() => match accepted {
                 Some(accepted) => accepted,
                 None => break,

@@ -1,6 +1,6 @@
 //! A scripted OpenAI-like upstream, as fast as hyper goes: one current-thread runtime per core on one `SO_REUSEPORT`
 //! port, answers built before the first request. It checks no key and keeps no state; a stream is paced as its
-//! model name says and every chunk carries its send time in µs as `created`.
+//! model name says and every chunk carries its send time in µs as its text, which no gateway changes.
 //!
 //! Usage: `mock-upstream PORT`
 
@@ -179,7 +179,7 @@ impl Paced {
             "null"
         };
         Bytes::from(format!(
-            "data: {{\"id\":\"chatcmpl-mock\",\"object\":\"chat.completion.chunk\",\"created\":{},\"model\":\"mock\",\"system_fingerprint\":\"fp_mock\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" word\"}},\"logprobs\":null,\"finish_reason\":{finish}}}]}}\n\n",
+            "data: {{\"id\":\"chatcmpl-mock\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"mock\",\"system_fingerprint\":\"fp_mock\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}},\"logprobs\":null,\"finish_reason\":{finish}}}]}}\n\n",
             wall_us()
         ))
     }

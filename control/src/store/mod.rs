@@ -163,6 +163,19 @@ impl Store {
         self.postgres
     }
 
+    /// Lets go of the pages that were kept in memory and nobody uses. What is needed again comes from the
+    /// system's own cache.
+    pub(crate) async fn release_memory(&self) -> Result<(), Error> {
+        if self.postgres {
+            return Ok(());
+        }
+        for connection in [&self.writer, &self.reader] {
+            let released = connection.execute_unprepared("PRAGMA shrink_memory").await;
+            released.map_err(Error::internal)?;
+        }
+        Ok(())
+    }
+
     /// Begins a transaction that will write.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
         // Taking the write lock at once keeps a reader from having to become a writer half-way,

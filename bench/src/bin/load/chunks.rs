@@ -46,11 +46,11 @@ impl ChunkReader {
     }
 }
 
-/// `created` of a chunk with content; a usage chunk, which has no choices, is not one.
+/// The text of a chunk with content; a usage chunk, or one that only ends, is not one.
 fn stamp(event: &[u8]) -> Option<u64> {
-    const KEY: &[u8] = b"\"created\":";
-    memmem::find(event, b"\"delta\":")?;
-    let digits = event.get(memmem::find(event, KEY)? + KEY.len()..)?;
+    const KEY: &[u8] = b"\"content\":";
+    let text = event.get(memmem::find(event, KEY)? + KEY.len()..)?;
+    let digits = text.trim_ascii_start().strip_prefix(b"\"")?;
     let end = digits
         .iter()
         .position(|b| !b.is_ascii_digit())
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn any_cut_of_a_stream_gives_the_same_chunks() {
-        let text = b"data: {\"created\":11,\"choices\":[{\"delta\":{}}]}\n\ndata: {\"created\":12,\"choices\":[{\"delta\":{}}]}\n\ndata: {\"created\":0,\"choices\":[],\"usage\":{}}\n\ndata: [DONE]\n\n";
+        let text = b"data: {\"choices\":[{\"delta\":{\"content\":\"11\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\": \"12\"}}]}\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"created\":0,\"choices\":[],\"usage\":{}}\n\ndata: [DONE]\n\n";
         for size in 1..=text.len() {
             let mut reader = ChunkReader::default();
             let stamps: Vec<u64> = text

@@ -3,7 +3,8 @@
 //! nothing: a wrong answer is counted as an error and the first one quoted.
 //!
 //! Usage: `load --target 127.0.0.1:PORT --mode closed|stream|rate [--path P] [--model M] [--body-bytes N]
-//! [--connections N] [--seconds S] [--rate N] [--large-bytes N --large-every N] [--authorization 'Bearer …']`
+//! [--connections N] [--seconds S] [--rate N] [--large-bytes N --large-every N] [--authorization 'Bearer …']
+//! [--header 'name: value']…`
 
 use std::error::Error;
 use std::net::SocketAddr;
