@@ -25,7 +25,7 @@ const STREAMS: usize = 500;
 const LONG: &str = "sk-upstream-long-0123456789";
 const SHORT: &str = "sk-upstream-short-0123456789";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
-const CHUNKS: usize = 12;
+const CHUNKS: usize = 18;
 const PAUSE: Duration = Duration::from_millis(400);
 const USAGE: (i64, i64) = (11, 7);
 

@@ -127,7 +127,9 @@ fn says(span: &Span, what: &[&str]) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap();
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(digit).collect()
 }
 
 fn failed(span: &Span) -> bool {
@@ -205,7 +207,7 @@ async fn a_call_is_a_server_span_with_a_client_span_for_each_attempt_below_it() 
         }
     }
     let of = |kind: SpanKind| spans.iter().filter(move |span| span.kind() == kind);
-    let server = of(SpanKind::Server).last().unwrap();
+    let server = of(SpanKind::Server).next_back().unwrap();
     assert_eq!(hex(&server.parent_span_id), "b7ad6b7169203331");
     assert_eq!(server.name, "POST /v1/chat/completions");
     assert!(!failed(server));

@@ -76,12 +76,13 @@ impl Stream {
 
     /// Takes a chunk and gives what of it may go on: whole events, while there is room for the rest.
     fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        // What went out is gone by now, for more is asked for only then.
+        self.room.shrink(self.events.kept());
         let run = self.events.push(chunk);
         if self.room.hold(self.events.kept()) {
             return run;
         }
         let tail = self.events.release().unwrap_or_default();
-        self.room.hold(0);
         Some(match run {
             Some(run) => [run, tail].concat().into(),
             None => tail,

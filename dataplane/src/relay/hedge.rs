@@ -1,7 +1,7 @@
 //! Asking a key, and, where calls are hedged and the key is slow, a second one beside it. Whoever answers
 //! first is heard; the other is let go, which closes its connection, and nobody pays for it here.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
     id::{KeyId, Level},
@@ -21,6 +21,8 @@ pub(super) struct Asked {
     pub(super) twice: bool,
     /// When this key was asked.
     begun: Instant,
+    /// When the first of them was.
+    pub(super) since: Instant,
 }
 
 impl Relay {
@@ -38,7 +40,7 @@ impl Relay {
         let pool = call.snapshot.pool(level);
         let asked = match hedges.then(|| pool.slow_after()).flatten() {
             Some(slow) => {
-                let both = self.hedged(call, level, (seat, begun + slow), tried);
+                let both = self.hedged(call, level, (seat, begun, slow), tried);
                 Box::pin(both).await
             }
             None => Asked {
@@ -46,6 +48,7 @@ impl Relay {
                 seat,
                 twice: false,
                 begun,
+                since: begun,
             },
         };
         if let Outcome::Answer(_) = asked.outcome {
@@ -65,10 +68,10 @@ impl Relay {
         &self,
         call: &Call,
         level: Level,
-        (seat, slow_at): (Seat, Instant),
+        (seat, begun, slow): (Seat, Instant, Duration),
         tried: &mut Vec<KeyId>,
     ) -> Asked {
-        let begun = Instant::now();
+        let since = begun;
         let key = Arc::clone(&seat.key);
         let mut first = pin!(self.attempt(call, &key));
         let asked = |seat, outcome, twice, begun| Asked {
@@ -76,8 +79,9 @@ impl Relay {
             outcome,
             twice,
             begun,
+            since,
         };
-        if let Ok(outcome) = tokio::time::timeout_at(slow_at, &mut first).await {
+        if let Ok(outcome) = tokio::time::timeout_at(begun + slow, &mut first).await {
             return asked(seat, outcome, false, begun);
         }
         let Some(other) = self.second(call, level, tried) else {

@@ -43,31 +43,44 @@ impl Memory {
 }
 
 impl Room {
-    /// Makes it a room for so many bytes; false, and everything stays as it was, when there is not enough.
+    /// Makes it a room for so many bytes at least; false, and everything stays as it was, when there is
+    /// not enough.
     pub(super) fn hold(&mut self, bytes: usize) -> bool {
-        let wanted = if bytes <= FREE_BYTES { 0 } else { bytes };
+        let Some(more) = counted(bytes)
+            .checked_sub(self.taken)
+            .filter(|more| *more > 0)
+        else {
+            return true;
+        };
         let left = &self.store.left;
-        if wanted > self.taken {
-            let more = wanted - self.taken;
-            let take = |left: usize| left.checked_sub(more);
-            let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-            if taken.is_err() {
-                return false;
-            }
-        } else if wanted < self.taken {
-            left.fetch_add(self.taken - wanted, Ordering::Relaxed);
+        let take = |left: usize| left.checked_sub(more);
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        self.taken += if taken.is_ok() { more } else { 0 };
+        taken.is_ok()
+    }
+
+    /// Makes it a room for no more than so many bytes.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        if let Some(less) = self
+            .taken
+            .checked_sub(counted(bytes))
+            .filter(|less| *less > 0)
+        {
+            self.store.left.fetch_add(less, Ordering::Relaxed);
+            self.taken -= less;
         }
-        self.taken = wanted;
-        true
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if self.taken > 0 {
-            self.store.left.fetch_add(self.taken, Ordering::Relaxed);
-        }
+        self.shrink(0);
     }
+}
+
+/// What counts of so many bytes.
+const fn counted(bytes: usize) -> usize {
+    if bytes <= FREE_BYTES { 0 } else { bytes }
 }
 
 #[cfg(test)]
@@ -83,6 +96,11 @@ mod tests {
         assert!(!other.hold(FREE_BYTES + 1));
         assert!(!other.hold(2 * FREE_BYTES));
         assert!(one.hold(1), "less is always there");
+        assert!(
+            !other.hold(2 * FREE_BYTES),
+            "and gives nothing back by itself"
+        );
+        one.shrink(1);
         assert!(other.hold(3 * FREE_BYTES));
         assert!(!one.hold(FREE_BYTES + 1));
         drop((one, other));

@@ -213,8 +213,9 @@ impl Relay {
             return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
         }
         let reading = Instant::now();
-        let received = request::read(&self.config, &mut open.room, &parts.headers, body).await;
-        story.waited(reading.elapsed());
+        let room = &mut open.room;
+        let received = request::read(&self.config, room, &parts.headers, body, reading).await;
+        story.has_body(reading.elapsed());
         let received = received?;
         let body = &received.body;
         let target = request::target(&parts.uri)?;

@@ -118,12 +118,13 @@ fn bodies(
     (segments(false), asking)
 }
 
-/// Reads the whole body, within its limits of size and silence.
+/// Reads the whole body, within its limits of size and silence from `start` on, which is now.
 pub(super) async fn read<B>(
     config: &Config,
     room: &mut Room,
     fields: &HeaderMap,
     body: B,
+    start: Instant,
 ) -> Result<Received, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send,
@@ -146,7 +147,6 @@ where
         });
     }
     let (mut gathered, mut trailers) = (Gathered::default(), None);
-    let start = Instant::now();
     let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.

@@ -130,10 +130,9 @@ impl Relay {
                         return Round::Unrecorded;
                     }
                     call.bill.counted.reach();
-                    let asking = Instant::now();
                     let asked = self.ask(call, level, seat, &mut tried).await;
                     if let Some(story) = &mut call.bill.story {
-                        story.asked(asked.twice, asking.elapsed());
+                        story.asked(asked.twice, asked.since.elapsed());
                     }
                     progress.tries += u32::from(asked.twice);
                     match asked.outcome {

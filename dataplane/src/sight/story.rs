@@ -42,6 +42,8 @@ pub(crate) struct Story {
     came: Instant,
     /// Of the time until the answer's head, what was spent waiting for the client's body and for providers.
     waited: Duration,
+    /// The client's part of that.
+    body: Duration,
     tries: u32,
     hedges: u32,
     /// The answer's status; of a call without a record, the only place that knows it.
@@ -117,6 +119,7 @@ impl Story {
             route,
             came,
             waited: Duration::ZERO,
+            body: Duration::ZERO,
             tries: 0,
             hedges: 0,
             status: GONE,
@@ -134,8 +137,9 @@ impl Story {
         }
     }
 
-    /// So much of its time was spent waiting for others.
-    pub(crate) fn waited(&mut self, time: Duration) {
+    /// Its body has been read, which took so long.
+    pub(crate) fn has_body(&mut self, time: Duration) {
+        self.body = time;
         self.waited += time;
     }
 
@@ -143,7 +147,7 @@ impl Story {
     pub(crate) fn asked(&mut self, twice: bool, time: Duration) {
         self.hedges += u32::from(twice);
         self.tries += u32::from(twice);
-        self.waited(time);
+        self.waited += time;
     }
 
     /// An attempt is about to be made. None where no traces are.
@@ -214,7 +218,9 @@ impl Story {
 
     /// The answer has ended.
     pub(crate) fn ended(&mut self, ending: Ending) {
-        self.ended = Some(self.came.elapsed());
+        // Where calls are only counted, the record's milliseconds will do: a look at the clock costs more
+        // than all the counters.
+        self.ended = self.asked.as_ref().map(|_| self.came.elapsed());
         self.ending = ending;
         self.stream_is_over();
     }
@@ -241,7 +247,7 @@ impl Story {
             by: self.by,
             asked: self.asked.as_deref(),
             streamed: self.streamed,
-            duration: self.ended.unwrap_or_else(|| self.came.elapsed()),
+            duration: self.ended.unwrap_or_else(|| self.lasted(record)),
             ending: self.ending,
             record,
         };
@@ -252,6 +258,14 @@ impl Story {
         if let Some(trace) = trace {
             trace.end(&facts);
         }
+    }
+
+    fn lasted(&self, record: Option<&UsageRecord>) -> Duration {
+        let Some(record) = record else {
+            return self.came.elapsed();
+        };
+        let recorded = self.body + Duration::from_millis(record.duration_ms);
+        recorded.max(self.head.map(|head| head.after).unwrap_or_default())
     }
 
     fn stream_is_over(&mut self) {
