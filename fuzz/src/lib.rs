@@ -16,6 +16,10 @@ mod decide {
     pub(crate) mod via;
 }
 
+#[path = "../../dataplane/src/sight/id.rs"]
+#[expect(dead_code, reason = "a law needs some of it only")]
+mod request_id;
+
 #[path = "../../control/src"]
 #[expect(dead_code, unused_imports, reason = "a law needs some of it only")]
 mod control {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderValue, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
 use proxyxai_contract::{
     access::IpList,
     client_key::{ClientKey, presented},
@@ -11,7 +11,8 @@ use proxyxai_contract::{
 
 use crate::{
     decide::{address, via},
-    formats::{Family, Route, has_dot_segment, is_relayed, path_takes_model, upstream_path},
+    formats::{Family, Place, has_dot_segment, is_relayed, upstream_path},
+    request_id::{RequestId, X_REQUEST_ID},
 };
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -31,6 +32,27 @@ pub fn headers(input: &[u8]) {
     credentials(&values);
     origin(&values);
     travelled(&values);
+    named(&values);
+}
+
+/// A call has one well-formed id, which is the client's own when that is one.
+fn named(values: &[&str]) {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append(
+            X_REQUEST_ID,
+            HeaderValue::from_str(value).expect("a header's value"),
+        );
+    }
+    let id = RequestId::settle(&mut headers);
+    assert_eq!(headers.get_all(X_REQUEST_ID).iter().count(), 1);
+    let kept = headers[X_REQUEST_ID].as_bytes().to_vec();
+    assert!((1..=128).contains(&kept.len()) && kept.iter().all(u8::is_ascii_graphic));
+    let own = values
+        .first()
+        .filter(|id| values.len() == 1 && id.as_bytes() == kept);
+    assert!(own.is_some() || kept.starts_with(b"req_"));
+    assert_eq!(RequestId::settle(&mut headers), id);
 }
 
 fn credentials(values: &[&str]) {
@@ -98,9 +120,8 @@ fn path(text: &str) {
     assert_eq!(upstream_path(&upstream), upstream, "once is enough");
     assert!(upstream.ends_with(asked.trim_start_matches("/v2/chat/completions")));
     assert_eq!(is_relayed(asked), is_relayed(&upstream));
-    assert_eq!(Family::of(asked), Family::of(&upstream));
-    assert_eq!(Route::of(asked), Route::of(&upstream));
-    assert!(path_takes_model(asked) || !Route::of(asked).takes_model());
+    assert_eq!(Place::of(asked), Place::of(&upstream));
+    assert_eq!(Place::of(asked).family, Family::of(asked));
     for base in ["https://host", "https://host/v1", "https://host/deep/er"] {
         let base = BaseUrl::parse(base).expect("a base");
         let joined = base.join(&target).expect("two paths make one");
