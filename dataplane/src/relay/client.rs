@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -67,7 +67,8 @@ struct Pool {
 struct Idle {
     /// Oldest first.
     by_origin: HashMap<Origin, VecDeque<Waiting>>,
-    swept: Instant,
+    /// Whether somebody sees to it that none waits for too long.
+    swept: bool,
 }
 
 struct Waiting {
@@ -82,7 +83,7 @@ impl Upstream {
     pub(crate) fn new(dialer: Dialer, most: usize) -> Self {
         let idle = Idle {
             by_origin: HashMap::new(),
-            swept: Instant::now(),
+            swept: false,
         };
         Self {
             dialer,
@@ -199,13 +200,15 @@ impl Pool {
         waiting.remove(ready).map(|waiting| waiting.sender)
     }
 
-    fn put(&self, origin: Origin, sender: SendRequest<Segments>) {
+    fn put(self: &Arc<Self>, origin: Origin, sender: SendRequest<Segments>) {
         if sender.is_closed() {
             return;
         }
         let idle = &mut *self.idle();
         let since = Instant::now();
-        idle.sweep(since);
+        if !std::mem::replace(&mut idle.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
         let waiting = idle.by_origin.entry(origin).or_default();
         if waiting.len() >= self.most {
             waiting.pop_front();
@@ -219,13 +222,24 @@ impl Pool {
     }
 }
 
-impl Idle {
-    /// Lets go of what has waited for too long, now and then.
-    fn sweep(&mut self, now: Instant) {
-        if now - self.swept < IDLE_MAX / 2 {
+/// Lets go of what waits for too long, also when there are no more calls, until nothing waits.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(IDLE_MAX / 2).await;
+        let Some(pool) = pool.upgrade() else {
+            return;
+        };
+        let idle = &mut *pool.idle();
+        idle.sweep(Instant::now());
+        idle.swept = !idle.by_origin.is_empty();
+        if !idle.swept {
             return;
         }
-        self.swept = now;
+    }
+}
+
+impl Idle {
+    fn sweep(&mut self, now: Instant) {
         self.by_origin.retain(|_, waiting| {
             waiting.retain(|waiting| !waiting.sender.is_closed() && now - waiting.since < IDLE_MAX);
             !waiting.is_empty()
@@ -285,5 +299,36 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioIo;
+    use proxyxai_contract::provider::BaseUrl;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nothing_uses_is_closed_also_when_there_are_no_more_calls() {
+        let base = BaseUrl::parse("http://127.0.0.1:1").unwrap();
+        let pool = Arc::new(Pool {
+            idle: Mutex::new(Idle {
+                by_origin: HashMap::new(),
+                swept: false,
+            }),
+            most: 8,
+        });
+        for _ in 0..2 {
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            let (sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+            tokio::spawn(connection);
+            pool.put(base.origin().clone(), sender);
+            let begun = Instant::now();
+            assert_eq!(theirs.read(&mut [0; 1]).await.unwrap(), 0);
+            let waited = begun.elapsed();
+            assert!(waited >= IDLE_MAX && waited < IDLE_MAX * 2, "{waited:?}");
+        }
     }
 }

@@ -17,6 +17,9 @@ const COMMIT_RECORDS_MAX: usize = 4096;
 /// follow it cost far more than a record. Meanwhile records are in the journal, so only a power cut could
 /// tell the difference. What comes after a pause is committed at once.
 const GATHER: Duration = Duration::from_millis(100);
+/// With so many there is no more to save, and each that waits holds a page or so of the journal in memory.
+const ENOUGH_RECORDS: usize = 1024;
+const LOOK: Duration = Duration::from_millis(10);
 /// Entries that leave the journal at once; calls that begin or end wait meanwhile.
 const REMOVE_MAX: usize = 64;
 /// Between attempts to write to a disk that refuses: doubling from the first to the last.
@@ -65,9 +68,8 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
     let mut batch = Vec::new();
     let mut next = Instant::now();
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
-        let wait = next.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            std::thread::sleep(wait);
+        while batch.len() < ENOUGH_RECORDS && Instant::now() < next {
+            std::thread::sleep(LOOK);
             let more = std::iter::from_fn(|| records.try_recv().ok());
             batch.extend(more.take(COMMIT_RECORDS_MAX));
         }
