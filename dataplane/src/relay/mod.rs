@@ -31,7 +31,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, request::Parts};
 use proxyxai_contract::{
     clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
 };
@@ -203,15 +203,7 @@ impl Relay {
         let (mut parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
         story.is_of(account.account.id);
-        let via = parts.headers.get_all(http::header::VIA);
-        via::check(
-            via.iter().filter_map(|value| value.to_str().ok()),
-            self.config.node.as_str(),
-        )
-        .map_err(|_| Refusal::Loop)?;
-        if has_dot_segment(parts.uri.path()) {
-            return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
-        }
+        self.check_way(&parts)?;
         let reading = Instant::now();
         let room = &mut open.room;
         let received = request::read(&self.config, room, &parts.headers, body, reading).await;
@@ -269,6 +261,20 @@ impl Relay {
             metered,
             bill,
         })
+    }
+
+    /// Refuses what has been here before, and what could mean another path upstream.
+    fn check_way(&self, parts: &Parts) -> Result<(), Refusal> {
+        let via = parts.headers.get_all(http::header::VIA);
+        via::check(
+            via.iter().filter_map(|value| value.to_str().ok()),
+            self.config.node.as_str(),
+        )
+        .map_err(|_| Refusal::Loop)?;
+        if has_dot_segment(parts.uri.path()) {
+            return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
+        }
+        Ok(())
     }
 
     /// Sets aside what the call may cost at most. Root's calls are minted.

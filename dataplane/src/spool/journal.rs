@@ -9,15 +9,17 @@
 //! so that whenever the process is killed one of the two is whole, as its checksum tells.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::FileExt as _,
     path::Path,
     slice,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use memmap2::MmapMut;
+
+use super::private_file;
 
 /// The longest record, all of whose texts have a limit, takes less.
 pub(super) const SLOT_BYTES: usize = 1536;
@@ -63,14 +65,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be used.
     pub(super) fn open(path: &Path, after: u64) -> io::Result<(Self, Vec<Left>)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // Usage tells who asked for what, and is nobody else's business.
-            .mode(0o600)
-            .open(path)?;
+        let file = private_file(path)?;
         let left = left(&file)?;
         reserve(&file)?;
         // Tickets are held until the process ends or longer than the journal, and so is the map.

@@ -6,7 +6,12 @@ mod journal;
 mod shelf;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
 
 use proxyxai_contract::{
     clock::Clock,
@@ -147,6 +152,17 @@ fn recovered(shared: &Shared, mut left: Vec<Left>) -> Vec<Left> {
         );
     }
     left
+}
+
+/// Opens a file of the spool. Usage tells who asked for what, and is nobody else's business.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 fn discard(path: &Path) -> std::io::Result<()> {

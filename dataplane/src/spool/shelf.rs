@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -21,7 +19,7 @@ use redb::{
 };
 use tokio::sync::Notify;
 
-use super::{Ended, decode, journal::Left};
+use super::{Ended, decode, journal::Left, private_file};
 
 /// Records of a commit packed together, some at a time, under the sequence of the last of them: each by
 /// itself would cost more than all else that is done with it here.
@@ -64,14 +62,7 @@ impl Shared {
     /// # Errors
     /// When the file cannot be used.
     pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, redb::Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // Usage tells who asked for what, and is nobody else's business.
-            .mode(0o600)
-            .open(path)?;
+        let file = private_file(path)?;
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(FileBackend::new(file)?)?;
