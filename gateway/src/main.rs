@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// Linked, it is the allocator of everything (see Cargo.toml).
+use mimalloc as _;
 
 /// An open gateway for AI API keys. Configured by environment variables: see `config-table`.
 #[derive(Parser)]

@@ -340,6 +340,12 @@ async fn the_healthcheck_role_tells_a_running_gateway_from_none() {
 }
 
 #[test]
+fn the_allocator_is_the_one_that_was_chosen() {
+    let (_, _, said) = run_to_end(Some("config-table"), &[("MIMALLOC_VERBOSE", "1")]);
+    assert!(said.contains("mimalloc: process init"), "{said}");
+}
+
+#[test]
 fn the_readmes_table_of_variables_is_the_one_the_program_prints() {
     let (code, table, _) = run_to_end(Some("config-table"), &[]);
     assert_eq!(code, 0);
