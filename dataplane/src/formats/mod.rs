@@ -1,7 +1,9 @@
 //! What passes through the proxy, read without being rebuilt: paths, request bodies, event streams,
 //! usage, refusals, and the few bodies we write ourselves. Pure: bytes in, facts out; no I/O, no clock.
 
+mod blocks;
 pub(crate) mod conversation;
+mod ends;
 pub(crate) mod fault;
 mod multipart;
 pub(crate) mod opening;

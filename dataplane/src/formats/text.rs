@@ -10,10 +10,13 @@ pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Length of a UTF-8 byte order mark at the beginning, if there is one.
+/// In UTF-8.
+pub(super) const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+/// Length of a byte order mark at the beginning, if there is one.
 pub(super) fn bom(bytes: &[u8]) -> usize {
-    if bytes.starts_with(b"\xEF\xBB\xBF") {
-        3
+    if bytes.starts_with(&BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
     } else {
         0
     }

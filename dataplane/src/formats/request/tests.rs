@@ -338,17 +338,19 @@ fn the_number_and_size_of_pictures_are_read_from_json_and_forms() {
 }
 
 #[test]
-fn what_is_no_json_is_refused_wherever_the_fault_is() {
+fn what_could_be_read_in_two_ways_is_refused() {
     for bad in [
-        r#"{"a":[1,,2],"model":"x"}"#,
         r#"{"a":[/* "] */],"model":"x"}"#,
-        "{\"a\":\"\u{1}\",\"model\":\"x\"}",
+        r#"{"a":['"'],"model":"x"}"#,
+        r#"{/* "model":"y", */"model":"x"}"#,
+        r#"{'model':'y',"model":"x"}"#,
         r#"{"a":01,"model":"x"}"#,
-        r#"{"a":{"b" 1},"model":"x"}"#,
         r#"{"a":[1,2,"model":"x"}"#,
         r#"{"a":[1,2},"model":"x"}"#,
-        r#"{"a":"\q","model":"x"}"#,
         r#"{"a":tru,"model":"x"}"#,
+        r#"{"a":1 "model":"x"}"#,
+        r#"{"a" 1,"model":"x"}"#,
+        r#"{"a":1,,"model":"x"}"#,
         r#"{"model":"x"}}"#,
         r#"{"a":[1}],"model":"x"}"#,
         r#"{"a":1,}"#,
@@ -360,6 +362,18 @@ fn what_is_no_json_is_refused_wherever_the_fault_is() {
             matches!(whole, Err(BadRequest::Malformed { .. })),
             "{bad}: {whole:?}"
         );
+    }
+}
+
+#[test]
+fn a_fault_inside_a_field_that_is_not_read_is_the_upstreams_to_refuse() {
+    for body in [
+        r#"{"a":[1,,2],"model":"x"}"#,
+        r#"{"a":{"b" 1},"model":"x"}"#,
+        "{\"a\":\"\u{1}\",\"model\":\"x\"}",
+        r#"{"a":"\q","model":"x"}"#,
+    ] {
+        assert_eq!(facts_of(body).model.as_deref(), Some("x"), "{body}");
     }
 }
 

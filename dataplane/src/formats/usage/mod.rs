@@ -272,8 +272,9 @@ impl Object {
 
 /// What begins like JSON is no stream of events.
 fn shape(chunk: &[u8]) -> Option<Shape> {
-    let chunk = chunk.get(text::bom(chunk)..).unwrap_or_default();
-    let first = chunk.get(text::spaces(chunk))?;
+    // A byte order mark may come in pieces, so each of its bytes is passed over.
+    let is_filler = |byte: u8| text::is_space(byte) || text::BYTE_ORDER_MARK.contains(&byte);
+    let first = chunk.iter().find(|byte| !is_filler(**byte))?;
     Some(if matches!(first, b'{' | b'[') {
         Shape::Json
     } else {

@@ -3,14 +3,13 @@
 //! a count of its tokens needs.
 
 use super::vocabulary;
+use crate::formats::blocks::Marks;
 
 /// Long enough for the names and marks below.
 const NAME_BYTES_MAX: usize = 40;
 /// Text that is kept. What a longer answer has beyond it is taken to have as many tokens a byte.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 const DONE: &[u8] = b"[DONE]";
-/// What mostly stands between two strings is shorter, and looked at faster byte by byte.
-const GAP_BYTES: usize = 16;
 
 /// Follows the strings of an answer.
 #[derive(Debug, Default)]
@@ -76,17 +75,17 @@ enum Member {
 
 impl Prose {
     pub(super) fn push(&mut self, chunk: &[u8]) {
-        let mut rest = chunk;
-        while !rest.is_empty() {
-            rest = match self.place {
-                Place::Outside => self.outside(rest),
-                Place::Inside => self.inside(rest),
+        let (mut marks, mut at) = (Marks::new(chunk), 0);
+        while at < chunk.len() {
+            at = match self.place {
+                Place::Outside => self.outside(chunk, at, &mut marks),
+                Place::Inside => self.inside(chunk, at, &mut marks),
                 Place::Escaped => {
                     self.place = Place::Inside;
                     self.keep(b"\\");
-                    self.keep(rest.get(..1).unwrap_or_default());
+                    self.keep(between(chunk, at, at + 1));
                     self.len = self.len.saturating_add(1);
-                    rest.get(1..).unwrap_or_default()
+                    at + 1
                 }
             };
         }
@@ -139,63 +138,51 @@ impl Prose {
         }
     }
 
-    fn outside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
-        let (near, far) = chunk.split_at(chunk.len().min(GAP_BYTES));
-        if let Some(quote) = near.iter().position(|byte| *byte == b'"') {
-            for byte in near.iter().take(quote) {
-                self.gap(*byte);
-            }
-            return self.string(chunk.get(quote + 1..).unwrap_or_default());
+    /// Goes to the next string from `at` on, and to its end if that is near. Gives where it got to.
+    fn outside(&mut self, chunk: &[u8], at: usize, marks: &mut Marks<'_>) -> usize {
+        let mut quote = marks.from(at);
+        while quote.is_some_and(|found| chunk.get(found) != Some(&b'"')) {
+            quote = quote.and_then(|other| marks.from(other + 1));
         }
-        for byte in near {
-            self.gap(*byte);
+        let gap = between(chunk, at, quote.unwrap_or(chunk.len()));
+        // No room for the mark of the end in what mostly stands between two strings.
+        if quote.is_none() || self.done > 0 || gap.len() >= DONE.len() {
+            self.look_for_done(gap);
         }
-        let quote = memchr::memchr(b'"', far);
-        let (gap, rest) = far.split_at(quote.unwrap_or(far.len()));
-        self.look_for_done(gap);
         if let Some(last) = gap.iter().rev().find(|byte| !byte.is_ascii_whitespace()) {
             self.between = *last;
         }
         match quote {
-            Some(_) => self.string(rest.get(1..).unwrap_or_default()),
-            None => &[],
-        }
-    }
-
-    /// A byte between strings.
-    fn gap(&mut self, byte: u8) {
-        if !byte.is_ascii_whitespace() {
-            self.between = byte;
-        }
-        if self.done > 0 || byte == b'[' {
-            self.look_for_done(&[byte]);
+            Some(quote) => self.string(chunk, quote + 1, marks),
+            None => chunk.len(),
         }
     }
 
     /// After the opening quote of a string. Mostly its end is there too, and nothing has to be copied.
-    fn string<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
+    fn string(&mut self, chunk: &[u8], at: usize, marks: &mut Marks<'_>) -> usize {
         self.is_value = self.between == b':';
         (self.len, self.done) = (0, 0);
         if self.is_value && self.member == Member::Delta && self.delta_bytes == 0 {
             // What came before was no part of the answer's text, or is an empty delta.
             self.kept.clear();
         }
-        let end = memchr::memchr3(b'"', b'\\', b'\n', chunk);
-        let whole = end.and_then(|end| chunk.split_at_checked(end));
-        if let Some((string, [b'"', rest @ ..])) = whole {
+        if let Some(end) = marks.from(at)
+            && chunk.get(end) == Some(&b'"')
+        {
+            let string = between(chunk, at, end);
             self.len = string.len() as u64;
             self.keep(string);
             self.close(string);
-            return rest;
+            return end + 1;
         }
         self.name.clear();
         self.place = Place::Inside;
-        chunk
+        at
     }
 
-    fn inside<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
-        let found = memchr::memchr3(b'"', b'\\', b'\n', chunk);
-        let (part, rest) = chunk.split_at(found.unwrap_or(chunk.len()));
+    fn inside(&mut self, chunk: &[u8], at: usize, marks: &mut Marks<'_>) -> usize {
+        let found = marks.from(at).unwrap_or(chunk.len());
+        let part = between(chunk, at, found);
         self.len = self.len.saturating_add(part.len() as u64);
         let room = NAME_BYTES_MAX
             .saturating_sub(self.name.len())
@@ -203,7 +190,7 @@ impl Prose {
         self.name
             .extend_from_slice(part.get(..room).unwrap_or_default());
         self.keep(part);
-        match rest.first() {
+        match chunk.get(found) {
             Some(b'\\') => self.place = Place::Escaped,
             Some(b'"') => {
                 let name = std::mem::take(&mut self.name);
@@ -216,7 +203,7 @@ impl Prose {
             }
             None => {}
         }
-        rest.get(1..).unwrap_or_default()
+        found + 1
     }
 
     /// At the end of a string, of which at least the beginning is given.
@@ -257,6 +244,10 @@ impl Prose {
             }
         }
     }
+}
+
+fn between(chunk: &[u8], from: usize, to: usize) -> &[u8] {
+    chunk.get(from..to).unwrap_or_default()
 }
 
 /// What a run of JSON text says. It may end within an escape.

@@ -429,3 +429,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_comes_before_a_body_does_not_tell_its_shape() {
+    for (pieces, json) in [
+        (&["\n", "\u{feff}", "{\"choices\":[]"][..], true),
+        (&["\n\u{feff}{\"choices\":[]"], true),
+        (&["\u{feff}", " ", "data: {}\n\n"], false),
+        (&[" \u{feff}data: {}\n\n"], false),
+    ] {
+        let mut reader = UsageReader::new(Family::OpenAi);
+        for piece in pieces {
+            reader.push(piece.as_bytes());
+        }
+        assert_eq!(reader.is_near_end(), json, "{pieces:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! The known fields of a body, found by stepping over all others. It reads plain bodies, which nearly all
+//! are, and leaves to `serde_json` all that is unusual, errors included.
+
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::Fields;
+use crate::formats::{ends, text};
+
+/// The fields of an object that is all of `json`; none when a full parser has to look.
+pub(super) fn fields(json: &[u8]) -> Option<Fields<'_>> {
+    let mut fields = Fields::default();
+    let mut scan = Scan { rest: json };
+    scan.byte(b'{')?;
+    if scan.byte(b'}').is_none() {
+        loop {
+            let name = scan.name()?;
+            let value = scan.value()?;
+            fields.set(name, value)?;
+            if scan.byte(b',').is_none() {
+                break;
+            }
+        }
+        scan.byte(b'}')?;
+    }
+    scan.spaces();
+    scan.rest.is_empty().then_some(fields)
+}
+
+impl<'a> Fields<'a> {
+    /// Keeps the value of a known field.
+    fn set(&mut self, name: &[u8], value: &'a [u8]) -> Option<()> {
+        let field = match name {
+            b"model" => &mut self.model,
+            b"stream" => &mut self.stream,
+            b"stream_options" => &mut self.stream_options,
+            b"max_tokens" => &mut self.max_tokens,
+            b"max_completion_tokens" => &mut self.max_completion_tokens,
+            b"max_output_tokens" => &mut self.max_output_tokens,
+            b"n" => &mut self.n,
+            b"size" => &mut self.size,
+            _ => return Some(()),
+        };
+        let value: &RawValue = serde_json::from_slice(value).ok()?;
+        // A field that is given twice, and one that is null, are not for here to judge.
+        (field.is_none() && value.get() != "null").then(|| *field = Some(value))
+    }
+}
+
+/// What is left of a body.
+struct Scan<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Scan<'a> {
+    fn spaces(&mut self) {
+        let spaces = text::spaces(self.rest);
+        self.rest = self.rest.get(spaces..).unwrap_or_default();
+    }
+
+    /// Steps over spaces, and over this byte if it follows.
+    fn byte(&mut self, byte: u8) -> Option<()> {
+        self.spaces();
+        self.rest = self.rest.strip_prefix(&[byte])?;
+        Some(())
+    }
+
+    /// Steps over a member's name and its colon. None for a name that could be another one in disguise.
+    fn name(&mut self) -> Option<&'a [u8]> {
+        self.byte(b'"')?;
+        let is_plain = |byte: &&u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        let name = self.take(self.rest.iter().take_while(is_plain).count())?;
+        self.rest = self.rest.strip_prefix(b"\"")?;
+        self.byte(b':')?;
+        Some(name)
+    }
+
+    /// Steps over a value.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        self.spaces();
+        match self.rest.first()? {
+            b'"' => self.take(ends::of_text(self.rest)?),
+            b'{' | b'[' => self.take(ends::of_nested(self.rest)?),
+            _ => {
+                let is_inside =
+                    |byte: &&u8| !matches!(byte, b',' | b'}') && !text::is_space(**byte);
+                let value = self.take(self.rest.iter().take_while(is_inside).count())?;
+                serde_json::from_slice::<IgnoredAny>(value).ok()?;
+                Some(value)
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(bytes)?;
+        self.rest = rest;
+        Some(taken)
+    }
+}
