@@ -14,7 +14,10 @@ use std::{
     os::unix::fs::FileExt as _,
     path::Path,
     slice,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use memmap2::MmapMut;
@@ -30,6 +33,8 @@ const SLOTS: usize = 65_536;
 const SLOTS_SPARE: usize = 1024;
 /// How many of the file's slots were ever taken, in the first bytes of the file. The others are not read.
 const TAKEN_BYTES: usize = 8;
+/// With so many slots in use at once, their memory is given back when none is.
+const REST_SLOTS: usize = 512;
 /// Of a slot: checksum of the rest, ticket, version, length of the record.
 const HEADER_BYTES: usize = 20;
 
@@ -43,7 +48,12 @@ pub(crate) struct Ticket {
 }
 
 /// The journal in use.
-pub(super) struct Journal(Mutex<Slots>);
+pub(super) struct Journal {
+    slots: Mutex<Slots>,
+    /// Slots that nobody holds; for looking without the lock.
+    free: AtomicUsize,
+    file: File,
+}
 
 /// Slots that nobody holds.
 struct Slots {
@@ -54,6 +64,8 @@ struct Slots {
     /// How many are no longer fresh, as the file tells it.
     taken: &'static mut [u8; TAKEN_BYTES],
     next: u64,
+    /// The most that were held at once since they last rested.
+    high: usize,
 }
 
 /// An entry that was left: its ticket, and the record.
@@ -72,12 +84,18 @@ impl Journal {
         let (taken, slots) = Box::leak(Box::new(map(&file)?))
             .split_first_chunk_mut()
             .ok_or(io::ErrorKind::UnexpectedEof)?;
-        let journal = Self(Mutex::new(Slots {
+        let slots = Slots {
             freed: Vec::new(),
             fresh: slots.as_chunks_mut().0.iter_mut(),
             taken,
             next: after.saturating_add(1),
-        }));
+            high: 0,
+        };
+        let journal = Self {
+            slots: Mutex::new(slots),
+            free: AtomicUsize::new(SLOTS),
+            file,
+        };
         Ok((journal, left))
     }
 
@@ -92,6 +110,7 @@ impl Journal {
         let slot = slots.take()?;
         let number = slots.next;
         slots.next = number.saturating_add(1);
+        self.free.store(slots.free(), Ordering::Relaxed);
         drop(slots);
         let mut ticket = Ticket {
             number,
@@ -130,22 +149,40 @@ impl Journal {
             slot[..HEADER_BYTES].fill(0);
             slots.freed.push(slot);
         }
+        self.free.store(slots.free(), Ordering::Relaxed);
+    }
+
+    /// Gives the memory of a burst back, once nothing of it is left.
+    pub(super) fn rest(&self) {
+        let mut slots = self.slots();
+        if slots.high < REST_SLOTS || slots.free() < SLOTS {
+            return;
+        }
+        slots.high = 0;
+        if let Err(error) = zero(&self.file) {
+            // A file system that cannot do this keeps some memory, and nothing else.
+            tracing::debug!(%error, "the journal keeps its memory");
+        }
     }
 
     /// Whether there is room for a new call.
     pub(super) fn has_room(&self) -> bool {
-        let slots = self.slots();
-        slots.freed.len() + slots.fresh.len() > SLOTS_SPARE
+        self.free.load(Ordering::Relaxed) > SLOTS_SPARE
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
         // Nothing under the lock can leave it half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slots {
+    fn free(&self) -> usize {
+        self.freed.len() + self.fresh.len()
+    }
+
     fn take(&mut self) -> Option<&'static mut Slot> {
+        self.high = self.high.max(SLOTS.saturating_sub(self.free()) + 1);
         if let Some(slot) = self.freed.pop() {
             return Some(slot);
         }
@@ -260,6 +297,19 @@ fn reserve(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Empties all slots, which nobody may hold. Their pages leave the memory, their room on disk stays taken.
+#[cfg(target_os = "linux")]
+fn zero(file: &File) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let (from, bytes) = (TAKEN_BYTES as u64, (SLOTS * SLOT_BYTES) as u64);
+    Ok(fallocate(file, FallocateFlags::ZERO_RANGE, from, bytes)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn zero(_: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +372,39 @@ mod tests {
         let other = journal.add(b"gone").unwrap();
         journal.remove([other]);
         assert_eq!(path.left(), [(1, b"of two, again".to_vec())]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn after_a_burst_the_journal_holds_no_memory_and_works_as_before() {
+        let resident = |path: &Path| {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let own = maps.split_once(path.0.to_str().unwrap()).unwrap().1;
+            let line = own.lines().find(|line| line.starts_with("Rss:")).unwrap();
+            let kib = line.split_whitespace().nth(1).unwrap();
+            kib.parse::<usize>().unwrap()
+        };
+        let path = Path::new("rest");
+        let (journal, _) = path.open();
+        if zero(&journal.file).is_err() {
+            // Not every file system can: tmpfs, for instance.
+            return;
+        }
+        journal.clear();
+        let mut tickets: Vec<_> = (0..4 * REST_SLOTS)
+            .map(|_| journal.add(b"burst").unwrap())
+            .collect();
+        let burst = resident(&path);
+        let last = tickets.pop();
+        journal.remove(tickets);
+        journal.rest();
+        assert!(resident(&path) >= burst, "a call is still under way");
+        journal.remove(last);
+        journal.rest();
+        assert!(resident(&path) < burst / 10, "{burst} KiB before");
+        let mut ticket = journal.add(b"one").unwrap();
+        assert!(journal.put(&mut ticket, b"other"));
+        assert_eq!(path.left(), [(ticket.number, b"other".to_vec())]);
     }
 
     #[test]

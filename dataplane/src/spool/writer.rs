@@ -102,5 +102,6 @@ fn shelve(shared: &Shared, journal: &Journal, batch: &mut Vec<Ended>) {
         journal.remove(some);
     }
     drop(tickets);
+    journal.rest();
     shared.tell();
 }
