@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::{HeaderMap, body::Incoming, header};
+use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
 /// What a refused client may still send before it is cut off after all.
@@ -27,12 +27,12 @@ pub(crate) struct Polite {
 }
 
 impl Polite {
-    /// Reading on happens in `tasks`.
-    pub(crate) fn new(body: Incoming, headers: &HeaderMap, tasks: &TaskTracker) -> Self {
+    /// Whose client may wait for `100 Continue`. Reading on happens in `tasks`.
+    pub(crate) fn new(body: Incoming, waits: bool, tasks: &TaskTracker) -> Self {
         Self {
             body: Some(body),
             tasks: tasks.clone(),
-            waits: headers.contains_key(header::EXPECT),
+            waits,
         }
     }
 }

@@ -18,7 +18,6 @@ use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
-    http::request::Parts,
     server::conn::http1,
     service::service_fn,
 };
@@ -58,7 +57,7 @@ pub(crate) struct End {
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// Answers a request that came from `peer`.
     fn answer(
-        self,
+        &self,
         peer: SocketAddr,
         request: Request<Polite>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static;
@@ -70,7 +69,7 @@ where
     A: Future<Output = Response<Body>> + Send + 'static,
 {
     fn answer(
-        self,
+        &self,
         peer: SocketAddr,
         request: Request<Polite>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
@@ -86,6 +85,16 @@ struct Accepted {
     permit: OwnedSemaphorePermit,
     /// Counts it among its thread's.
     load: Arc<()>,
+}
+
+/// Where the requests of one connection come in.
+struct Door<H> {
+    peer: SocketAddr,
+    handler: H,
+    /// Reads on when a call was refused early.
+    bodies: TaskTracker,
+    head_bytes_max: usize,
+    end: End,
 }
 
 /// A thread that serves, with a runtime of its own. A call stays on one thread from its first byte to
@@ -235,22 +244,17 @@ async fn work(
         let Ok(socket) = TcpStream::from_std(socket) else {
             continue;
         };
-        let (handler, bodies, end) = (handler.clone(), bodies.clone(), end.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (parts, body) = request.into_parts();
-            let body = Polite::new(body, &parts.headers, &bodies);
-            let fits = head_bytes(&parts) <= limits.header_bytes_max;
-            let answer = fits.then(|| {
-                let request = Request::from_parts(parts, body);
-                handler.clone().answer(peer, request)
-            });
-            let end = end.clone();
-            async move {
-                Ok::<_, Infallible>(match answer {
-                    Some(answer) => end.mark(answer.await),
-                    None => head_too_long(),
-                })
-            }
+        // A request shares its connection's door; what all threads share is not touched for each of them.
+        let door = Arc::new(Door {
+            peer,
+            handler: handler.clone(),
+            bodies: bodies.clone(),
+            head_bytes_max: limits.header_bytes_max,
+            end: end.clone(),
+        });
+        let service = service_fn(move |request| {
+            let door = Arc::clone(&door);
+            async move { Ok::<_, Infallible>(door.answer(request).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
         connections.spawn(async move {
@@ -271,11 +275,24 @@ async fn work(
     connections.shutdown().await;
 }
 
+impl<H: Handler> Door<H> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if head_bytes(&request) > self.head_bytes_max {
+            return head_too_long();
+        }
+        let waits = request.headers().contains_key(header::EXPECT);
+        let request = request.map(|body| Polite::new(body, waits, &self.bodies));
+        let answer = self.handler.answer(self.peer, request);
+        self.end.mark(answer.await)
+    }
+}
+
 /// About as many bytes as a head took on the wire.
-fn head_bytes(parts: &Parts) -> usize {
-    let path = parts.uri.path_and_query();
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query();
+    let path = path.map_or(0, |path| path.as_str().len());
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    path.map_or(0, |path| path.as_str().len()) + parts.headers.iter().map(field).sum::<usize>()
+    path + request.headers().iter().map(field).sum::<usize>()
 }
 
 fn head_too_long() -> Response<Body> {

@@ -153,7 +153,7 @@ fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
         });
     }
     let records = [
-        ("memory", relay.spool.queued() as u64),
+        ("memory", relay.spool().queued() as u64),
         ("disk", relay.shelf.depth()),
     ];
     for (name, help, rows) in [

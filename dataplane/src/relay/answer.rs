@@ -23,7 +23,7 @@ impl Relay {
     /// Relays an answer whose first byte has come.
     pub(super) fn answer(
         &self,
-        mut call: Call,
+        mut call: Box<Call>,
         key: &KeyState,
         tries: u32,
         answer: Answer,
@@ -72,7 +72,7 @@ impl Relay {
     }
 
     /// Tells the client that every attempt failed, and records the call.
-    pub(super) fn all_failed(&self, mut call: Call, progress: Progress) -> Response<Body> {
+    pub(super) fn all_failed(&self, mut call: Box<Call>, progress: Progress) -> Response<Body> {
         let family = call.request.family;
         let rests = self.rests(&call);
         let now = self.clock.now();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 
 use super::{
     Call, Relay,
@@ -84,12 +85,12 @@ impl Failure {
 }
 
 impl Relay {
-    /// Makes one attempt. Its failure has been noted with the key when this returns.
-    pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>) -> Outcome {
+    /// Makes one attempt, now. Its failure has been noted with the key when this returns.
+    pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>, now: Instant) -> Outcome {
         let _probe = key.health.probe();
         let trying = self.sight.trying();
         let span = span(call, key);
-        let sent = self.send(call, key, span.as_ref()).await;
+        let sent = self.send(call, key, span.as_ref(), now).await;
         let mut outcome = sent.unwrap_or_else(Outcome::Failed);
         match (&mut outcome, span) {
             (Outcome::Answer(answer), span) => answer.span = span,
@@ -135,6 +136,7 @@ impl Relay {
         call: &Call,
         key: &Arc<KeyState>,
         span: Option<&TrySpan>,
+        now: Instant,
     ) -> Result<Outcome, Failure> {
         let (body, asked_usage) = call.request.body(key.key.config.include_usage);
         let provider = &key.key.provider;
@@ -178,12 +180,13 @@ impl Relay {
         let in_time = {
             // It is large, and would be moved into the timer otherwise.
             let exchange = std::pin::pin!(exchange);
-            tokio::time::timeout(self.config.first_byte, exchange).await
+            tokio::time::timeout_at(now + self.config.first_byte, exchange).await
         };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {
-                self.judge(begun.parts, begun.rest).await
+                // Seldom needed, and it would make every attempt's state larger.
+                Box::pin(self.judge(begun.parts, begun.rest)).await
             }
             (Ok(Ok(())), Some(begun)) => Ok(answer(begun, asked_usage)),
             // It says that it is at work, and the client has waited long enough to be told.

@@ -2,7 +2,7 @@
 //! spool's journal. From the moment a metered call is sent there is always a record that a killed
 //! process would leave, and one call leaves one record, however it ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -52,13 +52,21 @@ pub(super) struct Bill {
     /// Its share of the account's windows.
     pub(super) counted: Counted,
     snapshot: Arc<Snapshot>,
-    spool: Spool,
-    desk: Desk,
+    office: Arc<Office>,
     clock: Clock,
     /// Keeps the call counted as open until its answer has ended.
     open: Option<OpenCall>,
     /// Told when the bill is closed.
     pub(super) story: Option<Story>,
+}
+
+/// Where bills go. Each serving thread has one of its own: what it holds is shared by all threads, and
+/// counting its users at each call would have the processors wait for each other.
+#[derive(Debug, Clone)]
+pub(super) struct Office {
+    pub(super) spool: Spool,
+    pub(super) desk: Desk,
+    pub(super) open_calls: Arc<AtomicUsize>,
 }
 
 /// Whose call it is, and what was set aside for it.
@@ -122,8 +130,7 @@ impl Bill {
             hold,
             counted,
             snapshot: Arc::clone(snapshot),
-            spool: relay.spool.clone(),
-            desk: relay.desk.clone(),
+            office: Arc::clone(&relay.office),
             clock: relay.clock.clone(),
             open: Some(open),
             story: None,
@@ -159,7 +166,7 @@ impl Bill {
         self.price(true);
         self.note();
         if self.ticket.is_none() {
-            self.ticket = self.spool.begin(&self.record);
+            self.ticket = self.office.spool.begin(&self.record);
         }
         // Not sent, and so not to be paid for either.
         self.at_upstream = self.ticket.is_some();
@@ -180,7 +187,7 @@ impl Bill {
     /// Writes what is known by now into the journal.
     pub(super) fn note(&mut self) {
         if let Some(ticket) = &mut self.ticket {
-            self.spool.note(ticket, &self.record);
+            self.office.spool.note(ticket, &self.record);
         }
     }
 
@@ -247,9 +254,9 @@ impl Bill {
         // The call is over, however long its tokens are counted.
         self.open = None;
         self.at_upstream = false;
-        let desk = self.desk.clone();
+        let office = Arc::clone(&self.office);
         let bytes = self.body.len();
-        desk.hand(
+        office.desk.hand(
             bytes,
             Box::new(move || {
                 let mut tokens = known.unwrap_or_else(|| Tokens {
@@ -272,7 +279,7 @@ impl Bill {
             Some(hold) => hold.settle(self.record.cost),
             None => self.account.purse.charge(self.record.cost),
         }
-        self.spool.push(self.ticket.take(), &self.record);
+        self.office.spool.push(self.ticket.take(), &self.record);
         if let Some(story) = self.story.take() {
             story.tell(&self.record);
         }
@@ -291,8 +298,7 @@ impl Bill {
             hold: self.hold.take(),
             counted: std::mem::take(&mut self.counted),
             snapshot: Arc::clone(&self.snapshot),
-            spool: self.spool.clone(),
-            desk: self.desk.clone(),
+            office: Arc::clone(&self.office),
             clock: self.clock.clone(),
             open: self.open.take(),
             story: self.story.take(),

@@ -19,7 +19,7 @@ use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
 };
-use proxyxai_contract::provider::Origin;
+use proxyxai_contract::{price::Hashing, provider::Origin};
 use tokio::time::Instant;
 
 use super::{dial::Dialer, segments::Segments};
@@ -66,7 +66,7 @@ struct Pool {
 
 struct Idle {
     /// Oldest first.
-    by_origin: HashMap<Origin, VecDeque<Waiting>>,
+    by_origin: HashMap<Origin, VecDeque<Waiting>, Hashing>,
     /// Whether somebody sees to it that none waits for too long.
     swept: bool,
 }
@@ -82,7 +82,7 @@ impl Upstream {
     /// With a pool that keeps so many connections for each origin.
     pub(crate) fn new(dialer: Dialer, most: usize) -> Self {
         let idle = Idle {
-            by_origin: HashMap::new(),
+            by_origin: HashMap::default(),
             swept: false,
         };
         Self {
@@ -128,7 +128,8 @@ impl Upstream {
                 }
             }
         }
-        let mut sender = self.connect(to).await?;
+        // Seldom needed, and large: it would make every call's state as large.
+        let mut sender = Box::pin(self.connect(to)).await?;
         let answer = sender.send_request(next).await;
         answer
             .map(|answer| self.reply(to, sender, answer))
@@ -315,7 +316,7 @@ mod tests {
         let base = BaseUrl::parse("http://127.0.0.1:1").unwrap();
         let pool = Arc::new(Pool {
             idle: Mutex::new(Idle {
-                by_origin: HashMap::new(),
+                by_origin: HashMap::default(),
                 swept: false,
             }),
             most: 8,

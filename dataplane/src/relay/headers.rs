@@ -3,7 +3,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, VIA},
+    header::{self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, VIA},
 };
 use proxyxai_contract::{client_key, provider::ProviderType};
 
@@ -12,17 +12,6 @@ use crate::{
     sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
 };
 
-/// Headers of one connection (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 /// Where clients put their key, whichever form they use.
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, X_API_KEY, API_KEY];
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -34,7 +23,37 @@ const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06
 
 /// Takes off what must not cross, in place.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // What `Connection` names belongs to the connection too.
+    strip(headers, is_hop_by_hop);
+}
+
+/// Whether a header belongs to one connection (RFC 9110, section 7.6.1).
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Whether a client's header says nothing to an upstream: it is of the client's connection, of its length as
+/// the client wrote it, or a credential.
+fn is_clients_own(name: &str) -> bool {
+    is_hop_by_hop(name)
+        || matches!(
+            name,
+            "authorization" | "x-api-key" | "api-key" | "host" | "content-length" | "expect"
+        )
+}
+
+/// Takes headers off, and what `Connection` names. Looking at each header there is costs less than looking
+/// for each that might be.
+fn strip(headers: &mut HeaderMap, goes: fn(&str) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -44,7 +63,9 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         // The call's id crosses whatever a client says of it.
         .filter(|name| *name != X_REQUEST_ID)
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+    let going = |name: &&HeaderName| goes(name.as_str());
+    let going: Vec<HeaderName> = headers.keys().filter(going).cloned().collect();
+    for name in going.iter().chain(&named) {
         headers.remove(name);
     }
 }
@@ -65,13 +86,7 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
     let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
     let framed = framed.iter().any(|name| headers.contains_key(name));
     let takes_trailers = takes_trailers(headers);
-    strip_hop_by_hop(headers);
-    for name in CREDENTIALS
-        .iter()
-        .chain(&[HOST, CONTENT_LENGTH, header::EXPECT])
-    {
-        headers.remove(name);
-    }
+    strip(headers, is_clients_own);
     if metered {
         // A compressed answer could not be metered as it passes.
         headers.insert(
@@ -82,7 +97,7 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
     headers.append(VIA, via);
     if framed {
         // Set to the length of what is sent, which an attempt may change.
-        headers.insert(CONTENT_LENGTH, 0.into());
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if takes_trailers {
         headers.insert(header::TE, TRAILERS);

@@ -44,7 +44,7 @@ impl Relay {
                 Box::pin(both).await
             }
             None => Asked {
-                outcome: self.attempt(call, &seat.key).await,
+                outcome: self.attempt(call, &seat.key, begun).await,
                 seat,
                 twice: false,
                 begun,
@@ -73,7 +73,7 @@ impl Relay {
     ) -> Asked {
         let since = begun;
         let key = Arc::clone(&seat.key);
-        let mut first = pin!(self.attempt(call, &key));
+        let mut first = pin!(self.attempt(call, &key, begun));
         let asked = |seat, outcome, twice, begun| Asked {
             seat,
             outcome,
@@ -90,7 +90,7 @@ impl Relay {
         let again = Instant::now();
         tried.push(other.key.key.id);
         let other_key = Arc::clone(&other.key);
-        let mut second = pin!(self.attempt(call, &other_key));
+        let mut second = pin!(self.attempt(call, &other_key, again));
         tokio::select! {
             outcome = &mut first => match outcome {
                 Outcome::Answer(_) => asked(seat, outcome, true, begun),

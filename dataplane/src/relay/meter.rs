@@ -42,7 +42,7 @@ struct Noted {
 impl Meter {
     pub(super) fn new(
         relay: &Relay,
-        call: Call,
+        call: Box<Call>,
         key: Option<&KeyState>,
         tries: u32,
         status: StatusCode,
@@ -53,7 +53,7 @@ impl Meter {
             mut bill,
             metered,
             ..
-        } = call;
+        } = *call;
         let record = &mut bill.record;
         record.key = key.map(|key| key.key.id);
         if let Some(key) = key {

@@ -25,7 +25,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -35,7 +35,7 @@ use http::{HeaderValue, Request, Response, request::Parts};
 use proxyxai_contract::{
     clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tower::BoxError;
 
 use crate::{
@@ -71,11 +71,9 @@ pub(crate) struct Relay {
     pub(crate) clock: Clock,
     pub(crate) sight: Sight,
     pub(crate) shelf: Shelf,
-    pub(crate) spool: Spool,
+    office: Arc<bill::Office>,
     outbox: Outbox,
-    desk: desk::Desk,
     budget: Arc<std::sync::Mutex<Budget>>,
-    open_calls: Arc<AtomicUsize>,
     memory: memory::Memory,
     leaving: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
@@ -128,10 +126,12 @@ impl Relay {
             live,
             clock,
             shelf,
-            spool,
+            office: Arc::new(bill::Office {
+                spool,
+                desk: desk::Desk::start().map_err(Error::Thread)?,
+                open_calls: Arc::default(),
+            }),
             outbox,
-            desk: desk::Desk::start().map_err(Error::Thread)?,
-            open_calls: Arc::default(),
             leaving: Arc::default(),
             draining: Arc::default(),
             via,
@@ -143,6 +143,7 @@ impl Relay {
         Self {
             client: self.client.sibling(),
             sight: self.sight.sibling(),
+            office: Arc::new(bill::Office::clone(&self.office)),
             ..self.clone()
         }
     }
@@ -159,7 +160,12 @@ impl Relay {
 
     /// Calls that are open now.
     pub(crate) fn open_calls(&self) -> usize {
-        self.open_calls.load(Ordering::Relaxed)
+        self.office.open_calls.load(Ordering::Relaxed)
+    }
+
+    /// Usage on its way to disk.
+    pub(crate) fn spool(&self) -> &Spool {
+        &self.office.spool
     }
 
     /// Whether calls are wanted and would be taken.
@@ -167,7 +173,7 @@ impl Relay {
         !self.leaving.load(Ordering::Relaxed)
             && !self.draining.load(Ordering::Relaxed)
             && self.live.snapshot().is_some()
-            && self.spool.has_room()
+            && self.spool().has_room()
     }
 
     /// Answers one call.
@@ -193,7 +199,7 @@ impl Relay {
         place: Place,
         request: Request<B>,
         story: &mut Story,
-    ) -> Result<Call, Refusal>
+    ) -> Result<Box<Call>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
@@ -204,10 +210,9 @@ impl Relay {
         let account = Self::authenticate(&snapshot, &parts.headers)?;
         story.is_of(account.account.id);
         self.check_way(&parts)?;
-        let reading = Instant::now();
         let room = &mut open.room;
-        let received = request::read(&self.config, room, &parts.headers, body, reading).await;
-        story.has_body(reading.elapsed());
+        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
+        story.has_body();
         let received = received?;
         let body = &received.body;
         let target = request::target(&parts.uri)?;
@@ -217,6 +222,7 @@ impl Relay {
         let metered = place.takes_model && parts.method == http::Method::POST;
         let facts = request::facts(&parts, body, metered)?;
         let chain = snapshot.chain(&account.account);
+        let now = self.clock.now();
         admit::admit(&admit::Admission {
             chain: &chain,
             settings: &snapshot.settings,
@@ -225,7 +231,7 @@ impl Relay {
             model: facts.model.as_deref(),
             balance: account.purse.balance(),
             month_used: account.purse.month_used(),
-            now: self.clock.now(),
+            now,
         })?;
         let plan = route::plan(&snapshot, &chain, &facts, metered)?;
         let ceiling = if metered {
@@ -237,13 +243,12 @@ impl Relay {
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
-        let asks = (facts.model.as_deref(), tokens);
+        let asks = (facts.model.as_deref(), tokens, now);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
-        let start = self.clock.now();
         let places = (target, place);
-        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), start));
+        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), now));
         let payer = bill::Payer {
             account,
             hold,
@@ -252,7 +257,7 @@ impl Relay {
             metered,
         };
         let bill = bill::Bill::new(self, &snapshot, payer, &request, &plan);
-        Ok(Call {
+        Ok(Box::new(Call {
             snapshot,
             request,
             plan,
@@ -260,7 +265,7 @@ impl Relay {
             conversation,
             metered,
             bill,
-        })
+        }))
     }
 
     /// Refuses what has been here before, and what could mean another path upstream.
@@ -308,11 +313,11 @@ impl Relay {
 
     /// Counts the call among the open ones, if it may begin at all.
     fn open(&self) -> Result<OpenCall, Refusal> {
-        if self.draining.load(Ordering::Relaxed) || !self.spool.has_room() {
+        if self.draining.load(Ordering::Relaxed) || !self.spool().has_room() {
             return Err(Refusal::Unavailable);
         }
-        let open = OpenCall::enter(&self.open_calls, self.memory.room());
-        if self.open_calls.load(Ordering::Relaxed) > self.config.open_calls_max {
+        let (open, calls) = OpenCall::enter(&self.office, self.memory.room());
+        if calls > self.config.open_calls_max {
             return Err(Refusal::Busy("calls are open"));
         }
         Ok(open)
@@ -350,7 +355,7 @@ impl Relay {
 /// An open call; counted until it is dropped.
 #[derive(Debug)]
 struct OpenCall {
-    counter: Arc<AtomicUsize>,
+    office: Arc<bill::Office>,
     /// Its place on the key that answers it.
     seat: Option<Seat>,
     /// For its body.
@@ -358,18 +363,20 @@ struct OpenCall {
 }
 
 impl OpenCall {
-    fn enter(counter: &Arc<AtomicUsize>, room: memory::Room) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self {
-            counter: Arc::clone(counter),
+    /// And how many are open with it.
+    fn enter(office: &Arc<bill::Office>, room: memory::Room) -> (Self, usize) {
+        let before = office.open_calls.fetch_add(1, Ordering::Relaxed);
+        let open = Self {
+            office: Arc::clone(office),
             seat: None,
             room,
-        }
+        };
+        (open, before.saturating_add(1))
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::Relaxed);
+        self.office.open_calls.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -67,8 +67,8 @@ enum Pause {
 
 impl Relay {
     /// Answers a call with the first attempt that succeeds, or with what the last one failed of.
-    pub(super) async fn rounds(&self, mut call: Call) -> Response<Body> {
-        self.budget().deposit(self.clock.now());
+    pub(super) async fn rounds(&self, mut call: Box<Call>) -> Response<Body> {
+        self.budget().deposit(call.request.start);
         let mut progress = Progress {
             deadline: Instant::now() + self.config.retry_deadline,
             tries: 0,

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,9 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 
 /// A request body of a few pieces: the client's own bytes with what must change laid between them.
 /// Cloning it counts references, so each attempt gets its own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Segments {
-    pieces: std::collections::VecDeque<Bytes>,
+    pieces: Arc<[Bytes]>,
+    /// The piece that is sent next.
+    next: usize,
     left: u64,
     trailers: Option<Box<HeaderMap>>,
 }
@@ -22,13 +25,12 @@ pub(crate) struct Segments {
 impl Segments {
     /// The pieces in order; empty ones are left out.
     pub(crate) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        let pieces: std::collections::VecDeque<_> = pieces
-            .into_iter()
-            .filter(|piece| !piece.is_empty())
-            .collect();
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
+        let pieces: Arc<[Bytes]> = pieces.collect();
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self {
             pieces,
+            next: 0,
             left,
             trailers: None,
         }
@@ -53,16 +55,17 @@ impl Body for Segments {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(piece) = self.pieces.pop_front() else {
+        let Some(piece) = self.pieces.get(self.next).cloned() else {
             let trailers = self.trailers.take();
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))));
         };
+        self.next += 1;
         self.left = self.left.saturating_sub(piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && self.trailers.is_none()
+        self.next >= self.pieces.len() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -20,7 +20,13 @@ const TAIL_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Waits {
     idle: Duration,
     keepalive: Option<Duration>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// None until the provider is first waited for.
+    armed: Option<Armed>,
+}
+
+/// What is known while a body is waited for.
+struct Armed {
+    timer: Pin<Box<Sleep>>,
     /// When the last frame came.
     came: Instant,
     /// When one came that is more than a sign of life.
@@ -43,63 +49,74 @@ pub(super) enum Due {
 // === impl Waits ===
 
 impl Waits {
-    pub(super) fn new(idle: Duration, keepalive: Option<Duration>) -> Self {
-        let now = Instant::now();
+    pub(super) const fn new(idle: Duration, keepalive: Option<Duration>) -> Self {
         Self {
             idle,
             keepalive,
-            timer: None,
-            came: now,
-            heard: now,
-            sent: now,
+            armed: None,
         }
     }
 
     /// Notes that a frame came. Says how long after the one before, if it is more than a sign of life and
     /// something was waited for since the beginning.
     pub(super) fn came(&mut self, quiet: bool) -> Option<Duration> {
-        self.timer.as_ref()?;
-        self.came = Instant::now();
+        let armed = self.armed.as_mut()?;
+        armed.came = Instant::now();
         if quiet {
             return None;
         }
-        let before = std::mem::replace(&mut self.heard, self.came);
-        Some(self.came.saturating_duration_since(before))
+        let before = std::mem::replace(&mut armed.heard, armed.came);
+        Some(armed.came.saturating_duration_since(before))
     }
 
     /// Notes that something goes out, if it does.
     pub(super) fn sent(&mut self, shown: Option<&Bytes>) {
-        if self.keepalive.is_some() && shown.is_some() {
-            self.sent = Instant::now();
+        if let Some(armed) = &mut self.armed
+            && self.keepalive.is_some()
+            && shown.is_some()
+        {
+            armed.sent = Instant::now();
         }
     }
 
     /// Waits for what is due first. The events are those of a stream whose protocol is known.
     pub(super) fn poll(&mut self, events: Option<&Events>, cx: &mut Context<'_>) -> Poll<Due> {
-        if self.timer.is_none() {
-            let now = Instant::now();
-            (self.came, self.heard, self.sent) = (now, now, now);
-        }
-        let (at, due) = self.first(events);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if timer.deadline() > at {
-            timer.as_mut().reset(at);
+        let (idle, keepalive) = (self.idle, self.keepalive);
+        let armed = self.armed.get_or_insert_with(|| Armed::new(idle));
+        let (at, due) = armed.first(idle, keepalive, events);
+        if armed.timer.deadline() > at {
+            armed.timer.as_mut().reset(at);
         }
         loop {
-            ready!(timer.as_mut().poll(cx));
+            ready!(armed.timer.as_mut().poll(cx));
             if Instant::now() >= at {
                 return Poll::Ready(due);
             }
-            timer.as_mut().reset(at);
+            armed.timer.as_mut().reset(at);
+        }
+    }
+}
+
+impl Armed {
+    fn new(idle: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            timer: Box::pin(tokio::time::sleep_until(now + idle)),
+            came: now,
+            heard: now,
+            sent: now,
         }
     }
 
     /// What is due first, and when.
-    fn first(&self, events: Option<&Events>) -> (Instant, Due) {
-        let silence = (self.heard + self.idle, Due::Silence);
-        let other = events.and_then(|events| match self.keepalive {
+    fn first(
+        &self,
+        idle: Duration,
+        keepalive: Option<Duration>,
+        events: Option<&Events>,
+    ) -> (Instant, Due) {
+        let silence = (self.heard + idle, Due::Silence);
+        let other = events.and_then(|events| match keepalive {
             _ if events.holds() => Some((self.came + TAIL_WAIT, Due::Tail)),
             Some(every) if events.is_at_border() => Some((self.sent + every, Due::KeepAlive)),
             Some(_) | None => None,

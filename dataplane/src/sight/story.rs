@@ -137,10 +137,15 @@ impl Story {
         }
     }
 
-    /// Its body has been read, which took so long.
-    pub(crate) fn has_body(&mut self, time: Duration) {
-        self.body = time;
-        self.waited += time;
+    /// When its head came.
+    pub(crate) const fn came(&self) -> Instant {
+        self.came
+    }
+
+    /// Its body has been read.
+    pub(crate) fn has_body(&mut self) {
+        self.body = self.came.elapsed();
+        self.waited = self.body;
     }
 
     /// A key was asked, and a second one beside it if `twice`; the answer, or none, came after so long.
