@@ -351,6 +351,11 @@ fn what_could_be_read_in_two_ways_is_refused() {
         r#"{"a":1 "model":"x"}"#,
         r#"{"a" 1,"model":"x"}"#,
         r#"{"a":1,,"model":"x"}"#,
+        r#"{"a":[),"model":"y","b":[(]],"model":"x"}"#,
+        r#"{"model":"x","a":[b"],"model":"y","c":[d"]}"#,
+        r#"{"model":"x","a":["\x1"],"model":"y","c":["]}"#,
+        r#"{"a":"\q","model":"x"}"#,
+        "{\"a\":\"\u{1}\",\"model\":\"x\"}",
         r#"{"model":"x"}}"#,
         r#"{"a":[1}],"model":"x"}"#,
         r#"{"a":1,}"#,
@@ -370,8 +375,7 @@ fn a_fault_inside_a_field_that_is_not_read_is_the_upstreams_to_refuse() {
     for body in [
         r#"{"a":[1,,2],"model":"x"}"#,
         r#"{"a":{"b" 1},"model":"x"}"#,
-        "{\"a\":\"\u{1}\",\"model\":\"x\"}",
-        r#"{"a":"\q","model":"x"}"#,
+        r#"{"a":[trew,1.2.3],"model":"x"}"#,
     ] {
         assert_eq!(facts_of(body).model.as_deref(), Some("x"), "{body}");
     }
