@@ -277,11 +277,11 @@ async fn work(
 
 impl<H: Handler> Door<H> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let waits = request.headers().contains_key(header::EXPECT);
+        let request = request.map(|body| Polite::new(body, waits, &self.bodies));
         if head_bytes(&request) > self.head_bytes_max {
             return head_too_long();
         }
-        let waits = request.headers().contains_key(header::EXPECT);
-        let request = request.map(|body| Polite::new(body, waits, &self.bodies));
         let answer = self.handler.answer(self.peer, request);
         self.end.mark(answer.await)
     }

@@ -641,6 +641,11 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_431() {
         .await;
         assert_eq!(answer.status, 431, "{} fields", headers.len());
     }
+    // Who is still sending the body hears of it all the same.
+    let headers = [("Authorization", bearer.as_str()), ("X-Long", &long)];
+    let body = vec![b' '; 4 * 1024 * 1024];
+    let request = raw::request("POST", "/v1/chat/completions", &headers, &body);
+    assert_eq!(raw::exchange(&world.node.base, &request).await.status, 431);
     let fine = "x".repeat(40_000);
     let headers = [
         ("Authorization", bearer.as_str()),

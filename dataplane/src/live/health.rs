@@ -178,11 +178,12 @@ impl KeyHealth {
 
     /// It answered. Returns what the others should know.
     pub(crate) fn succeed(&self, key: KeyId, model: &str) -> Option<Health> {
-        let was_proven = self.proven.swap(true, Ordering::Relaxed);
         let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0;
-        if was_proven && !asleep {
+        // Nearly always. A write would take the key from the other processors each time.
+        if self.proven.load(Ordering::Relaxed) && !asleep {
             return None;
         }
+        self.proven.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         self.probing.store(false, Ordering::Relaxed);
         let pair = inner.pairs.remove(model).is_some();
@@ -388,7 +389,9 @@ pub(crate) struct Probe<'a>(&'a KeyHealth);
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        self.0.probing.store(false, Ordering::Relaxed);
+        if self.0.probing.load(Ordering::Relaxed) {
+            self.0.probing.store(false, Ordering::Relaxed);
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use proxyxai_contract::{
 use tokio::sync::mpsc;
 
 pub(crate) use credit::{NoCredit, Reach};
-pub(crate) use health::{KeyHealth, PROBATION_MS, Rest};
+pub(crate) use health::{PROBATION_MS, Rest};
 pub(crate) use key::KeyState;
 pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, LeaseState, Purse};

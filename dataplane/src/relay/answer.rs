@@ -15,19 +15,12 @@ use super::{
 use crate::{
     decide::admit::Refusal,
     formats::{Family, fault::CASCADE_MARK, reply},
-    live::KeyState,
     sight::Story,
 };
 
 impl Relay {
     /// Relays an answer whose first byte has come.
-    pub(super) fn answer(
-        &self,
-        mut call: Box<Call>,
-        key: &KeyState,
-        tries: u32,
-        answer: Answer,
-    ) -> Response<Body> {
+    pub(super) fn answer(&self, mut call: Box<Call>, tries: u32, answer: Answer) -> Response<Body> {
         let Answer {
             mut parts,
             read,
@@ -49,9 +42,9 @@ impl Relay {
             && call.metered
             && call.request.route.has_events()
             && parts.status.is_success();
+        let by = call.bill.key().map(|key| (key.key.id, key.key.level));
         if let Some(story) = &mut call.bill.story {
-            let by = (key.key.id, key.key.level);
-            story.answers(parts.status.as_u16(), Some(by), &mut parts.headers);
+            story.answers(parts.status.as_u16(), by, &mut parts.headers);
             story.answered(span);
             if streamed {
                 story.streams();
@@ -66,7 +59,7 @@ impl Relay {
         let open_ended = !parts.headers.contains_key(header::CONTENT_LENGTH);
         let stream = (has_events && open_ended)
             .then(|| Stream::new(call.request.route, edits, self.memory.room()));
-        let meter = Meter::new(self, call, Some(key), tries, parts.status, streamed);
+        let meter = Meter::new(self, call, tries, parts.status, streamed);
         let body = Relayed::new(read, rest, meter, stream, &self.config);
         Response::from_parts(parts, Body::new(body))
     }
@@ -115,7 +108,7 @@ impl Relay {
             story.answers(status.as_u16(), None, headers);
         }
         if tries > 0 {
-            Meter::new(self, call, None, tries, status, false).finish_failed();
+            Meter::new(self, call, tries, status, false).finish_failed();
         }
         response
     }

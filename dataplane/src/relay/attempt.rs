@@ -259,6 +259,7 @@ impl Relay {
         let now = self.clock.now();
         let host = key.key.provider.host();
         let siblings: Vec<_> = call
+            .bill
             .snapshot
             .keys()
             .filter(|other| other.key.provider.host() == host && other.key.id != key.key.id)

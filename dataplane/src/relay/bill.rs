@@ -51,7 +51,7 @@ pub(super) struct Bill {
     hold: Option<Hold>,
     /// Its share of the account's windows.
     pub(super) counted: Counted,
-    snapshot: Arc<Snapshot>,
+    pub(super) snapshot: Arc<Snapshot>,
     office: Arc<Office>,
     clock: Clock,
     /// Keeps the call counted as open until its answer has ended.
@@ -82,7 +82,7 @@ pub(super) struct Payer {
 impl Bill {
     pub(super) fn new(
         relay: &Relay,
-        snapshot: &Arc<Snapshot>,
+        snapshot: Arc<Snapshot>,
         payer: Payer,
         request: &Prepared,
         plan: &Plan,
@@ -107,7 +107,7 @@ impl Bill {
             tries: 0,
             status: INTERRUPTED,
             tokens: Tokens::default(),
-            images: images(snapshot, plan.model(), request.path(), &request.facts),
+            images: images(&snapshot, plan.model(), request.path(), &request.facts),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
@@ -129,7 +129,7 @@ impl Bill {
             ticket: None,
             hold,
             counted,
-            snapshot: Arc::clone(snapshot),
+            snapshot,
             office: Arc::clone(&relay.office),
             clock: relay.clock.clone(),
             open: Some(open),
@@ -148,6 +148,12 @@ impl Bill {
         if let Some(open) = &mut self.open {
             open.seat = Some(seat);
         }
+    }
+
+    /// The key that answers it.
+    pub(super) fn key(&self) -> Option<&KeyState> {
+        let seat = self.open.as_ref()?.seat.as_ref()?;
+        Some(&seat.key)
     }
 
     /// Notes that an attempt is about to be sent. False when that cannot be written: the call must not

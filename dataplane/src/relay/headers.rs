@@ -45,10 +45,8 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// the client wrote it, or a credential.
 fn is_clients_own(name: &str) -> bool {
     is_hop_by_hop(name)
-        || matches!(
-            name,
-            "authorization" | "x-api-key" | "api-key" | "host" | "content-length" | "expect"
-        )
+        || matches!(name, "host" | "content-length" | "expect")
+        || CREDENTIALS.iter().any(|own| own.as_str() == name)
 }
 
 /// Takes headers off, and what `Connection` names. Looking at each header there is costs less than looking

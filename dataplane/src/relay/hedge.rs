@@ -36,8 +36,8 @@ impl Relay {
     ) -> Asked {
         tried.push(seat.key.key.id);
         let begun = Instant::now();
-        let hedges = call.snapshot.settings.rotation.hedge;
-        let pool = call.snapshot.pool(level);
+        let hedges = call.bill.snapshot.settings.rotation.hedge;
+        let pool = call.bill.snapshot.pool(level);
         let asked = match hedges.then(|| pool.slow_after()).flatten() {
             Some(slow) => {
                 let both = self.hedged(call, level, (seat, begun, slow), tried);
@@ -119,7 +119,7 @@ impl Relay {
             conversation: call.conversation,
         };
         let paid = self.budget().withdraw(now);
-        paid.then(|| call.snapshot.pool(level).pick(&ask, true))
+        paid.then(|| call.bill.snapshot.pool(level).pick(&ask, true))
             .flatten()
     }
 }

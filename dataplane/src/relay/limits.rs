@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use proxyxai_contract::{clock::Millis, snapshot::Account};
+use proxyxai_contract::snapshot::Account;
 use tokio::time::Instant;
 
 use super::Relay;
@@ -49,8 +49,8 @@ pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u
 }
 
 impl Relay {
-    /// Counts a call in its windows: the model it asks for, the tokens it may use, none when it makes
-    /// none, and when it came.
+    /// Counts a call in its windows: the model it asks for, and the tokens it may use, none when it
+    /// makes none.
     ///
     /// # Errors
     /// When a window has nothing left, or control could not be asked in time.
@@ -59,7 +59,7 @@ impl Relay {
         snapshot: &Snapshot,
         account: &AccountState,
         chain: &[&Account],
-        (model, tokens, mut now): (Option<&str>, Option<u64>, Millis),
+        (model, tokens): (Option<&str>, Option<u64>),
     ) -> Result<Counted, Refusal> {
         let settings = &snapshot.settings;
         let limits = limit::in_force(chain, &settings.model_limits, model);
@@ -74,7 +74,7 @@ impl Relay {
                 // From here on no answer is missed.
                 answered.as_mut().enable();
             }
-            let zone = &settings.zone;
+            let (zone, now) = (&settings.zone, self.clock.now());
             match windows.admit(&limits, tokens, zone, now, &self.outbox.wanting) {
                 Ok(counted) => return Ok(counted),
                 Err(Verdict::Refused(refusal)) => return Err(refusal),
@@ -91,7 +91,6 @@ impl Relay {
             let until = deadline.min(Instant::now() + GRANT_LOOK);
             // Woken or not, it looks again.
             tokio::time::timeout_at(until, answered).await.ok();
-            now = self.clock.now();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Turns what passed into the tokens of a call's bill, at the end of an answer however it comes.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::StatusCode;
 use proxyxai_contract::{
@@ -13,11 +13,7 @@ use super::{
     Call, Relay,
     bill::{Bill, elapsed},
 };
-use crate::{
-    formats::usage::UsageReader,
-    live::{KeyHealth, KeyState},
-    sight::Ending,
-};
+use crate::{formats::usage::UsageReader, sight::Ending};
 
 /// A stream is noted anew when this much text has gone out since it last was.
 const NOTE_BYTES: u64 = 4096;
@@ -26,7 +22,6 @@ const NOTE_BYTES: u64 = 4096;
 pub(super) struct Meter {
     reader: Option<UsageReader>,
     bill: Bill,
-    key: Option<Arc<KeyHealth>>,
     clock: Clock,
     noted: Noted,
 }
@@ -43,7 +38,6 @@ impl Meter {
     pub(super) fn new(
         relay: &Relay,
         call: Box<Call>,
-        key: Option<&KeyState>,
         tries: u32,
         status: StatusCode,
         streamed: bool,
@@ -54,10 +48,11 @@ impl Meter {
             metered,
             ..
         } = *call;
+        let key = bill.key().map(|key| (key.key.id, key.key.level));
         let record = &mut bill.record;
-        record.key = key.map(|key| key.key.id);
-        if let Some(key) = key {
-            record.level = key.key.level;
+        record.key = key.map(|(id, _)| id);
+        if let Some((_, level)) = key {
+            record.level = level;
             record.first_byte_ms = elapsed(request.start, relay.clock.now());
         }
         (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
@@ -69,7 +64,6 @@ impl Meter {
         Self {
             reader: metered.then(|| UsageReader::new(request.family)),
             bill,
-            key: key.map(|key| Arc::clone(&key.health)),
             clock: relay.clock.clone(),
             noted: Noted::default(),
         }
@@ -129,7 +123,6 @@ impl Meter {
         let Self {
             reader,
             mut bill,
-            key,
             clock,
             noted: _,
         } = self;
@@ -145,12 +138,12 @@ impl Meter {
             story.ended(ending);
         }
         if ending == Ending::Cut
-            && let Some(health) = &key
+            && let Some(key) = bill.key()
         {
-            health.broke_off(now);
+            key.health.broke_off(now);
         }
         let Some(mut reader) = reader else {
-            let billable = key.is_some() && (200..300).contains(&bill.record.status);
+            let billable = bill.key().is_some() && (200..300).contains(&bill.record.status);
             bill.record.tokens = Tokens::default();
             bill.record.measure = Measure::Measured;
             bill.record.cost = Money::ZERO;

@@ -91,7 +91,6 @@ pub(crate) struct Outbox {
 
 /// A call that has been let in.
 struct Call {
-    snapshot: Arc<Snapshot>,
     request: request::Prepared,
     plan: Plan,
     /// Which stage of the plan it is at.
@@ -222,7 +221,6 @@ impl Relay {
         let metered = place.takes_model && parts.method == http::Method::POST;
         let facts = request::facts(&parts, body, metered)?;
         let chain = snapshot.chain(&account.account);
-        let now = self.clock.now();
         admit::admit(&admit::Admission {
             chain: &chain,
             settings: &snapshot.settings,
@@ -231,7 +229,7 @@ impl Relay {
             model: facts.model.as_deref(),
             balance: account.purse.balance(),
             month_used: account.purse.month_used(),
-            now,
+            now: self.clock.now(),
         })?;
         let plan = route::plan(&snapshot, &chain, &facts, metered)?;
         let ceiling = if metered {
@@ -243,12 +241,13 @@ impl Relay {
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
-        let asks = (facts.model.as_deref(), tokens, now);
+        let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
         headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
+        let start = self.clock.now();
         let places = (target, place);
-        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), now));
+        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), start));
         let payer = bill::Payer {
             account,
             hold,
@@ -256,9 +255,8 @@ impl Relay {
             open,
             metered,
         };
-        let bill = bill::Bill::new(self, &snapshot, payer, &request, &plan);
+        let bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
         Ok(Box::new(Call {
-            snapshot,
             request,
             plan,
             stage: 0,

@@ -118,7 +118,7 @@ fn bodies(
     (segments(false), asking)
 }
 
-/// Reads the whole body, within its limits of size and silence from `start` on, which is now.
+/// Reads the whole body, within its limits of size and silence from `start` on, when its head came.
 pub(super) async fn read<B>(
     config: &Config,
     room: &mut Room,

@@ -1,7 +1,7 @@
 //! The retry loop: over the models of the plan, the levels of each and the keys of a level, and, when all
 //! of them are resting, round again after a wait. Every bound of it is named here or in the configuration.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::Response;
@@ -80,9 +80,8 @@ impl Relay {
             progress.full = false;
             match self.round(&mut call, &mut progress).await {
                 Round::Answered(seat, answer) => {
-                    let key = Arc::clone(&seat.key);
                     call.bill.keep(seat);
-                    return self.answer(call, &key, progress.tries, *answer);
+                    return self.answer(call, progress.tries, *answer);
                 }
                 Round::Unrecorded => {
                     let (family, story) = (call.request.family, call.bill.story.as_mut());
@@ -157,7 +156,7 @@ impl Relay {
         tried: &[KeyId],
         progress: &mut Progress,
     ) -> Option<Seat> {
-        let pool = call.snapshot.pool(level);
+        let pool = call.bill.snapshot.pool(level);
         let ask = || Ask {
             model: call.model(),
             now: self.clock.now(),
@@ -234,7 +233,7 @@ impl Relay {
     pub(super) fn rests(&self, call: &Call) -> Vec<Rest> {
         let now = self.clock.now();
         let of = |stage: &Stage, level: Level| -> Vec<Rest> {
-            let keys = call.snapshot.pool(level).keys().iter();
+            let keys = call.bill.snapshot.pool(level).keys().iter();
             keys.map(|key| key.health.rest(&stage.model, now)).collect()
         };
         let stages = call.plan.stages.iter();

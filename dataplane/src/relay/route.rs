@@ -33,7 +33,7 @@ impl Call {
 
     /// How keys of a level take turns.
     pub(super) fn strategy(&self, level: Level) -> Strategy {
-        self.snapshot.settings.rotation.strategies.of(level)
+        self.bill.snapshot.settings.rotation.strategies.of(level)
     }
 
     /// Goes on to a stage of the plan: from here on everything is of that stage's model.
@@ -45,7 +45,7 @@ impl Call {
         if let Some(stage) = self.plan.stages.get(stage) {
             self.request.name_model(&stage.model);
             let (path, facts) = (self.request.path(), &self.request.facts);
-            let images = bill::images(&self.snapshot, &stage.model, path, facts);
+            let images = bill::images(&self.bill.snapshot, &stage.model, path, facts);
             self.bill.name_model(&stage.model, images);
         }
     }
