@@ -4,9 +4,14 @@ use wide::u8x64;
 
 pub(super) const BLOCK_BYTES: usize = 64;
 
+/// Where this byte is in a block, as all bits of its place.
+pub(super) fn equal(block: u8x64, byte: u8) -> u8x64 {
+    block.simd_eq(u8x64::splat(byte))
+}
+
 /// Where this byte is in a block.
 pub(super) fn bits(block: u8x64, byte: u8) -> u64 {
-    block.simd_eq(u8x64::splat(byte)).to_bitmask()
+    equal(block, byte).to_bitmask()
 }
 
 /// Where the first bit is.
@@ -74,8 +79,8 @@ impl<'a> Marks<'a> {
 fn marks(text: &[u8]) -> u64 {
     let block = text.first_chunk().copied().unwrap_or_else(|| filled(text));
     let block = u8x64::new(block);
-    let is = |byte| block.simd_eq(u8x64::splat(byte));
-    (is(b'"') | is(b'\\') | is(b'\n')).to_bitmask()
+    let marks = equal(block, b'"') | equal(block, b'\\') | equal(block, b'\n');
+    marks.to_bitmask()
 }
 
 #[cfg(test)]

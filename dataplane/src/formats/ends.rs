@@ -7,7 +7,7 @@
 
 use wide::u8x64;
 
-use super::blocks::{BLOCK_BYTES, bits, blocks, place};
+use super::blocks::{BLOCK_BYTES, bits, blocks, equal, place};
 
 /// One bit for each digit of an escape by number.
 const DIGITS: u64 = 0b1111;
@@ -55,8 +55,10 @@ pub(super) fn of_nested(json: &[u8]) -> Option<usize> {
         let folded = block | u8x64::splat(0x20);
         let opening = bits(folded, b'{') & !texts;
         let brackets = opening | (bits(folded, b'}') & !texts);
-        wrong |= !(brackets | quotes | plain(block, folded)) & !texts;
-        wrong |= quotes & texts & !starts.of(block, opening, !texts);
+        let spaces = spaces(block) & !texts;
+        wrong |= !(brackets | quotes | spaces | plain(block, folded)) & !texts;
+        let separators = (bits(block, b',') | bits(block, b':')) & !texts;
+        wrong |= quotes & texts & !starts.of(opening | separators, spaces);
         let mut left = brackets;
         while left != 0 {
             let place = place(left);
@@ -164,11 +166,8 @@ struct Starts {
 }
 
 impl Starts {
-    fn of(&mut self, block: u8x64, opening: u64, outside: u64) -> u64 {
-        let separators = (bits(block, b',') | bits(block, b':')) & outside;
-        let separators = separators | opening;
+    fn of(&mut self, separators: u64, spaces: u64) -> u64 {
         let behind = separators << 1 | self.carried;
-        let spaces = spaces(block).to_bitmask() & outside;
         // Added to the first of a run of spaces, a bit comes out behind the last of them.
         let (over_spaces, over) = spaces.overflowing_add(behind & spaces);
         self.carried = separators >> (BLOCK_BYTES - 1) | u64::from(over);
@@ -176,7 +175,7 @@ impl Starts {
     }
 }
 
-/// What may stand outside texts besides quotes and brackets: spaces, separators, letters and what numbers are
+/// What may stand outside texts besides quotes, brackets and spaces: separators, letters and what numbers are
 /// made of.
 fn plain(block: u8x64, folded: u8x64) -> u64 {
     let within = |bytes: u8x64, low: u8, high: u8| {
@@ -185,13 +184,14 @@ fn plain(block: u8x64, folded: u8x64) -> u64 {
     };
     let letters = within(folded, b'a', b'z');
     // `+`, `,`, `-`, `.`, digits and `:`, with `/` among them.
-    let others = within(block, b'+', b':') & !block.simd_eq(u8x64::splat(b'/'));
-    (letters | others | spaces(block)).to_bitmask()
+    let others = within(block, b'+', b':') & !equal(block, b'/');
+    (letters | others).to_bitmask()
 }
 
-fn spaces(block: u8x64) -> u8x64 {
-    let is = |byte| block.simd_eq(u8x64::splat(byte));
-    is(b' ') | is(b'\t') | is(b'\n') | is(b'\r')
+/// What JSON takes for a space.
+fn spaces(block: u8x64) -> u64 {
+    let lines = equal(block, b'\n') | equal(block, b'\r');
+    (equal(block, b' ') | equal(block, b'\t') | lines).to_bitmask()
 }
 
 /// Bytes that a text may only hold escaped.

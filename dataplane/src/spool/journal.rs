@@ -160,7 +160,6 @@ impl Journal {
             if slots.high <= REST_SLOTS || slots.free() < SLOTS {
                 return;
             }
-            slots.high = 0;
             // With none held, these are the first ones of the file, and now in its order.
             slots.freed.sort_unstable_by_key(|slot| slot.as_ptr());
             let resting = slots.freed.split_off(REST_SLOTS);
@@ -172,8 +171,11 @@ impl Journal {
             // A file system that cannot do this keeps some memory, and nothing else.
             tracing::debug!(%error, "the journal keeps its memory");
         }
-        let freed = &mut self.slots().freed;
-        freed.splice(..0, resting);
+        let mut slots = self.slots();
+        slots.freed.splice(..0, resting);
+        // Those that rested counted as held meanwhile.
+        slots.high = SLOTS - slots.free();
+        self.free.store(slots.free(), Ordering::Relaxed);
     }
 
     /// Whether there is room for a new call.
