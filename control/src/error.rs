@@ -58,6 +58,10 @@ pub enum Error {
         /// What is asked for.
         needed: Money,
     },
+    /// The database fails: a full disk, a lost connection. The cause is logged and shown on `/readyz`. A
+    /// connection that is lost during a commit leaves open whether it was done.
+    #[error("the database is not available: try again later")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something of ours failed; the cause is logged, not shown.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -81,6 +85,7 @@ impl Error {
             Self::NotFound { .. } => "not_found",
             Self::Conflict { .. } => "conflict",
             Self::InsufficientBalance { .. } => "insufficient_quota",
+            Self::Storage(_) => "storage_unavailable",
             Self::Internal(_) => "internal_error",
         }
     }

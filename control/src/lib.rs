@@ -26,6 +26,7 @@ pub use offline::{Offline, Pieces};
 use proxyxai_contract::{client_key::ClientKey, clock::Clock, clock::Zone, secret::Secret};
 use publish::Publisher;
 use store::Store;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
 
@@ -33,6 +34,8 @@ use vault::Vault;
 const TICK_MS: u64 = 100;
 /// A background look at the revision, for changes made by other replicas, every so many ticks.
 const POLL_TICKS: u64 = 10;
+/// After the storage has failed, a write is tried every so many ticks.
+const PROBE_TICKS: u64 = 5;
 /// Expired cards are taken off the books every so many ticks.
 const EXPIRY_TICKS: u64 = 600;
 /// Old usage records are looked for this often.
@@ -104,6 +107,11 @@ impl Control {
         &self.inner.node_token
     }
 
+    /// Why the storage cannot be relied upon: what failed last, until a write has succeeded again.
+    pub fn storage_fault(&self) -> watch::Receiver<Option<String>> {
+        self.store().fault()
+    }
+
     /// The REST shim.
     pub fn rest_router(&self) -> axum::Router {
         rest::router(self.clone())
@@ -159,6 +167,9 @@ impl Control {
     }
 
     async fn tick(&self, count: u64) -> Result<(), Error> {
+        if count.is_multiple_of(PROBE_TICKS) {
+            self.store().probe().await?;
+        }
         if count.is_multiple_of(RELOAD_TICKS) {
             ops::keys::reload_pool(self).await?;
         }

@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use proxyxai_contract::{clock::Clock, secret::Secret};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 
 pub use config::Config;
 pub use error::Error;
-pub use http::{Surface, client_address};
+pub use http::{Surface, client_address, readiness};
 pub use link::connect;
 pub use sight::RequestId;
 
@@ -151,9 +152,25 @@ impl DataPlane {
 #[derive(Debug, Clone)]
 pub enum Admin {
     /// The control plane of the same process.
-    Local(Router),
+    Local {
+        /// What answers.
+        router: Router,
+        /// Why its storage cannot be relied upon; none while it can.
+        storage_fault: watch::Receiver<Option<String>>,
+    },
     /// A control plane elsewhere, to which such calls are forwarded.
     Remote(proxyxai_contract::provider::BaseUrl),
     /// Nobody: such calls are 404.
     Nobody,
+}
+
+impl Admin {
+    /// What keeps control from booking what calls cost.
+    fn fault(&self) -> Option<String> {
+        let Self::Local { storage_fault, .. } = self else {
+            // A data plane goes on without its control plane, which has a `/readyz` of its own.
+            return None;
+        };
+        storage_fault.borrow().clone()
+    }
 }

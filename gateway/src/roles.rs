@@ -11,11 +11,11 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
+use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _, routing::get};
 use hyper::Request;
 use proxyxai_contract::{access::IpList, clock::Clock, id::NodeName, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, RequestId, Surface, client_address};
+use proxyxai_dataplane::{Admin, DataPlane, RequestId, Surface, client_address, readiness};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -94,7 +94,10 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let (channel, pipe) = channel::pair();
     let planes = ControlTasks::start(&control, config.grpc_listen, Some(pipe)).await?;
     let data = data_plane(&config, channel, control.node_token())?;
-    let surface = data.surface(Admin::Local(control.rest_router()));
+    let surface = data.surface(Admin::Local {
+        router: control.rest_router(),
+        storage_fault: control.storage_fault(),
+    });
     announce::listening(
         http.local_addr()?,
         Some(planes.grpc),
@@ -123,9 +126,14 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
         .await
         .context("control cannot start")?;
     let tasks = ControlTasks::start(&control, config.grpc_listen, None).await?;
+    let storage_fault = control.storage_fault();
     let router = control
         .rest_router()
-        .route("/healthz", axum::routing::get(|| async { "ok\n" }));
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || async move { readiness(storage_fault.borrow().clone()) }),
+        );
     announce::listening(
         http.local_addr()?,
         Some(tasks.grpc),
@@ -382,6 +390,8 @@ fn init_tracing(config: &Config) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell of a line that cannot be written with one more line there, and panic when that fails too.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let result = if config.log_json {
         subscriber.json().try_init()

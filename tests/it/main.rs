@@ -33,6 +33,7 @@ mod relay;
 mod restart;
 mod routing;
 mod sight;
+mod storage;
 mod streams;
 mod tidy;
 mod traces;

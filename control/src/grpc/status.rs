@@ -16,13 +16,14 @@ impl From<Error> for Status {
             Error::NotFound { .. } => Code::NotFound,
             Error::Conflict { .. } => Code::AlreadyExists,
             Error::InsufficientBalance { .. } => Code::FailedPrecondition,
-            Error::Internal(cause) => {
-                // The caller learns nothing of it, so this is where it is handled.
-                let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
-                tracing::error!(error = cause, "a gRPC call failed");
-                Code::Internal
-            }
+            Error::Storage(_) => Code::Unavailable,
+            Error::Internal(_) => Code::Internal,
         };
+        if let Error::Storage(cause) | Error::Internal(cause) = &error {
+            // The caller learns nothing of it, so this is where it is handled.
+            let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
+            tracing::error!(error = cause, "a gRPC call failed");
+        }
         Self::new(code, error.to_string())
     }
 }
@@ -80,8 +81,14 @@ mod tests {
 
     #[test]
     fn an_internal_cause_is_not_shown() {
-        let status = Status::from(Error::internal("disk /secret/path is full"));
-        assert_eq!(status.code(), Code::Internal);
-        assert!(!status.message().contains("secret"));
+        let cause = "disk /secret/path is full";
+        for (error, code) in [
+            (Error::internal(cause), Code::Internal),
+            (Error::Storage(cause.into()), Code::Unavailable),
+        ] {
+            let status = Status::from(error);
+            assert_eq!(status.code(), code);
+            assert!(!status.message().contains("secret"));
+        }
     }
 }

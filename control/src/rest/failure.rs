@@ -53,6 +53,7 @@ impl Failure {
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict { .. } => StatusCode::CONFLICT,
                 Error::InsufficientBalance { .. } => StatusCode::PAYMENT_REQUIRED,
+                Error::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
@@ -65,7 +66,7 @@ fn kind(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "permission_error",
         StatusCode::NOT_FOUND => "not_found_error",
         StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
-        StatusCode::INTERNAL_SERVER_ERROR => "server_error",
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => "server_error",
         _ => "invalid_request_error",
     }
 }
@@ -76,7 +77,7 @@ impl IntoResponse for Failure {
             Self::Request { code, message, .. } => (*code, (*message).to_owned()),
             Self::Operation(error) => (error.code(), error.to_string()),
         };
-        if let Self::Operation(Error::Internal(cause)) = &self {
+        if let Self::Operation(Error::Storage(cause) | Error::Internal(cause)) = &self {
             // The caller learns nothing of it, so this is where it is handled.
             let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
             tracing::error!(error = cause, "a REST request failed");

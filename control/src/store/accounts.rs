@@ -101,13 +101,12 @@ pub(crate) async fn by_key(
         ])
         .into_tuple()
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     row.map(|(id, name, enabled, suspended)| {
         AccountId::new(id).map(|id| (id, name, enabled && !suspended))
     })
     .transpose()
-    .map_err(Error::internal)
+    .map_err(Error::from)
 }
 
 /// One page of living accounts.
@@ -125,11 +124,7 @@ pub(crate) async fn list(
             .filter(account::Column::Dna.ne(filter.below)),
     };
     query = with_labels(query, filter.labels);
-    let total = query
-        .clone()
-        .count(db.handle())
-        .await
-        .map_err(Error::internal)?;
+    let total = query.clone().count(db.handle()).await?;
     let column = match filter.order.by {
         OrderBy::Id => account::Column::Id,
         OrderBy::Name => account::Column::Name,
@@ -163,7 +158,7 @@ pub(crate) async fn clear_own(tx: &Tx, rules: OwnRules, revision: Revision) -> R
         .col_expr(account::Column::Revision, Expr::value(signed(revision.0)))
         .filter(column.ne(none))
         .exec(tx.handle());
-    Box::pin(cleared).await.map(drop).map_err(Error::internal)
+    Box::pin(cleared).await.map(drop).map_err(Error::from)
 }
 
 /// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from.
@@ -258,13 +253,9 @@ pub(crate) async fn children(
             .group_by(account::Column::ParentId)
             .into_tuple()
             .all(db.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
         for (parent, count) in rows {
-            counts.insert(
-                AccountId::new(parent).map_err(Error::internal)?,
-                unsigned(count),
-            );
+            counts.insert(AccountId::new(parent)?, unsigned(count));
         }
     }
     Ok(counts)
@@ -281,8 +272,7 @@ pub(crate) async fn has_living_below(db: &impl Db, dna: &str) -> Result<bool, Er
         .limit(1)
         .into_tuple()
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(first.is_some())
 }
 
@@ -298,7 +288,7 @@ pub(crate) async fn insert(
     }
     let insert = account::Entity::insert(row).exec(tx.handle());
     let inserted = Box::pin(insert).await.map_err(write_error)?;
-    let id = AccountId::new(inserted.last_insert_id).map_err(Error::internal)?;
+    let id = AccountId::new(inserted.last_insert_id)?;
     record.view.id = id;
     let dna = parent.map_or_else(Dna::root, |parent| parent.child(id));
     dna.as_str().clone_into(&mut record.view.dna);
@@ -427,7 +417,7 @@ async fn records(
     query: Select<account::Entity>,
     now: Millis,
 ) -> Result<Vec<AccountRecord>, Error> {
-    let rows = query.all(db.handle()).await.map_err(Error::internal)?;
+    let rows = query.all(db.handle()).await?;
     let mut found: Vec<_> = rows.into_iter().filter_map(readable).collect();
     let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
     let mut cards = cards::of(db, &ids).await?;

@@ -52,7 +52,7 @@ pub(crate) async fn insert(tx: &Tx, record: NewRecord<'_>) -> Result<(), Error> 
         .exec_without_returning(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Records whose operator or target is at or below `dna` (none means all), newest first.
@@ -83,18 +83,13 @@ pub(crate) async fn list(
     if let Some(status) = status {
         query = query.filter(audit::Column::Status.eq(status.as_str()));
     }
-    let total = query
-        .clone()
-        .count(db.handle())
-        .await
-        .map_err(Error::internal)?;
+    let total = query.clone().count(db.handle()).await?;
     let rows = query
         .order_by_desc(audit::Column::Id)
         .limit(page.size)
         .offset(page.page.saturating_sub(1).saturating_mul(page.size))
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(Listing {
         rows: rows.into_iter().map(read).collect(),
         total,
@@ -111,13 +106,11 @@ pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64,
         .limit(rows_max)
         .into_tuple()
         .all(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let dropped = audit::Entity::delete_many()
         .filter(audit::Column::Id.is_in(old))
         .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(dropped.rows_affected)
 }
 

@@ -74,7 +74,7 @@ impl Whose {
 pub(crate) async fn prepare(tx: &Tx) -> Result<(), Error> {
     if tx.locks_rows() {
         let done = tx.handle().execute_unprepared(ROOM).await;
-        done.map_err(Error::internal)?;
+        done?;
     }
     Ok(())
 }
@@ -108,14 +108,14 @@ pub(crate) async fn by_day(
     let values = span.into_iter().chain(values);
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let read = |row: &QueryResult| {
-        let day: String = row.try_get("", "day").map_err(Error::internal)?;
+        let day: String = row.try_get("", "day")?;
         Ok(DayTotals {
             day: day.parse().map_err(Error::internal)?,
-            model: row.try_get("", "model").map_err(Error::internal)?,
+            model: row.try_get("", "model")?,
             totals: read_totals(row)?,
         })
     };
-    let rows = rows.await.map_err(Error::internal)?;
+    let rows = rows.await?;
     rows.iter().map(read).collect()
 }
 
@@ -148,14 +148,14 @@ pub(crate) async fn by_account(
     let rows = db
         .handle()
         .query_all_raw(statement(db, &sql, values.iter().cloned()));
-    let rows = rows.await.map_err(Error::internal)?;
+    let rows = rows.await?;
     let total = if let Some(row) = rows.first() {
         number(row, "accounts")?
     } else {
         // A page beyond the last one.
         let sql = format!("SELECT COUNT(*) AS accounts FROM {all}");
         let row = db.handle().query_one_raw(statement(db, &sql, values));
-        let row = row.await.map_err(Error::internal)?;
+        let row = row.await?;
         row.map_or(Ok(0), |row| number(&row, "accounts"))?
     };
     let ids: Vec<_> = rows
@@ -166,7 +166,7 @@ pub(crate) async fn by_account(
     let read = |id: i64| {
         let (name, email) = names.remove(&id).unwrap_or_default();
         Ok(AccountTotals {
-            id: AccountId::new(id).map_err(Error::internal)?,
+            id: AccountId::new(id)?,
             name,
             email,
             totals: totals.remove(&id).unwrap_or_default(),
@@ -188,7 +188,7 @@ async fn totals_of(db: &impl Db, ids: &[i64], used: &str) -> Result<BTreeMap<i64
         );
         let values = chunk.iter().map(|id| Value::from(*id));
         let rows = db.handle().query_all_raw(statement(db, &sql, values));
-        for row in rows.await.map_err(Error::internal)? {
+        for row in rows.await? {
             found.insert(number(&row, "account_id")?, read_totals(&row)?);
         }
     }
@@ -199,9 +199,8 @@ async fn totals_of(db: &impl Db, ids: &[i64], used: &str) -> Result<BTreeMap<i64
 async fn up_to_now(db: &impl Db, days: Days) -> Result<Days, Error> {
     let newest = statement(db, "SELECT MAX(day) AS day FROM usage_daily", []);
     let newest = db.handle().query_one_raw(newest).await;
-    let newest: Option<String> = newest
-        .and_then(|row| row.map_or(Ok(None), |row| row.try_get("", "day")))
-        .map_err(Error::internal)?;
+    let newest: Option<String> =
+        newest.and_then(|row| row.map_or(Ok(None), |row| row.try_get("", "day")))?;
     let last = newest.is_none_or(|newest| newest <= days.end.to_string());
     Ok(Days {
         end: if last {
@@ -227,8 +226,7 @@ async fn names(db: &impl Db, ids: &[i64]) -> Result<BTreeMap<i64, (String, Strin
             .filter(account::Column::Id.is_in(chunk.iter().copied()))
             .into_tuple()
             .all(db.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
         found.extend(
             rows.into_iter()
                 .map(|(id, name, email)| (id, (name, email))),

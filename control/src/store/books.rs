@@ -85,10 +85,10 @@ async fn totals(tx: &Tx) -> Result<Vec<BookTotal>, Error> {
     let sql = "SELECT book, COUNT(*) AS postings, CAST(SUM(amount) AS BIGINT) AS amount FROM posting \
          GROUP BY book ORDER BY book";
     let rows = tx.handle().query_all_raw(statement(tx, sql, []));
-    let rows = rows.await.map_err(Error::internal)?;
+    let rows = rows.await?;
     let total = |row: &QueryResult| {
         Ok(BookTotal {
-            book: row.try_get("", "book").map_err(Error::internal)?,
+            book: row.try_get("", "book")?,
             postings: number(row, "postings").map(unsigned)?,
             amount: money(row, "amount")?,
         })
@@ -121,10 +121,10 @@ async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
          WHERE e.id IS NULL OR (p.book IN ('account', 'reserved')) <> (p.account_id IS NOT NULL) \
          ORDER BY p.id LIMIT 1";
     first(tx, strange).await?.map_or(Ok(None), |row| {
-        let book: String = row.try_get("", "book").map_err(Error::internal)?;
+        let book: String = row.try_get("", "book")?;
         Ok(Some(Difference {
             entry: Some(number(&row, "entry_id")?),
-            account: row.try_get("", "account_id").map_err(Error::internal)?,
+            account: row.try_get("", "account_id")?,
             found: book,
             ..difference(
                 "the book of a posting",
@@ -195,7 +195,7 @@ async fn charges(tx: &Tx) -> Result<Option<Difference>, Error> {
     };
     let (used, charged) = (money(&row, "credit_used")?, money(&row, "charged")?);
     let cost = money(&row, "cost")?;
-    let parent: Option<i64> = row.try_get("", "parent_id").map_err(Error::internal)?;
+    let parent: Option<i64> = row.try_get("", "parent_id")?;
     let broken = if parent.is_some() && used != charged {
         Difference {
             found: used.to_string(),
@@ -255,7 +255,7 @@ async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
     let Some(row) = unequal(tx, &kept, &days, "account_id, span").await? else {
         return Ok(None);
     };
-    let span: String = row.try_get("", "span").map_err(Error::internal)?;
+    let span: String = row.try_get("", "span")?;
     measure(&row, &format!("usage_span of {span}"), "usage_daily").map(Some)
 }
 
@@ -273,8 +273,8 @@ async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
     let Some(row) = unequal(tx, &kept, &days, "account_id, day, model").await? else {
         return Ok(None);
     };
-    let day: String = row.try_get("", "day").map_err(Error::internal)?;
-    let model: String = row.try_get("", "model").map_err(Error::internal)?;
+    let day: String = row.try_get("", "day")?;
+    let model: String = row.try_get("", "model")?;
     let of = format!("usage_below of {day} and {model:?}");
     measure(&row, &of, "usage_daily").map(Some)
 }
@@ -297,7 +297,7 @@ async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
     let Some(row) = unequal(tx, &raw, &days, "account_id, model").await? else {
         return Ok(None);
     };
-    let model: String = row.try_get("", "model").map_err(Error::internal)?;
+    let model: String = row.try_get("", "model")?;
     let of = format!("usage records of {model:?}");
     measure(&row, &of, "usage_daily").map(Some)
 }
@@ -381,7 +381,7 @@ fn difference(
 
 async fn first(tx: &Tx, sql: &str) -> Result<Option<QueryResult>, Error> {
     let row = tx.handle().query_one_raw(statement(tx, sql, [])).await;
-    row.map_err(Error::internal)
+    row.map_err(Error::from)
 }
 
 fn money(row: &QueryResult, column: &str) -> Result<Money, Error> {

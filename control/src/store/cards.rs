@@ -25,10 +25,9 @@ pub(crate) async fn of(
             .order_by_asc(credit_card::Column::AccountId)
             .order_by_asc(credit_card::Column::Position)
             .all(db.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
         for row in rows {
-            let account = AccountId::new(row.account_id).map_err(Error::internal)?;
+            let account = AccountId::new(row.account_id)?;
             cards.entry(account).or_default().push(card(row));
         }
     }
@@ -45,10 +44,9 @@ pub(crate) async fn expired(db: &impl Db, now: Millis) -> Result<Vec<AccountId>,
         .limit(EXPIRED_ACCOUNTS_MAX)
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     ids.into_iter()
-        .map(|id| AccountId::new(id).map_err(Error::internal))
+        .map(|id| AccountId::new(id).map_err(Error::from))
         .collect()
 }
 
@@ -80,7 +78,7 @@ pub(crate) async fn replace_all(
         }
         let mine = credit_card::Entity::delete_many()
             .filter(credit_card::Column::AccountId.eq(account.get()));
-        mine.exec(tx.handle()).await.map_err(Error::internal)?;
+        mine.exec(tx.handle()).await?;
         let rows = numbered.map(|(card, position)| values(account, position, card));
         let sql = |rows: &str| {
             format!(

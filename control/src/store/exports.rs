@@ -43,10 +43,10 @@ pub(crate) async fn users(
     let values = [format!("{dna}%").into()];
     let rows = db.handle().query_all_raw(statement(db, sql, values));
     let read = |row: &QueryResult| {
-        let id = AccountId::new(number(row, "id")?).map_err(Error::internal)?;
+        let id = AccountId::new(number(row, "id")?)?;
         Ok((id, text(row, "name")?))
     };
-    let rows = rows.await.map_err(Error::internal)?;
+    let rows = rows.await?;
     rows.iter().map(read).collect()
 }
 
@@ -83,8 +83,7 @@ pub(crate) async fn usage(
         .order_by_asc(Column::Sequence)
         .limit(limit)
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let mut rows = rows
         .into_iter()
         .map(usage::read)
@@ -97,7 +96,7 @@ pub(crate) async fn usage(
 pub(crate) async fn last_posting(db: &impl Db) -> Result<i64, Error> {
     let sql = "SELECT COALESCE(MAX(id), 0) AS id FROM posting";
     let row = db.handle().query_one_raw(statement(db, sql, []));
-    let row = row.await.map_err(Error::internal)?;
+    let row = row.await?;
     row.map_or(Ok(0), |row| number(&row, "id"))
 }
 
@@ -111,7 +110,7 @@ pub(crate) async fn latest(
     let whose = || account.map(|id| Value::from(id.get()));
     let sql = format!("SELECT COUNT(*) AS id FROM posting p {filter}");
     let total = tx.handle().query_one_raw(statement(tx, &sql, whose()));
-    let total = total.await.map_err(Error::internal)?;
+    let total = total.await?;
     let total = total.map_or(Ok(0), |row| number(&row, "id"))?;
     let (size, offset) = (
         page.size,
@@ -119,7 +118,7 @@ pub(crate) async fn latest(
     );
     let sql = format!("{LINES} {filter} ORDER BY p.id DESC LIMIT {size} OFFSET {offset}");
     let rows = tx.handle().query_all_raw(statement(tx, &sql, whose()));
-    let rows = rows.await.map_err(Error::internal)?;
+    let rows = rows.await?;
     Ok(Listing {
         rows: rows.iter().map(line).collect::<Result<_, _>>()?,
         total: super::unsigned(total),
@@ -139,15 +138,11 @@ pub(crate) async fn ledger(
     let Between { from, until } = between;
     let values: [Value; 4] = [after.into(), through.into(), from.0.into(), until.0.into()];
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
-    rows.await
-        .map_err(Error::internal)?
-        .iter()
-        .map(line)
-        .collect()
+    rows.await?.iter().map(line).collect()
 }
 
 fn line(row: &QueryResult) -> Result<LedgerLine, Error> {
-    let name: Option<String> = row.try_get("", "name").map_err(Error::internal)?;
+    let name: Option<String> = row.try_get("", "name")?;
     Ok(LedgerLine {
         posting: number(row, "id")?,
         entry: number(row, "entry_id")?,
@@ -155,12 +150,12 @@ fn line(row: &QueryResult) -> Result<LedgerLine, Error> {
         reason: text(row, "reason")?,
         reference: text(row, "reference")?,
         book: text(row, "book")?,
-        account: row.try_get("", "account_id").map_err(Error::internal)?,
+        account: row.try_get("", "account_id")?,
         name: name.unwrap_or_default(),
         amount: Money::from_nanos(number(row, "amount")?),
     })
 }
 
 fn text(row: &QueryResult, column: &str) -> Result<String, Error> {
-    row.try_get("", column).map_err(Error::internal)
+    row.try_get("", column).map_err(Error::from)
 }

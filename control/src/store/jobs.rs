@@ -26,13 +26,12 @@ pub(crate) async fn position(tx: &Tx, name: &str) -> Result<String, Error> {
     job::Entity::insert(row)
         .on_conflict(once)
         .exec_without_returning(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let mut query = job::Entity::find_by_id(name.to_owned());
     if tx.locks_rows() {
         query = query.lock_exclusive();
     }
-    let row = query.one(tx.handle()).await.map_err(Error::internal)?;
+    let row = query.one(tx.handle()).await?;
     row.map(|row| row.position)
         .ok_or_else(|| Error::internal("a job has no position"))
 }
@@ -49,7 +48,7 @@ pub(crate) async fn set_position(tx: &Tx, name: &str, position: &str) -> Result<
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Marks of one kind, by subject: the period that each was told for.
@@ -64,8 +63,7 @@ pub(crate) async fn marks(
             .filter(mail_mark::Column::Kind.eq(kind))
             .filter(mail_mark::Column::SubjectId.is_in(chunk.iter().copied()))
             .all(db.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
         found.extend(rows.into_iter().map(|row| (row.subject_id, row.period)));
     }
     Ok(found)
@@ -86,7 +84,7 @@ pub(crate) async fn mark(tx: &Tx, kind: &str, subject: i64, period: &str) -> Res
         .exec_without_returning(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Forgets it.
@@ -97,5 +95,5 @@ pub(crate) async fn unmark(tx: &Tx, kind: &str, subject: i64) -> Result<(), Erro
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }

@@ -16,7 +16,7 @@ pub(crate) async fn find(db: &impl Db, id: KeyId) -> Result<Option<KeyRecord>, E
     if db.locks_rows() {
         query = query.lock_exclusive();
     }
-    let row = query.one(db.handle()).await.map_err(Error::internal)?;
+    let row = query.one(db.handle()).await?;
     row.map(KeyRecord::from_row).transpose()
 }
 
@@ -25,7 +25,7 @@ pub(crate) async fn living(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
     let query = upstream_key::Entity::find()
         .filter(upstream_key::Column::DeletedAt.is_null())
         .order_by_asc(upstream_key::Column::Id);
-    let rows = query.all(db.handle()).await.map_err(Error::internal)?;
+    let rows = query.all(db.handle()).await?;
     Ok(readable(rows))
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn living(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
 pub(crate) async fn changed_since(db: &impl Db, since: Revision) -> Result<Vec<KeyRecord>, Error> {
     let query =
         upstream_key::Entity::find().filter(upstream_key::Column::Revision.gt(signed(since.0)));
-    let rows = query.all(db.handle()).await.map_err(Error::internal)?;
+    let rows = query.all(db.handle()).await?;
     Ok(readable(rows))
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn count_enabled(db: &impl Db) -> Result<u64, Error> {
         .filter(upstream_key::Column::Enabled.eq(true))
         .count(db.handle())
         .await
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Whether this secret was ever stored for the provider; deleted keys count too when asked for.
@@ -60,10 +60,10 @@ pub(crate) async fn knows(
     if !deleted_too {
         query = query.filter(upstream_key::Column::DeletedAt.is_null());
     }
-    let row = query.one(db.handle()).await.map_err(Error::internal)?;
+    let row = query.one(db.handle()).await?;
     row.map(|row| KeyId::new(row.id))
         .transpose()
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Stores a new key and returns its id; the one in the record is not looked at.
@@ -72,7 +72,7 @@ pub(crate) async fn insert(tx: &Tx, record: &KeyRecord) -> Result<KeyId, Error> 
         .exec(tx.handle())
         .await
         .map_err(write_error)?;
-    KeyId::new(inserted.last_insert_id).map_err(Error::internal)
+    KeyId::new(inserted.last_insert_id).map_err(Error::from)
 }
 
 /// Stores a changed key.

@@ -43,8 +43,7 @@ pub(crate) async fn of_node(
             .filter(lease::Column::AccountId.is_in(chunk.iter().copied()))
             .filter(lease::Column::Node.eq(node.as_str()))
             .all(db.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
         found.extend(by_account(rows)?);
     }
     Ok(found)
@@ -55,8 +54,7 @@ pub(crate) async fn all_of_node(db: &impl Db, node: &NodeName) -> Result<Vec<Lea
     let rows = lease::Entity::find()
         .filter(lease::Column::Node.eq(node.as_str()))
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     rows.into_iter().map(record).collect()
 }
 
@@ -69,8 +67,7 @@ pub(crate) async fn on_account(
         .filter(lease::Column::AccountId.eq(account.get()))
         .filter(lease::Column::Amount.gt(0))
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     rows.into_iter().map(record).collect()
 }
 
@@ -84,8 +81,7 @@ pub(crate) async fn untouched_since(
         .filter(lease::Column::TouchedAt.lt(since.0))
         .limit(ROWS_MAX)
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let pair = |row| record(row).map(|held| (held.node, held.lease.account));
     rows.into_iter().map(pair).collect()
 }
@@ -109,8 +105,7 @@ pub(crate) async fn put<'a>(
         lease::Entity::insert_many(chunk.to_vec())
             .on_conflict(replace)
             .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
     }
     Ok(())
 }
@@ -127,7 +122,7 @@ pub(crate) async fn touch(tx: &Tx, node: &NodeName, now: Millis) -> Result<(), E
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Leaves word for the other replicas that unused credit of these accounts is wanted back.
@@ -150,7 +145,7 @@ pub(crate) async fn recall(
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Accounts whose credit was wanted back since.
@@ -164,10 +159,9 @@ pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<Ac
         .limit(ROWS_MAX)
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
-    ids.map_err(Error::internal)
+    ids.map_err(Error::from)
 }
 
 fn row(held: &LeaseRecord, now: Millis) -> lease::ActiveModel {
@@ -195,11 +189,11 @@ fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
     } = row;
     Ok(LeaseRecord {
         lease: Lease {
-            account: AccountId::new(account_id).map_err(Error::internal)?,
+            account: AccountId::new(account_id)?,
             version: unsigned(version),
             amount: Money::from_nanos(amount),
         },
-        node: NodeName::new(&node).map_err(Error::internal)?,
+        node: NodeName::new(&node)?,
         epoch: epoch.cast_unsigned(),
     })
 }

@@ -75,17 +75,13 @@ async fn insert_entries(
     insert.returning(
         Query::returning().columns([ledger_entry::Column::Id, ledger_entry::Column::Reference]),
     );
-    let rows = tx
-        .handle()
-        .query_all(&insert)
-        .await
-        .map_err(Error::internal)?;
+    let rows = tx.handle().query_all(&insert).await?;
     let pair =
         |row: &sea_orm::QueryResult| Ok((row.try_get("", "reference")?, row.try_get("", "id")?));
     rows.iter()
         .map(pair)
         .collect::<Result<_, sea_orm::DbErr>>()
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// The newest posting, and, when there is a newer one than was known, the accounts of all since
@@ -101,8 +97,7 @@ pub(crate) async fn touched_since(
         .limit(1)
         .into_tuple()
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let newest = newest.unwrap_or_default();
     let Some(known) = known.filter(|known| newest > *known) else {
         return Ok((newest, Vec::new()));
@@ -115,10 +110,9 @@ pub(crate) async fn touched_since(
         .filter(posting::Column::AccountId.is_not_null())
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
-    Ok((newest, ids.map_err(Error::internal)?))
+    Ok((newest, ids?))
 }
 
 /// Accounts of the next postings after one, and where to go on. Without a start there is nothing to
@@ -140,8 +134,7 @@ pub(crate) async fn touched_after(
         .limit(postings_max)
         .into_tuple()
         .all(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let Some(newest) = newest.last().copied() else {
         return Ok((known, BTreeSet::new()));
     };
@@ -154,8 +147,7 @@ pub(crate) async fn touched_after(
         .filter(posting::Column::AccountId.is_not_null())
         .into_tuple()
         .all(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
-    Ok((newest, ids.map_err(Error::internal)?))
+    Ok((newest, ids?))
 }

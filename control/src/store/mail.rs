@@ -80,8 +80,7 @@ pub(crate) async fn queue(tx: &Tx, now: Millis, mails: Vec<NewMail>) -> Result<(
     for chunk in mails.chunks(ROWS_PER_INSERT) {
         mail::Entity::insert_many(chunk.iter().map(row))
             .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
     }
     Ok(())
 }
@@ -96,8 +95,7 @@ pub(crate) async fn is_due(db: &impl Db, now: Millis) -> Result<bool, Error> {
         .limit(1)
         .into_tuple()
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(first.is_some())
 }
 
@@ -117,14 +115,13 @@ pub(crate) async fn claim(
     if tx.locks_rows() {
         query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     }
-    let rows = query.all(tx.handle()).await.map_err(Error::internal)?;
+    let rows = query.all(tx.handle()).await?;
     mail::Entity::update_many()
         .col_expr(mail::Column::DueAt, Expr::value(until.0))
         .col_expr(mail::Column::Tries, Expr::col(mail::Column::Tries).add(1))
         .filter(mail::Column::Id.is_in(rows.iter().map(|row| row.id)))
         .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(rows.into_iter().map(claimed).collect())
 }
 
@@ -164,7 +161,7 @@ pub(crate) async fn settle(tx: &Tx, mail: &Claimed, outcome: Outcome) -> Result<
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Drops the oldest mails from before a moment, however they ended; says how many.
@@ -177,13 +174,11 @@ pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64,
         .limit(rows_max)
         .into_tuple()
         .all(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let dropped = mail::Entity::delete_many()
         .filter(mail::Column::Id.is_in(old))
         .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(dropped.rows_affected)
 }
 
@@ -205,12 +200,11 @@ pub(crate) async fn readers(
         .limit(rows_max)
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     rows.into_iter()
         .map(|(id, email)| AccountId::new(id).map(|id| (id, email)))
         .collect::<Result<_, _>>()
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Who takes an account's bills; `$` stands for the account.
@@ -245,13 +239,10 @@ pub(crate) async fn bills(
         signed(recipients_max).into(),
     ];
     let statement = Statement::from_sql_and_values(handle.get_database_backend(), sql, values);
-    let rows = handle
-        .query_all_raw(statement)
-        .await
-        .map_err(Error::internal)?;
+    let rows = handle.query_all_raw(statement).await?;
     let mut bills: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
     for row in rows {
-        let (recipient, line) = bill_line(&row).map_err(Error::internal)?;
+        let (recipient, line) = bill_line(&row)?;
         bills.entry(recipient).or_default().push(line);
     }
     Ok(bills)

@@ -23,6 +23,7 @@ pub(crate) mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod usage;
+mod watched;
 pub(crate) mod windows;
 
 use std::{fmt, fs, path::Path, time::Duration};
@@ -34,8 +35,11 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
     DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait as _, UpdateResult, Value,
+    sqlx::{self, Connection},
 };
 use sea_orm_migration::MigratorTrait as _;
+use tokio::sync::watch;
+use watched::{Health, Watched};
 
 use crate::{Error, config::Database};
 
@@ -58,13 +62,14 @@ const ROWS_PER_INSERT: usize = 500;
 
 /// The state on disk.
 pub(crate) struct Store {
-    writer: DatabaseConnection,
-    reader: DatabaseConnection,
+    writer: Watched<DatabaseConnection>,
+    reader: Watched<DatabaseConnection>,
+    health: Health,
     postgres: bool,
 }
 
 /// A transaction. Dropped without `commit`, it never happened.
-pub(crate) struct Tx(DatabaseTransaction);
+pub(crate) struct Tx(Watched<DatabaseTransaction>);
 
 /// What a query may run on: the store itself for single reads, or a transaction.
 pub(crate) trait Db: Sync {
@@ -94,9 +99,7 @@ impl Store {
         let writer = Connector::connect(file_options(path, 1, SQLITE_WRITER_CACHE_KIB))
             .await
             .map_err(unreachable_database)?;
-        migration::Migrator::up(&writer, None)
-            .await
-            .map_err(Error::internal)?;
+        migration::Migrator::up(&writer, None).await?;
         let reader = Connector::connect(file_options(
             path,
             SQLITE_READERS_MAX,
@@ -104,11 +107,7 @@ impl Store {
         ))
         .await
         .map_err(unreachable_database)?;
-        Ok(Self {
-            writer,
-            reader,
-            postgres: false,
-        })
+        Ok(Self::of(writer, reader, false))
     }
 
     async fn open_server(url: &str) -> Result<Self, Error> {
@@ -118,19 +117,12 @@ impl Store {
             .await
             .map_err(unreachable_database)?;
         // The lock lives as long as this transaction; the migration runs on another connection.
-        let lock = writer.begin().await.map_err(Error::internal)?;
+        let lock = writer.begin().await?;
         lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({START_LOCK})"))
-            .await
-            .map_err(Error::internal)?;
-        migration::Migrator::up(&writer, None)
-            .await
-            .map_err(Error::internal)?;
-        lock.commit().await.map_err(Error::internal)?;
-        Ok(Self {
-            reader: writer.clone(),
-            writer,
-            postgres: true,
-        })
+            .await?;
+        migration::Migrator::up(&writer, None).await?;
+        lock.commit().await?;
+        Ok(Self::of(writer.clone(), writer, true))
     }
 
     /// Opens the database of a control plane, which may be running, and leaves it as it is.
@@ -147,15 +139,41 @@ impl Store {
             .await
             .map_err(unreachable_database)?;
         let missing = migration::Migrator::get_pending_migrations(&connection).await;
-        if !missing.map_err(Error::internal)?.is_empty() {
+        if !missing?.is_empty() {
             let problem = "is of an older version: start control once";
             return Err(Invalid::new("the schema of the database", problem).into());
         }
-        Ok(Self {
-            writer: connection.clone(),
-            reader: connection,
+        Ok(Self::of(connection.clone(), connection, postgres))
+    }
+
+    fn of(writer: DatabaseConnection, reader: DatabaseConnection, postgres: bool) -> Self {
+        let health = Health::default();
+        Self {
+            writer: Watched::connection(writer, health.clone()),
+            reader: Watched::connection(reader, health.clone()),
+            health,
             postgres,
-        })
+        }
+    }
+
+    /// Why the storage cannot be relied upon; none while it can.
+    pub(crate) fn fault(&self) -> watch::Receiver<Option<String>> {
+        self.health.fault()
+    }
+
+    /// Writes a little when the storage has failed, to find out whether it works again.
+    pub(crate) async fn probe(&self) -> Result<(), Error> {
+        if !self.health.is_ill() {
+            return Ok(());
+        }
+        let tx = self.begin().await?;
+        revisions::put_probe(&tx).await?;
+        tx.commit().await?;
+        let tx = self.begin().await?;
+        revisions::take_probe(&tx).await?;
+        tx.commit().await?;
+        self.health.clear();
+        Ok(())
     }
 
     /// Whether other replicas may work on the same state.
@@ -171,7 +189,7 @@ impl Store {
         }
         for connection in [&self.writer, &self.reader] {
             let released = connection.execute_unprepared("PRAGMA shrink_memory").await;
-            released.map_err(Error::internal)?;
+            released?;
         }
         Ok(())
     }
@@ -184,28 +202,24 @@ impl Store {
             sqlite_transaction_mode: (!self.postgres).then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.writer
-            .begin_with_options(options)
-            .await
-            .map(Tx)
-            .map_err(Error::internal)
+        let begun = self.writer.inner.begin_with_options(options).await;
+        let tx = self.writer.looked_at(begun)?;
+        Ok(Tx(Watched::transaction(tx, &self.writer)))
     }
 
     /// Begins a transaction that reads one unchanging state.
     pub(crate) async fn begin_reading(&self) -> Result<Tx, Error> {
         let isolation = self.postgres.then_some(IsolationLevel::RepeatableRead);
-        self.reader
-            .begin_with_config(isolation, None)
-            .await
-            .map(Tx)
-            .map_err(Error::internal)
+        let begun = self.reader.inner.begin_with_config(isolation, None).await;
+        let tx = self.reader.looked_at(begun)?;
+        Ok(Tx(Watched::transaction(tx, &self.reader)))
     }
 }
 
 impl Db for Store {
-    type Handle = DatabaseConnection;
+    type Handle = Watched<DatabaseConnection>;
 
-    fn handle(&self) -> &DatabaseConnection {
+    fn handle(&self) -> &Self::Handle {
         &self.reader
     }
 }
@@ -223,26 +237,23 @@ impl fmt::Debug for Store {
 impl Tx {
     /// Makes it happen.
     pub(crate) async fn commit(self) -> Result<(), Error> {
-        self.0.commit().await.map_err(Error::internal)
+        self.0.commit().await.map_err(Error::from)
     }
 
     /// Lets one first start through at a time.
     pub(crate) async fn lock_start(&self) -> Result<(), Error> {
         if self.locks_rows() {
             let sql = format!("SELECT pg_advisory_xact_lock({START_LOCK})");
-            self.0
-                .execute_unprepared(&sql)
-                .await
-                .map_err(Error::internal)?;
+            self.0.execute_unprepared(&sql).await?;
         }
         Ok(())
     }
 }
 
 impl Db for Tx {
-    type Handle = DatabaseTransaction;
+    type Handle = Watched<DatabaseTransaction>;
 
-    fn handle(&self) -> &DatabaseTransaction {
+    fn handle(&self) -> &Self::Handle {
         &self.0
     }
 
@@ -260,12 +271,25 @@ impl fmt::Debug for Tx {
 fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
+        .map_sqlx_postgres_before_acquire(|connection, _| Box::pin(is_clean(connection)))
+        .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(is_clean(connection)))
         .max_connections(connections_max)
         .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
         .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
         // Statements hold names and addresses of people.
         .sqlx_logging(false);
     options
+}
+
+/// Whether a connection may be used again. When SQLite has rolled back by itself, as after a full disk, the
+/// library's own rollback fails and it goes on counting the transaction as open. The next one would be a
+/// savepoint within it, whose commit is none.
+async fn is_clean<C: Connection>(connection: &mut C) -> Result<bool, sqlx::Error> {
+    let clean = !connection.is_in_transaction();
+    if !clean {
+        tracing::warn!("a connection whose transaction could not be ended is closed");
+    }
+    Ok(clean)
 }
 
 fn file_options(path: &Path, connections_max: u32, cache_kib: u32) -> ConnectOptions {
@@ -315,13 +339,13 @@ fn create_private(path: &Path) -> Result<(), Error> {
 /// The library's connection errors do not repeat the URL, so they may be shown.
 fn unreachable_database(error: DbErr) -> Error {
     tracing::error!(error = %error, "the database cannot be opened");
-    Error::internal(error)
+    error.into()
 }
 
 /// Turns a broken uniqueness rule into the field it is about, and everything else into our fault.
 fn write_error(error: DbErr) -> Error {
     let Some(SqlErr::UniqueConstraintViolation(text)) = error.sql_err() else {
-        return Error::internal(error);
+        return error.into();
     };
     // PostgreSQL names the index, SQLite the columns.
     let rules = [
@@ -336,10 +360,7 @@ fn write_error(error: DbErr) -> Error {
     let hit = rules
         .iter()
         .find(|(marks, _)| marks.iter().any(|mark| text.contains(mark)));
-    hit.map_or_else(
-        || Error::internal(error),
-        |(_, field)| Error::Conflict { field },
-    )
+    hit.map_or_else(|| error.into(), |(_, field)| Error::Conflict { field })
 }
 
 /// A statement that is written out, with `?` for every value: `PostgreSQL` numbers them.
@@ -374,7 +395,7 @@ async fn in_batches<const N: usize>(
             let text = sql(&vec![row.as_str(); size].join(","));
             let values = left.by_ref().take(size).flatten();
             let done = tx.handle().execute_raw(statement(tx, &text, values)).await;
-            written = written.saturating_add(done.map_err(Error::internal)?.rows_affected());
+            written = written.saturating_add(done?.rows_affected());
         }
     }
     Ok(written)

@@ -55,10 +55,7 @@ pub(crate) async fn insert(
         mailed_to: Set(mailed.then_some(0)),
         ..Default::default()
     };
-    let inserted = news::Entity::insert(row)
-        .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+    let inserted = news::Entity::insert(row).exec(tx.handle()).await?;
     view.id = inserted.last_insert_id;
     Ok(())
 }
@@ -74,7 +71,7 @@ pub(crate) async fn count(
         .filter(news::Column::ExpiresAt.gt(now.0))
         .count(db.handle())
         .await
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// The newest of a scope that have not expired.
@@ -90,8 +87,7 @@ pub(crate) async fn newest(
         .order_by_desc(news::Column::Id)
         .limit(rows_max)
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     rows.into_iter().map(read).collect()
 }
 
@@ -102,8 +98,7 @@ pub(crate) async fn delete(tx: &Tx, address: Address<'_>) -> Result<u64, Error> 
         .filter(news::Column::TargetDna.eq(address.target_dna))
         .filter(news::Column::AuthorDna.starts_with(address.author_dna))
         .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(dropped.rows_affected)
 }
 
@@ -112,8 +107,7 @@ pub(crate) async fn prune(tx: &Tx, before: Millis) -> Result<u64, Error> {
     let dropped = news::Entity::delete_many()
         .filter(news::Column::ExpiresAt.lt(before.0))
         .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(dropped.rows_affected)
 }
 
@@ -122,7 +116,7 @@ pub(crate) async fn has_unmailed(db: &impl Db) -> Result<bool, Error> {
     let count = news::Entity::find()
         .filter(news::Column::MailedTo.is_not_null())
         .count(db.handle());
-    count.await.map(|count| count > 0).map_err(Error::internal)
+    count.await.map(|count| count > 0).map_err(Error::from)
 }
 
 /// The oldest news with readers to be written to. Locked, so that two replicas take turns.
@@ -134,7 +128,7 @@ pub(crate) async fn unmailed(tx: &Tx) -> Result<Option<Unmailed>, Error> {
     if tx.locks_rows() {
         query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     }
-    let row = query.one(tx.handle()).await.map_err(Error::internal)?;
+    let row = query.one(tx.handle()).await?;
     row.map(|row| {
         let (target_dna, mailed_to) = (row.target_dna.clone(), row.mailed_to.unwrap_or_default());
         let author = row.author_id;
@@ -160,7 +154,7 @@ pub(crate) async fn mailed(tx: &Tx, id: i64, mailed_to: Option<i64>) -> Result<(
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 fn of<'a>(scope: Scope, targets: impl IntoIterator<Item = &'a str>) -> Select<news::Entity> {

@@ -18,8 +18,7 @@ pub(crate) async fn all(db: &impl Db) -> Result<Vec<NodeView>, Error> {
     let rows = node::Entity::find()
         .order_by_asc(node::Column::Name)
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     rows.into_iter().map(view).collect()
 }
 
@@ -53,7 +52,7 @@ pub(crate) async fn seen(
         .exec_without_returning(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Stores what a node applied.
@@ -84,7 +83,7 @@ pub(crate) async fn applied(
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Makes sure that the node has a row and locks it, so that two reports of one node follow each other.
@@ -106,7 +105,7 @@ pub(crate) async fn lock(tx: &Tx, name: &NodeName, epoch: u64, now: Millis) -> R
         .exec_without_returning(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 fn view(row: node::Model) -> Result<NodeView, Error> {
@@ -125,7 +124,7 @@ fn view(row: node::Model) -> Result<NodeView, Error> {
         problem,
     };
     Ok(NodeView {
-        name: NodeName::new(&name).map_err(Error::internal)?,
+        name: NodeName::new(&name)?,
         epoch: epoch.cast_unsigned(),
         version,
         connected: false,

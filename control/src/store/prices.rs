@@ -19,8 +19,7 @@ pub(crate) async fn at(db: &impl Db, moment: Millis) -> Result<Option<PriceVersi
         .order_by_desc(price_version::Column::ValidFrom)
         .order_by_desc(price_version::Column::Id)
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     row.map(read).transpose()
 }
 
@@ -36,7 +35,7 @@ pub(crate) async fn version_at(db: &impl Db, moment: Millis) -> Result<Option<St
         .into_tuple()
         .one(db.handle())
         .await
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// When the next version begins.
@@ -49,8 +48,7 @@ pub(crate) async fn next_after(db: &impl Db, moment: Millis) -> Result<Option<Mi
         .limit(1)
         .into_tuple()
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     Ok(next.map(Millis))
 }
 
@@ -72,8 +70,7 @@ pub(crate) async fn timeline(
         .order_by_desc(price_version::Column::Id)
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     names.dedup_by_key(|(valid_from, _)| *valid_from);
     let first = version_at(db, from).await?.map(|version| (from, version));
     let names = names.into_iter().map(|(at, version)| (Millis(at), version));
@@ -87,8 +84,7 @@ pub(crate) async fn after(db: &impl Db, moment: Millis) -> Result<Vec<PriceVersi
         .order_by_asc(price_version::Column::ValidFrom)
         .order_by_desc(price_version::Column::Id)
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let mut versions = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     versions.dedup_by_key(|version| version.valid_from);
     Ok(versions)
@@ -99,8 +95,7 @@ pub(crate) async fn get(db: &impl Db, version: &str) -> Result<Option<PriceVersi
     let row = price_version::Entity::find()
         .filter(price_version::Column::Version.eq(version))
         .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     row.map(read).transpose()
 }
 
@@ -121,8 +116,7 @@ pub(crate) async fn newest(db: &impl Db, most: u64) -> Result<Vec<PriceVersion>,
         .limit(most)
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     rows.into_iter()
         .map(
             |(version, valid_from, source, note, created_at, created_by)| {
@@ -168,8 +162,7 @@ pub(crate) async fn insert(tx: &Tx, versions: &[PriceVersion]) -> Result<(), Err
         };
         price_version::Entity::insert(row)
             .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
     }
     Ok(())
 }

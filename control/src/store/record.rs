@@ -30,7 +30,7 @@ use crate::{
 
 /// A whole number that a query answers.
 pub(super) fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
-    row.try_get("", column).map_err(Error::internal)
+    row.try_get("", column).map_err(Error::from)
 }
 
 /// An account with what is not shown of it.

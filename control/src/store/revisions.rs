@@ -11,6 +11,9 @@ use super::{Db, Tx, entity::revision, unsigned};
 use crate::Error;
 
 const ROW: i64 = 1;
+/// Stands there for a moment only, see `put_probe`.
+const PROBE_ROW: i64 = 2;
+const PROBE_BYTES: usize = 64 * 1024;
 
 /// Where the configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +56,7 @@ async fn bump_by(tx: &Tx, reloads: i64) -> Result<Standing, Error> {
         )
         .filter(revision::Column::Id.eq(ROW))
         .exec(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     current(tx).await
 }
 
@@ -74,13 +76,35 @@ pub(crate) async fn set_sentinel(tx: &Tx, sealed: Vec<u8>) -> Result<(), Error> 
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
+}
+
+/// Stores what finds out whether the storage takes a write again. As long as a change of some size, for a full
+/// disk may have room left for a short one; and random, for a server packs what is not.
+pub(crate) async fn put_probe(tx: &Tx) -> Result<(), Error> {
+    let mut bytes = vec![0; PROBE_BYTES];
+    getrandom::fill(&mut bytes).map_err(Error::internal)?;
+    // A process may have died between this and `take_probe`.
+    take_probe(tx).await?;
+    let row = revision::ActiveModel {
+        id: Set(PROBE_ROW),
+        current: Set(0),
+        reload_count: Set(0),
+        sentinel: Set(Some(bytes)),
+    };
+    let insert = revision::Entity::insert(row);
+    insert.exec_without_returning(tx.handle()).await?;
+    Ok(())
+}
+
+/// Removes it.
+pub(crate) async fn take_probe(tx: &Tx) -> Result<(), Error> {
+    let delete = revision::Entity::delete_by_id(PROBE_ROW);
+    delete.exec(tx.handle()).await?;
+    Ok(())
 }
 
 async fn row(db: &impl Db) -> Result<revision::Model, Error> {
-    let row = revision::Entity::find_by_id(ROW)
-        .one(db.handle())
-        .await
-        .map_err(Error::internal)?;
+    let row = revision::Entity::find_by_id(ROW).one(db.handle()).await?;
     row.ok_or_else(|| Error::internal("the revision row is missing"))
 }

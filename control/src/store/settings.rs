@@ -12,10 +12,7 @@ use crate::Error;
 
 /// All stored settings by name.
 pub(crate) async fn all(db: &impl Db) -> Result<BTreeMap<String, String>, Error> {
-    let rows = setting::Entity::find()
-        .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+    let rows = setting::Entity::find().all(db.handle()).await?;
     Ok(rows.into_iter().map(|row| (row.name, row.value)).collect())
 }
 
@@ -37,8 +34,7 @@ pub(crate) async fn set(
         setting::Entity::insert(row)
             .on_conflict(replace)
             .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
     }
     Ok(())
 }
@@ -51,5 +47,5 @@ pub(crate) async fn drop_names(tx: &Tx, names: &[String]) -> Result<(), Error> {
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }

@@ -66,9 +66,9 @@ pub(crate) async fn known(
         through: None,
         stored: BTreeSet::new(),
     };
-    for row in rows.await.map_err(Error::internal)? {
-        let sequence = unsigned(row.try_get("", "sequence").map_err(Error::internal)?);
-        if row.try_get("", "pruned").map_err(Error::internal)? {
+    for row in rows.await? {
+        let sequence = unsigned(row.try_get("", "sequence")?);
+        if row.try_get("", "pruned")? {
             known.through = Some(sequence);
         } else {
             known.stored.insert(sequence);
@@ -137,7 +137,7 @@ pub(crate) async fn insert(
             let sql = insert_sql(rows, tx.locks_rows());
             let statement = Statement::from_sql_and_values(backend, sql, parameters);
             let stored = tx.handle().execute_raw(statement).await;
-            stored.map_err(Error::internal)?;
+            stored?;
             left = rest;
         }
     }
@@ -174,19 +174,14 @@ pub(crate) async fn list(
 ) -> Result<Listing<PostedUsage>, Error> {
     let query =
         usage_record::Entity::find().filter(usage_record::Column::AccountId.eq(account.get()));
-    let total = query
-        .clone()
-        .count(db.handle())
-        .await
-        .map_err(Error::internal)?;
+    let total = query.clone().count(db.handle()).await?;
     let rows = query
         .order_by_desc(usage_record::Column::StartAt)
         .order_by_desc(usage_record::Column::Sequence)
         .limit(page.size)
         .offset(page.page.saturating_sub(1).saturating_mul(page.size))
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     corrections::fill(db, &mut rows).await?;
     Ok(Listing { rows, total })

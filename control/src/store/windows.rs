@@ -41,13 +41,12 @@ pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
     row::Entity::insert(fresh)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(tx.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let mut query = row::Entity::find_by_id(id(key));
     if tx.locks_rows() {
         query = query.lock_exclusive();
     }
-    let found = query.one(tx.handle()).await.map_err(Error::internal)?;
+    let found = query.one(tx.handle()).await?;
     let found = found.ok_or_else(|| Error::internal("a window vanished before it was read"))?;
     Ok(Taken {
         granted: unsigned(found.granted),
@@ -69,7 +68,7 @@ pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: Taken) -> Result<(), Er
         .filter(row::Column::Window.eq(window))
         .filter(row::Column::Model.eq(model))
         .filter(row::Column::StartAt.eq(start));
-    let written = update.exec(tx.handle()).await.map_err(Error::internal)?;
+    let written = update.exec(tx.handle()).await?;
     one_row(&written)
 }
 
@@ -78,7 +77,7 @@ pub(crate) async fn prune(tx: &Tx, windows: &[Window], before: Millis) -> Result
     let these = row::Entity::delete_many()
         .filter(row::Column::StartAt.lt(before.0))
         .filter(row::Column::Window.is_in(windows.iter().map(|window| window.name())));
-    let gone = these.exec(tx.handle()).await.map_err(Error::internal)?;
+    let gone = these.exec(tx.handle()).await?;
     Ok(gone.rows_affected)
 }
 

@@ -90,11 +90,17 @@ impl Surface {
             Room::Pages => match path {
                 "/metrics" => metrics::page(relay, peer, request.headers()),
                 "/healthz" => "ok\n".into_response(),
-                "/readyz" => ready(relay),
+                "/readyz" => self.ready(),
                 _ => Html(INDEX).into_response(),
             },
             Room::Unknown => not_found(path),
         }
+    }
+
+    /// Whether calls are wanted; if not, why.
+    fn ready(&self) -> Response<Body> {
+        let Inner { relay, admin, .. } = &*self.0;
+        readiness(relay.obstacle().or_else(|| admin.fault()))
     }
 
     /// Hands a request to control.
@@ -108,7 +114,7 @@ impl Surface {
             return refuse(Family::OpenAi, &refusal);
         }
         match admin {
-            Admin::Local(router) => {
+            Admin::Local { router, .. } => {
                 let trusted = &relay.config.trusted_proxies;
                 let address = client_address(peer, request.headers(), trusted);
                 let mut request = request.map(Body::new);
@@ -169,12 +175,13 @@ fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<()
     }
 }
 
-fn ready(relay: &Relay) -> Response<Body> {
-    if relay.ready() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
-    }
+/// The answer of `/readyz`, given what keeps it from being yes.
+pub fn readiness(obstacle: Option<String>) -> Response<Body> {
+    let Some(why) = obstacle else {
+        return "ready\n".into_response();
+    };
+    let text = format!("not ready: {why}\n");
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 fn not_found(path: &str) -> Response<Body> {

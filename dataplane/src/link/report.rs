@@ -80,7 +80,8 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
 
 /// Hands in one batch and returns how many records it had.
 async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Result<usize, Status> {
-    let mut records = shelf.oldest(batch);
+    let records = shelf.oldest(batch);
+    let mut records = records.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut charged = HashMap::new();
     let readable = records
         .iter()
@@ -123,7 +124,10 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
 /// either.
 fn leave_out(live: &Live, shelf: &Shelf) {
     let mut charged = HashMap::new();
-    for record in shelf.oldest(1) {
+    let Ok(records) = shelf.oldest(1) else {
+        return;
+    };
+    for record in records {
         charge(&record, &mut charged);
     }
     for (account, cost) in charged {

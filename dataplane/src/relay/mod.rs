@@ -167,12 +167,19 @@ impl Relay {
         &self.office.spool
     }
 
-    /// Whether calls are wanted and would be taken.
-    pub(crate) fn ready(&self) -> bool {
-        !self.leaving.load(Ordering::Relaxed)
-            && !self.draining.load(Ordering::Relaxed)
-            && self.live.snapshot().is_some()
-            && self.spool().has_room()
+    /// Why calls are not wanted or would not be taken; none when they are.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        if self.leaving.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed) {
+            return Some("it is stopping".to_owned());
+        }
+        if self.live.snapshot().is_none() {
+            return Some("it has no configuration from control yet".to_owned());
+        }
+        if let Some(fault) = self.shelf.fault() {
+            return Some(format!("usage cannot be written to disk: {fault}"));
+        }
+        let full = !self.spool().has_room();
+        full.then(|| "usage that waits for the disk has filled its room".to_owned())
     }
 
     /// Answers one call.

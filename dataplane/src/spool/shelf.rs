@@ -2,10 +2,10 @@
 
 use std::{
     collections::HashSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -45,7 +45,12 @@ pub(crate) struct Shelf(Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    database: Database,
+    path: PathBuf,
+    clock: Clock,
+    /// None after a failure: the store refuses everything from then on and has to be opened again.
+    database: RwLock<Option<Database>>,
+    /// What failed last, until a write has succeeded again.
+    fault: Mutex<Option<String>>,
     epoch: u64,
     run: u64,
     /// Whether the system stopped while the spool was open.
@@ -55,6 +60,8 @@ pub(super) struct Shared {
     written: AtomicU64,
     /// The last sequence that control has. What is up to here goes with the next commit.
     acknowledged: AtomicU64,
+    /// Since when records wait to be written, in milliseconds; 0: none does.
+    gathering: AtomicI64,
     added: Notify,
 }
 
@@ -62,10 +69,7 @@ impl Shared {
     /// # Errors
     /// When the file cannot be used.
     pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, redb::Error> {
-        let file = private_file(path)?;
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(FileBackend::new(file)?)?;
+        let database = open_database(path)?;
         let transaction = database.begin_write()?;
         let (epoch, next, run, torn, moved);
         {
@@ -86,13 +90,17 @@ impl Shared {
         }
         transaction.commit()?;
         Ok(Self {
-            database,
+            path: path.to_owned(),
+            clock: clock.clone(),
+            database: RwLock::new(Some(database)),
+            fault: Mutex::new(None),
             epoch,
             run,
             torn,
             moved: moved.unwrap_or_default(),
             written: AtomicU64::new(next.saturating_sub(1)),
             acknowledged: AtomicU64::new(0),
+            gathering: AtomicI64::new(0),
             added: Notify::new(),
         })
     }
@@ -116,7 +124,8 @@ impl Shared {
             sequence_bytes(record, sequence);
         }
         let records: Vec<_> = left.iter().map(|(_, record)| record.as_slice()).collect();
-        self.commit(&records, left.iter().map(|(ticket, _)| *ticket))
+        let tickets: Vec<_> = left.iter().map(|(ticket, _)| *ticket).collect();
+        self.commit(self.next(), &records, &tickets)
     }
 
     /// Begins to hand in, with this record first.
@@ -131,40 +140,98 @@ impl Shared {
         self.written.load(Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Commits numbered records and lets go of those that control has.
-    pub(super) fn append(&self, batch: &[Ended]) -> Result<(), redb::Error> {
+    /// Commits records that are numbered from `first` on, and lets go of those that control has. May be
+    /// repeated: whether a commit that failed has reached the disk cannot be known.
+    pub(super) fn append(&self, first: u64, batch: &[Ended]) -> Result<(), redb::Error> {
         let records: Vec<_> = batch.iter().map(|ended| ended.bytes.as_slice()).collect();
         let tickets = batch.iter().filter_map(|ended| ended.ticket.as_ref());
-        self.commit(&records, tickets.map(|ticket| ticket.number))
+        let tickets: Vec<_> = tickets.map(|ticket| ticket.number).collect();
+        self.commit(first, &records, &tickets)
     }
 
-    fn commit(
-        &self,
-        batch: &[&[u8]],
-        tickets: impl Iterator<Item = u64>,
-    ) -> Result<(), redb::Error> {
+    fn commit(&self, first: u64, batch: &[&[u8]], tickets: &[u64]) -> Result<(), redb::Error> {
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
-        let next = self.next().saturating_add(batch.len() as u64);
-        let transaction = self.database.begin_write()?;
-        {
-            let mut table = transaction.open_table(PACKS)?;
-            table.retain_in(..=acknowledged, |_, _| false)?;
-            let mut last = self.next().saturating_sub(1);
-            for records in batch.chunks(PACK_RECORDS_MAX) {
-                last = last.saturating_add(records.len() as u64);
-                let packed = pack_records(records.iter().copied());
-                table.insert(last, packed.as_slice())?;
+        let next = first.saturating_add(batch.len() as u64);
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut table = transaction.open_table(PACKS)?;
+                table.retain_in(..=acknowledged, |_, _| false)?;
+                let mut last = first.saturating_sub(1);
+                for records in batch.chunks(PACK_RECORDS_MAX) {
+                    last = last.saturating_add(records.len() as u64);
+                    let packed = pack_records(records.iter().copied());
+                    table.insert(last, packed.as_slice())?;
+                }
+                transaction.open_table(MARKS)?.insert("next", next)?;
+                if !batch.is_empty() {
+                    let moved: Vec<u8> =
+                        tickets.iter().copied().flat_map(u64::to_le_bytes).collect();
+                    transaction.open_table(MOVED)?.insert(0, moved.as_slice())?;
+                }
             }
-            transaction.open_table(MARKS)?.insert("next", next)?;
-            if !batch.is_empty() {
-                let moved: Vec<u8> = tickets.flat_map(u64::to_le_bytes).collect();
-                transaction.open_table(MOVED)?.insert(0, moved.as_slice())?;
-            }
-        }
-        transaction.commit()?;
+            Ok(transaction.commit()?)
+        })?;
+        *self.fault() = None;
         self.written
             .store(next.saturating_sub(1), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Works with the store, which is opened again after a failure.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let done = self.reopen().and_then(|()| {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            // Another thread may have failed since.
+            work(database.as_ref().ok_or(redb::Error::DatabaseClosed)?)
+        });
+        done.inspect_err(|error| {
+            let mut database = self
+                .database
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            *database = None;
+            *self.fault() = Some(error.to_string());
+        })
+    }
+
+    /// Opens the store if it is not, and proves that it takes a write.
+    fn reopen(&self) -> Result<(), redb::Error> {
+        let is_open = self
+            .database
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if is_open {
+            return Ok(());
+        }
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if slot.is_some() {
+            return Ok(());
+        }
+        let database = open_database(&self.path)?;
+        mark_clean(&database, 0)?;
+        *slot = Some(database);
+        *self.fault() = None;
+        tracing::info!("the usage spool was opened again");
+        Ok(())
+    }
+
+    fn fault(&self) -> MutexGuard<'_, Option<String>> {
+        // A text is replaced as a whole.
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that records wait to be written from now on, or that none does.
+    pub(super) fn gathers(&self, begins: bool) {
+        let since = if begins { self.clock.now().0 } else { 0 };
+        self.gathering.store(since, Ordering::Relaxed);
     }
 
     /// Tells the reader that there is more.
@@ -174,33 +241,12 @@ impl Shared {
 
     /// Notes that nothing is left in the journal.
     pub(super) fn close(&self) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(MARKS)?.insert("clean", 1)?;
-        transaction.commit()?;
-        Ok(())
+        self.with(|database| mark_clean(database, 1))
     }
 
     /// At most `count` records after this sequence.
     pub(super) fn read(&self, after: u64, count: usize) -> Result<Vec<Bytes>, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(PACKS)?;
-        let mut records = Vec::new();
-        for entry in table.range(after.saturating_add(1)..)? {
-            let (last, packed) = entry?;
-            let packed = unpack_records(Bytes::copy_from_slice(packed.value()))
-                .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-            // Of a pack that control has a part of, the rest.
-            let wanted = last.value().saturating_sub(after);
-            let known = packed
-                .len()
-                .saturating_sub(usize::try_from(wanted).unwrap_or(usize::MAX));
-            records.extend(packed.into_iter().skip(known));
-            if records.len() >= count {
-                records.truncate(count);
-                break;
-            }
-        }
-        Ok(records)
+        self.with(|database| read(database, after, count))
     }
 }
 
@@ -226,19 +272,32 @@ impl Shelf {
     }
 
     /// The oldest records that control does not have yet, at most `count`, as they are stored.
-    pub(crate) fn oldest(&self, count: usize) -> Vec<Bytes> {
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub(crate) fn oldest(&self, count: usize) -> Result<Vec<Bytes>, redb::Error> {
         let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
-        self.0.read(acknowledged, count).unwrap_or_else(|error| {
-            tracing::error!(%error, "the usage spool cannot be read");
-            Vec::new()
-        })
+        let read = self.0.read(acknowledged, count);
+        read.inspect_err(|error| tracing::error!(%error, "the usage spool cannot be read"))
     }
 
-    /// When the call ended whose record has waited longest.
+    /// When the call ended whose record has waited longest, on disk or to get there.
     pub(crate) fn waiting_since(&self) -> Option<Millis> {
-        let record = self.oldest(1).first().and_then(|bytes| decode(bytes))?;
-        let duration_ms = i64::try_from(record.duration_ms).unwrap_or(i64::MAX);
-        Some(record.start.plus(duration_ms))
+        let oldest = self.oldest(1).unwrap_or_default();
+        let on_disk = oldest
+            .first()
+            .and_then(|bytes| decode(bytes))
+            .map(|record| {
+                let duration_ms = i64::try_from(record.duration_ms).unwrap_or(i64::MAX);
+                record.start.plus(duration_ms)
+            });
+        let gathering = self.0.gathering.load(Ordering::Relaxed);
+        on_disk.or_else(|| (gathering != 0).then_some(Millis(gathering)))
+    }
+
+    /// What keeps the disk from taking records; none when nothing does.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.0.fault().clone()
     }
 
     /// Gives up the oldest record that control does not have.
@@ -252,6 +311,41 @@ impl Shelf {
     pub(crate) fn acknowledge(&self, through: u64) {
         self.0.acknowledged.fetch_max(through, Ordering::Relaxed);
     }
+}
+
+fn open_database(path: &Path) -> Result<Database, redb::Error> {
+    let file = private_file(path)?;
+    Ok(Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(FileBackend::new(file)?)?)
+}
+
+fn mark_clean(database: &Database, clean: u64) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(MARKS)?.insert("clean", clean)?;
+    Ok(transaction.commit()?)
+}
+
+fn read(database: &Database, after: u64, count: usize) -> Result<Vec<Bytes>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(PACKS)?;
+    let mut records = Vec::new();
+    for entry in table.range(after.saturating_add(1)..)? {
+        let (last, packed) = entry?;
+        let packed = unpack_records(Bytes::copy_from_slice(packed.value()))
+            .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+        // Of a pack that control has a part of, the rest.
+        let wanted = last.value().saturating_sub(after);
+        let known = packed
+            .len()
+            .saturating_sub(usize::try_from(wanted).unwrap_or(usize::MAX));
+        records.extend(packed.into_iter().skip(known));
+        if records.len() >= count {
+            records.truncate(count);
+            break;
+        }
+    }
+    Ok(records)
 }
 
 fn tickets(stored: &[u8]) -> HashSet<u64> {

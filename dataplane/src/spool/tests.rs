@@ -142,7 +142,7 @@ async fn of_records_packed_together_those_that_control_has_are_not_sent_again() 
     }
     shelved(&opened, 300).await;
     let ids = |count| {
-        let records = opened.shelf.oldest(count);
+        let records = opened.shelf.oldest(count).unwrap();
         let ids = records.iter().map(|bytes| {
             let record = proxyxai_contract::convert::record_from_bytes(bytes).unwrap();
             assert_eq!(record.request_id, record.sequence.to_string());

@@ -68,14 +68,15 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
     let mut batch = Vec::new();
     let mut next = Instant::now();
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
+        shared.gathers(true);
         while batch.len() < ENOUGH_RECORDS && Instant::now() < next {
             std::thread::sleep(LOOK);
             let more = std::iter::from_fn(|| records.try_recv().ok());
             batch.extend(more.take(COMMIT_RECORDS_MAX));
         }
         next = Instant::now() + GATHER;
-        number(&mut batch, shared.next());
         shelve(shared, journal, &mut batch);
+        shared.gathers(false);
     }
     // What control has by now need not be sent again after a restart.
     shelve(shared, journal, &mut batch);
@@ -88,7 +89,9 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
 /// when the queue fills meanwhile. Control hears of records only after they have left the journal.
 fn shelve(shared: &Shared, journal: &Journal, batch: &mut Vec<Ended>) {
     let mut wait = RETRY_FIRST;
-    while let Err(error) = shared.append(batch) {
+    let first = shared.next();
+    number(batch, first);
+    while let Err(error) = shared.append(first, batch) {
         tracing::error!(%error, "usage cannot be spooled; trying again");
         std::thread::sleep(wait);
         wait = (wait * 2).min(RETRY_LAST);

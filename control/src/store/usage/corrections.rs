@@ -50,12 +50,11 @@ pub(crate) async fn accounts(db: &impl Db, span: Span) -> Result<Vec<AccountId>,
         .order_by_asc(usage_record::Column::AccountId)
         .into_tuple()
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     ids.into_iter()
         .map(AccountId::new)
         .collect::<Result<_, _>>()
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// The next records of an account in a span, oldest first, with what they were corrected to.
@@ -90,8 +89,7 @@ pub(crate) async fn next(
         .order_by_asc(usage_record::Column::Sequence)
         .limit(most)
         .all(db.handle())
-        .await
-        .map_err(Error::internal)?;
+        .await?;
     let mut found = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     fill(db, &mut found).await?;
     Ok(found)
@@ -118,8 +116,7 @@ pub(in crate::store) async fn fill(db: &impl Db, rows: &mut [PostedUsage]) -> Re
                 .filter(usage_correction::Column::Sequence.is_in(chunk.iter().copied()))
                 .into_tuple()
                 .all(db.handle())
-                .await
-                .map_err(Error::internal)?;
+                .await?;
             known.extend(costs.into_iter().map(|(sequence, cost)| {
                 (
                     (node.as_str(), *epoch, unsigned(sequence)),
@@ -164,8 +161,7 @@ pub(crate) async fn put(
         usage_correction::Entity::insert_many(chunk.iter().map(row))
             .on_conflict(replace)
             .exec_without_returning(tx.handle())
-            .await
-            .map_err(Error::internal)?;
+            .await?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) async fn next_span(db: &impl Db, after: Option<&Span>) -> Result<Opti
     };
     let sql = format!("SELECT node, epoch FROM usage_record {filter} ORDER BY node, epoch LIMIT 1");
     let row = db.handle().query_one_raw(statement(db, &sql, values));
-    let row = row.await.map_err(Error::internal)?;
+    let row = row.await?;
     row.map(|row| {
         Ok(Span {
             node: row.try_get("", "node")?,
@@ -48,7 +48,7 @@ pub(crate) async fn prune(tx: &Tx, span: &Span, before: Millis, batch: u64) -> R
     };
     let run = async |sql: &str, values: Vec<Value>| {
         let done = tx.handle().execute_raw(statement(tx, sql, values)).await;
-        done.map(drop).map_err(Error::internal)
+        done.map(drop).map_err(Error::from)
     };
     let these =
         || -> Vec<Value> { vec![span.node.as_str().into(), span.epoch.into(), through.into()] };
@@ -80,7 +80,7 @@ async fn lock(tx: &Tx, span: &Span) -> Result<(), Error> {
     let sql = "SELECT name FROM node WHERE name = ? FOR UPDATE";
     let locked = statement(tx, sql, [Value::from(span.node.as_str())]);
     let locked = tx.handle().query_all_raw(locked).await;
-    locked.map(drop).map_err(Error::internal)
+    locked.map(drop).map_err(Error::from)
 }
 
 /// The last sequence to go and how many go with it.
@@ -96,12 +96,12 @@ async fn oldest(
     let values = [Value::from(span.node.as_str()), span.epoch.into()];
     let rows = tx.handle().query_all_raw(statement(tx, &sql, values));
     let (mut through, mut count) = (None, 0u64);
-    for row in rows.await.map_err(Error::internal)? {
-        let posted: i64 = row.try_get("", "posted_at").map_err(Error::internal)?;
+    for row in rows.await? {
+        let posted: i64 = row.try_get("", "posted_at")?;
         if posted >= before.0 {
             break;
         }
-        through = Some(row.try_get("", "sequence").map_err(Error::internal)?);
+        through = Some(row.try_get("", "sequence")?);
         count = count.saturating_add(1);
     }
     Ok(through.map(|through| (through, count)))

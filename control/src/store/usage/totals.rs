@@ -116,8 +116,8 @@ pub(crate) async fn costs(
         );
         let values = chunk.into_iter().flatten().map(|id| id.get().into());
         let rows = db.handle().query_all_raw(statement(db, &sql, values));
-        for row in rows.await.map_err(Error::internal)? {
-            let id = AccountId::new(number(&row, "account_id")?).map_err(Error::internal)?;
+        for row in rows.await? {
+            let id = AccountId::new(number(&row, "account_id")?)?;
             costs.insert(id, Money::from_nanos(number(&row, "cost")?));
         }
     }
@@ -139,11 +139,11 @@ pub(crate) async fn by_model(
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let read = |row: &QueryResult| {
         Ok(ModelTotals {
-            model: row.try_get("", "model").map_err(Error::internal)?,
+            model: row.try_get("", "model")?,
             totals: totals(row)?,
         })
     };
-    let rows = rows.await.map_err(Error::internal)?;
+    let rows = rows.await?;
     rows.iter().map(read).collect()
 }
 

@@ -1,0 +1,199 @@
+//! Watches what the database answers. An error that the data did not cause is kept as the storage's fault
+//! until a write has succeeded again, and a transaction in which a statement failed is never committed.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    SqlxSqliteError, Statement,
+    prelude::async_trait,
+    sqlx::{self, error::DatabaseError},
+};
+
+use tokio::sync::watch;
+
+use crate::Error;
+
+/// Result codes of `SQLite`, without their extension: perm, busy, locked, nomem, readonly, ioerr, corrupt,
+/// full, cantopen, protocol, nolfs, notadb. <https://sqlite.org/rescode.html>
+const SQLITE_FAULTS: [i32; 12] = [3, 5, 6, 7, 8, 10, 11, 13, 14, 15, 22, 26];
+/// Classes of SQLSTATE: connection, transaction state (a read-only server), resources, operator intervention,
+/// system, configuration file, internal. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const POSTGRES_FAULTS: [&str; 7] = ["08", "25", "53", "57", "58", "F0", "XX"];
+
+/// What is known of the storage. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Health(Arc<watch::Sender<Option<String>>>);
+
+/// A connection or a transaction of the library, watched.
+#[derive(Debug)]
+pub(crate) struct Watched<C> {
+    pub(super) inner: C,
+    health: Health,
+    /// Of a transaction: whether a statement has failed. The database may have rolled back by then, and what
+    /// follows would be on its own.
+    failed: Option<AtomicBool>,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Why the storage cannot be relied upon; none while it can.
+    pub(super) fn fault(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
+    }
+
+    /// Whether something has failed and no write has succeeded since.
+    pub(super) fn is_ill(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// A write has succeeded.
+    pub(super) fn clear(&self) {
+        if let Some(before) = self.0.send_replace(None) {
+            tracing::info!(before, "the database takes writes again");
+        }
+    }
+
+    /// Looks at an error on its way to the caller.
+    pub(super) fn note(&self, error: &DbErr) {
+        if !is_fault(error) {
+            return;
+        }
+        let text = format!("the database fails: {error}");
+        if self.0.borrow().as_ref() != Some(&text) {
+            tracing::error!("{text}");
+            self.0.send_replace(Some(text));
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+// === impl Watched ===
+
+impl<C> Watched<C> {
+    /// A connection, or several: statements on them have nothing to do with each other.
+    pub(super) const fn connection(inner: C, health: Health) -> Self {
+        Self {
+            inner,
+            health,
+            failed: None,
+        }
+    }
+
+    /// A transaction that `connection` has begun.
+    pub(super) fn transaction<T>(inner: T, connection: &Self) -> Watched<T> {
+        Watched {
+            inner,
+            health: connection.health.clone(),
+            failed: Some(AtomicBool::new(false)),
+        }
+    }
+
+    /// Passes on what came of something that the library was asked to do.
+    pub(super) fn looked_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        if let Err(error) = &result {
+            self.health.note(error);
+            if let Some(failed) = &self.failed {
+                failed.store(true, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    /// Lets nothing happen in a transaction after a failure.
+    fn usable(&self) -> Result<(), DbErr> {
+        let failed = self.failed.as_ref();
+        if failed.is_some_and(|failed| failed.load(Ordering::Relaxed)) {
+            return Err(DbErr::Custom(
+                "a statement of this transaction has failed".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Watched<DatabaseTransaction> {
+    /// Commits, unless a statement has failed: `PostgreSQL` would roll back and answer with success.
+    pub(super) async fn commit(self) -> Result<(), DbErr> {
+        self.usable()?;
+        let done = self.inner.commit().await;
+        done.inspect_err(|error| self.health.note(error))
+    }
+}
+
+#[async_trait::async_trait]
+impl<C: ConnectionTrait> ConnectionTrait for Watched<C> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.inner.get_database_backend()
+    }
+
+    async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.execute_raw(stmt).await)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.execute_unprepared(sql).await)
+    }
+
+    async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.query_one_raw(stmt).await)
+    }
+
+    async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.query_all_raw(stmt).await)
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if is_fault(&error) {
+            Self::Storage(error.into())
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+/// Whether the storage is to blame, and not the data or the statement.
+fn is_fault(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            match &**error {
+                sqlx::Error::Database(answer) => is_fault_of_database(&**answer),
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::BeginFailed => true,
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+fn is_fault_of_database(answer: &dyn DatabaseError) -> bool {
+    let code = answer.code().unwrap_or_default();
+    if answer.try_downcast_ref::<SqlxSqliteError>().is_some() {
+        // The low byte; the rest says more of the same.
+        let primary = code.parse::<i32>().map(|code| code & 0xff);
+        return primary.is_ok_and(|code| SQLITE_FAULTS.contains(&code));
+    }
+    POSTGRES_FAULTS.iter().any(|class| code.starts_with(class))
+}
