@@ -2,7 +2,9 @@
 //! each step of what is written. What was answered with success is there after a restart; what is not there was
 //! not answered with success; and while storage fails, `/readyz` says so.
 
+mod database;
 mod file;
+mod spool;
 
 use std::{
     fs::File,
@@ -14,7 +16,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::{ROOT, TempDir, World, until};
+use crate::world::{TempDir, World, until};
 
 /// Names of Linux's errors.
 const ENOSPC: i32 = 28;
