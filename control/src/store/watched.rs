@@ -63,7 +63,7 @@ impl Health {
         if !is_fault(error) {
             return;
         }
-        let text = format!("the database fails: {error}");
+        let text = format!("the database fails: {}", cause(error));
         if self.0.borrow().as_ref() != Some(&text) {
             tracing::error!("{text}");
             self.0.send_replace(Some(text));
@@ -165,6 +165,15 @@ impl From<DbErr> for Error {
             Self::internal(error)
         }
     }
+}
+
+/// What is behind an error: the library's own words around it say nothing to an operator.
+fn cause(error: &DbErr) -> &dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// Whether the storage is to blame, and not the data or the statement.

@@ -125,7 +125,7 @@ async fn a_log_that_cannot_be_written_fails_no_call() {
     disk.fail(ENOSPC, WRITES, 0, "pipe:");
     calls.make(5).await;
     calls.check().await;
-    calls.world.add_account("bob", 100.0).await;
+    calls.world.add_account("robert", 100.0).await;
     assert!(disk.work(), "nothing was logged");
     assert_eq!(calls.world.node.log().lines().count(), lines);
     calls.make(1).await;
