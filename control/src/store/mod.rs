@@ -26,7 +26,12 @@ pub(crate) mod usage;
 mod watched;
 pub(crate) mod windows;
 
-use std::{fmt, fs, path::Path, time::Duration};
+use std::{
+    fmt, fs,
+    future::{Ready, ready},
+    path::Path,
+    time::Duration,
+};
 
 use proxyxai_contract::Invalid;
 use record::number;
@@ -284,12 +289,12 @@ fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
 /// Whether a connection may be used again. When SQLite has rolled back by itself, as after a full disk, the
 /// library's own rollback fails and it goes on counting the transaction as open. The next one would be a
 /// savepoint within it, whose commit is none.
-async fn is_clean<C: Connection>(connection: &mut C) -> Result<bool, sqlx::Error> {
+fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error>> {
     let clean = !connection.is_in_transaction();
     if !clean {
         tracing::warn!("a connection whose transaction could not be ended is closed");
     }
-    Ok(clean)
+    ready(Ok(clean))
 }
 
 fn file_options(path: &Path, connections_max: u32, cache_kib: u32) -> ConnectOptions {
