@@ -108,6 +108,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
             stopping,
             leave: || data.leave(),
             drain: || data.drain(),
+            cut: || data.cut(),
         },
     )
     .await?;
@@ -138,6 +139,7 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
         stopping,
         leave: || (),
         drain: || (),
+        cut: || (),
     };
     serve_and_drain(http, vec![handler], &config, departure).await?;
     tasks.stop().await;
@@ -172,6 +174,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
             stopping,
             leave: || data.leave(),
             drain: || data.drain(),
+            cut: || data.cut(),
         },
     )
     .await?;
@@ -262,27 +265,30 @@ fn router_handler(router: Router, trusted: IpList) -> impl Handler {
 }
 
 /// How a role comes to its end.
-struct Departure<S, L, D> {
+struct Departure<S, L, D, C> {
     stopping: S,
     /// Says that no more calls are wanted.
     leave: L,
     /// Takes no more calls.
     drain: D,
+    /// Has what is still open end itself.
+    cut: C,
 }
 
 async fn serve_and_drain(
     listener: TcpListener,
     handlers: Vec<impl Handler>,
     config: &Config,
-    departure: Departure<impl Future<Output = ()>, impl Fn(), impl Fn()>,
+    departure: Departure<impl Future<Output = ()>, impl Fn(), impl Fn(), impl Fn()>,
 ) -> anyhow::Result<()> {
     let Departure {
         stopping,
         leave,
         drain,
+        cut,
     } = departure;
     let end = serve::End::default();
-    let serving = serve::serve(listener, handlers, config.server, end.clone(), config.drain);
+    let serving = serve::serve(listener, handlers, config.server, end.clone());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("serving ended"),
@@ -299,6 +305,13 @@ async fn serve_and_drain(
     tracing::info!("draining");
     drain();
     end.stop();
+    tokio::select! {
+        ended = &mut serving => return ended.context("serving did not end well"),
+        () = tokio::time::sleep(config.drain) => {}
+    }
+    tracing::warn!("the drain time is over; open answers are ended");
+    cut();
+    end.cut();
     serving.await.context("serving did not end well")
 }
 

@@ -277,7 +277,7 @@ const RUNNING: &[Variable] = &[
         "DRAIN_TIMEOUT_MS",
         "30000",
         BOTH,
-        "how long open streams may go on after that, milliseconds",
+        "how long open calls may go on after that, milliseconds; then streams end with an error event and calls without an answer with 503",
     ),
     var(
         "WORKER_THREADS",

@@ -21,6 +21,7 @@ mod bad_input;
 mod books;
 mod cascade;
 mod credit;
+mod drain;
 mod faults;
 mod fleet;
 mod kill;
