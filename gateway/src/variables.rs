@@ -84,6 +84,12 @@ const STARTING: &[Variable] = &[
         "the same in `host=… user=… dbname=…` form",
     ),
     var(
+        "DATABASE_PASSWORD",
+        "",
+        CONTROL,
+        "password for a `DATABASE_URL` or `POSTGRES_DSN` that has none; any characters, nothing is encoded",
+    ),
+    var(
         "MASTER_KEY",
         "",
         CONTROL,

@@ -33,6 +33,7 @@ mod prices;
 mod relay;
 mod restart;
 mod routing;
+mod secrets;
 mod sight;
 mod streams;
 mod tidy;
