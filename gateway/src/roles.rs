@@ -29,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     announce, channel,
     config::Config,
-    healthcheck, memory,
+    healthcheck, memory, ownership,
     polite::Polite,
     serve::{self, Handler},
 };
@@ -58,6 +58,11 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
         return healthcheck::run(config.listen);
     }
+    let data_dir = config.data_dir.clone();
+    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir))
+}
+
+fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
     init_tracing(&config)?;
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -95,9 +100,10 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let planes = ControlTasks::start(&control, config.grpc_listen, Some(pipe)).await?;
     let data = data_plane(&config, channel, control.node_token())?;
     let surface = data.surface(Admin::Local(control.rest_router()));
-    announce::listening(
+    announce::listening(http.local_addr()?, Some(planes.grpc));
+    announce::root_key(
+        &config.data_dir,
         http.local_addr()?,
-        Some(planes.grpc),
         control.first_root_key(),
     );
     serve_and_drain(
@@ -127,9 +133,10 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
     let router = control
         .rest_router()
         .route("/healthz", axum::routing::get(|| async { "ok\n" }));
-    announce::listening(
+    announce::listening(http.local_addr()?, Some(tasks.grpc));
+    announce::root_key(
+        &config.data_dir,
         http.local_addr()?,
-        Some(tasks.grpc),
         control.first_root_key(),
     );
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
@@ -165,7 +172,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .clone()
         .map_or(Admin::Nobody, Admin::Remote);
     let surface = data.surface(admin);
-    announce::listening(http.local_addr()?, None, None);
+    announce::listening(http.local_addr()?, None);
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
