@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Dockerfile and docker-compose.yml agree with each other and with the program they package.
+"""Dockerfile, docker-compose.yml and docker-compose.fleet.yml agree with each other and with the program they package.
 
-Needs no container engine: it reads the two files and asks the program what it knows.
+Needs no container engine: it reads the files and asks the program what it knows.
 """
 
 import argparse
@@ -16,7 +16,32 @@ import urllib.parse
 import yaml
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-SECRETS = {"MASTER_KEY", "NODE_TOKEN", "POSTGRES_PASSWORD", "INIT_USERS", "INIT_KEYS"}
+ALONE, FLEET = "docker-compose.yml", "docker-compose.fleet.yml"
+SECRETS = {
+    "DATABASE_PASSWORD", "EMAIL_PASS", "INIT_KEYS", "INIT_USERS", "MASTER_KEY", "NODE_TOKEN", "POSTGRES_PASSWORD", "ROOT_KEY",
+}
+# Of whom a service reads the variables, by its command.
+READERS = {
+    "": {"all", "control", "dataplane", "prices"},
+    "control": {"all", "control", "prices"},
+    "dataplane": {"all", "dataplane"},
+}
+# Variables that a compose file does not hand through, and why.
+INSIDE = "the image listens where its ports and its health check are"
+NOT_HANDED = {
+    "PORT": INSIDE,
+    "LISTEN": INSIDE,
+    "GRPC_PORT": INSIDE,
+    "GRPC_LISTEN": INSIDE,
+    "DATA_DIR": "the image sets it to the volume",
+}
+IN_FLEET = NOT_HANDED | {"POSTGRES_DSN": "DATABASE_URL names the server of the fleet"}
+# Variables that a service sets to something of its own.
+SET = {"CONTROL_GRPC", "CONTROL_HTTP", "DATABASE_PASSWORD", "DATABASE_URL", "NODE_NAME", "NODE_TOKEN"}
+USER = "10001:10001"
+# What stopping takes beyond the drain at most: a second for clients, then traces, usage and leases are handed in,
+# 3, 5 and 2 seconds, and the servers of control end. And some to spare.
+STOP_SECONDS_MAX = 15
 HTTP_PORT, GRPC_PORT = "3443", "3444"
 COMMAND_SECONDS_MAX = 20
 
@@ -27,6 +52,7 @@ class Dockerfile:
     def __init__(self, text: str) -> None:
         joined = re.sub(r"\\\n", " ", "\n".join(line for line in text.splitlines() if not line.startswith("#")))
         stages = re.split(r"(?m)^FROM ", joined)[1:]
+        self.text = joined
         self.images = [stage.split()[0] for stage in stages]
         self._last = re.findall(r"(?m)^([A-Z]+) +(.+)$", stages[-1])
         self.env = dict(word.split("=", 1) for word in self.words("ENV"))
@@ -49,6 +75,19 @@ def known_variables(program: pathlib.Path) -> dict[str, str]:
     if done.returncode != 0 or len(rows) < 5:
         sys.exit(f"FAIL  `proxyxai config-table` printed no table: {done.stdout[:300]}{done.stderr[:300]}")
     return rows
+
+
+def defaults(known: dict[str, str]) -> dict[str, str]:
+    return {name: row.split("|")[2].strip(" `") for name, row in known.items()}
+
+
+def readers(row: str) -> str:
+    return row.split("|")[3].strip()
+
+
+def further(known: dict[str, str]) -> set[str]:
+    """Beginnings of variables that the table names by the way: those of OpenTelemetry."""
+    return {name for row in known.values() for name in re.findall(r"`(OTEL_[A-Z_]+)…?`", row)} - set(known)
 
 
 def run(program: pathlib.Path, *arguments: str, **env: str) -> subprocess.CompletedProcess:
@@ -79,8 +118,10 @@ def dockerfile_problems(image: Dockerfile, known: dict[str, str]):
             yield f"{name} is not {port} by default, which Dockerfile exposes"
     if image.words("VOLUME") != [image.env.get("DATA_DIR")]:
         yield f"the volume is {image.words('VOLUME')}, the data are in {image.env.get('DATA_DIR')}"
-    if image.words("USER")[-1:] in ([], ["root"], ["0"]):
-        yield "the image runs as root"
+    if image.words("USER") != [USER]:
+        yield f"the image runs as {image.words('USER')}, not as {USER} by number"
+    if "--mount" in image.text:
+        yield "Dockerfile needs BuildKit"
     if not {"[proxyxai,", "healthcheck]"} <= set(image.words("HEALTHCHECK")):
         yield f"the health check is {image.words('HEALTHCHECK')}"
     wanted = re.search(r'(?m)^rust-version = "(.+)"', (REPOSITORY / "Cargo.toml").read_text())
@@ -96,9 +137,9 @@ def dockerfile_problems(image: Dockerfile, known: dict[str, str]):
 def service_problems(name: str, service: dict, image: Dockerfile, known: dict[str, str], compose: dict):
     environment = service.get("environment", {})
     for variable, value in environment.items():
-        if variable not in known:
+        if variable not in known and not variable.startswith(tuple(further(known))):
             yield f"{name} sets {variable}, which the program does not know"
-        if variable.startswith("CONTROL_"):
+        if variable.startswith("CONTROL_") and value is not None:
             port = GRPC_PORT if variable == "CONTROL_GRPC" else HTTP_PORT
             url = urllib.parse.urlsplit(value)
             if compose["services"].get(url.hostname, {}).get("command") != ["control"] or str(url.port) != port:
@@ -109,29 +150,88 @@ def service_problems(name: str, service: dict, image: Dockerfile, known: dict[st
     mounts = [volume.split(":")[1] for volume in service.get("volumes", [])]
     if mounts != image.words("VOLUME"):
         yield f"{name} keeps {mounts}, the image's data are in {image.words('VOLUME')}"
-    if "dataplane" in service.get("command", []) and not {"NODE_TOKEN", "NODE_NAME"} <= set(environment):
-        yield f"{name} has no NODE_TOKEN or no NODE_NAME"
+    if "dataplane" in service.get("command", []) and not environment.get("NODE_NAME"):
+        yield f"{name} has no NODE_NAME"
+    yield from confinement_problems(name, service)
+    spent = sum(int(defaults(known)[variable]) for variable in ("DRAIN_DELAY_MS", "DRAIN_TIMEOUT_MS")) / 1000
+    if seconds(service.get("stop_grace_period", "10s")) < spent + STOP_SECONDS_MAX:
+        yield f"{name} is killed before it has drained ({spent} s) and handed in ({STOP_SECONDS_MAX} s)"
 
 
-def compose_problems(compose: dict):
+def confinement_problems(name: str, service: dict):
+    wanted = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+    for key, value in wanted.items():
+        if service.get(key) != value:
+            yield f"{name} has {key}: {service.get(key)}"
+
+
+def handing_problems(file: str, name: str, service: dict, known: dict[str, str]):
+    """Every variable that a service reads is handed through, and no other."""
+    environment = service.get("environment", {})
+    kept = NOT_HANDED if file == ALONE else IN_FLEET
+    mine = READERS["".join(service.get("command", []))]
+    read = {variable for variable, row in known.items() if readers(row) in mine}
+    for variable in sorted(read - set(kept) - set(environment)):
+        yield f"{file}: {name} does not hand {variable} through"
+    for variable in sorted(set(environment) & (set(known) - read | set(kept))):
+        yield f"{file}: {name} has {variable}, which {kept.get(variable, 'it does not read')}"
+    if "dataplane" in mine:
+        for variable in sorted(further(known)):
+            if not any(given.startswith(variable) for given in environment):
+                yield f"{file}: {name} does not hand {variable} through"
+    for variable, value in environment.items():
+        if value is not None and (file == ALONE or variable not in SET):
+            yield f"{file}: {name} sets {variable} instead of handing it through"
+
+
+def compose_problems(file: str, compose: dict):
     services = compose["services"]
     for name, service in services.items():
         for variable, value in service.get("environment", {}).items():
             if variable in SECRETS and value is not None and not str(value).startswith("${"):
-                yield f"{name}: the secret {variable} stands in the file"
-        if service.get("profiles") and "${" in str(service) and ":?" in str(service):
-            yield f"{name}: a required variable in a profile stops every other profile"
+                yield f"{file}: {name}: the secret {variable} stands in the file"
+        if service.get("profiles"):
+            yield f"{file}: {name} has a profile: a required variable of it would stop all others"
         for other in service.get("depends_on", {}):
-            if set(services.get(other, {"profiles": ["absent"]}).get("profiles", [])) - set(service.get("profiles", [])):
-                yield f"{name} depends on {other}, which is not there when it is"
+            if other not in services:
+                yield f"{file}: {name} depends on {other}, which is not there"
+        options = service.get("logging", {}).get("options", {})
+        if not {"max-size", "max-file"} <= set(options):
+            yield f"{file}: the log of {name} grows without an end"
     mounted = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
     if sorted(mounted) != sorted(compose["volumes"]):
-        yield f"volumes declared: {sorted(compose['volumes'])}; used, each by one service: {sorted(mounted)}"
+        yield f"{file}: volumes declared: {sorted(compose['volumes'])}; used, each by one service: {sorted(mounted)}"
     hosts = [port.rpartition(":")[0].rpartition(":")[2] for s in services.values() for port in s.get("ports", [])]
     if len(set(hosts)) != len(hosts):
-        yield f"a port of the host is published twice: {sorted(hosts)}"
-    if [name for name, service in services.items() if not service.get("profiles")] != ["proxyxai"]:
-        yield "`docker compose up` does not start the all-in-one service alone"
+        yield f"{file}: a port of the host is published twice: {sorted(hosts)}"
+    wanted = {ALONE: {"proxyxai"}, FLEET: {"control", "dataplane-a", "dataplane-b", "postgres"}}[file]
+    if set(services) != wanted:
+        yield f"{file} starts {sorted(services)}"
+
+
+def secret_problems(fleet: dict):
+    """What the fleet cannot do without is asked for, in words that say how to make it."""
+    for name, variable, source in (
+        ("control", "NODE_TOKEN", "NODE_TOKEN"),
+        ("dataplane-a", "NODE_TOKEN", "NODE_TOKEN"),
+        ("dataplane-b", "NODE_TOKEN", "NODE_TOKEN"),
+        ("control", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"),
+        ("postgres", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD"),
+    ):
+        value = str(fleet["services"][name]["environment"].get(variable))
+        if not re.fullmatch(rf"\$\{{{source}:\?make one with openssl rand -hex 32 [^${{}}]+\}}", value):
+            yield f"{FLEET}: {name} does not say how to make {variable}: {value}"
+
+
+def ignored_problems():
+    """What must not get into an image, nor into the repository."""
+    for file, entries in ((".dockerignore", {".env", ".git", "data", "**/target"}), (".gitignore", {".env", "target/", "/data/"})):
+        for entry in sorted(entries - set((REPOSITORY / file).read_text().splitlines())):
+            yield f"{file} lets {entry} in"
+
+
+def seconds(text: str) -> int:
+    return int(re.fullmatch(r"(\d+)s", str(text))[1])
 
 
 def program_problems(program: pathlib.Path, commands: set[str]):
@@ -149,19 +249,24 @@ def main() -> int:
     about.add_argument("--gateway", type=pathlib.Path, default=REPOSITORY / "target/debug/proxyxai")
     program = about.parse_args().gateway.resolve()
     image = Dockerfile((REPOSITORY / "Dockerfile").read_text())
-    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+    files = {file: yaml.safe_load((REPOSITORY / file).read_text()) for file in (ALONE, FLEET)}
     known = known_variables(program)
-    ours = {name: service for name, service in compose["services"].items() if service["image"] == "proxyxai"}
-    commands = {word for service in ours.values() for word in service.get("command", [])} | {"healthcheck"}
 
-    problems = [*dockerfile_problems(image, known), *compose_problems(compose)]
-    for name, service in ours.items():
-        problems += service_problems(name, service, image, known, compose)
+    problems = [*dockerfile_problems(image, known), *secret_problems(files[FLEET]), *ignored_problems()]
+    commands = {"healthcheck"}
+    for file, compose in files.items():
+        problems += compose_problems(file, compose)
+        ours = {name: service for name, service in compose["services"].items() if service["image"] == "proxyxai"}
+        for name, service in ours.items():
+            commands |= set(service.get("command", []))
+            problems += service_problems(name, service, image, known, compose)
+            problems += handing_problems(file, name, service, known)
     problems += program_problems(program, commands)
     for problem in problems:
         print(f"FAIL  {problem}")
     if not problems:
-        print(f"ok    Dockerfile and {len(compose['services'])} services agree with the program")
+        count = sum(len(compose["services"]) for compose in files.values())
+        print(f"ok    Dockerfile and {count} services agree with the program")
     return 1 if problems else 0
 
 

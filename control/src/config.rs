@@ -1,6 +1,8 @@
 //! What the control plane is started with. A plain struct: the binary reads the environment, and
 //! this module only says what is wrong with the values.
 
+mod database;
+
 use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
 use proxyxai_contract::{
@@ -8,6 +10,8 @@ use proxyxai_contract::{
 };
 
 use crate::domain::{account, setting, upstream_key};
+
+pub use database::{Database, Server};
 
 /// Client keys have 45 random characters; showing more than 20 of them would help a guesser.
 const PARTIAL_KEY_CHARS_MAX: usize = 20;
@@ -32,9 +36,9 @@ pub struct Config {
     /// Where days and months begin.
     pub zone: Zone,
     /// Accounts of the first start, `name::mail::key` separated by commas. Root comes first.
-    pub init_users: Option<String>,
+    pub init_users: Option<Secret>,
     /// Upstream keys of the first start, `key::baseURL` or `key`, separated by commas.
-    pub init_keys: Option<String>,
+    pub init_keys: Option<Secret>,
     /// How many characters of a client key may be shown again, at most 20.
     pub partial_key_chars: usize,
     /// How long a change waits for data planes to use it.
@@ -43,15 +47,6 @@ pub struct Config {
     pub usage_retention_days: Option<NonZero<u32>>,
     /// How long leases of credit stay reserved without a word from their data plane.
     pub lease_ms: u64,
-}
-
-/// Where the state lives.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Database {
-    /// A file.
-    Sqlite(PathBuf),
-    /// A server's URL, with its password.
-    Postgres(String),
 }
 
 /// One entry of `INIT_USERS`.
@@ -156,7 +151,7 @@ impl Config {
 
     /// Entries of `INIT_USERS`.
     pub(crate) fn init_users(&self) -> Result<Vec<InitUser>, Invalid> {
-        let users: Vec<_> = entries(self.init_users.as_deref())
+        let users: Vec<_> = entries(self.init_users.as_ref())
             .map(init_user)
             .collect::<Result<_, _>>()?;
         match users.first() {
@@ -169,7 +164,7 @@ impl Config {
 
     /// Entries of `INIT_KEYS`.
     pub(crate) fn init_keys(&self) -> Result<Vec<InitKey>, Invalid> {
-        entries(self.init_keys.as_deref()).map(init_key).collect()
+        entries(self.init_keys.as_ref()).map(init_key).collect()
     }
 }
 
@@ -182,9 +177,8 @@ impl fmt::Debug for Config {
             node_token,
             settings,
             zone,
-            // These hold keys in clear.
-            init_users: _,
-            init_keys: _,
+            init_users,
+            init_keys,
             partial_key_chars,
             publish_wait_ms,
             usage_retention_days,
@@ -197,11 +191,13 @@ impl fmt::Debug for Config {
             .field("node_token", node_token)
             .field("settings", &shown(settings))
             .field("zone", zone)
+            .field("init_users", init_users)
+            .field("init_keys", init_keys)
             .field("partial_key_chars", partial_key_chars)
             .field("publish_wait_ms", publish_wait_ms)
             .field("usage_retention_days", usage_retention_days)
             .field("lease_ms", lease_ms)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 
@@ -212,8 +208,9 @@ fn shown(settings: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, St
     shown
 }
 
-fn entries(list: Option<&str>) -> impl Iterator<Item = &str> {
-    list.unwrap_or_default()
+fn entries(list: Option<&Secret>) -> impl Iterator<Item = &str> {
+    list.map(Secret::expose)
+        .unwrap_or_default()
         .split(',')
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
@@ -249,191 +246,32 @@ fn init_key(entry: &str) -> Result<InitKey, Invalid> {
     Ok(InitKey { secret, provider })
 }
 
-// === impl Database ===
-
-impl Database {
-    /// Reads `sqlite://path`, a `PostgreSQL` URL, or libpq's `host=… user=…` form.
-    ///
-    /// # Errors
-    /// When it is none of them. No message repeats the text, which may hold a password.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let text = text.trim();
-        if let Some(path) = text
-            .strip_prefix("sqlite://")
-            .or_else(|| text.strip_prefix("sqlite:"))
-        {
-            let path = path.split('?').next().unwrap_or_default();
-            return if path.is_empty() {
-                Err(Invalid::new("DATABASE_URL", "names no file"))
-            } else {
-                Ok(Self::Sqlite(path.into()))
-            };
-        }
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(text.to_owned()));
-        }
-        if text.contains('=') && !text.contains("://") {
-            return dsn_url(text).map(Self::Postgres);
-        }
-        Err(Invalid::new(
-            "DATABASE_URL",
-            "must be sqlite://path, postgres://… or host=… user=… dbname=…",
-        ))
-    }
-}
-
-impl fmt::Debug for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
-            Self::Postgres(_) => f.write_str("Postgres(***)"),
-        }
-    }
-}
-
-/// libpq's key=value form as a URL.
-fn dsn_url(dsn: &str) -> Result<String, Invalid> {
-    let mut fields = dsn_fields(dsn)?;
-    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
-    let host = take("host")
-        .or_else(|| take("hostaddr"))
-        .unwrap_or_else(|| "localhost".to_owned());
-    let port = take("port").unwrap_or_else(|| "5432".to_owned());
-    let user = take("user").unwrap_or_else(|| "postgres".to_owned());
-    let password = take("password")
-        .map(|word| format!(":{}", percent_encoded(&word)))
-        .unwrap_or_default();
-    let name = take("dbname").unwrap_or_else(|| user.clone());
-    // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
-    // would refuse the whole URL.
-    let known = ["sslmode", "sslrootcert", "application_name", "options"];
-    let options: Vec<_> = known
-        .iter()
-        .filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value))))
-        .collect();
-    let query = if options.is_empty() {
-        String::new()
-    } else {
-        format!("?{}", options.join("&"))
-    };
-    let user = percent_encoded(&user);
-    let name = percent_encoded(&name);
-    let host = if host.starts_with('/') {
-        percent_encoded(&host)
-    } else {
-        host
-    };
-    Ok(format!(
-        "postgres://{user}{password}@{host}:{port}/{name}{query}"
-    ))
-}
-
-/// Fields of a DSN; a value may stand in single quotes with backslash escapes.
-fn dsn_fields(dsn: &str) -> Result<BTreeMap<String, String>, Invalid> {
-    let bad = |problem: &str| Invalid::new("POSTGRES_DSN", problem);
-    let mut fields = BTreeMap::new();
-    let mut rest = dsn.trim_start();
-    while !rest.is_empty() {
-        let (name, after) = rest
-            .split_once('=')
-            .ok_or_else(|| bad("has a word that is not name=value"))?;
-        let (value, after) =
-            dsn_value(after.trim_start()).ok_or_else(|| bad("has an open quote"))?;
-        if name.trim().is_empty() || name.trim().contains(char::is_whitespace) {
-            return Err(bad("has a word that is not name=value"));
-        }
-        fields.insert(name.trim().to_owned(), value);
-        rest = after.trim_start();
-    }
-    Ok(fields)
-}
-
-fn dsn_value(text: &str) -> Option<(String, &str)> {
-    let quoted = text.strip_prefix('\'');
-    let mut value = String::new();
-    let body = quoted.unwrap_or(text);
-    let mut chars = body.char_indices();
-    while let Some((at, char)) = chars.next() {
-        match char {
-            '\\' => value.push(chars.next()?.1),
-            '\'' if quoted.is_some() => return Some((value, body.get(at + 1..)?)),
-            char if quoted.is_none() && char.is_whitespace() => {
-                return Some((value, body.get(at..)?));
-            }
-            char => value.push(char),
-        }
-    }
-    quoted.is_none().then_some((value, ""))
-}
-
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                encoded.push(char::from(byte));
-            } else {
-                let hex = format!("{byte:02X}");
-                encoded.push('%');
-                encoded.push_str(&hex);
-            }
-            encoded
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Database {
-        Database::parse(text).unwrap()
-    }
-
-    #[test]
-    fn databases_are_named_by_url_or_dsn() {
-        assert_eq!(
-            parsed("sqlite:///var/lib/x.db"),
-            Database::Sqlite("/var/lib/x.db".into())
-        );
-        assert_eq!(
-            parsed("sqlite://data/x.db?mode=rwc"),
-            Database::Sqlite("data/x.db".into())
-        );
-        assert_eq!(
-            parsed("postgresql://u:p@h/d"),
-            Database::Postgres("postgresql://u:p@h/d".to_owned())
-        );
-        assert_eq!(
-            parsed(
-                "host=db port=5433 user=xai password='p@ s/w' dbname=xai sslmode=disable TimeZone=Asia/Shanghai"
-            ),
-            Database::Postgres(
-                "postgres://xai:p%40%20s%2Fw@db:5433/xai?sslmode=disable".to_owned()
-            )
-        );
-        for bad in ["", "mysql://h/d", "sqlite://", "host", "host=a password='x"] {
-            assert!(Database::parse(bad).is_err(), "{bad}");
-        }
+    fn file() -> Database {
+        Database::Sqlite("x.db".into())
     }
 
     #[test]
     fn no_debug_output_shows_a_password_or_key() {
-        let mut config = Config::new(parsed("sqlite://x.db"), "data".into());
-        config.init_keys = Some("sk-hidden".to_owned());
-        config.init_users = Some("root::r@example.com::sk-hidden".to_owned());
+        let mut config = Config::new(file(), "data".into());
+        config.init_keys = Some(Secret::new("sk-hidden"));
+        config.init_users = Some(Secret::new("root::r@example.com::sk-hidden"));
         config.master_key = Some(Secret::new("a hidden master key"));
         config.settings.insert("EMAIL_PASS", "hidden".to_owned());
         assert!(!format!("{config:?}").contains("hidden"));
-        assert!(!format!("{:?}", parsed("postgres://u:hidden@h/d")).contains("hidden"));
     }
 
     #[test]
     fn every_problem_is_named_at_once() {
-        let mut config = Config::new(parsed("sqlite://x.db"), "data".into());
+        let mut config = Config::new(file(), "data".into());
         assert_eq!(config.check(), []);
         config.master_key = Some(Secret::new("short"));
         config.settings.insert("SWITCH_OVER", "1=99".to_owned());
-        config.init_users = Some("bob::b@example.com::sk-x".to_owned());
-        config.init_keys = Some("short".to_owned());
+        config.init_users = Some(Secret::new("bob::b@example.com::sk-x"));
+        config.init_keys = Some(Secret::new("short"));
         config.partial_key_chars = 51;
         let fields: Vec<_> = config
             .check()
@@ -454,13 +292,17 @@ mod tests {
 
     #[test]
     fn first_users_come_with_one_colon_or_two() {
-        let mut config = Config::new(parsed("sqlite://x.db"), "data".into());
+        let mut config = Config::new(file(), "data".into());
         let key = ClientKey::generate().unwrap();
         for separator in [":", "::"] {
-            config.init_users = Some(["root", "root@example.com", key.expose()].join(separator));
+            config.init_users = Some(Secret::new(
+                ["root", "root@example.com", key.expose()].join(separator),
+            ));
             assert_eq!(config.init_users().unwrap()[0].key, key);
         }
-        config.init_users = Some(["someone", "root@example.com", key.expose()].join("::"));
+        config.init_users = Some(Secret::new(
+            ["someone", "root@example.com", key.expose()].join("::"),
+        ));
         assert_eq!(config.init_users().unwrap_err().field, "INIT_USERS");
     }
 }

@@ -122,6 +122,12 @@ impl DataPlane {
         self.relay.drain();
     }
 
+    /// Has open answers end themselves: streams with the error event of their protocol, calls without an answer with
+    /// 503. Each does so when it is polled next.
+    pub fn cut(&self) {
+        self.relay.cut();
+    }
+
     /// Hands in what is spooled, within a few seconds, and ends the background tasks.
     pub async fn stop(self) {
         drop(self.relay);

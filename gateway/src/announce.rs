@@ -5,7 +5,7 @@
     reason = "the program's own messages to its operator"
 )]
 
-use std::{fmt::Write as _, net::SocketAddr, process::ExitCode};
+use std::{fmt::Write as _, io::Write as _, net::SocketAddr, path::Path, process::ExitCode};
 
 use proxyxai_contract::{Invalid, client_key::ClientKey};
 
@@ -49,26 +49,50 @@ fn table() -> String {
     table
 }
 
-/// Where the program listens; on the very first start also the root key and the next commands.
-pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>, root_key: Option<&ClientKey>) {
+/// Prints a line, unless the disk behind standard output is full: that ends no gateway.
+macro_rules! say {
+    ($($line:tt)*) => {
+        let _unwritten: std::io::Result<()> = writeln!(std::io::stdout(), $($line)*);
+    };
+}
+
+/// Where the program listens.
+pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>) {
+    say!("ProxyXAI listens on {}", base(http));
+    if let Some(grpc) = grpc {
+        say!("gRPC on {grpc}");
+    }
+}
+
+/// Where the root key is kept; on the very first start also the key and the next commands.
+pub(crate) fn root_key(data_dir: &Path, http: SocketAddr, key: Option<&ClientKey>) {
+    let file = data_dir.join("root.key");
+    let file = std::path::absolute(&file).unwrap_or(file);
+    let shown = file.display();
+    let Some(key) = key else {
+        // It was given, or another control plane made it.
+        if file.exists() {
+            say!("The root key is kept in {shown}; to print it: cat {shown}");
+        }
+        return;
+    };
+    let (key, base) = (key.expose(), base(http));
+    say!("\nThe root key, shown this once:\n\n  {key}\n");
+    say!("It is kept in {shown}; to print it again: cat {shown}\n");
+    say!("Next, add an upstream key and create an account:\n");
+    say!(
+        "  curl {base}/x-keys -H 'Authorization: Bearer {key}' \\\n    -d '{{\"SecretKey\":\"sk-your-provider-key...\",\"Provider\":\"https://api.openai.com\"}}'"
+    );
+    say!(
+        "  curl {base}/x-users -H 'Authorization: Bearer {key}' \\\n    -d '{{\"Name\":\"alice\",\"Email\":\"alice@example.com\",\"CreditGranted\":10}}'"
+    );
+}
+
+fn base(http: SocketAddr) -> String {
     let host = if http.ip().is_unspecified() {
         "127.0.0.1".to_owned()
     } else {
         http.ip().to_string()
     };
-    let base = format!("http://{host}:{}", http.port());
-    println!("ProxyXAI listens on {base}");
-    if let Some(grpc) = grpc {
-        println!("gRPC on {grpc}");
-    }
-    let Some(key) = root_key else { return };
-    let key = key.expose();
-    println!("\nThe root key, shown this once and kept in DATA_DIR/root.key:\n\n  {key}\n");
-    println!("Next, add an upstream key and create an account:\n");
-    println!(
-        "  curl {base}/x-keys -H 'Authorization: Bearer {key}' \\\n    -d '{{\"SecretKey\":\"sk-your-provider-key...\",\"Provider\":\"https://api.openai.com\"}}'"
-    );
-    println!(
-        "  curl {base}/x-users -H 'Authorization: Bearer {key}' \\\n    -d '{{\"Name\":\"alice\",\"Email\":\"alice@example.com\",\"CreditGranted\":10}}'"
-    );
+    format!("http://{host}:{}", http.port())
 }

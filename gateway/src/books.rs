@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use proxyxai_contract::clock::Clock;
 use proxyxai_control::{Offline, view::Days};
 
-use crate::{announce, config::Config};
+use crate::{announce, config::Config, ownership};
 
 /// Exit code of books that do not balance; failing to read them is another.
 const EXIT_DIFFERENCE: u8 = 1;
@@ -106,7 +106,8 @@ async fn exported(
 
 async fn open(config: &Config) -> anyhow::Result<Offline> {
     let store = Offline::open(&config.control).await;
-    store.context("the store cannot be looked at")
+    let store = store.context("the store cannot be looked at");
+    store.map_err(|error| ownership::explain(error, &config.data_dir))
 }
 
 fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

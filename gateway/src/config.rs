@@ -130,7 +130,7 @@ impl Config {
                 BaseUrl::parse(text).map(|base| base.text())
             }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
-            root_key: reader.text("ROOT_KEY").map(Secret::new),
+            root_key: reader.secret("ROOT_KEY"),
             limits: reader.limits(),
             sight: reader.sight(),
             server: Server {
@@ -172,13 +172,37 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The value, trimmed; none when it is unset or empty.
     fn text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.exact(name)?;
+        let text = value.expose().trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// The same of a variable that holds a secret.
+    fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        self.text(name).map(Secret::new)
+    }
+
+    /// A secret with the blanks around it: a password may have some.
+    fn exact(&mut self, name: &'static str) -> Option<Secret> {
         let value = (self.get)(name)?;
         let Ok(text) = value.into_string() else {
             self.problem(name, "is not UTF-8");
             return None;
         };
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+        (!text.is_empty()).then(|| Secret::new(text))
+    }
+
+    /// What is read from a variable that holds a secret. Whoever reads it has no words for what is wrong but those of
+    /// the program: a message made of the value could not be returned.
+    fn of_secret<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&Secret) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        let secret = self.secret(name)?;
+        parse(&secret)
+            .map_err(|problem| self.problem(name, problem))
+            .ok()
     }
 
     fn problem(&mut self, name: &'static str, problem: &str) {
@@ -254,29 +278,46 @@ impl Reader<'_> {
     }
 
     fn database(&mut self, data_dir: &std::path::Path) -> Database {
-        let url = self.parsed("DATABASE_URL", Database::parse);
-        let dsn = self.parsed("POSTGRES_DSN", Database::parse);
+        let url = self.of_secret("DATABASE_URL", Database::parse);
+        let dsn = self.of_secret("POSTGRES_DSN", Database::parse);
         if url.is_some() && dsn.is_some() {
             self.problem(
                 "POSTGRES_DSN",
                 "is given besides DATABASE_URL; give one of them",
             );
         }
-        url.or(dsn)
-            .unwrap_or_else(|| Database::Sqlite(data_dir.join("proxyxai.db")))
+        let read = url.or(dsn);
+        // What could not be read has been named already.
+        let unread = read.is_none()
+            && ["DATABASE_URL", "POSTGRES_DSN"]
+                .iter()
+                .any(|name| self.text(name).is_some());
+        let database = read.unwrap_or_else(|| Database::Sqlite(data_dir.join("proxyxai.db")));
+        match self.exact("DATABASE_PASSWORD") {
+            Some(password) if !unread => {
+                database
+                    .clone()
+                    .with_password(password)
+                    .unwrap_or_else(|problem| {
+                        self.problem("DATABASE_PASSWORD", problem);
+                        database
+                    })
+            }
+            Some(_) | None => database,
+        }
     }
 
     fn control(&mut self, data_dir: &std::path::Path) -> proxyxai_control::config::Config {
         let mut config =
             proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
         config.settings = self.settings();
-        config.master_key = self.text("MASTER_KEY").map(Secret::new);
-        config.node_token = self.text("NODE_TOKEN").map(Secret::new);
+        config.master_key = self.secret("MASTER_KEY");
+        config.node_token = self.secret("NODE_TOKEN");
         config.zone = self
             .parsed("TZ", |name| Zone::new(name.trim_start_matches(':')))
             .unwrap_or(Zone::UTC);
-        config.init_users = self.text("INIT_USERS");
-        config.init_keys = self.text("INIT_KEYS");
+        config.init_users = self.secret("INIT_USERS");
+        config.init_keys = self.secret("INIT_KEYS");
         config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
         config.publish_wait_ms = self.number("PUBLISH_WAIT_MS", 0, 60_000);
         config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS", 0, 36_500));
@@ -368,6 +409,8 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<Invalid>> {
@@ -418,6 +461,96 @@ mod tests {
             "TZ",
         ];
         assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn the_password_of_the_database_has_a_variable_of_its_own() {
+        let fields = |pairs: &[(&str, &str)]| -> Vec<String> {
+            let problems = read(pairs).err().unwrap_or_default();
+            problems.into_iter().map(|problem| problem.field).collect()
+        };
+        let password = ("DATABASE_PASSWORD", " a/b@c%d#e:f'g ");
+        for place in [
+            ("DATABASE_URL", "postgres://u@h/d"),
+            ("POSTGRES_DSN", "host=h user=u"),
+        ] {
+            assert!(fields(&[place, password]).is_empty(), "{place:?}");
+            let Ok(config) = read(&[place, password]) else {
+                panic!("{place:?}")
+            };
+            let Database::Postgres(server) = config.control.database else {
+                panic!("{place:?}")
+            };
+            assert_eq!(server.password().map(Secret::expose), Some(password.1));
+        }
+        for place in [
+            ("DATABASE_URL", "postgres://u:p@h/d"),
+            ("DATABASE_URL", "sqlite://x.db"),
+            ("POSTGRES_DSN", "host=h password=p"),
+            ("DATABASE_URL", ""),
+        ] {
+            assert_eq!(
+                fields(&[place, password]),
+                ["DATABASE_PASSWORD"],
+                "{place:?}"
+            );
+        }
+        let unread = ("DATABASE_URL", "postgres://u:p@h:x/d");
+        assert_eq!(fields(&[unread, password]), ["DATABASE_URL"]);
+    }
+
+    /// Whose values are rules that everybody may see. What is wrong with them is quoted; with any other value, never.
+    const QUOTED: [&str; 9] = [
+        "TRUSTED_PROXIES",
+        "KEY_STRATEGY",
+        "MODEL_MAPPER",
+        "LEVEL_MAPPER",
+        "SWITCH_OVER",
+        "MODEL_FAILOVER",
+        "MODEL_LIMITS",
+        "RESOURCES",
+        "PRICING",
+    ];
+
+    proptest! {
+        // Each reads the whole configuration some thousand times.
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn no_message_repeats_the_value_of_a_variable(
+            word in "[a-zA-Z0-9]{10}",
+            before in "[ -~]{0,6}",
+            after in "[ -~é]{0,6}",
+        ) {
+            let secret = format!("{before}{word}{after}");
+            let shapes = [
+                secret.clone(),
+                format!("postgres://u:{secret}@h/d"),
+                format!("postgres://u:{secret}@h:port/d"),
+                format!("postgres://u:1/{secret}@h/d"),
+                format!("postgres://u:1?{secret}@h/d"),
+                format!("postgres://h/d?sslmode={secret}"),
+                format!("postgres://h/d?{secret}=1"),
+                format!("postgres:/u:{secret}@h"),
+                format!("u:{secret}@h"),
+                format!("host=h password='{secret}"),
+                format!("host={secret} x"),
+                format!("https://u:{secret}@h"),
+                format!("ftp://u:{secret}@h/?{secret}#{secret}"),
+                format!("root::mail::{secret}"),
+                format!("{secret}::ftp://u:{secret}@h"),
+            ];
+            for name in variables().map(|variable| variable.name) {
+                if QUOTED.contains(&name) {
+                    continue;
+                }
+                for shape in &shapes {
+                    for problem in read(&[(name, shape)]).err().unwrap_or_default() {
+                        prop_assert!(!problem.to_string().contains(&word), "{}: {}", shape, problem);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod channel;
 mod config;
 mod healthcheck;
 mod memory;
+mod ownership;
 mod polite;
 mod prices;
 mod roles;

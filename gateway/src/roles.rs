@@ -29,7 +29,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     announce, channel,
     config::Config,
-    healthcheck, memory,
+    healthcheck, memory, ownership,
     polite::Polite,
     serve::{self, Handler},
 };
@@ -58,6 +58,11 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
         return healthcheck::run(config.listen);
     }
+    let data_dir = config.data_dir.clone();
+    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir))
+}
+
+fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
     init_tracing(&config)?;
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -98,9 +103,10 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         router: control.rest_router(),
         storage_fault: control.storage_fault(),
     });
-    announce::listening(
+    announce::listening(http.local_addr()?, Some(planes.grpc));
+    announce::root_key(
+        &config.data_dir,
         http.local_addr()?,
-        Some(planes.grpc),
         control.first_root_key(),
     );
     serve_and_drain(
@@ -111,6 +117,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
             stopping,
             leave: || data.leave(),
             drain: || data.drain(),
+            cut: || data.cut(),
         },
     )
     .await?;
@@ -134,18 +141,20 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
             "/readyz",
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
         );
-    announce::listening(
+    announce::listening(http.local_addr()?, Some(tasks.grpc));
+    announce::root_key(
+        &config.data_dir,
         http.local_addr()?,
-        Some(tasks.grpc),
         control.first_root_key(),
     );
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
-    // Nobody asks control alone whether it is ready.
+    // Its `/readyz` tells of its storage; whoever administers tries again.
     config.drain_delay = std::time::Duration::ZERO;
     let departure = Departure {
         stopping,
         leave: || (),
         drain: || (),
+        cut: || (),
     };
     serve_and_drain(http, vec![handler], &config, departure).await?;
     tasks.stop().await;
@@ -171,7 +180,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .clone()
         .map_or(Admin::Nobody, Admin::Remote);
     let surface = data.surface(admin);
-    announce::listening(http.local_addr()?, None, None);
+    announce::listening(http.local_addr()?, None);
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
@@ -180,6 +189,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
             stopping,
             leave: || data.leave(),
             drain: || data.drain(),
+            cut: || data.cut(),
         },
     )
     .await?;
@@ -270,27 +280,30 @@ fn router_handler(router: Router, trusted: IpList) -> impl Handler {
 }
 
 /// How a role comes to its end.
-struct Departure<S, L, D> {
+struct Departure<S, L, D, C> {
     stopping: S,
     /// Says that no more calls are wanted.
     leave: L,
     /// Takes no more calls.
     drain: D,
+    /// Has what is still open end itself.
+    cut: C,
 }
 
 async fn serve_and_drain(
     listener: TcpListener,
     handlers: Vec<impl Handler>,
     config: &Config,
-    departure: Departure<impl Future<Output = ()>, impl Fn(), impl Fn()>,
+    departure: Departure<impl Future<Output = ()>, impl Fn(), impl Fn(), impl Fn()>,
 ) -> anyhow::Result<()> {
     let Departure {
         stopping,
         leave,
         drain,
+        cut,
     } = departure;
     let end = serve::End::default();
-    let serving = serve::serve(listener, handlers, config.server, end.clone(), config.drain);
+    let serving = serve::serve(listener, handlers, config.server, end.clone());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("serving ended"),
@@ -307,6 +320,13 @@ async fn serve_and_drain(
     tracing::info!("draining");
     drain();
     end.stop();
+    tokio::select! {
+        ended = &mut serving => return ended.context("serving did not end well"),
+        () = tokio::time::sleep(config.drain) => {}
+    }
+    tracing::warn!("the drain time is over; open answers are ended");
+    cut();
+    end.cut();
     serving.await.context("serving did not end well")
 }
 

@@ -3,12 +3,15 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Waker,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -42,6 +45,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const READ_BYTES: usize = 128 * 1024;
 /// Connections that one thread has been given and has not looked at yet.
 const ACCEPTED_MAX: usize = 1024;
+/// Answers that are ended by us have so long to reach their clients.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The error body of 431; a head that is longer than what is read at once gets the server's bare one.
 const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is too long.","type":"invalid_request_error","code":"head_too_long","param":null},"message":"The head of the request is too long."}"#;
@@ -51,6 +56,7 @@ const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is t
 pub(crate) struct End {
     leaving: Arc<AtomicBool>,
     stop: CancellationToken,
+    cut: CancellationToken,
 }
 
 /// Answers requests; one clone for each connection.
@@ -105,8 +111,8 @@ struct Worker {
     load: Arc<()>,
 }
 
-/// Serves on as many threads as there are handlers until it is told to stop, then lets open answers go on for at
-/// most `drain`.
+/// Serves on as many threads as there are handlers until it is told to stop, then lets open answers go on until it
+/// is told to cut them.
 ///
 /// # Errors
 /// When a thread cannot be started.
@@ -115,11 +121,10 @@ pub(crate) async fn serve(
     handlers: Vec<impl Handler>,
     limits: Server,
     end: End,
-    drain: Duration,
 ) -> io::Result<()> {
     let workers: Vec<_> = handlers
         .into_iter()
-        .map(|handler| Worker::start(handler, limits, &end, drain))
+        .map(|handler| Worker::start(handler, limits, &end))
         .collect::<Result<_, _>>()?;
     let room = Arc::new(Semaphore::new(limits.connections_max));
     while let Some(Some((socket, peer, permit))) =
@@ -174,6 +179,12 @@ impl End {
         self.stop.cancel();
     }
 
+    /// The time for open answers is over. Handlers know already: every connection is looked at once more, so that
+    /// its answer can end itself, and is cut a moment later.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
+    }
+
     fn mark(&self, mut answer: Response<Body>) -> Response<Body> {
         if self.leaving.load(Ordering::Relaxed) {
             let close = HeaderValue::from_static("close");
@@ -186,17 +197,12 @@ impl End {
 // === impl Worker ===
 
 impl Worker {
-    fn start(
-        handler: impl Handler,
-        limits: Server,
-        end: &End,
-        drain: Duration,
-    ) -> io::Result<Self> {
+    fn start(handler: impl Handler, limits: Server, end: &End) -> io::Result<Self> {
         let (sockets, accepted) = mpsc::channel(ACCEPTED_MAX);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let serving = work(accepted, handler, limits, end.clone(), drain);
+        let serving = work(accepted, handler, limits, end.clone());
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || runtime.block_on(serving))?;
@@ -214,9 +220,10 @@ async fn work(
     handler: impl Handler,
     limits: Server,
     end: End,
-    drain: Duration,
 ) {
     let graceful = GracefulShutdown::new();
+    // Of its own, so that the connections of different threads do not share a lock.
+    let cut = end.cut.child_token();
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -257,22 +264,43 @@ async fn work(
             async move { Ok::<_, Infallible>(door.answer(request).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
+        let served = looked_at_again(connection, cut.clone());
         connections.spawn(async move {
             // A client that breaks its connection is no news.
-            if let Err(error) = connection.await {
+            if let Err(error) = served.await {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
             drop((permit, load));
         });
     }
-    if tokio::time::timeout(drain, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("the drain time is over; open answers are cut");
+    let mut drained = pin!(graceful.shutdown());
+    tokio::select! {
+        () = &mut drained => {}
+        () = cut.cancelled() => {
+            if tokio::time::timeout(FLUSH_MAX, drained).await.is_err() {
+                tracing::warn!("connections whose answers did not end are cut");
+            }
+        }
     }
     // What is cut here has to be settled before the usage is handed in.
     connections.shutdown().await;
+}
+
+/// Serves a connection, and polls it once more when answers are to end: polling it polls what answers on it. That
+/// way an open call has nothing of its own to be woken by, and costs nothing for it.
+async fn looked_at_again<C: Future>(connection: C, cut: CancellationToken) -> C::Output {
+    let (mut connection, mut told) = (pin!(connection), pin!(cut.cancelled()));
+    let mut waiting: Option<Waker> = None;
+    poll_fn(|cx| {
+        // Whoever is to be woken is named once, not at each of a stream's chunks.
+        let known = waiting.as_ref();
+        if !known.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            let _told = told.as_mut().poll(cx);
+            waiting = Some(cx.waker().clone());
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 impl<H: Handler> Door<H> {

@@ -84,6 +84,12 @@ const STARTING: &[Variable] = &[
         "the same in `host=… user=… dbname=…` form",
     ),
     var(
+        "DATABASE_PASSWORD",
+        "",
+        CONTROL,
+        "password for a `DATABASE_URL` or `POSTGRES_DSN` that has none; any characters, nothing is encoded",
+    ),
+    var(
         "MASTER_KEY",
         "",
         CONTROL,
@@ -277,7 +283,7 @@ const RUNNING: &[Variable] = &[
         "DRAIN_TIMEOUT_MS",
         "30000",
         BOTH,
-        "how long open streams may go on after that, milliseconds",
+        "how long open calls may go on after that, milliseconds; then streams end with an error event and calls without an answer with 503",
     ),
     var(
         "WORKER_THREADS",

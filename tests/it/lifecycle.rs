@@ -1,8 +1,9 @@
 //! Starting, stopping, starting again, and what the program says while it does.
 
 use std::{
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -50,6 +51,8 @@ async fn the_first_start_shows_the_root_key_once_and_keeps_it_in_a_private_file(
         "{out}"
     );
     let file = world.dir().join("root.key");
+    let again = format!("cat {}", file.display());
+    assert!(out.contains(&again), "{out}");
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), key);
     for name in ["root.key", "master.key", "node.token"] {
         let mode = std::fs::metadata(world.dir().join(name))
@@ -79,6 +82,63 @@ async fn the_first_start_shows_the_root_key_once_and_keeps_it_in_a_private_file(
         world.restart().await;
         assert_eq!(may(&world).await, 200, "after {restart}");
         assert_eq!(client_key(&world.node.out()), None, "it is not shown again");
+        until("it is said where it is kept", async || {
+            world.node.out().contains(&again)
+        })
+        .await;
+    }
+}
+
+/// The program as a user who is not root and owns nothing.
+fn as_somebody(dir: &Path, role: Option<&str>) -> std::process::Output {
+    let program = env!("CARGO_BIN_EXE_proxyxai");
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let mut command = if is_root {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=10001", "--regid=10001", "--clear-groups", program]);
+        command
+    } else {
+        Command::new(program)
+    };
+    let command = command.args(role).env_clear().env("DATA_DIR", dir);
+    let places = [
+        ("PATH", "/usr/bin:/bin"),
+        ("LISTEN", "127.0.0.1:0"),
+        ("GRPC_LISTEN", "127.0.0.1:0"),
+    ];
+    command.envs(places).output().unwrap()
+}
+
+#[test]
+fn a_data_directory_of_somebody_else_is_named_with_its_owner_and_the_way_to_mend_it() {
+    let dir = TempDir::new();
+    // For root it belongs to somebody else; for anybody else it is closed.
+    let close = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let file = dir.path().join("proxyxai.db");
+    let (dir, file) = (dir.path(), file.as_path());
+    std::fs::write(file, "").unwrap();
+    for (path, modes) in [(dir, (0o500, 0o400)), (file, (0o777, 0o400))] {
+        close(file, modes.1);
+        close(dir, modes.0);
+        let ended = as_somebody(dir, None);
+        close(dir, 0o700);
+        assert_eq!(ended.status.code(), Some(1));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        let owner = std::fs::metadata(path).unwrap();
+        let owner = format!(
+            "{} belongs to {}:{}, ",
+            path.display(),
+            owner.uid(),
+            owner.gid()
+        );
+        assert!(said.contains(&owner), "{said}");
+        let mends = [
+            format!("chown -R 10001:10001 {}", dir.display()),
+            format!("chmod -R u+rwX {}", dir.display()),
+        ];
+        assert!(mends.iter().any(|mend| said.contains(mend)), "{said}");
     }
 }
 
@@ -185,32 +245,6 @@ async fn told_to_stop_it_lets_streams_finish_and_takes_no_new_work() {
     world.posted("alice", 1).await;
     let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
     assert_ne!(record.measure(), Measure::Partial);
-}
-
-#[tokio::test]
-async fn a_stream_that_outlasts_the_drain_timeout_is_cut_and_recorded() {
-    let script = Script::Stream {
-        chunks: vec![event("{}"); 10_000],
-        pause: Duration::from_millis(50),
-        breaks: false,
-    };
-    let (mut world, upstream, key) = world_with(&[("DRAIN_TIMEOUT_MS", "500")], script).await;
-    let mut answer = world.chat_stream(&key, "house").await;
-    assert!(answer.chunk().await.unwrap().is_some());
-    let start = Instant::now();
-    world.node.signal("TERM");
-    while let Ok(Some(_)) = answer.chunk().await {}
-    assert_eq!(world.node.ended().await.code(), Some(0));
-    assert!(
-        (Duration::from_millis(490)..Duration::from_secs(8)).contains(&start.elapsed()),
-        "{:?}",
-        start.elapsed()
-    );
-    upstream.all_closed().await;
-    world.restart().await;
-    world.posted("alice", 1).await;
-    let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
-    assert_eq!(record.measure(), Measure::Partial);
 }
 
 #[tokio::test]

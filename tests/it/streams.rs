@@ -327,7 +327,7 @@ async fn a_key_that_says_no_is_not_asked_for_usage() {
 }
 
 /// The error event that ends a stream of this route, at the end of what came.
-fn error_event(body: &[u8], path: &str) -> (Vec<u8>, Value) {
+pub fn error_event(body: &[u8], path: &str) -> (Vec<u8>, Value) {
     let text = std::str::from_utf8(body).unwrap();
     let mark = match path {
         "/v1/chat/completions" | "/v1/completions" => "data: {\"error\":",

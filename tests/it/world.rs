@@ -519,11 +519,15 @@ impl Drop for TempDir {
     }
 }
 
-/// A fresh database on the server that `TEST_DATABASE_URL` names; none for SQLite.
+/// The server that `TEST_DATABASE_URL` names; none for SQLite.
+pub fn server() -> Option<String> {
+    let url = std::env::var_os("TEST_DATABASE_URL")?;
+    Some(url.into_string().unwrap())
+}
+
+/// A fresh database on that server.
 async fn database() -> Option<String> {
-    let url = std::env::var_os("TEST_DATABASE_URL")?
-        .into_string()
-        .unwrap();
+    let url = server()?;
     let name = format!(
         "it_{}_{}",
         std::process::id(),

@@ -50,6 +50,8 @@ postgres_start() {
         cat "$postgres_dir/initdb.log"
         return 1
     }
+    # Members of this role, and nobody else, have to give their passwords.
+    sed -i '1i host all +guarded 127.0.0.1/32 scram-sha-256' "$data/pg_hba.conf"
     for ((tries = 0; tries < POSTGRES_PORT_TRIES_MAX; tries++)); do
         port=$((RANDOM % 10000 + 20000))
         (cd "$postgres_dir" && as_postgres "$bin/postgres" -D "$data" -p "$port" -k "$postgres_dir" \

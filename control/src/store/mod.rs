@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod bills;
 pub(crate) mod books;
 pub(crate) mod cards;
+mod connect;
 mod entity;
 pub(crate) mod exports;
 pub(crate) mod jobs;
@@ -26,40 +27,34 @@ pub(crate) mod usage;
 mod watched;
 pub(crate) mod windows;
 
-use std::{
-    fmt, fs,
-    future::{Ready, ready},
-    path::Path,
-    time::Duration,
-};
+use std::{fmt, path::Path};
 
+pub(crate) use connect::can_read;
+use connect::{create_private, file_options, server_options, unreachable_database};
 use proxyxai_contract::Invalid;
 use record::number;
 pub(crate) use record::{AccountRecord, KeyRecord};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database as Connector, DatabaseConnection,
-    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait as _, UpdateResult, Value,
-    sqlx::{self, Connection},
+    ConnectionTrait, Database as Connector, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait as _, UpdateResult, Value,
 };
 use sea_orm_migration::MigratorTrait as _;
 use tokio::sync::watch;
 use watched::{Health, Watched};
 
-use crate::{Error, config::Database};
+use crate::{
+    Error,
+    config::{Database, Server},
+};
 
 /// Readers of the file; writes go through one connection, since SQLite lets only one in anyway and
 /// waiting in a queue is fairer than its busy loop.
 const SQLITE_READERS_MAX: u32 = 4;
-/// A report of a thousand accounts writes about five thousand pages of 4 KiB: they stay in the memory of the
-/// one writer, and are copied from the log into the file after some reports rather than after each.
+/// Room for what one large report writes (`connect::SQLITE_CHECKPOINT_PAGES`).
 const SQLITE_WRITER_CACHE_KIB: u32 = 32_768;
 const SQLITE_READER_CACHE_KIB: u32 = 4_096;
-const SQLITE_CHECKPOINT_PAGES: u32 = 16_384;
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
-const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
-const CONNECT_TIMEOUT_MS: u64 = 5_000;
-const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Keeps two replicas from migrating and seeding one server at the same time.
 const START_LOCK: i64 = 0x7078_7861;
 /// SQLite allows 32,766 values in one statement; 35 columns of 500 rows are well below it.
@@ -95,7 +90,7 @@ impl Store {
     pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
         match database {
             Database::Sqlite(path) => Self::open_file(path).await,
-            Database::Postgres(url) => Self::open_server(url).await,
+            Database::Postgres(server) => Self::open_server(server).await,
         }
     }
 
@@ -115,9 +110,8 @@ impl Store {
         Ok(Self::of(writer, reader, false))
     }
 
-    async fn open_server(url: &str) -> Result<Self, Error> {
-        let mut options = common_options(url, POSTGRES_CONNECTIONS_MAX);
-        options.set_application_name("proxyxai");
+    async fn open_server(server: &Server) -> Result<Self, Error> {
+        let options = server_options(server, POSTGRES_CONNECTIONS_MAX)?;
         let writer = Connector::connect(options)
             .await
             .map_err(unreachable_database)?;
@@ -138,7 +132,7 @@ impl Store {
                 return Err(Invalid::new(path.display().to_string(), problem).into());
             }
             Database::Sqlite(path) => (file_options(path, 1, SQLITE_READER_CACHE_KIB), false),
-            Database::Postgres(url) => (common_options(url, 1), true),
+            Database::Postgres(server) => (server_options(server, 1)?, true),
         };
         let connection = Connector::connect(options)
             .await
@@ -271,80 +265,6 @@ impl fmt::Debug for Tx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tx(..)")
     }
-}
-
-fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .map_sqlx_postgres_before_acquire(|connection, _| Box::pin(is_clean(connection)))
-        .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(is_clean(connection)))
-        .max_connections(connections_max)
-        .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
-        .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
-        // Statements hold names and addresses of people.
-        .sqlx_logging(false);
-    options
-}
-
-/// Whether a connection may be used again. When SQLite has rolled back by itself, as after a full disk, the
-/// library's own rollback fails and it goes on counting the transaction as open. The next one would be a
-/// savepoint within it, whose commit is none.
-fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error>> {
-    let clean = !connection.is_in_transaction();
-    if !clean {
-        tracing::warn!("a connection whose transaction could not be ended is closed");
-    }
-    ready(Ok(clean))
-}
-
-fn file_options(path: &Path, connections_max: u32, cache_kib: u32) -> ConnectOptions {
-    let path = path.to_owned();
-    let mut options = common_options("sqlite:", connections_max);
-    options
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    options.map_sqlx_sqlite_opts(move |options| {
-        options
-            .filename(&path)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
-            .pragma("journal_mode", "WAL")
-            .pragma("cache_size", format!("-{cache_kib}"))
-            .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
-            // A charge that was acknowledged to a data plane is not sent again, so it has to survive
-            // a power cut; NORMAL may lose the latest transactions.
-            .pragma("synchronous", "FULL")
-    });
-    options
-}
-
-/// The database file is readable by its owner alone; the library would follow the umask.
-fn create_private(path: &Path) -> Result<(), Error> {
-    let failed =
-        |error: std::io::Error| Invalid::new(path.display().to_string(), error.to_string());
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map(drop)
-        .map_err(failed)
-        .map_err(Into::into)
-}
-
-/// The library's connection errors do not repeat the URL, so they may be shown.
-fn unreachable_database(error: DbErr) -> Error {
-    tracing::error!(error = %error, "the database cannot be opened");
-    error.into()
 }
 
 /// Turns a broken uniqueness rule into the field it is about, and everything else into our fault.

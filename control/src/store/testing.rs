@@ -1,5 +1,6 @@
 //! Databases for tests: one of its own for each, on the server that a test names.
 
+use proxyxai_contract::secret::Secret;
 use sea_orm::{
     ConnectionTrait as _, Database as Connector, DbErr, EntityTrait as _, QueryOrder as _,
 };
@@ -30,7 +31,8 @@ impl Scratch {
     pub(crate) fn database(&self) -> Database {
         let (base, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
         let (host, _) = base.rsplit_once('/').unwrap();
-        Database::Postgres(format!("{host}/{}?{options}", self.name))
+        let url = format!("{host}/{}?{options}", self.name);
+        Database::parse(&Secret::new(url)).unwrap()
     }
 
     /// Removes it, whoever is still connected.

@@ -104,18 +104,17 @@ pub(crate) fn error_body(
     }
 }
 
-/// The event that ends a stream which the provider did not, such that SDKs raise an error; none where the
+/// The event that ends a stream which the provider did not end, such that SDKs raise an error; none where the
 /// protocol has no such event.
-pub(crate) fn broken_stream(route: Route, status: u16, message: &str) -> Option<Bytes> {
-    const CODE: &str = "upstream_error";
-    let error = || openai(CODE, CODE, message);
+pub(crate) fn broken_stream(route: Route, status: u16, code: &str, message: &str) -> Option<Bytes> {
+    let error = || openai(code, code, message);
     let (name, data) = match route {
         Route::Chat | Route::Completions => ("", json(&OpenAiEnd { error: error() })),
         Route::Responses => (
             "event: error\n",
             json(&ResponsesEnd {
                 event: "error",
-                code: CODE,
+                code,
                 message,
                 param: None,
                 sequence_number: 0,
@@ -228,7 +227,7 @@ mod tests {
     #[test]
     fn a_broken_stream_ends_with_an_error_event_of_its_protocol() {
         use crate::formats::sse::{data_of, name_of};
-        let end = |route| broken_stream(route, 502, "cut");
+        let end = |route| broken_stream(route, 502, "upstream_error", "cut");
         for route in [Route::Chat, Route::Completions] {
             let event = end(route).unwrap();
             assert_eq!(name_of(&event), None);

@@ -14,7 +14,7 @@ use proxyxai_contract::{
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{OpenCall, Relay, desk::Desk, request::Prepared};
+use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, request::Prepared};
 use crate::{
     formats::{
         Route,
@@ -67,6 +67,7 @@ pub(super) struct Office {
     pub(super) spool: Spool,
     pub(super) desk: Desk,
     pub(super) open_calls: Arc<AtomicUsize>,
+    pub(super) cutoff: Cutoff,
 }
 
 /// Whose call it is, and what was set aside for it.
@@ -148,6 +149,11 @@ impl Bill {
         if let Some(open) = &mut self.open {
             open.seat = Some(seat);
         }
+    }
+
+    /// Whether the time for open calls is over.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.office.cutoff.has_come()
     }
 
     /// The key that answers it.
@@ -315,10 +321,16 @@ impl Bill {
 impl Drop for Bill {
     fn drop(&mut self) {
         if self.at_upstream {
-            // The client went away before an answer came; the provider may have made one.
+            // The client went away, or the gateway ends, before an answer came; the provider may have made one.
             self.record.duration_ms = elapsed(self.record.start, self.clock.now());
+            let ending = if self.is_cut_off() {
+                self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+                Ending::Stopped
+            } else {
+                Ending::Abandoned
+            };
             if let Some(story) = &mut self.story {
-                story.ended(Ending::Abandoned);
+                story.ended(ending);
             }
             self.take().close_counted(|| 0, None);
         } else if self.ticket.is_some() {

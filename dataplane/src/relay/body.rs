@@ -60,6 +60,50 @@ pub(super) struct Stream {
 enum Next {
     Frame(Option<Result<Frame<Bytes>, io::Error>>),
     Due(Due),
+    /// Nothing: the gateway ends.
+    Stop,
+}
+
+/// Why an answer ends early.
+#[derive(Clone, Copy)]
+enum Break {
+    /// The provider broke off.
+    Off,
+    /// The provider fell silent.
+    Silence,
+    /// The gateway ends.
+    Stop,
+}
+
+// === impl Break ===
+
+impl Break {
+    const fn message(self) -> &'static str {
+        match self {
+            Self::Off => "The upstream failed in the middle of its answer: it broke off",
+            Self::Silence => "The upstream failed in the middle of its answer: it fell silent",
+            Self::Stop => {
+                "The gateway is shutting down in the middle of the answer; please try again"
+            }
+        }
+    }
+
+    const fn ending(self) -> Ending {
+        match self {
+            Self::Off | Self::Silence => Ending::Cut,
+            Self::Stop => Ending::Stopped,
+        }
+    }
+
+    /// What tells the client, where its protocol can.
+    fn event(self, route: Route) -> Option<Bytes> {
+        let (status, code) = match self {
+            Self::Off => (StatusCode::BAD_GATEWAY, "upstream_error"),
+            Self::Silence => (StatusCode::GATEWAY_TIMEOUT, "upstream_error"),
+            Self::Stop => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        broken_stream(route, status.as_u16(), code, self.message())
+    }
 }
 
 // === impl Stream ===
@@ -185,6 +229,9 @@ impl Relayed {
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(Next::Frame(None));
         };
+        if self.meter.as_ref().is_some_and(Meter::is_cut_off) && !rest.is_end_stream() {
+            return Poll::Ready(Next::Stop);
+        }
         if let Poll::Ready(frame) = Pin::new(rest).poll_frame(cx) {
             let frame = frame.map(|frame| frame.map_err(io::Error::other));
             return Poll::Ready(Next::Frame(frame));
@@ -202,25 +249,21 @@ impl Relayed {
 
     /// Ends a body that broke off: with an error event where one can be, which takes the place of the
     /// event that is not whole.
-    fn cut(&mut self, status: StatusCode, why: &'static str) -> Option<Bytes> {
+    fn cut(&mut self, why: Break) -> Option<Bytes> {
         // Nothing more comes, or nothing more is waited for.
         self.rest = None;
         let closed = self.meter.as_ref().is_some_and(Meter::closed);
         self.finish(if closed {
             Ending::Complete
         } else {
-            Ending::Cut
+            why.ending()
         });
         let stream = self.stream.take();
         match stream.filter(|stream| stream.events.is_at_border()) {
             Some(_) if closed => None,
-            Some(Stream { route, .. }) => broken_stream(
-                route,
-                status.as_u16(),
-                &format!("The upstream failed in the middle of its answer: {why}"),
-            ),
+            Some(Stream { route, .. }) => why.event(route),
             None => {
-                self.broken = Some(io::Error::other(why));
+                self.broken = Some(io::Error::other(why.message()));
                 None
             }
         }
@@ -229,11 +272,10 @@ impl Relayed {
     /// The same as the next frame.
     fn poll_cut(
         &mut self,
-        status: StatusCode,
-        why: &'static str,
+        why: Break,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let last = self.cut(status, why);
+        let last = self.cut(why);
         if self.broken.is_some() {
             // The server throws away what it has not yet written when a body fails. Coming
             // back once lets it write what was delivered before the break.
@@ -270,8 +312,7 @@ impl Body for Relayed {
                 },
                 Next::Frame(Some(Err(error))) => {
                     tracing::debug!(%error, "an answer broke off");
-                    let why = "it broke off";
-                    return this.poll_cut(StatusCode::BAD_GATEWAY, why, cx);
+                    return this.poll_cut(Break::Off, cx);
                 }
                 Next::Frame(None) => {
                     let tail = this.release();
@@ -279,10 +320,8 @@ impl Body for Relayed {
                     this.finish(Ending::Complete);
                     return Poll::Ready(tail.map(|data| Ok(Frame::data(data))));
                 }
-                Next::Due(Due::Silence) => {
-                    let why = "it fell silent";
-                    return this.poll_cut(StatusCode::GATEWAY_TIMEOUT, why, cx);
-                }
+                Next::Due(Due::Silence) => return this.poll_cut(Break::Silence, cx),
+                Next::Stop => return this.poll_cut(Break::Stop, cx),
                 Next::Due(Due::Tail) => this.release(),
                 Next::Due(Due::KeepAlive) => {
                     this.waits.sent(Some(&KEEP_ALIVE));

@@ -101,6 +101,11 @@ impl Meter {
         }
     }
 
+    /// Whether the time for open calls is over.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.bill.is_cut_off()
+    }
+
     /// Whether the answer has said the last thing it says.
     pub(super) fn closed(&self) -> bool {
         self.reader.as_ref().is_some_and(UsageReader::closed)
@@ -131,7 +136,7 @@ impl Meter {
         // Some clients hang up right after the end mark; nothing is missing then.
         let finished = reader.as_ref().is_some_and(UsageReader::finished);
         let ending = match ending {
-            Ending::Abandoned if finished => Ending::Complete,
+            Ending::Abandoned | Ending::Stopped if finished => Ending::Complete,
             ending => ending,
         };
         if let Some(story) = &mut bill.story {

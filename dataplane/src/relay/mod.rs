@@ -6,6 +6,7 @@ mod attempt;
 mod bill;
 mod body;
 mod client;
+mod cutoff;
 mod desk;
 mod dial;
 mod drain;
@@ -129,6 +130,7 @@ impl Relay {
                 spool,
                 desk: desk::Desk::start().map_err(Error::Thread)?,
                 open_calls: Arc::default(),
+                cutoff: cutoff::Cutoff::default(),
             }),
             outbox,
             leaving: Arc::default(),
@@ -155,6 +157,11 @@ impl Relay {
     /// New calls are refused from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Open calls end themselves from now on, each when it is polled next.
+    pub(crate) fn cut(&self) {
+        self.office.cutoff.come();
     }
 
     /// Calls that are open now.
@@ -190,10 +197,14 @@ impl Relay {
     {
         let place = Place::of(request.uri().path());
         let mut story = self.sight.begin(place.route, &request);
-        match Box::pin(self.let_in(peer, place, request, &mut story)).await {
+        let cutoff = &self.office.cutoff;
+        let let_in = Box::pin(self.let_in(peer, place, request, &mut story));
+        let let_in = cutoff.unless_over(let_in).await;
+        match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
                 call.bill.story = Some(story);
-                Box::pin(self.rounds(call)).await
+                let answer = cutoff.unless_over(Box::pin(self.rounds(call))).await;
+                answer.unwrap_or_else(|| refuse(place.family, &Refusal::Unavailable))
             }
             Err(refusal) => answer::refuse_call(place.family, &refusal, Some(&mut story)),
         }

@@ -37,7 +37,7 @@ pub(super) const TRIES: [&str; 6] = [
     "passed_on",
     "cancelled",
 ];
-pub(super) const ENDINGS: [&str; 3] = ["complete", "cut", "abandoned"];
+pub(super) const ENDINGS: [&str; 4] = ["complete", "cut", "abandoned", "stopped"];
 pub(super) const MEASURES: [&str; 3] = ["measured", "partial", "estimated"];
 pub(super) const STREAMED: [&str; 2] = ["false", "true"];
 pub(super) const TOKENS: [&str; 9] = [
@@ -265,6 +265,7 @@ const fn of_ending(ending: Ending) -> usize {
         Ending::Complete => 0,
         Ending::Cut => 1,
         Ending::Abandoned => 2,
+        Ending::Stopped => 3,
     }
 }
 

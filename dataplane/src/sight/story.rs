@@ -31,6 +31,8 @@ pub(crate) enum Ending {
     Cut,
     /// The client went away.
     Abandoned,
+    /// The gateway ended before the answer did.
+    Stopped,
 }
 
 /// A call's story. Whoever drops it before it was told tells it: the client has gone away then, or was
@@ -296,11 +298,17 @@ impl Asked {
 }
 
 impl Ending {
+    /// Whether it is the provider or the gateway that left the answer unfinished.
+    pub(super) const fn is_failure(self) -> bool {
+        matches!(self, Self::Cut | Self::Stopped)
+    }
+
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::Cut => "cut",
             Self::Abandoned => "abandoned",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -24,10 +24,7 @@ use opentelemetry_sdk::{
 };
 use proxyxai_contract::{id::NodeName, snapshot::UpstreamKey, usage::UsageRecord};
 
-use super::{
-    conventions,
-    story::{Ending, Facts},
-};
+use super::{conventions, story::Facts};
 use crate::{Error, formats::Route};
 
 /// How long a stopping data plane tries to send the last spans.
@@ -222,7 +219,7 @@ impl Trace {
             }
             used(span, record);
         }
-        if facts.status >= 500 || facts.ending == Ending::Cut {
+        if facts.status >= 500 || facts.ending.is_failure() {
             fail(span, error_type(facts), String::new());
         }
         span.end();
@@ -263,7 +260,7 @@ impl TrySpan {
         if let Some(record) = facts.record {
             used(&mut span, record);
         }
-        if facts.status >= 400 || facts.ending == Ending::Cut {
+        if facts.status >= 400 || facts.ending.is_failure() {
             fail(&mut span, error_type(facts), String::new());
         }
         span.end();
@@ -280,8 +277,8 @@ impl Drop for TrySpan {
 }
 
 fn error_type(facts: &Facts<'_>) -> String {
-    if facts.ending == Ending::Cut {
-        return "cut".to_owned();
+    if facts.ending.is_failure() {
+        return facts.ending.as_str().to_owned();
     }
     let code = facts.refused.map(str::to_owned);
     code.unwrap_or_else(|| facts.status.to_string())

@@ -63,7 +63,8 @@ fn said(family: Family, status: u16, text: &str) {
         Route::Responses,
         Route::Messages,
     ] {
-        let event = broken_stream(route, status, text).expect("its streams have events");
+        let event =
+            broken_stream(route, status, "upstream_error", text).expect("its streams have events");
         assert_eq!(events(&event).count(), 1);
         assert!(matches!(Opening::of(&event), Opening::Error(_)));
     }

@@ -88,14 +88,14 @@ async fn first_users_and_keys_are_taken_from_the_configuration_once() {
             ClientKey::generate().unwrap(),
             ClientKey::generate().unwrap(),
         );
-        config.init_users = Some(format!(
+        config.init_users = Some(Secret::new(format!(
             "root::r@example.com::{}, bobby::b@example.com::{}",
             root.expose(),
             bob.expose()
+        )));
+        config.init_keys = Some(Secret::new(
+            "sk-first-key-of-the-pool,sk-second-key-of-the-pool::http://127.0.0.1:1/v1",
         ));
-        config.init_keys = Some(
-            "sk-first-key-of-the-pool,sk-second-key-of-the-pool::http://127.0.0.1:1/v1".to_owned(),
-        );
         let control = Control::start(config.clone(), world.clock.clone())
             .await
             .unwrap();

@@ -1,0 +1,403 @@
+//! Where the state lives: a file, or a server by its URL or libpq's `name=value` form. Everything here may hold a
+//! password, so what is wrong with it is said in words of this program alone, which cannot repeat any of it.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use proxyxai_contract::secret::Secret;
+
+use crate::store;
+
+/// Where the state lives.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A `PostgreSQL` server.
+    Postgres(Server),
+}
+
+/// A server and how to log in to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    url: Secret,
+    /// In place of one in the URL.
+    password: Option<Secret>,
+}
+
+/// What is wrong with a value that holds a secret.
+type Problem = &'static str;
+
+const FORMS: Problem = "must be sqlite://path, postgres://… or host=… user=… dbname=…";
+const UNREADABLE: Problem = "cannot be read as postgres://user@host:port/name; characters like / ? # @ % of a password have to be percent-encoded, or the password given as DATABASE_PASSWORD";
+const UNKNOWN_OPTION: Problem = "has an option after the ? that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity";
+const SSL_MODE: Problem =
+    "has an sslmode other than disable, allow, prefer, require, verify-ca and verify-full";
+const NO_WORD: Problem = "has a word that is not name=value";
+
+// === impl Database ===
+
+impl Database {
+    /// Reads `sqlite://path`, a `PostgreSQL` URL, or libpq's `host=… user=…` form.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &Secret) -> Result<Self, Problem> {
+        let text = text.expose().trim();
+        if let Some(path) = text
+            .strip_prefix("sqlite://")
+            .or_else(|| text.strip_prefix("sqlite:"))
+        {
+            let path = path.split('?').next().unwrap_or_default();
+            return if path.is_empty() {
+                Err("names no file")
+            } else {
+                Ok(Self::Sqlite(path.into()))
+            };
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Server::parse(text).map(Self::Postgres);
+        }
+        if text.contains('=') && !text.contains("://") {
+            let url = dsn_url(text)?;
+            let server = Server::parse(url.expose());
+            return server
+                .map(Self::Postgres)
+                .map_err(|_| "has a host, a port or an option that cannot be used");
+        }
+        Err(FORMS)
+    }
+
+    /// The same with a password that is not in the text.
+    ///
+    /// # Errors
+    /// When there is nothing to log in to, or a password in the text as well.
+    pub fn with_password(self, password: Secret) -> Result<Self, Problem> {
+        match self {
+            Self::Sqlite(_) => Err("is given, but no server that it is for"),
+            Self::Postgres(server) if server.has_password() => Err(
+                "is given besides the password in DATABASE_URL or POSTGRES_DSN; give one of them",
+            ),
+            Self::Postgres(Server { url, password: _ }) => Ok(Self::Postgres(Server {
+                url,
+                password: Some(password),
+            })),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres(***)"),
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Reads a URL more strictly than the driver does. A `/`, `?`, `#` or `@` of a password that is not encoded
+    /// would otherwise end it, and its rest go on as a port, a name or an option: into messages and logs.
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let (_, rest) = text.split_once("://").ok_or(UNREADABLE)?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at_checked(end).ok_or(UNREADABLE)?;
+        let place = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+        let unfit = text.chars().any(char::is_control)
+            || tail.contains(['#', '@'])
+            || !is_host_and_port(place);
+        if unfit {
+            return Err(UNREADABLE);
+        }
+        if let Some((_, options)) = tail.split_once('?') {
+            let mut options = options.split('&').filter(|option| !option.is_empty());
+            options.try_for_each(|option| {
+                let (name, value) = option.split_once('=').unwrap_or((option, ""));
+                check_option(name, value)
+            })?;
+        }
+        let server = Self {
+            url: Secret::new(text),
+            password: None,
+        };
+        if store::can_read(&server) {
+            Ok(server)
+        } else {
+            Err(UNREADABLE)
+        }
+    }
+
+    /// Its URL, which may hold a password.
+    pub(crate) const fn url(&self) -> &Secret {
+        &self.url
+    }
+
+    /// The password that takes the place of one in the URL.
+    pub const fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    fn has_password(&self) -> bool {
+        let rest = self.url.expose().split_once("://");
+        let rest = rest.map_or("", |(_, rest)| rest);
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
+        let in_login = login
+            .split_once(':')
+            .is_some_and(|(_, password)| !password.is_empty());
+        let options = rest.split_once('?').map_or("", |(_, options)| options);
+        in_login
+            || options
+                .split('&')
+                .any(|option| option.starts_with("password="))
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Server(***)")
+    }
+}
+
+fn is_host_and_port(place: &str) -> bool {
+    // An address of IPv6 has colons of its own.
+    let (host, port) = match place.rsplit_once(']') {
+        Some((host, port)) => (
+            host,
+            port.strip_prefix(':').or(port.is_empty().then_some("")),
+        ),
+        None => match place.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, Some("")),
+        },
+    };
+    let port_fits =
+        port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0));
+    let of_host = |char: char| char.is_alphanumeric() || "-._~%:[".contains(char);
+    port_fits && host.chars().all(of_host)
+}
+
+fn check_option(name: &str, value: &str) -> Result<(), Problem> {
+    let fits = match name {
+        "sslmode" | "ssl-mode" => {
+            let modes = [
+                "disable",
+                "allow",
+                "prefer",
+                "require",
+                "verify-ca",
+                "verify-full",
+            ];
+            return if modes.contains(&value) {
+                Ok(())
+            } else {
+                Err(SSL_MODE)
+            };
+        }
+        "port" => value.parse::<u16>().is_ok_and(|port| port > 0),
+        "hostaddr" => value.parse::<std::net::IpAddr>().is_ok(),
+        "statement-cache-capacity" => value.parse::<usize>().is_ok(),
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" | "sslcert" | "ssl-cert" | "sslkey"
+        | "ssl-key" | "host" | "dbname" | "user" | "password" | "application_name" | "options" => {
+            true
+        }
+        name if name.starts_with("options[") && name.ends_with(']') => true,
+        _ => return Err(UNKNOWN_OPTION),
+    };
+    if fits { Ok(()) } else { Err(UNREADABLE) }
+}
+
+/// libpq's key=value form as a URL.
+fn dsn_url(dsn: &str) -> Result<Secret, Problem> {
+    let mut fields = dsn_fields(dsn)?;
+    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
+    let host = take("host")
+        .or_else(|| take("hostaddr"))
+        .unwrap_or_else(|| "localhost".to_owned());
+    let port = take("port").unwrap_or_else(|| "5432".to_owned());
+    let user = take("user").unwrap_or_else(|| "postgres".to_owned());
+    let password = take("password")
+        .map(|word| format!(":{}", percent_encoded(&word)))
+        .unwrap_or_default();
+    let name = take("dbname").unwrap_or_else(|| user.clone());
+    // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
+    // would refuse the whole URL.
+    let known = ["sslmode", "sslrootcert", "application_name", "options"];
+    let options: Vec<_> = known
+        .iter()
+        .filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value))))
+        .collect();
+    let query = if options.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", options.join("&"))
+    };
+    let user = percent_encoded(&user);
+    let name = percent_encoded(&name);
+    let host = if host.starts_with('/') {
+        percent_encoded(&host)
+    } else {
+        host
+    };
+    Ok(Secret::new(format!(
+        "postgres://{user}{password}@{host}:{port}/{name}{query}"
+    )))
+}
+
+/// Fields of a DSN; a value may stand in single quotes with backslash escapes.
+fn dsn_fields(dsn: &str) -> Result<BTreeMap<String, String>, Problem> {
+    let mut fields = BTreeMap::new();
+    let mut rest = dsn.trim_start();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=').ok_or(NO_WORD)?;
+        let (value, after) = dsn_value(after.trim_start()).ok_or("has an open quote")?;
+        let name = name.trim();
+        let of_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+        if name.is_empty() || !name.chars().all(of_name) {
+            return Err(NO_WORD);
+        }
+        fields.insert(name.to_owned(), value);
+        rest = after.trim_start();
+    }
+    Ok(fields)
+}
+
+fn dsn_value(text: &str) -> Option<(String, &str)> {
+    let quoted = text.strip_prefix('\'');
+    let mut value = String::new();
+    let body = quoted.unwrap_or(text);
+    let mut chars = body.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '\\' => value.push(chars.next()?.1),
+            '\'' if quoted.is_some() => return Some((value, body.get(at + 1..)?)),
+            char if quoted.is_none() && char.is_whitespace() => {
+                return Some((value, body.get(at..)?));
+            }
+            char => value.push(char),
+        }
+    }
+    quoted.is_none().then_some((value, ""))
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                let hex = format!("{byte:02X}");
+                encoded.push('%');
+                encoded.push_str(&hex);
+            }
+            encoded
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Database, Problem> {
+        Database::parse(&Secret::new(text))
+    }
+
+    fn url(text: &str) -> String {
+        match parsed(text).unwrap() {
+            Database::Postgres(server) => server.url().expose().to_owned(),
+            Database::Sqlite(path) => panic!("{}", path.display()),
+        }
+    }
+
+    #[test]
+    fn databases_are_named_by_url_or_dsn() {
+        for (text, file) in [
+            ("sqlite:///var/lib/x.db", "/var/lib/x.db"),
+            ("sqlite://data/x.db?mode=rwc", "data/x.db"),
+        ] {
+            assert_eq!(parsed(text), Ok(Database::Sqlite(file.into())));
+        }
+        for good in [
+            "postgresql://u:p@h/d",
+            "postgres://h",
+            "postgres://[::1]:5432/d?sslmode=disable",
+            "postgres:///d?host=/run/postgresql&user=u",
+            "postgres://u:p%40ss%2f@10.0.0.1:5432/d?options[search_path]=x",
+            "postgres://u:p@ss@%2Frun%2Fpostgresql/d",
+        ] {
+            assert_eq!(url(good), good);
+        }
+        assert_eq!(
+            url(
+                "host=db port=5433 user=xai password='p@ s/w' dbname=xai sslmode=disable TimeZone=Asia/Shanghai"
+            ),
+            "postgres://xai:p%40%20s%2Fw@db:5433/xai?sslmode=disable"
+        );
+        for bad in ["", "mysql://h/d", "sqlite://", "host", "host=a password='x"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_ends_its_url_early_is_refused_and_not_taken_for_something_else() {
+        for bad in [
+            "postgres://user:pa/ss@host/db",
+            "postgres://user:12/ss@host/db",
+            "postgres://user:12?ss@host/db",
+            "postgres://user:12?ss=@host/db",
+            "postgres://user:12#ss@host/db",
+            "postgres://user:12#ss",
+            "postgres://u:p@ss@h:port/x",
+            "postgres://u:p@h:99999/x",
+            "postgres://u:p@h:0/x",
+            "postgres://u:p@h x/x",
+            "postgres://u:p@h/x?passwort=x",
+            "postgres://u:p@h/x?sslmode=maybe",
+            "postgres://u:p@h/x?port=x",
+            "postgres://u:p@[::1]x/x",
+            "postgres://u:p@[x]/x",
+            "postgres://u:%ff@h/x",
+            "postgres:/u:p@h",
+            "postgres:/u:p=x@h",
+            "postgre://u:p@h/d",
+            "u:p@h/d",
+            "host=h:x password=p",
+            "host=h port=x password=p",
+        ] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_given_once_and_for_a_server() {
+        let with = |text: &str| parsed(text).unwrap().with_password(Secret::new("x"));
+        assert!(with("sqlite://x.db").is_err());
+        for twice in [
+            "postgres://u:p@h/d",
+            "postgres://h/d?user=u&password=p",
+            "host=h password=p",
+        ] {
+            assert!(with(twice).is_err(), "{twice}");
+        }
+        for once in ["postgres://u@h/d", "postgres://u:@h/d", "host=h user=u"] {
+            assert!(with(once).is_ok(), "{once}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_debug_output_shows_a_password(password in "[ -~]{4,20}") {
+            let database = Database::Postgres(Server {
+                url: Secret::new("postgres://h"),
+                password: Some(Secret::new(password.as_str())),
+            });
+            prop_assert_eq!(format!("{database:?}"), "Postgres(***)");
+            let encoded = percent_encoded(&password);
+            let url = url(&format!("postgres://u:{encoded}@h/d"));
+            prop_assert!(url.contains(&encoded));
+        }
+    }
+}
