@@ -25,6 +25,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Seals upstream secrets; none means the generated `master.key`.
     pub master_key: Option<Secret>,
+    /// A client key of root's, for a start without `master.key`: it may open the database's copy.
+    pub root_key: Option<Secret>,
     /// Admits data planes; none means the generated `node.token`.
     pub node_token: Option<Secret>,
     /// Defaults of settings by name; one that is missing has its documented default.
@@ -78,6 +80,7 @@ impl Config {
             database,
             data_dir,
             master_key: None,
+            root_key: None,
             node_token: None,
             settings: BTreeMap::new(),
             zone: Zone::UTC,
@@ -149,7 +152,7 @@ impl Config {
     }
 
     /// Root's key, when `INIT_USERS` gives it.
-    pub fn root_key(&self) -> Option<Secret> {
+    pub fn init_root_key(&self) -> Option<Secret> {
         let root = self.init_users().ok()?.into_iter().next()?;
         Some(Secret::new(root.key.expose()))
     }
@@ -179,6 +182,7 @@ impl fmt::Debug for Config {
             database,
             data_dir,
             master_key,
+            root_key,
             node_token,
             settings,
             zone,
@@ -194,6 +198,7 @@ impl fmt::Debug for Config {
             .field("database", database)
             .field("data_dir", data_dir)
             .field("master_key", master_key)
+            .field("root_key", root_key)
             .field("node_token", node_token)
             .field("settings", &shown(settings))
             .field("zone", zone)
@@ -421,6 +426,7 @@ mod tests {
         config.init_keys = Some("sk-hidden".to_owned());
         config.init_users = Some("root::r@example.com::sk-hidden".to_owned());
         config.master_key = Some(Secret::new("a hidden master key"));
+        config.root_key = Some(Secret::new("a hidden root key"));
         config.settings.insert("EMAIL_PASS", "hidden".to_owned());
         assert!(!format!("{config:?}").contains("hidden"));
         assert!(!format!("{:?}", parsed("postgres://u:hidden@h/d")).contains("hidden"));

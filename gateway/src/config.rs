@@ -67,7 +67,6 @@ pub(crate) struct Config {
     pub(crate) node_name: Option<NodeName>,
     pub(crate) control_grpc: Option<String>,
     pub(crate) control_http: Option<BaseUrl>,
-    pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
     pub(crate) sight: sight::Config,
     pub(crate) server: Server,
@@ -130,7 +129,6 @@ impl Config {
                 BaseUrl::parse(text).map(|base| base.text())
             }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
-            root_key: reader.text("ROOT_KEY").map(Secret::new),
             limits: reader.limits(),
             sight: reader.sight(),
             server: Server {
@@ -271,6 +269,7 @@ impl Reader<'_> {
             proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
         config.settings = self.settings();
         config.master_key = self.text("MASTER_KEY").map(Secret::new);
+        config.root_key = self.text("ROOT_KEY").map(Secret::new);
         config.node_token = self.text("NODE_TOKEN").map(Secret::new);
         config.zone = self
             .parsed("TZ", |name| Zone::new(name.trim_start_matches(':')))
