@@ -62,6 +62,12 @@ impl MigrationName for Step {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Step {
+    /// All of a step or nothing, on SQLite as well, where the library's own choice is the contrary: a start that
+    /// is killed half-way would leave tables at which every later start fails.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         let words: [(&str, &str); 7] = match connection.get_database_backend() {
