@@ -26,6 +26,7 @@ mod fleet;
 mod kill;
 mod lifecycle;
 mod limits;
+mod master;
 mod pages;
 mod pool;
 mod prices;

@@ -288,6 +288,18 @@ impl Node {
         }
     }
 
+    /// Starts a role and ends it as a power cut would, after so long, whatever it has come to.
+    pub async fn cut_short(dir: &Path, env: &[(String, String)], after: Duration) {
+        let mut child = command(None, dir, env)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(after).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     async fn wait_ready(&mut self, data_plane: bool) {
         let path = if data_plane { "/readyz" } else { "/healthz" };
         let deadline = Instant::now() + START_MAX;
@@ -520,7 +532,7 @@ impl Drop for TempDir {
 }
 
 /// A fresh database on the server that `TEST_DATABASE_URL` names; none for SQLite.
-async fn database() -> Option<String> {
+pub async fn database() -> Option<String> {
     let url = std::env::var_os("TEST_DATABASE_URL")?
         .into_string()
         .unwrap();
