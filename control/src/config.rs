@@ -29,6 +29,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Seals upstream secrets; none means the generated `master.key`.
     pub master_key: Option<Secret>,
+    /// A client key of root's, for a start without `master.key`: it may open the database's copy.
+    pub root_key: Option<Secret>,
     /// Admits data planes; none means the generated `node.token`.
     pub node_token: Option<Secret>,
     /// Defaults of settings by name; one that is missing has its documented default.
@@ -73,6 +75,7 @@ impl Config {
             database,
             data_dir,
             master_key: None,
+            root_key: None,
             node_token: None,
             settings: BTreeMap::new(),
             zone: Zone::UTC,
@@ -144,7 +147,7 @@ impl Config {
     }
 
     /// Root's key, when `INIT_USERS` gives it.
-    pub fn root_key(&self) -> Option<Secret> {
+    pub fn init_root_key(&self) -> Option<Secret> {
         let root = self.init_users().ok()?.into_iter().next()?;
         Some(Secret::new(root.key.expose()))
     }
@@ -174,6 +177,7 @@ impl fmt::Debug for Config {
             database,
             data_dir,
             master_key,
+            root_key,
             node_token,
             settings,
             zone,
@@ -188,6 +192,7 @@ impl fmt::Debug for Config {
             .field("database", database)
             .field("data_dir", data_dir)
             .field("master_key", master_key)
+            .field("root_key", root_key)
             .field("node_token", node_token)
             .field("settings", &shown(settings))
             .field("zone", zone)
@@ -260,6 +265,7 @@ mod tests {
         config.init_keys = Some(Secret::new("sk-hidden"));
         config.init_users = Some(Secret::new("root::r@example.com::sk-hidden"));
         config.master_key = Some(Secret::new("a hidden master key"));
+        config.root_key = Some(Secret::new("a hidden root key"));
         config.settings.insert("EMAIL_PASS", "hidden".to_owned());
         assert!(!format!("{config:?}").contains("hidden"));
     }

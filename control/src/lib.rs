@@ -64,23 +64,26 @@ struct Inner {
 // === impl Control ===
 
 impl Control {
-    /// Opens the store, brings its schema up to date, seeds a new one, and loads the configuration.
+    /// Opens the store, brings its schema up to date, opens the vault, seeds a new store, and loads the
+    /// configuration.
     ///
     /// # Errors
-    /// When the configuration is wrong, the store cannot be opened, or it was made with another
-    /// master key.
+    /// When the configuration is wrong, the store cannot be opened, or nothing at hand gives the master
+    /// key it was made with.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
         if let Some(problem) = config.check().into_iter().next() {
             return Err(problem.into());
         }
         std::fs::create_dir_all(&config.data_dir).map_err(Error::internal)?;
-        let vault = Vault::open(config.master_key.as_ref(), &config.data_dir)?;
         let node_token = match &config.node_token {
             Some(token) => token.clone(),
             None => vault::kept_secret(&config.data_dir.join("node.token"))?,
         };
         let store = Store::open(&config.database).await?;
-        let first_root_key = ops::seed::first_start(&store, &vault, &config, clock.now()).await?;
+        let ops::seed::Started {
+            vault,
+            root_key: first_root_key,
+        } = ops::seed::first_start(&store, &config, clock.now()).await?;
         let publisher = Arc::new(Publisher::new(&config));
         publisher.refresh(&store, &vault, clock.now()).await?;
         let inner = Inner {

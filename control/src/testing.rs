@@ -151,15 +151,7 @@ impl World {
     }
 
     pub(crate) async fn key(&self, secret: &str) -> Result<KeyView, Error> {
-        let new = NewKey {
-            secret: Secret::new(secret),
-            name: String::new(),
-            provider: None,
-            level: Level::ZERO,
-            enabled: true,
-            config: KeyConfig::default(),
-        };
-        ops::keys::create(&self.control, &ROOT, new).await
+        ops::keys::create(&self.control, &ROOT, new_key(secret)).await
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -197,6 +189,18 @@ pub(crate) fn by(account: &AccountView) -> Caller {
 
 pub(crate) fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
+}
+
+/// An upstream key with every default.
+pub(crate) fn new_key(secret: &str) -> NewKey {
+    NewKey {
+        secret: Secret::new(secret),
+        name: String::new(),
+        provider: None,
+        level: Level::ZERO,
+        enabled: true,
+        config: KeyConfig::default(),
+    }
 }
 
 /// A call that was answered.

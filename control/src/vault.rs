@@ -1,5 +1,8 @@
 //! The master key and what is derived from it: sealing of upstream secrets, hashing of client keys,
-//! fingerprints. Also the generated secret files of `DATA_DIR`. It never logs or returns a key.
+//! fingerprints. Also the generated secret files of `DATA_DIR`, and (`copies`) the sealed form in which a
+//! database may hold a generated master key. It decides nothing about where keys come from.
+
+pub(crate) mod copies;
 
 use std::{
     fmt, fs,
@@ -34,26 +37,38 @@ pub(crate) struct Vault {
     cipher: XChaCha20Poly1305,
     fingerprint: Zeroizing<[u8; 32]>,
     hasher: KeyHasher,
+    /// The master key itself, when it was generated: one that was given is nobody's to keep.
+    generated: Option<Secret>,
 }
 
 // === impl Vault ===
 
 impl Vault {
-    /// Derives everything from the given master key, or from `DATA_DIR/master.key`, which is
-    /// generated when it is not there.
-    pub(crate) fn open(given: Option<&Secret>, data_dir: &Path) -> Result<Self, Error> {
-        let text = match given {
-            Some(key) => key.clone(),
-            None => kept_secret(&data_dir.join("master.key"))?,
-        };
-        let master = master_key(&text)?;
+    /// Derives everything from a master key that was given.
+    pub(crate) fn new(text: &Secret) -> Result<Self, Error> {
+        let master = master_key(text)?;
         let seal = subkey(&master, "upstream secrets")?;
         let cipher = XChaCha20Poly1305::new_from_slice(seal.as_slice()).map_err(Error::internal)?;
         Ok(Self {
             cipher,
             fingerprint: subkey(&master, "upstream fingerprints")?,
             hasher: KeyHasher::new(subkey(&master, "client keys")?.as_slice())?,
+            generated: None,
         })
+    }
+
+    /// The same from one that was generated here, copies of which may be kept.
+    pub(crate) fn of_generated(text: Secret) -> Result<Self, Error> {
+        let vault = Self::new(&text)?;
+        Ok(Self {
+            generated: Some(text),
+            ..vault
+        })
+    }
+
+    /// The master key of which the database may hold copies.
+    pub(crate) const fn generated(&self) -> Option<&Secret> {
+        self.generated.as_ref()
     }
 
     /// Hashes client keys.
@@ -64,39 +79,12 @@ impl Vault {
     /// Seals a text. It opens again only under the same context, so that a sealed secret cannot be
     /// moved to another purpose or provider behind the program's back.
     pub(crate) fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, Error> {
-        let mut nonce = [0u8; NONCE_BYTES];
-        fill_random(&mut nonce)?;
-        let payload = Payload {
-            msg: secret.expose().as_bytes(),
-            aad: context.as_bytes(),
-        };
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| seal_failed())?;
-        Ok([&[SEAL_VERSION][..], &nonce, &sealed].concat())
+        seal_with(&self.cipher, context, secret)
     }
 
     /// Opens what `seal` made.
     pub(crate) fn open_sealed(&self, context: &str, sealed: &[u8]) -> Result<Secret, Error> {
-        let rest = sealed
-            .strip_prefix(&[SEAL_VERSION])
-            .ok_or_else(seal_failed)?;
-        let (nonce, body) = rest
-            .split_first_chunk::<NONCE_BYTES>()
-            .ok_or_else(seal_failed)?;
-        let payload = Payload {
-            msg: body,
-            aad: context.as_bytes(),
-        };
-        let clear = self
-            .cipher
-            .decrypt(&XNonce::from(*nonce), payload)
-            .map_err(|_| seal_failed())?;
-        let clear = Zeroizing::new(clear);
-        str::from_utf8(&clear)
-            .map(Secret::new)
-            .map_err(|_| seal_failed())
+        open_with(&self.cipher, context, sealed)
     }
 
     /// The same as text of `A-Z a-z 0-9 - _`, for where a text is kept or passed on.
@@ -139,6 +127,39 @@ impl fmt::Debug for Vault {
     }
 }
 
+fn seal_with(cipher: &XChaCha20Poly1305, context: &str, secret: &Secret) -> Result<Vec<u8>, Error> {
+    let mut nonce = [0u8; NONCE_BYTES];
+    fill_random(&mut nonce)?;
+    let payload = Payload {
+        msg: secret.expose().as_bytes(),
+        aad: context.as_bytes(),
+    };
+    let sealed = cipher
+        .encrypt(&XNonce::from(nonce), payload)
+        .map_err(|_| seal_failed())?;
+    Ok([&[SEAL_VERSION][..], &nonce, &sealed].concat())
+}
+
+fn open_with(cipher: &XChaCha20Poly1305, context: &str, sealed: &[u8]) -> Result<Secret, Error> {
+    let rest = sealed
+        .strip_prefix(&[SEAL_VERSION])
+        .ok_or_else(seal_failed)?;
+    let (nonce, body) = rest
+        .split_first_chunk::<NONCE_BYTES>()
+        .ok_or_else(seal_failed)?;
+    let payload = Payload {
+        msg: body,
+        aad: context.as_bytes(),
+    };
+    let clear = cipher
+        .decrypt(&XNonce::from(*nonce), payload)
+        .map_err(|_| seal_failed())?;
+    let clear = Zeroizing::new(clear);
+    str::from_utf8(&clear)
+        .map(Secret::new)
+        .map_err(|_| seal_failed())
+}
+
 /// A name for a client key that tells nothing of it: the hash of its stored hash, in hexadecimal.
 pub(crate) fn public_key(hash: KeyHash) -> String {
     hex(&Sha256::digest(hash.0))
@@ -151,29 +172,29 @@ fn hex(bytes: &[u8]) -> String {
         .fold(text, |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// The secret in a file of one line; a new random one, readable by its owner alone, when there is no file.
-pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let text = Zeroizing::new(text);
-            if text.trim().len() < 16 {
-                return Err(file_error(path, "holds no usable key"));
-            }
-            Ok(Secret::new(text.trim()))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut bytes = Zeroizing::new([0u8; 32]);
-            fill_random(bytes.as_mut_slice())?;
-            let secret = Secret::new(hex(bytes.as_slice()));
-            write_secret(path, &secret)?;
-            // Another process may have been first: whatever is in the file now is the secret.
-            let text = Zeroizing::new(
-                fs::read_to_string(path).map_err(|error| file_error(path, &error.to_string()))?,
-            );
-            Ok(Secret::new(text.trim()))
-        }
-        Err(error) => Err(file_error(path, &error.to_string())),
+/// The secret in a file of one line, if there is a file.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file_error(path, &error.to_string())),
+    };
+    if text.trim().len() < 16 {
+        return Err(file_error(path, "holds no usable key"));
     }
+    Ok(Some(Secret::new(text.trim())))
+}
+
+/// The same; a new random one, readable by its owner alone, when there is no file.
+pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
+    if let Some(kept) = read_secret(path)? {
+        return Ok(kept);
+    }
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    fill_random(bytes.as_mut_slice())?;
+    write_secret(path, &Secret::new(hex(bytes.as_slice())))?;
+    // Another process may have been first: whatever is in the file now is the secret.
+    read_secret(path)?.ok_or_else(|| file_error(path, "vanished"))
 }
 
 /// Writes a secret into a new file, readable by its owner alone. The file appears whole or not at
@@ -257,7 +278,7 @@ mod tests {
     use crate::testing::TempDir;
 
     fn vault(master: &str) -> Vault {
-        Vault::open(Some(&Secret::new(master)), Path::new("/nonexistent")).unwrap()
+        Vault::new(&Secret::new(master)).unwrap()
     }
 
     #[test]
@@ -315,7 +336,7 @@ mod tests {
             lower.hasher().hash("x"),
             vault(&"0123456789abcdeg".repeat(4)).hasher().hash("x")
         );
-        assert!(Vault::open(Some(&Secret::new("short")), Path::new("/nonexistent")).is_err());
+        assert!(Vault::new(&Secret::new("short")).is_err());
     }
 
     #[test]

@@ -67,7 +67,6 @@ pub(crate) struct Config {
     pub(crate) node_name: Option<NodeName>,
     pub(crate) control_grpc: Option<String>,
     pub(crate) control_http: Option<BaseUrl>,
-    pub(crate) root_key: Option<Secret>,
     pub(crate) limits: Limits,
     pub(crate) sight: sight::Config,
     pub(crate) server: Server,
@@ -130,7 +129,6 @@ impl Config {
                 BaseUrl::parse(text).map(|base| base.text())
             }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
-            root_key: reader.secret("ROOT_KEY"),
             limits: reader.limits(),
             sight: reader.sight(),
             server: Server {
@@ -312,6 +310,7 @@ impl Reader<'_> {
             proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
         config.settings = self.settings();
         config.master_key = self.secret("MASTER_KEY");
+        config.root_key = self.secret("ROOT_KEY");
         config.node_token = self.secret("NODE_TOKEN");
         config.zone = self
             .parsed("TZ", |name| Zone::new(name.trim_start_matches(':')))

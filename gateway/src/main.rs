@@ -79,9 +79,14 @@ fn main() -> ExitCode {
         Some(Role::Prices(command)) => prices::run(command, &config),
         role => roles::run(role.map_or(roles::Role::AllInOne, Role::into), config),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => announce::failure(&error),
+    let Err(error) = ended else {
+        return ExitCode::SUCCESS;
+    };
+    let failed = announce::failure(&error);
+    // Some of it shows only against the state that is there: a master key that does not fit, for one.
+    match error.downcast_ref() {
+        Some(proxyxai_control::Error::Invalid(_)) => EXIT_BAD_CONFIGURATION.into(),
+        _ => failed,
     }
 }
 

@@ -250,10 +250,10 @@ async fn connect(config: &Config) -> anyhow::Result<Remote> {
 
 /// Given by `ROOT_KEY`, among `INIT_USERS`, or kept where the first start left it.
 fn root_key(config: &Config) -> anyhow::Result<Secret> {
-    if let Some(key) = &config.root_key {
+    if let Some(key) = &config.control.root_key {
         return Ok(key.clone());
     }
-    if let Some(key) = config.control.root_key() {
+    if let Some(key) = config.control.init_root_key() {
         return Ok(key);
     }
     let path = config.data_dir.join("root.key");

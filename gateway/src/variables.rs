@@ -93,7 +93,7 @@ const STARTING: &[Variable] = &[
         "MASTER_KEY",
         "",
         CONTROL,
-        "seals upstream keys, at least 16 bytes; default: generated into `DATA_DIR/master.key`",
+        "seals upstream keys, at least 16 bytes; default: generated into `DATA_DIR/master.key`, with copies in the database that root's key opens (docs/backup.md)",
     ),
     var(
         "NODE_TOKEN",
@@ -122,14 +122,14 @@ const STARTING: &[Variable] = &[
     var(
         "ROOT_KEY",
         "",
-        "prices",
-        "root's client key for `proxyxai prices`; default: `INIT_USERS`, else `DATA_DIR/root.key`",
+        "control, prices",
+        "root's client key, for `proxyxai prices` and for a start without `DATA_DIR/master.key`; default: `INIT_USERS`, else `DATA_DIR/root.key`",
     ),
     var(
         "INIT_USERS",
         "",
         CONTROL,
-        "first accounts, `root::mail::key`, several separated by commas; default: a generated root key",
+        "first accounts, `root::mail::key`, several separated by commas; default: a generated root key. Root's also opens a database whose `master.key` is gone",
     ),
     var(
         "INIT_KEYS",

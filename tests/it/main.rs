@@ -27,6 +27,7 @@ mod fleet;
 mod kill;
 mod lifecycle;
 mod limits;
+mod master;
 mod pages;
 mod pool;
 mod prices;

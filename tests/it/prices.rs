@@ -53,7 +53,7 @@ fn written(dir: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn today() -> String {
+pub fn today() -> String {
     Zone::UTC.day(Clock::system().now()).to_string()
 }
 

@@ -288,6 +288,18 @@ impl Node {
         }
     }
 
+    /// Starts a role and ends it as a power cut would, after so long, whatever it has come to.
+    pub async fn cut_short(dir: &Path, env: &[(String, String)], after: Duration) {
+        let mut child = command(None, dir, env)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(after).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     async fn wait_ready(&mut self, data_plane: bool) {
         let path = if data_plane { "/readyz" } else { "/healthz" };
         let deadline = Instant::now() + START_MAX;
@@ -526,7 +538,7 @@ pub fn server() -> Option<String> {
 }
 
 /// A fresh database on that server.
-async fn database() -> Option<String> {
+pub async fn database() -> Option<String> {
     let url = server()?;
     let name = format!(
         "it_{}_{}",

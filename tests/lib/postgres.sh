@@ -34,7 +34,7 @@ as_postgres() {
     exec setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups "$@"
 }
 
-# Starts the server and sets TEST_DATABASE_URL. The caller stops it with postgres_stop.
+# Starts the server and sets TEST_DATABASE_URL and TEST_POSTGRES_BIN. The caller stops it with postgres_stop.
 postgres_start() {
     local bin data user tries port
     bin=$(postgres_bin)
@@ -61,6 +61,8 @@ postgres_start() {
         if postgres_ready "$bin" "$port"; then
             "$bin/createdb" --host "$postgres_dir" --port "$port" --username proxyxai proxyxai
             export TEST_DATABASE_URL="postgres://proxyxai@127.0.0.1:$port/proxyxai"
+            # Its pg_dump and psql, for backups.
+            export TEST_POSTGRES_BIN=$bin
             echo "$("$bin/postgres" --version) on port $port"
             return 0
         fi

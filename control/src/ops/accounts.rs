@@ -153,6 +153,10 @@ async fn replace_key(
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
     give_key(control, &mut record, key);
     record.view.updated = control.now();
+    // Before the revision is locked, since it takes a while.
+    if target == AccountId::ROOT {
+        ops::master::follow_root(control, &tx, key).await?;
+    }
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
     ops::audit::rotation(control, &tx, caller, &record.view).await?;

@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 pub(crate) mod mail;
+mod master;
 mod money;
 pub(crate) mod news;
 pub(crate) mod prices;

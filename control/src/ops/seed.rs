@@ -1,5 +1,5 @@
 //! What a new store begins with: the sentinel of the master key, root, and what `INIT_USERS` and
-//! `INIT_KEYS` name. On an old store it only checks.
+//! `INIT_KEYS` name. On an old store it only checks, and brings up to date what every start does.
 
 use std::{fs, io::ErrorKind};
 
@@ -15,7 +15,11 @@ use proxyxai_contract::{
     window::ModelLimits,
 };
 
-use super::{accounts::blank, keys::sealed};
+use super::{
+    accounts::blank,
+    keys::sealed,
+    master::{self, ROOT_KEY_FILE},
+};
 use crate::{
     Error,
     config::{Config, InitUser},
@@ -28,35 +32,42 @@ use crate::{
 
 const CHILD_LIMIT: u64 = 88_888_888;
 const ROOT_EMAIL: &str = "root@localhost";
-const ROOT_KEY_FILE: &str = "root.key";
 
-/// Seeds a new store. The root key is returned only when it was generated here.
+/// What a start begins with.
+pub(crate) struct Started {
+    pub(crate) vault: Vault,
+    /// The root key, when it was generated here.
+    pub(crate) root_key: Option<ClientKey>,
+}
+
+/// Opens the vault and seeds a new store, in one transaction: either all of a first start has happened, or
+/// nothing.
 pub(crate) async fn first_start(
     store: &Store,
-    vault: &Vault,
     config: &Config,
     now: Millis,
-) -> Result<Option<ClientKey>, Error> {
+) -> Result<Started, Error> {
     let tx = store.begin().await?;
     tx.lock_start().await?;
-    match store::revisions::sentinel(&tx).await? {
-        Some(sealed) => vault.check_sentinel(&sealed)?,
-        None => store::revisions::set_sentinel(&tx, vault.sentinel()?).await?,
-    }
+    let vault = master::open(&tx, config).await?;
     let is_new = store::accounts::get(&tx, AccountId::ROOT, now)
         .await?
         .is_none();
     let generated = if is_new {
-        seed_accounts(&tx, vault, config, now).await?
+        seed_accounts(&tx, &vault, config, now).await?
     } else {
         None
     };
-    seed_keys(&tx, vault, config, now).await?;
+    master::keep_copies(&tx, &vault, config, now).await?;
+    seed_keys(&tx, &vault, config, now).await?;
     if super::prices::renew(&tx, config, None, now).await? {
         store::revisions::bump(&tx).await?;
     }
     tx.commit().await?;
-    Ok(generated)
+    Ok(Started {
+        vault,
+        root_key: generated,
+    })
 }
 
 async fn seed_accounts(

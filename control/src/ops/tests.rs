@@ -7,6 +7,7 @@ mod export;
 mod fleet;
 mod keys;
 mod leases;
+mod master;
 mod money;
 mod news;
 mod prices;

@@ -9,6 +9,7 @@ pub(super) mod lease;
 pub(super) mod ledger_entry;
 pub(super) mod mail;
 pub(super) mod mail_mark;
+pub(super) mod master_copy;
 pub(super) mod news;
 pub(super) mod node;
 pub(super) mod posting;

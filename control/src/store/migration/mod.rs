@@ -16,6 +16,7 @@ mod m006_prices;
 mod m007_reports;
 mod m008_speed;
 mod m009_spans;
+mod m010_master_copy;
 
 use sea_orm_migration::{
     prelude::*,
@@ -35,6 +36,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m007_reports", m007_reports::SCHEMA),
     ("m008_speed", m008_speed::SCHEMA),
     ("m009_spans", m009_spans::SCHEMA),
+    ("m010_master_copy", m010_master_copy::SCHEMA),
 ];
 
 #[async_trait::async_trait]
@@ -60,6 +62,12 @@ impl MigrationName for Step {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Step {
+    /// All of a step or nothing, on SQLite as well, where the library's own choice is the contrary: a start that
+    /// is killed half-way would leave tables at which every later start fails.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         let words: [(&str, &str); 7] = match connection.get_database_backend() {

@@ -1,0 +1,326 @@
+//! Starts that find their database and nothing else: containers whose `DATA_DIR` goes with them, backups that
+//! are restored elsewhere. The master key is generated, and what opens it is root's client key.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use reqwest::Response;
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+
+use crate::{
+    prices::today,
+    upstream::{Script, Upstream},
+    world::{Node, ROOT, TempDir, client, database, run_to_end},
+};
+
+const ROUNDS: usize = 4;
+const KILLS: usize = 12;
+
+/// A database that stays, and a gateway over it whose directory is a new one each time.
+struct Stack {
+    /// Of the database, where that is a file.
+    files: TempDir,
+    database: String,
+    node: Option<Node>,
+    /// Of the gateway that runs, or ran last.
+    dir: TempDir,
+    http: reqwest::Client,
+    /// Root's client key, as it is now.
+    root: String,
+}
+
+impl Stack {
+    async fn new() -> Self {
+        let files = TempDir::new();
+        let file = || file_url(&files.path().join("kept.db"));
+        Self {
+            database: database().await.unwrap_or_else(file),
+            files,
+            node: None,
+            dir: TempDir::new(),
+            http: client(),
+            root: ROOT.to_owned(),
+        }
+    }
+
+    /// What the gateway is given besides its directory.
+    fn env(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        let database = [("DATABASE_URL", self.database.as_str())];
+        let all = database.iter().chain(more);
+        all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    /// Starts a gateway that has nothing but these variables.
+    async fn up(&mut self, env: &[(&str, &str)]) {
+        self.dir = TempDir::new();
+        self.node = Some(Node::start(None, self.dir.path(), &self.env(env)).await);
+    }
+
+    fn node(&mut self) -> &mut Node {
+        self.node.as_mut().unwrap()
+    }
+
+    async fn down(&mut self) {
+        self.node().signal("TERM");
+        let status = self.node().ended().await;
+        assert!(status.success(), "{status}:\n{}", self.node().log());
+    }
+
+    /// As root; the answer has to be good.
+    async fn post(&mut self, path: &str, body: Value) -> Value {
+        let url = format!("{}{path}", self.node().base);
+        let sent = self.http.post(url).bearer_auth(&self.root).json(&body);
+        let answer = sent.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn chat(&mut self, key: &str) -> Response {
+        let http = self.http.clone();
+        self.node().chat(&http, key, "gpt-4o").await
+    }
+
+    /// An upstream key of its own and an account; gives the latter's key.
+    async fn furnish(&mut self, name: &str, upstream: &Upstream) -> String {
+        let secret = format!("sk-upstream-of-{name}-0123456789");
+        upstream.script(&secret, Script::Chat);
+        let key = json!({"SecretKey": secret, "Provider": upstream.base});
+        self.post("/x-keys", key).await;
+        let account =
+            json!({"Name": name, "Email": format!("{name}@example.com"), "CreditGranted": 50});
+        let made = self.post("/x-users", account).await;
+        made["User"]["SecretKey"].as_str().unwrap().to_owned()
+    }
+
+    /// A new key for root: by `/x-root` or `/x-self`, whichever has its turn.
+    async fn rotate(&mut self, turn: usize) {
+        let (path, word) = [("/x-root", "ROTATE-ROOT"), ("/x-self", "ROTATE-SELF")][turn % 2];
+        let confirm = format!("{}-{word}", today());
+        let rotated = self.post(path, json!({"confirm": confirm})).await;
+        rotated["rotate"]["key"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut self.root);
+    }
+}
+
+fn file_url(path: &Path) -> String {
+    format!("sqlite://{}", path.display())
+}
+
+fn users(root: &str) -> String {
+    format!("root::root@example.com::{root}")
+}
+
+#[tokio::test]
+async fn a_stack_that_keeps_its_database_alone_goes_down_and_comes_up_again_and_again() {
+    let (mut stack, upstream) = (Stack::new().await, Upstream::start().await);
+    let users = users(ROOT);
+    let env = [("INIT_USERS", users.as_str())];
+    let mut keys = Vec::new();
+    for round in 0..ROUNDS {
+        stack.up(&env).await;
+        keys.push(stack.furnish(&format!("team{round}"), &upstream).await);
+        for key in &keys {
+            assert_eq!(stack.chat(key).await.status(), 200, "round {round}");
+        }
+        // Each upstream key takes its turn, so each was opened.
+        for _ in 0..keys.len() {
+            assert_eq!(stack.chat(&keys[0]).await.status(), 200);
+        }
+        for name in (0..=round).map(|round| format!("team{round}")) {
+            let count = upstream.count(&format!("sk-upstream-of-{name}-0123456789"));
+            assert!(count > 0, "round {round}: the key of {name} was not used");
+        }
+        // The compose file still says the root key of the first day.
+        if round > 0 {
+            stack.rotate(round).await;
+        }
+        stack.down().await;
+    }
+    let log = stack.node().log();
+    assert!(!log.contains(ROOT) && !log.contains(&stack.root), "{log}");
+}
+
+#[tokio::test]
+async fn a_wrong_root_key_ends_the_start_with_64_and_says_what_to_set() {
+    let mut stack = Stack::new().await;
+    stack.up(&[("INIT_USERS", &users(ROOT))]).await;
+    let kept = std::fs::read_to_string(stack.dir.path().join("master.key")).unwrap();
+    stack.down().await;
+    let wrong = ROOT.replace("12345", "54321");
+    let database = stack.database.clone();
+    for (name, value) in [("INIT_USERS", users(&wrong)), ("ROOT_KEY", wrong.clone())] {
+        for role in [None, Some("control")] {
+            let env = [("DATABASE_URL", database.as_str()), (name, &value)];
+            let (code, out, log) = run_to_end(role, &env);
+            assert_eq!(code, 64, "{log}");
+            for word in ["MASTER_KEY", "INIT_USERS", "ROOT_KEY", "master.key"] {
+                assert!(log.contains(word), "{log}");
+            }
+            for secret in [ROOT, &wrong, kept.trim()] {
+                assert!(!log.contains(secret) && !out.contains(secret), "{log}");
+            }
+        }
+    }
+    // Nothing of that did any harm.
+    stack.up(&[("ROOT_KEY", ROOT)]).await;
+    stack.down().await;
+}
+
+#[tokio::test]
+async fn two_controls_that_start_at_once_on_a_new_server_have_one_master_key() {
+    for _ in 0..3 {
+        let Some(url) = database().await else {
+            // A file belongs to one process.
+            return;
+        };
+        let users = users(ROOT);
+        let env = [("DATABASE_URL", url.as_str()), ("INIT_USERS", &users)];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let dirs = [TempDir::new(), TempDir::new(), TempDir::new()];
+        let start = |at: usize| Node::start(Some("control"), dirs[at].path(), &env);
+        let nodes = tokio::join!(start(0), start(1), start(2));
+        let key = |at: usize| std::fs::read_to_string(dirs[at].path().join("master.key")).unwrap();
+        assert_eq!([key(0), key(0)], [key(1), key(2)]);
+        for node in [nodes.0, nodes.1, nodes.2] {
+            let read = client().get(format!("{}/x-users", node.base));
+            let answer = read.bearer_auth(ROOT).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_that_is_killed_leaves_nothing_that_the_next_one_trips_over() {
+    let seed = fastrand::u64(..);
+    let mut rng = Rng::with_seed(seed);
+    let upstream = Upstream::start().await;
+    let users = users(ROOT);
+    let env = [("INIT_USERS", users.as_str())];
+    let mut whole = Duration::from_millis(500);
+    for round in 0..KILLS {
+        let mut stack = Stack::new().await;
+        for _ in 0..rng.usize(1..3) {
+            let after = whole.mul_f64(rng.f64());
+            Node::cut_short(TempDir::new().path(), &stack.env(&env), after).await;
+        }
+        let began = Instant::now();
+        stack.up(&env).await;
+        whole = whole.max(began.elapsed()).min(Duration::from_secs(3));
+        let key = stack.furnish("alice", &upstream).await;
+        let status = stack.chat(&key).await.status();
+        assert_eq!(status, 200, "round {round}, seed {seed}");
+        stack.down().await;
+        stack.up(&env).await;
+        let status = stack.chat(&key).await.status();
+        assert_eq!(status, 200, "round {round}, seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_first_start_in_a_directory_that_stays_is_simply_done_again() {
+    let seed = fastrand::u64(..);
+    let mut rng = Rng::with_seed(seed);
+    let mut whole = Duration::from_millis(500);
+    for round in 0..KILLS {
+        let mut stack = Stack::new().await;
+        // Nothing is given: root's key is made by the start as well.
+        let env = stack.env(&[]);
+        for _ in 0..rng.usize(1..4) {
+            Node::cut_short(stack.dir.path(), &env, whole.mul_f64(rng.f64())).await;
+        }
+        let began = Instant::now();
+        stack.node = Some(Node::start(None, stack.dir.path(), &env).await);
+        whole = whole.max(began.elapsed()).min(Duration::from_secs(3));
+        let kept = std::fs::read_to_string(stack.dir.path().join("root.key")).unwrap();
+        kept.trim().clone_into(&mut stack.root);
+        let url = format!("{}/x-keys", stack.node().base);
+        let read = stack.http.get(url).bearer_auth(&stack.root);
+        let answer = read.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "round {round}, seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_of_the_database_and_root_s_key_are_all_that_a_restore_needs() {
+    let (mut stack, upstream) = (Stack::new().await, Upstream::start().await);
+    stack.up(&[("INIT_USERS", &users(ROOT))]).await;
+    let alice = stack.furnish("alice", &upstream).await;
+    stack.rotate(0).await;
+    // While it runs.
+    let restored = match stack.database.strip_prefix("sqlite://") {
+        Some(file) => copy_of_file(file, &stack.files.path().join("backup.db")).await,
+        None => copy_of_server(&stack.database).await,
+    };
+    let late = stack.furnish("later", &upstream).await;
+    stack.down().await;
+    stack.database = restored;
+    for (name, value) in [
+        ("ROOT_KEY", stack.root.clone()),
+        ("INIT_USERS", users(ROOT)),
+        ("INIT_USERS", users(&stack.root)),
+    ] {
+        stack.up(&[(name, &value)]).await;
+        assert_eq!(stack.chat(&alice).await.status(), 200, "{name}");
+        assert_eq!(stack.chat(&late).await.status(), 401, "{name}");
+        stack.down().await;
+    }
+    // Or the file, or what it held.
+    let kept = std::fs::read_to_string(stack.dir.path().join("master.key")).unwrap();
+    stack.up(&[("MASTER_KEY", kept.trim())]).await;
+    assert_eq!(stack.chat(&alice).await.status(), 200);
+    stack.down().await;
+    let database = stack.database.clone();
+    let env = [
+        ("DATABASE_URL", database.as_str()),
+        ("ROOT_KEY", &stack.root),
+    ];
+    let (code, _, log) = run_to_end(None, &env);
+    assert_eq!(
+        code, 64,
+        "given once, it is no longer in the database: {log}"
+    );
+}
+
+/// Copies a database file as one consistent state, whoever writes to it.
+async fn copy_of_file(file: &str, copy: &Path) -> String {
+    let connection = sea_orm::Database::connect(format!("sqlite://{file}"))
+        .await
+        .unwrap();
+    let sql = format!("VACUUM INTO '{}'", copy.display());
+    connection.execute_unprepared(&sql).await.unwrap();
+    connection.close().await.unwrap();
+    file_url(copy)
+}
+
+/// The same with the server's own tools.
+async fn copy_of_server(url: &str) -> String {
+    let restored = database().await.unwrap();
+    let mut dump = tool("pg_dump")
+        .arg(url)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stop = ["--set", "ON_ERROR_STOP=1", "--quiet", "--dbname", &restored];
+    let status = tool("psql")
+        .args(stop)
+        .stdin(dump.stdout.take().unwrap())
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success() && dump.wait().unwrap().success());
+    restored
+}
+
+fn tool(name: &str) -> Command {
+    let bin = std::env::var_os("TEST_POSTGRES_BIN").map(PathBuf::from);
+    Command::new(bin.unwrap_or_default().join(name))
+}
