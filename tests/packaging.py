@@ -170,7 +170,7 @@ def handing_problems(file: str, name: str, service: dict, known: dict[str, str])
     environment = service.get("environment", {})
     kept = NOT_HANDED if file == ALONE else IN_FLEET
     mine = READERS["".join(service.get("command", []))]
-    read = {variable for variable, row in known.items() if readers(row) in mine}
+    read = {variable for variable, row in known.items() if mine & set(readers(row).split(", "))}
     for variable in sorted(read - set(kept) - set(environment)):
         yield f"{file}: {name} does not hand {variable} through"
     for variable in sorted(set(environment) & (set(known) - read | set(kept))):
