@@ -226,14 +226,14 @@ async fn settings_are_stored_all_or_none() {
             ("", "1")
         );
         let after = update(
-            set(&[("MODEL_MAPPER", "a=b"), ("UNPRICED", "refuse")]),
+            set(&[("MODEL_MAPPER", "a=b"), ("UNPRICED", "serve")]),
             vec![],
         )
         .await
         .unwrap();
         assert_eq!(
             (after["MODEL_MAPPER"].as_str(), after["UNPRICED"].as_str()),
-            ("a=b", "refuse")
+            ("a=b", "serve")
         );
         let reset = update(BTreeMap::new(), vec!["MODEL_MAPPER".to_owned()])
             .await
