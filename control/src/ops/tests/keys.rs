@@ -240,7 +240,7 @@ async fn settings_are_stored_all_or_none() {
             .unwrap();
         assert_eq!(
             (reset["MODEL_MAPPER"].as_str(), reset["UNPRICED"].as_str()),
-            ("", "refuse")
+            ("", "serve")
         );
     })
     .await;
