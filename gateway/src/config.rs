@@ -24,12 +24,13 @@ use proxyxai_dataplane::sight;
 use crate::variables::{IGNORED, variables};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 30] = [
+const SETTINGS: [&str; 31] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
     "MODEL_LIMITS",
     "RESOURCES",
+    "PASSTHROUGH",
     "PRICING",
     "UNPRICED",
     "CALL_MIN_BALANCE",

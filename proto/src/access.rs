@@ -143,12 +143,12 @@ pub type IpList = AllowList<IpNet>;
 pub type ModelList = AllowList<Pattern>;
 /// Levels of the pool.
 pub type LevelList = AllowList<Level>;
-/// Path prefixes.
-pub type ResourceList = AllowList<PathPrefix>;
+/// Paths.
+pub type ResourceList = AllowList<PathPattern>;
 
-/// A prefix of request paths.
+/// Paths of requests: one, with `{name}` for any single segment, or what is below one, with `/*` at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathPrefix(String);
+pub struct PathPattern(String);
 
 impl IpList {
     /// Whether calls from this address are allowed. An IPv4 address written as IPv6 is the same address.
@@ -175,7 +175,58 @@ impl LevelList {
 impl ResourceList {
     /// Whether this path may be called.
     pub fn allows(&self, path: &str) -> bool {
-        self.any(|prefix| path.starts_with(&prefix.0))
+        self.any(|pattern| pattern.matches(path))
+    }
+}
+
+impl PathPattern {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When the text is no path, or has a `*` elsewhere than at the end.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let is_path = text.starts_with('/')
+            && text.len() <= 255
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let body = text.strip_suffix("/*").unwrap_or(text);
+        if !is_path || body.contains('*') {
+            let problem = format!("{text:?} is no path, and no path with /* at its end");
+            return Err(Invalid::new(<Self as Item>::FIELD, problem));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As it is stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a path without query is one of them.
+    pub fn matches(&self, path: &str) -> bool {
+        if self.0 == path {
+            return true;
+        }
+        let (pattern, below) = match self.0.strip_suffix("/*") {
+            Some(start) => (start, true),
+            None => (self.0.as_str(), false),
+        };
+        if !below && !pattern.contains('{') {
+            return false;
+        }
+        let (mut wanted, mut found) = (pattern.split('/'), path.split('/'));
+        loop {
+            match (wanted.next(), found.next()) {
+                (None, None) => return !below,
+                (None, Some(_)) => return below,
+                (Some(_), None) => return false,
+                (Some(wanted), Some(found)) => {
+                    let any = wanted.starts_with('{') && wanted.ends_with('}');
+                    if wanted != found && (!any || found.is_empty()) {
+                        return false;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -257,17 +308,11 @@ impl Item for Level {
     }
 }
 
-impl Item for PathPrefix {
+impl Item for PathPattern {
     const FIELD: &'static str = "Resources";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        if !text.starts_with('/')
-            || text.len() > 255
-            || !text.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(Invalid::new(Self::FIELD, format!("{text:?} is no path")));
-        }
-        Ok(Self(text.to_owned()))
+        Self::parse(text)
     }
 
     fn text(&self) -> String {

@@ -50,6 +50,30 @@ pub struct ModelPrice {
     pub max_output: Option<u64>,
 }
 
+impl ModelPrice {
+    /// A call at a fixed price, whatever it uses.
+    pub const fn of_call(call: Money) -> Self {
+        Self {
+            provider: String::new(),
+            input_text: Money::ZERO,
+            output_text: Money::ZERO,
+            cached_text: None,
+            cache_write: None,
+            reason_text: None,
+            input_audio: None,
+            output_audio: None,
+            cached_audio: None,
+            input_image: None,
+            output_image: None,
+            call,
+            image: None,
+            rates: Multiplier::ONE,
+            max_input: None,
+            max_output: None,
+        }
+    }
+}
+
 /// Price of a picture by its size.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImagePrice {

@@ -175,8 +175,8 @@ impl BaseUrl {
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    /// Path and query to ask for `target` under this base. A base that ends in `/v1` does not double
-    /// that segment.
+    /// Path and query to ask for `target` under this base. A base that names a version, `/v1` or another, keeps
+    /// it: Google's is `/v1beta/openai`, Zhipu's `/api/paas/v4`.
     ///
     /// # Errors
     /// When they do not make a path together.
@@ -185,12 +185,13 @@ impl BaseUrl {
             return Ok(target.clone());
         }
         let path_and_query = target.as_str();
-        let rest = match self.path.strip_suffix("/v1") {
-            Some(_) => path_and_query
+        let rest = if self.path.split('/').any(is_version) {
+            path_and_query
                 .strip_prefix("/v1")
                 .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-                .unwrap_or(path_and_query),
-            None => path_and_query,
+                .unwrap_or(path_and_query)
+        } else {
+            path_and_query
         };
         let joined = format!("{}{rest}", self.path);
         PathAndQuery::from_maybe_shared(joined)
@@ -218,9 +219,38 @@ impl BaseUrl {
     }
 }
 
+/// Whether a segment of a path is a version: `v1`, `v4`, `v1beta`, `v1alpha2`.
+fn is_version(segment: &str) -> bool {
+    let Some(number) = segment.strip_prefix('v') else {
+        return false;
+    };
+    let stage = number.trim_start_matches(|char: char| char.is_ascii_digit());
+    let stage = stage.trim_end_matches(|char: char| char.is_ascii_digit());
+    number.starts_with(|char: char| char.is_ascii_digit()) && ["", "alpha", "beta"].contains(&stage)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_base_keeps_its_own_version() {
+        for (base, asked) in [
+            ("/v1beta/openai", "/v1beta/openai/chat/completions?a=1"),
+            ("/api/paas/v4", "/api/paas/v4/chat/completions?a=1"),
+            ("/api/v3", "/api/v3/chat/completions?a=1"),
+            ("/v2", "/v2/chat/completions?a=1"),
+            ("/v1alpha1", "/v1alpha1/chat/completions?a=1"),
+            ("/vault", "/vault/v1/chat/completions?a=1"),
+            ("/v", "/v/v1/chat/completions?a=1"),
+            ("/v1x", "/v1x/v1/chat/completions?a=1"),
+            ("", "/v1/chat/completions?a=1"),
+        ] {
+            let base = BaseUrl::parse(&format!("https://h{base}")).unwrap();
+            let target = PathAndQuery::from_static("/v1/chat/completions?a=1");
+            assert_eq!(base.join(&target).unwrap(), asked);
+        }
+    }
 
     #[test]
     fn paths_are_joined_without_doubling_v1() {

@@ -11,6 +11,7 @@ use crate::{
     id::{AccountId, KeyId, Level, Revision},
     lease::Lease,
     money::{Money, Multiplier},
+    passthrough::Passthrough,
     price::PriceTable,
     provider::{BaseUrl, ProviderType},
     rotation::Rotation,
@@ -187,6 +188,8 @@ pub struct ProxySettings {
     pub model_limits: ModelLimits,
     /// A call needs at least this balance.
     pub call_min_balance: Money,
+    /// What is relayed beyond the endpoints that are known.
+    pub passthrough: Passthrough,
     /// Whether a model without a price is refused.
     pub refuse_unpriced: bool,
     /// Hashes presented client keys.

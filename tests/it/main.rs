@@ -24,6 +24,7 @@ mod credit;
 mod drain;
 mod faults;
 mod fleet;
+mod gate;
 mod kill;
 mod lifecycle;
 mod limits;

@@ -124,7 +124,7 @@ async fn the_user_page_creates_recharges_views_updates_and_deletes() {
             "authorization,content-type",
         );
     let preflight = preflight.send().await.unwrap();
-    assert_eq!(preflight.status(), 200);
+    assert_eq!(preflight.status(), 204);
     let allowed = preflight.headers()[header::ACCESS_CONTROL_ALLOW_METHODS]
         .to_str()
         .unwrap();

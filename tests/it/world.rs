@@ -391,6 +391,9 @@ fn command(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Command 
         .env("LISTEN", "127.0.0.1:0")
         .env("GRPC_LISTEN", "127.0.0.1:0")
         .env("DATA_DIR", dir)
+        // Most tests are not about what a call is or costs; those of `gate` take these away.
+        .env("PASSTHROUGH", "* /v1/*")
+        .env("UNPRICED", "serve")
         .env(
             "RUST_LOG",
             "info,proxyxai=debug,proxyxai_control=debug,proxyxai_dataplane=debug",

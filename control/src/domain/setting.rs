@@ -6,6 +6,7 @@ use proxyxai_contract::{
     Invalid,
     access::ResourceList,
     money::Money,
+    passthrough::Passthrough,
     price_file,
     provider::BaseUrl,
     rotation::{self, Affinity, Strategies},
@@ -38,6 +39,8 @@ pub(crate) const RESOURCES: &str = "RESOURCES";
 pub(crate) const PRICING: &str = "PRICING";
 /// `serve` or `refuse`.
 pub(crate) const UNPRICED: &str = "UNPRICED";
+/// Endpoints that are relayed beyond those that are known.
+pub(crate) const PASSTHROUGH: &str = "PASSTHROUGH";
 /// Dollars a call needs.
 pub(crate) const CALL_MIN_BALANCE: &str = "CALL_MIN_BALANCE";
 /// Dollars a new account must be given.
@@ -86,7 +89,7 @@ pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 30] = [
+pub(crate) const ALL: [(&str, &str); 31] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -97,7 +100,8 @@ pub(crate) const ALL: [(&str, &str); 30] = [
     (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
-    (UNPRICED, "serve"),
+    (PASSTHROUGH, ""),
+    (UNPRICED, "refuse"),
     (CALL_MIN_BALANCE, "1"),
     (USER_MIN_BALANCE, "2"),
     (USER_API_BALANCE, "20"),
@@ -141,6 +145,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         HEDGE => rotation::hedge(value).map(drop),
         MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
+        PASSTHROUGH => Passthrough::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
         UNPRICED => Err(Invalid::new(UNPRICED, "must be serve or refuse")),

@@ -11,7 +11,6 @@ use proxyxai_contract::{
 };
 
 pub(crate) use super::refusal::Refusal;
-use crate::formats::Place;
 
 /// A call as far as its admission goes.
 #[derive(Debug)]
@@ -24,8 +23,6 @@ pub(crate) struct Admission<'a> {
     pub(crate) ip: IpAddr,
     /// As it would be asked for upstream, without query.
     pub(crate) path: &'a str,
-    /// The model it asks for, before any mapping.
-    pub(crate) model: Option<&'a str>,
     /// What the account has left.
     pub(crate) balance: Money,
     /// What this month has cost it.
@@ -43,7 +40,6 @@ pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
     state(call.chain)?;
     address(call.chain, call.ip)?;
     resource(call.chain, call.settings, call.path)?;
-    model(call)?;
     money(call, account)
 }
 
@@ -105,21 +101,25 @@ pub(crate) fn resource(
     }
 }
 
-/// Where models are restricted, a call that could name one must: without a name the provider chooses.
-fn model(call: &Admission<'_>) -> Result<(), Refusal> {
+/// Without a name the provider would choose, and nobody knows what it costs.
+///
+/// # Errors
+/// When it names none and has to, or one that a list does not allow.
+pub(crate) fn model(
+    chain: &[&Account],
+    takes_model: bool,
+    model: Option<&str>,
+) -> Result<(), Refusal> {
     let lists = || {
-        call.chain
+        chain
             .iter()
             .map(|account| (account, &account.access.models))
     };
-    let Some(model) = call.model else {
-        let restricted =
-            lists().find(|(_, models)| **models != proxyxai_contract::access::ModelList::Any);
-        return match restricted {
-            Some((account, _)) if Place::of(call.path).takes_model => Err(Refusal::ModelMissing {
-                account: account.name.clone(),
-            }),
-            Some(_) | None => Ok(()),
+    let Some(model) = model else {
+        return if takes_model {
+            Err(Refusal::ModelMissing)
+        } else {
+            Ok(())
         };
     };
     match lists().find(|(_, models)| !models.allows(model)) {
@@ -202,16 +202,17 @@ mod tests {
         }
 
         fn admit(&self) -> Result<(), Refusal> {
+            let chain = self.chain.iter().collect::<Vec<_>>();
             admit(&Admission {
-                chain: &self.chain.iter().collect::<Vec<_>>(),
+                chain: &chain,
                 settings: &self.settings,
                 ip: self.ip,
                 path: self.path,
-                model: self.model,
                 balance: self.balance,
                 month_used: self.month_used,
                 now: NOW,
-            })
+            })?;
+            model(&chain, self.path != "/v1/files", self.model)
         }
 
         fn code(&self) -> &'static str {
@@ -257,17 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn where_models_are_restricted_a_call_must_name_one() {
+    fn a_call_that_is_paid_by_its_model_must_name_one() {
         let mut case = Case::new();
         case.model = None;
-        assert_eq!(case.code(), "ok");
-        case.chain[0].access.models = ModelList::parse("gpt-4o").unwrap();
-        assert_eq!(
-            case.admit(),
-            Err(Refusal::ModelMissing {
-                account: case.chain[0].name.clone()
-            })
-        );
+        assert_eq!(case.admit(), Err(Refusal::ModelMissing));
         case.path = "/v1/files";
         assert_eq!(case.code(), "ok");
     }
@@ -315,12 +309,12 @@ mod tests {
         case.chain[1].access.ips = IpList::Any;
         assert_eq!(case.code(), "resource_not_allowed");
         case.settings.resources = ResourceList::Any;
-        assert_eq!(case.code(), "model_not_allowed");
-        case.chain[0].access.models = ModelList::Any;
         assert_eq!(case.code(), "insufficient_quota");
         case.balance = DOLLAR;
         assert_eq!(case.code(), "hard_limit_reached");
         case.chain[0].hard_limit = None;
+        assert_eq!(case.code(), "model_not_allowed");
+        case.chain[0].access.models = ModelList::Any;
         assert_eq!(case.code(), "ok");
     }
 

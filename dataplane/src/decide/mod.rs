@@ -6,6 +6,7 @@ pub(crate) mod address;
 pub(crate) mod admit;
 pub(crate) mod affinity;
 mod counter;
+pub(crate) mod gate;
 pub(crate) mod health;
 pub(crate) mod hedge;
 pub(crate) mod limit;

@@ -38,11 +38,8 @@ pub(crate) enum Refusal {
         /// As asked for.
         model: String,
     },
-    /// Models are restricted and the call names none, so the provider would choose.
-    ModelMissing {
-        /// Whose list it is.
-        account: String,
-    },
+    /// The endpoint is paid by the model, and the call names none, so the provider would choose.
+    ModelMissing,
     /// The level that serves the model is not in the account's list.
     LevelNotAllowed {
         /// Whose list it is.
@@ -112,6 +109,13 @@ pub(crate) enum Refusal {
         /// The path.
         path: String,
     },
+    /// An endpoint that is not relayed.
+    NotOpen {
+        /// Method and path.
+        asked: String,
+        /// Why not, unless it is and this is no way to call it.
+        why: Option<&'static str>,
+    },
     /// This node takes no calls at the moment.
     Unavailable,
     /// This node has as much to do as it may; what there is too much of.
@@ -163,15 +167,14 @@ impl Refusal {
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) => 400,
+            Self::Malformed(_) | Self::ModelMissing => 400,
             Self::Unauthenticated | Self::Suspended { .. } | Self::IpNotAllowed { .. } => 401,
             Self::InsufficientBalance { .. } | Self::NotCovered { .. } => 402,
             Self::ResourceNotAllowed { .. }
             | Self::ModelNotAllowed { .. }
-            | Self::ModelMissing { .. }
             | Self::LevelNotAllowed { .. }
             | Self::Unpriced { .. } => 403,
-            Self::NotFound { .. } => 404,
+            Self::NotFound { .. } | Self::NotOpen { .. } => 404,
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
@@ -183,17 +186,16 @@ impl Refusal {
     /// What programs look at.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "invalid_request",
+            Self::Malformed(_) | Self::ModelMissing => "invalid_request",
             Self::Unauthenticated => "invalid_api_key",
             Self::Suspended { .. } => "account_suspended",
             Self::IpNotAllowed { .. } => "ip_not_allowed",
             Self::InsufficientBalance { .. } | Self::NotCovered { .. } => "insufficient_quota",
             Self::ResourceNotAllowed { .. } => "resource_not_allowed",
-            Self::ModelNotAllowed { .. }
-            | Self::ModelMissing { .. }
-            | Self::LevelNotAllowed { .. }
-            | Self::Unpriced { .. } => "model_not_allowed",
-            Self::NotFound { .. } => "not_found",
+            Self::ModelNotAllowed { .. } | Self::LevelNotAllowed { .. } | Self::Unpriced { .. } => {
+                "model_not_allowed"
+            }
+            Self::NotFound { .. } | Self::NotOpen { .. } => "not_found",
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::HardLimit { .. } => "hard_limit_reached",
@@ -240,16 +242,16 @@ impl Refusal {
             Self::ModelNotAllowed { account, model } => {
                 format!("The model {model:?} is not allowed by the account {account}")
             }
-            Self::ModelMissing { account } => {
-                format!("The call names no model, and the account {account} allows only some")
-            }
+            Self::ModelMissing => "The call names no model".to_owned(),
             Self::LevelNotAllowed { account, level } => {
                 format!(
                     "The level {level} that serves this call is not allowed by the account {account}"
                 )
             }
             Self::Unpriced { model } => {
-                format!("The model {model:?} has no price, and this server refuses such models")
+                format!(
+                    "The model {model:?} has no price, and this server refuses such models; its operator gives it one with PRICING or `proxyxai prices`, or sets UNPRICED=serve"
+                )
             }
             Self::InsufficientBalance { .. } | Self::NotCovered { .. } | Self::HardLimit { .. } => {
                 self.money_message()
@@ -269,6 +271,15 @@ impl Refusal {
             Self::SlowBody => "The request body did not arrive in time".to_owned(),
             Self::Malformed(problem) => problem.clone(),
             Self::NotFound { path } => format!("Nothing is served at {path}"),
+            Self::NotOpen { asked, why: None } => {
+                format!("{asked}: this endpoint takes another method or is spelt otherwise")
+            }
+            Self::NotOpen {
+                asked,
+                why: Some(why),
+            } => format!(
+                "{asked} is not open on this server: {why}. Its operator opens endpoints with the setting PASSTHROUGH"
+            ),
             Self::Unavailable => {
                 "This server takes no calls at the moment; try again soon".to_owned()
             }
@@ -322,7 +333,7 @@ impl Refusal {
             | Self::IpNotAllowed { .. }
             | Self::ResourceNotAllowed { .. }
             | Self::ModelNotAllowed { .. }
-            | Self::ModelMissing { .. }
+            | Self::ModelMissing
             | Self::LevelNotAllowed { .. }
             | Self::Unpriced { .. }
             | Self::InsufficientBalance { .. }
@@ -331,6 +342,7 @@ impl Refusal {
             | Self::SlowBody
             | Self::Malformed(_)
             | Self::NotFound { .. }
+            | Self::NotOpen { .. }
             | Self::Loop => None,
         }
     }

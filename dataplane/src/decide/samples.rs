@@ -40,6 +40,7 @@ pub(crate) fn settings() -> ProxySettings {
         routing: RoutingRules::default(),
         rotation: Rotation::default(),
         resources: ResourceList::Any,
+        passthrough: proxyxai_contract::passthrough::Passthrough::default(),
         model_limits: ModelLimits::default(),
         call_min_balance: Money::from_nanos(1_000_000_000),
         refuse_unpriced: false,

@@ -1,6 +1,7 @@
 //! The HTTP surface: sends each path to the room that answers it. A plain function instead of a
 //! router with layers, because each of those would cost every call.
 
+mod cors;
 mod forward;
 mod metrics;
 mod models;
@@ -63,6 +64,10 @@ impl Surface {
         B::Error: Into<BoxError>,
     {
         let id = RequestId::settle(request.headers_mut());
+        let from_page = request.headers().contains_key(header::ORIGIN);
+        if from_page && cors::is_preflight(&request) {
+            return cors::preflight(request.headers());
+        }
         let relay = &self.0.relay;
         let mut response = match room(request.method(), request.uri().path()) {
             None => relay.call(peer, request).await,
@@ -73,6 +78,9 @@ impl Surface {
             }
         };
         id.mark(response.headers_mut());
+        if from_page {
+            cors::open(response.headers_mut());
+        }
         response
     }
 

@@ -10,7 +10,7 @@ use proxyxai_contract::{
     clock::{Clock, Millis},
     money::Money,
     plan::Plan,
-    price,
+    price::{self, ModelPrice},
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
@@ -45,6 +45,7 @@ pub(super) struct Bill {
     route: Route,
     /// Whether its answer carries usage.
     metered: bool,
+    fixed_price: Option<Box<ModelPrice>>,
     /// Whether an attempt is out of which nothing is known yet.
     at_upstream: bool,
     ticket: Option<Ticket>,
@@ -78,6 +79,8 @@ pub(super) struct Payer {
     pub(super) counted: Counted,
     pub(super) open: OpenCall,
     pub(super) metered: bool,
+    /// What the call costs whatever it uses, where that is so.
+    pub(super) fixed_price: Option<Box<ModelPrice>>,
 }
 
 impl Bill {
@@ -94,6 +97,7 @@ impl Bill {
             counted,
             open,
             metered,
+            fixed_price,
         } = payer;
         let asked = request.facts.model.as_deref().unwrap_or_default();
         let record = UsageRecord {
@@ -126,6 +130,7 @@ impl Bill {
             body: request.whole.clone(),
             route: request.route,
             metered,
+            fixed_price,
             at_upstream: false,
             ticket: None,
             hold,
@@ -226,7 +231,8 @@ impl Bill {
     pub(super) fn price(&mut self, billable: bool) {
         let account = &self.account.account;
         let prices = &self.snapshot.prices;
-        let Some(price) = prices.find(&self.record.model_used) else {
+        let fixed = self.fixed_price.as_deref();
+        let Some(price) = fixed.or_else(|| prices.find(&self.record.model_used)) else {
             return;
         };
         if self.record.price_version != prices.version {
@@ -305,6 +311,7 @@ impl Bill {
             body: std::mem::take(&mut self.body),
             route: self.route,
             metered: self.metered,
+            fixed_price: self.fixed_price.take(),
             at_upstream: std::mem::take(&mut self.at_upstream),
             ticket: self.ticket.take(),
             hold: self.hold.take(),

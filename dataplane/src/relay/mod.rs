@@ -45,10 +45,14 @@ use crate::{
         address,
         admit::{self, Refusal},
         affinity::Conversation,
+        gate,
         retry::Budget,
         spend, via,
     },
-    formats::{Place, has_dot_segment},
+    formats::{
+        endpoint::{self, Found},
+        has_dot_segment,
+    },
     live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
     sight::{Sight, Story},
     spool::{Shelf, Spool},
@@ -195,25 +199,27 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let place = Place::of(request.uri().path());
-        let mut story = self.sight.begin(place.route, &request);
+        let path = request.uri().path();
+        let found = endpoint::find(request.method(), &endpoint::canonical(path));
+        let family = found.family(path);
+        let mut story = self.sight.begin(found.route(), &request);
         let cutoff = &self.office.cutoff;
-        let let_in = Box::pin(self.let_in(peer, place, request, &mut story));
+        let let_in = Box::pin(self.let_in(peer, found, request, &mut story));
         let let_in = cutoff.unless_over(let_in).await;
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
                 call.bill.story = Some(story);
                 let answer = cutoff.unless_over(Box::pin(self.rounds(call))).await;
-                answer.unwrap_or_else(|| refuse(place.family, &Refusal::Unavailable))
+                answer.unwrap_or_else(|| refuse(family, &Refusal::Unavailable))
             }
-            Err(refusal) => answer::refuse_call(place.family, &refusal, Some(&mut story)),
+            Err(refusal) => answer::refuse_call(family, &refusal, Some(&mut story)),
         }
     }
 
     async fn let_in<B>(
         &self,
         peer: IpAddr,
-        place: Place,
+        found: Found,
         request: Request<B>,
         story: &mut Story,
     ) -> Result<Box<Call>, Refusal>
@@ -227,51 +233,53 @@ impl Relay {
         let account = Self::authenticate(&snapshot, &parts.headers)?;
         story.is_of(account.account.id);
         self.check_way(&parts)?;
-        let room = &mut open.room;
-        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
-        story.has_body();
-        let received = received?;
-        let body = &received.body;
         let target = request::target(&parts.uri)?;
         let path = target.path();
-        // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
-        // when they were made.
-        let metered = place.takes_model && parts.method == http::Method::POST;
-        let facts = request::facts(&parts, body, metered)?;
         let chain = snapshot.chain(&account.account);
+        let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
         admit::admit(&admit::Admission {
             chain: &chain,
             settings: &snapshot.settings,
             ip: self.client_address(peer, &parts.headers),
             path,
-            model: facts.model.as_deref(),
             balance: account.purse.balance(),
             month_used: account.purse.month_used(),
             now: self.clock.now(),
         })?;
-        let plan = route::plan(&snapshot, &chain, &facts, metered)?;
-        let ceiling = if metered {
-            let bounds = (path, body.len());
-            route::ceiling(&snapshot, &account, &plan, bounds, &facts)
-        } else {
-            spend::Ceiling::default()
+        let (takes_model, fixed_price) = (way.takes_model(), way.fixed_price());
+        let metered = takes_model || fixed_price.is_some();
+        let room = &mut open.room;
+        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
+        story.has_body();
+        let received = received?;
+        let body = &received.body;
+        let facts = request::facts(&parts, body, takes_model)?;
+        admit::model(&chain, takes_model, facts.model.as_deref())?;
+        let plan = route::plan(&snapshot, &chain, &facts)?;
+        let bounds = (path, body.len());
+        let ceiling = match &fixed_price {
+            Some(price) => route::fixed_ceiling(price, &account),
+            None if takes_model => route::ceiling(&snapshot, &account, &plan, bounds, &facts),
+            None => spend::Ceiling::default(),
         };
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(place.route, body.len(), facts.max_tokens));
+        let tokens = metered.then(|| limits::guess(found.route(), body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
-        headers::for_upstream(&mut parts.headers, self.via.clone(), metered);
+        headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
         let start = self.clock.now();
-        let places = (target, place);
-        let request = request::Prepared::new(parts, places, received, facts, (plan.model(), start));
+        let family = found.family(path);
+        let asked = (target, found.route(), family);
+        let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
         let payer = bill::Payer {
             account,
             hold,
             counted,
             open,
             metered,
+            fixed_price,
         };
         let bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
         Ok(Box::new(Call {

@@ -15,7 +15,7 @@ use crate::{
     Config,
     decide::admit::Refusal,
     formats::{
-        Family, Place, Route,
+        Family, Route,
         request::{BadRequest, RequestFacts, read as read_facts, rewrite},
         upstream_path,
     },
@@ -56,12 +56,11 @@ pub(super) struct Received {
 impl Prepared {
     pub(super) fn new(
         mut parts: Parts,
-        (target, place): (PathAndQuery, Place),
+        (target, route, family): (PathAndQuery, Route, Family),
         Received { body, trailers }: Received,
         facts: RequestFacts,
         (model, start): (&str, Millis),
     ) -> Self {
-        let Place { family, route, .. } = place;
         let (plain, asking) = bodies(&body, &facts, model, route);
         if let Some(trailers) = &trailers {
             headers::announce(&mut parts.headers, trailers);

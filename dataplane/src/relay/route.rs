@@ -5,8 +5,10 @@ use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
     id::Level,
     plan::{self, Plan},
+    price::ModelPrice,
     rotation::{Affinity, Strategy},
     snapshot::Account,
+    usage::Images,
 };
 
 use super::{Call, bill};
@@ -67,12 +69,12 @@ pub(super) fn conversation(
     }
 }
 
-/// Where a call goes. A model without a price is refused where that is wanted, and none is substituted.
+/// Where a call goes. A model without a price is refused where that is wanted, save to root, and none is
+/// substituted.
 pub(super) fn plan(
     snapshot: &Snapshot,
     chain: &[&Account],
     facts: &RequestFacts,
-    metered: bool,
 ) -> Result<Plan, Refusal> {
     let (account, ancestors) = chain.split_first().ok_or(Refusal::Unauthenticated)?;
     let settings = &snapshot.settings;
@@ -81,7 +83,8 @@ pub(super) fn plan(
         account: not.account,
         level: not.level,
     })?;
-    if settings.refuse_unpriced && (metered || facts.model.is_some()) {
+    let is_root = ancestors.is_empty();
+    if settings.refuse_unpriced && facts.model.is_some() && !is_root {
         let priced = plan.priced(&snapshot.prices);
         return priced.map_err(|model| Refusal::Unpriced { model });
     }
@@ -107,4 +110,15 @@ pub(super) fn ceiling(
         spend::ceiling(price, &bounds, &account.account)
     };
     spend::dearest(plan.stages.iter().map(of))
+}
+
+/// The same for a call with a fixed price.
+pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> spend::Ceiling {
+    let bounds = spend::Bounds {
+        body_bytes: 0,
+        max_tokens: Some(0),
+        choices: 1,
+        images: Images::default(),
+    };
+    spend::ceiling(Some(price), &bounds, &account.account)
 }

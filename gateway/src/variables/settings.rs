@@ -63,7 +63,13 @@ pub(super) const SETTINGS: &[Variable] = &[
         "RESOURCES",
         "*",
         CONTROL,
-        "path prefixes that may be called, comma separated",
+        "paths that may be called, comma separated; `{id}` stands for any segment, `/*` at the end for all that is below",
+    ),
+    var(
+        "PASSTHROUGH",
+        "",
+        CONTROL,
+        "endpoints to relay beyond the known ones, `METHOD PATH [price=DOLLARS] [accounts=NAME,NAME]`, separated by `;` ([relaying](docs/relaying.md#endpoints))",
     ),
     var(
         "PRICING",
@@ -73,9 +79,9 @@ pub(super) const SETTINGS: &[Variable] = &[
     ),
     var(
         "UNPRICED",
-        "serve",
+        "refuse",
         CONTROL,
-        "`serve` or `refuse` models without a price",
+        "`refuse` or `serve` models without a price; root may call them anyway",
     ),
     var(
         "CALL_MIN_BALANCE",

@@ -7,6 +7,7 @@ use crate::{
     client_key::KeyHasher,
     clock::Zone,
     money::Money,
+    passthrough::Passthrough,
     rotation::{Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::ProxySettings,
@@ -27,6 +28,7 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         key_strategy,
         affinity,
         hedge,
+        passthrough,
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
@@ -36,6 +38,7 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
             hedge,
         },
         resources: AllowList::parse(&resources)?,
+        passthrough: Passthrough::parse(&passthrough)?,
         model_limits: ModelLimits::parse(&model_limits)?,
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
         refuse_unpriced,
@@ -55,6 +58,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
                 hedge,
             },
         resources,
+        passthrough,
         model_limits,
         call_min_balance,
         refuse_unpriced,
@@ -74,6 +78,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         key_strategy: strategies.text(),
         affinity: affinity.as_str().to_owned(),
         hedge: *hedge,
+        passthrough: passthrough.text(),
     }
 }
 

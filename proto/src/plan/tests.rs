@@ -38,6 +38,7 @@ fn system(routing: RoutingRules) -> ProxySettings {
         routing,
         rotation: Rotation::default(),
         resources: ResourceList::Any,
+        passthrough: crate::passthrough::Passthrough::default(),
         model_limits: ModelLimits::default(),
         call_min_balance: Money::ZERO,
         refuse_unpriced: false,

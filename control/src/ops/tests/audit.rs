@@ -63,7 +63,7 @@ async fn change_everything(world: &World) -> AccountView {
         .unwrap();
     ops::keys::delete(control, &ROOT, key.id).await.unwrap();
     ops::keys::reload(control, &ROOT).await.unwrap();
-    let set = settings(&[("UNPRICED", "refuse")]);
+    let set = settings(&[("UNPRICED", "serve")]);
     ops::settings::update(control, &ROOT, set, vec![])
         .await
         .unwrap();
@@ -116,7 +116,7 @@ async fn every_change_leaves_one_record_with_what_was_before_and_after() {
         );
         assert_eq!(
             details(&all[3]),
-            json!({ "UNPRICED": { "before": "serve", "after": "refuse" } })
+            json!({ "UNPRICED": { "before": "refuse", "after": "serve" } })
         );
         assert_eq!(details(&all[0])["Name"], json!({ "before": "anna" }));
     })

@@ -226,21 +226,21 @@ async fn settings_are_stored_all_or_none() {
             ("", "1")
         );
         let after = update(
-            set(&[("MODEL_MAPPER", "a=b"), ("UNPRICED", "refuse")]),
+            set(&[("MODEL_MAPPER", "a=b"), ("UNPRICED", "serve")]),
             vec![],
         )
         .await
         .unwrap();
         assert_eq!(
             (after["MODEL_MAPPER"].as_str(), after["UNPRICED"].as_str()),
-            ("a=b", "refuse")
+            ("a=b", "serve")
         );
         let reset = update(BTreeMap::new(), vec!["MODEL_MAPPER".to_owned()])
             .await
             .unwrap();
         assert_eq!(
             (reset["MODEL_MAPPER"].as_str(), reset["UNPRICED"].as_str()),
-            ("", "refuse")
+            ("", "serve")
         );
     })
     .await;

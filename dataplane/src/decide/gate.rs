@@ -1,0 +1,130 @@
+//! What a call is: an endpoint of the register, or one that the operator has opened. Anything else is refused.
+
+use http::Method;
+use proxyxai_contract::{
+    passthrough::Opened,
+    price::ModelPrice,
+    snapshot::{Account, ProxySettings},
+};
+
+use super::refusal::Refusal;
+use crate::formats::endpoint::{Endpoint, Found, Paid};
+
+/// Why an unknown endpoint is not relayed.
+const UNKNOWN: &str = "the gateway does not know what it costs";
+
+/// How a call is let through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way<'a> {
+    /// It is a row of the register.
+    Row(&'static Endpoint),
+    /// The operator has opened it.
+    Opened(&'a Opened),
+}
+
+impl Way<'_> {
+    /// Whether its request names a model, which it is paid by.
+    pub(crate) const fn takes_model(self) -> bool {
+        match self {
+            Self::Row(row) => row.takes_model(),
+            Self::Opened(_) => false,
+        }
+    }
+
+    /// What each call costs, where that is fixed and not nothing.
+    pub(crate) fn fixed_price(self) -> Option<Box<ModelPrice>> {
+        match self {
+            Self::Opened(opened) if !opened.is_free() => Some(Box::new(opened.price.clone())),
+            Self::Row(_) | Self::Opened(_) => None,
+        }
+    }
+}
+
+/// Finds the way of a call. `path` is as a provider would be asked.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn way<'a>(
+    (method, path): (&Method, &str),
+    found: Found,
+    chain: &[&Account],
+    settings: &'a ProxySettings,
+) -> Result<Way<'a>, Refusal> {
+    let why = match found {
+        Found::Row(row) => match row.paid {
+            Paid::ByModel | Paid::Free => return Ok(Way::Row(row)),
+            Paid::Closed(why) => why,
+        },
+        Found::Misspelt => return Err(not_open(method, path, None)),
+        Found::Unknown => UNKNOWN,
+    };
+    let names = chain.iter().map(|account| account.name.as_str());
+    let opened = settings.passthrough.find(method.as_str(), path, &names);
+    opened
+        .map(Way::Opened)
+        .ok_or_else(|| not_open(method, path, Some(why)))
+}
+
+fn not_open(method: &Method, path: &str, why: Option<&'static str>) -> Refusal {
+    let asked = format!("{method} {path}");
+    Refusal::NotOpen {
+        asked: asked.chars().take(200).collect(),
+        why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::passthrough::Passthrough;
+
+    use super::*;
+    use crate::{
+        decide::samples::{account, settings},
+        formats::endpoint::{canonical, find},
+    };
+
+    fn code(passthrough: &str, method: &Method, path: &str) -> &'static str {
+        let mut settings = settings();
+        settings.passthrough = Passthrough::parse(passthrough).unwrap();
+        let account = account(7);
+        let path = canonical(path);
+        let found = find(method, &path);
+        match way((method, &path), found, &[&account], &settings) {
+            Ok(Way::Row(_)) => "row",
+            Ok(Way::Opened(_)) => "opened",
+            Err(refusal) => refusal.code(),
+        }
+    }
+
+    #[test]
+    fn what_is_no_open_row_needs_the_operator() {
+        for (method, path) in [
+            (Method::POST, "/v1/files"),
+            (Method::GET, "/v1/batches/b_1"),
+            (Method::POST, "/v1/of/the/future"),
+        ] {
+            assert_eq!(code("", &method, path), "not_found", "{path}");
+            assert_eq!(code("* /v1/*", &method, path), "opened", "{path}");
+        }
+        assert_eq!(code("", &Method::POST, "/v1/chat/completions"), "row");
+        assert_eq!(code("* /v1/*", &Method::POST, "/chat/completions"), "row");
+    }
+
+    #[test]
+    fn no_setting_opens_another_spelling_of_what_is_metered() {
+        for path in [
+            "/v1/chat%2Fcompletions",
+            "/v1/Chat/Completions",
+            "/v1/chat/completions;x",
+            "/v1/chat/completions%00",
+            "/v1/chat/completions%20",
+            "/v1/chat%252Fcompletions",
+            "/v1/x/../chat/completions",
+            "/v1/%76%31/chat/completions",
+        ] {
+            assert_eq!(code("* /v1/*", &Method::POST, path), "not_found", "{path}");
+        }
+        let put = code("* /v1/*", &Method::PUT, "/v1/chat/completions");
+        assert_eq!(put, "not_found");
+    }
+}

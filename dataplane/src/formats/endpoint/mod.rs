@@ -1,0 +1,225 @@
+//! Which endpoint a request is for. A path is understood in the one spelling that goes on to the provider: what a
+//! lenient provider would read as an endpoint, and what stands for none here, is refused.
+
+mod table;
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use super::{Family, Route, text};
+use table::ENDPOINTS;
+
+/// Segments that clients put before an endpoint's own, whatever they took the base to be.
+const VERSIONS: [&str; 2] = ["v1", "openai"];
+/// At most so many of them.
+const VERSIONS_MAX: usize = 3;
+
+/// A row of the register.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    verb: Verb,
+    /// Without version; `{name}` is any segment.
+    path: &'static str,
+    pub(crate) family: Family,
+    /// Whose bodies and answers it has.
+    pub(crate) route: Route,
+    pub(crate) paid: Paid,
+}
+
+/// Methods of endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+/// How a call of an endpoint is paid for. There is no row without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paid {
+    /// By what the model that its request names is used for.
+    ByModel,
+    /// Costs nothing at any provider.
+    Free,
+    /// Not at all, for this reason: the operator may open it at a price of his own.
+    Closed(&'static str),
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// To an endpoint.
+    Row(&'static Endpoint),
+    /// To one that is paid for, by another method than its own or in another spelling.
+    Misspelt,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Found {
+    /// Whose bodies and answers it has.
+    pub(crate) fn route(self) -> Route {
+        match self {
+            Self::Row(row) => row.route,
+            Self::Misspelt | Self::Unknown => Route::Other,
+        }
+    }
+
+    /// The dialect of its answers.
+    pub(crate) fn family(self, path: &str) -> Family {
+        match self {
+            Self::Row(row) => row.family,
+            Self::Misspelt | Self::Unknown => Family::of(path),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether a request names a model.
+    pub(crate) const fn takes_model(&self) -> bool {
+        matches!(self.paid, Paid::ByModel)
+    }
+}
+
+impl Verb {
+    fn is(self, method: &Method) -> bool {
+        match self {
+            Self::Get => method == Method::GET,
+            Self::Post => method == Method::POST,
+            Self::Put => method == Method::PUT,
+            Self::Delete => method == Method::DELETE,
+        }
+    }
+}
+
+/// The path that a provider is asked for: `/v1` and the endpoint's own, whatever came before that and however
+/// many slashes there were. What is no endpoint's stays as it is.
+pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
+    // Mostly.
+    if ENDPOINTS
+        .iter()
+        .take(5)
+        .any(|row| path.strip_prefix("/v1") == Some(row.path))
+    {
+        return Cow::Borrowed(path);
+    }
+    match bare(path) {
+        Some(own) if path.strip_prefix("/v1") == Some(&own) => Cow::Borrowed(path),
+        Some(own) if ENDPOINTS.iter().any(|row| fits(row.path, &own)) => {
+            Cow::Owned(format!("/v1{own}"))
+        }
+        _ => Cow::Borrowed(path),
+    }
+}
+
+/// Finds the row of a canonical path.
+pub(crate) fn find(method: &Method, path: &str) -> Found {
+    let own = path.strip_prefix("/v1").unwrap_or_default();
+    let row = |row: &&Endpoint| row.verb.is(method) && fits(row.path, own);
+    if let Some(row) = ENDPOINTS.iter().find(row) {
+        return Found::Row(row);
+    }
+    let plain = plain(path);
+    let read = bare(&plain).unwrap_or_default();
+    let metered = |row: &Endpoint| row.takes_model() && fits(row.path, &read);
+    if ENDPOINTS.iter().any(metered) {
+        return Found::Misspelt;
+    }
+    Found::Unknown
+}
+
+/// A path without version, doubled slashes and one at the end; none when that is not there to be taken away.
+fn bare(path: &str) -> Option<String> {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let mut rest = segments.clone();
+    for _ in 0..VERSIONS_MAX {
+        match segments.next() {
+            Some(first) if VERSIONS.contains(&first) => rest = segments.clone(),
+            // An old alias of one client.
+            Some("v2") if path == "/v2/chat/completions" => rest = segments.clone(),
+            _ => break,
+        }
+    }
+    let mut own = String::with_capacity(path.len());
+    for segment in rest {
+        own.push('/');
+        own.push_str(segment);
+    }
+    (!own.is_empty()).then_some(own)
+}
+
+/// Whether a path without version is a row's. A model's name may have slashes in it.
+fn fits(row: &str, path: &str) -> bool {
+    let Some((start, parameters)) = row.split_once('{') else {
+        return row == path;
+    };
+    let Some(rest) = path.strip_prefix(start) else {
+        return false;
+    };
+    if parameters == "model}" {
+        return !rest.is_empty() && rest.split('/').all(is_name);
+    }
+    if parameters == "part}" {
+        return !rest.is_empty();
+    }
+    let mut wanted = parameters.split('/');
+    wanted.next();
+    let mut found = rest.split('/');
+    if !found.next().is_some_and(is_id) {
+        return false;
+    }
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted.starts_with('{') => {
+                if !is_id(found) {
+                    return false;
+                }
+            }
+            (Some(wanted), Some(found)) if wanted == found => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a segment can be the id of something, and nothing else.
+fn is_id(segment: &str) -> bool {
+    !segment.bytes().all(|byte| byte == b'.')
+        && segment
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.:~@".contains(&byte))
+}
+
+/// The same for a part of a model's name, whose slashes may be escaped.
+fn is_name(segment: &str) -> bool {
+    let plain = segment
+        .replace("%2F", "_")
+        .replace("%2f", "_")
+        .replace("%3A", "_");
+    is_id(&plain)
+}
+
+/// What a lenient reader makes of a path: decoded, in small letters, without parameters after a `;`, blanks and
+/// what is behind a NUL, with `.` and `..` resolved.
+fn plain(path: &str) -> String {
+    // Twice, for what was escaped twice.
+    let read = text::percent_decoded(&text::percent_decoded(path));
+    let read = read.to_ascii_lowercase().replace('\\', "/");
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in read.split('/') {
+        let end = segment.find([';', '\0', '?', '#']).unwrap_or(segment.len());
+        match segment.get(..end).unwrap_or_default().trim() {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            own => segments.push(own),
+        }
+    }
+    format!("/{}", segments.join("/"))
+}
+
+#[cfg(test)]
+mod tests;
