@@ -171,7 +171,8 @@ impl Control {
 
     async fn tick(&self, count: u64) -> Result<(), Error> {
         if count.is_multiple_of(PROBE_TICKS) {
-            self.store().probe().await?;
+            let probed = self.store().probe().await;
+            probed.unwrap_or_else(|error| tracing::debug!(?error, "the storage still fails"));
         }
         if count.is_multiple_of(RELOAD_TICKS) {
             ops::keys::reload_pool(self).await?;

@@ -291,6 +291,43 @@ async fn a_backup_of_the_database_and_root_s_key_are_all_that_a_restore_needs() 
     );
 }
 
+#[tokio::test]
+async fn a_copy_that_was_removed_is_in_no_byte_of_the_file() {
+    let mut stack = Stack::new().await;
+    let file = stack.files.path().join("kept.db");
+    if !stack.database.ends_with("kept.db") {
+        // A server's pages are its own.
+        return;
+    }
+    let users = users(ROOT);
+    stack.up(&[("INIT_USERS", &users)]).await;
+    let master = std::fs::read_to_string(stack.dir.path().join("master.key")).unwrap();
+    stack.down().await;
+    let server = sea_orm::Database::connect(&stack.database).await.unwrap();
+    let copies = sea_orm::Statement::from_string(
+        server.get_database_backend(),
+        "SELECT sealed FROM master_copy",
+    );
+    let copies = server.query_all_raw(copies).await.unwrap();
+    let copies: Vec<Vec<u8>> = copies
+        .iter()
+        .map(|row| row.try_get("", "sealed").unwrap())
+        .collect();
+    server.close().await.unwrap();
+    let holds = |copy: &[u8]| {
+        let bytes = std::fs::read(&file).unwrap();
+        bytes.windows(copy.len()).any(|found| found == copy)
+    };
+    assert!(!copies.is_empty() && copies.iter().all(|copy| holds(copy)));
+    let given = [
+        ("INIT_USERS", users.as_str()),
+        ("MASTER_KEY", master.trim()),
+    ];
+    stack.up(&given).await;
+    stack.down().await;
+    assert!(!copies.iter().any(|copy| holds(copy)));
+}
+
 /// Copies a database file as one consistent state, whoever writes to it.
 async fn copy_of_file(file: &str, copy: &Path) -> String {
     let connection = sea_orm::Database::connect(format!("sqlite://{file}"))

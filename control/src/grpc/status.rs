@@ -19,7 +19,7 @@ impl From<Error> for Status {
             Error::Storage(_) => Code::Unavailable,
             Error::Internal(_) => Code::Internal,
         };
-        if let Error::Storage(cause) | Error::Internal(cause) = &error {
+        if let Error::Internal(cause) = &error {
             // The caller learns nothing of it, so this is where it is handled.
             let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
             tracing::error!(error = cause, "a gRPC call failed");

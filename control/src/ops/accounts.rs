@@ -246,14 +246,15 @@ async fn lock_sides(
     })
 }
 
-/// Both sides as they are after the commit.
+/// Both sides as the transaction leaves them. Read within it: once it is committed nothing may fail.
 async fn changed(
     control: &Control,
+    tx: &Tx,
     operator: AccountId,
     target: AccountId,
 ) -> Result<Changed, Error> {
     let view = async |id: AccountId| {
-        let record = store::accounts::get(control.store(), id, control.now()).await?;
+        let record = store::accounts::get(tx, id, control.now()).await?;
         record
             .map(|record| ops::shown(control, record))
             .ok_or(Error::Unauthenticated)

@@ -16,5 +16,6 @@ mod random_store;
 mod rates;
 mod scale;
 mod start;
+mod storage;
 mod usage;
 mod windows;

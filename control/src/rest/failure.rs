@@ -77,7 +77,7 @@ impl IntoResponse for Failure {
             Self::Request { code, message, .. } => (*code, (*message).to_owned()),
             Self::Operation(error) => (error.code(), error.to_string()),
         };
-        if let Self::Operation(Error::Storage(cause) | Error::Internal(cause)) = &self {
+        if let Self::Operation(Error::Internal(cause)) = &self {
             // The caller learns nothing of it, so this is where it is handled.
             let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
             tracing::error!(error = cause, "a REST request failed");

@@ -89,6 +89,8 @@ pub(super) fn file_options(path: &Path, connections_max: u32, cache_kib: u32) ->
             .filename(&path)
             .create_if_missing(true)
             .foreign_keys(true)
+            // What is removed, a copy of the master key for instance, must not be in the next backup.
+            .pragma("secure_delete", "ON")
             .busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
             .pragma("journal_mode", "WAL")
             .pragma("cache_size", format!("-{cache_kib}"))

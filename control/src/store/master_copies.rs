@@ -46,17 +46,13 @@ impl Slot {
 
 /// All copies.
 pub(crate) async fn all(db: &impl Db) -> Result<Vec<MasterCopy>, Error> {
-    let rows = master_copy::Entity::find().all(db.handle()).await;
+    let rows = master_copy::Entity::find().all(db.handle()).await?;
     let read = |row: master_copy::Model| MasterCopy {
         slot: Slot::named(&row.slot),
         key_hash: row.key_hash,
         sealed: row.sealed,
     };
-    Ok(rows
-        .map_err(Error::internal)?
-        .into_iter()
-        .map(read)
-        .collect())
+    Ok(rows.into_iter().map(read).collect())
 }
 
 /// Puts a copy into a slot, in place of the one that was there.
@@ -79,7 +75,7 @@ pub(crate) async fn put(
         .exec_without_returning(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Empties a slot.
@@ -89,7 +85,7 @@ pub(crate) async fn remove(tx: &Tx, slot: Slot) -> Result<(), Error> {
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }
 
 /// Empties all slots.
@@ -98,5 +94,5 @@ pub(crate) async fn remove_all(tx: &Tx) -> Result<(), Error> {
         .exec(tx.handle())
         .await
         .map(drop)
-        .map_err(Error::internal)
+        .map_err(Error::from)
 }

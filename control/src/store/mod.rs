@@ -147,7 +147,7 @@ impl Store {
     }
 
     fn of(writer: DatabaseConnection, reader: DatabaseConnection, postgres: bool) -> Self {
-        let health = Health::default();
+        let health = Health::of([writer.clone(), reader.clone()]);
         Self {
             writer: Watched::connection(writer, health.clone()),
             reader: Watched::connection(reader, health.clone()),

@@ -4,7 +4,7 @@ use proxyxai_contract::id::Revision;
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait as _, EntityTrait as _, QueryFilter as _,
-    sea_query::{Expr, ExprTrait as _},
+    sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 
 use super::{Db, Tx, entity::revision, unsigned};
@@ -84,15 +84,17 @@ pub(crate) async fn set_sentinel(tx: &Tx, sealed: Vec<u8>) -> Result<(), Error> 
 pub(crate) async fn put_probe(tx: &Tx) -> Result<(), Error> {
     let mut bytes = vec![0; PROBE_BYTES];
     getrandom::fill(&mut bytes).map_err(Error::internal)?;
-    // A process may have died between this and `take_probe`.
-    take_probe(tx).await?;
     let row = revision::ActiveModel {
         id: Set(PROBE_ROW),
         current: Set(0),
         reload_count: Set(0),
         sentinel: Set(Some(bytes)),
     };
-    let insert = revision::Entity::insert(row);
+    // A process may have died between this and `take_probe`, or another may be at it.
+    let replace = OnConflict::column(revision::Column::Id)
+        .update_column(revision::Column::Sentinel)
+        .to_owned();
+    let insert = revision::Entity::insert(row).on_conflict(replace);
     insert.exec_without_returning(tx.handle()).await?;
     Ok(())
 }

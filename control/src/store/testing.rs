@@ -98,3 +98,9 @@ pub(crate) async fn audit_text(store: &super::Store) -> String {
     let rows = entity::audit::Entity::find().all(&store.writer);
     format!("{:?}", rows.await.unwrap())
 }
+
+/// Has a statement of a transaction fail.
+pub(crate) async fn fail_in(tx: &super::Tx) {
+    let done = tx.0.execute_unprepared("SELECT nothing FROM nowhere").await;
+    assert!(done.is_err());
+}

@@ -7,8 +7,8 @@ use std::sync::{
 };
 
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
-    SqlxSqliteError, Statement,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, RuntimeErr, SqlxSqliteError, Statement,
     prelude::async_trait,
     sqlx::{self, error::DatabaseError},
 };
@@ -26,7 +26,10 @@ const POSTGRES_FAULTS: [&str; 7] = ["08", "25", "53", "57", "58", "F0", "XX"];
 
 /// What is known of the storage. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Health(Arc<watch::Sender<Option<String>>>);
+pub(super) struct Health {
+    fault: Arc<watch::Sender<Option<String>>>,
+    pools: [DatabaseConnection; 2],
+}
 
 /// A connection or a transaction of the library, watched.
 #[derive(Debug)]
@@ -41,19 +44,24 @@ pub(crate) struct Watched<C> {
 // === impl Health ===
 
 impl Health {
+    pub(super) fn of(pools: [DatabaseConnection; 2]) -> Self {
+        let fault = Arc::new(watch::Sender::new(None));
+        Self { fault, pools }
+    }
+
     /// Why the storage cannot be relied upon; none while it can.
     pub(super) fn fault(&self) -> watch::Receiver<Option<String>> {
-        self.0.subscribe()
+        self.fault.subscribe()
     }
 
     /// Whether something has failed and no write has succeeded since.
     pub(super) fn is_ill(&self) -> bool {
-        self.0.borrow().is_some()
+        self.fault.borrow().is_some()
     }
 
     /// A write has succeeded.
     pub(super) fn clear(&self) {
-        if let Some(before) = self.0.send_replace(None) {
+        if let Some(before) = self.fault.send_replace(None) {
             tracing::info!(before, "the database takes writes again");
         }
     }
@@ -63,17 +71,16 @@ impl Health {
         if !is_fault(error) {
             return;
         }
-        let text = format!("the database fails: {}", cause(error));
-        if self.0.borrow().as_ref() != Some(&text) {
-            tracing::error!("{text}");
-            self.0.send_replace(Some(text));
+        if is_wait(error) && self.pools.iter().all(is_connected) {
+            // Many ask at once. The database is there, and a node that is busy must not look like one that fails.
+            tracing::warn!("an operation has waited in vain for a connection to the database");
+            return;
         }
-    }
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
+        let text = format!("the database fails: {}", cause(error));
+        if self.fault.borrow().as_ref() != Some(&text) {
+            tracing::error!("{text}");
+            self.fault.send_replace(Some(text));
+        }
     }
 }
 
@@ -165,6 +172,24 @@ impl From<DbErr> for Error {
             Self::internal(error)
         }
     }
+}
+
+/// Whether no connection was to be had in time.
+fn is_wait(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(error)) => matches!(**error, sqlx::Error::PoolTimedOut),
+        _ => false,
+    }
+}
+
+/// Whether a pool has a connection; those that break are taken out of it.
+fn is_connected(pool: &DatabaseConnection) -> bool {
+    let size = match pool.get_database_backend() {
+        DbBackend::Postgres => pool.get_postgres_connection_pool().size(),
+        _ => pool.get_sqlite_connection_pool().size(),
+    };
+    size > 0
 }
 
 /// What is behind an error: the library's own words around it say nothing to an operator.

@@ -218,7 +218,10 @@ impl Shared {
         let database = open_database(&self.path)?;
         mark_clean(&database, 0)?;
         *slot = Some(database);
-        *self.fault() = None;
+        if self.gathering.load(Ordering::Relaxed) == 0 {
+            // Otherwise what waits has to be written first.
+            *self.fault() = None;
+        }
         tracing::info!("the usage spool was opened again");
         Ok(())
     }

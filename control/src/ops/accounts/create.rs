@@ -62,12 +62,13 @@ async fn create_once(
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, None, Some(&child)).await?;
     ops::mail::welcome(control, &tx, &child.view).await?;
+    let after = changed(control, &tx, caller.account, child.view.id).await?;
     tx.commit().await?;
     tracing::info!(
         account.id = child.view.id.get(), operator.id = caller.account.get(), credit = %new.credit, "account created"
     );
     ops::published(control).await;
-    Ok((changed(control, caller.account, child.view.id).await?, key))
+    Ok((after, key))
 }
 
 /// An account that has everything from its parent, and nothing of its own yet.

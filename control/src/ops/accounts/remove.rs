@@ -45,11 +45,11 @@ pub(crate) async fn delete(
     release_ancestors(&tx, &record, revision, now).await?;
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, Some(&before.view), None).await?;
-    tx.commit().await?;
     let (account, operator) = (record.view.id, caller.account);
+    let after = changed(control, &tx, operator, account).await?;
+    tx.commit().await?;
     tracing::info!(account.id = account.get(), operator.id = operator.get(), refund = %refund, "account deleted");
     ops::published(control).await;
-    let after = changed(control, operator, account).await?;
     Ok(Changed {
         account: ops::shown(control, before),
         refund,

@@ -76,6 +76,7 @@ async fn update_once(
         ops::may_manage(control, &tx, &own).await?;
         Box::pin(update_descendant(control, &tx, caller, &target, &change)).await?
     };
+    let after = changed(control, &tx, caller.account, target.id).await?;
     tx.commit().await?;
     tracing::info!(
         account.id = target.id.get(),
@@ -84,7 +85,7 @@ async fn update_once(
         "account changed"
     );
     ops::published(control).await;
-    changed(control, caller.account, target.id).await
+    Ok(after)
 }
 
 async fn update_own(
