@@ -15,6 +15,7 @@ mod limits;
 mod memory;
 mod meter;
 mod opening;
+mod packed;
 mod request;
 mod rounds;
 mod route;
@@ -219,14 +220,16 @@ impl Relay {
         let room = &mut open.room;
         let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
         story.has_body();
-        let received = received?;
-        let body = &received.body;
         let target = request::target(&parts.uri)?;
         let path = target.path();
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
         let metered = place.takes_model && parts.method == http::Method::POST;
-        let facts = request::facts(&parts, body, metered)?;
+        let coding = packed::check(&parts, metered)?;
+        let largest = self.config.body_bytes_max;
+        let received = packed::unpack(received?, coding, room, largest).await?;
+        let facts = request::facts(&parts, &received, metered)?;
+        let body = &received.body;
         let chain = snapshot.chain(&account.account);
         admit::admit(&admit::Admission {
             chain: &chain,

@@ -3,14 +3,14 @@
 use std::{borrow::Cow, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts, uri::PathAndQuery};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::{headers, memory::Room, segments::Segments};
+use super::{headers, memory::Room, packed::is_plain, segments::Segments};
 use crate::{
     Config,
     decide::admit::Refusal,
@@ -36,8 +36,10 @@ pub(super) struct Prepared {
     pub(super) route: Route,
     pub(super) family: Family,
     pub(super) facts: RequestFacts,
-    /// As it came.
+    /// As it came, unpacked.
     pub(super) whole: Bytes,
+    /// As it came, where that was packed.
+    packed: Option<Bytes>,
     /// What follows it.
     trailers: Option<Box<HeaderMap>>,
     pub(super) request_id: String,
@@ -48,7 +50,10 @@ pub(super) struct Prepared {
 
 /// A request's body.
 pub(super) struct Received {
+    /// To be read.
     pub(super) body: Bytes,
+    /// As it came, where that was packed.
+    pub(super) packed: Option<Bytes>,
     /// None when there are none, as mostly.
     pub(super) trailers: Option<Box<HeaderMap>>,
 }
@@ -57,12 +62,26 @@ impl Prepared {
     pub(super) fn new(
         mut parts: Parts,
         (target, place): (PathAndQuery, Place),
-        Received { body, trailers }: Received,
+        Received {
+            body,
+            packed,
+            trailers,
+        }: Received,
         facts: RequestFacts,
         (model, start): (&str, Millis),
     ) -> Self {
-        let Place { family, route, .. } = place;
-        let (plain, asking) = bodies(&body, &facts, model, route);
+        let Place {
+            family,
+            route,
+            takes_model,
+        } = place;
+        if takes_model && parts.method == Method::POST && !body.is_empty() {
+            // It was read as JSON, and is to be read so by all.
+            let said = parts.headers.entry(header::CONTENT_TYPE);
+            said.or_insert(HeaderValue::from_static("application/json"));
+        }
+        let whole = (&body, packed.as_ref());
+        let (plain, asking) = bodies(whole, &facts, model, route);
         if let Some(trailers) = &trailers {
             headers::announce(&mut parts.headers, trailers);
         }
@@ -74,6 +93,7 @@ impl Prepared {
             route,
             target,
             whole: body,
+            packed,
             trailers,
             plain,
             asking,
@@ -84,7 +104,8 @@ impl Prepared {
 
     /// From here on it asks for this model.
     pub(super) fn name_model(&mut self, model: &str) {
-        let (plain, asking) = bodies(&self.whole, &self.facts, model, self.route);
+        let whole = (&self.whole, self.packed.as_ref());
+        let (plain, asking) = bodies(whole, &self.facts, model, self.route);
         self.plain = plain;
         self.asking = asking;
     }
@@ -104,18 +125,30 @@ impl Prepared {
     }
 }
 
-/// The body that asks for a model, and the one that asks for usage as well where that makes sense.
+/// The body that asks for a model, and the one that asks for usage as well where that makes sense. What came
+/// packed goes on so when nothing of it changes.
 fn bodies(
-    whole: &Bytes,
+    (whole, packed): (&Bytes, Option<&Bytes>),
     facts: &RequestFacts,
     model: &str,
     route: Route,
 ) -> (Segments, Option<Segments>) {
     let asked = facts.model.as_deref();
     let mapped = asked.filter(|asked| *asked != model).map(|_| model);
-    let segments = |ask| Segments::new(rewrite(whole, facts, mapped, ask).into_pieces());
+    let segments = |ask| {
+        let changed = Segments::new(rewrite(whole, facts, mapped, ask).into_pieces());
+        if packed.is_some() {
+            changed.unpacked()
+        } else {
+            changed
+        }
+    };
     let asking = (facts.stream && facts.may_ask_usage(route)).then(|| segments(true));
-    (segments(false), asking)
+    let plain = match packed {
+        Some(packed) if mapped.is_none() => Segments::new([packed.clone()]),
+        Some(_) | None => segments(false),
+    };
+    (plain, asking)
 }
 
 /// Reads the whole body, within its limits of size and silence from `start` on, when its head came.
@@ -143,6 +176,7 @@ where
     if limited.is_end_stream() {
         return Ok(Received {
             body: Bytes::new(),
+            packed: None,
             trailers: None,
         });
     }
@@ -185,6 +219,7 @@ where
     }
     Ok(Received {
         body: gathered.whole(),
+        packed: None,
         trailers,
     })
 }
@@ -223,27 +258,17 @@ impl Gathered {
 /// What the gateway needs to know of a body.
 pub(super) fn facts(
     parts: &Parts,
-    body: &Bytes,
+    received: &Received,
     names_model: bool,
 ) -> Result<RequestFacts, Refusal> {
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let encoded = parts
-        .headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if encoded && names_model {
-        // Its model could be neither checked nor billed.
-        let problem = "a compressed request body is not supported on this path";
-        return Err(Refusal::Malformed(problem.to_owned()));
-    }
-    if encoded {
+    let headers = &parts.headers;
+    if !names_model && headers.contains_key(header::CONTENT_ENCODING) && !is_plain(headers) {
         return Ok(RequestFacts::default());
     }
-    read_facts(body, content_type.unwrap_or_default(), names_model)
-        .map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
+    let said = headers.get(header::CONTENT_TYPE);
+    let said = said.and_then(|value| value.to_str().ok());
+    let facts = read_facts(&received.body, said.unwrap_or_default(), names_model);
+    facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
 }
 
 /// What to ask an upstream for.
