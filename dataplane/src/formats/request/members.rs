@@ -94,7 +94,10 @@ impl Names {
         if let Some(at) = self.all().position(|known| known == name) {
             return Some(Name::Exact(at));
         }
-        self.all().find(alike).map(Name::Other)
+        // Nearly all names are none of these, which mostly shows at once.
+        let first = folded(name).next()?;
+        let mut close = self.all().filter(|known| known.starts_with(first));
+        close.find(alike).map(Name::Other)
     }
 
     /// What an object that is all of `json` has of them.
