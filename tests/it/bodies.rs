@@ -10,6 +10,8 @@ use crate::{
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 /// `{"model":"house"}` in each coding.
 const CODED: [(&str, &[u8]); 4] = [
@@ -32,7 +34,7 @@ async fn world() -> (World, Upstream, String) {
 async fn post(
     (world, key): (&World, &str),
     target: &str,
-    headers: &[(&str, &str)],
+    headers: Fields<'_>,
     body: &[u8],
 ) -> raw::Answer {
     let bearer = format!("Bearer {key}");
@@ -45,7 +47,7 @@ async fn post(
 async fn refused(
     to: (&World, &str),
     target: &str,
-    headers: &[(&str, &str)],
+    headers: Fields<'_>,
     body: &[u8],
 ) -> (u16, String) {
     let answer = post(to, target, headers, body).await;
@@ -63,7 +65,7 @@ async fn a_body_or_head_that_could_be_read_in_two_ways_does_not_get_to_a_provide
     let (world, upstream, key) = world().await;
     let (chat, to) = ("/v1/chat/completions", (&world, key.as_str()));
     let plain = br#"{"model":"house"}"#;
-    let cases: &[(&str, &[(&str, &str)], &[u8])] = &[
+    let cases: &[(&str, Fields<'_>, &[u8])] = &[
         (chat, &[JSON], br#"{"model":"house","Model":"other"}"#),
         (chat, &[JSON], br#"{"\u006dODEL":"other"}"#),
         (chat, &[JSON], br#"{"model":"house","Max_Tokens":1}"#),
