@@ -18,6 +18,7 @@ mod world;
 mod affinity;
 mod bad_admin;
 mod bad_input;
+mod bodies;
 mod books;
 mod cascade;
 mod credit;

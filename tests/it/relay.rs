@@ -47,7 +47,7 @@ fn multipart(model: &str) -> Vec<u8> {
     )
     .into_bytes();
     body.extend_from_slice(&file);
-    body.extend_from_slice(b"\r\n--XyZ-not-the-boundary\r\n\r\n--XyZ\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\n");
+    body.extend_from_slice(b"\r\n--Xy-not-the-boundary\r\n\r\n--XyZ\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\n");
     body.extend_from_slice("gpt-4 süß\r\n--XyZ--\r\n".as_bytes());
     body
 }

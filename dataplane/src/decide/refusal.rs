@@ -104,6 +104,8 @@ pub(crate) enum Refusal {
     SlowBody,
     /// The call cannot be understood.
     Malformed(String),
+    /// The body is packed in a way that cannot be unpacked here.
+    UnknownCoding(String),
     /// Nothing is served at this path.
     NotFound {
         /// The path.
@@ -145,7 +147,7 @@ pub(crate) struct FullWindow {
 
 impl Refusal {
     /// Every code there is.
-    pub(crate) const CODES: [&str; 16] = [
+    pub(crate) const CODES: [&str; 17] = [
         "invalid_request",
         "invalid_api_key",
         "account_suspended",
@@ -156,6 +158,7 @@ impl Refusal {
         "not_found",
         "request_timeout",
         "request_too_large",
+        "unsupported_content_encoding",
         "hard_limit_reached",
         "rate_limit_exceeded",
         "upstream_rate_limited",
@@ -177,6 +180,7 @@ impl Refusal {
             Self::NotFound { .. } | Self::NotOpen { .. } => 404,
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
+            Self::UnknownCoding(_) => 415,
             Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
             Self::NoUpstreamKey { .. } | Self::Unavailable | Self::Busy(_) => 503,
             Self::Loop => 508,
@@ -198,6 +202,7 @@ impl Refusal {
             Self::NotFound { .. } | Self::NotOpen { .. } => "not_found",
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
+            Self::UnknownCoding(_) => "unsupported_content_encoding",
             Self::HardLimit { .. } => "hard_limit_reached",
             Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
@@ -270,6 +275,9 @@ impl Refusal {
             Self::TooLarge { limit } => format!("The request body is larger than {limit} bytes"),
             Self::SlowBody => "The request body did not arrive in time".to_owned(),
             Self::Malformed(problem) => problem.clone(),
+            Self::UnknownCoding(coding) => format!(
+                "The content encoding {coding:?} is not known here; zstd, gzip, br and deflate are"
+            ),
             Self::NotFound { path } => format!("Nothing is served at {path}"),
             Self::NotOpen { asked, why: None } => {
                 format!("{asked}: this endpoint takes another method or is spelt otherwise")
@@ -341,6 +349,7 @@ impl Refusal {
             | Self::TooLarge { .. }
             | Self::SlowBody
             | Self::Malformed(_)
+            | Self::UnknownCoding(_)
             | Self::NotFound { .. }
             | Self::NotOpen { .. }
             | Self::Loop => None,
@@ -449,6 +458,11 @@ mod tests {
             "upstream_rate_limited",
         );
         check(&Refusal::TooLarge { limit: 1 }, 413, "request_too_large");
+        check(
+            &Refusal::UnknownCoding("lzma".to_owned()),
+            415,
+            "unsupported_content_encoding",
+        );
         check(&Refusal::Unavailable, 503, "unavailable");
         check(&Refusal::Busy("calls"), 503, "unavailable");
         check(&Refusal::Loop, 508, "loop_detected");

@@ -1,9 +1,13 @@
 //! The short fields of a `multipart/form-data` body, found without copying it. It decides nothing, and
 //! does not decode what is inside the parts.
 
+mod head;
+
 use std::{borrow::Cow, ops::Range};
 
 use memchr::memmem;
+
+use self::head::Head;
 
 /// Forms have a dozen fields; more than this is not walked through.
 const PARTS_MAX: usize = 256;
@@ -16,6 +20,8 @@ pub(super) struct Field<'a> {
     pub(super) name: Cow<'a, str>,
     /// Where its value lies in the body.
     pub(super) value: Range<usize>,
+    /// Whether some readers take it for a file, or for a value of a type of its own. Told when strict.
+    pub(super) typed: bool,
 }
 
 /// The parts of a body, in order. Ends after the first error.
@@ -27,6 +33,10 @@ pub(super) struct Fields<'a> {
     /// Just after a delimiter; none at the end.
     at: Option<usize>,
     parts: usize,
+    /// Whether all readers have to read it alike.
+    strict: bool,
+    /// Found before the first part.
+    problem: Option<Problem>,
 }
 
 type Problem = &'static str;
@@ -34,7 +44,8 @@ type Problem = &'static str;
 // === impl Fields ===
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(body: &'a [u8], boundary: &str) -> Self {
+    pub(super) fn new(body: &'a [u8], boundary: &str, strict: bool) -> Self {
+        let problem = strict.then(|| head::boundaries(body, boundary).err());
         let delimiter = format!("\r\n--{boundary}");
         let bare = delimiter.trim_start().as_bytes();
         let at = if body.starts_with(bare) {
@@ -47,6 +58,8 @@ impl<'a> Fields<'a> {
             delimiter,
             at,
             parts: 0,
+            strict,
+            problem: problem.flatten(),
         }
     }
 
@@ -68,10 +81,17 @@ impl<'a> Fields<'a> {
         let value = self.body.get(start..).unwrap_or_default();
         let len = memmem::find(value, self.delimiter.as_bytes()).ok_or("a part has no end")?;
         self.at = Some(start + len + self.delimiter.len());
-        let name = head.get(..head_len).and_then(name);
+        let head = head.get(..head_len).unwrap_or_default();
+        let (name, typed) = if self.strict {
+            let Head { name, typed } = Head::read(head)?;
+            (Some(Cow::Borrowed(name)), typed)
+        } else {
+            (name(head), false)
+        };
         Ok(Some(Part {
             name,
             value: start..start + len,
+            typed,
         }))
     }
 }
@@ -79,18 +99,32 @@ impl<'a> Fields<'a> {
 struct Part<'a> {
     name: Option<Cow<'a, str>>,
     value: Range<usize>,
+    typed: bool,
+}
+
+/// A parameter, as it was written: what stands in quotes keeps its escapes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parameter<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: &'a str,
+    pub(super) quoted: bool,
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, Problem>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(problem) = self.problem.take() {
+            self.at = None;
+            return Some(Err(problem));
+        }
         while let Some(at) = self.at.take() {
             match self.part(at) {
                 Ok(Some(Part {
                     name: Some(name),
                     value,
-                })) => return Some(Ok(Field { name, value })),
+                    typed,
+                })) => return Some(Ok(Field { name, value, typed })),
                 // A part without a name is nobody's field.
                 Ok(Some(Part { name: None, .. })) => {}
                 Ok(None) => return None,
@@ -102,6 +136,73 @@ impl<'a> Iterator for Fields<'a> {
         }
         None
     }
+}
+
+/// All parameters of `a=1; b="2"`; none when they break the grammar that all readers know.
+pub(super) fn parameters(text: &str) -> Option<Vec<Parameter<'_>>> {
+    let (mut all, mut rest) = (Vec::new(), text);
+    loop {
+        rest = rest.trim_start_matches([' ', '\t']);
+        if let Some(after) = rest.strip_prefix(';') {
+            rest = after;
+            continue;
+        }
+        if rest.is_empty() {
+            return Some(all);
+        }
+        let (name, after) = token(rest)?;
+        let after = after.strip_prefix('=')?;
+        let quoted = after.strip_prefix('"');
+        let (value, after) = quoted.map_or_else(|| token(after), raw_quoted)?;
+        let ends = after.trim_start_matches([' ', '\t']);
+        if !ends.is_empty() && !ends.starts_with(';') {
+            return None;
+        }
+        rest = ends;
+        all.push(Parameter {
+            name,
+            value,
+            quoted: quoted.is_some(),
+        });
+    }
+}
+
+/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
+pub(super) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+fn token(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().take_while(|byte| is_token_byte(*byte)).count();
+    (end > 0).then(|| text.split_at(end))
+}
+
+/// Up to the closing quote, escapes and all, and what follows that.
+fn raw_quoted(text: &str) -> Option<(&str, &str)> {
+    let mut escaped = false;
+    let end = text.bytes().position(|byte| {
+        let closes = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        closes
+    })?;
+    Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
 /// The value of a parameter in `a=1; b="2"`, its quotes removed. Names are compared without case.
@@ -166,7 +267,7 @@ mod tests {
     use super::*;
 
     fn fields(body: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Problem> {
-        Fields::new(body, "b")
+        Fields::new(body, "b", false)
             .map(|field| {
                 let field = field?;
                 Ok((field.name.into_owned(), body[field.value].to_vec()))
@@ -228,8 +329,8 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_fail_badly(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            for field in Fields::new(&body, "b").flatten() {
+        fn no_bytes_make_it_fail_badly(body in prop::collection::vec(any::<u8>(), 0..200), strict: bool) {
+            for field in Fields::new(&body, "b", strict).flatten() {
                 prop_assert!(field.value.end <= body.len());
             }
         }

@@ -1,16 +1,28 @@
 //! Request bodies: read once for the few facts that decide where a call goes, then passed on as the
 //! same bytes, with at most two places replaced. Unknown fields are neither read nor checked; that a body's
-//! structure is what it seems is.
+//! structure is what it seems is, and so is, where a model is read, that nobody could read another one.
 
+mod form;
+mod kind;
+mod members;
 mod skim;
+pub(crate) mod unpack;
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
+use self::{
+    kind::Kind,
+    members::{
+        INCLUDE_USAGE, LIMITS, MODEL, Members, N, NAMES, OPTIONS, SIZE, STREAM, STREAM_OPTIONS,
+    },
+};
 use super::{Route, multipart, text};
+
+pub(crate) use members::in_query;
 
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
 /// sent under its name.
@@ -92,40 +104,14 @@ pub(crate) enum BadRequest {
 #[derive(Debug)]
 pub(crate) struct Segments(Vec<Bytes>);
 
-/// The known fields of a JSON body, each as it was written, so that a wrong type can be named.
-#[derive(Default, Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    model: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    stream_options: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    max_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    max_completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    max_output_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    n: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    size: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct StreamOptions<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    include_usage: Option<&'a RawValue>,
-}
-
 /// Reads a body. What is neither JSON nor a form has no facts.
 ///
 /// # Errors
 /// When a body said to be JSON or a form is none, or names its model or its stream wrongly.
 ///
-/// With `strict`, a body that begins like a JSON object has to be one, whatever it is said to be: an
-/// upstream that reads more leniently than this must not see a model that was not seen here.
+/// With `strict`, a body has to be a JSON object or a form that is said to be one, with nothing in it that an
+/// upstream which reads more leniently than this could take for another model or limit. One that is said to be
+/// nothing has to be JSON.
 pub(crate) fn read(
     body: &[u8],
     content_type: &str,
@@ -134,25 +120,50 @@ pub(crate) fn read(
     if body.is_empty() {
         return Ok(RequestFacts::default());
     }
-    let kind = Kind::of(content_type);
+    let kind = if strict {
+        Kind::strictly(content_type)?
+    } else {
+        Kind::of(content_type)
+    };
     if let Kind::Form { boundary } = &kind {
-        return read_form(body, boundary);
+        return form::read(body, boundary, strict);
     }
-    let said_json = matches!(kind, Kind::Json);
     let start = text::bom(body);
     let json = body.get(start..).unwrap_or_default();
-    if json.get(text::spaces(json)) != Some(&b'{') {
+    let is_object = json.get(text::spaces(json)) == Some(&b'{');
+    if strict {
+        check_text(body, start, is_object)?;
+    }
+    let said_json = kind == Kind::Json;
+    if !is_object {
         if said_json {
             serde_json::from_slice::<IgnoredAny>(json).map_err(|error| malformed(&error))?;
         }
         return Ok(RequestFacts::default());
     }
-    let fields = skim::fields(json).map_or_else(|| serde_json::from_slice(json), Ok);
-    match fields {
-        Ok(fields) => facts(body, &fields, start + text::spaces(json)),
-        Err(error) if said_json || strict => Err(malformed(&error)),
+    let members = skim::members(json).map_or_else(|| NAMES.read(json), Ok);
+    match members {
+        Ok(members) => facts(body, &members, start + text::spaces(json), strict),
+        Err(error) if said_json => Err(malformed(&error)),
         Err(_) => Ok(RequestFacts::default()),
     }
+}
+
+/// What all readers of JSON take for the same text: an object in UTF-8, without a mark before it.
+fn check_text(body: &[u8], mark: usize, is_object: bool) -> Result<(), BadRequest> {
+    let problem = if mark > 0 {
+        "it begins with a byte order mark"
+    } else if !is_object {
+        "it is no object"
+    } else if simdutf8::basic::from_utf8(body).is_err() {
+        "it is not UTF-8"
+    } else {
+        return Ok(());
+    };
+    Err(BadRequest::Malformed {
+        what: "JSON",
+        problem: problem.to_owned(),
+    })
 }
 
 /// The body to send: the same bytes, with the model named anew and usage asked for where that is
@@ -233,67 +244,85 @@ impl Splice {
     }
 }
 
-enum Kind<'a> {
-    Other,
-    Json,
-    Form { boundary: Cow<'a, str> },
-}
-
-impl<'a> Kind<'a> {
-    fn of(content_type: &'a str) -> Self {
-        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-        let essence = essence.trim().to_ascii_lowercase();
-        if essence == "application/json" || essence == "text/json" || essence.ends_with("+json") {
-            return Self::Json;
-        }
-        if essence == "multipart/form-data"
-            && let Some(boundary) = multipart::parameter(parameters, "boundary")
-        {
-            return Self::Form { boundary };
-        }
-        Self::Other
-    }
-}
-
-fn facts(body: &[u8], fields: &Fields<'_>, brace: usize) -> Result<RequestFacts, BadRequest> {
-    let model: Option<String> = value(fields.model, "model", "must be a string")?;
-    if model
-        .as_ref()
-        .is_some_and(|model| model.len() > MODEL_BYTES_MAX)
-    {
-        return Err(BadRequest::Field {
-            field: "model",
-            problem: "is too long to name a model",
-        });
-    }
-    let span = fields.model.and_then(|raw| span(body, raw));
-    let stream: Option<bool> = value(fields.stream, "stream", "must be true or false")?;
-    let limits = [
-        fields.max_tokens,
-        fields.max_completion_tokens,
-        fields.max_output_tokens,
-    ];
+fn facts(
+    body: &[u8],
+    members: &Members<'_>,
+    brace: usize,
+    strict: bool,
+) -> Result<RequestFacts, BadRequest> {
+    members.check_spelling(strict)?;
+    let raw = members.value(MODEL);
+    let model: Option<String> = value(raw, "model", "must be a string")?;
+    check_model(model.as_deref(), strict)?;
+    let span = raw.and_then(|raw| span(body, raw));
+    let stream: Option<bool> = value(members.value(STREAM), "stream", "must be true or false")?;
+    let number = |at| number(members.value(at), NAMES.get(at), strict);
+    let mut limits = LIMITS.map(number).into_iter();
+    let max_tokens = limits.try_fold(None, |most, limit| Ok(limit?.max(most)))?;
+    let size: Option<String> = lenient(members.value(SIZE));
     Ok(RequestFacts {
         model_span: model.is_some().then_some(span).flatten(),
         model,
         stream: stream.unwrap_or_default(),
-        usage: usage_ask(body, fields.stream_options, brace)?,
-        // A limit that is no whole number is the upstream's to refuse.
-        max_tokens: limits
-            .into_iter()
-            .flatten()
-            .filter_map(|raw| serde_json::from_str(raw.get()).ok())
-            .max(),
-        n: lenient(fields.n),
-        size: lenient(fields.size).filter(|size: &String| size.len() <= SIZE_BYTES_MAX),
+        usage: usage_ask(body, members.value(STREAM_OPTIONS), brace, strict)?,
+        max_tokens,
+        n: number(N)?,
+        size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
     })
+}
+
+/// A name has an end, and nothing around it that some provider takes off: neither list nor price would know it.
+fn check_model(model: Option<&str>, strict: bool) -> Result<(), BadRequest> {
+    let model = model.unwrap_or_default();
+    let problem = if model.len() > MODEL_BYTES_MAX {
+        "is too long to name a model"
+    } else if strict && (model.trim() != model || model.contains(char::is_control)) {
+        "must have neither blanks around it nor control characters"
+    } else {
+        return Ok(());
+    };
+    Err(BadRequest::Field {
+        field: "model",
+        problem,
+    })
+}
+
+/// A whole number, however it is written; none for what is below zero, which sets no limit. Where it counts,
+/// nothing else will do: some providers take numbers out of texts, or round them.
+fn number(
+    raw: Option<&RawValue>,
+    field: &'static str,
+    strict: bool,
+) -> Result<Option<u64>, BadRequest> {
+    let Some(text) = raw.map(RawValue::get).filter(|text| *text != "null") else {
+        return Ok(None);
+    };
+    if let Ok(number) = text.parse() {
+        return Ok(Some(number));
+    }
+    let number = serde_json::from_str::<f64>(text).ok();
+    match number.filter(|number| number.fract() == 0.0) {
+        Some(below) if below < 0.0 => Ok(None),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and not negative, and the largest there is will do for larger ones"
+        )]
+        Some(whole) => Ok(Some(whole as u64)),
+        None if strict => Err(BadRequest::Field {
+            field,
+            problem: "must be a whole number",
+        }),
+        None => Ok(None),
+    }
 }
 
 fn usage_ask(
     body: &[u8],
     options: Option<&RawValue>,
     brace: usize,
+    strict: bool,
 ) -> Result<UsageAsk, BadRequest> {
     let replace = |raw: &RawValue, text: &'static str| {
         span(body, raw).map_or(UsageAsk::Unaskable, |at| {
@@ -304,15 +333,13 @@ fn usage_ask(
         return Ok(UsageAsk::NotAsked(Splice::member(body, brace, ASK)));
     };
     let (field, problem) = ("stream_options", "must be an object");
-    // An array would do for a struct as well.
-    if options.get().starts_with('[') {
-        return Err(BadRequest::Field { field, problem });
-    }
-    let read = value(Some(options), field, problem)?;
-    let Some(StreamOptions { include_usage }) = read else {
+    if options.get() == "null" {
         return Ok(replace(options, ASK_VALUE));
-    };
-    let Some(raw) = include_usage else {
+    }
+    let read = OPTIONS.read(options.get().as_bytes());
+    let read = read.map_err(|_| BadRequest::Field { field, problem })?;
+    read.check_spelling(strict)?;
+    let Some(raw) = read.value(INCLUDE_USAGE) else {
         let brace = span(body, options).map(|at| at.start);
         return Ok(brace.map_or(UsageAsk::Unaskable, |brace| {
             UsageAsk::NotAsked(Splice::member(body, brace, ASK_INSIDE))
@@ -326,51 +353,6 @@ fn usage_ask(
         Some(true) => Ok(UsageAsk::Asked),
         Some(false) | None => Ok(replace(raw, "true")),
     }
-}
-
-fn read_form(body: &[u8], boundary: &str) -> Result<RequestFacts, BadRequest> {
-    let mut facts = RequestFacts {
-        form: Form::Multipart,
-        ..RequestFacts::default()
-    };
-    for field in multipart::Fields::new(body, boundary) {
-        let field = field.map_err(|problem| BadRequest::Malformed {
-            what: "multipart form data",
-            problem: problem.to_owned(),
-        })?;
-        let value = body.get(field.value.clone()).unwrap_or_default();
-        match field.name.as_ref() {
-            "model" => {
-                if facts.model.is_some() {
-                    return Err(BadRequest::Field {
-                        field: "model",
-                        problem: "is given twice",
-                    });
-                }
-                let name = std::str::from_utf8(value)
-                    .ok()
-                    .filter(|name| name.len() <= MODEL_BYTES_MAX);
-                let problem = "must be a short text";
-                let name = name.ok_or(BadRequest::Field {
-                    field: "model",
-                    problem,
-                })?;
-                facts.model = Some(name.to_owned());
-                facts.model_span = Some(field.value);
-            }
-            "stream" => facts.stream = value.eq_ignore_ascii_case(b"true"),
-            "n" => {
-                facts.n = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|n| n.trim().parse().ok());
-            }
-            "size" if value.len() <= SIZE_BYTES_MAX => {
-                facts.size = std::str::from_utf8(value).ok().map(str::to_owned);
-            }
-            _ => {}
-        }
-    }
-    Ok(facts)
 }
 
 /// A field that is the upstream's to refuse when it is wrong.
@@ -388,11 +370,6 @@ fn value<'a, T: Deserialize<'a>>(
         serde_json::from_str::<Option<T>>(raw.get())
             .map_err(|_| BadRequest::Field { field, problem })
     })
-}
-
-/// Keeps a null as a value, so that its place is known.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(input: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(input).map(Some)
 }
 
 fn span(body: &[u8], raw: &RawValue) -> Option<Range<usize>> {

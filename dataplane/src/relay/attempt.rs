@@ -14,6 +14,7 @@ use super::{
     client::{Lost, Reply},
     headers,
     opening::Begun,
+    segments::Segments,
 };
 use crate::{
     decide::health::storm,
@@ -150,7 +151,7 @@ impl Relay {
             let mut request = Request::new(body.clone());
             *request.method_mut() = call.request.method.clone();
             *request.uri_mut() = path.clone().into();
-            *request.headers_mut() = Self::headers(call, key, body.len());
+            *request.headers_mut() = Self::headers(call, key, &body);
             if let Some(span) = span {
                 span.inject(request.headers_mut());
             }
@@ -198,12 +199,15 @@ impl Relay {
         }
     }
 
-    fn headers(call: &Call, key: &KeyState, body_len: u64) -> HeaderMap {
+    fn headers(call: &Call, key: &KeyState, body: &Segments) -> HeaderMap {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
         headers::authorize(&mut headers, key, call.request.family == Family::Anthropic);
         if let Some(length) = headers.get_mut(http::header::CONTENT_LENGTH) {
-            *length = body_len.into();
+            *length = body.len().into();
+        }
+        if body.is_unpacked() {
+            headers.remove(http::header::CONTENT_ENCODING);
         }
         headers
     }

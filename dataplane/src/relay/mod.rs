@@ -16,6 +16,7 @@ mod limits;
 mod memory;
 mod meter;
 mod opening;
+mod packed;
 mod request;
 mod rounds;
 mod route;
@@ -34,7 +35,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, request::Parts};
 use proxyxai_contract::{
-    clock::Clock, lease::Shortage, money::Money, plan::Plan, snapshot::Health,
+    clock::Clock,
+    lease::Shortage,
+    money::Money,
+    plan::Plan,
+    snapshot::{Account, Health},
 };
 use tokio::sync::mpsc;
 use tower::BoxError;
@@ -237,23 +242,18 @@ impl Relay {
         let path = target.path();
         let chain = snapshot.chain(&account.account);
         let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
-        admit::admit(&admit::Admission {
-            chain: &chain,
-            settings: &snapshot.settings,
-            ip: self.client_address(peer, &parts.headers),
-            path,
-            balance: account.purse.balance(),
-            month_used: account.purse.month_used(),
-            now: self.clock.now(),
-        })?;
+        let ip = self.client_address(peer, &parts.headers);
+        self.admit(&snapshot, &account, &chain, (ip, path))?;
         let (takes_model, fixed_price) = (way.takes_model(), way.fixed_price());
         let metered = takes_model || fixed_price.is_some();
+        let coding = packed::check(&parts, takes_model)?;
         let room = &mut open.room;
         let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
         story.has_body();
-        let received = received?;
+        let largest = self.config.body_bytes_max;
+        let received = packed::unpack(received?, coding, room, largest).await?;
+        let facts = request::facts(&parts, &received, takes_model)?;
         let body = &received.body;
-        let facts = request::facts(&parts, body, takes_model)?;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
         let plan = route::plan(&snapshot, &chain, &facts)?;
         let bounds = (path, body.len());
@@ -268,6 +268,9 @@ impl Relay {
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
+        if takes_model {
+            request::say_json(&mut parts.headers, body);
+        }
         headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
         let start = self.clock.now();
         let family = found.family(path);
@@ -290,6 +293,25 @@ impl Relay {
             metered,
             bill,
         }))
+    }
+
+    /// Whether the caller may make a call at this path at all.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountState,
+        chain: &[&Account],
+        (ip, path): (IpAddr, &str),
+    ) -> Result<(), Refusal> {
+        admit::admit(&admit::Admission {
+            chain,
+            settings: &snapshot.settings,
+            ip,
+            path,
+            balance: account.purse.balance(),
+            month_used: account.purse.month_used(),
+            now: self.clock.now(),
+        })
     }
 
     /// Refuses what has been here before, and what could mean another path upstream.

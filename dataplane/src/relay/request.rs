@@ -3,14 +3,14 @@
 use std::{borrow::Cow, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts, uri::PathAndQuery};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::{headers, memory::Room, segments::Segments};
+use super::{headers, memory::Room, packed::is_plain, segments::Segments};
 use crate::{
     Config,
     decide::admit::Refusal,
@@ -36,8 +36,10 @@ pub(super) struct Prepared {
     pub(super) route: Route,
     pub(super) family: Family,
     pub(super) facts: RequestFacts,
-    /// As it came.
+    /// As it came, unpacked.
     pub(super) whole: Bytes,
+    /// As it came, where that was packed.
+    packed: Option<Bytes>,
     /// What follows it.
     trailers: Option<Box<HeaderMap>>,
     pub(super) request_id: String,
@@ -48,7 +50,10 @@ pub(super) struct Prepared {
 
 /// A request's body.
 pub(super) struct Received {
+    /// To be read.
     pub(super) body: Bytes,
+    /// As it came, where that was packed.
+    pub(super) packed: Option<Bytes>,
     /// None when there are none, as mostly.
     pub(super) trailers: Option<Box<HeaderMap>>,
 }
@@ -57,11 +62,16 @@ impl Prepared {
     pub(super) fn new(
         mut parts: Parts,
         (target, route, family): (PathAndQuery, Route, Family),
-        Received { body, trailers }: Received,
+        Received {
+            body,
+            packed,
+            trailers,
+        }: Received,
         facts: RequestFacts,
         (model, start): (&str, Millis),
     ) -> Self {
-        let (plain, asking) = bodies(&body, &facts, model, route);
+        let whole = (&body, packed.as_ref());
+        let (plain, asking) = bodies(whole, &facts, model, route);
         if let Some(trailers) = &trailers {
             headers::announce(&mut parts.headers, trailers);
         }
@@ -73,6 +83,7 @@ impl Prepared {
             route,
             target,
             whole: body,
+            packed,
             trailers,
             plain,
             asking,
@@ -83,7 +94,8 @@ impl Prepared {
 
     /// From here on it asks for this model.
     pub(super) fn name_model(&mut self, model: &str) {
-        let (plain, asking) = bodies(&self.whole, &self.facts, model, self.route);
+        let whole = (&self.whole, self.packed.as_ref());
+        let (plain, asking) = bodies(whole, &self.facts, model, self.route);
         self.plain = plain;
         self.asking = asking;
     }
@@ -103,18 +115,38 @@ impl Prepared {
     }
 }
 
-/// The body that asks for a model, and the one that asks for usage as well where that makes sense.
+/// Says what a body is that was read as JSON, so that all read it so.
+pub(super) fn say_json(headers: &mut HeaderMap, body: &[u8]) {
+    if !body.is_empty() {
+        let said = headers.entry(header::CONTENT_TYPE);
+        said.or_insert(HeaderValue::from_static("application/json"));
+    }
+}
+
+/// The body that asks for a model, and the one that asks for usage as well where that makes sense. What came
+/// packed goes on so when nothing of it changes.
 fn bodies(
-    whole: &Bytes,
+    (whole, packed): (&Bytes, Option<&Bytes>),
     facts: &RequestFacts,
     model: &str,
     route: Route,
 ) -> (Segments, Option<Segments>) {
     let asked = facts.model.as_deref();
     let mapped = asked.filter(|asked| *asked != model).map(|_| model);
-    let segments = |ask| Segments::new(rewrite(whole, facts, mapped, ask).into_pieces());
+    let segments = |ask| {
+        let changed = Segments::new(rewrite(whole, facts, mapped, ask).into_pieces());
+        if packed.is_some() {
+            changed.unpacked()
+        } else {
+            changed
+        }
+    };
     let asking = (facts.stream && facts.may_ask_usage(route)).then(|| segments(true));
-    (segments(false), asking)
+    let plain = match packed {
+        Some(packed) if mapped.is_none() => Segments::new([packed.clone()]),
+        Some(_) | None => segments(false),
+    };
+    (plain, asking)
 }
 
 /// Reads the whole body, within its limits of size and silence from `start` on, when its head came.
@@ -142,6 +174,7 @@ where
     if limited.is_end_stream() {
         return Ok(Received {
             body: Bytes::new(),
+            packed: None,
             trailers: None,
         });
     }
@@ -184,6 +217,7 @@ where
     }
     Ok(Received {
         body: gathered.whole(),
+        packed: None,
         trailers,
     })
 }
@@ -222,27 +256,17 @@ impl Gathered {
 /// What the gateway needs to know of a body.
 pub(super) fn facts(
     parts: &Parts,
-    body: &Bytes,
+    received: &Received,
     names_model: bool,
 ) -> Result<RequestFacts, Refusal> {
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let encoded = parts
-        .headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if encoded && names_model {
-        // Its model could be neither checked nor billed.
-        let problem = "a compressed request body is not supported on this path";
-        return Err(Refusal::Malformed(problem.to_owned()));
-    }
-    if encoded {
+    let headers = &parts.headers;
+    if !names_model && headers.contains_key(header::CONTENT_ENCODING) && !is_plain(headers) {
         return Ok(RequestFacts::default());
     }
-    read_facts(body, content_type.unwrap_or_default(), names_model)
-        .map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
+    let said = headers.get(header::CONTENT_TYPE);
+    let said = said.and_then(|value| value.to_str().ok());
+    let facts = read_facts(&received.body, said.unwrap_or_default(), names_model);
+    facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
 }
 
 /// What to ask an upstream for.

@@ -19,6 +19,8 @@ pub(crate) struct Segments {
     /// The piece that is sent next.
     next: usize,
     left: u64,
+    /// Whether what was packed is sent unpacked.
+    unpacked: bool,
     trailers: Option<Box<HeaderMap>>,
 }
 
@@ -32,6 +34,7 @@ impl Segments {
             pieces,
             next: 0,
             left,
+            unpacked: false,
             trailers: None,
         }
     }
@@ -39,6 +42,19 @@ impl Segments {
     /// The same with trailers after it.
     pub(crate) fn followed_by(self, trailers: Option<Box<HeaderMap>>) -> Self {
         Self { trailers, ..self }
+    }
+
+    /// The same, of a body that came packed.
+    pub(super) fn unpacked(self) -> Self {
+        Self {
+            unpacked: true,
+            ..self
+        }
+    }
+
+    /// Whether the head's word that it is packed is not true of it.
+    pub(super) const fn is_unpacked(&self) -> bool {
+        self.unpacked
     }
 
     /// Bytes in all.

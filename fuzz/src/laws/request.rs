@@ -7,7 +7,10 @@ use crate::{
     decide::affinity::Conversation,
     formats::{
         Route, conversation,
-        request::{BadRequest, RequestFacts, UsageAsk, read, rewrite},
+        request::{
+            BadRequest, RequestFacts, UsageAsk, in_query, read, rewrite,
+            unpack::{Coding, Unpacking},
+        },
         usage::estimate_prompt,
     },
 };
@@ -17,6 +20,9 @@ const NEW_MODEL: &str = "vendor/another-model";
 const ADDED_BYTES_MAX: usize = 100;
 /// A picture, which a request of few bytes may have many of.
 const TOKENS_PER_BYTE_MAX: u64 = 765;
+const UNPACKED_BYTES_MAX: usize = 256 * 1024;
+const STEP_BYTES: usize = 4096;
+const CODINGS: [Coding; 4] = [Coding::Brotli, Coding::Deflate, Coding::Gzip, Coding::Zstd];
 const ROUTES: [Route; 6] = [
     Route::Chat,
     Route::Completions,
@@ -45,6 +51,8 @@ pub fn request(input: &[u8]) {
         }
     };
     conversations(body);
+    names_in_a_query(body);
+    comes_apart_in_steps(CODINGS[usize::from(choice >> 3) % CODINGS.len()], body);
     let route = ROUTES[usize::from(choice >> 3) % ROUTES.len()];
     let most = (body.len() as u64 + 1) * TOKENS_PER_BYTE_MAX;
     assert!(estimate_prompt(route, body) <= most);
@@ -53,6 +61,32 @@ pub fn request(input: &[u8]) {
     if let Ok(facts) = read(body) {
         agrees_with_a_tree(body, said, &facts);
         can_be_rewritten(body, read, &facts);
+    }
+}
+
+fn names_in_a_query(query: &[u8]) {
+    let query = String::from_utf8_lossy(query);
+    assert!(in_query(&format!("{query}&%4dodel=x")).is_some());
+    if !query.contains(['&', ';', '=']) {
+        assert_eq!(in_query(&format!("x={query}")), None);
+    }
+}
+
+fn comes_apart_in_steps(coding: Coding, packed: &[u8]) {
+    let Ok(mut unpacking) = Unpacking::new(coding, Bytes::copy_from_slice(packed)) else {
+        return;
+    };
+    let mut body = Vec::new();
+    while body.len() < UNPACKED_BYTES_MAX {
+        let before = body.len();
+        match unpacking.step(STEP_BYTES, &mut body) {
+            Ok(0) => assert_eq!(body.len(), before),
+            Ok(made) => assert!(made <= STEP_BYTES && body.len() == before + made),
+            Err(_) => return,
+        }
+        if body.len() == before {
+            return;
+        }
     }
 }
 

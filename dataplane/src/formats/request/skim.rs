@@ -1,22 +1,21 @@
-//! The known fields of a body, found by stepping over all others. It reads plain bodies, which nearly all
+//! The known members of a body, found by stepping over all others. It reads plain bodies, which nearly all
 //! are, and leaves to `serde_json` all that is unusual, errors included.
 
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
-use super::Fields;
+use super::members::{Members, NAMES, Name, READ};
 use crate::formats::{ends, text};
 
-/// The fields of an object that is all of `json`; none when a full parser has to look.
-pub(super) fn fields(json: &[u8]) -> Option<Fields<'_>> {
-    let mut fields = Fields::default();
+/// The members of an object that is all of `json`; none when a full parser has to look.
+pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
+    let mut members = Members::default();
     let mut scan = Scan { rest: json };
     scan.byte(b'{')?;
     if scan.byte(b'}').is_none() {
         loop {
             let name = scan.name()?;
             let value = scan.value()?;
-            fields.set(name, value)?;
+            set(&mut members, name, value)?;
             if scan.byte(b',').is_none() {
                 break;
             }
@@ -24,27 +23,24 @@ pub(super) fn fields(json: &[u8]) -> Option<Fields<'_>> {
         scan.byte(b'}')?;
     }
     scan.spaces();
-    scan.rest.is_empty().then_some(fields)
+    scan.rest.is_empty().then_some(members)
 }
 
-impl<'a> Fields<'a> {
-    /// Keeps the value of a known field.
-    fn set(&mut self, name: &[u8], value: &'a [u8]) -> Option<()> {
-        let field = match name {
-            b"model" => &mut self.model,
-            b"stream" => &mut self.stream,
-            b"stream_options" => &mut self.stream_options,
-            b"max_tokens" => &mut self.max_tokens,
-            b"max_completion_tokens" => &mut self.max_completion_tokens,
-            b"max_output_tokens" => &mut self.max_output_tokens,
-            b"n" => &mut self.n,
-            b"size" => &mut self.size,
-            _ => return Some(()),
-        };
-        let value: &RawValue = serde_json::from_slice(value).ok()?;
-        // A field that is given twice, and one that is null, are not for here to judge.
-        (field.is_none() && value.get() != "null").then(|| *field = Some(value))
+/// Keeps the value of a known member.
+fn set<'a>(members: &mut Members<'a>, name: &[u8], value: &'a [u8]) -> Option<()> {
+    let at = match NAMES.find(std::str::from_utf8(name).ok()?) {
+        Some(Name::Exact(at)) => at,
+        None => return Some(()),
+        Some(Name::Other(_)) => return None,
+    };
+    // One that is given twice, one in disguise and one that is null are not for here to judge.
+    if !members.note(at) || value == b"null" {
+        return None;
     }
+    if at < READ {
+        members.keep(at, serde_json::from_slice(value).ok()?);
+    }
+    Some(())
 }
 
 /// What is left of a body.

@@ -25,11 +25,147 @@ fn field_error(body: &str) -> &'static str {
 }
 
 #[test]
-fn a_body_that_looks_like_json_has_to_be_json_where_that_is_asked_for() {
+fn where_a_model_is_read_a_body_has_to_be_what_it_is_said_to_be() {
+    let strictly = |body: &[u8], said| read(body, said, true);
+    let plain = br#"{"model":"a"}"#;
+    assert_eq!(strictly(plain, JSON).unwrap().model.as_deref(), Some("a"));
+    for said in ["text/plain", "application/x-www-form-urlencoded"] {
+        assert!(strictly(plain, said).is_err(), "{said}");
+        assert!(strictly(b"", said).is_ok(), "{said}");
+    }
+    assert_eq!(strictly(plain, "").unwrap().model.as_deref(), Some("a"));
+    assert!(strictly(form("a", "").as_bytes(), "").is_err());
+    for body in [
+        "[1]",
+        "\"model\"",
+        "null",
+        "\u{feff}{\"model\":\"a\"}",
+        "plain text",
+    ] {
+        assert!(strictly(body.as_bytes(), JSON).is_err(), "{body}");
+    }
+    assert!(strictly(b"{\"model\":\"a\",\"x\":\"\xff\"}", JSON).is_err());
+    assert!(strictly(b"{\"model\":\"a\",\"\xc0\xae\":1}", JSON).is_err());
+    let wide: Vec<u8> = r#"{"model":"a"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(strictly(&wide, JSON).is_err());
     let twice = br#"{"model":"a","model":"b"}"#;
     assert_eq!(read(twice, "text/plain", false).unwrap().model, None);
-    assert!(read(twice, "text/plain", true).is_err());
-    assert!(read(b"plain text", "text/plain", true).is_ok());
+}
+
+#[test]
+fn a_member_that_matters_is_there_once_under_its_very_name() {
+    for member in [
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "n",
+        "size",
+        "service_tier",
+        "messages",
+    ] {
+        let other = [
+            member.to_uppercase(),
+            member
+                .replace('m', "M")
+                .replace('s', "\u{17f}")
+                .replace('n', "N"),
+            format!("{member} "),
+            format!("{member}\\u0000x"),
+            format!("\\u{:04X}{}", member.as_bytes()[0] - 32, &member[1..]),
+        ];
+        for other in other {
+            for body in [
+                format!(r#"{{"{other}":null}}"#),
+                format!(r#"{{"a":1,"{member}":null,"{other}":{{}}}}"#),
+                format!(r#"{{"{other}":[],"{member}":null}}"#),
+            ] {
+                let read = read(body.as_bytes(), JSON, true);
+                assert!(
+                    matches!(read, Err(BadRequest::Field { field, .. }) if field == member),
+                    "{body}: {read:?}"
+                );
+            }
+        }
+        for again in [
+            member.to_owned(),
+            format!("\\u{:04x}{}", member.as_bytes()[0], &member[1..]),
+        ] {
+            let body = format!(r#"{{"{member}":null,"a":1,"{again}":null}}"#);
+            let read = read(body.as_bytes(), JSON, true);
+            assert!(
+                matches!(read, Err(BadRequest::Malformed { .. })),
+                "{body}: {read:?}"
+            );
+        }
+    }
+    let other = r#"{"model":"a","stream_options":{"include_usage":true,"Include_Usage":false}}"#;
+    assert!(read(other.as_bytes(), JSON, true).is_err());
+    // Elsewhere names are the upstream's matter, save that of the model.
+    assert_eq!(facts_of(r#"{"N":1,"Size":2}"#).n, None);
+    assert_eq!(field_error(r#"{"Model":"a"}"#), "model");
+}
+
+#[test]
+fn a_number_that_sets_a_limit_is_one() {
+    let limit = |text: &str| {
+        let body = format!(r#"{{"model":"a","max_tokens":{text},"n":{text}}}"#);
+        let facts = read(body.as_bytes(), JSON, true)?;
+        assert_eq!(facts.max_tokens, facts.n);
+        Ok::<_, BadRequest>(facts.n)
+    };
+    for (text, number) in [
+        ("7", Some(7)),
+        ("1e3", Some(1000)),
+        ("100.0", Some(100)),
+        ("-1", None),
+        ("null", None),
+        ("18446744073709551616", Some(u64::MAX)),
+        ("1e300", Some(u64::MAX)),
+    ] {
+        assert_eq!(limit(text).unwrap(), number, "{text}");
+    }
+    for text in ["\"7\"", "1.5", "true", "[7]", "{}", "1e400"] {
+        assert!(limit(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_model_has_nothing_around_its_name() {
+    for name in [" a", "a\\n", "\u{a0}a", "a\\u0000"] {
+        let body = format!(r#"{{"model":"{name}"}}"#);
+        assert!(read(body.as_bytes(), JSON, true).is_err(), "{body}");
+    }
+    let form = form("a ", "");
+    assert!(read(form.as_bytes(), "multipart/form-data; boundary=XX", true).is_err());
+}
+
+#[test]
+fn a_field_of_a_form_is_there_once_as_plain_text_under_its_very_name() {
+    let said = "multipart/form-data; boundary=XX";
+    let part = |head: &str| {
+        let more = format!("--XX\r\nContent-Disposition: form-data; {head}\r\n\r\nb\r\n");
+        read(form("a", &more).as_bytes(), said, true)
+    };
+    assert_eq!(part("name=\"prompt\"").unwrap().model.as_deref(), Some("a"));
+    for head in [
+        "name=\"model\"",
+        "name=\"Model\"",
+        "name=\"model[]\"",
+        "name=\"mod%65l\"",
+        "name=\" model\"",
+        "name='model'",
+        "name=\"stream\"",
+        "name=\"n\"; filename=\"n\"",
+        "name=\"n\"\r\nContent-Type: application/json",
+        "name=\"_charset_\"",
+        "name=\"n\"",
+        "filename=\"a\"",
+    ] {
+        assert!(part(head).is_err(), "{head}");
+    }
 }
 
 #[test]
@@ -329,9 +465,8 @@ fn the_number_and_size_of_pictures_are_read_from_json_and_forms() {
         (asked.n, asked.size.as_deref()),
         (Some(3), Some("1024x1792"))
     );
-    // What is no number or size is the upstream's to refuse.
-    let odd = facts(r#"{"model":"m","n":"many","size":[1]}"#);
-    assert_eq!((odd.n, odd.size), (None, None));
+    // What is no size is the upstream's to refuse.
+    assert_eq!(facts(r#"{"model":"m","size":[1]}"#).size, None);
     let form = "--b\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n2\r\n--b\r\nContent-Disposition: form-data; name=\"size\"\r\n\r\n512x512\r\n--b--\r\n";
     let asked = read(form.as_bytes(), "multipart/form-data; boundary=b", true).unwrap();
     assert_eq!((asked.n, asked.size.as_deref()), (Some(2), Some("512x512")));

@@ -1,0 +1,312 @@
+//! The members of a body that are read, or that change what a call costs: each may stand there once, under its
+//! very name. Providers read names more leniently than JSON has them (Go without case, the last one winning), so
+//! a name that any of them could take for one of these is told apart from all others.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::BadRequest;
+
+/// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
+/// texts that are counted where a provider reports nothing.
+pub(super) const NAMES: Names = Names {
+    read: &[
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "n",
+        "size",
+    ],
+    minded: &[
+        "service_tier",
+        "best_of",
+        "quality",
+        "background",
+        "speed",
+        "inference_geo",
+        "models",
+        "messages",
+        "input",
+        "prompt",
+        "system",
+        "instructions",
+        "tools",
+    ],
+};
+pub(super) const MODEL: usize = 0;
+pub(super) const STREAM: usize = 1;
+pub(super) const STREAM_OPTIONS: usize = 2;
+/// Limits of an answer by all their names.
+pub(super) const LIMITS: [usize; 3] = [3, 4, 5];
+pub(super) const N: usize = 6;
+pub(super) const SIZE: usize = 7;
+
+/// Those of `stream_options`.
+pub(super) const OPTIONS: Names = Names {
+    read: &["include_usage"],
+    minded: &[],
+};
+pub(super) const INCLUDE_USAGE: usize = 0;
+
+/// How many are read.
+pub(super) const READ: usize = 8;
+
+/// Names of one object that matter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names {
+    read: &'static [&'static str],
+    minded: &'static [&'static str],
+}
+
+/// A name, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    /// Its place among the names.
+    Exact(usize),
+    /// Another spelling of this one.
+    Other(&'static str),
+}
+
+/// What an object has of them, as it was written, so that a wrong type can be named.
+#[derive(Debug, Default)]
+pub(super) struct Members<'a> {
+    values: [Option<&'a RawValue>; READ],
+    seen: u32,
+    /// The first one that is spelled in another way.
+    misspelled: Option<&'static str>,
+}
+
+// === impl Names ===
+
+impl Names {
+    fn all(self) -> impl Iterator<Item = &'static str> {
+        self.read.iter().chain(self.minded).copied()
+    }
+
+    /// Whether a name is one of these, or could be taken for one.
+    pub(super) fn find(self, name: &str) -> Option<Name> {
+        let alike = |known: &&str| folded(name).eq(folded(known));
+        if let Some(at) = self.all().position(|known| known == name) {
+            return Some(Name::Exact(at));
+        }
+        // Nearly all names are none of these, which mostly shows at once.
+        let first = folded(name).next()?;
+        let mut close = self.all().filter(|known| known.starts_with(first));
+        close.find(alike).map(Name::Other)
+    }
+
+    /// What an object that is all of `json` has of them.
+    pub(super) fn read(self, json: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+        let mut input = serde_json::Deserializer::from_slice(json);
+        let members = self.deserialize(&mut input)?;
+        input.end()?;
+        Ok(members)
+    }
+
+    pub(super) fn get(self, at: usize) -> &'static str {
+        self.all().nth(at).unwrap_or_default()
+    }
+}
+
+/// A name as the most lenient reader compares it: without case (Go's `encoding/json` folds K and ſ as well, Java
+/// the dotted and the dotless i), without `_` and `-` (Go's `json/v2` with `case:ignore`), without blanks
+/// around it, and to its NUL at most.
+fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
+    let name = name.split('\0').next().unwrap_or_default();
+    let name = name.trim_matches(|char: char| char.is_whitespace() || char.is_control());
+    let kept = name.chars().filter(|char| !matches!(char, '_' | '-'));
+    kept.map(|char| match char {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        '\u{130}' | '\u{131}' => 'i',
+        other => other.to_ascii_lowercase(),
+    })
+}
+
+/// The member that a parameter of a query would be taken for, however it is encoded.
+pub(crate) fn in_query(query: &str) -> Option<&'static str> {
+    query.split(['&', ';']).find_map(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        alike(&name.replace('+', " "))
+    })
+}
+
+/// The member that a name would be taken for by readers that also decode it, take it out of quotes, or cut off
+/// what belongs to an array (`model[]`).
+pub(super) fn alike(name: &str) -> Option<&'static str> {
+    // Twice: some decode what has been decoded already.
+    let name = crate::formats::text::percent_decoded(name);
+    let name = crate::formats::text::percent_decoded(&name).replace('\\', "");
+    let name = name.split('[').next().unwrap_or_default();
+    let name = name.trim_matches(|char: char| matches!(char, '"' | '\'') || char.is_whitespace());
+    NAMES.find(name).map(|found| match found {
+        Name::Exact(at) => NAMES.get(at),
+        Name::Other(known) => known,
+    })
+}
+
+// === impl Members ===
+
+impl<'a> Members<'a> {
+    /// The value of one that is read.
+    pub(super) fn value(&self, at: usize) -> Option<&'a RawValue> {
+        self.values.get(at).copied().flatten()
+    }
+
+    /// Refuses a name that a lenient reader takes for a known one; that of the model wherever there is one.
+    pub(super) fn check_spelling(&self, strict: bool) -> Result<(), BadRequest> {
+        let bad = |known: &&str| strict || *known == NAMES.get(MODEL);
+        match self.misspelled.filter(bad) {
+            None => Ok(()),
+            Some(field) => Err(BadRequest::Field {
+                field,
+                problem: "is written under a name that some providers read as this one",
+            }),
+        }
+    }
+
+    /// Notes one; false when it was there already.
+    pub(super) fn note(&mut self, at: usize) -> bool {
+        let mark = 1u32.checked_shl(u32::try_from(at).unwrap_or(u32::MAX));
+        let mark = mark.unwrap_or_default();
+        let new = self.seen & mark == 0;
+        self.seen |= mark;
+        new
+    }
+
+    /// Keeps the value of one that is read.
+    pub(super) fn keep(&mut self, at: usize, value: &'a RawValue) {
+        if let Some(place) = self.values.get_mut(at) {
+            *place = Some(value);
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Names {
+    type Value = Members<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Members<'de>, D::Error> {
+        input.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Members<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::default();
+        while let Some(name) = object.next_key::<String>()? {
+            match self.find(&name) {
+                Some(Name::Exact(at)) if !members.note(at) => {
+                    return Err(A::Error::duplicate_field(self.get(at)));
+                }
+                Some(Name::Exact(at)) if at < self.read.len() => {
+                    members.keep(at, object.next_value()?);
+                }
+                Some(Name::Other(known)) => {
+                    members.misspelled.get_or_insert(known);
+                    object.next_value::<IgnoredAny>()?;
+                }
+                Some(Name::Exact(_)) | None => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_lenient_reader_takes_for_another_is_known() {
+        for (name, known) in [
+            ("Model", "model"),
+            ("MODEL", "model"),
+            ("model ", "model"),
+            ("model\0x", "model"),
+            ("\u{17f}tream", "stream"),
+            ("max_to\u{212a}ens", "max_tokens"),
+            ("MaxTokens", "max_tokens"),
+            ("service-tier", "service_tier"),
+            ("s\u{131}ze", "size"),
+            ("N", "n"),
+        ] {
+            assert_eq!(NAMES.find(name), Some(Name::Other(known)), "{name}");
+        }
+        for name in ["modell", "", "_", "\u{0}", "models2", "top_p", "m\u{f6}del"] {
+            assert_eq!(NAMES.find(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_names_a_model_is_known_however_it_is_encoded() {
+        for query in [
+            "model=a",
+            "x=1&model=a",
+            "x;model",
+            "%6dodel=a",
+            "%256dodel=a",
+            "model%5B%5D=a",
+            "model[0]=a",
+            "MODEL=a",
+            "+model=a",
+            "%00&model%00=a",
+        ] {
+            assert_eq!(in_query(query), Some("model"), "{query}");
+        }
+        for query in [
+            "",
+            "beta=true",
+            "x=model",
+            "api-version=2024-10-21",
+            "a=%26model%3D1",
+        ] {
+            assert_eq!(in_query(query), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn places_and_names_belong_together() {
+        for (at, name) in [
+            (MODEL, "model"),
+            (STREAM, "stream"),
+            (N, "n"),
+            (SIZE, "size"),
+        ] {
+            assert_eq!(NAMES.find(name), Some(Name::Exact(at)));
+        }
+        assert_eq!(NAMES.get(STREAM_OPTIONS), "stream_options");
+        assert!(LIMITS.iter().all(|at| NAMES.get(*at).contains("tokens")));
+        assert!(NAMES.all().count() <= 32 && NAMES.read.len() <= READ);
+    }
+
+    proptest! {
+        // `encoding/json` "prefers an exact match but also accepts a case-insensitive match"
+        // (https://pkg.go.dev/encoding/json#Unmarshal), by simple folding: of letters outside ASCII only
+        // U+017F and U+212A fold to one inside.
+        #[test]
+        fn no_case_hides_a_name(at in 0usize..21, upper in any::<u32>(), odd in any::<bool>()) {
+            let known = NAMES.get(at);
+            let spelled: String = known.chars().enumerate().map(|(place, char)| match char {
+                's' if odd => '\u{17f}',
+                'k' if odd => '\u{212a}',
+                char if upper >> place & 1 == 1 => char.to_ascii_uppercase(),
+                char => char,
+            }).collect();
+            let expected = if spelled == known { Name::Exact(at) } else { Name::Other(known) };
+            prop_assert_eq!(NAMES.find(&spelled), Some(expected));
+        }
+    }
+}
