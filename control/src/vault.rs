@@ -29,6 +29,8 @@ use crate::Error;
 const NONCE_BYTES: usize = 24;
 /// First byte of everything sealed, so that another scheme can follow one day.
 const SEAL_VERSION: u8 = 1;
+/// No secret is shorter, so a file with less has been cut off.
+const SECRET_BYTES_MIN: usize = 16;
 const SENTINEL_CONTEXT: &str = "sentinel";
 const SENTINEL_TEXT: &str = "proxyxai";
 
@@ -172,17 +174,42 @@ fn hex(bytes: &[u8]) -> String {
         .fold(text, |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// The secret in a file of one line, if there is a file.
-pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
+/// What a file of one line is good for.
+pub(crate) enum Kept {
+    /// There is no file.
+    Nothing,
+    /// It is empty, cut off, or no text at all.
+    Unusable,
+    /// A secret.
+    Secret(Secret),
+}
+
+/// Looks into a file that is to hold a secret.
+///
+/// # Errors
+/// When it cannot be read, which says nothing about what it holds.
+pub(crate) fn look_into(path: &Path) -> Result<Kept, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kept::Nothing),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Ok(Kept::Unusable),
         Err(error) => return Err(file_error(path, &error.to_string())),
     };
-    if text.trim().len() < 16 {
-        return Err(file_error(path, "holds no usable key"));
+    let text = text.trim();
+    Ok(if text.len() < SECRET_BYTES_MIN {
+        Kept::Unusable
+    } else {
+        Kept::Secret(Secret::new(text))
+    })
+}
+
+/// The secret in a file of one line, if there is a file.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
+    match look_into(path)? {
+        Kept::Nothing => Ok(None),
+        Kept::Secret(secret) => Ok(Some(secret)),
+        Kept::Unusable => Err(file_error(path, "holds no usable key: move the file away")),
     }
-    Ok(Some(Secret::new(text.trim())))
 }
 
 /// The same; a new random one, readable by its owner alone, when there is no file.
@@ -227,7 +254,7 @@ fn master_key(text: &Secret) -> Result<Zeroizing<[u8; 32]>, Error> {
     if let Some(key) = from_hex(text) {
         return Ok(key);
     }
-    if text.len() < 16 {
+    if text.len() < SECRET_BYTES_MIN {
         return Err(Invalid::new("MASTER_KEY", "must have at least 16 bytes").into());
     }
     mac(b"proxyxai master key", text).map(Zeroizing::new)

@@ -14,10 +14,13 @@ use crate::{
         self, Tx,
         master_copies::{MasterCopy, Slot},
     },
-    vault::{self, Vault, copies},
+    vault::{self, Kept, Vault, copies},
 };
 
 const MASTER_KEY_FILE: &str = "master.key";
+/// Why a file `master.key` is not the one that is wanted.
+const UNUSABLE: &str = "holds no usable key";
+const OF_ANOTHER: &str = "is of another database";
 /// Where a first start keeps the root key that it made.
 pub(super) const ROOT_KEY_FILE: &str = "root.key";
 
@@ -47,11 +50,14 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
         let vault = Vault::of_generated(text).ok()?;
         vault.check_sentinel(sentinel).ok().map(|()| vault)
     };
-    let kept = vault::read_secret(path)?;
-    let has_file = kept.is_some();
-    if let Some(vault) = kept.and_then(fitting) {
-        return Ok(vault);
-    }
+    let misfit = match vault::look_into(path)? {
+        Kept::Nothing => None,
+        Kept::Unusable => Some(UNUSABLE),
+        Kept::Secret(kept) => match fitting(kept) {
+            Some(vault) => return Ok(vault),
+            None => Some(OF_ANOTHER),
+        },
+    };
     let stored = store::master_copies::all(tx).await?;
     for root_key in known_root_keys(config) {
         for copy in &stored {
@@ -61,11 +67,11 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
             let Some(vault) = fitting(master.clone()) else {
                 continue;
             };
-            if has_file {
+            if let Some(problem) = misfit {
                 // It may be all that opens some other database, so it is nobody's to replace.
                 tracing::warn!(
                     path = %path.display(),
-                    "this file is the master key of another database and was left alone; the key came from the copy in this database: move the file away"
+                    "this file {problem} and was left alone; the key came from the copy in this database: move the file away"
                 );
             } else {
                 vault::write_secret(path, &master)?;
@@ -74,16 +80,15 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
             return Ok(vault);
         }
     }
-    Err(nothing_opens(has_file, !stored.is_empty()).into())
+    Err(nothing_opens(misfit, !stored.is_empty()).into())
 }
 
 /// Says what is missing and each way to bring it.
-fn nothing_opens(has_file: bool, has_copies: bool) -> Invalid {
-    let file = if has_file {
-        "is of another database"
-    } else {
-        "is not there"
-    };
+fn nothing_opens(misfit: Option<&str>, has_copies: bool) -> Invalid {
+    let file = misfit.map_or_else(
+        || "is not there".to_owned(),
+        |problem| format!("{problem} (move it away)"),
+    );
     let copies = if has_copies {
         "no root key given here opens the copies that this database holds of it. Bring back that file, or set MASTER_KEY to what it held, or name in INIT_USERS or ROOT_KEY a root key that this database knew"
     } else {
