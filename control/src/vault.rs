@@ -7,7 +7,7 @@ pub(crate) mod copies;
 use std::{
     fmt, fs,
     io::{ErrorKind, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
@@ -227,7 +227,29 @@ pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
 /// Writes a secret into a new file, readable by its owner alone. The file appears whole or not at
 /// all; one that is there already stays.
 pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
-    let failed = |error: &std::io::Error| file_error(path, &error.to_string());
+    let draft = draft(path, secret)?;
+    // A hard link never replaces an existing file, unlike a rename.
+    let linked = fs::hard_link(&draft, path);
+    let removed = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(file_error(path, &error.to_string()))
+        }
+        _ => removed.map_err(|error| file_error(path, &error.to_string())),
+    }
+}
+
+/// The same in place of whatever is there: a reader sees the one or the other, whole.
+pub(crate) fn replace_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
+    let draft = draft(path, secret)?;
+    fs::rename(&draft, path).map_err(|error| {
+        discard(&draft);
+        file_error(path, &error.to_string())
+    })
+}
+
+/// A file beside this one that holds a secret, for a moment.
+fn draft(path: &Path, secret: &Secret) -> Result<PathBuf, Error> {
     let mut suffix = [0u8; 8];
     fill_random(&mut suffix)?;
     let draft = path.with_extension(format!("{:016x}", u64::from_be_bytes(suffix)));
@@ -235,17 +257,21 @@ pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let failed = |error: &std::io::Error| file_error(path, &error.to_string());
     let mut file = options.open(&draft).map_err(|error| failed(&error))?;
     let written = file
         .write_all(format!("{}\n", secret.expose()).as_bytes())
         .and_then(|()| file.sync_all());
-    // A hard link never replaces an existing file, unlike a rename.
-    let linked = written.and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(&error)),
-        _ => removed.map_err(|error| failed(&error)),
-    }
+    written.map_err(|error| {
+        discard(&draft);
+        failed(&error)
+    })?;
+    Ok(draft)
+}
+
+/// Why the draft is of no use has been said already; another failure says no more.
+fn discard(draft: &Path) {
+    let _removed: std::io::Result<()> = fs::remove_file(draft);
 }
 
 /// 64 hexadecimal digits are the key itself; any other text is hashed into one.

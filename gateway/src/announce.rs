@@ -8,6 +8,7 @@
 use std::{fmt::Write as _, io::Write as _, net::SocketAddr, path::Path, process::ExitCode};
 
 use proxyxai_contract::{Invalid, client_key::ClientKey};
+use proxyxai_control::view::RootKeyFile;
 
 use crate::variables::variables;
 
@@ -64,18 +65,24 @@ pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>) {
     }
 }
 
-/// Where the root key is kept; on the very first start also the key and the next commands.
-pub(crate) fn root_key(data_dir: &Path, http: SocketAddr, key: Option<&ClientKey>) {
-    let file = data_dir.join("root.key");
-    let file = std::path::absolute(&file).unwrap_or(file);
-    let shown = file.display();
-    let Some(key) = key else {
+/// Where the root key is kept, and whether the file still tells it.
+pub(crate) fn root_key(data_dir: &Path, kept: RootKeyFile) {
+    let shown = root_key_file(data_dir);
+    match kept {
         // It was given, or another control plane made it.
-        if file.exists() {
+        RootKeyFile::Missing => {}
+        RootKeyFile::Current => {
             say!("The root key is kept in {shown}; to print it: cat {shown}");
         }
-        return;
-    };
+        RootKeyFile::Outdated => {
+            say!("{shown} holds an earlier root key, or another database's: it is not root's now");
+        }
+    }
+}
+
+/// On the very first start: the root key, and the next commands.
+pub(crate) fn first_root_key(data_dir: &Path, http: SocketAddr, key: &ClientKey) {
+    let shown = root_key_file(data_dir);
     let (key, base) = (key.expose(), base(http));
     say!("\nThe root key, shown this once:\n\n  {key}\n");
     say!("It is kept in {shown}; to print it again: cat {shown}\n");
@@ -86,6 +93,12 @@ pub(crate) fn root_key(data_dir: &Path, http: SocketAddr, key: Option<&ClientKey
     say!(
         "  curl {base}/x-users -H 'Authorization: Bearer {key}' \\\n    -d '{{\"Name\":\"alice\",\"Email\":\"alice@example.com\",\"CreditGranted\":10}}'"
     );
+}
+
+fn root_key_file(data_dir: &Path) -> String {
+    let file = data_dir.join("root.key");
+    let file = std::path::absolute(&file).unwrap_or(file);
+    file.display().to_string()
 }
 
 fn base(http: SocketAddr) -> String {

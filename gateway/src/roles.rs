@@ -104,11 +104,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         storage_fault: control.storage_fault(),
     });
     announce::listening(http.local_addr()?, Some(planes.grpc));
-    announce::root_key(
-        &config.data_dir,
-        http.local_addr()?,
-        control.first_root_key(),
-    );
+    announce_root_key(&control, &config.data_dir, http.local_addr()?).await?;
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
@@ -142,11 +138,7 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
         );
     announce::listening(http.local_addr()?, Some(tasks.grpc));
-    announce::root_key(
-        &config.data_dir,
-        http.local_addr()?,
-        control.first_root_key(),
-    );
+    announce_root_key(&control, &config.data_dir, http.local_addr()?).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
     // Its `/readyz` tells of its storage; whoever administers tries again.
     config.drain_delay = std::time::Duration::ZERO;
@@ -194,6 +186,19 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
     )
     .await?;
     data.stop().await;
+    Ok(())
+}
+
+async fn announce_root_key(
+    control: &Control,
+    data_dir: &Path,
+    http: SocketAddr,
+) -> anyhow::Result<()> {
+    if let Some(key) = control.first_root_key() {
+        announce::first_root_key(data_dir, http, key);
+    } else {
+        announce::root_key(data_dir, control.root_key_file().await?);
+    }
     Ok(())
 }
 

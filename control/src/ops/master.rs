@@ -10,6 +10,7 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     config::Config,
+    ops::root_key,
     store::{
         self, Tx,
         master_copies::{MasterCopy, Slot},
@@ -21,8 +22,6 @@ const MASTER_KEY_FILE: &str = "master.key";
 /// Why a file `master.key` is not the one that is wanted.
 const UNUSABLE: &str = "holds no usable key";
 const OF_ANOTHER: &str = "is of another database";
-/// Where a first start keeps the root key that it made.
-pub(super) const ROOT_KEY_FILE: &str = "root.key";
 
 /// Opens the vault with the first of these that there is: `MASTER_KEY`, `DATA_DIR/master.key`, a copy in the
 /// database that a known root key opens, a new key. A database that was made with another key is refused.
@@ -176,12 +175,10 @@ pub(super) async fn follow_root(control: &Control, tx: &Tx, key: &ClientKey) -> 
 
 /// Root's keys that this start was given or finds, each once.
 fn known_root_keys(config: &Config) -> Vec<Secret> {
-    // A file that cannot be read helps nobody, and is not what stops a start.
-    let kept = vault::read_secret(&config.data_dir.join(ROOT_KEY_FILE));
     let given = [
         config.init_root_key(),
         config.root_key.clone(),
-        kept.ok().flatten(),
+        root_key::kept(config),
     ];
     let mut keys = Vec::new();
     for key in given.into_iter().flatten() {
