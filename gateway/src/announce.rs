@@ -10,7 +10,7 @@ use std::{fmt::Write as _, io::Write as _, net::SocketAddr, path::Path, process:
 use proxyxai_contract::{Invalid, client_key::ClientKey};
 use proxyxai_control::view::RootKeyFile;
 
-use crate::variables::variables;
+use crate::{ownership::Obstacle, variables::variables};
 
 /// Every problem of the configuration.
 pub(crate) fn problems(problems: &[Invalid]) {
@@ -20,9 +20,15 @@ pub(crate) fn problems(problems: &[Invalid]) {
     }
 }
 
-/// Why the program ends, with its causes.
+/// Why the program ends, with its causes; a way out stands on a line of its own, to be copied.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("proxyxai: {error:#}");
+    let way_out = error.downcast_ref::<Obstacle>();
+    let causes = error.chain().skip(usize::from(way_out.is_some()));
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    eprintln!("proxyxai: {}", causes.join(": "));
+    if let Some(way_out) = way_out {
+        eprintln!("{way_out}");
+    }
     ExitCode::FAILURE
 }
 

@@ -13,7 +13,7 @@ use axum::routing::get;
 use departure::{Departure, serve_and_drain};
 use handlers::{router_handler, surface_handlers};
 use node_name::node_name;
-use proxyxai_contract::{clock::Clock, secret::Secret};
+use proxyxai_contract::{Invalid, clock::Clock, secret::Secret};
 use proxyxai_control::Control;
 use proxyxai_dataplane::{Admin, DataPlane, readiness};
 use tasks::ControlTasks;
@@ -50,8 +50,8 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
         return healthcheck::run(config.listen);
     }
-    let data_dir = config.data_dir.clone();
-    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir))
+    let (data_dir, database) = (config.data_dir.clone(), config.control.database.clone());
+    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir, &database))
 }
 
 fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
@@ -66,7 +66,10 @@ fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
-        .with_context(|| format!("{} cannot be made", config.data_dir.display()))?;
+        .with_context(|| {
+            let problem = format!("{} cannot be made", config.data_dir.display());
+            proxyxai_control::Error::from(Invalid::new("DATA_DIR", problem))
+        })?;
     // Calls are served by threads of their own (`serve`); this runtime does everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)

@@ -1,6 +1,11 @@
 //! The name by which control knows a data plane.
 
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use proxyxai_contract::id::NodeName;
@@ -14,9 +19,15 @@ pub(super) fn node_name(config: &Config) -> anyhow::Result<NodeName> {
         return Ok(name.clone());
     }
     let path = config.data_dir.join("node.name");
-    if let Ok(kept) = fs::read_to_string(&path) {
-        return NodeName::new(kept.trim())
-            .with_context(|| format!("{} is damaged", path.display()));
+    match fs::read_to_string(&path) {
+        Ok(kept) => {
+            return NodeName::new(kept.trim())
+                .with_context(|| format!("{} is damaged", path.display()));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+        }
     }
     let name = NodeName::new(&format!("node-{:08x}", fastrand::u32(..)))?;
     write_new(&path, name.as_str())?;
