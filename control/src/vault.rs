@@ -7,7 +7,7 @@ pub(crate) mod copies;
 use std::{
     fmt, fs,
     io::{ErrorKind, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
@@ -29,6 +29,8 @@ use crate::Error;
 const NONCE_BYTES: usize = 24;
 /// First byte of everything sealed, so that another scheme can follow one day.
 const SEAL_VERSION: u8 = 1;
+/// No secret is shorter, so a file with less has been cut off.
+const SECRET_BYTES_MIN: usize = 16;
 const SENTINEL_CONTEXT: &str = "sentinel";
 const SENTINEL_TEXT: &str = "proxyxai";
 
@@ -172,17 +174,42 @@ fn hex(bytes: &[u8]) -> String {
         .fold(text, |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// The secret in a file of one line, if there is a file.
-pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
+/// What a file of one line is good for.
+pub(crate) enum Kept {
+    /// There is no file.
+    Nothing,
+    /// It is empty, cut off, or no text at all.
+    Unusable,
+    /// A secret.
+    Secret(Secret),
+}
+
+/// Looks into a file that is to hold a secret.
+///
+/// # Errors
+/// When it cannot be read, which says nothing about what it holds.
+pub(crate) fn look_into(path: &Path) -> Result<Kept, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kept::Nothing),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Ok(Kept::Unusable),
         Err(error) => return Err(file_error(path, &error.to_string())),
     };
-    if text.trim().len() < 16 {
-        return Err(file_error(path, "holds no usable key"));
+    let text = text.trim();
+    Ok(if text.len() < SECRET_BYTES_MIN {
+        Kept::Unusable
+    } else {
+        Kept::Secret(Secret::new(text))
+    })
+}
+
+/// The secret in a file of one line, if there is a file.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
+    match look_into(path)? {
+        Kept::Nothing => Ok(None),
+        Kept::Secret(secret) => Ok(Some(secret)),
+        Kept::Unusable => Err(file_error(path, "holds no usable key: move the file away")),
     }
-    Ok(Some(Secret::new(text.trim())))
 }
 
 /// The same; a new random one, readable by its owner alone, when there is no file.
@@ -200,7 +227,29 @@ pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
 /// Writes a secret into a new file, readable by its owner alone. The file appears whole or not at
 /// all; one that is there already stays.
 pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
-    let failed = |error: &std::io::Error| file_error(path, &error.to_string());
+    let draft = draft(path, secret)?;
+    // A hard link never replaces an existing file, unlike a rename.
+    let linked = fs::hard_link(&draft, path);
+    let removed = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(file_error(path, &error.to_string()))
+        }
+        _ => removed.map_err(|error| file_error(path, &error.to_string())),
+    }
+}
+
+/// The same in place of whatever is there: a reader sees the one or the other, whole.
+pub(crate) fn replace_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
+    let draft = draft(path, secret)?;
+    fs::rename(&draft, path).map_err(|error| {
+        discard(&draft);
+        file_error(path, &error.to_string())
+    })
+}
+
+/// A file beside this one that holds a secret, for a moment.
+fn draft(path: &Path, secret: &Secret) -> Result<PathBuf, Error> {
     let mut suffix = [0u8; 8];
     fill_random(&mut suffix)?;
     let draft = path.with_extension(format!("{:016x}", u64::from_be_bytes(suffix)));
@@ -208,17 +257,21 @@ pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let failed = |error: &std::io::Error| file_error(path, &error.to_string());
     let mut file = options.open(&draft).map_err(|error| failed(&error))?;
     let written = file
         .write_all(format!("{}\n", secret.expose()).as_bytes())
         .and_then(|()| file.sync_all());
-    // A hard link never replaces an existing file, unlike a rename.
-    let linked = written.and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(&error)),
-        _ => removed.map_err(|error| failed(&error)),
-    }
+    written.map_err(|error| {
+        discard(&draft);
+        failed(&error)
+    })?;
+    Ok(draft)
+}
+
+/// Why the draft is of no use has been said already; another failure says no more.
+fn discard(draft: &Path) {
+    let _removed: std::io::Result<()> = fs::remove_file(draft);
 }
 
 /// 64 hexadecimal digits are the key itself; any other text is hashed into one.
@@ -227,7 +280,7 @@ fn master_key(text: &Secret) -> Result<Zeroizing<[u8; 32]>, Error> {
     if let Some(key) = from_hex(text) {
         return Ok(key);
     }
-    if text.len() < 16 {
+    if text.len() < SECRET_BYTES_MIN {
         return Err(Invalid::new("MASTER_KEY", "must have at least 16 bytes").into());
     }
     mac(b"proxyxai master key", text).map(Zeroizing::new)

@@ -8,8 +8,9 @@
 use std::{fmt::Write as _, io::Write as _, net::SocketAddr, path::Path, process::ExitCode};
 
 use proxyxai_contract::{Invalid, client_key::ClientKey};
+use proxyxai_control::view::RootKeyFile;
 
-use crate::variables::variables;
+use crate::{ownership::Obstacle, variables::variables};
 
 /// Every problem of the configuration.
 pub(crate) fn problems(problems: &[Invalid]) {
@@ -19,9 +20,15 @@ pub(crate) fn problems(problems: &[Invalid]) {
     }
 }
 
-/// Why the program ends, with its causes.
+/// Why the program ends, with its causes; a way out stands on a line of its own, to be copied.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("proxyxai: {error:#}");
+    let way_out = error.downcast_ref::<Obstacle>();
+    let causes = error.chain().skip(usize::from(way_out.is_some()));
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    eprintln!("proxyxai: {}", causes.join(": "));
+    if let Some(way_out) = way_out {
+        eprintln!("{way_out}");
+    }
     ExitCode::FAILURE
 }
 
@@ -64,18 +71,24 @@ pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>) {
     }
 }
 
-/// Where the root key is kept; on the very first start also the key and the next commands.
-pub(crate) fn root_key(data_dir: &Path, http: SocketAddr, key: Option<&ClientKey>) {
-    let file = data_dir.join("root.key");
-    let file = std::path::absolute(&file).unwrap_or(file);
-    let shown = file.display();
-    let Some(key) = key else {
+/// Where the root key is kept, and whether the file still tells it.
+pub(crate) fn root_key(data_dir: &Path, kept: RootKeyFile) {
+    let shown = root_key_file(data_dir);
+    match kept {
         // It was given, or another control plane made it.
-        if file.exists() {
+        RootKeyFile::Missing => {}
+        RootKeyFile::Current => {
             say!("The root key is kept in {shown}; to print it: cat {shown}");
         }
-        return;
-    };
+        RootKeyFile::Outdated => {
+            say!("{shown} holds an earlier root key, or another database's: it is not root's now");
+        }
+    }
+}
+
+/// On the very first start: the root key, and the next commands.
+pub(crate) fn first_root_key(data_dir: &Path, http: SocketAddr, key: &ClientKey) {
+    let shown = root_key_file(data_dir);
     let (key, base) = (key.expose(), base(http));
     say!("\nThe root key, shown this once:\n\n  {key}\n");
     say!("It is kept in {shown}; to print it again: cat {shown}\n");
@@ -86,6 +99,12 @@ pub(crate) fn root_key(data_dir: &Path, http: SocketAddr, key: Option<&ClientKey
     say!(
         "  curl {base}/x-users -H 'Authorization: Bearer {key}' \\\n    -d '{{\"Name\":\"alice\",\"Email\":\"alice@example.com\",\"CreditGranted\":10}}'"
     );
+}
+
+fn root_key_file(data_dir: &Path) -> String {
+    let file = data_dir.join("root.key");
+    let file = std::path::absolute(&file).unwrap_or(file);
+    file.display().to_string()
 }
 
 fn base(http: SocketAddr) -> String {

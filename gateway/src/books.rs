@@ -107,7 +107,7 @@ async fn exported(
 async fn open(config: &Config) -> anyhow::Result<Offline> {
     let store = Offline::open(&config.control).await;
     let store = store.context("the store cannot be looked at");
-    store.map_err(|error| ownership::explain(error, &config.data_dir))
+    store.map_err(|error| ownership::explain(error, &config.data_dir, &config.control.database))
 }
 
 fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -1,62 +1,20 @@
 //! The environment, read once. Every problem is collected, so that one start names them all.
 
+mod parts;
+mod reader;
+
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
-    num::NonZero,
     path::PathBuf,
-    str::FromStr,
     time::Duration,
 };
 
-use proxyxai_contract::{
-    Invalid,
-    access::{AllowList, IpList},
-    clock::Zone,
-    id::NodeName,
-    provider::BaseUrl,
-    secret::Secret,
-};
-use proxyxai_control::config::Database;
+use proxyxai_contract::{Invalid, access::IpList, id::NodeName, provider::BaseUrl};
 use proxyxai_dataplane::sight;
+use reader::Reader;
 
-use crate::variables::{IGNORED, variables};
-
-/// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 31] = [
-    "MODEL_MAPPER",
-    "LEVEL_MAPPER",
-    "SWITCH_OVER",
-    "MODEL_LIMITS",
-    "RESOURCES",
-    "PASSTHROUGH",
-    "PRICING",
-    "UNPRICED",
-    "CALL_MIN_BALANCE",
-    "USER_MIN_BALANCE",
-    "USER_API_BALANCE",
-    "XAI_BASE",
-    "MODEL_FAILOVER",
-    "KEY_STRATEGY",
-    "AFFINITY",
-    "HEDGE",
-    "COMMISSION_PERCENT",
-    "AUDIT_RETENTION_DAYS",
-    "EMAIL_SMTP",
-    "EMAIL_PORT",
-    "EMAIL_AUTH",
-    "EMAIL_PASS",
-    "EMAIL_SENDER",
-    "EMAIL_TLS",
-    "EMAIL_BALANCE",
-    "EMAIL_BILL",
-    "XAI_MAIL",
-    "XAI_SVC",
-    "XAI_API",
-    "XAI_CHAT",
-    "XAI_DOCS",
-];
+use crate::variables::IGNORED;
 
 /// The configuration of the whole process.
 #[derive(Debug)]
@@ -162,256 +120,16 @@ impl Config {
     }
 }
 
-/// Reads single variables and remembers what was wrong.
-struct Reader<'a> {
-    get: &'a dyn Fn(&'static str) -> Option<OsString>,
-    problems: Vec<Invalid>,
-}
-
-impl Reader<'_> {
-    /// The value, trimmed; none when it is unset or empty.
-    fn text(&mut self, name: &'static str) -> Option<String> {
-        let value = self.exact(name)?;
-        let text = value.expose().trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-
-    /// The same of a variable that holds a secret.
-    fn secret(&mut self, name: &'static str) -> Option<Secret> {
-        self.text(name).map(Secret::new)
-    }
-
-    /// A secret with the blanks around it: a password may have some.
-    fn exact(&mut self, name: &'static str) -> Option<Secret> {
-        let value = (self.get)(name)?;
-        let Ok(text) = value.into_string() else {
-            self.problem(name, "is not UTF-8");
-            return None;
-        };
-        (!text.is_empty()).then(|| Secret::new(text))
-    }
-
-    /// What is read from a variable that holds a secret. Whoever reads it has no words for what is wrong but those of
-    /// the program: a message made of the value could not be returned.
-    fn of_secret<T>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(&Secret) -> Result<T, &'static str>,
-    ) -> Option<T> {
-        let secret = self.secret(name)?;
-        parse(&secret)
-            .map_err(|problem| self.problem(name, problem))
-            .ok()
-    }
-
-    fn problem(&mut self, name: &'static str, problem: &str) {
-        self.problems.push(Invalid::new(name, problem));
-    }
-
-    /// The value, or the default that the table names.
-    fn or_default(&mut self, name: &'static str) -> String {
-        self.text(name).unwrap_or_else(|| {
-            let variable = variables().find(|variable| variable.name == name);
-            variable
-                .map(|variable| variable.default)
-                .unwrap_or_default()
-                .to_owned()
-        })
-    }
-
-    fn parsed<T>(
-        &mut self,
-        name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Invalid>,
-    ) -> Option<T> {
-        let text = self.text(name)?;
-        parse(&text)
-            .map_err(|error| self.problems.push(error.under(name)))
-            .ok()
-    }
-
-    fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
-        &mut self,
-        name: &'static str,
-        least: T,
-        most: T,
-    ) -> T {
-        match self.or_default(name).parse::<T>() {
-            Ok(number) if number >= least && number <= most => number,
-            _ => {
-                self.problem(
-                    name,
-                    &format!("must be a whole number from {least} to {most}"),
-                );
-                least
-            }
-        }
-    }
-
-    fn millis(&mut self, name: &'static str) -> Duration {
-        // A day: longer than any call, short enough for every timer.
-        Duration::from_millis(self.number(name, 1, 86_400_000))
-    }
-
-    /// None for 0.
-    fn millis_or_off(&mut self, name: &'static str) -> Option<Duration> {
-        let millis = self.number(name, 0, 86_400_000);
-        (millis > 0).then(|| Duration::from_millis(millis))
-    }
-
-    fn choice<'c>(&mut self, name: &'static str, choices: [&'c str; 2]) -> &'c str {
-        let text = self.or_default(name);
-        if let Some(choice) = choices.into_iter().find(|choice| *choice == text) {
-            return choice;
-        }
-        let [first, second] = choices;
-        self.problem(name, &format!("must be {first} or {second}"));
-        first
-    }
-
-    fn listen(&mut self, address: &'static str, port: &'static str, host: Ipv4Addr) -> SocketAddr {
-        let fallback = SocketAddr::from((host, self.number(port, 0u16, u16::MAX)));
-        let bad = |_| Invalid::new(address, "must be an address and a port, e.g. 0.0.0.0:3443");
-        self.parsed(address, |text| text.parse().map_err(bad))
-            .unwrap_or(fallback)
-    }
-
-    fn database(&mut self, data_dir: &std::path::Path) -> Database {
-        let url = self.of_secret("DATABASE_URL", Database::parse);
-        let dsn = self.of_secret("POSTGRES_DSN", Database::parse);
-        if url.is_some() && dsn.is_some() {
-            self.problem(
-                "POSTGRES_DSN",
-                "is given besides DATABASE_URL; give one of them",
-            );
-        }
-        let read = url.or(dsn);
-        // What could not be read has been named already.
-        let unread = read.is_none()
-            && ["DATABASE_URL", "POSTGRES_DSN"]
-                .iter()
-                .any(|name| self.text(name).is_some());
-        let database = read.unwrap_or_else(|| Database::Sqlite(data_dir.join("proxyxai.db")));
-        match self.exact("DATABASE_PASSWORD") {
-            Some(password) if !unread => {
-                database
-                    .clone()
-                    .with_password(password)
-                    .unwrap_or_else(|problem| {
-                        self.problem("DATABASE_PASSWORD", problem);
-                        database
-                    })
-            }
-            Some(_) | None => database,
-        }
-    }
-
-    fn control(&mut self, data_dir: &std::path::Path) -> proxyxai_control::config::Config {
-        let mut config =
-            proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
-        config.settings = self.settings();
-        config.master_key = self.secret("MASTER_KEY");
-        config.root_key = self.secret("ROOT_KEY");
-        config.node_token = self.secret("NODE_TOKEN");
-        config.zone = self
-            .parsed("TZ", |name| Zone::new(name.trim_start_matches(':')))
-            .unwrap_or(Zone::UTC);
-        config.init_users = self.secret("INIT_USERS");
-        config.init_keys = self.secret("INIT_KEYS");
-        config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
-        config.publish_wait_ms = self.number("PUBLISH_WAIT_MS", 0, 60_000);
-        config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS", 0, 36_500));
-        config.lease_ms = self.number("LEASE_MS", 10_000, 86_400_000);
-        config
-    }
-
-    /// Defaults of the settings, under whichever of their names they are given.
-    fn settings(&mut self) -> BTreeMap<&'static str, String> {
-        let older = [
-            ("USER_API_BALANCE", "USER_API_MIN_BALANCE"),
-            ("USER_API_BALANCE", "SUB_MIN_BALANCE"),
-            ("XAI_BASE", "OPENAI_API_BASE"),
-            ("XAI_MAIL", "XAI_INFO"),
-            ("XAI_SVC", "XAI_SERVICE"),
-        ];
-        let mut settings = BTreeMap::new();
-        for name in SETTINGS {
-            if let Some(value) = self.text(name) {
-                settings.insert(name, value);
-            }
-        }
-        for (name, old) in older {
-            if let Some(value) = self.text(old) {
-                settings.entry(name).or_insert(value);
-            }
-        }
-        settings
-    }
-
-    fn sight(&mut self) -> sight::Config {
-        sight::Config {
-            headers: self
-                .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
-                .unwrap_or_default(),
-            log: self.access_log(),
-            traces: self.tracing(),
-        }
-    }
-
-    fn tracing(&mut self) -> Option<sight::Tracing> {
-        let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
-        Some(sight::Tracing {
-            endpoint: endpoint.text(),
-            service: self.or_default("OTEL_SERVICE_NAME"),
-        })
-    }
-
-    fn access_log(&mut self) -> Option<sight::AccessLog> {
-        let to = self.text("ACCESS_LOG")?;
-        let bad = || Invalid::new("sample", "must be a number from 0 to 1");
-        let sample = self.parsed("ACCESS_LOG_SAMPLE", |text| {
-            let sample = text.parse().ok();
-            sample
-                .filter(|part| (0.0..=1.0).contains(part))
-                .ok_or_else(bad)
-        });
-        Some(sight::AccessLog {
-            to: match to.as_str() {
-                "stdout" => sight::LogTo::Stdout,
-                path => sight::LogTo::File(path.into()),
-            },
-            sample: sample.unwrap_or(1.0),
-            all_errors: self.choice("ACCESS_LOG_ERRORS", ["all", "sampled"]) == "all",
-        })
-    }
-
-    fn limits(&mut self) -> Limits {
-        Limits {
-            body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
-            body_idle: self.millis("BODY_TIMEOUT_MS"),
-            connect: self.millis("CONNECT_TIMEOUT_MS"),
-            first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
-            idle: self.millis("IDLE_TIMEOUT_MS"),
-            keepalive: self.millis_or_off("STREAM_KEEPALIVE_MS"),
-            drain_bytes_max: self.number("DRAIN_BYTES_MAX", 0, 1 << 30),
-            drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
-            retry_deadline: self.millis("RETRY_DEADLINE_MS"),
-            credit_wait: self.millis("CREDIT_WAIT_MS"),
-            idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
-            open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
-            buffer_bytes_max: self.number("BUFFER_BYTES_MAX", 1 << 20, 1 << 40),
-            trusted_proxies: self
-                .parsed("TRUSTED_PROXIES", IpList::parse)
-                .unwrap_or_else(|| AllowList::Only(Vec::new())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
+    use proxyxai_contract::secret::Secret;
+    use proxyxai_control::config::Database;
 
     use super::*;
+    use crate::variables::variables;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<Invalid>> {
         let values: BTreeMap<String, String> = pairs

@@ -83,9 +83,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let failed = announce::failure(&error);
-    // Some of it shows only against the state that is there: a master key that does not fit, for one.
+    // Some of it shows only against the state that is there: a master key that does not fit, a `DATA_DIR` of
+    // somebody else.
     match error.downcast_ref() {
         Some(proxyxai_control::Error::Invalid(_)) => EXIT_BAD_CONFIGURATION.into(),
+        _ if error.is::<ownership::Obstacle>() => EXIT_BAD_CONFIGURATION.into(),
         _ => failed,
     }
 }

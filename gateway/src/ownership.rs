@@ -1,9 +1,14 @@
 //! Why `DATA_DIR` cannot be used: mostly because it belongs to somebody else, which "permission denied" does not say.
-//! It looks only after something has failed, and changes nothing.
+//! It looks only after something about files has failed, and changes nothing.
 
-use std::{fmt, fs, os::unix::fs::MetadataExt as _, path::Path, path::PathBuf};
+use std::{
+    fmt, fs,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::anyhow;
+use proxyxai_control::config::Database;
 use rustix::{
     fs::{Access, access},
     io::Errno,
@@ -11,7 +16,8 @@ use rustix::{
 };
 
 /// What of `DATA_DIR` is in the way, and how to mend it.
-struct Obstacle {
+#[derive(Debug)]
+pub(crate) struct Obstacle {
     data_dir: PathBuf,
     path: PathBuf,
     owner: Owner,
@@ -19,18 +25,43 @@ struct Obstacle {
 }
 
 /// A user and a group, by number: what a container and its host have in common.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owner {
     user: u32,
     group: u32,
 }
 
-/// The error, with a way out when somebody else's files are behind it.
-pub(crate) fn explain(error: anyhow::Error, data_dir: &Path) -> anyhow::Error {
+/// The error, with a way out when somebody else's files are behind it. It stays what it is.
+pub(crate) fn explain(error: anyhow::Error, data_dir: &Path, database: &Database) -> anyhow::Error {
+    if !is_about_files(&error, data_dir, database) {
+        return error;
+    }
     match Obstacle::find(data_dir) {
-        Some(obstacle) => anyhow!("{error:#}\n{obstacle}"),
+        Some(obstacle) => error.context(obstacle),
         None => error,
     }
+}
+
+/// Whether a file of `DATA_DIR` may be behind a failure, as far as its kind tells.
+fn is_about_files(error: &anyhow::Error, data_dir: &Path, database: &Database) -> bool {
+    error.chain().any(|cause| {
+        let denied = cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        // Both say which file it is, or leave it to the library that opened it.
+        let of_control = match cause.downcast_ref() {
+            Some(proxyxai_control::Error::Invalid(invalid)) => {
+                Path::new(&invalid.field).starts_with(data_dir)
+            }
+            Some(proxyxai_control::Error::Storage(_)) => matches!(database, Database::Sqlite(_)),
+            Some(_) | None => false,
+        };
+        let of_spool = matches!(
+            cause.downcast_ref(),
+            Some(proxyxai_dataplane::Error::Spool { .. })
+        );
+        denied || of_control || of_spool
+    })
 }
 
 // === impl Obstacle ===
@@ -40,11 +71,9 @@ impl Obstacle {
         let data_dir = std::path::absolute(data_dir).ok()?;
         let nearest = data_dir.ancestors().find(|path| path.exists())?;
         let entries = fs::read_dir(&data_dir).into_iter().flatten().flatten();
-        let inside = entries
-            .map(|entry| entry.path())
-            .filter(|path| path.is_file());
+        let inside = entries.map(|entry| entry.path());
         let path = std::iter::once(nearest.to_owned())
-            .chain(inside)
+            .chain(inside.filter(|path| path.is_file()))
             .find(|path| is_denied(path))?;
         let found = fs::metadata(&path).ok()?;
         Some(Self {
@@ -71,9 +100,14 @@ impl fmt::Display for Obstacle {
             own,
         } = self;
         let (data, path) = (data_dir.display(), path.display());
+        let wanted = if is_secret(&self.path) {
+            "read"
+        } else {
+            "write"
+        };
         write!(
             f,
-            "{path} belongs to {owner}, and this program runs as {own} and may not write there. "
+            "{path} belongs to {owner}, and this program runs as {own} and may not {wanted} there. "
         )?;
         if !self.path.starts_with(data_dir) {
             let Owner { user, group } = own;
@@ -94,16 +128,36 @@ impl fmt::Display for Owner {
 }
 
 fn is_denied(path: &Path) -> bool {
-    let wanted = if path.is_dir() {
-        Access::WRITE_OK | Access::EXEC_OK
+    let is_folder = path.is_dir();
+    wanted(path, is_folder).is_some_and(|wanted| access(path, wanted) == Err(Errno::ACCESS))
+}
+
+/// What the program has to be allowed; none for what is not its own, such as somebody's backup.
+fn wanted(path: &Path, is_folder: bool) -> Option<Access> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_written =
+        name.starts_with("proxyxai.db") || ["spool.redb", "journal.map"].contains(&&*name);
+    if is_folder {
+        Some(Access::WRITE_OK | Access::EXEC_OK)
+    } else if is_secret(path) {
+        Some(Access::READ_OK)
     } else {
-        Access::WRITE_OK
-    };
-    access(path, wanted) == Err(Errno::ACCESS)
+        is_written.then_some(Access::READ_OK | Access::WRITE_OK)
+    }
+}
+
+/// Files that are written once and then only read: they may well be closed to writing.
+fn is_secret(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("key" | "token"))
+        || path.file_name().is_some_and(|name| name == "node.name")
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::{Context as _, anyhow};
+    use proxyxai_contract::Invalid;
+
     use super::*;
 
     fn said(path: &str, owner: (u32, u32)) -> String {
@@ -124,7 +178,76 @@ mod tests {
             "/data belongs to 0:0, and this program runs as 10001:10001 and may not write there. As root: chown -R 10001:10001 /data"
         );
         assert!(said("/data/proxyxai.db", (0, 5)).starts_with("/data/proxyxai.db belongs to 0:5,"));
+        assert!(said("/data/root.key", (0, 5)).contains("may not read there"));
         assert!(said("/data/proxyxai.db", (10001, 5)).ends_with("chmod -R u+rwX /data"));
         assert!(said("/", (0, 0)).ends_with("install -d -m 0700 -o 10001 -g 10001 /data"));
+    }
+
+    #[test]
+    fn secrets_have_to_be_readable_and_no_more_and_what_is_not_ours_does_not_matter() {
+        let file = |name: &str| wanted(&Path::new("/data").join(name), false);
+        for name in ["master.key", "root.key", "node.token", "node.name"] {
+            assert_eq!(file(name), Some(Access::READ_OK), "{name}");
+        }
+        for name in [
+            "proxyxai.db",
+            "proxyxai.db-wal",
+            "spool.redb",
+            "journal.map",
+        ] {
+            assert_eq!(
+                file(name),
+                Some(Access::READ_OK | Access::WRITE_OK),
+                "{name}"
+            );
+        }
+        for name in ["backup.db", "access.log", "notes", ".key.swp"] {
+            assert_eq!(file(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_failures_of_files_are_looked_into() {
+        let (data, file) = (
+            Path::new("/data"),
+            Database::Sqlite("/data/proxyxai.db".into()),
+        );
+        let about = |error: anyhow::Error| is_about_files(&error, data, &file);
+        let io = |kind: ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("x");
+        let invalid = |field: &str| {
+            let error: proxyxai_control::Error = Invalid::new(field, "x").into();
+            Err::<(), _>(error)
+                .context("control cannot start")
+                .unwrap_err()
+        };
+        assert!(about(io(ErrorKind::PermissionDenied)));
+        assert!(about(invalid("/data/master.key")));
+        for other in [
+            io(ErrorKind::AddrInUse),
+            io(ErrorKind::ConnectionRefused),
+            invalid("MASTER_KEY"),
+            anyhow!("permission denied"),
+        ] {
+            assert!(!about(other));
+        }
+    }
+
+    #[test]
+    fn an_error_with_an_obstacle_is_still_what_it_was() {
+        let error: proxyxai_control::Error = Invalid::new("/data/master.key", "x").into();
+        let obstacle = Obstacle {
+            data_dir: "/data".into(),
+            path: "/data".into(),
+            owner: Owner { user: 0, group: 0 },
+            own: Owner { user: 1, group: 1 },
+        };
+        let error = anyhow::Error::from(error)
+            .context("control cannot start")
+            .context(obstacle);
+        assert!(error.is::<Obstacle>());
+        assert!(matches!(
+            error.downcast_ref(),
+            Some(proxyxai_control::Error::Invalid(_))
+        ));
     }
 }

@@ -1,38 +1,30 @@
 //! Starting and stopping each role. Stopping goes in the order in which calls flow: no new calls,
 //! streams end, usage is handed in, control closes.
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Write as _},
-    net::SocketAddr,
-    num::NonZero,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
-};
+mod departure;
+mod handlers;
+mod node_name;
+mod tasks;
+
+use std::{fs, io::IsTerminal as _, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::{Context as _, anyhow};
-use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _, routing::get};
-use hyper::Request;
-use proxyxai_contract::{access::IpList, clock::Clock, id::NodeName, secret::Secret};
+use axum::routing::get;
+use departure::{Departure, serve_and_drain};
+use handlers::{router_handler, surface_handlers};
+use node_name::node_name;
+use proxyxai_contract::{Invalid, clock::Clock, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, RequestId, Surface, client_address, readiness};
+use proxyxai_dataplane::{Admin, DataPlane, readiness};
+use tasks::ControlTasks;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use tower::ServiceExt as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::{
-    announce, channel,
-    config::Config,
-    healthcheck, memory, ownership,
-    polite::Polite,
-    serve::{self, Handler},
-};
+use crate::{announce, channel, config::Config, healthcheck, ownership};
 
 /// What this process is.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +50,8 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
         return healthcheck::run(config.listen);
     }
-    let data_dir = config.data_dir.clone();
-    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir))
+    let (data_dir, database) = (config.data_dir.clone(), config.control.database.clone());
+    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir, &database))
 }
 
 fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
@@ -74,7 +66,10 @@ fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
-        .with_context(|| format!("{} cannot be made", config.data_dir.display()))?;
+        .with_context(|| {
+            let problem = format!("{} cannot be made", config.data_dir.display());
+            proxyxai_control::Error::from(Invalid::new("DATA_DIR", problem))
+        })?;
     // Calls are served by threads of their own (`serve`); this runtime does everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
@@ -104,11 +99,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         storage_fault: control.storage_fault(),
     });
     announce::listening(http.local_addr()?, Some(planes.grpc));
-    announce::root_key(
-        &config.data_dir,
-        http.local_addr()?,
-        control.first_root_key(),
-    );
+    announce_root_key(&control, &config.data_dir, http.local_addr()?).await?;
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
@@ -142,11 +133,7 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
         );
     announce::listening(http.local_addr()?, Some(tasks.grpc));
-    announce::root_key(
-        &config.data_dir,
-        http.local_addr()?,
-        control.first_root_key(),
-    );
+    announce_root_key(&control, &config.data_dir, http.local_addr()?).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
     // Its `/readyz` tells of its storage; whoever administers tries again.
     config.drain_delay = std::time::Duration::ZERO;
@@ -197,6 +184,19 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn announce_root_key(
+    control: &Control,
+    data_dir: &Path,
+    http: SocketAddr,
+) -> anyhow::Result<()> {
+    if let Some(key) = control.first_root_key() {
+        announce::first_root_key(data_dir, http, key);
+    } else {
+        announce::root_key(data_dir, control.root_key_file().await?);
+    }
+    Ok(())
+}
+
 fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Result<DataPlane> {
     let limits = &config.limits;
     let data = proxyxai_dataplane::Config {
@@ -219,173 +219,6 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         sight: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
-}
-
-/// The configured name, or one that is made up once and kept: it must not change while usage of it
-/// may still be spooled, and no two nodes of a cascade may share one.
-fn node_name(config: &Config) -> anyhow::Result<NodeName> {
-    if let Some(name) = &config.node_name {
-        return Ok(name.clone());
-    }
-    let path = config.data_dir.join("node.name");
-    if let Ok(kept) = fs::read_to_string(&path) {
-        return NodeName::new(kept.trim())
-            .with_context(|| format!("{} is damaged", path.display()));
-    }
-    let name = NodeName::new(&format!("node-{:08x}", fastrand::u32(..)))?;
-    write_new(&path, name.as_str())?;
-    Ok(name)
-}
-
-fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
-    writeln!(file, "{text}")?;
-    Ok(file.sync_all()?)
-}
-
-/// Calls go to the data plane directly; each serving thread has its own connections to providers.
-fn surface_handlers(surface: Surface, config: &Config) -> Vec<impl Handler + use<>> {
-    let handler = |surface: Surface| {
-        move |peer: SocketAddr, request| surface.clone().answer(peer.ip(), request)
-    };
-    let siblings = (1..serving_threads(config)).map(|_| surface.sibling());
-    let surfaces: Vec<_> = siblings.collect();
-    surfaces.into_iter().chain([surface]).map(handler).collect()
-}
-
-fn serving_threads(config: &Config) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-    config.worker_threads.unwrap_or_else(cores)
-}
-
-/// A control plane alone is an ordinary axum application.
-fn router_handler(router: Router, trusted: IpList) -> impl Handler {
-    move |peer: SocketAddr, mut request: Request<Polite>| {
-        let id = RequestId::settle(request.headers_mut());
-        let address = client_address(peer.ip(), request.headers(), &trusted);
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(address));
-        let answer = router.clone().oneshot(request);
-        async {
-            let mut response = answer.await.into_response();
-            id.mark(response.headers_mut());
-            response
-        }
-    }
-}
-
-/// How a role comes to its end.
-struct Departure<S, L, D, C> {
-    stopping: S,
-    /// Says that no more calls are wanted.
-    leave: L,
-    /// Takes no more calls.
-    drain: D,
-    /// Has what is still open end itself.
-    cut: C,
-}
-
-async fn serve_and_drain(
-    listener: TcpListener,
-    handlers: Vec<impl Handler>,
-    config: &Config,
-    departure: Departure<impl Future<Output = ()>, impl Fn(), impl Fn(), impl Fn()>,
-) -> anyhow::Result<()> {
-    let Departure {
-        stopping,
-        leave,
-        drain,
-        cut,
-    } = departure;
-    let end = serve::End::default();
-    let serving = serve::serve(listener, handlers, config.server, end.clone());
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => return ended.context("serving ended"),
-        () = stopping => {}
-    }
-    tracing::info!("leaving");
-    leave();
-    end.leave();
-    // Whoever balances the load has to see it before calls are refused.
-    tokio::select! {
-        ended = &mut serving => return ended.context("serving ended"),
-        () = tokio::time::sleep(config.drain_delay) => {}
-    }
-    tracing::info!("draining");
-    drain();
-    end.stop();
-    tokio::select! {
-        ended = &mut serving => return ended.context("serving did not end well"),
-        () = tokio::time::sleep(config.drain) => {}
-    }
-    tracing::warn!("the drain time is over; open answers are ended");
-    cut();
-    end.cut();
-    serving.await.context("serving did not end well")
-}
-
-/// The gRPC servers and background work of control.
-struct ControlTasks {
-    grpc: SocketAddr,
-    tasks: JoinSet<()>,
-    stop: CancellationToken,
-}
-
-impl ControlTasks {
-    async fn start(
-        control: &Control,
-        listen: SocketAddr,
-        pipe: Option<channel::Incoming>,
-    ) -> anyhow::Result<Self> {
-        let listener = bind(listen).await?;
-        let grpc = listener.local_addr()?;
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let incoming =
-            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-        let served = tonic::transport::Server::builder()
-            .add_routes(control.grpc_routes())
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        tasks.spawn(async move { log_end(served.await) });
-        if let Some(pipe) = pipe {
-            let served = tonic::transport::Server::builder()
-                .add_routes(control.grpc_routes())
-                .serve_with_incoming_shutdown(pipe, stop.clone().cancelled_owned());
-            tasks.spawn(async move { log_end(served.await) });
-        }
-        tasks.spawn(control.clone().run(stop.clone()));
-        // Posting is what a burst leaves behind, and it is done on these threads.
-        let stopped = stop.clone();
-        tasks.spawn(async move {
-            let _stopped = stopped.run_until_cancelled(memory::keep_breathing()).await;
-        });
-        Ok(Self { grpc, tasks, stop })
-    }
-
-    async fn stop(mut self) {
-        self.stop.cancel();
-        // Watch streams of data planes that are still there do not end by themselves.
-        let patience = std::time::Duration::from_millis(500);
-        let ended = tokio::time::timeout(patience, async {
-            while self.tasks.join_next().await.is_some() {}
-        })
-        .await;
-        if ended.is_err() {
-            tracing::debug!("data planes were still connected");
-        }
-    }
-}
-
-fn log_end(result: Result<(), tonic::transport::Error>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "a gRPC server ended");
-    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -11,6 +11,7 @@ use proxyxai_contract::wire::Measure;
 use serde_json::{Value, json};
 
 use crate::{
+    prices::today,
     upstream::{Script, Upstream, event, invalid_key, status},
     world::{Node, ROOT, TempDir, World, client, run_to_end, until},
 };
@@ -90,7 +91,7 @@ async fn the_first_start_shows_the_root_key_once_and_keeps_it_in_a_private_file(
 }
 
 /// The program as a user who is not root and owns nothing.
-fn as_somebody(dir: &Path, role: Option<&str>) -> std::process::Output {
+fn as_somebody(dir: &Path, role: Option<&str>, listen: &str) -> std::process::Output {
     let program = env!("CARGO_BIN_EXE_proxyxai");
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let mut command = if is_root {
@@ -103,7 +104,7 @@ fn as_somebody(dir: &Path, role: Option<&str>) -> std::process::Output {
     let command = command.args(role).env_clear().env("DATA_DIR", dir);
     let places = [
         ("PATH", "/usr/bin:/bin"),
-        ("LISTEN", "127.0.0.1:0"),
+        ("LISTEN", listen),
         ("GRPC_LISTEN", "127.0.0.1:0"),
     ];
     command.envs(places).output().unwrap()
@@ -122,10 +123,10 @@ fn a_data_directory_of_somebody_else_is_named_with_its_owner_and_the_way_to_mend
     for (path, modes) in [(dir, (0o500, 0o400)), (file, (0o777, 0o400))] {
         close(file, modes.1);
         close(dir, modes.0);
-        let ended = as_somebody(dir, None);
+        let ended = as_somebody(dir, None, "127.0.0.1:0");
         close(dir, 0o700);
-        assert_eq!(ended.status.code(), Some(1));
         let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(64), "{said}");
         let owner = std::fs::metadata(path).unwrap();
         let owner = format!(
             "{} belongs to {}:{}, ",
@@ -139,6 +140,80 @@ fn a_data_directory_of_somebody_else_is_named_with_its_owner_and_the_way_to_mend
             format!("chmod -R u+rwX {}", dir.display()),
         ];
         assert!(mends.iter().any(|mend| said.contains(mend)), "{said}");
+    }
+}
+
+#[test]
+fn secrets_that_are_closed_to_writing_are_in_nobodys_way() {
+    let dir = TempDir::new();
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let put = |name: &str, text: &str, mode| {
+        let path = dir.path().join(name);
+        let _earlier = std::fs::remove_file(&path);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        if is_root {
+            std::os::unix::fs::chown(&path, Some(10001), Some(10001)).unwrap();
+        }
+    };
+    if is_root {
+        std::os::unix::fs::chown(dir.path(), Some(10001), Some(10001)).unwrap();
+    }
+    let secret = "0123456789abcdef".repeat(4);
+    for name in ["master.key", "root.key", "node.token", "backup.db"] {
+        put(name, &secret, 0o400);
+    }
+    let ended = |listen: &str| {
+        let ended = as_somebody(dir.path(), None, listen);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code().unwrap(), said)
+    };
+    // Whatever has failed, it is not they.
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, said) = ended(&busy.local_addr().unwrap().to_string());
+    assert!(said.contains("cannot be listened on"), "{said}");
+    assert!(code == 1 && !said.contains("belongs to"), "{code}: {said}");
+    put("master.key", "cut off", 0o400);
+    let (code, said) = ended("127.0.0.1:0");
+    assert!(said.contains("holds no usable key"), "{said}");
+    assert!(code == 64 && !said.contains("belongs to"), "{code}: {said}");
+    // One that cannot be read is.
+    for name in ["master.key", "node.token"] {
+        put(name, &secret, 0o000);
+        let (code, said) = ended("127.0.0.1:0");
+        let way_out = "and may not read there. Mend it with: chmod -R u+rwX";
+        assert!(code == 64 && said.contains(way_out), "{code}: {said}");
+        put(name, &secret, 0o400);
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_root_key_is_in_its_file_and_a_stale_file_is_not_called_the_place_of_it() {
+    let mut world = World::bare(None, &[]).await;
+    let file = world.dir().join("root.key");
+    let read = || std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let first = read();
+    let confirm = format!("{}-ROTATE-ROOT", today());
+    let rotate = world
+        .http
+        .post(world.url("/x-root"))
+        .bearer_auth(&first)
+        .json(&json!({"confirm": confirm}));
+    let answer: Value = rotate.send().await.unwrap().json().await.unwrap();
+    let key = answer["rotate"]["key"].as_str().unwrap();
+    assert_eq!(read(), key, "{answer}");
+    let cat = format!("cat {}", file.display());
+    for (kept, shown) in [(key, true), (first.as_str(), false)] {
+        std::fs::write(&file, kept).unwrap();
+        world.node.signal("TERM");
+        world.node.ended().await;
+        world.restart().await;
+        until("it is said what the file is good for", async || {
+            let out = world.node.out();
+            out.contains(&cat) || out.contains("holds an earlier root key")
+        })
+        .await;
+        assert_eq!(world.node.out().contains(&cat), shown);
     }
 }
 

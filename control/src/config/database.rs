@@ -1,7 +1,9 @@
 //! Where the state lives: a file, or a server by its URL or libpq's `name=value` form. Everything here may hold a
 //! password, so what is wrong with it is said in words of this program alone, which cannot repeat any of it.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+mod dsn;
+
+use std::{fmt, path::PathBuf};
 
 use proxyxai_contract::secret::Secret;
 
@@ -32,7 +34,6 @@ const UNREADABLE: Problem = "cannot be read as postgres://user@host:port/name; c
 const UNKNOWN_OPTION: Problem = "has an option after the ? that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity";
 const SSL_MODE: Problem =
     "has an sslmode other than disable, allow, prefer, require, verify-ca and verify-full";
-const NO_WORD: Problem = "has a word that is not name=value";
 
 // === impl Database ===
 
@@ -58,7 +59,7 @@ impl Database {
             return Server::parse(text).map(Self::Postgres);
         }
         if text.contains('=') && !text.contains("://") {
-            let url = dsn_url(text)?;
+            let url = dsn::url_of(text)?;
             let server = Server::parse(url.expose());
             return server
                 .map(Self::Postgres)
@@ -208,98 +209,11 @@ fn check_option(name: &str, value: &str) -> Result<(), Problem> {
     if fits { Ok(()) } else { Err(UNREADABLE) }
 }
 
-/// libpq's key=value form as a URL.
-fn dsn_url(dsn: &str) -> Result<Secret, Problem> {
-    let mut fields = dsn_fields(dsn)?;
-    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
-    let host = take("host")
-        .or_else(|| take("hostaddr"))
-        .unwrap_or_else(|| "localhost".to_owned());
-    let port = take("port").unwrap_or_else(|| "5432".to_owned());
-    let user = take("user").unwrap_or_else(|| "postgres".to_owned());
-    let password = take("password")
-        .map(|word| format!(":{}", percent_encoded(&word)))
-        .unwrap_or_default();
-    let name = take("dbname").unwrap_or_else(|| user.clone());
-    // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
-    // would refuse the whole URL.
-    let known = ["sslmode", "sslrootcert", "application_name", "options"];
-    let options: Vec<_> = known
-        .iter()
-        .filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value))))
-        .collect();
-    let query = if options.is_empty() {
-        String::new()
-    } else {
-        format!("?{}", options.join("&"))
-    };
-    let user = percent_encoded(&user);
-    let name = percent_encoded(&name);
-    let host = if host.starts_with('/') {
-        percent_encoded(&host)
-    } else {
-        host
-    };
-    Ok(Secret::new(format!(
-        "postgres://{user}{password}@{host}:{port}/{name}{query}"
-    )))
-}
-
-/// Fields of a DSN; a value may stand in single quotes with backslash escapes.
-fn dsn_fields(dsn: &str) -> Result<BTreeMap<String, String>, Problem> {
-    let mut fields = BTreeMap::new();
-    let mut rest = dsn.trim_start();
-    while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').ok_or(NO_WORD)?;
-        let (value, after) = dsn_value(after.trim_start()).ok_or("has an open quote")?;
-        let name = name.trim();
-        let of_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
-        if name.is_empty() || !name.chars().all(of_name) {
-            return Err(NO_WORD);
-        }
-        fields.insert(name.to_owned(), value);
-        rest = after.trim_start();
-    }
-    Ok(fields)
-}
-
-fn dsn_value(text: &str) -> Option<(String, &str)> {
-    let quoted = text.strip_prefix('\'');
-    let mut value = String::new();
-    let body = quoted.unwrap_or(text);
-    let mut chars = body.char_indices();
-    while let Some((at, char)) = chars.next() {
-        match char {
-            '\\' => value.push(chars.next()?.1),
-            '\'' if quoted.is_some() => return Some((value, body.get(at + 1..)?)),
-            char if quoted.is_none() && char.is_whitespace() => {
-                return Some((value, body.get(at..)?));
-            }
-            char => value.push(char),
-        }
-    }
-    quoted.is_none().then_some((value, ""))
-}
-
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                encoded.push(char::from(byte));
-            } else {
-                let hex = format!("{byte:02X}");
-                encoded.push('%');
-                encoded.push_str(&hex);
-            }
-            encoded
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{dsn::percent_encoded, *};
 
     fn parsed(text: &str) -> Result<Database, Problem> {
         Database::parse(&Secret::new(text))

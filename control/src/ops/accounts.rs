@@ -151,6 +151,7 @@ async fn replace_key(
     let mut record = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
+    let former = record.key_hash;
     give_key(control, &mut record, key);
     record.view.updated = control.now();
     // Before the revision is locked, since it takes a while.
@@ -161,6 +162,9 @@ async fn replace_key(
     store::accounts::update(&tx, &record).await?;
     ops::audit::rotation(control, &tx, caller, &record.view).await?;
     tx.commit().await?;
+    if target == AccountId::ROOT {
+        ops::root_key::replace(control, former, key);
+    }
     tracing::info!(
         account.id = target.get(),
         operator.id = caller.account.get(),

@@ -10,16 +10,18 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     config::Config,
+    ops::root_key,
     store::{
         self, Tx,
         master_copies::{MasterCopy, Slot},
     },
-    vault::{self, Vault, copies},
+    vault::{self, Kept, Vault, copies},
 };
 
 const MASTER_KEY_FILE: &str = "master.key";
-/// Where a first start keeps the root key that it made.
-pub(super) const ROOT_KEY_FILE: &str = "root.key";
+/// Why a file `master.key` is not the one that is wanted.
+const UNUSABLE: &str = "holds no usable key";
+const OF_ANOTHER: &str = "is of another database";
 
 /// Opens the vault with the first of these that there is: `MASTER_KEY`, `DATA_DIR/master.key`, a copy in the
 /// database that a known root key opens, a new key. A database that was made with another key is refused.
@@ -47,11 +49,14 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
         let vault = Vault::of_generated(text).ok()?;
         vault.check_sentinel(sentinel).ok().map(|()| vault)
     };
-    let kept = vault::read_secret(path)?;
-    let has_file = kept.is_some();
-    if let Some(vault) = kept.and_then(fitting) {
-        return Ok(vault);
-    }
+    let misfit = match vault::look_into(path)? {
+        Kept::Nothing => None,
+        Kept::Unusable => Some(UNUSABLE),
+        Kept::Secret(kept) => match fitting(kept) {
+            Some(vault) => return Ok(vault),
+            None => Some(OF_ANOTHER),
+        },
+    };
     let stored = store::master_copies::all(tx).await?;
     for root_key in known_root_keys(config) {
         for copy in &stored {
@@ -61,11 +66,11 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
             let Some(vault) = fitting(master.clone()) else {
                 continue;
             };
-            if has_file {
+            if let Some(problem) = misfit {
                 // It may be all that opens some other database, so it is nobody's to replace.
                 tracing::warn!(
                     path = %path.display(),
-                    "this file is the master key of another database and was left alone; the key came from the copy in this database: move the file away"
+                    "this file {problem} and was left alone; the key came from the copy in this database: move the file away"
                 );
             } else {
                 vault::write_secret(path, &master)?;
@@ -74,16 +79,15 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
             return Ok(vault);
         }
     }
-    Err(nothing_opens(has_file, !stored.is_empty()).into())
+    Err(nothing_opens(misfit, !stored.is_empty()).into())
 }
 
 /// Says what is missing and each way to bring it.
-fn nothing_opens(has_file: bool, has_copies: bool) -> Invalid {
-    let file = if has_file {
-        "is of another database"
-    } else {
-        "is not there"
-    };
+fn nothing_opens(misfit: Option<&str>, has_copies: bool) -> Invalid {
+    let file = misfit.map_or_else(
+        || "is not there".to_owned(),
+        |problem| format!("{problem} (move it away)"),
+    );
     let copies = if has_copies {
         "no root key given here opens the copies that this database holds of it. Bring back that file, or set MASTER_KEY to what it held, or name in INIT_USERS or ROOT_KEY a root key that this database knew"
     } else {
@@ -171,12 +175,10 @@ pub(super) async fn follow_root(control: &Control, tx: &Tx, key: &ClientKey) -> 
 
 /// Root's keys that this start was given or finds, each once.
 fn known_root_keys(config: &Config) -> Vec<Secret> {
-    // A file that cannot be read helps nobody, and is not what stops a start.
-    let kept = vault::read_secret(&config.data_dir.join(ROOT_KEY_FILE));
     let given = [
         config.init_root_key(),
         config.root_key.clone(),
-        kept.ok().flatten(),
+        root_key::kept(config),
     ];
     let mut keys = Vec::new();
     for key in given.into_iter().flatten() {

@@ -15,6 +15,7 @@ pub(crate) mod news;
 pub(crate) mod prices;
 pub(crate) mod reports;
 pub(crate) mod retention;
+mod root_key;
 pub(crate) mod routes;
 pub(crate) mod seed;
 pub(crate) mod settings;

@@ -1,8 +1,6 @@
 //! What a new store begins with: the sentinel of the master key, root, and what `INIT_USERS` and
 //! `INIT_KEYS` name. On an old store it only checks, and brings up to date what every start does.
 
-use std::{fs, io::ErrorKind};
-
 use proxyxai_contract::{
     client_key::ClientKey,
     clock::Millis,
@@ -10,23 +8,18 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     provider::BaseUrl,
     routing::RoutingRules,
-    secret::Secret,
     snapshot::{Access, RateLimits},
     window::ModelLimits,
 };
 
-use super::{
-    accounts::blank,
-    keys::sealed,
-    master::{self, ROOT_KEY_FILE},
-};
+use super::{accounts::blank, keys::sealed, master, root_key};
 use crate::{
     Error,
     config::{Config, InitUser},
     domain::{account::Dna, setting},
     publish,
     store::{self, AccountRecord, Store, Tx},
-    vault::{self, Vault},
+    vault::Vault,
     view::AccountView,
 };
 
@@ -81,7 +74,7 @@ async fn seed_accounts(
         (user, None)
     } else {
         let key = ClientKey::generate().map_err(Error::internal)?;
-        keep_root_key(config, &key)?;
+        root_key::keep(config, &key)?;
         let (name, email) = ("root".to_owned(), ROOT_EMAIL.to_owned());
         (
             InitUser {
@@ -108,16 +101,6 @@ async fn seed_accounts(
         store::accounts::insert(tx, &mut child, Some(&Dna::root())).await?;
     }
     Ok(generated)
-}
-
-/// The file is written before the commit: a key that is stored but shown nowhere would be lost.
-fn keep_root_key(config: &Config, key: &ClientKey) -> Result<(), Error> {
-    let path = config.data_dir.join(ROOT_KEY_FILE);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::internal(error)),
-        _ => {}
-    }
-    vault::write_secret(&path, &Secret::new(key.expose()))
 }
 
 fn root(user: &InitUser, now: Millis) -> AccountRecord {

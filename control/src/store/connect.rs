@@ -2,8 +2,9 @@
 //! library as text, which it shows when it cannot read it, and in its traces.
 
 use std::{
-    fs,
+    error, fmt, fs,
     future::{Ready, ready},
+    io::ErrorKind,
     path::Path,
     time::Duration,
 };
@@ -21,6 +22,10 @@ use crate::{Error, config::Server};
 const SQLITE_CHECKPOINT_PAGES: u32 = 16_384;
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// What a server says that is starting up, and one that has too many connections for a moment.
+const NOT_YET: [&str; 2] = ["57P03", "53300"];
+/// Between two tries to reach a server that is not up yet.
+const CONNECT_PAUSE_MS: u64 = 500;
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 
 fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
@@ -47,16 +52,92 @@ fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error
     ready(Ok(clean))
 }
 
-/// Options for a server.
-pub(super) fn server_options(
+/// Options for a server that lets this program in.
+pub(super) async fn server_options(
     server: &Server,
     connections_max: u32,
 ) -> Result<ConnectOptions, Error> {
     let known = driver_options(server)?;
+    let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
+    let reached = reach(&known, patience).await;
+    reached.map_err(|unreachable| Error::Storage(Box::new(unreachable)))?;
     // Only the scheme of this text counts; the function below puts the server in its place.
     let mut options = common_options("postgres://localhost", connections_max);
     options.map_sqlx_postgres_opts(move |_| known.clone());
     Ok(options)
+}
+
+/// Why a server does not let this program in.
+#[derive(Debug)]
+struct Unreachable {
+    /// Host and port, or a socket.
+    place: String,
+    cause: Box<dyn error::Error + Send + Sync>,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no connection to PostgreSQL at {}", self.place)
+    }
+}
+
+impl error::Error for Unreachable {
+    /// What is at the bottom: the driver repeats that after words of its own, which say nothing to an operator.
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        let mut cause: &(dyn error::Error + 'static) = &*self.cause;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Some(cause)
+    }
+}
+
+/// Connects once outside of the pool, which waits for a server that refuses and then tells of nothing but its
+/// waiting. A server that is about to come up is given a moment; after that, whoever runs this program starts it again.
+async fn reach(options: &PgConnectOptions, patience: Duration) -> Result<(), Unreachable> {
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let mut refused = None;
+    let trying = async {
+        loop {
+            let failed = match options.connect().await {
+                Ok(connection) => return connection.close().await,
+                Err(failed) => failed,
+            };
+            if !may_come_up(&failed) {
+                return Err(failed);
+            }
+            if refused.is_none() {
+                tracing::warn!(%place, error = %failed, "waiting for PostgreSQL");
+            }
+            refused = Some(failed);
+            tokio::time::sleep(Duration::from_millis(CONNECT_PAUSE_MS)).await;
+        }
+    };
+    let cause = match tokio::time::timeout(patience, trying).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(failed)) => failed.into(),
+        Err(elapsed) => refused.map_or_else(|| elapsed.into(), Into::into),
+    };
+    Err(Unreachable { place, cause })
+}
+
+/// Whether it is worth another try, as the pool sees it.
+fn may_come_up(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::ConnectionReset
+        ),
+        sqlx::Error::Database(answer) => {
+            answer.code().is_some_and(|code| NOT_YET.contains(&&*code))
+        }
+        _ => false,
+    }
 }
 
 /// Whether the driver understands where the server is.
@@ -127,4 +208,84 @@ pub(super) fn create_private(path: &Path) -> Result<(), Error> {
 pub(super) fn unreachable_database(error: DbErr) -> Error {
     tracing::error!(error = %error, "the database cannot be opened");
     error.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::secret::Secret;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::config::Database;
+
+    /// What is said of a server at this port, with all causes.
+    async fn said_of(port: u16) -> String {
+        let url = format!("postgres://xai:hidden-word@127.0.0.1:{port}/xai?sslmode=disable");
+        let Ok(Database::Postgres(server)) = Database::parse(&Secret::new(url)) else {
+            panic!("a server")
+        };
+        let options = driver_options(&server).unwrap();
+        let failed = reach(&options, Duration::from_millis(300)).await;
+        let error = Error::Storage(Box::new(failed.unwrap_err()));
+        let mut said = Vec::new();
+        let mut cause: Option<&dyn error::Error> = Some(&error);
+        while let Some(error) = cause {
+            said.push(error.to_string());
+            cause = error.source();
+        }
+        let said = said.join(": ");
+        assert!(
+            !said.contains("hidden") && !format!("{error:?}").contains("hidden"),
+            "{said}"
+        );
+        assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
+        said
+    }
+
+    /// A port at which each connection is told this and closed.
+    async fn answering(answer: Vec<u8>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = [0u8; 512];
+                let _asked = stream.read(&mut asked).await;
+                let _answered = stream.write_all(&answer).await;
+            }
+        });
+        port
+    }
+
+    fn refusal(code: &str, message: &str) -> Vec<u8> {
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+        [b"E", &length[..], fields.as_bytes()].concat()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_lets_nobody_in_is_named_with_the_cause_and_no_password() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = closed.local_addr().unwrap().port();
+        drop(closed);
+        let said = said_of(port).await;
+        assert!(said.contains("refused"), "{said}");
+        for (code, message) in [
+            ("28P01", "password authentication failed for user \"xai\""),
+            ("3D000", "database \"xai\" does not exist"),
+            ("57P03", "the database system is starting up"),
+        ] {
+            let said = said_of(answering(refusal(code, message)).await).await;
+            assert_eq!(said.matches(message).count(), 1, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_not_waited_for_for_ever() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let said = said_of(silent.local_addr().unwrap().port()).await;
+        assert!(said.contains("elapsed"), "{said}");
+    }
 }

@@ -112,7 +112,7 @@ impl Store {
     }
 
     async fn open_server(server: &Server) -> Result<Self, Error> {
-        let options = server_options(server, POSTGRES_CONNECTIONS_MAX)?;
+        let options = server_options(server, POSTGRES_CONNECTIONS_MAX).await?;
         let writer = Connector::connect(options)
             .await
             .map_err(unreachable_database)?;
@@ -133,7 +133,7 @@ impl Store {
                 return Err(Invalid::new(path.display().to_string(), problem).into());
             }
             Database::Sqlite(path) => (file_options(path, 1, SQLITE_READER_CACHE_KIB), false),
-            Database::Postgres(server) => (server_options(server, 1)?, true),
+            Database::Postgres(server) => (server_options(server, 1).await?, true),
         };
         let connection = Connector::connect(options)
             .await

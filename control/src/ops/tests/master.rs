@@ -258,6 +258,37 @@ async fn a_file_of_another_database_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_cut_off_does_not_keep_roots_key_from_opening() {
+    everywhere(async |world: &mut World| {
+        let path = world.dir.path().join("master.key");
+        let right = file(world.dir.path()).unwrap();
+        let root = fs::read_to_string(world.dir.path().join("root.key")).unwrap();
+        let pieces: [&[u8]; 5] = [
+            b"",
+            b"\n",
+            &right.expose().as_bytes()[..10],
+            &right.expose().as_bytes()[..40],
+            b"\xff\xfe no text at all, and long enough for a key",
+        ];
+        for piece in pieces {
+            fs::write(&path, piece).unwrap();
+            world.restart().await.unwrap();
+            assert_eq!(world.control.vault().generated(), Some(&right));
+            assert_eq!(fs::read(&path).unwrap(), piece, "it is left alone");
+            // Where nothing opens, the file is what has to go.
+            fs::remove_file(world.dir.path().join("root.key")).unwrap();
+            let refused = world.restart().await;
+            assert!(
+                matches!(&refused, Err(Error::Invalid(problem)) if problem.to_string().contains("move it away")),
+                "{refused:?}"
+            );
+            fs::write(world.dir.path().join("root.key"), &root).unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_damaged_copy_does_not_keep_the_other_from_opening() {
     everywhere(async |world: &mut World| {
         let root = world.control.first_root_key().unwrap().clone();

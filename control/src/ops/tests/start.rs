@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Control, Error, ops, store,
     testing::{ROOT, World, call, everywhere, node, usd},
-    view::KeyFilter,
+    view::{KeyFilter, RootKeyFile},
 };
 
 const PAGE: crate::view::Page = crate::view::Page { page: 1, size: 10 };
@@ -29,6 +29,72 @@ async fn the_first_start_makes_root_and_shows_its_key_once() {
             .unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_file_of_the_root_key_follows_each_rotation_here_and_is_known_for_outdated_elsewhere() {
+    everywhere(async |world: &mut World| {
+        let path = world.dir.path().join("root.key");
+        let kept = || std::fs::read_to_string(&path).unwrap().trim().to_owned();
+        let first = kept();
+        for way in 0..3 {
+            let control = &world.control;
+            let key = match way {
+                0 => ops::accounts::rotate_key(control, &ROOT, None).await,
+                1 => ops::accounts::rotate_root(control, &ROOT, None).await,
+                _ => {
+                    let chosen = ClientKey::generate().unwrap();
+                    ops::accounts::rotate_root(control, &ROOT, Some(chosen)).await
+                }
+            };
+            assert_eq!(kept(), key.unwrap().expose(), "way {way}");
+            let mode = std::fs::metadata(&path).unwrap().permissions();
+            assert_eq!(
+                std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+                0o600
+            );
+            for _ in 0..2 {
+                let file = world.control.root_key_file().await.unwrap();
+                assert_eq!(file, RootKeyFile::Current, "way {way}");
+                world.restart().await.unwrap();
+            }
+        }
+        // Another control plane changed it: the file is known for what it is, and nobody's to replace.
+        for other in [first.as_str(), "", "cut off"] {
+            std::fs::write(&path, other).unwrap();
+            let file = world.control.root_key_file().await.unwrap();
+            assert_eq!(file, RootKeyFile::Outdated, "{other:?}");
+            let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+            rotated.unwrap();
+            assert_eq!(kept(), other);
+        }
+        std::fs::remove_file(&path).unwrap();
+        let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+        rotated.unwrap();
+        assert!(!path.exists(), "a key that was kept nowhere still is");
+        let file = world.control.root_key_file().await.unwrap();
+        assert_eq!(file, RootKeyFile::Missing);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_replaced_does_not_keep_root_from_another_key() {
+    let world = World::file().await;
+    // A folder cannot be renamed over, and a file in its place cannot be read.
+    let path = world.dir.path().join("root.key");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let key = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+    let key = key.unwrap();
+    let caller = ops::auth::authenticate(&world.control, key.expose(), None).await;
+    assert_eq!(caller.unwrap().account, AccountId::ROOT);
+    let left = std::fs::read_dir(world.dir.path()).unwrap();
+    let drafts = left
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("root."))
+        .count();
+    assert_eq!(drafts, 1, "no draft is left over");
 }
 
 #[tokio::test]

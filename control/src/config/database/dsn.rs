@@ -1,0 +1,96 @@
+//! libpq's `name=value` form of naming a server.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::secret::Secret;
+
+use super::Problem;
+
+const NO_WORD: Problem = "has a word that is not name=value";
+
+/// libpq's key=value form as a URL.
+pub(super) fn url_of(dsn: &str) -> Result<Secret, Problem> {
+    let mut fields = fields_of(dsn)?;
+    let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
+    let host = take("host")
+        .or_else(|| take("hostaddr"))
+        .unwrap_or_else(|| "localhost".to_owned());
+    let port = take("port").unwrap_or_else(|| "5432".to_owned());
+    let user = take("user").unwrap_or_else(|| "postgres".to_owned());
+    let password = take("password")
+        .map(|word| format!(":{}", percent_encoded(&word)))
+        .unwrap_or_default();
+    let name = take("dbname").unwrap_or_else(|| user.clone());
+    // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
+    // would refuse the whole URL.
+    let known = ["sslmode", "sslrootcert", "application_name", "options"];
+    let options: Vec<_> = known
+        .iter()
+        .filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value))))
+        .collect();
+    let query = if options.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", options.join("&"))
+    };
+    let user = percent_encoded(&user);
+    let name = percent_encoded(&name);
+    let host = if host.starts_with('/') {
+        percent_encoded(&host)
+    } else {
+        host
+    };
+    Ok(Secret::new(format!(
+        "postgres://{user}{password}@{host}:{port}/{name}{query}"
+    )))
+}
+
+/// Fields of a DSN; a value may stand in single quotes with backslash escapes.
+fn fields_of(dsn: &str) -> Result<BTreeMap<String, String>, Problem> {
+    let mut fields = BTreeMap::new();
+    let mut rest = dsn.trim_start();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=').ok_or(NO_WORD)?;
+        let (value, after) = value_at(after.trim_start()).ok_or("has an open quote")?;
+        let name = name.trim();
+        let of_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+        if name.is_empty() || !name.chars().all(of_name) {
+            return Err(NO_WORD);
+        }
+        fields.insert(name.to_owned(), value);
+        rest = after.trim_start();
+    }
+    Ok(fields)
+}
+
+fn value_at(text: &str) -> Option<(String, &str)> {
+    let quoted = text.strip_prefix('\'');
+    let mut value = String::new();
+    let body = quoted.unwrap_or(text);
+    let mut chars = body.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '\\' => value.push(chars.next()?.1),
+            '\'' if quoted.is_some() => return Some((value, body.get(at + 1..)?)),
+            char if quoted.is_none() && char.is_whitespace() => {
+                return Some((value, body.get(at..)?));
+            }
+            char => value.push(char),
+        }
+    }
+    quoted.is_none().then_some((value, ""))
+}
+
+pub(super) fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                let hex = format!("{byte:02X}");
+                encoded.push('%');
+                encoded.push_str(&hex);
+            }
+            encoded
+        })
+}

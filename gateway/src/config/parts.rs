@@ -1,0 +1,181 @@
+//! Which variables make which part of the configuration: the control plane's, the sight's, the data plane's limits.
+
+use std::{collections::BTreeMap, num::NonZero, path::Path};
+
+use proxyxai_contract::{
+    Invalid,
+    access::{AllowList, IpList},
+    clock::Zone,
+    provider::BaseUrl,
+};
+use proxyxai_control::config::Database;
+use proxyxai_dataplane::sight;
+
+use super::{Limits, reader::Reader};
+
+/// Settings that may also be stored; the environment gives their defaults.
+const SETTINGS: [&str; 31] = [
+    "MODEL_MAPPER",
+    "LEVEL_MAPPER",
+    "SWITCH_OVER",
+    "MODEL_LIMITS",
+    "RESOURCES",
+    "PASSTHROUGH",
+    "PRICING",
+    "UNPRICED",
+    "CALL_MIN_BALANCE",
+    "USER_MIN_BALANCE",
+    "USER_API_BALANCE",
+    "XAI_BASE",
+    "MODEL_FAILOVER",
+    "KEY_STRATEGY",
+    "AFFINITY",
+    "HEDGE",
+    "COMMISSION_PERCENT",
+    "AUDIT_RETENTION_DAYS",
+    "EMAIL_SMTP",
+    "EMAIL_PORT",
+    "EMAIL_AUTH",
+    "EMAIL_PASS",
+    "EMAIL_SENDER",
+    "EMAIL_TLS",
+    "EMAIL_BALANCE",
+    "EMAIL_BILL",
+    "XAI_MAIL",
+    "XAI_SVC",
+    "XAI_API",
+    "XAI_CHAT",
+    "XAI_DOCS",
+];
+
+impl Reader<'_> {
+    fn database(&mut self, data_dir: &Path) -> Database {
+        let url = self.of_secret("DATABASE_URL", Database::parse);
+        let dsn = self.of_secret("POSTGRES_DSN", Database::parse);
+        if url.is_some() && dsn.is_some() {
+            self.problem(
+                "POSTGRES_DSN",
+                "is given besides DATABASE_URL; give one of them",
+            );
+        }
+        let read = url.or(dsn);
+        // What could not be read has been named already.
+        let unread = read.is_none()
+            && ["DATABASE_URL", "POSTGRES_DSN"]
+                .iter()
+                .any(|name| self.text(name).is_some());
+        let database = read.unwrap_or_else(|| Database::Sqlite(data_dir.join("proxyxai.db")));
+        match self.exact("DATABASE_PASSWORD") {
+            Some(password) if !unread => {
+                database
+                    .clone()
+                    .with_password(password)
+                    .unwrap_or_else(|problem| {
+                        self.problem("DATABASE_PASSWORD", problem);
+                        database
+                    })
+            }
+            Some(_) | None => database,
+        }
+    }
+
+    pub(super) fn control(&mut self, data_dir: &Path) -> proxyxai_control::config::Config {
+        let mut config =
+            proxyxai_control::config::Config::new(self.database(data_dir), data_dir.to_owned());
+        config.settings = self.settings();
+        config.master_key = self.secret("MASTER_KEY");
+        config.root_key = self.secret("ROOT_KEY");
+        config.node_token = self.secret("NODE_TOKEN");
+        config.zone = self
+            .parsed("TZ", |name| Zone::new(name.trim_start_matches(':')))
+            .unwrap_or(Zone::UTC);
+        config.init_users = self.secret("INIT_USERS");
+        config.init_keys = self.secret("INIT_KEYS");
+        config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
+        config.publish_wait_ms = self.number("PUBLISH_WAIT_MS", 0, 60_000);
+        config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS", 0, 36_500));
+        config.lease_ms = self.number("LEASE_MS", 10_000, 86_400_000);
+        config
+    }
+
+    /// Defaults of the settings, under whichever of their names they are given.
+    fn settings(&mut self) -> BTreeMap<&'static str, String> {
+        let older = [
+            ("USER_API_BALANCE", "USER_API_MIN_BALANCE"),
+            ("USER_API_BALANCE", "SUB_MIN_BALANCE"),
+            ("XAI_BASE", "OPENAI_API_BASE"),
+            ("XAI_MAIL", "XAI_INFO"),
+            ("XAI_SVC", "XAI_SERVICE"),
+        ];
+        let mut settings = BTreeMap::new();
+        for name in SETTINGS {
+            if let Some(value) = self.text(name) {
+                settings.insert(name, value);
+            }
+        }
+        for (name, old) in older {
+            if let Some(value) = self.text(old) {
+                settings.entry(name).or_insert(value);
+            }
+        }
+        settings
+    }
+
+    pub(super) fn sight(&mut self) -> sight::Config {
+        sight::Config {
+            headers: self
+                .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
+                .unwrap_or_default(),
+            log: self.access_log(),
+            traces: self.tracing(),
+        }
+    }
+
+    fn tracing(&mut self) -> Option<sight::Tracing> {
+        let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
+        Some(sight::Tracing {
+            endpoint: endpoint.text(),
+            service: self.or_default("OTEL_SERVICE_NAME"),
+        })
+    }
+
+    fn access_log(&mut self) -> Option<sight::AccessLog> {
+        let to = self.text("ACCESS_LOG")?;
+        let bad = || Invalid::new("sample", "must be a number from 0 to 1");
+        let sample = self.parsed("ACCESS_LOG_SAMPLE", |text| {
+            let sample = text.parse().ok();
+            sample
+                .filter(|part| (0.0..=1.0).contains(part))
+                .ok_or_else(bad)
+        });
+        Some(sight::AccessLog {
+            to: match to.as_str() {
+                "stdout" => sight::LogTo::Stdout,
+                path => sight::LogTo::File(path.into()),
+            },
+            sample: sample.unwrap_or(1.0),
+            all_errors: self.choice("ACCESS_LOG_ERRORS", ["all", "sampled"]) == "all",
+        })
+    }
+
+    pub(super) fn limits(&mut self) -> Limits {
+        Limits {
+            body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
+            body_idle: self.millis("BODY_TIMEOUT_MS"),
+            connect: self.millis("CONNECT_TIMEOUT_MS"),
+            first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
+            idle: self.millis("IDLE_TIMEOUT_MS"),
+            keepalive: self.millis_or_off("STREAM_KEEPALIVE_MS"),
+            drain_bytes_max: self.number("DRAIN_BYTES_MAX", 0, 1 << 30),
+            drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
+            retry_deadline: self.millis("RETRY_DEADLINE_MS"),
+            credit_wait: self.millis("CREDIT_WAIT_MS"),
+            idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
+            open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
+            buffer_bytes_max: self.number("BUFFER_BYTES_MAX", 1 << 20, 1 << 40),
+            trusted_proxies: self
+                .parsed("TRUSTED_PROXIES", IpList::parse)
+                .unwrap_or_else(|| AllowList::Only(Vec::new())),
+        }
+    }
+}

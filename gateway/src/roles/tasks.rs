@@ -1,0 +1,68 @@
+//! What a control plane does besides answering HTTP.
+
+use std::net::SocketAddr;
+
+use proxyxai_control::Control;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::bind;
+use crate::{channel, memory};
+
+/// The gRPC servers and background work of control.
+pub(super) struct ControlTasks {
+    pub(super) grpc: SocketAddr,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl ControlTasks {
+    pub(super) async fn start(
+        control: &Control,
+        listen: SocketAddr,
+        pipe: Option<channel::Incoming>,
+    ) -> anyhow::Result<Self> {
+        let listener = bind(listen).await?;
+        let grpc = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let incoming =
+            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        let served = tonic::transport::Server::builder()
+            .add_routes(control.grpc_routes())
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        tasks.spawn(async move { log_end(served.await) });
+        if let Some(pipe) = pipe {
+            let served = tonic::transport::Server::builder()
+                .add_routes(control.grpc_routes())
+                .serve_with_incoming_shutdown(pipe, stop.clone().cancelled_owned());
+            tasks.spawn(async move { log_end(served.await) });
+        }
+        tasks.spawn(control.clone().run(stop.clone()));
+        // Posting is what a burst leaves behind, and it is done on these threads.
+        let stopped = stop.clone();
+        tasks.spawn(async move {
+            let _stopped = stopped.run_until_cancelled(memory::keep_breathing()).await;
+        });
+        Ok(Self { grpc, tasks, stop })
+    }
+
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        // Watch streams of data planes that are still there do not end by themselves.
+        let patience = std::time::Duration::from_millis(500);
+        let ended = tokio::time::timeout(patience, async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
+        if ended.is_err() {
+            tracing::debug!("data planes were still connected");
+        }
+    }
+}
+
+fn log_end(result: Result<(), tonic::transport::Error>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a gRPC server ended");
+    }
+}
