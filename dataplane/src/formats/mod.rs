@@ -15,6 +15,8 @@ pub(crate) mod usage;
 
 use std::borrow::Cow;
 
+pub(crate) use text::percent_decoded;
+
 /// The dialect a client speaks, which decides the shape of our errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -221,7 +223,7 @@ fn endpoint(path: &str) -> Cow<'_, str> {
     if plain {
         return Cow::Borrowed(plain_endpoint(path));
     }
-    let mut spelled = text::percent_decoded(path).to_ascii_lowercase();
+    let mut spelled = percent_decoded(path).to_ascii_lowercase();
     while spelled.contains("//") {
         spelled = spelled.replace("//", "/");
     }

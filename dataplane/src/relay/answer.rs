@@ -34,7 +34,7 @@ impl Relay {
             // Chunks are what counts when a length is declared as well (RFC 9112, section 6.3).
             parts.headers.remove(header::CONTENT_LENGTH);
         }
-        headers::strip_hop_by_hop(&mut parts.headers);
+        headers::for_client(&mut parts.headers);
         headers::keep_upstream_id(&mut parts.headers, &call.request.headers);
         limits::mark(&mut parts.headers, call.bill.counted.left());
         let streamed = is_event_stream(&parts.headers);

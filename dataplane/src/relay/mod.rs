@@ -15,6 +15,7 @@ mod limits;
 mod memory;
 mod meter;
 mod opening;
+mod query;
 mod request;
 mod rounds;
 mod route;
@@ -221,7 +222,7 @@ impl Relay {
         story.has_body();
         let received = received?;
         let body = &received.body;
-        let target = request::target(&parts.uri)?;
+        let target = request::target(&parts.uri, &parts.headers)?;
         let path = target.path();
         // Only a POST makes tokens; a GET of the same path lists stored answers, which were paid for
         // when they were made.
