@@ -5,6 +5,7 @@ mod blocks;
 pub(crate) mod conversation;
 mod ends;
 pub(crate) mod fault;
+pub(crate) mod mask;
 mod multipart;
 pub(crate) mod opening;
 pub(crate) mod reply;

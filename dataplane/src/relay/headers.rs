@@ -287,7 +287,10 @@ mod tests {
             ("cookie", "K"),
             ("openai-organization", "org"),
             ("openai-project", "proj"),
-            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.K"),
+            (
+                "sec-websocket-protocol",
+                "realtime, openai-insecure-api-key.K",
+            ),
             ("host", "h"),
             ("x-own", "1"),
         ]);
