@@ -84,3 +84,47 @@ pub(super) fn length<'f>(frames: impl Iterator<Item = &'f Frame<Bytes>>) -> u64 
     let data = frames.filter_map(Frame::data_ref);
     data.map(|data| data.len() as u64).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "sk-upstream-secret";
+
+    fn passed(chunks: &[&str], mut cover: Cover) -> String {
+        let mask = Mask::new(SECRET);
+        let last = chunks.len() - 1;
+        let mut out = Vec::new();
+        for (at, chunk) in chunks.iter().enumerate() {
+            let chunk = Bytes::copy_from_slice(chunk.as_bytes());
+            out.extend(cover.pass(chunk, Some(&mask), at == last));
+        }
+        out.extend(cover.release());
+        String::from_utf8(out.concat()).unwrap()
+    }
+
+    fn body(left: u64) -> Cover {
+        Cover {
+            left,
+            waits: true,
+            held: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_in_pieces_is_covered_and_nothing_is_lost() {
+        for at in 0..=SECRET.len() {
+            let (first, rest) = SECRET.split_at(at);
+            let chunks = [format!("a {first}"), format!("{rest} b sk-up")];
+            let chunks = [chunks[0].as_str(), chunks[1].as_str()];
+            let covered = format!("a {} b sk-up", "*".repeat(SECRET.len()));
+            assert_eq!(passed(&chunks, body(BODY_BYTES_MAX)), covered);
+        }
+    }
+
+    #[test]
+    fn what_lies_beyond_its_bounds_goes_on_as_it_came() {
+        let chunks = ["0123456789", SECRET];
+        assert_eq!(passed(&chunks, body(5)), chunks.concat());
+    }
+}

@@ -138,5 +138,3 @@ fn weigh<'h>(
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod texts;

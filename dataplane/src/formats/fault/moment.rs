@@ -81,6 +81,27 @@ fn date(text: &str) -> Option<Millis> {
     if let Some(whole) = whole {
         return Some(whole.into());
     }
+    let (day, rest) = numbered_day(text).or_else(|| named_day(text))?;
+    let rest = rest.trim_start_matches([' ', ',', 't', 'T']);
+    let rest = rest.strip_prefix("at ").unwrap_or(rest);
+    let end = rest.find(|char: char| !char.is_ascii_digit() && char != ':' && char != '.');
+    let (clock, zone) = rest.split_at(end.unwrap_or(rest.len()));
+    let mut numbers = clock.split([':', '.']).map(|part| part.parse::<i8>().ok());
+    let mut next = || numbers.next().flatten().unwrap_or_default();
+    let (hour, minute, second) = (next(), next(), next());
+    let zone = zone.trim_start();
+    let hour = match zone.get(..2).unwrap_or_default() {
+        "pm" if hour < 12 => hour + 12,
+        "am" if hour == 12 => 0,
+        _ => hour,
+    };
+    let moment = day.to_datetime(civil::Time::new(hour, minute, second, 0).ok()?);
+    let moment = offset(zone).to_timestamp(moment).ok()?;
+    Some(moment.into())
+}
+
+/// A day such as `2026-12-01`, and what follows it.
+fn numbered_day(text: &str) -> Option<(civil::Date, &str)> {
     let (day, rest) = text.split_at_checked(10)?;
     let parts: Vec<_> = day.split(['-', '/']).collect();
     let [year, month, day] = parts.as_slice() else {
@@ -92,15 +113,22 @@ fn date(text: &str) -> Option<Millis> {
         day.parse().ok()?,
     )
     .ok()?;
-    let rest = rest.trim_start_matches([' ', ',', 't', 'T']);
-    let rest = rest.strip_prefix("at ").unwrap_or(rest);
-    let end = rest.find(|char: char| !char.is_ascii_digit() && char != ':' && char != '.');
-    let (clock, zone) = rest.split_at(end.unwrap_or(rest.len()));
-    let mut numbers = clock.split([':', '.']).map(|part| part.parse::<i8>().ok());
-    let mut next = || numbers.next().flatten().unwrap_or_default();
-    let moment = day.to_datetime(civil::Time::new(next(), next(), next(), 0).ok()?);
-    let moment = offset(zone).to_timestamp(moment).ok()?;
-    Some(moment.into())
+    Some((day, rest))
+}
+
+/// A day such as `dec 1st, 2026`, in lower case, and what follows it.
+fn named_day(text: &str) -> Option<(civil::Date, &str)> {
+    const MONTHS: [&str; 12] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ];
+    let (name, rest) = text.split_once(' ')?;
+    let month = MONTHS.iter().position(|month| name.starts_with(month))?;
+    let (day, rest) = rest.split_once([',', ' '])?;
+    let day = day.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let (year, rest) = rest.trim_start().split_at_checked(4)?;
+    let month = i8::try_from(month).ok()?.checked_add(1)?;
+    let day = civil::Date::new(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    Some((day, rest))
 }
 
 /// What a zone such as ` +08:00` is ahead of UTC; none when it is anything else.
@@ -158,6 +186,8 @@ mod tests {
             ("2025-01-01t08:00:30+08:00", Some(30_000)),
             ("2025-01-01 08:00:30 +0800", Some(30_000)),
             ("wed, 01 jan 2025 00:00:20 gmt", Some(20_000)),
+            ("jan 1st, 2025 12:05 am.", Some(300_000)),
+            ("january 1, 2025 at 1:00 pm utc", Some(46_800_000)),
             ("a while", None),
             ("12:30", None),
             ("", None),

@@ -1,5 +1,7 @@
 //! Laws of judging: what the statuses mean, whose words count, and how long to wait.
 
+mod texts;
+
 use proptest::prelude::*;
 
 use super::*;

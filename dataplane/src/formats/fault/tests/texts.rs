@@ -1,6 +1,6 @@
 //! What providers are known to say, and what each of it comes to.
 
-use super::*;
+use super::super::*;
 
 const NOW: Millis = Millis(1_735_689_600_000);
 
@@ -216,6 +216,11 @@ fn what_the_call_brought_about_is_not_held_against_the_key() {
             429,
             Verdict::RetryOnly,
             r#"{"type":"error","error":{"type":"rate_limit_error","message":"Extra usage is required for long context requests."}}"#,
+        ),
+        (
+            429,
+            Verdict::RetryOnly,
+            r#"{"error":{"message":"Request too large for m in organization o on tokens per min (TPM): Limit 1, Requested 2.","type":"tokens","code":"rate_limit_exceeded"}}"#,
         ),
         (
             400,
