@@ -58,7 +58,7 @@ impl Unit {
 pub(super) fn hint_ms<'h>(
     hints: &Hints,
     header: &impl Fn(&str) -> Option<&'h str>,
-    body: &[u8],
+    (body, message): (&[u8], &str),
     now: Millis,
 ) -> Option<i64> {
     let said = |ms: &i64| *ms > 0;
@@ -81,31 +81,35 @@ pub(super) fn hint_ms<'h>(
     };
     let ms = hints.first.iter().find_map(outright);
     let ms = ms.or_else(resets);
-    let ms = ms.or_else(|| in_body(hints, body, now).filter(said));
+    let ms = ms.or_else(|| in_body(hints, (body, message), now).filter(said));
     ms.map(|ms| ms.min(HINT_MS_MAX))
 }
 
-fn in_body(hints: &Hints, body: &[u8], now: Millis) -> Option<i64> {
+/// Fields are looked for in the body as it came, whatever they stand in; phrases in its message, which may be
+/// written in escapes.
+fn in_body(hints: &Hints, (body, message): (&[u8], &str), now: Millis) -> Option<i64> {
     let head = body.get(..BODY_BYTES_MAX.min(body.len()))?;
-    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let after = |mark: &str, each| {
-        let mut found = text.match_indices(mark);
-        found.find_map(|(at, _)| {
-            let after = text.get(at + mark.len()..)?;
-            let after = after.trim_start_matches([' ', ':', '"', '\\', '\n', '=']);
-            let end = after.char_indices().nth(TEXT_CHARS_MAX);
-            let after = after.get(..end.map_or(after.len(), |(end, _)| end))?;
-            // What a text ends with belongs to no date.
-            let after = after.split(['"', '\\', '}']).next().unwrap_or(after);
-            moment::wait(after, each, now).filter(|ms| *ms > 0)
-        })
+    let body = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let field =
+        |(name, unit): &(String, Unit)| after(&body, &format!("\"{name}\""), unit.ms(), now);
+    let phrases = |text: &str| {
+        let mut phrases = hints.phrases.iter();
+        phrases.find_map(|phrase| after(text, phrase, Unit::S.ms(), now))
     };
-    let field = |(name, unit): &(String, Unit)| after(&format!("\"{name}\""), unit.ms());
     let fields = hints.fields.iter().find_map(field);
-    fields.or_else(|| {
-        let phrases = hints.phrases.iter();
-        phrases
-            .into_iter()
-            .find_map(|phrase| after(phrase, Unit::S.ms()))
+    let fields = fields.or_else(|| phrases(message));
+    fields.or_else(|| phrases(&body))
+}
+
+/// The wait that stands after a mark, wherever the mark first has one.
+fn after(text: &str, mark: &str, each: f64, now: Millis) -> Option<i64> {
+    text.match_indices(mark).find_map(|(at, _)| {
+        let after = text.get(at + mark.len()..)?;
+        let after = after.trim_start_matches([' ', ':', '"', '\\', '\n', '=']);
+        let end = after.char_indices().nth(TEXT_CHARS_MAX);
+        let after = after.get(..end.map_or(after.len(), |(end, _)| end))?;
+        // What a text ends with belongs to no date.
+        let after = after.split(['"', '\\', '}']).next().unwrap_or(after);
+        moment::wait(after, each, now).filter(|ms| *ms > 0)
     })
 }

@@ -106,7 +106,7 @@ fn weigh<'h>(
     header: &impl Fn(&str) -> Option<&'h str>,
     now: Millis,
 ) -> (Verdict, &'static str) {
-    let hint_ms = || hint::hint_ms(&TABLE.hints, header, refusal.body, now);
+    let hint_ms = || hint::hint_ms(&TABLE.hints, header, (refusal.body, &words.message), now);
     if matches!(refusal.status, 401..=403 | 429) && header(CASCADE_MARK).is_some() {
         let verdict = Verdict::RetrySleepKey { hint_ms: hint_ms() };
         return (verdict, ": the node above refuses its account");

@@ -198,12 +198,11 @@ fn unquoted(text: &str) -> String {
                 let next = after.get(*end..).unwrap_or_default();
                 !next.starts_with(char::is_alphanumeric)
             });
-        match closes.filter(|_| opens) {
-            Some(end) => rest = after.get(end..).unwrap_or_default(),
-            None => {
-                out.push_str(quote);
-                rest = after;
-            }
+        if let Some(end) = closes.filter(|_| opens) {
+            rest = after.get(end..).unwrap_or_default();
+        } else {
+            out.push_str(quote);
+            rest = after;
         }
     }
     out.push_str(rest);

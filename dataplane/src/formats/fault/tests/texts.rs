@@ -13,161 +13,163 @@ fn judged(status: u16, of_model: bool, body: &str) -> Verdict {
     judge(refusal, &|_| None, NOW).verdict
 }
 
+const ABOUT_THE_KEY: &[(u16, &str)] = &[
+    (
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"This organization has been disabled."}}"#,
+    ),
+    (
+        400,
+        r#"[{"error":{"code":400,"message":"API key expired. Please renew the API key.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
+    ),
+    (
+        400,
+        r#"{"error":{"code":400,"message":"API Key not found. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#,
+    ),
+    (
+        403,
+        r#"{"error":{"code":403,"message":"Generative Language API has not been used in project 1 before or it is disabled.","status":"PERMISSION_DENIED"}}"#,
+    ),
+    (
+        403,
+        r#"{"error":{"code":403,"message":"Your API key was reported as leaked. Please use another API key.","status":"PERMISSION_DENIED"}}"#,
+    ),
+    (
+        403,
+        r#"{"error":{"code":403,"message":"Requests are blocked.","status":"PERMISSION_DENIED","details":[{"reason":"API_KEY_SERVICE_BLOCKED"}]}}"#,
+    ),
+    (401, r#"{"error":{"message":"User not found.","code":401}}"#),
+    (
+        402,
+        r#"{"error":{"message":"Insufficient credits. Add more using https://openrouter.ai/settings/credits","code":402}}"#,
+    ),
+    (
+        412,
+        r#"{"error":{"message":"Account a is suspended, possibly due to reaching the monthly spending limit","code":"PRECONDITION_FAILED"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"message":"Billing hard limit has been reached","code":"billing_hard_limit_reached"}}"#,
+    ),
+    (
+        429,
+        r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"message":"Organization has been restricted. Please reach out to support","code":"organization_restricted"}}"#,
+    ),
+    (
+        400,
+        r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: in***ed."}"#,
+    ),
+    (
+        403,
+        r#"{"code":"personal-team-blocked:spending-limit","error":"You have run out of credits or need a Grok subscription."}"#,
+    ),
+    (
+        429,
+        "\"Your team x has either used all available credits or reached its monthly spending limit.\"",
+    ),
+    (
+        400,
+        r#"{"error":{"message":"Access denied, please make sure your account is in good standing.","type":"Arrearage","code":"Arrearage"}}"#,
+    ),
+    (
+        401,
+        r#"{"code":"InvalidApiKey","message":"Invalid API-key provided."}"#,
+    ),
+    (
+        403,
+        r#"{"error":{"message":"your account has an overdue balance","code":"AccountOverdueError"}}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"message":"The API key or AK/SK in the request is missing or invalid.","code":"AuthenticationError"}}"#,
+    ),
+    (
+        403,
+        r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#,
+    ),
+    (
+        403,
+        r#"{"code":403,"reason":"NOT_ENOUGH_BALANCE","message":"not enough balance","metadata":{}}"#,
+    ),
+    (
+        429,
+        r#"{"error":{"code":"1113","message":"您的账户已欠费,请充值后重试"}}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"code":"1002","message":"Authentication Token 非法"}}"#,
+    ),
+    (
+        403,
+        r#"{"error":{"message":"用户额度不足, 剩余额度: 0","type":"new_api_error","code":"insufficient_user_quota"}}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"message":"该令牌额度已用尽","type":"new_api_error"}}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"message":"无效的令牌","type":"new_api_error"}}"#,
+    ),
+    (
+        403,
+        r#"{"error":{"message":"token quota is not enough","code":"pre_consume_token_quota_failed"}}"#,
+    ),
+    (
+        429,
+        r#"{"error":{"message":"Your account org-x <ak-y> is suspended, please check your plan and billing details","type":"exceeded_current_quota_error"}}"#,
+    ),
+    (
+        401,
+        r#"{"message":"Inactive subscription or usage limit reached"}"#,
+    ),
+    (
+        402,
+        r#"{"error":{"message":"Insufficient Balance","code":"invalid_request_error"}}"#,
+    ),
+    (
+        402,
+        r#"{"error":{"message":"Credit limit exceeded","type":"credit_limit"}}"#,
+    ),
+    (
+        403,
+        r#"{"error":"This authentication method does not have sufficient permissions to call Inference Providers on behalf of user x"}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#,
+    ),
+    (
+        403,
+        r#"{"message":"The security token included in the request is invalid."}"#,
+    ),
+    (
+        401,
+        r#"{"detail":{"status":"invalid_api_key","message":"Invalid API key"}}"#,
+    ),
+    (
+        401,
+        r#"{"message":"Wrong API Key","type":"invalid_request_error","code":"wrong_api_key"}"#,
+    ),
+    (
+        403,
+        r#"{"errors":[{"code":10000,"message":"Authentication error"}],"success":false}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"message":"Authentication Error, expired","type":"expired_key","code":"400"}}"#,
+    ),
+];
+
 #[test]
 fn what_is_about_the_key_is_known_in_all_dialects() {
-    for (status, body) in [
-        (
-            400,
-            r#"{"type":"error","error":{"type":"invalid_request_error","message":"This organization has been disabled."}}"#,
-        ),
-        (
-            400,
-            r#"[{"error":{"code":400,"message":"API key expired. Please renew the API key.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#,
-        ),
-        (
-            400,
-            r#"{"error":{"code":400,"message":"API Key not found. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#,
-        ),
-        (
-            403,
-            r#"{"error":{"code":403,"message":"Generative Language API has not been used in project 1 before or it is disabled.","status":"PERMISSION_DENIED"}}"#,
-        ),
-        (
-            403,
-            r#"{"error":{"code":403,"message":"Your API key was reported as leaked. Please use another API key.","status":"PERMISSION_DENIED"}}"#,
-        ),
-        (
-            403,
-            r#"{"error":{"code":403,"message":"Requests are blocked.","status":"PERMISSION_DENIED","details":[{"reason":"API_KEY_SERVICE_BLOCKED"}]}}"#,
-        ),
-        (401, r#"{"error":{"message":"User not found.","code":401}}"#),
-        (
-            402,
-            r#"{"error":{"message":"Insufficient credits. Add more using https://openrouter.ai/settings/credits","code":402}}"#,
-        ),
-        (
-            412,
-            r#"{"error":{"message":"Account a is suspended, possibly due to reaching the monthly spending limit","code":"PRECONDITION_FAILED"}}"#,
-        ),
-        (
-            400,
-            r#"{"error":{"message":"Billing hard limit has been reached","code":"billing_hard_limit_reached"}}"#,
-        ),
-        (
-            429,
-            r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
-        ),
-        (
-            400,
-            r#"{"error":{"message":"Organization has been restricted. Please reach out to support","code":"organization_restricted"}}"#,
-        ),
-        (
-            400,
-            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: in***ed."}"#,
-        ),
-        (
-            403,
-            r#"{"code":"personal-team-blocked:spending-limit","error":"You have run out of credits or need a Grok subscription."}"#,
-        ),
-        (
-            429,
-            "\"Your team x has either used all available credits or reached its monthly spending limit.\"",
-        ),
-        (
-            400,
-            r#"{"error":{"message":"Access denied, please make sure your account is in good standing.","type":"Arrearage","code":"Arrearage"}}"#,
-        ),
-        (
-            401,
-            r#"{"code":"InvalidApiKey","message":"Invalid API-key provided."}"#,
-        ),
-        (
-            403,
-            r#"{"error":{"message":"your account has an overdue balance","code":"AccountOverdueError"}}"#,
-        ),
-        (
-            401,
-            r#"{"error":{"message":"The API key or AK/SK in the request is missing or invalid.","code":"AuthenticationError"}}"#,
-        ),
-        (
-            403,
-            r#"{"code":30001,"message":"Sorry, your account balance is insufficient","data":null}"#,
-        ),
-        (
-            403,
-            r#"{"code":403,"reason":"NOT_ENOUGH_BALANCE","message":"not enough balance","metadata":{}}"#,
-        ),
-        (
-            429,
-            r#"{"error":{"code":"1113","message":"您的账户已欠费,请充值后重试"}}"#,
-        ),
-        (
-            401,
-            r#"{"error":{"code":"1002","message":"Authentication Token 非法"}}"#,
-        ),
-        (
-            403,
-            r#"{"error":{"message":"用户额度不足, 剩余额度: 0","type":"new_api_error","code":"insufficient_user_quota"}}"#,
-        ),
-        (
-            401,
-            r#"{"error":{"message":"该令牌额度已用尽","type":"new_api_error"}}"#,
-        ),
-        (
-            401,
-            r#"{"error":{"message":"无效的令牌","type":"new_api_error"}}"#,
-        ),
-        (
-            403,
-            r#"{"error":{"message":"token quota is not enough","code":"pre_consume_token_quota_failed"}}"#,
-        ),
-        (
-            429,
-            r#"{"error":{"message":"Your account org-x <ak-y> is suspended, please check your plan and billing details","type":"exceeded_current_quota_error"}}"#,
-        ),
-        (
-            401,
-            r#"{"message":"Inactive subscription or usage limit reached"}"#,
-        ),
-        (
-            402,
-            r#"{"error":{"message":"Insufficient Balance","code":"invalid_request_error"}}"#,
-        ),
-        (
-            402,
-            r#"{"error":{"message":"Credit limit exceeded","type":"credit_limit"}}"#,
-        ),
-        (
-            403,
-            r#"{"error":"This authentication method does not have sufficient permissions to call Inference Providers on behalf of user x"}"#,
-        ),
-        (
-            401,
-            r#"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint."}}"#,
-        ),
-        (
-            403,
-            r#"{"message":"The security token included in the request is invalid."}"#,
-        ),
-        (
-            401,
-            r#"{"detail":{"status":"invalid_api_key","message":"Invalid API key"}}"#,
-        ),
-        (
-            401,
-            r#"{"message":"Wrong API Key","type":"invalid_request_error","code":"wrong_api_key"}"#,
-        ),
-        (
-            403,
-            r#"{"errors":[{"code":10000,"message":"Authentication error"}],"success":false}"#,
-        ),
-        (
-            401,
-            r#"{"error":{"message":"Authentication Error, expired","type":"expired_key","code":"400"}}"#,
-        ),
-    ] {
+    for (status, body) in ABOUT_THE_KEY {
         assert_eq!(
-            judged(status, true, body),
+            judged(*status, true, body),
             Verdict::RetryQuarantine,
             "{status} {body}"
         );
