@@ -35,7 +35,7 @@ async fn world_of(
     (world, upstream, accounts)
 }
 
-async fn counts(upstream: &Upstream, keys: usize) -> Vec<usize> {
+fn counts(upstream: &Upstream, keys: usize) -> Vec<usize> {
     KEYS.iter()
         .take(keys)
         .map(|key| upstream.count(key))
@@ -134,11 +134,11 @@ async fn what_one_accounts_calls_break_works_on_for_others() {
                     .is_server_error()
             );
         }
-        let before: usize = counts(&upstream, 3).await.iter().sum();
+        let before: usize = counts(&upstream, 3).iter().sum();
         for _ in 0..6 {
             assert_eq!(world.chat(&bob, "gpt-4o").await.status(), 200);
         }
-        let after: usize = counts(&upstream, 3).await.iter().sum();
+        let after: usize = counts(&upstream, 3).iter().sum();
         assert_eq!(after - before, 6, "each at the first try");
     }
 }
@@ -152,9 +152,9 @@ async fn a_call_that_two_keys_fail_which_answer_others_is_given_up() {
     for _ in 0..8 {
         assert_eq!(world.chat(&bob, "gpt-4o").await.status(), 200);
     }
-    let before: usize = counts(&upstream, 4).await.iter().sum();
+    let before: usize = counts(&upstream, 4).iter().sum();
     assert_eq!(world.chat(&alice, "gpt-4o-mini").await.status(), 500);
-    let after: usize = counts(&upstream, 4).await.iter().sum();
+    let after: usize = counts(&upstream, 4).iter().sum();
     assert_eq!(after - before, 2);
 }
 
@@ -166,7 +166,7 @@ async fn a_call_asks_each_key_once_and_no_more_than_it_may() {
             let (world, upstream, [alice, _]) = world_of(3, &env, || status(failing)).await;
             let answer = world.chat(&alice, "gpt-4o").await;
             assert_eq!(answer.status(), failing);
-            let mut counts = counts(&upstream, 3).await;
+            let mut counts = counts(&upstream, 3);
             counts.sort_unstable_by(|one, other| other.cmp(one));
             assert_eq!(counts, asked, "{failing} with {most}");
         }
