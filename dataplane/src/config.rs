@@ -31,6 +31,8 @@ pub struct Config {
     pub drain: Duration,
     /// No further attempt is started after this long.
     pub retry_deadline: Duration,
+    /// Attempts that one call may make in all.
+    pub tries_max: u32,
     /// How long a call waits for credit that other calls of its account hold.
     pub credit_wait: Duration,
     /// Idle connections kept for each provider.

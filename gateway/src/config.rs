@@ -51,6 +51,7 @@ pub(crate) struct Limits {
     pub(crate) drain_bytes_max: u64,
     pub(crate) drain: Duration,
     pub(crate) retry_deadline: Duration,
+    pub(crate) tries_max: u32,
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,

@@ -211,6 +211,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         drain_bytes_max: limits.drain_bytes_max,
         drain: limits.drain,
         retry_deadline: limits.retry_deadline,
+        tries_max: limits.tries_max,
         credit_wait: limits.credit_wait,
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,

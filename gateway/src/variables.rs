@@ -238,6 +238,12 @@ const RUNNING: &[Variable] = &[
         "no further attempt is started after this, milliseconds",
     ),
     var(
+        "TRIES_MAX",
+        "8",
+        DATA,
+        "attempts that one call may make in all, 1 to 100; each key is asked once",
+    ),
+    var(
         "CREDIT_WAIT_MS",
         "10000",
         DATA,

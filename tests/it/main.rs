@@ -45,4 +45,5 @@ mod traces;
 mod transparency;
 mod usage;
 mod usage_matrix;
+mod verdicts;
 mod windows;

@@ -271,9 +271,7 @@ async fn end_to_end_headers_cross_unchanged_and_those_of_the_connection_do_not()
         ("accept", "text/event-stream, */*;q=0.5"),
         ("accept-encoding", "gzip, br"),
         ("user-agent", "OpenAI/Python 1.0"),
-        ("openai-organization", "org-1"),
         ("openai-beta", "assistants=v2"),
-        ("cookie", "a=b; c=d"),
         ("x-empty", ""),
         ("idempotency-key", "k-1"),
         (
@@ -297,6 +295,8 @@ async fn end_to_end_headers_cross_unchanged_and_those_of_the_connection_do_not()
     assert_eq!(twice, ["one", "two"]);
     for name in [
         "x-mine",
+        "cookie",
+        "openai-organization",
         "keep-alive",
         "proxy-authorization",
         "proxy-connection",
@@ -341,7 +341,6 @@ async fn the_answers_headers_cross_unchanged_and_those_of_its_connection_do_not(
         (answer.status, answer.body.as_slice()),
         (201, b"{}".as_slice())
     );
-    assert_eq!(answer.headers("set-cookie"), ["a=b; Path=/", "c=d"]);
     for (name, value) in [
         ("content-type", "application/json"),
         ("x-upstream-request-id", "req_upstream"),
@@ -351,7 +350,7 @@ async fn the_answers_headers_cross_unchanged_and_those_of_its_connection_do_not(
     ] {
         assert_eq!(answer.headers(name), [value]);
     }
-    for name in ["x-hop", "keep-alive", "proxy-authenticate"] {
+    for name in ["x-hop", "keep-alive", "proxy-authenticate", "set-cookie"] {
         assert_eq!(answer.header(name), None, "{name}");
     }
 }
@@ -372,9 +371,16 @@ async fn a_client_key_in_any_form_is_accepted_and_never_reaches_the_upstream() {
             ("Authorization", format!("Bearer {key}")),
             ("x-api-key", key.clone()),
             ("api-key", key.clone()),
+            ("x-goog-api-key", key.clone()),
+            (
+                "sec-websocket-protocol",
+                format!("realtime, openai-insecure-api-key.{key}"),
+            ),
         ],
     ];
+    let in_query = format!("/v1/chat/completions?a=1&key={key}&%6Bey=junk&b={key}");
     for (path, own) in [
+        (in_query.as_str(), "authorization"),
         ("/v1/chat/completions", "authorization"),
         ("/v1/messages", "x-api-key"),
         ("/v1/files", "authorization"),
@@ -388,6 +394,8 @@ async fn a_client_key_in_any_form_is_accepted_and_never_reaches_the_upstream() {
             let answer = raw::exchange(&world.node.base, &request).await;
             assert_eq!(answer.status, 200, "{path} {form:?}");
             let seen = upstream.seen(UP).pop().unwrap();
+            assert!(!seen.target.contains("key"), "{}", seen.target);
+            assert!(!seen.target.contains(&key[..20]), "{}", seen.target);
             for (name, value) in &seen.headers {
                 assert!(
                     !value.to_str().unwrap().contains(&key[..20]),

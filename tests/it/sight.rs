@@ -245,7 +245,7 @@ async fn page(base: &str) -> String {
 #[tokio::test]
 async fn calls_tries_refusals_tokens_and_cost_are_counted_once_each() {
     let env = [("PRICING", PRICING), ("CALL_MIN_BALANCE", "5")];
-    let (world, upstream, key) = world_with(&env, status(500)).await;
+    let (world, upstream, key) = world_with(&env, status(503)).await;
     upstream.script(UP2, Script::Chat);
     world.add_key(UP2, &upstream.base).await;
     let poor = world.add_account("poor", 2.0).await;

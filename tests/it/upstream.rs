@@ -58,6 +58,27 @@ pub enum Script {
     Mute,
     /// The method, path with query, headers and body, echoed as they came.
     Echo,
+    /// The first where a word stands in the path or the body, else the second.
+    Where(&'static str, Box<[Self; 2]>),
+}
+
+impl Script {
+    /// Of requests with a word in their path or body; of others it is `other`.
+    pub fn where_it_says(word: &'static str, script: Self, other: Self) -> Self {
+        Self::Where(word, Box::new([script, other]))
+    }
+
+    /// What it is for one request.
+    fn of(self, target: &str, body: &[u8]) -> Self {
+        match self {
+            Self::Where(word, scripts) => {
+                let [first, other] = *scripts;
+                let says = target.contains(word) || String::from_utf8_lossy(body).contains(word);
+                (if says { first } else { other }).of(target, body)
+            }
+            script => script,
+        }
+    }
 }
 
 /// One request as it arrived.
@@ -252,7 +273,10 @@ async fn answer(
     };
     state.seen.lock().unwrap().push((key.clone(), seen));
     let script = state.scripts.lock().unwrap().get(&key).cloned();
-    Ok(match script.unwrap_or_else(invalid_key) {
+    let script = script.unwrap_or_else(invalid_key);
+    let script = script.of(&parts.uri.to_string(), &body);
+    Ok(match script {
+        Script::Where(..) => unreachable!("told apart above"),
         Script::Chat => json(200, completion("hello")),
         Script::Slow { pause } => {
             tokio::time::sleep(pause).await;

@@ -5,6 +5,7 @@
 pub(crate) mod address;
 pub(crate) mod admit;
 pub(crate) mod affinity;
+pub(crate) mod blame;
 mod counter;
 pub(crate) mod gate;
 pub(crate) mod health;

@@ -6,6 +6,7 @@ pub(crate) mod conversation;
 pub(crate) mod endpoint;
 mod ends;
 pub(crate) mod fault;
+pub(crate) mod mask;
 mod multipart;
 pub(crate) mod opening;
 pub(crate) mod reply;
@@ -15,6 +16,8 @@ mod text;
 pub(crate) mod usage;
 
 use std::borrow::Cow;
+
+pub(crate) use text::percent_decoded;
 
 /// The dialect a client speaks, which decides the shape of our errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 
 use super::sse::{data_of, is_quiet, name_of};
 
-static ERROR_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+/// Members that an error in the place of an answer has one of.
+static ERROR_FINDERS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| [&b"\"error\""[..], b"\"base_resp\"", b"\"success\":false"].map(Finder::new));
 
 /// An error that stands for a whole answer says so at once.
 const ERROR_WITHIN_BYTES: usize = 1024;
@@ -37,6 +39,20 @@ struct Event<'e> {
     #[serde(borrow)]
     choices: Option<Vec<Members<'e>>>,
     usage: Option<IgnoredAny>,
+    base_resp: Option<BaseResp>,
+}
+
+/// A provider's own place for errors; 0 is none.
+#[derive(Deserialize)]
+struct BaseResp {
+    #[serde(default)]
+    status_code: i64,
+}
+
+impl BaseResp {
+    const fn is_error(&self) -> bool {
+        self.status_code != 0
+    }
 }
 
 type Members<'e> = HashMap<Cow<'e, str>, &'e RawValue>;
@@ -46,7 +62,10 @@ type Members<'e> = HashMap<Cow<'e, str>, &'e RawValue>;
 struct Whole<'b> {
     #[serde(borrow)]
     error: Option<&'b RawValue>,
-    status: Option<Cow<'b, str>>,
+    base_resp: Option<BaseResp>,
+    success: Option<bool>,
+    #[serde(borrow)]
+    status: Option<&'b RawValue>,
     choices: Option<IgnoredAny>,
     content: Option<IgnoredAny>,
     data: Option<IgnoredAny>,
@@ -87,7 +106,9 @@ enum Kind {
 impl Event<'_> {
     fn kind(&self, name: Option<&[u8]>) -> Kind {
         let kind = self.kind.as_deref().map(str::as_bytes).or(name);
-        if self.error.is_some() {
+        let fails = self.base_resp.as_ref().is_some_and(BaseResp::is_error);
+        let answers = self.choices.as_ref().is_some_and(|list| !list.is_empty());
+        if self.error.is_some() || (fails && !answers) {
             return Kind::Error;
         }
         match kind {
@@ -126,14 +147,21 @@ fn is_empty(choice: &Members<'_>) -> bool {
 /// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
 pub(crate) fn error_instead(body: &[u8]) -> bool {
     let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
-    if head.is_none_or(|head| ERROR_FINDER.find(head).is_none()) {
+    let none = |head: &[u8]| {
+        ERROR_FINDERS
+            .iter()
+            .all(|finder| finder.find(head).is_none())
+    };
+    if head.is_none_or(none) {
         return false;
     }
     let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else {
         return false;
     };
     let Whole {
-        error: Some(_),
+        error,
+        base_resp,
+        success,
         status,
         choices: None,
         content: None,
@@ -143,8 +171,12 @@ pub(crate) fn error_instead(body: &[u8]) -> bool {
     else {
         return false;
     };
+    let fails = error.is_some()
+        || base_resp.as_ref().is_some_and(BaseResp::is_error)
+        || success == Some(false);
     // A response that failed has whatever came before that as its output.
-    output.is_none() || status.as_deref() == Some("failed")
+    let failed = || status.is_some_and(|status| status.get() == "\"failed\"");
+    fails && (output.is_none() || failed())
 }
 
 /// Whether more of a body may make it an error in the place of an answer: it begins with one, as errors
@@ -246,6 +278,8 @@ mod tests {
             r#"{"error":{"message":"m","type":"server_error"}}"#,
             r#" {"type":"error","error":{"type":"overloaded_error"},"request_id":"r"}"#,
             r#"{"id":"resp_1","status":"failed","error":{"code":"server_error"},"output":[]}"#,
+            r#"{"id":"x","choices":null,"usage":null,"base_resp":{"status_code":1008}}"#,
+            r#"{"code":500,"msg":"m","success":false}"#,
         ] {
             assert!(error_instead(body.as_bytes()), "{body}");
         }
@@ -257,6 +291,8 @@ mod tests {
             r#"{"id":"resp_1","status":"completed","error":null,"output":[]}"#,
             r#"{"id":"resp_1","status":"incomplete","error":{"code":"x"},"output":[]}"#,
             r#"{"choices":[],"error":{"code":"x"}}"#,
+            r#"{"id":"x","base_resp":{"status_code":0,"status_msg":""}}"#,
+            r#"{"choices":[{}],"base_resp":{"status_code":1027}}"#,
             r#"{"content":[{"type":"text","text":"\"error\":{}"}]}"#,
             r#"{"error":{"message":"#,
             &late,

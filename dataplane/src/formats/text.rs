@@ -30,7 +30,7 @@ pub(super) fn span(whole: &[u8], part: &[u8]) -> Option<std::ops::Range<usize>> 
 }
 
 /// The text with its percent-encoded bytes decoded; what is no text then is replaced.
-pub(super) fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

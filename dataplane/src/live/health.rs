@@ -1,20 +1,21 @@
 //! The moving health of one key, shared by all calls. What a failure means is decided in
 //! `decide::health`; here it is kept, so that the common case costs two atomic reads.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
-    },
+mod memory;
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
 };
 
 use proxyxai_contract::{
     clock::Millis,
-    id::KeyId,
+    id::{AccountId, KeyId},
     snapshot::{Health, HealthState},
 };
 
+use self::memory::{Inner, Pair, make_room};
+use super::served::Served;
 use crate::{
     decide::health::{Backoff, slow_start},
     formats::fault::Verdict,
@@ -24,10 +25,8 @@ use crate::{
 const STORM_WINDOW_MS: i64 = 60_000;
 /// So long others wait for the first verdict on a fresh key, milliseconds.
 pub(crate) const PROBATION_MS: i64 = 250;
-/// A pair whose sleep is over gets one call in so long until one of them is answered, milliseconds.
-const PAIR_PROBE_MS: i64 = 1000;
-/// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
-const PAIRS_MAX: usize = 256;
+/// A key is not inquired about more often than this, milliseconds.
+const INQUIRY_MS: i64 = 5000;
 
 /// Health of one key, and of the key for single models.
 #[derive(Debug)]
@@ -36,6 +35,11 @@ pub(crate) struct KeyHealth {
     closed_until: AtomicI64,
     /// Models that sleep on this key.
     pairs_asleep: AtomicUsize,
+    /// Accounts for which it rests.
+    blamed: AtomicUsize,
+    served: Served,
+    /// When it was last inquired about, milliseconds.
+    inquired_at: AtomicI64,
     /// Whether it has answered since it was loaded or woken. Until then it gets one call at a time.
     proven: AtomicBool,
     probing: AtomicBool,
@@ -46,46 +50,20 @@ pub(crate) struct KeyHealth {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    whole: Backoff,
-    /// Only pairs that are not ready.
-    pairs: HashMap<String, Pair>,
-    refused_at: Option<Millis>,
+/// What a call of an account wants a key for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want<'w> {
+    pub(crate) model: &'w str,
+    pub(crate) account: AccountId,
 }
 
-/// The key for one model.
-#[derive(Debug, Clone, Copy, Default)]
-struct Pair {
-    backoff: Backoff,
-    /// When it was last asked after its sleep.
-    asked: Option<Millis>,
-}
-
-impl Pair {
-    fn is_usable(self, now: Millis) -> bool {
-        let asked = self.asked.is_some_and(|at| now.since(at) < PAIR_PROBE_MS);
-        !asked && self.backoff.is_usable(now)
-    }
-}
-
-impl From<Backoff> for Pair {
-    fn from(backoff: Backoff) -> Self {
-        Self {
-            backoff,
-            asked: None,
-        }
-    }
-}
-
-impl Default for Inner {
-    fn default() -> Self {
-        Self {
-            whole: Backoff::READY,
-            pairs: HashMap::new(),
-            refused_at: None,
-        }
-    }
+/// How an attempt failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trouble<'t> {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: &'t str,
+    /// Whether many keys of the provider were refused at once.
+    pub(crate) storm: bool,
 }
 
 /// How a key rests, for deciding how long to wait and what to tell the client.
@@ -104,6 +82,9 @@ impl Default for KeyHealth {
         Self {
             closed_until: AtomicI64::new(0),
             pairs_asleep: AtomicUsize::new(0),
+            blamed: AtomicUsize::new(0),
+            served: Served::default(),
+            inquired_at: AtomicI64::new(0),
             proven: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             probed_at: AtomicI64::new(0),
@@ -114,17 +95,32 @@ impl Default for KeyHealth {
 }
 
 impl KeyHealth {
-    /// Whether it may be asked for this model now.
-    pub(crate) fn is_usable(&self, model: &str, now: Millis) -> bool {
+    /// Whether it may be asked for this now.
+    pub(crate) fn is_usable(&self, want: Want<'_>, now: Millis) -> bool {
         if now.0 < self.closed_until.load(Ordering::Relaxed) {
             return false;
         }
-        self.pairs_asleep.load(Ordering::Relaxed) == 0
-            || self
-                .lock()
-                .pairs
-                .get(model)
-                .is_none_or(|pair| pair.is_usable(now))
+        if self.pairs_asleep.load(Ordering::Relaxed) + self.blamed.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        let inner = self.lock();
+        let pair = inner.pairs.get(want.model);
+        pair.is_none_or(|pair| pair.is_usable(now)) && inner.blames.of(want.account).is_usable(now)
+    }
+
+    /// Whether it has ever answered, as far as is known here.
+    pub(crate) fn has_served(&self) -> bool {
+        self.served.anybody()
+    }
+
+    /// Whether it answers others than this account.
+    pub(crate) fn serves_others(&self, than: AccountId, now: Millis) -> bool {
+        self.served.others(than, now)
+    }
+
+    /// It has done what a call of this account asked for.
+    pub(crate) fn serve(&self, account: AccountId, now: Millis) {
+        self.served.note(account, now);
     }
 
     /// Whether it takes a full share again; with `random` from 0 to 999, as often as its share is grown.
@@ -177,8 +173,10 @@ impl KeyHealth {
     }
 
     /// It answered. Returns what the others should know.
-    pub(crate) fn succeed(&self, key: KeyId, model: &str) -> Option<Health> {
-        let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0;
+    pub(crate) fn succeed(&self, key: KeyId, want: Want<'_>) -> Option<Health> {
+        let Want { model, account } = want;
+        let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0
+            || self.blamed.load(Ordering::Relaxed) > 0;
         // Nearly always. A write would take the key from the other processors each time.
         if self.proven.load(Ordering::Relaxed) && !asleep {
             return None;
@@ -190,6 +188,8 @@ impl KeyHealth {
         let whole =
             std::mem::replace(&mut inner.whole, Backoff::READY).state() != HealthState::Ready;
         inner.refused_at = None;
+        inner.doubted_by = None;
+        inner.blames.acquit(account);
         self.mirror(&inner);
         drop(inner);
         let ready = |model| Health {
@@ -209,13 +209,17 @@ impl KeyHealth {
     pub(crate) fn fail(
         &self,
         key: KeyId,
-        model: &str,
-        verdict: &Verdict,
-        reason: &str,
+        want: Want<'_>,
+        trouble: Trouble<'_>,
         now: Millis,
-        storm: bool,
     ) -> Option<Health> {
+        let Trouble {
+            verdict,
+            reason,
+            storm,
+        } = trouble;
         let mut inner = self.lock();
+        let verdict = inner.weigh(verdict, want.account, now);
         // A rate limit of one model, or a slow moment, says nothing against the key itself.
         if matches!(
             verdict,
@@ -224,31 +228,7 @@ impl KeyHealth {
             self.proven.store(false, Ordering::Relaxed);
         }
         self.probing.store(false, Ordering::Relaxed);
-        let news = match verdict {
-            Verdict::Deliver | Verdict::RetryOnly => None,
-            Verdict::RetrySleepPair { hint_ms } => {
-                let pair = inner.pairs.get(model).copied().unwrap_or_default();
-                let backoff = pair.backoff.slept(now, *hint_ms);
-                make_room(&mut inner.pairs);
-                inner.pairs.insert(model.to_owned(), Pair::from(backoff));
-                Some((Some(model.to_owned()), backoff.state()))
-            }
-            Verdict::RetrySleepKey { hint_ms } => {
-                inner.whole = inner.whole.slept(now, *hint_ms);
-                Some((None, inner.whole.state()))
-            }
-            // In a storm the keys are likely good: they sleep, so that one of them is asked soon.
-            Verdict::RetryQuarantine if storm => {
-                inner.whole = inner.whole.slept(now, None);
-                inner.refused_at = Some(now);
-                Some((None, inner.whole.state()))
-            }
-            Verdict::RetryQuarantine => {
-                inner.whole = inner.whole.refused(now);
-                inner.refused_at = Some(now);
-                Some((None, inner.whole.state()))
-            }
-        };
+        let news = inner.note(verdict, want.model, storm, now);
         self.mirror(&inner);
         news.map(|(model, state)| Health {
             key,
@@ -276,11 +256,40 @@ impl KeyHealth {
         })
     }
 
-    /// An answer of it broke off after it had begun.
-    pub(crate) fn broke_off(&self, now: Millis) {
+    /// An answer of it to this account broke off after it had begun.
+    pub(crate) fn broke_off(&self, account: AccountId, now: Millis) {
         let mut inner = self.lock();
-        inner.whole = inner.whole.slept(now, None);
+        if inner.blames.add(account, now) {
+            inner.whole = inner.whole.slept(now, None);
+            self.proven.store(false, Ordering::Relaxed);
+        }
+        self.mirror(&inner);
+    }
+
+    /// Whether somebody may find out now whether it is accepted; nobody else does until a while later.
+    pub(crate) fn may_inquire(&self, now: Millis) -> bool {
+        let last = self.inquired_at.load(Ordering::Relaxed);
+        let due = last == 0 || now.since(Millis(last)) >= INQUIRY_MS;
+        let order = Ordering::Relaxed;
+        due && self
+            .inquired_at
+            .compare_exchange(last, now.0, order, order)
+            .is_ok()
+    }
+
+    /// While that is found out, calls go to other keys, or wait a moment for the verdict.
+    pub(crate) fn begin_inquiry(&self, now: Millis) -> Probe<'_> {
         self.proven.store(false, Ordering::Relaxed);
+        self.probed_at.store(now.0, Ordering::Relaxed);
+        self.probing.store(true, Ordering::Relaxed);
+        Probe(self)
+    }
+
+    /// It is accepted: what this account was refused was its call's fault.
+    pub(crate) fn vouch(&self, account: AccountId) {
+        let mut inner = self.lock();
+        inner.blames.acquit(account);
+        self.proven.store(true, Ordering::Relaxed);
         self.mirror(&inner);
     }
 
@@ -325,11 +334,12 @@ impl KeyHealth {
         self.mirror(&inner);
     }
 
-    /// How it rests for a model.
-    pub(crate) fn rest(&self, model: &str, now: Millis) -> Rest {
+    /// How it rests for a call.
+    pub(crate) fn rest(&self, want: Want<'_>, now: Millis) -> Rest {
         let inner = self.lock();
-        let pair = inner.pairs.get(model).copied().unwrap_or_default();
-        let ends = [inner.whole, pair.backoff].map(|backoff| match backoff.state() {
+        let pair = inner.pairs.get(want.model).copied().unwrap_or_default();
+        let blame = inner.blames.of(want.account);
+        let ends = [inner.whole, pair.backoff, blame].map(|backoff| match backoff.state() {
             HealthState::Sleeping { until } | HealthState::Quarantined { until } if now < until => {
                 Some(until)
             }
@@ -343,9 +353,9 @@ impl KeyHealth {
             HealthState::Quarantined { until } => now < until,
             HealthState::Ready | HealthState::Sleeping { .. } => false,
         };
-        let [whole_end, pair_end] = ends;
+        let [whole_end, pair_end, blame_end] = ends;
         Rest {
-            until: whole_end.max(pair_end),
+            until: whole_end.max(pair_end).max(blame_end),
             refused,
             rate_limited: pair_end.is_some() && !refused,
         }
@@ -375,6 +385,7 @@ impl KeyHealth {
         self.closed_until.store(until, Ordering::Relaxed);
         self.pairs_asleep
             .store(inner.pairs.len(), Ordering::Relaxed);
+        self.blamed.store(inner.blames.len(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -392,21 +403,5 @@ impl Drop for Probe<'_> {
         if self.0.probing.load(Ordering::Relaxed) {
             self.0.probing.store(false, Ordering::Relaxed);
         }
-    }
-}
-
-/// Keeps the number of remembered pairs bounded, whatever model names clients make up.
-fn make_room(pairs: &mut HashMap<String, Pair>) {
-    if pairs.len() < PAIRS_MAX {
-        return;
-    }
-    let soonest = pairs
-        .iter()
-        .min_by_key(|(_, pair)| match pair.backoff.state() {
-            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
-            HealthState::Ready | HealthState::Disabled => 0,
-        });
-    if let Some(model) = soonest.map(|(model, _)| model.clone()) {
-        pairs.remove(&model);
     }
 }

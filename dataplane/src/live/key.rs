@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use proxyxai_contract::{clock::Millis, id::KeyId, snapshot::UpstreamKey};
+use proxyxai_contract::snapshot::UpstreamKey;
 
-use super::{health::KeyHealth, load::Load};
+use super::{health::KeyHealth, load::Load, pool::Ask};
+use crate::formats::mask::Mask;
 
 /// A key with what every attempt needs of it.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct KeyState {
     pub(crate) bearer: HeaderValue,
     /// The secret alone.
     pub(crate) bare: HeaderValue,
+    /// Finds it in what the provider says.
+    pub(crate) mask: Mask,
     /// `Host` of its provider.
     pub(crate) host: HeaderValue,
 }
@@ -33,6 +36,7 @@ impl KeyState {
         // Marked so that no layer shows them in debug output.
         bearer.set_sensitive(true);
         bare.set_sensitive(true);
+        let mask = Mask::new(secret);
         let host = HeaderValue::from_str(key.provider.authority().as_str()).ok()?;
         Some(Self {
             key,
@@ -40,12 +44,13 @@ impl KeyState {
             load,
             bearer,
             bare,
+            mask,
             host,
         })
     }
 
-    /// Whether a call that tried those keys already may ask it for this model now.
-    pub(crate) fn is_usable(&self, model: &str, now: Millis, tried: &[KeyId]) -> bool {
-        !tried.contains(&self.key.id) && self.health.is_usable(model, now)
+    /// Whether a call may ask it now.
+    pub(super) fn is_usable(&self, ask: &Ask<'_>) -> bool {
+        !ask.tried.contains(&self.key.id) && self.health.is_usable(ask.want, ask.now)
     }
 }

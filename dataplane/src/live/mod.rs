@@ -7,6 +7,7 @@ mod key;
 mod load;
 mod pool;
 mod purse;
+mod served;
 mod windows;
 
 use std::{
@@ -27,7 +28,7 @@ use proxyxai_contract::{
 use tokio::sync::mpsc;
 
 pub(crate) use credit::{NoCredit, Reach};
-pub(crate) use health::{PROBATION_MS, Rest};
+pub(crate) use health::{PROBATION_MS, Rest, Trouble, Want};
 pub(crate) use key::KeyState;
 pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, LeaseState, Purse};

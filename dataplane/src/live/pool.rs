@@ -12,7 +12,7 @@ use std::{
 use proxyxai_contract::{clock::Millis, id::KeyId, rotation::Strategy};
 use tokio::sync::Notify;
 
-use super::key::KeyState;
+use super::{health::Want, key::KeyState};
 use crate::decide::{affinity::Conversation, hedge::Waits, pick};
 
 /// Calls that may wait for a key of a level at the same moment.
@@ -42,7 +42,7 @@ pub(crate) struct Turns {
 /// What a call wants of a level.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask<'a> {
-    pub(crate) model: &'a str,
+    pub(crate) want: Want<'a>,
     pub(crate) now: Millis,
     /// Keys it has tried already.
     pub(crate) tried: &'a [KeyId],
@@ -65,7 +65,7 @@ impl Pool {
     pub(crate) fn pick(&self, ask: &Ask<'_>, patient: bool) -> Option<Seat> {
         let usable = |at: usize| {
             self.keys.get(at).is_some_and(|key| {
-                key.is_usable(ask.model, ask.now, ask.tried)
+                key.is_usable(ask)
                     && !key.load.is_full(key.key.config.max_concurrency)
                     && !(patient && key.health.is_probing())
             })
@@ -85,7 +85,7 @@ impl Pool {
             // Another call may have taken its last place, or be the first after a sleep. Every failure
             // here is another call's success, so this ends.
             let seat = Seat::take(key, &self.turns);
-            if seat.is_some() && key.health.begin_probe(ask.model, ask.now) {
+            if seat.is_some() && key.health.begin_probe(ask.want.model, ask.now) {
                 return seat;
             }
         }
@@ -179,9 +179,9 @@ impl Pool {
 
     /// Whether a fresh key that was not tried yet is having its first call, and not for long.
     pub(crate) fn is_on_trial(&self, ask: &Ask<'_>) -> bool {
-        self.keys.iter().any(|key| {
-            key.health.is_on_trial(ask.now) && key.is_usable(ask.model, ask.now, ask.tried)
-        })
+        self.keys
+            .iter()
+            .any(|key| key.health.is_on_trial(ask.now) && key.is_usable(ask))
     }
 
     /// Whether the only thing that keeps a usable key from being picked is a probe.
@@ -196,7 +196,7 @@ impl Pool {
     }
 
     fn usable(&self, ask: &Ask<'_>) -> impl Iterator<Item = &Arc<KeyState>> {
-        let usable = |key: &&Arc<KeyState>| key.is_usable(ask.model, ask.now, ask.tried);
+        let usable = |key: &&Arc<KeyState>| key.is_usable(ask);
         self.keys.iter().filter(usable)
     }
 

@@ -7,6 +7,7 @@ use super::{
     Call, Relay,
     attempt::{Answer, Failure},
     body::{Relayed, Stream},
+    cover::{Cover, cover_headers},
     headers, limits,
     meter::Meter,
     opening::is_event_stream,
@@ -34,7 +35,7 @@ impl Relay {
             // Chunks are what counts when a length is declared as well (RFC 9112, section 6.3).
             parts.headers.remove(header::CONTENT_LENGTH);
         }
-        headers::strip_hop_by_hop(&mut parts.headers);
+        headers::for_client(&mut parts.headers);
         headers::keep_upstream_id(&mut parts.headers, &call.request.headers);
         limits::mark(&mut parts.headers, call.bill.counted.left());
         let streamed = is_event_stream(&parts.headers);
@@ -59,8 +60,12 @@ impl Relay {
         let open_ended = !parts.headers.contains_key(header::CONTENT_LENGTH);
         let stream = (has_events && open_ended)
             .then(|| Stream::new(call.request.route, edits, self.memory.room()));
+        if let Some(key) = call.bill.key() {
+            cover_headers(&mut parts.headers, &key.mask);
+        }
+        let cover = Cover::new(parts.status, &rest, streamed);
         let meter = Meter::new(self, call, tries, parts.status, streamed);
-        let body = Relayed::new(read, rest, meter, stream, &self.config);
+        let body = Relayed::new(read, rest, (meter, cover), stream, &self.config);
         Response::from_parts(parts, Body::new(body))
     }
 
@@ -76,10 +81,10 @@ impl Relay {
             .min();
         let retry_after_ms = until.map(|until| until.since(now));
         let Progress {
-            deadline: _,
             tries,
             failure,
             full,
+            ..
         } = progress;
         let own = |refusal: Refusal| (refuse(family, &refusal), Some(refusal.code()));
         let (mut response, refused) = match failure {

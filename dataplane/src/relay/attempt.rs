@@ -20,9 +20,9 @@ use crate::{
     decide::health::storm,
     formats::{
         Family,
-        fault::{Refused, Verdict, judge},
+        fault::{Refusal, Refused, Verdict, judge},
     },
-    live::KeyState,
+    live::{KeyState, Snapshot, Trouble},
     sight::{Asks, Try, TrySpan},
 };
 
@@ -70,17 +70,58 @@ impl Failure {
     const fn seen(&self) -> Try {
         match self.verdict {
             Verdict::RetrySleepPair { .. } => Try::RateLimited,
-            Verdict::RetrySleepKey { .. } => Try::Failed,
-            Verdict::RetryQuarantine => Try::Refused,
+            Verdict::RetrySleepKey { .. } | Verdict::RetryBlame => Try::Failed,
+            Verdict::RetryQuarantine | Verdict::RetryDoubt => Try::Refused,
             Verdict::RetryOnly | Verdict::Deliver => Try::PassedOn,
         }
     }
 
+    /// Whether the same key may be asked once more by the same call: it was a bad moment, or the provider
+    /// said when to come back.
+    pub(super) fn may_pass(&self) -> bool {
+        let hinted = match self.verdict {
+            Verdict::RetrySleepKey { hint_ms } | Verdict::RetrySleepPair { hint_ms } => {
+                hint_ms.is_some()
+            }
+            Verdict::Deliver
+            | Verdict::RetryQuarantine
+            | Verdict::RetryDoubt
+            | Verdict::RetryBlame
+            | Verdict::RetryOnly => false,
+        };
+        hinted || matches!(self.status.as_u16(), 408 | 425)
+    }
+
+    /// Whether the call may have brought it about.
+    pub(super) fn may_be_the_calls(&self) -> bool {
+        self.verdict == Verdict::RetryBlame
+    }
+
+    /// There was no answer, perhaps because of what was asked.
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         Self {
             status,
             reason: reason.to_owned(),
+            verdict: Verdict::RetryBlame,
+        }
+    }
+
+    /// Nothing was asked at all.
+    fn unreachable(reason: &str) -> Self {
+        Self {
+            status: StatusCode::BAD_GATEWAY,
+            reason: reason.to_owned(),
             verdict: Verdict::RetrySleepKey { hint_ms: None },
+        }
+    }
+
+    fn lost(lost: Lost) -> Self {
+        match lost {
+            Lost::Unreachable => Self::unreachable("the provider cannot be reached"),
+            Lost::Broken => {
+                let reason = "the connection to the provider broke";
+                Self::transport(StatusCode::BAD_GATEWAY, reason)
+            }
         }
     }
 }
@@ -104,32 +145,56 @@ impl Relay {
             Outcome::Answer(_) => Try::Answered,
             Outcome::Failed(failure) => failure.seen(),
         });
-        let model = call.model();
-        match &outcome {
+        self.note(call, key, &outcome);
+        outcome
+    }
+
+    /// Notes with the key what came of an attempt.
+    fn note(&self, call: &Call, key: &Arc<KeyState>, outcome: &Outcome) {
+        let (id, want) = (key.key.id, call.wants());
+        match outcome {
             // A refusal for the client's own fault proves the key as well as a success does.
-            Outcome::Answer(_) => {
-                self.tell(key.health.succeed(key.key.id, model));
+            Outcome::Answer(answer) => {
+                if answer.parts.status.is_success() {
+                    key.health.serve(want.account, self.clock.now());
+                }
+                self.tell(key.health.succeed(id, want));
             }
             Outcome::Failed(failure) => {
                 tracing::debug!(
-                    key.id = key.key.id.get(),
+                    key.id = id.get(),
                     status = failure.status.as_u16(),
                     reason = failure.reason,
                     "attempt failed"
                 );
-                let refused = matches!(failure.verdict, Verdict::RetryQuarantine);
-                let storm = refused && self.storm(call, key);
-                self.tell(key.health.fail(
-                    key.key.id,
-                    model,
-                    &failure.verdict,
-                    &failure.reason,
-                    self.clock.now(),
-                    storm,
-                ));
+                let verdict = self.settled(call, key, failure.verdict);
+                let refused = verdict == Verdict::RetryQuarantine;
+                let trouble = Trouble {
+                    verdict,
+                    reason: &failure.reason,
+                    storm: refused && self.storm(&call.bill.snapshot, key),
+                };
+                let now = self.clock.now();
+                self.tell(key.health.fail(id, want, trouble, now));
             }
         }
-        outcome
+    }
+
+    /// What to make of a refusal that may be the key's fault or the call's. A key that nobody has seen
+    /// answer is not worth the doubt; about others it is found out, and the call does not wait for that.
+    fn settled(&self, call: &Call, key: &Arc<KeyState>, verdict: Verdict) -> Verdict {
+        if verdict != Verdict::RetryDoubt {
+            return verdict;
+        }
+        if call.metered && !key.health.has_served() {
+            return Verdict::RetryQuarantine;
+        }
+        self.inquire(call, key);
+        if call.metered {
+            verdict
+        } else {
+            Verdict::RetryOnly
+        }
     }
 
     async fn send(
@@ -141,12 +206,9 @@ impl Relay {
     ) -> Result<Outcome, Failure> {
         let (body, asked_usage) = call.request.body(key.key.config.include_usage);
         let provider = &key.key.provider;
-        let path = provider.join(&call.request.target).map_err(|_| {
-            Failure::transport(
-                StatusCode::BAD_GATEWAY,
-                "the provider's address cannot be used",
-            )
-        })?;
+        let path = provider
+            .join(&call.request.target)
+            .map_err(|_| Failure::unreachable("the provider's address cannot be used"))?;
         let request = || {
             let mut request = Request::new(body.clone());
             *request.method_mut() = call.request.method.clone();
@@ -161,10 +223,7 @@ impl Relay {
         let mut begun = None;
         let exchange = async {
             let response = self.client.send(provider.origin(), request).await;
-            let response = response.map_err(|lost| {
-                Failure::transport(StatusCode::BAD_GATEWAY, transport_reason(lost))
-            })?;
-            let (parts, body) = response.into_parts();
+            let (parts, body) = response.map_err(Failure::lost)?.into_parts();
             if parts.status.is_informational() {
                 // Nobody asked it to switch protocols.
                 return Err(Failure::transport(
@@ -187,7 +246,7 @@ impl Relay {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {
                 // Seldom needed, and it would make every attempt's state larger.
-                Box::pin(self.judge(begun.parts, begun.rest)).await
+                Box::pin(self.judge(begun.parts, begun.rest, call.metered)).await
             }
             (Ok(Ok(())), Some(begun)) => Ok(answer(begun, asked_usage)),
             // It says that it is at work, and the client has waited long enough to be told.
@@ -213,7 +272,12 @@ impl Relay {
     }
 
     /// Reads the beginning of a refusal and decides whose fault it is.
-    async fn judge(&self, parts: Parts, mut body: Reply) -> Result<Outcome, Failure> {
+    async fn judge(
+        &self,
+        parts: Parts,
+        mut body: Reply,
+        of_model: bool,
+    ) -> Result<Outcome, Failure> {
         let (mut read, mut text) = (VecDeque::new(), Vec::new());
         let reading = async {
             while text.len() < REFUSAL_BYTES_MAX {
@@ -235,8 +299,12 @@ impl Relay {
                 .get(name)
                 .and_then(|value| value.to_str().ok())
         };
-        let Refused { verdict, reason } =
-            judge(parts.status.as_u16(), &header, &text, self.clock.now());
+        let refusal = Refusal {
+            status: parts.status.as_u16(),
+            body: &text,
+            of_model,
+        };
+        let Refused { verdict, reason } = judge(refusal, &header, self.clock.now());
         match verdict {
             Verdict::Deliver if in_time => Ok(Outcome::Answer(Box::new(Answer {
                 parts,
@@ -259,12 +327,10 @@ impl Relay {
 
     /// Whether refusals of this provider come in such numbers that the fault is likely not the keys'.
     /// Keys that were set aside before that became clear are let off.
-    fn storm(&self, call: &Call, key: &KeyState) -> bool {
+    pub(super) fn storm(&self, snapshot: &Snapshot, key: &KeyState) -> bool {
         let now = self.clock.now();
         let host = key.key.provider.host();
-        let siblings: Vec<_> = call
-            .bill
-            .snapshot
+        let siblings: Vec<_> = snapshot
             .keys()
             .filter(|other| other.key.provider.host() == host && other.key.id != key.key.id)
             .collect();
@@ -298,11 +364,4 @@ fn answer(begun: Begun, asked_usage: bool) -> Outcome {
         asked_usage,
         span: None,
     }))
-}
-
-const fn transport_reason(lost: Lost) -> &'static str {
-    match lost {
-        Lost::Unreachable => "the provider cannot be reached",
-        Lost::Broken => "the connection to the provider broke",
-    }
 }

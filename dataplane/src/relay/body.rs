@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     client::Reply,
+    cover::{self, Cover},
     drain::{Bounds, Left},
     memory::Room,
     meter::Meter,
@@ -40,6 +41,7 @@ pub(super) struct Relayed {
     rest: Option<Reply>,
     meter: Option<Meter>,
     stream: Option<Stream>,
+    cover: Cover,
     waits: Waits,
     drain: Bounds,
     /// The break that is told next.
@@ -135,9 +137,16 @@ impl Stream {
 
     /// Has a run of events heard, and gives what of it the client may see.
     fn show(&self, run: Bytes, meter: &mut Option<Meter>) -> Option<Bytes> {
-        if let Some(meter) = meter {
-            meter.listen(&run, false);
-        }
+        let run = match meter {
+            Some(meter) => {
+                meter.listen(&run, false);
+                match meter.mask() {
+                    Some(mask) => mask.cover(run),
+                    None => run,
+                }
+            }
+            None => run,
+        };
         if self.edits {
             without_usage(run)
         } else {
@@ -158,7 +167,7 @@ impl Relayed {
     pub(super) fn new(
         read: VecDeque<Frame<Bytes>>,
         rest: Reply,
-        meter: Meter,
+        (meter, cover): (Meter, Cover),
         stream: Option<Stream>,
         config: &Config,
     ) -> Self {
@@ -167,6 +176,7 @@ impl Relayed {
             rest: Some(rest),
             meter: Some(meter),
             stream,
+            cover,
             waits: Waits::new(config.idle, config.keepalive),
             drain: Bounds {
                 bytes_max: config.drain_bytes_max,
@@ -200,12 +210,14 @@ impl Relayed {
             if let Some(meter) = &mut self.meter {
                 meter.listen(&chunk, last);
             }
+            let mask = self.meter.as_ref().and_then(Meter::mask);
+            let shown = self.cover.pass(chunk, mask, last);
             if last {
                 // The bill is closed before the client has the end: hyper drops a body of known length
                 // after its last byte without asking for more.
                 self.finish(Ending::Complete);
             }
-            return Some(chunk);
+            return shown;
         };
         let Some(run) = stream.push(chunk) else {
             self.waits.came(true);
@@ -242,7 +254,10 @@ impl Relayed {
 
     /// Shows what is kept back of an event that is not whole.
     fn release(&mut self) -> Option<Bytes> {
-        let tail = self.stream.as_mut()?.release(&mut self.meter);
+        let tail = match &mut self.stream {
+            Some(stream) => stream.release(&mut self.meter),
+            None => self.cover.release(),
+        };
         self.waits.sent(tail.as_ref());
         tail
     }
@@ -342,8 +357,7 @@ impl Body for Relayed {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.rest.as_ref().and_then(|rest| rest.size_hint().exact());
-        let read = self.read.iter().filter_map(Frame::data_ref);
-        let read: u64 = read.map(|data| data.len() as u64).sum();
+        let read = cover::length(self.read.iter()) + self.cover.held();
         let all = rest
             .filter(|_| self.stream.is_none())
             .map(|rest| rest + read);

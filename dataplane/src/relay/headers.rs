@@ -1,5 +1,6 @@
-//! Which headers cross the gateway. Everything end-to-end does; what belongs to one connection, and
-//! every credential, does not.
+//! Which headers cross the gateway. Everything end-to-end does; what belongs to one connection, every
+//! credential, and what says whose account it is does not: a client's words about that would be held
+//! against the key, and a provider's would tell clients about the pool.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -12,8 +13,6 @@ use crate::{
     sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
 };
 
-/// Where clients put their key, whichever form they use.
-const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, X_API_KEY, API_KEY];
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -23,7 +22,7 @@ const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06
 
 /// Takes off what must not cross, in place.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    strip(headers, is_hop_by_hop);
+    strip(headers, |name, _| is_hop_by_hop(name));
 }
 
 /// Whether a header belongs to one connection (RFC 9110, section 7.6.1).
@@ -41,17 +40,60 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// Whether a header is a credential, or names an account that a credential belongs to: whatever dialect a
+/// provider speaks, these are the key's to say.
+fn is_credential(name: &str) -> bool {
+    matches!(
+        name,
+        "anthropic-organization-id"
+            | "anthropic-workspace-id"
+            | "api-key"
+            | "authorization"
+            | "cookie"
+            | "ocp-apim-subscription-key"
+            | "openai-organization"
+            | "openai-project"
+            | "proxy-authorization"
+            | "x-access-token"
+            | "x-amz-security-token"
+            | "x-api-key"
+            | "x-auth-token"
+            | "x-goog-api-key"
+            | "x-goog-user-project"
+    )
+}
+
+/// Whether a provider's header says whose key answered, or is for its own browsers.
+fn is_providers_own(name: &str) -> bool {
+    is_hop_by_hop(name)
+        || matches!(
+            name,
+            "anthropic-organization-id"
+                | "anthropic-workspace-id"
+                | "openai-organization"
+                | "openai-project"
+                | "set-cookie"
+                | "set-cookie2"
+                | "x-goog-user-project"
+        )
+}
+
 /// Whether a client's header says nothing to an upstream: it is of the client's connection, of its length as
 /// the client wrote it, or a credential.
 fn is_clients_own(name: &str) -> bool {
     is_hop_by_hop(name)
+        || is_credential(name)
         || matches!(name, "host" | "content-length" | "expect")
-        || CREDENTIALS.iter().any(|own| own.as_str() == name)
+}
+
+/// Takes off an answer what is not for the client.
+pub(super) fn for_client(headers: &mut HeaderMap) {
+    strip(headers, |name, _| is_providers_own(name));
 }
 
 /// Takes headers off, and what `Connection` names. Looking at each header there is costs less than looking
 /// for each that might be.
-fn strip(headers: &mut HeaderMap, goes: fn(&str) -> bool) {
+fn strip(headers: &mut HeaderMap, goes: impl Fn(&str, &HeaderValue) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -61,8 +103,10 @@ fn strip(headers: &mut HeaderMap, goes: fn(&str) -> bool) {
         // The call's id crosses whatever a client says of it.
         .filter(|name| *name != X_REQUEST_ID)
         .collect();
-    let going = |name: &&HeaderName| goes(name.as_str());
-    let going: Vec<HeaderName> = headers.keys().filter(going).cloned().collect();
+    let going = headers
+        .iter()
+        .filter(|(name, value)| goes(name.as_str(), value));
+    let going: Vec<HeaderName> = going.map(|(name, _)| name.clone()).collect();
     for name in going.iter().chain(&named) {
         headers.remove(name);
     }
@@ -84,7 +128,15 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
     let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
     let framed = framed.iter().any(|name| headers.contains_key(name));
     let takes_trailers = takes_trailers(headers);
-    strip(headers, is_clients_own);
+    let key = presented(headers).map(|key| key.as_bytes().to_vec());
+    let holds_key = |value: &HeaderValue| {
+        let key = key.as_deref().unwrap_or_default();
+        !key.is_empty() && holds(value.as_bytes(), key)
+    };
+    // Some protocols carry keys in fields of their own, such as `Sec-WebSocket-Protocol`.
+    strip(headers, |name, value| {
+        is_clients_own(name) || holds_key(value)
+    });
     if metered {
         // A compressed answer could not be metered as it passes.
         headers.insert(
@@ -103,6 +155,11 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
     }
 }
 
+/// Whether a value has the key in it. Mostly it is too short to.
+fn holds(value: &[u8], key: &[u8]) -> bool {
+    value.len() >= key.len() && memchr::memmem::find(value, key).is_some()
+}
+
 /// Whether trailers are wanted after an answer.
 fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter();
@@ -114,9 +171,7 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// What of a request's trailers goes on.
 pub(crate) fn without_credentials(mut trailers: HeaderMap) -> HeaderMap {
-    for name in &CREDENTIALS {
-        trailers.remove(name);
-    }
+    strip(&mut trailers, |name, _| is_credential(name));
     trailers
 }
 
@@ -228,6 +283,14 @@ mod tests {
             ("authorization", "Bearer K"),
             ("x-api-key", "K"),
             ("api-key", "K"),
+            ("x-goog-api-key", "K"),
+            ("cookie", "K"),
+            ("openai-organization", "org"),
+            ("openai-project", "proj"),
+            (
+                "sec-websocket-protocol",
+                "realtime, openai-insecure-api-key.K",
+            ),
             ("host", "h"),
             ("x-own", "1"),
         ]);
@@ -237,5 +300,17 @@ mod tests {
             false,
         );
         assert_eq!(headers, map(&[("x-own", "1"), ("via", "1.1 proxyxai-a")]));
+    }
+
+    #[test]
+    fn whose_key_answered_is_not_told() {
+        let mut headers = map(&[
+            ("openai-organization", "org"),
+            ("anthropic-organization-id", "id"),
+            ("set-cookie", "a=b"),
+            ("openai-version", "2020-10-01"),
+        ]);
+        for_client(&mut headers);
+        assert_eq!(headers, map(&[("openai-version", "2020-10-01")]));
     }
 }

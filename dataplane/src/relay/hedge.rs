@@ -9,7 +9,7 @@ use proxyxai_contract::{
 };
 use tokio::time::Instant;
 
-use super::{Call, Relay, attempt::Outcome};
+use super::{Call, Relay, attempt::Outcome, rounds::Tried};
 use crate::live::{Ask, Seat};
 
 /// What came of asking.
@@ -32,13 +32,16 @@ impl Relay {
         call: &Call,
         level: Level,
         seat: Seat,
-        tried: &mut Vec<KeyId>,
+        tried: &mut Tried,
     ) -> Asked {
-        tried.push(seat.key.key.id);
+        tried.keys.push(seat.key.key.id);
         let begun = Instant::now();
         let hedges = call.bill.snapshot.settings.rotation.hedge;
         let pool = call.bill.snapshot.pool(level);
-        let asked = match hedges.then(|| pool.slow_after()).flatten() {
+        let asked = match (hedges && tried.left > 0)
+            .then(|| pool.slow_after())
+            .flatten()
+        {
             Some(slow) => {
                 let both = self.hedged(call, level, (seat, begun, slow), tried);
                 Box::pin(both).await
@@ -69,7 +72,7 @@ impl Relay {
         call: &Call,
         level: Level,
         (seat, begun, slow): (Seat, Instant, Duration),
-        tried: &mut Vec<KeyId>,
+        tried: &mut Tried,
     ) -> Asked {
         let since = begun;
         let key = Arc::clone(&seat.key);
@@ -84,11 +87,11 @@ impl Relay {
         if let Ok(outcome) = tokio::time::timeout_at(begun + slow, &mut first).await {
             return asked(seat, outcome, false, begun);
         }
-        let Some(other) = self.second(call, level, tried) else {
+        let Some(other) = self.second(call, level, &tried.keys) else {
             return asked(seat, first.await, false, begun);
         };
         let again = Instant::now();
-        tried.push(other.key.key.id);
+        tried.keys.push(other.key.key.id);
         let other_key = Arc::clone(&other.key);
         let mut second = pin!(self.attempt(call, &other_key, again));
         tokio::select! {
@@ -112,7 +115,7 @@ impl Relay {
     fn second(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<Seat> {
         let now = self.clock.now();
         let ask = Ask {
-            model: call.model(),
+            want: call.wants(),
             now,
             tried,
             strategy: call.strategy(level),

@@ -13,7 +13,10 @@ use super::{
     Call, Relay,
     bill::{Bill, elapsed},
 };
-use crate::{formats::usage::UsageReader, sight::Ending};
+use crate::{
+    formats::{mask::Mask, usage::UsageReader},
+    sight::Ending,
+};
 
 /// A stream is noted anew when this much text has gone out since it last was.
 const NOTE_BYTES: u64 = 4096;
@@ -106,6 +109,11 @@ impl Meter {
         self.bill.is_cut_off()
     }
 
+    /// Finds the key that answers.
+    pub(super) fn mask(&self) -> Option<&Mask> {
+        self.bill.key().map(|key| &key.mask)
+    }
+
     /// Whether the answer has said the last thing it says.
     pub(super) fn closed(&self) -> bool {
         self.reader.as_ref().is_some_and(UsageReader::closed)
@@ -145,7 +153,7 @@ impl Meter {
         if ending == Ending::Cut
             && let Some(key) = bill.key()
         {
-            key.health.broke_off(now);
+            key.health.broke_off(bill.record.account, now);
         }
         let Some(mut reader) = reader else {
             let billable = bill.key().is_some() && (200..300).contains(&bill.record.status);

@@ -10,7 +10,9 @@ use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::{headers, memory::Room, packed::is_plain, segments::Segments};
+use super::{
+    headers, memory::Room, packed::is_plain, query::without_credentials, segments::Segments,
+};
 use crate::{
     Config,
     decide::admit::Refusal,
@@ -270,9 +272,15 @@ pub(super) fn facts(
 }
 
 /// What to ask an upstream for.
-pub(super) fn target(uri: &Uri) -> Result<PathAndQuery, Refusal> {
+pub(super) fn target(uri: &Uri, fields: &HeaderMap) -> Result<PathAndQuery, Refusal> {
     let asked = uri.path_and_query();
-    match upstream_path(asked.map_or("/", PathAndQuery::as_str)) {
+    let path = upstream_path(asked.map_or("/", PathAndQuery::as_str));
+    let kept = |path: &str| without_credentials(path, headers::presented(fields)).into_owned();
+    let path = match path {
+        Cow::Borrowed(path) => without_credentials(path, headers::presented(fields)),
+        Cow::Owned(path) => Cow::Owned(kept(&path)),
+    };
+    match path {
         // Mostly it is what was asked for, which is not copied then.
         Cow::Borrowed(_) => Ok(asked.cloned()),
         Cow::Owned(path) => PathAndQuery::from_maybe_shared(path).map(Some),

@@ -8,7 +8,6 @@ use http::Response;
 use proxyxai_contract::{
     clock::Millis,
     id::{KeyId, Level},
-    plan::Stage,
 };
 use tokio::time::Instant;
 
@@ -22,7 +21,7 @@ use crate::{
         admit::Refusal,
         retry::{Budget, backoff_ms},
     },
-    live::{Ask, PROBATION_MS, Rest, Seat},
+    live::{Ask, PROBATION_MS, Rest, Seat, Want},
 };
 
 /// A key that has not proved itself since it was loaded or woken gets one call at a time; others
@@ -33,12 +32,29 @@ const PROBATION_LOOK: Duration = Duration::from_millis(2);
 /// Calls wait this long in the queue of a level whose keys are all at their caps, then go on.
 const QUEUE_WAIT: Duration = Duration::from_millis(250);
 
+/// A call that this many keys fail, which answer those of others, brings it about itself.
+const FAILED_ALONE_MAX: u32 = 2;
+
+/// The keys that a call has asked for one model. Each is asked once.
+#[derive(Debug, Clone)]
+pub(super) struct Tried {
+    pub(super) keys: Vec<KeyId>,
+    /// Those of them that may be asked once more in the next round.
+    may_pass: Vec<KeyId>,
+    /// How many more may be asked.
+    pub(super) left: u32,
+}
+
 /// What the rounds have come to so far.
 pub(super) struct Progress {
     /// From then on nothing new is begun.
     pub(super) deadline: Instant,
     /// Attempts made.
     pub(super) tries: u32,
+    /// For each model of the plan.
+    tried: Vec<Tried>,
+    /// Keys that failed over this call and answer those of other accounts.
+    failed_alone: u32,
     /// The latest failure.
     pub(super) failure: Option<Failure>,
     /// Whether, in the latest round, a key was left out for nothing but its cap.
@@ -72,6 +88,8 @@ impl Relay {
         let mut progress = Progress {
             deadline: Instant::now() + self.config.retry_deadline,
             tries: 0,
+            tried: Vec::new(),
+            failed_alone: 0,
             failure: None,
             full: false,
         };
@@ -94,7 +112,8 @@ impl Relay {
             if progress.failure.as_ref().is_some_and(Failure::is_loop) {
                 return self.all_failed(call, progress);
             }
-            match self.pause(&call, waits, progress.deadline) {
+            progress.forget();
+            match self.pause(&call, waits, &progress) {
                 Pause::For(wait) => tokio::time::sleep(wait).await,
                 Pause::GiveUp => return self.all_failed(call, progress),
             }
@@ -111,40 +130,67 @@ impl Relay {
                 let Some(level) = call.hops().get(hop).map(|hop| hop.level) else {
                     break;
                 };
-                let mut tried: Vec<KeyId> = Vec::new();
-                while let Some(seat) = self.next_key(call, level, &tried, progress).await {
-                    if progress.tries > 0
-                        && (Instant::now() >= progress.deadline
-                            || !self.budget().withdraw(self.clock.now()))
-                    {
-                        seat.leave_unused();
-                        return Round::Over;
+                let at = (stage, level);
+                while let Some(seat) = self.next_key(call, at, progress).await {
+                    if let Some(round) = self.try_key(call, at, seat, progress).await {
+                        return round;
                     }
-                    progress.tries += 1;
-                    if let Some(story) = &mut call.bill.story {
-                        story.tries();
-                    }
-                    if !call.bill.sent(&seat.key, progress.tries) {
-                        seat.leave_unused();
-                        return Round::Unrecorded;
-                    }
-                    call.bill.counted.reach();
-                    let asked = self.ask(call, level, seat, &mut tried).await;
-                    if let Some(story) = &mut call.bill.story {
-                        story.asked(asked.twice, asked.since.elapsed());
-                    }
-                    progress.tries += u32::from(asked.twice);
-                    match asked.outcome {
-                        Outcome::Answer(answer) => return Round::Answered(asked.seat, answer),
-                        Outcome::Failed(failure) => {
-                            call.bill.failed();
-                            progress.failure = Some(failure);
-                        }
-                    }
+                }
+                if progress.tries >= self.config.tries_max {
+                    return Round::Over;
                 }
             }
         }
         Round::Exhausted
+    }
+
+    /// Asks one key. None when the next one may be asked.
+    async fn try_key(
+        &self,
+        call: &mut Call,
+        (stage, level): (usize, Level),
+        seat: Seat,
+        progress: &mut Progress,
+    ) -> Option<Round> {
+        if progress.tries > 0
+            && (Instant::now() >= progress.deadline || !self.budget().withdraw(self.clock.now()))
+        {
+            seat.leave_unused();
+            return Some(Round::Over);
+        }
+        progress.tries += 1;
+        if let Some(story) = &mut call.bill.story {
+            story.tries();
+        }
+        if !call.bill.sent(&seat.key, progress.tries) {
+            seat.leave_unused();
+            return Some(Round::Unrecorded);
+        }
+        call.bill.counted.reach();
+        let left = self.config.tries_max.saturating_sub(progress.tries);
+        let tried = progress.tried(stage);
+        tried.left = left;
+        let asked = self.ask(call, level, seat, tried).await;
+        if let Some(story) = &mut call.bill.story {
+            story.asked(asked.twice, asked.since.elapsed());
+        }
+        progress.tries += u32::from(asked.twice);
+        let failure = match asked.outcome {
+            Outcome::Answer(answer) => return Some(Round::Answered(asked.seat, answer)),
+            Outcome::Failed(failure) => failure,
+        };
+        call.bill.failed();
+        let key = &asked.seat.key;
+        let account = call.wants().account;
+        if failure.may_pass() {
+            progress.tried(stage).may_pass.push(key.key.id);
+        }
+        if failure.may_be_the_calls() && key.health.serves_others(account, self.clock.now()) {
+            progress.failed_alone += 1;
+        }
+        progress.failure = Some(failure);
+        let alone = progress.failed_alone >= FAILED_ALONE_MAX;
+        alone.then_some(Round::Over)
     }
 
     /// A place on the next key of a level, after a short wait when the only usable ones are on probation
@@ -152,15 +198,19 @@ impl Relay {
     async fn next_key(
         &self,
         call: &Call,
-        level: Level,
-        tried: &[KeyId],
+        (stage, level): (usize, Level),
         progress: &mut Progress,
     ) -> Option<Seat> {
+        if progress.tries >= self.config.tries_max {
+            return None;
+        }
         let pool = call.bill.snapshot.pool(level);
+        // Mostly there are none.
+        let tried = progress.tried(stage).keys.clone();
         let ask = || Ask {
-            model: call.model(),
+            want: call.wants(),
             now: self.clock.now(),
-            tried,
+            tried: &tried,
             strategy: call.strategy(level),
             conversation: call.conversation,
         };
@@ -203,9 +253,9 @@ impl Relay {
     }
 
     /// How long until a key of the plan may be asked again.
-    fn pause(&self, call: &Call, waits: u32, deadline: Instant) -> Pause {
+    fn pause(&self, call: &Call, waits: u32, progress: &Progress) -> Pause {
         let now = self.clock.now();
-        let Some(wake) = self.earliest_wake(call) else {
+        let Some(wake) = self.earliest_wake(call, progress) else {
             return Pause::GiveUp;
         };
         let jittered = backoff_ms(waits, fastrand::u64(..));
@@ -214,32 +264,44 @@ impl Relay {
                 .unwrap_or_default()
                 .max(jittered),
         );
-        if Instant::now() + wait >= deadline {
+        if Instant::now() + wait >= progress.deadline {
             Pause::GiveUp
         } else {
             Pause::For(wait)
         }
     }
 
-    /// When the first key of the plan can be asked, which may be now. Quarantined and disabled keys are
-    /// not waited for.
-    fn earliest_wake(&self, call: &Call) -> Option<Millis> {
+    /// When the first key of the plan that was not asked can be, which may be now. Quarantined and disabled
+    /// keys are not waited for.
+    fn earliest_wake(&self, call: &Call, progress: &Progress) -> Option<Millis> {
         let now = self.clock.now();
-        let waited_for = self.rests(call).into_iter().filter(|rest| !rest.refused);
+        let waited_for = self.resting(call, |stage, key| !progress.has_tried(stage, key));
+        let waited_for = waited_for.into_iter().filter(|rest| !rest.refused);
         waited_for.map(|rest| rest.until.unwrap_or(now)).min()
     }
 
     /// How the keys of the plan are resting, each for each model that it would be asked for.
     pub(super) fn rests(&self, call: &Call) -> Vec<Rest> {
+        self.resting(call, |_, _| true)
+    }
+
+    /// The same of some of them, told by stage and key.
+    fn resting(&self, call: &Call, wanted: impl Fn(usize, KeyId) -> bool) -> Vec<Rest> {
         let now = self.clock.now();
-        let of = |stage: &Stage, level: Level| -> Vec<Rest> {
-            let keys = call.bill.snapshot.pool(level).keys().iter();
-            keys.map(|key| key.health.rest(&stage.model, now)).collect()
-        };
-        let stages = call.plan.stages.iter();
-        stages
-            .flat_map(|stage| stage.hops.iter().flat_map(move |hop| of(stage, hop.level)))
-            .collect()
+        let account = call.wants().account;
+        let mut rests = Vec::new();
+        for (at, stage) in call.plan.stages.iter().enumerate() {
+            let want = Want {
+                model: &stage.model,
+                account,
+            };
+            for hop in &stage.hops {
+                let keys = call.bill.snapshot.pool(hop.level).keys().iter();
+                let keys = keys.filter(|key| wanted(at, key.key.id));
+                rests.extend(keys.map(|key| key.health.rest(want, now)));
+            }
+        }
+        rests
     }
 
     pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
@@ -247,5 +309,36 @@ impl Relay {
         self.budget
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    fn tried(&mut self, stage: usize) -> &mut Tried {
+        while self.tried.len() <= stage {
+            self.tried.push(Tried {
+                keys: Vec::new(),
+                may_pass: Vec::new(),
+                left: 0,
+            });
+        }
+        // It is there by now.
+        let last = self.tried.len() - 1;
+        &mut self.tried[stage.min(last)]
+    }
+
+    fn has_tried(&self, stage: usize, key: KeyId) -> bool {
+        let tried = self.tried.get(stage);
+        tried.is_some_and(|tried| tried.keys.contains(&key))
+    }
+
+    /// What passes by itself may be asked for again.
+    fn forget(&mut self) {
+        for tried in &mut self.tried {
+            let Tried { keys, may_pass, .. } = tried;
+            keys.retain(|key| !may_pass.contains(key));
+            may_pass.clear();
+        }
     }
 }

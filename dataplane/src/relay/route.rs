@@ -15,7 +15,7 @@ use super::{Call, bill};
 use crate::{
     decide::{admit::Refusal, affinity::Conversation, spend},
     formats::{conversation, request::RequestFacts},
-    live::{AccountState, Snapshot},
+    live::{AccountState, Snapshot, Want},
 };
 
 impl Call {
@@ -25,6 +25,14 @@ impl Call {
             .stages
             .get(self.stage)
             .map_or("", |stage| &stage.model)
+    }
+
+    /// What it wants a key for.
+    pub(super) fn wants(&self) -> Want<'_> {
+        Want {
+            model: self.model(),
+            account: self.bill.record.account,
+        }
     }
 
     /// The levels of the stage it is at.

@@ -3,7 +3,7 @@
 use proxyxai_contract::clock::Millis;
 
 use crate::formats::{
-    fault::{Refused, Verdict, judge, judge_within},
+    fault::{Refusal, Refused, Verdict, judge, judge_within},
     opening::error_instead,
 };
 
@@ -27,16 +27,21 @@ pub fn fault(input: &[u8]) {
         let found = headers.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| *value)
     };
-    let judged = judge(status, &header, body, NOW);
+    let asked = |body| Refusal {
+        status,
+        body,
+        of_model: status.is_multiple_of(2),
+    };
+    let judged = judge(asked(body), &header, NOW);
     is_fit_to_tell(&judged);
     match status {
-        ..=399 | 404..=407 | 409..=424 => assert_eq!(judged.verdict, Verdict::Deliver),
-        401 | 402 | 500..=507 => assert_ne!(judged.verdict, Verdict::Deliver),
+        ..=399 | 405..=407 | 409..=411 | 413..=424 => assert_eq!(judged.verdict, Verdict::Deliver),
+        402 | 500..=507 => assert_ne!(judged.verdict, Verdict::Deliver),
         _ => {}
     }
     // How many blanks stand behind a body is nobody's word.
     let spaced = [body, b"  \n"].concat();
-    assert_eq!(judge(status, &header, &spaced, NOW), judged);
+    assert_eq!(judge(asked(&spaced), &header, NOW), judged);
     if let Some((status, judged)) = judge_within(&header, body, NOW) {
         assert_ne!(judged.verdict, Verdict::Deliver);
         assert!((400..600).contains(&status));
@@ -67,6 +72,10 @@ fn is_fit_to_tell(judged: &Refused) {
                 "{hint_ms:?}"
             );
         }
-        Verdict::Deliver | Verdict::RetryQuarantine | Verdict::RetryOnly => {}
+        Verdict::Deliver
+        | Verdict::RetryQuarantine
+        | Verdict::RetryDoubt
+        | Verdict::RetryBlame
+        | Verdict::RetryOnly => {}
     }
 }

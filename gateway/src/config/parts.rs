@@ -169,6 +169,7 @@ impl Reader<'_> {
             drain_bytes_max: self.number("DRAIN_BYTES_MAX", 0, 1 << 30),
             drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
             retry_deadline: self.millis("RETRY_DEADLINE_MS"),
+            tries_max: self.number("TRIES_MAX", 1, 100),
             credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
             open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),

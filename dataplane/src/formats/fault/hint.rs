@@ -1,130 +1,115 @@
-//! How long a provider asks to be left alone: the many places where it may say so.
+//! How long a provider asks to be left alone: the many places where it may say so, which the table names.
 
-use jiff::{Timestamp, fmt::rfc2822};
 use proxyxai_contract::clock::Millis;
+use serde::Deserialize;
+
+use super::moment;
 
 /// A key that is asked again each hour costs nothing, while a provider's wrong clock may cost a day.
 const HINT_MS_MAX: i64 = 3_600_000;
 const BODY_BYTES_MAX: usize = 8 * 1024;
+/// A moment and what may stand before it.
+const TEXT_CHARS_MAX: usize = 48;
 
-/// What is left of a limit, and when it is whole again.
-const RESETS: [(&str, &str); 6] = [
-    (
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-reset-requests",
-    ),
-    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-    (
-        "anthropic-ratelimit-requests-remaining",
-        "anthropic-ratelimit-requests-reset",
-    ),
-    (
-        "anthropic-ratelimit-tokens-remaining",
-        "anthropic-ratelimit-tokens-reset",
-    ),
-    (
-        "anthropic-ratelimit-input-tokens-remaining",
-        "anthropic-ratelimit-input-tokens-reset",
-    ),
-    (
-        "anthropic-ratelimit-output-tokens-remaining",
-        "anthropic-ratelimit-output-tokens-reset",
-    ),
-];
+/// Where a wait may be said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hints {
+    /// Headers that say it outright, the most exact first.
+    first: Vec<(String, Unit)>,
+    /// What is left of a limit, and when it is whole again.
+    limits: Vec<Limit>,
+    /// How a header says that nothing is left.
+    used_up: Vec<String>,
+    /// Members of a body.
+    fields: Vec<(String, Unit)>,
+    /// What stands before it in a text.
+    phrases: Vec<String>,
+}
 
-const PHRASES: [&str; 5] = [
-    "\"retrydelay\"",
-    "try again in",
-    "retry after",
-    "retry in",
-    "retry_after",
-];
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limit {
+    left: String,
+    reset: String,
+    /// Counts only where it is said that nothing is left.
+    #[serde(default)]
+    said: bool,
+}
+
+/// What a bare number counts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unit {
+    Ms,
+    S,
+}
+
+impl Unit {
+    const fn ms(self) -> f64 {
+        match self {
+            Self::Ms => 1.0,
+            Self::S => 1000.0,
+        }
+    }
+}
 
 /// Milliseconds to wait, if anything says so. Never zero, never above an hour.
 pub(super) fn hint_ms<'h>(
+    hints: &Hints,
     header: &impl Fn(&str) -> Option<&'h str>,
-    body: &[u8],
+    (body, message): (&[u8], &str),
     now: Millis,
 ) -> Option<i64> {
-    let exact = || header("retry-after-ms").and_then(|text| milliseconds(text, 1.0));
-    let standard = || header("retry-after").and_then(|text| wait(text, now));
-    // The limits that are used up count; where nothing says what is left, all of them might be.
-    let used_up = |remaining: &str| header(remaining).is_none_or(|left| left.trim() == "0");
-    let resets = || {
-        let resets = RESETS.iter().filter(|(remaining, _)| used_up(remaining));
-        resets
-            .filter_map(|(_, reset)| wait(header(reset)?, now))
-            .max()
-    };
     let said = |ms: &i64| *ms > 0;
-    let ms = exact().filter(said);
-    let ms = ms.or_else(|| standard().filter(said));
-    let ms = ms.or_else(|| resets().filter(said));
-    let ms = ms.or_else(|| in_body(body).filter(said));
+    let outright = |(name, unit): &(String, Unit)| {
+        let wait = moment::wait(&header(name)?.to_ascii_lowercase(), unit.ms(), now);
+        wait.filter(said)
+    };
+    // The limits that are used up count; where nothing says what is left, all of them might be.
+    let used_up = |limit: &&Limit| match header(&limit.left) {
+        Some(left) => hints.used_up.iter().any(|word| left.trim() == word),
+        None => !limit.said,
+    };
+    let resets = || {
+        let limits = hints.limits.iter().filter(used_up);
+        let reset = |limit: &Limit| {
+            let text = header(&limit.reset)?.to_ascii_lowercase();
+            moment::wait(&text, Unit::S.ms(), now)
+        };
+        limits.filter_map(reset).max().filter(said)
+    };
+    let ms = hints.first.iter().find_map(outright);
+    let ms = ms.or_else(resets);
+    let ms = ms.or_else(|| in_body(hints, (body, message), now).filter(said));
     ms.map(|ms| ms.min(HINT_MS_MAX))
 }
 
-/// A header's value: seconds, a duration, a moment in seconds since 1970, or a date.
-fn wait(text: &str, now: Millis) -> Option<i64> {
-    let text = text.trim();
-    if let Some(ms) = milliseconds(text, 1000.0) {
-        // No wait is as long as the time since 1970, so that large a number is a moment.
-        return Some(if ms > 1_000_000_000_000 {
-            Millis(ms).since(now)
-        } else {
-            ms
-        });
-    }
-    if let Some((ms, "")) = duration(text) {
-        return Some(ms);
-    }
-    let date = text.parse::<Timestamp>().ok();
-    let date = date.or_else(|| rfc2822::DateTimeParser::new().parse_timestamp(text).ok())?;
-    Some(Millis::from(date).since(now))
-}
-
-fn milliseconds(text: &str, each: f64) -> Option<i64> {
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let number: f64 = text.parse().ok().filter(|_| plain)?;
-    let ms = (number * each).ceil().min(1e15);
-    format!("{ms:.0}").parse().ok()
-}
-
-/// A duration such as `6m0s`, `1.2s`, `20ms` or `10 seconds`, and what follows it.
-fn duration(text: &str) -> Option<(i64, &str)> {
-    let mut rest = text;
-    let mut total: Option<i64> = None;
-    loop {
-        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.');
-        let (number, after) = rest.split_at(digits.unwrap_or(rest.len()));
-        let unit_text = after.trim_start_matches(' ');
-        let letters = unit_text.find(|char: char| !char.is_ascii_alphabetic());
-        let (unit, after) = unit_text.split_at(letters.unwrap_or(unit_text.len()));
-        let each = match unit {
-            "ms" | "millisecond" | "milliseconds" => 1.0,
-            "s" | "sec" | "secs" | "second" | "seconds" => 1_000.0,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60_000.0,
-            "h" | "hr" | "hour" | "hours" => 3_600_000.0,
-            "d" | "day" | "days" => 86_400_000.0,
-            _ => return total.map(|ms| (ms, rest)),
-        };
-        let Some(ms) = milliseconds(number, each) else {
-            return total.map(|ms| (ms, rest));
-        };
-        total = Some(total.unwrap_or_default().saturating_add(ms));
-        rest = after;
-    }
-}
-
-fn in_body(body: &[u8]) -> Option<i64> {
+/// Fields are looked for in the body as it came, whatever they stand in; phrases in its message, which may be
+/// written in escapes.
+fn in_body(hints: &Hints, (body, message): (&[u8], &str), now: Millis) -> Option<i64> {
     let head = body.get(..BODY_BYTES_MAX.min(body.len()))?;
-    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    PHRASES.iter().find_map(|phrase| {
-        let (_, after) = text.split_once(phrase)?;
-        let after = after.trim_start_matches([' ', ':', '"', '\n']);
-        let (ms, _) = duration(after)?;
-        Some(ms)
+    let body = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let field =
+        |(name, unit): &(String, Unit)| after(&body, &format!("\"{name}\""), unit.ms(), now);
+    let phrases = |text: &str| {
+        let mut phrases = hints.phrases.iter();
+        phrases.find_map(|phrase| after(text, phrase, Unit::S.ms(), now))
+    };
+    let fields = hints.fields.iter().find_map(field);
+    let fields = fields.or_else(|| phrases(message));
+    fields.or_else(|| phrases(&body))
+}
+
+/// The wait that stands after a mark, wherever the mark first has one.
+fn after(text: &str, mark: &str, each: f64, now: Millis) -> Option<i64> {
+    text.match_indices(mark).find_map(|(at, _)| {
+        let after = text.get(at + mark.len()..)?;
+        let after = after.trim_start_matches([' ', ':', '"', '\\', '\n', '=']);
+        let end = after.char_indices().nth(TEXT_CHARS_MAX);
+        let after = after.get(..end.map_or(after.len(), |(end, _)| end))?;
+        // What a text ends with belongs to no date.
+        let after = after.split(['"', '\\', '}']).next().unwrap_or(after);
+        moment::wait(after, each, now).filter(|ms| *ms > 0)
     })
 }

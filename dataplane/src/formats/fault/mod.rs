@@ -1,15 +1,25 @@
-//! Whose fault a provider's refusal is, and what becomes of the key that got it. The body is a clue only
-//! where providers agree on nothing better; words that a client could have put there decide nothing.
+//! Whose fault a provider's refusal is, and what becomes of the key that got it. What providers say is a
+//! table (`refusals.json`); here is only what its words lead to. The body is a clue only where providers
+//! agree on nothing better; words that a client could have put there decide nothing.
 
 mod hint;
+mod moment;
+mod table;
 mod words;
 
 use proxyxai_contract::clock::Millis;
 
-use self::words::Words;
+use self::{
+    table::{Meaning, TABLE},
+    words::Words,
+};
 
 /// Set by another node on a refusal for lack of balance, which its own owner will cure.
 pub(crate) const CASCADE_MARK: &str = "x-proxyxai-refusal";
+
+/// A limit that is used up, when nobody says until when: so long is too short to hurt and too long to ask
+/// in vain all the time.
+const LIMIT_MS: i64 = 10 * 60_000;
 
 /// What a refusal means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,22 +47,36 @@ pub(crate) enum Verdict {
     },
     /// Try another key; this one is not accepted or has no funds.
     RetryQuarantine,
+    /// Try another key; whether this one is accepted has to be found out.
+    RetryDoubt,
+    /// Try another key; this one sleeps for the call's account, and for all once others have seen the
+    /// same: what one call brings about says nothing to those of others.
+    RetryBlame,
     /// Try another key; this one is none the worse.
     RetryOnly,
 }
 
-/// Judges an answer by its status, its headers (looked up by lower-case name) and its body, of which
-/// the beginning is enough.
+/// A provider's refusal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal<'r> {
+    pub(crate) status: u16,
+    /// Of which the beginning is enough.
+    pub(crate) body: &'r [u8],
+    /// Whether a model was asked. Elsewhere keys of another kind may be wanted.
+    pub(crate) of_model: bool,
+}
+
+/// Judges an answer, whose headers are looked up by lower-case name.
 pub(crate) fn judge<'h>(
-    status: u16,
+    refusal: Refusal<'_>,
     header: &impl Fn(&str) -> Option<&'h str>,
-    body: &[u8],
     now: Millis,
 ) -> Refused {
-    let (verdict, why) = weigh(status, header, body, now);
+    let words = Words::of(refusal.body);
+    let (verdict, why) = weigh(refusal, &words, header, now);
     Refused {
         verdict,
-        reason: format!("the provider answered {status}{why}"),
+        reason: format!("the provider answered {}{why}", refusal.status),
     }
 }
 
@@ -63,43 +87,53 @@ pub(crate) fn judge_within<'h>(
     error: &[u8],
     now: Millis,
 ) -> Option<(u16, Refused)> {
-    let status = Words::of(error).status()?;
-    let (verdict, why) = weigh(status, header, error, now);
+    let words = Words::of(error);
+    // Under 403 only words count.
+    let status = TABLE.status(&words).unwrap_or(403);
+    let refusal = Refusal {
+        status,
+        body: error,
+        of_model: true,
+    };
+    let (verdict, why) = weigh(refusal, &words, header, now);
     let reason = format!("the provider's answer was an error, as with status {status}{why}");
     (verdict != Verdict::Deliver).then_some((status, Refused { verdict, reason }))
 }
 
 fn weigh<'h>(
-    status: u16,
+    refusal: Refusal<'_>,
+    words: &Words,
     header: &impl Fn(&str) -> Option<&'h str>,
-    body: &[u8],
     now: Millis,
 ) -> (Verdict, &'static str) {
-    let hint_ms = || hint::hint_ms(header, body, now);
-    if matches!(status, 401..=403 | 429) && header(CASCADE_MARK).is_some() {
+    let hint_ms = || hint::hint_ms(&TABLE.hints, header, (refusal.body, &words.message), now);
+    if matches!(refusal.status, 401..=403 | 429) && header(CASCADE_MARK).is_some() {
         let verdict = Verdict::RetrySleepKey { hint_ms: hint_ms() };
         return (verdict, ": the node above refuses its account");
     }
-    match status {
-        408 | 425 => (Verdict::RetryOnly, ""),
-        // The call's way is at fault, not the key; another key may lead elsewhere.
-        508 => (Verdict::RetryOnly, ": the call goes in a circle"),
-        401 => (Verdict::RetryQuarantine, ": the key is not accepted"),
-        402 => (
-            Verdict::RetryQuarantine,
-            ": the key's account is out of funds",
-        ),
-        400 | 403 | 429 => match Words::of(body).complaint(status) {
-            Some(complaint) => (Verdict::RetryQuarantine, complaint.why()),
-            None if status == 429 => (
-                Verdict::RetrySleepPair { hint_ms: hint_ms() },
-                ": rate limited",
-            ),
-            None => (Verdict::Deliver, ""),
+    let meaning = TABLE.meaning(refusal, words);
+    let verdict = match meaning {
+        Meaning::Call => Verdict::Deliver,
+        Meaning::Elsewhere | Meaning::Again | Meaning::Circle => Verdict::RetryOnly,
+        Meaning::Fault => match hint_ms() {
+            // Whoever says when to come back speaks of itself.
+            hint_ms @ Some(_) => Verdict::RetrySleepKey { hint_ms },
+            None => Verdict::RetryBlame,
         },
-        500..=599 => (Verdict::RetrySleepKey { hint_ms: hint_ms() }, ""),
-        _ => (Verdict::Deliver, ""),
-    }
+        Meaning::Down => Verdict::RetrySleepKey { hint_ms: hint_ms() },
+        Meaning::Rate => Verdict::RetrySleepPair { hint_ms: hint_ms() },
+        Meaning::Model => Verdict::RetrySleepPair {
+            hint_ms: hint_ms().or(Some(LIMIT_MS)),
+        },
+        Meaning::Limit => Verdict::RetrySleepKey {
+            hint_ms: hint_ms().or(Some(LIMIT_MS)),
+        },
+        // Where no model is asked, another kind of key may be wanted.
+        Meaning::Key if !refusal.of_model => Verdict::RetryDoubt,
+        Meaning::Key | Meaning::Funds => Verdict::RetryQuarantine,
+        Meaning::Doubt => Verdict::RetryDoubt,
+    };
+    (verdict, meaning.why())
 }
 
 #[cfg(test)]

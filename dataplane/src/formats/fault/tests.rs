@@ -1,5 +1,7 @@
 //! Laws of judging: what the statuses mean, whose words count, and how long to wait.
 
+mod texts;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -14,7 +16,15 @@ fn judged(status: u16, headers: &[(&str, &'static str)], body: &str) -> Verdict 
             .find(|(wanted, _)| *wanted == name)
             .map(|(_, value)| *value)
     };
-    judge(status, &header, body.as_bytes(), NOW).verdict
+    judge(asked(status, body.as_bytes()), &header, NOW).verdict
+}
+
+fn asked(status: u16, body: &[u8]) -> Refusal<'_> {
+    Refusal {
+        status,
+        body,
+        of_model: true,
+    }
 }
 
 fn hint(headers: &[(&str, &'static str)], body: &str) -> Option<i64> {
@@ -34,14 +44,17 @@ fn statuses_mean_what_the_decisions_say() {
         (409, Verdict::Deliver),
         (422, Verdict::Deliver),
         (403, Verdict::Deliver),
-        (401, Verdict::RetryQuarantine),
+        (401, Verdict::RetryDoubt),
         (402, Verdict::RetryQuarantine),
         (408, Verdict::RetryOnly),
         (425, Verdict::RetryOnly),
         (429, Verdict::RetrySleepPair { hint_ms }),
-        (500, Verdict::RetrySleepKey { hint_ms }),
+        (500, Verdict::RetryBlame),
+        (502, Verdict::RetryBlame),
+        (504, Verdict::RetryBlame),
         (503, Verdict::RetrySleepKey { hint_ms }),
-        (520, Verdict::RetrySleepKey { hint_ms }),
+        (520, Verdict::RetryBlame),
+        (522, Verdict::RetrySleepKey { hint_ms }),
         (529, Verdict::RetrySleepKey { hint_ms }),
     ] {
         assert_eq!(judged(status, &[], ""), verdict, "{status}");
@@ -58,16 +71,19 @@ fn an_error_within_an_answer_is_judged_by_what_it_calls_itself() {
     for (error, expected) in [
         (
             r#"{"error":{"type":"server_error","message":"m"}}"#,
-            Some((500, key)),
+            Some((500, Verdict::RetryBlame)),
         ),
-        (r#"{"code":"server_error","message":"m"}"#, Some((500, key))),
+        (
+            r#"{"code":"server_error","message":"m"}"#,
+            Some((500, Verdict::RetryBlame)),
+        ),
         (
             r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
             Some((529, key)),
         ),
         (
             r#"{"error":{"code":502,"message":"Provider returned error"}}"#,
-            Some((502, key)),
+            Some((502, Verdict::RetryBlame)),
         ),
         (
             r#"{"error":{"code":"rate_limit_exceeded","type":"requests"}}"#,
@@ -91,7 +107,7 @@ fn an_error_within_an_answer_is_judged_by_what_it_calls_itself() {
         ),
         (
             r#"{"error":{"type":"authentication_error"}}"#,
-            Some((401, Verdict::RetryQuarantine)),
+            Some((401, Verdict::RetryDoubt)),
         ),
         // The client's own, or nobody knows whose.
         (
@@ -123,7 +139,6 @@ fn an_error_within_an_answer_is_judged_by_what_it_calls_itself() {
 fn a_403_counts_against_the_key_only_when_it_speaks_of_it() {
     for body in [
         r#"{"error":{"message":"x","type":"invalid_request_error","code":"account_deactivated"}}"#,
-        r#"{"type":"error","error":{"type":"permission_error","message":"Your API key does not have permission to use the specified resource."}}"#,
         r#"[{"error":{"code":403,"message":"Permission denied: Consumer 'x' has been suspended.","status":"PERMISSION_DENIED","details":[{"reason":"CONSUMER_SUSPENDED"}]}}]"#,
         r#"{"code":"x","error":"Your newly created teams doesn't have any credits yet."}"#,
         r#"{"error":{"message":"Insufficient Balance","code":null}}"#,
@@ -163,7 +178,7 @@ fn a_429_for_lack_of_funds_is_no_rate_limit() {
 }
 
 #[test]
-fn a_400_counts_against_the_key_only_by_how_it_begins() {
+fn a_400_counts_against_the_key_only_by_its_code_or_how_it_begins() {
     for body in [
         r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#,
         r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#,
@@ -171,7 +186,7 @@ fn a_400_counts_against_the_key_only_by_how_it_begins() {
         assert_eq!(judged(400, &[], body), Verdict::RetryQuarantine, "{body}");
     }
     for body in [
-        r#"{"error":{"message":"Invalid value: 'your credit balance is too low'","code":"insufficient_quota"}}"#,
+        r#"{"error":{"message":"Invalid value: 'your credit balance is too low'","code":"invalid_value"}}"#,
         r#"{"error":{"message":"unknown field 'api key not valid'"}}"#,
     ] {
         assert_eq!(judged(400, &[], body), Verdict::Deliver, "{body}");
@@ -194,71 +209,125 @@ fn a_cascades_refusal_lets_the_key_sleep() {
     assert_eq!(judged(400, &[mark], ""), Verdict::Deliver);
 }
 
+type Fields = &'static [(&'static str, &'static str)];
+
+const IN_HEADERS: &[(Fields, Option<i64>)] = &[
+    (&[("retry-after", "7")], Some(7000)),
+    (&[("retry-after", "0.5")], Some(500)),
+    (
+        &[("retry-after", "Wed, 01 Jan 2025 00:00:20 GMT")],
+        Some(20_000),
+    ),
+    (&[("retry-after", "Tue, 31 Dec 2024 00:00:20 GMT")], None),
+    (&[("retry-after", "0")], None),
+    (&[("retry-after", "soon")], None),
+    (&[("retry-after", "-5")], None),
+    (&[("retry-after", "999999")], Some(3_600_000)),
+    (
+        &[("retry-after-ms", "250"), ("retry-after", "1")],
+        Some(250),
+    ),
+    (&[("x-ratelimit-reset-requests", "6m0s")], Some(360_000)),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "1s"),
+            ("x-ratelimit-reset-tokens", "20ms"),
+        ],
+        Some(1000),
+    ),
+    (
+        &[
+            ("x-ratelimit-reset-requests", "1s"),
+            ("x-ratelimit-remaining-requests", "10"),
+            ("x-ratelimit-reset-tokens", "20ms"),
+            ("x-ratelimit-remaining-tokens", "0"),
+        ],
+        Some(20),
+    ),
+    (&[("x-ratelimit-reset-tokens", "1735689605")], Some(5000)),
+    (
+        &[("anthropic-ratelimit-requests-reset", "2025-01-01T00:00:30Z")],
+        Some(30_000),
+    ),
+    (
+        &[
+            ("anthropic-ratelimit-unified-status", "rejected"),
+            ("anthropic-ratelimit-unified-reset", "1735689660"),
+            ("anthropic-ratelimit-unified-7d-status", "allowed"),
+            ("anthropic-ratelimit-unified-7d-reset", "1735699660"),
+        ],
+        Some(60_000),
+    ),
+    (
+        &[("anthropic-ratelimit-unified-7d-reset", "1735699660")],
+        None,
+    ),
+    (&[("x-ms-retry-after-ms", "700")], Some(700)),
+    (
+        &[
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1735689660000"),
+        ],
+        Some(60_000),
+    ),
+];
+
+const IN_BODIES: &[(&str, Option<i64>)] = &[
+    (
+        r#"{"error":{"message":"Rate limit reached. Please try again in 1.2s."}}"#,
+        Some(1200),
+    ),
+    (
+        r#"{"error":{"message":"Please try again in 20ms."}}"#,
+        Some(20),
+    ),
+    (
+        r#"{"error":{"message":"Please try again in 6m0s."}}"#,
+        Some(360_000),
+    ),
+    (
+        r#"{"error":{"message":"Please retry after 10 seconds."}}"#,
+        Some(10_000),
+    ),
+    (r#"{"details":[{"retryDelay": "3.5s"}]}"#, Some(3500)),
+    (
+        r#"{"error":{"type":"usage_rate","resets_at":1735689660,"resets_in_seconds":60}}"#,
+        Some(60_000),
+    ),
+    (r#"{"error":{"retry_after_ms":1500}}"#, Some(1500)),
+    (
+        r#"{"error":{"metadata":{"headers":{"X-RateLimit-Reset":"1735689660000"}}}}"#,
+        Some(60_000),
+    ),
+    (
+        r#"{"error":{"message":"Limit reached, resets at 2025-01-01T00:05:00Z (x)"}}"#,
+        Some(300_000),
+    ),
+    (
+        r#"{"error":{"message":"Your limit will reset at 2025-01-01 00:05:00"}}"#,
+        Some(300_000),
+    ),
+    (
+        "You will regain access on 2025-01-01 at 00:30 UTC.",
+        Some(1_800_000),
+    ),
+    ("您的限额将在 2025-01-01 00:05:00 重置", Some(300_000)),
+    (
+        r#"{"error":{"message":"\u60a8\u7684\u9650\u989d\u5c06\u5728 2025-01-01 00:05:00 \u91cd\u7f6e"}}"#,
+        Some(300_000),
+    ),
+    ("please wait 20 seconds", Some(20_000)),
+    ("try again in a while", None),
+    ("try again in ", None),
+];
+
 #[test]
 fn the_wait_is_found_wherever_it_is_said() {
-    for (headers, wait) in [
-        (&[("retry-after", "7")][..], Some(7000)),
-        (&[("retry-after", "0.5")], Some(500)),
-        (
-            &[("retry-after", "Wed, 01 Jan 2025 00:00:20 GMT")],
-            Some(20_000),
-        ),
-        (&[("retry-after", "Tue, 31 Dec 2024 00:00:20 GMT")], None),
-        (&[("retry-after", "0")], None),
-        (&[("retry-after", "soon")], None),
-        (&[("retry-after", "-5")], None),
-        (&[("retry-after", "999999")], Some(3_600_000)),
-        (
-            &[("retry-after-ms", "250"), ("retry-after", "1")],
-            Some(250),
-        ),
-        (&[("x-ratelimit-reset-requests", "6m0s")], Some(360_000)),
-        (
-            &[
-                ("x-ratelimit-reset-requests", "1s"),
-                ("x-ratelimit-reset-tokens", "20ms"),
-            ],
-            Some(1000),
-        ),
-        (
-            &[
-                ("x-ratelimit-reset-requests", "1s"),
-                ("x-ratelimit-remaining-requests", "10"),
-                ("x-ratelimit-reset-tokens", "20ms"),
-                ("x-ratelimit-remaining-tokens", "0"),
-            ],
-            Some(20),
-        ),
-        (&[("x-ratelimit-reset-tokens", "1735689605")], Some(5000)),
-        (
-            &[("anthropic-ratelimit-requests-reset", "2025-01-01T00:00:30Z")],
-            Some(30_000),
-        ),
-    ] {
-        assert_eq!(hint(headers, ""), wait, "{headers:?}");
+    for (headers, wait) in IN_HEADERS {
+        assert_eq!(hint(headers, ""), *wait, "{headers:?}");
     }
-    for (body, wait) in [
-        (
-            r#"{"error":{"message":"Rate limit reached. Please try again in 1.2s."}}"#,
-            Some(1200),
-        ),
-        (
-            r#"{"error":{"message":"Please try again in 20ms."}}"#,
-            Some(20),
-        ),
-        (
-            r#"{"error":{"message":"Please try again in 6m0s."}}"#,
-            Some(360_000),
-        ),
-        (
-            r#"{"error":{"message":"Please retry after 10 seconds."}}"#,
-            Some(10_000),
-        ),
-        (r#"{"details":[{"retryDelay": "3.5s"}]}"#, Some(3500)),
-        ("try again in a while", None),
-        ("try again in ", None),
-    ] {
-        assert_eq!(hint(&[], body), wait, "{body}");
+    for (body, wait) in IN_BODIES {
+        assert_eq!(hint(&[], body), *wait, "{body}");
     }
 }
 
@@ -266,7 +335,7 @@ proptest! {
     #[test]
     fn reasons_are_short_and_quote_nobody(status in 100u16..1000, secret in "sk-[a-zA-Z0-9]{20,48}", code in "[a-z_]{0,20}") {
         let body = format!(r#"{{"error":{{"message":"Incorrect API key provided: {secret}","code":"{code}{secret}"}}}}"#);
-        let refused = judge(status, &|_| None, body.as_bytes(), NOW);
+        let refused = judge(asked(status, body.as_bytes()), &|_| None, NOW);
         prop_assert!(!refused.reason.contains(&secret));
         prop_assert!(refused.reason.len() <= 120);
         prop_assert!(refused.reason.chars().all(|char| char.is_ascii_graphic() || char == ' '));
@@ -275,7 +344,7 @@ proptest! {
     #[test]
     fn waits_are_bounded_whatever_is_said(text in "[0-9a-zA-Z:., -]{0,30}", body in any::<String>()) {
         let header = |_: &str| Some(text.as_str());
-        if let Some(ms) = hint::hint_ms(&header, body.as_bytes(), NOW) {
+        if let Some(ms) = hint::hint_ms(&TABLE.hints, &header, (body.as_bytes(), &body), NOW) {
             prop_assert!(ms > 0 && ms <= 3_600_000);
         }
     }
@@ -285,7 +354,7 @@ proptest! {
 fn a_refusal_that_quotes_the_client_says_nothing_of_the_key() {
     let body = br#"{"error":{"message":"The model \"api key invalid\" is not allowed","type":"permission_error","code":"model_not_allowed"}}"#;
     assert_eq!(
-        judge(403, &|_| None, body, Millis(0)).verdict,
+        judge(asked(403, body), &|_| None, Millis(0)).verdict,
         Verdict::Deliver
     );
 }
@@ -293,7 +362,7 @@ fn a_refusal_that_quotes_the_client_says_nothing_of_the_key() {
 #[test]
 fn a_loop_is_not_the_keys_fault() {
     assert_eq!(
-        judge(508, &|_| None, b"", Millis(0)).verdict,
+        judge(asked(508, b""), &|_| None, Millis(0)).verdict,
         Verdict::RetryOnly
     );
 }

@@ -1,0 +1,112 @@
+//! Failures of a key that a call may have brought about. They count against the key for the account whose
+//! call it was; once calls of two accounts have seen the same, it is the key, and it rests for all.
+
+use proxyxai_contract::{clock::Millis, id::AccountId};
+
+use super::health::Backoff;
+
+/// Failures this recent are put together, milliseconds.
+const TOGETHER_MS: i64 = 60_000;
+/// Accounts that are remembered; beyond it the first is forgotten.
+const ACCOUNTS_MAX: usize = 64;
+
+/// Accounts whose calls a key has failed, none of which it has answered since.
+#[derive(Debug, Default)]
+pub(crate) struct Blames {
+    by: Vec<Blame>,
+}
+
+#[derive(Debug)]
+struct Blame {
+    account: AccountId,
+    backoff: Backoff,
+    at: Millis,
+}
+
+impl Blames {
+    /// A call of this account has failed. True when another's has, too: the fault is then the key's.
+    pub(crate) fn add(&mut self, account: AccountId, now: Millis) -> bool {
+        let recent = |blame: &Blame| now.since(blame.at) < TOGETHER_MS;
+        let other = |blame: &Blame| blame.account != account && recent(blame);
+        if self.by.iter().any(other) {
+            self.by.clear();
+            return true;
+        }
+        let known = self.by.iter_mut().find(|blame| blame.account == account);
+        if let Some(blame) = known {
+            blame.backoff = blame.backoff.slept(now, None);
+            blame.at = now;
+            return false;
+        }
+        if self.by.len() >= ACCOUNTS_MAX {
+            self.by.remove(0);
+        }
+        self.by.push(Blame {
+            account,
+            backoff: Backoff::READY.slept(now, None),
+            at: now,
+        });
+        false
+    }
+
+    /// A call of this account was answered.
+    pub(crate) fn acquit(&mut self, account: AccountId) {
+        self.by.retain(|blame| blame.account != account);
+    }
+
+    /// How the key rests for this account.
+    pub(crate) fn of(&self, account: AccountId) -> Backoff {
+        let own = self.by.iter().find(|blame| blame.account == account);
+        own.map_or(Backoff::READY, |blame| blame.backoff)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn account(id: i64) -> AccountId {
+        AccountId::new(id).unwrap()
+    }
+
+    #[test]
+    fn what_two_accounts_see_is_the_keys_fault() {
+        let mut blames = Blames::default();
+        assert!(!blames.add(account(1), Millis(0)));
+        assert!(!blames.add(account(1), Millis(10)));
+        assert!(blames.add(account(2), Millis(20)));
+        assert_eq!(blames.len(), 0);
+        assert!(!blames.add(account(1), Millis(0)));
+        assert!(!blames.add(account(2), Millis(TOGETHER_MS)), "too long ago");
+    }
+
+    #[test]
+    fn an_answer_wipes_out_what_came_before() {
+        let mut blames = Blames::default();
+        blames.add(account(1), Millis(0));
+        blames.acquit(account(1));
+        assert!(!blames.add(account(2), Millis(1)));
+        assert!(blames.of(account(1)).is_usable(Millis(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn one_account_alone_never_costs_another_the_key(times in prop::collection::vec(0i64..100_000, 1..50)) {
+            let mut blames = Blames::default();
+            let mut now = Millis(0);
+            for ms in times {
+                now = now.plus(ms);
+                prop_assert!(!blames.add(account(1), now));
+                prop_assert!(blames.of(account(2)).is_usable(now));
+                prop_assert!(!blames.of(account(1)).is_usable(now));
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What is remembered of one key: how it rests as a whole, for single models, and for single accounts.
+
+use std::collections::HashMap;
+
+use proxyxai_contract::{clock::Millis, id::AccountId, snapshot::HealthState};
+
+use crate::{
+    decide::{blame::Blames, health::Backoff},
+    formats::fault::Verdict,
+};
+
+/// A pair whose sleep is over gets one call in so long until one of them is answered, milliseconds.
+const PAIR_PROBE_MS: i64 = 1000;
+/// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
+const PAIRS_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) whole: Backoff,
+    /// Only pairs that are not ready.
+    pub(super) pairs: HashMap<String, Pair>,
+    pub(super) blames: Blames,
+    /// Who was refused as if it were the key's fault, since it last answered.
+    pub(super) doubted_by: Option<AccountId>,
+    pub(super) refused_at: Option<Millis>,
+}
+
+/// The key for one model.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pair {
+    pub(super) backoff: Backoff,
+    /// When it was last asked after its sleep.
+    pub(super) asked: Option<Millis>,
+}
+
+impl Pair {
+    pub(super) fn is_usable(self, now: Millis) -> bool {
+        let asked = self.asked.is_some_and(|at| now.since(at) < PAIR_PROBE_MS);
+        !asked && self.backoff.is_usable(now)
+    }
+}
+
+impl From<Backoff> for Pair {
+    fn from(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            asked: None,
+        }
+    }
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            whole: Backoff::READY,
+            pairs: HashMap::new(),
+            blames: Blames::default(),
+            doubted_by: None,
+            refused_at: None,
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// What a failure comes to that may be the call's fault: it is the key's once two accounts saw it.
+    pub(super) fn weigh(&mut self, verdict: Verdict, account: AccountId, now: Millis) -> Verdict {
+        match verdict {
+            Verdict::RetryDoubt => match self.doubted_by {
+                Some(other) if other != account => Verdict::RetryQuarantine,
+                Some(_) | None => {
+                    self.doubted_by = Some(account);
+                    self.blames.add(account, now);
+                    verdict
+                }
+            },
+            Verdict::RetryBlame if self.blames.add(account, now) => {
+                Verdict::RetrySleepKey { hint_ms: None }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Takes a failure down. Returns what became of the key, or of the key for one model.
+    pub(super) fn note(
+        &mut self,
+        verdict: Verdict,
+        model: &str,
+        storm: bool,
+        now: Millis,
+    ) -> Option<(Option<String>, HealthState)> {
+        match verdict {
+            Verdict::Deliver | Verdict::RetryOnly | Verdict::RetryBlame | Verdict::RetryDoubt => {
+                None
+            }
+            Verdict::RetrySleepPair { hint_ms } => {
+                let pair = self.pairs.get(model).copied().unwrap_or_default();
+                let backoff = pair.backoff.slept(now, hint_ms);
+                make_room(&mut self.pairs);
+                self.pairs.insert(model.to_owned(), Pair::from(backoff));
+                Some((Some(model.to_owned()), backoff.state()))
+            }
+            Verdict::RetrySleepKey { hint_ms } => {
+                self.whole = self.whole.slept(now, hint_ms);
+                Some((None, self.whole.state()))
+            }
+            // In a storm the keys are likely good: they sleep, so that one of them is asked soon.
+            Verdict::RetryQuarantine if storm => {
+                self.whole = self.whole.slept(now, None);
+                self.refused_at = Some(now);
+                Some((None, self.whole.state()))
+            }
+            Verdict::RetryQuarantine => {
+                self.whole = self.whole.refused(now);
+                self.refused_at = Some(now);
+                Some((None, self.whole.state()))
+            }
+        }
+    }
+}
+
+/// Keeps the number of remembered pairs bounded, whatever model names clients make up.
+pub(super) fn make_room(pairs: &mut HashMap<String, Pair>) {
+    if pairs.len() < PAIRS_MAX {
+        return;
+    }
+    let soonest = pairs
+        .iter()
+        .min_by_key(|(_, pair)| match pair.backoff.state() {
+            HealthState::Sleeping { until } | HealthState::Quarantined { until } => until.0,
+            HealthState::Ready | HealthState::Disabled => 0,
+        });
+    if let Some(model) = soonest.map(|(model, _)| model.clone()) {
+        pairs.remove(&model);
+    }
+}
