@@ -78,7 +78,7 @@ pub(crate) async fn known(
 }
 
 /// Columns of a record, in the order in which `values` gives them.
-const COLUMNS: [&str; 34] = [
+const COLUMNS: [&str; 35] = [
     "node",
     "epoch",
     "sequence",
@@ -113,6 +113,7 @@ const COLUMNS: [&str; 34] = [
     "image_size",
     "rates",
     "factor",
+    "cache_write_hour",
 ];
 
 /// Stores new records.
@@ -229,6 +230,7 @@ fn values(
         record.images.size.as_str().into(),
         record.rates.map(Multiplier::micros).into(),
         record.factor.map(Multiplier::micros).into(),
+        signed(tokens.cache_write_hour).into(),
     ]
 }
 
@@ -254,6 +256,7 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
             input: unsigned(row.input),
             cached: unsigned(row.cached),
             cache_write: unsigned(row.cache_write),
+            cache_write_hour: unsigned(row.cache_write_hour),
             output: unsigned(row.output),
             reasoning: unsigned(row.reasoning),
             input_audio: unsigned(row.input_audio),

@@ -214,11 +214,13 @@ fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
         output_audio,
         input_image,
         output_image,
+        cache_write_hour,
     } = tokens;
     Ok(Tokens {
         input: unsigned("tokens.input", input)?,
         cached: unsigned("tokens.cached", cached)?,
         cache_write: unsigned("tokens.cache_write", cache_write)?,
+        cache_write_hour: unsigned("tokens.cache_write_hour", cache_write_hour)?,
         output: unsigned("tokens.output", output)?,
         reasoning: unsigned("tokens.reasoning", reasoning)?,
         input_audio: unsigned("tokens.input_audio", input_audio)?,
@@ -233,6 +235,7 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
         input,
         cached,
         cache_write,
+        cache_write_hour,
         output,
         reasoning,
         input_audio,
@@ -250,6 +253,7 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
         output_audio: signed(output_audio),
         input_image: signed(input_image),
         output_image: signed(output_image),
+        cache_write_hour: signed(cache_write_hour),
     }
 }
 
@@ -305,6 +309,7 @@ mod tests {
                 input: 1,
                 cached: 2,
                 cache_write: 3,
+                cache_write_hour: 2,
                 output: 4,
                 reasoning: 5,
                 input_audio: 6,

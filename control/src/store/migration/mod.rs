@@ -16,6 +16,7 @@ mod m006_prices;
 mod m007_reports;
 mod m008_speed;
 mod m009_spans;
+mod m010_aside;
 
 use sea_orm_migration::{
     prelude::*,
@@ -35,6 +36,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m007_reports", m007_reports::SCHEMA),
     ("m008_speed", m008_speed::SCHEMA),
     ("m009_spans", m009_spans::SCHEMA),
+    ("m010_aside", m010_aside::SCHEMA),
 ];
 
 #[async_trait::async_trait]
