@@ -1,5 +1,6 @@
 //! Usage records: storing, listing and pruning them, and the totals made of them.
 
+pub(crate) mod aside;
 mod prune;
 mod spans;
 mod totals;
@@ -57,10 +58,13 @@ pub(crate) async fn known(
     // One question for both, since every report waits for it.
     let sql = "SELECT sequence, FALSE AS pruned FROM usage_record \
          WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
+         UNION ALL SELECT sequence, FALSE FROM usage_quarantined \
+         WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
          UNION ALL SELECT through, TRUE FROM usage_pruned WHERE node = ? AND epoch = ?";
     let spool = || [Value::from(node.as_str()), epoch.cast_signed().into()];
-    let range = [Value::from(signed(first)), signed(last).into()];
-    let values = spool().into_iter().chain(range).chain(spool());
+    let range = || [Value::from(signed(first)), signed(last).into()];
+    let stored = || spool().into_iter().chain(range());
+    let values = stored().chain(stored()).chain(spool());
     let rows = tx.handle().query_all_raw(statement(tx, sql, values));
     let mut known = Known {
         through: None,
