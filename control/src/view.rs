@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 pub use account::{AccountChange, AccountFilter, AccountView, Changed, LimitsChange, NewAccount};
 pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
-pub use books::{BookTotal, Books, Difference, LedgerLine};
+pub use books::{BookTotal, Books, Difference, LedgerLine, Quarantined};
 pub use key::{KeyChange, KeyFilter, KeyView, NewKey, Probe};
 pub use log::{LogFilter, LogView};
 pub use news::{NewNews, NewsBoard, NewsView, Scope};

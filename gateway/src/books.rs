@@ -56,6 +56,23 @@ async fn verified(config: &Config) -> anyhow::Result<bool> {
     for total in &books.totals {
         println!("{:>10} {:>28}", total.book, total.amount.to_string());
     }
+    if books.quarantined > 0 {
+        println!(
+            "{} usage records could not be posted and were set aside, the latest first:",
+            books.quarantined
+        );
+    }
+    for record in &books.latest_quarantined {
+        println!(
+            "  {}/{}/{} {} account {}: {}",
+            record.node,
+            record.epoch,
+            record.sequence,
+            record.request_id,
+            record.account.unwrap_or_default(),
+            record.reason
+        );
+    }
     match &books.difference {
         None => println!("the books balance"),
         Some(difference) => println!("THE BOOKS DO NOT BALANCE\n{difference}"),

@@ -20,7 +20,7 @@ pub use leases::{
     answer_from_wire, answer_to_wire, ask_from_wire, ask_to_wire, lease_from_wire, lease_to_wire,
 };
 pub use records::{
-    batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
+    Unfit, batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
     sequence_bytes, standing_from_wire, standing_to_wire,
 };
 pub use settings::routing_to_wire;

@@ -25,6 +25,8 @@ pub struct ModelPrice {
     pub cached_text: Option<Money>,
     /// Prompt text written to the cache.
     pub cache_write: Option<Money>,
+    /// Prompt text written to the cache for an hour.
+    pub cache_write_hour: Option<Money>,
     /// Reasoning.
     pub reason_text: Option<Money>,
     /// Prompt audio.
@@ -59,6 +61,7 @@ impl ModelPrice {
             output_text: Money::ZERO,
             cached_text: None,
             cache_write: None,
+            cache_write_hour: None,
             reason_text: None,
             input_audio: None,
             output_audio: None,
@@ -115,6 +118,18 @@ impl PriceTable {
             let bare_price = self.models.get(bare);
             bare_price.or_else(|| undated(bare).and_then(|name| self.models.get(name)))
         })
+    }
+}
+
+impl ModelPrice {
+    /// Price of what is written to the cache for an hour. Where writing has a price of its own at all, it is
+    /// twice that of reading, as Anthropic has it for all its models.
+    pub fn hour(&self) -> Money {
+        let twice = || match self.cache_write {
+            Some(short) => self.input_text.saturating_add(self.input_text).max(short),
+            None => self.input_text,
+        };
+        self.cache_write_hour.unwrap_or_else(twice)
     }
 }
 
@@ -207,6 +222,7 @@ fn dearest(price: &ModelPrice, input_max: u64, output_max: u64) -> [(u64, Money)
         &[
             price.cached_text,
             price.cache_write,
+            Some(price.hour()),
             price.input_audio,
             price.cached_audio,
             price.input_image,
@@ -271,7 +287,7 @@ fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
 
 /// Disjoint parts of the tokens, each with its price. Their counts add up to input plus output,
 /// whatever nonsense a provider reports: a part is never larger than what is left of its total.
-fn parts(price: &ModelPrice, tokens: &Tokens) -> [(u64, Money); 9] {
+fn parts(price: &ModelPrice, tokens: &Tokens) -> [(u64, Money); 10] {
     let mut input = tokens.input;
     let mut output = tokens.output;
     let take = |left: &mut u64, wanted: u64| {
@@ -280,7 +296,8 @@ fn parts(price: &ModelPrice, tokens: &Tokens) -> [(u64, Money); 9] {
         taken
     };
     let cached = take(&mut input, tokens.cached);
-    let cache_write = take(&mut input, tokens.cache_write);
+    let mut cache_write = take(&mut input, tokens.cache_write);
+    let hour = take(&mut cache_write, tokens.cache_write_hour);
     let input_audio = take(&mut input, tokens.input_audio);
     let input_image = take(&mut input, tokens.input_image);
     let output_audio = take(&mut output, tokens.output_audio);
@@ -290,6 +307,7 @@ fn parts(price: &ModelPrice, tokens: &Tokens) -> [(u64, Money); 9] {
         (input, price.input_text),
         (cached, price.cached_text.unwrap_or(price.input_text)),
         (cache_write, price.cache_write.unwrap_or(price.input_text)),
+        (hour, price.hour()),
         (input_audio, price.input_audio.unwrap_or(price.input_text)),
         (input_image, price.input_image.unwrap_or(price.input_text)),
         (output, price.output_text),
@@ -323,6 +341,7 @@ pub(crate) mod tests {
             output_text: Money::from_nanos(output),
             cached_text: None,
             cache_write: None,
+            cache_write_hour: None,
             reason_text: None,
             input_audio: None,
             output_audio: None,
@@ -469,6 +488,7 @@ pub(crate) mod tests {
         (input, output, whole).prop_map(|(input, output, (call, rates))| ModelPrice {
             cached_text: input.1,
             cache_write: input.2,
+            cache_write_hour: input.2.filter(|hour| hour.nanos() % 2 == 0),
             input_audio: input.3,
             input_image: input.4,
             reason_text: output.1,
@@ -482,7 +502,7 @@ pub(crate) mod tests {
 
     fn any_tokens() -> impl Strategy<Value = Tokens> {
         let count = || 0u64..3_000_000;
-        let parts = proptest::array::uniform7(count());
+        let parts = proptest::array::uniform8(count());
         (count(), count(), parts).prop_map(|(input, output, parts)| Tokens {
             input,
             output,
@@ -493,6 +513,7 @@ pub(crate) mod tests {
             output_audio: parts[4],
             input_image: parts[5],
             output_image: parts[6],
+            cache_write_hour: parts[7],
         })
     }
 
@@ -513,8 +534,8 @@ pub(crate) mod tests {
         fn the_priced_parts_partition_the_tokens(price in any_price(), tokens in any_tokens()) {
             let parts = parts(&price, &tokens);
             let of = |range: std::ops::Range<usize>| parts[range].iter().map(|(count, _)| count).sum::<u64>();
-            prop_assert_eq!(of(0..5), tokens.input);
-            prop_assert_eq!(of(5..9), tokens.output);
+            prop_assert_eq!(of(0..6), tokens.input);
+            prop_assert_eq!(of(6..10), tokens.output);
         }
 
         #[test]
@@ -523,7 +544,7 @@ pub(crate) mod tests {
         ) {
             let tokens = Tokens {
                 input, output, cached: parts[0], cache_write: parts[1], reasoning: parts[2],
-                input_audio: parts[3], output_audio: parts[4], input_image: parts[5], output_image: parts[6],
+                input_audio: parts[3], output_audio: parts[4], input_image: parts[5], output_image: parts[6], cache_write_hour: parts[3],
             };
             let flat = cost(&price(1_000_000, 1_000_000), &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE).unwrap();
             prop_assert_eq!(flat.nanos(), i64::try_from(input + output).unwrap());

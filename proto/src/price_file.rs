@@ -16,6 +16,7 @@ use crate::{
 /// The table that ships with the program.
 pub const DEFAULT: &str = include_str!("../../prices/pricing.json");
 
+const CHAT: &str = "ChatPricing";
 const IMAGES: &str = "ImgPricing";
 const FINE_TUNING: &str = "FineTuningPricing";
 
@@ -50,6 +51,7 @@ struct Entry {
     output_text: Option<f64>,
     cached_text: Option<f64>,
     cache_write: Option<f64>,
+    cache_write_hour: Option<f64>,
     reason_text: Option<f64>,
     input_audio: Option<f64>,
     output_audio: Option<f64>,
@@ -130,7 +132,7 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
         format!("{version}+{suffix}")
     };
     let groups = [
-        ("ChatPricing", chat_pricing),
+        (CHAT, chat_pricing),
         ("AudioPricing", audio_pricing),
         (IMAGES, img_pricing),
         ("CallPricing", call_pricing),
@@ -192,12 +194,19 @@ impl Entry {
         } else {
             return Err(Invalid::new("Sizes", "belongs to ImgPricing"));
         };
+        let mut input = amount("InputText", self.input_text)?;
+        let mut output = amount("OutputText", self.output_text)?;
+        if [CHAT, FINE_TUNING].contains(&group) {
+            // Both are required. One that was forgotten must not make half of each call free.
+            (input, output) = (input.or(output), output.or(input));
+        }
         Ok(ModelPrice {
             provider: self.provider,
-            input_text: required(amount("InputText", self.input_text)?),
-            output_text: required(amount("OutputText", self.output_text)?),
+            input_text: required(input),
+            output_text: required(output),
             cached_text: amount("CachedText", self.cached_text)?,
             cache_write: amount("CacheWrite", self.cache_write)?,
+            cache_write_hour: amount("CacheWriteHour", self.cache_write_hour)?,
             reason_text: amount("ReasonText", self.reason_text)?,
             input_audio: amount("InputAudio", self.input_audio)?,
             output_audio: amount("OutputAudio", self.output_audio)?,

@@ -38,11 +38,15 @@ const VENDORS: [(&str, &str, &str); 7] = [
 /// Carries the price of a pixel until the size is known; no table has it.
 const PER_PIXEL: &str = "per pixel";
 
-const TOKEN_PRICES: [(&str, &str); 10] = [
+const TOKEN_PRICES: [(&str, &str); 11] = [
     ("InputText", "input_cost_per_token"),
     ("OutputText", "output_cost_per_token"),
     ("CachedText", "cache_read_input_token_cost"),
     ("CacheWrite", "cache_creation_input_token_cost"),
+    (
+        "CacheWriteHour",
+        "cache_creation_input_token_cost_above_1hr",
+    ),
     ("ReasonText", "output_cost_per_reasoning_token"),
     ("InputAudio", "input_cost_per_audio_token"),
     ("OutputAudio", "output_cost_per_audio_token"),

@@ -15,6 +15,8 @@ pub struct Tokens {
     pub cached: u64,
     /// Prompt tokens written to the provider's cache.
     pub cache_write: u64,
+    /// Part of `cache_write` that is kept for an hour, which costs more.
+    pub cache_write_hour: u64,
     /// All generated tokens, reasoning included.
     pub output: u64,
     /// Generated tokens spent on reasoning.

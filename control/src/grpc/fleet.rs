@@ -76,12 +76,13 @@ impl Fleet for Service {
             records,
         } = request.into_inner();
         let node = node_name(&node)?;
-        let records = batch_from_wire(records).map_err(Error::from)?;
+        let (records, unfit) = batch_from_wire(records).map_err(Error::from)?;
+        let report = ops::fleet::Report { records, unfit };
         let ops::fleet::Reported {
             through,
             standings,
             leases,
-        } = ops::fleet::report_usage(&self.0, &node, epoch, records).await?;
+        } = ops::fleet::report_usage(&self.0, &node, epoch, report).await?;
         Ok(Response::new(wire::ReportUsageResponse {
             through_sequence: through,
             standings: standings.iter().map(standing_to_wire).collect(),

@@ -17,7 +17,7 @@ use crate::{
     Control, Error, ops,
     view::{
         AccountTotals, Bill, BillOf, Books, DayTotals, Days, Difference, Labels, LedgerLine,
-        LogFilter, LogView, ModelTotals, Page, PostedUsage, Totals,
+        LogFilter, LogView, ModelTotals, Page, PostedUsage, Quarantined, Totals,
     },
 };
 
@@ -180,6 +180,27 @@ fn line_to_wire(line: LedgerLine) -> wire::LedgerLine {
     }
 }
 
+fn quarantined_to_wire(record: Quarantined) -> wire::QuarantinedUsage {
+    let Quarantined {
+        node,
+        epoch,
+        sequence,
+        account,
+        request_id,
+        reason,
+        at,
+    } = record;
+    wire::QuarantinedUsage {
+        node,
+        epoch,
+        sequence,
+        account_id: account.unwrap_or_default(),
+        request_id,
+        reason,
+        time: Some(millis_to_wire(at)),
+    }
+}
+
 fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
     let postings = books.postings();
     let Books {
@@ -188,6 +209,8 @@ fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
         records,
         totals: _,
         difference,
+        quarantined,
+        latest_quarantined,
     } = books;
     let text = difference.as_ref().map(ToString::to_string);
     let mut answer = wire::VerifyBooksResponse {
@@ -197,6 +220,11 @@ fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
         accounts: count(accounts),
         entries: count(entries),
         records: count(records),
+        quarantined: count(quarantined),
+        latest_quarantined: latest_quarantined
+            .into_iter()
+            .map(quarantined_to_wire)
+            .collect(),
         ..wire::VerifyBooksResponse::default()
     };
     if let Some(difference) = difference {

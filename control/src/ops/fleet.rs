@@ -1,5 +1,6 @@
 //! What data planes ask: the stream of updates, acknowledgements, usage, key health.
 
+mod aside;
 mod cover;
 mod lease;
 mod posting;
@@ -8,7 +9,7 @@ mod windows;
 pub(crate) use cover::cover_rise;
 use futures_util::Stream;
 pub(crate) use lease::{bring_back, lease_credit, release_all, release_lost};
-pub(crate) use posting::{Reported, report_usage};
+pub(crate) use posting::{Report, Reported, report_usage};
 use proxyxai_contract::{
     id::{NodeName, Revision},
     snapshot::{Health, Rejection, Update},

@@ -5,14 +5,18 @@
 use proxyxai_contract::money::{Money, sum};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 
-use super::{Db as _, Tx, number, statement, unsigned};
+use super::{Db as _, Tx, number, statement, unsigned, usage};
 use crate::{
     Error,
     view::{BookTotal, Books, Difference, FAILED_FROM},
 };
 
 /// What a total counts; the last one is money.
-const MEASURES: [&str; 5] = ["requests", "input", "cached", "output", "cost"];
+const MEASURES: [&str; 5] = ["requests", "input", "cached", "output", MONEY];
+const MONEY: &str = "cost";
+
+/// Records set aside that are shown one by one.
+const QUARANTINED_SHOWN_MAX: u32 = 100;
 
 /// The sum of what is on the cards of each account.
 const CARDS: &str =
@@ -41,6 +45,8 @@ pub(crate) async fn verify(tx: &Tx) -> Result<Books, Error> {
         records: count(tx, "usage_record").await?,
         totals: totals(tx).await?,
         difference: None,
+        quarantined: usage::aside::count(tx).await?,
+        latest_quarantined: usage::aside::latest(tx, QUARANTINED_SHOWN_MAX).await?,
     };
     books.difference = first_difference(tx, &books.totals).await?;
     Ok(books)
@@ -240,7 +246,7 @@ async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Erro
 async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
     let columns = MEASURES.join(", ");
     let sums = MEASURES
-        .map(|name| format!("SUM({name}) AS {name}"))
+        .map(|name| format!("{} AS {name}", total(tx, name, name)))
         .join(", ");
     // Each level is made of the one below it: the days, of which there are most, are read once.
     let third = "SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' \
@@ -284,8 +290,10 @@ async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
 async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
     let records = format!(
         "SELECT account_id, model_used AS model, SUM(CASE WHEN status < {FAILED_FROM} THEN 1 ELSE 0 END) AS requests, \
-         SUM(input) AS input, SUM(cached) AS cached, SUM(output) AS output, SUM(cost) AS cost \
-         FROM usage_record GROUP BY account_id, model_used"
+         {}, SUM(cost) AS cost FROM usage_record GROUP BY account_id, model_used",
+        ["input", "cached", "output"]
+            .map(|name| format!("{} AS {name}", total(tx, name, name)))
+            .join(", ")
     );
     let columns = MEASURES.join(", ");
     let raw = format!(
@@ -314,12 +322,23 @@ async fn unequal(
     let all = |side: &str| each(&|name| format!("{name} AS {side}_{name}"), ", ");
     let sums = |side: &str| {
         each(
-            &|name| format!("CAST(SUM({side}_{name}) AS BIGINT) AS {side}_{name}"),
+            &|name| {
+                let sum = total(tx, name, &format!("{side}_{name}"));
+                let shown = match (name, tx.locks_rows()) {
+                    (MONEY, _) => format!("CAST({sum} AS BIGINT)"),
+                    (_, true) => format!("CAST({sum} AS TEXT)"),
+                    (_, false) => format!("PRINTF('%.0f', {sum})"),
+                };
+                format!("{shown} AS {side}_{name}")
+            },
             ", ",
         )
     };
     let differ = each(
-        &|name| format!("SUM(found_{name}) <> SUM(expected_{name})"),
+        &|name| {
+            let of = |side: &str| total(tx, name, &format!("{side}_{name}"));
+            format!("{} <> {}", of("found"), of("expected"))
+        },
         " OR ",
     );
     let sql = format!(
@@ -336,24 +355,37 @@ async fn unequal(
     first(tx, &sql).await
 }
 
+/// The sum of what a measure says in a column. Counts of tokens that older programs took over from providers
+/// may add up to more than fits. `PostgreSQL` adds decimals; `SQLite` refuses, unless it may round what is above
+/// 2^53.
+fn total(tx: &Tx, measure: &str, column: &str) -> String {
+    if measure == MONEY || tx.locks_rows() {
+        format!("SUM({column})")
+    } else {
+        format!("TOTAL({column})")
+    }
+}
+
 /// Names the measure in which two totals differ.
 fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<Difference, Error> {
     let account = number(row, "account_id")?;
     for name in MEASURES {
-        let found = number(row, &format!("found_{name}"))?;
-        let expected = number(row, &format!("expected_{name}"))?;
+        let text = |side: &str| -> Result<String, Error> {
+            let column = format!("{side}_{name}");
+            if name == MONEY {
+                return Ok(money(row, &column)?.to_string());
+            }
+            row.try_get("", &column).map_err(Error::from)
+        };
+        let (found, expected) = (text("found")?, text("expected")?);
         if found == expected {
             continue;
         }
-        let text = |value| match name {
-            "cost" => Money::from_nanos(value).to_string(),
-            _ => i64::to_string(&value),
-        };
         return Ok(Difference {
             account: Some(account),
             what: format!("{name} in {of}"),
-            found: text(found),
-            ..difference("", against, text(expected))
+            found,
+            ..difference("", against, expected)
         });
     }
     Err(Error::internal("totals differ in nothing"))

@@ -42,6 +42,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait as _;
 use tokio::sync::watch;
+pub(crate) use watched::refuses_data;
 use watched::{Health, Watched};
 
 use crate::{

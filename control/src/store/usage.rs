@@ -1,5 +1,6 @@
 //! Usage records: storing, listing and pruning them, and the totals made of them.
 
+pub(crate) mod aside;
 mod prune;
 mod spans;
 mod totals;
@@ -57,10 +58,13 @@ pub(crate) async fn known(
     // One question for both, since every report waits for it.
     let sql = "SELECT sequence, FALSE AS pruned FROM usage_record \
          WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
+         UNION ALL SELECT sequence, FALSE FROM usage_quarantined \
+         WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
          UNION ALL SELECT through, TRUE FROM usage_pruned WHERE node = ? AND epoch = ?";
     let spool = || [Value::from(node.as_str()), epoch.cast_signed().into()];
-    let range = [Value::from(signed(first)), signed(last).into()];
-    let values = spool().into_iter().chain(range).chain(spool());
+    let range = || [Value::from(signed(first)), signed(last).into()];
+    let stored = || spool().into_iter().chain(range());
+    let values = stored().chain(stored()).chain(spool());
     let rows = tx.handle().query_all_raw(statement(tx, sql, values));
     let mut known = Known {
         through: None,
@@ -78,7 +82,7 @@ pub(crate) async fn known(
 }
 
 /// Columns of a record, in the order in which `values` gives them.
-const COLUMNS: [&str; 34] = [
+const COLUMNS: [&str; 35] = [
     "node",
     "epoch",
     "sequence",
@@ -113,6 +117,7 @@ const COLUMNS: [&str; 34] = [
     "image_size",
     "rates",
     "factor",
+    "cache_write_hour",
 ];
 
 /// Stores new records.
@@ -229,6 +234,7 @@ fn values(
         record.images.size.as_str().into(),
         record.rates.map(Multiplier::micros).into(),
         record.factor.map(Multiplier::micros).into(),
+        signed(tokens.cache_write_hour).into(),
     ]
 }
 
@@ -254,6 +260,7 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
             input: unsigned(row.input),
             cached: unsigned(row.cached),
             cache_write: unsigned(row.cache_write),
+            cache_write_hour: unsigned(row.cache_write_hour),
             output: unsigned(row.output),
             reasoning: unsigned(row.reasoning),
             input_audio: unsigned(row.input_audio),

@@ -24,6 +24,11 @@ const SQLITE_FAULTS: [i32; 12] = [3, 5, 6, 7, 8, 10, 11, 13, 14, 15, 22, 26];
 /// system, configuration file, internal. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const POSTGRES_FAULTS: [&str; 7] = ["08", "25", "53", "57", "58", "F0", "XX"];
 
+/// Result codes of `SQLite` that are about a value: toobig, constraint, mismatch, range.
+const SQLITE_REFUSALS: [i32; 4] = [18, 19, 20, 25];
+/// Classes of SQLSTATE that are about a value: data, integrity.
+const POSTGRES_REFUSALS: [&str; 2] = ["22", "23"];
+
 /// What is known of the storage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Health {
@@ -190,6 +195,31 @@ fn is_connected(pool: &DatabaseConnection) -> bool {
         _ => pool.get_sqlite_connection_pool().size(),
     };
     size > 0
+}
+
+/// Whether the database refused what it was to store, and would do so again. Not so where transactions got in
+/// each other's way.
+pub(crate) fn refuses_data(error: &Error) -> bool {
+    let Error::Internal(cause) = error else {
+        return matches!(error, Error::Invalid(_));
+    };
+    let answer = match cause.downcast_ref::<DbErr>() {
+        Some(
+            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)),
+        ) => match &**error {
+            sqlx::Error::Database(answer) => answer,
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let code = answer.code().unwrap_or_default();
+    if answer.try_downcast_ref::<SqlxSqliteError>().is_some() {
+        let primary = code.parse::<i32>().map(|code| code & 0xff);
+        return primary.is_ok_and(|code| SQLITE_REFUSALS.contains(&code));
+    }
+    POSTGRES_REFUSALS
+        .iter()
+        .any(|class| code.starts_with(class))
 }
 
 /// What is behind an error: the library's own words around it say nothing to an operator.

@@ -17,6 +17,29 @@ pub struct Books {
     pub totals: Vec<BookTotal>,
     /// First difference, if any.
     pub difference: Option<Difference>,
+    /// How many usage records were set aside because they could not be posted.
+    pub quarantined: u64,
+    /// The latest of them.
+    pub latest_quarantined: Vec<Quarantined>,
+}
+
+/// A usage record that could not be posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Data plane that reported it.
+    pub node: String,
+    /// Start of its spool.
+    pub epoch: u64,
+    /// Position in it.
+    pub sequence: u64,
+    /// Whose it says that it is.
+    pub account: Option<i64>,
+    /// The call's `x-request-id`.
+    pub request_id: String,
+    /// Why it could not be posted.
+    pub reason: String,
+    /// When it was set aside.
+    pub at: Millis,
 }
 
 /// What the ledger says of one kind of book.

@@ -205,7 +205,7 @@ const fn below(place: usize) -> u64 {
 }
 
 /// From each odd bit on, up to the next.
-fn runs(bits: u64) -> u64 {
+pub(super) fn runs(bits: u64) -> u64 {
     let doubling = [1, 2, 4, 8, 16, 32].into_iter();
     doubling.fold(bits, |bits, distance| bits ^ bits << distance)
 }

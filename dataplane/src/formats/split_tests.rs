@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use proxyxai_contract::usage::Tokens;
 
 use super::{
-    Family,
     sse::{Events, events},
-    usage::{UsageReader, without_usage},
+    usage::{Schema, UsageReader, without_usage},
 };
 
 const CHAT: &str = concat!(
@@ -46,8 +45,8 @@ struct Passed {
     words: u64,
 }
 
-fn pass<'c>(family: Family, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
-    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(family), Vec::new());
+fn pass<'c>(schema: Schema, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
+    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(schema), Vec::new());
     let mut show = |run: Bytes| {
         reader.push(&run);
         let shown = if edits { without_usage(run) } else { Some(run) };
@@ -67,30 +66,30 @@ fn pass<'c>(family: Family, edits: bool, chunks: impl IntoIterator<Item = &'c [u
 }
 
 /// Every stream with every kind of line end.
-fn streams() -> Vec<(Family, String)> {
+fn streams() -> Vec<(Schema, String)> {
     let all = [
-        (Family::OpenAi, CHAT),
-        (Family::OpenAi, RESPONSES),
-        (Family::OpenAi, FAILED),
-        (Family::Anthropic, MESSAGES),
+        (Schema::Completions, CHAT),
+        (Schema::Responses, RESPONSES),
+        (Schema::Responses, FAILED),
+        (Schema::Messages, MESSAGES),
     ];
     all.into_iter()
-        .flat_map(|(family, text)| {
-            ["\n", "\r\n", "\r"].map(|end| (family, text.replace('\n', end)))
+        .flat_map(|(schema, text)| {
+            ["\n", "\r\n", "\r"].map(|end| (schema, text.replace('\n', end)))
         })
         .collect()
 }
 
 #[test]
 fn a_stream_cut_at_any_byte_comes_to_the_same() {
-    for (family, text) in streams() {
+    for (schema, text) in streams() {
         let body = text.as_bytes();
         for edits in [false, true] {
-            let whole = pass(family, edits, [body]);
-            assert_eq!(pass(family, edits, body.chunks(1)), whole, "{text}");
+            let whole = pass(schema, edits, [body]);
+            assert_eq!(pass(schema, edits, body.chunks(1)), whole, "{text}");
             for at in 0..=body.len() {
                 let (first, second) = body.split_at(at);
-                assert_eq!(pass(family, edits, [first, second]), whole, "{at}: {text}");
+                assert_eq!(pass(schema, edits, [first, second]), whole, "{at}: {text}");
             }
         }
     }
@@ -98,7 +97,7 @@ fn a_stream_cut_at_any_byte_comes_to_the_same() {
 
 #[test]
 fn usage_of_every_kind_is_heard_in_every_stream_also_one_that_failed() {
-    let heard = |family, text: &str| pass(family, false, [text.as_bytes()]).tokens.unwrap();
+    let heard = |schema, text: &str| pass(schema, false, [text.as_bytes()]).tokens.unwrap();
     let chat = Tokens {
         input: 19,
         cached: 4,
@@ -108,7 +107,7 @@ fn usage_of_every_kind_is_heard_in_every_stream_also_one_that_failed() {
         reasoning: 3,
         ..Tokens::default()
     };
-    assert_eq!(heard(Family::OpenAi, CHAT), chat);
+    assert_eq!(heard(Schema::Completions, CHAT), chat);
     let incomplete = Tokens {
         input: 5,
         cached: 2,
@@ -116,13 +115,13 @@ fn usage_of_every_kind_is_heard_in_every_stream_also_one_that_failed() {
         reasoning: 4,
         ..Tokens::default()
     };
-    assert_eq!(heard(Family::OpenAi, RESPONSES), incomplete);
+    assert_eq!(heard(Schema::Responses, RESPONSES), incomplete);
     let failed = Tokens {
         input: 5,
         output: 1,
         ..Tokens::default()
     };
-    assert_eq!(heard(Family::OpenAi, FAILED), failed);
+    assert_eq!(heard(Schema::Responses, FAILED), failed);
     let messages = Tokens {
         input: 35,
         cached: 7,
@@ -130,13 +129,13 @@ fn usage_of_every_kind_is_heard_in_every_stream_also_one_that_failed() {
         output: 15,
         ..Tokens::default()
     };
-    assert_eq!(heard(Family::Anthropic, MESSAGES), messages);
+    assert_eq!(heard(Schema::Messages, MESSAGES), messages);
 }
 
 #[test]
 fn what_was_not_asked_for_is_all_that_is_missing() {
-    for (family, text) in streams() {
-        let Passed { out, .. } = pass(family, true, [text.as_bytes()]);
+    for (schema, text) in streams() {
+        let Passed { out, .. } = pass(schema, true, [text.as_bytes()]);
         let kept: Vec<&[u8]> = events(&out).collect();
         if !text.contains("prompt_tokens") {
             assert_eq!(out, text.as_bytes());
@@ -172,6 +171,6 @@ proptest! {
             rest = after;
         }
         chunks.push(rest);
-        prop_assert_eq!(pass(Family::OpenAi, edits, chunks), pass(Family::OpenAi, edits, [body.as_bytes()]));
+        prop_assert_eq!(pass(Schema::Completions, edits, chunks), pass(Schema::Completions, edits, [body.as_bytes()]));
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     formats::{
         Route,
         request::RequestFacts,
-        usage::{estimate, estimate_prompt},
+        usage::{Bounds, estimate, estimate_prompt},
     },
     live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
     sight::{Ending, Story},
@@ -222,6 +222,15 @@ impl Bill {
         self.route.is_metered()
     }
 
+    /// What its model can do, as far as that is known.
+    pub(super) fn bounds(&self) -> Bounds {
+        let price = self.snapshot.prices.find(&self.record.model_used);
+        price.map_or_else(Bounds::default, |price| Bounds {
+            input: price.max_input,
+            output: price.max_output,
+        })
+    }
+
     /// Lets go of the request.
     pub(super) fn forget_prompt(&mut self) {
         self.body = Bytes::new();
@@ -261,11 +270,12 @@ impl Bill {
     }
 
     /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
-    /// long text takes milliseconds. Until then the journal has a guess.
+    /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
     pub(super) fn close_counted(
         mut self,
         count_output: impl FnOnce() -> u64 + Send + 'static,
         known: Option<Tokens>,
+        counts_input: bool,
     ) {
         self.price(true);
         self.note();
@@ -277,10 +287,10 @@ impl Bill {
         office.desk.hand(
             bytes,
             Box::new(move || {
-                let mut tokens = known.unwrap_or_else(|| Tokens {
-                    input: estimate_prompt(self.route, &self.body),
-                    ..Tokens::default()
-                });
+                let mut tokens = known.unwrap_or_default();
+                if counts_input {
+                    tokens.input = estimate_prompt(self.route, &self.body);
+                }
                 tokens.output = tokens.output.max(count_output());
                 self.record.tokens = tokens;
                 self.close(true);
@@ -339,7 +349,7 @@ impl Drop for Bill {
             if let Some(story) = &mut self.story {
                 story.ended(ending);
             }
-            self.take().close_counted(|| 0, None);
+            self.take().close_counted(|| 0, None, true);
         } else if self.ticket.is_some() {
             // Between attempts, of which all so far have failed.
             self.settle();

@@ -14,7 +14,10 @@ use super::{
     bill::{Bill, elapsed},
 };
 use crate::{
-    formats::{mask::Mask, usage::UsageReader},
+    formats::{
+        mask::Mask,
+        usage::{Bounds, Reported, Schema, UsageReader},
+    },
     sight::Ending,
 };
 
@@ -59,13 +62,14 @@ impl Meter {
             record.first_byte_ms = elapsed(request.start, relay.clock.now());
         }
         (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
+        let schema = Schema::of(request.route, &record.path);
         // A refusal costs nothing, whatever words stand in it.
         let metered = metered && status.is_success();
         if !metered {
             bill.forget_prompt();
         }
         Self {
-            reader: metered.then(|| UsageReader::new(request.family)),
+            reader: metered.then(|| UsageReader::new(schema)),
             bill,
             clock: relay.clock.clone(),
             noted: Noted::default(),
@@ -91,7 +95,8 @@ impl Meter {
         let news = reader.take_news() || noted != self.noted;
         if news {
             self.noted = noted;
-            set_tokens(&mut self.bill, reader, reader.finished());
+            let known = Known::of(&self.bill, reader, reader.finished());
+            known.note(&mut self.bill, reader);
             self.bill.price(true);
             self.bill.note();
         }
@@ -163,36 +168,109 @@ impl Meter {
             bill.close(billable);
             return;
         };
-        let complete = ending == Ending::Complete;
-        set_tokens(&mut bill, &reader, complete);
-        let reported = reported(&reader, complete);
-        // What was reported before the break may lack the output that went out after it.
-        let counts = bill.is_text() && (reported.is_none() || !complete);
-        if counts {
+        let known = Known::of(&bill, &reader, ending == Ending::Complete);
+        known.note(&mut bill, &reader);
+        if known.absurd {
+            tell_absurd(&mut bill);
+        }
+        if !bill.is_text() {
+            return bill.close(true);
+        }
+        if known.is_nothing(&reader) {
+            // A page of some proxy, an error that the client is to see, nothing at all.
+            bill.record.tokens = Tokens::default();
+            bill.record.cost = Money::ZERO;
+            return bill.close(false);
+        }
+        if known.counts_input || known.counts_output {
             let prose = reader.take_prose();
-            bill.close_counted(move || prose.tokens(), reported);
+            let unread = reader.unread_tokens();
+            let counts_output = known.counts_output;
+            let output = move || {
+                if counts_output {
+                    prose.tokens().max(unread)
+                } else {
+                    0
+                }
+            };
+            let tokens = known.reported.map(|reported| reported.tokens);
+            bill.close_counted(output, tokens, known.counts_input);
         } else {
             bill.close(true);
         }
     }
 }
 
-/// Sets what is known of the tokens, by length where no count was reported.
-fn set_tokens(bill: &mut Bill, reader: &UsageReader, complete: bool) {
-    let guess = || bill.guess(reader.delivered_bytes());
-    (bill.record.tokens, bill.record.measure) = match (reported(reader, complete), complete) {
-        (Some(tokens), true) => (tokens, Measure::Measured),
-        (Some(tokens), false) => {
-            let output = tokens.output.max(guess().output);
-            (Tokens { output, ..tokens }, Measure::Partial)
-        }
-        (None, true) => (guess(), Measure::Estimated),
-        (None, false) => (guess(), Measure::Partial),
-    };
+/// What is known of an answer's tokens.
+struct Known {
+    /// The provider's own count.
+    reported: Option<Reported>,
+    measure: Measure,
+    /// What has to be counted in texts.
+    counts_input: bool,
+    counts_output: bool,
+    /// Whether the provider's counts can not be.
+    absurd: bool,
 }
 
-/// The provider's own count. Of an answer that ended early, none at all says nothing.
-fn reported(reader: &UsageReader, complete: bool) -> Option<Tokens> {
-    let tokens = reader.tokens();
-    tokens.filter(|tokens| complete || *tokens != Tokens::default())
+impl Known {
+    fn of(bill: &Bill, reader: &UsageReader, complete: bool) -> Self {
+        let whole = complete && !reader.failed();
+        // Of an answer that ended early, none at all says nothing.
+        let says = |reported: &Reported| whole || reported.tokens != Tokens::default();
+        let mut reported = reader.reported().filter(says);
+        if let Some(reported) = &mut reported
+            && Bounds::concern(reported)
+        {
+            bill.bounds().hold(reported);
+        }
+        let last_word = reader.has_last_word();
+        let measure = match &reported {
+            _ if !whole => Measure::Partial,
+            Some(reported) if last_word && !reported.absurd => Measure::Measured,
+            // A stream that only began to tell, and did not say that it ends.
+            Some(_) if !last_word && !reader.finished() => Measure::Partial,
+            Some(_) | None => Measure::Estimated,
+        };
+        let lacks = |part: fn(&Reported) -> bool| reported.as_ref().is_none_or(part);
+        Self {
+            measure,
+            counts_input: lacks(|reported| reported.absurd_input),
+            // What was reported before the break may lack the output that went out after it.
+            counts_output: !whole || !last_word || lacks(|reported| reported.absurd_output),
+            absurd: reader.garbled() || reported.is_some_and(|reported| reported.absurd),
+            reported,
+        }
+    }
+
+    /// Whether what came was no answer.
+    fn is_nothing(&self, reader: &UsageReader) -> bool {
+        self.measure == Measure::Estimated && !self.absurd && !reader.answered()
+    }
+
+    /// Sets what is known, by length where it will be counted.
+    fn note(&self, bill: &mut Bill, reader: &UsageReader) {
+        let guess = bill.guess(reader.delivered_bytes());
+        let reported = self.reported.map(|reported| reported.tokens);
+        let mut tokens = reported.unwrap_or_default();
+        if self.counts_input {
+            tokens.input = guess.input;
+        }
+        if self.counts_output {
+            tokens.output = tokens.output.max(guess.output);
+        }
+        (bill.record.tokens, bill.record.measure) = (tokens, self.measure);
+    }
+}
+
+fn tell_absurd(bill: &mut Bill) {
+    tracing::warn!(
+        request.id = bill.record.request_id,
+        key.id = bill.key().map(|key| key.key.id.get()),
+        model = bill.record.model_used,
+        "a provider reported counts of tokens that can not be; they are counted here"
+    );
+    if let Some(story) = &mut bill.story {
+        story.is_absurd();
+    }
 }

@@ -123,6 +123,7 @@ pub(super) struct Counters {
     pub(super) endings: Tally<{ ENDINGS.len() }>,
     pub(super) measures: Tally<{ MEASURES.len() }>,
     pub(super) unpriced: Tally<1>,
+    pub(super) absurd: Tally<1>,
     pub(super) tokens: Tally<{ TOKENS.len() }>,
     pub(super) cost_nanos: Tally<1>,
     /// By whether the answer is a stream.
@@ -159,6 +160,7 @@ impl Counters {
             endings: Tally::new(),
             measures: Tally::new(),
             unpriced: Tally::new(),
+            absurd: Tally::new(),
             tokens: Tally::new(),
             cost_nanos: Tally::new(),
             first_byte: [const { Histogram::new(&WAITS) }; 2],
@@ -195,6 +197,7 @@ impl Counters {
         };
         self.tokens(&record.tokens);
         self.measures.add(of_measure(record.measure), 1);
+        self.absurd.add(0, facts.absurd.into());
         self.unpriced.add(0, u64::from(!record.priced));
         let nanos = u64::try_from(record.cost.nanos()).unwrap_or_default();
         self.cost_nanos.add(0, nanos);
@@ -225,6 +228,7 @@ impl Counters {
             input,
             cached,
             cache_write,
+            cache_write_hour: _,
             output,
             reasoning,
             input_audio,

@@ -90,6 +90,11 @@ impl Sight {
             counters.one(|of| &of.unpriced),
         );
         count(
+            "absurd_reports",
+            "Answers whose provider reported counts of tokens that can not be",
+            counters.one(|of| &of.absurd),
+        );
+        count(
             "tokens",
             "Tokens by kind; input and output include their parts",
             counters.row("kind", &TOKENS, |of| &of.tokens),

@@ -48,6 +48,8 @@ pub(crate) struct Story {
     body: Duration,
     tries: u32,
     hedges: u32,
+    /// Reports of the provider's with counts that can not be.
+    absurd: u32,
     /// The answer's status; of a call without a record, the only place that knows it.
     status: u16,
     refused: Option<&'static str>,
@@ -95,6 +97,8 @@ pub(super) struct Facts<'a> {
     pub(super) refused: Option<&'static str>,
     pub(super) tries: u32,
     pub(super) hedges: u32,
+    /// Reports of the provider's with counts that can not be.
+    pub(super) absurd: u32,
     /// None when there was no answer.
     pub(super) head: Option<Head>,
     pub(super) account: Option<AccountId>,
@@ -124,6 +128,7 @@ impl Story {
             body: Duration::ZERO,
             tries: 0,
             hedges: 0,
+            absurd: 0,
             status: GONE,
             refused: None,
             head: None,
@@ -169,6 +174,11 @@ impl Story {
         if let Some(trace) = &mut self.trace {
             trace.answered(attempt);
         }
+    }
+
+    /// The provider told of more tokens than can be, or of less than nothing.
+    pub(crate) fn is_absurd(&mut self) {
+        self.absurd += 1;
     }
 
     /// An attempt is made.
@@ -249,6 +259,7 @@ impl Story {
             refused: self.refused,
             tries: self.tries,
             hedges: self.hedges,
+            absurd: self.absurd,
             head: self.head,
             account: self.account,
             by: self.by,

@@ -167,6 +167,7 @@ async fn the_longest_record_fits_into_the_journal() {
         input: i64::MAX.unsigned_abs(),
         cached: i64::MAX.unsigned_abs(),
         cache_write: i64::MAX.unsigned_abs(),
+        cache_write_hour: i64::MAX.unsigned_abs(),
         output: i64::MAX.unsigned_abs(),
         reasoning: i64::MAX.unsigned_abs(),
         input_audio: i64::MAX.unsigned_abs(),

@@ -8,7 +8,7 @@ use crate::{
         opening::Opening,
         reply::{broken_stream, error_body, models_list},
         sse::events,
-        usage::UsageReader,
+        usage::{Schema, UsageReader},
     },
     pieces,
 };
@@ -23,16 +23,22 @@ pub fn answer(input: &[u8]) {
     } else {
         Family::Anthropic
     };
-    heard_in_pieces(family, body, *seed);
+    let schema = match (choice >> 1) % 4 {
+        0 => Schema::Completions,
+        1 => Schema::Responses,
+        2 => Schema::Messages,
+        _ => Schema::Pictures,
+    };
+    heard_in_pieces(schema, body, *seed);
     let text = String::from_utf8_lossy(body);
     said(family, u16::from(*seed) * 3, &text);
 }
 
 /// However it is cut, the same usage is heard.
-fn heard_in_pieces(family: Family, body: &[u8], seed: u8) {
-    let mut whole = UsageReader::new(family);
+fn heard_in_pieces(schema: Schema, body: &[u8], seed: u8) {
+    let mut whole = UsageReader::new(schema);
     whole.push_last(body);
-    let mut cut = UsageReader::new(family);
+    let mut cut = UsageReader::new(schema);
     let mut pieces = pieces(body, seed).peekable();
     while let Some(piece) = pieces.next() {
         if pieces.peek().is_some() {
@@ -41,9 +47,9 @@ fn heard_in_pieces(family: Family, body: &[u8], seed: u8) {
             cut.push_last(piece);
         }
     }
-    assert_eq!(whole.tokens(), cut.tokens());
+    assert_eq!(whole.reported(), cut.reported());
     // What is said in the last bytes is heard only when it is needed: when no usage is told.
-    if whole.tokens().is_none() {
+    if whole.reported().is_none() {
         assert_eq!(whole.is_near_end(), cut.is_near_end());
         assert_eq!(whole.delivered_bytes(), cut.delivered_bytes());
         assert_eq!(whole.take_prose().tokens(), cut.take_prose().tokens());

@@ -1,15 +1,14 @@
 //! Answers as they pass: events, usage, and what is read of the beginning and of errors.
 
 use bytes::Bytes;
-use proxyxai_contract::{clock::Millis, usage::Tokens};
+use proxyxai_contract::clock::Millis;
 
 use crate::{
     formats::{
-        Family,
         fault::judge_within,
         opening::{Opening, error_instead},
         sse::{Events, events},
-        usage::{UsageReader, without_usage},
+        usage::{Reported, Schema, UsageReader, without_usage},
     },
     pieces,
 };
@@ -18,13 +17,13 @@ use crate::{
 #[derive(Debug, PartialEq)]
 struct Passed {
     out: Vec<u8>,
-    tokens: Option<Tokens>,
+    reported: Option<Reported>,
     marks: [bool; 3],
     delivered: u64,
 }
 
-fn pass<'c>(family: Family, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
-    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(family), Vec::new());
+fn pass<'c>(schema: Schema, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
+    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(schema), Vec::new());
     let mut show = |run: Bytes| {
         reader.push(&run);
         let shown = if edits { without_usage(run) } else { Some(run) };
@@ -39,7 +38,7 @@ fn pass<'c>(family: Family, edits: bool, chunks: impl IntoIterator<Item = &'c [u
     cutter.release().map(&mut show);
     Passed {
         out,
-        tokens: reader.tokens(),
+        reported: reader.reported(),
         marks: [reader.is_near_end(), reader.finished(), reader.closed()],
         delivered: reader.delivered_bytes(),
     }
@@ -50,14 +49,14 @@ pub fn stream(input: &[u8]) {
     let [choice, seed, body @ ..] = input else {
         return;
     };
-    let family = if choice & 1 == 0 {
-        Family::OpenAi
+    let schema = if choice & 1 == 0 {
+        Schema::Completions
     } else {
-        Family::Anthropic
+        Schema::Messages
     };
     let edits = choice & 2 != 0;
-    let whole = pass(family, edits, [body]);
-    assert_eq!(pass(family, edits, pieces(body, *seed)), whole);
+    let whole = pass(schema, edits, [body]);
+    assert_eq!(pass(schema, edits, pieces(body, *seed)), whole);
     if !edits {
         assert_eq!(whole.out, body);
     }

@@ -76,6 +76,7 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         max_input,
         max_output,
         image,
+        cache_write_hour,
     } = price;
     let amount = |field: &str, nanos: i64| match Money::from_nanos(nanos) {
         money if money.is_negative() => Err(Invalid::new(field, "must not be negative")),
@@ -91,6 +92,7 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         output_text: amount("output_text", output_text)?,
         cached_text: optional("cached_text", cached_text)?,
         cache_write: optional("cache_write", cache_write)?,
+        cache_write_hour: optional("cache_write_hour", cache_write_hour)?,
         reason_text: optional("reason_text", reason_text)?,
         input_audio: optional("input_audio", input_audio)?,
         output_audio: optional("output_audio", output_audio)?,
@@ -140,6 +142,7 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         output_text,
         cached_text,
         cache_write,
+        cache_write_hour,
         reason_text,
         input_audio,
         output_audio,
@@ -170,5 +173,6 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         max_input: max_input.map(signed),
         max_output: max_output.map(signed),
         image: image.as_ref().map(image_to_wire),
+        cache_write_hour: cache_write_hour.map(Money::nanos),
     }
 }

@@ -15,26 +15,65 @@ use crate::{
 /// Records are capped so that one message stays far below the 4 MiB that gRPC allows by default.
 const BATCH_RECORDS_MAX: usize = 1000;
 
-/// Reads the records of a report.
+/// A record that control cannot take as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// Its place in its spool.
+    pub sequence: u64,
+    /// Whose it says that it is.
+    pub account: i64,
+    /// The call's `x-request-id`.
+    pub request_id: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// As it was written.
+    pub record: Vec<u8>,
+}
+
+impl Unfit {
+    fn new(record: &wire::UsageRecord, reason: impl Into<String>) -> Self {
+        Self {
+            sequence: record.sequence,
+            account: record.account_id,
+            request_id: record.request_id.clone(),
+            reason: reason.into(),
+            record: record.encode_to_vec(),
+        }
+    }
+
+    /// A record that could be read.
+    pub fn of(record: &UsageRecord, reason: impl Into<String>) -> Self {
+        Self::new(&record_to_wire(record), reason)
+    }
+}
+
+/// Reads the records of a report; those that cannot be read come apart.
 ///
 /// # Errors
-/// When there are too many, they do not ascend, or one cannot be read.
-pub fn batch_from_wire(records: Vec<wire::UsageRecord>) -> Result<Vec<UsageRecord>, Invalid> {
+/// When there are too many, or they do not ascend.
+pub fn batch_from_wire(
+    records: Vec<wire::UsageRecord>,
+) -> Result<(Vec<UsageRecord>, Vec<Unfit>), Invalid> {
     if records.len() > BATCH_RECORDS_MAX {
         return Err(Invalid::new(
             "records",
             format!("are more than {BATCH_RECORDS_MAX}"),
         ));
     }
-    let records: Vec<_> = records
-        .into_iter()
-        .map(record_from_wire)
-        .collect::<Result<_, _>>()?;
-    if records.is_sorted_by(|one, next| one.sequence < next.sequence) {
-        Ok(records)
-    } else {
-        Err(Invalid::new("records", "must ascend by sequence"))
+    let numbered = records.iter().all(|record| record.sequence > 0);
+    if !numbered || !records.is_sorted_by(|one, next| one.sequence < next.sequence) {
+        return Err(Invalid::new("records", "must ascend by sequence, from 1"));
     }
+    let mut read = Vec::with_capacity(records.len());
+    let mut unfit = Vec::new();
+    for record in records {
+        // The copy is small next to what posting costs, and tells what it was.
+        match record_from_wire(record.clone()) {
+            Ok(record) => read.push(record),
+            Err(error) => unfit.push(Unfit::new(&record, error.to_string())),
+        }
+    }
+    Ok((read, unfit))
 }
 
 /// Reads one record.
@@ -214,11 +253,13 @@ fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
         output_audio,
         input_image,
         output_image,
+        cache_write_hour,
     } = tokens;
     Ok(Tokens {
         input: unsigned("tokens.input", input)?,
         cached: unsigned("tokens.cached", cached)?,
         cache_write: unsigned("tokens.cache_write", cache_write)?,
+        cache_write_hour: unsigned("tokens.cache_write_hour", cache_write_hour)?,
         output: unsigned("tokens.output", output)?,
         reasoning: unsigned("tokens.reasoning", reasoning)?,
         input_audio: unsigned("tokens.input_audio", input_audio)?,
@@ -233,6 +274,7 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
         input,
         cached,
         cache_write,
+        cache_write_hour,
         output,
         reasoning,
         input_audio,
@@ -250,6 +292,7 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
         output_audio: signed(output_audio),
         input_image: signed(input_image),
         output_image: signed(output_image),
+        cache_write_hour: signed(cache_write_hour),
     }
 }
 
@@ -305,6 +348,7 @@ mod tests {
                 input: 1,
                 cached: 2,
                 cache_write: 3,
+                cache_write_hour: 2,
                 output: 4,
                 reasoning: 5,
                 input_audio: 6,

@@ -114,3 +114,29 @@ async fn a_batch_out_of_order_is_refused_whole() {
     let unnamed = fleet.watch(rig.as_node(watch("One!"))).await;
     assert_eq!(code(unnamed), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_holds_up_no_other() {
+    let rig = Rig::start("unread").await;
+    let (anna, _) = rig.child("anna", 100).await;
+    let mut fleet = FleetClient::new(rig.routes.clone());
+    let garbled = wire::UsageRecord {
+        cost_nanos: -1,
+        request_id: "odd".to_owned(),
+        ..record(2, anna.id)
+    };
+    let records = vec![record(1, anna.id), garbled, record(3, anna.id)];
+    let posted = fleet.report_usage(rig.as_node(report(records))).await;
+    assert_eq!(posted.unwrap().into_inner().through_sequence, 3);
+    let mut reports = ReportsClient::new(rig.routes.clone());
+    let verify = rig.as_root(wire::VerifyBooksRequest {});
+    let books = reports.verify_books(verify).await.unwrap().into_inner();
+    assert!(books.balanced, "{}", books.difference);
+    assert_eq!((books.records, books.quarantined), (2, 1));
+    let aside = &books.latest_quarantined[0];
+    assert_eq!(
+        (aside.sequence, aside.account_id, aside.request_id.as_str()),
+        (2, anna.id, "odd")
+    );
+    assert!(aside.reason.contains("cost_nanos"), "{}", aside.reason);
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxyxai_contract::{
     clock::{Millis, Zone},
+    convert::Unfit,
     id::{AccountId, NodeName},
     lease::Lease,
     money::Money,
@@ -11,6 +12,7 @@ use proxyxai_contract::{
     usage::UsageRecord,
 };
 
+use super::aside;
 use crate::{
     Control, Error,
     domain::{
@@ -36,28 +38,103 @@ pub(crate) struct Reported {
     pub(crate) leases: Vec<Lease>,
 }
 
+/// What a data plane reports.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) records: Vec<UsageRecord>,
+    /// Those that could not be read.
+    pub(crate) unfit: Vec<Unfit>,
+}
+
+impl From<Vec<UsageRecord>> for Report {
+    fn from(records: Vec<UsageRecord>) -> Self {
+        Self {
+            records,
+            unfit: Vec::new(),
+        }
+    }
+}
+
 /// Posts the records that are new, and answers with the last sequence and the money of every
-/// account concerned.
+/// account concerned. A record that cannot be posted is set aside, and the others go on.
 pub(crate) async fn report_usage(
     control: &Control,
     node: &NodeName,
     epoch: u64,
-    records: Vec<UsageRecord>,
+    report: impl Into<Report>,
 ) -> Result<Reported, Error> {
-    let (Some(first), Some(last)) = (records.first(), records.last()) else {
+    let Report { records, unfit } = report.into();
+    let (mut records, unfit) = fit(records, unfit);
+    let sequences = records.iter().map(|record| record.sequence);
+    let last = sequences.chain(unfit.iter().map(|unfit| unfit.sequence));
+    let Some(last) = last.max() else {
         return Ok(Reported::default());
     };
-    let (first, last) = (first.sequence, last.sequence);
     let ids: BTreeSet<_> = records.iter().map(|record| record.account).collect();
+    let spool = (node, epoch);
+    let mut posted = Posted::default();
+    if !unfit.is_empty() {
+        posted.then(post_part(control, spool, &[], &unfit).await?);
+    }
+    records = records.into_iter().map(plain).collect();
+    // Mostly there is one part. What the database refuses is found by halves.
+    let mut parts: Vec<&[UsageRecord]> = vec![&records];
+    while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+        match (post_part(control, spool, part, &[]).await, part) {
+            (Ok(more), _) => posted.then(more),
+            (Err(error), [record]) if store::refuses_data(&error) => {
+                let unfit = Unfit::of(record, aside::reason(&error));
+                posted.then(post_part(control, spool, &[], &[unfit]).await?);
+            }
+            (Err(error), _) if store::refuses_data(&error) => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    told(control, spool, posted, ids, last).await
+}
+
+/// Takes out what can be no usage.
+fn fit(records: Vec<UsageRecord>, mut unfit: Vec<Unfit>) -> (Vec<UsageRecord>, Vec<Unfit>) {
+    let fit = records.into_iter().filter(|record| {
+        let problem = aside::problem(record);
+        unfit.extend(problem.map(|problem| Unfit::of(record, problem)));
+        problem.is_none()
+    });
+    (fit.collect(), unfit)
+}
+
+/// Posts what is new of some records, or sets them aside, in one transaction.
+async fn post_part(
+    control: &Control,
+    (node, epoch): (&NodeName, u64),
+    records: &[UsageRecord],
+    unfit: &[Unfit],
+) -> Result<Posted, Error> {
+    let sequences = records.iter().map(|record| record.sequence);
+    let sequences = sequences.chain(unfit.iter().map(|unfit| unfit.sequence));
+    let (first, last) = (
+        sequences.clone().min().unwrap_or_default(),
+        sequences.max().unwrap_or_default(),
+    );
     let now = control.now();
     let tx = control.store().begin().await?;
     store::nodes::lock(&tx, node, epoch, now).await?;
     let known = store::usage::known(&tx, node, epoch, first, last).await?;
+    let is_new = |sequence: u64| !known.contains(sequence);
     let fresh: Vec<_> = records
-        .into_iter()
-        .filter(|record| !known.contains(record.sequence))
-        .map(plain)
+        .iter()
+        .filter(|record| is_new(record.sequence))
+        .cloned()
         .collect();
+    let unfit: Vec<_> = unfit
+        .iter()
+        .filter(|unfit| is_new(unfit.sequence))
+        .cloned()
+        .collect();
+    store::usage::aside::put(&tx, node, epoch, &unfit, now).await?;
     let mut posted = Posted::default();
     if !fresh.is_empty() {
         let batch = Batch {
@@ -68,6 +145,19 @@ pub(crate) async fn report_usage(
         posted = post(control, &tx, (node, epoch), &fresh, &batch).await?;
     }
     tx.commit().await?;
+    aside::tell(node, &unfit);
+    Ok(posted)
+}
+
+/// What the data plane is told of its report.
+async fn told(
+    control: &Control,
+    (node, epoch): (&NodeName, u64),
+    posted: Posted,
+    ids: BTreeSet<AccountId>,
+    last: u64,
+) -> Result<Reported, Error> {
+    let now = control.now();
     if posted.raised {
         // Not waited for: the data plane that would have to acknowledge may be the one that asks.
         control
@@ -112,6 +202,20 @@ struct Posted {
     leases: Leases,
     /// Whether a month's cap rose.
     raised: bool,
+}
+
+impl Posted {
+    /// More was posted after this.
+    fn then(&mut self, later: Self) {
+        let Self {
+            accounts,
+            leases,
+            raised,
+        } = later;
+        self.accounts.extend(accounts);
+        self.leases.extend(leases);
+        self.raised |= raised;
+    }
 }
 
 /// Posts records that are new.

@@ -116,7 +116,7 @@ async fn a_correction_may_reach_what_is_on_lease_and_leaves_nothing_more_to_leas
         load(&world.control, "1", None).await.unwrap();
         let table = published(&world.control).await;
         let records = (1..=5).map(|nth| house(nth, alice.id, NOON, &table));
-        ops::fleet::report_usage(&world.control, &node("n1"), 1, records.collect())
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, records.collect::<Vec<_>>())
             .await
             .unwrap();
         assert_eq!(ask(world, 1, &alice, 15.0).await.shortage, None);

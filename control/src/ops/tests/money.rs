@@ -275,7 +275,7 @@ async fn happening(
                 )
             });
             let name = node(&format!("n{turn}"));
-            ops::fleet::report_usage(control, &name, 1, records.collect())
+            ops::fleet::report_usage(control, &name, 1, records.collect::<Vec<_>>())
                 .await
                 .map(drop)
         }

@@ -396,7 +396,8 @@ async fn posting(world: &World, size: &Size) {
             let first = at * RECORDS_PER_REPORT + 1;
             let records = (first..first + RECORDS_PER_REPORT).map(|n| call(n, id(n), 0.000_01));
             let (name, epoch) = (node("n2"), accounts.cast_unsigned() + 10);
-            let report = ops::fleet::report_usage(&world.control, &name, epoch, records.collect());
+            let report =
+                ops::fleet::report_usage(&world.control, &name, epoch, records.collect::<Vec<_>>());
             Box::pin(report).await.unwrap();
         }
         let posted = REPORTS * RECORDS_PER_REPORT;

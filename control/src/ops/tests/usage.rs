@@ -4,6 +4,7 @@ use proxyxai_contract::{id::AccountId, money::Money};
 
 use crate::{
     ops,
+    store::testing::meddle,
     testing::{DAY_MS, NOON, ROOT, World, call, everywhere, node, usd},
     view::{AccountChange, Days, Page},
 };
@@ -193,6 +194,98 @@ async fn a_months_cap_rises_by_itself_while_the_balance_covers_a_step() {
         assert_eq!(report(2, 1.0).await, Some(usd(7.0)));
         assert_eq!(report(3, 15.0).await, Some(usd(7.0)));
         world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_posted_is_set_aside_and_the_others_go_on() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let absurd = |sequence, input| {
+            let mut record = call(sequence, alice.id, 0.5);
+            record.tokens.input = input;
+            record
+        };
+        // What the database refuses by itself stands for all that nobody thought of.
+        let sql = if world.control.store().is_shared() {
+            "ALTER TABLE usage_record ADD CHECK (path <> '/refused')"
+        } else {
+            "CREATE TRIGGER refused BEFORE INSERT ON usage_record WHEN NEW.path = '/refused' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        };
+        meddle(world.control.store(), sql).await;
+        let mut refused = call(4, alice.id, 0.5);
+        refused.path = "/refused".to_owned();
+        let records = vec![
+            call(1, alice.id, 0.5),
+            absurd(2, 1_000_000_000_000),
+            call(3, alice.id, 0.5),
+            refused,
+            call(5, alice.id, 0.5),
+            absurd(6, i64::MAX.unsigned_abs()),
+        ];
+        // However often it is sent.
+        for _ in 0..2 {
+            let reported =
+                ops::fleet::report_usage(&world.control, &node("n1"), 1, records.clone()).await;
+            let reported = reported.unwrap();
+            assert_eq!(
+                (reported.through, reported.standings[0].balance),
+                (6, usd(8.5))
+            );
+        }
+        world.balanced().await;
+        let books = ops::reports::verify(&world.control, &ROOT).await.unwrap();
+        assert_eq!((books.records, books.quarantined), (3, 3));
+        let mut aside: Vec<_> = books
+            .latest_quarantined
+            .iter()
+            .map(|record| (record.sequence, record.account, record.reason.as_str()))
+            .collect();
+        aside.sort_unstable();
+        assert_eq!(
+            aside
+                .iter()
+                .map(|(sequence, ..)| *sequence)
+                .collect::<Vec<_>>(),
+            [2, 4, 6]
+        );
+        assert!(
+            aside
+                .iter()
+                .all(|(_, account, _)| *account == Some(alice.id.get()))
+        );
+        assert!(
+            aside[0].2.contains("counts") && !aside[1].2.contains("counts"),
+            "{aside:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn books_with_counts_beyond_all_measure_can_still_be_verified() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let records = vec![call(1, alice.id, 0.5), call(2, alice.id, 0.5)];
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+            .await
+            .unwrap();
+        // As older programs stored them: at the end of the range, and their sums beyond it.
+        let most = i64::MAX;
+        let record = format!("UPDATE usage_record SET input = {most} WHERE sequence = 1");
+        meddle(world.control.store(), &record).await;
+        for table in ["usage_daily", "usage_span", "usage_below"] {
+            let sum = format!("UPDATE {table} SET input = {most}");
+            meddle(world.control.store(), &sum).await;
+        }
+        let books = ops::reports::verify(&world.control, &ROOT).await.unwrap();
+        assert!(
+            books
+                .difference
+                .is_none_or(|found| found.what.contains("input"))
+        );
     })
     .await;
 }

@@ -54,6 +54,7 @@ pub struct Model {
     pub image_size: String,
     pub rates: Option<i64>,
     pub factor: Option<i64>,
+    pub cache_write_hour: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -17,6 +17,7 @@ mod m007_reports;
 mod m008_speed;
 mod m009_spans;
 mod m010_master_copy;
+mod m011_aside;
 
 use sea_orm_migration::{
     prelude::*,
@@ -37,6 +38,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m008_speed", m008_speed::SCHEMA),
     ("m009_spans", m009_spans::SCHEMA),
     ("m010_master_copy", m010_master_copy::SCHEMA),
+    ("m011_aside", m011_aside::SCHEMA),
 ];
 
 #[async_trait::async_trait]

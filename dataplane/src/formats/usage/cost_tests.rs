@@ -21,11 +21,13 @@ const PRICES: &str = r#"{"ChatPricing": {
     "t-half": {"InputText": 0.0005, "OutputText": 0}
 }}"#;
 
-fn nanos(model: &str, family: Family, usage: &Value) -> i64 {
+fn nanos(model: &str, schema: Schema, usage: &Value) -> i64 {
     let table = price_file::load(Some(PRICES)).unwrap();
     let tokens = Report::read(usage.to_string().as_bytes())
         .unwrap()
-        .tokens(family);
+        .unwrap()
+        .reported(schema)
+        .tokens;
     let one = Multiplier::ONE;
     let cost = price::cost(
         table.find(model).unwrap(),
@@ -74,7 +76,11 @@ fn openai_usage_costs_what_the_price_list_says() {
         // 10 × 1,000 + 5 × 2,000 + 25 × 8,000
         ("t-reason", &reasoning, 220_000),
     ] {
-        assert_eq!(nanos(model, Family::OpenAi, usage), expected, "{model}");
+        assert_eq!(
+            nanos(model, Schema::Completions, usage),
+            expected,
+            "{model}"
+        );
     }
 }
 
@@ -90,9 +96,9 @@ fn anthropic_usage_costs_its_three_kinds_of_input() {
         "cache_creation": {"ephemeral_5m_input_tokens": 248, "ephemeral_1h_input_tokens": 0}
     });
     // 21 × 3,000 + 188,086 × 3,750 + 393 × 15,000
-    assert_eq!(nanos("t-sonnet", Family::Anthropic, &written), 711_280_500);
+    assert_eq!(nanos("t-sonnet", Schema::Messages, &written), 711_280_500);
     // 4 × 3,000 + 248 × 3,750 + 1,800 × 300 + 503 × 15,000
-    assert_eq!(nanos("t-sonnet", Family::Anthropic, &both), 9_027_000);
+    assert_eq!(nanos("t-sonnet", Schema::Messages, &both), 9_027_000);
 }
 
 #[test]
@@ -125,6 +131,10 @@ fn other_providers_usage_costs_what_their_price_lists_say() {
         // 15 × ½: half a nano-dollar rounds away from zero, once for the whole call
         ("t-half", &embed, 8),
     ] {
-        assert_eq!(nanos(model, Family::OpenAi, usage), expected, "{model}");
+        assert_eq!(
+            nanos(model, Schema::Completions, usage),
+            expected,
+            "{model}"
+        );
     }
 }

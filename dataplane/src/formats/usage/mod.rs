@@ -1,11 +1,17 @@
-//! Usage, heard while an answer passes: the reader looks for usage objects in whatever bytes come,
-//! keeps at most one of them at a time, and never the answer. It knows the spellings of all providers
-//! and does not know prices.
+//! Usage, heard while an answer passes: the reader looks for usage objects where the schema of the answer has
+//! them, in whatever bytes come, keeps at most one of them at a time, and never the answer. It knows the
+//! spellings of all providers and does not know prices.
 
+mod bounds;
 mod chunk;
+mod count;
+mod lines;
+mod places;
 mod prompt;
 mod prose;
 mod report;
+mod shape;
+mod unpack;
 mod vocabulary;
 
 use std::sync::LazyLock;
@@ -13,17 +19,23 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use proxyxai_contract::usage::Tokens;
 
-pub(crate) use self::{chunk::without_usage, prompt::estimate_prompt, prose::Prose};
+pub(crate) use self::{
+    bounds::Bounds, chunk::without_usage, prompt::estimate_prompt, prose::Prose, report::Reported,
+    shape::Schema,
+};
 
-use self::report::Report;
-use super::{Family, text};
+use self::{
+    lines::{Lines, Piece},
+    places::Places,
+    report::Report,
+    shape::What,
+    unpack::{GZIP, Unpack},
+};
+use super::text;
 
 /// Inside a JSON string the quotes would be escaped, so a hit is a key or a whole string.
 const KEY: &[u8] = b"\"usage\"";
 static KEY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
-
-/// Longer than any usage object; one that grows past this is some other field of the same name.
-const OBJECT_BYTES_MAX: usize = 16 * 1024;
 
 /// Text is about four bytes a token, over languages and code.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -31,13 +43,15 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Hears one answer, JSON or a stream of events.
 #[derive(Debug)]
 pub(crate) struct UsageReader {
-    family: Family,
+    schema: Schema,
     shape: Option<Shape>,
-    state: State,
-    /// The last bytes of the chunk before, in which the key may have begun.
-    tail: Vec<u8>,
+    unpack: Option<Unpack>,
+    /// Bytes of an answer in a form that is not known here.
+    opaque_bytes: u64,
+    places: Places,
+    lines: Lines,
     prose: Prose,
-    report: Option<Report>,
+    told: Told,
     /// Whether a report came since this was last asked.
     news: bool,
 }
@@ -46,28 +60,20 @@ pub(crate) struct UsageReader {
 enum Shape {
     Json,
     Events,
+    /// Sound, or compressed.
+    Opaque,
 }
 
-#[derive(Debug)]
-enum State {
-    /// Looking for the key.
-    Search,
-    /// After the key, before the value.
-    AfterKey {
-        /// Whether the colon has come.
-        colon: bool,
-    },
-    /// Inside the object.
-    Object(Object),
-}
-
-/// An object of which the end has not come yet.
+/// What has been heard.
 #[derive(Debug, Default)]
-struct Object {
-    bytes: Vec<u8>,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
+struct Told {
+    report: Option<Report>,
+    /// Whether more than a beginning was reported.
+    last: bool,
+    /// Whether a report could not be read.
+    garbled: bool,
+    /// Whether something came that only an answer has.
+    answer: bool,
 }
 
 /// Tokens by the length of texts in bytes, where they cannot be counted.
@@ -84,67 +90,128 @@ pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens 
 // === impl UsageReader ===
 
 impl UsageReader {
-    /// For an answer on a route of this family, which decides what `input_tokens` means.
-    pub(crate) fn new(family: Family) -> Self {
+    /// For an answer that follows this protocol.
+    pub(crate) fn new(schema: Schema) -> Self {
         Self {
-            family,
+            schema,
             shape: None,
-            state: State::Search,
-            tail: Vec::new(),
+            unpack: None,
+            opaque_bytes: 0,
+            places: Places::new(schema.rows()),
+            lines: Lines::new(),
             prose: Prose::default(),
-            report: None,
+            told: Told::default(),
             news: false,
         }
     }
 
     /// Hears the next bytes of the body.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        self.look(chunk);
-        self.prose.push(chunk);
+        self.hear(chunk, false);
     }
 
     /// Hears the last bytes of the body, of which the text counts only when nothing is reported.
     pub(crate) fn push_last(&mut self, chunk: &[u8]) {
-        self.look(chunk);
-        if self.report.is_none() {
-            self.prose.push(chunk);
+        self.hear(chunk, true);
+    }
+
+    fn hear(&mut self, chunk: &[u8], last: bool) {
+        if self.shape.is_none() && self.unpack.is_none() && chunk.first() == Some(&GZIP) {
+            self.unpack = Some(Unpack::new());
+        }
+        match self.unpack.take() {
+            None => self.plain(chunk, last),
+            Some(mut unpack) => {
+                unpack.push(chunk, |unpacked| self.plain(unpacked, false));
+                if unpack.failed() {
+                    self.opaque(chunk);
+                }
+                self.unpack = Some(unpack);
+            }
         }
     }
 
-    /// Looks for usage.
-    fn look(&mut self, chunk: &[u8]) {
+    fn plain(&mut self, chunk: &[u8], last: bool) {
         if self.shape.is_none() {
             self.shape = shape(chunk);
         }
-        let mut rest = chunk;
-        while !rest.is_empty() {
-            rest = match &mut self.state {
-                State::Search => self.search(rest),
-                State::AfterKey { colon } => {
-                    let (state, rest) = after_key(*colon, rest);
-                    self.state = state;
-                    rest
+        match self.shape {
+            None => {}
+            Some(Shape::Opaque) => self.opaque(chunk),
+            Some(Shape::Json) => {
+                let (told, news) = (&mut self.told, &mut self.news);
+                self.places
+                    .push(chunk, |what, object| *news |= told.hear(what, object));
+                if !last || self.told.report.is_none() {
+                    self.prose.push(chunk);
                 }
-                State::Object(object) => {
-                    let (end, rest) = object.push(rest);
-                    match end {
-                        End::Open => {}
-                        End::Whole => {
-                            let bytes = std::mem::take(&mut object.bytes);
-                            self.state = State::Search;
-                            self.hear(&bytes);
-                        }
-                        End::TooLong => self.state = State::Search,
-                    }
-                    rest
-                }
-            };
+            }
+            Some(Shape::Events) => {
+                self.events(chunk);
+                // Whether it ends well is told by its end alone.
+                self.prose.push(chunk);
+            }
         }
     }
 
-    /// Tokens as reported so far; none when nothing was.
+    fn opaque(&mut self, chunk: &[u8]) {
+        let bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.opaque_bytes = self.opaque_bytes.saturating_add(bytes);
+    }
+
+    /// Looks for usage. Whole events that have none cost a search for its name.
+    fn events(&mut self, chunk: &[u8]) {
+        if self.lines.is_whole(chunk) && !may_tell(chunk) {
+            return;
+        }
+        let Self {
+            places,
+            lines,
+            told,
+            news,
+            ..
+        } = self;
+        lines.push(chunk, |piece| match piece {
+            Piece::Data(data) => {
+                places.push(data, |what, object| *news |= told.hear(what, object));
+            }
+            Piece::End => places.restart(),
+        });
+    }
+
+    /// What was reported so far; none when nothing was.
+    pub(crate) fn reported(&self) -> Option<Reported> {
+        let report = self.told.report.as_ref()?;
+        Some(report.reported(self.schema))
+    }
+
+    /// The same, of the tokens alone.
+    #[cfg(test)]
     pub(crate) fn tokens(&self) -> Option<Tokens> {
-        self.report.map(|report| report.tokens(self.family))
+        self.reported().map(|reported| reported.tokens)
+    }
+
+    /// Whether what was reported is the last word, and not what was known before the answer was made.
+    pub(crate) const fn has_last_word(&self) -> bool {
+        self.told.last
+    }
+
+    /// Whether a report could not be read at all.
+    pub(crate) const fn garbled(&self) -> bool {
+        self.told.garbled
+    }
+
+    /// Whether a stream ended with an error in the place of its usage.
+    pub(crate) fn failed(&self) -> bool {
+        self.shape == Some(Shape::Events) && self.prose.failed()
+    }
+
+    /// Whether there was something of an answer, and not a page of a proxy, an error, or nothing at all.
+    pub(crate) fn answered(&self) -> bool {
+        self.told.answer
+            || self.told.report.is_some()
+            || self.delivered_bytes() > 0
+            || self.finished()
     }
 
     /// Whether a report came since this was last asked.
@@ -159,7 +226,12 @@ impl UsageReader {
 
     /// Bytes of generated text that have passed, about: escapes count as written.
     pub(crate) fn delivered_bytes(&self) -> u64 {
-        self.prose.delivered_bytes()
+        self.prose.delivered_bytes().max(self.opaque_bytes)
+    }
+
+    /// Tokens of what was delivered, by its length, where it cannot be read.
+    pub(crate) fn unread_tokens(&self) -> u64 {
+        self.opaque_bytes.div_ceil(BYTES_PER_TOKEN)
     }
 
     /// Whether the answer has said that it is complete, though usage may yet follow.
@@ -177,97 +249,41 @@ impl UsageReader {
     pub(crate) fn is_near_end(&self) -> bool {
         self.shape == Some(Shape::Json) || self.prose.is_near_end()
     }
+}
 
-    fn search<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
-        let border = self.tail.len();
-        if border > 0 {
-            let head = chunk.len().min(KEY.len() - 1);
-            self.tail
-                .extend_from_slice(chunk.get(..head).unwrap_or_default());
-            if let Some(at) = KEY_FINDER.find(&self.tail) {
-                return self.found(chunk, (at + KEY.len()).saturating_sub(border));
+// === impl Told ===
+
+impl Told {
+    /// Takes over what was found. Later reports lie over earlier ones, which may be parts of the same.
+    fn hear(&mut self, what: What, object: &[u8]) -> bool {
+        if what == What::Answer {
+            self.answer = true;
+            return false;
+        }
+        match Report::read(object) {
+            Ok(None) => return false,
+            Ok(Some(heard)) => {
+                let before = self.report.take().unwrap_or_default();
+                self.report = Some(heard.over(&before));
+                self.last |= what == What::Usage;
             }
-            self.tail.truncate(border);
+            Err(_) => self.garbled = true,
         }
-        if let Some(at) = KEY_FINDER.find(chunk) {
-            return self.found(chunk, at + KEY.len());
-        }
-        let kept = chunk.len().saturating_sub(KEY.len() - 1);
-        self.tail
-            .extend_from_slice(chunk.get(kept..).unwrap_or_default());
-        let surplus = self.tail.len().saturating_sub(KEY.len() - 1);
-        self.tail.drain(..surplus);
-        &[]
-    }
-
-    fn found<'a>(&mut self, chunk: &'a [u8], end: usize) -> &'a [u8] {
-        self.tail.clear();
-        self.state = State::AfterKey { colon: false };
-        chunk.get(end..).unwrap_or_default()
-    }
-
-    /// Takes a usage object over. Only Anthropic's streams report in parts; elsewhere the last report
-    /// is the whole truth, and an earlier object of that name was none.
-    fn hear(&mut self, object: &[u8]) {
-        let Some(heard) = Report::read(object) else {
-            return;
-        };
-        self.news = true;
-        let in_parts = self.family == Family::Anthropic && self.shape == Some(Shape::Events);
-        self.report = Some(match self.report {
-            Some(before) if in_parts => heard.over(before),
-            // A count does not go back to nothing.
-            Some(before) if heard.is_zero() => before,
-            Some(_) | None => heard,
-        });
+        true
     }
 }
 
-// === impl Object ===
-
-enum End {
-    Open,
-    Whole,
-    TooLong,
-}
-
-impl Object {
-    fn push<'a>(&mut self, chunk: &'a [u8]) -> (End, &'a [u8]) {
-        let room = OBJECT_BYTES_MAX.saturating_sub(self.bytes.len());
-        let (seen, beyond) = chunk.split_at_checked(room).unwrap_or((chunk, &[]));
-        let mut at = 0;
-        while let Some(rest) = seen.get(at..).filter(|rest| !rest.is_empty()) {
-            if std::mem::take(&mut self.escaped) {
-                at += 1;
-                continue;
-            }
-            let found = if self.in_string {
-                memchr::memchr2(b'"', b'\\', rest)
-            } else {
-                memchr::memchr3(b'"', b'{', b'}', rest)
-            };
-            let Some(found) = found else {
-                break;
-            };
-            at += found + 1;
-            match rest.get(found) {
-                Some(b'\\') => self.escaped = true,
-                Some(b'{') => self.depth += 1,
-                Some(b'}') => self.depth -= 1,
-                _ => self.in_string = !self.in_string,
-            }
-            if self.depth == 0 {
-                let (last, rest) = chunk.split_at(at);
-                self.bytes.extend_from_slice(last);
-                return (End::Whole, rest);
-            }
-        }
-        if !beyond.is_empty() {
-            return (End::TooLong, beyond);
-        }
-        self.bytes.extend_from_slice(chunk);
-        (End::Open, &[])
-    }
+/// Whether there is an object of that name in a run of whole events, wherever it stands.
+fn may_tell(run: &[u8]) -> bool {
+    KEY_FINDER.find_iter(run).any(|at| {
+        let rest = run.get(at + KEY.len()..).unwrap_or_default();
+        let value = rest.trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| {
+            let value = value.trim_ascii_start();
+            // The next line of its event.
+            value.first() == Some(&b'{') || value.starts_with(b"data")
+        })
+    })
 }
 
 /// What begins like JSON is no stream of events.
@@ -275,34 +291,18 @@ fn shape(chunk: &[u8]) -> Option<Shape> {
     // A byte order mark may come in pieces, so each of its bytes is passed over.
     let is_filler = |byte: u8| text::is_space(byte) || text::BYTE_ORDER_MARK.contains(&byte);
     let first = chunk.iter().find(|byte| !is_filler(**byte))?;
-    Some(if matches!(first, b'{' | b'[') {
-        Shape::Json
-    } else {
-        Shape::Events
+    Some(match first {
+        b'{' | b'[' => Shape::Json,
+        b' '..=b'~' => Shape::Events,
+        _ => Shape::Opaque,
     })
-}
-
-/// Goes on after the key. What is no object leads back to the search, at the byte that showed it.
-fn after_key(mut colon: bool, chunk: &[u8]) -> (State, &[u8]) {
-    for (at, byte) in chunk.iter().enumerate() {
-        match byte {
-            byte if text::is_space(*byte) => {}
-            b':' if !colon => colon = true,
-            b'{' if colon => {
-                return (
-                    State::Object(Object::default()),
-                    chunk.get(at..).unwrap_or_default(),
-                );
-            }
-            _ => return (State::Search, chunk.get(at..).unwrap_or_default()),
-        }
-    }
-    (State::AfterKey { colon }, &[])
 }
 
 #[cfg(test)]
 mod chunk_tests;
 #[cfg(test)]
 mod cost_tests;
+#[cfg(test)]
+mod shape_tests;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ pub(crate) struct Prose {
     /// Generated text as it is written in JSON: deltas once there are any, other texts before.
     kept: Vec<u8>,
     stage: Stage,
+    /// Whether an error stands where usage should have followed.
+    failed: bool,
 }
 
 /// How far the answer says that it is.
@@ -67,6 +69,9 @@ enum Member {
     FinishReason,
     /// Names an event.
     Type,
+    /// Says that it failed, unless usage follows.
+    Error,
+    Usage,
     #[default]
     Other,
 }
@@ -107,6 +112,11 @@ impl Prose {
         self.stage >= Stage::Finished
     }
 
+    /// Whether it ended with an error, after the last usage it told.
+    pub(super) fn failed(&self) -> bool {
+        self.failed
+    }
+
     pub(super) fn closed(&self) -> bool {
         self.stage == Stage::Closed
     }
@@ -129,7 +139,9 @@ impl Prose {
         let wanted = match self.member {
             Member::Text => self.delta_bytes == 0,
             Member::Delta => true,
-            Member::FinishReason | Member::Type | Member::Other => false,
+            Member::FinishReason | Member::Type | Member::Error | Member::Usage | Member::Other => {
+                false
+            }
         };
         if self.is_value && wanted {
             let room = KEPT_BYTES_MAX - self.kept.len().min(KEPT_BYTES_MAX);
@@ -162,6 +174,10 @@ impl Prose {
     fn string(&mut self, chunk: &[u8], at: usize, marks: &mut Marks<'_>) -> usize {
         self.is_value = self.between == b':';
         (self.len, self.done) = (0, 0);
+        if self.between == b'{' {
+            // The member before is an object that is not empty.
+            self.fails_with(self.member);
+        }
         if self.is_value && self.member == Member::Delta && self.delta_bytes == 0 {
             // What came before was no part of the answer's text, or is an empty delta.
             self.kept.clear();
@@ -219,8 +235,19 @@ impl Prose {
             Member::Text => self.text_bytes = self.text_bytes.saturating_add(self.len),
             Member::Delta => self.delta_bytes = self.delta_bytes.saturating_add(self.len),
             Member::FinishReason if self.len > 0 => self.stage = self.stage.max(Stage::Finished),
+            Member::Type if string == b"error" => self.failed = true,
             Member::Type => self.stage = self.stage.after(string),
-            Member::FinishReason | Member::Other => {}
+            Member::Error if self.len > 0 => self.failed = true,
+            Member::FinishReason | Member::Error | Member::Usage | Member::Other => {}
+        }
+    }
+
+    /// Takes over what an object of this name says of the answer's end.
+    fn fails_with(&mut self, object: Member) {
+        match object {
+            Member::Error => self.failed = true,
+            Member::Usage => self.failed = false,
+            Member::Text | Member::Delta | Member::FinishReason | Member::Type | Member::Other => {}
         }
     }
 
@@ -274,6 +301,8 @@ impl Member {
             b"delta" => Self::Delta,
             b"finish_reason" => Self::FinishReason,
             b"type" => Self::Type,
+            b"error" => Self::Error,
+            b"usage" => Self::Usage,
             _ => Self::Other,
         }
     }

@@ -1,285 +1,214 @@
 //! One usage object in any provider's spelling, and what it says in tokens by kind.
 
-use std::fmt;
+use std::iter;
 
 use proxyxai_contract::usage::Tokens;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+
+use super::{
+    count::{Count, read_into},
+    shape::{KINDS, Kind, Schema},
 };
 
-use super::Family;
-
-/// The counts that have been reported; each may be absent.
+/// The counts that have been reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Report {
-    /// `prompt_tokens`: all of the prompt.
-    prompt: Count,
-    completion: Count,
-    total: Count,
-    /// `input_tokens`: all of the prompt, but in Anthropic's meaning only its uncached part.
-    input: Count,
-    output: Count,
-    cached: Count,
-    cache_write: Count,
-    /// Anthropic's cache counts, beside `input_tokens`.
-    cache_read_beside: Count,
-    cache_write_beside: Count,
-    reasoning: Count,
-    input_audio: Count,
-    output_audio: Count,
-    input_image: Count,
-    output_image: Count,
-}
+pub(super) struct Report([Count; KINDS]);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Fields {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    total_tokens: Count,
-    input_tokens: Count,
-    output_tokens: Count,
-    cached_tokens: Count,
-    prompt_cache_hit_tokens: Count,
-    cache_creation_input_tokens: Count,
-    cache_read_input_tokens: Count,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-    #[serde(alias = "input_token_details")]
-    input_tokens_details: Option<Details>,
-    #[serde(alias = "output_token_details")]
-    output_tokens_details: Option<Details>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    #[serde(rename = "cached_tokens")]
-    cached: Count,
-    #[serde(rename = "cache_write_tokens", alias = "cache_creation_tokens")]
-    cache_write: Count,
-    #[serde(rename = "reasoning_tokens")]
-    reasoning: Count,
-    #[serde(rename = "audio_tokens")]
-    audio: Count,
-    #[serde(rename = "image_tokens")]
-    image: Count,
-}
-
-/// A count, if it is one. Nulls and nonsense are absent, so that they cost no other field.
+/// What a provider's own counts come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Count(Option<u64>);
+pub(crate) struct Reported {
+    pub(crate) tokens: Tokens,
+    /// What is said of the prompt, or of the answer, can not be; its tokens are nothing then.
+    pub(crate) absurd_input: bool,
+    pub(crate) absurd_output: bool,
+    /// Something of it can not be.
+    pub(crate) absurd: bool,
+}
+
+/// Counts of the prompt that stand beside each other: when one of them is corrected, all are.
+const BESIDE: [Kind; 5] = [
+    Kind::Input,
+    Kind::ReadBeside,
+    Kind::WrittenBeside,
+    Kind::WrittenMinutes,
+    Kind::WrittenHour,
+];
 
 // === impl Report ===
 
 impl Report {
     /// Reads an object; none when it has no count, and so is no usage.
-    pub(super) fn read(object: &[u8]) -> Option<Self> {
-        let fields: Fields = serde_json::from_slice(object).ok()?;
-        let Fields {
-            prompt_tokens,
-            completion_tokens,
-            total_tokens,
-            input_tokens,
-            output_tokens,
-            cached_tokens,
-            prompt_cache_hit_tokens,
-            cache_creation_input_tokens,
-            cache_read_input_tokens,
-            prompt_tokens_details,
-            completion_tokens_details,
-            input_tokens_details,
-            output_tokens_details,
-        } = fields;
-        let input = prompt_tokens_details
-            .or(input_tokens_details)
-            .unwrap_or_default();
-        let output = completion_tokens_details
-            .or(output_tokens_details)
-            .unwrap_or_default();
-        let report = Self {
-            prompt: prompt_tokens,
-            completion: completion_tokens,
-            total: total_tokens,
-            input: input_tokens,
-            output: output_tokens,
-            cached: input.cached.or(prompt_cache_hit_tokens).or(cached_tokens),
-            cache_write: input.cache_write,
-            cache_read_beside: cache_read_input_tokens,
-            cache_write_beside: cache_creation_input_tokens,
-            reasoning: output.reasoning,
-            input_audio: input.audio,
-            output_audio: output.audio,
-            input_image: input.image,
-            output_image: output.image,
-        };
-        (report != Self::default()).then_some(report)
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read(object: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        let mut report = Self::default();
+        read_into(&mut report, object)?;
+        Ok((report != Self::default()).then_some(report))
     }
 
-    /// This later part of a report laid over an earlier one, field by field.
-    pub(super) fn over(self, before: Self) -> Self {
-        Self {
-            prompt: self.prompt.over(before.prompt),
-            completion: self.completion.over(before.completion),
-            total: self.total.over(before.total),
-            input: self.input.over(before.input),
-            output: self.output.over(before.output),
-            cached: self.cached.over(before.cached),
-            cache_write: self.cache_write.over(before.cache_write),
-            cache_read_beside: self.cache_read_beside.over(before.cache_read_beside),
-            cache_write_beside: self.cache_write_beside.over(before.cache_write_beside),
-            reasoning: self.reasoning.over(before.reasoning),
-            input_audio: self.input_audio.over(before.input_audio),
-            output_audio: self.output_audio.over(before.output_audio),
-            input_image: self.input_image.over(before.input_image),
-            output_image: self.output_image.over(before.output_image),
+    pub(super) fn of(&self, kind: Kind) -> Count {
+        self.0.get(kind as usize).copied().unwrap_or_default()
+    }
+
+    fn get(&self, kind: Kind) -> u64 {
+        self.of(kind).get()
+    }
+
+    pub(super) fn set(&mut self, kind: Kind, count: Count) {
+        if let Some(place) = self.0.get_mut(kind as usize) {
+            *place = count;
         }
     }
 
-    /// Whether it counts nothing.
-    pub(super) fn is_zero(&self) -> bool {
-        let tokens = self.tokens(Family::OpenAi);
-        tokens.input == 0 && tokens.output == 0
+    /// All that is written to the cache is at least what is told of it by its lifetimes.
+    pub(super) fn add_up_lifetimes(&mut self) {
+        let by_lifetime = self
+            .of(Kind::WrittenMinutes)
+            .plus(self.of(Kind::WrittenHour));
+        let written = self.of(Kind::WrittenBeside).larger(by_lifetime);
+        self.set(Kind::WrittenBeside, written);
+    }
+
+    /// What each of two tells that are billed both.
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        let mut counts = self.0.iter().zip(&other.0);
+        Self(std::array::from_fn(|_| {
+            counts
+                .next()
+                .map_or(Count::Absent, |(one, other)| one.plus(*other))
+        }))
+    }
+
+    pub(super) fn larger(&self, other: &Self) -> Self {
+        let mut counts = self.0.iter().zip(&other.0);
+        Self(std::array::from_fn(|_| {
+            counts
+                .next()
+                .map_or(Count::Absent, |(one, other)| one.larger(*other))
+        }))
+    }
+
+    /// This later report laid over an earlier one, count by count.
+    pub(super) fn over(&self, before: &Self) -> Self {
+        let mut counts = self.0.iter().zip(&before.0);
+        let mut report = Self(std::array::from_fn(|_| {
+            counts
+                .next()
+                .map_or(Count::Absent, |(later, before)| later.over(*before))
+        }));
+        if BESIDE.iter().any(|kind| self.get(*kind) > 0) {
+            for kind in BESIDE {
+                if let Count::Said(_) = self.of(kind) {
+                    report.set(kind, self.of(kind));
+                }
+            }
+        }
+        report
     }
 
     /// Tokens by kind; totals include their parts.
-    pub(super) fn tokens(self, family: Family) -> Tokens {
-        let (mut input, cached, cache_write) = self.input(family);
-        let (output, reasoning) = self.output(input);
-        // Some providers count the cached part beside the prompt; parts larger than the whole show it.
-        let parts = cached.saturating_add(cache_write);
-        if parts > input {
-            input = input.saturating_add(parts);
+    pub(super) fn reported(&self, schema: Schema) -> Reported {
+        let whole = self.of(Kind::Prompt).first(self.of(Kind::Input));
+        let made = self.of(Kind::Completion).first(self.of(Kind::Output));
+        let cache = self.cache(schema);
+        let mut reported = Reported {
+            absurd_input: whole == Count::Absurd || cache.absurd,
+            absurd_output: made == Count::Absurd,
+            absurd: self.0.contains(&Count::Absurd),
+            ..Reported::default()
+        };
+        let (input, output, hidden) = self.sums(&cache, whole, made);
+        let part = |kind, whole: u64| self.get(kind).min(whole);
+        let tokens = &mut reported.tokens;
+        if !reported.absurd_input {
+            (tokens.input, tokens.cached) = (input, cache.read.min(input));
+            tokens.cache_write = cache.written.min(input.saturating_sub(tokens.cached));
+            tokens.cache_write_hour = part(Kind::WrittenHour, tokens.cache_write);
+            tokens.input_audio = part(Kind::InputAudio, input);
+            tokens.input_image = part(Kind::InputImage, input);
         }
-        Tokens {
-            input,
-            cached,
-            cache_write,
-            output,
-            reasoning: reasoning.min(output),
-            input_audio: self.input_audio.get().min(input),
-            output_audio: self.output_audio.get().min(output),
-            input_image: self.input_image.get().min(input),
-            output_image: self.output_image.get().min(output),
+        if !reported.absurd_output {
+            tokens.output = output;
+            tokens.reasoning = self.get(Kind::Reasoning).max(hidden).min(output);
+            tokens.output_audio = part(Kind::OutputAudio, output);
+            let pictures = self.of(Kind::OutputImage);
+            tokens.output_image = if schema == Schema::Pictures && pictures == Count::Absent {
+                output
+            } else {
+                pictures.get().min(output)
+            };
         }
+        reported
     }
 
-    /// All prompt tokens, those read from the cache, and those written to it.
-    fn input(&self, family: Family) -> (u64, u64, u64) {
-        let cached = self.cached.or(self.cache_read_beside).get();
-        let cache_write = self.cache_write.or(self.cache_write_beside).get();
-        if let Count(Some(prompt)) = self.prompt {
-            return (prompt, cached, cache_write);
+    /// All of the prompt, all that was made, and what of that only the total tells.
+    fn sums(&self, cache: &Cache, whole: Count, made: Count) -> (u64, u64, u64) {
+        let total = self.of(Kind::Total);
+        let parts = cache.read.saturating_add(cache.written);
+        if cache.beside {
+            return (whole.get().saturating_add(parts), made.get(), 0);
         }
-        let beside = self.cache_read_beside.0.is_some() || self.cache_write_beside.0.is_some();
-        let Count(Some(input)) = self.input else {
+        let Count::Said(whole) = whole else {
             // Rerankers and some embedders report a total alone.
-            let alone = self.output.0.is_none() && self.completion.0.is_none();
-            let input = if alone { self.total.get() } else { 0 };
-            return (
-                input.max(cached.saturating_add(cache_write)),
-                cached,
-                cache_write,
-            );
+            let alone = whole == Count::Absent && made == Count::Absent;
+            let input = if alone { total.get() } else { 0 };
+            let told = parts.saturating_add(self.get(Kind::Missed));
+            return (input.max(told), made.get(), 0);
         };
-        if family == Family::Anthropic || beside {
-            let (read, write) = (self.cache_read_beside.get(), self.cache_write_beside.get());
-            return (
-                input.saturating_add(read).saturating_add(write),
-                read,
-                write,
-            );
+        let made = made.get();
+        let gap = total.get().saturating_sub(whole).saturating_sub(made);
+        let between = cache.between(gap, self.get(Kind::Reasoning));
+        let (beside, hidden) = between.unwrap_or((0, gap));
+        let mut input = whole.saturating_add(beside);
+        // Parts larger than the whole are beside it as well.
+        if parts > input {
+            input = whole.saturating_add(parts);
         }
-        (input, cached, cache_write)
+        (input, made.saturating_add(hidden), hidden)
     }
 
-    /// All generated tokens, and those spent on reasoning. Some providers leave reasoning out of
-    /// `completion_tokens` and have it in the total alone.
-    fn output(&self, input: u64) -> (u64, u64) {
-        let reasoning = self.reasoning.get();
-        let Count(Some(completion)) = self.completion else {
-            return (self.output.get(), reasoning);
+    fn cache(&self, schema: Schema) -> Cache {
+        let (read, written) = (self.of(Kind::ReadBeside), self.of(Kind::WrittenBeside));
+        let named = read != Count::Absent || written != Count::Absent;
+        let prompt = matches!(self.of(Kind::Prompt), Count::Said(1..) | Count::Absurd);
+        let beside = !prompt
+            && self.of(Kind::Input) != Count::Absent
+            && (schema == Schema::Messages || named);
+        let (read, written) = if beside {
+            (read, written)
+        } else {
+            (
+                self.of(Kind::Cached).first(read),
+                self.of(Kind::Written).first(written),
+            )
         };
-        let hidden = self
-            .total
-            .get()
-            .saturating_sub(input)
-            .saturating_sub(completion);
-        (completion.saturating_add(hidden), reasoning.max(hidden))
-    }
-}
-
-// === impl Count ===
-
-impl Count {
-    fn get(self) -> u64 {
-        self.0.unwrap_or_default()
-    }
-
-    fn or(self, other: Self) -> Self {
-        Self(self.0.or(other.0))
-    }
-
-    /// The later of two counts. Counts only grow within an answer, so a later zero says nothing.
-    fn over(self, before: Self) -> Self {
-        match self.0 {
-            Some(count) if count > 0 => self,
-            Some(_) | None => before.or(self),
+        Cache {
+            read: read.get(),
+            written: written.get(),
+            beside,
+            absurd: beside && (read == Count::Absurd || written == Count::Absurd),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(CountVisitor)
-    }
+/// What of the prompt has to do with the cache.
+struct Cache {
+    read: u64,
+    written: u64,
+    /// Whether it is told beside the rest of the prompt.
+    beside: bool,
+    absurd: bool,
 }
 
-struct CountVisitor;
-
-impl<'de> Visitor<'de> for CountVisitor {
-    type Value = Count;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
-        Ok(Count(Some(count)))
-    }
-
-    fn visit_i64<E>(self, count: i64) -> Result<Count, E> {
-        Ok(Count(u64::try_from(count).ok()))
-    }
-
-    fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
-        // Whole numbers written with a fraction; anything else is no count.
-        let whole = count.is_finite() && count.fract() == 0.0;
-        Ok(Count(
-            whole.then(|| format!("{count:.0}").parse().ok()).flatten(),
-        ))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
-        Ok(Count(None))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Count, E> {
-        Ok(Count(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Count, E> {
-        Ok(Count(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Count(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
-        while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Count(None))
+impl Cache {
+    /// What lies between a total and its two parts, when it is exactly something that is told elsewhere: tokens
+    /// beside the prompt, and reasoning beside the completion.
+    fn between(&self, gap: u64, reasoning: u64) -> Option<(u64, u64)> {
+        let both = self.read.saturating_add(self.written);
+        let beside = || [0, self.read, self.written, both].into_iter();
+        let mut ways = iter::once((0, reasoning))
+            .chain(beside().map(|beside| (beside, 0)))
+            .chain(beside().map(|beside| (beside, reasoning)));
+        ways.find(|(beside, hidden)| beside.saturating_add(*hidden) == gap)
     }
 }

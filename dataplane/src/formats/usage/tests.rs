@@ -5,26 +5,27 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn read(family: Family, chunks: &[&[u8]]) -> UsageReader {
-    let mut reader = UsageReader::new(family);
+fn read(schema: Schema, chunks: &[&[u8]]) -> UsageReader {
+    let mut reader = UsageReader::new(schema);
     for chunk in chunks {
         reader.push(chunk);
     }
     reader
 }
 
-fn tokens(family: Family, body: &str) -> Option<Tokens> {
-    read(family, &[body.as_bytes()]).tokens()
+fn tokens(schema: Schema, body: &str) -> Option<Tokens> {
+    read(schema, &[body.as_bytes()]).tokens()
 }
 
-fn usage(family: Family, usage: &Value) -> Tokens {
-    tokens(family, &json!({ "id": "x", "usage": usage }).to_string()).unwrap()
+fn usage(schema: Schema, usage: &Value) -> Tokens {
+    tokens(schema, &json!({ "id": "x", "usage": usage }).to_string()).unwrap()
 }
 
 const NONE: Tokens = Tokens {
     input: 0,
     cached: 0,
     cache_write: 0,
+    cache_write_hour: 0,
     output: 0,
     reasoning: 0,
     input_audio: 0,
@@ -50,7 +51,7 @@ fn chat_usage_is_read_with_its_parts() {
         input_image: 6,
         ..NONE
     };
-    assert_eq!(usage(Family::OpenAi, &report), expected);
+    assert_eq!(usage(Schema::Completions, &report), expected);
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn responses_usage_has_the_cached_part_inside() {
         reasoning: 10,
         ..NONE
     };
-    assert_eq!(usage(Family::OpenAi, &report), expected);
+    assert_eq!(usage(Schema::Completions, &report), expected);
 }
 
 #[test]
@@ -82,9 +83,9 @@ fn anthropic_usage_has_the_cache_beside_the_input() {
         output: 5,
         ..NONE
     };
-    assert_eq!(usage(Family::Anthropic, &report), expected);
+    assert_eq!(usage(Schema::Messages, &report), expected);
     // The spelling tells it apart on other routes too.
-    assert_eq!(usage(Family::OpenAi, &report), expected);
+    assert_eq!(usage(Schema::Completions, &report), expected);
 }
 
 #[test]
@@ -153,7 +154,7 @@ fn other_spellings_are_read() {
         ),
         (json!({"prompt_tokens": 0, "completion_tokens": 0}), NONE),
     ] {
-        assert_eq!(usage(Family::OpenAi, &report), expected, "{report}");
+        assert_eq!(usage(Schema::Completions, &report), expected, "{report}");
     }
 }
 
@@ -170,22 +171,22 @@ fn what_is_no_report_is_not_heard() {
         r#"{"usage":{"prompt_tokens":1"#,
         r#"{"xusage":{"prompt_tokens":1}}"#,
     ] {
-        assert_eq!(tokens(Family::OpenAi, body), None, "{body}");
+        assert_eq!(tokens(Schema::Completions, body), None, "{body}");
     }
     let long = format!(
         r#"{{"usage":{{"x":"{}","prompt_tokens":1}}}}"#,
-        "x".repeat(OBJECT_BYTES_MAX)
+        "x".repeat(places::OBJECT_BYTES_MAX)
     );
-    assert_eq!(tokens(Family::OpenAi, &long), None);
+    assert_eq!(tokens(Schema::Completions, &long), None);
 }
 
 #[test]
 fn a_report_after_an_endless_object_is_still_heard() {
     let long = format!(
         r#"{{"usage":{{"x":"{}"}},"usage" : {{"prompt_tokens":1}}}}"#,
-        "x".repeat(OBJECT_BYTES_MAX)
+        "x".repeat(places::OBJECT_BYTES_MAX)
     );
-    assert_eq!(tokens(Family::OpenAi, &long).unwrap().input, 1);
+    assert_eq!(tokens(Schema::Completions, &long).unwrap().input, 1);
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn an_object_of_that_name_in_a_tools_schema_does_not_count() {
     let body = r#"{"tools":[{"parameters":{"usage":{"input_tokens":1,"input_tokens_details":{"cached_tokens":999}}}}],
         "usage":{"input_tokens":50,"output_tokens":5}}"#;
     assert_eq!(
-        tokens(Family::OpenAi, body),
+        tokens(Schema::Completions, body),
         Some(Tokens {
             input: 50,
             output: 5,
@@ -201,7 +202,7 @@ fn an_object_of_that_name_in_a_tools_schema_does_not_count() {
         })
     );
     assert_eq!(
-        tokens(Family::Anthropic, body),
+        tokens(Schema::Messages, body),
         Some(Tokens {
             input: 50,
             output: 5,
@@ -214,7 +215,7 @@ fn an_object_of_that_name_in_a_tools_schema_does_not_count() {
 fn a_later_report_of_nothing_does_not_erase_an_earlier_one() {
     let stream = "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\ndata: {\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\n";
     assert_eq!(
-        tokens(Family::OpenAi, stream),
+        tokens(Schema::Completions, stream),
         Some(Tokens {
             input: 5,
             output: 2,
@@ -236,7 +237,7 @@ const ANTHROPIC_STREAM: &str = concat!(
 
 #[test]
 fn anthropic_streams_report_in_parts() {
-    let reader = read(Family::Anthropic, &[ANTHROPIC_STREAM.as_bytes()]);
+    let reader = read(Schema::Messages, &[ANTHROPIC_STREAM.as_bytes()]);
     assert_eq!(
         reader.tokens(),
         Some(Tokens {
@@ -249,7 +250,7 @@ fn anthropic_streams_report_in_parts() {
     assert_eq!(reader.delivered_bytes(), 5);
     assert!(reader.finished());
     let cut = ANTHROPIC_STREAM.find("event: message_delta").unwrap();
-    let reader = read(Family::Anthropic, &[&ANTHROPIC_STREAM.as_bytes()[..cut]]);
+    let reader = read(Schema::Messages, &[&ANTHROPIC_STREAM.as_bytes()[..cut]]);
     assert_eq!(
         reader.tokens(),
         Some(Tokens {
@@ -264,7 +265,7 @@ fn anthropic_streams_report_in_parts() {
 
 #[test]
 fn end_marks_are_seen_and_not_taken_from_texts() {
-    let finished = |stream: &str| read(Family::OpenAi, &[stream.as_bytes()]).finished();
+    let finished = |stream: &str| read(Schema::Completions, &[stream.as_bytes()]).finished();
     for stream in [
         "data: [DONE]\n\n",
         "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n",
@@ -290,7 +291,7 @@ fn end_marks_are_seen_and_not_taken_from_texts() {
 #[test]
 fn an_answer_says_how_near_its_end_it_is() {
     let stages = |body: &str| {
-        let reader = read(Family::OpenAi, &[body.as_bytes()]);
+        let reader = read(Schema::Completions, &[body.as_bytes()]);
         (reader.is_near_end(), reader.finished(), reader.closed())
     };
     for (stream, expected) in [
@@ -334,7 +335,7 @@ fn an_answer_says_how_near_its_end_it_is() {
 
 #[test]
 fn generated_text_is_counted_once() {
-    let delivered = |body: &str| read(Family::OpenAi, &[body.as_bytes()]).delivered_bytes();
+    let delivered = |body: &str| read(Schema::Completions, &[body.as_bytes()]).delivered_bytes();
     assert_eq!(
         delivered(r#"{"choices":[{"message":{"role":"assistant","content":"four"}}]}"#),
         4
@@ -383,10 +384,10 @@ proptest! {
         let report = json!({"prompt_tokens": numbers.0, "completion_tokens": numbers.1, "x": "}\""});
         let whole = json!({"choices": noise, "text": "t\"x", "usage": report, "finish_reason": "stop"}).to_string();
         let body = if events { format!("event: x\ndata: {whole}\n\ndata: [DONE]\n\n") } else { whole };
-        let at_once = read(Family::OpenAi, &[body.as_bytes()]);
+        let at_once = read(Schema::Completions, &[body.as_bytes()]);
         prop_assert_eq!(at_once.tokens(), Some(Tokens { input: numbers.0, output: numbers.1, ..NONE }));
         prop_assert!(at_once.finished());
-        let mut reader = UsageReader::new(Family::OpenAi);
+        let mut reader = UsageReader::new(Schema::Completions);
         let mut rest = body.as_bytes();
         for length in lengths.into_iter().chain(std::iter::repeat(7)) {
             let (chunk, after) = rest.split_at(length.min(rest.len()));
@@ -403,7 +404,7 @@ proptest! {
     fn one_byte_at_a_time_hears_the_same(cut in 1usize..ANTHROPIC_STREAM.len()) {
         let stream = &ANTHROPIC_STREAM.as_bytes()[..cut];
         let single: Vec<&[u8]> = stream.chunks(1).collect();
-        let (whole, single) = (read(Family::Anthropic, &[stream]), read(Family::Anthropic, &single));
+        let (whole, single) = (read(Schema::Messages, &[stream]), read(Schema::Messages, &single));
         prop_assert_eq!(single.tokens(), whole.tokens());
         prop_assert_eq!(single.finished(), whole.finished());
         prop_assert_eq!(single.delivered_bytes(), whole.delivered_bytes());
@@ -412,9 +413,9 @@ proptest! {
     #[test]
     fn no_bytes_make_it_fail_badly(chunks in prop::collection::vec("(\"usage\"|[:{}\\\\\" ]|1|\n){0,12}", 0..8)) {
         let chunks: Vec<&[u8]> = chunks.iter().map(String::as_bytes).collect();
-        let reader = read(Family::OpenAi, &chunks);
+        let reader = read(Schema::Completions, &chunks);
         let whole = chunks.concat();
-        prop_assert_eq!(reader.tokens(), read(Family::OpenAi, &[&whole]).tokens());
+        prop_assert_eq!(reader.tokens(), read(Schema::Completions, &[&whole]).tokens());
     }
 
     #[test]
@@ -422,8 +423,8 @@ proptest! {
         let names = ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens",
             "cache_read_input_tokens", "cache_creation_input_tokens", "cached_tokens"];
         let members: serde_json::Map<_, _> = names.iter().zip(counts).map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
-        let family = if anthropic { Family::Anthropic } else { Family::OpenAi };
-        if let Some(tokens) = tokens(family, &json!({"usage": members}).to_string()) {
+        let schema = if anthropic { Schema::Messages } else { Schema::Completions };
+        if let Some(tokens) = tokens(schema, &json!({"usage": members}).to_string()) {
             prop_assert!(tokens.cached + tokens.cache_write <= tokens.input);
             prop_assert!(tokens.reasoning <= tokens.output);
         }
@@ -438,7 +439,7 @@ fn what_comes_before_a_body_does_not_tell_its_shape() {
         (&["\u{feff}", " ", "data: {}\n\n"], false),
         (&[" \u{feff}data: {}\n\n"], false),
     ] {
-        let mut reader = UsageReader::new(Family::OpenAi);
+        let mut reader = UsageReader::new(Schema::Completions);
         for piece in pieces {
             reader.push(piece.as_bytes());
         }

@@ -1,0 +1,233 @@
+//! Counts as providers write them, read by the names of `shape`. What is no count costs no other.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use super::{
+    report::Report,
+    shape::{Names, Slot, USAGE},
+};
+
+/// A larger count is none, of whatever: a thousand times what the largest request may have.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// A count, if it is one. Nonsense costs no other field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Count {
+    #[default]
+    Absent,
+    Said(u64),
+    /// Something is said that can be no count: below nothing, beyond all measure, a fraction, words.
+    Absurd,
+}
+
+/// Adds what an object tells to a report.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn read_into(report: &mut Report, object: &[u8]) -> Result<(), serde_json::Error> {
+    let members = Members {
+        names: USAGE,
+        report,
+    };
+    members.deserialize(&mut serde_json::Deserializer::from_slice(object))
+}
+
+// === impl Count ===
+
+impl Count {
+    pub(super) fn get(self) -> u64 {
+        match self {
+            Self::Said(count) => count,
+            Self::Absent | Self::Absurd => 0,
+        }
+    }
+
+    pub(super) const fn of(count: u64) -> Self {
+        if count <= COUNT_MAX {
+            Self::Said(count)
+        } else {
+            Self::Absurd
+        }
+    }
+
+    /// The first that says something, if one does.
+    pub(super) fn first(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Absent | Self::Said(0), Self::Said(_) | Self::Absurd) => other,
+            _ => self,
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Absurd, _) | (_, Self::Absurd) => Self::Absurd,
+            (Self::Absent, count) | (count, Self::Absent) => count,
+            (Self::Said(one), Self::Said(other)) => Self::of(one.saturating_add(other)),
+        }
+    }
+
+    pub(super) fn larger(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Said(one), Self::Said(other)) => Self::Said(one.max(other)),
+            (Self::Absent, count) | (count, Self::Absent) => count,
+            (Self::Absurd, _) | (_, Self::Absurd) => Self::Absurd,
+        }
+    }
+
+    /// The later of two counts. Counts only grow within an answer, so a later zero says nothing.
+    pub(super) fn over(self, before: Self) -> Self {
+        match (self, before) {
+            (Self::Said(1..), _)
+            | (_, Self::Absent)
+            | (Self::Absurd, Self::Absurd | Self::Said(0)) => self,
+            _ => before,
+        }
+    }
+}
+
+/// The members of a usage object, or of one inside it.
+struct Members<'r> {
+    names: Names,
+    report: &'r mut Report,
+}
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let Self { names, report } = self;
+        let mut passes = Report::default();
+        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+            let slot = names.iter().find(|(known, _)| *known == name);
+            match slot.map(|(_, slot)| slot) {
+                None => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+                Some(Slot::Count(kind)) => {
+                    let count = members.next_value::<Count>()?;
+                    report.set(*kind, report.of(*kind).larger(count));
+                }
+                Some(Slot::Counts(names)) => members.next_value_seed(Members {
+                    names,
+                    report: &mut *report,
+                })?,
+                Some(Slot::Passes) => members.next_value_seed(Members {
+                    names: USAGE,
+                    report: &mut passes,
+                })?,
+            }
+        }
+        report.add_up_lifetimes();
+        *report = report.larger(&passes);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        // Each is told apart, and is a part of the whole.
+        loop {
+            let mut item = Report::default();
+            let members = Members {
+                names: self.names,
+                report: &mut item,
+            };
+            if items.next_element_seed(members)?.is_none() {
+                return Ok(());
+            }
+            *self.report = self.report.plus(&item);
+        }
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(CountVisitor)
+    }
+}
+
+struct CountVisitor;
+
+impl<'de> Visitor<'de> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+        Ok(Count::of(count))
+    }
+
+    fn visit_i64<E>(self, count: i64) -> Result<Count, E> {
+        Ok(u64::try_from(count).map_or(Count::Absurd, Count::of))
+    }
+
+    fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+        // Whole numbers written with a fraction; anything else is no count.
+        let whole = count.is_finite() && count.fract() == 0.0;
+        let whole = whole.then(|| format!("{count:.0}").parse().ok()).flatten();
+        Ok(whole.map_or(Count::Absurd, Count::of))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Count, E> {
+        Ok(text.trim().parse().map_or(Count::Absurd, Count::of))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+        Ok(Count::Absent)
+    }
+
+    fn visit_unit<E>(self) -> Result<Count, E> {
+        Ok(Count::Absent)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Count::Absent)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
+        while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Count::Absent)
+    }
+}

@@ -1,0 +1,201 @@
+//! Follows the structure of one JSON text, 64 bytes at a look and in whatever pieces it comes, and hands
+//! over what stands at the places of a schema. A name deeper inside, or in a text, is none of them.
+
+use wide::u8x64;
+
+use super::shape::{ROWS_MAX, Row, STEPS_MAX, What};
+use crate::formats::{
+    blocks::{BLOCK_BYTES, blocks, equal, place},
+    ends::runs,
+};
+
+/// Longer than any usage object; one that grows past this is something else.
+pub(super) const OBJECT_BYTES_MAX: usize = 64 * 1024;
+/// What is kept of the text before, in which the name of a value may stand.
+const TAIL_BYTES: usize = 64;
+
+/// Where in a text the reader is.
+#[derive(Debug)]
+pub(super) struct Places {
+    rows: &'static [Row],
+    /// How many steps of each row's path the open brackets follow.
+    followed: [usize; ROWS_MAX],
+    depth: usize,
+    in_text: bool,
+    /// Whether the next byte is escaped.
+    escaped: u64,
+    tail: Vec<u8>,
+    object: Option<Object>,
+}
+
+/// A usage object of which the end has not come yet.
+#[derive(Debug)]
+struct Object {
+    what: What,
+    /// Brackets around it.
+    depth: usize,
+    bytes: Vec<u8>,
+    /// Where it goes on in the piece at hand.
+    start: usize,
+}
+
+impl Places {
+    pub(super) fn new(rows: &'static [Row]) -> Self {
+        Self {
+            rows,
+            followed: [0; ROWS_MAX],
+            depth: 0,
+            in_text: false,
+            escaped: 0,
+            tail: Vec::new(),
+            object: None,
+        }
+    }
+
+    /// Another text begins.
+    pub(super) fn restart(&mut self) {
+        self.followed = [0; ROWS_MAX];
+        (self.depth, self.in_text, self.escaped) = (0, false, 0);
+        self.tail.clear();
+        self.object = None;
+    }
+
+    /// Hears the next bytes of the text.
+    pub(super) fn push(&mut self, json: &[u8], mut found: impl FnMut(What, &[u8])) {
+        for (at, block) in blocks(json) {
+            let len = json.len().saturating_sub(at).min(BLOCK_BYTES);
+            let mut brackets = self.brackets(block, len);
+            while brackets != 0 {
+                let here = at + place(brackets);
+                brackets &= brackets - 1;
+                match json.get(here) {
+                    Some(b'{' | b'[') => self.open(json, here, &mut found),
+                    _ => self.close(json, here, &mut found),
+                }
+            }
+        }
+        if let Some(object) = &mut self.object {
+            let rest = json.get(object.start..).unwrap_or_default();
+            object.bytes.extend_from_slice(rest);
+            object.start = 0;
+            if object.bytes.len() > OBJECT_BYTES_MAX {
+                self.object = None;
+            }
+        }
+        let kept = json.len().saturating_sub(TAIL_BYTES);
+        self.tail
+            .extend_from_slice(json.get(kept..).unwrap_or_default());
+        let surplus = self.tail.len().saturating_sub(TAIL_BYTES);
+        self.tail.drain(..surplus);
+    }
+
+    /// The brackets of a block that are in no text, of which so many bytes are there.
+    fn brackets(&mut self, block: u8x64, len: usize) -> u64 {
+        // `[` and `{` differ in one bit, and so do `]` and `}`.
+        let folded = block | u8x64::splat(0x20);
+        let brackets = equal(folded, b'{') | equal(folded, b'}');
+        let quotes = equal(block, b'"');
+        let backslashes = equal(block, b'\\');
+        if self.escaped == 0 && (brackets | quotes | backslashes).to_bitmask() == 0 {
+            return 0;
+        }
+        let escaped = self.escaped(backslashes.to_bitmask(), len);
+        let quotes = quotes.to_bitmask() & !escaped;
+        let texts = runs(quotes) ^ if self.in_text { u64::MAX } else { 0 };
+        self.in_text = texts >> (BLOCK_BYTES - 1) == 1;
+        brackets.to_bitmask() & !texts
+    }
+
+    /// The bytes of a block that a backslash precedes which is not escaped itself.
+    fn escaped(&mut self, backslashes: u64, len: usize) -> u64 {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        let backslashes = backslashes & !self.escaped;
+        let follows = backslashes << 1 | self.escaped;
+        let odd_starts = backslashes & !EVEN & !follows;
+        let (sequences, over) = odd_starts.overflowing_add(backslashes);
+        let escaped = (EVEN ^ (sequences << 1)) & follows;
+        self.escaped = if len < BLOCK_BYTES {
+            escaped >> len & 1
+        } else {
+            u64::from(over)
+        };
+        escaped
+    }
+
+    fn open(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(What, &[u8])) {
+        let step = self.depth.checked_sub(1).filter(|step| *step < STEPS_MAX);
+        self.depth = self.depth.saturating_add(1);
+        let Some(step) = step else {
+            return;
+        };
+        let mut before = None;
+        for (row, followed) in self.rows.iter().zip(&mut self.followed) {
+            let Some(name) = row.path.get(step).filter(|_| *followed == step) else {
+                continue;
+            };
+            let before = before.get_or_insert_with(|| before_value(&self.tail, json, here));
+            if !is_named(before, name) {
+                continue;
+            }
+            *followed = step + 1;
+            if step + 1 != row.path.len() {
+                continue;
+            }
+            match row.what {
+                What::Answer => found(What::Answer, &[]),
+                what if json.get(here) == Some(&b'{') => {
+                    self.object = Some(Object {
+                        what,
+                        depth: step + 1,
+                        bytes: Vec::new(),
+                        start: here,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn close(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(What, &[u8])) {
+        self.depth = self.depth.saturating_sub(1);
+        let steps = self.depth.saturating_sub(1);
+        if steps < STEPS_MAX {
+            for followed in &mut self.followed {
+                *followed = steps.min(*followed);
+            }
+        }
+        let ends = |object: &mut Object| object.depth == self.depth;
+        if let Some(Object {
+            what,
+            mut bytes,
+            start,
+            ..
+        }) = self.object.take_if(ends)
+        {
+            bytes.extend_from_slice(json.get(start..=here).unwrap_or_default());
+            if bytes.len() <= OBJECT_BYTES_MAX {
+                found(what, &bytes);
+            }
+        }
+    }
+}
+
+/// The bytes before a value, as far as its name may stand in them, without spaces at their end.
+fn before_value(tail: &[u8], json: &[u8], here: usize) -> Vec<u8> {
+    let near = json.get(here.saturating_sub(TAIL_BYTES)..here);
+    let near = near.unwrap_or_default();
+    let mut before = [if here < TAIL_BYTES { tail } else { &[] }, near].concat();
+    before.truncate(before.trim_ascii_end().len());
+    before
+}
+
+/// Whether a value before which this stands has this name; `[]` is the name of items.
+fn is_named(before: &[u8], name: &str) -> bool {
+    let Some(before) = before.strip_suffix(b":") else {
+        return name == "[]" && (before.ends_with(b"[") || before.ends_with(b","));
+    };
+    let rest = before.trim_ascii_end().strip_suffix(b"\"");
+    let rest = rest.and_then(|rest| rest.strip_suffix(name.as_bytes()));
+    let rest = rest.and_then(|rest| rest.strip_suffix(b"\""));
+    rest.is_some_and(|rest| !rest.ends_with(b"\\"))
+}

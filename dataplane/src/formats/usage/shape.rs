@@ -1,0 +1,222 @@
+//! Where answers tell their usage, and under which names: data, read by `places` and `report`. A provider
+//! that tells it elsewhere, or otherwise, is a row more here.
+//!
+//! Sources, where a row is not what `OpenAI` documents for the route:
+//! - `x_groq.usage`: <https://console.groq.com/docs/text-chat>, the last chunk of a stream.
+//! - `choices[].usage`: <https://platform.moonshot.ai/docs/api/chat>, the last chunk of a stream.
+//! - `message.usage`, `usage` of `message_delta`, `cache_creation`, `iterations`:
+//!   <https://platform.claude.com/docs/en/build-with-claude/streaming>, `…/prompt-caching`, `…/compaction`.
+//! - `prompt_cache_hit_tokens`, `…miss…`: <https://api-docs.deepseek.com/guides/kv_cache>.
+//! - `cached_tokens` beside the counts: <https://platform.moonshot.ai/docs/api/chat>.
+//! - `cache_write_tokens`: <https://openrouter.ai/docs/guides/best-practices/prompt-caching>.
+//! - `cached_read_tokens`, `cached_write_tokens`: <https://docs.getbifrost.ai/api-reference>.
+//! - `cache_creation_tokens`, and Anthropic's names beside a prompt that includes them:
+//!   <https://docs.litellm.ai/docs/completion/prompt_caching>.
+//! - `input_token_details`: <https://platform.openai.com/docs/api-reference/audio>, transcriptions.
+
+use crate::formats::Route;
+
+/// What is said of usage, and of an answer being one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A usage object.
+    Usage,
+    /// The same before the answer has been made: a later one has the last word.
+    FirstUsage,
+    /// Something that only an answer has.
+    Answer,
+}
+
+/// A path from the root of a body or of an event's data. `[]` is an item of an array.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) path: &'static [&'static str],
+    pub(super) what: What,
+}
+
+/// Rows of a schema, at most.
+pub(super) const ROWS_MAX: usize = 8;
+/// Steps of a path, at most.
+pub(super) const STEPS_MAX: usize = 3;
+
+/// Whose protocol an answer follows, as far as usage goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// Chat and text completions, embeddings.
+    Completions,
+    /// `OpenAI`'s responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+    /// The images endpoints: what they put out is pictures, and no details say so.
+    Pictures,
+    /// Whatever else takes a model.
+    Other,
+}
+
+const COMPLETIONS: &[Row] = &[
+    row(&["usage"], What::Usage),
+    row(&["x_groq", "usage"], What::Usage),
+    row(&["choices", "[]", "usage"], What::Usage),
+    row(&["choices"], What::Answer),
+    row(&["data"], What::Answer),
+    row(&["output"], What::Answer),
+];
+const RESPONSES: &[Row] = &[
+    row(&["usage"], What::Usage),
+    row(&["response", "usage"], What::Usage),
+    row(&["output"], What::Answer),
+    row(&["choices"], What::Answer),
+];
+const MESSAGES: &[Row] = &[
+    row(&["usage"], What::Usage),
+    row(&["message", "usage"], What::FirstUsage),
+    row(&["content"], What::Answer),
+    row(&["choices"], What::Answer),
+];
+const OTHER: &[Row] = &[
+    row(&["usage"], What::Usage),
+    row(&["response", "usage"], What::Usage),
+];
+
+const fn row(path: &'static [&'static str], what: What) -> Row {
+    Row { path, what }
+}
+
+/// What a count counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All of the prompt; some leave out what has to do with the cache.
+    Prompt,
+    Completion,
+    Total,
+    /// All of the prompt, but in Anthropic's meaning only what has nothing to do with the cache.
+    Input,
+    Output,
+    /// Read from the cache, as a part of the prompt.
+    Cached,
+    /// Not read from it.
+    Missed,
+    /// Written to the cache, as a part of the prompt.
+    Written,
+    /// Anthropic's counts of both, beside `input_tokens`.
+    ReadBeside,
+    WrittenBeside,
+    /// The same by how long it is kept.
+    WrittenMinutes,
+    WrittenHour,
+    Reasoning,
+    InputAudio,
+    OutputAudio,
+    InputImage,
+    OutputImage,
+}
+
+pub(super) const KINDS: usize = Kind::OutputImage as usize + 1;
+
+/// What a member of a usage object is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Slot {
+    Count(Kind),
+    /// An object of counts.
+    Counts(Names),
+    /// A list of such usage objects, of which each is billed: the whole is their sum, and may leave some out.
+    Passes,
+}
+
+pub(super) type Names = &'static [(&'static str, Slot)];
+
+/// Two names of one kind in an object tell the same; the larger counts.
+pub(super) const USAGE: Names = &[
+    ("prompt_tokens", Slot::Count(Kind::Prompt)),
+    ("completion_tokens", Slot::Count(Kind::Completion)),
+    ("total_tokens", Slot::Count(Kind::Total)),
+    ("input_tokens", Slot::Count(Kind::Input)),
+    ("output_tokens", Slot::Count(Kind::Output)),
+    ("cached_tokens", Slot::Count(Kind::Cached)),
+    ("prompt_cache_hit_tokens", Slot::Count(Kind::Cached)),
+    ("prompt_cache_miss_tokens", Slot::Count(Kind::Missed)),
+    ("cache_read_input_tokens", Slot::Count(Kind::ReadBeside)),
+    (
+        "cache_creation_input_tokens",
+        Slot::Count(Kind::WrittenBeside),
+    ),
+    ("cache_creation", Slot::Counts(LIFETIMES)),
+    ("prompt_tokens_details", Slot::Counts(INPUT_DETAILS)),
+    ("input_tokens_details", Slot::Counts(INPUT_DETAILS)),
+    ("input_token_details", Slot::Counts(INPUT_DETAILS)),
+    ("completion_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
+    ("output_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
+    ("output_token_details", Slot::Counts(OUTPUT_DETAILS)),
+    ("iterations", Slot::Passes),
+];
+
+const LIFETIMES: Names = &[
+    (
+        "ephemeral_5m_input_tokens",
+        Slot::Count(Kind::WrittenMinutes),
+    ),
+    ("ephemeral_1h_input_tokens", Slot::Count(Kind::WrittenHour)),
+];
+
+const INPUT_DETAILS: Names = &[
+    ("cached_tokens", Slot::Count(Kind::Cached)),
+    ("cached_read_tokens", Slot::Count(Kind::Cached)),
+    ("cache_write_tokens", Slot::Count(Kind::Written)),
+    ("cached_write_tokens", Slot::Count(Kind::Written)),
+    ("cache_creation_tokens", Slot::Count(Kind::Written)),
+    ("cache_creation_input_tokens", Slot::Count(Kind::Written)),
+    ("audio_tokens", Slot::Count(Kind::InputAudio)),
+    ("image_tokens", Slot::Count(Kind::InputImage)),
+];
+
+const OUTPUT_DETAILS: Names = &[
+    ("reasoning_tokens", Slot::Count(Kind::Reasoning)),
+    ("audio_tokens", Slot::Count(Kind::OutputAudio)),
+    ("image_tokens", Slot::Count(Kind::OutputImage)),
+];
+
+// === impl Schema ===
+
+impl Schema {
+    /// Of a call's route and the path it was asked by.
+    pub(crate) fn of(route: Route, path: &str) -> Self {
+        match route {
+            Route::Responses => Self::Responses,
+            Route::Messages => Self::Messages,
+            Route::Other if path.starts_with("/v1/images/") => Self::Pictures,
+            Route::Other => Self::Other,
+            _ => Self::Completions,
+        }
+    }
+
+    pub(super) const fn rows(self) -> &'static [Row] {
+        match self {
+            Self::Completions => COMPLETIONS,
+            Self::Responses => RESPONSES,
+            Self::Messages => MESSAGES,
+            Self::Pictures | Self::Other => OTHER,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_fit_what_follows_them() {
+        for schema in [
+            Schema::Completions,
+            Schema::Responses,
+            Schema::Messages,
+            Schema::Pictures,
+            Schema::Other,
+        ] {
+            assert!(schema.rows().len() <= ROWS_MAX);
+            for row in schema.rows() {
+                assert!((1..=STEPS_MAX).contains(&row.path.len()), "{row:?}");
+            }
+        }
+    }
+}
