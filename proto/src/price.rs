@@ -383,6 +383,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_kept_for_an_hour_costs_twice_the_input_where_writing_has_a_price() {
+        let tokens = Tokens {
+            input: 1_000_000,
+            cache_write: 1_000_000,
+            cache_write_hour: 400_000,
+            ..Tokens::default()
+        };
+        let short = price(1_000, 0);
+        let both = ModelPrice {
+            cache_write: Some(Money::from_nanos(1_250)),
+            ..short.clone()
+        };
+        let own = ModelPrice {
+            cache_write_hour: Some(Money::from_nanos(3_000)),
+            ..both.clone()
+        };
+        for (price, nanos) in [(&short, 1_000), (&both, 750 + 800), (&own, 750 + 1_200)] {
+            let cost = cost(price, &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE);
+            assert_eq!(cost.unwrap().nanos(), nanos);
+        }
+    }
+
+    #[test]
     fn pictures_cost_what_their_size_costs() {
         // dall-e-3: $0.04, and $0.08 for the tall and the wide one.
         let dollars = |number| Money::from_dollars(number).unwrap();

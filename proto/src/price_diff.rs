@@ -232,7 +232,7 @@ mod tests {
                 "gpt-4o Rates 1 -> 1.1 (+10 %)",
                 "gpt-4o MaxOutput 16384 -> 9 (-99.9 %)",
                 "own InputText - -> 1",
-                "own OutputText - -> 0",
+                "own OutputText - -> 1",
                 "own Call - -> 0",
                 "own Rates - -> 1",
             ]

@@ -274,6 +274,27 @@ mod tests {
     }
 
     #[test]
+    fn a_forgotten_price_makes_no_half_of_a_call_free() {
+        let text = r#"{"ChatPricing":{"in":{"InputText":1},"out":{"OutputText":2},"free":{"InputText":1,"OutputText":0}},
+            "RerankPricing":{"r":{"Input":3}}}"#;
+        let table = load(Some(text)).unwrap();
+        for (model, input, output) in [
+            ("in", 1.0, 1.0),
+            ("out", 2.0, 2.0),
+            ("free", 1.0, 0.0),
+            ("r", 3.0, 0.0),
+        ] {
+            let price = table.find(model).unwrap();
+            let dollars = |number| Money::from_dollars(number).unwrap();
+            assert_eq!(
+                (price.input_text, price.output_text),
+                (dollars(input), dollars(output)),
+                "{model}"
+            );
+        }
+    }
+
+    #[test]
     fn a_model_may_say_how_much_it_reads_and_writes() {
         let text = r#"{"ChatPricing":{"gpt-4o":{"MaxOutput":99},"own":{"InputText":1}}}"#;
         let table = load(Some(text)).unwrap();
