@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// Whose values are rules that everybody may see. What is wrong with them is quoted; with any other value, never.
-    const QUOTED: [&str; 9] = [
+    const QUOTED: [&str; 10] = [
         "TRUSTED_PROXIES",
         "KEY_STRATEGY",
         "MODEL_MAPPER",
@@ -228,6 +228,7 @@ mod tests {
         "MODEL_FAILOVER",
         "MODEL_LIMITS",
         "RESOURCES",
+        "PASSTHROUGH",
         "PRICING",
     ];
 
