@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 use self::{
     kind::Kind,
     members::{
-        INCLUDE_USAGE, LIMITS, MODEL, Members, N, NAMES, OPTIONS, SIZE, STREAM, STREAM_OPTIONS,
+        INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, SIZE, STREAM,
+        STREAM_OPTIONS,
     },
 };
 use super::{Route, multipart, text};
@@ -256,6 +257,9 @@ fn facts(
     check_model(model.as_deref(), strict)?;
     let span = raw.and_then(|raw| span(body, raw));
     let stream: Option<bool> = value(members.value(STREAM), "stream", "must be true or false")?;
+    if strict {
+        check_later(members)?;
+    }
     let number = |at| number(members.value(at), NAMES.get(at), strict);
     let mut limits = LIMITS.map(number).into_iter();
     let max_tokens = limits.try_fold(None, |most, limit| Ok(limit?.max(most)))?;
@@ -269,6 +273,21 @@ fn facts(
         n: number(N)?,
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
+    })
+}
+
+/// Work that is done after its call cannot be paid for with it: its answer reports no usage.
+fn check_later(members: &Members<'_>) -> Result<(), BadRequest> {
+    let wanted = |at: &usize| {
+        let raw = members.value(*at).map(RawValue::get);
+        raw.is_some_and(|text| text != "false" && text != "null")
+    };
+    let Some(at) = LATER.iter().find(|at| wanted(at)) else {
+        return Ok(());
+    };
+    Err(BadRequest::Field {
+        field: NAMES.get(*at),
+        problem: "is not open on this server: work that ends after its call is not paid for with it",
     })
 }
 

@@ -21,12 +21,13 @@ pub(super) const NAMES: Names = Names {
         "max_output_tokens",
         "n",
         "size",
+        "background",
+        "deferred",
     ],
     minded: &[
         "service_tier",
         "best_of",
         "quality",
-        "background",
         "speed",
         "inference_geo",
         "models",
@@ -45,6 +46,8 @@ pub(super) const STREAM_OPTIONS: usize = 2;
 pub(super) const LIMITS: [usize; 3] = [3, 4, 5];
 pub(super) const N: usize = 6;
 pub(super) const SIZE: usize = 7;
+/// What has the work done after the call: OpenAI's responses and xAI's chat completions.
+pub(super) const LATER: [usize; 2] = [8, 9];
 
 /// Those of `stream_options`.
 pub(super) const OPTIONS: Names = Names {
@@ -54,7 +57,7 @@ pub(super) const OPTIONS: Names = Names {
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 8;
+pub(super) const READ: usize = 10;
 
 /// Names of one object that matter.
 #[derive(Debug, Clone, Copy)]

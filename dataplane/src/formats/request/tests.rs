@@ -133,6 +133,22 @@ fn a_number_that_sets_a_limit_is_one() {
 }
 
 #[test]
+fn work_that_ends_after_its_call_is_refused_where_calls_are_paid_for() {
+    for (more, open) in [
+        (r#""background":true"#, false),
+        (r#""background":"yes""#, false),
+        (r#""deferred":1"#, false),
+        (r#""background":false"#, true),
+        (r#""deferred":null"#, true),
+        (r#""metadata":{"background":true}"#, true),
+    ] {
+        let body = format!(r#"{{"model":"a",{more}}}"#);
+        assert_eq!(read(body.as_bytes(), JSON, true).is_ok(), open, "{more}");
+        assert!(read(body.as_bytes(), JSON, false).is_ok(), "{more}");
+    }
+}
+
+#[test]
 fn a_model_has_nothing_around_its_name() {
     for name in [" a", "a\\n", "\u{a0}a", "a\\u0000"] {
         let body = format!(r#"{{"model":"{name}"}}"#);
