@@ -193,3 +193,19 @@ async fn a_page_in_a_browser_may_call_and_read_what_it_gets() {
     let answer: Value = answer.json().await.unwrap();
     documented(&answer, "invalid_api_key");
 }
+
+#[tokio::test]
+async fn work_that_ends_after_its_call_reaches_a_provider_only_where_the_operator_prices_it() {
+    let opened = "POST /v1/responses price=0.5 accounts=alice";
+    let (world, upstream, alice) = gateway(&[("PASSTHROUGH", opened)]).await;
+    let other = world.add_account("robert", 100.0).await;
+    let body = json!({"model": "house", "input": "hi", "background": true});
+    let answer = world.post("/v1/responses", &other, &body).await;
+    let message = refused(answer, 404, "not_found").await;
+    assert!(message.contains("background"), "{message}");
+    assert!(upstream.seen(UP).is_empty());
+    let answer = world.post("/v1/responses", &alice, &body).await;
+    assert_eq!(answer.status(), 200);
+    let account = world.posted("alice", 1).await;
+    assert!((spent(&account) - 0.5).abs() < 1e-9, "{account}");
+}

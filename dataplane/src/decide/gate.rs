@@ -12,6 +12,8 @@ use crate::formats::endpoint::{Endpoint, Found, Paid};
 
 /// Why an unknown endpoint is not relayed.
 const UNKNOWN: &str = "the gateway does not know what it costs";
+/// Why work that is done after its call is not.
+const LATER: &str = "it ends after the call, which is over before anything was used";
 
 /// How a call is let through.
 #[derive(Debug, Clone, Copy)]
@@ -58,11 +60,43 @@ pub(crate) fn way<'a>(
         Found::Misspelt => return Err(not_open(method, path, None)),
         Found::Unknown => UNKNOWN,
     };
-    let names = chain.iter().map(|account| account.name.as_str());
-    let opened = settings.passthrough.find(method.as_str(), path, &names);
-    opened
+    opened((method, path), chain, settings)
         .map(Way::Opened)
         .ok_or_else(|| not_open(method, path, Some(why)))
+}
+
+/// Lets work through that is done after its call, if the operator has opened it by name. The answer reports no
+/// usage then, so the operator's price is all there is.
+///
+/// # Errors
+/// When it is not open.
+pub(crate) fn later(
+    (method, path): (&Method, &str),
+    member: Option<&'static str>,
+    chain: &[&Account],
+    settings: &ProxySettings,
+) -> Result<Option<Box<ModelPrice>>, Refusal> {
+    let Some(member) = member else {
+        return Ok(None);
+    };
+    match opened((method, path), chain, settings) {
+        Some(opened) => Ok(Way::Opened(opened).fixed_price()),
+        None => Err(not_open(
+            method,
+            &format!("{path} with {member}"),
+            Some(LATER),
+        )),
+    }
+}
+
+/// What of the operator's list opens a path to an account.
+fn opened<'a>(
+    (method, path): (&Method, &str),
+    chain: &[&Account],
+    settings: &'a ProxySettings,
+) -> Option<&'a Opened> {
+    let names = chain.iter().map(|account| account.name.as_str());
+    settings.passthrough.find(method.as_str(), path, &names)
 }
 
 fn not_open(method: &Method, path: &str, why: Option<&'static str>) -> Refusal {
@@ -108,6 +142,26 @@ mod tests {
         }
         assert_eq!(code("", &Method::POST, "/v1/chat/completions"), "row");
         assert_eq!(code("* /v1/*", &Method::POST, "/chat/completions"), "row");
+    }
+
+    #[test]
+    fn work_that_ends_after_its_call_needs_the_operator_who_sets_its_price() {
+        let account = account(7);
+        let mut settings = settings();
+        let ask = |member, settings: &ProxySettings| {
+            let call = (&Method::POST, "/v1/responses");
+            let price = later(call, member, &[&account], settings);
+            price.map(|price| price.map(|price| price.call.to_string()))
+        };
+        assert_eq!(ask(None, &settings), Ok(None));
+        let refusal = ask(Some("background"), &settings).unwrap_err();
+        assert_eq!(refusal.code(), "not_found");
+        assert!(refusal.message().contains("PASSTHROUGH"));
+        for (opened, price) in [("", None), (" price=2", Some("$2".to_owned()))] {
+            let entry = format!("POST /v1/responses{opened}");
+            settings.passthrough = Passthrough::parse(&entry).unwrap();
+            assert_eq!(ask(Some("background"), &settings), Ok(price));
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) struct RequestFacts {
     pub(crate) n: Option<u64>,
     /// Size of the pictures it asks for.
     pub(crate) size: Option<String>,
+    /// The member that has the work done after the call.
+    pub(crate) later: Option<&'static str>,
     form: Form,
 }
 
@@ -257,9 +259,6 @@ fn facts(
     check_model(model.as_deref(), strict)?;
     let span = raw.and_then(|raw| span(body, raw));
     let stream: Option<bool> = value(members.value(STREAM), "stream", "must be true or false")?;
-    if strict {
-        check_later(members)?;
-    }
     let number = |at| number(members.value(at), NAMES.get(at), strict);
     let mut limits = LIMITS.map(number).into_iter();
     let max_tokens = limits.try_fold(None, |most, limit| Ok(limit?.max(most)))?;
@@ -271,24 +270,19 @@ fn facts(
         usage: usage_ask(body, members.value(STREAM_OPTIONS), brace, strict)?,
         max_tokens,
         n: number(N)?,
+        later: later(members),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
     })
 }
 
-/// Work that is done after its call cannot be paid for with it: its answer reports no usage.
-fn check_later(members: &Members<'_>) -> Result<(), BadRequest> {
-    let wanted = |at: &usize| {
-        let raw = members.value(*at).map(RawValue::get);
+/// The member, if there is one, that has the work done after the call.
+fn later(members: &Members<'_>) -> Option<&'static str> {
+    let wanted = |at: &&usize| {
+        let raw = members.value(**at).map(RawValue::get);
         raw.is_some_and(|text| text != "false" && text != "null")
     };
-    let Some(at) = LATER.iter().find(|at| wanted(at)) else {
-        return Ok(());
-    };
-    Err(BadRequest::Field {
-        field: NAMES.get(*at),
-        problem: "is not open on this server: work that ends after its call is not paid for with it",
-    })
+    LATER.iter().find(wanted).map(|at| NAMES.get(*at))
 }
 
 /// A name has an end, and nothing around it that some provider takes off: neither list nor price would know it.

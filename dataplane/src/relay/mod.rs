@@ -60,6 +60,7 @@ use crate::{
     formats::{
         endpoint::{self, Found},
         has_dot_segment,
+        request::RequestFacts,
     },
     live::{AccountState, Hold, Live, NoCredit, Seat, Snapshot, Windows, credit},
     sight::{Sight, Story},
@@ -247,17 +248,19 @@ impl Relay {
         let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
         let ip = self.client_address(peer, &parts.headers);
         self.admit(&snapshot, &account, &chain, (ip, path))?;
-        let (takes_model, fixed_price) = (way.takes_model(), way.fixed_price());
-        let metered = takes_model || fixed_price.is_some();
-        let coding = packed::check(&parts, takes_model)?;
-        let room = &mut open.room;
-        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
-        story.has_body();
-        let largest = self.config.body_bytes_max;
-        let received = packed::unpack(received?, coding, room, largest).await?;
-        let facts = request::facts(&parts, &received, takes_model)?;
+        let takes_model = way.takes_model();
+        let reads = (&mut open.room, story, takes_model);
+        let (received, facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
+        let later = gate::later(
+            (&parts.method, path),
+            facts.later,
+            &chain,
+            &snapshot.settings,
+        )?;
+        let fixed_price = later.or_else(|| way.fixed_price());
+        let metered = takes_model || fixed_price.is_some();
         let plan = route::plan(&snapshot, &chain, &facts)?;
         let bounds = (path, body.len());
         let ceiling = match &fixed_price {
@@ -296,6 +299,26 @@ impl Relay {
             metered,
             bill,
         }))
+    }
+
+    /// Reads the body and what it says.
+    async fn receive<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        (room, story, takes_model): (&mut memory::Room, &mut Story, bool),
+    ) -> Result<(request::Received, RequestFacts), Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        let coding = packed::check(parts, takes_model)?;
+        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
+        story.has_body();
+        let largest = self.config.body_bytes_max;
+        let received = packed::unpack(received?, coding, room, largest).await?;
+        let facts = request::facts(parts, &received, takes_model)?;
+        Ok((received, facts))
     }
 
     /// Whether the caller may make a call at this path at all.
