@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use proxyxai_contract::{
     Invalid,
-    access::{AllowList, Item, PathPrefix},
+    access::{AllowList, Item, PathPattern},
     id::Level,
     pattern::Pattern,
     provider::BaseUrl,
@@ -37,7 +37,7 @@ pub fn rules(input: &[u8]) {
         7 => list::<ipnet::IpNet>(first, second),
         8 => list::<Pattern>(first, second),
         9 => list::<Level>(first, second),
-        10 => list::<PathPrefix>(first, second),
+        10 => list::<PathPattern>(first, second),
         _ => settings(value),
     }
     // As it is defined, for short ones: the definition takes its time.
