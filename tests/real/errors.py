@@ -26,7 +26,10 @@ PRICES = {
 # What the gateway under test is started with.
 SETTINGS = {
     # These tests are of errors, not of prices.
-    "UNPRICED": "serve","BODY_BYTES_MAX": str(BODY_BYTES_MAX), "RETRY_DEADLINE_MS": str(RETRY_DEADLINE_MS)}
+    "UNPRICED": "serve",
+    "BODY_BYTES_MAX": str(BODY_BYTES_MAX),
+    "RETRY_DEADLINE_MS": str(RETRY_DEADLINE_MS),
+}
 OTHER = None
 STREAMED_OR_NOT = 2
 # Of five routes: cut, with a late error, and not streamed; a call that fails at first may ask two keys.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderValue, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, uri::PathAndQuery};
 use proxyxai_contract::{
     access::IpList,
     client_key::{ClientKey, presented},
@@ -11,7 +11,7 @@ use proxyxai_contract::{
 
 use crate::{
     decide::{address, via},
-    formats::{Family, Place, has_dot_segment, is_relayed, upstream_path},
+    formats::{Family, endpoint, has_dot_segment, is_relayed, upstream_path},
     request_id::{RequestId, X_REQUEST_ID},
 };
 
@@ -118,10 +118,17 @@ fn path(text: &str) {
     let asked = target.as_str();
     let upstream = upstream_path(asked);
     assert_eq!(upstream_path(&upstream), upstream, "once is enough");
-    assert!(upstream.ends_with(asked.trim_start_matches("/v2/chat/completions")));
-    assert_eq!(is_relayed(asked), is_relayed(&upstream));
-    assert_eq!(Place::of(asked), Place::of(&upstream));
-    assert_eq!(Place::of(asked).family, Family::of(asked));
+    let (path, canonical) = (target.path(), endpoint::canonical(target.path()));
+    assert_eq!(
+        upstream.split('?').next(),
+        Some(&*canonical),
+        "one spelling"
+    );
+    assert_eq!(is_relayed(path), is_relayed(&canonical));
+    for method in [Method::GET, Method::POST] {
+        let found = endpoint::find(&method, &canonical);
+        assert_eq!(found.family(path), Family::of(path));
+    }
     for base in ["https://host", "https://host/v1", "https://host/deep/er"] {
         let base = BaseUrl::parse(base).expect("a base");
         let joined = base.join(&target).expect("two paths make one");
