@@ -339,20 +339,7 @@ pub(crate) mod tests {
             provider: "openai".to_owned(),
             input_text: Money::from_nanos(input),
             output_text: Money::from_nanos(output),
-            cached_text: None,
-            cache_write: None,
-            cache_write_hour: None,
-            reason_text: None,
-            input_audio: None,
-            output_audio: None,
-            cached_audio: None,
-            input_image: None,
-            output_image: None,
-            call: Money::ZERO,
-            image: None,
-            rates: Multiplier::ONE,
-            max_input: None,
-            max_output: None,
+            ..ModelPrice::of_call(Money::ZERO)
         }
     }
 
