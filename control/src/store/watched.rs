@@ -12,7 +12,6 @@ use sea_orm::{
     prelude::async_trait,
     sqlx::{self, error::DatabaseError},
 };
-
 use tokio::sync::watch;
 
 use crate::Error;
@@ -203,23 +202,12 @@ pub(crate) fn refuses_data(error: &Error) -> bool {
     let Error::Internal(cause) = error else {
         return matches!(error, Error::Invalid(_));
     };
-    let answer = match cause.downcast_ref::<DbErr>() {
-        Some(
-            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)),
-        ) => match &**error {
-            sqlx::Error::Database(answer) => answer,
-            _ => return false,
-        },
-        _ => return false,
-    };
-    let code = answer.code().unwrap_or_default();
-    if answer.try_downcast_ref::<SqlxSqliteError>().is_some() {
-        let primary = code.parse::<i32>().map(|code| code & 0xff);
-        return primary.is_ok_and(|code| SQLITE_REFUSALS.contains(&code));
+    match cause.downcast_ref::<DbErr>().and_then(of_statement) {
+        Some(sqlx::Error::Database(answer)) => {
+            says(&**answer, &SQLITE_REFUSALS, &POSTGRES_REFUSALS)
+        }
+        Some(_) | None => false,
     }
-    POSTGRES_REFUSALS
-        .iter()
-        .any(|class| code.starts_with(class))
 }
 
 /// What is behind an error: the library's own words around it say nothing to an operator.
@@ -233,31 +221,41 @@ fn cause(error: &DbErr) -> &dyn std::error::Error {
 
 /// Whether the storage is to blame, and not the data or the statement.
 fn is_fault(error: &DbErr) -> bool {
-    match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
-            match &**error {
-                sqlx::Error::Database(answer) => is_fault_of_database(&**answer),
-                sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-                | sqlx::Error::BeginFailed => true,
-                _ => false,
-            }
-        }
-        _ => false,
+    if let DbErr::ConnectionAcquire(_) | DbErr::Conn(_) = error {
+        return true;
+    }
+    match of_statement(error) {
+        Some(sqlx::Error::Database(answer)) => says(&**answer, &SQLITE_FAULTS, &POSTGRES_FAULTS),
+        Some(
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed,
+        ) => true,
+        Some(_) | None => false,
     }
 }
 
-fn is_fault_of_database(answer: &dyn DatabaseError) -> bool {
+/// The driver's word on a statement.
+fn of_statement(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            Some(&**error)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an answer has one of `SQLite`'s codes, or is of one of `PostgreSQL`'s classes.
+fn says(answer: &dyn DatabaseError, sqlite: &[i32], postgres: &[&str]) -> bool {
     let code = answer.code().unwrap_or_default();
     if answer.try_downcast_ref::<SqlxSqliteError>().is_some() {
         // The low byte; the rest says more of the same.
         let primary = code.parse::<i32>().map(|code| code & 0xff);
-        return primary.is_ok_and(|code| SQLITE_FAULTS.contains(&code));
+        return primary.is_ok_and(|code| sqlite.contains(&code));
     }
-    POSTGRES_FAULTS.iter().any(|class| code.starts_with(class))
+    postgres.iter().any(|class| code.starts_with(class))
 }
