@@ -1,0 +1,196 @@
+//! How a call gets in: what it is, who makes it, what it says and what it may cost. Each reason against it is the
+//! answer to it; what is set aside and counted comes last.
+
+use std::{net::IpAddr, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use http::{Request, request::Parts};
+use proxyxai_contract::{lease::Shortage, money::Money, snapshot::Account};
+use tower::BoxError;
+
+use super::{Call, OpenCall, Relay, bill, headers, limits, memory, packed, request, route};
+use crate::{
+    decide::{
+        admit::{self, Refusal},
+        gate, spend, via,
+    },
+    formats::{endpoint::Found, has_dot_segment, request::RequestFacts},
+    live::{AccountState, Hold, NoCredit, Snapshot, credit},
+    sight::Story,
+};
+
+impl Relay {
+    /// Lets a call in.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub(super) async fn let_in<B>(
+        &self,
+        peer: IpAddr,
+        found: Found,
+        request: Request<B>,
+        story: &mut Story,
+    ) -> Result<Box<Call>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        let mut open = self.open()?;
+        let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
+        let (mut parts, body) = request.into_parts();
+        let account = Self::authenticate(&snapshot, &parts.headers)?;
+        story.is_of(account.account.id);
+        self.check_way(&parts)?;
+        let target = request::target(&parts.uri, &parts.headers)?;
+        let path = target.path();
+        let chain = snapshot.chain(&account.account);
+        let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
+        let ip = self.client_address(peer, &parts.headers);
+        self.admit(&snapshot, &account, &chain, (ip, path))?;
+        let takes_model = way.takes_model();
+        let reads = (&mut open.room, story, takes_model);
+        let (received, facts) = self.receive(&parts, body, reads).await?;
+        let body = &received.body;
+        admit::model(&chain, takes_model, facts.model.as_deref())?;
+        let later = gate::later(
+            (&parts.method, path),
+            facts.later,
+            &chain,
+            &snapshot.settings,
+        )?;
+        let fixed_price = later.or_else(|| way.fixed_price());
+        let metered = takes_model || fixed_price.is_some();
+        let plan = route::plan(&snapshot, &chain, &facts)?;
+        let bounds = (path, body.len());
+        let ceiling = match &fixed_price {
+            Some(price) => route::fixed_ceiling(price, &account),
+            None if takes_model => route::ceiling(&snapshot, &account, &plan, bounds, &facts),
+            None => spend::Ceiling::default(),
+        };
+        let hold = self.set_aside(&snapshot, &account, ceiling).await?;
+        // The last reason against a call, so that what is refused for another one does not count.
+        let tokens = metered.then(|| limits::guess(found.route(), body.len(), facts.max_tokens));
+        let asks = (facts.model.as_deref(), tokens);
+        let counted = self.count(&snapshot, &account, &chain, asks).await?;
+        let conversation = route::conversation(&snapshot, &parts.headers, body);
+        if takes_model {
+            request::say_json(&mut parts.headers, body);
+        }
+        headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
+        let start = self.clock.now();
+        let family = found.family(path);
+        let asked = (target, found.route(), family);
+        let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
+        let payer = bill::Payer {
+            account,
+            hold,
+            counted,
+            open,
+            metered,
+            fixed_price,
+        };
+        let bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
+        Ok(Box::new(Call {
+            request,
+            plan,
+            stage: 0,
+            conversation,
+            metered,
+            bill,
+        }))
+    }
+
+    /// Reads the body and what it says.
+    async fn receive<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        (room, story, takes_model): (&mut memory::Room, &mut Story, bool),
+    ) -> Result<(request::Received, RequestFacts), Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        let coding = packed::check(parts, takes_model)?;
+        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
+        story.has_body();
+        let largest = self.config.body_bytes_max;
+        let received = packed::unpack(received?, coding, room, largest).await?;
+        let facts = request::facts(parts, &received, takes_model)?;
+        Ok((received, facts))
+    }
+
+    /// Whether the caller may make a call at this path at all.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountState,
+        chain: &[&Account],
+        (ip, path): (IpAddr, &str),
+    ) -> Result<(), Refusal> {
+        admit::admit(&admit::Admission {
+            chain,
+            settings: &snapshot.settings,
+            ip,
+            path,
+            balance: account.purse.balance(),
+            month_used: account.purse.month_used(),
+            now: self.clock.now(),
+        })
+    }
+
+    /// Refuses what has been here before, and what could mean another path upstream.
+    fn check_way(&self, parts: &Parts) -> Result<(), Refusal> {
+        let via = parts.headers.get_all(http::header::VIA);
+        via::check(
+            via.iter().filter_map(|value| value.to_str().ok()),
+            self.config.node.as_str(),
+        )
+        .map_err(|_| Refusal::Loop)?;
+        if has_dot_segment(parts.uri.path()) {
+            return Err(Refusal::Malformed("the path has a dot segment".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Sets aside what the call may cost at most. Root's calls are minted.
+    async fn set_aside(
+        &self,
+        snapshot: &Snapshot,
+        account: &AccountState,
+        spend::Ceiling { hold, beyond }: spend::Ceiling,
+    ) -> Result<Option<Hold>, Refusal> {
+        if hold == Money::ZERO || account.account.parent.is_none() {
+            return Ok(None);
+        }
+        let patience = self.config.credit_wait;
+        let held = credit::hold(&account.purse, self.live.reach(), hold, patience).await;
+        let aside = |mut held: Hold| {
+            held.may_exceed(beyond);
+            Some(held)
+        };
+        held.map(aside).map_err(|no| match no {
+            NoCredit::Short(Shortage::Balance) => Refusal::NotCovered {
+                account: account.account.name.clone(),
+                balance: account.purse.balance(),
+                ceiling: hold,
+            },
+            NoCredit::Short(Shortage::Month) => {
+                admit::month_is_over(&snapshot.settings.zone, &account.account, self.clock.now())
+            }
+            NoCredit::OutOfReach => Refusal::Unavailable,
+        })
+    }
+
+    /// Counts the call among the open ones, if it may begin at all.
+    fn open(&self) -> Result<OpenCall, Refusal> {
+        if self.draining.load(Ordering::Relaxed) || !self.spool().has_room() {
+            return Err(Refusal::Unavailable);
+        }
+        let (open, calls) = OpenCall::enter(&self.office, self.memory.room());
+        if calls > self.config.open_calls_max {
+            return Err(Refusal::Busy("calls are open"));
+        }
+        Ok(open)
+    }
+}
