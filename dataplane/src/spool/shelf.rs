@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -19,7 +20,7 @@ use redb::{
 };
 use tokio::sync::Notify;
 
-use super::{Ended, decode, journal::Left, private_file};
+use super::{Ended, decode, discard, journal::Left, private_file};
 
 /// Records of a commit packed together, some at a time, under the sequence of the last of them: each by
 /// itself would cost more than all else that is done with it here.
@@ -317,6 +318,24 @@ impl Shelf {
 }
 
 fn open_database(path: &Path) -> Result<Database, redb::Error> {
+    if !path.try_exists()? {
+        create_database(path)?;
+    }
+    open_file(path)
+}
+
+/// Makes the file under another name first: one that was begun and not finished is no database, and the
+/// next start would refuse it.
+fn create_database(path: &Path) -> Result<(), redb::Error> {
+    let begun = path.with_extension("new");
+    discard(&begun)?;
+    drop(open_file(&begun)?);
+    std::fs::rename(&begun, path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    Ok(File::open(directory)?.sync_all()?)
+}
+
+fn open_file(path: &Path) -> Result<Database, redb::Error> {
     let file = private_file(path)?;
     Ok(Database::builder()
         .set_cache_size(CACHE_BYTES)

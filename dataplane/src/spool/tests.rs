@@ -201,3 +201,14 @@ async fn the_longest_record_fits_into_the_journal() {
     shelved(&opened, 1).await;
     close(opened).await;
 }
+
+#[test]
+fn a_file_that_was_begun_and_not_finished_is_made_anew() {
+    let dir = Dir::new("begun");
+    // What a process that is killed here leaves: a length, and no mark of the store yet.
+    let begun = dir.0.join("spool.new");
+    std::fs::write(&begun, [0; 4096]).unwrap();
+    assert!(dir.open().backlog.is_empty());
+    assert!(!begun.exists(), "it is not left behind");
+    assert!(dir.0.join("spool.redb").exists());
+}
