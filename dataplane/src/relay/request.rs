@@ -11,7 +11,11 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
-    headers, memory::Room, packed::is_plain, query::without_credentials, segments::Segments,
+    headers,
+    memory::{NoRoom, Room},
+    packed::is_plain,
+    query::without_credentials,
+    segments::Segments,
 };
 use crate::{
     Config,
@@ -208,9 +212,7 @@ where
             }
         };
         received += data.len() as u64;
-        if !room.hold(usize::try_from(received).unwrap_or(usize::MAX)) {
-            return Err(Refusal::Busy("request bodies are under way"));
-        }
+        hold(room, usize::try_from(received).unwrap_or(usize::MAX))?;
         gathered.push(data, declared);
         if limited.is_end_stream() {
             break;
@@ -221,6 +223,18 @@ where
         body: gathered.whole(),
         packed: None,
         trailers,
+    })
+}
+
+/// Makes room for what has come of a body.
+pub(super) fn hold(room: &mut Room, bytes: usize) -> Result<(), Refusal> {
+    let account = |room: &Room| room.owner().map(|owner| owner.account.name.clone());
+    room.hold(bytes).map_err(|no| match no {
+        NoRoom::Store => Refusal::Busy("request bodies are under way"),
+        NoRoom::Share => Refusal::ShareTaken {
+            account: account(room).unwrap_or_default(),
+            what: "bytes of request bodies",
+        },
     })
 }
 
