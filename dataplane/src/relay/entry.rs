@@ -118,7 +118,7 @@ impl Relay {
         story.has_body();
         let largest = self.config.body_bytes_max;
         let received = packed::unpack(received?, coding, room, largest).await?;
-        let facts = request::facts(parts, &received, takes_model)?;
+        let facts = request::facts(parts, &received, takes_model).await?;
         Ok((received, facts))
     }
 
