@@ -33,6 +33,17 @@ pub enum Error {
         /// Setting `USER_API_BALANCE`.
         minimum: Money,
     },
+    /// The caller, or all below one account, ask more often than the setting `ADMIN_RPM` allows.
+    #[error(
+        "Too many requests to the administration of account {name}: try again in {} s",
+        (retry_after_ms + 999) / 1000
+    )]
+    TooOften {
+        /// Name of the account whose rate it is.
+        name: String,
+        /// When another request will be taken.
+        retry_after_ms: i64,
+    },
     /// The caller may not do this.
     #[error("Forbidden: {0}")]
     Forbidden(&'static str),
@@ -81,6 +92,7 @@ impl Error {
             Self::Suspended { .. } => "account_suspended",
             Self::IpNotAllowed { .. } => "ip_not_allowed",
             Self::ManagementBalance { .. } => "management_balance",
+            Self::TooOften { .. } => "rate_limit_exceeded",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound { .. } => "not_found",
             Self::Conflict { .. } => "conflict",

@@ -18,9 +18,14 @@ mod testing;
 mod vault;
 pub mod view;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use config::Config;
+use domain::rate::Rates;
 pub use error::Error;
 pub use offline::{Offline, Pieces};
 use proxyxai_contract::{client_key::ClientKey, clock::Clock, clock::Zone, secret::Secret};
@@ -59,6 +64,8 @@ struct Inner {
     publisher: Arc<Publisher>,
     node_token: Secret,
     first_root_key: Option<ClientKey>,
+    /// Requests of each account to the administration.
+    rates: Mutex<Rates>,
 }
 
 // === impl Control ===
@@ -94,6 +101,7 @@ impl Control {
             publisher,
             node_token,
             first_root_key,
+            rates: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -225,6 +233,12 @@ impl Control {
 
     fn publisher(&self) -> &Arc<Publisher> {
         &self.inner.publisher
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        // What a panic leaves are times, whole whatever happens.
+        let rates = self.inner.rates.lock();
+        rates.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn config(&self) -> &Config {

@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) sight: sight::Config,
     pub(crate) server: Server,
+    pub(crate) grpc_connections_max: usize,
     /// Between saying that no more calls are wanted and taking no more.
     pub(crate) drain_delay: Duration,
     pub(crate) drain: Duration,
@@ -65,6 +66,7 @@ pub(crate) struct Server {
     pub(crate) header_bytes_max: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) connections_max: usize,
+    pub(crate) address_connections_max: usize,
 }
 
 impl Config {
@@ -95,7 +97,9 @@ impl Config {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
                 connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
+                address_connections_max: reader.number("CONNECTIONS_PER_ADDRESS_MAX", 1, 1_000_000),
             },
+            grpc_connections_max: reader.number("GRPC_CONNECTIONS_MAX", 1, 1_000_000),
             drain_delay: reader.millis_or_off("DRAIN_DELAY_MS").unwrap_or_default(),
             drain: reader.millis("DRAIN_TIMEOUT_MS"),
             worker_threads: reader

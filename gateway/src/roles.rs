@@ -24,7 +24,7 @@ use tokio::{
 use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
 
-use crate::{announce, channel, config::Config, healthcheck, ownership};
+use crate::{announce, channel, config::Config, doors::Doors, files, healthcheck, ownership};
 
 /// What this process is.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +54,9 @@ pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir, &database))
 }
 
-fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
+fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
     init_tracing(&config)?;
+    fit_into_files(role, &mut config);
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("TLS was set up twice"))?;
@@ -92,7 +93,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         .await
         .context("control cannot start")?;
     let (channel, pipe) = channel::pair();
-    let planes = ControlTasks::start(&control, config.grpc_listen, Some(pipe)).await?;
+    let planes = ControlTasks::start(&control, grpc_socket(&config), Some(pipe)).await?;
     let data = data_plane(&config, channel, control.node_token())?;
     let surface = data.surface(Admin::Local {
         router: control.rest_router(),
@@ -123,7 +124,7 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
-    let tasks = ControlTasks::start(&control, config.grpc_listen, None).await?;
+    let tasks = ControlTasks::start(&control, grpc_socket(&config), None).await?;
     let storage_fault = control.storage_fault();
     let router = control
         .rest_router()
@@ -195,6 +196,32 @@ async fn announce_root_key(
         announce::root_key(data_dir, control.root_key_file().await?);
     }
     Ok(())
+}
+
+/// Where gRPC is served, and to how many.
+fn grpc_socket(config: &Config) -> (SocketAddr, Doors) {
+    let server = &config.server;
+    let proxies = config.limits.trusted_proxies.clone();
+    let most = server.address_connections_max;
+    let doors = Doors::new(config.grpc_connections_max, most, proxies);
+    (config.grpc_listen, doors)
+}
+
+/// What is promised has to fit into the files that the process may have open.
+fn fit_into_files(role: Role, config: &mut Config) {
+    let files_each = match role {
+        Role::Control => 1,
+        Role::AllInOne | Role::Dataplane | Role::Healthcheck => 2,
+    };
+    let (wanted, limit) = (config.server.connections_max, files::raise());
+    let fit = files::connections(wanted, limit, files_each);
+    if fit < wanted {
+        tracing::warn!(
+            CONNECTIONS_MAX = wanted, lowered_to = fit, open_files = ?limit,
+            "more connections than files may be open (ulimit -n); fewer are taken"
+        );
+        config.server.connections_max = fit;
+    }
 }
 
 fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Result<DataPlane> {

@@ -31,12 +31,17 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::Server, memory, polite::Polite};
+use crate::{
+    config::Server,
+    doors::{Doors, Place},
+    memory,
+    polite::Polite,
+};
 
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -50,6 +55,13 @@ const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The error body of 431; a head that is longer than what is read at once gets the server's bare one.
 const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is too long.","type":"invalid_request_error","code":"head_too_long","param":null},"message":"The head of the request is too long."}"#;
+
+/// What a client reads whose address has too many connections.
+const TOO_MANY_CONNECTIONS: &str = concat!(
+    "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 182\r\nRetry-After: 1\r\n",
+    "Connection: close\r\n\r\n",
+    r#"{"error":{"message":"Too many connections from this address","type":"rate_limit_error","code":"too_many_connections","param":null},"message":"Too many connections from this address"}"#
+);
 
 /// When serving comes to its end; clones are one.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +100,7 @@ struct Accepted {
     socket: std::net::TcpStream,
     peer: SocketAddr,
     /// Room among all connections; given back when it ends.
-    permit: OwnedSemaphorePermit,
+    place: Place,
     /// Counts it among its thread's.
     load: Arc<()>,
 }
@@ -117,7 +129,7 @@ struct Worker {
 /// # Errors
 /// When a thread cannot be started.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, doors): (TcpListener, Doors),
     handlers: Vec<impl Handler>,
     limits: Server,
     end: End,
@@ -126,9 +138,10 @@ pub(crate) async fn serve(
         .into_iter()
         .map(|handler| Worker::start(handler, limits, &end))
         .collect::<Result<_, _>>()?;
-    let room = Arc::new(Semaphore::new(limits.connections_max));
-    while let Some(Some((socket, peer, permit))) =
-        end.stop.run_until_cancelled(accept(&listener, &room)).await
+    while let Some(Some((socket, peer, place))) = end
+        .stop
+        .run_until_cancelled(accept(&listener, &doors))
+        .await
     {
         let Some(worker) = workers
             .iter()
@@ -146,7 +159,7 @@ pub(crate) async fn serve(
             .send(Accepted {
                 socket,
                 peer,
-                permit,
+                place,
                 load,
             })
             .await
@@ -235,7 +248,7 @@ async fn work(
         let Accepted {
             socket,
             peer,
-            permit,
+            place,
             load,
         } = tokio::select! {
             Some(_) = connections.join_next() => continue,
@@ -270,7 +283,7 @@ async fn work(
             if let Err(error) = served.await {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
-            drop((permit, load));
+            drop((place, load));
         });
     }
     let mut drained = pin!(graceful.shutdown());
@@ -332,19 +345,21 @@ fn head_too_long() -> Response<Body> {
 }
 
 /// The next connection, when there is room for one. None when the semaphore is closed, which is never.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, doors: &Doors) -> Option<(TcpStream, SocketAddr, Place)> {
     loop {
+        let permit = doors.room().await?;
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(place) = doors.place(peer.ip(), permit) else {
+                    // Best told; nobody waits for it.
+                    let _told = stream.try_write(TOO_MANY_CONNECTIONS.as_bytes());
+                    continue;
+                };
                 // Without this every chunk of a stream may wait for an acknowledgement, about 40 ms.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "Nagle's algorithm could not be switched off");
                 }
-                return Some((stream, peer, permit));
+                return Some((stream, peer, place));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -271,7 +271,19 @@ const RUNNING: &[Variable] = &[
         "CONNECTIONS_MAX",
         "16384",
         BOTH,
-        "client connections open at once; more wait to be accepted",
+        "client connections open at once; more wait to be accepted. With fewer files than these take (`ulimit -n`) it is lowered",
+    ),
+    var(
+        "CONNECTIONS_PER_ADDRESS_MAX",
+        "4096",
+        BOTH,
+        "of them from one address, a /64 of IPv6 being one, and never the last quarter; more are refused with 429. This machine and `TRUSTED_PROXIES` are not counted",
+    ),
+    var(
+        "GRPC_CONNECTIONS_MAX",
+        "1024",
+        CONTROL,
+        "gRPC connections open at once; more wait to be accepted",
     ),
     var(
         "TRUSTED_PROXIES",

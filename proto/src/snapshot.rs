@@ -51,6 +51,8 @@ pub struct Account {
     pub limits: RateLimits,
     /// Its own limits by model; with none, its nearest ancestor's count.
     pub model_limits: ModelLimits,
+    /// Calls that it and all below it may have open at once; none means as many as the setting says.
+    pub calls_max: Option<NonZeroU32>,
     /// What its calls may reach.
     pub access: Access,
     /// Its own routing rules; empty ones fall back to an ancestor's.
@@ -139,6 +141,17 @@ pub struct KeyConfig {
     pub max_concurrency: Option<NonZeroU32>,
 }
 
+impl Account {
+    /// Takes a number of calls; 0 means none of its own.
+    ///
+    /// # Errors
+    /// When it is not from 0 to 1,000,000.
+    pub fn calls_of(given: i64) -> Result<Option<NonZeroU32>, Invalid> {
+        KeyConfig::concurrency_of(given)
+            .map_err(|_| Invalid::new("calls_max", "must be from 0 to 1000000"))
+    }
+}
+
 impl KeyConfig {
     /// Takes a weight; 0 means 1.
     ///
@@ -186,6 +199,8 @@ pub struct ProxySettings {
     pub rotation: Rotation,
     /// Limits by model for accounts that neither have nor inherit some.
     pub model_limits: ModelLimits,
+    /// Calls that an account and all below it may have open at once; none means any number.
+    pub calls_per_account_max: Option<NonZeroU32>,
     /// A call needs at least this balance.
     pub call_min_balance: Money,
     /// What is relayed beyond the endpoints that are known.

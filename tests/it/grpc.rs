@@ -43,6 +43,19 @@ impl Grpc {
         Self(InterceptedService::new(channel, bearer))
     }
 
+    /// What an account says of itself.
+    pub async fn me(&self, identifier: &str) -> Result<wire::Account, Status> {
+        let request = wire::GetAccountRequest {
+            account: Some(wire::AccountRef {
+                identifier: identifier.to_owned(),
+            }),
+        };
+        let answer = AccountsClient::new(self.0.clone())
+            .get_account(request)
+            .await;
+        answer.map(tonic::Response::into_inner)
+    }
+
     /// Usage records of an account, newest first.
     pub async fn usage(&self, account: &str) -> Vec<wire::PostedUsage> {
         let request = wire::ListUsageRequest {

@@ -149,7 +149,9 @@ async fn bodies_beyond_what_may_be_held_are_refused_and_small_ones_go_on() {
         upstream.seen().len() == 1
     })
     .await;
-    for body in [&whole, &in_chunks(&key, size)] {
+    // Another's: who holds all of it is told of its own share.
+    let other = world.add_account("robert", 100.0).await;
+    for body in [&upload(&other, size), &in_chunks(&other, size)] {
         is_busy(&exchange(&world.node.base, body).await.expect("words"));
     }
     let small = upload(&key, 60 * 1024);

@@ -30,6 +30,7 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod master;
+mod neighbour;
 mod pages;
 mod pool;
 mod prices;

@@ -60,6 +60,8 @@ pub enum Script {
     Echo,
     /// The first where a word stands in the path or the body, else the second.
     Where(&'static str, Box<[Self; 2]>),
+    /// The first where one of these headers is there, else the second.
+    WithHeader(&'static [&'static str], Box<[Self; 2]>),
 }
 
 impl Script {
@@ -69,12 +71,17 @@ impl Script {
     }
 
     /// What it is for one request.
-    fn of(self, target: &str, body: &[u8]) -> Self {
+    fn of(self, target: &str, headers: &HeaderMap, body: &[u8]) -> Self {
         match self {
             Self::Where(word, scripts) => {
                 let [first, other] = *scripts;
                 let says = target.contains(word) || String::from_utf8_lossy(body).contains(word);
-                (if says { first } else { other }).of(target, body)
+                (if says { first } else { other }).of(target, headers, body)
+            }
+            Self::WithHeader(names, scripts) => {
+                let [first, other] = *scripts;
+                let has = names.iter().any(|name| headers.contains_key(*name));
+                (if has { first } else { other }).of(target, headers, body)
             }
             script => script,
         }
@@ -274,9 +281,9 @@ async fn answer(
     state.seen.lock().unwrap().push((key.clone(), seen));
     let script = state.scripts.lock().unwrap().get(&key).cloned();
     let script = script.unwrap_or_else(invalid_key);
-    let script = script.of(&parts.uri.to_string(), &body);
+    let script = script.of(&parts.uri.to_string(), &parts.headers, &body);
     Ok(match script {
-        Script::Where(..) => unreachable!("told apart above"),
+        Script::Where(..) | Script::WithHeader(..) => unreachable!("told apart above"),
         Script::Chat => json(200, completion("hello")),
         Script::Slow { pause } => {
             tokio::time::sleep(pause).await;

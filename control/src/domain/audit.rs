@@ -1,7 +1,10 @@
 //! What an audit record says of a change: the fields that differ, before and after, with secrets
 //! masked. Computed from two views of one thing, so that no operation lists its own fields.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use proxyxai_contract::{
     id::AccountId,
@@ -179,6 +182,7 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         access,
         routing,
         model_limits,
+        calls_max,
         child_limit,
         enabled,
         suspended,
@@ -202,6 +206,7 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         ("SoftLimit", json!(limit(soft_limit))),
         ("AutoQuota", dollars(*auto_quota)),
         ("ModelLimits", json!(model_limits.text())),
+        ("CallsMax", json!(calls_max.map_or(0, NonZeroU32::get))),
         ("ChildLimit", json!(child_limit)),
         ("Status", json!(enabled)),
         ("Suspended", json!(suspended)),

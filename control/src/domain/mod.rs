@@ -11,5 +11,6 @@ pub(crate) mod news;
 pub(crate) mod notice;
 pub(crate) mod price_version;
 pub(crate) mod quota;
+pub(crate) mod rate;
 pub(crate) mod setting;
 pub(crate) mod upstream_key;

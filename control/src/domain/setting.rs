@@ -1,6 +1,6 @@
 //! Settings that may change while the gateway runs: their names, defaults and what each may hold.
 
-use std::str::FromStr as _;
+use std::{num::NonZeroU32, str::FromStr as _};
 
 use proxyxai_contract::{
     Invalid,
@@ -11,6 +11,7 @@ use proxyxai_contract::{
     provider::BaseUrl,
     rotation::{self, Affinity, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
+    snapshot::Account,
     window::ModelLimits,
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
@@ -41,6 +42,10 @@ pub(crate) const PRICING: &str = "PRICING";
 pub(crate) const UNPRICED: &str = "UNPRICED";
 /// Endpoints that are relayed beyond those that are known.
 pub(crate) const PASSTHROUGH: &str = "PASSTHROUGH";
+/// Calls an account may have open at once.
+pub(crate) const CALLS_PER_ACCOUNT_MAX: &str = "CALLS_PER_ACCOUNT_MAX";
+/// Requests of an account to the administration in a minute.
+pub(crate) const ADMIN_RPM: &str = "ADMIN_RPM";
 /// Dollars a call needs.
 pub(crate) const CALL_MIN_BALANCE: &str = "CALL_MIN_BALANCE";
 /// Dollars a new account must be given.
@@ -87,9 +92,10 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// Of a secret in clear.
 pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
+const RATE_MAX: u32 = 1_000_000;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 31] = [
+pub(crate) const ALL: [(&str, &str); 33] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -102,6 +108,8 @@ pub(crate) const ALL: [(&str, &str); 31] = [
     (PRICING, ""),
     (PASSTHROUGH, ""),
     (UNPRICED, "refuse"),
+    (CALLS_PER_ACCOUNT_MAX, "2500"),
+    (ADMIN_RPM, "1200"),
     (CALL_MIN_BALANCE, "1"),
     (USER_MIN_BALANCE, "2"),
     (USER_API_BALANCE, "20"),
@@ -152,6 +160,8 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE | EMAIL_BALANCE => {
             dollars(value).map(drop)
         }
+        CALLS_PER_ACCOUNT_MAX => calls(value).map(drop),
+        ADMIN_RPM => rate(value).map(drop),
         XAI_BASE => BaseUrl::parse_lenient(value.trim()).map(drop),
         COMMISSION_PERCENT => percent(value).map(drop),
         AUDIT_RETENTION_DAYS => days(value).map(drop),
@@ -204,6 +214,27 @@ fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
         XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => BaseUrl::parse_lenient(value).map(drop),
         _ => Ok(()),
     }
+}
+
+/// A number of calls; 0 means any.
+///
+/// # Errors
+/// When it is none, or more than a data plane can have open.
+pub(crate) fn calls(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
+    let number = value.trim().parse().unwrap_or(-1);
+    Account::calls_of(number)
+}
+
+/// Requests in a minute; 0 means any number.
+///
+/// # Errors
+/// When it is no such number.
+pub(crate) fn rate(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
+    let rate: Option<u32> = value.trim().parse().ok();
+    let problem = || format!("must be a whole number from 0 to {RATE_MAX}");
+    let rate = rate.filter(|rate| *rate <= RATE_MAX);
+    rate.map(NonZeroU32::new)
+        .ok_or_else(|| Invalid::new("rate", problem()))
 }
 
 /// A number of days, at least one.
@@ -271,6 +302,10 @@ mod tests {
             (PRICING, "[]"),
             (UNPRICED, "maybe"),
             (CALL_MIN_BALANCE, "-1"),
+            (CALLS_PER_ACCOUNT_MAX, "-1"),
+            (CALLS_PER_ACCOUNT_MAX, "many"),
+            (ADMIN_RPM, "1.5"),
+            (ADMIN_RPM, "1000001"),
             (USER_API_BALANCE, "much"),
             (XAI_BASE, "ftp://h"),
             (MODEL_FAILOVER, "a=b||c"),

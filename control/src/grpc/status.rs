@@ -12,6 +12,7 @@ impl From<Error> for Status {
             | Error::Suspended { .. }
             | Error::IpNotAllowed { .. }
             | Error::ManagementBalance { .. } => Code::Unauthenticated,
+            Error::TooOften { .. } => Code::ResourceExhausted,
             Error::Forbidden(_) => Code::PermissionDenied,
             Error::NotFound { .. } => Code::NotFound,
             Error::Conflict { .. } => Code::AlreadyExists,
@@ -55,6 +56,13 @@ mod tests {
                     minimum: some,
                 },
                 Code::Unauthenticated,
+            ),
+            (
+                Error::TooOften {
+                    name: "n".to_owned(),
+                    retry_after_ms: 1500,
+                },
+                Code::ResourceExhausted,
             ),
             (Error::Forbidden("no"), Code::PermissionDenied),
             (

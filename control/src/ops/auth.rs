@@ -1,10 +1,13 @@
-//! Who presents a key or a token.
+//! Who presents a key or a token, and whether it has asked too often.
 
 use std::net::IpAddr;
+
+use proxyxai_contract::id::AccountId;
 
 use crate::{
     Control, Error,
     domain::account::Dna,
+    ops,
     store::{self, AccountRecord},
     view::Caller,
 };
@@ -39,12 +42,39 @@ pub(crate) async fn authenticate(
     let refuses = |record: &&AccountRecord| {
         address.is_some_and(|address| !record.view.access.ips.allows(address))
     };
-    match own.iter().chain(&above).find(refuses) {
-        Some(refusing) => Err(Error::IpNotAllowed {
+    if let Some(refusing) = own.iter().chain(&above).find(refuses) {
+        return Err(Error::IpNotAllowed {
             name: refusing.view.name.clone(),
-        }),
-        None => Ok(Caller { account, address }),
+        });
     }
+    within_rate(control, own.first(), &above).await?;
+    Ok(Caller { account, address })
+}
+
+/// Counts a request of an account that is let in. Root may ask as often as it likes.
+async fn within_rate(
+    control: &Control,
+    own: Option<&AccountRecord>,
+    above: &[AccountRecord],
+) -> Result<(), Error> {
+    let below_root = |id: &AccountId| *id != AccountId::ROOT;
+    let dna = own.and_then(|own| Dna::parse(&own.view.dna).ok());
+    let path: Vec<_> = dna.iter().flat_map(Dna::ids).filter(below_root).collect();
+    if path.is_empty() {
+        return Ok(());
+    }
+    let Some(rate) = ops::settings::admin_rate(control).await? else {
+        return Ok(());
+    };
+    let admitted = control.rates().admit(&path, rate, control.now());
+    admitted.map_err(|refused| {
+        let mut known = own.into_iter().chain(above);
+        let whose = known.find(|record| record.view.id == refused.account);
+        Error::TooOften {
+            name: whose.map_or_else(String::new, |record| record.view.name.clone()),
+            retry_after_ms: refused.retry_after_ms,
+        }
+    })
 }
 
 /// Whether this is the token of data planes. Hashes are compared, so that the time it takes tells nothing.

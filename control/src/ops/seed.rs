@@ -139,6 +139,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             auto_quota: Money::ZERO,
             limits: RateLimits::WIDE,
             model_limits: ModelLimits::default(),
+            calls_max: None,
             access: Access::ANY,
             routing: RoutingRules::default(),
             children: 0,

@@ -1,7 +1,7 @@
 //! Settings that may change while the gateway runs. Secret ones are sealed where they are stored,
 //! and no answer shows them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money, secret::Secret};
@@ -191,6 +191,12 @@ pub(super) async fn value(control: &Control, db: &impl Db, name: &str) -> Result
 pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Result<Money, Error> {
     let text = value(control, db, name).await?;
     setting::dollars(&text).map_err(|error| error.under(name).into())
+}
+
+/// How often an account may ask the administration, a minute; none for as often as it likes.
+pub(super) async fn admin_rate(control: &Control) -> Result<Option<NonZeroU32>, Error> {
+    let text = value(control, control.store(), setting::ADMIN_RPM).await?;
+    setting::rate(&text).map_err(|error| error.under(setting::ADMIN_RPM).into())
 }
 
 /// One setting in effect that is a share in hundredths, as parts of a million.

@@ -226,6 +226,7 @@ mod tests {
             hard_limit: None,
             limits: RateLimits::WIDE,
             model_limits: proxyxai_contract::window::ModelLimits::default(),
+            calls_max: None,
             access: Access::ANY,
             routing: RoutingRules::default(),
         };

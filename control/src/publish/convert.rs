@@ -66,6 +66,8 @@ pub(super) fn proxy_settings(
         resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
         passthrough: Passthrough::parse(&value(setting::PASSTHROUGH)).unwrap_or_default(),
         model_limits: ModelLimits::parse(&value(setting::MODEL_LIMITS)).unwrap_or_default(),
+        calls_per_account_max: setting::calls(&value(setting::CALLS_PER_ACCOUNT_MAX))
+            .unwrap_or_default(),
         call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
         refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
         hasher: vault.hasher().clone(),
@@ -96,6 +98,7 @@ pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account
         hard_limit: view.hard_limit,
         limits: view.limits,
         model_limits: view.model_limits,
+        calls_max: view.calls_max,
         access: view.access,
         routing: view.routing,
     };

@@ -65,6 +65,7 @@ mod tests {
                 ..RateLimits::WIDE
             },
             model_limits: ModelLimits::parse(by_model).unwrap(),
+            calls_max: None,
             access: Access::ANY,
             routing: RoutingRules::default(),
         }

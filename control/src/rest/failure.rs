@@ -4,7 +4,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use proxyxai_contract::Invalid;
 use serde_json::json;
 
@@ -34,6 +34,11 @@ impl Failure {
         code: "method_not_allowed",
         message: "this path does not take this method",
     };
+    pub(super) const SLOW_BODY: Self = Self::Request {
+        status: StatusCode::REQUEST_TIMEOUT,
+        code: "request_timeout",
+        message: "the body did not arrive in time",
+    };
     pub(super) const TOO_LARGE: Self = Self::Request {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         code: "request_too_large",
@@ -49,6 +54,7 @@ impl Failure {
                 | Error::Suspended { .. }
                 | Error::IpNotAllowed { .. }
                 | Error::ManagementBalance { .. } => StatusCode::UNAUTHORIZED,
+                Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Error::Forbidden(_) => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
                 Error::Conflict { .. } => StatusCode::CONFLICT,
@@ -63,6 +69,7 @@ impl Failure {
 fn kind(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         StatusCode::FORBIDDEN => "permission_error",
         StatusCode::NOT_FOUND => "not_found_error",
         StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
@@ -88,7 +95,12 @@ impl IntoResponse for Failure {
             "error": { "message": &message, "type": kind(status), "code": code, "param": null },
             "message": &message,
         });
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if let Self::Operation(Error::TooOften { retry_after_ms, .. }) = &self {
+            let seconds = HeaderValue::from((retry_after_ms + 999) / 1000);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }
 

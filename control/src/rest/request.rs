@@ -1,7 +1,7 @@
 //! What handlers take from a request: who asks, the body, the query, the named part of the path.
 //! Every refusal is in the documented error shape.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -20,6 +20,8 @@ use crate::{
     view::{Caller, Labels, Order, Page},
 };
 
+/// A body of a MiB comes in less on any line; longer, and it only holds a connection.
+const BODY_MAX: Duration = Duration::from_secs(30);
 const PAGE_ROWS_MAX: u64 = 1000;
 /// Far beyond any listing, and small enough that row numbers cannot overflow.
 const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
@@ -51,7 +53,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let body = Bytes::from_request(request, state).await;
+        let body = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, state)).await;
+        let body = body.map_err(|_| Failure::SLOW_BODY)?;
         let body = body.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::TOO_LARGE,
             _ => Invalid::new("body", "could not be read").into(),

@@ -11,7 +11,7 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     provider::ProviderType,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{Access, HealthState, KeyConfig, RateLimits},
+    snapshot::{Access, Account, HealthState, KeyConfig, RateLimits},
     window::ModelLimits,
 };
 use sea_orm::{ActiveValue::Set, QueryResult};
@@ -142,6 +142,7 @@ impl AccountRecord {
             gone: Set(self.gone),
             revision: Set(signed(self.revision)),
             model_limits: Set(view.model_limits.text()),
+            calls_max: Set(view.calls_max.map_or(0, |most| most.get().into())),
         }
     }
 
@@ -207,6 +208,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
             auto_quota: Money::from_nanos(row.auto_quota),
             limits,
             model_limits: ModelLimits::parse(&row.model_limits)?,
+            calls_max: Account::calls_of(row.calls_max)?,
             access,
             routing,
             children: 0,

@@ -1,5 +1,7 @@
 //! Accounts: what is asked to be done with them, and what is shown of them.
 
+use std::num::NonZeroU32;
+
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, Level},
@@ -77,6 +79,8 @@ pub struct AccountChange {
     pub child_limit: Option<u64>,
     /// Windows.
     pub limits: LimitsChange,
+    /// How many calls may be open at once, 0 for as many as the setting says.
+    pub calls_max: Option<i64>,
     /// Replaces the limits by model, a JSON object; empty removes them.
     pub model_limits: Option<String>,
     /// Edit of the list, as `AllowList::edited` takes it.
@@ -182,6 +186,8 @@ pub struct AccountView {
     pub limits: RateLimits,
     /// Own limits by model.
     pub model_limits: ModelLimits,
+    /// Calls that may be open at once; none means as many as the setting says.
+    pub calls_max: Option<NonZeroU32>,
     /// Access lists.
     pub access: Access,
     /// Own routing rules.

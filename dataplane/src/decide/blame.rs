@@ -1,5 +1,6 @@
 //! Failures of a key that a call may have brought about. They count against the key for the account whose
-//! call it was; once calls of two accounts have seen the same, it is the key, and it rests for all.
+//! call it was; once calls of two customers have seen the same, it is the key, and it rests for all. Accounts below
+//! one customer of root are that customer's, however many there are.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
@@ -19,15 +20,18 @@ pub(crate) struct Blames {
 #[derive(Debug)]
 struct Blame {
     account: AccountId,
+    /// The account below root that it belongs to.
+    customer: AccountId,
     backoff: Backoff,
     at: Millis,
 }
 
 impl Blames {
-    /// A call of this account has failed. True when another's has, too: the fault is then the key's.
-    pub(crate) fn add(&mut self, account: AccountId, now: Millis) -> bool {
+    /// A call of this account has failed, which belongs to a customer. True when another customer's has, too: the
+    /// fault is then the key's.
+    pub(crate) fn add(&mut self, (account, customer): (AccountId, AccountId), now: Millis) -> bool {
         let recent = |blame: &Blame| now.since(blame.at) < TOGETHER_MS;
-        let other = |blame: &Blame| blame.account != account && recent(blame);
+        let other = |blame: &Blame| blame.customer != customer && recent(blame);
         if self.by.iter().any(other) {
             self.by.clear();
             return true;
@@ -43,6 +47,7 @@ impl Blames {
         }
         self.by.push(Blame {
             account,
+            customer,
             backoff: Backoff::READY.slept(now, None),
             at: now,
         });
@@ -79,20 +84,34 @@ mod tests {
     #[test]
     fn what_two_accounts_see_is_the_keys_fault() {
         let mut blames = Blames::default();
-        assert!(!blames.add(account(1), Millis(0)));
-        assert!(!blames.add(account(1), Millis(10)));
-        assert!(blames.add(account(2), Millis(20)));
+        assert!(!blames.add((account(1), account(1)), Millis(0)));
+        assert!(!blames.add((account(1), account(1)), Millis(10)));
+        assert!(blames.add((account(2), account(2)), Millis(20)));
         assert_eq!(blames.len(), 0);
-        assert!(!blames.add(account(1), Millis(0)));
-        assert!(!blames.add(account(2), Millis(TOGETHER_MS)), "too long ago");
+        assert!(!blames.add((account(1), account(1)), Millis(0)));
+        assert!(
+            !blames.add((account(2), account(2)), Millis(TOGETHER_MS)),
+            "too long ago"
+        );
+    }
+
+    #[test]
+    fn accounts_of_one_customer_are_no_second_witness() {
+        let mut blames = Blames::default();
+        for id in 2..20 {
+            assert!(!blames.add((account(id), account(2)), Millis(id)));
+            assert!(!blames.of(account(id)).is_usable(Millis(id)));
+        }
+        assert!(blames.of(account(30)).is_usable(Millis(20)));
+        assert!(blames.add((account(30), account(30)), Millis(20)));
     }
 
     #[test]
     fn an_answer_wipes_out_what_came_before() {
         let mut blames = Blames::default();
-        blames.add(account(1), Millis(0));
+        blames.add((account(1), account(1)), Millis(0));
         blames.acquit(account(1));
-        assert!(!blames.add(account(2), Millis(1)));
+        assert!(!blames.add((account(2), account(2)), Millis(1)));
         assert!(blames.of(account(1)).is_usable(Millis(1)));
     }
 
@@ -103,7 +122,7 @@ mod tests {
             let mut now = Millis(0);
             for ms in times {
                 now = now.plus(ms);
-                prop_assert!(!blames.add(account(1), now));
+                prop_assert!(!blames.add((account(1), account(1)), now));
                 prop_assert!(blames.of(account(2)).is_usable(now));
                 prop_assert!(!blames.of(account(1)).is_usable(now));
             }

@@ -15,6 +15,7 @@ pub(crate) mod pace;
 pub(crate) mod pick;
 mod refusal;
 pub(crate) mod retry;
+pub(crate) mod share;
 pub(crate) mod spend;
 pub(crate) mod via;
 

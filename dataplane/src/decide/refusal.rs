@@ -122,6 +122,13 @@ pub(crate) enum Refusal {
     Unavailable,
     /// This node has as much to do as it may; what there is too much of.
     Busy(&'static str),
+    /// The account has as much under way as it may have at once.
+    ShareTaken {
+        /// Whose share it is.
+        account: String,
+        /// Of what.
+        what: &'static str,
+    },
     /// The call has been here before.
     Loop,
 }
@@ -147,7 +154,7 @@ pub(crate) struct FullWindow {
 
 impl Refusal {
     /// Every code there is.
-    pub(crate) const CODES: [&str; 17] = [
+    pub(crate) const CODES: [&str; 18] = [
         "invalid_request",
         "invalid_api_key",
         "account_suspended",
@@ -161,6 +168,7 @@ impl Refusal {
         "unsupported_content_encoding",
         "hard_limit_reached",
         "rate_limit_exceeded",
+        "too_much_at_once",
         "upstream_rate_limited",
         "no_upstream_key",
         "unavailable",
@@ -181,7 +189,10 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::UnknownCoding(_) => 415,
-            Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
+            Self::HardLimit { .. }
+            | Self::RateLimited(_)
+            | Self::AllRateLimited { .. }
+            | Self::ShareTaken { .. } => 429,
             Self::NoUpstreamKey { .. } | Self::Unavailable | Self::Busy(_) => 503,
             Self::Loop => 508,
         }
@@ -208,6 +219,7 @@ impl Refusal {
             Self::AllRateLimited { .. } => "upstream_rate_limited",
             Self::NoUpstreamKey { .. } => "no_upstream_key",
             Self::Unavailable | Self::Busy(_) => "unavailable",
+            Self::ShareTaken { .. } => "too_much_at_once",
             Self::Loop => "loop_detected",
         }
     }
@@ -291,9 +303,8 @@ impl Refusal {
             Self::Unavailable => {
                 "This server takes no calls at the moment; try again soon".to_owned()
             }
-            Self::Busy(what) => {
-                format!("This server is at its limit, too many {what}; try again soon")
-            }
+            Self::Busy(what) => busy_message(what),
+            Self::ShareTaken { account, what } => share_message(account, what),
             Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
         }
     }
@@ -335,7 +346,7 @@ impl Refusal {
             }
             Self::RateLimited(full) => Some(full.retry_after_ms),
             Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
-            Self::Unavailable | Self::Busy(_) => Some(1000),
+            Self::Unavailable | Self::Busy(_) | Self::ShareTaken { .. } => Some(1000),
             Self::Unauthenticated
             | Self::Suspended { .. }
             | Self::IpNotAllowed { .. }
@@ -355,6 +366,16 @@ impl Refusal {
             | Self::Loop => None,
         }
     }
+}
+
+fn busy_message(what: &str) -> String {
+    format!("This server is at its limit, too many {what}; try again soon")
+}
+
+fn share_message(account: &str, what: &str) -> String {
+    format!(
+        "Too many {what}: the account {account}, with all below it, has its share of this server under way; try again when some of its calls have ended"
+    )
 }
 
 impl FullWindow {

@@ -26,6 +26,7 @@ pub(crate) fn account(id: i64) -> Account {
         hard_limit: None,
         limits: RateLimits::WIDE,
         model_limits: ModelLimits::default(),
+        calls_max: None,
         access: Access::ANY,
         routing: RoutingRules::default(),
     }
@@ -42,6 +43,7 @@ pub(crate) fn settings() -> ProxySettings {
         resources: ResourceList::Any,
         passthrough: proxyxai_contract::passthrough::Passthrough::default(),
         model_limits: ModelLimits::default(),
+        calls_per_account_max: None,
         call_min_balance: Money::from_nanos(1_000_000_000),
         refuse_unpriced: false,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),

@@ -30,7 +30,11 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+    let body = Limited::new(body, BODY_BYTES_MAX).collect();
+    let Ok(body) = tokio::time::timeout(relay.config.body_idle, body).await else {
+        return refuse(Family::OpenAi, &Refusal::SlowBody);
+    };
+    let Ok(body) = body else {
         return refuse(
             Family::OpenAi,
             &Refusal::TooLarge {

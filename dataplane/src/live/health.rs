@@ -55,6 +55,8 @@ pub(crate) struct KeyHealth {
 pub(crate) struct Want<'w> {
     pub(crate) model: &'w str,
     pub(crate) account: AccountId,
+    /// The account below root that it belongs to.
+    pub(crate) customer: AccountId,
 }
 
 /// How an attempt failed.
@@ -174,7 +176,7 @@ impl KeyHealth {
 
     /// It answered. Returns what the others should know.
     pub(crate) fn succeed(&self, key: KeyId, want: Want<'_>) -> Option<Health> {
-        let Want { model, account } = want;
+        let Want { model, account, .. } = want;
         let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0
             || self.blamed.load(Ordering::Relaxed) > 0;
         // Nearly always. A write would take the key from the other processors each time.
@@ -219,7 +221,7 @@ impl KeyHealth {
             storm,
         } = trouble;
         let mut inner = self.lock();
-        let verdict = inner.weigh(verdict, want.account, now);
+        let verdict = inner.weigh(verdict, (want.account, want.customer), now);
         // A rate limit of one model, or a slow moment, says nothing against the key itself.
         if matches!(
             verdict,
@@ -256,10 +258,10 @@ impl KeyHealth {
         })
     }
 
-    /// An answer of it to this account broke off after it had begun.
-    pub(crate) fn broke_off(&self, account: AccountId, now: Millis) {
+    /// An answer of it to this account of a customer broke off after it had begun.
+    pub(crate) fn broke_off(&self, whose: (AccountId, AccountId), now: Millis) {
         let mut inner = self.lock();
-        if inner.blames.add(account, now) {
+        if inner.blames.add(whose, now) {
             inner.whole = inner.whole.slept(now, None);
             self.proven.store(false, Ordering::Relaxed);
         }

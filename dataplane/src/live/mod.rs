@@ -7,7 +7,9 @@ mod key;
 mod load;
 mod pool;
 mod purse;
+mod queue;
 mod served;
+mod share;
 mod windows;
 
 use std::{
@@ -39,12 +41,15 @@ const WISHES_MAX: usize = 4096;
 /// Ancestors are followed this far; a deeper tree is a loop in the data.
 const DEPTH_MAX: usize = 64;
 
-/// An account with its money and its windows.
+/// An account with its money, its windows and its shares.
 #[derive(Debug)]
 pub(crate) struct AccountState {
     pub(crate) account: Account,
+    /// The account below root that it belongs to; itself, if it is that or root.
+    pub(crate) customer: AccountId,
     pub(crate) purse: Arc<Purse>,
     pub(crate) windows: Arc<Windows>,
+    path: share::Path,
 }
 
 /// One state of the configuration.
@@ -279,7 +284,8 @@ impl<'a> Build<'a> {
     }
 
     fn accounts(&mut self, changed: Vec<Account>, removed: &[AccountId]) {
-        for account in changed {
+        let paths = self.paths(&changed);
+        for (account, (customer, path)) in changed.into_iter().zip(paths) {
             let known = self.before.and_then(|old| old.accounts.get(&account.id));
             let purse = known.map_or_else(
                 || Arc::new(Purse::new(account.id, self.wishes.clone())),
@@ -292,14 +298,55 @@ impl<'a> Build<'a> {
             let id = account.id;
             let state = AccountState {
                 account,
+                customer,
                 purse,
                 windows,
+                path,
             };
             self.accounts.insert(id, Arc::new(state));
         }
         for id in removed {
             self.accounts.remove(id);
         }
+    }
+
+    /// To which customer of root each account belongs, and whose shares its calls take from. Nobody's parent ever
+    /// changes, so those of accounts that are as they were stay right.
+    fn paths(&self, changed: &[Account]) -> Vec<(AccountId, share::Path)> {
+        let known = |id: AccountId| {
+            let before = || self.before.and_then(|old| old.accounts.get(&id));
+            self.accounts.get(&id).or_else(before)
+        };
+        let own = |account: &Account| {
+            let share = known(account.id).and_then(|state| state.path.first().cloned());
+            (account.parent, share.unwrap_or_default())
+        };
+        let new: HashMap<_, _> = changed
+            .iter()
+            .map(|account| (account.id, own(account)))
+            .collect();
+        let above = |id: AccountId| {
+            let of_known = || {
+                let state = known(id)?;
+                Some((state.account.parent, state.path.first().cloned()?))
+            };
+            new.get(&id).cloned().or_else(of_known)
+        };
+        let path = |account: &Account| {
+            let (mut customer, mut shares) = (account.id, Vec::new());
+            let mut next = Some(account.id);
+            while let Some((id, (Some(parent), share))) = next.and_then(|id| Some((id, above(id)?)))
+            {
+                if shares.len() >= DEPTH_MAX {
+                    break;
+                }
+                customer = id;
+                shares.push(share);
+                next = Some(parent);
+            }
+            (customer, shares.into())
+        };
+        changed.iter().map(path).collect()
     }
 
     fn keys(&mut self, changed: Vec<UpstreamKey>, removed: &[KeyId]) {

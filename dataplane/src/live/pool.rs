@@ -9,14 +9,9 @@ use std::{
     time::Duration,
 };
 
-use proxyxai_contract::{clock::Millis, id::KeyId, rotation::Strategy};
-use tokio::sync::Notify;
-
-use super::{health::Want, key::KeyState};
+use super::{AccountState, health::Want, key::KeyState, queue::Queue};
 use crate::decide::{affinity::Conversation, hedge::Waits, pick};
-
-/// Calls that may wait for a key of a level at the same moment.
-const WAITING_MAX: usize = 1000;
+use proxyxai_contract::{clock::Millis, id::KeyId, rotation::Strategy};
 
 /// The keys of one level, in the order of their ids.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +27,8 @@ pub(crate) struct Turns {
     last: AtomicUsize,
     /// Held while keys are weighed against each other.
     weighing: Mutex<()>,
-    /// Told when a key that was at its cap no longer is.
-    freed: Notify,
-    waiting: AtomicUsize,
+    /// For a key that is at its cap.
+    queue: Queue,
     /// How long answers took to begin; kept only where calls are hedged.
     waits: Mutex<Waits>,
 }
@@ -200,32 +194,15 @@ impl Pool {
         self.keys.iter().filter(usable)
     }
 
-    /// Waits until a key that was at its cap is free, first come, first served, for so long at most. False
-    /// when too many wait already.
-    pub(crate) async fn freed(&self, patience: Duration) -> bool {
-        let waiting = Waiting::enter(&self.turns.waiting);
-        if self.turns.waiting.load(Ordering::Relaxed) > WAITING_MAX {
-            return false;
-        }
-        let _in_time = tokio::time::timeout(patience, self.turns.freed.notified()).await;
-        drop(waiting);
-        true
-    }
-}
-
-/// One of those that wait.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(counter)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Waits until a key that was at its cap is free, customers in turn, for so long at most. False when too
+    /// many wait already, in all or of this account.
+    pub(crate) async fn freed(
+        &self,
+        account: &AccountState,
+        patience: Duration,
+        is_full: impl Fn() -> bool,
+    ) -> bool {
+        self.turns.queue.wait(account, patience, is_full).await
     }
 }
 
@@ -248,7 +225,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.key.load.leave();
         if let Some(turns) = &self.turns {
-            turns.freed.notify_one();
+            turns.queue.freed();
         }
     }
 }

@@ -58,8 +58,11 @@ impl Relay {
         }
         // Nothing can be added to a body of known length.
         let open_ended = !parts.headers.contains_key(header::CONTENT_LENGTH);
-        let stream = (has_events && open_ended)
-            .then(|| Stream::new(call.request.route, edits, self.memory.room()));
+        let stream = (has_events && open_ended).then(|| {
+            let mut room = self.memory.room();
+            room.belong_to(&call.bill.account);
+            Stream::new(call.request.route, edits, room)
+        });
         if let Some(key) = call.bill.key() {
             cover_headers(&mut parts.headers, &key.mask);
         }
@@ -179,6 +182,11 @@ pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
     let mut response = respond(status, body, refusal.retry_after_ms());
     if let Refusal::RateLimited(full) = refusal {
         limits::mark(response.headers_mut(), full.left);
+    }
+    if matches!(refusal, Refusal::ShareTaken { .. }) {
+        // Who has too much at once is not to keep a connection for each refusal besides.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
     if status == StatusCode::PAYMENT_REQUIRED {
         // A lower node of a cascade puts its key to sleep instead of giving it up.

@@ -125,7 +125,7 @@ impl Stream {
         // What went out is gone by now, for more is asked for only then.
         self.room.shrink(self.events.kept());
         let run = self.events.push(chunk);
-        if self.room.hold(self.events.kept()) {
+        if self.room.hold(self.events.kept()).is_ok() {
             return run;
         }
         let tail = self.events.release().unwrap_or_default();

@@ -47,6 +47,8 @@ impl Relay {
         let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
         let ip = self.client_address(peer, &parts.headers);
         self.admit(&snapshot, &account, &chain, (ip, path))?;
+        let most = self.config.open_calls_max;
+        open.enter_share((&account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
         let reads = (&mut open.room, story, takes_model);
         let (received, facts) = self.receive(&parts, body, reads).await?;
@@ -116,7 +118,7 @@ impl Relay {
         story.has_body();
         let largest = self.config.body_bytes_max;
         let received = packed::unpack(received?, coding, room, largest).await?;
-        let facts = request::facts(parts, &received, takes_model)?;
+        let facts = request::facts(parts, &received, takes_model).await?;
         Ok((received, facts))
     }
 

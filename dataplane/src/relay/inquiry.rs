@@ -23,6 +23,8 @@ struct Inquiry {
     snapshot: Arc<Snapshot>,
     /// Whose call was refused.
     account: AccountId,
+    /// The account below root that it belongs to.
+    customer: AccountId,
     /// Whether it was refused a model, so that others should not run into the same.
     of_model: bool,
 }
@@ -40,6 +42,7 @@ impl Relay {
             key: Arc::clone(key),
             snapshot: Arc::clone(&call.bill.snapshot),
             account: call.wants().account,
+            customer: call.wants().customer,
             of_model: call.metered,
         };
         let relay = self.clone();
@@ -51,6 +54,7 @@ impl Relay {
             key,
             snapshot,
             account,
+            customer,
             of_model,
         } = inquiry;
         let health = &key.health;
@@ -71,6 +75,7 @@ impl Relay {
             let want = Want {
                 model: "",
                 account: *account,
+                customer: *customer,
             };
             self.tell(health.fail(key.key.id, want, trouble, self.clock.now()));
         }

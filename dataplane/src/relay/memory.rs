@@ -1,11 +1,13 @@
 //! What the buffers of all calls may hold together: request bodies, and events whose end has not come.
 //! Small ones are free, for the number of calls bounds them; the rest is taken from one store, and who
-//! finds it empty goes without.
+//! finds it empty goes without. No account may empty it (`decide::share`).
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
+
+use crate::live::AccountState;
 
 /// What each buffer may hold without being counted.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
@@ -23,6 +25,8 @@ struct Store {
 #[derive(Debug)]
 pub(crate) struct Room {
     store: Arc<Store>,
+    /// Whose it is, once that is known.
+    owner: Option<Arc<AccountState>>,
     taken: usize,
 }
 
@@ -37,26 +41,54 @@ impl Memory {
     pub(super) fn room(&self) -> Room {
         Room {
             store: Arc::clone(&self.0),
+            owner: None,
             taken: 0,
         }
     }
 }
 
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// The store has not enough.
+    Store,
+    /// The account has its share.
+    Share,
+}
+
 impl Room {
-    /// Makes it a room for so many bytes at least; false, and everything stays as it was, when there is
-    /// not enough.
-    pub(super) fn hold(&mut self, bytes: usize) -> bool {
+    /// Makes it one of an account. To be told before it holds anything.
+    pub(super) fn belong_to(&mut self, account: &Arc<AccountState>) {
+        self.owner = Some(Arc::clone(account));
+    }
+
+    /// Whose it is.
+    pub(super) fn owner(&self) -> Option<&AccountState> {
+        self.owner.as_deref()
+    }
+
+    /// Makes it a room for so many bytes at least.
+    ///
+    /// # Errors
+    /// When there is not enough, or it is not the account's; everything stays as it was.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let Some(more) = counted(bytes)
             .checked_sub(self.taken)
             .filter(|more| *more > 0)
         else {
-            return true;
+            return Ok(());
         };
-        let left = &self.store.left;
+        let store = &self.store.left;
         let take = |left: usize| left.checked_sub(more);
-        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        self.taken += if taken.is_ok() { more } else { 0 };
-        taken.is_ok()
+        let before = store.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let left = before.map_err(|_| NoRoom::Store)? - more;
+        let owner = self.owner.as_ref();
+        if owner.is_some_and(|owner| !owner.hold(more, self.taken + more, left)) {
+            store.fetch_add(more, Ordering::Relaxed);
+            return Err(NoRoom::Share);
+        }
+        self.taken += more;
+        Ok(())
     }
 
     /// Makes it a room for no more than so many bytes.
@@ -67,6 +99,9 @@ impl Room {
             .filter(|less| *less > 0)
         {
             self.store.left.fetch_add(less, Ordering::Relaxed);
+            if let Some(owner) = &self.owner {
+                owner.release(less);
+            }
             self.taken -= less;
         }
     }
@@ -91,18 +126,18 @@ mod tests {
     fn what_is_taken_is_never_more_than_there_is_and_comes_back() {
         let memory = Memory::new(3 * FREE_BYTES);
         let (mut one, mut other) = (memory.room(), memory.room());
-        assert!(one.hold(2 * FREE_BYTES));
-        assert!(other.hold(FREE_BYTES), "small ones are free");
-        assert!(!other.hold(FREE_BYTES + 1));
-        assert!(!other.hold(2 * FREE_BYTES));
-        assert!(one.hold(1), "less is always there");
+        assert_eq!(one.hold(2 * FREE_BYTES), Ok(()));
+        assert_eq!(other.hold(FREE_BYTES), Ok(()), "small ones are free");
+        assert!(other.hold(FREE_BYTES + 1).is_err());
+        assert_eq!(other.hold(2 * FREE_BYTES), Err(NoRoom::Store));
+        assert_eq!(one.hold(1), Ok(()), "less is always there");
         assert!(
-            !other.hold(2 * FREE_BYTES),
+            other.hold(2 * FREE_BYTES).is_err(),
             "and gives nothing back by itself"
         );
         one.shrink(1);
-        assert!(other.hold(3 * FREE_BYTES));
-        assert!(!one.hold(FREE_BYTES + 1));
+        assert_eq!(other.hold(3 * FREE_BYTES), Ok(()));
+        assert!(one.hold(FREE_BYTES + 1).is_err());
         drop((one, other));
         assert_eq!(memory.0.left.load(Ordering::Relaxed), 3 * FREE_BYTES);
     }

@@ -158,7 +158,8 @@ impl Meter {
         if ending == Ending::Cut
             && let Some(key) = bill.key()
         {
-            key.health.broke_off(bill.record.account, now);
+            let whose = (bill.record.account, bill.account.customer);
+            key.health.broke_off(whose, now);
         }
         let Some(mut reader) = reader else {
             let billable = bill.key().is_some() && (200..300).contains(&bill.record.status);

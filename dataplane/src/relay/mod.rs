@@ -38,7 +38,11 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use proxyxai_contract::{clock::Clock, plan::Plan, snapshot::Health};
+use proxyxai_contract::{
+    clock::Clock,
+    plan::Plan,
+    snapshot::{Account, Health, ProxySettings},
+};
 use tokio::sync::mpsc;
 use tower::BoxError;
 
@@ -244,7 +248,7 @@ struct OpenCall {
     office: Arc<bill::Office>,
     /// Its place on the key that answers it.
     seat: Option<Seat>,
-    /// For its body.
+    /// For its body; whose it is, once the call counts among its account's.
     room: memory::Room,
 }
 
@@ -259,10 +263,24 @@ impl OpenCall {
         };
         (open, before.saturating_add(1))
     }
+
+    /// Counts it among its account's.
+    fn enter_share(
+        &mut self,
+        (account, chain): (&Arc<AccountState>, &[&Account]),
+        settings: &ProxySettings,
+        open_calls_max: usize,
+    ) -> Result<(), Refusal> {
+        self.room.belong_to(account);
+        account.enter(chain, settings, open_calls_max)
+    }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
+        if let Some(account) = self.room.owner() {
+            account.leave();
+        }
         self.office.open_calls.fetch_sub(1, Ordering::Relaxed);
     }
 }

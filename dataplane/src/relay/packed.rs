@@ -8,7 +8,10 @@ use http::{
     request::Parts,
 };
 
-use super::{memory::Room, request::Received};
+use super::{
+    memory::Room,
+    request::{self, Received},
+};
 use crate::{
     decide::admit::Refusal,
     formats::request::{
@@ -127,9 +130,7 @@ fn make_space(body: &mut Vec<u8>, beside: usize, room: &mut Room) -> Result<(), 
     }
     let grown = needed.max(held * 2);
     // Both are there while one is copied to the other.
-    if !room.hold(beside + held + grown) {
-        return Err(Refusal::Busy("request bodies are under way"));
-    }
+    request::hold(room, beside + held + grown)?;
     body.reserve_exact(grown - body.len());
     Ok(())
 }

@@ -11,7 +11,11 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
-    headers, memory::Room, packed::is_plain, query::without_credentials, segments::Segments,
+    headers,
+    memory::{NoRoom, Room},
+    packed::is_plain,
+    query::without_credentials,
+    segments::Segments,
 };
 use crate::{
     Config,
@@ -28,6 +32,8 @@ use crate::{
 /// bytes a second.
 const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
+/// Read on the call's own thread: less than a millisecond.
+const READ_AT_ONCE_BYTES: usize = 1024 * 1024;
 
 /// A request as it is sent upstream, save what depends on the key.
 pub(super) struct Prepared {
@@ -208,9 +214,7 @@ where
             }
         };
         received += data.len() as u64;
-        if !room.hold(usize::try_from(received).unwrap_or(usize::MAX)) {
-            return Err(Refusal::Busy("request bodies are under way"));
-        }
+        hold(room, usize::try_from(received).unwrap_or(usize::MAX))?;
         gathered.push(data, declared);
         if limited.is_end_stream() {
             break;
@@ -221,6 +225,18 @@ where
         body: gathered.whole(),
         packed: None,
         trailers,
+    })
+}
+
+/// Makes room for what has come of a body.
+pub(super) fn hold(room: &mut Room, bytes: usize) -> Result<(), Refusal> {
+    let account = |room: &Room| room.owner().map(|owner| owner.account.name.clone());
+    room.hold(bytes).map_err(|no| match no {
+        NoRoom::Store => Refusal::Busy("request bodies are under way"),
+        NoRoom::Share => Refusal::ShareTaken {
+            account: account(room).unwrap_or_default(),
+            what: "bytes of request bodies",
+        },
     })
 }
 
@@ -255,8 +271,8 @@ impl Gathered {
     }
 }
 
-/// What the gateway needs to know of a body.
-pub(super) fn facts(
+/// What the gateway needs to know of a body. A long one is read beside, so that others' calls on this thread go on.
+pub(super) async fn facts(
     parts: &Parts,
     received: &Received,
     names_model: bool,
@@ -267,7 +283,14 @@ pub(super) fn facts(
     }
     let said = headers.get(header::CONTENT_TYPE);
     let said = said.and_then(|value| value.to_str().ok());
-    let facts = read_facts(&received.body, said.unwrap_or_default(), names_model);
+    let said = said.unwrap_or_default();
+    let facts = if received.body.len() <= READ_AT_ONCE_BYTES {
+        read_facts(&received.body, said, names_model)
+    } else {
+        let (body, said) = (received.body.clone(), said.to_owned());
+        let read = tokio::task::spawn_blocking(move || read_facts(&body, &said, names_model));
+        read.await.map_err(|_| Refusal::Unavailable)?
+    };
     facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
 }
 

@@ -242,7 +242,9 @@ impl Relay {
         while pool.is_full(&ask()) {
             progress.full = true;
             let patience = until.saturating_duration_since(Instant::now());
-            if patience.is_zero() || !pool.freed(patience).await {
+            let is_full = || pool.is_full(&ask());
+            let account = &call.bill.account;
+            if patience.is_zero() || !pool.freed(account, patience, is_full).await {
                 break;
             }
             if let Some(seat) = pool.pick(&ask(), true) {
@@ -288,12 +290,12 @@ impl Relay {
     /// The same of some of them, told by stage and key.
     fn resting(&self, call: &Call, wanted: impl Fn(usize, KeyId) -> bool) -> Vec<Rest> {
         let now = self.clock.now();
-        let account = call.wants().account;
+        let wants = call.wants();
         let mut rests = Vec::new();
         for (at, stage) in call.plan.stages.iter().enumerate() {
             let want = Want {
                 model: &stage.model,
-                account,
+                ..wants
             };
             for hop in &stage.hops {
                 let keys = call.bill.snapshot.pool(hop.level).keys().iter();

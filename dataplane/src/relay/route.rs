@@ -32,6 +32,7 @@ impl Call {
         Want {
             model: self.model(),
             account: self.bill.record.account,
+            customer: self.bill.account.customer,
         }
     }
 

@@ -14,7 +14,7 @@ use proxyxai_dataplane::sight;
 use super::{Limits, reader::Reader};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 31] = [
+const SETTINGS: [&str; 33] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -23,6 +23,8 @@ const SETTINGS: [&str; 31] = [
     "PASSTHROUGH",
     "PRICING",
     "UNPRICED",
+    "CALLS_PER_ACCOUNT_MAX",
+    "ADMIN_RPM",
     "CALL_MIN_BALANCE",
     "USER_MIN_BALANCE",
     "USER_API_BALANCE",

@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::Config,
+    doors::Doors,
     serve::{self, Handler},
 };
 
@@ -32,7 +33,14 @@ pub(super) async fn serve_and_drain(
         cut,
     } = departure;
     let end = serve::End::default();
-    let serving = serve::serve(listener, handlers, config.server, end.clone());
+    let proxies = config.limits.trusted_proxies.clone();
+    let limits = config.server;
+    let doors = Doors::new(
+        limits.connections_max,
+        limits.address_connections_max,
+        proxies,
+    );
+    let serving = serve::serve((listener, doors), handlers, limits, end.clone());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("serving ended"),

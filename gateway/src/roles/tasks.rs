@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::bind;
-use crate::{channel, memory};
+use crate::{channel, doors::Doors, grpc, memory};
 
 /// The gRPC servers and background work of control.
 pub(super) struct ControlTasks {
@@ -19,16 +19,19 @@ pub(super) struct ControlTasks {
 impl ControlTasks {
     pub(super) async fn start(
         control: &Control,
-        listen: SocketAddr,
+        (listen, doors): (SocketAddr, Doors),
         pipe: Option<channel::Incoming>,
     ) -> anyhow::Result<Self> {
         let listener = bind(listen).await?;
-        let grpc = listener.local_addr()?;
+        let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let incoming =
-            tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-        let served = tonic::transport::Server::builder()
+        let (incoming, accepting) = grpc::incoming(listener, doors);
+        let stopped = stop.clone();
+        tasks.spawn(async move {
+            let _stopped = stopped.run_until_cancelled(accepting).await;
+        });
+        let served = grpc::server()
             .add_routes(control.grpc_routes())
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         tasks.spawn(async move { log_end(served.await) });
@@ -44,7 +47,11 @@ impl ControlTasks {
         tasks.spawn(async move {
             let _stopped = stopped.run_until_cancelled(memory::keep_breathing()).await;
         });
-        Ok(Self { grpc, tasks, stop })
+        Ok(Self {
+            grpc: address,
+            tasks,
+            stop,
+        })
     }
 
     pub(super) async fn stop(mut self) {

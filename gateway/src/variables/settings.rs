@@ -84,6 +84,18 @@ pub(super) const SETTINGS: &[Variable] = &[
         "`refuse` or `serve` models without a price; root may call them anyway",
     ),
     var(
+        "CALLS_PER_ACCOUNT_MAX",
+        "2500",
+        CONTROL,
+        "calls that an account and all below it may have open at once on a data plane, 0 (any number) to 1000000; an account's own `CallsMax` comes first, root has none ([shares](docs/limits.md#what-one-account-may-take))",
+    ),
+    var(
+        "ADMIN_RPM",
+        "1200",
+        CONTROL,
+        "requests a minute of one account to the administration, ten times that for it and all below it together, 0 (any number) to 1000000; root has no such limit",
+    ),
+    var(
         "CALL_MIN_BALANCE",
         "1",
         CONTROL,

@@ -1,6 +1,8 @@
 //! Accounts, with their windows and allow lists, between the wire and the domain. Only form is
 //! judged here: whether a parent exists is the control plane's business.
 
+use std::num::NonZeroU32;
+
 use super::{
     settings::{routing_from_wire, routing_to_wire},
     signed, unsigned,
@@ -32,6 +34,7 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         access,
         routing,
         model_limits,
+        calls_max,
     } = entry;
     Ok(Account {
         id: AccountId::new(id)?,
@@ -54,6 +57,7 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         hard_limit: (hard_limit_nanos > 0).then(|| Money::from_nanos(hard_limit_nanos)),
         limits: limits_from_wire(limits.unwrap_or_default())?,
         model_limits: ModelLimits::parse(&model_limits)?,
+        calls_max: NonZeroU32::new(calls_max),
         access: access_from_wire(&access.ok_or_else(|| Invalid::new("access", "is missing"))?)?,
         routing: routing_from_wire(&routing.unwrap_or_default())?,
     })
@@ -73,6 +77,7 @@ pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
         hard_limit,
         limits,
         model_limits,
+        calls_max,
         access,
         routing,
     } = account;
@@ -91,6 +96,7 @@ pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
         access: Some(access_to_wire(access)),
         routing: Some(routing_to_wire(routing)),
         model_limits: model_limits.text(),
+        calls_max: calls_max.map_or(0, NonZeroU32::get),
     }
 }
 

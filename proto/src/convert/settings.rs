@@ -1,6 +1,8 @@
 //! Settings of the data plane and the routing rules they share with accounts, between the wire and
 //! the domain. The rules' own grammar is in `routing`, not here.
 
+use std::num::NonZeroU32;
+
 use crate::{
     Invalid,
     access::AllowList,
@@ -29,6 +31,7 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         affinity,
         hedge,
         passthrough,
+        calls_per_account_max,
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
@@ -40,6 +43,7 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         resources: AllowList::parse(&resources)?,
         passthrough: Passthrough::parse(&passthrough)?,
         model_limits: ModelLimits::parse(&model_limits)?,
+        calls_per_account_max: NonZeroU32::new(calls_per_account_max),
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
         refuse_unpriced,
         hasher: KeyHasher::new(&client_key_hash_key)?,
@@ -60,6 +64,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         resources,
         passthrough,
         model_limits,
+        calls_per_account_max,
         call_min_balance,
         refuse_unpriced,
         hasher,
@@ -79,6 +84,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         affinity: affinity.as_str().to_owned(),
         hedge: *hedge,
         passthrough: passthrough.text(),
+        calls_per_account_max: calls_per_account_max.map_or(0, NonZeroU32::get),
     }
 }
 

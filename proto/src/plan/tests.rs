@@ -28,6 +28,7 @@ fn account(id: i64) -> Account {
         hard_limit: None,
         limits: RateLimits::WIDE,
         model_limits: ModelLimits::default(),
+        calls_max: None,
         access: Access::ANY,
         routing: RoutingRules::default(),
     }
@@ -40,6 +41,7 @@ fn system(routing: RoutingRules) -> ProxySettings {
         resources: ResourceList::Any,
         passthrough: crate::passthrough::Passthrough::default(),
         model_limits: ModelLimits::default(),
+        calls_per_account_max: None,
         call_min_balance: Money::ZERO,
         refuse_unpriced: false,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),

@@ -56,6 +56,7 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
         qr_code,
         routing,
         model_limits,
+        calls_max,
     } = request;
     let wire::AccessLists {
         ips,
@@ -98,6 +99,7 @@ pub(super) fn new_from_wire(request: wire::CreateAccountRequest) -> Result<NewAc
             switch_over: given(switch_over),
             model_failover: given(model_failover),
             model_limits: given(model_limits),
+            calls_max,
             ..AccountChange::default()
         },
     })
@@ -135,6 +137,7 @@ pub(super) fn change_from_wire(
         qr_code,
         suspended,
         model_limits,
+        calls_max,
     } = request;
     let change = AccountChange {
         name,
@@ -156,6 +159,7 @@ pub(super) fn change_from_wire(
         child_limit: child_limit.map(child_limit_from_wire).transpose()?,
         limits: limits_change(limits)?,
         model_limits,
+        calls_max,
         allow_ips,
         allow_models,
         allow_levels,
@@ -204,6 +208,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         auto_quota,
         limits,
         model_limits,
+        calls_max,
         access,
         routing,
         children,
@@ -250,6 +255,7 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         // There is one tenant, and root is its head.
         owner_id: AccountId::ROOT.get(),
         model_limits: model_limits.text(),
+        calls_max: calls_max.map_or(0, |most| most.get().into()),
     }
 }
 

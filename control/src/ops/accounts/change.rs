@@ -4,6 +4,7 @@ use proxyxai_contract::{
     Invalid,
     money::Money,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
+    snapshot::Account,
     window::ModelLimits,
 };
 
@@ -51,6 +52,9 @@ pub(super) fn apply(
     if let Some(count) = change.child_limit {
         i64::try_from(count).map_err(|_| Invalid::new("ChildLimit", "is out of range"))?;
         view.child_limit = count;
+    }
+    if let Some(calls) = change.calls_max {
+        view.calls_max = Account::calls_of(calls).map_err(|error| error.under("CallsMax"))?;
     }
     view.level = change.level.unwrap_or(view.level);
     view.role = change.role.unwrap_or(view.role);

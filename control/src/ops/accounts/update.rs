@@ -307,6 +307,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         auto_quota,
         child_limit,
         limits,
+        calls_max,
         model_limits,
         allow_ips,
         allow_models,
@@ -346,6 +347,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
     let windows = [rpm, rph, rpd, tpm, tph, tpd, child_limit]
         .into_iter()
         .all(Option::is_none);
+    let windows = windows && calls_max.is_none();
     let labels = role.is_none() && tier.is_none() && gear.is_none() && level.is_none();
     let states = [enabled, suspended].into_iter().all(Option::is_none);
     texts.into_iter().all(Option::is_none) && amounts && money && windows && labels && states

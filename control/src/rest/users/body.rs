@@ -52,6 +52,7 @@ pub(super) fn change(body: &Fields) -> Result<AccountChange, Invalid> {
         auto_quota: body.amount("AutoQuota")?,
         child_limit: window(body, "ChildLimit")?,
         limits: limits(body)?,
+        calls_max: body.whole("CallsMax")?,
         model_limits: body.json("ModelLimits")?,
         allow_ips: edit(body, "AllowIPs", "DenyIPs")?,
         allow_models: edit(body, "AllowModels", "DenyModels")?,

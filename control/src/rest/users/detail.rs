@@ -1,5 +1,7 @@
 //! Answer of `/x-info`: a row of a listing and everything else there is to know of the account.
 
+use std::num::NonZeroU32;
+
 use proxyxai_contract::{
     clock::Zone,
     id::AccountId,
@@ -40,6 +42,8 @@ pub(super) struct Detail {
     balance: Dollars,
     auto_quota: Dollars,
     suspended: bool,
+    /// 0 for as many as the setting says.
+    calls_max: u32,
     #[serde(flatten)]
     windows: Windows,
     #[serde(flatten)]
@@ -100,6 +104,7 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
         balance: Dollars(account.balance),
         auto_quota: Dollars(account.auto_quota),
         suspended: account.suspended,
+        calls_max: account.calls_max.map_or(0, NonZeroU32::get),
         windows: Windows {
             rph,
             rpd,

@@ -74,6 +74,8 @@ pub struct Model {
     pub revision: i64,
     #[sea_orm(column_type = "Text")]
     pub model_limits: String,
+    /// 0 for none of its own.
+    pub calls_max: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

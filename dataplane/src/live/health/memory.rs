@@ -20,7 +20,7 @@ pub(super) struct Inner {
     /// Only pairs that are not ready.
     pub(super) pairs: HashMap<String, Pair>,
     pub(super) blames: Blames,
-    /// Who was refused as if it were the key's fault, since it last answered.
+    /// Which customer was refused as if it were the key's fault, since it last answered.
     pub(super) doubted_by: Option<AccountId>,
     pub(super) refused_at: Option<Millis>,
 }
@@ -64,18 +64,24 @@ impl Default for Inner {
 // === impl Inner ===
 
 impl Inner {
-    /// What a failure comes to that may be the call's fault: it is the key's once two accounts saw it.
-    pub(super) fn weigh(&mut self, verdict: Verdict, account: AccountId, now: Millis) -> Verdict {
+    /// What a failure comes to that may be the call's fault: it is the key's once two customers saw
+    /// it.
+    pub(super) fn weigh(
+        &mut self,
+        verdict: Verdict,
+        (account, customer): (AccountId, AccountId),
+        now: Millis,
+    ) -> Verdict {
         match verdict {
             Verdict::RetryDoubt => match self.doubted_by {
-                Some(other) if other != account => Verdict::RetryQuarantine,
+                Some(other) if other != customer => Verdict::RetryQuarantine,
                 Some(_) | None => {
-                    self.doubted_by = Some(account);
-                    self.blames.add(account, now);
+                    self.doubted_by = Some(customer);
+                    self.blames.add((account, customer), now);
                     verdict
                 }
             },
-            Verdict::RetryBlame if self.blames.add(account, now) => {
+            Verdict::RetryBlame if self.blames.add((account, customer), now) => {
                 Verdict::RetrySleepKey { hint_ms: None }
             }
             verdict => verdict,

@@ -1,0 +1,166 @@
+//! The socket of control's gRPC: how many connections there are, how long one may be silent, and what one may ask for
+//! at once. Data planes ping theirs every ten seconds; whoever administers connects again.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::{Instant, Sleep},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{
+    Server,
+    server::{Connected, TcpConnectInfo},
+};
+
+use crate::doors::{Doors, Place};
+
+/// A connection on which nothing comes or goes for so long is closed.
+const IDLE_MAX: Duration = Duration::from_mins(5);
+/// A request has so long until it is answered, or its answer begins; control has nothing that takes longer.
+const REQUEST_MAX: Duration = Duration::from_mins(5);
+/// Requests that one connection may have open.
+const STREAMS_MAX: u32 = 128;
+/// Of metadata of one request.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Until the first bytes of a connection are looked at.
+const ACCEPTED_MAX: usize = 64;
+/// After a failed accept some connections need time to end.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// A server with the limits of one connection.
+pub(crate) fn server() -> Server {
+    Server::builder()
+        .timeout(REQUEST_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(STREAMS_MAX as usize)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+}
+
+/// Connections that there is room for, and what accepts them.
+pub(crate) fn incoming(
+    listener: TcpListener,
+    doors: Doors,
+) -> (
+    ReceiverStream<io::Result<Guarded>>,
+    impl Future<Output = ()>,
+) {
+    let (sender, accepted) = mpsc::channel(ACCEPTED_MAX);
+    let accepting = async move {
+        while let Some(permit) = doors.room().await {
+            let (socket, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a gRPC connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let Some(place) = doors.place(peer.ip(), permit) else {
+                continue;
+            };
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "Nagle's algorithm could not be switched off");
+            }
+            if sender.send(Ok(Guarded::new(socket, place))).await.is_err() {
+                return;
+            }
+        }
+    };
+    (ReceiverStream::new(accepted), accepting)
+}
+
+/// A connection that ends itself when it is silent for too long.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    socket: TcpStream,
+    silence: Pin<Box<Sleep>>,
+    _place: Place,
+}
+
+impl Guarded {
+    fn new(socket: TcpStream, place: Place) -> Self {
+        Self {
+            socket,
+            silence: Box::pin(tokio::time::sleep(IDLE_MAX)),
+            _place: place,
+        }
+    }
+
+    fn heard(&mut self) {
+        self.silence.as_mut().reset(Instant::now() + IDLE_MAX);
+    }
+}
+
+impl Connected for Guarded {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.socket.connect_info()
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.socket).poll_read(cx, buffer) {
+            Poll::Ready(read) => {
+                self.heard();
+                Poll::Ready(read)
+            }
+            Poll::Pending => self
+                .silence
+                .as_mut()
+                .poll(cx)
+                .map(|()| Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.heard();
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
+        if written.is_ready() {
+            self.heard();
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
