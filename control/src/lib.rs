@@ -59,6 +59,7 @@ struct Inner {
     publisher: Arc<Publisher>,
     node_token: Secret,
     first_root_key: Option<ClientKey>,
+    circulation: ops::circulation::Circulation,
 }
 
 // === impl Control ===
@@ -94,6 +95,7 @@ impl Control {
             publisher,
             node_token,
             first_root_key,
+            circulation: ops::circulation::Circulation::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -213,6 +215,10 @@ impl Control {
 
     fn now(&self) -> proxyxai_contract::clock::Millis {
         self.inner.clock.now()
+    }
+
+    fn circulation(&self) -> &ops::circulation::Circulation {
+        &self.inner.circulation
     }
 
     fn store(&self) -> &Store {
