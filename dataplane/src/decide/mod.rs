@@ -16,6 +16,7 @@ pub(crate) mod pick;
 mod refusal;
 pub(crate) mod retry;
 pub(crate) mod spend;
+pub(crate) mod unreached;
 pub(crate) mod via;
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ pub(crate) enum Refusal {
     NoUpstreamKey {
         /// As it would be sent.
         model: String,
+        /// Why one of them was not reached, for root.
+        unreached: Option<String>,
         /// Until the first sleeping key is back, if there is one.
         retry_after_ms: Option<i64>,
     },
@@ -111,6 +113,8 @@ pub(crate) enum Refusal {
         /// The path.
         path: String,
     },
+    /// It wants to go on as a WebSocket.
+    NoUpgrade,
     /// An endpoint that is not relayed.
     NotOpen {
         /// Method and path.
@@ -147,7 +151,7 @@ pub(crate) struct FullWindow {
 
 impl Refusal {
     /// Every code there is.
-    pub(crate) const CODES: [&str; 17] = [
+    pub(crate) const CODES: [&str; 18] = [
         "invalid_request",
         "invalid_api_key",
         "account_suspended",
@@ -159,6 +163,7 @@ impl Refusal {
         "request_timeout",
         "request_too_large",
         "unsupported_content_encoding",
+        "upgrade_required",
         "hard_limit_reached",
         "rate_limit_exceeded",
         "upstream_rate_limited",
@@ -181,6 +186,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::UnknownCoding(_) => 415,
+            Self::NoUpgrade => 426,
             Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
             Self::NoUpstreamKey { .. } | Self::Unavailable | Self::Busy(_) => 503,
             Self::Loop => 508,
@@ -203,6 +209,7 @@ impl Refusal {
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::UnknownCoding(_) => "unsupported_content_encoding",
+            Self::NoUpgrade => "upgrade_required",
             Self::HardLimit { .. } => "hard_limit_reached",
             Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
@@ -266,6 +273,10 @@ impl Refusal {
                 "Every upstream key that serves this call is rate limited or busy; try again later"
                     .to_owned()
             }
+            Self::NoUpstreamKey {
+                unreached: Some(why),
+                ..
+            } => format!("No upstream key can serve this call at the moment: {why}"),
             Self::NoUpstreamKey { model, .. } if model.is_empty() => {
                 "No upstream key can serve this call at the moment".to_owned()
             }
@@ -278,6 +289,10 @@ impl Refusal {
             Self::UnknownCoding(coding) => format!(
                 "The content encoding {coding:?} is not known here; zstd, gzip, br and deflate are"
             ),
+            Self::NoUpgrade => {
+                "WebSockets are not served here; make the call as an ordinary HTTP request"
+                    .to_owned()
+            }
             Self::NotFound { path } => format!("Nothing is served at {path}"),
             Self::NotOpen { asked, why: None } => {
                 format!("{asked}: this endpoint takes another method or is spelt otherwise")
@@ -350,6 +365,7 @@ impl Refusal {
             | Self::SlowBody
             | Self::Malformed(_)
             | Self::UnknownCoding(_)
+            | Self::NoUpgrade
             | Self::NotFound { .. }
             | Self::NotOpen { .. }
             | Self::Loop => None,
@@ -448,6 +464,7 @@ mod tests {
     #[test]
     fn refusals_of_the_node_have_the_documented_status_and_code() {
         let none = Refusal::NoUpstreamKey {
+            unreached: None,
             model: "m".to_owned(),
             retry_after_ms: None,
         };
