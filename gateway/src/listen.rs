@@ -45,7 +45,7 @@ impl Listen {
     }
 
     /// Where a program on this host reaches what listens on this port.
-    pub(crate) fn from_here(self, port: u16) -> SocketAddr {
+    pub(crate) fn seen_from_here(self, port: u16) -> SocketAddr {
         let ip = match self {
             Self::Everywhere(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Self::At(address) => match address.ip() {
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn what_listens_everywhere_is_reached_from_here() {
+    fn what_listens_everywhere_is_reached_seen_from_here() {
         for (listen, reached) in [
             (Listen::Everywhere(1), "127.0.0.1:8080"),
             (Listen::At("0.0.0.0:1".parse().unwrap()), "127.0.0.1:8080"),
             (Listen::At("[::]:1".parse().unwrap()), "[::1]:8080"),
             (Listen::At("10.0.0.1:1".parse().unwrap()), "10.0.0.1:8080"),
         ] {
-            assert_eq!(listen.from_here(8080).to_string(), reached);
+            assert_eq!(listen.seen_from_here(8080).to_string(), reached);
         }
     }
 }

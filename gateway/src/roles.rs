@@ -48,7 +48,7 @@ const BACKGROUND_THREADS: usize = 2;
 /// When it cannot start.
 pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
-        return healthcheck::run(config.listen.from_here(config.listen.port()));
+        return healthcheck::run(config.listen.seen_from_here(config.listen.port()));
     }
     let (data_dir, database) = (config.data_dir.clone(), config.control.database.clone());
     serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir, &database))
@@ -88,7 +88,7 @@ fn serve_role(role: Role, config: Config) -> anyhow::Result<()> {
 async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = config.listen.bind().await?;
-    let here = config.listen.from_here(http.local_addr()?.port());
+    let here = config.listen.seen_from_here(http.local_addr()?.port());
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
@@ -123,7 +123,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
 async fn control(mut config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = config.listen.bind().await?;
-    let here = config.listen.from_here(http.local_addr()?.port());
+    let here = config.listen.seen_from_here(http.local_addr()?.port());
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
@@ -165,7 +165,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .context("NODE_TOKEN: a data plane alone needs it")?;
     let channel = proxyxai_dataplane::connect(address)?;
     let http = config.listen.bind().await?;
-    let here = config.listen.from_here(http.local_addr()?.port());
+    let here = config.listen.seen_from_here(http.local_addr()?.port());
     let data = data_plane(&config, channel, &token)?;
     let admin = config
         .control_http

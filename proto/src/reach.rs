@@ -145,16 +145,16 @@ fn place_v6(ip: Ipv6Addr) -> Place {
 
 /// IPv4 addresses that one of IPv6 stands for: mapped, compatible, translated (RFC 6052, RFC 8215), 6to4, Teredo.
 fn wrapped(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
-    let [a, b, c, d, _, _, g, h] = ip.segments();
+    let parts = ip.segments();
     let joined = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    let ends = ip.segments().iter().take(5).all(|part| *part == 0);
-    match (a, b) {
+    let last = joined(parts[6], parts[7]);
+    match parts {
         _ if ip.is_loopback() || ip.is_unspecified() => Vec::new(),
-        (0, 0) if ends => vec![joined(g, h)],
-        (0, 0) if ip.segments().get(4) == Some(&0xffff) => vec![joined(g, h)],
-        (0x64, 0xff9b) => vec![joined(g, h)],
-        (0x2002, _) => vec![joined(b, c)],
-        (0x2001, 0) => vec![joined(c, d), joined(!g, !h)],
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, ..] => {
+            vec![last]
+        }
+        [0x2002, high, low, ..] => vec![joined(high, low)],
+        [0x2001, 0, high, low, ..] => vec![joined(high, low), joined(!parts[6], !parts[7])],
         _ => Vec::new(),
     }
 }

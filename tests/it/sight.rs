@@ -102,7 +102,7 @@ async fn every_answer_carries_an_id_also_refusals_and_pages() {
         ("POST", "/v1/messages", "Bearer wrong", BODY, 401),
         ("GET", "/v1/models", &bearer, b"", 200),
         ("GET", "/nowhere", &bearer, b"", 404),
-        ("GET", "/metrics", &bearer, b"", 200),
+        ("GET", "/metrics", &bearer, b"", 401),
         ("GET", "/healthz", "", b"", 200),
         ("GET", "/", "", b"", 200),
         ("GET", "/dashboard/info", &bearer, b"", 200),

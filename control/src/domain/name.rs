@@ -8,7 +8,7 @@ use unicode_security::confusable_detection::skeleton;
 /// What begins or ends something in HTML, whoever forgets to escape it.
 const MARKUP: [char; 5] = ['<', '>', '&', '"', '`'];
 /// The name of the account above all others.
-const ROOT: &str = "root";
+pub(crate) const ROOT: &str = "root";
 
 /// Checks that a text is seen as it is, and is nothing but text.
 pub(crate) fn check_plain(field: &str, text: &str) -> Result<(), Invalid> {

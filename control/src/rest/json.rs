@@ -18,7 +18,7 @@ pub(super) fn read(body: &[u8]) -> Result<Value, Invalid> {
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
     read.map_err(|error| match twice.take() {
-        Some(member) => given_twice(member),
+        Some(member) => given_twice(&member),
         None => Invalid::new("body", format!("is not valid JSON: {error}")),
     })
 }
@@ -31,10 +31,10 @@ pub(super) fn check_text(text: &str) -> Result<(), Invalid> {
     let _read = Once(&twice).deserialize(&mut reader);
     twice
         .take()
-        .map_or(Ok(()), |member| Err(given_twice(member)))
+        .map_or(Ok(()), |member| Err(given_twice(&member)))
 }
 
-fn given_twice(member: String) -> Invalid {
+fn given_twice(member: &str) -> Invalid {
     let member: String = member.chars().take(100).collect();
     Invalid::new(member, "is given twice")
 }

@@ -7,6 +7,9 @@ use proxyxai_contract::{id::Level, money::Money, window::Window};
 
 use super::limit::Left;
 
+const NO_UPGRADE: &str =
+    "WebSockets are not served here; make the call as an ordinary HTTP request";
+
 /// Why a call is refused. Accounts are named as their owners know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -274,25 +277,15 @@ impl Refusal {
                     .to_owned()
             }
             Self::NoUpstreamKey {
-                unreached: Some(why),
-                ..
-            } => format!("No upstream key can serve this call at the moment: {why}"),
-            Self::NoUpstreamKey { model, .. } if model.is_empty() => {
-                "No upstream key can serve this call at the moment".to_owned()
-            }
-            Self::NoUpstreamKey { model, .. } => {
-                format!("No upstream key can serve the model {model:?} at the moment")
-            }
+                model, unreached, ..
+            } => no_key_message(model, unreached.as_deref()),
             Self::TooLarge { limit } => format!("The request body is larger than {limit} bytes"),
             Self::SlowBody => "The request body did not arrive in time".to_owned(),
             Self::Malformed(problem) => problem.clone(),
             Self::UnknownCoding(coding) => format!(
                 "The content encoding {coding:?} is not known here; zstd, gzip, br and deflate are"
             ),
-            Self::NoUpgrade => {
-                "WebSockets are not served here; make the call as an ordinary HTTP request"
-                    .to_owned()
-            }
+            Self::NoUpgrade => NO_UPGRADE.to_owned(),
             Self::NotFound { path } => format!("Nothing is served at {path}"),
             Self::NotOpen { asked, why: None } => {
                 format!("{asked}: this endpoint takes another method or is spelt otherwise")
@@ -370,6 +363,14 @@ impl Refusal {
             | Self::NotOpen { .. }
             | Self::Loop => None,
         }
+    }
+}
+
+fn no_key_message(model: &str, unreached: Option<&str>) -> String {
+    match (unreached, model) {
+        (Some(why), _) => format!("No upstream key can serve this call at the moment: {why}"),
+        (None, "") => "No upstream key can serve this call at the moment".to_owned(),
+        (None, model) => format!("No upstream key can serve the model {model:?} at the moment"),
     }
 }
 

@@ -47,13 +47,11 @@ impl Reader<'_> {
             Some((file, path))
         });
         match (given, file) {
-            (Some(value), None) => match value.into_string() {
-                Ok(text) => Some(Secret::new(text)),
-                Err(_) => {
-                    self.problem(name, "is not UTF-8");
-                    None
-                }
-            },
+            (Some(value), None) => {
+                let text = value.into_string();
+                let text = text.map_err(|_| self.problem(name, "is not UTF-8"));
+                text.ok().map(Secret::new)
+            }
             (None, Some((file, path))) => kept_in(Path::new(&path))
                 .map_err(|problem| self.problem(file, &problem))
                 .ok(),
