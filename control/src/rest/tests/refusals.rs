@@ -1,9 +1,6 @@
 //! Refusals, credentials and cross-origin requests.
 
-use axum::{
-    body::Body,
-    http::{Request, StatusCode},
-};
+use axum::{body::Body, http::Request};
 use serde_json::json;
 
 use super::Rig;
