@@ -18,7 +18,8 @@ import yaml
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 ALONE, FLEET = "docker-compose.yml", "docker-compose.fleet.yml"
 SECRETS = {
-    "DATABASE_PASSWORD", "EMAIL_PASS", "INIT_KEYS", "INIT_USERS", "MASTER_KEY", "NODE_TOKEN", "POSTGRES_PASSWORD", "ROOT_KEY",
+    "DATABASE_PASSWORD", "EMAIL_PASS", "INIT_KEYS", "INIT_USERS", "MASTER_KEY", "METRICS_TOKEN", "NODE_TOKEN", "POSTGRES_PASSWORD",
+    "ROOT_KEY",
 }
 # Of whom a service reads the variables, by its command.
 READERS = {
@@ -35,7 +36,14 @@ NOT_HANDED = {
     "GRPC_LISTEN": INSIDE,
     "DATA_DIR": "the image sets it to the volume",
 }
-IN_FLEET = NOT_HANDED | {"POSTGRES_DSN": "DATABASE_URL names the server of the fleet"}
+SERVER = "DATABASE_URL names the server of the fleet"
+IN_FLEET = NOT_HANDED | {
+    "POSTGRES_DSN": SERVER,
+    "POSTGRES_DSN_FILE": SERVER,
+    "DATABASE_URL_FILE": SERVER,
+    "DATABASE_PASSWORD_FILE": "the password is the fleet's own",
+    "NODE_TOKEN_FILE": "the token is asked for, and may be given once",
+}
 # Variables that a service sets to something of its own.
 SET = {"CONTROL_GRPC", "CONTROL_HTTP", "DATABASE_PASSWORD", "DATABASE_URL", "NODE_NAME", "NODE_TOKEN"}
 USER = "10001:10001"

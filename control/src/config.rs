@@ -6,7 +6,7 @@ mod database;
 use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
 use proxyxai_contract::{
-    Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, secret::Secret,
+    Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, reach::Reach, secret::Secret,
 };
 
 use crate::domain::{account, setting, upstream_key};
@@ -49,6 +49,8 @@ pub struct Config {
     pub usage_retention_days: Option<NonZero<u32>>,
     /// How long leases of credit stay reserved without a word from their data plane.
     pub lease_ms: u64,
+    /// How far providers may be reached.
+    pub provider_reach: Reach,
 }
 
 /// One entry of `INIT_USERS`.
@@ -85,6 +87,7 @@ impl Config {
             publish_wait_ms: 500,
             usage_retention_days: NonZero::new(365),
             lease_ms: 3_600_000,
+            provider_reach: Reach::Private,
         }
     }
 
@@ -167,7 +170,18 @@ impl Config {
 
     /// Entries of `INIT_KEYS`.
     pub(crate) fn init_keys(&self) -> Result<Vec<InitKey>, Invalid> {
-        entries(self.init_keys.as_ref()).map(init_key).collect()
+        let within = |key: InitKey| {
+            let checked = key
+                .provider
+                .as_ref()
+                .map(|to| self.provider_reach.check(to));
+            let checked = checked.unwrap_or(Ok(()));
+            checked.map_err(|error| error.under("INIT_KEYS"))?;
+            Ok(key)
+        };
+        entries(self.init_keys.as_ref())
+            .map(|entry| init_key(entry).and_then(within))
+            .collect()
     }
 }
 
@@ -187,6 +201,7 @@ impl fmt::Debug for Config {
             publish_wait_ms,
             usage_retention_days,
             lease_ms,
+            provider_reach,
         } = self;
         f.debug_struct("Config")
             .field("database", database)
@@ -202,6 +217,7 @@ impl fmt::Debug for Config {
             .field("publish_wait_ms", publish_wait_ms)
             .field("usage_retention_days", usage_retention_days)
             .field("lease_ms", lease_ms)
+            .field("provider_reach", provider_reach)
             .finish()
     }
 }

@@ -66,6 +66,7 @@ struct Inner {
     first_root_key: Option<ClientKey>,
     /// Requests of each account to the administration.
     rates: Mutex<Rates>,
+    circulation: ops::circulation::Circulation,
 }
 
 // === impl Control ===
@@ -102,6 +103,7 @@ impl Control {
             node_token,
             first_root_key,
             rates: Mutex::default(),
+            circulation: ops::circulation::Circulation::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -221,6 +223,10 @@ impl Control {
 
     fn now(&self) -> proxyxai_contract::clock::Millis {
         self.inner.clock.now()
+    }
+
+    fn circulation(&self) -> &ops::circulation::Circulation {
+        &self.inner.circulation
     }
 
     fn store(&self) -> &Store {

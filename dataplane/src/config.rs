@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use proxyxai_contract::{access::IpList, id::NodeName};
+use proxyxai_contract::{access::IpList, id::NodeName, reach::Reach, secret::Secret};
 
 use crate::sight;
 
@@ -19,6 +19,8 @@ pub struct Config {
     pub body_idle: Duration,
     /// Until a connection, TLS included, stands.
     pub connect: Duration,
+    /// How far providers may be reached.
+    pub provider_reach: Reach,
     /// From sending a request to the first byte of its answer.
     pub first_byte: Duration,
     /// Silence between chunks of an answer; in a stream of events, pings and comments are silence.
@@ -44,6 +46,8 @@ pub struct Config {
     pub buffer_bytes_max: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: IpList,
+    /// What reads `/metrics`, besides root's key.
+    pub metrics_token: Option<Secret>,
     /// What of calls is to be seen.
     pub sight: sight::Config,
 }

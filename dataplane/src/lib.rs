@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 
 pub use config::Config;
 pub use error::Error;
-pub use http::{Surface, client_address, readiness};
+pub use http::{Edge, Surface, client_address, readiness};
 pub use link::connect;
 pub use sight::RequestId;
 

@@ -28,6 +28,7 @@ mod control {
 
     pub(crate) mod rest {
         mod fields;
+        mod json;
 
         pub(crate) mod users {
             mod body;

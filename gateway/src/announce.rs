@@ -52,6 +52,13 @@ fn table() -> String {
             "| `{}` | {default} | {} | {} |",
             variable.name, variable.roles, variable.meaning
         );
+        if let Some(file) = variable.file {
+            let _written: Result<(), std::fmt::Error> = writeln!(
+                table,
+                "| `{file}` |  | {} | file with `{}`, in place of it |",
+                variable.roles, variable.name
+            );
+        }
     }
     table
 }
@@ -63,12 +70,17 @@ macro_rules! say {
     };
 }
 
-/// Where the program listens.
+/// Where the program listens, as seen from this host.
 pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>) {
-    say!("ProxyXAI listens on {}", base(http));
+    say!("ProxyXAI listens on http://{http}");
     if let Some(grpc) = grpc {
         say!("gRPC on {grpc}");
     }
+}
+
+/// Where metrics are open.
+pub(crate) fn metrics(at: SocketAddr) {
+    say!("metrics on http://{at}/metrics");
 }
 
 /// Where the root key is kept, and whether the file still tells it.
@@ -89,7 +101,7 @@ pub(crate) fn root_key(data_dir: &Path, kept: RootKeyFile) {
 /// On the very first start: the root key, and the next commands.
 pub(crate) fn first_root_key(data_dir: &Path, http: SocketAddr, key: &ClientKey) {
     let shown = root_key_file(data_dir);
-    let (key, base) = (key.expose(), base(http));
+    let (key, base) = (key.expose(), format!("http://{http}"));
     say!("\nThe root key, shown this once:\n\n  {key}\n");
     say!("It is kept in {shown}; to print it again: cat {shown}\n");
     say!("Next, add an upstream key and create an account:\n");
@@ -105,13 +117,4 @@ fn root_key_file(data_dir: &Path) -> String {
     let file = data_dir.join("root.key");
     let file = std::path::absolute(&file).unwrap_or(file);
     file.display().to_string()
-}
-
-fn base(http: SocketAddr) -> String {
-    let host = if http.ip().is_unspecified() {
-        "127.0.0.1".to_owned()
-    } else {
-        http.ip().to_string()
-    };
-    format!("http://{host}:{}", http.port())
 }

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use proxyxai_contract::clock::Clock;
 use proxyxai_control::{Offline, view::Days};
 
-use crate::{announce, config::Config, ownership};
+use crate::{announce, config::Config, full, ownership};
 
 /// Exit code of books that do not balance; failing to read them is another.
 const EXIT_DIFFERENCE: u8 = 1;
@@ -131,5 +131,10 @@ fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.context("the runtime cannot start")?.block_on(work)
+    runtime
+        .context("the runtime cannot start")?
+        .block_on(async {
+            full::ends_writes_not_the_process()?;
+            work.await
+        })
 }

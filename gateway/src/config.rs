@@ -3,23 +3,22 @@
 mod parts;
 mod reader;
 
-use std::{
-    ffi::OsString,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use proxyxai_contract::{Invalid, access::IpList, id::NodeName, provider::BaseUrl};
+use proxyxai_contract::{
+    Invalid, access::IpList, id::NodeName, provider::BaseUrl, reach::Reach, secret::Secret,
+};
 use proxyxai_dataplane::sight;
 use reader::Reader;
 
-use crate::variables::IGNORED;
+use crate::{listen::Listen, variables::IGNORED};
 
 /// The configuration of the whole process.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Listen,
+    /// Where `/metrics` is open to everybody.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) grpc_listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) control: proxyxai_control::config::Config,
@@ -28,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) control_http: Option<BaseUrl>,
     pub(crate) limits: Limits,
     pub(crate) sight: sight::Config,
+    /// What reads `/metrics`, besides root's key.
+    pub(crate) metrics_token: Option<Secret>,
     pub(crate) server: Server,
     pub(crate) grpc_connections_max: usize,
     /// Between saying that no more calls are wanted and taking no more.
@@ -46,6 +47,7 @@ pub(crate) struct Limits {
     pub(crate) body_bytes_max: usize,
     pub(crate) body_idle: Duration,
     pub(crate) connect: Duration,
+    pub(crate) provider_reach: Reach,
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
     pub(crate) keepalive: Option<Duration>,
@@ -82,9 +84,10 @@ impl Config {
             problems: Vec::new(),
         };
         let data_dir = PathBuf::from(reader.or_default("DATA_DIR"));
-        let config = Self {
-            listen: reader.listen("LISTEN", "PORT", Ipv4Addr::UNSPECIFIED),
-            grpc_listen: reader.listen("GRPC_LISTEN", "GRPC_PORT", Ipv4Addr::LOCALHOST),
+        let mut config = Self {
+            listen: reader.listen_http(),
+            metrics_listen: reader.address("METRICS_LISTEN"),
+            grpc_listen: reader.listen_grpc(),
             control: reader.control(&data_dir),
             node_name: reader.parsed("NODE_NAME", NodeName::new),
             control_grpc: reader.parsed("CONTROL_GRPC", |text| {
@@ -93,6 +96,7 @@ impl Config {
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             limits: reader.limits(),
             sight: reader.sight(),
+            metrics_token: reader.metrics_token(),
             server: Server {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
@@ -115,6 +119,7 @@ impl Config {
                 .collect(),
             data_dir,
         };
+        config.control.provider_reach = config.limits.provider_reach;
         let mut problems = reader.problems;
         problems.extend(config.control.check());
         if problems.is_empty() {
@@ -130,7 +135,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use proxyxai_contract::secret::Secret;
     use proxyxai_control::config::Database;
 
     use super::*;
@@ -278,6 +282,68 @@ mod tests {
     }
 
     #[test]
+    fn every_secret_may_stand_in_a_file() {
+        let path = std::env::temp_dir().join(format!("proxyxai-secret-{}", std::process::id()));
+        let from_file = |name: &str, text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read(&[(name, path.to_str().unwrap())])
+        };
+        let token = "a token of sixteen and more";
+        for text in [
+            token.to_owned(),
+            format!("{token}\n"),
+            format!("{token}\r\n"),
+        ] {
+            let config = from_file("MASTER_KEY_FILE", &text).unwrap();
+            assert_eq!(
+                config.control.master_key.as_ref().map(Secret::expose),
+                Some(token)
+            );
+        }
+        // One line break is the editor's; whatever else is there is the secret's.
+        let url = [
+            ("DATABASE_URL", "postgres://u@h/d"),
+            ("DATABASE_PASSWORD_FILE", path.to_str().unwrap()),
+        ];
+        std::fs::write(&path, " a b \n\n").unwrap();
+        let Database::Postgres(server) = read(&url).unwrap().control.database else {
+            panic!("no server")
+        };
+        assert_eq!(server.password().map(Secret::expose), Some(" a b \n"));
+        let email = from_file("EMAIL_PASS_FILE", "word\n").unwrap();
+        assert_eq!(
+            email.control.settings.get("EMAIL_PASS").map(String::as_str),
+            Some("word")
+        );
+        for file in variables().filter_map(|variable| variable.file) {
+            for text in ["", "\n"] {
+                let problems = from_file(file, text).unwrap_err();
+                assert!(
+                    problems.iter().any(|problem| problem.field == file),
+                    "{file}"
+                );
+            }
+            let name = file.strip_suffix("_FILE").unwrap();
+            let both = read(&[(name, "secret-value-of-20-chars"), (file, "/nowhere")]).unwrap_err();
+            let besides = both.iter().find(|problem| problem.field == file);
+            assert!(
+                besides.is_some_and(|problem| problem.problem.contains("one of them")),
+                "{both:?}"
+            );
+            let nowhere = read(&[(file, "/nowhere")]).unwrap_err();
+            assert_eq!(
+                nowhere
+                    .iter()
+                    .filter(|problem| problem.field == file)
+                    .count(),
+                1,
+                "{nowhere:?}"
+            );
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn older_names_are_understood() {
         let config = read(&[
             ("SUB_MIN_BALANCE", "7"),
@@ -308,7 +374,8 @@ mod tests {
     #[test]
     fn every_variable_of_the_table_is_known_once() {
         let mut names: Vec<_> = variables()
-            .map(|variable| variable.name)
+            .flat_map(|variable| [Some(variable.name), variable.file])
+            .flatten()
             .chain(IGNORED.iter().copied())
             .collect();
         names.sort_unstable();

@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -11,14 +11,8 @@ use anyhow::{Context as _, bail};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Succeeds when `/healthz` answers 200.
-pub(crate) fn run(listen: SocketAddr) -> anyhow::Result<()> {
-    let ip = if listen.ip().is_unspecified() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else {
-        listen.ip()
-    };
-    let address = SocketAddr::new(ip, listen.port());
+/// Succeeds when `/healthz` at this address answers 200.
+pub(crate) fn run(address: SocketAddr) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("{address} does not listen"))?;
     stream.set_read_timeout(Some(PATIENCE))?;

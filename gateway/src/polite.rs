@@ -14,6 +14,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
+use crate::serve::UntilNext;
+
 /// What a refused client may still send before it is cut off after all.
 const DISCARD_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const DISCARD_MAX: Duration = Duration::from_secs(10);
@@ -24,15 +26,17 @@ pub(crate) struct Polite {
     tasks: TaskTracker,
     /// The client waits for `100 Continue` and has sent nothing that would have to be read.
     waits: bool,
+    next: Option<UntilNext>,
 }
 
 impl Polite {
-    /// Whose client may wait for `100 Continue`. Reading on happens in `tasks`.
-    pub(crate) fn new(body: Incoming, waits: bool, tasks: &TaskTracker) -> Self {
+    /// Whose client may wait for `100 Continue`. Reading on happens in `tasks`; `next` is kept until it is done.
+    pub(crate) fn new(body: Incoming, waits: bool, tasks: &TaskTracker, next: UntilNext) -> Self {
         Self {
             body: Some(body),
             tasks: tasks.clone(),
             waits,
+            next: Some(next),
         }
     }
 }
@@ -70,13 +74,15 @@ impl Drop for Polite {
             .take()
             .filter(|body| !self.waits && !body.is_end_stream())
         {
-            self.tasks
-                .spawn(tokio::time::timeout(DISCARD_MAX, discard(body)));
+            self.tasks.spawn(tokio::time::timeout(
+                DISCARD_MAX,
+                discard(body, self.next.take()),
+            ));
         }
     }
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: Incoming, _next: Option<UntilNext>) {
     let mut left = DISCARD_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);

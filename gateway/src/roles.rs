@@ -15,16 +15,19 @@ use handlers::{router_handler, surface_handlers};
 use node_name::node_name;
 use proxyxai_contract::{Invalid, clock::Clock, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, readiness};
+use proxyxai_dataplane::{Admin, DataPlane, Surface, readiness};
 use tasks::ControlTasks;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
 
-use crate::{announce, channel, config::Config, doors::Doors, files, healthcheck, ownership};
+use crate::{
+    announce, channel, config::Config, doors::Doors, files, full, healthcheck, listen::Listen,
+    ownership, polite::Polite, serve,
+};
+
+/// Scrapers are few.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// What this process is.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +51,7 @@ const BACKGROUND_THREADS: usize = 2;
 /// When it cannot start.
 pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
-        return healthcheck::run(config.listen);
+        return healthcheck::run(config.listen.seen_from_here(config.listen.port()));
     }
     let (data_dir, database) = (config.data_dir.clone(), config.control.database.clone());
     serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir, &database))
@@ -88,7 +91,8 @@ fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
 
 async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
-    let http = bind(config.listen).await?;
+    let http = config.listen.bind().await?;
+    let here = config.listen.seen_from_here(http.local_addr()?.port());
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
@@ -99,8 +103,9 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         router: control.rest_router(),
         storage_fault: control.storage_fault(),
     });
-    announce::listening(http.local_addr()?, Some(planes.grpc));
-    announce_root_key(&control, &config.data_dir, http.local_addr()?).await?;
+    let measuring = measuring(&surface, &config).await?;
+    announce::listening(here, Some(planes.grpc));
+    announce_root_key(&control, &config.data_dir, here).await?;
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
@@ -113,6 +118,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         },
     )
     .await?;
+    measuring.stop();
     data.stop().await;
     planes.stop().await;
     Ok(())
@@ -120,7 +126,8 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
 
 async fn control(mut config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
-    let http = bind(config.listen).await?;
+    let http = config.listen.bind().await?;
+    let here = config.listen.seen_from_here(http.local_addr()?.port());
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
@@ -133,8 +140,8 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
             "/readyz",
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
         );
-    announce::listening(http.local_addr()?, Some(tasks.grpc));
-    announce_root_key(&control, &config.data_dir, http.local_addr()?).await?;
+    announce::listening(here, Some(tasks.grpc));
+    announce_root_key(&control, &config.data_dir, here).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
     // Its `/readyz` tells of its storage; whoever administers tries again.
     config.drain_delay = std::time::Duration::ZERO;
@@ -161,14 +168,16 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .clone()
         .context("NODE_TOKEN: a data plane alone needs it")?;
     let channel = proxyxai_dataplane::connect(address)?;
-    let http = bind(config.listen).await?;
+    let http = config.listen.bind().await?;
+    let here = config.listen.seen_from_here(http.local_addr()?.port());
     let data = data_plane(&config, channel, &token)?;
     let admin = config
         .control_http
         .clone()
         .map_or(Admin::Nobody, Admin::Remote);
     let surface = data.surface(admin);
-    announce::listening(http.local_addr()?, None);
+    let measuring = measuring(&surface, &config).await?;
+    announce::listening(here, None);
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
@@ -181,6 +190,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         },
     )
     .await?;
+    measuring.stop();
     data.stop().await;
     Ok(())
 }
@@ -232,6 +242,7 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         body_bytes_max: limits.body_bytes_max,
         body_idle: limits.body_idle,
         connect: limits.connect,
+        provider_reach: limits.provider_reach,
         first_byte: limits.first_byte,
         idle: limits.idle,
         keepalive: limits.keepalive,
@@ -244,18 +255,35 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         open_calls_max: limits.open_calls_max,
         buffer_bytes_max: limits.buffer_bytes_max,
         trusted_proxies: limits.trusted_proxies.clone(),
+        metrics_token: config.metrics_token.clone(),
         sight: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{address} cannot be listened on"))
+/// Begins to serve `/metrics` on an address of its own, if there is one, for as long as calls are served.
+async fn measuring(surface: &Surface, config: &Config) -> anyhow::Result<serve::End> {
+    let end = serve::End::default();
+    let Some(address) = config.metrics_listen else {
+        return Ok(end);
+    };
+    let listener = Listen::At(address).bind().await?;
+    announce::metrics(listener.local_addr()?);
+    let surface = surface.sibling();
+    let handler = move |_peer: SocketAddr, request| surface.clone().measure::<Polite>(request);
+    let most = METRICS_CONNECTIONS_MAX;
+    let doors = Doors::new(most, most, config.limits.trusted_proxies.clone());
+    let serving = serve::serve((listener, doors), vec![handler], config.server, end.clone());
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "metrics are not served");
+        }
+    });
+    Ok(end)
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    full::ends_writes_not_the_process()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

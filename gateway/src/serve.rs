@@ -1,6 +1,8 @@
 //! The HTTP server: accepts connections with Nagle off, bounds the request head in size and time,
 //! and drains when told to.
 
+mod framing;
+
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -17,8 +19,10 @@ use std::{
 };
 
 use axum::body::Body;
+pub(crate) use framing::UntilNext;
+use framing::{Framing, Head, Watched, framing};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
     server::conn::http1,
@@ -28,6 +32,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
+use proxyxai_dataplane::RequestId;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime,
@@ -53,8 +58,8 @@ const ACCEPTED_MAX: usize = 1024;
 /// Answers that are ended by us have so long to reach their clients.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// The error body of 431; a head that is longer than what is read at once gets the server's bare one.
-const HEAD_TOO_LONG: &str = r#"{"error":{"message":"The head of the request is too long.","type":"invalid_request_error","code":"head_too_long","param":null},"message":"The head of the request is too long."}"#;
+/// Said with 431; a head that is longer than what is read at once gets the server's bare one.
+const HEAD_TOO_LONG: &str = "The head of the request is too long.";
 
 /// What a client reads whose address has too many connections.
 const TOO_MANY_CONNECTIONS: &str = concat!(
@@ -112,6 +117,7 @@ struct Door<H> {
     /// Reads on when a call was refused early.
     bodies: TaskTracker,
     head_bytes_max: usize,
+    head: Arc<Head>,
     end: End,
 }
 
@@ -198,12 +204,12 @@ impl End {
         self.cut.cancel();
     }
 
-    fn mark(&self, mut answer: Response<Body>) -> Response<Body> {
+    fn mark(&self, answer: Response<Body>) -> Response<Body> {
         if self.leaving.load(Ordering::Relaxed) {
-            let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(header::CONNECTION, close);
+            closing(answer)
+        } else {
+            answer
         }
-        answer
     }
 }
 
@@ -265,11 +271,14 @@ async fn work(
             continue;
         };
         // A request shares its connection's door; what all threads share is not touched for each of them.
+        let head = Head::new(limits.header_bytes_max);
+        let socket = Watched::new(socket, Arc::clone(&head));
         let door = Arc::new(Door {
             peer,
             handler: handler.clone(),
             bodies: bodies.clone(),
             head_bytes_max: limits.header_bytes_max,
+            head,
             end: end.clone(),
         });
         let service = service_fn(move |request| {
@@ -319,12 +328,21 @@ async fn looked_at_again<C: Future>(connection: C, cut: CancellationToken) -> C:
 impl<H: Handler> Door<H> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let waits = request.headers().contains_key(header::EXPECT);
-        let request = request.map(|body| Polite::new(body, waits, &self.bodies));
-        if head_bytes(&request) > self.head_bytes_max {
-            return head_too_long();
+        let framing = framing(&request, &self.head);
+        let next = self.head.over();
+        let request = request.map(|body| Polite::new(body, waits, &self.bodies, next));
+        if let Framing::Refused(problem) = framing {
+            return closing(refused(StatusCode::BAD_REQUEST, "invalid_request", problem));
         }
-        let answer = self.handler.answer(self.peer, request);
-        self.end.mark(answer.await)
+        if head_bytes(&request) > self.head_bytes_max {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return refused(status, "head_too_long", HEAD_TOO_LONG);
+        }
+        let answer = self.handler.answer(self.peer, request).await;
+        match framing {
+            Framing::Unseen => closing(answer),
+            Framing::Plain | Framing::Refused(_) => self.end.mark(answer),
+        }
     }
 }
 
@@ -336,11 +354,23 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     path + request.headers().iter().map(field).sum::<usize>()
 }
 
-fn head_too_long() -> Response<Body> {
-    let mut response = Response::new(Body::from(HEAD_TOO_LONG));
-    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+/// The same answer, after which the connection is closed.
+fn closing(mut answer: Response<Body>) -> Response<Body> {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
+}
+
+/// Refuses what no handler gets to see. The texts are our own and have nothing to escape.
+fn refused(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = format!(
+        r#"{{"error":{{"message":"{message}","type":"invalid_request_error","code":"{code}","param":null}},"message":"{message}"}}"#
+    );
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
+    RequestId::settle(&mut HeaderMap::new()).mark(response.headers_mut());
     response
 }
 
@@ -359,6 +389,8 @@ async fn accept(listener: &TcpListener, doors: &Doors) -> Option<(TcpStream, Soc
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "Nagle's algorithm could not be switched off");
                 }
+                // On a socket of both families the older one's addresses come written as the newer one's.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 return Some((stream, peer, place));
             }
             Err(error) => {

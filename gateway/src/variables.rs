@@ -14,6 +14,8 @@ pub(crate) struct Variable {
     pub(crate) meaning: &'static str,
     /// Which roles read it.
     pub(crate) roles: &'static str,
+    /// It is a secret: the variable that names a file with it.
+    pub(crate) file: Option<&'static str>,
 }
 
 const BOTH: &str = "all";
@@ -31,12 +33,29 @@ const fn var(
         default,
         meaning,
         roles,
+        file: None,
     }
 }
+
+/// A secret. It may also stand in a file that is named by a variable of its own, as containers are given secrets.
+macro_rules! secret {
+    ($name:literal, $roles:expr, $meaning:literal $(,)?) => {
+        crate::variables::Variable {
+            file: Some(concat!($name, "_FILE")),
+            ..crate::variables::var($name, "", $roles, $meaning)
+        }
+    };
+}
+use secret;
 
 /// The variables that are acted on, in the order of the table.
 pub(crate) fn variables() -> impl Iterator<Item = &'static Variable> {
     STARTING.iter().chain(SETTINGS).chain(RUNNING)
+}
+
+/// The variable that names a file with the value of this one.
+pub(crate) fn file_of(name: &str) -> Option<&'static str> {
+    variables().find(|variable| variable.name == name)?.file
 }
 
 /// Places, identity, and what the first start stores.
@@ -45,7 +64,7 @@ const STARTING: &[Variable] = &[
         "PORT",
         "3443",
         BOTH,
-        "HTTP port on all addresses, 0 (any free one) to 65535",
+        "HTTP port on all addresses of both families, 0 (any free one) to 65535",
     ),
     var(
         "LISTEN",
@@ -66,38 +85,44 @@ const STARTING: &[Variable] = &[
         "gRPC `address:port` instead of `GRPC_PORT` on 127.0.0.1",
     ),
     var(
+        "METRICS_LISTEN",
+        "",
+        DATA,
+        "`address:port` on which `/metrics` is open to everybody who reaches it; default: it is on the HTTP port alone, for root's key or `METRICS_TOKEN`",
+    ),
+    secret!(
+        "METRICS_TOKEN",
+        DATA,
+        "reads `/metrics` and nothing else, at least 16 characters, sent like a client key",
+    ),
+    var(
         "DATA_DIR",
         "./data",
         BOTH,
         "directory of the SQLite database, generated secrets and the usage spool",
     ),
-    var(
+    secret!(
         "DATABASE_URL",
-        "",
         CONTROL,
         "`postgres://…` or `sqlite://path`; default: SQLite in `DATA_DIR`",
     ),
-    var(
+    secret!(
         "POSTGRES_DSN",
-        "",
         CONTROL,
         "the same in `host=… user=… dbname=…` form",
     ),
-    var(
+    secret!(
         "DATABASE_PASSWORD",
-        "",
         CONTROL,
         "password for a `DATABASE_URL` or `POSTGRES_DSN` that has none; any characters, nothing is encoded",
     ),
-    var(
+    secret!(
         "MASTER_KEY",
-        "",
         CONTROL,
         "seals upstream keys, at least 16 bytes; default: generated into `DATA_DIR/master.key`, with copies in the database that root's key opens (docs/backup.md)",
     ),
-    var(
+    secret!(
         "NODE_TOKEN",
-        "",
         BOTH,
         "admits data planes, at least 16 characters; default: generated into `DATA_DIR/node.token`",
     ),
@@ -119,21 +144,18 @@ const STARTING: &[Variable] = &[
         DATA,
         "HTTP address of control, to which `/x-*` and `/dashboard/*` are forwarded",
     ),
-    var(
+    secret!(
         "ROOT_KEY",
-        "",
         "control, prices",
         "root's client key, for `proxyxai prices` and for a start without `DATA_DIR/master.key`; default: `INIT_USERS`, else `DATA_DIR/root.key`",
     ),
-    var(
+    secret!(
         "INIT_USERS",
-        "",
         CONTROL,
         "first accounts, `root::mail::key`, several separated by commas; default: a generated root key. Root's also opens a database whose `master.key` is gone",
     ),
-    var(
+    secret!(
         "INIT_KEYS",
-        "",
         CONTROL,
         "first upstream keys, `key::baseURL`, several separated by commas",
     ),
@@ -200,6 +222,12 @@ const RUNNING: &[Variable] = &[
         "5000",
         DATA,
         "until a connection to a provider stands, milliseconds",
+    ),
+    var(
+        "PROVIDER_PRIVATE",
+        "allow",
+        BOTH,
+        "`allow` or `refuse` providers at private addresses and on this host; link-local addresses and metadata services of clouds are always refused ([relaying](docs/relaying.md#where-keys-may-be-sent))",
     ),
     var(
         "FIRST_BYTE_TIMEOUT_MS",

@@ -17,6 +17,7 @@ pub mod price_diff;
 pub mod price_file;
 pub mod price_import;
 pub mod provider;
+pub mod reach;
 pub mod rotation;
 pub mod routing;
 pub mod secret;

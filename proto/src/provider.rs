@@ -78,6 +78,11 @@ impl Origin {
         }
     }
 
+    /// Host and port, as they were given.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// As a URL with nothing after the host and port.
     pub fn uri(&self) -> Uri {
         let mut parts = http::uri::Parts::default();

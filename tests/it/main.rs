@@ -23,6 +23,7 @@ mod books;
 mod cascade;
 mod credit;
 mod drain;
+mod edges;
 mod faults;
 mod fleet;
 mod gate;

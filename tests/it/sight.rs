@@ -11,7 +11,7 @@ use crate::{
     fleet::{Plane, TOKEN},
     raw::{self, Answer},
     upstream::{Script, Upstream, event, events_at_once, invalid_key, json_answer, status},
-    world::{ROOT, TempDir, World, run_to_end, until},
+    world::{ROOT, TempDir, World, metrics, run_to_end, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -102,7 +102,7 @@ async fn every_answer_carries_an_id_also_refusals_and_pages() {
         ("POST", "/v1/messages", "Bearer wrong", BODY, 401),
         ("GET", "/v1/models", &bearer, b"", 200),
         ("GET", "/nowhere", &bearer, b"", 404),
-        ("GET", "/metrics", &bearer, b"", 200),
+        ("GET", "/metrics", &bearer, b"", 401),
         ("GET", "/healthz", "", b"", 200),
         ("GET", "/", "", b"", 200),
         ("GET", "/dashboard/info", &bearer, b"", 200),
@@ -213,7 +213,7 @@ impl Metrics {
     }
 
     async fn at(base: &str) -> Self {
-        Self::parse(&page(base).await)
+        Self::parse(&metrics(base).await)
     }
 
     fn parse(page: &str) -> Self {
@@ -234,12 +234,6 @@ impl Metrics {
     fn count(&self, name: &str) -> u64 {
         format!("{}", self.of(name)).parse().unwrap()
     }
-}
-
-async fn page(base: &str) -> String {
-    let answer = reqwest::get(format!("{base}/metrics")).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    answer.text().await.unwrap()
 }
 
 #[tokio::test]
@@ -484,7 +478,7 @@ async fn metrics_name_no_account_no_key_and_no_model() {
             && metrics.count(r#"requests_total{route="other",status="2xx"}"#) == 1
     })
     .await;
-    let page = page(&world.node.base).await;
+    let page = metrics(&world.node.base).await;
     for secret in [
         UP,
         &key,

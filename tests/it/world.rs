@@ -97,6 +97,11 @@ impl World {
         given.map(|(_, url)| url.as_str())
     }
 
+    /// Sets a variable for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts it again over what the one before left, on free ports. Call after the one before ended.
     pub async fn restart(&mut self) {
         self.node = Node::start(self.role, self.dir.path(), &self.env).await;
@@ -494,6 +499,14 @@ fn eprint_log(log: &str) {
 }
 
 /// A client that keeps to itself: no proxy, no redirects, no retries.
+/// The page of metrics of a node, as root.
+pub async fn metrics(base: &str) -> String {
+    let page = client().get(format!("{base}/metrics")).bearer_auth(ROOT);
+    let page = page.send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    page.text().await.unwrap()
+}
+
 pub fn client() -> reqwest::Client {
     // Set once for all tests; the second time it is there already.
     let _set = rustls::crypto::ring::default_provider().install_default();

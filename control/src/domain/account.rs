@@ -4,6 +4,8 @@ use std::fmt;
 
 use proxyxai_contract::{Invalid, id::AccountId};
 
+use super::name::{ROOT, check_plain, is_unseen, reads_as_root};
+
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 4..=63;
 /// RFC 5321: 64 bytes before the sign, 254 in all.
 const EMAIL_BYTES_MAX: usize = 254;
@@ -31,6 +33,18 @@ pub(crate) fn check_name(name: &str) -> Result<String, Invalid> {
     Ok(name.to_owned())
 }
 
+/// The same for an account below root, which must not pass for it. Pages show such names, and whoever made them
+/// is not who looks at them.
+pub(crate) fn check_name_below_root(name: &str) -> Result<String, Invalid> {
+    let name = check_name(name)?;
+    check_plain("Name", &name)?;
+    // Root's very name is taken, which is another answer.
+    if name != ROOT && reads_as_root(&name) {
+        return Err(Invalid::new("Name", "must not read as root"));
+    }
+    Ok(name)
+}
+
 /// Checks an e-mail address and puts it in lower case, since mail systems do not tell the two
 /// apart and an address stands for one account.
 pub(crate) fn check_email(email: &str) -> Result<String, Invalid> {
@@ -55,10 +69,37 @@ pub(crate) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<St
             format!("has more than {bytes_max} bytes"),
         ));
     }
-    if text.chars().any(char::is_control) {
+    if text.chars().any(is_unseen) {
         return Err(Invalid::new(field, "must not contain control characters"));
     }
     Ok(text.to_owned())
+}
+
+/// Checks what something is called on pages that are not the caller's own.
+pub(crate) fn check_label(field: &str, text: &str, bytes_max: usize) -> Result<String, Invalid> {
+    let text = check_text(field, text, bytes_max)?;
+    check_plain(field, &text)?;
+    Ok(text)
+}
+
+/// Checks a link that pages show: a URL of the web, or nothing.
+pub(crate) fn check_link(field: &str, text: &str, bytes_max: usize) -> Result<String, Invalid> {
+    let text = check_text(field, text, bytes_max)?;
+    if text.is_empty() {
+        return Ok(text);
+    }
+    let uri = text.parse::<http::Uri>().ok();
+    let of_web = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if !of_web || text.contains(['<', '>', '"', '`', '\\']) {
+        return Err(Invalid::new(
+            field,
+            "must be a URL that begins with http:// or https://",
+        ));
+    }
+    Ok(text)
 }
 
 /// The ids from root to an account, the account's own included: `.1.42.`
@@ -176,12 +217,6 @@ fn read_id(text: &str) -> Option<AccountId> {
     AccountId::new(id).ok()
 }
 
-/// Control characters, and marks that are not seen but change how the text around them reads.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 fn is_local_part(local: &str) -> bool {
     let good = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
     (1..=EMAIL_LOCAL_BYTES_MAX).contains(&local.len())
@@ -264,6 +299,43 @@ mod tests {
         assert_eq!(check_text("Alias", " é ", 2).unwrap(), "é");
         assert_eq!(check_text("Alias", "éé", 3).unwrap_err().field, "Alias");
         assert!(check_text("Alias", "a\u{0}b", 10).is_err());
+    }
+
+    #[test]
+    fn a_link_is_of_the_web() {
+        for good in [
+            "",
+            "https://x.example/a.png?b=c&d=e",
+            "http://127.0.0.1:80/",
+            "HTTPS://x.example",
+        ] {
+            assert!(check_link("QRCode", good, 2048).is_ok(), "{good}");
+        }
+        for bad in [
+            "javascript:alert(1)",
+            "JavaScript://x.example/%0aalert(1)",
+            "data:image/png;base64,AA==",
+            "ftp://x.example",
+            "//x.example",
+            "/a",
+            "x.example",
+            "https://",
+            "https:///a",
+            "https://x.example/\"><script>",
+            "https://x\u{202e}.example",
+            "https://x.example/ a",
+        ] {
+            assert!(check_link("QRCode", bad, 2048).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_account_below_root_passes_for_it() {
+        assert!(check_name("root").is_ok());
+        for name in ["ROOT", "rооt", "r00t"] {
+            assert!(check_name_below_root(name).is_err(), "{name}");
+        }
+        assert!(check_name_below_root("roots").is_ok());
     }
 
     #[test]

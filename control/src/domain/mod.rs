@@ -7,6 +7,7 @@ pub mod credit;
 pub(crate) mod lease;
 pub(crate) mod ledger;
 pub(crate) mod mail;
+mod name;
 pub(crate) mod news;
 pub(crate) mod notice;
 pub(crate) mod price_version;

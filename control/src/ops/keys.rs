@@ -7,13 +7,14 @@ use proxyxai_contract::{
     clock::Millis,
     id::{KeyId, Revision},
     provider::BaseUrl,
+    reach::{self, Place},
     secret::Secret,
     snapshot::{Health, HealthState, KeyConfig},
 };
 
 use crate::{
     Control, Error,
-    domain::{account::check_text, setting, upstream_key},
+    domain::{account::check_label, setting, upstream_key},
     ops::{self, audit},
     store::{self, KeyRecord, Tx},
     vault::Vault,
@@ -34,7 +35,7 @@ pub(crate) async fn create(
     ops::root_only(caller, ROOT_ONLY)?;
     upstream_key::check_secret(&new.secret)?;
     check_config(&new.config)?;
-    let name = check_text("Name", &new.name, NAME_BYTES_MAX)?;
+    let name = check_label("Name", &new.name, NAME_BYTES_MAX)?;
     let tx = control.store().begin().await?;
     let provider = match new
         .provider
@@ -47,7 +48,7 @@ pub(crate) async fn create(
             BaseUrl::parse_lenient(&ops::settings::value(control, &tx, setting::XAI_BASE).await?)?
         }
     };
-    warn_if_exposed(&provider);
+    look_at(control, &provider)?;
     let now = control.now();
     let mut record = sealed(control.vault(), &new.secret, &provider, now)?;
     record.view.name = name;
@@ -131,17 +132,11 @@ pub(crate) async fn update(
     let moved = secret.is_some() || provider.is_some();
     let wakes = moved || enabled.is_some_and(|enabled| enabled != record.view.enabled);
     if moved {
-        reseal(
-            control.vault(),
-            &mut record,
-            secret,
-            provider.as_deref(),
-            now,
-        )?;
+        reseal(control, &mut record, secret, provider.as_deref(), now)?;
         check_unknown(&tx, &record).await?;
     }
-    if let Some(name) = name {
-        record.view.name = check_text("Name", &name, NAME_BYTES_MAX)?;
+    if let Some(name) = name.filter(|name| *name != record.view.name) {
+        record.view.name = check_label("Name", &name, NAME_BYTES_MAX)?;
     }
     if let Some(config) = config {
         check_config(&config)?;
@@ -193,7 +188,8 @@ pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Resu
         .vault()
         .open_sealed(&record.view.provider, &record.sealed)?;
     let provider = BaseUrl::parse(&record.view.provider)?;
-    let probe = probe::ask(&provider, &secret, record.view.config.provider_type).await?;
+    let kind = record.view.config.provider_type;
+    let probe = probe::ask(control.config().provider_reach, &provider, &secret, kind).await?;
     tracing::info!(
         key.id = id.get(),
         accepted = probe.accepted,
@@ -276,14 +272,19 @@ pub(super) fn sealed(
 }
 
 fn reseal(
-    vault: &Vault,
+    control: &Control,
     record: &mut KeyRecord,
     secret: Option<Secret>,
     provider: Option<&str>,
     now: Millis,
 ) -> Result<(), Error> {
+    let vault = control.vault();
     let provider = match provider {
-        Some(text) => BaseUrl::parse(text)?,
+        Some(text) => {
+            let provider = BaseUrl::parse(text)?;
+            look_at(control, &provider)?;
+            provider
+        }
         None => BaseUrl::parse(&record.view.provider)?,
     };
     let secret = match secret {
@@ -293,7 +294,6 @@ fn reseal(
         }
         None => vault.open_sealed(&record.view.provider, &record.sealed)?,
     };
-    warn_if_exposed(&provider);
     let fresh = sealed(vault, &secret, &provider, now)?;
     record.sealed = fresh.sealed;
     record.fingerprint = fresh.fingerprint;
@@ -335,13 +335,22 @@ fn check_config(config: &KeyConfig) -> Result<(), Error> {
     }
 }
 
-fn warn_if_exposed(provider: &BaseUrl) {
+/// Whether keys may be sent there, as far as it is written. What should not be passed over in silence is logged.
+fn look_at(control: &Control, provider: &BaseUrl) -> Result<(), Invalid> {
+    control.config().provider_reach.check(provider)?;
+    if reach::written(provider.host()) == Some(Place::Private) {
+        tracing::warn!(
+            provider = provider.text(),
+            "this provider is at a private address, which PROVIDER_PRIVATE=allow lets keys be sent to"
+        );
+    }
     if provider.is_exposed() {
         tracing::warn!(
             provider = provider.text(),
             "keys for this provider cross the open network in clear"
         );
     }
+    Ok(())
 }
 
 pub(super) fn with_health(control: &Control, mut view: KeyView) -> KeyView {

@@ -4,6 +4,7 @@
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod circulation;
 pub(crate) mod expiry;
 pub(crate) mod export;
 pub(crate) mod fleet;

@@ -11,6 +11,8 @@ use proxyxai_contract::{
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde_json::{Map, Value};
 
+use super::json;
+
 /// A JSON object.
 pub(super) struct Fields(Map<String, Value>);
 
@@ -23,10 +25,9 @@ impl fmt::Debug for Fields {
 
 impl Fields {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Invalid> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(Invalid::new("body", "must be a JSON object")),
-            Err(error) => Err(Invalid::new("body", format!("is not valid JSON: {error}"))),
+        match json::read(body)? {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(Invalid::new("body", "must be a JSON object")),
         }
     }
 
@@ -127,6 +128,9 @@ impl Fields {
 
     /// JSON that travels as text: an object, or the text of one.
     pub(super) fn json(&self, name: &str) -> Result<Option<String>, Invalid> {
+        if let Some(Value::String(text)) = self.get(name) {
+            json::check_text(text)?;
+        }
         self.read(name, "a JSON object or a string", |value| match value {
             Value::String(text) => Some(text.clone()),
             Value::Object(_) => Some(value.to_string()),
@@ -147,7 +151,9 @@ impl Fields {
     pub(super) fn settings(&self) -> Result<BTreeMap<String, String>, Invalid> {
         let text = |(name, value): (&String, &Value)| match value {
             Value::Null => None,
-            Value::String(text) => Some(Ok((name.clone(), text.clone()))),
+            Value::String(text) => {
+                Some(json::check_text(text).map(|()| (name.clone(), text.clone())))
+            }
             Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
                 Some(Ok((name.clone(), value.to_string())))
             }

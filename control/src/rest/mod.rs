@@ -11,6 +11,7 @@ mod days;
 mod exports;
 mod failure;
 mod fields;
+mod json;
 mod keys;
 mod logs;
 mod news;
@@ -26,8 +27,6 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, post},
 };
-use http::{HeaderName, Method, header};
-use tower_http::cors::{Any, CorsLayer};
 
 use self::failure::Failure;
 use crate::Control;
@@ -36,7 +35,8 @@ use crate::Control;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// All REST routes. Unknown paths answer 404 in the documented shape, so whoever serves this beside
-/// other routes hands over `/x-*` and `/dashboard/*` as a whole.
+/// other routes hands over `/x-*` and `/dashboard/*` as a whole. So it does what holds for every answer of a port:
+/// its id, and that pages of other origins may read it.
 pub(crate) fn router(control: Control) -> Router {
     Router::new()
         .route("/x-keys", get(keys::list).post(keys::create))
@@ -83,7 +83,6 @@ pub(crate) fn router(control: Control) -> Router {
         .fallback(|| async { Failure::UNKNOWN_PATH })
         .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(cors())
         .with_state(control)
 }
 
@@ -110,24 +109,4 @@ fn dashboard() -> Router<Control> {
             .route(&path("credit_grants"), get(billing::credit_grants));
     }
     router
-}
-
-/// The pages that use these routes are served from other origins. Credentials travel in headers of
-/// the caller's making, never in cookies, so any origin may ask.
-fn cors() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([
-            Method::GET,
-            Method::POST,
-            Method::PUT,
-            Method::DELETE,
-            Method::OPTIONS,
-        ])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("x-api-key"),
-        ])
-        .expose_headers(answer::PAGE_HEADERS.map(HeaderName::from_static))
 }

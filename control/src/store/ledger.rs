@@ -12,7 +12,7 @@ use sea_orm::{
 use super::{
     Db, ROWS_PER_INSERT, Tx,
     entity::{ledger_entry, posting},
-    in_batches,
+    in_batches, statement,
 };
 use crate::{
     Error,
@@ -50,6 +50,15 @@ pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), E
         in_batches(tx, rows, sql).await?;
     }
     Ok(())
+}
+
+/// All credit that was created and is not gone again, in nano-dollars. It may be more than fits into an amount.
+pub(crate) async fn minted(tx: &Tx) -> Result<f64, Error> {
+    let sql = "SELECT COALESCE(-SUM(CAST(amount AS DOUBLE PRECISION)), 0.0) AS minted FROM posting \
+        WHERE account_id IS NULL AND book = 'mint'";
+    let row = tx.handle().query_one_raw(statement(tx, sql, [])).await?;
+    let minted = row.map(|row| row.try_get("", "minted")).transpose()?;
+    Ok(minted.unwrap_or_default())
 }
 
 /// Ids by reference. The order in which a database returns new rows is not promised.

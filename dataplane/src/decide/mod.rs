@@ -17,6 +17,7 @@ mod refusal;
 pub(crate) mod retry;
 pub(crate) mod share;
 pub(crate) mod spend;
+pub(crate) mod unreached;
 pub(crate) mod via;
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use proxyxai_contract::{id::Level, money::Money, window::Window};
 
 use super::limit::Left;
 
+const NO_UPGRADE: &str =
+    "WebSockets are not served here; make the call as an ordinary HTTP request";
+
 /// Why a call is refused. Accounts are named as their owners know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -92,6 +95,8 @@ pub(crate) enum Refusal {
     NoUpstreamKey {
         /// As it would be sent.
         model: String,
+        /// Why one of them was not reached, for root.
+        unreached: Option<String>,
         /// Until the first sleeping key is back, if there is one.
         retry_after_ms: Option<i64>,
     },
@@ -111,6 +116,8 @@ pub(crate) enum Refusal {
         /// The path.
         path: String,
     },
+    /// It wants to go on as a WebSocket.
+    NoUpgrade,
     /// An endpoint that is not relayed.
     NotOpen {
         /// Method and path.
@@ -154,7 +161,7 @@ pub(crate) struct FullWindow {
 
 impl Refusal {
     /// Every code there is.
-    pub(crate) const CODES: [&str; 18] = [
+    pub(crate) const CODES: [&str; 19] = [
         "invalid_request",
         "invalid_api_key",
         "account_suspended",
@@ -166,6 +173,7 @@ impl Refusal {
         "request_timeout",
         "request_too_large",
         "unsupported_content_encoding",
+        "upgrade_required",
         "hard_limit_reached",
         "rate_limit_exceeded",
         "too_much_at_once",
@@ -189,6 +197,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::UnknownCoding(_) => 415,
+            Self::NoUpgrade => 426,
             Self::HardLimit { .. }
             | Self::RateLimited(_)
             | Self::AllRateLimited { .. }
@@ -214,6 +223,7 @@ impl Refusal {
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::UnknownCoding(_) => "unsupported_content_encoding",
+            Self::NoUpgrade => "upgrade_required",
             Self::HardLimit { .. } => "hard_limit_reached",
             Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
@@ -278,18 +288,16 @@ impl Refusal {
                 "Every upstream key that serves this call is rate limited or busy; try again later"
                     .to_owned()
             }
-            Self::NoUpstreamKey { model, .. } if model.is_empty() => {
-                "No upstream key can serve this call at the moment".to_owned()
-            }
-            Self::NoUpstreamKey { model, .. } => {
-                format!("No upstream key can serve the model {model:?} at the moment")
-            }
+            Self::NoUpstreamKey {
+                model, unreached, ..
+            } => no_key_message(model, unreached.as_deref()),
             Self::TooLarge { limit } => format!("The request body is larger than {limit} bytes"),
             Self::SlowBody => "The request body did not arrive in time".to_owned(),
             Self::Malformed(problem) => problem.clone(),
             Self::UnknownCoding(coding) => format!(
                 "The content encoding {coding:?} is not known here; zstd, gzip, br and deflate are"
             ),
+            Self::NoUpgrade => NO_UPGRADE.to_owned(),
             Self::NotFound { path } => format!("Nothing is served at {path}"),
             Self::NotOpen { asked, why: None } => {
                 format!("{asked}: this endpoint takes another method or is spelt otherwise")
@@ -361,6 +369,7 @@ impl Refusal {
             | Self::SlowBody
             | Self::Malformed(_)
             | Self::UnknownCoding(_)
+            | Self::NoUpgrade
             | Self::NotFound { .. }
             | Self::NotOpen { .. }
             | Self::Loop => None,
@@ -376,6 +385,14 @@ fn share_message(account: &str, what: &str) -> String {
     format!(
         "Too many {what}: the account {account}, with all below it, has its share of this server under way; try again when some of its calls have ended"
     )
+}
+
+fn no_key_message(model: &str, unreached: Option<&str>) -> String {
+    match (unreached, model) {
+        (Some(why), _) => format!("No upstream key can serve this call at the moment: {why}"),
+        (None, "") => "No upstream key can serve this call at the moment".to_owned(),
+        (None, model) => format!("No upstream key can serve the model {model:?} at the moment"),
+    }
 }
 
 impl FullWindow {
@@ -469,6 +486,7 @@ mod tests {
     #[test]
     fn refusals_of_the_node_have_the_documented_status_and_code() {
         let none = Refusal::NoUpstreamKey {
+            unreached: None,
             model: "m".to_owned(),
             retry_after_ms: None,
         };

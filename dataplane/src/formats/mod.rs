@@ -17,6 +17,7 @@ pub(crate) mod usage;
 
 use std::borrow::Cow;
 
+pub(crate) use endpoint::has_dot_segment;
 pub(crate) use text::percent_decoded;
 
 /// The dialect a client speaks, which decides the shape of our errors.
@@ -100,29 +101,6 @@ pub(crate) fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a path has a `.` or `..` segment, also written with `%2e`, `%2f`, `%5c` or `\`. Such a path
-/// could mean another one upstream than the one that was checked here.
-pub(crate) fn has_dot_segment(path: &str) -> bool {
-    if memchr::memchr3(b'.', b'%', b'\\', path.as_bytes()).is_none() {
-        return false;
-    }
-    let plain;
-    let path = if path.contains(['%', '\\']) {
-        let lower = path.to_ascii_lowercase();
-        plain = lower
-            .replace("%2e", ".")
-            .replace("%2f", "/")
-            .replace("%5c", "/")
-            .replace('\\', "/");
-        plain.as_str()
-    } else {
-        path
-    };
-    let path = path.split('?').next().unwrap_or(path);
-    path.split('/')
-        .any(|segment| segment == "." || segment == "..")
-}
-
 #[cfg(test)]
 mod split_tests;
 #[cfg(test)]
@@ -178,6 +156,11 @@ mod tests {
             "/v1/..%2fx",
             "/v1/a%5C..%5cb",
             "/v1\\..\\x",
+            "/v1/..;a=b/x",
+            "/v1/%252e%252e/x",
+            "/v1/..%20/x",
+            "/v1/..%00/x",
+            "/v1/a%3f/..",
         ] {
             assert!(has_dot_segment(path), "{path}");
         }

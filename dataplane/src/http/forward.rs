@@ -61,7 +61,7 @@ where
     parts.uri = path.into();
     let body = Segments::new([body.to_bytes()]);
     let request = || Request::from_parts(parts.clone(), body.clone());
-    let answer = relay.client.send(control.origin(), request);
+    let answer = relay.inner.send(control.origin(), request);
     match tokio::time::timeout(relay.config.idle, answer).await {
         Ok(Ok(response)) => {
             let (mut parts, body) = response.into_parts();

@@ -1,5 +1,5 @@
 //! `GET /metrics`: what is counted of calls, and how this data plane stands, in Prometheus' text format.
-//! No account, key or model is named. For root, or for whoever asks from this very host.
+//! No account, key or model is named. For root's key and `METRICS_TOKEN`; for everybody on an address of its own.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -13,10 +13,10 @@ use prometheus_client::{
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::HealthState};
 
 use crate::{
-    decide::admit::Refusal,
+    decide::admit::{self, Refusal},
     formats::Family,
     live::{Figures, LeaseState, Snapshot},
-    relay::{Relay, refuse},
+    relay::{Relay, presented, refuse},
     sight::Rows,
 };
 
@@ -27,15 +27,35 @@ pub(super) fn page(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Response
     let Some(snapshot) = relay.live.snapshot() else {
         return refuse(Family::OpenAi, &Refusal::Unavailable);
     };
-    // Behind a proxy of the same host everybody would come from it.
-    let local = peer.to_canonical().is_loopback() && !headers.contains_key("x-forwarded-for");
-    let root = || {
-        Relay::authenticate(&snapshot, headers)
-            .is_ok_and(|account| account.account.id == AccountId::ROOT)
+    let by_root = || {
+        let account = Relay::authenticate(&snapshot, headers)?;
+        if account.account.id != AccountId::ROOT {
+            return Err(Refusal::Unauthenticated);
+        }
+        let from = relay.client_address(peer, headers);
+        admit::address(&snapshot.chain(&account.account), from)
     };
-    if !local && !root() {
-        return refuse(Family::OpenAi, &Refusal::Unauthenticated);
+    if holds_token(relay, headers) {
+        return open(relay);
     }
+    by_root().map_or_else(|refusal| refuse(Family::OpenAi, &refusal), |()| open(relay))
+}
+
+fn holds_token(relay: &Relay, headers: &HeaderMap) -> bool {
+    let (Some(token), Some(given)) = (&relay.config.metrics_token, presented(headers)) else {
+        return false;
+    };
+    let (token, given) = (token.expose().as_bytes(), given.as_bytes());
+    // In a time that tells nothing of where they begin to differ.
+    let differ = |sum: u8, (own, theirs): (&u8, &u8)| sum | (own ^ theirs);
+    token.len() == given.len() && token.iter().zip(given).fold(0, differ) == 0
+}
+
+/// The page, for everybody.
+pub(super) fn open(relay: &Relay) -> Response<Body> {
+    let Some(snapshot) = relay.live.snapshot() else {
+        return refuse(Family::OpenAi, &Refusal::Unavailable);
+    };
     let mut page = String::new();
     match text::encode(&mut page, &registry(relay, &snapshot)) {
         Ok(()) => ([(header::CONTENT_TYPE, TYPE)], page).into_response(),

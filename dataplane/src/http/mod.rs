@@ -2,6 +2,7 @@
 //! router with layers, because each of those would cost every call.
 
 mod cors;
+mod edge;
 mod forward;
 mod metrics;
 mod models;
@@ -14,19 +15,20 @@ use axum::{
     response::{Html, IntoResponse as _},
 };
 use bytes::Bytes;
+pub use edge::Edge;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use proxyxai_contract::access::IpList;
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
-    Admin, RequestId,
+    Admin,
     decide::{
         address,
         admit::{self, Refusal},
     },
     formats::{Family, is_relayed},
-    relay::{Relay, refuse},
+    relay::{Relay, asks_websocket, refuse},
     sight::Room,
 };
 
@@ -63,13 +65,18 @@ impl Surface {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let id = RequestId::settle(request.headers_mut());
-        let from_page = request.headers().contains_key(header::ORIGIN);
-        if from_page && cors::is_preflight(&request) {
-            return cors::preflight(request.headers());
-        }
+        let edge = match Edge::enter(&mut request) {
+            Ok(edge) => edge,
+            Err(preflight) => return *preflight,
+        };
         let relay = &self.0.relay;
-        let mut response = match room(request.method(), request.uri().path()) {
+        let room = if asks_websocket(request.headers()) {
+            // Refused like a call, wherever it was asked for.
+            None
+        } else {
+            room(request.method(), request.uri().path())
+        };
+        let mut response = match room {
             None => relay.call(peer, request).await,
             Some(room) => {
                 let response = Box::pin(self.clone().page(room, peer, request)).await;
@@ -77,10 +84,23 @@ impl Surface {
                 response
             }
         };
-        id.mark(response.headers_mut());
-        if from_page {
-            cors::open(response.headers_mut());
-        }
+        edge.leave(&mut response);
+        response
+    }
+
+    /// Answers a request on the address that is for metrics alone.
+    #[expect(clippy::unused_async, reason = "servers wait for every answer alike")]
+    pub async fn measure<B: Send>(self, request: Request<B>) -> Response<Body> {
+        let mut request = request.map(drop);
+        let edge = match Edge::enter(&mut request) {
+            Ok(edge) => edge,
+            Err(preflight) => return *preflight,
+        };
+        let mut response = match (request.method(), request.uri().path()) {
+            (&Method::GET, "/metrics") => metrics::open(&self.0.relay),
+            (_, path) => not_found(path),
+        };
+        edge.leave(&mut response);
         response
     }
 

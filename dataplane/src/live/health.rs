@@ -17,7 +17,10 @@ use proxyxai_contract::{
 use self::memory::{Inner, Pair, make_room};
 use super::served::Served;
 use crate::{
-    decide::health::{Backoff, slow_start},
+    decide::{
+        health::{Backoff, slow_start},
+        unreached::Why,
+    },
     formats::fault::Verdict,
 };
 
@@ -64,6 +67,8 @@ pub(crate) struct Want<'w> {
 pub(crate) struct Trouble<'t> {
     pub(crate) verdict: Verdict,
     pub(crate) reason: &'t str,
+    /// Why there was no connection.
+    pub(crate) lost: Option<Why>,
     /// Whether many keys of the provider were refused at once.
     pub(crate) storm: bool,
 }
@@ -77,6 +82,8 @@ pub(crate) struct Rest {
     pub(crate) refused: bool,
     /// Asleep for a rate limit.
     pub(crate) rate_limited: bool,
+    /// Asleep because there was no connection.
+    pub(crate) lost: Option<Why>,
 }
 
 impl Default for KeyHealth {
@@ -190,6 +197,7 @@ impl KeyHealth {
         let whole =
             std::mem::replace(&mut inner.whole, Backoff::READY).state() != HealthState::Ready;
         inner.refused_at = None;
+        inner.lost = None;
         inner.doubted_by = None;
         inner.blames.acquit(account);
         self.mirror(&inner);
@@ -218,9 +226,11 @@ impl KeyHealth {
         let Trouble {
             verdict,
             reason,
+            lost,
             storm,
         } = trouble;
         let mut inner = self.lock();
+        inner.lost = lost;
         let verdict = inner.weigh(verdict, (want.account, want.customer), now);
         // A rate limit of one model, or a slow moment, says nothing against the key itself.
         if matches!(
@@ -360,6 +370,7 @@ impl KeyHealth {
             until: whole_end.max(pair_end).max(blame_end),
             refused,
             rate_limited: pair_end.is_some() && !refused,
+            lost: inner.lost.filter(|_| whole_end.is_some()),
         }
     }
 

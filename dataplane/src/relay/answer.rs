@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, Version, header};
+use proxyxai_contract::id::AccountId;
 
 use super::{
     Call, Relay,
@@ -89,11 +90,12 @@ impl Relay {
             full,
             ..
         } = progress;
+        let by_root = call.wants().account == AccountId::ROOT;
         let own = |refusal: Refusal| (refuse(family, &refusal), Some(refusal.code()));
         let (mut response, refused) = match failure {
             Some(failure) if failure.is_loop() => own(Refusal::Loop),
             Some(failure) => (
-                upstream_error(family, tries, &failure, retry_after_ms),
+                upstream_error(family, tries, (&failure, by_root), retry_after_ms),
                 None,
             ),
             None if full || (!rests.is_empty() && rests.iter().all(|rest| rest.rate_limited)) => {
@@ -103,6 +105,7 @@ impl Relay {
             }
             None => own(Refusal::NoUpstreamKey {
                 model: call.plan.model().to_owned(),
+                unreached: by_root.then(|| self.unreached(&call)).flatten(),
                 retry_after_ms,
             }),
         };
@@ -126,17 +129,22 @@ impl Relay {
 fn upstream_error(
     family: Family,
     tries: u32,
-    failure: &Failure,
+    (failure, by_root): (&Failure, bool),
     retry_after_ms: Option<i64>,
 ) -> Response<Body> {
     let Failure {
         status,
         reason,
         verdict: _,
+        unreached,
     } = failure;
-    let message = format!(
+    let mut message = format!(
         "The upstream did not answer the call; the last of {tries} attempts failed: {reason}"
     );
+    if let Some((why, host)) = unreached.as_ref().filter(|_| by_root) {
+        message.push_str(": ");
+        message.push_str(&why.about(host));
+    }
     let body = reply::error_body(
         family,
         status.as_u16(),
@@ -187,6 +195,12 @@ pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
         // Who has too much at once is not to keep a connection for each refusal besides.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // What to use instead (RFC 9110, section 15.5.22).
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     if status == StatusCode::PAYMENT_REQUIRED {
         // A lower node of a cascade puts its key to sleep instead of giving it up.

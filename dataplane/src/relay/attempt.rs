@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use proxyxai_contract::provider::BaseUrl;
 use tokio::time::Instant;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     segments::Segments,
 };
 use crate::{
-    decide::health::storm,
+    decide::{health::storm, unreached::Why},
     formats::{
         Family,
         fault::{Refusal, Refused, Verdict, judge},
@@ -58,6 +59,8 @@ pub(super) struct Failure {
     /// What it said, or what happened, without secrets.
     pub(super) reason: String,
     pub(super) verdict: Verdict,
+    /// Why there was no connection, and to whom; for root alone.
+    pub(super) unreached: Option<(Why, Arc<str>)>,
 }
 
 impl Failure {
@@ -103,6 +106,7 @@ impl Failure {
             status,
             reason: reason.to_owned(),
             verdict: Verdict::RetryBlame,
+            unreached: None,
         }
     }
 
@@ -112,12 +116,16 @@ impl Failure {
             status: StatusCode::BAD_GATEWAY,
             reason: reason.to_owned(),
             verdict: Verdict::RetrySleepKey { hint_ms: None },
+            unreached: None,
         }
     }
 
-    fn lost(lost: Lost) -> Self {
+    fn lost(lost: Lost, provider: &BaseUrl) -> Self {
         match lost {
-            Lost::Unreachable => Self::unreachable("the provider cannot be reached"),
+            Lost::Unreachable(why) => Self {
+                unreached: Some((why, provider.authority().as_str().into())),
+                ..Self::unreachable("the provider cannot be reached")
+            },
             Lost::Broken => {
                 let reason = "the connection to the provider broke";
                 Self::transport(StatusCode::BAD_GATEWAY, reason)
@@ -169,9 +177,12 @@ impl Relay {
                 );
                 let verdict = self.settled(call, key, failure.verdict);
                 let refused = verdict == Verdict::RetryQuarantine;
+                let unreached = failure.unreached.as_ref();
+                let about = unreached.map(|(why, host)| why.about(host));
                 let trouble = Trouble {
                     verdict,
-                    reason: &failure.reason,
+                    reason: about.as_deref().unwrap_or(&failure.reason),
+                    lost: unreached.map(|(why, _)| *why),
                     storm: refused && self.storm(&call.bill.snapshot, key),
                 };
                 let now = self.clock.now();
@@ -223,7 +234,9 @@ impl Relay {
         let mut begun = None;
         let exchange = async {
             let response = self.client.send(provider.origin(), request).await;
-            let (parts, body) = response.map_err(Failure::lost)?.into_parts();
+            let (parts, body) = response
+                .map_err(|lost| Failure::lost(lost, provider))?
+                .into_parts();
             if parts.status.is_informational() {
                 // Nobody asked it to switch protocols.
                 return Err(Failure::transport(
@@ -321,6 +334,7 @@ impl Relay {
                 status: parts.status,
                 reason,
                 verdict,
+                unreached: None,
             }),
         }
     }

@@ -23,6 +23,7 @@ use proxyxai_contract::{price::Hashing, provider::Origin};
 use tokio::time::Instant;
 
 use super::{dial::Dialer, segments::Segments};
+use crate::decide::unreached::Why;
 
 /// A connection that nothing has used for so long is closed. Providers mostly do that after more.
 const IDLE_MAX: Duration = Duration::from_mins(1);
@@ -38,7 +39,7 @@ pub(crate) struct Upstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lost {
     /// There was no connection.
-    Unreachable,
+    Unreachable(Why),
     /// The connection broke, or what came over it was no HTTP.
     Broken,
 }
@@ -140,10 +141,7 @@ impl Upstream {
     }
 
     async fn connect(&self, to: &Origin) -> Result<SendRequest<Segments>, Lost> {
-        let stream = self.dialer.dial(to).await.map_err(|error| {
-            tracing::debug!(error, "a provider cannot be reached");
-            Lost::Unreachable
-        })?;
+        let stream = self.dialer.dial(to).await.map_err(Lost::Unreachable)?;
         let (sender, connection) = http1::handshake(stream).await.map_err(|_| Lost::Broken)?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {

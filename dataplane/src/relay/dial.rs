@@ -1,61 +1,264 @@
-//! New connections to providers: TCP with Nagle off, TLS where the provider's address says so, all of it
-//! within one bound.
+//! New connections to providers: TCP with Nagle off, TLS where the provider's address says so, all of it within one
+//! bound. An address is looked at after it was resolved and connected to as it was looked at, so a name that resolves
+//! to something else the next time gains nothing by it.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
-use proxyxai_contract::provider::Origin;
+use hyper_util::{
+    client::legacy::connect::{HttpConnector, dns::Name},
+    rt::TokioIo,
+};
+use proxyxai_contract::{
+    provider::Origin,
+    reach::{self, Place, Reach},
+};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tower::{BoxError, ServiceExt as _};
+use tower::{Service, ServiceExt as _};
 
-use crate::{Config, Error};
+use crate::{Config, Error, decide::unreached::Why};
 
 /// Connects to providers. It gives up by itself: hyper's own limit ends with TCP, and a TLS handshake
 /// can hang as well.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<Tcp>,
     limit: Duration,
 }
 
+/// Why there is no connection, on its way through connectors, with what was said.
+#[derive(Debug)]
+struct Failed(Why, String);
+
+/// TCP connections to where they may go.
+#[derive(Debug, Clone)]
+struct Tcp {
+    http: HttpConnector<Resolver>,
+    rule: Rule,
+}
+
+/// Names, looked up and looked at.
+#[derive(Debug, Clone)]
+struct Resolver {
+    rule: Rule,
+    limit: Duration,
+}
+
+/// Where connections may go; none for anywhere, which the operator has said.
+#[derive(Debug, Clone)]
+struct Rule {
+    reach: Option<Reach>,
+    /// Whether it was said that a provider is at a private address.
+    told: Arc<AtomicBool>,
+}
+
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
+
+// === impl Dialer ===
+
 impl Dialer {
+    /// For hosts within this reach; without one, for what the operator has named.
+    ///
     /// # Errors
     /// When the TLS library refuses its protocol versions.
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let mut http = HttpConnector::new();
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(config.connect));
-        http.set_keepalive(Some(Duration::from_mins(1)));
+    pub(crate) fn new(config: &Config, reach: Option<Reach>) -> Result<Self, Error> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Tls(error.into()))?
             .with_root_certificates(roots())
             .with_no_client_auth();
+        Ok(Self::with(reach, config.connect, tls))
+    }
+
+    fn with(reach: Option<Reach>, limit: Duration, tls: ClientConfig) -> Self {
+        let rule = Rule {
+            reach,
+            told: Arc::default(),
+        };
+        let resolver = Resolver {
+            rule: rule.clone(),
+            // So that it is told apart from a host that does not answer.
+            limit: limit / 5 * 4,
+        };
+        let mut http = HttpConnector::new_with_resolver(resolver);
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(limit));
+        http.set_keepalive(Some(Duration::from_mins(1)));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(http);
-        Ok(Self {
-            https,
-            limit: config.connect,
-        })
+            .wrap_connector(Tcp { http, rule });
+        Self { https, limit }
     }
 
     /// Connects.
     ///
     /// # Errors
-    /// When there is no connection within the limit.
+    /// When there is no connection within the limit. It has been logged.
     pub(crate) async fn dial(
         &self,
         to: &Origin,
-    ) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
-        tokio::time::timeout(self.limit, self.https.clone().oneshot(to.uri())).await?
+    ) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, Why> {
+        let dialled = tokio::time::timeout(self.limit, self.https.clone().oneshot(to.uri())).await;
+        let Failed(why, said) = match dialled {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => match error.downcast::<Failed>() {
+                Ok(failed) => *failed,
+                Err(error) => Failed(tls(error.as_ref()), error.to_string()),
+            },
+            Err(_) => Failed(Why::Timeout, String::new()),
+        };
+        tracing::warn!(
+            host = to.authority().as_str(),
+            cause = why.word(),
+            said,
+            "a provider cannot be reached"
+        );
+        Err(why)
     }
+}
+
+// === impl Failed ===
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.word(), self.1)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl Failed {
+    /// What came of a TCP connection.
+    fn tcp(error: &(dyn std::error::Error + 'static)) -> Self {
+        let (mut cause, mut why, mut said) = (Some(error), Why::Network, error.to_string());
+        while let Some(error) = cause {
+            if let Some(Self(why, said)) = error.downcast_ref() {
+                return Self(*why, said.clone());
+            }
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                said = error.to_string();
+                why = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => Why::Refused,
+                    io::ErrorKind::TimedOut => Why::Timeout,
+                    _ => Why::Network,
+                };
+            }
+            cause = error.source();
+        }
+        Self(why, said)
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn check(&self, host: &str, ips: impl Iterator<Item = IpAddr>) -> Result<(), Failed> {
+        let Some(reach) = self.reach else {
+            return Ok(());
+        };
+        for ip in ips {
+            if !reach.allows(ip) {
+                return Err(Failed(Why::Forbidden, ip.to_string()));
+            }
+            if reach::place(ip) == Place::Private && !self.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    host,
+                    %ip,
+                    "a provider is at a private address; if others than the operator add keys, set PROVIDER_PRIVATE=refuse"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Failed;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let Self { rule, limit } = self.clone();
+        Box::pin(async move {
+            let host = name.as_str();
+            if rule.reach.is_some() && reach::written(host) == Some(Place::Forbidden) {
+                return Err(Failed(Why::Forbidden, String::new()));
+            }
+            let unknown = |said: String| Failed(Why::Name, said);
+            let found = tokio::time::timeout(limit, tokio::net::lookup_host((host, 0))).await;
+            let found = found.map_err(|_| unknown("no answer in time".to_owned()))?;
+            let found: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
+            if found.is_empty() {
+                return Err(unknown("no address".to_owned()));
+            }
+            rule.check(host, found.iter().map(SocketAddr::ip))?;
+            Ok(found.into_iter())
+        })
+    }
+}
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = Failed;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        self.http
+            .poll_ready(cx)
+            .map_err(|error| Failed::tcp(&error))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let host = to.host().unwrap_or_default();
+        // A resolver is not asked for addresses.
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+        if let Err(failed) = self.rule.check(host, ip.into_iter()) {
+            return Box::pin(async { Err(failed) });
+        }
+        let connecting = self.http.call(to);
+        Box::pin(async { connecting.await.map_err(|error| Failed::tcp(&error)) })
+    }
+}
+
+/// What failed once the connection stood.
+fn tls(error: &(dyn std::error::Error + 'static)) -> Why {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return Why::Certificate;
+        }
+        // An error of this kind passes over itself when it is asked for its source.
+        let inside = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = inside.map_or_else(
+            || error.source(),
+            |inside| Some(inside as &(dyn std::error::Error + 'static)),
+        );
+    }
+    Why::Tls
 }
 
 /// The system's certificates, so that a private authority can be added the usual way, and Mozilla's
@@ -69,4 +272,78 @@ fn roots() -> RootCertStore {
     roots.add_parsable_certificates(native.certs);
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::provider::BaseUrl;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn dialer(reach: Option<Reach>) -> Dialer {
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        Dialer::with(reach, Duration::from_millis(500), tls)
+    }
+
+    async fn dial(reach: Option<Reach>, url: &str) -> Option<Why> {
+        let to = BaseUrl::parse(url).unwrap();
+        dialer(reach).dial(to.origin()).await.err()
+    }
+
+    #[tokio::test]
+    async fn what_a_name_resolves_to_is_looked_at_before_it_is_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in [
+            "127.0.0.1",
+            "2130706433",
+            "0x7f.1",
+            "127.1",
+            "[::ffff:127.0.0.1]",
+        ] {
+            let url = format!("http://{host}:{port}");
+            assert_eq!(dial(Some(Reach::Private), &url).await, None, "{host}");
+            assert_eq!(dial(None, &url).await, None, "{host}");
+            let refused = dial(Some(Reach::Public), &url).await;
+            assert_eq!(refused, Some(Why::Forbidden), "{host}");
+        }
+        let localhost = format!("http://localhost:{port}");
+        let refused = dial(Some(Reach::Public), &localhost).await;
+        assert_eq!(refused, Some(Why::Forbidden));
+        for host in [
+            "169.254.169.254",
+            "2852039166",
+            "0xa9.0376.43518",
+            "[fe80::1]",
+            "metadata.google.internal.",
+        ] {
+            let refused = dial(Some(Reach::Private), &format!("http://{host}:{port}")).await;
+            assert_eq!(refused, Some(Why::Forbidden), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_cause_is_told_apart() {
+        let any = Some(Reach::Private);
+        assert_eq!(
+            dial(any, "http://no-such-host.invalid").await,
+            Some(Why::Name)
+        );
+        assert_eq!(dial(any, "http://127.0.0.1:1").await, Some(Why::Refused));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        assert_eq!(dial(any, &url).await, Some(Why::Timeout));
+        tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await);
+            }
+        });
+        assert_eq!(dial(any, &url).await, Some(Why::Tls));
+    }
 }

@@ -35,6 +35,9 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
+        if headers::asks_websocket(request.headers()) {
+            return Err(Refusal::NoUpgrade);
+        }
         let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();

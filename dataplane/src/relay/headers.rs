@@ -40,6 +40,18 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// Whether a request wants to go on as a WebSocket, alone or among other protocols. Of those, `h2c` may be ignored
+/// (RFC 9110, section 7.8); a WebSocket's client has nothing to do with an ordinary answer.
+pub(crate) fn asks_websocket(headers: &HeaderMap) -> bool {
+    let protocols = headers.get_all(header::UPGRADE).iter();
+    protocols
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|protocol| {
+            let name = protocol.split(|byte| *byte == b'/').next();
+            name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        })
+}
+
 /// Whether a header is a credential, or names an account that a credential belongs to: whatever dialect a
 /// provider speaks, these are the key's to say.
 fn is_credential(name: &str) -> bool {

@@ -70,6 +70,7 @@ impl Relay {
             let trouble = Trouble {
                 verdict: Verdict::RetryQuarantine,
                 reason: &reason,
+                lost: None,
                 storm: self.storm(snapshot, key),
             };
             let want = Want {

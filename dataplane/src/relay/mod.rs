@@ -57,7 +57,7 @@ use crate::{
 
 pub(crate) use answer::refuse;
 pub(crate) use client::Upstream;
-pub(crate) use headers::{presented, strip_hop_by_hop};
+pub(crate) use headers::{asks_websocket, presented, strip_hop_by_hop};
 pub(crate) use segments::Segments;
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
@@ -70,6 +70,8 @@ pub(crate) struct Relay {
     pub(crate) config: Arc<Config>,
     pub(crate) live: Arc<Live>,
     pub(crate) client: Upstream,
+    /// To control, which may be anywhere.
+    pub(crate) inner: Upstream,
     pub(crate) clock: Clock,
     pub(crate) sight: Sight,
     pub(crate) shelf: Shelf,
@@ -115,12 +117,14 @@ impl Relay {
         sight: Sight,
     ) -> Result<Self, Error> {
         let clock = live.clock().clone();
-        let dialer = dial::Dialer::new(&config)?;
+        let dialer = dial::Dialer::new(&config, Some(config.provider_reach))?;
+        let inner = dial::Dialer::new(&config, None)?;
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
             budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
             client: Upstream::new(dialer, config.idle_connections_max),
+            inner: Upstream::new(inner, config.idle_connections_max),
             sight,
             memory: memory::Memory::new(config.buffer_bytes_max),
             config: Arc::new(config),
@@ -144,6 +148,7 @@ impl Relay {
     pub(crate) fn sibling(&self) -> Self {
         Self {
             client: self.client.sibling(),
+            inner: self.inner.sibling(),
             sight: self.sight.sibling(),
             office: Arc::new(bill::Office::clone(&self.office)),
             ..self.clone()

@@ -20,6 +20,7 @@ use crate::{
     decide::{
         admit::Refusal,
         retry::{Budget, backoff_ms},
+        unreached::Why,
     },
     live::{Ask, PROBATION_MS, Rest, Seat, Want},
 };
@@ -278,7 +279,9 @@ impl Relay {
     fn earliest_wake(&self, call: &Call, progress: &Progress) -> Option<Millis> {
         let now = self.clock.now();
         let waited_for = self.resting(call, |stage, key| !progress.has_tried(stage, key));
-        let waited_for = waited_for.into_iter().filter(|rest| !rest.refused);
+        // Nor those whose host is called wrongly.
+        let of_use = |rest: &Rest| !rest.refused && !rest.lost.is_some_and(Why::is_lasting);
+        let waited_for = waited_for.into_iter().filter(of_use);
         waited_for.map(|rest| rest.until.unwrap_or(now)).min()
     }
 
@@ -304,6 +307,17 @@ impl Relay {
             }
         }
         rests
+    }
+
+    /// Why the first key of the plan that was not reached was not, with its host.
+    pub(super) fn unreached(&self, call: &Call) -> Option<String> {
+        let (now, want) = (self.clock.now(), call.wants());
+        let levels = call.hops().iter().map(|hop| hop.level);
+        let mut keys = levels.flat_map(|level| call.bill.snapshot.pool(level).keys());
+        keys.find_map(|key| {
+            let why = key.health.rest(want, now).lost?;
+            Some(why.about(key.key.provider.authority().as_str()))
+        })
     }
 
     pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {

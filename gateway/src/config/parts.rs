@@ -7,6 +7,8 @@ use proxyxai_contract::{
     access::{AllowList, IpList},
     clock::Zone,
     provider::BaseUrl,
+    reach::Reach,
+    secret::Secret,
 };
 use proxyxai_control::config::Database;
 use proxyxai_dataplane::sight;
@@ -160,11 +162,31 @@ impl Reader<'_> {
         })
     }
 
+    pub(super) fn metrics_token(&mut self) -> Option<Secret> {
+        self.of_secret("METRICS_TOKEN", |token| {
+            let text = token.expose();
+            let fits = text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic());
+            if fits {
+                Ok(token.clone())
+            } else {
+                Err("must have at least 16 visible ASCII characters")
+            }
+        })
+    }
+
+    fn provider_reach(&mut self) -> Reach {
+        match self.choice("PROVIDER_PRIVATE", ["allow", "refuse"]) {
+            "refuse" => Reach::Public,
+            _ => Reach::Private,
+        }
+    }
+
     pub(super) fn limits(&mut self) -> Limits {
         Limits {
             body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
             body_idle: self.millis("BODY_TIMEOUT_MS"),
             connect: self.millis("CONNECT_TIMEOUT_MS"),
+            provider_reach: self.provider_reach(),
             first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
             idle: self.millis("IDLE_TIMEOUT_MS"),
             keepalive: self.millis_or_off("STREAM_KEEPALIVE_MS"),

@@ -2,14 +2,23 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
+    io::Read as _,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     str::FromStr,
     time::Duration,
 };
 
 use proxyxai_contract::{Invalid, secret::Secret};
 
-use crate::variables::variables;
+use crate::{
+    listen::Listen,
+    variables::{file_of, variables},
+};
+
+/// Longer than any secret, and short enough to be read by mistake.
+const SECRET_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Reads single variables and remembers what was wrong.
 pub(super) struct Reader<'a> {
@@ -32,12 +41,26 @@ impl Reader<'_> {
 
     /// A secret with the blanks around it: a password may have some.
     pub(super) fn exact(&mut self, name: &'static str) -> Option<Secret> {
-        let value = (self.get)(name)?;
-        let Ok(text) = value.into_string() else {
-            self.problem(name, "is not UTF-8");
-            return None;
-        };
-        (!text.is_empty()).then(|| Secret::new(text))
+        let given = (self.get)(name).filter(|value| !value.is_empty());
+        let file = file_of(name).and_then(|file| {
+            let path = (self.get)(file).filter(|path| !path.is_empty())?;
+            Some((file, path))
+        });
+        match (given, file) {
+            (Some(value), None) => {
+                let text = value.into_string();
+                let text = text.map_err(|_| self.problem(name, "is not UTF-8"));
+                text.ok().map(Secret::new)
+            }
+            (None, Some((file, path))) => kept_in(Path::new(&path))
+                .map_err(|problem| self.problem(file, &problem))
+                .ok(),
+            (Some(_), Some((file, _))) => {
+                self.problem(file, &format!("is given besides {name}; give one of them"));
+                None
+            }
+            (None, None) => None,
+        }
     }
 
     /// What is read from a variable that holds a secret. Whoever reads it has no words for what is wrong but those of
@@ -54,7 +77,11 @@ impl Reader<'_> {
     }
 
     pub(super) fn problem(&mut self, name: &'static str, problem: &str) {
-        self.problems.push(Invalid::new(name, problem));
+        let problem = Invalid::new(name, problem);
+        // Some variables are looked at more than once.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// The value, or the default that the table names.
@@ -118,15 +145,46 @@ impl Reader<'_> {
         first
     }
 
-    pub(super) fn listen(
-        &mut self,
-        address: &'static str,
-        port: &'static str,
-        host: Ipv4Addr,
-    ) -> SocketAddr {
-        let fallback = SocketAddr::from((host, self.number(port, 0u16, u16::MAX)));
-        let bad = |_| Invalid::new(address, "must be an address and a port, e.g. 0.0.0.0:3443");
-        self.parsed(address, |text| text.parse().map_err(bad))
-            .unwrap_or(fallback)
+    /// `LISTEN`, else `PORT` on all addresses.
+    pub(super) fn listen_http(&mut self) -> Listen {
+        let everywhere = Listen::Everywhere(self.number("PORT", 0, u16::MAX));
+        let named = self.address("LISTEN");
+        named.map_or(everywhere, Listen::At)
     }
+
+    /// `GRPC_LISTEN`, else `GRPC_PORT` on 127.0.0.1.
+    pub(super) fn listen_grpc(&mut self) -> SocketAddr {
+        let port = self.number("GRPC_PORT", 0, u16::MAX);
+        let named = self.address("GRPC_LISTEN");
+        named.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    pub(super) fn address(&mut self, name: &'static str) -> Option<SocketAddr> {
+        let bad = |_| {
+            let example = "must be an address and a port, e.g. 0.0.0.0:3443 or [::1]:3443";
+            Invalid::new(name, example)
+        };
+        self.parsed(name, |text| text.parse().map_err(bad))
+    }
+}
+
+/// The secret in a file, without the line break that editors put at its end. What is wrong is said without what is in
+/// it.
+fn kept_in(path: &Path) -> Result<Secret, String> {
+    let mut text = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut text));
+    read.map_err(|error| format!("names a file that cannot be read: {error}"))?;
+    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(format!(
+            "names a file of more than {SECRET_FILE_BYTES_MAX} bytes"
+        ));
+    }
+    let text = String::from_utf8(text).map_err(|_| "names a file that is not UTF-8".to_owned())?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = line.strip_suffix('\r').unwrap_or(line);
+    if secret.trim().is_empty() {
+        return Err("names a file with nothing in it".to_owned());
+    }
+    Ok(Secret::new(secret))
 }

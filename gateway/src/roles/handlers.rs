@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZero};
 use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
 use hyper::Request;
 use proxyxai_contract::access::IpList;
-use proxyxai_dataplane::{RequestId, Surface, client_address};
+use proxyxai_dataplane::{Edge, Surface, client_address};
 use tower::ServiceExt as _;
 
 use crate::{config::Config, polite::Polite, serve::Handler};
@@ -28,14 +28,18 @@ fn serving_threads(config: &Config) -> usize {
 /// A control plane alone is an ordinary axum application.
 pub(super) fn router_handler(router: Router, trusted: IpList) -> impl Handler {
     move |peer: SocketAddr, mut request: Request<Polite>| {
-        let id = RequestId::settle(request.headers_mut());
+        let edge = Edge::enter(&mut request);
         let address = client_address(peer.ip(), request.headers(), &trusted);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
         let answer = router.clone().oneshot(request);
         async {
+            let edge = match edge {
+                Ok(edge) => edge,
+                Err(preflight) => return *preflight,
+            };
             let mut response = answer.await.into_response();
-            id.mark(response.headers_mut());
+            edge.leave(&mut response);
             response
         }
     }

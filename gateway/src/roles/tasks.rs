@@ -6,8 +6,7 @@ use proxyxai_control::Control;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bind;
-use crate::{channel, doors::Doors, grpc, memory};
+use crate::{channel, doors::Doors, grpc, listen::Listen, memory};
 
 /// The gRPC servers and background work of control.
 pub(super) struct ControlTasks {
@@ -22,7 +21,7 @@ impl ControlTasks {
         (listen, doors): (SocketAddr, Doors),
         pipe: Option<channel::Incoming>,
     ) -> anyhow::Result<Self> {
-        let listener = bind(listen).await?;
+        let listener = Listen::At(listen).bind().await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

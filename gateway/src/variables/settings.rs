@@ -1,6 +1,6 @@
 //! What is also a setting: the variable counts until root stores another value (`/x-config`).
 
-use super::{CONTROL, Variable, var};
+use super::{CONTROL, Variable, secret, var};
 
 /// In the order of the table.
 pub(super) const SETTINGS: &[Variable] = &[
@@ -150,7 +150,7 @@ pub(super) const SETTINGS: &[Variable] = &[
         CONTROL,
         "name to log in to it with; default: no login",
     ),
-    var("EMAIL_PASS", "", CONTROL, "password to log in to it with"),
+    secret!("EMAIL_PASS", CONTROL, "password to log in to it with"),
     var(
         "EMAIL_SENDER",
         "",

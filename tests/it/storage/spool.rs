@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Disk, EIO, ENOSPC, EROFS, SIZES, SYNCS, WRITES, until_not_ready, until_ready};
 use crate::{
     upstream::{Script, Upstream},
-    world::World,
+    world::{World, metrics},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -101,8 +101,7 @@ async fn a_data_plane_that_cannot_write_usage_says_so_and_a_restart_finds_what_w
     let why = until_not_ready(&calls.world).await;
     assert!(why.contains("usage cannot be written to disk"), "{why}");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let metrics = calls.world.http.get(calls.world.url("/metrics"));
-    let metrics = calls.world.root(metrics).await.text().await.unwrap();
+    let metrics = metrics(&calls.world.node.base).await;
     let age = metrics
         .lines()
         .find(|line| line.starts_with("proxyxai_spool_oldest_age_seconds "))

@@ -10,7 +10,7 @@ use proxyxai_contract::{
 
 use crate::{
     Error,
-    domain::account::{check_email, check_text},
+    domain::account::{check_email, check_label, check_link},
     store::AccountRecord,
     view::AccountChange,
 };
@@ -61,8 +61,10 @@ pub(super) fn apply(
     view.tier = change.tier.unwrap_or(view.tier);
     view.enabled = change.enabled.unwrap_or(view.enabled);
     view.suspended = change.suspended.unwrap_or(view.suspended);
-    if let Some(url) = &change.qr_code {
-        view.qr_code = check_text("QRCode", url, URL_BYTES_MAX)?;
+    if let Some(url) = &change.qr_code
+        && *url != view.qr_code
+    {
+        view.qr_code = check_link("QRCode", url, URL_BYTES_MAX)?;
     }
     apply_access(record, change)?;
     apply_rules(record, change)
@@ -158,7 +160,7 @@ pub(super) fn billing_email(text: &str) -> Result<String, Invalid> {
 
 /// A display name; empty means the name itself.
 pub(super) fn alias(text: &str, name: &str) -> Result<String, Invalid> {
-    let text = check_text("Alias", text, TEXT_BYTES_MAX)?;
+    let text = check_label("Alias", text, TEXT_BYTES_MAX)?;
     Ok(if text.is_empty() {
         name.to_owned()
     } else {

@@ -9,11 +9,11 @@ use super::{change, changed, credit_came_back, give_key};
 use crate::{
     Control, Error,
     domain::{
-        account::{Dna, check_email, check_name, check_text},
+        account::{Dna, check_email, check_name_below_root, check_text},
         credit::{self, Card},
         quota, setting,
     },
-    ops::{self, money},
+    ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
     view::{AccountView, Caller, Changed, NewAccount},
 };
@@ -59,6 +59,7 @@ async fn create_once(
     entries.push(money::grant(&mut operator, &mut child, card)?);
     store::accounts::update(&tx, &child).await?;
     store::accounts::update(&tx, &operator).await?;
+    circulation::check(control, &tx, &entries).await?;
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, None, Some(&child)).await?;
     ops::mail::welcome(control, &tx, &child.view).await?;
@@ -129,7 +130,7 @@ fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<Accoun
         days_micros: _,
         change,
     } = new;
-    let (name, email) = (check_name(name)?, check_email(email)?);
+    let (name, email) = (check_name_below_root(name)?, check_email(email)?);
     let mut record = blank(&parent.view, name, email, now);
     if let Some(alias) = alias {
         record.view.alias = change::alias(alias, &record.view.name)?;

@@ -12,11 +12,11 @@ use super::{Sides, change, changed, credit_came_back, lock_sides};
 use crate::{
     Control, Error,
     domain::{
-        account::{check_email, check_name, check_text},
+        account::{check_email, check_name_below_root, check_text},
         credit::{self, Card},
         quota, setting,
     },
-    ops::{self, money},
+    ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
     view::{AccountChange, AccountView, Caller, Changed, LimitsChange},
 };
@@ -126,8 +126,11 @@ async fn update_descendant(
     let before = sides.target.view.clone();
     let parent = parent_of(control, tx, &sides.target).await?;
     let record = &mut sides.target;
-    if let Some(name) = &change.name {
-        record.view.name = check_name(name)?;
+    // What older programs let through stays as it is while nobody changes it.
+    if let Some(name) = &change.name
+        && *name != record.view.name
+    {
+        record.view.name = check_name_below_root(name)?;
     }
     if let Some(email) = &change.email {
         record.view.email = check_email(email)?;
@@ -169,6 +172,7 @@ async fn update_descendant(
         patron.revision = revision;
         store::accounts::update(tx, &patron).await?;
     }
+    circulation::check(control, tx, &entries).await?;
     store::ledger::post(tx, now, &entries).await?;
     ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
     Ok(revision)
@@ -274,7 +278,9 @@ fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result
 }
 
 fn apply_texts(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
-    if let Some(alias) = &change.alias {
+    if let Some(alias) = &change.alias
+        && *alias != record.view.alias
+    {
         record.view.alias = change::alias(alias, &record.view.name)?;
     }
     if let Some(address) = &change.billing_email {

@@ -5,10 +5,16 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::uri::PathAndQuery;
 use proxyxai_contract::{
+    Invalid,
     provider::{BaseUrl, ProviderType},
+    reach::Reach,
     secret::Secret,
 };
-use reqwest::{RequestBuilder, Response, header, redirect};
+use reqwest::{
+    RequestBuilder, Response,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header, redirect,
+};
 
 use crate::{Error, view::Probe};
 
@@ -22,14 +28,22 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// Asks for the list of models.
 pub(super) async fn ask(
+    reach: Reach,
     provider: &BaseUrl,
     secret: &Secret,
     kind: ProviderType,
 ) -> Result<Probe, Error> {
+    if let Err(Invalid { problem, .. }) = reach.check(provider) {
+        return Ok(Probe {
+            accepted: false,
+            status: 0,
+            detail: problem,
+        });
+    }
     let scheme = if provider.is_https() { "https" } else { "http" };
     let path = provider.join(&PathAndQuery::from_static("/v1/models"))?;
     let url = format!("{scheme}://{}{path}", provider.authority());
-    let request = with_credential(client()?.get(url), provider, secret, kind)?;
+    let request = with_credential(client(reach)?.get(url), provider, secret, kind)?;
     match request.send().await {
         Ok(response) => {
             let status = response.status();
@@ -53,7 +67,7 @@ pub(super) async fn ask(
 }
 
 /// Made for each probe: they are rare, and a client that waits for one would cost memory all day.
-fn client() -> Result<reqwest::Client, Error> {
+fn client(reach: Reach) -> Result<reqwest::Client, Error> {
     // Only the first caller in the process can install it; it is the same one for all.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
@@ -61,8 +75,26 @@ fn client() -> Result<reqwest::Client, Error> {
         .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
         // A redirect would carry the secret to another host.
         .redirect(redirect::Policy::none())
+        .dns_resolver(Within(reach))
         .build()
         .map_err(Error::internal)
+}
+
+/// Looks names up, and looks at what they are before anything is connected to.
+struct Within(Reach);
+
+impl Resolve for Within {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if found.iter().any(|address| !reach.allows(address.ip())) {
+                return Err("no provider may be at this address".into());
+            }
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
+        })
+    }
 }
 
 fn with_credential(

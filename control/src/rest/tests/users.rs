@@ -161,3 +161,51 @@ async fn what_is_wrong_with_an_account_is_named_and_nothing_is_stored() {
     }
     assert_eq!(rig.get("/x-users").await.body, json!([]));
 }
+
+#[tokio::test]
+async fn what_people_read_is_text_and_nothing_passes_for_root() {
+    let rig = Rig::start("labels").await;
+    let root = rig.root.clone();
+    let created = |name: &str, more: &str| {
+        format!(
+            r#"{{"Name":{},"Email":"x@example.com","CreditGranted":10{more}}}"#,
+            json!(name)
+        )
+    };
+    for (name, more, field) in [
+        ("ROOT", "", "Name"),
+        ("r00t", "", "Name"),
+        ("rооt", "", "Name"),
+        ("<b>bold</b>", "", "Name"),
+        ("al\u{200b}ice", "", "Name"),
+        ("al\u{202e}ice", "", "Name"),
+        ("alice", r#","Alias":"<script>""#, "Alias"),
+        ("alice", r#","Alias":"a\u0007b""#, "Alias"),
+        ("alice", r#","QRCode":"javascript:alert(1)""#, "QRCode"),
+        ("alice", r#","Name":"bobby""#, "Name"),
+        ("alice", r#","ModelLimits":{"m":{"rpm":1,"rpm":2}}"#, "rpm"),
+        ("alice", r#","ModelLimits":"{\"m\":{},\"m\":{}}""#, "m"),
+    ] {
+        let answer = rig
+            .ask("POST", "/x-users", &root, &created(name, more))
+            .await;
+        answer.names(field);
+    }
+    let fine = created(
+        "alice",
+        r#","Alias":"O'Brien","QRCode":"https://x.example/a.png""#,
+    );
+    let answer = rig.ask("POST", "/x-users", &root, &fine).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    for (change, field) in [
+        (r#"{"Name":"Root"}"#, "Name"),
+        (r#"{"Alias":"a>b"}"#, "Alias"),
+        (r#"{"QRCode":"data:text/html,x"}"#, "QRCode"),
+    ] {
+        rig.ask("PUT", "/x-users/alice", &root, change)
+            .await
+            .names(field);
+    }
+    let key = r#"{"SecretKey":"sk-12345678901234567890","Name":"<i>"}"#;
+    rig.ask("POST", "/x-keys", &root, key).await.names("Name");
+}

@@ -201,16 +201,12 @@ fn is_name(segment: &str) -> bool {
     is_id(&plain)
 }
 
-/// What a lenient reader makes of a path: decoded, in small letters, without parameters after a `;`, blanks and
-/// what is behind a NUL, with `.` and `..` resolved.
+/// What a lenient reader makes of a path: its segments, with `.` and `..` resolved.
 fn plain(path: &str) -> String {
-    // Twice, for what was escaped twice.
-    let read = text::percent_decoded(&text::percent_decoded(path));
-    let read = read.to_ascii_lowercase().replace('\\', "/");
+    let read = lenient(path);
     let mut segments: Vec<&str> = Vec::new();
-    for segment in read.split('/') {
-        let end = segment.find([';', '\0', '?', '#']).unwrap_or(segment.len());
-        match segment.get(..end).unwrap_or_default().trim() {
+    for segment in read.split('/').map(bare_segment) {
+        match segment {
             "" | "." => {}
             ".." => {
                 segments.pop();
@@ -219,6 +215,31 @@ fn plain(path: &str) -> String {
         }
     }
     format!("/{}", segments.join("/"))
+}
+
+/// Whether a path has a `.` or `..` segment for the same reader. Such a path could mean another one upstream than the
+/// one that was checked here.
+pub(crate) fn has_dot_segment(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    // Nearly always there is nothing to look at.
+    if memchr::memchr3(b'.', b'%', b'\\', path.as_bytes()).is_none() {
+        return false;
+    }
+    let read = lenient(path);
+    let mut segments = read.split('/').map(bare_segment);
+    segments.any(|segment| matches!(segment, "." | ".."))
+}
+
+/// Decoded, twice for what was escaped twice, and in small letters.
+fn lenient(path: &str) -> String {
+    let read = text::percent_decoded(&text::percent_decoded(path));
+    read.to_ascii_lowercase().replace('\\', "/")
+}
+
+/// A segment without parameters after a `;`, blanks, and what is behind a NUL.
+fn bare_segment(segment: &str) -> &str {
+    let end = segment.find([';', '\0', '?', '#']).unwrap_or(segment.len());
+    segment.get(..end).unwrap_or_default().trim()
 }
 
 #[cfg(test)]

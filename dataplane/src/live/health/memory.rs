@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proxyxai_contract::{clock::Millis, id::AccountId, snapshot::HealthState};
 
 use crate::{
-    decide::{blame::Blames, health::Backoff},
+    decide::{blame::Blames, health::Backoff, unreached::Why},
     formats::fault::Verdict,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Inner {
     /// Which customer was refused as if it were the key's fault, since it last answered.
     pub(super) doubted_by: Option<AccountId>,
     pub(super) refused_at: Option<Millis>,
+    /// Why there was no connection when it was asked last.
+    pub(super) lost: Option<Why>,
 }
 
 /// The key for one model.
@@ -57,6 +59,7 @@ impl Default for Inner {
             blames: Blames::default(),
             doubted_by: None,
             refused_at: None,
+            lost: None,
         }
     }
 }

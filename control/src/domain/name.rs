@@ -1,0 +1,164 @@
+//! Names that people read: what they may be made of, so that what is shown is what is there and a page that shows it
+//! stays the page it was. Which names mean root, however they are written.
+
+use proxyxai_contract::Invalid;
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
+use unicode_security::confusable_detection::skeleton;
+
+/// What begins or ends something in HTML, whoever forgets to escape it.
+const MARKUP: [char; 5] = ['<', '>', '&', '"', '`'];
+/// The name of the account above all others.
+pub(crate) const ROOT: &str = "root";
+
+/// Checks that a text is seen as it is, and is nothing but text.
+pub(crate) fn check_plain(field: &str, text: &str) -> Result<(), Invalid> {
+    if text.chars().any(is_unseen) {
+        let problem = "must not contain control characters or characters that are not seen";
+        return Err(Invalid::new(field, problem));
+    }
+    if text.contains(MARKUP) {
+        let shown = "must not contain any of < > & \" `";
+        return Err(Invalid::new(field, shown));
+    }
+    Ok(())
+}
+
+/// Whether people would take a name for root's: in any case, script or width, with marks or signs between.
+pub(crate) fn reads_as_root(name: &str) -> bool {
+    let bare: String = name
+        .nfkd()
+        .map(full_capital)
+        .filter(|c| !is_combining_mark(*c))
+        .flat_map(char::to_lowercase)
+        .collect();
+    // What looks alike in small letters, and what does only in capitals or as a digit.
+    let twice: String = skeleton(&bare).flat_map(char::to_lowercase).collect();
+    let capitals: String = skeleton(&bare.to_uppercase())
+        .flat_map(char::to_lowercase)
+        .collect();
+    [bare, twice, capitals].iter().any(|text| {
+        let letters = skeleton(text).filter(|c| c.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).eq(ROOT.chars())
+    })
+}
+
+/// Small capitals are not in Unicode's list of what looks alike, and read like capitals.
+const fn full_capital(c: char) -> char {
+    match c {
+        'ʀ' => 'R',
+        'ᴏ' => 'O',
+        'ᴛ' => 'T',
+        other => other,
+    }
+}
+
+/// Control characters, and what is not seen but changes how the text around it reads: marks of direction, of no
+/// width, fillers, selectors of variants, tags (Unicode's `Default_Ignorable_Code_Point`, and line separators).
+pub(crate) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_reads_as_root_is_known_in_any_dress() {
+        for name in [
+            "root",
+            "ROOT",
+            "Root",
+            "rOoT",
+            " root ",
+            "r00t",
+            "R0OT",
+            "rооt",
+            "RООT",
+            "ROОТ",
+            "ｒｏｏｔ",
+            "𝐫𝐨𝐨𝐭",
+            "ⓡⓞⓞⓣ",
+            "róot",
+            "ro\u{301}o\u{308}t",
+            "ro-ot",
+            "r.o.o.t",
+            "_root_",
+            "rοοt",
+            "root!",
+            "ʀᴏᴏᴛ",
+        ] {
+            assert!(reads_as_root(name), "{name}");
+        }
+        for name in [
+            "roots",
+            "boot",
+            "route",
+            "root2",
+            "alice",
+            "rot",
+            "team-root",
+            "张三李四",
+        ] {
+            assert!(!reads_as_root(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_plain_text_has_no_markup_and_nothing_unseen() {
+        for good in [
+            "O'Brien",
+            "Ünal (EU) #1, 2nd",
+            "张三",
+            "a+b=c; d",
+            "😀 team",
+        ] {
+            assert!(check_plain("Name", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "<b>",
+            "a&lt;",
+            "x\"y",
+            "`x`",
+            "a\tb",
+            "a\u{7f}",
+            "a\u{85}b",
+            "ro\u{200b}ot",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            "a\u{ad}b",
+            "a\u{61c}b",
+            "a\u{feff}",
+            "\u{3164}",
+            "a\u{e0041}",
+            "x\u{200d}y",
+            "a\u{2028}b",
+        ] {
+            assert!(check_plain("Name", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_case_of_root_gets_through(upper in proptest::collection::vec(any::<bool>(), 4)) {
+            let name: String = ROOT
+                .chars()
+                .zip(upper)
+                .map(|(c, upper)| if upper { c.to_ascii_uppercase() } else { c })
+                .collect();
+            prop_assert!(reads_as_root(&name));
+        }
+
+        #[test]
+        fn ordinary_words_are_not_root(name in "[a-np-z]{4,20}") {
+            prop_assert!(!reads_as_root(&name));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What is the same for every request on an HTTP port, whoever answers it: its id, and what pages in browsers ask.
+
+use axum::body::Body;
+use http::{Request, Response, header};
+
+use super::cors;
+use crate::RequestId;
+
+/// One request at the edge.
+#[derive(Debug)]
+pub struct Edge {
+    id: RequestId,
+    from_page: bool,
+}
+
+impl Edge {
+    /// Takes a request in. A browser's question what it may send is answered here.
+    ///
+    /// # Errors
+    /// The answer to such a question.
+    pub fn enter<B>(request: &mut Request<B>) -> Result<Self, Box<Response<Body>>> {
+        let id = RequestId::settle(request.headers_mut());
+        let from_page = request.headers().contains_key(header::ORIGIN);
+        if from_page && cors::is_preflight(request) {
+            let mut answer = cors::preflight(request.headers());
+            id.mark(answer.headers_mut());
+            return Err(Box::new(answer));
+        }
+        Ok(Self { id, from_page })
+    }
+
+    /// Lets its answer out.
+    pub fn leave(self, answer: &mut Response<Body>) {
+        self.id.mark(answer.headers_mut());
+        if self.from_page {
+            cors::open(answer.headers_mut());
+        }
+    }
+}
