@@ -9,6 +9,7 @@ use crate::{
     client_key::{KeyHash, KeyHasher},
     clock::{Millis, Zone},
     id::{AccountId, KeyId, Level, Revision},
+    key_headers::KeyHeaders,
     lease::Lease,
     money::{Money, Multiplier},
     passthrough::Passthrough,
@@ -137,6 +138,8 @@ pub struct KeyConfig {
     pub weight: u16,
     /// Calls that may be under way on it at the same moment, on each data plane; none means any number.
     pub max_concurrency: Option<NonZeroU32>,
+    /// Headers that its calls carry.
+    pub headers: KeyHeaders,
 }
 
 impl KeyConfig {
@@ -171,6 +174,7 @@ impl Default for KeyConfig {
             models: Vec::new(),
             weight: 1,
             max_concurrency: None,
+            headers: KeyHeaders::default(),
         }
     }
 }

@@ -26,6 +26,7 @@ mod drain;
 mod faults;
 mod fleet;
 mod gate;
+mod key_headers;
 mod kill;
 mod lifecycle;
 mod limits;

@@ -193,7 +193,7 @@ pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Resu
         .vault()
         .open_sealed(&record.view.provider, &record.sealed)?;
     let provider = BaseUrl::parse(&record.view.provider)?;
-    let probe = probe::ask(&provider, &secret, record.view.config.provider_type).await?;
+    let probe = probe::ask(&provider, &secret, &record.view.config).await?;
     tracing::info!(
         key.id = id.get(),
         accepted = probe.accepted,

@@ -86,7 +86,7 @@ impl Relay {
             headers.insert(header::HOST, key.host.clone());
             headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             headers.insert(header::VIA, self.via.clone());
-            headers::authorize(&mut headers, key, false);
+            headers::of_key(&mut headers, key, false);
             let mut request = Request::new(Segments::new([]));
             *request.uri_mut() = path.clone().into();
             *request.headers_mut() = headers;
