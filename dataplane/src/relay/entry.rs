@@ -52,6 +52,7 @@ impl Relay {
         let (received, facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
+        admit::named(&chain, &facts.named)?;
         let later = gate::later(
             (&parts.method, path),
             facts.later,

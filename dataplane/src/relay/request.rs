@@ -18,7 +18,7 @@ use crate::{
     decide::admit::Refusal,
     formats::{
         Family, Route,
-        request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+        request::{BadRequest, RequestFacts, in_target, read as read_facts, rewrite},
         upstream_path,
     },
     sight::X_REQUEST_ID,
@@ -268,7 +268,12 @@ pub(super) fn facts(
     let said = headers.get(header::CONTENT_TYPE);
     let said = said.and_then(|value| value.to_str().ok());
     let facts = read_facts(&received.body, said.unwrap_or_default(), names_model);
-    facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
+    let mut facts = facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))?;
+    if !names_model && parts.method == Method::POST {
+        let path = upstream_path(parts.uri.path());
+        facts.named.extend(in_target(&path, parts.uri.query()));
+    }
+    Ok(facts)
 }
 
 /// What to ask an upstream for.
