@@ -55,6 +55,7 @@ pub(crate) struct KeyHealth {
 pub(crate) struct Want<'w> {
     pub(crate) model: &'w str,
     pub(crate) account: AccountId,
+    pub(crate) tongue: super::Tongue,
 }
 
 /// How an attempt failed.
@@ -174,7 +175,7 @@ impl KeyHealth {
 
     /// It answered. Returns what the others should know.
     pub(crate) fn succeed(&self, key: KeyId, want: Want<'_>) -> Option<Health> {
-        let Want { model, account } = want;
+        let Want { model, account, .. } = want;
         let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0
             || self.blamed.load(Ordering::Relaxed) > 0;
         // Nearly always. A write would take the key from the other processors each time.

@@ -3,10 +3,28 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use proxyxai_contract::snapshot::UpstreamKey;
+use proxyxai_contract::{provider::ProviderType, snapshot::UpstreamKey};
 
 use super::{health::KeyHealth, load::Load, pool::Ask};
 use crate::formats::mask::Mask;
+
+/// Hosts whose dialect is known whatever the key's configuration says.
+const ANTHROPIC: &str = "api.anthropic.com";
+const OPENAI: &str = "api.openai.com";
+
+/// The dialect that a call needs a key for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Tongue {
+    /// Its model leads to keys that have it.
+    #[default]
+    Any,
+    /// One that does not speak Anthropic alone.
+    OpenAi,
+    /// One that speaks Anthropic for sure.
+    Anthropic,
+    /// One that nothing is known against: another node, or a provider with both dialects.
+    PerhapsAnthropic,
+}
 
 /// A key with what every attempt needs of it.
 #[derive(Debug)]
@@ -51,6 +69,28 @@ impl KeyState {
 
     /// Whether a call may ask it now.
     pub(super) fn is_usable(&self, ask: &Ask<'_>) -> bool {
-        !ask.tried.contains(&self.key.id) && self.health.is_usable(ask.want, ask.now)
+        self.speaks(ask.want.tongue)
+            && !ask.tried.contains(&self.key.id)
+            && self.health.is_usable(ask.want, ask.now)
+    }
+
+    /// Whether its provider may be asked in this dialect.
+    pub(crate) fn speaks(&self, tongue: Tongue) -> bool {
+        let host = || self.key.provider.host();
+        let anthropic = match (self.key.config.provider_type, tongue) {
+            (_, Tongue::Any) => return true,
+            (ProviderType::Anthropic, _) => true,
+            (ProviderType::Azure, _) => false,
+            (ProviderType::Standard, _) => host() == ANTHROPIC,
+        };
+        match tongue {
+            Tongue::Any => true,
+            Tongue::OpenAi => !anthropic,
+            Tongue::Anthropic => anthropic,
+            Tongue::PerhapsAnthropic => {
+                anthropic
+                    || (self.key.config.provider_type == ProviderType::Standard && host() != OPENAI)
+            }
+        }
     }
 }

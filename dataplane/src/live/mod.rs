@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{PROBATION_MS, Rest, Trouble, Want};
-pub(crate) use key::KeyState;
+pub(crate) use key::{KeyState, Tongue};
 pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, LeaseState, Purse};
 pub(crate) use windows::{ASK_QUEUE_MAX, Counted, Windows};

@@ -74,12 +74,14 @@ impl Relay {
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
+        let says_anthropic = headers::speaks_anthropic(&parts.headers);
+        let tongue = route::tongue(&snapshot, &plan, found.spoken(says_anthropic));
         if takes_model {
             request::say_json(&mut parts.headers, body);
         }
         headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
         let start = self.clock.now();
-        let family = found.family(path);
+        let family = found.family(path, says_anthropic);
         let asked = (target, found.route(), family);
         let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
         let payer = bill::Payer {
@@ -96,6 +98,7 @@ impl Relay {
             plan,
             stage: 0,
             conversation,
+            tongue,
             metered,
             bill,
         }))

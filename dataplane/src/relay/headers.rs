@@ -226,6 +226,11 @@ fn anthropic_only(headers: &mut HeaderMap, key: &KeyState) {
         .or_insert(ANTHROPIC_VERSION_DEFAULT);
 }
 
+/// Whether a client speaks Anthropic's dialect, whatever the path: its clients send the version that they know.
+pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key(ANTHROPIC_VERSION)
+}
+
 /// The key that a client presents, in whichever form.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();

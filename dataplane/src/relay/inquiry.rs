@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::{Call, Relay, headers, segments::Segments};
 use crate::{
     formats::fault::{Refusal, Verdict, judge},
-    live::{KeyState, Snapshot, Trouble, Want},
+    live::{KeyState, Snapshot, Tongue, Trouble, Want},
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -71,6 +71,7 @@ impl Relay {
             let want = Want {
                 model: "",
                 account: *account,
+                tongue: Tongue::Any,
             };
             self.tell(health.fail(key.key.id, want, trouble, self.clock.now()));
         }

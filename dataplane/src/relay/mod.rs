@@ -46,7 +46,7 @@ use crate::{
     Config, Error,
     decide::{address, admit::Refusal, affinity::Conversation, retry::Budget, via},
     formats::endpoint,
-    live::{AccountState, Live, Seat, Snapshot, Windows},
+    live::{AccountState, Live, Seat, Snapshot, Tongue, Windows},
     sight::Sight,
     spool::{Shelf, Spool},
 };
@@ -95,6 +95,8 @@ struct Call {
     stage: usize,
     /// Whether it belongs to others that should get the same key.
     conversation: Option<Conversation>,
+    /// What a key has to speak.
+    tongue: Tongue,
     /// Whether its answer carries usage.
     metered: bool,
     bill: bill::Bill,
@@ -194,7 +196,7 @@ impl Relay {
     {
         let path = request.uri().path();
         let found = endpoint::find(request.method(), &endpoint::canonical(path));
-        let family = found.family(path);
+        let family = found.family(path, headers::speaks_anthropic(request.headers()));
         let mut story = self.sight.begin(found.route(), &request);
         let cutoff = &self.office.cutoff;
         let let_in = Box::pin(self.let_in(peer, found, request, &mut story));

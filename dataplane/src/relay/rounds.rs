@@ -294,10 +294,11 @@ impl Relay {
             let want = Want {
                 model: &stage.model,
                 account,
+                tongue: call.tongue,
             };
             for hop in &stage.hops {
                 let keys = call.bill.snapshot.pool(hop.level).keys().iter();
-                let keys = keys.filter(|key| wanted(at, key.key.id));
+                let keys = keys.filter(|key| wanted(at, key.key.id) && key.speaks(call.tongue));
                 rests.extend(keys.map(|key| key.health.rest(want, now)));
             }
         }

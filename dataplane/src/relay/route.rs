@@ -14,8 +14,8 @@ use proxyxai_contract::{
 use super::{Call, bill};
 use crate::{
     decide::{admit::Refusal, affinity::Conversation, spend},
-    formats::{conversation, request::RequestFacts},
-    live::{AccountState, Snapshot, Want},
+    formats::{Family, conversation, request::RequestFacts},
+    live::{AccountState, Snapshot, Tongue, Want},
 };
 
 impl Call {
@@ -32,6 +32,7 @@ impl Call {
         Want {
             model: self.model(),
             account: self.bill.record.account,
+            tongue: self.tongue,
         }
     }
 
@@ -57,6 +58,25 @@ impl Call {
             let (path, facts) = (self.request.path(), &self.request.facts);
             let images = bill::images(&self.bill.snapshot, &stage.model, path, facts);
             self.bill.name_model(&stage.model, images);
+        }
+    }
+}
+
+/// What a key has to speak for a call that no model leads to one. Where one of the plan's speaks Anthropic for sure, no
+/// other is asked in that dialect.
+pub(super) fn tongue(snapshot: &Snapshot, plan: &Plan, spoken: Option<Family>) -> Tongue {
+    match spoken {
+        None => Tongue::Any,
+        Some(Family::OpenAi) => Tongue::OpenAi,
+        Some(Family::Anthropic) => {
+            let hops = plan.stages.iter().flat_map(|stage| &stage.hops);
+            let keys = hops.flat_map(|hop| snapshot.pool(hop.level).keys());
+            let sure = keys.clone().any(|key| key.speaks(Tongue::Anthropic));
+            if sure {
+                Tongue::Anthropic
+            } else {
+                Tongue::PerhapsAnthropic
+            }
         }
     }
 }
