@@ -132,7 +132,7 @@ pub struct KeyConfig {
     pub provider_type: ProviderType,
     /// Whether `stream_options.include_usage` may be asked for.
     pub include_usage: bool,
-    /// Models that the price table does not list for its provider.
+    /// Models it serves, where neither its provider nor the price table is to say so.
     pub models: Vec<String>,
     /// Its share of the calls of its level where keys are weighted.
     pub weight: u16,

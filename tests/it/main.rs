@@ -31,6 +31,7 @@ mod kill;
 mod lifecycle;
 mod limits;
 mod master;
+mod models;
 mod named;
 mod pages;
 mod pool;

@@ -73,7 +73,11 @@ async fn a_model_that_is_not_allowed_or_has_no_price_is_refused_wherever_it_is_n
                 None => path.to_owned(),
             };
             let answer = world.post(&path, &alice, &body).await;
-            let message = refused(answer, 403, "model_not_allowed").await;
+            assert_eq!(answer.status(), 403, "{path} {body}");
+            let error: Value = answer.json().await.unwrap();
+            let message = error["message"].as_str().unwrap();
+            let code = error.pointer("/error/code").or(error.get("code"));
+            assert_eq!(code, Some(&json!("model_not_allowed")), "{path} {body}");
             assert!(message.contains(wrong), "{path} {body}: {message}");
         }
     }

@@ -283,7 +283,7 @@ fn facts(
     })
 }
 
-/// OpenRouter chooses a model by itself where it is told to fall back and not what to.
+/// `OpenRouter` chooses a model by itself where it is told to fall back and not what to.
 fn check_route(members: &Members<'_>) -> Result<(), BadRequest> {
     let field = "route";
     let Some(route) = members.value(ROUTE).map(RawValue::get) else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use proxyxai_contract::{provider::ProviderType, snapshot::UpstreamKey};
 
-use super::{health::KeyHealth, load::Load, pool::Ask};
+use super::{health::KeyHealth, load::Load, offer::Offer, pool::Ask};
 use crate::formats::mask::Mask;
 
 /// Hosts whose dialect is known whatever the key's configuration says.
@@ -32,6 +32,7 @@ pub(crate) struct KeyState {
     pub(crate) key: UpstreamKey,
     pub(crate) health: Arc<KeyHealth>,
     pub(crate) load: Arc<Load>,
+    pub(crate) offer: Arc<Offer>,
     /// `Bearer SECRET`.
     pub(crate) bearer: HeaderValue,
     /// The secret alone.
@@ -42,11 +43,23 @@ pub(crate) struct KeyState {
     pub(crate) host: HeaderValue,
 }
 
+/// What of a key outlives a change of the configuration.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    pub(super) health: Arc<KeyHealth>,
+    pub(super) load: Arc<Load>,
+    pub(super) offer: Arc<Offer>,
+}
+
 impl KeyState {
     /// None for a secret that cannot be a header value, which control does not let in.
-    pub(crate) fn new(
+    pub(super) fn new(
         key: UpstreamKey,
-        (health, load): (Arc<KeyHealth>, Arc<Load>),
+        Lasting {
+            health,
+            load,
+            offer,
+        }: Lasting,
     ) -> Option<Self> {
         let secret = key.secret.expose();
         let mut bearer = HeaderValue::from_str(&format!("Bearer {secret}")).ok()?;
@@ -60,6 +73,7 @@ impl KeyState {
             key,
             health,
             load,
+            offer,
             bearer,
             bare,
             mask,

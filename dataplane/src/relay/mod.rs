@@ -18,6 +18,7 @@ mod inquiry;
 mod limits;
 mod memory;
 mod meter;
+mod offers;
 mod opening;
 mod packed;
 mod query;
@@ -53,7 +54,7 @@ use crate::{
 
 pub(crate) use answer::refuse;
 pub(crate) use client::Upstream;
-pub(crate) use headers::{presented, strip_hop_by_hop};
+pub(crate) use headers::{presented, speaks_anthropic, strip_hop_by_hop};
 pub(crate) use segments::Segments;
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
@@ -196,7 +197,7 @@ impl Relay {
     {
         let path = request.uri().path();
         let found = endpoint::find(request.method(), &endpoint::canonical(path));
-        let family = found.family(path, headers::speaks_anthropic(request.headers()));
+        let family = found.family(path, speaks_anthropic(request.headers()));
         let mut story = self.sight.begin(found.route(), &request);
         let cutoff = &self.office.cutoff;
         let let_in = Box::pin(self.let_in(peer, found, request, &mut story));

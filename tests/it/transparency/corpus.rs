@@ -339,11 +339,8 @@ fn targets() -> Vec<Case> {
         "/v1/responses/resp_1?include=x",
         "/v1/messages/batches",
         "/v1/threads/t_1/messages",
-        "/v1/models/gpt-4.1",
-        "/v1/models/ft:gpt-4o:acme::abc",
         // Aliases.
         "/files/file-1/content",
-        "/models/gpt-4o?x=1",
         "/assistants?a=1&a=1",
         long.as_str(),
     ];

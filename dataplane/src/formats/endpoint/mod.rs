@@ -130,6 +130,20 @@ pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
     }
 }
 
+/// The model whose entry a path of the lists of models asks for, whatever version is before it.
+pub(crate) fn model_of(path: &str) -> Option<String> {
+    let path = canonical(path);
+    let id = path.strip_prefix("/v1/models/")?;
+    Some(text::percent_decoded(id))
+}
+
+/// Whether a path is the list of models, or an entry of it.
+pub(crate) fn is_models(path: &str) -> bool {
+    // Mostly it is not, which shows at once.
+    path.contains("models")
+        && matches!(find(&Method::GET, &canonical(path)), Found::Row(row) if row.paid == Paid::Free)
+}
+
 /// Finds the row of a canonical path.
 pub(crate) fn find(method: &Method, path: &str) -> Found {
     let own = path.strip_prefix("/v1").unwrap_or_default();

@@ -51,7 +51,7 @@ pub(super) const N: usize = 6;
 pub(super) const SIZE: usize = 7;
 /// What has the work done after the call: OpenAI's responses and xAI's chat completions.
 pub(super) const LATER: [usize; 2] = [8, 9];
-/// OpenRouter's word for trying other models.
+/// `OpenRouter`'s word for trying other models.
 pub(super) const ROUTE: usize = 10;
 
 /// Those of `stream_options`.

@@ -37,14 +37,14 @@ const fn at(name: &'static str, holds: Holds) -> Place {
 }
 
 const MODEL: Place = at("model", Holds::Model);
-/// Of OpenRouter, tried when the first one fails: <https://openrouter.ai/docs/guides/routing/model-fallbacks>.
+/// Of `OpenRouter`, tried when the first one fails: <https://openrouter.ai/docs/guides/routing/model-fallbacks>.
 const MODELS: Place = at("models", Holds::Model);
-/// Of Anthropic and LiteLLM, with objects or names in it: <https://docs.litellm.ai/docs/proxy/client_side_fallbacks>.
+/// Of Anthropic and `LiteLLM`, with objects or names in it: <https://docs.litellm.ai/docs/proxy/client_side_fallbacks>.
 const FALLBACKS: Place = at("fallbacks", Holds::Model);
 const FALLBACK_MODELS: Place = at("fallback_models", Holds::Model);
 /// Of `image_generation` (<https://platform.openai.com/docs/api-reference/responses/create>) and of Anthropic's advisor.
 const TOOLS: Place = at("tools", Holds::Object(&[MODEL]));
-/// Of OpenRouter: <https://openrouter.ai/docs/guides/features/plugins>.
+/// Of `OpenRouter`: <https://openrouter.ai/docs/guides/features/plugins>.
 const PLUGINS: Place = at(
     "plugins",
     Holds::Object(&[MODEL, MODELS, at("analysis_models", Holds::Model)]),
