@@ -38,6 +38,7 @@ mod pool;
 mod prices;
 mod relay;
 mod restart;
+mod routes;
 mod routing;
 mod secrets;
 mod sight;

@@ -252,4 +252,6 @@ fn plain(path: &str) -> String {
 }
 
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;
