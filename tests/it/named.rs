@@ -28,6 +28,9 @@ async fn gateway() -> (World, Upstream, String) {
     (world, upstream, alice)
 }
 
+/// `{"requests":[{"params":{"model":"large"}}]}`, by gzip.
+const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\x4a\x2d\x2c\x4d\x2d\x2e\x29\x56\xb2\x8a\xae\x56\x2a\x48\x2c\x4a\xcc\x05\x32\xab\x95\x72\xf3\x53\x52\x73\x94\xac\x94\x72\x12\x8b\xd2\x53\x95\x6a\x6b\x63\x6b\x01\x92\xb7\x44\x3e\x2b\x00\x00\x00";
+
 /// Bodies that name a model in some place beside a model that may be used.
 fn naming(model: &str) -> Vec<(&'static str, Value)> {
     let chat = |more: Value| {
@@ -88,6 +91,15 @@ async fn a_model_that_is_not_allowed_or_has_no_price_is_refused_wherever_it_is_n
         "model_not_allowed",
     )
     .await;
+    // Nor does packing hide a name.
+    let request = world
+        .http
+        .post(world.url("/v1/messages/batches"))
+        .bearer_auth(&alice);
+    let request = request
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip");
+    assert_eq!(request.body(PACKED).send().await.unwrap().status(), 403);
     assert!(upstream.seen(UP).is_empty());
     // What may be used goes through, and root may use all.
     for (path, body) in naming("small") {

@@ -10,9 +10,7 @@ use proxyxai_contract::clock::Millis;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::{
-    headers, memory::Room, packed::is_plain, query::without_credentials, segments::Segments,
-};
+use super::{headers, memory::Room, query::without_credentials, segments::Segments};
 use crate::{
     Config,
     decide::admit::Refusal,
@@ -262,9 +260,6 @@ pub(super) fn facts(
     names_model: bool,
 ) -> Result<RequestFacts, Refusal> {
     let headers = &parts.headers;
-    if !names_model && headers.contains_key(header::CONTENT_ENCODING) && !is_plain(headers) {
-        return Ok(RequestFacts::default());
-    }
     let said = headers.get(header::CONTENT_TYPE);
     let said = said.and_then(|value| value.to_str().ok());
     let facts = read_facts(&received.body, said.unwrap_or_default(), names_model);
