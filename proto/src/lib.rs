@@ -7,6 +7,7 @@ pub mod clock;
 pub mod convert;
 pub mod id;
 pub mod invalid;
+pub mod key_headers;
 pub mod lease;
 pub mod money;
 pub mod passthrough;

@@ -9,6 +9,7 @@ use crate::{
     client_key::{KeyHash, KeyHasher},
     clock::{Millis, Zone},
     id::{AccountId, KeyId, Level, Revision},
+    key_headers::KeyHeaders,
     lease::Lease,
     money::{Money, Multiplier},
     passthrough::Passthrough,
@@ -133,12 +134,14 @@ pub struct KeyConfig {
     pub provider_type: ProviderType,
     /// Whether `stream_options.include_usage` may be asked for.
     pub include_usage: bool,
-    /// Models that the price table does not list for its provider.
+    /// Models it serves, where neither its provider nor the price table is to say so.
     pub models: Vec<String>,
     /// Its share of the calls of its level where keys are weighted.
     pub weight: u16,
     /// Calls that may be under way on it at the same moment, on each data plane; none means any number.
     pub max_concurrency: Option<NonZeroU32>,
+    /// Headers that its calls carry.
+    pub headers: KeyHeaders,
 }
 
 impl Account {
@@ -184,6 +187,7 @@ impl Default for KeyConfig {
             models: Vec::new(),
             weight: 1,
             max_concurrency: None,
+            headers: KeyHeaders::default(),
         }
     }
 }

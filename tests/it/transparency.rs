@@ -208,7 +208,10 @@ fn credentials(seen: &Seen<'_>, expected: &mut Message, _: &mut Message) {
         expected.remove(name);
     }
     expected.push("authorization", format!("Bearer {UP}").as_bytes());
-    if seen.request.start[1].starts_with(b"/v1/messages") {
+    let path = &seen.request.start[1];
+    let says_anthropic = !seen.request.all("anthropic-version").is_empty();
+    // Where both have an endpoint, the client's header tells whose is meant.
+    if path.starts_with(b"/v1/messages") || (says_anthropic && path.starts_with(b"/v1/files")) {
         expected.push("x-api-key", UP.as_bytes());
     }
 }

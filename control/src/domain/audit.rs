@@ -240,6 +240,7 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         models,
         weight,
         max_concurrency,
+        headers,
     } = config;
     let mut fields = named([
         ("Name", json!(name)),
@@ -251,6 +252,7 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         ("Models", json!(models.join(","))),
         ("Weight", json!(weight)),
         ("MaxConcurrency", json!(max_concurrency)),
+        ("Headers", json!(headers.texts())),
     ]);
     fields.insert("SecretKey".to_owned(), Field::Secret(secret.to_vec()));
     fields

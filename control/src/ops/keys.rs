@@ -188,8 +188,8 @@ pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Resu
         .vault()
         .open_sealed(&record.view.provider, &record.sealed)?;
     let provider = BaseUrl::parse(&record.view.provider)?;
-    let kind = record.view.config.provider_type;
-    let probe = probe::ask(control.config().provider_reach, &provider, &secret, kind).await?;
+    let reach = control.config().provider_reach;
+    let probe = probe::ask(reach, &provider, &secret, &record.view.config).await?;
     tracing::info!(
         key.id = id.get(),
         accepted = probe.accepted,

@@ -147,6 +147,15 @@ impl Fields {
         })
     }
 
+    /// Every field with its text.
+    pub(super) fn pairs(&self) -> Result<Vec<(String, String)>, Invalid> {
+        let pair = |(name, value): (&String, &Value)| match value.as_str() {
+            Some(text) => Ok((name.clone(), text.to_owned())),
+            None => Err(Invalid::new(name, "must be a string")),
+        };
+        self.0.iter().map(pair).collect()
+    }
+
     /// Every field as the text of a setting: numbers and flags as they are written, objects as JSON.
     pub(super) fn settings(&self) -> Result<BTreeMap<String, String>, Invalid> {
         let text = |(name, value): (&String, &Value)| match value {

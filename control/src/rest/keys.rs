@@ -1,6 +1,6 @@
 //! `/x-keys`: upstream keys.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use axum::{
     Json,
@@ -11,6 +11,7 @@ use proxyxai_contract::{
     Invalid,
     clock::Zone,
     id::{KeyId, Level},
+    key_headers::KeyHeaders,
     provider::ProviderType,
     secret::Secret,
     snapshot::KeyConfig,
@@ -153,7 +154,19 @@ fn config(body: &Fields) -> Result<Option<KeyConfig>, Invalid> {
         max_concurrency: KeyConfig::concurrency_of(
             config.whole("max_concurrency")?.unwrap_or_default(),
         )?,
+        headers: headers(&config)?,
     }))
+}
+
+fn headers(config: &Fields) -> Result<KeyHeaders, Invalid> {
+    let headers = config.object("headers")?;
+    let pairs = headers.map(|headers| headers.pairs()).transpose()?;
+    let pairs = pairs.unwrap_or_default();
+    KeyHeaders::parse(
+        pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    )
 }
 
 // === answers ===
@@ -183,6 +196,7 @@ struct ConfigRow {
     weight: u16,
     /// 0 for none.
     max_concurrency: u32,
+    headers: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,6 +238,7 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
         models,
         weight,
         max_concurrency,
+        headers,
     } = config;
     KeyRow {
         id: id.get(),
@@ -238,6 +253,7 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
             models,
             weight,
             max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
+            headers: headers.texts(),
         },
         created_at: zone.rfc3339(created),
         updated_at: zone.rfc3339(updated),

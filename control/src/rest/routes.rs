@@ -167,6 +167,7 @@ fn key(turn: TurnView, zone: &Zone) -> Turn {
         models: _,
         weight,
         max_concurrency,
+        headers: _,
     } = config;
     let (state, until): (_, Option<Millis>) = match state {
         _ if !enabled => ("off", None),

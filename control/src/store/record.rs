@@ -1,6 +1,6 @@
 //! Accounts and keys between their rows and the values operations work on.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use proxyxai_contract::{
     Invalid,
@@ -8,6 +8,7 @@ use proxyxai_contract::{
     client_key::KeyHash,
     clock::Millis,
     id::{AccountId, KeyId, Level},
+    key_headers::KeyHeaders,
     money::{Money, Multiplier},
     provider::ProviderType,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
@@ -74,11 +75,13 @@ struct StoredConfig {
     provider_type: String,
     include_usage: bool,
     models: Vec<String>,
-    /// Rows of older programs have neither of these.
+    /// Rows of older programs have none of these.
     #[serde(default)]
     weight: i64,
     #[serde(default)]
     max_concurrency: u32,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
 }
 
 // === impl AccountRecord ===
@@ -272,6 +275,7 @@ impl KeyRecord {
             models,
             weight,
             max_concurrency,
+            headers,
         } = &self.view.config;
         let config = StoredConfig {
             provider_type: provider_type.as_str().to_owned(),
@@ -279,6 +283,7 @@ impl KeyRecord {
             models: models.clone(),
             weight: (*weight).into(),
             max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
+            headers: headers.texts(),
         };
         Ok(upstream_key::ActiveModel {
             name: Set(self.view.name.clone()),
@@ -305,6 +310,7 @@ fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord,
         models,
         weight,
         max_concurrency,
+        headers,
     } = config;
     let config = KeyConfig {
         provider_type: ProviderType::parse(&provider_type)?,
@@ -312,6 +318,11 @@ fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord,
         models,
         weight: KeyConfig::weight_of(weight)?,
         max_concurrency: KeyConfig::concurrency_of(max_concurrency.into())?,
+        headers: KeyHeaders::parse(
+            headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        )?,
     };
     Ok(KeyRecord {
         sealed: row.sealed,

@@ -131,6 +131,16 @@ pub(crate) fn model(
     }
 }
 
+/// The same for further models that a call has used.
+///
+/// # Errors
+/// When a list does not allow one of them.
+pub(crate) fn named(chain: &[&Account], names: &[String]) -> Result<(), Refusal> {
+    names
+        .iter()
+        .try_for_each(|name| model(chain, false, Some(name)))
+}
+
 fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
     let minimum = call.settings.call_min_balance;
     if account.id != AccountId::ROOT && call.balance < minimum {

@@ -6,6 +6,7 @@ pub(crate) mod conversation;
 pub(crate) mod endpoint;
 mod ends;
 pub(crate) mod fault;
+pub(crate) mod listing;
 pub(crate) mod mask;
 mod multipart;
 pub(crate) mod opening;

@@ -1,9 +1,13 @@
 //! The few bodies we write ourselves: errors in the client's dialect, and the list of models.
 
+mod models;
+
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Family, Route};
+
+pub(crate) use models::{Page, anthropic_model, anthropic_models};
 
 #[derive(Serialize)]
 struct OpenAiBody<'a> {
@@ -79,6 +83,17 @@ struct Model<'a> {
     owned_by: &'static str,
 }
 
+impl<'a> Model<'a> {
+    const fn new(id: &'a str, created: i64) -> Self {
+        Self {
+            id,
+            object: "model",
+            created,
+            owned_by: "proxyxai",
+        }
+    }
+}
+
 /// An error body. `kind` is the error's type in `OpenAI`'s shape; Anthropic's follows from the status.
 pub(crate) fn error_body(
     family: Family,
@@ -138,16 +153,15 @@ pub(crate) fn broken_stream(route: Route, status: u16, code: &str, message: &str
 
 /// Models in `OpenAI`'s list shape. `created` is in seconds since 1970.
 pub(crate) fn models_list<'a>(names: impl Iterator<Item = &'a str>, created: i64) -> Bytes {
-    let model = |id| Model {
-        id,
-        object: "model",
-        created,
-        owned_by: "proxyxai",
-    };
     json(&Models {
         object: "list",
-        data: names.map(model).collect(),
+        data: names.map(|id| Model::new(id, created)).collect(),
     })
+}
+
+/// One of them.
+pub(crate) fn model(id: &str, created: i64) -> Bytes {
+    json(&Model::new(id, created))
 }
 
 fn openai<'a>(code: &'a str, kind: &'a str, message: &'a str) -> OpenAiError<'a> {

@@ -5,6 +5,7 @@
 mod form;
 mod kind;
 mod members;
+mod named;
 mod skim;
 pub(crate) mod unpack;
 
@@ -17,13 +18,14 @@ use serde_json::value::RawValue;
 use self::{
     kind::Kind,
     members::{
-        INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, SIZE, STREAM,
+        INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, ROUTE, SIZE, STREAM,
         STREAM_OPTIONS,
     },
 };
 use super::{Route, multipart, text};
 
 pub(crate) use members::in_query;
+pub(crate) use named::in_target;
 
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
 /// sent under its name.
@@ -53,6 +55,8 @@ pub(crate) struct RequestFacts {
     pub(crate) size: Option<String>,
     /// The member that has the work done after the call.
     pub(crate) later: Option<&'static str>,
+    /// Further models that it names, for others to be used: alternatives, of tools, of requests inside it.
+    pub(crate) named: Vec<String>,
     form: Form,
 }
 
@@ -146,7 +150,7 @@ pub(crate) fn read(
     }
     let members = skim::members(json).map_or_else(|| NAMES.read(json), Ok);
     match members {
-        Ok(members) => facts(body, &members, start + text::spaces(json), strict),
+        Ok(members) => facts(body, members, start + text::spaces(json), strict),
         Err(error) if said_json => Err(malformed(&error)),
         Err(_) => Ok(RequestFacts::default()),
     }
@@ -249,12 +253,14 @@ impl Splice {
 
 fn facts(
     body: &[u8],
-    members: &Members<'_>,
+    mut members: Members<'_>,
     brace: usize,
     strict: bool,
 ) -> Result<RequestFacts, BadRequest> {
     members.check_spelling(strict)?;
     let raw = members.value(MODEL);
+    let raw = raw.filter(|raw| strict || !members.named.add_object(raw));
+    check_route(&members)?;
     let model: Option<String> = value(raw, "model", "must be a string")?;
     check_model(model.as_deref(), strict)?;
     let span = raw.and_then(|raw| span(body, raw));
@@ -270,10 +276,27 @@ fn facts(
         usage: usage_ask(body, members.value(STREAM_OPTIONS), brace, strict)?,
         max_tokens,
         n: number(N)?,
-        later: later(members),
+        later: later(&members),
+        named: std::mem::take(&mut members.named).checked(strict)?,
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
     })
+}
+
+/// `OpenRouter` chooses a model by itself where it is told to fall back and not what to.
+fn check_route(members: &Members<'_>) -> Result<(), BadRequest> {
+    let field = "route";
+    let Some(route) = members.value(ROUTE).map(RawValue::get) else {
+        return Ok(());
+    };
+    let problem = if route.starts_with(['{', '[']) {
+        "must be a text"
+    } else if route == r#""fallback""# && members.named.is_empty() {
+        "needs the models to fall back to, in `models`"
+    } else {
+        return Ok(());
+    };
+    Err(BadRequest::Field { field, problem })
 }
 
 /// The member, if there is one, that has the work done after the call.

@@ -27,7 +27,7 @@ use crate::{
         address,
         admit::{self, Refusal},
     },
-    formats::{Family, is_relayed},
+    formats::{Family, endpoint, is_relayed},
     relay::{Relay, asks_websocket, refuse},
     sight::Room,
 };
@@ -113,7 +113,7 @@ impl Surface {
         let Inner { relay, .. } = &*self.0;
         let path = request.uri().path();
         match room {
-            Room::Models => models::list(relay, peer, path, request.headers()),
+            Room::Models => models::answer(relay, peer, request.uri(), request.headers()).await,
             Room::Administration => self.administer(peer, request).await,
             Room::Pages => match path {
                 "/metrics" => metrics::page(relay, peer, request.headers()),
@@ -165,6 +165,7 @@ fn room(method: &Method, path: &str) -> Option<Room> {
     if *method == Method::GET {
         match path {
             "/v1/models" | "/models" | "/dashboard/models" => return Some(Room::Models),
+            path if endpoint::is_models(path) => return Some(Room::Models),
             "/metrics" | "/healthz" | "/readyz" | "/" => return Some(Room::Pages),
             _ => {}
         }

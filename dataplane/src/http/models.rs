@@ -1,34 +1,59 @@
-//! `GET /v1/models`: what the caller may ask for, in `OpenAI`'s list shape. Answered here, since one
-//! provider's list would not be the pool's.
+//! `GET /v1/models` and `/v1/models/{id}`: what the caller may ask for, in the shape of the client's dialect. Answered
+//! here, since one provider's list would not be the pool's. What providers list is asked for in the background.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use axum::body::Body;
-use http::{HeaderMap, Response};
-use proxyxai_contract::{plan::plan, snapshot::Account};
+use http::{HeaderMap, Response, Uri};
+use proxyxai_contract::{id::Level, plan::plan, snapshot::Account};
 
 use super::json;
 use crate::{
     decide::admit::{self, Refusal},
-    formats::{Family, reply, upstream_path},
-    live::Snapshot,
-    relay::{Relay, refuse},
+    formats::{Family, endpoint, reply, upstream_path},
+    live::{KeyState, Snapshot},
+    relay::{Relay, refuse, speaks_anthropic},
 };
 
-/// The list for one caller. Where it may be asked for is judged as for a call.
-pub(super) fn list(relay: &Relay, peer: IpAddr, path: &str, headers: &HeaderMap) -> Response<Body> {
-    names(relay, peer, path, headers).map_or_else(
-        |refusal| refuse(Family::OpenAi, &refusal),
-        |names| {
-            json(reply::models_list(
-                names.iter().map(String::as_str),
-                relay.clock.now().0 / 1000,
-            ))
-        },
-    )
+/// The list for one caller, or one of it. Where it may be asked for is judged as for a call.
+pub(super) async fn answer(
+    relay: &Relay,
+    peer: IpAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let anthropic = speaks_anthropic(headers);
+    let family = if anthropic {
+        Family::Anthropic
+    } else {
+        Family::OpenAi
+    };
+    let names = match names(relay, peer, uri.path(), headers).await {
+        Ok(names) => names,
+        Err(refusal) => return refuse(family, &refusal),
+    };
+    let now = relay.clock.now().0 / 1000;
+    let body = match endpoint::model_of(uri.path()) {
+        Some(id) if !names.contains(&id) => {
+            let path = uri.path().chars().take(200).collect();
+            return refuse(family, &Refusal::NotFound { path });
+        }
+        Some(id) if anthropic => reply::anthropic_model(&id),
+        Some(id) => reply::model(&id, now),
+        None if anthropic => {
+            let page = reply::Page::of(uri.query().unwrap_or_default());
+            reply::anthropic_models(&names, &page)
+        }
+        None => reply::models_list(names.iter().map(String::as_str), now),
+    };
+    json(body)
 }
 
-fn names(
+async fn names(
     relay: &Relay,
     peer: IpAddr,
     path: &str,
@@ -44,62 +69,142 @@ fn names(
     if path.starts_with("/v1/") {
         admit::resource(&chain, &snapshot.settings, &path)?;
     }
-    Ok(visible(&snapshot, &chain))
+    let silent = |key: &&Arc<KeyState>| key.key.config.models.is_empty();
+    let asked: Vec<_> = snapshot.keys().filter(silent).collect();
+    relay.renew_offers(asked.iter().copied());
+    let view = View {
+        snapshot: &snapshot,
+        chain: &chain,
+    };
+    let mut names = view.visible();
+    if names.is_empty() {
+        // Only where there is nothing else to say.
+        relay.first_offer(&asked).await;
+        names = view.visible();
+    }
+    if names.is_empty() {
+        names = view.priced();
+    }
+    Ok(names)
 }
 
-/// Models of the providers in reachable levels, and names that mappers understand, as far as every
-/// access list of the chain allows them.
-fn visible(snapshot: &Snapshot, chain: &[&Account]) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for model in snapshot.prices.models.keys() {
-        names.insert(model.as_str());
-    }
-    for key in snapshot.keys() {
-        names.extend(key.key.config.models.iter().map(String::as_str));
-    }
-    names.retain(|model| reachable(snapshot, chain, model));
-    let mappers = chain
-        .iter()
-        .map(|account| &account.routing)
-        .chain([&snapshot.settings.routing]);
-    for rules in mappers {
-        names.extend(rules.model_mapper.exact_sources());
-    }
-    let allowed = |model: &&str| {
-        chain
-            .iter()
-            .all(|account| account.access.models.allows(model))
-    };
-    names
-        .into_iter()
-        .filter(allowed)
-        .map(str::to_owned)
-        .collect()
+/// The models of one caller.
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    chain: &'a [&'a Account],
 }
 
-/// Whether a key that its route leads to belongs to a provider that has the model.
-fn reachable(snapshot: &Snapshot, chain: &[&Account], model: &str) -> bool {
-    let Some((account, ancestors)) = chain.split_first() else {
-        return false;
-    };
-    let Ok(plan) = plan(account, ancestors, &snapshot.settings, Some(model)) else {
-        return false;
-    };
-    let Some(stage) = plan.stages.first() else {
-        return false;
-    };
-    let sold_by = snapshot
-        .prices
-        .models
-        .get(&stage.model)
-        .map(|price| price.provider.as_str());
-    stage.hops.iter().any(|hop| {
-        snapshot.pool(hop.level).keys().iter().any(|key| {
-            let listed = key.key.config.models.contains(&stage.model);
-            let hosts = sold_by.and_then(|provider| snapshot.prices.provider_hosts.get(provider));
-            listed
-                || hosts
-                    .is_some_and(|hosts| hosts.iter().any(|host| host == key.key.provider.host()))
-        })
-    })
+impl View<'_> {
+    /// Models of the keys in reachable levels, and names that mappers understand, as far as every access list of
+    /// the chain allows them and they may be called.
+    fn visible(&self) -> BTreeSet<String> {
+        let offers: Vec<Offers<'_>> = (0..Level::COUNT)
+            .filter_map(|level| Level::new(i64::try_from(level).ok()?).ok())
+            .map(|level| Offers::of(self.snapshot, level))
+            .collect();
+        let has_keys = |level, _: &str| !self.snapshot.pool(level).keys().is_empty();
+        let all = offers.iter().flat_map(Offers::names);
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for name in all.collect::<HashSet<_>>() {
+            if self.is_allowed(name)
+                && self.leads(name, |level, model| {
+                    let there = offers.get(usize::from(level.get()));
+                    there.is_some_and(|offers| offers.has(model))
+                })
+            {
+                names.insert(name.to_owned());
+            }
+        }
+        let mappers = self.chain.iter().map(|account| &account.routing);
+        for rules in mappers.chain([&self.snapshot.settings.routing]) {
+            let sources = rules.model_mapper.exact_sources();
+            let usable = sources.filter(|name| self.is_allowed(name) && self.leads(name, has_keys));
+            names.extend(usable.map(str::to_owned));
+        }
+        names
+    }
+
+    /// Those with a price that some key would be asked for: nothing is known against them.
+    fn priced(&self) -> BTreeSet<String> {
+        let names = self.snapshot.prices.models.keys();
+        let names = names.filter(|name| {
+            self.is_allowed(name)
+                && self.leads(name, |level, _| {
+                    !self.snapshot.pool(level).keys().is_empty()
+                })
+        });
+        names.cloned().collect()
+    }
+
+    fn is_allowed(&self, model: &str) -> bool {
+        let mut lists = self.chain.iter().map(|account| &account.access.models);
+        lists.all(|models| models.allows(model))
+    }
+
+    /// Whether a call for a model would be let in, and lead to a level that serves what it is mapped to.
+    fn leads(&self, model: &str, serves: impl Fn(Level, &str) -> bool) -> bool {
+        let Self { snapshot, chain } = self;
+        let Some((account, ancestors)) = chain.split_first() else {
+            return false;
+        };
+        let settings = &snapshot.settings;
+        let Ok(plan) = plan(account, ancestors, settings, Some(model)) else {
+            return false;
+        };
+        let Some(stage) = plan.stages.first() else {
+            return false;
+        };
+        let needs_price = settings.refuse_unpriced && !ancestors.is_empty();
+        (!needs_price || snapshot.prices.find(&stage.model).is_some())
+            && stage.hops.iter().any(|hop| serves(hop.level, &stage.model))
+    }
+}
+
+/// What the keys of a level have: what the operator says, else what the provider lists, else what the price table
+/// says of it.
+struct Offers<'s> {
+    said: HashSet<&'s str>,
+    listed: Vec<Arc<BTreeSet<String>>>,
+}
+
+impl<'s> Offers<'s> {
+    fn of(snapshot: &'s Snapshot, level: Level) -> Self {
+        let (mut said, mut listed) = (HashSet::new(), Vec::new());
+        let mut hosts = HashSet::new();
+        for key in snapshot.pool(level).keys() {
+            let models = &key.key.config.models;
+            said.extend(models.iter().map(String::as_str));
+            if !models.is_empty() {
+                continue;
+            }
+            match key.offer.listed() {
+                Some(names) => listed.push(names),
+                None => drop(hosts.insert(key.key.provider.host())),
+            }
+        }
+        let prices = &snapshot.prices;
+        let sells = |provider: &str| {
+            let own = prices.provider_hosts.get(provider);
+            own.is_some_and(|own| own.iter().any(|host| hosts.contains(host.as_str())))
+        };
+        let sellers: HashSet<&str> = prices
+            .provider_hosts
+            .keys()
+            .map(String::as_str)
+            .filter(|provider| sells(provider))
+            .collect();
+        let sold = prices.models.iter();
+        let sold = sold.filter(|(_, price)| sellers.contains(price.provider.as_str()));
+        said.extend(sold.map(|(name, _)| name.as_str()));
+        Self { said, listed }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let listed = self.listed.iter().flat_map(|names| names.iter());
+        self.said.iter().copied().chain(listed.map(String::as_str))
+    }
+
+    fn has(&self, model: &str) -> bool {
+        self.said.contains(model) || self.listed.iter().any(|names| names.contains(model))
+    }
 }

@@ -60,6 +60,7 @@ pub(crate) struct Want<'w> {
     pub(crate) account: AccountId,
     /// The account below root that it belongs to.
     pub(crate) customer: AccountId,
+    pub(crate) dialect: super::Dialect,
 }
 
 /// How an attempt failed.

@@ -3,10 +3,28 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use proxyxai_contract::snapshot::UpstreamKey;
+use proxyxai_contract::{provider::ProviderType, snapshot::UpstreamKey};
 
-use super::{health::KeyHealth, load::Load, pool::Ask};
+use super::{health::KeyHealth, load::Load, offer::Offer, pool::Ask};
 use crate::formats::mask::Mask;
+
+/// Hosts whose dialect is known whatever the key's configuration says.
+const ANTHROPIC: &str = "api.anthropic.com";
+const OPENAI: &str = "api.openai.com";
+
+/// The dialect that a call needs a key for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Dialect {
+    /// Its model leads to keys that have it.
+    #[default]
+    Any,
+    /// One that does not speak Anthropic alone.
+    OpenAi,
+    /// One that speaks Anthropic for sure.
+    Anthropic,
+    /// One that nothing is known against: another node, or a provider with both dialects.
+    PerhapsAnthropic,
+}
 
 /// A key with what every attempt needs of it.
 #[derive(Debug)]
@@ -14,6 +32,7 @@ pub(crate) struct KeyState {
     pub(crate) key: UpstreamKey,
     pub(crate) health: Arc<KeyHealth>,
     pub(crate) load: Arc<Load>,
+    pub(crate) offer: Arc<Offer>,
     /// `Bearer SECRET`.
     pub(crate) bearer: HeaderValue,
     /// The secret alone.
@@ -24,11 +43,23 @@ pub(crate) struct KeyState {
     pub(crate) host: HeaderValue,
 }
 
+/// What of a key outlives a change of the configuration.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    pub(super) health: Arc<KeyHealth>,
+    pub(super) load: Arc<Load>,
+    pub(super) offer: Arc<Offer>,
+}
+
 impl KeyState {
     /// None for a secret that cannot be a header value, which control does not let in.
-    pub(crate) fn new(
+    pub(super) fn new(
         key: UpstreamKey,
-        (health, load): (Arc<KeyHealth>, Arc<Load>),
+        Lasting {
+            health,
+            load,
+            offer,
+        }: Lasting,
     ) -> Option<Self> {
         let secret = key.secret.expose();
         let mut bearer = HeaderValue::from_str(&format!("Bearer {secret}")).ok()?;
@@ -42,6 +73,7 @@ impl KeyState {
             key,
             health,
             load,
+            offer,
             bearer,
             bare,
             mask,
@@ -51,6 +83,28 @@ impl KeyState {
 
     /// Whether a call may ask it now.
     pub(super) fn is_usable(&self, ask: &Ask<'_>) -> bool {
-        !ask.tried.contains(&self.key.id) && self.health.is_usable(ask.want, ask.now)
+        self.speaks(ask.want.dialect)
+            && !ask.tried.contains(&self.key.id)
+            && self.health.is_usable(ask.want, ask.now)
+    }
+
+    /// Whether its provider may be asked in this dialect.
+    pub(crate) fn speaks(&self, dialect: Dialect) -> bool {
+        let host = || self.key.provider.host();
+        let anthropic = match (self.key.config.provider_type, dialect) {
+            (_, Dialect::Any) => return true,
+            (ProviderType::Anthropic, _) => true,
+            (ProviderType::Azure, _) => false,
+            (ProviderType::Standard, _) => host() == ANTHROPIC,
+        };
+        match dialect {
+            Dialect::Any => true,
+            Dialect::OpenAi => !anthropic,
+            Dialect::Anthropic => anthropic,
+            Dialect::PerhapsAnthropic => {
+                anthropic
+                    || (self.key.config.provider_type == ProviderType::Standard && host() != OPENAI)
+            }
+        }
     }
 }

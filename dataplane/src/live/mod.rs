@@ -5,6 +5,7 @@ pub(crate) mod credit;
 mod health;
 mod key;
 mod load;
+mod offer;
 mod pool;
 mod purse;
 mod queue;
@@ -31,7 +32,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{PROBATION_MS, Rest, Trouble, Want};
-pub(crate) use key::KeyState;
+use key::Lasting;
+pub(crate) use key::{Dialect, KeyState};
 pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, LeaseState, Purse};
 pub(crate) use windows::{ASK_QUEUE_MAX, Counted, Windows};
@@ -358,7 +360,13 @@ impl<'a> Build<'a> {
             });
             let health = same.map(|state| Arc::clone(&state.health));
             let load = same.map(|state| Arc::clone(&state.load));
-            let lasting = (health.unwrap_or_default(), load.unwrap_or_default());
+            let offer = same.filter(|state| state.key.config.headers == key.config.headers);
+            let offer = offer.map(|state| Arc::clone(&state.offer));
+            let lasting = Lasting {
+                health: health.unwrap_or_default(),
+                load: load.unwrap_or_default(),
+                offer: offer.unwrap_or_default(),
+            };
             if let Some(state) = KeyState::new(key, lasting) {
                 self.keys.insert(state.key.id, Arc::new(state));
             }

@@ -274,7 +274,7 @@ impl Relay {
     fn headers(call: &Call, key: &KeyState, body: &Segments) -> HeaderMap {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
-        headers::authorize(&mut headers, key, call.request.family == Family::Anthropic);
+        headers::of_key(&mut headers, key, call.request.family == Family::Anthropic);
         if let Some(length) = headers.get_mut(http::header::CONTENT_LENGTH) {
             *length = body.len().into();
         }

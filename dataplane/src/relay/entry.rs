@@ -57,6 +57,7 @@ impl Relay {
         let (received, facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
+        admit::named(&chain, &facts.named)?;
         let later = gate::later(
             (&parts.method, path),
             facts.later,
@@ -78,12 +79,14 @@ impl Relay {
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let conversation = route::conversation(&snapshot, &parts.headers, body);
+        let says_anthropic = headers::speaks_anthropic(&parts.headers);
+        let dialect = route::dialect(&snapshot, &plan, found.spoken(says_anthropic));
         if takes_model {
             request::say_json(&mut parts.headers, body);
         }
         headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
         let start = self.clock.now();
-        let family = found.family(path);
+        let family = found.family(path, says_anthropic);
         let asked = (target, found.route(), family);
         let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
         let payer = bill::Payer {
@@ -100,6 +103,7 @@ impl Relay {
             plan,
             stage: 0,
             conversation,
+            dialect,
             metered,
             bill,
         }))

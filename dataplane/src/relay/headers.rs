@@ -206,8 +206,16 @@ pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
     }
 }
 
+/// Adds what a key's calls carry, its credential last. What the operator has said wins over the client.
+pub(crate) fn of_key(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
+    for (name, value) in key.key.config.headers.iter() {
+        headers.insert(name.clone(), value.clone());
+    }
+    authorize(headers, key, anthropic_route);
+}
+
 /// Adds the credential of one key.
-pub(crate) fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
+fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
     match key.key.config.provider_type {
         ProviderType::Azure => drop(headers.insert(API_KEY, key.bare.clone())),
         ProviderType::Anthropic => anthropic_only(headers, key),
@@ -228,6 +236,11 @@ fn anthropic_only(headers: &mut HeaderMap, key: &KeyState) {
     headers
         .entry(ANTHROPIC_VERSION)
         .or_insert(ANTHROPIC_VERSION_DEFAULT);
+}
+
+/// Whether a client speaks Anthropic's dialect, whatever the path: its clients send the version that they know.
+pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key(ANTHROPIC_VERSION)
 }
 
 /// The key that a client presents, in whichever form.

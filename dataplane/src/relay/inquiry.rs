@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::{Call, Relay, headers, segments::Segments};
 use crate::{
     formats::fault::{Refusal, Verdict, judge},
-    live::{KeyState, Snapshot, Trouble, Want},
+    live::{Dialect, KeyState, Snapshot, Trouble, Want},
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -77,6 +77,7 @@ impl Relay {
                 model: "",
                 account: *account,
                 customer: *customer,
+                dialect: Dialect::Any,
             };
             self.tell(health.fail(key.key.id, want, trouble, self.clock.now()));
         }
@@ -92,7 +93,7 @@ impl Relay {
             headers.insert(header::HOST, key.host.clone());
             headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             headers.insert(header::VIA, self.via.clone());
-            headers::authorize(&mut headers, key, false);
+            headers::of_key(&mut headers, key, false);
             let mut request = Request::new(Segments::new([]));
             *request.uri_mut() = path.clone().into();
             *request.headers_mut() = headers;

@@ -18,6 +18,7 @@ mod inquiry;
 mod limits;
 mod memory;
 mod meter;
+mod offers;
 mod opening;
 mod packed;
 mod query;
@@ -50,14 +51,14 @@ use crate::{
     Config, Error,
     decide::{address, admit::Refusal, affinity::Conversation, retry::Budget, via},
     formats::endpoint,
-    live::{AccountState, Live, Seat, Snapshot, Windows},
+    live::{AccountState, Dialect, Live, Seat, Snapshot, Windows},
     sight::Sight,
     spool::{Shelf, Spool},
 };
 
 pub(crate) use answer::refuse;
 pub(crate) use client::Upstream;
-pub(crate) use headers::{asks_websocket, presented, strip_hop_by_hop};
+pub(crate) use headers::{asks_websocket, presented, speaks_anthropic, strip_hop_by_hop};
 pub(crate) use segments::Segments;
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
@@ -101,6 +102,8 @@ struct Call {
     stage: usize,
     /// Whether it belongs to others that should get the same key.
     conversation: Option<Conversation>,
+    /// What a key has to speak.
+    dialect: Dialect,
     /// Whether its answer carries usage.
     metered: bool,
     bill: bill::Bill,
@@ -203,7 +206,7 @@ impl Relay {
     {
         let path = request.uri().path();
         let found = endpoint::find(request.method(), &endpoint::canonical(path));
-        let family = found.family(path);
+        let family = found.family(path, speaks_anthropic(request.headers()));
         let mut story = self.sight.begin(found.route(), &request);
         let cutoff = &self.office.cutoff;
         let let_in = Box::pin(self.let_in(peer, found, request, &mut story));

@@ -32,18 +32,19 @@ pub(super) fn check(parts: &Parts, names_model: bool) -> Result<Option<Coding>, 
     if let Some(name) = taken_off(headers) {
         return wrong(format!("Connection must not name {name}"));
     }
-    if !names_model {
-        return Ok(None);
-    }
-    if let Some(name) = parts.uri.query().and_then(in_query) {
+    // Models may be named there elsewhere too.
+    let strays = parts.uri.query().filter(|_| names_model);
+    if let Some(name) = strays.and_then(in_query) {
         return wrong(format!("{name} belongs into the body, not into the query"));
     }
-    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
-        if headers.get_all(&name).iter().count() > 1 {
-            return wrong(format!("{name} is given twice"));
-        }
+    let twice = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    let once = [CONTENT_TYPE, CONTENT_ENCODING];
+    // What is no model's body may be said to be anything.
+    let mut once = once.iter().skip(usize::from(!names_model));
+    if let Some(name) = once.find(|name| twice(name)) {
+        return wrong(format!("{name} is given twice"));
     }
-    let said = headers.get(CONTENT_TYPE);
+    let said = headers.get(CONTENT_TYPE).filter(|_| names_model);
     let readable = |said: &HeaderValue| said.to_str().is_ok_and(|said| !said.trim().is_empty());
     if said.is_some_and(|said| !readable(said)) {
         return wrong("content-type cannot be read".to_owned());
@@ -62,7 +63,7 @@ pub(super) fn check(parts: &Parts, names_model: bool) -> Result<Option<Coding>, 
 }
 
 /// Whether a body is said to be as it is.
-pub(super) fn is_plain(headers: &HeaderMap) -> bool {
+fn is_plain(headers: &HeaderMap) -> bool {
     let said = headers.get(CONTENT_ENCODING);
     said.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }

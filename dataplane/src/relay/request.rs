@@ -13,7 +13,6 @@ use tower::BoxError;
 use super::{
     headers,
     memory::{NoRoom, Room},
-    packed::is_plain,
     query::without_credentials,
     segments::Segments,
 };
@@ -22,7 +21,7 @@ use crate::{
     decide::admit::Refusal,
     formats::{
         Family, Route,
-        request::{BadRequest, RequestFacts, read as read_facts, rewrite},
+        request::{BadRequest, RequestFacts, in_target, read as read_facts, rewrite},
         upstream_path,
     },
     sight::X_REQUEST_ID,
@@ -278,9 +277,6 @@ pub(super) async fn facts(
     names_model: bool,
 ) -> Result<RequestFacts, Refusal> {
     let headers = &parts.headers;
-    if !names_model && headers.contains_key(header::CONTENT_ENCODING) && !is_plain(headers) {
-        return Ok(RequestFacts::default());
-    }
     let said = headers.get(header::CONTENT_TYPE);
     let said = said.and_then(|value| value.to_str().ok());
     let said = said.unwrap_or_default();
@@ -291,7 +287,12 @@ pub(super) async fn facts(
         let read = tokio::task::spawn_blocking(move || read_facts(&body, &said, names_model));
         read.await.map_err(|_| Refusal::Unavailable)?
     };
-    facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))
+    let mut facts = facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))?;
+    if !names_model && parts.method == Method::POST {
+        let path = upstream_path(parts.uri.path());
+        facts.named.extend(in_target(&path, parts.uri.query()));
+    }
+    Ok(facts)
 }
 
 /// What to ask an upstream for.

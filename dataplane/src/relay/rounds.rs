@@ -302,7 +302,7 @@ impl Relay {
             };
             for hop in &stage.hops {
                 let keys = call.bill.snapshot.pool(hop.level).keys().iter();
-                let keys = keys.filter(|key| wanted(at, key.key.id));
+                let keys = keys.filter(|key| wanted(at, key.key.id) && key.speaks(call.dialect));
                 rests.extend(keys.map(|key| key.health.rest(want, now)));
             }
         }

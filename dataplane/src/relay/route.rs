@@ -14,8 +14,8 @@ use proxyxai_contract::{
 use super::{Call, bill};
 use crate::{
     decide::{admit::Refusal, affinity::Conversation, spend},
-    formats::{conversation, request::RequestFacts},
-    live::{AccountState, Snapshot, Want},
+    formats::{Family, conversation, request::RequestFacts},
+    live::{AccountState, Dialect, Snapshot, Want},
 };
 
 impl Call {
@@ -33,6 +33,7 @@ impl Call {
             model: self.model(),
             account: self.bill.record.account,
             customer: self.bill.account.customer,
+            dialect: self.dialect,
         }
     }
 
@@ -58,6 +59,25 @@ impl Call {
             let (path, facts) = (self.request.path(), &self.request.facts);
             let images = bill::images(&self.bill.snapshot, &stage.model, path, facts);
             self.bill.name_model(&stage.model, images);
+        }
+    }
+}
+
+/// What a key has to speak for a call that no model leads to one. Where one of the plan's speaks Anthropic for sure, no
+/// other is asked in that dialect.
+pub(super) fn dialect(snapshot: &Snapshot, plan: &Plan, spoken: Option<Family>) -> Dialect {
+    match spoken {
+        None => Dialect::Any,
+        Some(Family::OpenAi) => Dialect::OpenAi,
+        Some(Family::Anthropic) => {
+            let hops = plan.stages.iter().flat_map(|stage| &stage.hops);
+            let keys = hops.flat_map(|hop| snapshot.pool(hop.level).keys());
+            let sure = keys.clone().any(|key| key.speaks(Dialect::Anthropic));
+            if sure {
+                Dialect::Anthropic
+            } else {
+                Dialect::PerhapsAnthropic
+            }
         }
     }
 }
@@ -93,11 +113,19 @@ pub(super) fn plan(
         level: not.level,
     })?;
     let is_root = ancestors.is_empty();
-    if settings.refuse_unpriced && facts.model.is_some() && !is_root {
-        let priced = plan.priced(&snapshot.prices);
-        return priced.map_err(|model| Refusal::Unpriced { model });
+    if !settings.refuse_unpriced || is_root {
+        return Ok(plan);
     }
-    Ok(plan)
+    let mut named = facts.named.iter();
+    if let Some(model) = named.find(|name| snapshot.prices.find(name).is_none()) {
+        let model = model.clone();
+        return Err(Refusal::Unpriced { model });
+    }
+    if facts.model.is_none() {
+        return Ok(plan);
+    }
+    let priced = plan.priced(&snapshot.prices);
+    priced.map_err(|model| Refusal::Unpriced { model })
 }
 
 /// The most a metered call can cost, whichever of its models answers it.
@@ -108,17 +136,20 @@ pub(super) fn ceiling(
     (path, body_bytes): (&str, usize),
     facts: &RequestFacts,
 ) -> spend::Ceiling {
-    let of = |stage: &plan::Stage| {
+    let of = |model: &str| {
         let bounds = spend::Bounds {
             body_bytes,
             max_tokens: facts.max_tokens,
             choices: facts.n.unwrap_or(1),
-            images: bill::images(snapshot, &stage.model, path, facts),
+            images: bill::images(snapshot, model, path, facts),
         };
-        let price = snapshot.prices.find(&stage.model);
+        let price = snapshot.prices.find(model);
         spend::ceiling(price, &bounds, &account.account)
     };
-    spend::dearest(plan.stages.iter().map(of))
+    let planned = plan.stages.iter().map(|stage| stage.model.as_str());
+    // The provider may turn to any that the request names.
+    let named = facts.named.iter().map(String::as_str);
+    spend::dearest(planned.chain(named).map(of))
 }
 
 /// The same for a call with a fixed price.

@@ -127,7 +127,7 @@ fn path(text: &str) {
     assert_eq!(is_relayed(path), is_relayed(&canonical));
     for method in [Method::GET, Method::POST] {
         let found = endpoint::find(&method, &canonical);
-        assert_eq!(found.family(path), Family::of(path));
+        assert_eq!(found.family(path, false), Family::of(path));
     }
     for base in ["https://host", "https://host/v1", "https://host/deep/er"] {
         let base = BaseUrl::parse(base).expect("a base");

@@ -1,14 +1,17 @@
 //! Request bodies: what is read of them, and what is sent in their place.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
     decide::affinity::Conversation,
     formats::{
-        Route, conversation,
+        Route, conversation, listing,
+        reply::{Page, anthropic_model, anthropic_models},
         request::{
-            BadRequest, RequestFacts, UsageAsk, in_query, read, rewrite,
+            BadRequest, RequestFacts, UsageAsk, in_query, in_target, read, rewrite,
             unpack::{Coding, Unpacking},
         },
         usage::estimate_prompt,
@@ -50,6 +53,7 @@ pub fn request(input: &[u8]) {
             (line, body.get(1..).unwrap_or_default())
         }
     };
+    let _listed = listing::names(body);
     conversations(body);
     names_in_a_query(body);
     comes_apart_in_steps(CODINGS[usize::from(choice >> 3) % CODINGS.len()], body);
@@ -66,6 +70,19 @@ pub fn request(input: &[u8]) {
 
 fn names_in_a_query(query: &[u8]) {
     let query = String::from_utf8_lossy(query);
+    let named = in_target("/v1/x", Some(&format!("{query}&%4dodel=x")));
+    assert_eq!(named.last().map(String::as_str), Some("x"));
+    let (all, page) = (
+        BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+        Page::of(&query),
+    );
+    let listed: Value = serde_json::from_slice(&anthropic_models(&all, &page)).expect("it is JSON");
+    assert!(
+        listed["data"]
+            .as_array()
+            .is_some_and(|data| data.len() <= all.len())
+    );
+    assert!(!anthropic_model(&query).is_empty());
     assert!(in_query(&format!("{query}&%4dodel=x")).is_some());
     if !query.contains(['&', ';', '=']) {
         assert_eq!(in_query(&format!("x={query}")), None);
@@ -105,6 +122,20 @@ fn agrees_with_a_tree(body: &[u8], said: &str, facts: &RequestFacts) {
     );
     let stream = tree.get("stream").and_then(Value::as_bool);
     assert_eq!(stream.unwrap_or_default(), facts.stream);
+    let has = |name: &Value| {
+        name.as_str()
+            .is_none_or(|name| facts.named.iter().any(|one| one == name))
+    };
+    for list in ["models", "fallbacks"] {
+        let list = tree.get(list).and_then(Value::as_array);
+        assert!(list.into_iter().flatten().all(has), "each name is found");
+    }
+    let tools = tree.get("tools").and_then(Value::as_array);
+    let tools = tools
+        .into_iter()
+        .flatten()
+        .filter_map(|tool| tool.get("model"));
+    assert!(tools.into_iter().all(has), "each name is found");
     let asked = tree
         .get("stream_options")
         .and_then(|it| it.get("include_usage"));

@@ -5,6 +5,7 @@ use super::{millis_from_wire, millis_to_wire};
 use crate::{
     Invalid,
     id::{KeyId, Level},
+    key_headers::KeyHeaders,
     provider::{BaseUrl, ProviderType},
     secret::Secret,
     snapshot::{Health, HealthState, KeyConfig, UpstreamKey},
@@ -48,7 +49,8 @@ pub(super) fn key_to_wire(key: &UpstreamKey) -> wire::KeyEntry {
 /// Reads a key's config.
 ///
 /// # Errors
-/// When the provider type is unknown, the list of models is too long, or a number is out of its range.
+/// When the provider type is unknown, the list of models is too long, a number is out of its range or a header may
+/// not be set.
 pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
     let wire::KeyConfig {
         provider_type,
@@ -56,6 +58,7 @@ pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
         models,
         weight,
         max_concurrency,
+        headers,
     } = config;
     if models.len() > 1000
         || models
@@ -73,6 +76,11 @@ pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
         models,
         weight: KeyConfig::weight_of(weight.into())?,
         max_concurrency: KeyConfig::concurrency_of(max_concurrency.into())?,
+        headers: KeyHeaders::parse(
+            headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        )?,
     })
 }
 
@@ -84,6 +92,7 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
         models,
         weight,
         max_concurrency,
+        headers,
     } = config;
     // Both are far below the wire type's end.
     let cap = max_concurrency.map_or(0, |cap| i32::try_from(cap.get()).unwrap_or(i32::MAX));
@@ -93,6 +102,7 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
         models: models.clone(),
         weight: (*weight).into(),
         max_concurrency: cap,
+        headers: headers.texts().into_iter().collect(),
     }
 }
 

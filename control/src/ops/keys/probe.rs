@@ -9,6 +9,7 @@ use proxyxai_contract::{
     provider::{BaseUrl, ProviderType},
     reach::Reach,
     secret::Secret,
+    snapshot::KeyConfig,
 };
 use reqwest::{
     RequestBuilder, Response,
@@ -24,6 +25,7 @@ const CONNECT_TIMEOUT_MS: u64 = 5_000;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const DETAIL_CHARS_MAX: usize = 200;
 const ANTHROPIC_HOST: &str = "api.anthropic.com";
+const ANTHROPIC_VERSION_NAME: &str = "anthropic-version";
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// Asks for the list of models.
@@ -31,7 +33,7 @@ pub(super) async fn ask(
     reach: Reach,
     provider: &BaseUrl,
     secret: &Secret,
-    kind: ProviderType,
+    config: &KeyConfig,
 ) -> Result<Probe, Error> {
     if let Err(Invalid { problem, .. }) = reach.check(provider) {
         return Ok(Probe {
@@ -43,7 +45,16 @@ pub(super) async fn ask(
     let scheme = if provider.is_https() { "https" } else { "http" };
     let path = provider.join(&PathAndQuery::from_static("/v1/models"))?;
     let url = format!("{scheme}://{}{path}", provider.authority());
-    let request = with_credential(client(reach)?.get(url), provider, secret, kind)?;
+    let mut request = client(reach)?.get(url);
+    for (name, value) in config.headers.iter() {
+        request = request.header(name, value);
+    }
+    let says_version = config
+        .headers
+        .iter()
+        .any(|(name, _)| name == ANTHROPIC_VERSION_NAME);
+    let kind = (config.provider_type, says_version);
+    let request = with_credential(request, provider, secret, kind)?;
     match request.send().await {
         Ok(response) => {
             let status = response.status();
@@ -101,7 +112,7 @@ fn with_credential(
     request: RequestBuilder,
     provider: &BaseUrl,
     secret: &Secret,
-    kind: ProviderType,
+    (kind, says_version): (ProviderType, bool),
 ) -> Result<RequestBuilder, Error> {
     let value = |text: String| {
         let mut value = header::HeaderValue::from_str(&text).map_err(Error::internal)?;
@@ -112,7 +123,11 @@ fn with_credential(
     let anthropic =
         kind == ProviderType::Anthropic || provider.host().eq_ignore_ascii_case(ANTHROPIC_HOST);
     if anthropic {
-        let request = request.header("anthropic-version", ANTHROPIC_VERSION);
+        let request = if says_version {
+            request
+        } else {
+            request.header(ANTHROPIC_VERSION_NAME, ANTHROPIC_VERSION)
+        };
         return Ok(request.header("x-api-key", value(clear.to_owned())?));
     }
     Ok(match kind {

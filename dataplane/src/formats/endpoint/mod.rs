@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::{Family, Route, text};
-use table::ENDPOINTS;
+use table::{ENDPOINTS, OF_BOTH};
 
 /// Segments that clients put before an endpoint's own, whatever they took the base to be.
 const VERSIONS: [&str; 2] = ["v1", "openai"];
@@ -67,16 +67,32 @@ impl Found {
         }
     }
 
-    /// The dialect of its answers.
-    pub(crate) fn family(self, path: &str) -> Family {
+    /// The dialect of its answers; `says_anthropic` tells that the client speaks Anthropic's.
+    pub(crate) fn family(self, path: &str, says_anthropic: bool) -> Family {
         match self {
+            Self::Row(row) if says_anthropic && row.is_of_both() => Family::Anthropic,
             Self::Row(row) => row.family,
+            Self::Misspelt | Self::Unknown if says_anthropic => Family::Anthropic,
             Self::Misspelt | Self::Unknown => Family::of(path),
+        }
+    }
+
+    /// What a key has to speak for a call that names no model, as far as that is known.
+    pub(crate) fn spoken(self, says_anthropic: bool) -> Option<Family> {
+        match self {
+            Self::Row(row) if row.takes_model() => None,
+            Self::Row(_) => Some(self.family("", says_anthropic)),
+            Self::Misspelt | Self::Unknown => says_anthropic.then_some(Family::Anthropic),
         }
     }
 }
 
 impl Endpoint {
+    /// Whether Anthropic and others have an endpoint of that name.
+    fn is_of_both(&self) -> bool {
+        OF_BOTH.contains(&self.path)
+    }
+
     /// Whether a request names a model.
     pub(crate) const fn takes_model(&self) -> bool {
         matches!(self.paid, Paid::ByModel)
@@ -112,6 +128,20 @@ pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
         }
         _ => Cow::Borrowed(path),
     }
+}
+
+/// The model whose entry a path of the lists of models asks for, whatever version is before it.
+pub(crate) fn model_of(path: &str) -> Option<String> {
+    let path = canonical(path);
+    let id = path.strip_prefix("/v1/models/")?;
+    Some(text::percent_decoded(id))
+}
+
+/// Whether a path is the list of models, or an entry of it.
+pub(crate) fn is_models(path: &str) -> bool {
+    // Mostly it is not, which shows at once.
+    path.contains("models")
+        && matches!(find(&Method::GET, &canonical(path)), Found::Row(row) if row.paid == Paid::Free)
 }
 
 /// Finds the row of a canonical path.
@@ -242,5 +272,7 @@ fn bare_segment(segment: &str) -> &str {
     segment.get(..end).unwrap_or_default().trim()
 }
 
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,20 @@ const fn closed(verb: Verb, path: &'static str, why: &'static str) -> Endpoint {
     row(verb, path, (OpenAi, Other), Closed(why))
 }
 
+/// Paths that Anthropic has as well as OpenAI, each with objects of its own behind them. Whose are meant is told by the
+/// header that Anthropic's clients send.
+pub(super) const OF_BOTH: &[&str] = &[
+    "/models",
+    "/models/{model}",
+    "/files",
+    "/files/{id}",
+    "/files/{id}/content",
+    "/skills",
+    "/skills/{id}",
+    "/skills/{id}/versions",
+    "/skills/{id}/versions/{version}",
+];
+
 /// What is asked for most comes first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     open(Post, "/chat/completions", Chat, ByModel),

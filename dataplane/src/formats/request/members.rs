@@ -7,7 +7,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::BadRequest;
+use super::{
+    BadRequest,
+    named::{Named, Place, ROOTS},
+};
 
 /// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
 /// texts that are counted where a provider reports nothing.
@@ -23,6 +26,7 @@ pub(super) const NAMES: Names = Names {
         "size",
         "background",
         "deferred",
+        "route",
     ],
     minded: &[
         "service_tier",
@@ -30,14 +34,13 @@ pub(super) const NAMES: Names = Names {
         "quality",
         "speed",
         "inference_geo",
-        "models",
         "messages",
         "input",
         "prompt",
         "system",
         "instructions",
-        "tools",
     ],
+    roots: ROOTS,
 };
 pub(super) const MODEL: usize = 0;
 pub(super) const STREAM: usize = 1;
@@ -48,22 +51,27 @@ pub(super) const N: usize = 6;
 pub(super) const SIZE: usize = 7;
 /// What has the work done after the call: OpenAI's responses and xAI's chat completions.
 pub(super) const LATER: [usize; 2] = [8, 9];
+/// `OpenRouter`'s word for trying other models.
+pub(super) const ROUTE: usize = 10;
 
 /// Those of `stream_options`.
 pub(super) const OPTIONS: Names = Names {
     read: &["include_usage"],
     minded: &[],
+    roots: &[],
 };
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 10;
+pub(super) const READ: usize = 11;
 
 /// Names of one object that matter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names {
     read: &'static [&'static str],
     minded: &'static [&'static str],
+    /// Those with names of models inside.
+    roots: &'static [Place],
 }
 
 /// A name, as far as it matters.
@@ -79,7 +87,9 @@ pub(super) enum Name {
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
     values: [Option<&'a RawValue>; READ],
-    seen: u32,
+    /// The models that are named below roots.
+    pub(super) named: Named,
+    seen: u64,
     /// The first one that is spelled in another way.
     misspelled: Option<&'static str>,
 }
@@ -88,7 +98,14 @@ pub(super) struct Members<'a> {
 
 impl Names {
     fn all(self) -> impl Iterator<Item = &'static str> {
-        self.read.iter().chain(self.minded).copied()
+        let roots = self.roots.iter().map(|root| root.name);
+        self.read.iter().chain(self.minded).copied().chain(roots)
+    }
+
+    /// The root at this place.
+    pub(super) fn root(self, at: usize) -> Option<&'static Place> {
+        let before = self.read.len() + self.minded.len();
+        self.roots.get(at.checked_sub(before)?)
     }
 
     /// Whether a name is one of these, or could be taken for one.
@@ -119,7 +136,7 @@ impl Names {
 /// A name as the most lenient reader compares it: without case (Go's `encoding/json` folds K and ſ as well, Java
 /// the dotted and the dotless i), without `_` and `-` (Go's `json/v2` with `case:ignore`), without blanks
 /// around it, and to its NUL at most.
-fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
+pub(super) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     let name = name.split('\0').next().unwrap_or_default();
     let name = name.trim_matches(|char: char| char.is_whitespace() || char.is_control());
     let kept = name.chars().filter(|char| !matches!(char, '_' | '-'));
@@ -161,9 +178,12 @@ impl<'a> Members<'a> {
         self.values.get(at).copied().flatten()
     }
 
-    /// Refuses a name that a lenient reader takes for a known one; that of the model wherever there is one.
+    /// Refuses a name that a lenient reader takes for a known one; those of models wherever there are any.
     pub(super) fn check_spelling(&self, strict: bool) -> Result<(), BadRequest> {
-        let bad = |known: &&str| strict || *known == NAMES.get(MODEL);
+        let names_models = |known: &str| {
+            known == NAMES.get(MODEL) || NAMES.roots.iter().any(|root| root.name == known)
+        };
+        let bad = |known: &&str| strict || names_models(known);
         match self.misspelled.filter(bad) {
             None => Ok(()),
             Some(field) => Err(BadRequest::Field {
@@ -175,7 +195,7 @@ impl<'a> Members<'a> {
 
     /// Notes one; false when it was there already.
     pub(super) fn note(&mut self, at: usize) -> bool {
-        let mark = 1u32.checked_shl(u32::try_from(at).unwrap_or(u32::MAX));
+        let mark = 1u64.checked_shl(u32::try_from(at).unwrap_or(u32::MAX));
         let mark = mark.unwrap_or_default();
         let new = self.seen & mark == 0;
         self.seen |= mark;
@@ -219,7 +239,11 @@ impl<'de> Visitor<'de> for Names {
                     members.misspelled.get_or_insert(known);
                     object.next_value::<IgnoredAny>()?;
                 }
-                Some(Name::Exact(_)) | None => drop(object.next_value::<IgnoredAny>()?),
+                Some(Name::Exact(at)) => match self.root(at) {
+                    Some(root) => members.named.add(root, object.next_value()?),
+                    None => drop(object.next_value::<IgnoredAny>()?),
+                },
+                None => drop(object.next_value::<IgnoredAny>()?),
             }
         }
         Ok(members)
@@ -292,7 +316,7 @@ mod tests {
         }
         assert_eq!(NAMES.get(STREAM_OPTIONS), "stream_options");
         assert!(LIMITS.iter().all(|at| NAMES.get(*at).contains("tokens")));
-        assert!(NAMES.all().count() <= 32 && NAMES.read.len() <= READ);
+        assert!(NAMES.all().count() <= 64 && NAMES.read.len() <= READ);
     }
 
     proptest! {

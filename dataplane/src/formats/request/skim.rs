@@ -3,7 +3,10 @@
 
 use serde::de::IgnoredAny;
 
-use super::members::{Members, NAMES, Name, READ};
+use super::{
+    members::{Members, NAMES, Name, READ},
+    named::Place,
+};
 use crate::formats::{ends, text};
 
 /// The members of an object that is all of `json`; none when a full parser has to look.
@@ -14,8 +17,12 @@ pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
     if scan.byte(b'}').is_none() {
         loop {
             let name = scan.name()?;
-            let value = scan.value()?;
-            set(&mut members, name, value)?;
+            let known = NAMES.find(std::str::from_utf8(name).ok()?);
+            let value = match known.and_then(root) {
+                Some(root) => scan.walked(&mut members, root)?,
+                None => scan.value()?,
+            };
+            set(&mut members, known, value)?;
             if scan.byte(b',').is_none() {
                 break;
             }
@@ -27,8 +34,8 @@ pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
 }
 
 /// Keeps the value of a known member.
-fn set<'a>(members: &mut Members<'a>, name: &[u8], value: &'a [u8]) -> Option<()> {
-    let at = match NAMES.find(std::str::from_utf8(name).ok()?) {
+fn set<'a>(members: &mut Members<'a>, known: Option<Name>, value: &'a [u8]) -> Option<()> {
+    let at = match known {
         Some(Name::Exact(at)) => at,
         None => return Some(()),
         Some(Name::Other(_)) => return None,
@@ -43,19 +50,49 @@ fn set<'a>(members: &mut Members<'a>, name: &[u8], value: &'a [u8]) -> Option<()
     Some(())
 }
 
+/// What a member holds whose value has names of models in it.
+fn root(known: Name) -> Option<&'static Place> {
+    match known {
+        Name::Exact(at) => NAMES.root(at),
+        Name::Other(_) => None,
+    }
+}
+
 /// What is left of a body.
-struct Scan<'a> {
+pub(super) struct Scan<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Scan<'a> {
+    pub(super) const fn new(json: &'a [u8]) -> Self {
+        Self { rest: json }
+    }
+
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The first byte that is no space.
+    pub(super) fn first(&mut self) -> Option<u8> {
+        self.spaces();
+        self.rest.first().copied()
+    }
+
+    /// Steps over a value, and notes the models that it names.
+    fn walked(&mut self, members: &mut Members<'a>, root: &Place) -> Option<&'a [u8]> {
+        self.spaces();
+        let before = self.rest;
+        members.named.walk(self, root)?;
+        before.get(..before.len() - self.rest.len())
+    }
+
     fn spaces(&mut self) {
         let spaces = text::spaces(self.rest);
         self.rest = self.rest.get(spaces..).unwrap_or_default();
     }
 
     /// Steps over spaces, and over this byte if it follows.
-    fn byte(&mut self, byte: u8) -> Option<()> {
+    pub(super) fn byte(&mut self, byte: u8) -> Option<()> {
         self.spaces();
         self.rest = self.rest.strip_prefix(&[byte])?;
         Some(())
@@ -72,7 +109,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Steps over a value.
-    fn value(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn value(&mut self) -> Option<&'a [u8]> {
         self.spaces();
         match self.rest.first()? {
             b'"' => self.take(ends::of_text(self.rest)?),
@@ -87,7 +124,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(bytes)?;
         self.rest = rest;
         Some(taken)

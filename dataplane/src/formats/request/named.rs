@@ -1,0 +1,444 @@
+//! Where else a body names models: alternatives, what its tools use, what it has judged by, and whole requests
+//! inside it. A name that stands for itself somewhere else in a body is none; what is here counts.
+//!
+//! Places are data. A list at a place has each of its items there. Names are compared as the most lenient
+//! reader does, and of several all count, so there is nothing to be refused for its spelling.
+
+use serde_json::value::RawValue;
+
+use super::{BadRequest, MODEL_BYTES_MAX, members::folded, skim::Scan};
+use crate::formats::ends;
+
+/// More different names in one request are no use to anybody.
+const NAMES_MAX: usize = 64;
+/// Lists and objects inside each other that are followed.
+const DEPTH_MAX: u32 = 16;
+
+/// What stands at a place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Holds {
+    /// A name, or an object that has one as `model` or `id`.
+    Model,
+    /// An object with these places.
+    Object(&'static [Place]),
+    /// An object whose every member is such a place.
+    Each(&'static Self),
+}
+
+/// A member that names models, or has members that do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    pub(super) holds: Holds,
+}
+
+const fn at(name: &'static str, holds: Holds) -> Place {
+    Place { name, holds }
+}
+
+const MODEL: Place = at("model", Holds::Model);
+/// Of `OpenRouter`, tried when the first one fails: <https://openrouter.ai/docs/guides/routing/model-fallbacks>.
+const MODELS: Place = at("models", Holds::Model);
+/// Of Anthropic and `LiteLLM`, with objects or names in it: <https://docs.litellm.ai/docs/proxy/client_side_fallbacks>.
+const FALLBACKS: Place = at("fallbacks", Holds::Model);
+const FALLBACK_MODELS: Place = at("fallback_models", Holds::Model);
+/// Of `image_generation` (<https://platform.openai.com/docs/api-reference/responses/create>) and of Anthropic's advisor.
+const TOOLS: Place = at("tools", Holds::Object(&[MODEL]));
+/// Of `OpenRouter`: <https://openrouter.ai/docs/guides/features/plugins>.
+const PLUGINS: Place = at(
+    "plugins",
+    Holds::Object(&[MODEL, MODELS, at("analysis_models", Holds::Model)]),
+);
+/// Realtime: <https://platform.openai.com/docs/api-reference/realtime-sessions>.
+const TRANSCRIPTION: Holds = Holds::Object(&[MODEL]);
+const AUDIO: Place = at(
+    "audio",
+    Holds::Object(&[at(
+        "input",
+        Holds::Object(&[at("transcription", TRANSCRIPTION)]),
+    )]),
+);
+const INPUT_TRANSCRIPTION: Place = at("input_audio_transcription", TRANSCRIPTION);
+/// Graders of evals and of fine-tuning: <https://platform.openai.com/docs/api-reference/graders>.
+const GRADER: Holds = Holds::Object(&[MODEL, at("graders", Holds::Each(&PLAIN_GRADER))]);
+const PLAIN_GRADER: Holds = Holds::Object(&[MODEL]);
+/// A request inside another one.
+const REQUEST: Holds = Holds::Object(&[MODEL, MODELS, FALLBACKS, FALLBACK_MODELS, TOOLS, PLUGINS]);
+const GATEWAY: Holds = Holds::Object(&[at("gateway", Holds::Object(&[MODELS]))]);
+
+/// The members of a body that have places; `model` itself is read apart.
+pub(super) const ROOTS: &[Place] = &[
+    MODELS,
+    TOOLS,
+    FALLBACKS,
+    FALLBACK_MODELS,
+    PLUGINS,
+    at(
+        "session",
+        Holds::Object(&[MODEL, AUDIO, INPUT_TRANSCRIPTION]),
+    ),
+    AUDIO,
+    INPUT_TRANSCRIPTION,
+    // Anthropic's message batches (<https://docs.anthropic.com/en/api/creating-message-batches>) and Mistral's.
+    at(
+        "requests",
+        Holds::Object(&[MODEL, at("params", REQUEST), at("body", REQUEST)]),
+    ),
+    // Evals: <https://platform.openai.com/docs/api-reference/evals>.
+    at("testing_criteria", GRADER),
+    at("data_source", Holds::Object(&[MODEL])),
+    at("grader", GRADER),
+    at("judge", Holds::Model),
+    at("judge_model", Holds::Model),
+    at("grader_model", Holds::Model),
+    // Fine-tuning.
+    at(
+        "method",
+        Holds::Object(&[at("reinforcement", Holds::Object(&[at("grader", GRADER)]))]),
+    ),
+    at("assistant", Holds::Object(&[MODEL])),
+    at("agent", Holds::Object(&[MODEL])),
+    // Vercel's gateway: <https://vercel.com/docs/ai-gateway/models-and-providers/model-fallbacks>.
+    at("providerOptions", GATEWAY),
+];
+
+/// The names found, each once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Named {
+    names: Vec<String>,
+    /// A member with names that are too many, too long or too deep.
+    excess: Option<&'static str>,
+    /// A member with something else where a name belongs.
+    odd: Option<&'static str>,
+}
+
+impl Named {
+    /// All of them. `strict` is for bodies in which everything has to be understood.
+    pub(super) fn checked(self, strict: bool) -> Result<Vec<String>, BadRequest> {
+        let problem = "names models in a way that cannot be checked";
+        match self.excess.or(self.odd.filter(|_| strict)) {
+            Some(field) => Err(BadRequest::Field { field, problem }),
+            None => Ok(self.names),
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Takes the name out of an object in the place of `model`; false when it is none.
+    pub(super) fn add_object(&mut self, model: &RawValue) -> bool {
+        let is_object = model.get().starts_with('{');
+        if is_object {
+            self.add(&MODEL, model);
+        }
+        is_object
+    }
+
+    /// Finds the names in the value of a member.
+    pub(super) fn add(&mut self, root: &Place, value: &RawValue) {
+        let mut scan = Scan::new(value.get().as_bytes());
+        if self.walk(&mut scan, root).is_none() {
+            // It could be parsed, and yet not followed.
+            self.excess = Some(root.name);
+        }
+    }
+
+    /// Steps over the value of a member and keeps the names in it; none when it is not followed.
+    pub(super) fn walk(&mut self, scan: &mut Scan<'_>, root: &Place) -> Option<()> {
+        Walk {
+            named: self,
+            root: root.name,
+        }
+        .value(scan, root.holds, 0)
+    }
+
+    fn keep(&mut self, name: String, root: &'static str) {
+        if self.names.last() == Some(&name) || self.names.contains(&name) {
+            return;
+        }
+        if self.names.len() >= NAMES_MAX || name.len() > MODEL_BYTES_MAX {
+            self.excess = Some(root);
+            return;
+        }
+        self.names.push(name);
+    }
+}
+
+struct Walk<'n> {
+    named: &'n mut Named,
+    root: &'static str,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, scan: &mut Scan<'_>, holds: Holds, depth: u32) -> Option<()> {
+        if depth >= DEPTH_MAX {
+            self.named.excess = Some(self.root);
+            return scan.value().map(drop);
+        }
+        match (scan.first()?, holds) {
+            (b'[', _) => self.items(scan, holds, depth),
+            (b'{', _) => self.members(scan, holds, depth),
+            (b'"', Holds::Model) => {
+                let text = scan.value()?;
+                self.named
+                    .keep(serde_json::from_slice(text).ok()?, self.root);
+                Some(())
+            }
+            (_, Holds::Model) => {
+                if scan.value()? != b"null" {
+                    self.named.odd = Some(self.root);
+                }
+                Some(())
+            }
+            (_, Holds::Object(_) | Holds::Each(_)) => scan.value().map(drop),
+        }
+    }
+
+    fn items(&mut self, scan: &mut Scan<'_>, holds: Holds, depth: u32) -> Option<()> {
+        scan.byte(b'[')?;
+        if scan.byte(b']').is_some() {
+            return Some(());
+        }
+        loop {
+            self.value(scan, holds, depth + 1)?;
+            if scan.byte(b',').is_none() {
+                return scan.byte(b']');
+            }
+        }
+    }
+
+    fn members(&mut self, scan: &mut Scan<'_>, holds: Holds, depth: u32) -> Option<()> {
+        scan.byte(b'{')?;
+        let mut found = false;
+        if scan.byte(b'}').is_none() {
+            loop {
+                scan.first()?;
+                let name = scan.take(ends::of_text(scan.rest())?)?;
+                scan.byte(b':')?;
+                match below(name, holds) {
+                    Some(holds) => {
+                        found = true;
+                        self.value(scan, holds, depth + 1)?;
+                    }
+                    None => drop(scan.value()?),
+                }
+                if scan.byte(b',').is_none() {
+                    scan.byte(b'}')?;
+                    break;
+                }
+            }
+        }
+        if !found && matches!(holds, Holds::Model) {
+            self.named.odd = Some(self.root);
+        }
+        Some(())
+    }
+}
+
+/// What a member holds, given what its object does. `quoted` is its name as it was written.
+fn below(quoted: &[u8], holds: Holds) -> Option<Holds> {
+    let places: &[Place] = match holds {
+        Holds::Each(each) => return Some(*each),
+        Holds::Object(places) => places,
+        Holds::Model => &[MODEL, at("id", Holds::Model)],
+    };
+    let decoded;
+    let name = if memchr::memchr(b'\\', quoted).is_some() {
+        decoded = serde_json::from_slice::<String>(quoted).ok()?;
+        decoded.as_str()
+    } else {
+        let inside = quoted.get(1..quoted.len().saturating_sub(1))?;
+        std::str::from_utf8(inside).ok()?
+    };
+    let place = places.iter().find(|place| {
+        place.name == name || {
+            // Mostly the first letter tells.
+            folded(name).next() == folded(place.name).next() && folded(name).eq(folded(place.name))
+        }
+    });
+    place.map(|place| place.holds)
+}
+
+/// Folders of paths below which a model's name stands.
+const FOLDERS: [&str; 3] = ["/v1/models/", "/v1/engines/", "/v1/deployments/"];
+
+/// The names in what is asked for, where no body has to: a parameter `model`, and the one that a path acts on.
+pub(crate) fn in_target(path: &str, query: Option<&str>) -> Vec<String> {
+    let decoded = crate::formats::percent_decoded;
+    let mut names = Vec::new();
+    for pair in query.unwrap_or_default().split(['&', ';']) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if folded(&decoded(name)).eq("model".chars()) {
+            names.push(decoded(&value.replace('+', " ")));
+        }
+    }
+    let below = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder));
+    if let Some(below) = below {
+        let first = below.split('/').next().unwrap_or_default();
+        // A verb follows in Google's paths.
+        let name = first.rsplit_once(':').map_or(first, |(name, _)| name);
+        names.push(decoded(name));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::formats::request::read;
+
+    fn names(body: &Value, strict: bool) -> Vec<String> {
+        let text = body.to_string();
+        let facts = read(text.as_bytes(), "application/json", strict);
+        facts.unwrap().named
+    }
+
+    #[test]
+    fn a_model_is_found_wherever_a_body_names_one() {
+        for (more, found) in [
+            (json!({"models": ["a", "b", "a"]}), vec!["a", "b"]),
+            (json!({"fallbacks": ["a", {"model": "b"}]}), vec!["a", "b"]),
+            (json!({"fallback_models": "a"}), vec!["a"]),
+            (
+                json!({"tools": [{"type": "function", "function": {"model": "no"}}, {"type": "image_generation", "model": "a"}]}),
+                vec!["a"],
+            ),
+            (
+                json!({"tools": [{"Model": "a", "model": "b"}]}),
+                vec!["a", "b"],
+            ),
+            (
+                json!({"plugins": [{"id": "no", "models": ["a"]}]}),
+                vec!["a"],
+            ),
+            (
+                json!({"session": {"model": "a", "audio": {"input": {"transcription": {"model": "b"}}}}}),
+                vec!["b", "a"],
+            ),
+            (
+                json!({"requests": [{"params": {"model": "a", "tools": [{"model": "b"}]}}, {"params": {"model": "c"}}, {"body": {"models": ["d"]}}]}),
+                vec!["a", "b", "c", "d"],
+            ),
+            (
+                json!({"testing_criteria": [{"type": "score_model", "model": "a"}], "data_source": {"model": "b"}}),
+                vec!["b", "a"],
+            ),
+            (
+                json!({"grader": {"graders": {"x": {"model": "a"}, "y": {"model": "b"}}}, "judge": "c"}),
+                vec!["a", "b", "c"],
+            ),
+            (
+                json!({"method": {"reinforcement": {"grader": {"model": "a"}}}}),
+                vec!["a"],
+            ),
+            (
+                json!({"judge": {"id": "a"}, "assistant": {"model": {"id": "b"}}}),
+                vec!["b", "a"],
+            ),
+            (
+                json!({"providerOptions": {"gateway": {"models": ["a"]}}}),
+                vec!["a"],
+            ),
+            (
+                json!({"messages": [{"model": "no"}], "metadata": {"model": "no"}, "tools": "model", "models": null}),
+                vec![],
+            ),
+        ] {
+            let mut body = json!({"model": "m"});
+            body.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            assert_eq!(
+                sorted(names(&body, true)),
+                sorted(found.iter().map(ToString::to_string).collect()),
+                "{body}"
+            );
+            assert_eq!(
+                sorted(names(&more, false)),
+                sorted(found.iter().map(ToString::to_string).collect()),
+                "{more}"
+            );
+        }
+    }
+
+    fn sorted(mut names: Vec<String>) -> Vec<String> {
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_object_in_the_place_of_a_model_names_it_where_no_other_is_read() {
+        assert_eq!(
+            names(&json!({"model": {"id": "a", "speed": "fast"}}), false),
+            ["a"]
+        );
+        let text = r#"{"model":{"id":"a"}}"#;
+        assert!(read(text.as_bytes(), "application/json", true).is_err());
+    }
+
+    #[test]
+    fn a_name_in_disguise_is_the_name_all_the_same() {
+        for body in [
+            r#"{"model":"m","tools":[{"\u006dodel":"a"}]}"#,
+            r#"{"model":"m","tools":[{"MODEL":"a"}]}"#,
+            r#"{"model":"m","tools":[[{"model ":"\u0061"}]]}"#,
+            r#"{"model":"m","tools":null,"models":["a"]}"#,
+        ] {
+            let facts = read(body.as_bytes(), "application/json", true).unwrap();
+            assert_eq!(facts.named, ["a"], "{body}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_refused() {
+        let many: Vec<_> = (0..65).map(|n| n.to_string()).collect();
+        let deep = (0..20).fold(json!("a"), |inner, _| json!([inner]));
+        for more in [
+            json!({"models": many}),
+            json!({"models": deep}),
+            json!({"models": [7]}),
+            json!({"models": [{"name": "a"}]}),
+            json!({"fallbacks": [{"a": ["b"]}]}),
+            json!({"models": ["x".repeat(2000)]}),
+            json!({"route": "fallback"}),
+            json!({"route": {"models": ["a"]}}),
+        ] {
+            let mut body = json!({"model": "m"});
+            body.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let text = body.to_string();
+            let read = read(text.as_bytes(), "application/json", true);
+            assert!(read.is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_target_names_models_too() {
+        assert_eq!(
+            in_target("/v1/realtime", Some("x=1&%6dodel=a%2Fb")),
+            ["a/b"]
+        );
+        assert_eq!(
+            in_target("/v1/models/g-1.5:generateContent", None),
+            ["g-1.5"]
+        );
+        assert!(in_target("/v1/files/f", Some("x=model")).is_empty());
+    }
+
+    proptest! {
+        /// What a full parser finds is found by stepping over the rest.
+        #[test]
+        fn tools_of_any_shape_are_followed(models in prop::collection::vec("[a-z]{1,4}", 0..5), noise in "\\PC{0,40}") {
+            let tools: Vec<_> = models.iter().map(|model| json!({"type": noise, "x": {"y": [noise]}, "model": model})).collect();
+            let body = json!({"model": "m", noise.clone() + "?": noise, "tools": tools});
+            let found = names(&body, true);
+            prop_assert!(models.iter().all(|model| found.contains(model)));
+            prop_assert!(found.iter().all(|name| models.contains(name)));
+        }
+    }
+}

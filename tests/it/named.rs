@@ -1,0 +1,174 @@
+//! A list of models counts wherever a call names one, and so does a missing price.
+
+use serde_json::{Value, json};
+
+use crate::{
+    upstream::{Script, Upstream},
+    world::{ROOT, World, refused},
+};
+
+const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
+const PRICING: &str = r#"{"ChatPricing":{"small":{"InputText":1,"OutputText":1},"large":{"InputText":100,"OutputText":100}}}"#;
+const OPENED: &str = "POST /v1/messages/batches; POST /v1/agents; POST /v1/realtime/client_secrets; POST /v1/evals; POST /v1/models/*";
+
+async fn gateway() -> (World, Upstream, String) {
+    let env = [
+        ("PRICING", PRICING),
+        ("PASSTHROUGH", OPENED),
+        ("UNPRICED", ""),
+    ];
+    let world = World::with(&env).await;
+    let upstream = Upstream::start().await;
+    upstream.script(UP, Script::Chat);
+    world.add_key(UP, &upstream.base).await;
+    let alice = world.add_account("alice", 100.0).await;
+    world
+        .change("alice", json!({"AllowModels": "small nameless"}))
+        .await;
+    (world, upstream, alice)
+}
+
+/// `{"requests":[{"params":{"model":"large"}}]}`, by gzip.
+const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\x4a\x2d\x2c\x4d\x2d\x2e\x29\x56\xb2\x8a\xae\x56\x2a\x48\x2c\x4a\xcc\x05\x32\xab\x95\x72\xf3\x53\x52\x73\x94\xac\x94\x72\x12\x8b\xd2\x53\x95\x6a\x6b\x63\x6b\x01\x92\xb7\x44\x3e\x2b\x00\x00\x00";
+
+/// Bodies that name a model in some place beside a model that may be used.
+fn naming(model: &str) -> Vec<(&'static str, Value)> {
+    let chat = |more: Value| {
+        let mut body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        ("/v1/chat/completions", body)
+    };
+    let response = json!({"model": "small", "input": "hi", "tools": [{"type": "image_generation", "model": model}]});
+    let batch = json!({"requests": [
+        {"custom_id": "1", "params": {"model": "small", "max_tokens": 1, "messages": []}},
+        {"custom_id": "2", "params": {"model": model, "max_tokens": 1, "messages": []}},
+    ]});
+    vec![
+        chat(json!({"models": ["small", model]})),
+        chat(json!({"models": [model], "route": "fallback"})),
+        chat(json!({"fallbacks": [{"model": model}]})),
+        chat(json!({"fallbacks": [model]})),
+        ("/v1/responses", response),
+        ("/v1/messages/batches", batch),
+        ("/v1/agents", json!({"name": "a", "model": {"id": model}})),
+        ("/v1/agents", json!({"name": "a", "model": model})),
+        (
+            "/v1/realtime/client_secrets",
+            json!({"session": {"type": "realtime", "model": model}}),
+        ),
+        (
+            "/v1/evals",
+            json!({"testing_criteria": [{"type": "score_model", "model": model}]}),
+        ),
+        ("/v1/models/small:generate?model=", json!({"x": model})),
+    ]
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_allowed_or_has_no_price_is_refused_wherever_it_is_named() {
+    let (world, upstream, alice) = gateway().await;
+    for wrong in ["large", "nameless"] {
+        for (path, body) in naming(wrong) {
+            let path = match path.strip_suffix("?model=") {
+                Some(_) => format!("{path}{wrong}"),
+                None => path.to_owned(),
+            };
+            let answer = world.post(&path, &alice, &body).await;
+            assert_eq!(answer.status(), 403, "{path} {body}");
+            let error: Value = answer.json().await.unwrap();
+            let message = error["message"].as_str().unwrap();
+            let code = error.pointer("/error/code").or(error.get("code"));
+            assert_eq!(code, Some(&json!("model_not_allowed")), "{path} {body}");
+            assert!(message.contains(wrong), "{path} {body}: {message}");
+        }
+    }
+    let below = format!("/v1/models/{}:generate", "large");
+    refused(
+        world.post(&below, &alice, &json!({})).await,
+        403,
+        "model_not_allowed",
+    )
+    .await;
+    // Nor does packing hide a name.
+    let request = world
+        .http
+        .post(world.url("/v1/messages/batches"))
+        .bearer_auth(&alice);
+    let request = request
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip");
+    assert_eq!(request.body(PACKED).send().await.unwrap().status(), 403);
+    assert!(upstream.seen(UP).is_empty());
+    // What may be used goes through, and root may use all.
+    for (path, body) in naming("small") {
+        let path = path.strip_suffix("?model=").unwrap_or(path);
+        let answer = world.post(path, &alice, &body).await;
+        assert_eq!(answer.status(), 200, "{path} {body}");
+    }
+    for (path, body) in naming("nameless") {
+        let path = path.strip_suffix("?model=").unwrap_or(path);
+        assert_eq!(
+            world.post(path, ROOT, &body).await.status(),
+            200,
+            "{path} {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_call_sets_aside_what_the_dearest_of_its_models_costs() {
+    let (world, upstream, alice) = gateway().await;
+    world
+        .change("alice", json!({"AllowModels": "*", "HardLimit": 0.01}))
+        .await;
+    let ask = async |more: Value| {
+        let mut body = json!({"model": "small", "max_tokens": 1000, "messages": []});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        world
+            .post("/v1/chat/completions", &alice, &body)
+            .await
+            .status()
+    };
+    assert_eq!(ask(json!({})).await, 200);
+    assert_eq!(ask(json!({"models": ["large"]})).await, 429);
+    assert_eq!(upstream.seen(UP).len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_without_a_model_goes_to_a_key_of_its_dialect() {
+    let opened = "GET /v1/messages/batches; GET /v1/files; GET /v1/batches; GET /v1/of/the/future";
+    let world = World::with(&[("PASSTHROUGH", opened)]).await;
+    let upstream = Upstream::start().await;
+    let other = "sk-upstream-bbbbbbbbbbbbbbbbbbbbbb";
+    for key in [UP, other] {
+        upstream.script(key, Script::Echo);
+    }
+    world.add_key(UP, &upstream.base).await;
+    world
+        .add_key_with(json!({"SecretKey": other, "Provider": upstream.base, "Config": {"provider_type": "anthropic"}}))
+        .await;
+    let alice = world.add_account("alice", 100.0).await;
+    let get = async |path: &str, says: bool| {
+        let mut request = world.http.get(world.url(path)).bearer_auth(&alice);
+        if says {
+            request = request.header("anthropic-version", "2023-06-01");
+        }
+        let before = (upstream.count(UP), upstream.count(other));
+        assert_eq!(request.send().await.unwrap().status(), 200, "{path}");
+        (
+            upstream.count(UP) - before.0,
+            upstream.count(other) - before.1,
+        )
+    };
+    for _ in 0..3 {
+        assert_eq!(get("/v1/messages/batches", false).await, (0, 1));
+        assert_eq!(get("/v1/files", true).await, (0, 1));
+        assert_eq!(get("/v1/of/the/future", true).await, (0, 1));
+        assert_eq!(get("/v1/files", false).await, (1, 0));
+        assert_eq!(get("/v1/batches", false).await, (1, 0));
+    }
+}
