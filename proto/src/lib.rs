@@ -9,6 +9,7 @@ pub mod id;
 pub mod invalid;
 pub mod lease;
 pub mod money;
+pub mod object;
 pub mod passthrough;
 pub mod pattern;
 pub mod plan;

@@ -119,7 +119,7 @@ impl Live {
         let mut owed: HashMap<AccountId, Money> = HashMap::new();
         for record in backlog {
             let total = owed.entry(record.account).or_default();
-            *total = total.saturating_add(record.cost);
+            *total = total.saturating_add(record.charge());
         }
         let live = Self {
             current: ArcSwapOption::const_empty(),

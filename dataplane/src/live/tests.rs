@@ -64,6 +64,7 @@ fn record(cost: Money) -> UsageRecord {
         duration_ms: 0,
         first_byte_ms: 0,
         streamed: false,
+        objects: None,
     }
 }
 

@@ -123,6 +123,7 @@ impl Bill {
             duration_ms: 0,
             first_byte_ms: 0,
             streamed: false,
+            objects: None,
         };
         Self {
             record,
