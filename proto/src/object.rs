@@ -43,11 +43,15 @@ pub enum Kind {
     Eval,
     /// A video.
     Video,
+    /// An assistant.
+    Assistant,
+    /// A thread of one.
+    Thread,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Response,
         Self::Item,
         Self::Conversation,
@@ -62,6 +66,8 @@ impl Kind {
         Self::FineTune,
         Self::Eval,
         Self::Video,
+        Self::Assistant,
+        Self::Thread,
     ];
 
     /// As stored, sent and shown; also the `object` of lists.
@@ -81,6 +87,8 @@ impl Kind {
             Self::FineTune => "fine_tuning.job",
             Self::Eval => "eval",
             Self::Video => "video",
+            Self::Assistant => "assistant",
+            Self::Thread => "thread",
         }
     }
 
@@ -107,6 +115,8 @@ impl Kind {
                 | Self::Batch
                 | Self::VectorStore
                 | Self::FineTune
+                | Self::Assistant
+                | Self::Thread
                 | Self::Eval => 3650,
             }
     }

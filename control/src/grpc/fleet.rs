@@ -7,8 +7,8 @@ use proxyxai_contract::{
     Invalid,
     convert::{
         answer_to_wire, ask_from_wire, batch_from_wire, due_to_wire, health_from_wire,
-        lease_to_wire, millis_to_wire, owned_to_wire, standing_to_wire, update_to_wire, window_ask_from_wire,
-        window_grant_to_wire,
+        lease_to_wire, millis_to_wire, owned_to_wire, standing_to_wire, update_to_wire,
+        window_ask_from_wire, window_grant_to_wire,
     },
     id::{AccountId, NodeName, Revision},
     snapshot::Rejection,

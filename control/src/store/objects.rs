@@ -96,7 +96,10 @@ pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<Work, Error> {
         "SELECT account_id, state, held, settlement FROM provider_object WHERE key_id = ? AND object_id = ?{lock}"
     );
     let values = [key.get().into(), id.into()];
-    let row = tx.handle().query_one_raw(statement(tx, &sql, values)).await?;
+    let row = tx
+        .handle()
+        .query_one_raw(statement(tx, &sql, values))
+        .await?;
     let Some(row) = row else {
         return Ok(Work::None);
     };
@@ -112,12 +115,7 @@ pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<Work, Error> {
 }
 
 /// An object's work is paid.
-pub(crate) async fn settle(
-    tx: &Tx,
-    key: KeyId,
-    id: &str,
-    settlement: &str,
-) -> Result<(), Error> {
+pub(crate) async fn settle(tx: &Tx, key: KeyId, id: &str, settlement: &str) -> Result<(), Error> {
     let sql = format!(
         "UPDATE provider_object SET state = '{SETTLED}', held = 0, status = '', settlement = ? \
          WHERE key_id = ? AND object_id = ?"
@@ -139,9 +137,8 @@ pub(crate) async fn forget(tx: &Tx, key: KeyId, id: &str) -> Result<(), Error> {
 
 /// Nothing is set aside any more for the work of an account that ends.
 pub(crate) async fn release(tx: &Tx, account: AccountId) -> Result<(), Error> {
-    let sql = format!(
-        "UPDATE provider_object SET held = 0 WHERE account_id = ? AND state = '{PENDING}'"
-    );
+    let sql =
+        format!("UPDATE provider_object SET held = 0 WHERE account_id = ? AND state = '{PENDING}'");
     let values = [account.get().into()];
     let done = tx.handle().execute_raw(statement(tx, &sql, values)).await;
     done.map(drop).map_err(Error::from)
@@ -158,7 +155,10 @@ pub(crate) async fn find(db: &impl Db, ids: &[String], now: Millis) -> Result<Ve
     );
     let ids = ids.iter().map(|id| Value::from(id.as_str()));
     let values = ids.chain([now.0.into()]);
-    let rows = db.handle().query_all_raw(statement(db, &sql, values)).await?;
+    let rows = db
+        .handle()
+        .query_all_raw(statement(db, &sql, values))
+        .await?;
     rows.iter().map(read).collect()
 }
 
@@ -201,12 +201,26 @@ pub(crate) async fn list(
         " ORDER BY created_at {order}, object_id {order} LIMIT {}",
         limit.saturating_add(1)
     ));
-    let rows = db.handle().query_all_raw(statement(db, &sql, values)).await?;
+    let rows = db
+        .handle()
+        .query_all_raw(statement(db, &sql, values))
+        .await?;
     let mut page: Vec<_> = rows.iter().map(read).collect::<Result<_, _>>()?;
     let shown = usize::try_from(*limit).unwrap_or(usize::MAX);
     let more = page.len() > shown;
     page.truncate(shown);
     Ok((page, more))
+}
+
+/// Whether any work is due.
+pub(crate) async fn is_due(db: &impl Db, now: Millis) -> Result<bool, Error> {
+    let sql = format!(
+        "SELECT 1 AS number FROM provider_object WHERE state = '{PENDING}' AND look_at <= ? LIMIT 1"
+    );
+    let row = db
+        .handle()
+        .query_one_raw(statement(db, &sql, [now.0.into()]));
+    Ok(row.await?.is_some())
 }
 
 /// Work that is due. It is somebody else's to fetch only after the next wait.
@@ -230,7 +244,8 @@ pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<Due>, 
         let looks = unsigned(number(row, "looks")?);
         let overdue = number(row, "overdue_at")? <= now.0;
         let wait = next_look_ms(object.kind, u32::try_from(looks).unwrap_or(u32::MAX));
-        let sql = "UPDATE provider_object SET looks = ?, look_at = ? WHERE key_id = ? AND object_id = ?";
+        let sql =
+            "UPDATE provider_object SET looks = ?, look_at = ? WHERE key_id = ? AND object_id = ?";
         let values = [
             signed(looks.saturating_add(1)).into(),
             now.plus(wait).0.into(),

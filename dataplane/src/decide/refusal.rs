@@ -118,6 +118,23 @@ pub(crate) enum Refusal {
         /// Why not, unless it is and this is no way to call it.
         why: Option<&'static str>,
     },
+    /// Nothing of this id is the caller's.
+    NoSuchObject {
+        /// What it would be.
+        kind: &'static str,
+        /// As it was named.
+        id: String,
+    },
+    /// Its work is yet to be paid, and what it came to would be gone.
+    UnderWay {
+        /// As it was named.
+        id: String,
+    },
+    /// The key that an object belongs to is not there any more.
+    KeyGone {
+        /// As it was named.
+        id: String,
+    },
     /// This node takes no calls at the moment.
     Unavailable,
     /// This node has as much to do as it may; what there is too much of.
@@ -143,6 +160,12 @@ pub(crate) struct FullWindow {
     pub(crate) retry_after_ms: i64,
     /// What is left, for the headers.
     pub(crate) left: Left,
+}
+
+/// An id as it may be shown.
+fn shown(id: &str) -> String {
+    let shown: String = id.chars().take(100).collect();
+    format!("{shown:?}")
 }
 
 impl Refusal {
@@ -177,12 +200,16 @@ impl Refusal {
             | Self::ModelNotAllowed { .. }
             | Self::LevelNotAllowed { .. }
             | Self::Unpriced { .. } => 403,
-            Self::NotFound { .. } | Self::NotOpen { .. } => 404,
+            Self::NotFound { .. } | Self::NotOpen { .. } | Self::NoSuchObject { .. } => 404,
             Self::SlowBody => 408,
+            Self::UnderWay { .. } => 409,
             Self::TooLarge { .. } => 413,
             Self::UnknownCoding(_) => 415,
             Self::HardLimit { .. } | Self::RateLimited(_) | Self::AllRateLimited { .. } => 429,
-            Self::NoUpstreamKey { .. } | Self::Unavailable | Self::Busy(_) => 503,
+            Self::NoUpstreamKey { .. }
+            | Self::KeyGone { .. }
+            | Self::Unavailable
+            | Self::Busy(_) => 503,
             Self::Loop => 508,
         }
     }
@@ -190,7 +217,7 @@ impl Refusal {
     /// What programs look at.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::ModelMissing => "invalid_request",
+            Self::Malformed(_) | Self::ModelMissing | Self::UnderWay { .. } => "invalid_request",
             Self::Unauthenticated => "invalid_api_key",
             Self::Suspended { .. } => "account_suspended",
             Self::IpNotAllowed { .. } => "ip_not_allowed",
@@ -199,14 +226,14 @@ impl Refusal {
             Self::ModelNotAllowed { .. } | Self::LevelNotAllowed { .. } | Self::Unpriced { .. } => {
                 "model_not_allowed"
             }
-            Self::NotFound { .. } | Self::NotOpen { .. } => "not_found",
+            Self::NotFound { .. } | Self::NotOpen { .. } | Self::NoSuchObject { .. } => "not_found",
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::UnknownCoding(_) => "unsupported_content_encoding",
             Self::HardLimit { .. } => "hard_limit_reached",
             Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
-            Self::NoUpstreamKey { .. } => "no_upstream_key",
+            Self::NoUpstreamKey { .. } | Self::KeyGone { .. } => "no_upstream_key",
             Self::Unavailable | Self::Busy(_) => "unavailable",
             Self::Loop => "loop_detected",
         }
@@ -288,6 +315,15 @@ impl Refusal {
             } => format!(
                 "{asked} is not open on this server: {why}. Its operator opens endpoints with the setting PASSTHROUGH"
             ),
+            Self::NoSuchObject { kind, id } => format!("No {kind} found with id {}", shown(id)),
+            Self::UnderWay { id } => format!(
+                "{} is under way or has not been fetched since it ended; cancel it or fetch it before it is deleted",
+                shown(id)
+            ),
+            Self::KeyGone { id } => format!(
+                "The upstream key that {} was made with is not there any more",
+                shown(id)
+            ),
             Self::Unavailable => {
                 "This server takes no calls at the moment; try again soon".to_owned()
             }
@@ -352,6 +388,9 @@ impl Refusal {
             | Self::UnknownCoding(_)
             | Self::NotFound { .. }
             | Self::NotOpen { .. }
+            | Self::NoSuchObject { .. }
+            | Self::UnderWay { .. }
+            | Self::KeyGone { .. }
             | Self::Loop => None,
         }
     }

@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use self::{
     kind::Kind,
     members::{
-        INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, SIZE, STREAM,
-        STREAM_OPTIONS,
+        CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, PREVIOUS,
+        SIZE, STORE, STREAM, STREAM_OPTIONS,
     },
 };
 use super::{Route, multipart, text};
@@ -53,6 +53,12 @@ pub(crate) struct RequestFacts {
     pub(crate) size: Option<String>,
     /// The member that has the work done after the call.
     pub(crate) later: Option<&'static str>,
+    /// The response that it goes on from.
+    pub(crate) previous: Option<String>,
+    /// The conversation that it belongs to.
+    pub(crate) conversation: Option<String>,
+    /// Whether it says that the provider is to keep the answer, or not to.
+    pub(crate) store: Option<bool>,
     form: Form,
 }
 
@@ -271,9 +277,28 @@ fn facts(
         max_tokens,
         n: number(N)?,
         later: later(members),
+        previous: lenient(members.value(PREVIOUS)),
+        conversation: lenient(members.value(CONVERSATION)).map(Named::id),
+        store: lenient(members.value(STORE)),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
     })
+}
+
+/// An id, or an object that has one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Id(String),
+    Object { id: String },
+}
+
+impl Named {
+    fn id(self) -> String {
+        match self {
+            Self::Id(id) | Self::Object { id } => id,
+        }
+    }
 }
 
 /// The member, if there is one, that has the work done after the call.

@@ -3,6 +3,7 @@
 
 mod cors;
 mod forward;
+mod lists;
 mod metrics;
 mod models;
 
@@ -93,6 +94,10 @@ impl Surface {
         let Inner { relay, .. } = &*self.0;
         let path = request.uri().path();
         match room {
+            Room::Models if !models::is_asked(path) => {
+                let asked = (request.uri(), request.headers());
+                lists::list(relay, peer, asked).await
+            }
             Room::Models => models::list(relay, peer, path, request.headers()),
             Room::Administration => self.administer(peer, request).await,
             Room::Pages => match path {
@@ -144,7 +149,9 @@ impl Surface {
 fn room(method: &Method, path: &str) -> Option<Room> {
     if *method == Method::GET {
         match path {
-            "/v1/models" | "/models" | "/dashboard/models" => return Some(Room::Models),
+            _ if models::is_asked(path) || lists::kind(path).is_some() => {
+                return Some(Room::Models);
+            }
             "/metrics" | "/healthz" | "/readyz" | "/" => return Some(Room::Pages),
             _ => {}
         }

@@ -15,6 +15,11 @@ use crate::{
     relay::{Relay, refuse},
 };
 
+/// Whether this is the list that a path is for.
+pub(super) fn is_asked(path: &str) -> bool {
+    matches!(path, "/v1/models" | "/models" | "/dashboard/models")
+}
+
 /// The list for one caller. Where it may be asked for is judged as for a call.
 pub(super) fn list(relay: &Relay, peer: IpAddr, path: &str, headers: &HeaderMap) -> Response<Body> {
     names(relay, peer, path, headers).map_or_else(

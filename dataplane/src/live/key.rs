@@ -51,6 +51,7 @@ impl KeyState {
 
     /// Whether a call may ask it now.
     pub(super) fn is_usable(&self, ask: &Ask<'_>) -> bool {
-        !ask.tried.contains(&self.key.id) && self.health.is_usable(ask.want, ask.now)
+        let wanted = ask.only.is_none_or(|only| only == self.key.id);
+        wanted && !ask.tried.contains(&self.key.id) && self.health.is_usable(ask.want, ask.now)
     }
 }

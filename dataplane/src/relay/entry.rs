@@ -8,7 +8,9 @@ use http::{Request, request::Parts};
 use proxyxai_contract::{lease::Shortage, money::Money, snapshot::Account};
 use tower::BoxError;
 
-use super::{Call, OpenCall, Relay, bill, headers, limits, memory, packed, request, route};
+use super::{
+    Call, OpenCall, Relay, bill, headers, limits, memory, objects, packed, request, route,
+};
 use crate::{
     decide::{
         admit::{self, Refusal},
@@ -48,19 +50,25 @@ impl Relay {
         let ip = self.client_address(peer, &parts.headers);
         self.admit(&snapshot, &account, &chain, (ip, path))?;
         let takes_model = way.takes_model();
-        let reads = (&mut open.room, story, takes_model);
+        let reads = (&mut open.room, story, (takes_model, found.is_row()));
         let (received, facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
-        let later = gate::later(
-            (&parts.method, path),
-            facts.later,
-            &chain,
-            &snapshot.settings,
-        )?;
-        let fixed_price = later.or_else(|| way.fixed_price());
+        let asked = (&parts.method, path);
+        let later = gate::later(asked, found, facts.later, &chain, &snapshot.settings)?;
+        let said = (&facts, &body[..]);
+        let referred = self
+            .refer(&snapshot, &account.account, (found, path), said)
+            .await?;
+        let follow = self.follow(found, &facts, &later, referred.about.as_ref());
+        let fixed_price = match later {
+            gate::Later::Fixed(price) => price,
+            gate::Later::No | gate::Later::Held => None,
+        };
+        let fixed_price = fixed_price.or_else(|| way.fixed_price());
         let metered = takes_model || fixed_price.is_some();
-        let plan = route::plan(&snapshot, &chain, &facts)?;
+        let mut plan = route::plan(&snapshot, &chain, &facts)?;
+        referred.pin(&mut plan, &snapshot);
         let bounds = (path, body.len());
         let ceiling = match &fixed_price {
             Some(price) => route::fixed_ceiling(price, &account),
@@ -72,29 +80,40 @@ impl Relay {
         let tokens = metered.then(|| limits::guess(found.route(), body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
-        let conversation = route::conversation(&snapshot, &parts.headers, body);
+        let makes = !takes_model && follow.as_ref().is_some_and(|follow| follow.makes());
+        let conversation = match route::conversation(&snapshot, &parts.headers, body) {
+            None if makes => Some(objects::of_account(account.account.id)),
+            conversation => conversation,
+        };
         if takes_model {
             request::say_json(&mut parts.headers, body);
         }
-        headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
+        let listens = takes_model || follow.is_some();
+        headers::for_upstream(&mut parts.headers, self.via.clone(), listens);
         let start = self.clock.now();
         let family = found.family(path);
         let asked = (target, found.route(), family);
         let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
+        let work = follow.as_ref().and_then(|follow| follow.work.as_ref());
+        let owner = work
+            .and_then(|work| snapshot.account(work.account))
+            .cloned();
         let payer = bill::Payer {
-            account,
+            account: owner.unwrap_or(account),
             hold,
             counted,
             open,
             metered,
             fixed_price,
         };
-        let bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
+        let mut bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
+        bill.follow = follow;
         Ok(Box::new(Call {
             request,
             plan,
             stage: 0,
             conversation,
+            only: referred.only,
             metered,
             bill,
         }))
@@ -105,13 +124,13 @@ impl Relay {
         &self,
         parts: &Parts,
         body: B,
-        (room, story, takes_model): (&mut memory::Room, &mut Story, bool),
+        (room, story, (takes_model, known)): (&mut memory::Room, &mut Story, (bool, bool)),
     ) -> Result<(request::Received, RequestFacts), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let coding = packed::check(parts, takes_model)?;
+        let coding = packed::check(parts, (takes_model, known))?;
         let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
         story.has_body();
         let largest = self.config.body_bytes_max;

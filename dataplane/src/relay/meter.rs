@@ -12,6 +12,7 @@ use proxyxai_contract::{
 use super::{
     Call, Relay,
     bill::{Bill, elapsed},
+    objects::Come,
 };
 use crate::{
     formats::{
@@ -28,6 +29,8 @@ const NOTE_BYTES: u64 = 4096;
 pub(super) struct Meter {
     reader: Option<UsageReader>,
     bill: Bill,
+    /// Whether what it hears is what the call is paid by.
+    metered: bool,
     clock: Clock,
     noted: Noted,
 }
@@ -68,9 +71,17 @@ impl Meter {
         if !metered {
             bill.forget_prompt();
         }
+        let follows = bill.follow.as_ref().is_some_and(|it| it.listens());
+        let follows = follows && status.is_success();
+        let reader = match (metered, follows) {
+            (_, true) => Some(UsageReader::with_subject(schema)),
+            (true, false) => Some(UsageReader::new(schema)),
+            (false, false) => None,
+        };
         Self {
-            reader: metered.then(|| UsageReader::new(schema)),
+            reader,
             bill,
+            metered,
             clock: relay.clock.clone(),
             noted: Noted::default(),
         }
@@ -93,7 +104,7 @@ impl Meter {
             steps: reader.delivered_bytes() / NOTE_BYTES,
         };
         let news = reader.take_news() || noted != self.noted;
-        if news {
+        if news && self.metered {
             self.noted = noted;
             let known = Known::of(&self.bill, reader, reader.finished());
             known.note(&mut self.bill, reader);
@@ -141,6 +152,7 @@ impl Meter {
         let Self {
             reader,
             mut bill,
+            metered,
             clock,
             noted: _,
         } = self;
@@ -160,8 +172,16 @@ impl Meter {
         {
             key.health.broke_off(bill.record.account, now);
         }
-        let Some(mut reader) = reader else {
-            let billable = bill.key().is_some() && (200..300).contains(&bill.record.status);
+        let come = conclude(&mut bill, reader.as_ref(), ending == Ending::Complete);
+        let pays = match come {
+            Come::Usual => metered,
+            Come::Settles => true,
+            Come::GoesOn | Come::Nothing | Come::CameToNothing => false,
+        };
+        let Some(mut reader) = reader.filter(|_| pays) else {
+            let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
+            // What goes on, or came to nothing, is not paid with the call.
+            let billable = answered && come == Come::Usual;
             bill.record.tokens = Tokens::default();
             bill.record.measure = Measure::Measured;
             bill.record.cost = Money::ZERO;
@@ -260,6 +280,15 @@ impl Known {
             tokens.output = tokens.output.max(guess.output);
         }
         (bill.record.tokens, bill.record.measure) = (tokens, self.measure);
+    }
+}
+
+/// What an answer comes to beside its usage.
+fn conclude(bill: &mut Bill, reader: Option<&UsageReader>, whole: bool) -> Come {
+    let answered = (200..300).contains(&bill.record.status);
+    match bill.follow.take().filter(|_| answered) {
+        Some(follow) => follow.conclude(bill, reader, whole),
+        None => Come::Usual,
     }
 }
 

@@ -15,9 +15,11 @@ mod entry;
 mod headers;
 mod hedge;
 mod inquiry;
+pub(crate) mod later;
 mod limits;
 mod memory;
 mod meter;
+mod objects;
 mod opening;
 mod packed;
 mod query;
@@ -38,7 +40,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use proxyxai_contract::{clock::Clock, plan::Plan, snapshot::Health};
+use proxyxai_contract::{clock::Clock, id::KeyId, plan::Plan, snapshot::Health};
 use tokio::sync::mpsc;
 use tower::BoxError;
 
@@ -95,6 +97,8 @@ struct Call {
     stage: usize,
     /// Whether it belongs to others that should get the same key.
     conversation: Option<Conversation>,
+    /// The one key that has what it refers to, where it refers to something.
+    only: Option<KeyId>,
     /// Whether its answer carries usage.
     metered: bool,
     bill: bill::Bill,
@@ -202,11 +206,24 @@ impl Relay {
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
                 call.bill.story = Some(story);
-                let answer = cutoff.unless_over(Box::pin(self.rounds(call))).await;
+                let answer = if call.bill.may_go_on() {
+                    let apart = Box::pin(self.rounds_apart(call));
+                    cutoff.unless_over(apart).await.flatten()
+                } else {
+                    cutoff.unless_over(Box::pin(self.rounds(call))).await
+                };
                 answer.unwrap_or_else(|| refuse(family, &Refusal::Unavailable))
             }
             Err(refusal) => answer::refuse_call(family, &refusal, Some(&mut story)),
         }
+    }
+
+    /// Answers a call whose work may go on after it. It is heard whether its client waits or not: nobody would know
+    /// what it made otherwise.
+    async fn rounds_apart(&self, call: Box<Call>) -> Option<Response<Body>> {
+        let relay = self.clone();
+        let rounds = async move { relay.rounds(call).await };
+        tokio::spawn(rounds).await.ok()
     }
 
     /// Where a request comes from.

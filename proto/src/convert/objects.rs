@@ -65,9 +65,7 @@ pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
         model: pending
             .as_ref()
             .map_or_else(String::new, |pending| pending.model.clone()),
-        held_nanos: pending
-            .as_ref()
-            .map_or(0, |pending| pending.held.nanos()),
+        held_nanos: pending.as_ref().map_or(0, |pending| pending.held.nanos()),
     }
 }
 

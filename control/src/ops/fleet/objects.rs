@@ -73,7 +73,8 @@ pub(super) async fn apply(
                 add(&mut movements.held, record.account, held);
             } else {
                 tracing::warn!(
-                    request.id = record.request_id, object.id = made.id,
+                    request.id = record.request_id,
+                    object.id = made.id,
                     "work of an object that is known already cannot be followed; it is paid with what was set aside"
                 );
                 record.cost = record.cost.saturating_add(objects.held);
@@ -180,6 +181,10 @@ pub(crate) async fn list(control: &Control, wanted: Wanted) -> Result<(Vec<Owned
 
 /// Hands out work that should be over.
 pub(crate) async fn claim(control: &Control, limit: u32) -> Result<Vec<Due>, Error> {
+    // Mostly there is none, and nobody need wait for a look.
+    if !store::objects::is_due(control.store(), control.now()).await? {
+        return Ok(Vec::new());
+    }
     let tx = control.store().begin().await?;
     let due = store::objects::claim(&tx, limit.clamp(1, LIST_MAX), control.now()).await?;
     tx.commit().await?;

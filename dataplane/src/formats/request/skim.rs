@@ -3,7 +3,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::members::{Members, NAMES, Name, READ};
+use super::members::{Members, NAMES, Name, PREVIOUS, READ};
 use crate::formats::{ends, text};
 
 /// The members of an object that is all of `json`; none when a full parser has to look.
@@ -34,10 +34,12 @@ fn set<'a>(members: &mut Members<'a>, name: &[u8], value: &'a [u8]) -> Option<()
         Some(Name::Other(_)) => return None,
     };
     // One that is given twice, one in disguise and one that is null are not for here to judge.
-    if !members.note(at) || value == b"null" {
+    // Where null is the same as nothing, as many clients write it, it need not be looked at.
+    let null = value == b"null";
+    if !members.note(at) || (null && !(PREVIOUS..READ).contains(&at)) {
         return None;
     }
-    if at < READ {
+    if at < READ && !null {
         members.keep(at, serde_json::from_slice(value).ok()?);
     }
     Some(())
