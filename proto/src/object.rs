@@ -108,8 +108,12 @@ impl Kind {
             * match self {
                 Self::Upload => 1,
                 Self::Deferred => 2,
-                Self::Response | Self::Item | Self::Completion | Self::MessageBatch => 32,
-                Self::Container | Self::Video => 32,
+                Self::Response
+                | Self::Item
+                | Self::Completion
+                | Self::MessageBatch
+                | Self::Container
+                | Self::Video => 32,
                 Self::Conversation
                 | Self::File
                 | Self::Batch
@@ -124,10 +128,9 @@ impl Kind {
     /// How long its work may go on at most. What is not known by then is paid with what was set aside.
     pub const fn work_ms(self) -> i64 {
         match self {
-            // A result that nobody fetched is discarded after 24 hours.
-            Self::Deferred => DAY_MS,
             // 24 hours to be done, and 24 to be cancelled and written down.
             Self::Batch | Self::MessageBatch => 2 * DAY_MS,
+            // A deferred completion that nobody fetched is discarded after that.
             _ => DAY_MS,
         }
     }
@@ -153,6 +156,8 @@ pub struct Made {
     pub expires: Millis,
     /// What a list says of it; may be empty.
     pub status: String,
+    /// The calls in it, where it is a file of such.
+    pub calls: Option<Pending>,
 }
 
 /// What a call had to do with objects. All of it is about the key that answered.
@@ -198,14 +203,16 @@ pub struct Owned {
     pub status: String,
     /// Its work that is yet to be paid.
     pub pending: Option<Pending>,
+    /// The calls in it, where it is a file of such.
+    pub calls: Option<Pending>,
 }
 
-/// Work that is yet to be paid.
+/// Work that is yet to be paid, or could be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// What it is billed as, where it is one model.
     pub model: String,
-    /// What is set aside for it.
+    /// What is set aside for it, or would have to be.
     pub held: Money,
 }
 

@@ -333,3 +333,264 @@ async fn what_nobody_can_find_out_any_more_is_paid_with_what_was_set_aside() {
     assert!(spent(&world).await < 0.51);
     assert!(!balanced(&world).contains("yet to be paid"));
 }
+
+/// Three calls of two models, of which one fails.
+fn lines() -> String {
+    let line = |id: &str, model: &str, output: u64| {
+        let usage = json!({"input_tokens": 100, "output_tokens": output});
+        json!({"custom_id": id, "result": {"type": "succeeded", "message": {"id": "msg", "model": model, "content": [{"type": "text", "text": "x"}], "usage": usage}}})
+    };
+    let failed =
+        json!({"custom_id": "c", "result": {"type": "errored", "error": {"type": "error"}}});
+    [
+        line("a", "house", 1000),
+        line("b", "small-20260101", 2000),
+        failed,
+    ]
+    .map(|line| format!("{line}\n"))
+    .concat()
+}
+
+fn batch(status: &str) -> Value {
+    json!({"id": "msgbatch_1", "type": "message_batch", "processing_status": status, "results_url": null})
+}
+
+fn requests() -> Value {
+    let call = |id: &str, model: &str| json!({"custom_id": id, "params": {"model": model, "max_tokens": 3000, "messages": []}});
+    json!({"requests": [call("a", "house"), call("b", "small"), call("c", "house")]})
+}
+
+const BATCH_PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":1,"OutputText":10},"small":{"InputText":0,"OutputText":1}}}"#;
+const BATCH_COST: f64 = COST + 0.002;
+
+fn batches(results: Script) -> Script {
+    let ended = json_answer(200, batch("ended").to_string());
+    let taken = json_answer(200, batch("in_progress").to_string());
+    let fetched = Script::where_it_says("/results", results, ended);
+    Script::where_it_says("requests", taken, fetched)
+}
+
+#[tokio::test]
+async fn the_lines_of_a_batch_of_messages_are_paid_once_by_model() {
+    let (world, upstream, alice) = world(&[("PRICING", BATCH_PRICING)]).await;
+    let not_yet = json_answer(
+        404,
+        r#"{"type":"error","error":{"type":"not_found_error","message":"no results"}}"#,
+    );
+    upstream.script(UP, batches(not_yet));
+    let answer = world
+        .post("/v1/messages/batches", &alice, &requests())
+        .await;
+    assert_eq!(answer.status(), 200);
+    until("it is set aside", async || {
+        balanced(&world).contains("1 works")
+    })
+    .await;
+    assert_eq!(
+        get(&world, "/v1/messages/batches/msgbatch_1", &alice)
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        get(&world, "/v1/messages/batches/msgbatch_1/results", &alice)
+            .await
+            .status(),
+        404
+    );
+    let delete = world
+        .http
+        .delete(world.url("/v1/messages/batches/msgbatch_1"))
+        .bearer_auth(&alice);
+    assert_eq!(delete.send().await.unwrap().status(), 409);
+    upstream.script(UP, batches(json_answer(200, lines())));
+    for _ in 0..3 {
+        let results = get(&world, "/v1/messages/batches/msgbatch_1/results", &alice).await;
+        assert_eq!(results.text().await.unwrap(), lines());
+    }
+    has_spent(&world, BATCH_COST).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    has_spent(&world, BATCH_COST).await;
+    assert!(!balanced(&world).contains("yet to be paid"));
+    let list: Value = get(&world, "/v1/messages/batches", &alice)
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(list["data"][0]["id"], "msgbatch_1");
+}
+
+#[tokio::test]
+async fn a_batch_of_messages_that_nobody_fetches_is_fetched() {
+    let (world, upstream, alice) = world(&[("PRICING", BATCH_PRICING)]).await;
+    upstream.script(UP, batches(json_answer(200, lines())));
+    assert_eq!(
+        world
+            .post("/v1/messages/batches", &alice, &requests())
+            .await
+            .status(),
+        200
+    );
+    has_spent(&world, BATCH_COST).await;
+    assert!(!balanced(&world).contains("yet to be paid"));
+    let seen = upstream.seen(UP);
+    assert_eq!(
+        seen.last().unwrap().headers["anthropic-version"],
+        "2023-06-01"
+    );
+}
+
+#[tokio::test]
+async fn a_batch_is_let_in_by_what_all_its_calls_may_cost_and_may_ask_for() {
+    let (world, upstream, alice) = world(&[("PRICING", BATCH_PRICING)]).await;
+    let call = |model: &str, max: u64| {
+        json!({"requests": [{"custom_id": "a", "params": {"model": "small", "max_tokens": 1}},
+        {"custom_id": "b", "params": {"model": model, "max_tokens": max}}]})
+    };
+    let ask = async |body: Value| {
+        world
+            .post("/v1/messages/batches", &alice, &body)
+            .await
+            .status()
+    };
+    assert_eq!(ask(call("nameless", 5)).await, 403);
+    assert_eq!(ask(call("house", 210_000)).await, 402);
+    assert_eq!(ask(json!({"requests": []})).await, 400);
+    world.change("alice", json!({"AllowModels": "small"})).await;
+    assert_eq!(ask(call("house", 5)).await, 403);
+    assert!(upstream.seen(UP).is_empty());
+}
+
+/// A file for a batch, sent as clients send it.
+async fn upload(world: &World, key: &str, lines: &str) {
+    let form = format!(
+        "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"calls.jsonl\"\r\n\r\n{lines}\r\n--x--\r\n"
+    );
+    let request = world.http.post(world.url("/v1/files")).bearer_auth(key);
+    let request = request.header("content-type", "multipart/form-data; boundary=x");
+    assert_eq!(request.body(form).send().await.unwrap().status(), 200);
+}
+
+fn calls(model: &str, max: u64) -> String {
+    let call = |id: &str, model: &str, max: u64| {
+        json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions",
+        "body": {"model": model, "max_tokens": max, "messages": []}})
+    };
+    format!("{}\n{}", call("a", "house", 1000), call("b", model, max))
+}
+
+fn openai_batch(status: &str, output: Value) -> Value {
+    json!({"id": "batch_1", "object": "batch", "status": status, "input_file_id": "file-in", "output_file_id": output, "error_file_id": null})
+}
+
+fn output() -> String {
+    let line = |id: &str, output: u64| {
+        json!({"id": "r", "custom_id": id, "error": null, "response": {"status_code": 200, "body": {"id": "c", "model": "house",
+        "choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 100, "completion_tokens": output}}}})
+    };
+    format!("{}\n{}\n", line("a", 1000), line("b", 1000))
+}
+
+/// The files, then the batch, which is so far.
+fn openai(batch: &Value) -> Script {
+    let file = json_answer(200, json!({"id": "file-in", "object": "file"}).to_string());
+    let results = json_answer(200, output());
+    let taken = json_answer(200, openai_batch("validating", Value::Null).to_string());
+    let fetched = json_answer(200, batch.to_string());
+    let batches = Script::where_it_says("completion_window", taken, fetched);
+    let content = Script::where_it_says("/content", results, batches);
+    Script::where_it_says("calls.jsonl", file, content)
+}
+
+const CREATE: &str =
+    r#"{"input_file_id":"file-in","endpoint":"/v1/chat/completions","completion_window":"24h"}"#;
+
+async fn create(world: &World, key: &str) -> u16 {
+    let body: Value = serde_json::from_str(CREATE).unwrap();
+    world
+        .post("/v1/batches", key, &body)
+        .await
+        .status()
+        .as_u16()
+}
+
+#[tokio::test]
+async fn the_lines_of_a_batch_are_paid_once_whoever_fetches_them() {
+    for fetches in [true, false] {
+        let (world, upstream, alice) = world(&[]).await;
+        upstream.script(UP, openai(&openai_batch("in_progress", Value::Null)));
+        upload(&world, &alice, &calls("house", 1000)).await;
+        assert_eq!(create(&world, &alice).await, 200);
+        until("it is set aside", async || {
+            balanced(&world).contains("1 works")
+        })
+        .await;
+        assert_eq!(
+            get(&world, "/v1/batches/batch_1", &alice).await.status(),
+            200
+        );
+        assert_eq!(
+            get(&world, "/v1/files/file-out/content", &alice)
+                .await
+                .status(),
+            404
+        );
+        assert!(spent(&world).await.abs() < 1e-9);
+        upstream.script(UP, openai(&openai_batch("completed", "file-out".into())));
+        if fetches {
+            assert_eq!(
+                get(&world, "/v1/batches/batch_1", &alice).await.status(),
+                200
+            );
+            for _ in 0..3 {
+                let content = get(&world, "/v1/files/file-out/content", &alice).await;
+                assert_eq!(content.text().await.unwrap(), output());
+            }
+        }
+        has_spent(&world, 2.0 * COST).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        has_spent(&world, 2.0 * COST).await;
+        assert!(!balanced(&world).contains("yet to be paid"));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_cancelled_or_failed_is_free() {
+    for status in ["failed", "expired", "cancelled"] {
+        let (world, upstream, alice) = world(&[]).await;
+        upstream.script(UP, openai(&openai_batch(status, Value::Null)));
+        upload(&world, &alice, &calls("house", 1000)).await;
+        assert_eq!(create(&world, &alice).await, 200);
+        assert_eq!(
+            get(&world, "/v1/batches/batch_1", &alice).await.status(),
+            200
+        );
+        until("nothing is set aside", async || {
+            !balanced(&world).contains("yet to be paid")
+                && upstream
+                    .seen(UP)
+                    .iter()
+                    .any(|seen| seen.method == Method::GET)
+        })
+        .await;
+        assert!(spent(&world).await.abs() < 1e-9);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_calls_that_the_account_could_not_make_is_refused() {
+    for (lines, status) in [
+        (calls("nameless", 5), 400),
+        (calls("house", 250_000), 402),
+        ("{\"custom_id\":\"a\"}".to_owned(), 400),
+        (format!("{}\n{{\"custom_id\"", calls("house", 5)), 400),
+        ("no calls".to_owned(), 400),
+    ] {
+        let (world, upstream, alice) = world(&[]).await;
+        upstream.script(UP, openai(&openai_batch("in_progress", Value::Null)));
+        upload(&world, &alice, &lines).await;
+        assert_eq!(create(&world, &alice).await, status, "{lines}");
+        assert_eq!(upstream.count(UP), 1);
+    }
+}

@@ -17,9 +17,9 @@ const OTHER: &str = "sk-upstream-bbbbbbbbbbbbbbbbbbbbbb";
 
 /// Where each kind is made, a word of that path, and the id that it gets.
 const KINDS: [(&str, &str, &str); 12] = [
+    ("/v1/files", "/files", "file-A"),
     ("/v1/messages/batches", "messages/batches", "msgbatch_A"),
     ("/v1/batches", "/batches", "batch_A"),
-    ("/v1/files", "/files", "file-A"),
     ("/v1/uploads", "/uploads", "upload_A"),
     ("/v1/conversations", "/conversations", "conv_A"),
     ("/v1/vector_stores", "/vector_stores", "vs_A"),
@@ -73,7 +73,11 @@ async fn send(
 /// Makes one of each kind.
 async fn make_all(world: &World, key: &str) {
     for (path, _, _) in KINDS {
-        let body = json!({"model": "house", "input": "hi", "messages": [{"role": "user", "content": "hi"}], "store": true});
+        let mut body = json!({"model": "house", "input": "hi", "messages": [{"role": "user", "content": "hi"}], "store": true,
+            "requests": [{"params": {"model": "house", "max_tokens": 5}}], "custom_id": "a", "body": {"model": "house"}});
+        if path == "/v1/batches" {
+            body["input_file_id"] = "file-A".into();
+        }
         let answer = send(world, "POST", path, key, Some(&body)).await;
         assert_eq!(
             answer.status(),

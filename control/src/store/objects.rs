@@ -57,7 +57,10 @@ pub(crate) async fn keep(tx: &Tx, records: &[UsageRecord], now: Millis) -> Resul
             continue;
         };
         let made = objects.made.iter().skip(usize::from(objects.pending));
-        rows.extend(made.map(|made| row(key, record, made, (KEPT, Money::ZERO), now)));
+        rows.extend(made.map(|made| {
+            let worth = made.calls.as_ref().map(|calls| calls.held);
+            row(key, record, made, (KEPT, worth.unwrap_or_default()), now)
+        }));
     }
     let sql = |rows: &str| {
         format!(
@@ -162,6 +165,7 @@ pub(crate) async fn find(db: &impl Db, ids: &[String], now: Millis) -> Result<Ve
     rows.iter().map(read).collect()
 }
 
+#[expect(clippy::format_push_string, reason = "a list is seldom asked for")]
 /// A page of an account's objects, and whether there are more.
 pub(crate) async fn list(
     db: &impl Db,
@@ -190,17 +194,17 @@ pub(crate) async fn list(
             continue;
         };
         // A cursor that is none of the account's is behind everything.
-        sql.push_str(&format!(
+        sql += &format!(
             " AND EXISTS (SELECT 1 FROM provider_object c WHERE c.account_id = provider_object.account_id \
              AND c.object_id = ? AND (provider_object.created_at {sign} c.created_at OR \
              (provider_object.created_at = c.created_at AND provider_object.object_id {sign} c.object_id)))"
-        ));
+        );
         values.push(id.as_str().into());
     }
-    sql.push_str(&format!(
+    sql += &format!(
         " ORDER BY created_at {order}, object_id {order} LIMIT {}",
         limit.saturating_add(1)
-    ));
+    );
     let rows = db
         .handle()
         .query_all_raw(statement(db, &sql, values))
@@ -317,6 +321,12 @@ fn row(
     (state, held): (&str, Money),
     now: Millis,
 ) -> [Value; 14] {
+    // Of what does nothing by itself there is a model only where calls are in it.
+    let model = match (&made.calls, state) {
+        (Some(calls), _) => calls.model.clone(),
+        (None, KEPT) => String::new(),
+        (None, _) => record.model_used.clone(),
+    };
     [
         key.get().into(),
         made.id.as_str().into(),
@@ -326,7 +336,7 @@ fn row(
         made.expires.0.into(),
         made.status.as_str().into(),
         state.into(),
-        record.model_used.as_str().into(),
+        model.as_str().into(),
         held.nanos().into(),
         "".into(),
         0i64.into(),
@@ -360,6 +370,10 @@ fn read_owned(row: &QueryResult, key: i64) -> Result<Result<Owned, Invalid>, Err
             created,
             expires,
             status,
+            calls: (state == KEPT && !model.is_empty()).then(|| Pending {
+                model: model.clone(),
+                held,
+            }),
             pending: (state == PENDING).then_some(Pending { model, held }),
         })
     };

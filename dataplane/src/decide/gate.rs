@@ -33,6 +33,22 @@ impl Way<'_> {
         }
     }
 
+    /// Whether its request is a batch of calls, each of which names a model.
+    pub(crate) const fn takes_calls(self) -> bool {
+        match self {
+            Self::Row(row) => row.takes_calls(),
+            Self::Opened(_) => false,
+        }
+    }
+
+    /// Whether those stand in a file that it names.
+    pub(crate) const fn takes_file(self) -> bool {
+        match self {
+            Self::Row(row) => row.takes_file(),
+            Self::Opened(_) => false,
+        }
+    }
+
     /// What each call costs, where that is fixed and not nothing.
     pub(crate) fn fixed_price(self) -> Option<Box<ModelPrice>> {
         match self {
@@ -54,7 +70,7 @@ pub(crate) fn way<'a>(
 ) -> Result<Way<'a>, Refusal> {
     let why = match found {
         Found::Row(row) => match row.paid {
-            Paid::ByModel | Paid::Free => return Ok(Way::Row(row)),
+            Paid::ByModel | Paid::ByCalls | Paid::ByFile | Paid::Free => return Ok(Way::Row(row)),
             Paid::Closed(why) => why,
         },
         Found::Misspelt => return Err(not_open(method, path, None)),

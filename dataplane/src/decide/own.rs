@@ -25,13 +25,14 @@ pub(crate) struct Named<'a> {
 pub(crate) fn objects<'o>(
     caller: AccountId,
     named: &[Named<'_>],
-    known: impl Iterator<Item = &'o Owned> + Clone,
+    known: &[&'o Owned],
     is_above: impl Fn(AccountId) -> bool,
 ) -> Result<(Option<KeyId>, Option<&'o Owned>), Refusal> {
     let (mut key, mut about) = (None, None);
     for Named { kind, id, by_path } in named {
         let mine = known
-            .clone()
+            .iter()
+            .copied()
             .filter(|one| one.id == *id && one.kind == *kind);
         let mine = mine.filter(|one| one.account == caller || is_above(one.account));
         // On the key that the others are on, if there is one there.
@@ -81,6 +82,7 @@ mod tests {
             expires: Millis(9),
             status: String::new(),
             pending: None,
+            calls: None,
         }
     }
 
@@ -96,7 +98,8 @@ mod tests {
     fn objects_of_one_call_are_on_one_key() {
         let known = [owned("a", 2, 1), owned("b", 2, 2), owned("b", 2, 1)];
         let ask = |named: &[Named<'_>], known: &[Owned]| {
-            objects(account(2), named, known.iter(), |_| false).map(|found| found.0.map(KeyId::get))
+            let known: Vec<_> = known.iter().collect();
+            objects(account(2), named, &known, |_| false).map(|found| found.0.map(KeyId::get))
         };
         assert_eq!(ask(&[], &known), Ok(None));
         assert_eq!(ask(&[file("a"), file("b")], &known), Ok(Some(1)));
@@ -107,26 +110,23 @@ mod tests {
     #[test]
     fn what_root_names_in_a_body_and_nobody_made_here_is_its_own() {
         let root = AccountId::ROOT;
-        assert_eq!(
-            objects(root, &[file("x")], [].iter(), |_| true),
-            Ok((None, None))
-        );
+        assert_eq!(objects(root, &[file("x")], &[], |_| true), Ok((None, None)));
         let by_path = Named {
             by_path: true,
             ..file("x")
         };
-        assert!(objects(root, &[by_path], [].iter(), |_| true).is_err());
+        assert!(objects(root, &[by_path], &[], |_| true).is_err());
     }
 
     proptest! {
         #[test]
         fn nobody_but_the_owner_and_those_above_refers_to_an_object(owner in 2i64..6, caller in 2i64..6, above in any::<bool>(), by_path in any::<bool>()) {
-            let known = [owned("x", owner, 1)];
+            let known = owned("x", owner, 1);
             let named = [Named { by_path, ..file("x") }];
-            let found = objects(account(caller), &named, known.iter(), |_| above);
+            let found = objects(account(caller), &named, &[&known], |_| above);
             prop_assert_eq!(found.is_ok(), owner == caller || above);
             if let Err(refusal) = found {
-                let never = objects(account(caller), &named, [].iter(), |_| above).unwrap_err();
+                let never = objects(account(caller), &named, &[], |_| above).unwrap_err();
                 prop_assert_eq!(refusal, never);
             }
         }

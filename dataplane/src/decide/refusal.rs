@@ -259,18 +259,7 @@ impl Refusal {
             Self::IpNotAllowed { account, ip } => {
                 format!("The address {ip} is not allowed by the account {account}")
             }
-            Self::ResourceNotAllowed {
-                account: None,
-                path,
-            } => {
-                format!("The path {path} is not open on this server")
-            }
-            Self::ResourceNotAllowed {
-                account: Some(account),
-                path,
-            } => {
-                format!("The path {path} is not allowed by the account {account}")
-            }
+            Self::ResourceNotAllowed { .. } => self.path_message(),
             Self::ModelNotAllowed { account, model } => {
                 format!("The model {model:?} is not allowed by the account {account}")
             }
@@ -315,6 +304,41 @@ impl Refusal {
             } => format!(
                 "{asked} is not open on this server: {why}. Its operator opens endpoints with the setting PASSTHROUGH"
             ),
+            Self::NoSuchObject { .. } | Self::UnderWay { .. } | Self::KeyGone { .. } => {
+                self.object_message()
+            }
+            Self::Unavailable => {
+                "This server takes no calls at the moment; try again soon".to_owned()
+            }
+            Self::Busy(what) => {
+                format!("This server is at its limit, too many {what}; try again soon")
+            }
+            Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
+        }
+    }
+
+    /// The same for refusals that are about a path.
+    fn path_message(&self) -> String {
+        match self {
+            Self::ResourceNotAllowed {
+                account: None,
+                path,
+            } => {
+                format!("The path {path} is not open on this server")
+            }
+            Self::ResourceNotAllowed {
+                account: Some(account),
+                path,
+            } => {
+                format!("The path {path} is not allowed by the account {account}")
+            }
+            other => other.code().to_owned(),
+        }
+    }
+
+    /// The same for refusals that are about an object.
+    fn object_message(&self) -> String {
+        match self {
             Self::NoSuchObject { kind, id } => format!("No {kind} found with id {}", shown(id)),
             Self::UnderWay { id } => format!(
                 "{} is under way or has not been fetched since it ended; cancel it or fetch it before it is deleted",
@@ -324,13 +348,7 @@ impl Refusal {
                 "The upstream key that {} was made with is not there any more",
                 shown(id)
             ),
-            Self::Unavailable => {
-                "This server takes no calls at the moment; try again soon".to_owned()
-            }
-            Self::Busy(what) => {
-                format!("This server is at its limit, too many {what}; try again soon")
-            }
-            Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
+            other => other.code().to_owned(),
         }
     }
 

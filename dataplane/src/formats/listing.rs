@@ -79,6 +79,7 @@ mod tests {
             expires: Millis(1_800_000_000_000),
             status: String::new(),
             pending: None,
+            calls: None,
         };
         let read = |family, kind| -> Value {
             serde_json::from_slice(&page(family, &[owned(kind)], true)).unwrap()

@@ -1,6 +1,7 @@
 //! What passes through the proxy, read without being rebuilt: paths, request bodies, event streams,
 //! usage, refusals, and the few bodies we write ourselves. Pure: bytes in, facts out; no I/O, no clock.
 
+pub(crate) mod batch;
 mod blocks;
 pub(crate) mod conversation;
 pub(crate) mod endpoint;

@@ -145,8 +145,10 @@ impl Said {
     /// Whether it stands for something that the provider has.
     fn refers(&self) -> bool {
         match self.kind.as_deref() {
-            None | Some("item_reference") => !self.substance,
-            Some("reasoning" | "image_generation_call" | "compaction") => !self.substance,
+            None
+            | Some("item_reference" | "reasoning" | "image_generation_call" | "compaction") => {
+                !self.substance
+            }
             Some(_) => false,
         }
     }

@@ -20,8 +20,10 @@ use tokio::{
 pub(crate) const QUESTIONS_MAX: usize = 1024;
 /// Ids of which something is remembered, in each of two generations.
 const IDS_MAX: usize = 16_384;
+/// Batches whose results are known to be in a file, and not yet fetched.
+const RESULTS_MAX: usize = 4096;
 /// What somebody else did to an object meanwhile is its provider's to say.
-const KNOWN: Duration = Duration::from_secs(300);
+const KNOWN: Duration = Duration::from_mins(5);
 /// Somebody who tries ids is not worth asking for each time.
 const UNKNOWN: Duration = Duration::from_secs(1);
 /// Another data plane's call is on the books a little later.
@@ -59,6 +61,8 @@ pub(crate) struct OutOfReach;
 #[derive(Debug)]
 pub(crate) struct Objects {
     known: Mutex<Known>,
+    /// Whose results a file has, until they are paid.
+    results: Mutex<HashMap<String, Arc<Owned>>>,
     questions: mpsc::Sender<Question>,
 }
 
@@ -81,6 +85,7 @@ impl Objects {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let objects = Self {
             known: Mutex::default(),
+            results: Mutex::default(),
             questions,
         };
         (objects, asked)
@@ -104,6 +109,9 @@ impl Objects {
 
     /// An object's work has been paid.
     pub(crate) fn settled(&self, key: KeyId, id: &str) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.retain(|_, one| one.key != key || one.id != id);
+        drop(results);
         self.change(key, id, |one| {
             Some(Owned {
                 pending: None,
@@ -116,6 +124,29 @@ impl Objects {
     /// An object is gone.
     pub(crate) fn forgotten(&self, key: KeyId, id: &str) {
         self.change(key, id, |_| None);
+    }
+
+    /// A file has the results of a batch.
+    pub(crate) fn results_are_in(&self, file: &str, batch: Arc<Owned>) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if results.len() >= RESULTS_MAX {
+            results.clear();
+        }
+        results.insert(file.to_owned(), batch);
+    }
+
+    /// The batch whose results a file has, and which are yet to be paid.
+    pub(crate) fn batch_of(&self, file: &str) -> Option<Arc<Owned>> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.get(file).cloned()
+    }
+
+    /// The file that has the results of a batch.
+    pub(crate) fn results_of(&self, batch: &Owned) -> Option<String> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let is = |one: &Owned| one.id == batch.id && one.key == batch.key;
+        let file = results.iter().find(|(_, one)| is(one));
+        file.map(|(file, _)| file.clone())
     }
 
     fn change(&self, key: KeyId, id: &str, change: impl Fn(&Owned) -> Option<Owned>) {
@@ -219,13 +250,12 @@ impl Objects {
 
 impl Known {
     fn get(&mut self, id: &str) -> Option<Vec<Arc<Owned>>> {
-        let entry = match self.new.get(id) {
-            Some(entry) => entry.clone(),
-            None => {
-                let entry = self.old.remove(id)?;
-                self.insert(id.to_owned(), entry.clone());
-                entry
-            }
+        let entry = if let Some(entry) = self.new.get(id) {
+            entry.clone()
+        } else {
+            let entry = self.old.remove(id)?;
+            self.insert(id.to_owned(), entry.clone());
+            entry
         };
         (entry.until > Instant::now()).then_some(entry.objects)
     }
@@ -260,6 +290,7 @@ mod tests {
             expires: Millis(9),
             status: String::new(),
             pending: None,
+            calls: None,
         }
     }
 

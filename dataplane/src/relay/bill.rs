@@ -295,6 +295,26 @@ impl Bill {
         self.settle();
     }
 
+    /// Closes with what each of several models was used for, in a record for each.
+    pub(super) fn close_parts(mut self, parts: &[(String, Tokens)]) {
+        let whole = self.record.model_used.clone();
+        for (at, (model, tokens)) in parts.iter().enumerate() {
+            let priced = self.snapshot.prices.find(model).is_some();
+            let model = if priced { model } else { &whole };
+            self.record.model_used = short(model, NAME_BYTES_MAX);
+            self.record.model_asked = self.record.model_used.clone();
+            (self.record.tokens, self.record.cost) = (*tokens, Money::ZERO);
+            self.record.measure = Measure::Measured;
+            self.price(true);
+            if at + 1 < parts.len() {
+                self.account.purse.charge(self.record.charge());
+                self.office.spool.push(None, &self.record);
+                self.objects().made.clear();
+            }
+        }
+        self.settle();
+    }
+
     /// Closes at a cost that nobody can tell better.
     pub(super) fn close_at(mut self, cost: Money) {
         self.price(false);

@@ -10,6 +10,7 @@ use tower::BoxError;
 
 use super::{
     Call, OpenCall, Relay, bill, headers, limits, memory, objects, packed, request, route,
+    terms::{self, Terms},
 };
 use crate::{
     decide::{
@@ -51,53 +52,42 @@ impl Relay {
         self.admit(&snapshot, &account, &chain, (ip, path))?;
         let takes_model = way.takes_model();
         let reads = (&mut open.room, story, (takes_model, found.is_row()));
-        let (received, facts) = self.receive(&parts, body, reads).await?;
+        let (received, mut facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
-        let asked = (&parts.method, path);
-        let later = gate::later(asked, found, facts.later, &chain, &snapshot.settings)?;
-        let said = (&facts, &body[..]);
-        let referred = self
-            .refer(&snapshot, &account.account, (found, path), said)
+        let asked = terms::Asked {
+            found,
+            way,
+            method: &parts.method,
+            path,
+        };
+        let who = (&*account, chain.as_slice());
+        let terms = self
+            .terms(&snapshot, who, asked, (&mut facts, body))
             .await?;
-        let follow = self.follow(found, &facts, &later, referred.about.as_ref());
-        let fixed_price = match later {
-            gate::Later::Fixed(price) => price,
-            gate::Later::No | gate::Later::Held => None,
-        };
-        let fixed_price = fixed_price.or_else(|| way.fixed_price());
-        let metered = takes_model || fixed_price.is_some();
-        let mut plan = route::plan(&snapshot, &chain, &facts)?;
-        referred.pin(&mut plan, &snapshot);
-        let bounds = (path, body.len());
-        let ceiling = match &fixed_price {
-            Some(price) => route::fixed_ceiling(price, &account),
-            None if takes_model => route::ceiling(&snapshot, &account, &plan, bounds, &facts),
-            None => spend::Ceiling::default(),
-        };
+        let Terms {
+            plan,
+            ceiling,
+            fixed_price,
+            metered,
+            follow,
+            only,
+        } = terms;
         let hold = self.set_aside(&snapshot, &account, ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = metered.then(|| limits::guess(found.route(), body.len(), facts.max_tokens));
         let asks = (facts.model.as_deref(), tokens);
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let makes = !takes_model && follow.as_ref().is_some_and(|follow| follow.makes());
-        let conversation = match route::conversation(&snapshot, &parts.headers, body) {
-            None if makes => Some(objects::of_account(account.account.id)),
-            conversation => conversation,
-        };
-        if takes_model {
-            request::say_json(&mut parts.headers, body);
-        }
-        let listens = takes_model || follow.is_some();
-        headers::for_upstream(&mut parts.headers, self.via.clone(), listens);
-        let start = self.clock.now();
+        let keeps_together = || makes.then(|| objects::of_account(account.account.id));
+        let conversation = route::conversation(&snapshot, &parts.headers, body);
+        let conversation = conversation.or_else(keeps_together);
+        self.turn_headers(&mut parts, body, (takes_model, follow.is_some()));
         let family = found.family(path);
         let asked = (target, found.route(), family);
-        let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
-        let work = follow.as_ref().and_then(|follow| follow.work.as_ref());
-        let owner = work
-            .and_then(|work| snapshot.account(work.account))
-            .cloned();
+        let named = (plan.model(), self.clock.now());
+        let request = request::Prepared::new(parts, asked, received, facts, named);
+        let owner = follow.as_ref().and_then(|follow| follow.payer(&snapshot));
         let payer = bill::Payer {
             account: owner.unwrap_or(account),
             hold,
@@ -113,10 +103,18 @@ impl Relay {
             plan,
             stage: 0,
             conversation,
-            only: referred.only,
+            only,
             metered,
             bill,
         }))
+    }
+
+    /// Makes the client's headers those that go on.
+    fn turn_headers(&self, parts: &mut Parts, body: &[u8], (takes_model, follows): (bool, bool)) {
+        if takes_model {
+            request::say_json(&mut parts.headers, body);
+        }
+        headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model || follows);
     }
 
     /// Reads the body and what it says.

@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Looks under way at the same moment.
 const LOOKS_MAX: u32 = 8;
 /// How long one may take, its retries included.
-const LOOK_MAX: Duration = Duration::from_secs(120);
+const LOOK_MAX: Duration = Duration::from_mins(2);
 
 /// Runs until it is cancelled.
 pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
@@ -67,6 +67,14 @@ fn place(object: &Owned) -> Option<(String, Family, Route)> {
             let path = format!("/v1/chat/deferred-completion/{id}");
             Some((path, Family::OpenAi, Route::Chat))
         }
+        Kind::Batch => {
+            let path = format!("/v1/batches/{id}");
+            Some((path, Family::OpenAi, Route::Other))
+        }
+        Kind::MessageBatch => {
+            let path = format!("/v1/messages/batches/{id}/results");
+            Some((path, Family::Anthropic, Route::Other))
+        }
         _ => None,
     }
 }
@@ -83,9 +91,11 @@ impl Relay {
         self.live.objects().made(object.clone());
         let object = Arc::new(object);
         if let Some(key) = snapshot.key(object.key).cloned()
-            && let Some(call) = self.call_for(&snapshot, &account, &key, &object)
+            && let Some(place) = place(&object)
         {
-            let fetched = tokio::time::timeout(LOOK_MAX, self.fetch(call)).await;
+            let whose = (&snapshot, &account, &*key);
+            let fetched = self.fetch_all(whose, place, &object);
+            let fetched = tokio::time::timeout(LOOK_MAX, fetched).await;
             if fetched.is_err() {
                 tracing::debug!(object.id = object.id, "looking for work took too long");
             }
@@ -97,6 +107,29 @@ impl Relay {
                 "what work has used cannot be found out any more; it is paid with what was set aside"
             );
             self.settle_unseen(&snapshot, account, &object);
+        }
+    }
+
+    /// Asks at a place, and, where that says that the results are elsewhere, there.
+    async fn fetch_all(
+        &self,
+        whose: (&Arc<Snapshot>, &Arc<AccountState>, &KeyState),
+        place: (String, Family, Route),
+        object: &Arc<Owned>,
+    ) {
+        if let Some(call) = self.call_for(whose, place, object) {
+            self.fetch(call).await;
+        }
+        let Some(file) = self.live.objects().results_of(object) else {
+            return;
+        };
+        let place = (
+            format!("/v1/files/{file}/content"),
+            Family::OpenAi,
+            Route::Other,
+        );
+        if let Some(call) = self.call_for(whose, place, object) {
+            self.fetch(call).await;
         }
     }
 
@@ -116,12 +149,10 @@ impl Relay {
     /// A call of the gateway's own.
     fn call_for(
         &self,
-        snapshot: &Arc<Snapshot>,
-        account: &Arc<AccountState>,
-        key: &KeyState,
+        (snapshot, account, key): (&Arc<Snapshot>, &Arc<AccountState>, &KeyState),
+        (path, family, route): (String, Family, Route),
         object: &Arc<Owned>,
     ) -> Option<Box<Call>> {
-        let (path, family, route) = place(object)?;
         let target = PathAndQuery::try_from(path).ok()?;
         let hop = Hop {
             level: key.key.level,
@@ -184,7 +215,7 @@ impl Relay {
             fixed_price: None,
         };
         let mut bill = Bill::new(self, Arc::clone(snapshot), payer, request, plan);
-        bill.follow = Some(Follow::of_work(&self.live, Arc::clone(object)));
+        bill.follow = Some(Box::new(Follow::of_work(&self.live, Arc::clone(object))));
         bill.is_own();
         bill
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     formats::{
         mask::Mask,
-        usage::{Bounds, Reported, Schema, UsageReader},
+        usage::{Bounds, Reported, Schema, Subject, UsageReader},
     },
     sight::Ending,
 };
@@ -192,6 +192,10 @@ impl Meter {
         known.note(&mut bill, &reader);
         if known.absurd {
             tell_absurd(&mut bill);
+        }
+        let parts = reader.subject().map(Subject::sums).unwrap_or_default();
+        if !parts.is_empty() {
+            return bill.close_parts(parts);
         }
         if !bill.is_text() {
             return bill.close(true);

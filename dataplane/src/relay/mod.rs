@@ -27,6 +27,7 @@ mod request;
 mod rounds;
 mod route;
 mod segments;
+mod terms;
 mod waits;
 
 use std::{

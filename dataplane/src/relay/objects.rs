@@ -25,7 +25,7 @@ use crate::{
         request::RequestFacts,
         usage::{Subject, UsageReader},
     },
-    live::{Live, Snapshot},
+    live::{AccountState, Live, Snapshot},
 };
 
 /// What a call refers to.
@@ -35,6 +35,8 @@ pub(super) struct Referred {
     pub(super) only: Option<KeyId>,
     /// What the path is about.
     pub(super) about: Option<Arc<Owned>>,
+    /// All that there is of the ids that it names.
+    known: Vec<Arc<Owned>>,
 }
 
 /// What is to be made of an answer, beside its usage.
@@ -48,6 +50,8 @@ pub(super) struct Follow {
     pub(super) work: Option<Arc<Owned>>,
     /// Whether the object is gone when the answer says so.
     deletes: Option<Arc<Owned>>,
+    /// The calls in what it makes.
+    pub(super) calls: Option<Pending>,
 }
 
 /// What an answer comes to.
@@ -66,6 +70,22 @@ pub(super) enum Come {
 }
 
 impl Referred {
+    /// The calls in the one file that it names.
+    ///
+    /// # Errors
+    /// When it names none, or the gateway has not seen what is in it.
+    pub(super) fn calls(&self) -> Result<Pending, Refusal> {
+        let mut files = self.known.iter().filter(|one| one.kind == Kind::File);
+        let only = self.only;
+        let calls = files.find_map(|one| one.calls.clone().filter(|_| only == Some(one.key)));
+        calls.ok_or_else(|| {
+            Refusal::Malformed(
+                "input_file_id must name a file that was sent here at once, and in which each line is a call of a model that this account may call and that has a price"
+                    .to_owned(),
+            )
+        })
+    }
+
     /// Has a call go to the key that has what it refers to.
     pub(super) fn pin(&self, plan: &mut Plan, snapshot: &Snapshot) {
         let Some(key) = self.only.and_then(|only| snapshot.key(only)) else {
@@ -116,8 +136,8 @@ impl Relay {
                     chain.iter().any(|above| above.id == caller.id)
                 })
         };
-        let owned = known.iter().map(|one| &**one);
-        let (only, about) = own::objects(caller.id, &named, owned, is_above)?;
+        let owned: Vec<_> = known.iter().map(|one| &**one).collect();
+        let (only, about) = own::objects(caller.id, &named, &owned, is_above)?;
         if let Some(only) = only
             && snapshot.key(only).is_none()
         {
@@ -130,10 +150,18 @@ impl Relay {
         let about = about.cloned();
         let deletes = row.is_some_and(Endpoint::deletes);
         match &about {
-            Some(about) if deletes && about.pending.is_some() => Err(Refusal::UnderWay {
+            Some(about) if deletes && self.work_of(about).is_some() => Err(Refusal::UnderWay {
                 id: about.id.clone(),
             }),
-            _ => Ok(Referred { only, about }),
+            _ => Ok(Referred { only, about, known }),
+        }
+    }
+
+    /// The work that an object can tell the end of, and that is yet to be paid.
+    fn work_of(&self, about: &Arc<Owned>) -> Option<Arc<Owned>> {
+        match about.kind {
+            Kind::File => self.live.objects().batch_of(&about.id),
+            _ => Some(about).filter(|it| it.pending.is_some()).cloned(),
         }
     }
 
@@ -156,13 +184,14 @@ impl Relay {
             _ => Some(kind),
         });
         let deletes = about.filter(|_| row.deletes()).cloned();
-        let work = about.filter(|about| about.pending.is_some()).cloned();
+        let work = about.and_then(|about| self.work_of(about));
         let follow = Follow {
             live: Arc::clone(&self.live),
             makes,
             later,
             work,
             deletes,
+            calls: None,
         };
         let follows = follow.listens() || follow.deletes.is_some();
         follows.then(|| Box::new(follow))
@@ -216,15 +245,27 @@ impl Follow {
         self.makes.is_some()
     }
 
+    /// Whether it makes a file.
+    pub(super) fn makes_file(&self) -> bool {
+        self.makes == Some(Kind::File)
+    }
+
+    /// Whoever pays for the work that it may tell the end of, whoever asks.
+    pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Arc<AccountState>> {
+        let work = self.work.as_ref()?;
+        snapshot.account(work.account).cloned()
+    }
+
     /// Of work that is over, fetched by the gateway.
-    pub(super) fn of_work(live: &Arc<Live>, work: Arc<Owned>) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn of_work(live: &Arc<Live>, work: Arc<Owned>) -> Self {
+        Self {
             live: Arc::clone(live),
             makes: None,
             later: false,
             work: Some(work),
             deletes: None,
-        })
+            calls: None,
+        }
     }
 
     /// Notes in a bill what an answer did, and says what it comes to. Of an answer that is not `whole` only what it
@@ -248,7 +289,10 @@ impl Follow {
         let goes_on = self.later && !is_over(Kind::Response, subject, reader, whole);
         let made = self.made(subject, bill.record.start);
         if let Some(work) = &self.work {
-            let come = self.end_of(work, subject, reader, bill.record.status, whole);
+            if let (Some(file), Kind::Batch) = (subject.output(), work.kind) {
+                self.live.objects().results_are_in(file, Arc::clone(work));
+            }
+            let come = end_of(work, subject, reader, bill.record.status, whole);
             self.keep(bill, key, made, None);
             if matches!(come, Come::Settles | Come::CameToNothing) {
                 self.live.objects().settled(key, &work.id);
@@ -268,27 +312,6 @@ impl Follow {
         if goes_on { Come::GoesOn } else { Come::Usual }
     }
 
-    /// Whether an answer tells that work is over.
-    fn end_of(
-        &self,
-        work: &Owned,
-        subject: &Subject,
-        reader: &UsageReader,
-        status: u16,
-        whole: bool,
-    ) -> Come {
-        // Accepted is not done.
-        if status != StatusCode::OK.as_u16() || !is_over(work.kind, subject, reader, whole) {
-            return Come::Nothing;
-        }
-        let failed = matches!(subject.status(), "failed" | "cancelled" | "expired");
-        if failed && reader.reported().is_none() {
-            Come::CameToNothing
-        } else {
-            Come::Settles
-        }
-    }
-
     /// What was made.
     fn made(&self, subject: &Subject, start: Millis) -> Vec<Made> {
         let of = |kind: Kind, id: &str, status: &str| Made {
@@ -296,6 +319,7 @@ impl Follow {
             kind,
             expires: start.plus(kind.life_ms()),
             status: status.to_owned(),
+            calls: self.calls.clone().filter(|_| Some(kind) == self.makes),
         };
         let status: String = subject.status().chars().take(32).collect();
         let first = self.makes.zip(subject.id());
@@ -319,6 +343,7 @@ impl Follow {
                 expires: made.expires,
                 status: made.status.clone(),
                 pending: pending.clone().filter(|_| at == 0),
+                calls: made.calls.clone(),
             });
         }
         let objects = bill.objects();
@@ -330,9 +355,33 @@ impl Follow {
     }
 }
 
+/// Whether an answer tells that work is over.
+fn end_of(work: &Owned, subject: &Subject, reader: &UsageReader, status: u16, whole: bool) -> Come {
+    let ended = matches!(
+        subject.status(),
+        "completed" | "failed" | "cancelled" | "expired"
+    );
+    if work.kind == Kind::Batch && ended && whole && subject.output().is_none() {
+        // It has no results that could be paid for.
+        return Come::CameToNothing;
+    }
+    // Accepted is not done.
+    if status != StatusCode::OK.as_u16() || !is_over(work.kind, subject, reader, whole) {
+        return Come::Nothing;
+    }
+    let failed = matches!(subject.status(), "failed" | "cancelled" | "expired");
+    if failed && reader.reported().is_none() {
+        Come::CameToNothing
+    } else {
+        Come::Settles
+    }
+}
+
 /// Whether the work that an answer is about is over.
 fn is_over(kind: Kind, subject: &Subject, reader: &UsageReader, whole: bool) -> bool {
     match (kind, subject.status()) {
+        // The results of a batch are there when it is over, and only then.
+        (Kind::MessageBatch | Kind::Batch, _) => whole && subject.calls() > 0,
         (_, "completed" | "incomplete" | "failed" | "cancelled" | "expired") => whole,
         // Of what says nothing of itself, the usage says it.
         (_, "") => whole && reader.has_last_word(),

@@ -34,10 +34,8 @@ pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<Owned, Invalid> {
         created: millis_from_wire("create_time", create_time.as_ref())?,
         expires: millis_from_wire("expire_time", expire_time.as_ref())?,
         status,
-        pending: pending.then_some(Pending {
-            model,
-            held: Money::from_nanos(held_nanos),
-        }),
+        pending: pending.then(|| work(&model, held_nanos)),
+        calls: (!pending && !model.is_empty()).then(|| work(&model, held_nanos)),
     })
 }
 
@@ -52,7 +50,9 @@ pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
         expires,
         status,
         pending,
+        calls,
     } = owned;
+    let work = pending.as_ref().or(calls.as_ref());
     wire::ObjectEntry {
         id: id.clone(),
         kind: kind.as_str().to_owned(),
@@ -62,10 +62,8 @@ pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
         expire_time: Some(millis_to_wire(*expires)),
         status: status.clone(),
         pending: pending.is_some(),
-        model: pending
-            .as_ref()
-            .map_or_else(String::new, |pending| pending.model.clone()),
-        held_nanos: pending.as_ref().map_or(0, |pending| pending.held.nanos()),
+        model: work.map_or_else(String::new, |work| work.model.clone()),
+        held_nanos: work.map_or(0, |work| work.held.nanos()),
     }
 }
 
@@ -140,8 +138,11 @@ fn made_from_wire(made: wire::MadeObject) -> Result<Made, Invalid> {
         kind,
         expire_time,
         status,
+        model,
+        worth_nanos,
     } = made;
     Ok(Made {
+        calls: (!model.is_empty()).then(|| work(&model, worth_nanos)),
         id,
         kind: self::kind(&kind)?,
         expires: millis_from_wire("expire_time", expire_time.as_ref())?,
@@ -155,12 +156,25 @@ fn made_to_wire(made: &Made) -> wire::MadeObject {
         kind,
         expires,
         status,
+        calls,
     } = made;
+    let (model, worth) = calls.as_ref().map_or(Default::default(), |calls| {
+        (calls.model.clone(), calls.held.nanos())
+    });
     wire::MadeObject {
         id: id.clone(),
         kind: kind.as_str().to_owned(),
         expire_time: Some(millis_to_wire(*expires)),
         status: status.clone(),
+        model,
+        worth_nanos: worth,
+    }
+}
+
+fn work(model: &str, nanos: i64) -> Pending {
+    Pending {
+        model: model.to_owned(),
+        held: Money::from_nanos(nanos),
     }
 }
 

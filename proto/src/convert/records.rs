@@ -131,11 +131,7 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         path,
         model_asked,
         model_used,
-        key: if key_id == 0 {
-            None
-        } else {
-            Some(KeyId::new(key_id).map_err(|error| error.under("key_id"))?)
-        },
+        key: key_from_wire(key_id)?,
         level: Level::new(level.into()).map_err(|error| error.under("level"))?,
         tries: u32::try_from(tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
         status: u16::try_from(status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
@@ -144,12 +140,7 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
             count: unsigned("images", images)?,
             size: image_size,
         },
-        measure: match measure {
-            wire::Measure::Measured => Measure::Measured,
-            wire::Measure::Partial => Measure::Partial,
-            wire::Measure::Estimated => Measure::Estimated,
-            wire::Measure::Unspecified => return Err(Invalid::new("measure", "is missing")),
-        },
+        measure: measure_from_wire(measure)?,
         cost,
         priced,
         price_version,
@@ -161,6 +152,20 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         streamed,
         objects: objects_from_wire(made, (pending, held_nanos), (settles, settlement), forgets)?,
     })
+}
+
+fn measure_from_wire(measure: wire::Measure) -> Result<Measure, Invalid> {
+    Ok(match measure {
+        wire::Measure::Measured => Measure::Measured,
+        wire::Measure::Partial => Measure::Partial,
+        wire::Measure::Estimated => Measure::Estimated,
+        wire::Measure::Unspecified => return Err(Invalid::new("measure", "is missing")),
+    })
+}
+
+fn key_from_wire(key: i64) -> Result<Option<KeyId>, Invalid> {
+    let given = Some(key).filter(|key| *key != 0).map(KeyId::new);
+    given.transpose().map_err(|error| error.under("key_id"))
 }
 
 /// A record for the wire.
@@ -394,6 +399,10 @@ mod tests {
                     kind: Kind::Response,
                     expires: Millis(1_800_000_000_000),
                     status: "queued".to_owned(),
+                    calls: Some(crate::object::Pending {
+                        model: "m".to_owned(),
+                        held: Money::from_nanos(3),
+                    }),
                 }],
                 pending: true,
                 held: Money::from_nanos(5),

@@ -48,6 +48,10 @@ pub(crate) enum Verb {
 pub(crate) enum Paid {
     /// By what the model that its request names is used for.
     ByModel,
+    /// By what the models are used for that its calls name, when they are done.
+    ByCalls,
+    /// The same, of calls that stand in a file.
+    ByFile,
     /// Costs nothing at any provider.
     Free,
     /// Not at all, for this reason: the operator may open it at a price of his own.
@@ -117,6 +121,16 @@ impl Endpoint {
     /// Whether a request names a model.
     pub(crate) const fn takes_model(&self) -> bool {
         matches!(self.paid, Paid::ByModel)
+    }
+
+    /// Whether it is a batch of calls that name theirs.
+    pub(crate) const fn takes_calls(&self) -> bool {
+        matches!(self.paid, Paid::ByCalls)
+    }
+
+    /// Whether it is one of calls that stand in a file.
+    pub(crate) const fn takes_file(&self) -> bool {
+        matches!(self.paid, Paid::ByFile)
     }
 }
 

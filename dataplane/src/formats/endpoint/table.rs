@@ -7,7 +7,7 @@
 use super::{
     Endpoint,
     Family::{self, Anthropic, OpenAi},
-    Paid::{self, ByModel, Closed, Free},
+    Paid::{self, ByCalls, ByFile, ByModel, Closed, Free},
     Verb::{self, Delete, Get, Post, Put},
 };
 use proxyxai_contract::object::Kind::{
@@ -67,7 +67,7 @@ const fn closed(verb: Verb, path: &'static str, why: &'static str) -> Endpoint {
 
 /// About messages batches.
 const fn messages(verb: Verb, path: &'static str) -> Endpoint {
-    row(verb, path, (Anthropic, Other), Closed(LATER)).names(MessageBatch)
+    row(verb, path, (Anthropic, Other), Free).names(MessageBatch)
 }
 
 /// What is asked for most comes first.
@@ -122,11 +122,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     of(Upload, Post, "/uploads/{id}/complete").makes(File),
     of(Upload, Post, "/uploads/{id}/cancel"),
     list(Batch, "/batches"),
-    closed(Post, "/batches", LATER).makes(Batch),
-    closed(Get, "/batches/{id}", LATER).names(Batch),
-    closed(Post, "/batches/{id}/cancel", LATER).names(Batch),
+    open(Post, "/batches", Other, ByFile).makes(Batch),
+    of(Batch, Get, "/batches/{id}"),
+    of(Batch, Post, "/batches/{id}/cancel"),
     row(Get, "/messages/batches", (Anthropic, Other), Free).lists(MessageBatch),
-    row(Post, "/messages/batches", (Anthropic, Other), Closed(LATER)).makes(MessageBatch),
+    row(Post, "/messages/batches", (Anthropic, Other), ByCalls).makes(MessageBatch),
     messages(Get, "/messages/batches/{id}"),
     messages(Delete, "/messages/batches/{id}"),
     messages(Post, "/messages/batches/{id}/cancel"),

@@ -33,10 +33,14 @@ pub(super) enum What {
     Container,
     /// The id of a file that it made.
     File,
+    /// The same, with the results of a batch.
+    Output,
     /// How far its work is.
     Status,
     /// The model of the call that is told of, where there are several.
     Model,
+    /// The name of one of several calls.
+    Call,
 }
 
 impl What {
@@ -114,7 +118,7 @@ const OTHER: &[Row] = &[
     row(&["response", "usage"], What::Usage),
     row(&["id"], What::Id),
     row(&["file", "id"], What::File),
-    row(&["output_file_id"], What::File),
+    row(&["output_file_id"], What::Output),
     row(&["error_file_id"], What::File),
     row(&["status"], What::Status),
     row(&["processing_status"], What::Status),
@@ -123,11 +127,13 @@ const OTHER: &[Row] = &[
 const MESSAGE_LINES: &[Row] = &[
     row(&["result", "message", "usage"], What::Usage),
     row(&["result", "message", "model"], What::Model),
+    row(&["custom_id"], What::Call),
 ];
 /// Those of `OpenAI`'s.
 const BODY_LINES: &[Row] = &[
     row(&["response", "body", "usage"], What::Usage),
     row(&["response", "body", "model"], What::Model),
+    row(&["custom_id"], What::Call),
 ];
 
 const fn row(path: &'static [&'static str], what: What) -> Row {
@@ -235,6 +241,14 @@ impl Schema {
         match route {
             Route::Responses => Self::Responses,
             Route::Messages => Self::Messages,
+            Route::Other
+                if path.starts_with("/v1/messages/batches/") && path.ends_with("/results") =>
+            {
+                Self::MessageLines
+            }
+            Route::Other if path.starts_with("/v1/files/") && path.ends_with("/content") => {
+                Self::BodyLines
+            }
             Route::Other if path.starts_with("/v1/images/") => Self::Pictures,
             Route::Other => Self::Other,
             _ => Self::Completions,

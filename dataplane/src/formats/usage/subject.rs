@@ -25,12 +25,14 @@ pub(crate) struct Subject {
     /// What else was made.
     made: Vec<(Kind, String)>,
     made_bytes: usize,
+    /// The file with the results of a batch.
+    output: Option<String>,
     status: String,
     /// The model of the line under way.
     model: String,
     /// What each model was used for.
     sums: Vec<(String, Tokens)>,
-    /// Calls that told their usage.
+    /// Calls that were told of, whatever became of them.
     calls: u64,
 }
 
@@ -50,7 +52,12 @@ impl Subject {
             What::Item => self.note(Kind::Item, text),
             What::Container => self.note(Kind::Container, text),
             What::File => self.note(Kind::File, text),
+            What::Output => {
+                self.output = Some(text.to_owned());
+                self.note(Kind::File, text);
+            }
             What::Status => text.clone_into(&mut self.status),
+            What::Call => self.calls = self.calls.saturating_add(1),
             What::Model => text.clone_into(&mut self.model),
             _ => {}
         }
@@ -79,7 +86,6 @@ impl Subject {
         } else {
             Schema::Completions
         };
-        self.calls = self.calls.saturating_add(1);
         let tokens = report.reported(dialect).tokens;
         let model = std::mem::take(&mut self.model);
         let known = self.sums.iter().position(|(known, _)| *known == model);
@@ -107,6 +113,16 @@ impl Subject {
     /// How far its work is; empty when it does not say.
     pub(crate) fn status(&self) -> &str {
         &self.status
+    }
+
+    /// The file with the results of a batch.
+    pub(crate) fn output(&self) -> Option<&str> {
+        self.output.as_deref()
+    }
+
+    /// How many calls it told of, where it tells of several.
+    pub(crate) const fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// What each model was used for, over the lines of a batch.
