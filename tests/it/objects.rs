@@ -48,7 +48,9 @@ fn maker() -> Script {
 }
 
 async fn world() -> (World, Upstream) {
-    let (world, upstream) = (World::start().await, Upstream::start().await);
+    let pricing = r#"{"ChatPricing":{"house":{"InputText":1,"OutputText":1}}}"#;
+    let world = World::with(&[("PRICING", pricing)]).await;
+    let upstream = Upstream::start().await;
     upstream.script(UP, maker());
     world.add_key(UP, &upstream.base).await;
     (world, upstream)

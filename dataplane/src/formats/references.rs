@@ -11,19 +11,21 @@ use serde::de::{
 
 use super::Route;
 
-/// One of these is in every body that refers to an object by something other than what `request` reads.
+/// One of these is in every body that refers to an object by something other than what `request` reads: the first
+/// of them where a model is called.
 static WORDS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
     [
         "file_id",
-        "_file\"",
         "vector_store_id",
         "\"container\"",
         "item_reference",
+        "_file\"",
         "assistant_id",
         "thread_id",
     ]
     .map(Finder::new)
 });
+const WORDS_OF_MODELS: usize = 4;
 /// Members of items that are enough to refer to one.
 static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"id\""));
 /// How a letter of a word would be hidden.
@@ -56,6 +58,12 @@ pub(crate) fn find(body: &[u8], route: Route) -> Option<Vec<Reference>> {
 }
 
 fn may_refer(body: &[u8], route: Route) -> bool {
+    let words = match route {
+        // Their input is text.
+        Route::Embeddings | Route::Completions => return false,
+        Route::Other => WORDS.len(),
+        Route::Chat | Route::Responses | Route::Messages => WORDS_OF_MODELS,
+    };
     if body.is_empty() {
         return false;
     }
@@ -63,8 +71,9 @@ fn may_refer(body: &[u8], route: Route) -> bool {
         let digit = body.get(at + 4);
         digit.is_some_and(|digit| (b'4'..=b'7').contains(digit))
     });
+    let mut words = WORDS.iter().take(words);
     hidden
-        || WORDS.iter().any(|word| word.find(body).is_some())
+        || words.any(|word| word.find(body).is_some())
         || (matches!(route, Route::Responses | Route::Other) && ID.find(body).is_some())
 }
 
@@ -104,6 +113,27 @@ fn place(name: &str) -> Place {
         "content" | "encrypted_content" | "result" | "output" | "action" | "call_id" | "code"
         | "name" | "queries" => Place::Substance,
         _ => Place::Anywhere,
+    }
+}
+
+/// A member's name, as far as it matters.
+struct Name(Place);
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Named;
+        impl Visitor<'_> for Named {
+            type Value = Name;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(place(name)))
+            }
+        }
+        input.deserialize_str(Named)
     }
 }
 
@@ -259,8 +289,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
             return Err(A::Error::custom("too deep"));
         }
         let (before, mut said) = (self.found.len(), Said::default());
-        while let Some(name) = object.next_key::<String>()? {
-            match place(&name) {
+        while let Some(Name(place)) = object.next_key()? {
+            match place {
                 Place::Own => drop(object.next_value::<IgnoredAny>()?),
                 Place::ItemId => said.id = object.next_value::<Text>()?.0.or(said.id),
                 Place::ItemType => said.kind = object.next_value::<Text>()?.0.or(said.kind),

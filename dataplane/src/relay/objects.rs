@@ -75,12 +75,16 @@ impl Referred {
     /// # Errors
     /// When it names none, or the gateway has not seen what is in it.
     pub(super) fn calls(&self) -> Result<Pending, Refusal> {
-        let mut files = self.known.iter().filter(|one| one.kind == Kind::File);
-        let only = self.only;
-        let calls = files.find_map(|one| one.calls.clone().filter(|_| only == Some(one.key)));
+        let files = self.known.iter().filter(|one| one.kind == Kind::File);
+        let mut files = files.filter(|one| self.only == Some(one.key));
+        // Of several nobody knows which one the provider takes.
+        let first = files
+            .next()
+            .filter(|first| files.all(|other| other.id == first.id));
+        let calls = first.and_then(|file| file.calls.clone());
         calls.ok_or_else(|| {
             Refusal::Malformed(
-                "input_file_id must name a file that was sent here at once, and in which each line is a call of a model that this account may call and that has a price"
+                "input_file_id must name one file that was sent here at once, and in which each line is a call of a model that this account may call and that has a price"
                     .to_owned(),
             )
         })
