@@ -233,5 +233,6 @@ pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord 
         duration_ms: 10,
         first_byte_ms: 5,
         streamed: false,
+        objects: None,
     }
 }

@@ -42,6 +42,9 @@ pub struct DataPlane {
     /// Apart from the others, because what is left is given back once usage has been handed in.
     leases: TaskTracker,
     leasing: CancellationToken,
+    /// Looks for work that ended after its call; over before the spool is closed.
+    looks: TaskTracker,
+    looking: CancellationToken,
 }
 
 impl DataPlane {
@@ -63,7 +66,8 @@ impl DataPlane {
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
         let (sight, seeing) = sight::Sight::open(&config.sight, &config.node, &clock)?;
-        let (live, wished) = live::Live::new(clock, &backlog);
+        let (objects, questions) = live::Objects::new();
+        let (live, wished) = live::Live::new(clock, &backlog, objects);
         let live = Arc::new(live);
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
@@ -88,7 +92,11 @@ impl DataPlane {
             reporting.clone(),
         ));
         tasks.spawn(link::windows::run(link.clone(), wanted, watching.clone()));
+        let asking = link::objects::run(link.clone(), questions, watching.clone());
+        tasks.spawn(asking);
         tasks.spawn(link::health::run(link.clone(), health, watching.clone()));
+        let (looks, looking) = (TaskTracker::new(), CancellationToken::new());
+        looks.spawn(relay::later::run(relay.sibling(), looking.clone()));
         let (leases, leasing) = (TaskTracker::new(), CancellationToken::new());
         leases.spawn(link::lease::run(link, live, wished, leasing.clone()));
         Ok(Self {
@@ -100,6 +108,8 @@ impl DataPlane {
             reporting,
             leases,
             leasing,
+            looks,
+            looking,
         })
     }
 
@@ -130,6 +140,9 @@ impl DataPlane {
 
     /// Hands in what is spooled, within a few seconds, and ends the background tasks.
     pub async fn stop(self) {
+        self.looking.cancel();
+        self.looks.close();
+        self.looks.wait().await;
         drop(self.relay);
         self.spool.close().await;
         self.seeing.close().await;

@@ -56,6 +56,10 @@ async fn verified(config: &Config) -> anyhow::Result<bool> {
     for total in &books.totals {
         println!("{:>10} {:>28}", total.book, total.amount.to_string());
     }
+    let (works, held) = books.pending;
+    if works > 0 {
+        println!("{works} works end after their calls and are yet to be paid; {held} is set aside");
+    }
     if books.quarantined > 0 {
         println!(
             "{} usage records could not be posted and were set aside, the latest first:",

@@ -10,6 +10,7 @@ pub mod invalid;
 pub mod key_headers;
 pub mod lease;
 pub mod money;
+pub mod object;
 pub mod passthrough;
 pub mod pattern;
 pub mod plan;

@@ -4,6 +4,7 @@ use crate::{
     clock::Millis,
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
+    object::Objects,
 };
 
 /// Tokens of one call by kind. Totals include their parts.
@@ -118,4 +119,14 @@ pub struct UsageRecord {
     pub first_byte_ms: u64,
     /// Whether the answer was a stream of events.
     pub streamed: bool,
+    /// What it had to do with objects; none mostly.
+    pub objects: Option<Box<Objects>>,
+}
+
+impl UsageRecord {
+    /// What it takes of the credit that was set aside for it: its cost, and what stays set aside.
+    pub fn charge(&self) -> Money {
+        let held = self.objects.as_ref().map(|objects| objects.held);
+        self.cost.saturating_add(held.unwrap_or_default())
+    }
 }

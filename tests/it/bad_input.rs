@@ -482,7 +482,7 @@ async fn huge_is_refused(path: &str, as_root: bool) {
 
 #[tokio::test]
 async fn a_100_mb_call_is_refused_in_words_not_by_a_reset() {
-    huge_is_refused("/v1/files", false).await;
+    huge_is_refused("/v1/things", false).await;
 }
 
 #[tokio::test]
@@ -500,7 +500,7 @@ async fn a_client_that_asks_first_is_told_at_once_that_its_body_is_too_large() {
     let (world, _upstream, key) = world_with(&[]).await;
     let mut socket = raw::connect(&world.node.base).await;
     let head = format!(
-        "POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {HUGE}\r\nExpect: 100-continue\r\n\r\n"
+        "POST /v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {HUGE}\r\nExpect: 100-continue\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     let start = Instant::now();
@@ -523,12 +523,12 @@ async fn a_body_of_just_the_limit_is_served() {
         let headers = [("Authorization", bearer.as_str())];
         let declared = raw::exchange(
             &world.node.base,
-            &raw::request("POST", "/v1/files", &headers, &body),
+            &raw::request("POST", "/v1/things", &headers, &body),
         )
         .await;
         let chunked = raw::exchange(
             &world.node.base,
-            &raw::chunked("POST", "/v1/files", &headers, &body, 7000),
+            &raw::chunked("POST", "/v1/things", &headers, &body, 7000),
         )
         .await;
         assert_eq!(
@@ -636,7 +636,7 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_431() {
         let headers = [&[("Authorization", bearer.as_str())], &headers[..]].concat();
         let answer = raw::exchange(
             &world.node.base,
-            &raw::request("GET", "/v1/files", &headers, b""),
+            &raw::request("GET", "/v1/things", &headers, b""),
         )
         .await;
         assert_eq!(answer.status, 431, "{} fields", headers.len());
@@ -654,7 +654,7 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_431() {
     assert_eq!(
         raw::exchange(
             &world.node.base,
-            &raw::request("GET", "/v1/files", &headers, b"")
+            &raw::request("GET", "/v1/things", &headers, b"")
         )
         .await
         .status,
@@ -669,10 +669,10 @@ async fn what_is_no_http_is_refused_and_does_no_harm() {
     for bad in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"GET\r\n\r\n",
-        b"GET /v1/files HTTP/9.9\r\n\r\n",
-        b"POST /v1/files HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/files HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-        b"POST /v1/files HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /v1/things HTTP/9.9\r\n\r\n",
+        b"POST /v1/things HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/things HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"POST /v1/things HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ] {
         let mut socket = raw::connect(&world.node.base).await;
         socket.write_all(bad).await.unwrap();

@@ -59,10 +59,10 @@ async fn any_method_path_query_and_body_goes_through_byte_for_byte() {
     let binary: Vec<u8> = (0..=255u8).rev().cycle().take(70_000).collect();
     let odd = b" \r\n\t{ \"model\" :\t\"gpt-4o\" ,\n\"messages\":[ ],\"x\" : 1e2, \"x\":\"\\u00e9\\/\" } \n";
     let table: [(&str, &str, Option<&str>, &[u8]); 20] = [
-        ("GET", "/v1/files", None, b""),
+        ("GET", "/v1/things", None, b""),
         (
             "GET",
-            "/v1/files/a%2Fb%20c%C3%A9/content?purpose=x%26y",
+            "/v1/things/a%2Fb%20c%C3%A9/content?purpose=x%26y",
             None,
             b"",
         ),
@@ -108,11 +108,11 @@ async fn any_method_path_query_and_body_goes_through_byte_for_byte() {
         ),
         (
             "POST",
-            "/v1/uploads/u_1/parts",
+            "/v1/things/u_1/parts",
             Some("application/octet-stream"),
             &binary,
         ),
-        ("POST", "/v1/batches/b_1/cancel", None, b""),
+        ("POST", "/v1/things/b_1/cancel", None, b""),
         (
             "POST",
             "/v1/of/the/future",
@@ -126,10 +126,10 @@ async fn any_method_path_query_and_body_goes_through_byte_for_byte() {
             Some("application/merge-patch+json"),
             b"{\"a\":null}",
         ),
-        ("DELETE", "/v1/files/f_1", None, b""),
+        ("DELETE", "/v1/things/f_1", None, b""),
         (
             "DELETE",
-            "/v1/files/f_1",
+            "/v1/things/f_1",
             Some("application/json"),
             b"{\"why\":\"because\"}",
         ),
@@ -184,7 +184,7 @@ async fn a_chunked_upload_arrives_whole() {
     for size in [977, 64 * 1024, 300_000] {
         let answer = raw::exchange(
             &world.node.base,
-            &raw::chunked("POST", "/v1/files", &headers, &body, size),
+            &raw::chunked("POST", "/v1/things", &headers, &body, size),
         )
         .await;
         assert_eq!(answer.status, 200);
@@ -200,7 +200,7 @@ async fn a_chunked_upload_arrives_whole() {
 async fn a_client_that_waits_for_100_continue_is_served() {
     let (world, upstream, key) = world_with(Script::Echo).await;
     let headers = [("Expect", "100-continue"), ("Content-Type", "text/plain")];
-    let answer = call(&world, &key, "POST", "/v1/files", &headers, b"after all").await;
+    let answer = call(&world, &key, "POST", "/v1/things", &headers, b"after all").await;
     assert_eq!(answer.status, 200);
     let seen = upstream.seen(UP).remove(0);
     assert_eq!(seen.body, "after all");
@@ -255,7 +255,7 @@ async fn end_to_end_headers_cross_unchanged_and_those_of_the_connection_do_not()
     let (world, upstream, key) = world_with(Script::Echo).await;
     let bearer = format!("Bearer {key}");
     let text = format!(
-        "POST /v1/files HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: {bearer}\r\nContent-Length: 2\r\n\
+        "POST /v1/things HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: {bearer}\r\nContent-Length: 2\r\n\
          Content-Type: text/plain; charset=\"x y\"\r\nAccept: text/event-stream, */*;q=0.5\r\nAccept-Encoding: gzip, br\r\n\
          User-Agent: OpenAI/Python 1.0\r\nOpenAI-Organization: org-1\r\nOpenAI-Beta: assistants=v2\r\n\
          Cookie: a=b; c=d\r\nX-Twice: one\r\nX-Twice: two\r\nX-Empty:\r\nIdempotency-Key: k-1\r\n\
@@ -383,7 +383,7 @@ async fn a_client_key_in_any_form_is_accepted_and_never_reaches_the_upstream() {
         (in_query.as_str(), "authorization"),
         ("/v1/chat/completions", "authorization"),
         ("/v1/messages", "x-api-key"),
-        ("/v1/files", "authorization"),
+        ("/v1/things", "authorization"),
     ] {
         for form in &forms {
             let headers: Vec<_> = form
@@ -604,7 +604,7 @@ async fn answers_without_a_body_stay_without_one() {
         })
         .await;
         for method in ["GET", "DELETE"] {
-            let answer = call(&world, &key, method, "/v1/files/f", &[], b"").await;
+            let answer = call(&world, &key, method, "/v1/things/f", &[], b"").await;
             assert_eq!((answer.status, answer.body.len()), (status, 0), "{method}");
             assert_eq!(answer.headers("etag"), ["\"x\""]);
             assert_eq!(answer.header("transfer-encoding"), None);
@@ -620,13 +620,13 @@ async fn answers_without_a_body_stay_without_one() {
         body: "hello".into(),
     })
     .await;
-    let answer = call(&world, &key, "HEAD", "/v1/files/f?x", &[], b"").await;
+    let answer = call(&world, &key, "HEAD", "/v1/things/f?x", &[], b"").await;
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     assert_eq!(answer.header("content-length"), Some("5"));
     let seen = upstream.seen(UP).remove(0);
     assert_eq!(
         (seen.method.as_str(), seen.target.as_str()),
-        ("HEAD", "/v1/files/f?x")
+        ("HEAD", "/v1/things/f?x")
     );
     // An empty 200 is not an error either.
     upstream.script(
@@ -788,7 +788,7 @@ async fn access_lists_refuse_what_they_do_not_name() {
         )
         .await;
     assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
-    for path in ["/v1/files", "/v1/completions", "/v1/images/generations"] {
+    for path in ["/v1/things", "/v1/completions", "/v1/images/generations"] {
         let answer = world.post(path, &key, &json!({"model": "gpt-4o"})).await;
         refused(answer, 403, "resource_not_allowed").await;
     }
@@ -806,7 +806,7 @@ async fn access_lists_refuse_what_they_do_not_name() {
     refused(world.chat(&key, "gpt-4o").await, 401, "ip_not_allowed").await;
     let get = |path: &str| world.http.get(world.url(path)).bearer_auth(&key).send();
     let own = ["/dashboard/models", "/dashboard/info", "/x-users"];
-    for path in ["/v1/models", "/models", "/v1/files"].iter().chain(&own) {
+    for path in ["/v1/models", "/models", "/v1/things"].iter().chain(&own) {
         refused(get(path).await.unwrap(), 401, "ip_not_allowed").await;
     }
     world
@@ -891,7 +891,7 @@ async fn a_missing_or_wrong_key_is_401_everywhere() {
     let flipped = String::from_utf8(flipped).unwrap();
     for path in [
         "/v1/chat/completions",
-        "/v1/files",
+        "/v1/things",
         "/chat/completions",
         "/x-keys",
         "/x-users",

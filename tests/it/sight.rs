@@ -372,7 +372,7 @@ async fn the_pace_of_a_stream_is_measured_and_open_ones_are_counted() {
 #[tokio::test]
 async fn a_client_that_leaves_before_there_is_an_answer_is_counted_as_gone() {
     let (world, upstream, key) = world_with(&[], Script::Mute).await;
-    for path in ["/v1/chat/completions", "/v1/files"] {
+    for path in ["/v1/chat/completions", "/v1/things"] {
         let url = world.url(path);
         let request = world.http.post(url).bearer_auth(&key).body(BODY);
         let request = request.header("content-type", "application/json");
@@ -530,7 +530,7 @@ async fn an_access_log_line_tells_the_call_and_no_secret() {
     assert_eq!(answer.status, 200);
     ask(
         &world,
-        ("GET", "/v1/files"),
+        ("GET", "/v1/things"),
         &[("Authorization", "Bearer sk-wrong-key")],
         b"",
     )
@@ -576,7 +576,7 @@ async fn an_access_log_line_tells_the_call_and_no_secret() {
         ("status", json!(401)),
         ("refusal", json!("invalid_api_key")),
         ("method", json!("GET")),
-        ("path", json!("/v1/files")),
+        ("path", json!("/v1/things")),
         ("account", Value::Null),
         ("key", Value::Null),
         ("tries", json!(0)),

@@ -286,7 +286,7 @@ async fn a_call_without_a_trace_begins_one_and_refusals_are_in_theirs() {
     assert_eq!(world.chat("wrong", "house").await.status(), 401);
     let odd = world
         .http
-        .delete(world.url("/v1/files/file-1"))
+        .delete(world.url("/v1/things/file-1"))
         .bearer_auth(&key);
     odd.send().await.unwrap();
     let spans = collector.spans_are(5).await;

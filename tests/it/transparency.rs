@@ -182,8 +182,8 @@ fn alias(_: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     let known = [
         ("/v1//chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions/", "/v1/chat/completions"),
-        ("/v1/files/", "/v1/files"),
-        ("/v1/files/?", "/v1/files?"),
+        ("/v1/models/", "/v1/models"),
+        ("/v1/models/?", "/v1/models?"),
     ];
     if let Some((_, own)) = known.iter().find(|(spelt, _)| *spelt == target) {
         expected.start[1] = own.as_bytes().to_vec();
@@ -501,7 +501,7 @@ async fn a_failure_that_no_key_is_spared_keeps_its_status_in_our_words() {
         // Loaded anew, a key that rests is awake.
         world.conf(json!({"LoadKeys": true})).await;
         let request = format!(
-            "GET /v1/files HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nX-Status: {status}\r\n\r\n"
+            "GET /v1/things HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nX-Status: {status}\r\n\r\n"
         );
         let answer = exchange(&world.node.base, request.as_bytes())
             .await
@@ -529,10 +529,10 @@ async fn what_could_mean_something_else_upstream_is_refused_and_does_not_get_the
         ("GET /v1/../admin", "", ""),
         ("GET /v1/%2e%2e/admin", "", ""),
         ("GET /v1/a/..%2f..%2fadmin", "", ""),
-        ("POST /v1/files", json, "{\"a\":1"),
-        ("POST /v1/files", json, "{\"model\":1}"),
+        ("POST /v1/things", json, "{\"a\":1"),
+        ("POST /v1/things", json, "{\"model\":1}"),
         ("POST /v1/chat/completions", "", "{\"model\":\"m\""),
-        ("POST /v1/files", form, "--XyZ\r\nno end"),
+        ("POST /v1/things", form, "--XyZ\r\nno end"),
         (
             "POST /v1/chat/completions",
             "Content-Encoding: gzip\r\n",
@@ -554,9 +554,9 @@ async fn what_could_mean_something_else_upstream_is_refused_and_does_not_get_the
     let garbage = [
         "GET /v1/a`b HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET /v1/<a> HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /v1/files HTTP/1.1\r\nHost: h\r\nX-Fold: a\r\n b\r\n\r\n",
-        "POST /v1/files HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-        "POST /v1/files HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\nabcd",
+        "GET /v1/things HTTP/1.1\r\nHost: h\r\nX-Fold: a\r\n b\r\n\r\n",
+        "POST /v1/things HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        "POST /v1/things HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\nabcd",
     ];
     for request in garbage {
         let answer = exchange(&world.node.base, request.as_bytes())

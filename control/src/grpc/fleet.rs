@@ -6,18 +6,22 @@ use futures_util::{Stream, StreamExt as _};
 use proxyxai_contract::{
     Invalid,
     convert::{
-        answer_to_wire, ask_from_wire, batch_from_wire, health_from_wire, lease_to_wire,
-        millis_to_wire, standing_to_wire, update_to_wire, window_ask_from_wire,
-        window_grant_to_wire,
+        answer_to_wire, ask_from_wire, batch_from_wire, due_to_wire, health_from_wire,
+        lease_to_wire, millis_to_wire, owned_to_wire, standing_to_wire, update_to_wire,
+        window_ask_from_wire, window_grant_to_wire,
     },
-    id::{NodeName, Revision},
+    id::{AccountId, NodeName, Revision},
     snapshot::Rejection,
     wire::{self, fleet_server::Fleet},
 };
 use tonic::{Request, Response, Status};
 
 use super::auth;
-use crate::{Control, Error, ops, view::NodeView};
+use crate::{
+    Control, Error,
+    ops::{self, fleet::objects::Wanted},
+    view::NodeView,
+};
 
 /// What one acknowledgement or health report may hold at most. A data plane sends changes only.
 const ITEMS_MAX: usize = 100_000;
@@ -129,6 +133,46 @@ impl Fleet for Service {
         }))
     }
 
+    async fn find_objects(
+        &self,
+        request: Request<wire::FindObjectsRequest>,
+    ) -> Result<Response<wire::FindObjectsResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::FindObjectsRequest { node, ids } = request.into_inner();
+        node_name(&node)?;
+        let objects = ops::fleet::objects::find(&self.0, &ids).await?;
+        Ok(Response::new(wire::FindObjectsResponse {
+            objects: objects.iter().map(owned_to_wire).collect(),
+        }))
+    }
+
+    async fn list_objects(
+        &self,
+        request: Request<wire::ListObjectsRequest>,
+    ) -> Result<Response<wire::ListObjectsResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wanted = wanted_from_wire(request.into_inner())?;
+        let (objects, has_more) = ops::fleet::objects::list(&self.0, wanted).await?;
+        Ok(Response::new(wire::ListObjectsResponse {
+            objects: objects.iter().map(owned_to_wire).collect(),
+            has_more,
+        }))
+    }
+
+    async fn claim_work(
+        &self,
+        request: Request<wire::ClaimWorkRequest>,
+    ) -> Result<Response<wire::ClaimWorkResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::ClaimWorkRequest { node, limit } = request.into_inner();
+        node_name(&node)?;
+        let limit = u32::try_from(limit).unwrap_or_default();
+        let works = ops::fleet::objects::claim(&self.0, limit).await?;
+        Ok(Response::new(wire::ClaimWorkResponse {
+            works: works.iter().map(due_to_wire).collect(),
+        }))
+    }
+
     async fn report_health(
         &self,
         request: Request<wire::ReportHealthRequest>,
@@ -164,6 +208,28 @@ fn bounded(field: &str, items: usize) -> Result<(), Error> {
         return Err(Invalid::new(field, format!("are more than {ITEMS_MAX}")).into());
     }
     Ok(())
+}
+
+fn wanted_from_wire(request: wire::ListObjectsRequest) -> Result<Wanted, Error> {
+    let wire::ListObjectsRequest {
+        node,
+        account_id,
+        kind,
+        limit,
+        after,
+        before,
+        ascending,
+    } = request;
+    node_name(&node)?;
+    let given = |id: String| Some(id).filter(|id| !id.is_empty());
+    Ok(Wanted {
+        account: AccountId::new(account_id)?,
+        kind: proxyxai_contract::convert::kind(&kind)?,
+        limit: u32::try_from(limit).unwrap_or_default(),
+        after: given(after),
+        before: given(before),
+        ascending,
+    })
 }
 
 fn rejections_from_wire(rejections: Vec<wire::Rejection>) -> Result<Vec<Rejection>, Error> {

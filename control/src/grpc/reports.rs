@@ -211,6 +211,7 @@ fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
         difference,
         quarantined,
         latest_quarantined,
+        pending,
     } = books;
     let text = difference.as_ref().map(ToString::to_string);
     let mut answer = wire::VerifyBooksResponse {
@@ -221,6 +222,8 @@ fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
         entries: count(entries),
         records: count(records),
         quarantined: count(quarantined),
+        pending_works: count(pending.0),
+        pending_held_nanos: pending.1.nanos(),
         latest_quarantined: latest_quarantined
             .into_iter()
             .map(quarantined_to_wire)

@@ -59,13 +59,14 @@ pub(crate) async fn run(control: Control, shutdown: CancellationToken) {
 /// Drops a batch of everything that is too old. What is left waits for the next turn.
 pub(crate) async fn prune(control: &Control) -> Result<(), Error> {
     let audits = ops::audit::prune(control, PRUNE_ROWS_MAX).await?;
+    let objects = ops::fleet::objects::prune(control).await?;
     let now = control.now();
     let tx = control.store().begin().await?;
     let news = store::news::prune(&tx, now).await?;
     let mails = store::mail::prune(&tx, now.plus(-MAIL_LIFE_MS), PRUNE_ROWS_MAX).await?;
     tx.commit().await?;
-    if audits > 0 || news > 0 || mails > 0 {
-        tracing::info!(audits, news, mails, "old records dropped");
+    if audits > 0 || news > 0 || mails > 0 || objects > 0 {
+        tracing::info!(audits, news, mails, objects, "old records dropped");
     }
     Ok(())
 }

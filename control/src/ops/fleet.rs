@@ -3,6 +3,7 @@
 mod aside;
 mod cover;
 mod lease;
+pub(crate) mod objects;
 mod posting;
 mod windows;
 

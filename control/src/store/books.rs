@@ -5,7 +5,7 @@
 use proxyxai_contract::money::{Money, sum};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 
-use super::{Db as _, Tx, number, statement, unsigned, usage};
+use super::{Db as _, Tx, number, objects, statement, unsigned, usage};
 use crate::{
     Error,
     view::{BookTotal, Books, Difference, FAILED_FROM},
@@ -47,6 +47,7 @@ pub(crate) async fn verify(tx: &Tx) -> Result<Books, Error> {
         difference: None,
         quarantined: usage::aside::count(tx).await?,
         latest_quarantined: usage::aside::latest(tx, QUARANTINED_SHOWN_MAX).await?,
+        pending: objects::pending(tx).await?,
     };
     books.difference = first_difference(tx, &books.totals).await?;
     Ok(books)
@@ -65,6 +66,9 @@ async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Differ
         }));
     }
     if let Some(found) = purses(tx).await? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = later(tx).await? {
         return Ok(Some(found));
     }
     if let Some(found) = charges(tx).await? {
@@ -182,6 +186,16 @@ fn negative(amounts: &[(&'static str, Money)]) -> (&'static str, Money, &'static
     let below = amounts.iter().find(|(_, amount)| amount.is_negative());
     let (what, found) = below.copied().unwrap_or_default();
     (what, found, "the rule", "zero or more".to_owned())
+}
+
+/// What is set aside for work that ends later is what its lease says.
+async fn later(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let unlike = objects::unlike(tx, objects::HOLDER).await?;
+    Ok(unlike.map(|(account, held, leased)| Difference {
+        account: Some(account.get()),
+        found: held.to_string(),
+        ..difference("set aside for pending work", "its lease", leased)
+    }))
 }
 
 /// What an account used is what it was charged and what its totals say.

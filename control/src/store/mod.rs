@@ -18,6 +18,7 @@ pub(crate) mod master_copies;
 mod migration;
 pub(crate) mod news;
 pub(crate) mod nodes;
+pub(crate) mod objects;
 pub(crate) mod prices;
 mod record;
 pub(crate) mod revisions;

@@ -282,6 +282,7 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         duration_ms: unsigned(row.duration_ms),
         first_byte_ms: unsigned(row.first_byte_ms),
         streamed: row.streamed,
+        objects: None,
     };
     Ok(PostedUsage {
         node: row.node,

@@ -21,6 +21,8 @@ pub struct Books {
     pub quarantined: u64,
     /// The latest of them.
     pub latest_quarantined: Vec<Quarantined>,
+    /// Work that ends after its call and is yet to be paid: how much of it, and what is set aside for it.
+    pub pending: (u64, Money),
 }
 
 /// A usage record that could not be posted.

@@ -33,6 +33,22 @@ impl Way<'_> {
         }
     }
 
+    /// Whether its request is a batch of calls, each of which names a model.
+    pub(crate) const fn takes_calls(self) -> bool {
+        match self {
+            Self::Row(row) => row.takes_calls(),
+            Self::Opened(_) => false,
+        }
+    }
+
+    /// Whether those stand in a file that it names.
+    pub(crate) const fn takes_file(self) -> bool {
+        match self {
+            Self::Row(row) => row.takes_file(),
+            Self::Opened(_) => false,
+        }
+    }
+
     /// What each call costs, where that is fixed and not nothing.
     pub(crate) fn fixed_price(self) -> Option<Box<ModelPrice>> {
         match self {
@@ -54,7 +70,7 @@ pub(crate) fn way<'a>(
 ) -> Result<Way<'a>, Refusal> {
     let why = match found {
         Found::Row(row) => match row.paid {
-            Paid::ByModel | Paid::Free => return Ok(Way::Row(row)),
+            Paid::ByModel | Paid::ByCalls | Paid::ByFile | Paid::Free => return Ok(Way::Row(row)),
             Paid::Closed(why) => why,
         },
         Found::Misspelt => return Err(not_open(method, path, None)),
@@ -65,22 +81,38 @@ pub(crate) fn way<'a>(
         .ok_or_else(|| not_open(method, path, Some(why)))
 }
 
-/// Lets work through that is done after its call, if the operator has opened it by name. The answer reports no
-/// usage then, so the operator's price is all there is.
+/// How work that is done after its call is paid for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// There is none.
+    No,
+    /// What it may cost stays set aside until it is known what it did.
+    Held,
+    /// At the operator's price, with the call.
+    Fixed(Option<Box<ModelPrice>>),
+}
+
+/// Lets work through that is done after its call: where it can be found out later what it came to, or the operator has
+/// opened it by name, at a price of his.
 ///
 /// # Errors
 /// When it is not open.
 pub(crate) fn later(
     (method, path): (&Method, &str),
+    found: Found,
     member: Option<&'static str>,
     chain: &[&Account],
     settings: &ProxySettings,
-) -> Result<Option<Box<ModelPrice>>, Refusal> {
+) -> Result<Later, Refusal> {
     let Some(member) = member else {
-        return Ok(None);
+        return Ok(Later::No);
     };
-    match opened((method, path), chain, settings) {
-        Some(opened) => Ok(Way::Opened(opened).fixed_price()),
+    let makes = matches!(found, Found::Row(row) if row.makes.is_some());
+    let fixed = opened((method, path), chain, settings);
+    match fixed.map(|opened| Way::Opened(opened).fixed_price()) {
+        Some(Some(price)) => Ok(Later::Fixed(Some(price))),
+        _ if makes => Ok(Later::Held),
+        Some(None) => Ok(Later::Fixed(None)),
         None => Err(not_open(
             method,
             &format!("{path} with {member}"),
@@ -133,8 +165,8 @@ mod tests {
     #[test]
     fn what_is_no_open_row_needs_the_operator() {
         for (method, path) in [
-            (Method::POST, "/v1/files"),
-            (Method::GET, "/v1/batches/b_1"),
+            (Method::POST, "/v1/videos"),
+            (Method::GET, "/v1/vector_stores/v_1"),
             (Method::POST, "/v1/of/the/future"),
         ] {
             assert_eq!(code("", &method, path), "not_found", "{path}");
@@ -145,23 +177,30 @@ mod tests {
     }
 
     #[test]
-    fn work_that_ends_after_its_call_needs_the_operator_who_sets_its_price() {
+    fn work_that_ends_after_its_call_is_held_for_or_needs_the_operator_who_sets_its_price() {
         let account = account(7);
-        let mut settings = settings();
-        let ask = |member, settings: &ProxySettings| {
-            let call = (&Method::POST, "/v1/responses");
-            let price = later(call, member, &[&account], settings);
-            price.map(|price| price.map(|price| price.call.to_string()))
+        let settings = settings();
+        let ask = |path, member, settings: &ProxySettings| {
+            let call = (&Method::POST, path);
+            later(call, find(call.0, path), member, &[&account], settings)
         };
-        assert_eq!(ask(None, &settings), Ok(None));
-        let refusal = ask(Some("background"), &settings).unwrap_err();
+        assert_eq!(ask("/v1/responses", None, &settings), Ok(Later::No));
+        let held = ask("/v1/responses", Some("background"), &settings);
+        assert_eq!(held, Ok(Later::Held));
+        let refusal = ask("/v1/messages", Some("background"), &settings).unwrap_err();
         assert_eq!(refusal.code(), "not_found");
         assert!(refusal.message().contains("PASSTHROUGH"));
-        for (opened, price) in [("", None), (" price=2", Some("$2".to_owned()))] {
-            let entry = format!("POST /v1/responses{opened}");
-            settings.passthrough = Passthrough::parse(&entry).unwrap();
-            assert_eq!(ask(Some("background"), &settings), Ok(price));
-        }
+        let with = |entry: &str| {
+            let mut settings = self::settings();
+            settings.passthrough = Passthrough::parse(entry).unwrap();
+            settings
+        };
+        let asked = |path, entry| ask(path, Some("background"), &with(entry));
+        // What is opened without a price need not be free for that.
+        assert_eq!(asked("/v1/responses", "* /v1/*"), Ok(Later::Held));
+        assert_eq!(asked("/v1/messages", "* /v1/*"), Ok(Later::Fixed(None)));
+        let fixed = asked("/v1/responses", "POST /v1/responses price=2").unwrap();
+        assert!(matches!(fixed, Later::Fixed(Some(price)) if price.call.to_string() == "$2"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(crate) mod gate;
 pub(crate) mod health;
 pub(crate) mod hedge;
 pub(crate) mod limit;
+pub(crate) mod own;
 pub(crate) mod pace;
 pub(crate) mod pick;
 mod refusal;

@@ -125,6 +125,23 @@ pub(crate) enum Refusal {
         /// Why not, unless it is and this is no way to call it.
         why: Option<&'static str>,
     },
+    /// Nothing of this id is the caller's.
+    NoSuchObject {
+        /// What it would be.
+        kind: &'static str,
+        /// As it was named.
+        id: String,
+    },
+    /// Its work is yet to be paid, and what it came to would be gone.
+    UnderWay {
+        /// As it was named.
+        id: String,
+    },
+    /// The key that an object belongs to is not there any more.
+    KeyGone {
+        /// As it was named.
+        id: String,
+    },
     /// This node takes no calls at the moment.
     Unavailable,
     /// This node has as much to do as it may; what there is too much of.
@@ -157,6 +174,12 @@ pub(crate) struct FullWindow {
     pub(crate) retry_after_ms: i64,
     /// What is left, for the headers.
     pub(crate) left: Left,
+}
+
+/// An id as it may be shown.
+fn shown(id: &str) -> String {
+    let shown: String = id.chars().take(100).collect();
+    format!("{shown:?}")
 }
 
 impl Refusal {
@@ -193,8 +216,9 @@ impl Refusal {
             | Self::ModelNotAllowed { .. }
             | Self::LevelNotAllowed { .. }
             | Self::Unpriced { .. } => 403,
-            Self::NotFound { .. } | Self::NotOpen { .. } => 404,
+            Self::NotFound { .. } | Self::NotOpen { .. } | Self::NoSuchObject { .. } => 404,
             Self::SlowBody => 408,
+            Self::UnderWay { .. } => 409,
             Self::TooLarge { .. } => 413,
             Self::UnknownCoding(_) => 415,
             Self::NoUpgrade => 426,
@@ -202,7 +226,10 @@ impl Refusal {
             | Self::RateLimited(_)
             | Self::AllRateLimited { .. }
             | Self::ShareTaken { .. } => 429,
-            Self::NoUpstreamKey { .. } | Self::Unavailable | Self::Busy(_) => 503,
+            Self::NoUpstreamKey { .. }
+            | Self::KeyGone { .. }
+            | Self::Unavailable
+            | Self::Busy(_) => 503,
             Self::Loop => 508,
         }
     }
@@ -210,7 +237,7 @@ impl Refusal {
     /// What programs look at.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::ModelMissing => "invalid_request",
+            Self::Malformed(_) | Self::ModelMissing | Self::UnderWay { .. } => "invalid_request",
             Self::Unauthenticated => "invalid_api_key",
             Self::Suspended { .. } => "account_suspended",
             Self::IpNotAllowed { .. } => "ip_not_allowed",
@@ -219,7 +246,7 @@ impl Refusal {
             Self::ModelNotAllowed { .. } | Self::LevelNotAllowed { .. } | Self::Unpriced { .. } => {
                 "model_not_allowed"
             }
-            Self::NotFound { .. } | Self::NotOpen { .. } => "not_found",
+            Self::NotFound { .. } | Self::NotOpen { .. } | Self::NoSuchObject { .. } => "not_found",
             Self::SlowBody => "request_timeout",
             Self::TooLarge { .. } => "request_too_large",
             Self::UnknownCoding(_) => "unsupported_content_encoding",
@@ -227,7 +254,7 @@ impl Refusal {
             Self::HardLimit { .. } => "hard_limit_reached",
             Self::RateLimited(_) => "rate_limit_exceeded",
             Self::AllRateLimited { .. } => "upstream_rate_limited",
-            Self::NoUpstreamKey { .. } => "no_upstream_key",
+            Self::NoUpstreamKey { .. } | Self::KeyGone { .. } => "no_upstream_key",
             Self::Unavailable | Self::Busy(_) => "unavailable",
             Self::ShareTaken { .. } => "too_much_at_once",
             Self::Loop => "loop_detected",
@@ -254,18 +281,7 @@ impl Refusal {
             Self::IpNotAllowed { account, ip } => {
                 format!("The address {ip} is not allowed by the account {account}")
             }
-            Self::ResourceNotAllowed {
-                account: None,
-                path,
-            } => {
-                format!("The path {path} is not open on this server")
-            }
-            Self::ResourceNotAllowed {
-                account: Some(account),
-                path,
-            } => {
-                format!("The path {path} is not allowed by the account {account}")
-            }
+            Self::ResourceNotAllowed { .. } => self.path_message(),
             Self::ModelNotAllowed { account, model } => {
                 format!("The model {model:?} is not allowed by the account {account}")
             }
@@ -308,12 +324,50 @@ impl Refusal {
             } => format!(
                 "{asked} is not open on this server: {why}. Its operator opens endpoints with the setting PASSTHROUGH"
             ),
+            Self::NoSuchObject { .. } | Self::UnderWay { .. } | Self::KeyGone { .. } => {
+                self.object_message()
+            }
             Self::Unavailable => {
                 "This server takes no calls at the moment; try again soon".to_owned()
             }
             Self::Busy(what) => busy_message(what),
             Self::ShareTaken { account, what } => share_message(account, what),
             Self::Loop => "The call has passed too many servers, or this one before".to_owned(),
+        }
+    }
+
+    /// The same for refusals that are about a path.
+    fn path_message(&self) -> String {
+        match self {
+            Self::ResourceNotAllowed {
+                account: None,
+                path,
+            } => {
+                format!("The path {path} is not open on this server")
+            }
+            Self::ResourceNotAllowed {
+                account: Some(account),
+                path,
+            } => {
+                format!("The path {path} is not allowed by the account {account}")
+            }
+            other => other.code().to_owned(),
+        }
+    }
+
+    /// The same for refusals that are about an object.
+    fn object_message(&self) -> String {
+        match self {
+            Self::NoSuchObject { kind, id } => format!("No {kind} found with id {}", shown(id)),
+            Self::UnderWay { id } => format!(
+                "{} is under way or has not been fetched since it ended; cancel it or fetch it before it is deleted",
+                shown(id)
+            ),
+            Self::KeyGone { id } => format!(
+                "The upstream key that {} was made with is not there any more",
+                shown(id)
+            ),
+            other => other.code().to_owned(),
         }
     }
 
@@ -372,6 +426,9 @@ impl Refusal {
             | Self::NoUpgrade
             | Self::NotFound { .. }
             | Self::NotOpen { .. }
+            | Self::NoSuchObject { .. }
+            | Self::UnderWay { .. }
+            | Self::KeyGone { .. }
             | Self::Loop => None,
         }
     }

@@ -68,6 +68,15 @@ pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: &Bounds, account: &Acc
     }
 }
 
+/// What covers all of several ceilings together.
+pub(crate) fn together(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
+    let both = |one: Ceiling, other: Ceiling| Ceiling {
+        hold: one.hold.saturating_add(other.hold),
+        beyond: one.beyond.saturating_add(other.beyond),
+    };
+    ceilings.into_iter().fold(Ceiling::default(), both)
+}
+
 /// What covers each of several ceilings: a call may be answered by any of its models.
 pub(crate) fn dearest(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
     let worse = |one: Ceiling, other: Ceiling| {

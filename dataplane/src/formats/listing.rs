@@ -1,91 +1,101 @@
-//! What providers say when they are asked for their models: a list in `OpenAI`'s and Anthropic's shape, Google's, or
-//! a bare one.
+//! Lists of objects as providers write them, of what is known here.
 
-use std::collections::BTreeSet;
+use bytes::Bytes;
+use jiff::Timestamp;
+use proxyxai_contract::{
+    clock::Millis,
+    object::{Kind, Owned},
+};
+use serde_json::{Map, Value, json};
 
-use serde::Deserialize;
+use super::Family;
 
-use super::text;
-
-/// Of one key. The longest public list has some hundreds.
-const NAMES_MAX: usize = 5_000;
-const NAME_BYTES_MAX: usize = 255;
-/// Google's names come with their collection.
-const COLLECTION: &str = "models/";
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Listing {
-    data: Vec<Entry>,
-    models: Vec<Entry>,
+/// A page of a list.
+pub(crate) fn page(family: Family, objects: &[Owned], more: bool) -> Bytes {
+    let data: Vec<Value> = objects.iter().map(|one| entry(family, one)).collect();
+    let id = |one: Option<&Owned>| one.map(|one| one.id.clone());
+    let mut page = json!({
+        "data": data,
+        "first_id": id(objects.first()),
+        "last_id": id(objects.last()),
+        "has_more": more,
+    });
+    if family == Family::OpenAi
+        && let Some(page) = page.as_object_mut()
+    {
+        page.insert("object".to_owned(), "list".into());
+    }
+    page.to_string().into()
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Entry {
-    id: Option<String>,
-    name: Option<String>,
+fn entry(family: Family, object: &Owned) -> Value {
+    let mut entry = Map::new();
+    let mut put = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
+    put("id", object.id.as_str().into());
+    let kind = object.kind.as_str();
+    match family {
+        Family::Anthropic => {
+            put("type", kind.into());
+            put("created_at", moment(object.created).into());
+            put("expires_at", moment(object.expires).into());
+            if !object.status.is_empty() {
+                put("processing_status", object.status.as_str().into());
+            }
+        }
+        Family::OpenAi => {
+            put("object", kind.into());
+            let created = if object.kind == Kind::Completion {
+                "created"
+            } else {
+                "created_at"
+            };
+            put(created, (object.created.0 / 1000).into());
+            if !object.status.is_empty() {
+                put("status", object.status.as_str().into());
+            }
+        }
+    }
+    entry.into()
 }
 
-/// The names in a list; none when it is no list.
-pub(crate) fn names(body: &[u8]) -> Option<BTreeSet<String>> {
-    let json = body.get(text::spaces(body)..).unwrap_or_default();
-    let entries: Vec<Entry> = if json.starts_with(b"[") {
-        serde_json::from_slice(json).ok()?
-    } else {
-        let Listing { mut data, models } = serde_json::from_slice(json).ok()?;
-        data.extend(models);
-        data
-    };
-    let names = entries
-        .into_iter()
-        .filter_map(|entry| entry.id.or(entry.name));
-    let own_name = |name: String| {
-        let own = name.strip_prefix(COLLECTION).unwrap_or(&name);
-        let fits = (1..=NAME_BYTES_MAX).contains(&own.len())
-            && own.trim() == own
-            && !own.contains(char::is_control);
-        fits.then(|| own.to_owned())
-    };
-    let names: BTreeSet<String> = names.filter_map(own_name).take(NAMES_MAX).collect();
-    (!names.is_empty()).then_some(names)
+fn moment(at: Millis) -> String {
+    Timestamp::from_millisecond(at.0).map_or_else(|_| String::new(), |at| at.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use proxyxai_contract::id::{AccountId, KeyId};
+
     use super::*;
 
-    fn of(body: &str) -> Option<Vec<String>> {
-        names(body.as_bytes()).map(|names| names.into_iter().collect())
-    }
-
     #[test]
-    fn lists_of_all_dialects_are_read() {
-        let both = Some(vec!["a".to_owned(), "b/c".to_owned()]);
-        for body in [
-            r#"{"object":"list","data":[{"id":"b/c","object":"model"},{"id":"a"}]}"#,
-            r#"{"data":[{"type":"model","id":"a","display_name":"A"},{"id":"b/c"}],"has_more":false}"#,
-            r#"{"models":[{"name":"models/a"},{"name":"models/b/c"}]}"#,
-            r#" [{"id":"a"},{"id":"b/c"},{"x":1}]"#,
-        ] {
-            assert_eq!(of(body), both, "{body}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_list_names_nothing() {
-        for body in [
-            "",
-            "x",
-            "{}",
-            "[]",
-            "[1]",
-            r#"{"data":{}}"#,
-            r#"{"data":[{"id":""},{"id":" a"},{"id":"a\n"}]}"#,
-        ] {
-            assert_eq!(of(body), None, "{body}");
-        }
-        let many: Vec<_> = (0..6000).map(|n| format!("{{\"id\":\"m{n}\"}}")).collect();
-        assert_eq!(of(&format!("[{}]", many.join(","))).unwrap().len(), 5000);
+    fn a_list_has_the_shape_of_its_dialect() {
+        let owned = |kind| Owned {
+            id: "x_1".to_owned(),
+            kind,
+            account: AccountId::ROOT,
+            key: KeyId::new(1).unwrap(),
+            created: Millis(1_700_000_000_000),
+            expires: Millis(1_800_000_000_000),
+            status: String::new(),
+            pending: None,
+            calls: None,
+        };
+        let read = |family, kind| -> Value {
+            serde_json::from_slice(&page(family, &[owned(kind)], true)).unwrap()
+        };
+        let files = read(Family::OpenAi, Kind::File);
+        assert_eq!(files["object"], "list");
+        assert_eq!(files["data"][0]["created_at"], 1_700_000_000);
+        assert_eq!(files["has_more"], true);
+        let batches = read(Family::Anthropic, Kind::MessageBatch);
+        assert_eq!(batches["data"][0]["created_at"], "2023-11-14T22:13:20Z");
+        assert_eq!(batches["last_id"], "x_1");
+        let none = page(Family::OpenAi, &[], false);
+        let none: Value = serde_json::from_slice(&none).unwrap();
+        assert_eq!(
+            (&none["data"], &none["first_id"]),
+            (&json!([]), &Value::Null)
+        );
     }
 }

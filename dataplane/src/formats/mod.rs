@@ -1,6 +1,7 @@
 //! What passes through the proxy, read without being rebuilt: paths, request bodies, event streams,
 //! usage, refusals, and the few bodies we write ourselves. Pure: bytes in, facts out; no I/O, no clock.
 
+pub(crate) mod batch;
 mod blocks;
 pub(crate) mod conversation;
 pub(crate) mod endpoint;
@@ -8,8 +9,10 @@ mod ends;
 pub(crate) mod fault;
 pub(crate) mod listing;
 pub(crate) mod mask;
+pub(crate) mod model_list;
 mod multipart;
 pub(crate) mod opening;
+pub(crate) mod references;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod sse;

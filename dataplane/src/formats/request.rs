@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use self::{
     kind::Kind,
     members::{
-        INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, ROUTE, SIZE, STREAM,
-        STREAM_OPTIONS,
+        CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, PREVIOUS,
+        ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
     },
 };
 use super::{Route, multipart, text};
@@ -57,6 +57,12 @@ pub(crate) struct RequestFacts {
     pub(crate) later: Option<&'static str>,
     /// Further models that it names, for others to be used: alternatives, of tools, of requests inside it.
     pub(crate) named: Vec<String>,
+    /// The response that it goes on from.
+    pub(crate) previous: Option<String>,
+    /// The conversation that it belongs to.
+    pub(crate) conversation: Option<String>,
+    /// Whether it says that the provider is to keep the answer, or not to.
+    pub(crate) store: Option<bool>,
     form: Form,
 }
 
@@ -278,6 +284,9 @@ fn facts(
         n: number(N)?,
         later: later(&members),
         named: std::mem::take(&mut members.named).checked(strict)?,
+        previous: lenient(members.value(PREVIOUS)),
+        conversation: lenient(members.value(CONVERSATION)).map(OneOrItsId::id),
+        store: lenient(members.value(STORE)),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         form: Form::Json,
     })
@@ -297,6 +306,22 @@ fn check_route(members: &Members<'_>) -> Result<(), BadRequest> {
         return Ok(());
     };
     Err(BadRequest::Field { field, problem })
+}
+
+/// An id, or an object that has one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrItsId {
+    Id(String),
+    Object { id: String },
+}
+
+impl OneOrItsId {
+    fn id(self) -> String {
+        match self {
+            Self::Id(id) | Self::Object { id } => id,
+        }
+    }
 }
 
 /// The member, if there is one, that has the work done after the call.

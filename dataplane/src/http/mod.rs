@@ -4,6 +4,7 @@
 mod cors;
 mod edge;
 mod forward;
+mod lists;
 mod metrics;
 mod models;
 
@@ -27,7 +28,7 @@ use crate::{
         address,
         admit::{self, Refusal},
     },
-    formats::{Family, endpoint, is_relayed},
+    formats::{Family, is_relayed},
     relay::{Relay, asks_websocket, refuse},
     sight::Room,
 };
@@ -113,6 +114,10 @@ impl Surface {
         let Inner { relay, .. } = &*self.0;
         let path = request.uri().path();
         match room {
+            Room::Models if !models::is_asked(path) => {
+                let asked = (request.uri(), request.headers());
+                lists::list(relay, peer, asked).await
+            }
             Room::Models => models::answer(relay, peer, request.uri(), request.headers()).await,
             Room::Administration => self.administer(peer, request).await,
             Room::Pages => match path {
@@ -164,8 +169,9 @@ impl Surface {
 fn room(method: &Method, path: &str) -> Option<Room> {
     if *method == Method::GET {
         match path {
-            "/v1/models" | "/models" | "/dashboard/models" => return Some(Room::Models),
-            path if endpoint::is_models(path) => return Some(Room::Models),
+            _ if models::is_asked(path) || lists::kind(path).is_some() => {
+                return Some(Room::Models);
+            }
             "/metrics" | "/healthz" | "/readyz" | "/" => return Some(Room::Pages),
             _ => {}
         }

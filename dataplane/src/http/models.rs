@@ -19,6 +19,11 @@ use crate::{
     relay::{Relay, refuse, speaks_anthropic},
 };
 
+/// Whether a path is for this list, or for one model of it.
+pub(super) fn is_asked(path: &str) -> bool {
+    matches!(path, "/v1/models" | "/models" | "/dashboard/models") || endpoint::is_models(path)
+}
+
 /// The list for one caller, or one of it. Where it may be asked for is judged as for a call.
 pub(super) async fn answer(
     relay: &Relay,

@@ -83,7 +83,9 @@ impl KeyState {
 
     /// Whether a call may ask it now.
     pub(super) fn is_usable(&self, ask: &Ask<'_>) -> bool {
-        self.speaks(ask.want.dialect)
+        let wanted = ask.only.is_none_or(|only| only == self.key.id);
+        wanted
+            && self.speaks(ask.want.dialect)
             && !ask.tried.contains(&self.key.id)
             && self.health.is_usable(ask.want, ask.now)
     }

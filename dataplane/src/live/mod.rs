@@ -5,6 +5,7 @@ pub(crate) mod credit;
 mod health;
 mod key;
 mod load;
+mod objects;
 mod offer;
 mod pool;
 mod purse;
@@ -34,6 +35,7 @@ pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{PROBATION_MS, Rest, Trouble, Want};
 use key::Lasting;
 pub(crate) use key::{Dialect, KeyState};
+pub(crate) use objects::{Objects, Question, Wanted};
 pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, LeaseState, Purse};
 pub(crate) use windows::{ASK_QUEUE_MAX, Counted, Windows};
@@ -101,6 +103,16 @@ impl Snapshot {
         self.accounts.values().map(|state| &state.purse)
     }
 
+    /// A key, if it can be used at all.
+    pub(crate) fn key(&self, id: KeyId) -> Option<&Arc<KeyState>> {
+        self.keys.get(&id)
+    }
+
+    /// An account, as long as it is there.
+    pub(crate) fn account(&self, id: AccountId) -> Option<&Arc<AccountState>> {
+        self.accounts.get(&id)
+    }
+
     /// All keys, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<KeyState>> {
         self.keys.values()
@@ -116,17 +128,22 @@ pub(crate) struct Live {
     reach: Reach,
     /// Charged before this start and not posted; the first snapshot's purses begin with it.
     owed: Mutex<HashMap<AccountId, Money>>,
+    objects: Objects,
 }
 
 impl Live {
     /// Nothing is known yet, save for what was charged before this start and is not posted. Purses that
     /// want more credit come out at the other end.
-    pub(crate) fn new(clock: Clock, backlog: &[UsageRecord]) -> (Self, mpsc::Receiver<Arc<Purse>>) {
+    pub(crate) fn new(
+        clock: Clock,
+        backlog: &[UsageRecord],
+        objects: Objects,
+    ) -> (Self, mpsc::Receiver<Arc<Purse>>) {
         let (wishes, wanting) = mpsc::channel(WISHES_MAX);
         let mut owed: HashMap<AccountId, Money> = HashMap::new();
         for record in backlog {
             let total = owed.entry(record.account).or_default();
-            *total = total.saturating_add(record.cost);
+            *total = total.saturating_add(record.charge());
         }
         let live = Self {
             current: ArcSwapOption::const_empty(),
@@ -134,6 +151,7 @@ impl Live {
             wishes,
             reach: Reach::new(),
             owed: Mutex::new(owed),
+            objects,
         };
         (live, wanting)
     }
@@ -141,6 +159,11 @@ impl Live {
     /// Where its time comes from.
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Whose the objects of providers are.
+    pub(crate) const fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// When control was last heard of.

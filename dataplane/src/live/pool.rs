@@ -40,6 +40,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) now: Millis,
     /// Keys it has tried already.
     pub(crate) tried: &'a [KeyId],
+    /// The one key that will do, where it is only one.
+    pub(crate) only: Option<KeyId>,
     pub(crate) strategy: Strategy,
     /// Whether it belongs to others that should get the same key.
     pub(crate) conversation: Option<Conversation>,

@@ -424,6 +424,11 @@ impl Hold {
         self.release(cost);
     }
 
+    /// What is set aside.
+    pub(crate) const fn amount(&self) -> Money {
+        self.amount
+    }
+
     /// The call may cost so much more than it holds.
     pub(crate) fn may_exceed(&mut self, beyond: Money) {
         if beyond > Money::ZERO {

@@ -64,12 +64,17 @@ fn record(cost: Money) -> UsageRecord {
         duration_ms: 0,
         first_byte_ms: 0,
         streamed: false,
+        objects: None,
     }
 }
 
 #[tokio::test]
 async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
-    let (live, _wished) = Live::new(Clock::system(), &[record(usd(3)), record(usd(4))]);
+    let (live, _wished) = Live::new(
+        Clock::system(),
+        &[record(usd(3)), record(usd(4))],
+        crate::live::Objects::new().0,
+    );
     live.apply(Update {
         full: true,
         accounts: vec![samples::account(7)],

@@ -14,7 +14,7 @@ use proxyxai_contract::{
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, request::Prepared};
+use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, request::Prepared};
 use crate::{
     formats::{
         Route,
@@ -59,6 +59,9 @@ pub(super) struct Bill {
     open: Option<OpenCall>,
     /// Told when the bill is closed.
     pub(super) story: Option<Story>,
+    /// What else is to be made of the answer.
+    pub(super) follow: Option<Box<Follow>>,
+    own: bool,
 }
 
 /// Where bills go. Each serving thread has one of its own: what it holds is shared by all threads, and
@@ -123,6 +126,7 @@ impl Bill {
             duration_ms: 0,
             first_byte_ms: 0,
             streamed: false,
+            objects: None,
         };
         Self {
             record,
@@ -140,7 +144,29 @@ impl Bill {
             clock: relay.clock.clone(),
             open: Some(open),
             story: None,
+            follow: None,
+            own: false,
         }
+    }
+
+    /// The gateway itself asks, and only what comes of it is worth a record.
+    pub(super) const fn is_own(&mut self) {
+        self.own = true;
+    }
+
+    /// Whether its work may go on after the call.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.follow.as_ref().is_some_and(|follow| follow.later)
+    }
+
+    /// Whether its call makes an object.
+    pub(super) fn makes(&self) -> bool {
+        self.follow.as_ref().is_some_and(|follow| follow.makes())
+    }
+
+    /// What is set aside for it.
+    pub(super) fn held(&self) -> Money {
+        self.hold.as_ref().map_or(Money::ZERO, Hold::amount)
     }
 
     /// The attempts from here on are of this model, which is the one to be paid for.
@@ -269,6 +295,33 @@ impl Bill {
         self.settle();
     }
 
+    /// Closes with what each of several models was used for, in a record for each.
+    pub(super) fn close_parts(mut self, parts: &[(String, Tokens)]) {
+        let whole = self.record.model_used.clone();
+        for (at, (model, tokens)) in parts.iter().enumerate() {
+            let priced = self.snapshot.prices.find(model).is_some();
+            let model = if priced { model } else { &whole };
+            self.record.model_used = short(model, NAME_BYTES_MAX);
+            self.record.model_asked = self.record.model_used.clone();
+            (self.record.tokens, self.record.cost) = (*tokens, Money::ZERO);
+            self.record.measure = Measure::Measured;
+            self.price(true);
+            if at + 1 < parts.len() {
+                self.account.purse.charge(self.record.charge());
+                self.office.spool.push(None, &self.record);
+                self.objects().made.clear();
+            }
+        }
+        self.settle();
+    }
+
+    /// Closes at a cost that nobody can tell better.
+    pub(super) fn close_at(mut self, cost: Money) {
+        self.price(false);
+        self.record.cost = cost;
+        self.settle();
+    }
+
     /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
     /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
     pub(super) fn close_counted(
@@ -300,12 +353,15 @@ impl Bill {
 
     fn settle(&mut self) {
         self.at_upstream = false;
+        if self.own && self.record.objects.is_none() {
+            return;
+        }
         let tokens = &self.record.tokens;
         self.counted
             .settle(tokens.input.saturating_add(tokens.output));
         match self.hold.take() {
-            Some(hold) => hold.settle(self.record.cost),
-            None => self.account.purse.charge(self.record.cost),
+            Some(hold) => hold.settle(self.record.charge()),
+            None => self.account.purse.charge(self.record.charge()),
         }
         self.office.spool.push(self.ticket.take(), &self.record);
         if let Some(story) = self.story.take() {
@@ -331,6 +387,8 @@ impl Bill {
             clock: self.clock.clone(),
             open: self.open.take(),
             story: self.story.take(),
+            follow: self.follow.take(),
+            own: self.own,
         }
     }
 }

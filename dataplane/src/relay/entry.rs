@@ -1,14 +1,20 @@
 //! How a call gets in: what it is, who makes it, what it says and what it may cost. Each reason against it is the
 //! answer to it; what is set aside and counted comes last.
 
-use std::{net::IpAddr, sync::atomic::Ordering};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
-use http::{Request, request::Parts};
+use http::{Request, request::Parts, uri::PathAndQuery};
 use proxyxai_contract::{lease::Shortage, money::Money, snapshot::Account};
 use tower::BoxError;
 
-use super::{Call, OpenCall, Relay, bill, headers, limits, memory, packed, request, route};
+use super::{
+    Call, OpenCall, Relay, bill, headers, limits, memory, objects, packed, request, route,
+    terms::{self, Terms},
+};
 use crate::{
     decide::{
         admit::{self, Refusal},
@@ -18,6 +24,16 @@ use crate::{
     live::{AccountState, Hold, NoCredit, Snapshot, credit},
     sight::Story,
 };
+
+/// What came, and what is known of it.
+struct Came {
+    found: Found,
+    takes_model: bool,
+    parts: Parts,
+    target: PathAndQuery,
+    received: request::Received,
+    facts: RequestFacts,
+}
 
 impl Relay {
     /// Lets a call in.
@@ -40,7 +56,7 @@ impl Relay {
         }
         let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
         story.is_of(account.account.id);
         self.check_way(&parts)?;
@@ -53,60 +69,105 @@ impl Relay {
         let most = self.config.open_calls_max;
         open.enter_share((&account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
-        let reads = (&mut open.room, story, takes_model);
-        let (received, facts) = self.receive(&parts, body, reads).await?;
+        let reads = (&mut open.room, story, (takes_model, found.is_row()));
+        let (received, mut facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
         admit::named(&chain, &facts.named)?;
-        let later = gate::later(
-            (&parts.method, path),
-            facts.later,
-            &chain,
-            &snapshot.settings,
-        )?;
-        let fixed_price = later.or_else(|| way.fixed_price());
-        let metered = takes_model || fixed_price.is_some();
-        let plan = route::plan(&snapshot, &chain, &facts)?;
-        let bounds = (path, body.len());
-        let ceiling = match &fixed_price {
-            Some(price) => route::fixed_ceiling(price, &account),
-            None if takes_model => route::ceiling(&snapshot, &account, &plan, bounds, &facts),
-            None => spend::Ceiling::default(),
+        let asked = terms::Asked {
+            found,
+            way,
+            method: &parts.method,
+            path,
         };
-        let hold = self.set_aside(&snapshot, &account, ceiling).await?;
+        let who = (&*account, chain.as_slice());
+        let mut terms = self
+            .terms(&snapshot, who, asked, (&mut facts, body))
+            .await?;
+        let hold = self.set_aside(&snapshot, &account, terms.ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = metered.then(|| limits::guess(found.route(), body.len(), facts.max_tokens));
-        let asks = (facts.model.as_deref(), tokens);
+        let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens);
+        let asks = (facts.model.as_deref(), terms.metered.then(tokens));
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
-        let conversation = route::conversation(&snapshot, &parts.headers, body);
-        let says_anthropic = headers::speaks_anthropic(&parts.headers);
-        let dialect = route::dialect(&snapshot, &plan, found.spoken(says_anthropic));
-        if takes_model {
-            request::say_json(&mut parts.headers, body);
-        }
-        headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model);
-        let start = self.clock.now();
-        let family = found.family(path, says_anthropic);
-        let asked = (target, found.route(), family);
-        let request = request::Prepared::new(parts, asked, received, facts, (plan.model(), start));
+        let owner = terms.follow.as_ref();
+        let owner = owner.and_then(|follow| follow.payer(&snapshot));
+        let conversation = route::conversation(&snapshot, &parts.headers, body).or_else(|| {
+            let makes = terms.follow.as_ref().is_some_and(|follow| follow.makes());
+            (makes && !takes_model).then(|| objects::of_account(account.account.id))
+        });
         let payer = bill::Payer {
-            account,
+            account: owner.unwrap_or(account),
             hold,
             counted,
             open,
-            metered,
-            fixed_price,
+            metered: terms.metered,
+            fixed_price: terms.fixed_price.take(),
         };
-        let bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
-        Ok(Box::new(Call {
+        let came = Came {
+            found,
+            takes_model,
+            parts,
+            target,
+            received,
+            facts,
+        };
+        let mut call = self.prepare(snapshot, came, terms, payer);
+        call.conversation = conversation;
+        Ok(call)
+    }
+
+    /// The call as it is made, with all that was found out and set aside for it.
+    fn prepare(
+        &self,
+        snapshot: Arc<Snapshot>,
+        came: Came,
+        terms: Terms,
+        payer: bill::Payer,
+    ) -> Box<Call> {
+        let Came {
+            found,
+            takes_model,
+            mut parts,
+            target,
+            received,
+            facts,
+        } = came;
+        let Terms {
+            plan,
+            metered,
+            follow,
+            only,
+            ..
+        } = terms;
+        let says_anthropic = headers::speaks_anthropic(&parts.headers);
+        // What has been made at a key is spoken of as it was there.
+        let spoken = only.map_or_else(|| found.spoken(says_anthropic), |_| None);
+        let dialect = route::dialect(&snapshot, &plan, spoken);
+        self.turn_headers(&mut parts, &received.body, (takes_model, follow.is_some()));
+        let family = found.family(target.path(), says_anthropic);
+        let asked = (target, found.route(), family);
+        let named = (plan.model(), self.clock.now());
+        let request = request::Prepared::new(parts, asked, received, facts, named);
+        let mut bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
+        bill.follow = follow;
+        Box::new(Call {
             request,
             plan,
             stage: 0,
-            conversation,
+            conversation: None,
             dialect,
+            only,
             metered,
             bill,
-        }))
+        })
+    }
+
+    /// Makes the client's headers those that go on.
+    fn turn_headers(&self, parts: &mut Parts, body: &[u8], (takes_model, follows): (bool, bool)) {
+        if takes_model {
+            request::say_json(&mut parts.headers, body);
+        }
+        headers::for_upstream(&mut parts.headers, self.via.clone(), takes_model || follows);
     }
 
     /// Reads the body and what it says.
@@ -114,13 +175,13 @@ impl Relay {
         &self,
         parts: &Parts,
         body: B,
-        (room, story, takes_model): (&mut memory::Room, &mut Story, bool),
+        (room, story, (takes_model, known)): (&mut memory::Room, &mut Story, (bool, bool)),
     ) -> Result<(request::Received, RequestFacts), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let coding = packed::check(parts, takes_model)?;
+        let coding = packed::check(parts, (takes_model, known))?;
         let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
         story.has_body();
         let largest = self.config.body_bytes_max;

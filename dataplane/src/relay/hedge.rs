@@ -38,7 +38,9 @@ impl Relay {
         let begun = Instant::now();
         let hedges = call.bill.snapshot.settings.rotation.hedge;
         let pool = call.bill.snapshot.pool(level);
-        let asked = match (hedges && tried.left > 0)
+        // What makes something makes it twice when it is asked twice.
+        let once = call.only.is_some() || call.bill.makes();
+        let asked = match (hedges && tried.left > 0 && !once)
             .then(|| pool.slow_after())
             .flatten()
         {
@@ -118,6 +120,7 @@ impl Relay {
             want: call.wants(),
             now,
             tried,
+            only: call.only,
             strategy: call.strategy(level),
             conversation: call.conversation,
         };

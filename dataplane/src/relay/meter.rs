@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use proxyxai_contract::{
-    clock::Clock,
+    clock::{Clock, Millis},
     money::Money,
     usage::{Measure, Tokens},
 };
@@ -12,11 +12,12 @@ use proxyxai_contract::{
 use super::{
     Call, Relay,
     bill::{Bill, elapsed},
+    objects::Come,
 };
 use crate::{
     formats::{
         mask::Mask,
-        usage::{Bounds, Reported, Schema, UsageReader},
+        usage::{Bounds, Reported, Schema, Subject, UsageReader},
     },
     sight::Ending,
 };
@@ -28,6 +29,8 @@ const NOTE_BYTES: u64 = 4096;
 pub(super) struct Meter {
     reader: Option<UsageReader>,
     bill: Bill,
+    /// Whether what it hears is what the call is paid by.
+    metered: bool,
     clock: Clock,
     noted: Noted,
 }
@@ -68,9 +71,17 @@ impl Meter {
         if !metered {
             bill.forget_prompt();
         }
+        let follows = bill.follow.as_ref().is_some_and(|it| it.listens());
+        let follows = follows && status.is_success();
+        let reader = match (metered, follows) {
+            (_, true) => Some(UsageReader::with_subject(schema)),
+            (true, false) => Some(UsageReader::new(schema)),
+            (false, false) => None,
+        };
         Self {
-            reader: metered.then(|| UsageReader::new(schema)),
+            reader,
             bill,
+            metered,
             clock: relay.clock.clone(),
             noted: Noted::default(),
         }
@@ -93,7 +104,7 @@ impl Meter {
             steps: reader.delivered_bytes() / NOTE_BYTES,
         };
         let news = reader.take_news() || noted != self.noted;
-        if news {
+        if news && self.metered {
             self.noted = noted;
             let known = Known::of(&self.bill, reader, reader.finished());
             known.note(&mut self.bill, reader);
@@ -141,28 +152,24 @@ impl Meter {
         let Self {
             reader,
             mut bill,
+            metered,
             clock,
             noted: _,
         } = self;
         let now = clock.now();
         bill.record.duration_ms = elapsed(bill.record.start, now);
-        // Some clients hang up right after the end mark; nothing is missing then.
         let finished = reader.as_ref().is_some_and(UsageReader::finished);
-        let ending = match ending {
-            Ending::Abandoned | Ending::Stopped if finished => Ending::Complete,
-            ending => ending,
+        let ending = tell_ending(&mut bill, ending, finished, now);
+        let come = conclude(&mut bill, reader.as_ref(), ending == Ending::Complete);
+        let pays = match come {
+            Come::Usual => metered,
+            Come::Settles => true,
+            Come::GoesOn | Come::Nothing | Come::CameToNothing => false,
         };
-        if let Some(story) = &mut bill.story {
-            story.ended(ending);
-        }
-        if ending == Ending::Cut
-            && let Some(key) = bill.key()
-        {
-            let whose = (bill.record.account, bill.account.customer);
-            key.health.broke_off(whose, now);
-        }
-        let Some(mut reader) = reader else {
-            let billable = bill.key().is_some() && (200..300).contains(&bill.record.status);
+        let Some(mut reader) = reader.filter(|_| pays) else {
+            let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
+            // What goes on, or came to nothing, is not paid with the call.
+            let billable = answered && come == Come::Usual;
             bill.record.tokens = Tokens::default();
             bill.record.measure = Measure::Measured;
             bill.record.cost = Money::ZERO;
@@ -173,6 +180,10 @@ impl Meter {
         known.note(&mut bill, &reader);
         if known.absurd {
             tell_absurd(&mut bill);
+        }
+        let parts = reader.subject().map(Subject::sums).unwrap_or_default();
+        if !parts.is_empty() {
+            return bill.close_parts(parts);
         }
         if !bill.is_text() {
             return bill.close(true);
@@ -200,6 +211,25 @@ impl Meter {
             bill.close(true);
         }
     }
+}
+
+/// Tells the story and the key how an answer ended.
+fn tell_ending(bill: &mut Bill, ending: Ending, finished: bool, now: Millis) -> Ending {
+    // Some clients hang up right after the end mark; nothing is missing then.
+    let ending = match ending {
+        Ending::Abandoned | Ending::Stopped if finished => Ending::Complete,
+        ending => ending,
+    };
+    if let Some(story) = &mut bill.story {
+        story.ended(ending);
+    }
+    if ending == Ending::Cut
+        && let Some(key) = bill.key()
+    {
+        let whose = (bill.record.account, bill.account.customer);
+        key.health.broke_off(whose, now);
+    }
+    ending
 }
 
 /// What is known of an answer's tokens.
@@ -261,6 +291,15 @@ impl Known {
             tokens.output = tokens.output.max(guess.output);
         }
         (bill.record.tokens, bill.record.measure) = (tokens, self.measure);
+    }
+}
+
+/// What an answer comes to beside its usage.
+fn conclude(bill: &mut Bill, reader: Option<&UsageReader>, whole: bool) -> Come {
+    let answered = (200..300).contains(&bill.record.status);
+    match bill.follow.take().filter(|_| answered) {
+        Some(follow) => follow.conclude(bill, reader, whole),
+        None => Come::Usual,
     }
 }
 

@@ -15,9 +15,11 @@ mod entry;
 mod headers;
 mod hedge;
 mod inquiry;
+pub(crate) mod later;
 mod limits;
 mod memory;
 mod meter;
+mod objects;
 mod offers;
 mod opening;
 mod packed;
@@ -26,6 +28,7 @@ mod request;
 mod rounds;
 mod route;
 mod segments;
+mod terms;
 mod waits;
 
 use std::{
@@ -41,6 +44,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{
     clock::Clock,
+    id::KeyId,
     plan::Plan,
     snapshot::{Account, Health, ProxySettings},
 };
@@ -104,6 +108,8 @@ struct Call {
     conversation: Option<Conversation>,
     /// What a key has to speak.
     dialect: Dialect,
+    /// The one key that has what it refers to, where it refers to something.
+    only: Option<KeyId>,
     /// Whether its answer carries usage.
     metered: bool,
     bill: bill::Bill,
@@ -214,11 +220,24 @@ impl Relay {
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
                 call.bill.story = Some(story);
-                let answer = cutoff.unless_over(Box::pin(self.rounds(call))).await;
+                let answer = if call.bill.may_go_on() {
+                    let apart = Box::pin(self.rounds_apart(call));
+                    cutoff.unless_over(apart).await.flatten()
+                } else {
+                    cutoff.unless_over(Box::pin(self.rounds(call))).await
+                };
                 answer.unwrap_or_else(|| refuse(family, &Refusal::Unavailable))
             }
             Err(refusal) => answer::refuse_call(family, &refusal, Some(&mut story)),
         }
+    }
+
+    /// Answers a call whose work may go on after it. It is heard whether its client waits or not: nobody would know
+    /// what it made otherwise.
+    async fn rounds_apart(&self, call: Box<Call>) -> Option<Response<Body>> {
+        let relay = self.clone();
+        let rounds = async move { relay.rounds(call).await };
+        tokio::spawn(rounds).await.ok()
     }
 
     /// Where a request comes from.

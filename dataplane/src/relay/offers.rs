@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 
 use super::{Relay, headers, segments::Segments};
 use crate::{
-    formats::listing,
+    formats::model_list,
     live::{Dialect, KeyState},
 };
 
@@ -86,6 +86,6 @@ impl Relay {
                 return None;
             }
         }
-        listing::names(&text)
+        model_list::names(&text)
     }
 }

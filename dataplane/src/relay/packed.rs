@@ -26,11 +26,17 @@ const KEPT: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, VIA];
 const STEP_BYTES: usize = 64 * 1024;
 
 /// Refuses a head whose word on its body is not one; what the body is packed with, where it has to be read.
-pub(super) fn check(parts: &Parts, names_model: bool) -> Result<Option<Coding>, Refusal> {
+pub(super) fn check(
+    parts: &Parts,
+    (names_model, reads): (bool, bool),
+) -> Result<Option<Coding>, Refusal> {
     let headers = &parts.headers;
     let wrong = |problem: String| Err(Refusal::Malformed(problem));
     if let Some(name) = taken_off(headers) {
         return wrong(format!("Connection must not name {name}"));
+    }
+    if !names_model && !reads {
+        return Ok(None);
     }
     // Models may be named there elsewhere too.
     let strays = parts.uri.query().filter(|_| names_model);

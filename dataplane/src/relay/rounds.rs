@@ -212,6 +212,7 @@ impl Relay {
             want: call.wants(),
             now: self.clock.now(),
             tried: &tried,
+            only: call.only,
             strategy: call.strategy(level),
             conversation: call.conversation,
         };
@@ -302,6 +303,7 @@ impl Relay {
             };
             for hop in &stage.hops {
                 let keys = call.bill.snapshot.pool(hop.level).keys().iter();
+                let keys = keys.filter(|key| call.only.is_none_or(|only| only == key.key.id));
                 let keys = keys.filter(|key| wanted(at, key.key.id) && key.speaks(call.dialect));
                 rests.extend(keys.map(|key| key.health.rest(want, now)));
             }

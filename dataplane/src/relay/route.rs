@@ -1,9 +1,12 @@
 //! Where a call goes, as far as the relay has to do with it: planning it, what any of its models may cost,
 //! and turning from one model to the next. The rules are in the contract's `plan`.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
     id::Level,
+    object::Pending,
     plan::{self, Plan},
     price::ModelPrice,
     rotation::{Affinity, Strategy},
@@ -13,8 +16,18 @@ use proxyxai_contract::{
 
 use super::{Call, bill};
 use crate::{
-    decide::{admit::Refusal, affinity::Conversation, spend},
-    formats::{Family, conversation, request::RequestFacts},
+    decide::{
+        admit::{self, Refusal},
+        affinity::Conversation,
+        gate::Way,
+        spend,
+    },
+    formats::{
+        Family,
+        batch::{self, Part},
+        conversation,
+        request::RequestFacts,
+    },
     live::{AccountState, Dialect, Snapshot, Want},
 };
 
@@ -150,6 +163,71 @@ pub(super) fn ceiling(
     // The provider may turn to any that the request names.
     let named = facts.named.iter().map(String::as_str);
     spend::dearest(planned.chain(named).map(of))
+}
+
+/// The calls of a batch; none for what is no batch. Each has to be one that could be made by itself.
+pub(super) fn calls(
+    snapshot: &Snapshot,
+    chain: &[&Account],
+    way: Way<'_>,
+    body: &[u8],
+) -> Result<Vec<Part>, Refusal> {
+    if !way.takes_calls() {
+        return Ok(Vec::new());
+    }
+    let calls = batch::messages(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    check(snapshot, chain, &calls)?;
+    Ok(calls)
+}
+
+/// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
+pub(super) fn calls_in_file(
+    snapshot: &Snapshot,
+    (account, chain): (&AccountState, &[&Account]),
+    form: &[u8],
+) -> Option<Pending> {
+    let calls = batch::lines(form)?;
+    check(snapshot, chain, &calls).ok()?;
+    Some(Pending {
+        model: calls.first()?.model.clone(),
+        held: ceiling_of_all(snapshot, account, &calls).hold,
+    })
+}
+
+fn check(snapshot: &Snapshot, chain: &[&Account], calls: &[Part]) -> Result<(), Refusal> {
+    let is_root = chain.len() == 1;
+    let mut seen = BTreeSet::new();
+    for call in calls {
+        if !seen.insert(&call.model) {
+            continue;
+        }
+        admit::model(chain, true, Some(&call.model))?;
+        // Without a price nothing could be set aside, and no operator's leave makes that good.
+        if snapshot.prices.find(&call.model).is_none() && !is_root {
+            return Err(Refusal::Unpriced {
+                model: call.model.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The most that all calls of a batch can cost.
+pub(super) fn ceiling_of_all(
+    snapshot: &Snapshot,
+    account: &AccountState,
+    calls: &[Part],
+) -> spend::Ceiling {
+    let of = |call: &Part| {
+        let bounds = spend::Bounds {
+            body_bytes: call.bytes,
+            max_tokens: call.max_tokens,
+            choices: call.choices,
+            images: Images::default(),
+        };
+        spend::ceiling(snapshot.prices.find(&call.model), &bounds, &account.account)
+    };
+    spend::together(calls.iter().map(of))
 }
 
 /// The same for a call with a fixed price.

@@ -85,7 +85,7 @@ const BUCKETS: usize = 18;
 /// Where a request goes, for those that are no calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// The list of models.
+    /// Lists that are answered here.
     Models,
     /// To control.
     Administration,

@@ -55,6 +55,7 @@ fn record(id: &str) -> UsageRecord {
         duration_ms: 0,
         first_byte_ms: 0,
         streamed: false,
+        objects: None,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use prost::Message as _;
 
-use super::{millis_from_wire, millis_to_wire, signed, unsigned};
+use super::{
+    millis_from_wire, millis_to_wire,
+    objects::{objects_from_wire, objects_into_wire},
+    signed, unsigned,
+};
 use crate::{
     Invalid,
     id::{AccountId, KeyId, Level},
@@ -106,6 +110,12 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         image_size,
         rates_micros,
         factor_micros,
+        made,
+        held_nanos,
+        settles,
+        settlement,
+        forgets,
+        pending,
     } = record;
     if sequence == 0 {
         return Err(Invalid::new("sequence", "must be positive"));
@@ -121,11 +131,7 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         path,
         model_asked,
         model_used,
-        key: if key_id == 0 {
-            None
-        } else {
-            Some(KeyId::new(key_id).map_err(|error| error.under("key_id"))?)
-        },
+        key: key_from_wire(key_id)?,
         level: Level::new(level.into()).map_err(|error| error.under("level"))?,
         tries: u32::try_from(tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
         status: u16::try_from(status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
@@ -134,12 +140,7 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
             count: unsigned("images", images)?,
             size: image_size,
         },
-        measure: match measure {
-            wire::Measure::Measured => Measure::Measured,
-            wire::Measure::Partial => Measure::Partial,
-            wire::Measure::Estimated => Measure::Estimated,
-            wire::Measure::Unspecified => return Err(Invalid::new("measure", "is missing")),
-        },
+        measure: measure_from_wire(measure)?,
         cost,
         priced,
         price_version,
@@ -149,7 +150,22 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         duration_ms: unsigned("duration_ms", duration_ms)?,
         first_byte_ms: unsigned("first_byte_ms", first_byte_ms)?,
         streamed,
+        objects: objects_from_wire(made, (pending, held_nanos), (settles, settlement), forgets)?,
     })
+}
+
+fn measure_from_wire(measure: wire::Measure) -> Result<Measure, Invalid> {
+    Ok(match measure {
+        wire::Measure::Measured => Measure::Measured,
+        wire::Measure::Partial => Measure::Partial,
+        wire::Measure::Estimated => Measure::Estimated,
+        wire::Measure::Unspecified => return Err(Invalid::new("measure", "is missing")),
+    })
+}
+
+fn key_from_wire(key: i64) -> Result<Option<KeyId>, Invalid> {
+    let given = Some(key).filter(|key| *key != 0).map(KeyId::new);
+    given.transpose().map_err(|error| error.under("key_id"))
 }
 
 /// A record for the wire.
@@ -177,13 +193,14 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         duration_ms,
         first_byte_ms,
         streamed,
+        objects,
     } = record;
     let measure = match measure {
         Measure::Measured => wire::Measure::Measured,
         Measure::Partial => wire::Measure::Partial,
         Measure::Estimated => wire::Measure::Estimated,
     };
-    wire::UsageRecord {
+    let mut written = wire::UsageRecord {
         sequence: *sequence,
         request_id: request_id.clone(),
         account_id: account.get(),
@@ -207,7 +224,10 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         image_size: images.size.clone(),
         rates_micros: rates.map_or(0, Multiplier::micros),
         factor_micros: factor.map_or(0, Multiplier::micros),
-    }
+        ..wire::UsageRecord::default()
+    };
+    objects_into_wire(objects.as_deref(), &mut written);
+    written
 }
 
 fn multiplier(field: &str, micros: i64) -> Result<Option<Multiplier>, Invalid> {
@@ -330,7 +350,10 @@ pub fn standing_to_wire(standing: &Standing) -> wire::Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Millis;
+    use crate::{
+        clock::Millis,
+        object::{Kind, Made, Objects, Settles},
+    };
 
     fn record(sequence: u64) -> UsageRecord {
         UsageRecord {
@@ -370,6 +393,25 @@ mod tests {
             duration_ms: 5,
             first_byte_ms: 3,
             streamed: true,
+            objects: Some(Box::new(Objects {
+                made: vec![Made {
+                    id: "resp_1".to_owned(),
+                    kind: Kind::Response,
+                    expires: Millis(1_800_000_000_000),
+                    status: "queued".to_owned(),
+                    calls: Some(crate::object::Pending {
+                        model: "m".to_owned(),
+                        held: Money::from_nanos(3),
+                    }),
+                }],
+                pending: true,
+                held: Money::from_nanos(5),
+                settles: Some(Settles {
+                    id: "resp_0".to_owned(),
+                    settlement: "s".to_owned(),
+                }),
+                forgets: Some("resp_2".to_owned()),
+            })),
         }
     }
 

@@ -28,9 +28,11 @@ struct Charge {
     account_id: i64,
     #[prost(int64, tag = "13")]
     cost_nanos: i64,
+    #[prost(int64, tag = "35")]
+    held_nanos: i64,
 }
 
-/// Whom a record charges, and how much.
+/// Whom a record charges, and how much, with what stays set aside.
 ///
 /// # Errors
 /// When the bytes are no record.
@@ -39,7 +41,7 @@ pub fn charge_from_bytes(record: &[u8]) -> Result<(AccountId, Money), Invalid> {
         Charge::decode(record).map_err(|error| Invalid::new("record", error.to_string()))?;
     Ok((
         AccountId::new(charge.account_id).map_err(|error| error.under("account_id"))?,
-        Money::from_nanos(charge.cost_nanos),
+        Money::from_nanos(charge.cost_nanos.saturating_add(charge.held_nanos)),
     ))
 }
 

@@ -3,7 +3,7 @@
 use super::corpus::{Ask, CODINGS, Case, Say, ask, every_byte, many_fields, say, say_bytes};
 
 fn get() -> Ask {
-    ask("GET", "/v1/files/f")
+    ask("GET", "/v1/things/f")
 }
 
 fn plain() -> Say {
@@ -87,7 +87,7 @@ pub(super) fn statuses() -> Vec<Case> {
             }
             let id = format!("status-{}-{at}", &status[..3]);
             cases.push(Case::new(id.clone(), get(), say(status, fields).bare()));
-            let post = ask("POST", "/v1/files/f").with(b"x");
+            let post = ask("POST", "/v1/things/f").with(b"x");
             cases.push(Case::new(
                 format!("{id}-post"),
                 post,
@@ -104,10 +104,10 @@ pub(super) fn statuses() -> Vec<Case> {
     for method in ["HEAD", "POST"] {
         let say = say(redirect, "Content-Length: 0\r\n").bare();
         let id = format!("status-302-{method}");
-        cases.push(Case::new(id, ask(method, "/v1/files/f"), say));
+        cases.push(Case::new(id, ask(method, "/v1/things/f"), say));
     }
     for status in ["404 Not Found", "304 Not Modified", "400 Bad Request"] {
-        let head = ask("HEAD", "/v1/files/f");
+        let head = ask("HEAD", "/v1/things/f");
         let say = say(status, "Content-Length: 77\r\nETag: \"a\"\r\n").bare();
         cases.push(Case::new(
             format!("status-{}-head", &status[..3]),
@@ -156,7 +156,7 @@ pub(super) fn fields() -> Vec<Case> {
         "Server-Timing: a;dur=1\r\nX-Content-Type-Options: nosniff\r\n",
         "Warning: 110 - \"stale\"\r\n",
         "X-Accel-Buffering: no\r\n",
-        "Location: /v1/files/g\r\nRefresh: 3\r\n",
+        "Location: /v1/things/g\r\nRefresh: 3\r\n",
         "Connection: close\r\n",
         "Connection: keep-alive\r\nKeep-Alive: timeout=5, max=9\r\n",
         "Connection: X-Mine\r\nX-Mine: 1\r\nX-Third: 3\r\n",
@@ -354,7 +354,7 @@ pub(super) fn framing() -> Vec<Case> {
     .into_iter()
     .enumerate()
     {
-        let head = ask("HEAD", "/v1/files/f");
+        let head = ask("HEAD", "/v1/things/f");
         add(&format!("head-{at}"), head, say("200 OK", fields).bare());
     }
     cases

@@ -286,28 +286,28 @@ fn methods() -> Vec<Case> {
 }
 
 fn targets() -> Vec<Case> {
-    let long = format!("/v1/files/{}?{}=1", "p".repeat(3000), "q".repeat(3000));
+    let long = format!("/v1/things/{}?{}=1", "p".repeat(3000), "q".repeat(3000));
     let targets = [
         "/v1/",
-        "/v1/files/",
-        "/v1/files?",
-        "/v1/files/?",
-        "/v1/files??",
-        "/v1/files?a=1&a=2&a=1",
-        "/v1/files?a=&a&=&&=b",
-        "/v1/files?a==b&c=d=e",
-        "/v1/files?a=+&b=%20&c=%2B",
-        "/v1/files?a=%2F%3F%23%26%3D",
-        "/v1/files?a=/../b&c=//d",
-        "/v1/files?a[]=1&a[]=2&b[x]=3",
-        "/v1/files?a={b}|c^d`e",
-        "/v1/files?a='b'&c=(d)",
-        "/v1/files?a;b;c=1",
-        "/v1/files?%61=%zz&%",
-        "/v1/files?a=\u{e9}\u{2603}",
-        "/v1/files?a=http://x/y?z=1",
-        "/v1/files?a=1?b=2",
-        "/v1/files?after=file-abc&limit=100&order=desc",
+        "/v1/models/",
+        "/v1/things?",
+        "/v1/models/?",
+        "/v1/things??",
+        "/v1/things?a=1&a=2&a=1",
+        "/v1/things?a=&a&=&&=b",
+        "/v1/things?a==b&c=d=e",
+        "/v1/things?a=+&b=%20&c=%2B",
+        "/v1/things?a=%2F%3F%23%26%3D",
+        "/v1/things?a=/../b&c=//d",
+        "/v1/things?a[]=1&a[]=2&b[x]=3",
+        "/v1/things?a={b}|c^d`e",
+        "/v1/things?a='b'&c=(d)",
+        "/v1/things?a;b;c=1",
+        "/v1/things?%61=%zz&%",
+        "/v1/things?a=\u{e9}\u{2603}",
+        "/v1/things?a=http://x/y?z=1",
+        "/v1/things?a=1?b=2",
+        "/v1/things?after=file-abc&limit=100&order=desc",
         "/v1/a%2Fb",
         "/v1/a%2fb",
         "/v1/a%20b",
@@ -334,14 +334,16 @@ fn targets() -> Vec<Case> {
         "/v1/A/b/C",
         "/v1/organization/costs?start_time=1730419200",
         "/v1/engines/code/models",
-        // What is a metered path for a POST is not one for a GET.
-        "/v1/chat/completions?limit=2",
-        "/v1/responses/resp_1?include=x",
-        "/v1/messages/batches",
-        "/v1/threads/t_1/messages",
+        "/v1/models/m_1?limit=2",
+        "/v1/models/m_1?include=x",
+        "/v1/messages/things",
+        "/v1/strings/t_1/messages",
+        "/v1/models/gpt-4.1",
+        "/v1/models/ft:gpt-4o:acme::abc",
         // Aliases.
-        "/files/file-1/content",
-        "/assistants?a=1&a=1",
+        "/models/file-1/content",
+        "/models/gpt-4o?x=1",
+        "/models/m_2?a=1&a=1",
         long.as_str(),
     ];
     let mut cases = Vec::new();
@@ -352,10 +354,10 @@ fn targets() -> Vec<Case> {
             fine(),
         ));
     }
-    let absolute = ask("GET", "http://elsewhere.test/v1/files?a=1");
+    let absolute = ask("GET", "http://elsewhere.test/v1/things?a=1");
     cases.push(Case::new("target-absolute", absolute, fine()));
-    let mut old = ask("GET", "/v1/files");
-    "GET /v1/files HTTP/1.0".clone_into(&mut old.line);
+    let mut old = ask("GET", "/v1/things");
+    "GET /v1/things HTTP/1.0".clone_into(&mut old.line);
     cases.push(Case::new("target-http-1.0", old, fine()));
     cases
 }
@@ -432,10 +434,10 @@ fn request_fields() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (at, lines) in fields.into_iter().enumerate() {
-        let ask = ask("GET", "/v1/files").field(lines);
+        let ask = ask("GET", "/v1/things").field(lines);
         cases.push(Case::new(format!("field-{at}"), ask, fine()));
     }
-    let high = ask("GET", "/v1/files").bytes(b"X-High: \x80\xff\xe9 caf\xe9");
+    let high = ask("GET", "/v1/things").bytes(b"X-High: \x80\xff\xe9 caf\xe9");
     cases.push(Case::new("field-high", high, fine()));
     cases
 }
@@ -462,7 +464,7 @@ fn content_types() -> Vec<Case> {
     ];
     let each = types.into_iter().enumerate().map(|(at, kind)| {
         let field = format!("Content-Type: {kind}");
-        let ask = ask("POST", "/v1/uploads/u_1/parts")
+        let ask = ask("POST", "/v1/things/u_1/parts")
             .field(&field)
             .with(b"{ \"a\":1 } ");
         Case::new(format!("type-{at}"), ask, fine())
@@ -484,7 +486,7 @@ fn form(newline: &str, named: &str) -> Vec<u8> {
 
 fn request_bodies() -> Vec<Case> {
     let post = |target: &str| ask("POST", target);
-    let of = |kind: &str| post("/v1/files").field(&format!("Content-Type: {kind}"));
+    let of = |kind: &str| post("/v1/things").field(&format!("Content-Type: {kind}"));
     let mut cases = Vec::new();
     let mut add = |id: &str, ask| cases.push(Case::new(format!("body-{id}"), ask, fine()));
     for (at, size) in [1, 255, 4096, 65_535, 65_536, 1 << 20]
@@ -507,14 +509,14 @@ fn request_bodies() -> Vec<Case> {
     {
         let body = form("\r\n", named);
         let form = |target| post(target).field("Content-Type: multipart/form-data; boundary=XyZ");
-        add(&format!("form-{at}"), form("/v1/files").with(&body));
+        add(&format!("form-{at}"), form("/v1/things").with(&body));
         add(
             &format!("audio-{at}"),
             form("/v1/audio/transcriptions").with(&body),
         );
         add(
             &format!("form-chunked-{at}"),
-            form("/v1/files").chunked(&body, 100 + at, "0\r\n\r\n"),
+            form("/v1/things").chunked(&body, 100 + at, "0\r\n\r\n"),
         );
     }
     for (coding, body) in CODINGS {
@@ -543,7 +545,7 @@ fn request_bodies() -> Vec<Case> {
 }
 
 fn request_framing() -> Vec<Case> {
-    let post = || ask("POST", "/v1/files").field("Content-Type: text/plain");
+    let post = || ask("POST", "/v1/things").field("Content-Type: text/plain");
     let mut cases = Vec::new();
     let mut add = |id: &str, ask| cases.push(Case::new(format!("framing-{id}"), ask, fine()));
     let body = every_byte(300_000);

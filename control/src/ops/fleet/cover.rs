@@ -60,7 +60,8 @@ pub(crate) async fn cover_rise(
     Ok(Some(entry))
 }
 
-/// Takes covers out of what answers say that others have on lease: nobody could give them back, so no call
+/// Takes covers, and reserves of work that goes on, out of what answers say that others have on lease: nobody could
+/// give them back, so no call
 /// need wait for them.
 pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<(), Error> {
     let waits =
@@ -73,10 +74,13 @@ pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<()
     if short.is_empty() {
         return Ok(());
     }
-    let covers = store::leases::of_node(tx, &NodeName::new(HOLDER)?, short.keys().copied()).await?;
-    for (account, held) in covers {
-        if let Some(elsewhere) = short.get_mut(&account) {
-            **elsewhere = elsewhere.saturating_sub(held.lease.amount);
+    for holder in [HOLDER, store::objects::HOLDER] {
+        let ids = short.keys().copied();
+        let nobodys = store::leases::of_node(tx, &NodeName::new(holder)?, ids).await?;
+        for (account, held) in nobodys {
+            if let Some(elsewhere) = short.get_mut(&account) {
+                **elsewhere = elsewhere.saturating_sub(held.lease.amount);
+            }
         }
     }
     Ok(())

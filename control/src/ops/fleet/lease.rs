@@ -11,7 +11,10 @@ use proxyxai_contract::{
     snapshot::Standing,
 };
 
-use super::cover::{is_cover, leave_out};
+use super::{
+    cover::{is_cover, leave_out},
+    objects::is_later,
+};
 use crate::{
     Control, Error,
     domain::{
@@ -206,7 +209,7 @@ pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
     let since = now.plus(silence_ms.saturating_add(GRACE_MS).saturating_neg());
     let lost = store::leases::untouched_since(control.store(), since).await?;
     let mut by_node: BTreeMap<NodeName, Vec<AccountId>> = BTreeMap::new();
-    for (node, account) in lost {
+    for (node, account) in lost.into_iter().filter(|(node, _)| !is_later(node)) {
         by_node.entry(node).or_default().push(account);
     }
     for (node, accounts) in by_node {
@@ -257,6 +260,7 @@ pub(crate) async fn release_all(
         entries.push(money::lease(record, held, amount.negated())?);
     }
     store::leases::put(tx, &leases, now).await?;
+    store::objects::release(tx, record.view.id).await?;
     Ok(entries)
 }
 

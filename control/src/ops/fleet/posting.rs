@@ -12,7 +12,7 @@ use proxyxai_contract::{
     usage::UsageRecord,
 };
 
-use super::aside;
+use super::{aside, objects};
 use crate::{
     Control, Error,
     domain::{
@@ -124,7 +124,7 @@ async fn post_part(
     store::nodes::lock(&tx, node, epoch, now).await?;
     let known = store::usage::known(&tx, node, epoch, first, last).await?;
     let is_new = |sequence: u64| !known.contains(sequence);
-    let fresh: Vec<_> = records
+    let mut fresh: Vec<_> = records
         .iter()
         .filter(|record| is_new(record.sequence))
         .cloned()
@@ -142,7 +142,7 @@ async fn post_part(
             zone: &control.config().zone,
             now,
         };
-        posted = post(control, &tx, (node, epoch), &fresh, &batch).await?;
+        posted = post(control, &tx, (node, epoch), &mut fresh, &batch).await?;
     }
     tx.commit().await?;
     aside::tell(node, &unfit);
@@ -223,24 +223,27 @@ async fn post(
     control: &Control,
     tx: &Tx,
     (node, epoch): (&NodeName, u64),
-    fresh: &[UsageRecord],
+    fresh: &mut [UsageRecord],
     batch: &Batch<'_>,
 ) -> Result<Posted, Error> {
     let now = batch.now;
-    store::usage::insert(tx, node, epoch, fresh, now).await?;
     let concerned = fresh.iter().map(|record| record.account);
     let mut accounts = store::accounts::lock_all(tx, concerned, now).await?;
+    let movements = objects::apply(tx, fresh, &accounts, now).await?;
+    store::usage::insert(tx, node, epoch, fresh, now).await?;
     let mut leases = store::leases::of_node(tx, node, accounts.keys().copied()).await?;
     // Usage of a lost spool is nothing that the node's leases of now were asked for.
     leases.retain(|_, held| held.epoch == epoch);
+    let mut entries = objects::reserve(tx, &movements, &mut accounts, &mut leases).await?;
     let posting = charge(&mut accounts, &mut leases, fresh, batch)?;
+    entries.extend(posting.entries);
     store::leases::put(tx, leases.values(), now).await?;
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
     let above = |id| above(id).unwrap_or_default();
     store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
     let raised = raise_limits(tx, &mut accounts, control.publisher().month(now)).await?;
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
-    store::ledger::post(tx, now, &posting.entries).await?;
+    store::ledger::post(tx, now, &entries).await?;
     Ok(Posted {
         accounts,
         leases,
@@ -281,7 +284,7 @@ fn charge(
     }
     // One entry for each account: the records, which carry the same node, epoch and sequences, are
     // its details.
-    let mut costs: BTreeMap<AccountId, Cost> = BTreeMap::new();
+    let mut costs: BTreeMap<(AccountId, bool), Cost> = BTreeMap::new();
     for record in records {
         let Some(account) = accounts.get_mut(&record.account) else {
             tracing::warn!(
@@ -292,7 +295,9 @@ fn charge(
         };
         let answered = u64::from(record.status < FAILED_FROM);
         account.view.requests = account.view.requests.saturating_add(answered);
-        let total = costs.entry(record.account).or_default();
+        let objects = record.objects.as_ref();
+        let is_later = objects.is_some_and(|objects| objects.settles.is_some());
+        let total = costs.entry((record.account, is_later)).or_default();
         *total = total.and(cost(record, account));
         let day = zone.day(record.start);
         let totals = posting
@@ -301,17 +306,19 @@ fn charge(
             .or_default();
         add(totals, record, answered);
     }
-    for (id, account) in accounts.iter_mut() {
-        if let Some(cost) = costs.get(id) {
-            let reference = format!("{reference}:{id}");
-            posting.entries.extend(money::charge(
-                account,
-                leases.get_mut(id),
-                *cost,
-                reference,
-                *now,
-            )?);
-        }
+    for ((id, is_later), cost) in costs {
+        let Some(account) = accounts.get_mut(&id) else {
+            continue;
+        };
+        // Work that ended later was let in on a reserve of its own, which is free again by now.
+        let (lease, mark) = if is_later {
+            (None, ":later")
+        } else {
+            (leases.get_mut(&id), "")
+        };
+        let reference = format!("{reference}:{id}{mark}");
+        let entries = money::charge(account, lease, cost, reference, *now)?;
+        posting.entries.extend(entries);
     }
     posting
         .daily

@@ -18,6 +18,7 @@ mod m008_speed;
 mod m009_spans;
 mod m010_master_copy;
 mod m011_aside;
+mod m012_objects;
 mod m013_share;
 
 use sea_orm_migration::{
@@ -40,6 +41,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m009_spans", m009_spans::SCHEMA),
     ("m010_master_copy", m010_master_copy::SCHEMA),
     ("m011_aside", m011_aside::SCHEMA),
+    ("m012_objects", m012_objects::SCHEMA),
     ("m013_share", m013_share::SCHEMA),
 ];
 

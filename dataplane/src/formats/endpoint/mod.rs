@@ -6,6 +6,7 @@ mod table;
 use std::borrow::Cow;
 
 use http::Method;
+use proxyxai_contract::object::Kind;
 
 use super::{Family, Route, text};
 use table::{ENDPOINTS, OF_BOTH};
@@ -25,6 +26,12 @@ pub(crate) struct Endpoint {
     /// Whose bodies and answers it has.
     pub(crate) route: Route,
     pub(crate) paid: Paid,
+    /// What its answer is about, under its `id`, is the caller's from then on.
+    pub(crate) makes: Option<Kind>,
+    /// What the first parameter of the path is the id of.
+    names: Option<Kind>,
+    /// What it lists, which is answered here.
+    pub(crate) lists: Option<Kind>,
 }
 
 /// Methods of endpoints.
@@ -41,6 +48,10 @@ pub(crate) enum Verb {
 pub(crate) enum Paid {
     /// By what the model that its request names is used for.
     ByModel,
+    /// By what the models are used for that its calls name, when they are done.
+    ByCalls,
+    /// The same, of calls that stand in a file.
+    ByFile,
     /// Costs nothing at any provider.
     Free,
     /// Not at all, for this reason: the operator may open it at a price of his own.
@@ -52,7 +63,7 @@ pub(crate) enum Paid {
 pub(crate) enum Found {
     /// To an endpoint.
     Row(&'static Endpoint),
-    /// To one that is paid for, by another method than its own or in another spelling.
+    /// To one that is paid for, or about somebody's objects, by another method than its own or in another spelling.
     Misspelt,
     /// Nobody knows.
     Unknown,
@@ -65,6 +76,11 @@ impl Found {
             Self::Row(row) => row.route,
             Self::Misspelt | Self::Unknown => Route::Other,
         }
+    }
+
+    /// Whether it is an endpoint that is known.
+    pub(crate) const fn is_row(self) -> bool {
+        matches!(self, Self::Row(_))
     }
 
     /// The dialect of its answers; `says_anthropic` tells that the client speaks Anthropic's.
@@ -93,9 +109,44 @@ impl Endpoint {
         OF_BOTH.contains(&self.path)
     }
 
+    const fn makes(mut self, kind: Kind) -> Self {
+        self.makes = Some(kind);
+        self
+    }
+
+    const fn names(mut self, kind: Kind) -> Self {
+        self.names = Some(kind);
+        self
+    }
+
+    const fn lists(mut self, kind: Kind) -> Self {
+        self.lists = Some(kind);
+        self
+    }
+
+    /// Whether its path is about an object.
+    pub(crate) const fn names_object(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Whether the object that its path is about is gone when this is done.
+    pub(crate) fn deletes(&self) -> bool {
+        self.verb == Verb::Delete && self.names.is_some() && self.path.ends_with("/{id}")
+    }
+
     /// Whether a request names a model.
     pub(crate) const fn takes_model(&self) -> bool {
         matches!(self.paid, Paid::ByModel)
+    }
+
+    /// Whether it is a batch of calls that name theirs.
+    pub(crate) const fn takes_calls(&self) -> bool {
+        matches!(self.paid, Paid::ByCalls)
+    }
+
+    /// Whether it is one of calls that stand in a file.
+    pub(crate) const fn takes_file(&self) -> bool {
+        matches!(self.paid, Paid::ByFile)
     }
 }
 
@@ -153,11 +204,25 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
     }
     let plain = plain(path);
     let read = bare(&plain).unwrap_or_default();
-    let metered = |row: &Endpoint| row.takes_model() && fits(row.path, &read);
-    if ENDPOINTS.iter().any(metered) {
+    let guarded = |row: &Endpoint| {
+        let owned = row.names.is_some() || row.makes.is_some();
+        (row.takes_model() || owned) && fits(row.path, &read)
+    };
+    if ENDPOINTS.iter().any(guarded) {
         return Found::Misspelt;
     }
     Found::Unknown
+}
+
+/// The object that a canonical path is about, also where it is no row's but below one.
+pub(crate) fn object(path: &str) -> Option<(Kind, &str)> {
+    let own = path.strip_prefix("/v1")?;
+    ENDPOINTS.iter().find_map(|row| {
+        let kind = row.names?;
+        let (start, _) = row.path.split_once('{')?;
+        let id = own.strip_prefix(start)?.split('/').next()?;
+        (!id.is_empty()).then_some((kind, id))
+    })
 }
 
 /// A path without version, doubled slashes and one at the end; none when that is not there to be taken away.

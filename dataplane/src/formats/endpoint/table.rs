@@ -7,16 +7,23 @@
 use super::{
     Endpoint,
     Family::{self, Anthropic, OpenAi},
-    Paid::{self, ByModel, Closed, Free},
+    Paid::{self, ByCalls, ByFile, ByModel, Closed, Free},
     Verb::{self, Delete, Get, Post, Put},
 };
+use proxyxai_contract::object::Kind::{
+    self, Assistant, Batch, Completion, Container, Conversation, Deferred, Eval, File, FineTune,
+    MessageBatch, Response, Thread, Upload, VectorStore, Video,
+};
+
 use crate::formats::Route::{self, Chat, Completions, Embeddings, Messages, Other, Responses};
 
-/// Objects that a provider keeps for whoever has the key.
+/// What belongs to a key of the pool, and so to everybody who uses it.
 const SHARED: &str =
     "what the provider keeps there belongs to a key of the pool, and so to everybody who uses it";
 /// Work that is billed when it is done, long after the call.
 const LATER: &str = "the provider bills it when it is done, not with this call";
+/// What is billed for as long as it is there.
+const KEPT: &str = "the provider bills what is kept there by the day";
 /// Endpoints that answer with a credential of the provider, or act on its account.
 const ACCOUNT: &str = "it gives access to the operator's account at the provider";
 /// Work whose cost depends on more than its request says.
@@ -34,11 +41,24 @@ const fn row(
         family,
         route,
         paid,
+        makes: None,
+        names: None,
+        lists: None,
     }
 }
 
 const fn open(verb: Verb, path: &'static str, route: Route, paid: Paid) -> Endpoint {
     row(verb, path, (OpenAi, route), paid)
+}
+
+/// Costs nothing, and is about an object of the caller's.
+const fn of(kind: Kind, verb: Verb, path: &'static str) -> Endpoint {
+    open(verb, path, Other, Free).names(kind)
+}
+
+/// Answered here.
+const fn list(kind: Kind, path: &'static str) -> Endpoint {
+    open(Get, path, Other, Free).lists(kind)
 }
 
 const fn closed(verb: Verb, path: &'static str, why: &'static str) -> Endpoint {
@@ -59,11 +79,16 @@ pub(super) const OF_BOTH: &[&str] = &[
     "/skills/{id}/versions/{version}",
 ];
 
+/// About messages batches.
+const fn messages(verb: Verb, path: &'static str) -> Endpoint {
+    row(verb, path, (Anthropic, Other), Free).names(MessageBatch)
+}
+
 /// What is asked for most comes first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    open(Post, "/chat/completions", Chat, ByModel),
+    open(Post, "/chat/completions", Chat, ByModel).makes(Completion),
     row(Post, "/messages", (Anthropic, Messages), ByModel),
-    open(Post, "/responses", Responses, ByModel),
+    open(Post, "/responses", Responses, ByModel).makes(Response),
     open(Post, "/embeddings", Embeddings, ByModel),
     open(Post, "/completions", Completions, ByModel),
     open(Post, "/fim/completions", Chat, ByModel),
@@ -82,96 +107,99 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     open(Get, "/models/{model}", Other, Free),
     closed(Delete, "/models/{model}", SHARED),
     // Stored chat completions.
-    closed(Get, "/chat/completions", SHARED),
-    closed(Get, "/chat/completions/{id}", SHARED),
-    closed(Post, "/chat/completions/{id}", SHARED),
-    closed(Delete, "/chat/completions/{id}", SHARED),
-    closed(Get, "/chat/completions/{id}/messages", SHARED),
+    list(Completion, "/chat/completions"),
+    of(Completion, Get, "/chat/completions/{id}"),
+    of(Completion, Post, "/chat/completions/{id}"),
+    of(Completion, Delete, "/chat/completions/{id}"),
+    of(Completion, Get, "/chat/completions/{id}/messages"),
+    open(Get, "/chat/deferred-completion/{id}", Chat, Free).names(Deferred),
     // Stored responses.
-    closed(Get, "/responses/{id}", SHARED),
-    closed(Delete, "/responses/{id}", SHARED),
-    closed(Post, "/responses/{id}/cancel", SHARED),
-    closed(Get, "/responses/{id}/input_items", SHARED),
-    closed(Post, "/conversations", SHARED),
-    closed(Get, "/conversations/{id}", SHARED),
-    closed(Post, "/conversations/{id}", SHARED),
-    closed(Delete, "/conversations/{id}", SHARED),
-    closed(Get, "/conversations/{id}/items", SHARED),
-    closed(Post, "/conversations/{id}/items", SHARED),
-    closed(Get, "/conversations/{id}/items/{item}", SHARED),
-    closed(Delete, "/conversations/{id}/items/{item}", SHARED),
-    closed(Get, "/files", SHARED),
-    closed(Post, "/files", SHARED),
-    closed(Get, "/files/{id}", SHARED),
-    closed(Delete, "/files/{id}", SHARED),
-    closed(Get, "/files/{id}/content", SHARED),
-    closed(Post, "/uploads", SHARED),
-    closed(Post, "/uploads/{id}/parts", SHARED),
-    closed(Post, "/uploads/{id}/complete", SHARED),
-    closed(Post, "/uploads/{id}/cancel", SHARED),
-    closed(Get, "/batches", LATER),
-    closed(Post, "/batches", LATER),
-    closed(Get, "/batches/{id}", LATER),
-    closed(Post, "/batches/{id}/cancel", LATER),
-    row(Get, "/messages/batches", (Anthropic, Other), Closed(LATER)),
-    row(Post, "/messages/batches", (Anthropic, Other), Closed(LATER)),
-    row(
-        Get,
-        "/messages/batches/{id}",
-        (Anthropic, Other),
-        Closed(LATER),
-    ),
-    row(
-        Delete,
-        "/messages/batches/{id}",
-        (Anthropic, Other),
-        Closed(LATER),
-    ),
-    row(
-        Post,
-        "/messages/batches/{id}/cancel",
-        (Anthropic, Other),
-        Closed(LATER),
-    ),
-    row(
-        Get,
-        "/messages/batches/{id}/results",
-        (Anthropic, Other),
-        Closed(LATER),
-    ),
-    closed(Get, "/vector_stores", SHARED),
-    closed(Post, "/vector_stores", SHARED),
-    closed(Get, "/vector_stores/{id}", SHARED),
-    closed(Post, "/vector_stores/{id}", SHARED),
-    closed(Delete, "/vector_stores/{id}", SHARED),
-    closed(Post, "/vector_stores/{id}/search", SHARED),
-    closed(Get, "/vector_stores/{id}/files", SHARED),
-    closed(Post, "/vector_stores/{id}/files", SHARED),
-    closed(Get, "/containers", SHARED),
-    closed(Post, "/containers", SHARED),
-    closed(Get, "/containers/{id}", SHARED),
-    closed(Delete, "/containers/{id}", SHARED),
-    closed(Get, "/fine_tuning/jobs", LATER),
-    closed(Post, "/fine_tuning/jobs", LATER),
-    closed(Get, "/fine_tuning/jobs/{id}", LATER),
-    closed(Post, "/fine_tuning/jobs/{id}/cancel", LATER),
-    closed(Get, "/fine_tuning/jobs/{id}/events", LATER),
-    closed(Get, "/fine_tuning/jobs/{id}/checkpoints", LATER),
-    closed(Get, "/evals", LATER),
-    closed(Post, "/evals", LATER),
-    closed(Post, "/evals/{id}/runs", LATER),
-    closed(Get, "/videos", LATER),
-    closed(Post, "/videos", LATER),
-    closed(Get, "/videos/{id}", LATER),
-    closed(Delete, "/videos/{id}", LATER),
-    closed(Get, "/videos/{id}/content", LATER),
-    closed(Post, "/videos/{id}/remix", LATER),
-    closed(Get, "/assistants", UNBOUNDED),
-    closed(Post, "/assistants", UNBOUNDED),
-    closed(Post, "/threads", UNBOUNDED),
+    open(Get, "/responses/{id}", Responses, Free).names(Response),
+    of(Response, Delete, "/responses/{id}"),
+    open(Post, "/responses/{id}/cancel", Responses, Free).names(Response),
+    of(Response, Get, "/responses/{id}/input_items"),
+    open(Post, "/conversations", Other, Free).makes(Conversation),
+    of(Conversation, Get, "/conversations/{id}"),
+    of(Conversation, Post, "/conversations/{id}"),
+    of(Conversation, Delete, "/conversations/{id}"),
+    of(Conversation, Get, "/conversations/{id}/items"),
+    of(Conversation, Post, "/conversations/{id}/items"),
+    of(Conversation, Get, "/conversations/{id}/items/{item}"),
+    of(Conversation, Delete, "/conversations/{id}/items/{item}"),
+    list(File, "/files"),
+    open(Post, "/files", Other, Free).makes(File),
+    of(File, Get, "/files/{id}"),
+    of(File, Delete, "/files/{id}"),
+    of(File, Get, "/files/{id}/content"),
+    open(Post, "/uploads", Other, Free).makes(Upload),
+    of(Upload, Post, "/uploads/{id}/parts"),
+    of(Upload, Post, "/uploads/{id}/complete").makes(File),
+    of(Upload, Post, "/uploads/{id}/cancel"),
+    list(Batch, "/batches"),
+    open(Post, "/batches", Other, ByFile).makes(Batch),
+    of(Batch, Get, "/batches/{id}"),
+    of(Batch, Post, "/batches/{id}/cancel"),
+    row(Get, "/messages/batches", (Anthropic, Other), Free).lists(MessageBatch),
+    row(Post, "/messages/batches", (Anthropic, Other), ByCalls).makes(MessageBatch),
+    messages(Get, "/messages/batches/{id}"),
+    messages(Delete, "/messages/batches/{id}"),
+    messages(Post, "/messages/batches/{id}/cancel"),
+    messages(Get, "/messages/batches/{id}/results"),
+    list(VectorStore, "/vector_stores"),
+    closed(Post, "/vector_stores", KEPT).makes(VectorStore),
+    closed(Get, "/vector_stores/{id}", KEPT).names(VectorStore),
+    closed(Post, "/vector_stores/{id}", KEPT).names(VectorStore),
+    closed(Delete, "/vector_stores/{id}", KEPT).names(VectorStore),
+    closed(Post, "/vector_stores/{id}/search", KEPT).names(VectorStore),
+    closed(Get, "/vector_stores/{id}/files", KEPT).names(VectorStore),
+    closed(Post, "/vector_stores/{id}/files", KEPT).names(VectorStore),
+    closed(Get, "/vector_stores/{id}/files/{file}", KEPT).names(VectorStore),
+    closed(Delete, "/vector_stores/{id}/files/{file}", KEPT).names(VectorStore),
+    closed(Post, "/vector_stores/{id}/file_batches", KEPT).names(VectorStore),
+    list(Container, "/containers"),
+    closed(Post, "/containers", KEPT).makes(Container),
+    closed(Get, "/containers/{id}", KEPT).names(Container),
+    closed(Delete, "/containers/{id}", KEPT).names(Container),
+    closed(Get, "/containers/{id}/files", KEPT).names(Container),
+    closed(Post, "/containers/{id}/files", KEPT).names(Container),
+    closed(Get, "/containers/{id}/files/{file}", KEPT).names(Container),
+    closed(Get, "/containers/{id}/files/{file}/content", KEPT).names(Container),
+    closed(Delete, "/containers/{id}/files/{file}", KEPT).names(Container),
+    list(FineTune, "/fine_tuning/jobs"),
+    closed(Post, "/fine_tuning/jobs", LATER).makes(FineTune),
+    closed(Get, "/fine_tuning/jobs/{id}", LATER).names(FineTune),
+    closed(Post, "/fine_tuning/jobs/{id}/cancel", LATER).names(FineTune),
+    closed(Get, "/fine_tuning/jobs/{id}/events", LATER).names(FineTune),
+    closed(Get, "/fine_tuning/jobs/{id}/checkpoints", LATER).names(FineTune),
+    list(Eval, "/evals"),
+    closed(Post, "/evals", LATER).makes(Eval),
+    closed(Get, "/evals/{id}", LATER).names(Eval),
+    closed(Post, "/evals/{id}", LATER).names(Eval),
+    closed(Delete, "/evals/{id}", LATER).names(Eval),
+    closed(Get, "/evals/{id}/runs", LATER).names(Eval),
+    closed(Post, "/evals/{id}/runs", LATER).names(Eval),
+    list(Video, "/videos"),
+    closed(Post, "/videos", LATER).makes(Video),
+    closed(Get, "/videos/{id}", LATER).names(Video),
+    closed(Delete, "/videos/{id}", LATER).names(Video),
+    closed(Get, "/videos/{id}/content", LATER).names(Video),
+    closed(Post, "/videos/{id}/remix", LATER)
+        .names(Video)
+        .makes(Video),
+    list(Assistant, "/assistants"),
+    closed(Post, "/assistants", UNBOUNDED).makes(Assistant),
+    closed(Get, "/assistants/{id}", UNBOUNDED).names(Assistant),
+    closed(Post, "/assistants/{id}", UNBOUNDED).names(Assistant),
+    closed(Delete, "/assistants/{id}", UNBOUNDED).names(Assistant),
+    closed(Post, "/threads", UNBOUNDED).makes(Thread),
     closed(Post, "/threads/runs", UNBOUNDED),
-    closed(Post, "/threads/{id}/messages", UNBOUNDED),
-    closed(Post, "/threads/{id}/runs", UNBOUNDED),
+    closed(Get, "/threads/{id}", UNBOUNDED).names(Thread),
+    closed(Post, "/threads/{id}", UNBOUNDED).names(Thread),
+    closed(Delete, "/threads/{id}", UNBOUNDED).names(Thread),
+    closed(Post, "/threads/{id}/messages", UNBOUNDED).names(Thread),
+    closed(Get, "/threads/{id}/messages", UNBOUNDED).names(Thread),
+    closed(Post, "/threads/{id}/runs", UNBOUNDED).names(Thread),
+    closed(Get, "/threads/{id}/runs/{run}", UNBOUNDED).names(Thread),
     closed(Get, "/realtime", UNBOUNDED),
     closed(Post, "/realtime/sessions", ACCOUNT),
     closed(Post, "/realtime/transcription_sessions", ACCOUNT),

@@ -26,6 +26,9 @@ pub(super) const NAMES: Names = Names {
         "size",
         "background",
         "deferred",
+        "previous_response_id",
+        "conversation",
+        "store",
         "route",
     ],
     minded: &[
@@ -51,8 +54,11 @@ pub(super) const N: usize = 6;
 pub(super) const SIZE: usize = 7;
 /// What has the work done after the call: OpenAI's responses and xAI's chat completions.
 pub(super) const LATER: [usize; 2] = [8, 9];
+pub(super) const PREVIOUS: usize = 10;
+pub(super) const CONVERSATION: usize = 11;
+pub(super) const STORE: usize = 12;
 /// `OpenRouter`'s word for trying other models.
-pub(super) const ROUTE: usize = 10;
+pub(super) const ROUTE: usize = 13;
 
 /// Those of `stream_options`.
 pub(super) const OPTIONS: Names = Names {
@@ -63,7 +69,7 @@ pub(super) const OPTIONS: Names = Names {
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 11;
+pub(super) const READ: usize = 14;
 
 /// Names of one object that matter.
 #[derive(Debug, Clone, Copy)]
@@ -324,7 +330,7 @@ mod tests {
         // (https://pkg.go.dev/encoding/json#Unmarshal), by simple folding: of letters outside ASCII only
         // U+017F and U+212A fold to one inside.
         #[test]
-        fn no_case_hides_a_name(at in 0usize..21, upper in any::<u32>(), odd in any::<bool>()) {
+        fn no_case_hides_a_name(at in 0usize..24, upper in any::<u32>(), odd in any::<bool>()) {
             let known = NAMES.get(at);
             let spelled: String = known.chars().enumerate().map(|(place, char)| match char {
                 's' if odd => '\u{17f}',

@@ -4,7 +4,7 @@
 use serde::de::IgnoredAny;
 
 use super::{
-    members::{Members, NAMES, Name, READ},
+    members::{Members, NAMES, Name, PREVIOUS, READ},
     named::Place,
 };
 use crate::formats::{ends, text};
@@ -41,10 +41,12 @@ fn set<'a>(members: &mut Members<'a>, known: Option<Name>, value: &'a [u8]) -> O
         Some(Name::Other(_)) => return None,
     };
     // One that is given twice, one in disguise and one that is null are not for here to judge.
-    if !members.note(at) || value == b"null" {
+    // Where null is the same as nothing, as many clients write it, it need not be looked at.
+    let null = value == b"null";
+    if !members.note(at) || (null && !(PREVIOUS..READ).contains(&at)) {
         return None;
     }
-    if at < READ {
+    if at < READ && !null {
         members.keep(at, serde_json::from_slice(value).ok()?);
     }
     Some(())

@@ -11,6 +11,7 @@ mod prompt;
 mod prose;
 mod report;
 mod shape;
+mod subject;
 mod unpack;
 mod vocabulary;
 
@@ -21,7 +22,7 @@ use proxyxai_contract::usage::Tokens;
 
 pub(crate) use self::{
     bounds::Bounds, chunk::without_usage, prompt::estimate_prompt, prose::Prose, report::Reported,
-    shape::Schema,
+    shape::Schema, subject::Subject,
 };
 
 use self::{
@@ -52,6 +53,8 @@ pub(crate) struct UsageReader {
     lines: Lines,
     prose: Prose,
     told: Told,
+    /// What was said of objects, where that is listened to.
+    subject: Option<Box<Subject>>,
     /// Whether a report came since this was last asked.
     news: bool,
 }
@@ -92,15 +95,25 @@ pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens 
 impl UsageReader {
     /// For an answer that follows this protocol.
     pub(crate) fn new(schema: Schema) -> Self {
+        Self::listening(schema, None)
+    }
+
+    /// The same, and what it says of objects is heard as well.
+    pub(crate) fn with_subject(schema: Schema) -> Self {
+        Self::listening(schema, Some(Box::default()))
+    }
+
+    fn listening(schema: Schema, subject: Option<Box<Subject>>) -> Self {
         Self {
             schema,
             shape: None,
             unpack: None,
             opaque_bytes: 0,
-            places: Places::new(schema.rows()),
+            places: Places::new(schema.rows(), subject.is_some()),
             lines: Lines::new(),
             prose: Prose::default(),
             told: Told::default(),
+            subject,
             news: false,
         }
     }
@@ -139,9 +152,20 @@ impl UsageReader {
             None => {}
             Some(Shape::Opaque) => self.opaque(chunk),
             Some(Shape::Json) => {
-                let (told, news) = (&mut self.told, &mut self.news);
-                self.places
-                    .push(chunk, |what, object| *news |= told.hear(what, object));
+                let Self {
+                    places,
+                    told,
+                    news,
+                    subject,
+                    schema,
+                    ..
+                } = self;
+                places.push(chunk, |what, found| match subject {
+                    Some(subject) if what.is_text() || schema.is_lines() => {
+                        subject.hear(*schema, what, found);
+                    }
+                    _ => *news |= told.hear(what, found),
+                });
                 if !last || self.told.report.is_none() {
                     self.prose.push(chunk);
                 }
@@ -161,7 +185,8 @@ impl UsageReader {
 
     /// Looks for usage. Whole events that have none cost a search for its name.
     fn events(&mut self, chunk: &[u8]) {
-        if self.lines.is_whole(chunk) && !may_tell(chunk) {
+        let known = self.subject.as_ref().is_none_or(|it| it.id().is_some());
+        if known && self.lines.is_whole(chunk) && !may_tell(chunk) {
             return;
         }
         let Self {
@@ -169,12 +194,15 @@ impl UsageReader {
             lines,
             told,
             news,
+            subject,
+            schema,
             ..
         } = self;
         lines.push(chunk, |piece| match piece {
-            Piece::Data(data) => {
-                places.push(data, |what, object| *news |= told.hear(what, object));
-            }
+            Piece::Data(data) => places.push(data, |what, found| match subject {
+                Some(subject) if what.is_text() => subject.hear(*schema, what, found),
+                _ => *news |= told.hear(what, found),
+            }),
             Piece::End => places.restart(),
         });
     }
@@ -183,6 +211,11 @@ impl UsageReader {
     pub(crate) fn reported(&self) -> Option<Reported> {
         let report = self.told.report.as_ref()?;
         Some(report.reported(self.schema))
+    }
+
+    /// What was said of objects.
+    pub(crate) fn subject(&self) -> Option<&Subject> {
+        self.subject.as_deref()
     }
 
     /// The same, of the tokens alone.

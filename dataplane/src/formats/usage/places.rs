@@ -11,6 +11,8 @@ use crate::formats::{
 
 /// Longer than any usage object; one that grows past this is something else.
 pub(super) const OBJECT_BYTES_MAX: usize = 64 * 1024;
+/// Longer than any id.
+const TEXT_BYTES_MAX: usize = 300;
 /// What is kept of the text before, in which the name of a value may stand.
 const TAIL_BYTES: usize = 64;
 
@@ -26,6 +28,17 @@ pub(super) struct Places {
     escaped: u64,
     tail: Vec<u8>,
     object: Option<Object>,
+    /// Whether texts are looked for as well.
+    texts: bool,
+    text: Option<Text>,
+}
+
+/// A text of which the end has not come yet.
+#[derive(Debug)]
+struct Text {
+    what: What,
+    /// With the quote before it.
+    bytes: Vec<u8>,
 }
 
 /// A usage object of which the end has not come yet.
@@ -40,8 +53,17 @@ struct Object {
 }
 
 impl Places {
-    pub(super) fn new(rows: &'static [Row]) -> Self {
+    /// Texts are looked for only where they are wanted: that costs a look at every member.
+    pub(super) fn new(rows: &'static [Row], texts: bool) -> Self {
+        let objects = rows.iter().take_while(|row| !row.what.is_text()).count();
+        let rows = if texts {
+            rows
+        } else {
+            rows.get(..objects).unwrap_or(rows)
+        };
         Self {
+            texts,
+            text: None,
             rows,
             followed: [0; ROWS_MAX],
             depth: 0,
@@ -58,10 +80,14 @@ impl Places {
         (self.depth, self.in_text, self.escaped) = (0, false, 0);
         self.tail.clear();
         self.object = None;
+        self.text = None;
     }
 
     /// Hears the next bytes of the text.
     pub(super) fn push(&mut self, json: &[u8], mut found: impl FnMut(What, &[u8])) {
+        if let Some(text) = self.text.take() {
+            self.read(text, json, &mut found);
+        }
         for (at, block) in blocks(json) {
             let len = json.len().saturating_sub(at).min(BLOCK_BYTES);
             let mut brackets = self.brackets(block, len);
@@ -70,6 +96,7 @@ impl Places {
                 brackets &= brackets - 1;
                 match json.get(here) {
                     Some(b'{' | b'[') => self.open(json, here, &mut found),
+                    Some(b':') => self.member(json, here, &mut found),
                     _ => self.close(json, here, &mut found),
                 }
             }
@@ -93,7 +120,10 @@ impl Places {
     fn brackets(&mut self, block: u8x64, len: usize) -> u64 {
         // `[` and `{` differ in one bit, and so do `]` and `}`.
         let folded = block | u8x64::splat(0x20);
-        let brackets = equal(folded, b'{') | equal(folded, b'}');
+        let mut brackets = equal(folded, b'{') | equal(folded, b'}');
+        if self.texts {
+            brackets |= equal(block, b':');
+        }
         let quotes = equal(block, b'"');
         let backslashes = equal(block, b'\\');
         if self.escaped == 0 && (brackets | quotes | backslashes).to_bitmask() == 0 {
@@ -143,7 +173,7 @@ impl Places {
             }
             match row.what {
                 What::Answer => found(What::Answer, &[]),
-                what if json.get(here) == Some(&b'{') => {
+                what if !what.is_text() && json.get(here) == Some(&b'{') => {
                     self.object = Some(Object {
                         what,
                         depth: step + 1,
@@ -153,6 +183,56 @@ impl Places {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A member's value comes next.
+    fn member(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(What, &[u8])) {
+        let Some(step) = self.depth.checked_sub(1) else {
+            return;
+        };
+        let mut before = None;
+        let named = self
+            .rows
+            .iter()
+            .zip(&self.followed)
+            .find(|(row, followed)| {
+                let last = row.what.is_text() && **followed == step && row.path.len() == step + 1;
+                last && {
+                    let before =
+                        before.get_or_insert_with(|| before_value(&self.tail, json, here + 1));
+                    row.path.last().is_some_and(|name| is_named(before, name))
+                }
+            });
+        if let Some((row, _)) = named {
+            let text = Text {
+                what: row.what,
+                bytes: Vec::new(),
+            };
+            self.read(text, json.get(here + 1..).unwrap_or_default(), found);
+        }
+    }
+
+    /// Reads on in a text. One with escapes is no id.
+    fn read(&mut self, mut text: Text, json: &[u8], found: &mut impl FnMut(What, &[u8])) {
+        let begun = !text.bytes.is_empty();
+        let json = if begun { json } else { json.trim_ascii_start() };
+        let end = json
+            .iter()
+            .skip(usize::from(!begun))
+            .position(|byte| *byte == b'"');
+        let end = end.map_or(json.len(), |end| end + usize::from(!begun));
+        let room = TEXT_BYTES_MAX.saturating_sub(text.bytes.len());
+        text.bytes
+            .extend_from_slice(json.get(..end.min(room)).unwrap_or_default());
+        let starts = text.bytes.first().is_none_or(|byte| *byte == b'"');
+        if !starts || end >= room || text.bytes.contains(&b'\\') {
+            return;
+        }
+        if end < json.len() {
+            found(text.what, text.bytes.get(1..).unwrap_or_default());
+        } else {
+            self.text = Some(text);
         }
     }
 

@@ -25,6 +25,29 @@ pub(super) enum What {
     FirstUsage,
     /// Something that only an answer has.
     Answer,
+    /// The id of what the answer is about: a text.
+    Id,
+    /// The id of something that it put out.
+    Item,
+    /// The id of a container that it worked in.
+    Container,
+    /// The id of a file that it made.
+    File,
+    /// The same, with the results of a batch.
+    Output,
+    /// How far its work is.
+    Status,
+    /// The model of the call that is told of, where there are several.
+    Model,
+    /// The name of one of several calls.
+    Call,
+}
+
+impl What {
+    /// Whether it is a text, which is looked for only where objects are made.
+    pub(super) const fn is_text(self) -> bool {
+        !matches!(self, Self::Usage | Self::FirstUsage | Self::Answer)
+    }
 }
 
 /// A path from the root of a body or of an event's data. `[]` is an item of an array.
@@ -35,9 +58,9 @@ pub(super) struct Row {
 }
 
 /// Rows of a schema, at most.
-pub(super) const ROWS_MAX: usize = 8;
+pub(super) const ROWS_MAX: usize = 14;
 /// Steps of a path, at most.
-pub(super) const STEPS_MAX: usize = 3;
+pub(super) const STEPS_MAX: usize = 4;
 
 /// Whose protocol an answer follows, as far as usage goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +75,9 @@ pub(crate) enum Schema {
     Pictures,
     /// Whatever else takes a model.
     Other,
+    /// Results of a batch, a line for each call: Anthropic's, and `OpenAI`'s.
+    MessageLines,
+    BodyLines,
 }
 
 const COMPLETIONS: &[Row] = &[
@@ -61,12 +87,25 @@ const COMPLETIONS: &[Row] = &[
     row(&["choices"], What::Answer),
     row(&["data"], What::Answer),
     row(&["output"], What::Answer),
+    row(&["id"], What::Id),
+    row(&["request_id"], What::Id),
 ];
 const RESPONSES: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["response", "usage"], What::Usage),
     row(&["output"], What::Answer),
     row(&["choices"], What::Answer),
+    row(&["id"], What::Id),
+    row(&["response", "id"], What::Id),
+    row(&["status"], What::Status),
+    row(&["response", "status"], What::Status),
+    row(&["output", "[]", "id"], What::Item),
+    row(&["response", "output", "[]", "id"], What::Item),
+    row(&["output", "[]", "container_id"], What::Container),
+    row(
+        &["response", "output", "[]", "container_id"],
+        What::Container,
+    ),
 ];
 const MESSAGES: &[Row] = &[
     row(&["usage"], What::Usage),
@@ -77,6 +116,24 @@ const MESSAGES: &[Row] = &[
 const OTHER: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["response", "usage"], What::Usage),
+    row(&["id"], What::Id),
+    row(&["file", "id"], What::File),
+    row(&["output_file_id"], What::Output),
+    row(&["error_file_id"], What::File),
+    row(&["status"], What::Status),
+    row(&["processing_status"], What::Status),
+];
+/// The results of Anthropic's batches, a line for each call.
+const MESSAGE_LINES: &[Row] = &[
+    row(&["result", "message", "usage"], What::Usage),
+    row(&["result", "message", "model"], What::Model),
+    row(&["custom_id"], What::Call),
+];
+/// Those of `OpenAI`'s.
+const BODY_LINES: &[Row] = &[
+    row(&["response", "body", "usage"], What::Usage),
+    row(&["response", "body", "model"], What::Model),
+    row(&["custom_id"], What::Call),
 ];
 
 const fn row(path: &'static [&'static str], what: What) -> Row {
@@ -184,10 +241,23 @@ impl Schema {
         match route {
             Route::Responses => Self::Responses,
             Route::Messages => Self::Messages,
+            Route::Other
+                if path.starts_with("/v1/messages/batches/") && path.ends_with("/results") =>
+            {
+                Self::MessageLines
+            }
+            Route::Other if path.starts_with("/v1/files/") && path.ends_with("/content") => {
+                Self::BodyLines
+            }
             Route::Other if path.starts_with("/v1/images/") => Self::Pictures,
             Route::Other => Self::Other,
             _ => Self::Completions,
         }
+    }
+
+    /// Whether it tells of many calls.
+    pub(super) const fn is_lines(self) -> bool {
+        matches!(self, Self::MessageLines | Self::BodyLines)
     }
 
     pub(super) const fn rows(self) -> &'static [Row] {
@@ -196,6 +266,8 @@ impl Schema {
             Self::Responses => RESPONSES,
             Self::Messages => MESSAGES,
             Self::Pictures | Self::Other => OTHER,
+            Self::MessageLines => MESSAGE_LINES,
+            Self::BodyLines => BODY_LINES,
         }
     }
 }
@@ -212,7 +284,11 @@ mod tests {
             Schema::Messages,
             Schema::Pictures,
             Schema::Other,
+            Schema::MessageLines,
+            Schema::BodyLines,
         ] {
+            let texts = schema.rows().iter().map(|row| row.what.is_text());
+            assert!(texts.is_sorted(), "those come last");
             assert!(schema.rows().len() <= ROWS_MAX);
             for row in schema.rows() {
                 assert!((1..=STEPS_MAX).contains(&row.path.len()), "{row:?}");

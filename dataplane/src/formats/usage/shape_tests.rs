@@ -374,7 +374,7 @@ proptest! {
     fn what_is_found_is_what_a_parser_finds(value in any_json(), pretty in any::<bool>(), lengths in prop::collection::vec(1usize..90, 0..40)) {
         let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
         for schema in [Schema::Completions, Schema::Responses, Schema::Messages] {
-            let (mut places, mut found) = (Places::new(schema.rows()), Vec::<Value>::new());
+            let (mut places, mut found) = (Places::new(schema.rows(), false), Vec::<Value>::new());
             let mut rest = text.as_bytes();
             let mut lengths = lengths.iter();
             while !rest.is_empty() {

@@ -1,0 +1,217 @@
+//! Objects of providers. What a report says of them is done in the transaction that posts it: so an object has its
+//! owner as soon as its call is on the books, and the work that it does after that call is paid once, whoever
+//! fetches it, and however often.
+//!
+//! What such work may cost stays reserved until then, as a lease that no data plane has: neither a restart nor a
+//! data plane's end frees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, KeyId, NodeName},
+    lease::Lease,
+    money::Money,
+    object::{Due, ID_BYTES_MAX, LIST_MAX, Owned},
+    usage::{Images, Measure, Tokens, UsageRecord},
+};
+
+use crate::{
+    Control, Error,
+    domain::ledger::Entry,
+    ops::money,
+    store::{
+        self, AccountRecord, Tx,
+        leases::LeaseRecord,
+        objects::{HOLDER, Work},
+    },
+};
+
+pub(crate) use crate::store::objects::Wanted;
+
+/// Ids of one question.
+const IDS_MAX: usize = 64;
+/// Dropped at a time.
+const PRUNE_ROWS_MAX: u64 = 1_000;
+
+/// What the objects of a report come to, beside its costs.
+#[derive(Debug, Default)]
+pub(super) struct Movements {
+    /// Set aside for work that goes on.
+    held: BTreeMap<AccountId, Money>,
+    /// No longer set aside.
+    released: BTreeMap<AccountId, Money>,
+}
+
+/// Whether a lease is what is set aside for work that goes on.
+pub(super) fn is_later(node: &NodeName) -> bool {
+    node.as_str() == HOLDER
+}
+
+/// Does what records say of objects, in their order. A record that pays for work which was paid before costs nothing;
+/// one whose work cannot be followed costs what is set aside for it.
+pub(super) async fn apply(
+    tx: &Tx,
+    records: &mut [UsageRecord],
+    accounts: &BTreeMap<AccountId, AccountRecord>,
+    now: Millis,
+) -> Result<Movements, Error> {
+    let mut movements = Movements::default();
+    if records.iter().all(|record| record.objects.is_none()) {
+        return Ok(movements);
+    }
+    store::objects::keep(tx, records, now).await?;
+    for record in records {
+        let (Some(key), Some(objects)) = (record.key, record.objects.clone()) else {
+            continue;
+        };
+        if let Some(made) = objects.made.first().filter(|_| objects.pending) {
+            let work = (key, &*record, made);
+            let known = accounts.contains_key(&record.account);
+            let held = Some(objects.held).filter(|_| known).unwrap_or_default();
+            if store::objects::keep_pending(tx, work, held, now).await? {
+                add(&mut movements.held, record.account, held);
+            } else {
+                tracing::warn!(
+                    request.id = record.request_id,
+                    object.id = made.id,
+                    "work of an object that is known already cannot be followed; it is paid with what was set aside"
+                );
+                record.cost = record.cost.saturating_add(objects.held);
+                record.measure = Measure::Estimated;
+            }
+        }
+        if let Some(settles) = &objects.settles {
+            let settlement = (settles.id.as_str(), settles.settlement.as_str());
+            settle(tx, (key, settlement), record, &mut movements).await?;
+        }
+        if let Some(id) = &objects.forgets {
+            store::objects::forget(tx, key, id).await?;
+        }
+    }
+    Ok(movements)
+}
+
+/// Pays for the work of an object, once.
+async fn settle(
+    tx: &Tx,
+    (key, (id, settlement)): (KeyId, (&str, &str)),
+    record: &mut UsageRecord,
+    movements: &mut Movements,
+) -> Result<(), Error> {
+    match store::objects::lock(tx, key, id).await? {
+        Work::Pending { account, held } if account == record.account => {
+            store::objects::settle(tx, key, id, settlement).await?;
+            add(&mut movements.released, account, held);
+        }
+        Work::Settled(by) if by == settlement => {}
+        Work::Pending { .. } | Work::Settled(_) => {
+            record.cost = Money::ZERO;
+            record.tokens = Tokens::default();
+            record.images = Images::default();
+            record.objects = None;
+        }
+        // Nobody knows of it any more; that it was paid before is then ruled out.
+        Work::None => {}
+    }
+    Ok(())
+}
+
+/// Moves what is set aside, from the leases that it was let in on.
+pub(super) async fn reserve(
+    tx: &Tx,
+    movements: &Movements,
+    accounts: &mut BTreeMap<AccountId, AccountRecord>,
+    leases: &mut BTreeMap<AccountId, LeaseRecord>,
+) -> Result<Vec<Entry>, Error> {
+    let moved = movements.held.keys().chain(movements.released.keys());
+    let ids: BTreeSet<_> = moved.copied().collect();
+    let mut entries = Vec::new();
+    if ids.is_empty() {
+        return Ok(entries);
+    }
+    let holder = NodeName::new(HOLDER)?;
+    let mut reserves = store::leases::of_node(tx, &holder, ids.iter().copied()).await?;
+    for id in ids {
+        let Some(account) = accounts.get_mut(&id) else {
+            continue;
+        };
+        let of = |moved: &BTreeMap<_, Money>| moved.get(&id).copied().unwrap_or_default();
+        let (held, released) = (of(&movements.held), of(&movements.released));
+        let reserve = reserves
+            .entry(id)
+            .or_insert_with(|| first(holder.clone(), id));
+        if let Some(lease) = leases.get_mut(&id).filter(|_| held > Money::ZERO) {
+            let part = held.min(lease.lease.amount).max(Money::ZERO);
+            entries.push(money::lease(account, lease, part.negated())?);
+        }
+        let change = held.saturating_sub(released);
+        if change != Money::ZERO {
+            entries.push(money::lease(account, reserve, change)?);
+        }
+    }
+    // It is not lost for not having been heard of.
+    store::leases::put(tx, reserves.values(), Millis(i64::MAX)).await?;
+    Ok(entries)
+}
+
+/// All objects of some ids.
+pub(crate) async fn find(control: &Control, ids: &[String]) -> Result<Vec<Owned>, Error> {
+    let ids: Vec<_> = ids
+        .iter()
+        .filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()) && !id.contains('\0'))
+        .take(IDS_MAX)
+        .cloned()
+        .collect();
+    store::objects::find(control.store(), &ids, control.now()).await
+}
+
+/// A page of an account's objects.
+pub(crate) async fn list(control: &Control, wanted: Wanted) -> Result<(Vec<Owned>, bool), Error> {
+    let limit = wanted.limit.clamp(1, LIST_MAX);
+    let fits = |id: &String| !id.contains('\0');
+    let wanted = Wanted {
+        limit,
+        after: wanted.after.filter(fits),
+        before: wanted.before.filter(fits),
+        ..wanted
+    };
+    store::objects::list(control.store(), &wanted, control.now()).await
+}
+
+/// Hands out work that should be over.
+pub(crate) async fn claim(control: &Control, limit: u32) -> Result<Vec<Due>, Error> {
+    // Mostly there is none, and nobody need wait for a look.
+    if !store::objects::is_due(control.store(), control.now()).await? {
+        return Ok(Vec::new());
+    }
+    let tx = control.store().begin().await?;
+    let due = store::objects::claim(&tx, limit.clamp(1, LIST_MAX), control.now()).await?;
+    tx.commit().await?;
+    Ok(due)
+}
+
+/// Forgets what is too old.
+pub(crate) async fn prune(control: &Control) -> Result<u64, Error> {
+    let tx = control.store().begin().await?;
+    let gone = store::objects::prune(&tx, control.now(), PRUNE_ROWS_MAX).await?;
+    tx.commit().await?;
+    Ok(gone)
+}
+
+fn first(node: NodeName, account: AccountId) -> LeaseRecord {
+    LeaseRecord {
+        lease: Lease {
+            account,
+            version: 0,
+            amount: Money::ZERO,
+        },
+        node,
+        epoch: 0,
+    }
+}
+
+fn add(moved: &mut BTreeMap<AccountId, Money>, account: AccountId, amount: Money) {
+    let total = moved.entry(account).or_default();
+    *total = total.saturating_add(amount);
+}

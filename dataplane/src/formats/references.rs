@@ -1,0 +1,424 @@
+//! The objects that a body refers to, wherever in it. Nearly all bodies refer to none, which a search for a few
+//! words shows; the others are read as a whole.
+
+use std::{fmt, sync::LazyLock};
+
+use memchr::memmem::Finder;
+use proxyxai_contract::object::Kind;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+use super::Route;
+
+/// One of these is in every body that refers to an object by something other than what `request` reads: the first
+/// of them where a model is called.
+static WORDS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
+    [
+        "file_id",
+        "vector_store_id",
+        "\"container\"",
+        "item_reference",
+        "_file\"",
+        "assistant_id",
+        "thread_id",
+    ]
+    .map(Finder::new)
+});
+const WORDS_OF_MODELS: usize = 4;
+/// Members of items that are enough to refer to one.
+static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"id\""));
+/// How a letter of a word would be hidden.
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
+/// More than this many references are too many.
+const REFERENCES_MAX: usize = 256;
+const DEPTH_MAX: usize = 100;
+
+/// A reference: to what, and its id.
+pub(crate) type Reference = (Kind, String);
+
+/// All references of a body. None when there are too many.
+pub(crate) fn find(body: &[u8], route: Route) -> Option<Vec<Reference>> {
+    if !may_refer(body, route) {
+        return Some(Vec::new());
+    }
+    let mut found = Vec::new();
+    let mut input = serde_json::Deserializer::from_slice(body);
+    let walk = Walk {
+        found: &mut found,
+        place: Place::Anywhere,
+        depth: 0,
+    };
+    // A body that is no JSON, or ends early, refers to what was found until then.
+    let walked = walk.deserialize(&mut input);
+    drop(walked);
+    found.sort_by(|one, other| one.1.cmp(&other.1));
+    found.dedup();
+    (found.len() <= REFERENCES_MAX).then_some(found)
+}
+
+fn may_refer(body: &[u8], route: Route) -> bool {
+    let words = match route {
+        // Their input is text.
+        Route::Embeddings | Route::Completions => return false,
+        Route::Other => WORDS.len(),
+        Route::Chat | Route::Responses | Route::Messages => WORDS_OF_MODELS,
+    };
+    if body.is_empty() {
+        return false;
+    }
+    let hidden = ESCAPE.find_iter(body).any(|at| {
+        let digit = body.get(at + 4);
+        digit.is_some_and(|digit| (b'4'..=b'7').contains(digit))
+    });
+    let mut words = WORDS.iter().take(words);
+    hidden
+        || words.any(|word| word.find(body).is_some())
+        || (matches!(route, Route::Responses | Route::Other) && ID.find(body).is_some())
+}
+
+/// What a value is, by the name before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    /// An id, or a list of them, or an object that has one.
+    Id(Kind),
+    /// Something of the client's own, in which names mean nothing.
+    Own,
+    /// What a model is given, or a conversation: each may stand for something that was put out before.
+    Items,
+    /// Its `id` and its `type`.
+    ItemId,
+    ItemType,
+    /// What makes more of it than a reference.
+    Substance,
+}
+
+fn place(name: &str) -> Place {
+    match name {
+        "file_id" | "file_ids" | "input_file_id" | "training_file" | "validation_file"
+        | "output_file_id" | "error_file_id" | "image_file_id" => Place::Id(Kind::File),
+        "vector_store_id" | "vector_store_ids" => Place::Id(Kind::VectorStore),
+        "container" | "container_id" => Place::Id(Kind::Container),
+        "previous_response_id" | "response_id" => Place::Id(Kind::Response),
+        "assistant_id" => Place::Id(Kind::Assistant),
+        "thread_id" => Place::Id(Kind::Thread),
+        "batch_id" => Place::Id(Kind::Batch),
+        "eval_id" => Place::Id(Kind::Eval),
+        "metadata" | "parameters" | "input_schema" | "json_schema" | "schema" | "properties"
+        | "arguments" | "filters" => Place::Own,
+        "input" | "items" => Place::Items,
+        "id" => Place::ItemId,
+        "type" => Place::ItemType,
+        "content" | "encrypted_content" | "result" | "output" | "action" | "call_id" | "code"
+        | "name" | "queries" => Place::Substance,
+        _ => Place::Anywhere,
+    }
+}
+
+/// A member's name, as far as it matters.
+struct Name(Place);
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Named;
+        impl Visitor<'_> for Named {
+            type Value = Name;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(place(name)))
+            }
+        }
+        input.deserialize_str(Named)
+    }
+}
+
+/// Goes through one value.
+struct Walk<'f> {
+    found: &'f mut Vec<Reference>,
+    place: Place,
+    depth: usize,
+}
+
+impl Walk<'_> {
+    fn note(&mut self, id: &str) {
+        if let Place::Id(kind) = self.place
+            && !id.is_empty()
+            && self.found.len() <= REFERENCES_MAX
+        {
+            self.found.push((kind, id.to_owned()));
+        }
+    }
+
+    fn inside(&mut self, place: Place) -> Walk<'_> {
+        Walk {
+            found: self.found,
+            place,
+            depth: self.depth + 1,
+        }
+    }
+}
+
+/// What an object says of itself.
+#[derive(Default)]
+struct Said {
+    id: Option<String>,
+    kind: Option<String>,
+    substance: bool,
+}
+
+impl Said {
+    /// Whether it stands for something that the provider has.
+    fn refers(&self) -> bool {
+        match self.kind.as_deref() {
+            None
+            | Some("item_reference" | "reasoning" | "image_generation_call" | "compaction") => {
+                !self.substance
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+/// Texts, and all else.
+struct Text(Option<String>);
+
+impl<'de> serde::Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Text;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("anything")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Some(text.to_owned())))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Text, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Text, A::Error> {
+                while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Text(None))
+            }
+        }
+        input.deserialize_any(Any)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a body")
+    }
+
+    fn visit_str<E>(mut self, text: &str) -> Result<(), E> {
+        self.note(text);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        if self.depth > DEPTH_MAX {
+            return Err(A::Error::custom("too deep"));
+        }
+        let place = self.place;
+        while list.next_element_seed(self.inside(place))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
+        if self.depth > DEPTH_MAX {
+            return Err(A::Error::custom("too deep"));
+        }
+        let (before, mut said) = (self.found.len(), Said::default());
+        while let Some(Name(place)) = object.next_key()? {
+            match place {
+                Place::Own => drop(object.next_value::<IgnoredAny>()?),
+                Place::ItemId => said.id = object.next_value::<Text>()?.0.or(said.id),
+                Place::ItemType => said.kind = object.next_value::<Text>()?.0.or(said.kind),
+                place => {
+                    let substance = place == Place::Substance;
+                    said.substance |= substance;
+                    object.next_value_seed(self.inside(place))?;
+                }
+            }
+        }
+        if said
+            .kind
+            .as_deref()
+            .is_some_and(|kind| kind.ends_with("tool_use"))
+        {
+            // Its input is what the model made up.
+            self.found.truncate(before);
+            return Ok(());
+        }
+        let Some(id) = &said.id else {
+            return Ok(());
+        };
+        if matches!(self.place, Place::Id(_)) {
+            self.note(id);
+        } else if self.place == Place::Items && said.refers() && self.found.len() <= REFERENCES_MAX
+        {
+            self.found.push((Kind::Item, id.clone()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(body: &str, route: Route) -> Vec<(&'static str, String)> {
+        let found = find(body.as_bytes(), route).unwrap();
+        found
+            .into_iter()
+            .map(|(kind, id)| (kind.as_str(), id))
+            .collect()
+    }
+
+    #[test]
+    fn a_reference_is_found_wherever_a_provider_looks_for_one() {
+        for (body, kind) in [
+            (
+                r#"{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"X"}}]}]}"#,
+                "file",
+            ),
+            (
+                r#"{"messages":[{"content":[{"type":"document","source":{"type":"file","file_id":"X"}}]}]}"#,
+                "file",
+            ),
+            (
+                r#"{"messages":[{"content":[{"type":"tool_result","content":[{"source":{"file_id":"X"}}]}]}]}"#,
+                "file",
+            ),
+            (
+                r#"{"input":[{"content":[{"type":"input_image","file_id":"X"}]}]}"#,
+                "file",
+            ),
+            (
+                r#"{"input":[{"content":[{"type":"input_image","\u0066ile_id":"X"}]}]}"#,
+                "file",
+            ),
+            (
+                r#"{"tools":[{"type":"file_search","vector_store_ids":["X"]}]}"#,
+                "vector_store",
+            ),
+            (
+                r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["X"]}}]}"#,
+                "file",
+            ),
+            (
+                r#"{"tools":[{"type":"code_interpreter","container":"X"}]}"#,
+                "container",
+            ),
+            (r#"{"container":{"id":"X","skills":[]}}"#, "container"),
+            (
+                r#"{"input_file_id":"X","endpoint":"/v1/chat/completions"}"#,
+                "file",
+            ),
+            (r#"{"training_file":"X"}"#, "file"),
+            (
+                r#"{"prompt":{"id":"pmpt_1","variables":{"a":{"type":"input_file","file_id":"X"}}}}"#,
+                "file",
+            ),
+        ] {
+            assert_eq!(found(body, Route::Chat), [(kind, "X".to_owned())], "{body}");
+        }
+        for body in [
+            r#"{"input":[{"type":"item_reference","id":"X"}]}"#,
+            r#"{"input":[{"id":"X"}]}"#,
+            r#"{"input":[{"type":"reasoning","id":"X","summary":[]}]}"#,
+            r#"{"input":[{"type":"image_generation_call","id":"X"}]}"#,
+        ] {
+            assert_eq!(
+                found(body, Route::Responses),
+                [("item", "X".to_owned())],
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_client_or_a_model_made_up_refers_to_nothing() {
+        for body in [
+            r#"{"metadata":{"file_id":"X"}}"#,
+            r#"{"tools":[{"parameters":{"properties":{"file_id":{"default":"X"}}}}]}"#,
+            r#"{"messages":[{"content":[{"type":"tool_use","id":"t","input":{"file_id":"X"}}]}]}"#,
+            r#"{"messages":[{"content":"\"file_id\":\"X\""}]}"#,
+            r#"{"input":[{"type":"message","id":"X","content":[]}]}"#,
+            r#"{"input":[{"type":"reasoning","id":"X","encrypted_content":"e"}]}"#,
+            r#"{"input":[{"type":"function_call_output","id":"X","call_id":"c","output":"o"}]}"#,
+            r#"{"id":"X","input":"hi"}"#,
+            "",
+            "no JSON: file_id",
+        ] {
+            assert_eq!(found(body, Route::Responses), [], "{body}");
+        }
+    }
+
+    #[test]
+    fn too_many_references_are_refused() {
+        let ids: Vec<_> = (0..1000).map(|at| format!("\"f{at}\"")).collect();
+        let body = format!(r#"{{"file_ids":[{}]}}"#, ids.join(","));
+        assert_eq!(find(body.as_bytes(), Route::Chat), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! What an answer is about: the ids of what it made, how far its work is, and, of a batch's results, what each model
+//! was used for.
+
+use proxyxai_contract::{
+    object::{ID_BYTES_MAX, Kind},
+    usage::Tokens,
+};
+
+use super::{
+    report::Report,
+    shape::{Schema, What},
+};
+
+/// Longer lists of what an answer put out are remembered in part: a record has to fit its place on disk.
+const ITEM_BYTES_MAX: usize = 640;
+/// What an id costs beside its bytes.
+const ITEM_BYTES: usize = 24;
+/// Models of one batch.
+const MODELS_MAX: usize = 64;
+
+/// What has been heard.
+#[derive(Debug, Default)]
+pub(crate) struct Subject {
+    id: Option<String>,
+    /// What else was made.
+    made: Vec<(Kind, String)>,
+    made_bytes: usize,
+    /// The file with the results of a batch.
+    output: Option<String>,
+    status: String,
+    /// The model of the line under way.
+    model: String,
+    /// What each model was used for.
+    sums: Vec<(String, Tokens)>,
+    /// Calls that were told of, whatever became of them.
+    calls: u64,
+}
+
+impl Subject {
+    pub(super) fn hear(&mut self, schema: Schema, what: What, found: &[u8]) {
+        if matches!(what, What::Usage | What::FirstUsage | What::Answer) {
+            if what == What::Usage {
+                self.add(schema, found);
+            }
+            return;
+        }
+        let Ok(text) = std::str::from_utf8(found) else {
+            return;
+        };
+        match what {
+            What::Id if self.id.is_none() && is_id(text) => self.id = Some(text.to_owned()),
+            What::Item => self.note(Kind::Item, text),
+            What::Container => self.note(Kind::Container, text),
+            What::File => self.note(Kind::File, text),
+            What::Output => {
+                self.output = Some(text.to_owned());
+                self.note(Kind::File, text);
+            }
+            What::Status => text.clone_into(&mut self.status),
+            What::Call => self.calls = self.calls.saturating_add(1),
+            What::Model => text.clone_into(&mut self.model),
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, kind: Kind, id: &str) {
+        let known = |made: &(Kind, String)| made.0 == kind && made.1 == id;
+        let bytes = self
+            .made_bytes
+            .saturating_add(id.len())
+            .saturating_add(ITEM_BYTES);
+        if bytes > ITEM_BYTES_MAX || !is_id(id) || self.made.iter().any(known) {
+            return;
+        }
+        self.made_bytes = bytes;
+        self.made.push((kind, id.to_owned()));
+    }
+
+    /// Adds one call of a batch.
+    fn add(&mut self, schema: Schema, usage: &[u8]) {
+        let Ok(Some(report)) = Report::read(usage) else {
+            return;
+        };
+        let dialect = if schema == Schema::MessageLines {
+            Schema::Messages
+        } else {
+            Schema::Completions
+        };
+        let tokens = report.reported(dialect).tokens;
+        let model = std::mem::take(&mut self.model);
+        let known = self.sums.iter().position(|(known, _)| *known == model);
+        let full = self.sums.len() >= MODELS_MAX;
+        match known.or(full.then_some(MODELS_MAX - 1)) {
+            Some(at) => {
+                if let Some((_, sum)) = self.sums.get_mut(at) {
+                    *sum = plus(sum, &tokens);
+                }
+            }
+            None => self.sums.push((model, tokens)),
+        }
+    }
+
+    /// The id of what was made, or asked about.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// What else was made.
+    pub(crate) fn made(&self) -> &[(Kind, String)] {
+        &self.made
+    }
+
+    /// How far its work is; empty when it does not say.
+    pub(crate) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// The file with the results of a batch.
+    pub(crate) fn output(&self) -> Option<&str> {
+        self.output.as_deref()
+    }
+
+    /// How many calls it told of, where it tells of several.
+    pub(crate) const fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// What each model was used for, over the lines of a batch.
+    pub(crate) fn sums(&self) -> &[(String, Tokens)] {
+        &self.sums
+    }
+}
+
+/// Whether a text can be the id of something.
+fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn plus(sum: &Tokens, more: &Tokens) -> Tokens {
+    Tokens {
+        input: sum.input.saturating_add(more.input),
+        cached: sum.cached.saturating_add(more.cached),
+        cache_write: sum.cache_write.saturating_add(more.cache_write),
+        cache_write_hour: sum.cache_write_hour.saturating_add(more.cache_write_hour),
+        output: sum.output.saturating_add(more.output),
+        reasoning: sum.reasoning.saturating_add(more.reasoning),
+        input_audio: sum.input_audio.saturating_add(more.input_audio),
+        output_audio: sum.output_audio.saturating_add(more.output_audio),
+        input_image: sum.input_image.saturating_add(more.input_image),
+        output_image: sum.output_image.saturating_add(more.output_image),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::UsageReader;
+    use super::*;
+
+    fn heard(schema: Schema, body: &[u8], cut: usize) -> UsageReader {
+        let mut reader = UsageReader::with_subject(schema);
+        for piece in body.chunks(cut.max(1)) {
+            reader.push(piece);
+        }
+        reader
+    }
+
+    const RESPONSE: &str = r#"{"object":"response", "error":null,"metadata":{"id":"wrong","status":"x"},
+        "id" : "resp_1","status":"completed","output":[{"id":"rs_1","type":"reasoning","summary":[{"id":"no"}]},
+        {"type":"message","id":"msg_1","status":"in_progress","content":[{"type":"output_text","text":"\"id\":\"no\""}]}],
+        "usage":{"input_tokens":3,"output_tokens":4}}"#;
+
+    proptest! {
+        #[test]
+        fn ids_are_found_at_their_places_however_an_answer_is_cut(cut in 1usize..400) {
+            let reader = heard(Schema::Responses, RESPONSE.as_bytes(), cut);
+            let subject = reader.subject().unwrap();
+            prop_assert_eq!(subject.id(), Some("resp_1"));
+            prop_assert_eq!(subject.status(), "completed");
+            let items: Vec<_> = subject.made().iter().map(|made| made.1.as_str()).collect();
+            prop_assert_eq!(items, ["rs_1", "msg_1"]);
+            prop_assert_eq!(reader.tokens().unwrap().output, 4);
+        }
+
+        #[test]
+        fn the_id_of_a_stream_is_known_from_its_first_event(cut in 1usize..300) {
+            let stream = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_7\",\"status\":\"in_progress\",\"usage\":null}}\n\n\
+                event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_1\",\"delta\":\"x\"}\n\n";
+            let reader = heard(Schema::Responses, stream.as_bytes(), cut);
+            let subject = reader.subject().unwrap();
+            prop_assert_eq!(subject.id(), Some("resp_7"));
+            prop_assert_eq!(subject.status(), "in_progress");
+        }
+
+        #[test]
+        fn the_lines_of_a_batch_are_added_up_by_model(cut in 1usize..200) {
+            let lines = "{\"custom_id\":\"a\",\"result\":{\"type\":\"succeeded\",\"message\":{\"id\":\"m\",\"model\":\"one\",\"content\":[{\"usage\":{\"input_tokens\":99}}],\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}}}\n\
+                {\"custom_id\":\"b\",\"result\":{\"type\":\"errored\"}}\n\
+                {\"custom_id\":\"c\",\"result\":{\"message\":{\"model\":\"two\",\"usage\":{\"input_tokens\":10,\"output_tokens\":20}}}}\n\
+                {\"custom_id\":\"d\",\"result\":{\"message\":{\"model\":\"one\",\"usage\":{\"input_tokens\":100,\"output_tokens\":200}}}}\n";
+            let reader = heard(Schema::MessageLines, lines.as_bytes(), cut);
+            let sums: Vec<_> = reader.subject().unwrap().sums().iter().map(|(model, sum)| (model.as_str(), sum.input, sum.output)).collect();
+            prop_assert_eq!(sums, [("one", 101, 202), ("two", 10, 20)]);
+        }
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_has_a_place() {
+        let items: Vec<_> = (0..100)
+            .map(|at| format!(r#"{{"id":"msg_{at}"}}"#))
+            .collect();
+        let body = format!(r#"{{"id":"r","output":[{}]}}"#, items.join(","));
+        let reader = heard(Schema::Responses, body.as_bytes(), 1000);
+        let made = reader.subject().unwrap().made();
+        assert!((10..100).contains(&made.len()), "{}", made.len());
+    }
+}

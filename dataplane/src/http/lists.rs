@@ -1,0 +1,109 @@
+//! Lists of objects: what the caller has made, as far as it is remembered here. A provider's own list would be of
+//! everybody who uses the same key.
+
+use std::net::IpAddr;
+
+use axum::body::Body;
+use http::{HeaderMap, Method, Response, Uri};
+use proxyxai_contract::object::{Kind, LIST_MAX};
+
+use super::json;
+use crate::{
+    decide::admit::{self, Refusal},
+    formats::{
+        Family,
+        endpoint::{self, Found},
+        listing, percent_decoded, upstream_path,
+    },
+    live::Wanted,
+    relay::{Relay, refuse},
+};
+
+const LIMIT_DEFAULT: u32 = 20;
+
+/// What a path lists.
+pub(super) fn kind(path: &str) -> Option<Kind> {
+    match endpoint::find(&Method::GET, &endpoint::canonical(path)) {
+        Found::Row(row) => row.lists,
+        Found::Misspelt | Found::Unknown => None,
+    }
+}
+
+/// A page of a list. Where it may be asked for is judged as for a call.
+pub(super) async fn list(relay: &Relay, peer: IpAddr, asked: (&Uri, &HeaderMap)) -> Response<Body> {
+    let family = Family::of(asked.0.path());
+    let page = page(relay, peer, asked).await;
+    page.unwrap_or_else(|refusal| refuse(family, &refusal))
+}
+
+async fn page(
+    relay: &Relay,
+    peer: IpAddr,
+    (uri, headers): (&Uri, &HeaderMap),
+) -> Result<Response<Body>, Refusal> {
+    let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
+    let account = Relay::authenticate(&snapshot, headers)?;
+    let chain = snapshot.chain(&account.account);
+    admit::state(&chain)?;
+    admit::address(&chain, relay.client_address(peer, headers))?;
+    let path = upstream_path(uri.path());
+    admit::resource(&chain, &snapshot.settings, &path)?;
+    let kind = kind(&path).ok_or_else(|| Refusal::NotFound {
+        path: path.chars().take(200).collect(),
+    })?;
+    let wanted = wanted(uri.query().unwrap_or_default())?;
+    let wanted = Wanted {
+        account: account.account.id,
+        kind,
+        ..wanted
+    };
+    let listed = relay.live.objects().list(wanted).await;
+    let (objects, more) = listed.map_err(|_| Refusal::Unavailable)?;
+    let family = Family::of(&path);
+    Ok(json(listing::page(family, &objects, more)))
+}
+
+/// What a query wants, of nobody's yet.
+fn wanted(query: &str) -> Result<Wanted, Refusal> {
+    let mut wanted = Wanted {
+        account: proxyxai_contract::id::AccountId::ROOT,
+        kind: Kind::File,
+        limit: LIMIT_DEFAULT,
+        after: String::new(),
+        before: String::new(),
+        ascending: false,
+    };
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent_decoded(value);
+        match name {
+            "limit" => {
+                let limit = value.parse::<u32>().ok().filter(|limit| *limit > 0);
+                let wrong = || Refusal::Malformed("limit must be a positive number".to_owned());
+                wanted.limit = limit.ok_or_else(wrong)?.min(LIST_MAX);
+            }
+            "after" | "after_id" => wanted.after = value,
+            "before" | "before_id" => wanted.before = value,
+            "order" => wanted.ascending = value == "asc",
+            _ => {}
+        }
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_asked_for_in_the_words_of_both_dialects() {
+        for query in ["limit=2&after=a%20b", "after_id=a%20b&limit=2&x"] {
+            let wanted = wanted(query).unwrap();
+            assert_eq!((wanted.limit, wanted.after.as_str()), (2, "a b"), "{query}");
+        }
+        assert_eq!(wanted("limit=100000").unwrap().limit, LIST_MAX);
+        for query in ["limit=0", "limit=-1", "limit=x", "limit"] {
+            assert!(wanted(query).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! On what terms a call is let in, once its body is read: what it refers to, where it may go, what it may cost, and
+//! what is to be made of its answer.
+
+use http::Method;
+use proxyxai_contract::{
+    id::KeyId, money::Money, plan::Plan, price::ModelPrice, snapshot::Account,
+};
+
+use super::{Relay, objects::Follow, route};
+use crate::{
+    decide::{
+        admit::Refusal,
+        gate::{self, Later, Way},
+        spend::Ceiling,
+    },
+    formats::{endpoint::Found, request::RequestFacts},
+    live::{AccountState, Snapshot},
+};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) found: Found,
+    pub(super) way: Way<'a>,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+}
+
+/// The terms.
+pub(super) struct Terms {
+    pub(super) plan: Plan,
+    /// What it may cost at most.
+    pub(super) ceiling: Ceiling,
+    /// What it costs whatever it uses, where that is so.
+    pub(super) fixed_price: Option<Box<ModelPrice>>,
+    /// Whether its answer carries usage, or a price.
+    pub(super) metered: bool,
+    pub(super) follow: Option<Box<Follow>>,
+    /// The one key that will do.
+    pub(super) only: Option<KeyId>,
+}
+
+impl Relay {
+    /// Finds the terms.
+    ///
+    /// # Errors
+    /// The first reason against the call.
+    pub(super) async fn terms(
+        &self,
+        snapshot: &Snapshot,
+        (account, chain): (&AccountState, &[&Account]),
+        asked: Asked<'_>,
+        (facts, body): (&mut RequestFacts, &[u8]),
+    ) -> Result<Terms, Refusal> {
+        let Asked {
+            found,
+            way,
+            method,
+            path,
+        } = asked;
+        let calls = route::calls(snapshot, chain, way, body)?;
+        if let Some(first) = calls.first() {
+            facts.model = Some(first.model.clone());
+        }
+        let settings = &snapshot.settings;
+        let later = gate::later((method, path), found, facts.later, chain, settings)?;
+        let said = (&*facts, body);
+        let place = (found, path);
+        let referred = self.refer(snapshot, &account.account, place, said).await?;
+        let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
+        if let Some(calls) = &in_file {
+            facts.model = Some(calls.model.clone());
+        }
+        let is_batch = !calls.is_empty() || in_file.is_some();
+        let later = if is_batch { Later::Held } else { later };
+        let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
+        if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
+            follow.calls = route::calls_in_file(snapshot, (account, chain), body);
+        }
+        let fixed_price = match later {
+            Later::Fixed(price) => price,
+            Later::No | Later::Held => None,
+        };
+        let fixed_price = fixed_price.or_else(|| way.fixed_price());
+        let mut plan = route::plan(snapshot, chain, facts)?;
+        referred.pin(&mut plan, snapshot);
+        let takes_model = way.takes_model();
+        let ceiling = match &fixed_price {
+            Some(price) => route::fixed_ceiling(price, account),
+            None if takes_model => {
+                route::ceiling(snapshot, account, &plan, (path, body.len()), facts)
+            }
+            None => match &in_file {
+                Some(calls) => Ceiling {
+                    hold: calls.held,
+                    beyond: Money::ZERO,
+                },
+                None => route::ceiling_of_all(snapshot, account, &calls),
+            },
+        };
+        Ok(Terms {
+            plan,
+            ceiling,
+            metered: takes_model || is_batch || fixed_price.is_some(),
+            fixed_price,
+            follow,
+            only: referred.only,
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! Objects of providers and their owners.
+
+use super::{millis_from_wire, millis_to_wire};
+use crate::{
+    Invalid,
+    id::{AccountId, KeyId},
+    money::Money,
+    object::{Due, Kind, Made, Objects, Owned, Pending, Settles},
+    wire,
+};
+
+/// Reads an owner.
+///
+/// # Errors
+/// Names the field that cannot be read.
+pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<Owned, Invalid> {
+    let wire::ObjectEntry {
+        id,
+        kind,
+        account_id,
+        key_id,
+        create_time,
+        expire_time,
+        status,
+        pending,
+        model,
+        held_nanos,
+    } = entry;
+    Ok(Owned {
+        id,
+        kind: self::kind(&kind)?,
+        account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
+        key: KeyId::new(key_id).map_err(|error| error.under("key_id"))?,
+        created: millis_from_wire("create_time", create_time.as_ref())?,
+        expires: millis_from_wire("expire_time", expire_time.as_ref())?,
+        status,
+        pending: pending.then(|| work(&model, held_nanos)),
+        calls: (!pending && !model.is_empty()).then(|| work(&model, held_nanos)),
+    })
+}
+
+/// An owner for the wire.
+pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
+    let Owned {
+        id,
+        kind,
+        account,
+        key,
+        created,
+        expires,
+        status,
+        pending,
+        calls,
+    } = owned;
+    let work = pending.as_ref().or(calls.as_ref());
+    wire::ObjectEntry {
+        id: id.clone(),
+        kind: kind.as_str().to_owned(),
+        account_id: account.get(),
+        key_id: key.get(),
+        create_time: Some(millis_to_wire(*created)),
+        expire_time: Some(millis_to_wire(*expires)),
+        status: status.clone(),
+        pending: pending.is_some(),
+        model: work.map_or_else(String::new, |work| work.model.clone()),
+        held_nanos: work.map_or(0, |work| work.held.nanos()),
+    }
+}
+
+/// Reads work that is due.
+///
+/// # Errors
+/// Names the field that cannot be read.
+pub fn due_from_wire(work: wire::DueWork) -> Result<Due, Invalid> {
+    let object = work.object.ok_or(Invalid::new("object", "is missing"))?;
+    Ok(Due {
+        object: owned_from_wire(object).map_err(|error| error.under("object"))?,
+        overdue: work.overdue,
+    })
+}
+
+/// Work that is due, for the wire.
+pub fn due_to_wire(due: &Due) -> wire::DueWork {
+    wire::DueWork {
+        object: Some(owned_to_wire(&due.object)),
+        overdue: due.overdue,
+    }
+}
+
+/// Reads what a record says of objects; none when it says nothing.
+pub(super) fn objects_from_wire(
+    made: Vec<wire::MadeObject>,
+    (pending, held_nanos): (bool, i64),
+    (settles, settlement): (String, String),
+    forgets: String,
+) -> Result<Option<Box<Objects>>, Invalid> {
+    if held_nanos < 0 {
+        return Err(Invalid::new("held_nanos", "must not be negative"));
+    }
+    let made: Result<Vec<_>, Invalid> = made.into_iter().map(made_from_wire).collect();
+    let objects = Objects {
+        made: made?,
+        pending,
+        held: Money::from_nanos(held_nanos),
+        settles: (!settles.is_empty()).then_some(Settles {
+            id: settles,
+            settlement,
+        }),
+        forgets: (!forgets.is_empty()).then_some(forgets),
+    };
+    Ok((objects != Objects::default()).then(|| Box::new(objects)))
+}
+
+/// Writes it into a record.
+pub(super) fn objects_into_wire(objects: Option<&Objects>, record: &mut wire::UsageRecord) {
+    let Some(objects) = objects else {
+        return;
+    };
+    let Objects {
+        made,
+        pending,
+        held,
+        settles,
+        forgets,
+    } = objects;
+    record.made = made.iter().map(made_to_wire).collect();
+    (record.pending, record.held_nanos) = (*pending, held.nanos());
+    if let Some(Settles { id, settlement }) = settles {
+        record.settles.clone_from(id);
+        record.settlement.clone_from(settlement);
+    }
+    record.forgets = forgets.clone().unwrap_or_default();
+}
+
+fn made_from_wire(made: wire::MadeObject) -> Result<Made, Invalid> {
+    let wire::MadeObject {
+        id,
+        kind,
+        expire_time,
+        status,
+        model,
+        worth_nanos,
+    } = made;
+    Ok(Made {
+        calls: (!model.is_empty()).then(|| work(&model, worth_nanos)),
+        id,
+        kind: self::kind(&kind)?,
+        expires: millis_from_wire("expire_time", expire_time.as_ref())?,
+        status,
+    })
+}
+
+fn made_to_wire(made: &Made) -> wire::MadeObject {
+    let Made {
+        id,
+        kind,
+        expires,
+        status,
+        calls,
+    } = made;
+    let (model, worth) = calls.as_ref().map_or(Default::default(), |calls| {
+        (calls.model.clone(), calls.held.nanos())
+    });
+    wire::MadeObject {
+        id: id.clone(),
+        kind: kind.as_str().to_owned(),
+        expire_time: Some(millis_to_wire(*expires)),
+        status: status.clone(),
+        model,
+        worth_nanos: worth,
+    }
+}
+
+fn work(model: &str, nanos: i64) -> Pending {
+    Pending {
+        model: model.to_owned(),
+        held: Money::from_nanos(nanos),
+    }
+}
+
+/// Reads a kind.
+///
+/// # Errors
+/// When there is no such kind.
+pub fn kind(text: &str) -> Result<Kind, Invalid> {
+    Kind::parse(text).ok_or_else(|| Invalid::new("kind", "is not known"))
+}
