@@ -18,7 +18,7 @@ const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":1,"OutputText":10}
 /// What 100 tokens in and 1,000 out cost.
 const COST: f64 = 0.0101;
 
-fn response(status: &str, usage: Value) -> Value {
+fn response(status: &str, usage: &Value) -> Value {
     json!({"id": "resp_1", "object": "response", "background": true, "status": status, "error": null, "model": "house",
         "output": [], "usage": usage})
 }
@@ -29,7 +29,7 @@ fn used() -> Value {
 
 /// Takes the call, and says this of it from then on.
 fn script(fetched: &Value) -> Script {
-    let queued = json_answer(200, response("queued", Value::Null).to_string());
+    let queued = json_answer(200, response("queued", &Value::Null).to_string());
     Script::where_it_says("input", queued, json_answer(200, fetched.to_string()))
 }
 
@@ -37,7 +37,7 @@ async fn world(env: &[(&str, &str)]) -> (World, Upstream, String) {
     let mut all = vec![("PRICING", PRICING), ("PASSTHROUGH", ""), ("UNPRICED", "")];
     all.extend(env);
     let (world, upstream) = (World::with(&all).await, Upstream::start().await);
-    upstream.script(UP, script(&response("in_progress", Value::Null)));
+    upstream.script(UP, script(&response("in_progress", &Value::Null)));
     world.add_key(UP, &upstream.base).await;
     let alice = world.add_account("alice", 2.0).await;
     (world, upstream, alice)
@@ -104,7 +104,7 @@ async fn a_background_response_is_paid_once_however_often_it_is_fetched() {
         );
     }
     assert!(spent(&world).await.abs() < 1e-9);
-    upstream.script(UP, script(&response("completed", used())));
+    upstream.script(UP, script(&response("completed", &used())));
     for _ in 0..5 {
         let answer: Value = get(&world, "/v1/responses/resp_1", &alice)
             .await
@@ -131,7 +131,7 @@ async fn what_it_may_cost_is_not_there_for_other_calls_until_it_is_over() {
         "insufficient_quota",
     )
     .await;
-    upstream.script(UP, script(&response("cancelled", Value::Null)));
+    upstream.script(UP, script(&response("cancelled", &Value::Null)));
     let cancel = world
         .http
         .post(world.url("/v1/responses/resp_1/cancel"))
@@ -153,7 +153,7 @@ async fn what_failed_costs_nothing_and_what_nobody_fetches_the_gateway_does() {
     ] {
         let (world, upstream, alice) = world(&[]).await;
         begin(&world, &alice).await;
-        upstream.script(UP, script(&response(end, usage)));
+        upstream.script(UP, script(&response(end, &usage)));
         until("it is over", async || {
             upstream
                 .seen(UP)
@@ -187,7 +187,7 @@ async fn it_outlives_the_death_of_all_that_is_running() {
         "insufficient_quota",
     )
     .await;
-    upstream.script(UP, script(&response("completed", used())));
+    upstream.script(UP, script(&response("completed", &used())));
     assert_eq!(
         get(&world, "/v1/responses/resp_1", &alice).await.status(),
         200
@@ -200,7 +200,7 @@ async fn it_outlives_the_death_of_all_that_is_running() {
 async fn two_data_planes_that_fetch_at_once_are_paid_once() {
     let control = World::control(&[("NODE_TOKEN", TOKEN), ("PRICING", PRICING)]).await;
     let upstream = Upstream::start().await;
-    upstream.script(UP, script(&response("in_progress", Value::Null)));
+    upstream.script(UP, script(&response("in_progress", &Value::Null)));
     let (one, other) = (
         Plane::start(&control, "one", &[]).await,
         Plane::start(&control, "two", &[]).await,
@@ -225,7 +225,7 @@ async fn two_data_planes_that_fetch_at_once_are_paid_once() {
         (get(&one).await, get(&other).await),
         (http::StatusCode::OK, http::StatusCode::OK)
     );
-    upstream.script(UP, script(&response("completed", used())));
+    upstream.script(UP, script(&response("completed", &used())));
     tokio::join!(get(&one), get(&other), get(&one), get(&other));
     has_spent(&control, COST).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -269,11 +269,11 @@ async fn a_deferred_completion_is_paid_when_it_is_fetched() {
 async fn a_stream_that_its_client_leaves_is_paid_later() {
     let (world, upstream, alice) = world(&[]).await;
     let created = event(
-        &json!({"type": "response.created", "response": response("in_progress", Value::Null)})
+        &json!({"type": "response.created", "response": response("in_progress", &Value::Null)})
             .to_string(),
     );
     let ended = event(
-        &json!({"type": "response.completed", "response": response("completed", used())})
+        &json!({"type": "response.completed", "response": response("completed", &used())})
             .to_string(),
     );
     let begun = Script::Stalled {
@@ -480,7 +480,7 @@ fn calls(model: &str, max: u64) -> String {
     format!("{}\n{}", call("a", "house", 1000), call("b", model, max))
 }
 
-fn openai_batch(status: &str, output: Value) -> Value {
+fn openai_batch(status: &str, output: Option<&str>) -> Value {
     json!({"id": "batch_1", "object": "batch", "status": status, "input_file_id": "file-in", "output_file_id": output, "error_file_id": null})
 }
 
@@ -496,7 +496,7 @@ fn output() -> String {
 fn openai(batch: &Value) -> Script {
     let file = json_answer(200, json!({"id": "file-in", "object": "file"}).to_string());
     let results = json_answer(200, output());
-    let taken = json_answer(200, openai_batch("validating", Value::Null).to_string());
+    let taken = json_answer(200, openai_batch("validating", None).to_string());
     let fetched = json_answer(200, batch.to_string());
     let batches = Script::where_it_says("completion_window", taken, fetched);
     let content = Script::where_it_says("/content", results, batches);
@@ -519,7 +519,7 @@ async fn create(world: &World, key: &str) -> u16 {
 async fn the_lines_of_a_batch_are_paid_once_whoever_fetches_them() {
     for fetches in [true, false] {
         let (world, upstream, alice) = world(&[]).await;
-        upstream.script(UP, openai(&openai_batch("in_progress", Value::Null)));
+        upstream.script(UP, openai(&openai_batch("in_progress", None)));
         upload(&world, &alice, &calls("house", 1000)).await;
         assert_eq!(create(&world, &alice).await, 200);
         until("it is set aside", async || {
@@ -537,7 +537,7 @@ async fn the_lines_of_a_batch_are_paid_once_whoever_fetches_them() {
             404
         );
         assert!(spent(&world).await.abs() < 1e-9);
-        upstream.script(UP, openai(&openai_batch("completed", "file-out".into())));
+        upstream.script(UP, openai(&openai_batch("completed", Some("file-out"))));
         if fetches {
             assert_eq!(
                 get(&world, "/v1/batches/batch_1", &alice).await.status(),
@@ -559,7 +559,7 @@ async fn the_lines_of_a_batch_are_paid_once_whoever_fetches_them() {
 async fn a_batch_that_was_cancelled_or_failed_is_free() {
     for status in ["failed", "expired", "cancelled"] {
         let (world, upstream, alice) = world(&[]).await;
-        upstream.script(UP, openai(&openai_batch(status, Value::Null)));
+        upstream.script(UP, openai(&openai_batch(status, None)));
         upload(&world, &alice, &calls("house", 1000)).await;
         assert_eq!(create(&world, &alice).await, 200);
         assert_eq!(
@@ -588,9 +588,26 @@ async fn a_batch_of_calls_that_the_account_could_not_make_is_refused() {
         ("no calls".to_owned(), 400),
     ] {
         let (world, upstream, alice) = world(&[]).await;
-        upstream.script(UP, openai(&openai_batch("in_progress", Value::Null)));
+        upstream.script(UP, openai(&openai_batch("in_progress", None)));
         upload(&world, &alice, &lines).await;
         assert_eq!(create(&world, &alice).await, status, "{lines}");
         assert_eq!(upstream.count(UP), 1);
     }
+}
+
+#[tokio::test]
+async fn what_may_go_on_is_heard_to_its_end_though_its_client_has_left() {
+    let (world, upstream, alice) = world(&[]).await;
+    let pause = Duration::from_millis(700);
+    upstream.script(UP, Script::Slow { pause });
+    let body = json!({"model": "house", "deferred": true, "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]});
+    let left = world.http.post(world.url("/v1/chat/completions"));
+    let left = left
+        .bearer_auth(&alice)
+        .json(&body)
+        .timeout(Duration::from_millis(200));
+    assert!(left.send().await.is_err());
+    // It was done at once after all, with 11 tokens in and 7 out.
+    has_spent(&world, 0.000_081).await;
+    assert!(!balanced(&world).contains("yet to be paid"));
 }

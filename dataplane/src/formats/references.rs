@@ -375,7 +375,6 @@ mod tests {
                 r#"{"input_file_id":"X","endpoint":"/v1/chat/completions"}"#,
                 "file",
             ),
-            (r#"{"training_file":"X"}"#, "file"),
             (
                 r#"{"prompt":{"id":"pmpt_1","variables":{"a":{"type":"input_file","file_id":"X"}}}}"#,
                 "file",
@@ -383,6 +382,8 @@ mod tests {
         ] {
             assert_eq!(found(body, Route::Chat), [(kind, "X".to_owned())], "{body}");
         }
+        let job = r#"{"training_file":"X","model":"m"}"#;
+        assert_eq!(found(job, Route::Other), [("file", "X".to_owned())]);
         for body in [
             r#"{"input":[{"type":"item_reference","id":"X"}]}"#,
             r#"{"input":[{"id":"X"}]}"#,

@@ -135,10 +135,12 @@ impl Meter {
         self.reader.as_ref().is_some_and(UsageReader::closed)
     }
 
-    /// Whether the exact usage is not known, but is about to come.
+    /// Whether the exact usage is not known, but is about to come; or the name of what goes on after the call is.
     pub(super) fn is_near_end(&self) -> bool {
         let near = |reader: &UsageReader| reader.is_near_end() && !reader.closed();
-        self.reader.as_ref().is_some_and(near)
+        let id = self.reader.as_ref().and_then(UsageReader::subject);
+        let nameless = self.bill.may_go_on() && id.is_some_and(|subject| subject.id().is_none());
+        nameless || self.reader.as_ref().is_some_and(near)
     }
 
     /// Records a call that no attempt answered.
