@@ -73,7 +73,7 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
     let (live, _wished) = Live::new(
         Clock::system(),
         &[record(usd(3)), record(usd(4))],
-        crate::live::Objects::new().0,
+        Objects::new().0,
     );
     live.apply(Update {
         full: true,
