@@ -10,6 +10,7 @@ mod leases;
 mod master;
 mod money;
 mod news;
+mod objects;
 mod prices;
 mod random;
 mod random_store;
