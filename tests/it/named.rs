@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    upstream::{Script, Upstream},
+    upstream::{Script, Upstream, event, events_at_once, json_answer},
     world::{ROOT, World, refused},
 };
 
@@ -140,7 +140,7 @@ async fn a_call_sets_aside_what_the_dearest_of_its_models_costs() {
 
 #[tokio::test]
 async fn a_call_without_a_model_goes_to_a_key_of_its_dialect() {
-    let opened = "GET /v1/messages/batches; GET /v1/files; GET /v1/batches; GET /v1/of/the/future";
+    let opened = "POST /v1/of/the/future";
     let world = World::with(&[("PASSTHROUGH", opened)]).await;
     let upstream = Upstream::start().await;
     let other = "sk-upstream-bbbbbbbbbbbbbbbbbbbbbb";
@@ -152,8 +152,8 @@ async fn a_call_without_a_model_goes_to_a_key_of_its_dialect() {
         .add_key_with(json!({"SecretKey": other, "Provider": upstream.base, "Config": {"provider_type": "anthropic"}}))
         .await;
     let alice = world.add_account("alice", 100.0).await;
-    let get = async |path: &str, says: bool| {
-        let mut request = world.http.get(world.url(path)).bearer_auth(&alice);
+    let ask = async |path: &str, says: bool| {
+        let mut request = world.http.post(world.url(path)).bearer_auth(&alice);
         if says {
             request = request.header("anthropic-version", "2023-06-01");
         }
@@ -165,10 +165,70 @@ async fn a_call_without_a_model_goes_to_a_key_of_its_dialect() {
         )
     };
     for _ in 0..3 {
-        assert_eq!(get("/v1/messages/batches", false).await, (0, 1));
-        assert_eq!(get("/v1/files", true).await, (0, 1));
-        assert_eq!(get("/v1/of/the/future", true).await, (0, 1));
-        assert_eq!(get("/v1/files", false).await, (1, 0));
-        assert_eq!(get("/v1/batches", false).await, (1, 0));
+        assert_eq!(ask("/v1/files", true).await, (0, 1));
+        assert_eq!(ask("/v1/of/the/future", true).await, (0, 1));
+        assert_eq!(ask("/v1/files", false).await, (1, 0));
+        assert_eq!(ask("/v1/conversations", false).await, (1, 0));
+    }
+}
+
+/// The same answer in three dialects, at once and streamed, from the model `large`.
+fn answers_by(model: &str) -> Vec<(&'static str, Script)> {
+    let chat = json!({"id": "c", "object": "chat.completion", "model": model,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 10}});
+    let chunk = json!({"id": "c", "model": model, "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]});
+    let last = json!({"id": "c", "model": model, "choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 10}});
+    let response = json!({"id": "r", "object": "response", "status": "completed", "model": model,
+        "output": [{"type": "message", "id": "m", "content": [{"type": "output_text", "text": "a"}]}],
+        "usage": {"input_tokens": 10, "output_tokens": 10}});
+    let completed = json!({"type": "response.completed", "response": response});
+    let message = json!({"id": "m", "type": "message", "model": model, "content": [{"type": "text", "text": "a"}],
+        "stop_reason": "end_turn", "usage": {"input_tokens": 10, "output_tokens": 10}});
+    let started = json!({"type": "message_start", "message": {"id": "m", "model": model, "content": [], "usage": {"input_tokens": 10, "output_tokens": 1}}});
+    let delta = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 10}});
+    let stopped = json!({"type": "message_stop"});
+    let events =
+        |all: &[&Value]| events_at_once(all.iter().map(|one| event(&one.to_string())).collect());
+    vec![
+        ("/v1/chat/completions", json_answer(200, chat.to_string())),
+        ("/v1/chat/completions", events(&[&chunk, &last])),
+        ("/v1/responses", json_answer(200, response.to_string())),
+        ("/v1/responses", events(&[&completed])),
+        ("/v1/messages", json_answer(200, message.to_string())),
+        ("/v1/messages", events(&[&started, &delta, &stopped])),
+    ]
+}
+
+/// What one such call cost, in nanodollars.
+async fn cost_of(path: &str, script: Script, alternatives: Value) -> i64 {
+    let (world, upstream, alice) = gateway().await;
+    world.change("alice", json!({"AllowModels": "*"})).await;
+    upstream.script(UP, script);
+    let mut body = json!({"model": "small", "max_tokens": 100, "messages": [], "input": "hi"});
+    body.as_object_mut()
+        .unwrap()
+        .extend(alternatives.as_object().unwrap().clone());
+    let answer = world.post(path, &alice, &body).await;
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+    world.posted("alice", 1).await;
+    let posted = world.grpc().usage("alice").await.remove(0);
+    posted.record.unwrap().cost_nanos
+}
+
+#[tokio::test]
+async fn of_several_models_the_one_that_answered_is_paid() {
+    for (path, script) in answers_by("vendor/large") {
+        let cost = cost_of(path, script, json!({"models": ["large"]})).await;
+        assert_eq!(cost, 20 * 100_000, "{path}");
+    }
+    for (path, script) in answers_by("small-2025-01-01") {
+        let cost = cost_of(path, script, json!({"models": ["large"]})).await;
+        assert_eq!(cost, 20 * 1_000, "{path}: a date makes it no other model");
+    }
+    for (path, script) in answers_by("large") {
+        let cost = cost_of(path, script, json!({})).await;
+        assert_eq!(cost, 20 * 1_000, "{path}: nothing else was asked for");
     }
 }

@@ -289,6 +289,17 @@ impl Bill {
         }
     }
 
+    /// Takes the word of the provider, which was named several models to choose from, for the one that answered. One
+    /// without a price is another name of the one that was asked for.
+    pub(super) fn answered_by(&mut self, model: &str) {
+        let prices = &self.snapshot.prices;
+        let entry = |name: &str| prices.find(name).map(std::ptr::from_ref);
+        let other = entry(model).is_some_and(|one| Some(one) != entry(&self.record.model_used));
+        if other && self.fixed_price.is_none() {
+            self.record.model_used = short(model, NAME_BYTES_MAX);
+        }
+    }
+
     /// Closes with the tokens that the record has.
     pub(super) fn close(mut self, billable: bool) {
         self.price(billable);

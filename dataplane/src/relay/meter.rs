@@ -31,6 +31,8 @@ pub(super) struct Meter {
     bill: Bill,
     /// Whether what it hears is what the call is paid by.
     metered: bool,
+    /// Whether the provider was named several models.
+    chooses: bool,
     clock: Clock,
     noted: Noted,
 }
@@ -72,8 +74,10 @@ impl Meter {
             bill.forget_prompt();
         }
         let follows = bill.follow.as_ref().is_some_and(|it| it.listens());
-        let follows = follows && status.is_success();
-        let reader = match (metered, follows) {
+        // Where the provider had a choice of models, its answer tells which one is paid.
+        let chooses = metered && !request.facts.named.is_empty();
+        let listens = follows || chooses;
+        let reader = match (metered, listens && status.is_success()) {
             (_, true) => Some(UsageReader::with_subject(schema)),
             (true, false) => Some(UsageReader::new(schema)),
             (false, false) => None,
@@ -82,6 +86,7 @@ impl Meter {
             reader,
             bill,
             metered,
+            chooses,
             clock: relay.clock.clone(),
             noted: Noted::default(),
         }
@@ -155,6 +160,7 @@ impl Meter {
             reader,
             mut bill,
             metered,
+            chooses,
             clock,
             noted: _,
         } = self;
@@ -178,6 +184,9 @@ impl Meter {
             bill.close(billable);
             return;
         };
+        if chooses && let Some(subject) = reader.subject() {
+            bill.answered_by(subject.model());
+        }
         let known = Known::of(&bill, &reader, ending == Ending::Complete);
         known.note(&mut bill, &reader);
         if known.absurd {

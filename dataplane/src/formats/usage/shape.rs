@@ -89,6 +89,7 @@ const COMPLETIONS: &[Row] = &[
     row(&["output"], What::Answer),
     row(&["id"], What::Id),
     row(&["request_id"], What::Id),
+    row(&["model"], What::Model),
 ];
 const RESPONSES: &[Row] = &[
     row(&["usage"], What::Usage),
@@ -106,12 +107,16 @@ const RESPONSES: &[Row] = &[
         &["response", "output", "[]", "container_id"],
         What::Container,
     ),
+    row(&["model"], What::Model),
+    row(&["response", "model"], What::Model),
 ];
 const MESSAGES: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["message", "usage"], What::FirstUsage),
     row(&["content"], What::Answer),
     row(&["choices"], What::Answer),
+    row(&["model"], What::Model),
+    row(&["message", "model"], What::Model),
 ];
 const OTHER: &[Row] = &[
     row(&["usage"], What::Usage),

@@ -28,7 +28,7 @@ pub(crate) struct Subject {
     /// The file with the results of a batch.
     output: Option<String>,
     status: String,
-    /// The model of the line under way.
+    /// The model that answered; of a batch, that of the line under way.
     model: String,
     /// What each model was used for.
     sums: Vec<(String, Tokens)>,
@@ -118,6 +118,11 @@ impl Subject {
     /// The file with the results of a batch.
     pub(crate) fn output(&self) -> Option<&str> {
         self.output.as_deref()
+    }
+
+    /// The model that answered, by its own word; empty when it does not say.
+    pub(crate) fn model(&self) -> &str {
+        &self.model
     }
 
     /// How many calls it told of, where it tells of several.
