@@ -138,7 +138,10 @@ async fn no_spelling_of_an_endpoint_gets_through_unmetered() {
                 let answer = raw::exchange(&world.node.base, &request).await;
                 let relayed = upstream.count(UP) - before;
                 if relayed == 0 {
-                    assert!(answer.status >= 400, "{method} {target}: {}", answer.status);
+                    // Or the gateway's own list of what the account has made.
+                    let is_list = method == "GET" && answer.json()["data"].is_array();
+                    let status = answer.status;
+                    assert!(status >= 400 || is_list, "{method} {target}: {status}");
                     continue;
                 }
                 let seen = upstream.seen(UP).pop().unwrap();

@@ -334,16 +334,15 @@ fn targets() -> Vec<Case> {
         "/v1/A/b/C",
         "/v1/organization/costs?start_time=1730419200",
         "/v1/engines/code/models",
-        "/v1/models/m_1?limit=2",
-        "/v1/models/m_1?include=x",
+        "/v1/things/m_1?limit=2",
+        "/v1/things/m_1?include=x",
         "/v1/messages/things",
         "/v1/strings/t_1/messages",
-        "/v1/models/gpt-4.1",
-        "/v1/models/ft:gpt-4o:acme::abc",
+        "/v1/things/gpt-4.1",
+        "/v1/things/ft:gpt-4o:acme::abc",
         // Aliases.
-        "/models/file-1/content",
-        "/models/gpt-4o?x=1",
-        "/models/m_2?a=1&a=1",
+        "/organization/users",
+        "/organization/costs?a=1&a=1",
         long.as_str(),
     ];
     let mut cases = Vec::new();

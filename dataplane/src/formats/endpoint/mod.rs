@@ -192,7 +192,7 @@ pub(crate) fn model_of(path: &str) -> Option<String> {
 pub(crate) fn is_models(path: &str) -> bool {
     // Mostly it is not, which shows at once.
     path.contains("models")
-        && matches!(find(&Method::GET, &canonical(path)), Found::Row(row) if row.paid == Paid::Free)
+        && matches!(find(&Method::GET, &canonical(path)), Found::Row(row) if row.path.starts_with("/models"))
 }
 
 /// Finds the row of a canonical path.

@@ -150,7 +150,10 @@ impl<'de> Visitor<'de> for Members<'_> {
             if items.next_element_seed(members)?.is_none() {
                 return Ok(());
             }
-            *self.report = self.report.plus(&item);
+            // A pass that was declined before it put out anything is not billed.
+            if !item.put_out_nothing() {
+                *self.report = self.report.plus(&item);
+            }
         }
     }
 

@@ -336,6 +336,8 @@ mod chunk_tests;
 #[cfg(test)]
 mod cost_tests;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod shape_tests;
 #[cfg(test)]
 mod tests;

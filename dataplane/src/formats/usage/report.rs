@@ -69,6 +69,11 @@ impl Report {
         self.set(Kind::WrittenBeside, written);
     }
 
+    /// Whether it is said that nothing was made.
+    pub(super) fn put_out_nothing(&self) -> bool {
+        self.of(Kind::Output) == Count::Said(0)
+    }
+
     /// What each of two tells that are billed both.
     pub(super) fn plus(&self, other: &Self) -> Self {
         let mut counts = self.0.iter().zip(&other.0);
@@ -125,18 +130,24 @@ impl Report {
             tokens.cache_write = cache.written.min(input.saturating_sub(tokens.cached));
             tokens.cache_write_hour = part(Kind::WrittenHour, tokens.cache_write);
             tokens.input_audio = part(Kind::InputAudio, input);
-            tokens.input_image = part(Kind::InputImage, input);
+            let silent = input.saturating_sub(tokens.input_audio);
+            tokens.input_image = part(Kind::InputImage, silent);
         }
         if !reported.absurd_output {
-            tokens.output = output;
-            tokens.reasoning = self.get(Kind::Reasoning).max(hidden).min(output);
-            tokens.output_audio = part(Kind::OutputAudio, output);
-            let pictures = self.of(Kind::OutputImage);
-            tokens.output_image = if schema == Schema::Pictures && pictures == Count::Absent {
-                output
-            } else {
-                pictures.get().min(output)
+            // What is one kind of output is no other.
+            let made = |kind| match self.of(kind) {
+                Count::Absent if schema.makes() == Some(kind) => output,
+                count => count.get(),
             };
+            let thought = self
+                .get(Kind::Reasoning)
+                .max(self.get(Kind::ReasoningBeside));
+            tokens.output = output;
+            tokens.reasoning = thought.max(hidden).min(output);
+            let shown = output.saturating_sub(tokens.reasoning);
+            tokens.output_audio = made(Kind::OutputAudio).min(shown);
+            let silent = shown.saturating_sub(tokens.output_audio);
+            tokens.output_image = made(Kind::OutputImage).min(silent);
         }
         reported
     }
@@ -153,7 +164,8 @@ impl Report {
             let alone = whole == Count::Absent && made == Count::Absent;
             let input = if alone { total.get() } else { 0 };
             let told = parts.saturating_add(self.get(Kind::Missed));
-            return (input.max(told), made.get(), 0);
+            let (output, hidden) = self.thought(made.get(), 0);
+            return (input.max(told), output, hidden);
         };
         let made = made.get();
         let gap = total.get().saturating_sub(whole).saturating_sub(made);
@@ -164,7 +176,19 @@ impl Report {
         if parts > input {
             input = whole.saturating_add(parts);
         }
-        (input, made.saturating_add(hidden), hidden)
+        let (output, hidden) = self.thought(made, hidden);
+        (input, output, hidden)
+    }
+
+    /// All that was made, and what of it stands beside the completion, of which the total tells so much.
+    fn thought(&self, made: u64, hidden: u64) -> (u64, u64) {
+        let apart = self.get(Kind::ReasoningBeside);
+        if hidden == 0 && apart > made {
+            return (made.saturating_add(apart), apart);
+        }
+        let output = made.saturating_add(hidden);
+        // Where details are larger than the whole, no less than they tell was made.
+        (output.max(self.get(Kind::Reasoning)), hidden)
     }
 
     fn cache(&self, schema: Schema) -> Cache {

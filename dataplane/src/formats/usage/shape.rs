@@ -12,6 +12,10 @@
 //! - `cached_read_tokens`, `cached_write_tokens`: <https://docs.getbifrost.ai/api-reference>.
 //! - `cache_creation_tokens`, and Anthropic's names beside a prompt that includes them:
 //!   <https://docs.litellm.ai/docs/completion/prompt_caching>.
+//! - `num_cached_tokens`, `prompt_token_details`: <https://docs.mistral.ai/api>, `UsageInfo`.
+//! - `reasoning_tokens` beside the counts: <https://docs.perplexity.ai/getting-started/pricing>, billed apart.
+//! - `thinking_tokens`: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+//! - `tokens` of a reranker: <https://docs.siliconflow.com/en/api-reference/rerank/create-rerank>.
 //! - `input_token_details`: <https://platform.openai.com/docs/api-reference/audio>, transcriptions.
 
 use crate::formats::Route;
@@ -73,6 +77,8 @@ pub(crate) enum Schema {
     Messages,
     /// The images endpoints: what they put out is pictures, and no details say so.
     Pictures,
+    /// The endpoint that speaks: what it puts out is sound, and no details say so.
+    Speech,
     /// Whatever else takes a model.
     Other,
     /// Results of a batch, a line for each call: Anthropic's, and `OpenAI`'s.
@@ -121,6 +127,7 @@ const MESSAGES: &[Row] = &[
 const OTHER: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["response", "usage"], What::Usage),
+    row(&["tokens"], What::Usage),
     row(&["id"], What::Id),
     row(&["file", "id"], What::File),
     row(&["output_file_id"], What::Output),
@@ -168,6 +175,8 @@ pub(super) enum Kind {
     WrittenMinutes,
     WrittenHour,
     Reasoning,
+    /// The same beside the completion, of which it is a part only where it is no larger.
+    ReasoningBeside,
     InputAudio,
     OutputAudio,
     InputImage,
@@ -182,7 +191,8 @@ pub(super) enum Slot {
     Count(Kind),
     /// An object of counts.
     Counts(Names),
-    /// A list of such usage objects, of which each is billed: the whole is their sum, and may leave some out.
+    /// A list of such usage objects, of which each that put out anything is billed: the whole is their sum,
+    /// and may leave some out.
     Passes,
 }
 
@@ -196,6 +206,8 @@ pub(super) const USAGE: Names = &[
     ("input_tokens", Slot::Count(Kind::Input)),
     ("output_tokens", Slot::Count(Kind::Output)),
     ("cached_tokens", Slot::Count(Kind::Cached)),
+    ("num_cached_tokens", Slot::Count(Kind::Cached)),
+    ("reasoning_tokens", Slot::Count(Kind::ReasoningBeside)),
     ("prompt_cache_hit_tokens", Slot::Count(Kind::Cached)),
     ("prompt_cache_miss_tokens", Slot::Count(Kind::Missed)),
     ("cache_read_input_tokens", Slot::Count(Kind::ReadBeside)),
@@ -205,9 +217,11 @@ pub(super) const USAGE: Names = &[
     ),
     ("cache_creation", Slot::Counts(LIFETIMES)),
     ("prompt_tokens_details", Slot::Counts(INPUT_DETAILS)),
+    ("prompt_token_details", Slot::Counts(INPUT_DETAILS)),
     ("input_tokens_details", Slot::Counts(INPUT_DETAILS)),
     ("input_token_details", Slot::Counts(INPUT_DETAILS)),
     ("completion_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
+    ("completion_token_details", Slot::Counts(OUTPUT_DETAILS)),
     ("output_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
     ("output_token_details", Slot::Counts(OUTPUT_DETAILS)),
     ("iterations", Slot::Passes),
@@ -234,6 +248,7 @@ const INPUT_DETAILS: Names = &[
 
 const OUTPUT_DETAILS: Names = &[
     ("reasoning_tokens", Slot::Count(Kind::Reasoning)),
+    ("thinking_tokens", Slot::Count(Kind::Reasoning)),
     ("audio_tokens", Slot::Count(Kind::OutputAudio)),
     ("image_tokens", Slot::Count(Kind::OutputImage)),
 ];
@@ -255,6 +270,7 @@ impl Schema {
                 Self::BodyLines
             }
             Route::Other if path.starts_with("/v1/images/") => Self::Pictures,
+            Route::Other if path == "/v1/audio/speech" => Self::Speech,
             Route::Other => Self::Other,
             _ => Self::Completions,
         }
@@ -265,12 +281,21 @@ impl Schema {
         matches!(self, Self::MessageLines | Self::BodyLines)
     }
 
+    /// What all of the output is where its details do not tell.
+    pub(super) const fn makes(self) -> Option<Kind> {
+        match self {
+            Self::Pictures => Some(Kind::OutputImage),
+            Self::Speech => Some(Kind::OutputAudio),
+            _ => None,
+        }
+    }
+
     pub(super) const fn rows(self) -> &'static [Row] {
         match self {
             Self::Completions => COMPLETIONS,
             Self::Responses => RESPONSES,
             Self::Messages => MESSAGES,
-            Self::Pictures | Self::Other => OTHER,
+            Self::Pictures | Self::Speech | Self::Other => OTHER,
             Self::MessageLines => MESSAGE_LINES,
             Self::BodyLines => BODY_LINES,
         }
@@ -288,6 +313,7 @@ mod tests {
             Schema::Responses,
             Schema::Messages,
             Schema::Pictures,
+            Schema::Speech,
             Schema::Other,
             Schema::MessageLines,
             Schema::BodyLines,
