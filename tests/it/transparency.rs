@@ -182,8 +182,8 @@ fn alias(_: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     let known = [
         ("/v1//chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions/", "/v1/chat/completions"),
-        ("/v1/models/", "/v1/models"),
-        ("/v1/models/?", "/v1/models?"),
+        ("/v1/organization/costs/", "/v1/organization/costs"),
+        ("/v1/organization/costs/?", "/v1/organization/costs?"),
     ];
     if let Some((_, own)) = known.iter().find(|(spelt, _)| *spelt == target) {
         expected.start[1] = own.as_bytes().to_vec();
@@ -210,8 +210,8 @@ fn credentials(seen: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     expected.push("authorization", format!("Bearer {UP}").as_bytes());
     let path = &seen.request.start[1];
     let says_anthropic = !seen.request.all("anthropic-version").is_empty();
-    // Where both have an endpoint, the client's header tells whose is meant.
-    if path.starts_with(b"/v1/messages") || (says_anthropic && path.starts_with(b"/v1/files")) {
+    // Where nobody knows the endpoint, the client's header tells whose is meant.
+    if path.starts_with(b"/v1/messages") || (says_anthropic && path.starts_with(b"/v1/things")) {
         expected.push("x-api-key", UP.as_bytes());
     }
 }

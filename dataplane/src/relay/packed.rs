@@ -28,15 +28,12 @@ const STEP_BYTES: usize = 64 * 1024;
 /// Refuses a head whose word on its body is not one; what the body is packed with, where it has to be read.
 pub(super) fn check(
     parts: &Parts,
-    (names_model, reads): (bool, bool),
+    (names_model, known): (bool, bool),
 ) -> Result<Option<Coding>, Refusal> {
     let headers = &parts.headers;
     let wrong = |problem: String| Err(Refusal::Malformed(problem));
     if let Some(name) = taken_off(headers) {
         return wrong(format!("Connection must not name {name}"));
-    }
-    if !names_model && !reads {
-        return Ok(None);
     }
     // Models may be named there elsewhere too.
     let strays = parts.uri.query().filter(|_| names_model);
@@ -45,12 +42,12 @@ pub(super) fn check(
     }
     let twice = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
     let once = [CONTENT_TYPE, CONTENT_ENCODING];
-    // What is no model's body may be said to be anything.
-    let mut once = once.iter().skip(usize::from(!names_model));
+    // What goes to an endpoint that nobody knows may be said to be anything.
+    let mut once = once.iter().skip(usize::from(!known));
     if let Some(name) = once.find(|name| twice(name)) {
         return wrong(format!("{name} is given twice"));
     }
-    let said = headers.get(CONTENT_TYPE).filter(|_| names_model);
+    let said = headers.get(CONTENT_TYPE).filter(|_| known);
     let readable = |said: &HeaderValue| said.to_str().is_ok_and(|said| !said.trim().is_empty());
     if said.is_some_and(|said| !readable(said)) {
         return wrong("content-type cannot be read".to_owned());

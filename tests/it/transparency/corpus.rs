@@ -289,9 +289,9 @@ fn targets() -> Vec<Case> {
     let long = format!("/v1/things/{}?{}=1", "p".repeat(3000), "q".repeat(3000));
     let targets = [
         "/v1/",
-        "/v1/models/",
+        "/v1/organization/costs/",
         "/v1/things?",
-        "/v1/models/?",
+        "/v1/organization/costs/?",
         "/v1/things??",
         "/v1/things?a=1&a=2&a=1",
         "/v1/things?a=&a&=&&=b",
