@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::LazyLock};
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, PatternID};
 use proxyxai_contract::object::Kind;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -11,25 +11,31 @@ use serde::de::{
 
 use super::Route;
 
-/// One of these is in every body that refers to an object by something other than what `request` reads: the first
-/// of them where a model is called.
-static WORDS: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
-    [
-        "file_id",
-        "vector_store_id",
-        "\"container\"",
-        "item_reference",
-        "_file\"",
-        "assistant_id",
-        "thread_id",
-    ]
-    .map(Finder::new)
-});
-const WORDS_OF_MODELS: usize = 4;
+/// One of these is in every body that refers to an object by something other than what `request` reads. They are
+/// looked for in one pass: prompts are long, and mostly there is none.
+const WORDS: [&str; 4] = [
+    "file_id",
+    "vector_store_id",
+    "\"container\"",
+    "item_reference",
+];
+/// And these where no model is called.
+const MORE_WORDS: [&str; 4] = [ID, "_file\"", "assistant_id", "thread_id"];
 /// Members of items that are enough to refer to one.
-static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"id\""));
+const ID: &str = "\"id\"";
 /// How a letter of a word would be hidden.
-static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
+const ESCAPE: &str = "\\u00";
+
+static OF_MODELS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| finder(&[]));
+static OF_RESPONSES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| finder(&[ID]));
+static OF_OTHERS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| finder(&MORE_WORDS));
+
+/// Finds these words, an escape first. None when it cannot be built; every body is read then.
+fn finder(more: &[&str]) -> Option<AhoCorasick> {
+    let words = [ESCAPE].into_iter().chain(WORDS);
+    AhoCorasick::new(words.chain(more.iter().copied())).ok()
+}
+
 /// More than this many references are too many.
 const REFERENCES_MAX: usize = 256;
 const DEPTH_MAX: usize = 100;
@@ -61,20 +67,17 @@ fn may_refer(body: &[u8], route: Route) -> bool {
     let words = match route {
         // Their input is text.
         Route::Embeddings | Route::Completions => return false,
-        Route::Other => WORDS.len(),
-        Route::Chat | Route::Responses | Route::Messages => WORDS_OF_MODELS,
+        Route::Chat | Route::Messages => &OF_MODELS,
+        Route::Responses => &OF_RESPONSES,
+        Route::Other => &OF_OTHERS,
     };
-    if body.is_empty() {
-        return false;
-    }
-    let hidden = ESCAPE.find_iter(body).any(|at| {
-        let digit = body.get(at + 4);
-        digit.is_some_and(|digit| (b'4'..=b'7').contains(digit))
-    });
-    let mut words = WORDS.iter().take(words);
-    hidden
-        || words.any(|word| word.find(body).is_some())
-        || (matches!(route, Route::Responses | Route::Other) && ID.find(body).is_some())
+    let Some(words) = words.as_ref() else {
+        return !body.is_empty();
+    };
+    // Mostly an escape is of a control character.
+    let hides = |at: usize| matches!(body.get(at + ESCAPE.len()), Some(b'4'..=b'7'));
+    let mut found = words.find_iter(body);
+    found.any(|found| found.pattern() != PatternID::ZERO || hides(found.start()))
 }
 
 /// What a value is, by the name before it.

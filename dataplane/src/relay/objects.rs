@@ -125,7 +125,7 @@ impl Relay {
         })?;
         // A list's name, say, stands where ids do.
         let own = row.is_none_or(Endpoint::names_object);
-        let by_path = endpoint::object(path).filter(|_| own);
+        let by_path = own.then(|| endpoint::object(path)).flatten();
         let named = named(by_path, facts, &in_body);
         if named.is_empty() {
             return Ok(Referred::default());
