@@ -3,7 +3,10 @@
 
 use std::{fmt, sync::LazyLock};
 
-use aho_corasick::{AhoCorasick, PatternID};
+use aho_corasick::{
+    PatternID,
+    packed::{Config, MatchKind, Searcher},
+};
 use proxyxai_contract::object::Kind;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -26,14 +29,15 @@ const ID: &str = "\"id\"";
 /// How a letter of a word would be hidden.
 const ESCAPE: &str = "\\u00";
 
-static OF_MODELS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| finder(&[]));
-static OF_RESPONSES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| finder(&[ID]));
-static OF_OTHERS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| finder(&MORE_WORDS));
+static OF_MODELS: LazyLock<Option<Searcher>> = LazyLock::new(|| finder(&[]));
+static OF_RESPONSES: LazyLock<Option<Searcher>> = LazyLock::new(|| finder(&[ID]));
+static OF_OTHERS: LazyLock<Option<Searcher>> = LazyLock::new(|| finder(&MORE_WORDS));
 
-/// Finds these words, an escape first. None when it cannot be built; every body is read then.
-fn finder(more: &[&str]) -> Option<AhoCorasick> {
+/// Finds these words, an escape first. None on a processor without vector instructions; every body is read there.
+fn finder(more: &[&str]) -> Option<Searcher> {
     let words = [ESCAPE].into_iter().chain(WORDS);
-    AhoCorasick::new(words.chain(more.iter().copied())).ok()
+    let mut builder = Config::new().match_kind(MatchKind::LeftmostFirst).builder();
+    builder.extend(words.chain(more.iter().copied())).build()
 }
 
 /// More than this many references are too many.
