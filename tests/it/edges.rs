@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::{
     raw,
     upstream::{Script, Upstream},
-    world::{Node, ROOT, TempDir, World},
+    world::{Node, ROOT, TempDir, World, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -306,8 +306,12 @@ async fn root_is_told_why_a_provider_is_not_reached_and_nobody_waits_for_a_name_
         assert_eq!(answer.status(), 502, "{provider}");
         let text = answer.text().await.unwrap();
         assert!(text.contains(host) && text.contains(cause), "{text}");
-        assert!(world.node.log().contains(&format!("cause=\"{cause}\"")));
-        assert!(world.node.log().contains(host));
+        let told = format!("cause=\"{cause}\"");
+        until("the log tells the cause and the host", async || {
+            let log = world.node.log();
+            log.contains(&told) && log.contains(host)
+        })
+        .await;
         for _ in 0..2 {
             if cause != "DNS" {
                 tokio::time::sleep(Duration::from_millis(2100)).await;
