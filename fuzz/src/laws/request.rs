@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     decide::affinity::Conversation,
     formats::{
-        Route, conversation, listing,
+        Route, conversation, model_list,
         reply::{Page, anthropic_model, anthropic_models},
         request::{
             BadRequest, RequestFacts, UsageAsk, in_query, in_target, read, rewrite,
@@ -53,7 +53,7 @@ pub fn request(input: &[u8]) {
             (line, body.get(1..).unwrap_or_default())
         }
     };
-    let _listed = listing::names(body);
+    let _listed = model_list::names(body);
     conversations(body);
     names_in_a_query(body);
     comes_apart_in_steps(CODINGS[usize::from(choice >> 3) % CODINGS.len()], body);
