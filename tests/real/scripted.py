@@ -43,7 +43,7 @@ class ScriptedUpstream:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def asked(self, key: str) -> int:
-        """How many requests came with this key."""
+        """How many calls came with this key; the list of models, which the gateway asks for by itself, is none."""
         with self._lock:
             return self._asked[key]
 
@@ -76,7 +76,7 @@ class ScriptedUpstream:
                 else:
                     self.rfile.read(min(length, BODY_BYTES_MAX))
                 bearer = self.headers.get("authorization", "").removeprefix("Bearer ").strip()
-                status, body = upstream._note(bearer or self.headers.get("x-api-key", ""))
+                status, body = upstream._note(bearer or self.headers.get("x-api-key", ""), self.command != "GET")
                 payload = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
@@ -91,7 +91,7 @@ class ScriptedUpstream:
 
         return Handler
 
-    def _note(self, key: str) -> tuple[int, dict]:
+    def _note(self, key: str, is_call: bool) -> tuple[int, dict]:
         with self._lock:
-            self._asked[key] += 1
+            self._asked[key] += is_call
         return self._answers.get(key, (400, {"error": {"message": "a key this upstream never gave out"}}))
