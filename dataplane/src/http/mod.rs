@@ -71,12 +71,9 @@ impl Surface {
             Err(preflight) => return *preflight,
         };
         let relay = &self.0.relay;
-        let room = if asks_websocket(request.headers()) {
-            // Refused like a call, wherever it was asked for.
-            None
-        } else {
-            room(request.method(), request.uri().path())
-        };
+        let room = room(request.method(), request.uri().path());
+        // A WebSocket is refused like a call, wherever it was asked for.
+        let room = room.filter(|_| !asks_websocket(request.headers()));
         let mut response = match room {
             None => relay.call(peer, request).await,
             Some(room) => {
