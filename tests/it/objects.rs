@@ -307,6 +307,21 @@ async fn lists_are_answered_here_and_show_what_is_the_callers() {
         (first["object"].as_str(), first["has_more"].as_bool()),
         (Some("list"), Some(true))
     );
+    let asked_in_anthropics = world.http.get(world.url("/v1/files?limit=2"));
+    let asked_in_anthropics = asked_in_anthropics.header("anthropic-version", "2023-06-01");
+    let answer = asked_in_anthropics
+        .bearer_auth(&alice)
+        .send()
+        .await
+        .unwrap();
+    let page: Value = answer.json().await.unwrap();
+    assert_eq!(
+        page["object"],
+        Value::Null,
+        "of both dialects, the caller's"
+    );
+    assert_eq!(page["data"][0]["type"], "file", "{page}");
+    assert_eq!(ids(&page), ids(&first));
     let mut all = ids(&first);
     loop {
         let page = list(&alice, &format!("?limit=2&after={}", all.last().unwrap())).await;

@@ -18,6 +18,7 @@ pub(crate) mod request;
 pub(crate) mod sse;
 mod text;
 pub(crate) mod usage;
+mod words;
 
 use std::borrow::Cow;
 

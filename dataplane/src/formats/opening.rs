@@ -4,15 +4,17 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
-use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::sse::{data_of, is_quiet, name_of};
+use super::{
+    sse::{data_of, is_quiet, name_of},
+    words::Words,
+};
 
 /// Members that an error in the place of an answer has one of.
-static ERROR_FINDERS: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| [&b"\"error\""[..], b"\"base_resp\"", b"\"success\":false"].map(Finder::new));
+static ERROR_WORDS: LazyLock<Words> =
+    LazyLock::new(|| Words::new([r#""error""#, r#""base_resp""#, r#""success":false"#]));
 
 /// An error that stands for a whole answer says so at once.
 const ERROR_WITHIN_BYTES: usize = 1024;
@@ -147,12 +149,7 @@ fn is_empty(choice: &Members<'_>) -> bool {
 /// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
 pub(crate) fn error_instead(body: &[u8]) -> bool {
     let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
-    let none = |head: &[u8]| {
-        ERROR_FINDERS
-            .iter()
-            .all(|finder| finder.find(head).is_none())
-    };
-    if head.is_none_or(none) {
+    if !head.is_some_and(|head| ERROR_WORDS.may_be_in(head)) {
         return false;
     }
     let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else {

@@ -3,16 +3,14 @@
 
 use std::{fmt, sync::LazyLock};
 
-use aho_corasick::{
-    PatternID,
-    packed::{Config, MatchKind, Searcher},
-};
+use aho_corasick::PatternID;
 use proxyxai_contract::object::Kind;
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::Route;
+use super::{Route, words::Words};
 
 /// One of these is in every body that refers to an object by something other than what `request` reads. They are
 /// looked for in one pass: prompts are long, and mostly there is none.
@@ -29,15 +27,14 @@ const ID: &str = "\"id\"";
 /// How a letter of a word would be hidden.
 const ESCAPE: &str = "\\u00";
 
-static OF_MODELS: LazyLock<Option<Searcher>> = LazyLock::new(|| finder(&[]));
-static OF_RESPONSES: LazyLock<Option<Searcher>> = LazyLock::new(|| finder(&[ID]));
-static OF_OTHERS: LazyLock<Option<Searcher>> = LazyLock::new(|| finder(&MORE_WORDS));
+static OF_MODELS: LazyLock<Words> = LazyLock::new(|| words(&[]));
+static OF_RESPONSES: LazyLock<Words> = LazyLock::new(|| words(&[ID]));
+static OF_OTHERS: LazyLock<Words> = LazyLock::new(|| words(&MORE_WORDS));
 
-/// Finds these words, an escape first. None on a processor without vector instructions; every body is read there.
-fn finder(more: &[&str]) -> Option<Searcher> {
+/// These words, an escape first.
+fn words(more: &[&'static str]) -> Words {
     let words = [ESCAPE].into_iter().chain(WORDS);
-    let mut builder = Config::new().match_kind(MatchKind::LeftmostFirst).builder();
-    builder.extend(words.chain(more.iter().copied())).build()
+    Words::new(words.chain(more.iter().copied()))
 }
 
 /// More than this many references are too many.
@@ -75,12 +72,11 @@ fn may_refer(body: &[u8], route: Route) -> bool {
         Route::Responses => &OF_RESPONSES,
         Route::Other => &OF_OTHERS,
     };
-    let Some(words) = words.as_ref() else {
+    let Some(mut found) = words.find(body) else {
         return !body.is_empty();
     };
     // Mostly an escape is of a control character.
     let hides = |at: usize| matches!(body.get(at + ESCAPE.len()), Some(b'4'..=b'7'));
-    let mut found = words.find_iter(body);
     found.any(|found| found.pattern() != PatternID::ZERO || hides(found.start()))
 }
 
@@ -126,7 +122,7 @@ fn place(name: &str) -> Place {
 /// A member's name, as far as it matters.
 struct Name(Place);
 
-impl<'de> serde::Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         struct Named;
         impl Visitor<'_> for Named {
@@ -192,53 +188,19 @@ impl Said {
 }
 
 /// Texts, and all else.
-struct Text(Option<String>);
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Text(String),
+    Other(IgnoredAny),
+}
 
-impl<'de> serde::Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Text;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("anything")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Some(text.to_owned())))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-
-            fn visit_unit<E>(self) -> Result<Text, E> {
-                Ok(Text(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Text, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Text, A::Error> {
-                while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
+impl Text {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Other(_) => None,
         }
-        input.deserialize_any(Any)
     }
 }
 
@@ -299,8 +261,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
         while let Some(Name(place)) = object.next_key()? {
             match place {
                 Place::Own => drop(object.next_value::<IgnoredAny>()?),
-                Place::ItemId => said.id = object.next_value::<Text>()?.0.or(said.id),
-                Place::ItemType => said.kind = object.next_value::<Text>()?.0.or(said.kind),
+                Place::ItemId => said.id = object.next_value::<Text>()?.text().or(said.id),
+                Place::ItemType => said.kind = object.next_value::<Text>()?.text().or(said.kind),
                 place => {
                     let substance = place == Place::Substance;
                     said.substance |= substance;

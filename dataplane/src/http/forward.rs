@@ -12,7 +12,7 @@ use tower::BoxError;
 use crate::{
     decide::admit::Refusal,
     formats::Family,
-    relay::{Relay, Segments, refuse, strip_hop_by_hop},
+    relay::{Relay, Segments, X_FORWARDED_FOR, refuse, strip_hop_by_hop},
 };
 
 /// Control takes no larger body.
@@ -56,7 +56,7 @@ where
     }
     parts.headers.insert(header::HOST, host);
     if let Ok(peer) = HeaderValue::from_str(&peer.to_string()) {
-        parts.headers.append("x-forwarded-for", peer);
+        parts.headers.append(X_FORWARDED_FOR, peer);
     }
     parts.uri = path.into();
     let body = Segments::new([body.to_bytes()]);

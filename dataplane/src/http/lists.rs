@@ -5,42 +5,50 @@ use std::net::IpAddr;
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Response, Uri};
-use proxyxai_contract::object::{Kind, LIST_MAX};
+use proxyxai_contract::object::{Kind, LIST_MAX, Owned};
 
 use super::json;
 use crate::{
     decide::admit::{self, Refusal},
     formats::{
-        Family,
         endpoint::{self, Found},
         listing, percent_decoded, upstream_path,
     },
     live::Wanted,
-    relay::{Relay, refuse},
+    relay::{Relay, refuse, speaks_anthropic},
 };
 
 const LIMIT_DEFAULT: u32 = 20;
 
-/// What a path lists.
-pub(super) fn kind(path: &str) -> Option<Kind> {
-    match endpoint::find(&Method::GET, &endpoint::canonical(path)) {
-        Found::Row(row) => row.lists,
+/// What a path lists, and the row that says so.
+pub(super) fn find(path: &str) -> Option<(Kind, Found)> {
+    let found = endpoint::find(&Method::GET, &endpoint::canonical(path));
+    match found {
+        Found::Row(row) => row.lists.map(|kind| (kind, found)),
         Found::Misspelt | Found::Unknown => None,
     }
 }
 
-/// A page of a list. Where it may be asked for is judged as for a call.
-pub(super) async fn list(relay: &Relay, peer: IpAddr, asked: (&Uri, &HeaderMap)) -> Response<Body> {
-    let family = Family::of(asked.0.path());
-    let page = page(relay, peer, asked).await;
-    page.unwrap_or_else(|refusal| refuse(family, &refusal))
+/// A page of a list, in the dialect that the caller speaks. Where it may be asked for is judged as for a call.
+pub(super) async fn answer(
+    relay: &Relay,
+    peer: IpAddr,
+    asked: (&Uri, &HeaderMap),
+    (kind, found): (Kind, Found),
+) -> Response<Body> {
+    let family = found.family(asked.0.path(), speaks_anthropic(asked.1));
+    match page(relay, peer, asked, kind).await {
+        Ok((objects, more)) => json(listing::page(family, &objects, more)),
+        Err(refusal) => refuse(family, &refusal),
+    }
 }
 
 async fn page(
     relay: &Relay,
     peer: IpAddr,
     (uri, headers): (&Uri, &HeaderMap),
-) -> Result<Response<Body>, Refusal> {
+    kind: Kind,
+) -> Result<(Vec<Owned>, bool), Refusal> {
     let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
     let account = Relay::authenticate(&snapshot, headers)?;
     let chain = snapshot.chain(&account.account);
@@ -48,9 +56,6 @@ async fn page(
     admit::address(&chain, relay.client_address(peer, headers))?;
     let path = upstream_path(uri.path());
     admit::resource(&chain, &snapshot.settings, &path)?;
-    let kind = kind(&path).ok_or_else(|| Refusal::NotFound {
-        path: path.chars().take(200).collect(),
-    })?;
     let wanted = wanted(uri.query().unwrap_or_default())?;
     let wanted = Wanted {
         account: account.account.id,
@@ -58,9 +63,7 @@ async fn page(
         ..wanted
     };
     let listed = relay.live.objects().list(wanted).await;
-    let (objects, more) = listed.map_err(|_| Refusal::Unavailable)?;
-    let family = Family::of(&path);
-    Ok(json(listing::page(family, &objects, more)))
+    listed.map_err(|_| Refusal::Unavailable)
 }
 
 /// What a query wants, of nobody's yet.

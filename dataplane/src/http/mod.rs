@@ -18,7 +18,7 @@ use axum::{
 use bytes::Bytes;
 pub use edge::Edge;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use proxyxai_contract::access::IpList;
+use proxyxai_contract::{access::IpList, object::Kind};
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
@@ -28,8 +28,8 @@ use crate::{
         address,
         admit::{self, Refusal},
     },
-    formats::{Family, is_relayed},
-    relay::{Relay, asks_websocket, refuse},
+    formats::{Family, endpoint::Found, is_relayed},
+    relay::{Relay, X_FORWARDED_FOR, asks_websocket, refuse},
     sight::Room,
 };
 
@@ -71,14 +71,14 @@ impl Surface {
             Err(preflight) => return *preflight,
         };
         let relay = &self.0.relay;
-        let room = room(request.method(), request.uri().path());
+        let place = place(request.method(), request.uri().path());
         // A WebSocket is refused like a call, wherever it was asked for.
-        let room = room.filter(|_| !asks_websocket(request.headers()));
-        let mut response = match room {
+        let place = place.filter(|_| !asks_websocket(request.headers()));
+        let mut response = match place {
             None => relay.call(peer, request).await,
-            Some(room) => {
-                let response = Box::pin(self.clone().page(room, peer, request)).await;
-                relay.sight.page(room, response.status().as_u16());
+            Some(place) => {
+                let response = Box::pin(self.clone().page(place, peer, request)).await;
+                relay.sight.page(place.room(), response.status().as_u16());
                 response
             }
         };
@@ -103,27 +103,27 @@ impl Surface {
     }
 
     /// Answers what is no call.
-    async fn page<B>(self, room: Room, peer: IpAddr, request: Request<B>) -> Response<Body>
+    async fn page<B>(self, place: Place, peer: IpAddr, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let Inner { relay, .. } = &*self.0;
         let path = request.uri().path();
-        match room {
-            Room::Models if !models::is_asked(path) => {
+        match place {
+            Place::Models => models::answer(relay, peer, request.uri(), request.headers()).await,
+            Place::List(kind, found) => {
                 let asked = (request.uri(), request.headers());
-                lists::list(relay, peer, asked).await
+                lists::answer(relay, peer, asked, (kind, found)).await
             }
-            Room::Models => models::answer(relay, peer, request.uri(), request.headers()).await,
-            Room::Administration => self.administer(peer, request).await,
-            Room::Pages => match path {
+            Place::Administration => self.administer(peer, request).await,
+            Place::Pages => match path {
                 "/metrics" => metrics::page(relay, peer, request.headers()),
                 "/healthz" => "ok\n".into_response(),
                 "/readyz" => self.ready(),
                 _ => Html(INDEX).into_response(),
             },
-            Room::Unknown => not_found(path),
+            Place::Unknown => not_found(path),
         }
     }
 
@@ -162,15 +162,39 @@ impl Surface {
     }
 }
 
+/// Where a request goes that is no call.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Models,
+    List(Kind, Found),
+    Administration,
+    Pages,
+    Unknown,
+}
+
+impl Place {
+    /// As it is counted.
+    const fn room(self) -> Room {
+        match self {
+            Self::Models | Self::List(..) => Room::Models,
+            Self::Administration => Room::Administration,
+            Self::Pages => Room::Pages,
+            Self::Unknown => Room::Unknown,
+        }
+    }
+}
+
 /// Where a request goes; none for a call, which is relayed.
-fn room(method: &Method, path: &str) -> Option<Room> {
+fn place(method: &Method, path: &str) -> Option<Place> {
     if *method == Method::GET {
-        match path {
-            _ if models::is_asked(path) || lists::kind(path).is_some() => {
-                return Some(Room::Models);
-            }
-            "/metrics" | "/healthz" | "/readyz" | "/" => return Some(Room::Pages),
-            _ => {}
+        if models::is_asked(path) {
+            return Some(Place::Models);
+        }
+        if let Some((kind, found)) = lists::find(path) {
+            return Some(Place::List(kind, found));
+        }
+        if matches!(path, "/metrics" | "/healthz" | "/readyz" | "/") {
+            return Some(Place::Pages);
         }
     }
     if is_relayed(path) {
@@ -179,15 +203,15 @@ fn room(method: &Method, path: &str) -> Option<Room> {
     let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
     let administers = administers.iter().any(|start| path.starts_with(start));
     Some(if administers {
-        Room::Administration
+        Place::Administration
     } else {
-        Room::Unknown
+        Place::Unknown
     })
 }
 
 /// Where a request comes from: the peer, or what trusted proxies say stands before it.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> IpAddr {
-    let forwarded = headers.get_all("x-forwarded-for").iter();
+    let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
     let forwarded = forwarded.filter_map(|value| value.to_str().ok());
     address::client(peer, forwarded, trusted)
 }

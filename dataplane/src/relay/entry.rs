@@ -28,6 +28,8 @@ use crate::{
 /// What came, and what is known of it.
 struct Came {
     found: Found,
+    /// Whether the client speaks Anthropic's dialect.
+    says_anthropic: bool,
     takes_model: bool,
     parts: Parts,
     target: PathAndQuery,
@@ -43,7 +45,7 @@ impl Relay {
     pub(super) async fn let_in<B>(
         &self,
         peer: IpAddr,
-        found: Found,
+        (found, says_anthropic): (Found, bool),
         request: Request<B>,
         story: &mut Story,
     ) -> Result<Box<Call>, Refusal>
@@ -105,6 +107,7 @@ impl Relay {
         };
         let came = Came {
             found,
+            says_anthropic,
             takes_model,
             parts,
             target,
@@ -126,6 +129,7 @@ impl Relay {
     ) -> Box<Call> {
         let Came {
             found,
+            says_anthropic,
             takes_model,
             mut parts,
             target,
@@ -139,7 +143,6 @@ impl Relay {
             only,
             ..
         } = terms;
-        let says_anthropic = headers::speaks_anthropic(&parts.headers);
         // What has been made at a key is spoken of as it was there.
         let spoken = only.map_or_else(|| found.spoken(says_anthropic), |_| None);
         let dialect = route::dialect(&snapshot, &plan, spoken);

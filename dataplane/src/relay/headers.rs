@@ -13,6 +13,7 @@ use crate::{
     sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
 };
 
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -93,9 +94,7 @@ fn is_providers_own(name: &str) -> bool {
 /// Whether a client's header says nothing to an upstream: it is of the client's connection, of its length as
 /// the client wrote it, or a credential.
 fn is_clients_own(name: &str) -> bool {
-    is_hop_by_hop(name)
-        || is_credential(name)
-        || matches!(name, "host" | "content-length" | "expect")
+    is_hop_by_hop(name) || is_credential(name) || name == "expect"
 }
 
 /// Takes off an answer what is not for the client.
@@ -145,9 +144,11 @@ pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: b
         let key = key.as_deref().unwrap_or_default();
         !key.is_empty() && holds(value.as_bytes(), key)
     };
+    // Each attempt says these two anew, and taking them off would only cost time.
+    let said_anew = |name: &str| matches!(name, "host" | "content-length");
     // Some protocols carry keys in fields of their own, such as `Sec-WebSocket-Protocol`.
     strip(headers, |name, value| {
-        is_clients_own(name) || holds_key(value)
+        !said_anew(name) && (is_clients_own(name) || holds_key(value))
     });
     if metered {
         // A compressed answer could not be metered as it passes.
@@ -316,7 +317,6 @@ mod tests {
                 "sec-websocket-protocol",
                 "realtime, openai-insecure-api-key.K",
             ),
-            ("host", "h"),
             ("x-own", "1"),
         ]);
         for_upstream(

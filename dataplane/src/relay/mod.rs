@@ -62,7 +62,9 @@ use crate::{
 
 pub(crate) use answer::refuse;
 pub(crate) use client::Upstream;
-pub(crate) use headers::{asks_websocket, presented, speaks_anthropic, strip_hop_by_hop};
+pub(crate) use headers::{
+    X_FORWARDED_FOR, asks_websocket, presented, speaks_anthropic, strip_hop_by_hop,
+};
 pub(crate) use segments::Segments;
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
@@ -212,10 +214,12 @@ impl Relay {
     {
         let path = request.uri().path();
         let found = endpoint::find(request.method(), &endpoint::canonical(path));
-        let family = found.family(path, speaks_anthropic(request.headers()));
+        let says_anthropic = speaks_anthropic(request.headers());
+        let family = found.family(path, says_anthropic);
         let mut story = self.sight.begin(found.route(), &request);
         let cutoff = &self.office.cutoff;
-        let let_in = Box::pin(self.let_in(peer, found, request, &mut story));
+        let spoken = (found, says_anthropic);
+        let let_in = Box::pin(self.let_in(peer, spoken, request, &mut story));
         let let_in = cutoff.unless_over(let_in).await;
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
@@ -242,7 +246,7 @@ impl Relay {
 
     /// Where a request comes from.
     pub(crate) fn client_address(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        let forwarded = headers.get_all("x-forwarded-for");
+        let forwarded = headers.get_all(X_FORWARDED_FOR);
         let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
         address::client(peer, forwarded, &self.config.trusted_proxies)
     }

@@ -40,35 +40,31 @@ pub(super) fn check(
     if let Some(name) = strays.and_then(in_query) {
         return wrong(format!("{name} belongs into the body, not into the query"));
     }
-    let twice = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
-    let once = [CONTENT_TYPE, CONTENT_ENCODING];
+    let once = |name: HeaderName| {
+        let mut values = headers.get_all(&name).iter();
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Refusal::Malformed(format!("{name} is given twice"))),
+            (said, None) => Ok(said),
+        }
+    };
     // What goes to an endpoint that nobody knows may be said to be anything.
-    let mut once = once.iter().skip(usize::from(!known));
-    if let Some(name) = once.find(|name| twice(name)) {
-        return wrong(format!("{name} is given twice"));
-    }
-    let said = headers.get(CONTENT_TYPE).filter(|_| known);
+    let said = if known { once(CONTENT_TYPE)? } else { None };
     let readable = |said: &HeaderValue| said.to_str().is_ok_and(|said| !said.trim().is_empty());
     if said.is_some_and(|said| !readable(said)) {
         return wrong("content-type cannot be read".to_owned());
     }
-    if is_plain(headers) {
+    let said = once(CONTENT_ENCODING)?;
+    let plain = |said: &HeaderValue| said.as_bytes().eq_ignore_ascii_case(b"identity");
+    let Some(said) = said.filter(|said| !plain(said)) else {
         return Ok(None);
-    }
-    let said = headers.get(CONTENT_ENCODING);
-    let said = said.and_then(|value| value.to_str().ok()).unwrap_or("?");
+    };
+    let said = said.to_str().unwrap_or("?");
     if said.contains(',') {
         return wrong("only one content encoding is supported".to_owned());
     }
     let coding = Coding::of(said.trim());
     let unknown = || Refusal::UnknownCoding(said.to_owned());
     coding.map(Some).ok_or_else(unknown)
-}
-
-/// Whether a body is said to be as it is.
-fn is_plain(headers: &HeaderMap) -> bool {
-    let said = headers.get(CONTENT_ENCODING);
-    said.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// A header that would not go on, since `Connection` names it, and must.

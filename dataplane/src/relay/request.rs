@@ -299,10 +299,10 @@ pub(super) async fn facts(
 pub(super) fn target(uri: &Uri, fields: &HeaderMap) -> Result<PathAndQuery, Refusal> {
     let asked = uri.path_and_query();
     let path = upstream_path(asked.map_or("/", PathAndQuery::as_str));
-    let kept = |path: &str| without_credentials(path, headers::presented(fields)).into_owned();
+    let presented = || headers::presented(fields);
     let path = match path {
-        Cow::Borrowed(path) => without_credentials(path, headers::presented(fields)),
-        Cow::Owned(path) => Cow::Owned(kept(&path)),
+        Cow::Borrowed(path) => without_credentials(path, presented),
+        Cow::Owned(path) => Cow::Owned(without_credentials(&path, presented).into_owned()),
     };
     match path {
         // Mostly it is what was asked for, which is not copied then.

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -18,19 +18,24 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What is kept of a head for the next request on its connection.
-const KEPT_MAX: usize = 16 * 1024;
+/// What has been seen of a head: not all of it; all, without a length; all, and a length.
+const UNSEEN: u8 = 0;
+const PLAIN: u8 = 1;
+const HAS_LENGTH: u8 = 2;
 
-/// The head of the request that comes next on a connection, as it came.
+/// What is known of the head of the request that comes next on a connection.
 #[derive(Debug)]
 pub(super) struct Head {
     /// Whether what comes is a head.
     due: AtomicBool,
-    bytes: Mutex<Vec<u8>>,
+    seen: AtomicU8,
+    /// Whether it comes in pieces, which are kept then. Mostly it comes as a whole.
+    in_pieces: AtomicBool,
+    pieces: Mutex<Vec<u8>>,
     bytes_max: usize,
 }
 
-/// A connection whose heads are kept until their requests are looked at.
+/// A connection whose heads are looked at as they come.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: TcpStream,
@@ -81,11 +86,20 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), &'static str>
     if hosts.next().is_some() {
         return Err("The request has more than one Host.");
     }
-    let of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:%[]".contains(byte);
-    if !host.as_bytes().iter().all(of_host) {
+    if !host.as_bytes().iter().all(is_of_host) {
         return Err("The request's Host is none.");
     }
     Ok(())
+}
+
+/// What a host and its port may be made of (RFC 3986, section 3.2.2).
+const fn is_of_host(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
+        )
 }
 
 // === impl Head ===
@@ -94,7 +108,9 @@ impl Head {
     pub(super) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
             due: AtomicBool::new(true),
-            bytes: Mutex::default(),
+            seen: AtomicU8::new(UNSEEN),
+            in_pieces: AtomicBool::new(false),
+            pieces: Mutex::default(),
             bytes_max,
         })
     }
@@ -102,46 +118,71 @@ impl Head {
     /// The request has come: what is read now is its body.
     pub(super) fn over(self: &Arc<Self>) -> UntilNext {
         self.due.store(false, Ordering::Relaxed);
-        self.lock(|bytes| {
-            bytes.clear();
-            bytes.shrink_to(KEPT_MAX);
-        });
+        self.seen.store(UNSEEN, Ordering::Relaxed);
+        if self.in_pieces.swap(false, Ordering::Relaxed) {
+            self.lock(|pieces| *pieces = Vec::new());
+        }
         UntilNext(Arc::clone(self))
     }
 
     fn come(&self, read: &[u8]) {
-        let end = memchr::memmem::find(read, b"\r\n\r\n");
-        let part = end.map_or(read, |end| read.get(..end + 4).unwrap_or(read));
-        self.lock(|bytes| {
-            let room = self.bytes_max.saturating_sub(bytes.len());
-            bytes.extend_from_slice(part.get(..room).unwrap_or(part));
-        });
-        if end.is_some() {
+        let seen = if self.in_pieces.load(Ordering::Relaxed) {
+            self.add(read)
+        } else {
+            look(read).or_else(|| {
+                self.in_pieces.store(true, Ordering::Relaxed);
+                self.add(read)
+            })
+        };
+        if let Some(seen) = seen {
+            self.seen.store(seen, Ordering::Relaxed);
             self.due.store(false, Ordering::Relaxed);
         }
     }
 
+    fn add(&self, read: &[u8]) -> Option<u8> {
+        self.lock(|pieces| {
+            let room = self.bytes_max.saturating_sub(pieces.len());
+            pieces.extend_from_slice(read.get(..room).unwrap_or(read));
+            look(pieces)
+        })
+    }
+
     /// Whether the head has a `Content-Length`; none when it was not seen as a whole.
     fn has_length(&self) -> Option<bool> {
-        self.lock(|bytes| {
-            let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-            let mut fields = lines.by_ref().skip_while(|line| line.is_empty());
-            let (mut whole, mut found) = (false, false);
-            for line in &mut fields {
-                whole = line.is_empty();
-                if whole {
-                    break;
-                }
-                let name = line.split(|byte| *byte == b':').next();
-                found |= name.is_some_and(|name| name.eq_ignore_ascii_case(b"content-length"));
-            }
-            whole.then_some(found)
-        })
+        let seen = self.seen.load(Ordering::Relaxed);
+        (seen != UNSEEN).then_some(seen == HAS_LENGTH)
     }
 
     fn lock<T>(&self, look: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         // Nothing under the lock can leave it half-changed.
-        look(&mut self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.pieces.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a head is, once its end has come.
+fn look(bytes: &[u8]) -> Option<u8> {
+    let (mut from, mut begun, mut seen) = (0, false, PLAIN);
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        let line = bytes.get(from..end)?;
+        from = end + 1;
+        let blank = matches!(line, [] | [b'\r']);
+        if blank && begun {
+            return Some(seen);
+        }
+        begun |= !blank;
+        if is_length(line) {
+            seen = HAS_LENGTH;
+        }
+    }
+    None
+}
+
+fn is_length(line: &[u8]) -> bool {
+    // Mostly it is not, which shows at once.
+    matches!(line.first(), Some(b'c' | b'C')) && {
+        let name = line.split(|byte| *byte == b':').next();
+        name.is_some_and(|name| name.eq_ignore_ascii_case(b"content-length"))
     }
 }
 
@@ -275,6 +316,12 @@ mod tests {
         assert_eq!(framing(&request, &head), Framing::Unseen);
         head.come(b"oding: chunked\r\n\r\n0\r\nContent-Length: 7\r\n\r\n");
         assert_eq!(framing(&request, &head), Framing::Plain);
+        let length = Head::new(1024);
+        for piece in ["POST / HTTP/1.1\r\nConte", "nt-Length: 3\r\n\r", "\nabc"] {
+            assert_eq!(length.has_length(), None, "{piece}");
+            length.come(piece.as_bytes());
+        }
+        assert_eq!(length.has_length(), Some(true));
         drop(head.over());
         assert_eq!(framing(&request, &head), Framing::Unseen);
     }

@@ -115,11 +115,26 @@ async fn a_data_plane_that_cannot_write_usage_says_so_and_a_restart_finds_what_w
     calls.check().await;
 }
 
+/// How many lines the log has, once those under way have come through the pipe.
+async fn settled_lines(calls: &Calls) -> usize {
+    let count = || calls.world.node.log().lines().count();
+    let mut lines = count();
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = count();
+        if now == lines {
+            break;
+        }
+        lines = now;
+    }
+    lines
+}
+
 #[tokio::test]
 async fn a_log_that_cannot_be_written_fails_no_call() {
     let disk = Disk::new();
     let mut calls = Calls::on(&disk).await;
-    let lines = calls.world.node.log().lines().count();
+    let lines = settled_lines(&calls).await;
     // What the gateway logs goes through a pipe here.
     disk.fail(ENOSPC, WRITES, 0, "pipe:");
     calls.make(5).await;

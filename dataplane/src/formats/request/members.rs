@@ -2,8 +2,9 @@
 //! very name. Providers read names more leniently than JSON has them (Go without case, the last one winning), so
 //! a name that any of them could take for one of these is told apart from all others.
 
-use std::fmt;
+use std::{collections::HashMap, fmt, sync::LazyLock};
 
+use proxyxai_contract::price::Hashing;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -14,8 +15,8 @@ use super::{
 
 /// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
 /// texts that are counted where a provider reports nothing.
-pub(super) const NAMES: Names = Names {
-    read: &[
+pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
+    let read = [
         "model",
         "stream",
         "stream_options",
@@ -30,8 +31,8 @@ pub(super) const NAMES: Names = Names {
         "conversation",
         "store",
         "route",
-    ],
-    minded: &[
+    ];
+    let minded = [
         "service_tier",
         "best_of",
         "quality",
@@ -42,9 +43,9 @@ pub(super) const NAMES: Names = Names {
         "prompt",
         "system",
         "instructions",
-    ],
-    roots: ROOTS,
-};
+    ];
+    Names::new(&read, &minded, ROOTS)
+});
 pub(super) const MODEL: usize = 0;
 pub(super) const STREAM: usize = 1;
 pub(super) const STREAM_OPTIONS: usize = 2;
@@ -61,23 +62,28 @@ pub(super) const STORE: usize = 12;
 pub(super) const ROUTE: usize = 13;
 
 /// Those of `stream_options`.
-pub(super) const OPTIONS: Names = Names {
-    read: &["include_usage"],
-    minded: &[],
-    roots: &[],
-};
+pub(super) static OPTIONS: LazyLock<Names> =
+    LazyLock::new(|| Names::new(&["include_usage"], &[], &[]));
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
 pub(super) const READ: usize = 14;
 
-/// Names of one object that matter.
-#[derive(Debug, Clone, Copy)]
+/// Longer than any of the names, folded.
+const FOLDED_BYTES_MAX: usize = 32;
+
+/// Names of one object that matter. Each member of each body is looked up in them.
+#[derive(Debug)]
 pub(super) struct Names {
-    read: &'static [&'static str],
-    minded: &'static [&'static str],
+    /// Those that are read, those that are minded, and the roots.
+    all: Vec<&'static str>,
+    read: usize,
     /// Those with names of models inside.
     roots: &'static [Place],
+    /// Where they stand in `all`.
+    exact: HashMap<&'static str, usize, Hashing>,
+    /// The same, as the most lenient reader compares them.
+    folded: HashMap<String, usize, Hashing>,
 }
 
 /// A name, as far as it matters.
@@ -103,40 +109,59 @@ pub(super) struct Members<'a> {
 // === impl Names ===
 
 impl Names {
-    fn all(self) -> impl Iterator<Item = &'static str> {
-        let roots = self.roots.iter().map(|root| root.name);
-        self.read.iter().chain(self.minded).copied().chain(roots)
+    fn new(read: &[&'static str], minded: &[&'static str], roots: &'static [Place]) -> Self {
+        let named = roots.iter().map(|root| root.name);
+        let all: Vec<_> = read.iter().chain(minded).copied().chain(named).collect();
+        let places = || all.iter().copied().enumerate();
+        Self {
+            read: read.len(),
+            roots,
+            exact: places().map(|(at, name)| (name, at)).collect(),
+            folded: places()
+                .map(|(at, name)| (folded(name).collect(), at))
+                .collect(),
+            all,
+        }
     }
 
     /// The root at this place.
-    pub(super) fn root(self, at: usize) -> Option<&'static Place> {
-        let before = self.read.len() + self.minded.len();
+    pub(super) fn root(&self, at: usize) -> Option<&'static Place> {
+        let before = self.all.len() - self.roots.len();
         self.roots.get(at.checked_sub(before)?)
     }
 
     /// Whether a name is one of these, or could be taken for one.
-    pub(super) fn find(self, name: &str) -> Option<Name> {
-        let alike = |known: &&str| folded(name).eq(folded(known));
-        if let Some(at) = self.all().position(|known| known == name) {
-            return Some(Name::Exact(at));
+    pub(super) fn find(&self, name: &str) -> Option<Name> {
+        if let Some(at) = self.exact.get(name) {
+            return Some(Name::Exact(*at));
         }
-        // Nearly all names are none of these, which mostly shows at once.
-        let first = folded(name).next()?;
-        let mut close = self.all().filter(|known| known.starts_with(first));
-        close.find(alike).map(Name::Other)
+        let mut buffer = [0; FOLDED_BYTES_MAX];
+        let alike = fold_into(&mut buffer, name)?;
+        let at = self.folded.get(alike)?;
+        Some(Name::Other(self.get(*at)))
     }
 
     /// What an object that is all of `json` has of them.
-    pub(super) fn read(self, json: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+    pub(super) fn read<'j>(&self, json: &'j [u8]) -> Result<Members<'j>, serde_json::Error> {
         let mut input = serde_json::Deserializer::from_slice(json);
         let members = self.deserialize(&mut input)?;
         input.end()?;
         Ok(members)
     }
 
-    pub(super) fn get(self, at: usize) -> &'static str {
-        self.all().nth(at).unwrap_or_default()
+    pub(super) fn get(&self, at: usize) -> &'static str {
+        self.all.get(at).copied().unwrap_or_default()
     }
+}
+
+/// A name as the most lenient reader compares it; none for one that is none of ours, which are short and in ASCII.
+fn fold_into<'b>(buffer: &'b mut [u8; FOLDED_BYTES_MAX], name: &str) -> Option<&'b str> {
+    let mut len = 0;
+    for char in folded(name) {
+        *buffer.get_mut(len)? = u8::try_from(char).ok().filter(u8::is_ascii)?;
+        len += 1;
+    }
+    std::str::from_utf8(buffer.get(..len)?).ok()
 }
 
 /// A name as the most lenient reader compares it: without case (Go's `encoding/json` folds K and ſ as well, Java
@@ -216,7 +241,7 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Names {
+impl<'de> DeserializeSeed<'de> for &Names {
     type Value = Members<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Members<'de>, D::Error> {
@@ -224,7 +249,7 @@ impl<'de> DeserializeSeed<'de> for Names {
     }
 }
 
-impl<'de> Visitor<'de> for Names {
+impl<'de> Visitor<'de> for &Names {
     type Value = Members<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,7 +263,7 @@ impl<'de> Visitor<'de> for Names {
                 Some(Name::Exact(at)) if !members.note(at) => {
                     return Err(A::Error::duplicate_field(self.get(at)));
                 }
-                Some(Name::Exact(at)) if at < self.read.len() => {
+                Some(Name::Exact(at)) if at < self.read => {
                     members.keep(at, object.next_value()?);
                 }
                 Some(Name::Other(known)) => {
@@ -322,7 +347,11 @@ mod tests {
         }
         assert_eq!(NAMES.get(STREAM_OPTIONS), "stream_options");
         assert!(LIMITS.iter().all(|at| NAMES.get(*at).contains("tokens")));
-        assert!(NAMES.all().count() <= 64 && NAMES.read.len() <= READ);
+        assert!(NAMES.all.len() <= 64 && NAMES.read <= READ);
+        assert_eq!(NAMES.exact.len(), NAMES.all.len(), "each stands there once");
+        for name in &NAMES.all {
+            assert!(folded(name).count() <= FOLDED_BYTES_MAX, "{name}");
+        }
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Counts as providers write them, read by the names of `shape`. What is no count costs no other.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -13,14 +13,14 @@ use super::{
 };
 
 /// A larger count is none, of whatever: a thousand times what the largest request may have.
-const COUNT_MAX: u64 = 1_000_000_000;
+const COUNT_MAX: u32 = 1_000_000_000;
 
 /// A count, if it is one. Nonsense costs no other field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Count {
     #[default]
     Absent,
-    Said(u64),
+    Said(u32),
     /// Something is said that can be no count: below nothing, beyond all measure, a fraction, words.
     Absurd,
 }
@@ -42,16 +42,15 @@ pub(super) fn read_into(report: &mut Report, object: &[u8]) -> Result<(), serde_
 impl Count {
     pub(super) fn get(self) -> u64 {
         match self {
-            Self::Said(count) => count,
+            Self::Said(count) => u64::from(count),
             Self::Absent | Self::Absurd => 0,
         }
     }
 
-    pub(super) const fn of(count: u64) -> Self {
-        if count <= COUNT_MAX {
-            Self::Said(count)
-        } else {
-            Self::Absurd
+    pub(super) fn of(count: u64) -> Self {
+        match u32::try_from(count) {
+            Ok(count) if count <= COUNT_MAX => Self::Said(count),
+            _ => Self::Absurd,
         }
     }
 
@@ -67,7 +66,7 @@ impl Count {
         match (self, other) {
             (Self::Absurd, _) | (_, Self::Absurd) => Self::Absurd,
             (Self::Absent, count) | (count, Self::Absent) => count,
-            (Self::Said(one), Self::Said(other)) => Self::of(one.saturating_add(other)),
+            (Self::Said(one), Self::Said(other)) => Self::of(u64::from(one) + u64::from(other)),
         }
     }
 
@@ -87,6 +86,30 @@ impl Count {
             | (Self::Absurd, Self::Absurd | Self::Said(0)) => self,
             _ => before,
         }
+    }
+}
+
+/// What a member with one of these names is.
+struct Name(Names);
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<Slot>;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Option<Slot>, D::Error> {
+        input.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<Slot>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Option<Slot>, E> {
+        let slot = self.0.iter().find(|(known, _)| *known == name);
+        Ok(slot.map(|(_, slot)| *slot))
     }
 }
 
@@ -113,16 +136,15 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let Self { names, report } = self;
-        let mut passes = Report::default();
-        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
-            let slot = names.iter().find(|(known, _)| *known == name);
-            match slot.map(|(_, slot)| slot) {
+        let mut passes = None;
+        while let Some(slot) = members.next_key_seed(Name(names))? {
+            match slot {
                 None => {
                     members.next_value::<IgnoredAny>()?;
                 }
                 Some(Slot::Count(kind)) => {
                     let count = members.next_value::<Count>()?;
-                    report.set(*kind, report.of(*kind).larger(count));
+                    report.set(kind, report.of(kind).larger(count));
                 }
                 Some(Slot::Counts(names)) => members.next_value_seed(Members {
                     names,
@@ -130,12 +152,14 @@ impl<'de> Visitor<'de> for Members<'_> {
                 })?,
                 Some(Slot::Passes) => members.next_value_seed(Members {
                     names: USAGE,
-                    report: &mut passes,
+                    report: passes.get_or_insert_default(),
                 })?,
             }
         }
         report.add_up_lifetimes();
-        *report = report.larger(&passes);
+        if let Some(passes) = passes {
+            *report = report.larger(&passes);
+        }
         Ok(())
     }
 

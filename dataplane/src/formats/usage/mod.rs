@@ -296,8 +296,8 @@ impl Told {
         match Report::read(object) {
             Ok(None) => return false,
             Ok(Some(heard)) => {
-                let before = self.report.take().unwrap_or_default();
-                self.report = Some(heard.over(&before));
+                let both = self.report.as_ref().map(|before| heard.over(before));
+                self.report = Some(both.unwrap_or(heard));
                 self.last |= what == What::Usage;
             }
             Err(_) => self.garbled = true,

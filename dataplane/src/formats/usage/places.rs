@@ -1,9 +1,11 @@
 //! Follows the structure of one JSON text, 64 bytes at a look and in whatever pieces it comes, and hands
 //! over what stands at the places of a schema. A name deeper inside, or in a text, is none of them.
 
+use std::borrow::Cow;
+
 use wide::u8x64;
 
-use super::shape::{ROWS_MAX, Row, STEPS_MAX, What};
+use super::shape::{Row, STEPS_MAX, What};
 use crate::formats::{
     blocks::{BLOCK_BYTES, blocks, equal, place},
     ends::runs,
@@ -13,6 +15,8 @@ use crate::formats::{
 pub(super) const OBJECT_BYTES_MAX: usize = 64 * 1024;
 /// Longer than any id.
 const TEXT_BYTES_MAX: usize = 300;
+/// Every row, whether there is one or not.
+const ALL: u16 = u16::MAX;
 /// What is kept of the text before, in which the name of a value may stand.
 const TAIL_BYTES: usize = 64;
 
@@ -20,8 +24,8 @@ const TAIL_BYTES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Places {
     rows: &'static [Row],
-    /// How many steps of each row's path the open brackets follow.
-    followed: [usize; ROWS_MAX],
+    /// The rows of which the open brackets follow so many steps, a bit for each.
+    followed: [u16; STEPS_MAX + 1],
     depth: usize,
     in_text: bool,
     /// Whether the next byte is escaped.
@@ -65,7 +69,7 @@ impl Places {
             texts,
             text: None,
             rows,
-            followed: [0; ROWS_MAX],
+            followed: [ALL; STEPS_MAX + 1],
             depth: 0,
             in_text: false,
             escaped: 0,
@@ -76,7 +80,6 @@ impl Places {
 
     /// Another text begins.
     pub(super) fn restart(&mut self) {
-        self.followed = [0; ROWS_MAX];
         (self.depth, self.in_text, self.escaped) = (0, false, 0);
         self.tail.clear();
         self.object = None;
@@ -155,19 +158,49 @@ impl Places {
     fn open(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(What, &[u8])) {
         let step = self.depth.checked_sub(1).filter(|step| *step < STEPS_MAX);
         self.depth = self.depth.saturating_add(1);
+        // The first bracket of all is followed by every row.
         let Some(step) = step else {
             return;
         };
-        let mut before = None;
-        for (row, followed) in self.rows.iter().zip(&mut self.followed) {
-            let Some(name) = row.path.get(step).filter(|_| *followed == step) else {
-                continue;
-            };
-            let before = before.get_or_insert_with(|| before_value(&self.tail, json, here));
-            if !is_named(before, name) {
+        let rows = self.next_rows(step);
+        if rows != 0 {
+            let before = before_value(&self.tail, json, here);
+            self.follow(rows, step, Name::before(&before), (json, here), found);
+        } else if let Some(followed) = self.followed.get_mut(step + 1) {
+            *followed = 0;
+        }
+    }
+
+    /// The rows that may go on with what stands at this step.
+    fn next_rows(&self, step: usize) -> u16 {
+        let followed = self.followed.get(step).copied().unwrap_or_default();
+        let longer = |(at, row): (usize, &Row)| u16::from(row.path.len() > step) << at;
+        if followed == 0 {
+            return 0;
+        }
+        followed & self.rows.iter().enumerate().map(longer).sum::<u16>()
+    }
+
+    /// Notes which of the rows go on with this name, and what they find there.
+    fn follow(
+        &mut self,
+        rows: u16,
+        step: usize,
+        name: Option<Name<'_>>,
+        (json, here): (&[u8], usize),
+        found: &mut impl FnMut(What, &[u8]),
+    ) {
+        let mut followed = 0;
+        for (at, row) in self.rows.iter().enumerate() {
+            let goes_on = rows >> at & 1 == 1
+                && row
+                    .path
+                    .get(step)
+                    .is_some_and(|wanted| Name::is(name, wanted));
+            if !goes_on {
                 continue;
             }
-            *followed = step + 1;
+            followed |= 1 << at;
             if step + 1 != row.path.len() {
                 continue;
             }
@@ -184,6 +217,9 @@ impl Places {
                 _ => {}
             }
         }
+        if let Some(place) = self.followed.get_mut(step + 1) {
+            *place = followed;
+        }
     }
 
     /// A member's value comes next.
@@ -191,20 +227,18 @@ impl Places {
         let Some(step) = self.depth.checked_sub(1) else {
             return;
         };
-        let mut before = None;
-        let named = self
-            .rows
-            .iter()
-            .zip(&self.followed)
-            .find(|(row, followed)| {
-                let last = row.what.is_text() && **followed == step && row.path.len() == step + 1;
-                last && {
-                    let before =
-                        before.get_or_insert_with(|| before_value(&self.tail, json, here + 1));
-                    row.path.last().is_some_and(|name| is_named(before, name))
-                }
-            });
-        if let Some((row, _)) = named {
+        let Some(followed) = self.followed.get(step).copied().filter(|rows| *rows != 0) else {
+            return;
+        };
+        let before = before_value(&self.tail, json, here + 1);
+        let name = Name::before(&before);
+        let mut rows = self.rows.iter().enumerate();
+        let named = rows.find(|(at, row)| {
+            let last = row.what.is_text() && row.path.len() == step + 1;
+            let wanted = row.path.last().filter(|_| last && followed >> at & 1 == 1);
+            wanted.is_some_and(|wanted| Name::is(name, wanted))
+        });
+        if let Some((_, row)) = named {
             let text = Text {
                 what: row.what,
                 bytes: Vec::new(),
@@ -238,12 +272,6 @@ impl Places {
 
     fn close(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(What, &[u8])) {
         self.depth = self.depth.saturating_sub(1);
-        let steps = self.depth.saturating_sub(1);
-        if steps < STEPS_MAX {
-            for followed in &mut self.followed {
-                *followed = steps.min(*followed);
-            }
-        }
         let ends = |object: &mut Object| object.depth == self.depth;
         if let Some(Object {
             what,
@@ -252,30 +280,59 @@ impl Places {
             ..
         }) = self.object.take_if(ends)
         {
-            bytes.extend_from_slice(json.get(start..=here).unwrap_or_default());
-            if bytes.len() <= OBJECT_BYTES_MAX {
-                found(what, &bytes);
+            let rest = json.get(start..=here).unwrap_or_default();
+            let object = if bytes.is_empty() {
+                rest
+            } else {
+                bytes.extend_from_slice(rest);
+                &bytes
+            };
+            if object.len() <= OBJECT_BYTES_MAX {
+                found(what, object);
             }
         }
     }
 }
 
 /// The bytes before a value, as far as its name may stand in them, without spaces at their end.
-fn before_value(tail: &[u8], json: &[u8], here: usize) -> Vec<u8> {
+fn before_value<'a>(tail: &[u8], json: &'a [u8], here: usize) -> Cow<'a, [u8]> {
     let near = json.get(here.saturating_sub(TAIL_BYTES)..here);
-    let near = near.unwrap_or_default();
-    let mut before = [if here < TAIL_BYTES { tail } else { &[] }, near].concat();
+    let near = near.unwrap_or_default().trim_ascii_end();
+    if here >= TAIL_BYTES || tail.is_empty() {
+        return Cow::Borrowed(near);
+    }
+    let mut before = [tail, near].concat();
     before.truncate(before.trim_ascii_end().len());
-    before
+    Cow::Owned(before)
 }
 
-/// Whether a value before which this stands has this name; `[]` is the name of items.
-fn is_named(before: &[u8], name: &str) -> bool {
-    let Some(before) = before.strip_suffix(b":") else {
-        return name == "[]" && (before.ends_with(b"[") || before.ends_with(b","));
-    };
-    let rest = before.trim_ascii_end().strip_suffix(b"\"");
-    let rest = rest.and_then(|rest| rest.strip_suffix(name.as_bytes()));
-    let rest = rest.and_then(|rest| rest.strip_suffix(b"\""));
-    rest.is_some_and(|rest| !rest.ends_with(b"\\"))
+/// What a value is called: a member by its name, an item of an array.
+#[derive(Clone, Copy)]
+enum Name<'a> {
+    Member(&'a [u8]),
+    Item,
+}
+
+impl<'a> Name<'a> {
+    /// The name of a value before which this stands; none where it cannot be told.
+    fn before(before: &'a [u8]) -> Option<Self> {
+        let Some(before) = before.strip_suffix(b":") else {
+            let item = matches!(before.last(), Some(b'[' | b','));
+            return item.then_some(Self::Item);
+        };
+        let name = before.trim_ascii_end().strip_suffix(b"\"")?;
+        let quote = memchr::memrchr(b'"', name)?;
+        let (start, name) = name.split_at_checked(quote)?;
+        // A quote that is escaped begins no name.
+        (!start.ends_with(b"\\")).then_some(Self::Member(name.get(1..)?))
+    }
+
+    /// Whether this is the name that a row has; `[]` is that of items.
+    fn is(name: Option<Self>, wanted: &str) -> bool {
+        match name {
+            Some(Self::Member(name)) => name == wanted.as_bytes(),
+            Some(Self::Item) => wanted == "[]",
+            None => false,
+        }
+    }
 }

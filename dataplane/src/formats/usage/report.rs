@@ -76,31 +76,16 @@ impl Report {
 
     /// What each of two tells that are billed both.
     pub(super) fn plus(&self, other: &Self) -> Self {
-        let mut counts = self.0.iter().zip(&other.0);
-        Self(std::array::from_fn(|_| {
-            counts
-                .next()
-                .map_or(Count::Absent, |(one, other)| one.plus(*other))
-        }))
+        self.with(other, Count::plus)
     }
 
     pub(super) fn larger(&self, other: &Self) -> Self {
-        let mut counts = self.0.iter().zip(&other.0);
-        Self(std::array::from_fn(|_| {
-            counts
-                .next()
-                .map_or(Count::Absent, |(one, other)| one.larger(*other))
-        }))
+        self.with(other, Count::larger)
     }
 
     /// This later report laid over an earlier one, count by count.
     pub(super) fn over(&self, before: &Self) -> Self {
-        let mut counts = self.0.iter().zip(&before.0);
-        let mut report = Self(std::array::from_fn(|_| {
-            counts
-                .next()
-                .map_or(Count::Absent, |(later, before)| later.over(*before))
-        }));
+        let mut report = self.with(before, Count::over);
         if BESIDE.iter().any(|kind| self.get(*kind) > 0) {
             for kind in BESIDE {
                 if let Count::Said(_) = self.of(kind) {
@@ -109,6 +94,14 @@ impl Report {
             }
         }
         report
+    }
+
+    fn with(&self, other: &Self, join: impl Fn(Count, Count) -> Count) -> Self {
+        let mut both = *self;
+        for (one, other) in both.0.iter_mut().zip(&other.0) {
+            *one = join(*one, *other);
+        }
+        both
     }
 
     /// Tokens by kind; totals include their parts.
@@ -167,7 +160,7 @@ impl Report {
             let (output, hidden) = self.thought(made.get(), 0);
             return (input.max(told), output, hidden);
         };
-        let made = made.get();
+        let (whole, made) = (u64::from(whole), made.get());
         let gap = total.get().saturating_sub(whole).saturating_sub(made);
         let between = cache.between(gap, self.get(Kind::Reasoning));
         let (beside, hidden) = between.unwrap_or((0, gap));
