@@ -22,17 +22,18 @@ pub(super) const fn place(bits: u64) -> usize {
 /// Blocks and where they begin; the last one is filled up with spaces.
 pub(super) fn blocks(bytes: &[u8]) -> impl Iterator<Item = (usize, u8x64)> {
     let (whole, rest) = bytes.as_chunks::<BLOCK_BYTES>();
-    let last = (!rest.is_empty()).then(|| filled(rest));
-    let starts = (0..).step_by(BLOCK_BYTES);
-    starts.zip(whole.iter().copied().chain(last).map(u8x64::new))
+    let last = (!rest.is_empty()).then(|| (bytes.len() - rest.len(), u8x64::new(filled(rest))));
+    let whole = whole.iter().enumerate();
+    whole
+        .map(|(at, block)| (at * BLOCK_BYTES, u8x64::new(*block)))
+        .chain(last)
 }
 
 fn filled(rest: &[u8]) -> [u8; BLOCK_BYTES] {
     let mut block = [b' '; BLOCK_BYTES];
-    block
-        .iter_mut()
-        .zip(rest)
-        .for_each(|(to, from)| *to = *from);
+    if let Some(start) = block.get_mut(..rest.len()) {
+        start.copy_from_slice(rest);
+    }
     block
 }
 

@@ -4,6 +4,7 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
+use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -16,6 +17,8 @@ use super::{
 static ERROR_WORDS: LazyLock<Words> =
     LazyLock::new(|| Words::new([r#""error""#, r#""base_resp""#, r#""success":false"#]));
 
+/// A member that an error in the place of an answer does not have: what stands behind it is of an answer.
+static ANSWER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""choices":[{"#));
 /// An error that stands for a whole answer says so at once.
 const ERROR_WITHIN_BYTES: usize = 1024;
 
@@ -149,7 +152,11 @@ fn is_empty(choice: &Members<'_>) -> bool {
 /// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
 pub(crate) fn error_instead(body: &[u8]) -> bool {
     let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
-    if !head.is_some_and(|head| ERROR_WORDS.may_be_in(head)) {
+    let may_be_error = |head: &[u8]| {
+        let before = ANSWER.find(head).unwrap_or(head.len());
+        ERROR_WORDS.may_be_in(head.get(..before).unwrap_or(head))
+    };
+    if !head.is_some_and(may_be_error) {
         return false;
     }
     let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else {

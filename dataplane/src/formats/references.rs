@@ -14,16 +14,67 @@ use super::{Route, words::Words};
 
 /// One of these is in every body that refers to an object by something other than what `request` reads. They are
 /// looked for in one pass: prompts are long, and mostly there is none.
-const WORDS: [&str; 4] = [
+const WORDS: [&str; 5] = [
     "file_id",
     "vector_store_id",
     "\"container\"",
+    "container_id",
     "item_reference",
 ];
 /// And these where no model is called.
-const MORE_WORDS: [&str; 4] = [ID, "_file\"", "assistant_id", "thread_id"];
+const MORE_WORDS: [&str; 3] = [ID, "_file\"", "_id\""];
 /// Members of items that are enough to refer to one.
 const ID: &str = "\"id\"";
+/// What the names of a body's members tell of references in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cues {
+    /// One of those that refer to an object whatever stands around them.
+    word: bool,
+    /// One that does so where no model is called.
+    more: bool,
+    id: bool,
+}
+
+impl Cues {
+    /// Hears what stands before the colon of a member: its name, and whatever comes before that.
+    pub(super) fn hear(&mut self, before: &[u8]) {
+        let Some(name) = before.trim_ascii_end().strip_suffix(b"\"") else {
+            return;
+        };
+        // Mostly the last letter tells.
+        match name.last() {
+            Some(b'd') => {
+                self.id |= name.ends_with(b"\"id");
+                self.word |= ends(name, &["file_id", "vector_store_id", "container_id"]);
+                self.more |= ends(name, &["_id"]);
+            }
+            Some(b's') => self.word |= ends(name, &["file_ids", "vector_store_ids"]),
+            Some(b'r') => self.word |= ends(name, &["container"]),
+            Some(b'e') => self.more |= ends(name, &["_file"]),
+            _ => {}
+        }
+        // A name with an escape in it may be any.
+        let mark = memchr::memrchr2(b'"', b'\\', name);
+        let marked = mark.and_then(|at| Some((name.get(at)?, name.get(at.checked_sub(1)?))));
+        if matches!(marked, Some((b'\\', _) | (_, Some(b'\\')))) {
+            (self.word, self.more, self.id) = (true, true, true);
+        }
+    }
+
+    const fn may_refer(self, route: Route) -> bool {
+        match route {
+            Route::Embeddings | Route::Completions => false,
+            Route::Chat | Route::Messages => self.word,
+            Route::Responses => self.word || self.id,
+            Route::Other => self.word || self.id || self.more,
+        }
+    }
+}
+
+fn ends(name: &[u8], with: &[&str]) -> bool {
+    with.iter().any(|end| name.ends_with(end.as_bytes()))
+}
+
 /// How a letter of a word would be hidden.
 const ESCAPE: &str = "\\u00";
 
@@ -44,9 +95,9 @@ const DEPTH_MAX: usize = 100;
 /// A reference: to what, and its id.
 pub(crate) type Reference = (Kind, String);
 
-/// All references of a body. None when there are too many.
-pub(crate) fn find(body: &[u8], route: Route) -> Option<Vec<Reference>> {
-    if !may_refer(body, route) {
+/// All references of a body, of which the names are known perhaps. None when there are too many.
+pub(crate) fn find(body: &[u8], route: Route, cues: Option<Cues>) -> Option<Vec<Reference>> {
+    if !cues.map_or_else(|| may_refer(body, route), |cues| cues.may_refer(route)) {
         return Some(Vec::new());
     }
     let mut found = Vec::new();
@@ -294,14 +345,38 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn found(body: &str, route: Route) -> Vec<(&'static str, String)> {
-        let found = find(body.as_bytes(), route).unwrap();
+        let found = find(body.as_bytes(), route, None).unwrap();
+        // What the names tell beforehand must not make a difference.
+        let cues = crate::formats::request::read(body.as_bytes(), "application/json", false)
+            .ok()
+            .and_then(|facts| facts.cues);
+        assert_eq!(find(body.as_bytes(), route, cues).unwrap(), found, "{body}");
         found
             .into_iter()
             .map(|(kind, id)| (kind.as_str(), id))
             .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_that_refers_is_missed(
+            name in "file_id|file_ids|image_file_id|vector_store_ids|container|container_id|id|batch_id|training_file|\\\\u0066ile_id|fil\\\\u0065_id",
+            space in "[ \n]{0,70}",
+            fill in "[a-z]{0,90}",
+            depth in 0usize..4,
+            route in prop::sample::select(vec![Route::Chat, Route::Messages, Route::Responses, Route::Other]),
+        ) {
+            let mut value = format!("{{\"{fill}\":1,\"{name}\"{space}:{space}\"X\"}}");
+            for _ in 0..depth {
+                value = format!("[{{\"a\":{value}}}]");
+            }
+            found(&format!("{{\"model\":\"m\",\"input\":[{value}]}}"), route);
+        }
     }
 
     #[test]
@@ -389,6 +464,6 @@ mod tests {
     fn too_many_references_are_refused() {
         let ids: Vec<_> = (0..1000).map(|at| format!("\"f{at}\"")).collect();
         let body = format!(r#"{{"file_ids":[{}]}}"#, ids.join(","));
-        assert_eq!(find(body.as_bytes(), Route::Chat), None);
+        assert_eq!(find(body.as_bytes(), Route::Chat, None), None);
     }
 }

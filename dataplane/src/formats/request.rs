@@ -22,7 +22,7 @@ use self::{
         ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
     },
 };
-use super::{Route, multipart, text};
+use super::{Route, multipart, references::Cues, text};
 
 pub(crate) use members::in_query;
 pub(crate) use named::in_target;
@@ -63,6 +63,8 @@ pub(crate) struct RequestFacts {
     pub(crate) conversation: Option<String>,
     /// Whether it says that the provider is to keep the answer, or not to.
     pub(crate) store: Option<bool>,
+    /// What the names of its members tell of references to objects; none where nothing is known of them.
+    pub(crate) cues: Option<Cues>,
     form: Form,
 }
 
@@ -288,6 +290,7 @@ fn facts(
         conversation: lenient(members.value(CONVERSATION)).map(OneOrItsId::id),
         store: lenient(members.value(STORE)),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
+        cues: members.cues,
         form: Form::Json,
     })
 }

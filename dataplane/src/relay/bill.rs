@@ -93,7 +93,7 @@ impl Bill {
         payer: Payer,
         request: &Prepared,
         plan: &Plan,
-    ) -> Self {
+    ) -> Box<Self> {
         let Payer {
             account,
             hold,
@@ -128,7 +128,7 @@ impl Bill {
             streamed: false,
             objects: None,
         };
-        Self {
+        Box::new(Self {
             record,
             account,
             body: request.whole.clone(),
@@ -146,7 +146,7 @@ impl Bill {
             story: None,
             follow: None,
             own: false,
-        }
+        })
     }
 
     /// The gateway itself asks, and only what comes of it is worth a record.
@@ -301,13 +301,13 @@ impl Bill {
     }
 
     /// Closes with the tokens that the record has.
-    pub(super) fn close(mut self, billable: bool) {
+    pub(super) fn close(mut self: Box<Self>, billable: bool) {
         self.price(billable);
         self.settle();
     }
 
     /// Closes with what each of several models was used for, in a record for each.
-    pub(super) fn close_parts(mut self, parts: &[(String, Tokens)]) {
+    pub(super) fn close_parts(mut self: Box<Self>, parts: &[(String, Tokens)]) {
         let whole = self.record.model_used.clone();
         for (at, (model, tokens)) in parts.iter().enumerate() {
             let priced = self.snapshot.prices.find(model).is_some();
@@ -327,7 +327,7 @@ impl Bill {
     }
 
     /// Closes at a cost that nobody can tell better.
-    pub(super) fn close_at(mut self, cost: Money) {
+    pub(super) fn close_at(mut self: Box<Self>, cost: Money) {
         self.price(false);
         self.record.cost = cost;
         self.settle();
@@ -336,7 +336,7 @@ impl Bill {
     /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
     /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
     pub(super) fn close_counted(
-        mut self,
+        mut self: Box<Self>,
         count_output: impl FnOnce() -> u64 + Send + 'static,
         known: Option<Tokens>,
         counts_input: bool,
@@ -418,7 +418,7 @@ impl Drop for Bill {
             if let Some(story) = &mut self.story {
                 story.ended(ending);
             }
-            self.take().close_counted(|| 0, None, true);
+            Box::new(self.take()).close_counted(|| 0, None, true);
         } else if self.ticket.is_some() {
             // Between attempts, of which all so far have failed.
             self.settle();

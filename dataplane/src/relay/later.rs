@@ -205,7 +205,7 @@ impl Relay {
         account: Arc<AccountState>,
         (request, plan): (&Prepared, &Plan),
         object: &Arc<Owned>,
-    ) -> Bill {
+    ) -> Box<Bill> {
         let (open, _) = OpenCall::enter(&self.office, self.memory.room());
         let payer = Payer {
             account,

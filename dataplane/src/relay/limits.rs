@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proxyxai_contract::snapshot::Account;
 use tokio::time::Instant;
@@ -26,8 +25,8 @@ const GRANT_LOOK: Duration = Duration::from_millis(200);
 const BYTES_PER_TOKEN: u64 = 4;
 /// Headers of upstreams about the limits of a pool's key, which are not the client's.
 const LIMIT_HEADERS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
-/// Room for the values of all these headers.
-const VALUES_BYTES: usize = 96;
+/// Room for a duration.
+const DURATION_BYTES: usize = 16;
 const REQUESTS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
@@ -114,8 +113,6 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
         headers.remove(name);
     }
     headers.reserve(REQUESTS.len() + TOKENS.len());
-    // All values share one allocation: every answer has them.
-    let mut text = BytesMut::with_capacity(VALUES_BYTES);
     for (names, share) in [(REQUESTS, requests), (TOKENS, tokens)] {
         let Some(Share {
             limit,
@@ -125,38 +122,31 @@ pub(super) fn mark(headers: &mut HeaderMap, left: Left) {
         else {
             continue;
         };
-        let mut digits = itoa::Buffer::new();
         let [limit_name, left_name, reset_name] = names;
-        text.extend_from_slice(digits.format(limit).as_bytes());
-        set(headers, limit_name, &mut text);
-        text.extend_from_slice(digits.format(left).as_bytes());
-        set(headers, left_name, &mut text);
-        duration(reset_ms, &mut text);
-        set(headers, reset_name, &mut text);
-    }
-}
-
-/// Sets a header to what has been written.
-fn set(headers: &mut HeaderMap, name: HeaderName, text: &mut BytesMut) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
-        headers.insert(name, value);
+        headers.insert(limit_name, limit.into());
+        headers.insert(left_name, left.into());
+        if let Ok(reset) = HeaderValue::try_from(duration(reset_ms)) {
+            headers.insert(reset_name, reset);
+        }
     }
 }
 
 /// Milliseconds as `OpenAI` writes them, in whole seconds rounded up: `1s`, `6m0s`, `23h59m1s`.
-fn duration(ms: i64, text: &mut BytesMut) {
+fn duration(ms: i64) -> String {
+    let mut text = String::with_capacity(DURATION_BYTES);
     let seconds = ms.max(0).saturating_add(999) / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let mut digits = itoa::Buffer::new();
     let shown = [
-        (hours, b"h", hours > 0),
-        (minutes, b"m", hours > 0 || minutes > 0),
-        (seconds, b"s", true),
+        (hours, "h", hours > 0),
+        (minutes, "m", hours > 0 || minutes > 0),
+        (seconds, "s", true),
     ];
     for (count, unit, _) in shown.into_iter().filter(|(.., shown)| *shown) {
-        text.extend_from_slice(digits.format(count).as_bytes());
-        text.extend_from_slice(unit);
+        text.push_str(digits.format(count));
+        text.push_str(unit);
     }
+    text
 }
 
 #[cfg(test)]
@@ -174,9 +164,7 @@ mod tests {
             (86_399_000, "23h59m59s"),
             (90_000_000, "25h0m0s"),
         ] {
-            let mut written = BytesMut::new();
-            duration(ms, &mut written);
-            assert_eq!(written, text);
+            assert_eq!(duration(ms), text);
         }
     }
 

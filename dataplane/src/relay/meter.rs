@@ -27,8 +27,8 @@ const NOTE_BYTES: u64 = 4096;
 
 /// Listens to one answer.
 pub(super) struct Meter {
-    reader: Option<UsageReader>,
-    bill: Bill,
+    reader: Option<Box<UsageReader>>,
+    bill: Box<Bill>,
     /// Whether what it hears is what the call is paid by.
     metered: bool,
     /// Whether the provider was named several models.
@@ -78,8 +78,8 @@ impl Meter {
         let chooses = metered && !request.facts.named.is_empty();
         let listens = follows || chooses;
         let reader = match (metered, listens && status.is_success()) {
-            (_, true) => Some(UsageReader::with_subject(schema)),
-            (true, false) => Some(UsageReader::new(schema)),
+            (_, true) => Some(Box::new(UsageReader::with_subject(schema))),
+            (true, false) => Some(Box::new(UsageReader::new(schema))),
             (false, false) => None,
         };
         Self {
@@ -137,15 +137,16 @@ impl Meter {
 
     /// Whether the answer has said the last thing it says.
     pub(super) fn closed(&self) -> bool {
-        self.reader.as_ref().is_some_and(UsageReader::closed)
+        self.reader.as_ref().is_some_and(|reader| reader.closed())
     }
 
     /// Whether the exact usage is not known, but is about to come; or the name of what goes on after the call is.
     pub(super) fn is_near_end(&self) -> bool {
         let near = |reader: &UsageReader| reader.is_near_end() && !reader.closed();
-        let id = self.reader.as_ref().and_then(UsageReader::subject);
+        let reader = self.reader.as_deref();
+        let id = reader.and_then(UsageReader::subject);
         let nameless = self.bill.may_go_on() && id.is_some_and(|subject| subject.id().is_none());
-        nameless || self.reader.as_ref().is_some_and(near)
+        nameless || reader.is_some_and(near)
     }
 
     /// Records a call that no attempt answered.
@@ -166,9 +167,9 @@ impl Meter {
         } = self;
         let now = clock.now();
         bill.record.duration_ms = elapsed(bill.record.start, now);
-        let finished = reader.as_ref().is_some_and(UsageReader::finished);
+        let finished = reader.as_ref().is_some_and(|reader| reader.finished());
         let ending = tell_ending(&mut bill, ending, finished, now);
-        let come = conclude(&mut bill, reader.as_ref(), ending == Ending::Complete);
+        let come = conclude(&mut bill, reader.as_deref(), ending == Ending::Complete);
         let pays = match come {
             Come::Usual => metered,
             Come::Settles => true,

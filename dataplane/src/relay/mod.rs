@@ -114,7 +114,7 @@ struct Call {
     only: Option<KeyId>,
     /// Whether its answer carries usage.
     metered: bool,
-    bill: bill::Bill,
+    bill: Box<bill::Bill>,
 }
 
 impl Relay {

@@ -120,7 +120,7 @@ impl Relay {
             Found::Row(row) => Some(row),
             Found::Misspelt | Found::Unknown => None,
         };
-        let in_body = references::find(body, found.route()).ok_or_else(|| {
+        let in_body = references::find(body, found.route(), facts.cues).ok_or_else(|| {
             Refusal::Malformed("the request refers to too many objects".to_owned())
         })?;
         // A list's name, say, stands where ids do.

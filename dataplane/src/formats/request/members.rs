@@ -12,6 +12,7 @@ use super::{
     BadRequest,
     named::{Named, Place, ROOTS},
 };
+use crate::formats::references::Cues;
 
 /// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
 /// texts that are counted where a provider reports nothing.
@@ -102,6 +103,8 @@ pub(super) struct Members<'a> {
     /// The models that are named below roots.
     pub(super) named: Named,
     seen: u64,
+    /// What the names of all members, nested ones too, tell of references; none where they were not looked at.
+    pub(super) cues: Option<Cues>,
     /// The first one that is spelled in another way.
     misspelled: Option<&'static str>,
 }

@@ -215,6 +215,7 @@ impl Walk<'_> {
             loop {
                 scan.first()?;
                 let name = scan.take(ends::of_text(scan.rest())?)?;
+                scan.cues.hear(name);
                 scan.byte(b':')?;
                 match below(name, holds) {
                     Some(holds) => {

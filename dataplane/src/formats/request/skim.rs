@@ -7,12 +7,12 @@ use super::{
     members::{Members, NAMES, Name, PREVIOUS, READ},
     named::Place,
 };
-use crate::formats::{ends, text};
+use crate::formats::{ends, references::Cues, text};
 
 /// The members of an object that is all of `json`; none when a full parser has to look.
 pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
     let mut members = Members::default();
-    let mut scan = Scan { rest: json };
+    let mut scan = Scan::new(json);
     scan.byte(b'{')?;
     if scan.byte(b'}').is_none() {
         loop {
@@ -30,6 +30,7 @@ pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
         scan.byte(b'}')?;
     }
     scan.spaces();
+    members.cues = Some(scan.cues);
     scan.rest.is_empty().then_some(members)
 }
 
@@ -63,11 +64,16 @@ fn root(known: Name) -> Option<&'static Place> {
 /// What is left of a body.
 pub(super) struct Scan<'a> {
     rest: &'a [u8],
+    /// What the names of the members so far tell.
+    pub(super) cues: Cues,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) const fn new(json: &'a [u8]) -> Self {
-        Self { rest: json }
+    pub(super) fn new(json: &'a [u8]) -> Self {
+        Self {
+            rest: json,
+            cues: Cues::default(),
+        }
     }
 
     pub(super) const fn rest(&self) -> &'a [u8] {
@@ -102,10 +108,13 @@ impl<'a> Scan<'a> {
 
     /// Steps over a member's name and its colon. None for a name that could be another one in disguise.
     fn name(&mut self) -> Option<&'a [u8]> {
+        self.spaces();
+        let quoted = self.rest;
         self.byte(b'"')?;
         let is_plain = |byte: &&u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
         let name = self.take(self.rest.iter().take_while(is_plain).count())?;
         self.rest = self.rest.strip_prefix(b"\"")?;
+        self.cues.hear(quoted.get(..name.len() + 2)?);
         self.byte(b':')?;
         Some(name)
     }
@@ -115,7 +124,11 @@ impl<'a> Scan<'a> {
         self.spaces();
         match self.rest.first()? {
             b'"' => self.take(ends::of_text(self.rest)?),
-            b'{' | b'[' => self.take(ends::of_nested(self.rest)?),
+            b'{' | b'[' => {
+                let Self { rest, cues } = self;
+                let end = ends::of_nested(rest, |before| cues.hear(before))?;
+                self.take(end)
+            }
             _ => {
                 let is_inside =
                     |byte: &&u8| !matches!(byte, b',' | b'}') && !text::is_space(**byte);

@@ -15,8 +15,6 @@ use crate::formats::{
 pub(super) const OBJECT_BYTES_MAX: usize = 64 * 1024;
 /// Longer than any id.
 const TEXT_BYTES_MAX: usize = 300;
-/// Every row, whether there is one or not.
-const ALL: u16 = u16::MAX;
 /// What is kept of the text before, in which the name of a value may stand.
 const TAIL_BYTES: usize = 64;
 
@@ -69,7 +67,7 @@ impl Places {
             texts,
             text: None,
             rows,
-            followed: [ALL; STEPS_MAX + 1],
+            followed: [all(rows.len()); STEPS_MAX + 1],
             depth: 0,
             in_text: false,
             escaped: 0,
@@ -162,7 +160,7 @@ impl Places {
         let Some(step) = step else {
             return;
         };
-        let rows = self.next_rows(step);
+        let rows = self.followed.get(step).copied().unwrap_or_default();
         if rows != 0 {
             let before = before_value(&self.tail, json, here);
             self.follow(rows, step, Name::before(&before), (json, here), found);
@@ -171,36 +169,28 @@ impl Places {
         }
     }
 
-    /// The rows that may go on with what stands at this step.
-    fn next_rows(&self, step: usize) -> u16 {
-        let followed = self.followed.get(step).copied().unwrap_or_default();
-        let longer = |(at, row): (usize, &Row)| u16::from(row.path.len() > step) << at;
-        if followed == 0 {
-            return 0;
-        }
-        followed & self.rows.iter().enumerate().map(longer).sum::<u16>()
-    }
-
     /// Notes which of the rows go on with this name, and what they find there.
     fn follow(
         &mut self,
-        rows: u16,
+        mut rows: u16,
         step: usize,
         name: Option<Name<'_>>,
         (json, here): (&[u8], usize),
         found: &mut impl FnMut(What, &[u8]),
     ) {
         let mut followed = 0;
-        for (at, row) in self.rows.iter().enumerate() {
-            let goes_on = rows >> at & 1 == 1
-                && row
-                    .path
-                    .get(step)
-                    .is_some_and(|wanted| Name::is(name, wanted));
-            if !goes_on {
+        while rows != 0 {
+            let (bit, at) = (rows & rows.wrapping_neg(), rows.trailing_zeros());
+            rows &= rows - 1;
+            let row = self.rows.get(at as usize);
+            let goes_on = |row: &&Row| {
+                let wanted = row.path.get(step);
+                wanted.is_some_and(|wanted| Name::is(name, wanted))
+            };
+            let Some(row) = row.filter(goes_on) else {
                 continue;
-            }
-            followed |= 1 << at;
+            };
+            followed |= bit;
             if step + 1 != row.path.len() {
                 continue;
             }
@@ -292,6 +282,11 @@ impl Places {
             }
         }
     }
+}
+
+/// A bit for each of so many rows.
+const fn all(rows: usize) -> u16 {
+    u16::MAX >> (u16::BITS as usize - rows)
 }
 
 /// The bytes before a value, as far as its name may stand in them, without spaces at their end.
