@@ -313,7 +313,7 @@ impl Bill {
             let priced = self.snapshot.prices.find(model).is_some();
             let model = if priced { model } else { &whole };
             self.record.model_used = short(model, NAME_BYTES_MAX);
-            self.record.model_asked = self.record.model_used.clone();
+            self.record.model_asked.clone_from(&self.record.model_used);
             (self.record.tokens, self.record.cost) = (*tokens, Money::ZERO);
             self.record.measure = Measure::Measured;
             self.price(true);

@@ -86,14 +86,14 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), &'static str>
     if hosts.next().is_some() {
         return Err("The request has more than one Host.");
     }
-    if !host.as_bytes().iter().all(is_of_host) {
+    if !host.as_bytes().iter().copied().all(is_of_host) {
         return Err("The request's Host is none.");
     }
     Ok(())
 }
 
 /// What a host and its port may be made of (RFC 3986, section 3.2.2).
-const fn is_of_host(byte: &u8) -> bool {
+const fn is_of_host(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
         || matches!(
