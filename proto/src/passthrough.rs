@@ -6,6 +6,9 @@ use rust_decimal::Decimal;
 
 use crate::{Invalid, access::PathPattern, money::Money, price::ModelPrice};
 
+/// Methods that can be opened.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
+
 /// At most this many, so that the list stays cheap to look through.
 const ENTRIES_MAX: usize = 100;
 const FIELD: &str = "PASSTHROUGH";
@@ -74,8 +77,10 @@ impl Opened {
         let invalid = |problem: &str| Invalid::new(FIELD, format!("{text:?} {problem}"));
         let mut words = text.split_whitespace();
         let method = words.next().unwrap_or_default().to_ascii_uppercase();
-        if method != "*" && !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(invalid("begins with no method"));
+        if method != "*" && !METHODS.contains(&method.as_str()) {
+            return Err(invalid(
+                "begins with no method: GET, POST, PUT, PATCH, DELETE, HEAD or *",
+            ));
         }
         let path = words.next().ok_or_else(|| invalid("has no path"))?;
         let path = PathPattern::parse(path).map_err(|_| invalid("has no path"))?;

@@ -86,6 +86,10 @@ pub struct ImagePrice {
     pub other: Money,
 }
 
+/// Stands for the version of a table in records whose cost no table gave: calls at a fixed price, and work whose
+/// end nobody could see. They are never priced anew.
+pub const NO_TABLE: &str = "fixed";
+
 /// How names are hashed where each call looks some up. What is in these maps comes from control, so nobody
 /// outside can make names collide.
 pub type Hashing = foldhash::fast::RandomState;

@@ -199,6 +199,11 @@ impl Entry {
         if [CHAT, FINE_TUNING].contains(&group) {
             // Both are required. One that was forgotten must not make half of each call free.
             (input, output) = (input.or(output), output.or(input));
+            if input.is_none() {
+                let problem =
+                    "is missing; a model that costs by the call alone belongs into CallPricing";
+                return Err(Invalid::new("InputText", problem));
+            }
         }
         Ok(ModelPrice {
             provider: self.provider,
@@ -291,6 +296,15 @@ mod tests {
                 (dollars(input), dollars(output)),
                 "{model}"
             );
+        }
+    }
+
+    #[test]
+    fn a_model_of_a_chat_without_a_price_of_its_text_is_refused() {
+        for entry in [r#"{}"#, r#"{"Call":1}"#, r#"{"CachedText":1}"#] {
+            let text = format!(r#"{{"ChatPricing":{{"own":{entry}}}}}"#);
+            let error = load(Some(&text)).unwrap_err();
+            assert_eq!(error.field, "PRICING.ChatPricing.own.InputText", "{entry}");
         }
     }
 

@@ -22,9 +22,13 @@ use self::{
         ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
     },
 };
-use super::{Route, multipart, references::Cues, text};
+use super::{
+    Route, multipart,
+    references::{Cues, Reference},
+    text,
+};
 
-pub(crate) use members::in_query;
+pub(crate) use members::{FOLDED_BYTES_MAX, fold_into, folded, in_query};
 pub(crate) use named::in_target;
 
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
@@ -65,6 +69,8 @@ pub(crate) struct RequestFacts {
     pub(crate) store: Option<bool>,
     /// What the names of its members tell of references to objects; none where nothing is known of them.
     pub(crate) cues: Option<Cues>,
+    /// References in fields of a form.
+    pub(crate) in_form: Vec<Reference>,
     form: Form,
 }
 
@@ -291,6 +297,7 @@ fn facts(
         store: lenient(members.value(STORE)),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         cues: members.cues,
+        in_form: Vec::new(),
         form: Form::Json,
     })
 }

@@ -270,8 +270,9 @@ impl Bill {
         let Some(price) = fixed.or_else(|| prices.find(&self.record.model_used)) else {
             return;
         };
-        if self.record.price_version != prices.version {
-            self.record.price_version.clone_from(&prices.version);
+        let version = fixed.map_or(prices.version.as_str(), |_| price::NO_TABLE);
+        if self.record.price_version != version {
+            version.clone_into(&mut self.record.price_version);
         }
         self.record.priced = true;
         if !billable {
@@ -329,6 +330,7 @@ impl Bill {
     /// Closes at a cost that nobody can tell better.
     pub(super) fn close_at(mut self: Box<Self>, cost: Money) {
         self.price(false);
+        price::NO_TABLE.clone_into(&mut self.record.price_version);
         self.record.cost = cost;
         self.settle();
     }

@@ -120,9 +120,9 @@ impl Relay {
             Found::Row(row) => Some(row),
             Found::Misspelt | Found::Unknown => None,
         };
-        let in_body = references::find(body, found.route(), facts.cues).ok_or_else(|| {
-            Refusal::Malformed("the request refers to too many objects".to_owned())
-        })?;
+        let in_body = references::find(body, found.route(), facts.cues);
+        let mut in_body = in_body.map_err(|unclear| Refusal::Malformed(unclear.to_string()))?;
+        in_body.extend(facts.in_form.iter().cloned());
         // A list's name, say, stands where ids do.
         let own = row.is_none_or(Endpoint::names_object);
         let by_path = own.then(|| endpoint::object(path)).flatten();

@@ -243,6 +243,9 @@ impl Prices {
         account: &AccountRecord,
     ) -> Result<Option<(Arc<str>, Money)>, Error> {
         let record = &usage.record;
+        if record.price_version == price::NO_TABLE {
+            return Ok(None);
+        }
         let counts = |(at, _): &&(Millis, Arc<str>)| *at <= record.start;
         let Some((_, version)) = self.timeline.iter().rev().find(counts).cloned() else {
             return Ok(None);

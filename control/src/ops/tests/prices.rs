@@ -325,6 +325,30 @@ async fn a_wrong_price_made_good_leaves_what_the_right_one_would_have() {
 }
 
 #[tokio::test]
+async fn a_cost_that_no_table_gave_is_not_priced_anew() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        load(&world.control, "1", None).await.unwrap();
+        let table = published(&world.control).await;
+        let fixed = UsageRecord {
+            cost: usd(0.5),
+            price_version: price::NO_TABLE.to_owned(),
+            ..house(1, alice.id, NOON, &table)
+        };
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![fixed])
+            .await
+            .unwrap();
+        let done = rerate(&world.control, false).await;
+        assert_eq!(
+            (done.records, done.unpriced, done.corrections.len()),
+            (1, 1, 0)
+        );
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn calls_are_priced_anew_by_the_version_in_force_when_they_began() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 100.0).await;

@@ -5,7 +5,10 @@ use super::{
     members::alike,
     multipart::{Field, Fields},
 };
+use crate::formats::references::of_field;
 
+/// Longer than any object's id.
+const ID_BYTES_MAX: usize = 1024;
 /// A field of this name has browsers' words for the charset of all others, and some readers follow it.
 const CHARSET: &str = "_charset_";
 
@@ -100,7 +103,11 @@ fn note(
             }
         }
         "size" if value.len() <= SIZE_BYTES_MAX => facts.size = text.map(str::to_owned),
-        _ => {}
+        name => {
+            let id = text.filter(|id| id.len() <= ID_BYTES_MAX);
+            let bare = name.split('[').next().unwrap_or_default();
+            facts.in_form.extend(id.and_then(|id| of_field(bare, id)));
+        }
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ pub(super) const INCLUDE_USAGE: usize = 0;
 pub(super) const READ: usize = 14;
 
 /// Longer than any of the names, folded.
-const FOLDED_BYTES_MAX: usize = 32;
+pub(crate) const FOLDED_BYTES_MAX: usize = 32;
 
 /// Names of one object that matter. Each member of each body is looked up in them.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Names {
 }
 
 /// A name as the most lenient reader compares it; none for one that is none of ours, which are short and in ASCII.
-fn fold_into<'b>(buffer: &'b mut [u8; FOLDED_BYTES_MAX], name: &str) -> Option<&'b str> {
+pub(crate) fn fold_into<'b>(buffer: &'b mut [u8; FOLDED_BYTES_MAX], name: &str) -> Option<&'b str> {
     let mut len = 0;
     for char in folded(name) {
         *buffer.get_mut(len)? = u8::try_from(char).ok().filter(u8::is_ascii)?;
@@ -170,7 +170,7 @@ fn fold_into<'b>(buffer: &'b mut [u8; FOLDED_BYTES_MAX], name: &str) -> Option<&
 /// A name as the most lenient reader compares it: without case (Go's `encoding/json` folds K and ſ as well, Java
 /// the dotted and the dotless i), without `_` and `-` (Go's `json/v2` with `case:ignore`), without blanks
 /// around it, and to its NUL at most.
-pub(super) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
+pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     let name = name.split('\0').next().unwrap_or_default();
     let name = name.trim_matches(|char: char| char.is_whitespace() || char.is_control());
     let kept = name.chars().filter(|char| !matches!(char, '_' | '-'));

@@ -1,0 +1,371 @@
+//! Reads a body as a whole for what it refers to. Names are compared as the most lenient reader does, a member that is
+//! given twice counts twice, and what cannot be read is an error: a provider may read it.
+
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range, sync::LazyLock};
+
+use memchr::memmem::Finder;
+use proxyxai_contract::object::Kind;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{REFERENCES_MAX, Reference, Scope, Unclear, refers};
+use crate::formats::Route;
+
+/// Half of a character that JSON writes as two escapes. Clients cut texts between them, and no id has any.
+static HALF: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [br"\ud", br"\uD"].map(|half| Finder::new(half)));
+const ESCAPE_BYTES: usize = 6;
+
+/// All references of a text.
+///
+/// # Errors
+/// When there are too many, or it cannot be read.
+pub(super) fn references(json: &[u8], route: Route) -> Result<Vec<Reference>, Unclear> {
+    let with_model = route != Route::Other;
+    match read(json, with_model) {
+        Err(Unclear::Unreadable) => read(&without_halves(json), with_model),
+        found => found,
+    }
+}
+
+fn read(json: &[u8], with_model: bool) -> Result<Vec<Reference>, Unclear> {
+    let mut found = Found {
+        with_model,
+        ..Found::default()
+    };
+    let mut input = serde_json::Deserializer::from_slice(json);
+    let walk = Walk {
+        found: &mut found,
+        place: Place::Root,
+    };
+    let walked = walk.deserialize(&mut input).and_then(|_| input.end());
+    if found.too_many {
+        return Err(Unclear::TooMany);
+    }
+    walked.map_err(|_| Unclear::Unreadable)?;
+    Ok(found.order)
+}
+
+/// The same text with blanks for the characters that are escaped in halves.
+fn without_halves(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut text = Cow::Borrowed(json);
+    for at in HALF.iter().flat_map(|half| half.find_iter(json)) {
+        let before = json.get(..at).unwrap_or_default();
+        let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\');
+        let is_half = matches!(
+            json.get(at + 3),
+            Some(b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F')
+        );
+        if backslashes.count() % 2 == 0
+            && is_half
+            && let Some(escape) = text.to_mut().get_mut(at..at + ESCAPE_BYTES)
+        {
+            escape.fill(b' ');
+        }
+    }
+    text
+}
+
+/// What was found, each once.
+#[derive(Default)]
+struct Found {
+    order: Vec<Reference>,
+    seen: HashSet<Reference>,
+    too_many: bool,
+    with_model: bool,
+}
+
+impl Found {
+    /// False when it is one too many.
+    fn add(&mut self, kind: Kind, id: &str) -> bool {
+        let reference = (kind, id.to_owned());
+        if id.is_empty() || self.seen.contains(&reference) {
+            return true;
+        }
+        self.too_many |= self.order.len() >= REFERENCES_MAX;
+        if !self.too_many {
+            self.seen.insert(reference.clone());
+            self.order.push(reference);
+        }
+        !self.too_many
+    }
+
+    /// Takes back what was found for the first time between.
+    fn forget(&mut self, made_up: Range<usize>) {
+        for reference in self.order.drain(made_up) {
+            self.seen.remove(&reference);
+        }
+    }
+}
+
+/// What a value is, by the name before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    /// The body itself.
+    Root,
+    /// An id, or a list of them, or an object that has one.
+    Id(Kind),
+    /// Something of the client's own, in which names mean nothing.
+    Own,
+    /// Members with names of the client's own, whose values mean what they mean anywhere.
+    Named,
+    /// What a model is given, or a conversation: each may stand for something that was put out before.
+    Items,
+    /// Its `id` and its `type`.
+    ItemId,
+    ItemType,
+    /// What makes more of it than a reference.
+    Substance(Substance),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Substance {
+    Content,
+    Encrypted,
+    Result,
+}
+
+fn place(name: &str, with_model: bool) -> Place {
+    match name {
+        "metadata" | "parameters" | "input_schema" | "json_schema" | "schema" | "properties"
+        | "arguments" | "filters" => return Place::Own,
+        "variables" => return Place::Named,
+        "content" => return Place::Substance(Substance::Content),
+        "encrypted_content" => return Place::Substance(Substance::Encrypted),
+        "result" => return Place::Substance(Substance::Result),
+        _ => {}
+    }
+    match refers(name) {
+        Some((kind, Scope::Everywhere)) => return Place::Id(kind),
+        Some((kind, Scope::WithoutModel)) if !with_model => return Place::Id(kind),
+        Some(_) | None => {}
+    }
+    let is = |known: &str| crate::formats::request::folded(name).eq(known.chars());
+    if is("input") || is("items") {
+        Place::Items
+    } else if is("id") {
+        Place::ItemId
+    } else if is("type") {
+        Place::ItemType
+    } else {
+        Place::Anywhere
+    }
+}
+
+/// A member's name, as far as it matters.
+struct Name {
+    with_model: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Place;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Place, D::Error> {
+        input.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Place;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Place, E> {
+        Ok(place(name, self.with_model))
+    }
+}
+
+/// Goes through one value.
+struct Walk<'f> {
+    found: &'f mut Found,
+    place: Place,
+}
+
+/// What a value was.
+#[derive(Default)]
+struct Value {
+    /// Whether there was anything in it.
+    something: bool,
+    text: Option<String>,
+}
+
+impl Value {
+    fn of(something: bool) -> Self {
+        Self {
+            something,
+            text: None,
+        }
+    }
+}
+
+/// What an object says of itself.
+#[derive(Default)]
+struct Said {
+    ids: Vec<String>,
+    kinds: Vec<String>,
+    content: bool,
+    encrypted: bool,
+    result: bool,
+    /// What was found in its input.
+    input: Option<Range<usize>>,
+}
+
+impl Said {
+    /// Whether it stands for something that the provider has.
+    fn refers(&self) -> bool {
+        let of_kind = |kind: &String| match kind.as_str() {
+            "item_reference" => true,
+            "reasoning" => !(self.encrypted || self.content),
+            "compaction" => !self.encrypted,
+            "image_generation_call" => !self.result,
+            _ => false,
+        };
+        if self.kinds.is_empty() {
+            !self.content
+        } else {
+            self.kinds.iter().any(of_kind)
+        }
+    }
+
+    /// Whether its input is what a model made up.
+    fn is_tool_use(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.ends_with("tool_use"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl Walk<'_> {
+    fn inside(&mut self, place: Place) -> Walk<'_> {
+        Walk {
+            found: self.found,
+            place,
+        }
+    }
+
+    fn note<E: serde::de::Error>(&mut self, kind: Kind, id: &str) -> Result<(), E> {
+        if self.found.add(kind, id) {
+            Ok(())
+        } else {
+            Err(E::custom("too many"))
+        }
+    }
+
+    /// Reads one member.
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        place: Place,
+        object: &mut A,
+        said: &mut Said,
+    ) -> Result<(), A::Error> {
+        let before = self.found.order.len();
+        match place {
+            Place::Own => drop(object.next_value::<IgnoredAny>()?),
+            Place::ItemId => said
+                .ids
+                .extend(object.next_value_seed(self.inside(place))?.text),
+            Place::ItemType => said
+                .kinds
+                .extend(object.next_value_seed(self.inside(place))?.text),
+            Place::Substance(substance) => {
+                let value = object.next_value_seed(self.inside(Place::Anywhere))?;
+                match substance {
+                    Substance::Content => said.content |= value.something,
+                    Substance::Encrypted => said.encrypted |= value.something,
+                    Substance::Result => said.result |= value.something,
+                }
+            }
+            place => {
+                object.next_value_seed(self.inside(place))?;
+                if place == Place::Items {
+                    said.input = Some(before..self.found.order.len());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a body")
+    }
+
+    fn visit_str<E: serde::de::Error>(mut self, text: &str) -> Result<Value, E> {
+        if let Place::Id(kind) = self.place {
+            self.note(kind, text)?;
+        }
+        let kept = matches!(self.place, Place::ItemId | Place::ItemType);
+        Ok(Value {
+            something: !text.is_empty(),
+            text: kept.then(|| text.to_owned()),
+        })
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::of(true))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::of(true))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
+        Ok(Value::of(true))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::of(true))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::of(false))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Value, A::Error> {
+        let (place, mut something) = (self.place, false);
+        while list.next_element_seed(self.inside(place))?.is_some() {
+            something = true;
+        }
+        Ok(Value::of(something))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Value, A::Error> {
+        let (mut said, mut something) = (Said::default(), false);
+        let with_model = self.found.with_model;
+        while let Some(place) = object.next_key_seed(Name { with_model })? {
+            something = true;
+            let place = if self.place == Place::Named {
+                Place::Anywhere
+            } else {
+                place
+            };
+            self.member(place, &mut object, &mut said)?;
+        }
+        if self.place != Place::Root
+            && said.is_tool_use()
+            && let Some(input) = said.input.take()
+        {
+            self.found.forget(input);
+        }
+        match self.place {
+            Place::Id(kind) => said.ids.iter().try_for_each(|id| self.note(kind, id))?,
+            Place::Items if said.refers() => {
+                let mut ids = said.ids.iter();
+                ids.try_for_each(|id| self.note(Kind::Item, id))?;
+            }
+            _ => {}
+        }
+        Ok(Value::of(something))
+    }
+}
