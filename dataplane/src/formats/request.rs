@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use self::{
     kind::Kind,
     members::{
-        CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS, PREVIOUS,
-        ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
+        BEST_OF, CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS,
+        PREVIOUS, ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
     },
 };
 use super::{
@@ -51,10 +51,12 @@ pub(crate) struct RequestFacts {
     pub(crate) stream: bool,
     /// Whether it asks for usage at the end of a stream.
     pub(crate) usage: UsageAsk,
-    /// Most tokens the answer may have, by whichever name it says so.
-    pub(crate) max_tokens: Option<u64>,
+    /// Most tokens the answer may have, by the names in which that is said.
+    limits: [Option<u64>; 3],
     /// How many answers, or pictures, it asks for.
     pub(crate) n: Option<u64>,
+    /// How many answers it has written to choose from.
+    best_of: Option<u64>,
     /// Size of the pictures it asks for.
     pub(crate) size: Option<String>,
     /// The member that has the work done after the call.
@@ -216,6 +218,24 @@ pub(crate) fn rewrite(
 // === impl RequestFacts ===
 
 impl RequestFacts {
+    /// Most tokens the answer may have. A limit under a name that the route does not have is none, and neither is zero,
+    /// which many take for unset.
+    pub(crate) fn max_tokens(&self, route: Route) -> Option<u64> {
+        let [old, new, of_responses] = self.limits;
+        let most = match route {
+            Route::Chat => old.max(new),
+            Route::Completions | Route::Messages => old,
+            Route::Responses => of_responses,
+            Route::Embeddings | Route::Other => old.max(new).max(of_responses),
+        };
+        most.filter(|most| *most > 0)
+    }
+
+    /// How many answers are written.
+    pub(crate) fn choices(&self) -> u64 {
+        self.n.max(self.best_of).unwrap_or_default().max(1)
+    }
+
     /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
     pub(crate) fn may_ask_usage(&self, route: Route) -> bool {
         route.usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))
@@ -280,16 +300,16 @@ fn facts(
     let span = raw.and_then(|raw| span(body, raw));
     let stream: Option<bool> = value(members.value(STREAM), "stream", "must be true or false")?;
     let number = |at| number(members.value(at), NAMES.get(at), strict);
-    let mut limits = LIMITS.map(number).into_iter();
-    let max_tokens = limits.try_fold(None, |most, limit| Ok(limit?.max(most)))?;
+    let [old, new, of_responses] = LIMITS.map(number);
     let size: Option<String> = lenient(members.value(SIZE));
     Ok(RequestFacts {
         model_span: model.is_some().then_some(span).flatten(),
         model,
         stream: stream.unwrap_or_default(),
         usage: usage_ask(body, members.value(STREAM_OPTIONS), brace, strict)?,
-        max_tokens,
+        limits: [old?, new?, of_responses?],
         n: number(N)?,
+        best_of: number(BEST_OF)?,
         later: later(&members),
         named: std::mem::take(&mut members.named).checked(strict)?,
         previous: lenient(members.value(PREVIOUS)),

@@ -436,9 +436,20 @@ pub(super) fn images(snapshot: &Snapshot, model: &str, path: &str, facts: &Reque
         return Images::default();
     }
     Images {
-        count: facts.n.unwrap_or(1),
-        size: facts.size.clone().unwrap_or_default(),
+        // None is one: many writers of JSON leave out a zero, and their readers put one in its place.
+        count: facts.n.unwrap_or_default().max(1),
+        size: facts.size.as_deref().map(plain_size).unwrap_or_default(),
     }
+}
+
+/// A size of pictures as price tables have it: `1024x1024`.
+fn plain_size(said: &str) -> String {
+    let kept = said.chars().filter(|char| !char.is_whitespace());
+    kept.map(|char| match char {
+        'X' | '*' | '\u{d7}' => 'x',
+        other => other.to_ascii_lowercase(),
+    })
+    .collect()
 }
 
 pub(super) fn elapsed(start: Millis, now: Millis) -> u64 {
@@ -452,4 +463,23 @@ fn short(text: &str, bytes_max: usize) -> String {
     text.get(..end.unwrap_or_default())
         .unwrap_or_default()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_size;
+
+    #[test]
+    fn a_size_is_one_however_it_is_spelled() {
+        for said in [
+            "1024x1792",
+            "1024X1792",
+            " 1024 x 1792 ",
+            "1024*1792",
+            "1024\u{d7}1792",
+        ] {
+            assert_eq!(plain_size(said), "1024x1792", "{said}");
+        }
+        assert_eq!(plain_size("Auto"), "auto");
+    }
 }

@@ -71,7 +71,7 @@ impl Relay {
         let most = self.config.open_calls_max;
         open.enter_share((&account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
-        let reads = (&mut open.room, story, (takes_model, found.is_row()));
+        let reads = (&mut open.room, story, (found, takes_model));
         let (received, mut facts) = self.receive(&parts, body, reads).await?;
         let body = &received.body;
         admit::model(&chain, takes_model, facts.model.as_deref())?;
@@ -88,7 +88,7 @@ impl Relay {
             .await?;
         let hold = self.set_aside(&snapshot, &account, terms.ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens);
+        let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens(found.route()));
         let asks = (facts.model.as_deref(), terms.metered.then(tokens));
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let owner = terms.follow.as_ref();
@@ -178,13 +178,13 @@ impl Relay {
         &self,
         parts: &Parts,
         body: B,
-        (room, story, (takes_model, known)): (&mut memory::Room, &mut Story, (bool, bool)),
+        (room, story, (found, takes_model)): (&mut memory::Room, &mut Story, (Found, bool)),
     ) -> Result<(request::Received, RequestFacts), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        let coding = packed::check(parts, (takes_model, known))?;
+        let coding = packed::check(parts, found, takes_model)?;
         let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
         story.has_body();
         let largest = self.config.body_bytes_max;

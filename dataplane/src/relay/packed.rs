@@ -14,9 +14,12 @@ use super::{
 };
 use crate::{
     decide::admit::Refusal,
-    formats::request::{
-        in_query,
-        unpack::{Coding, Unpacking, bytes_max},
+    formats::{
+        endpoint::Found,
+        request::{
+            in_query,
+            unpack::{Coding, Unpacking, bytes_max},
+        },
     },
 };
 
@@ -28,8 +31,10 @@ const STEP_BYTES: usize = 64 * 1024;
 /// Refuses a head whose word on its body is not one; what the body is packed with, where it has to be read.
 pub(super) fn check(
     parts: &Parts,
-    (names_model, known): (bool, bool),
+    found: Found,
+    names_model: bool,
 ) -> Result<Option<Coding>, Refusal> {
+    let known = found.is_row();
     let headers = &parts.headers;
     let wrong = |problem: String| Err(Refusal::Malformed(problem));
     if let Some(name) = taken_off(headers) {
@@ -53,6 +58,11 @@ pub(super) fn check(
     if said.is_some_and(|said| !readable(said)) {
         return wrong("content-type cannot be read".to_owned());
     }
+    if let (Found::Row(row), Some(said)) = (found, said)
+        && is_form(said) > row.takes_form()
+    {
+        return wrong("the body must be JSON on this path: application/json".to_owned());
+    }
     let said = once(CONTENT_ENCODING)?;
     let plain = |said: &HeaderValue| said.as_bytes().eq_ignore_ascii_case(b"identity");
     let Some(said) = said.filter(|said| !plain(said)) else {
@@ -65,6 +75,16 @@ pub(super) fn check(
     let coding = Coding::of(said.trim());
     let unknown = || Refusal::UnknownCoding(said.to_owned());
     coding.map(Some).ok_or_else(unknown)
+}
+
+/// Whether a body is said to be a form, whose fields are not all looked at where JSON is expected.
+fn is_form(said: &HeaderValue) -> bool {
+    let said = said.to_str().unwrap_or_default().trim_start();
+    let begins = |with: &str| {
+        let start = said.get(..with.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    begins("multipart/") || begins("application/x-www-form-urlencoded")
 }
 
 /// A header that would not go on, since `Connection` names it, and must.

@@ -23,7 +23,7 @@ use crate::{
         spend,
     },
     formats::{
-        Family,
+        Family, Route,
         batch::{self, Part},
         conversation,
         request::RequestFacts,
@@ -146,14 +146,14 @@ pub(super) fn ceiling(
     snapshot: &Snapshot,
     account: &AccountState,
     plan: &Plan,
-    (path, body_bytes): (&str, usize),
+    ((route, path), body_bytes): ((Route, &str), usize),
     facts: &RequestFacts,
 ) -> spend::Ceiling {
     let of = |model: &str| {
         let bounds = spend::Bounds {
             body_bytes,
-            max_tokens: facts.max_tokens,
-            choices: facts.n.unwrap_or(1),
+            max_tokens: facts.max_tokens(route),
+            choices: facts.choices(),
             images: bill::images(snapshot, model, path, facts),
         };
         let price = snapshot.prices.find(model);

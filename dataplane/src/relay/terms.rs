@@ -88,7 +88,8 @@ impl Relay {
         let ceiling = match &fixed_price {
             Some(price) => route::fixed_ceiling(price, account),
             None if takes_model => {
-                route::ceiling(snapshot, account, &plan, (path, body.len()), facts)
+                let asked = ((found.route(), path), body.len());
+                route::ceiling(snapshot, account, &plan, asked, facts)
             }
             None => match &in_file {
                 Some(calls) => Ceiling {

@@ -159,8 +159,8 @@ fn can_be_rewritten(
     let model = facts.model.as_ref().map(|_| NEW_MODEL);
     assert_eq!(again.model.as_deref(), model);
     assert_eq!(
-        (again.stream, again.max_tokens, again.n),
-        (facts.stream, facts.max_tokens, facts.n)
+        (again.stream, again.choices(), again.n),
+        (facts.stream, facts.choices(), facts.n)
     );
     assert_eq!(again.size, facts.size);
     match facts.usage {

@@ -13,6 +13,16 @@ use table::{ENDPOINTS, OF_BOTH};
 
 /// Segments that clients put before an endpoint's own, whatever they took the base to be.
 const VERSIONS: [&str; 2] = ["v1", "openai"];
+/// Endpoints below these take forms.
+const FORMS: [&str; 7] = [
+    "/audio/",
+    "/containers",
+    "/files",
+    "/images/",
+    "/skills",
+    "/uploads",
+    "/videos",
+];
 /// At most so many of them.
 const VERSIONS_MAX: usize = 3;
 
@@ -137,6 +147,11 @@ impl Endpoint {
     /// Whether a request names a model.
     pub(crate) const fn takes_model(&self) -> bool {
         matches!(self.paid, Paid::ByModel)
+    }
+
+    /// Whether its body may be a form; all others are JSON.
+    pub(crate) fn takes_form(&self) -> bool {
+        FORMS.iter().any(|start| self.path.starts_with(start))
     }
 
     /// Whether it is a batch of calls that name theirs.

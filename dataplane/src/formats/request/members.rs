@@ -32,10 +32,10 @@ pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
         "conversation",
         "store",
         "route",
+        "best_of",
     ];
     let minded = [
         "service_tier",
-        "best_of",
         "quality",
         "speed",
         "inference_geo",
@@ -50,7 +50,7 @@ pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
 pub(super) const MODEL: usize = 0;
 pub(super) const STREAM: usize = 1;
 pub(super) const STREAM_OPTIONS: usize = 2;
-/// Limits of an answer by all their names.
+/// Limits of an answer: chat's old name, which others have too, its new one, and that of responses.
 pub(super) const LIMITS: [usize; 3] = [3, 4, 5];
 pub(super) const N: usize = 6;
 pub(super) const SIZE: usize = 7;
@@ -61,6 +61,8 @@ pub(super) const CONVERSATION: usize = 11;
 pub(super) const STORE: usize = 12;
 /// `OpenRouter`'s word for trying other models.
 pub(super) const ROUTE: usize = 13;
+/// Answers that are written, of which fewer may be given back.
+pub(super) const BEST_OF: usize = 14;
 
 /// Those of `stream_options`.
 pub(super) static OPTIONS: LazyLock<Names> =
@@ -68,7 +70,7 @@ pub(super) static OPTIONS: LazyLock<Names> =
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 14;
+pub(super) const READ: usize = 15;
 
 /// Longer than any of the names, folded.
 pub(crate) const FOLDED_BYTES_MAX: usize = 32;

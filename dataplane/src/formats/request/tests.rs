@@ -113,7 +113,7 @@ fn a_number_that_sets_a_limit_is_one() {
     let limit = |text: &str| {
         let body = format!(r#"{{"model":"a","max_tokens":{text},"n":{text}}}"#);
         let facts = read(body.as_bytes(), JSON, true)?;
-        assert_eq!(facts.max_tokens, facts.n);
+        assert_eq!(facts.max_tokens(Route::Chat), facts.n.filter(|n| *n > 0));
         Ok::<_, BadRequest>(facts.n)
     };
     for (text, number) in [
@@ -199,7 +199,7 @@ fn the_known_fields_are_read() {
     );
     assert_eq!(facts.model.as_deref(), Some("gpt-4o"));
     assert!(facts.stream);
-    assert_eq!(facts.max_tokens, Some(7));
+    assert_eq!(facts.max_tokens(Route::Chat), Some(7));
     assert!(facts.may_ask_usage(Route::Chat));
     assert!(!facts.may_ask_usage(Route::Responses));
 }
@@ -230,7 +230,11 @@ fn a_body_without_facts_is_no_error() {
     ] {
         let facts = read(body.as_bytes(), content_type, false).unwrap();
         assert_eq!(
-            (facts.model, facts.stream, facts.max_tokens),
+            (
+                facts.model.clone(),
+                facts.stream,
+                facts.max_tokens(Route::Chat)
+            ),
             (None, false, None),
             "{body}"
         );
@@ -546,4 +550,21 @@ fn no_depth_is_too_deep_to_be_read() {
         let cut = body.get(..body.len() / 2).unwrap_or_default();
         assert!(read(cut.as_bytes(), "application/json", true).is_err());
     }
+}
+
+#[test]
+fn a_limit_that_the_route_does_not_have_lowers_nothing() {
+    let body = r#"{"model":"a","max_tokens":1,"max_completion_tokens":2,"max_output_tokens":3,"n":2,"best_of":5}"#;
+    let facts = facts_of(body);
+    for (route, most) in [
+        (Route::Chat, 2),
+        (Route::Completions, 1),
+        (Route::Messages, 1),
+        (Route::Responses, 3),
+    ] {
+        assert_eq!(facts.max_tokens(route), Some(most), "{route:?}");
+    }
+    assert_eq!(facts.choices(), 5, "each that is written is paid");
+    let facts = facts_of(r#"{"model":"a","max_tokens":0,"max_output_tokens":1,"n":0}"#);
+    assert_eq!((facts.max_tokens(Route::Chat), facts.choices()), (None, 1));
 }
