@@ -290,8 +290,10 @@ async fn pictures_are_charged_by_size_and_number() {
     paint(json!({"model": "painter", "prompt": "a cat", "n": 3, "size": "1024x1792"})).await;
     paint(json!({"model": "painter", "prompt": "a cat", "size": "256x256"})).await;
     paint(json!({"model": "painter", "prompt": "a cat", "n": 2})).await;
-    // 3 × 0.08 + 0.04 + 2 × 0.04 dollars.
-    assert_eq!(world.posted("alice", 3).await["CreditUsed"], json!(0.36));
+    // Some providers make one of none, and take a size in any case.
+    paint(json!({"model": "painter", "prompt": "a cat", "n": 0, "size": "1024X1792"})).await;
+    // 3 × 0.08 + 0.04 + 2 × 0.04 + 0.08 dollars.
+    assert_eq!(world.posted("alice", 4).await["CreditUsed"], json!(0.44));
     let records = world.grpc().usage("alice").await;
     let first = records.last().unwrap().record.as_ref().unwrap();
     assert_eq!((first.images, first.image_size.as_str()), (3, "1024x1792"));

@@ -56,24 +56,27 @@ pub(crate) fn asks_websocket(headers: &HeaderMap) -> bool {
 /// Whether a header is a credential, or names an account that a credential belongs to: whatever dialect a
 /// provider speaks, these are the key's to say.
 fn is_credential(name: &str) -> bool {
-    matches!(
-        name,
-        "anthropic-organization-id"
-            | "anthropic-workspace-id"
-            | "api-key"
-            | "authorization"
-            | "cookie"
-            | "ocp-apim-subscription-key"
-            | "openai-organization"
-            | "openai-project"
-            | "proxy-authorization"
-            | "x-access-token"
-            | "x-amz-security-token"
-            | "x-api-key"
-            | "x-auth-token"
-            | "x-goog-api-key"
-            | "x-goog-user-project"
-    )
+    let known = |name: &str| {
+        name.ends_with("api-key")
+            || matches!(
+                name,
+                "anthropic-organization-id"
+                    | "anthropic-workspace-id"
+                    | "authorization"
+                    | "cookie"
+                    | "helicone-auth"
+                    | "ocp-apim-subscription-key"
+                    | "openai-organization"
+                    | "openai-project"
+                    | "proxy-authorization"
+                    | "x-access-token"
+                    | "x-amz-security-token"
+                    | "x-auth-token"
+                    | "x-goog-user-project"
+            )
+    };
+    // Some servers take `_` for `-` in names.
+    known(name) || (name.contains('_') && known(&name.replace('_', "-")))
 }
 
 /// Whether a provider's header says whose key answered, or is for its own browsers.
@@ -91,10 +94,15 @@ fn is_providers_own(name: &str) -> bool {
         )
 }
 
-/// Whether a client's header says nothing to an upstream: it is of the client's connection, of its length as
-/// the client wrote it, or a credential.
+/// Whether a client's header says nothing to an upstream: it is of the client's connection, a credential, or would
+/// make another method of the one that was judged here.
 fn is_clients_own(name: &str) -> bool {
-    is_hop_by_hop(name) || is_credential(name) || name == "expect"
+    is_hop_by_hop(name)
+        || is_credential(name)
+        || matches!(
+            name,
+            "expect" | "x-http-method" | "x-http-method-override" | "x-method-override"
+        )
 }
 
 /// Takes off an answer what is not for the client.
@@ -310,6 +318,9 @@ mod tests {
             ("x-api-key", "K"),
             ("api-key", "K"),
             ("x-goog-api-key", "K"),
+            ("x-litellm-api-key", "other"),
+            ("openai_project", "proj"),
+            ("x-http-method-override", "DELETE"),
             ("cookie", "K"),
             ("openai-organization", "org"),
             ("openai-project", "proj"),
