@@ -286,7 +286,10 @@ impl Places {
 
 /// A bit for each of so many rows.
 const fn all(rows: usize) -> u16 {
-    u16::MAX >> (u16::BITS as usize - rows)
+    match rows {
+        0 => 0,
+        rows => u16::MAX >> (u16::BITS as usize).saturating_sub(rows),
+    }
 }
 
 /// The bytes before a value, as far as its name may stand in them, without spaces at their end.
@@ -328,6 +331,18 @@ impl<'a> Name<'a> {
             Some(Self::Member(name)) => name == wanted.as_bytes(),
             Some(Self::Item) => wanted == "[]",
             None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_a_bit_whatever_their_number() {
+        for (rows, bits) in [(0, 0), (1, 1), (9, 0x1FF), (16, u16::MAX), (17, u16::MAX)] {
+            assert_eq!(all(rows), bits, "{rows}");
         }
     }
 }
