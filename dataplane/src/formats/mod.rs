@@ -7,6 +7,7 @@ pub(crate) mod conversation;
 pub(crate) mod endpoint;
 mod ends;
 pub(crate) mod fault;
+mod lenient;
 pub(crate) mod listing;
 pub(crate) mod mask;
 pub(crate) mod model_list;
@@ -23,7 +24,7 @@ mod words;
 use std::borrow::Cow;
 
 pub(crate) use endpoint::has_dot_segment;
-pub(crate) use text::percent_decoded;
+pub(crate) use text::{parameters, percent_decoded};
 
 /// The dialect a client speaks, which decides the shape of our errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

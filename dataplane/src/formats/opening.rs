@@ -15,7 +15,7 @@ use super::{
 
 /// Members that an error in the place of an answer has one of.
 static ERROR_WORDS: LazyLock<Words> =
-    LazyLock::new(|| Words::new([r#""error""#, r#""base_resp""#, r#""success":false"#]));
+    LazyLock::new(|| Words::new([r#""error""#, r#""base_resp""#, r#""success""#]));
 
 /// A member that an error in the place of an answer does not have: what stands behind it is of an answer.
 static ANSWER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""choices":[{"#));
@@ -284,6 +284,8 @@ mod tests {
             r#"{"id":"resp_1","status":"failed","error":{"code":"server_error"},"output":[]}"#,
             r#"{"id":"x","choices":null,"usage":null,"base_resp":{"status_code":1008}}"#,
             r#"{"code":500,"msg":"m","success":false}"#,
+            r#"{"success": false, "message": "m"}"#,
+            "{\n  \"success\" :\tfalse\n}",
         ] {
             assert!(error_instead(body.as_bytes()), "{body}");
         }
@@ -295,6 +297,8 @@ mod tests {
             r#"{"id":"resp_1","status":"completed","error":null,"output":[]}"#,
             r#"{"id":"resp_1","status":"incomplete","error":{"code":"x"},"output":[]}"#,
             r#"{"choices":[],"error":{"code":"x"}}"#,
+            r#"{"success": true, "text": "a"}"#,
+            r#"{"success": false, "data": []}"#,
             r#"{"id":"x","base_resp":{"status_code":0,"status_msg":""}}"#,
             r#"{"choices":[{}],"base_resp":{"status_code":1027}}"#,
             r#"{"content":[{"type":"text","text":"\"error\":{}"}]}"#,

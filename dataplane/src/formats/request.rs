@@ -23,7 +23,9 @@ use self::{
     },
 };
 use super::{
-    Route, multipart,
+    Route,
+    lenient::Id,
+    multipart,
     references::{Cues, Reference},
     text,
 };
@@ -312,8 +314,8 @@ fn facts(
         best_of: number(BEST_OF)?,
         later: later(&members),
         named: std::mem::take(&mut members.named).checked(strict)?,
-        previous: lenient(members.value(PREVIOUS)),
-        conversation: lenient(members.value(CONVERSATION)).map(OneOrItsId::id),
+        previous: id_of(members.value(PREVIOUS), "previous_response_id")?,
+        conversation: id_of(members.value(CONVERSATION), "conversation")?,
         store: lenient(members.value(STORE)),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         cues: members.cues,
@@ -338,19 +340,18 @@ fn check_route(members: &Members<'_>) -> Result<(), BadRequest> {
     Err(BadRequest::Field { field, problem })
 }
 
-/// An id, or an object that has one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrItsId {
-    Id(String),
-    Object { id: String },
-}
-
-impl OneOrItsId {
-    fn id(self) -> String {
-        match self {
-            Self::Id(id) | Self::Object { id } => id,
-        }
+/// The id of what is gone on from, or of an object that has one. Anything else may be one to others: what is there and
+/// is no id is refused.
+fn id_of(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, BadRequest> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+        return Ok(None);
+    };
+    match serde_json::from_str(raw.get()) {
+        Ok(Id(Some(id))) => Ok(Some(id)),
+        Ok(Id(None)) | Err(_) => Err(BadRequest::Field {
+            field,
+            problem: "must be a text, or an object with one `id`",
+        }),
     }
 }
 

@@ -53,6 +53,37 @@ fn where_a_model_is_read_a_body_has_to_be_what_it_is_said_to_be() {
 }
 
 #[test]
+fn what_is_gone_on_from_is_told_by_a_text_or_by_an_id_and_by_nothing_else() {
+    for field in ["conversation", "previous_response_id"] {
+        for (said, id) in [
+            (r#""x_1""#, Some("x_1")),
+            (r#"{"x":[0],"id":"x_1"}"#, Some("x_1")),
+            ("null", None),
+        ] {
+            let body = format!(r#"{{"model":"a","{field}":{said}}}"#);
+            let facts = read(body.as_bytes(), JSON, true).unwrap();
+            let found = facts.conversation.or(facts.previous);
+            assert_eq!(found.as_deref(), id, "{body}");
+        }
+        for said in [
+            r#"{"id":{"id":"x_1"}}"#,
+            r#"{"id":"x_1","id":"x_2"}"#,
+            r#"{"ID":"x_1"}"#,
+            r#"["x_1"]"#,
+            r#"{"id":"\ud800"}"#,
+            "7",
+        ] {
+            let body = format!(r#"{{"model":"a","{field}":{said}}}"#);
+            for strict in [false, true] {
+                let refused = read(body.as_bytes(), JSON, strict);
+                let named = |error: &BadRequest| matches!(error, BadRequest::Field { field: named, .. } if *named == field);
+                assert!(refused.is_err_and(|error| named(&error)), "{body}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_member_that_matters_is_there_once_under_its_very_name() {
     for member in [
         "model",

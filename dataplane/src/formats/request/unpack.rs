@@ -100,7 +100,8 @@ impl Unpacking {
             Coding::Brotli => Decoder::Brotli(Box::new(Brotli {
                 packed,
                 at: 0,
-                state: BrotliState::new(
+                // Without large windows, which `br` does not have (RFC 7932): a ring may be 1 GiB in them.
+                state: BrotliState::new_strict(
                     StandardAlloc::default(),
                     StandardAlloc::default(),
                     StandardAlloc::default(),
@@ -389,6 +390,15 @@ mod tests {
             window(Coding::Zstd, b"\x28\xb5\x2f\xfd\x00\xff"),
             Err(Damaged)
         );
+    }
+
+    #[test]
+    fn a_brotli_window_is_none_of_the_large_ones() {
+        // Sixteen bits and twenty-five, each with `{}` as it is; decoders for large windows take both.
+        let small = b"\x10\x00\x10{}\x03";
+        assert_eq!(unpacked(Coding::Brotli, small, 64).unwrap(), b"{}");
+        let large = b"\x11\x19\x02\x00\x02{}\x03";
+        assert_eq!(unpacked(Coding::Brotli, large, 64), Err(Damaged));
     }
 
     #[test]

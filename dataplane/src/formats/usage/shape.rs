@@ -1,5 +1,6 @@
 //! Where answers tell their usage, and under which names: data, read by `places` and `report`. A provider
-//! that tells it elsewhere, or otherwise, is a row more here.
+//! that tells it elsewhere, or otherwise, is a row more here. In streams whole events are passed over that have
+//! no object called `usage` (`may_tell`), so a row whose path ends otherwise is for answers that never are streams.
 //!
 //! Sources, where a row is not what `OpenAI` documents for the route:
 //! - `x_groq.usage`: <https://console.groq.com/docs/text-chat>, the last chunk of a stream.
@@ -304,18 +305,34 @@ impl Schema {
 mod tests {
     use super::*;
 
+    const SCHEMAS: [Schema; 8] = [
+        Schema::Completions,
+        Schema::Responses,
+        Schema::Messages,
+        Schema::Pictures,
+        Schema::Speech,
+        Schema::Other,
+        Schema::MessageLines,
+        Schema::BodyLines,
+    ];
+
+    #[test]
+    fn usage_in_streams_is_called_so() {
+        // A reranker answers with one body.
+        const NEVER_IN_STREAMS: &[&[&str]] = &[&["tokens"]];
+        for row in SCHEMAS.iter().flat_map(|schema| schema.rows()) {
+            let tells = matches!(row.what, What::Usage | What::FirstUsage);
+            let called_so = row.path.last() == Some(&"usage");
+            assert!(
+                !tells || called_so || NEVER_IN_STREAMS.contains(&row.path),
+                "`may_tell` has to know it: {row:?}"
+            );
+        }
+    }
+
     #[test]
     fn the_rows_fit_what_follows_them() {
-        for schema in [
-            Schema::Completions,
-            Schema::Responses,
-            Schema::Messages,
-            Schema::Pictures,
-            Schema::Speech,
-            Schema::Other,
-            Schema::MessageLines,
-            Schema::BodyLines,
-        ] {
+        for schema in SCHEMAS {
             let texts = schema.rows().iter().map(|row| row.what.is_text());
             assert!(texts.is_sorted(), "those come last");
             assert!(schema.rows().len() <= u16::BITS as usize, "a bit for each");
