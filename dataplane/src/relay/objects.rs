@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use proxyxai_contract::{
     clock::Millis,
@@ -11,7 +12,7 @@ use proxyxai_contract::{
     snapshot::Account,
 };
 
-use super::{Relay, bill::Bill};
+use super::{Relay, bill::Bill, request};
 use crate::{
     decide::{
         admit::Refusal,
@@ -114,13 +115,16 @@ impl Relay {
         snapshot: &Snapshot,
         caller: &Account,
         (found, path): (Found, &str),
-        (facts, body): (&RequestFacts, &[u8]),
+        (facts, body): (&RequestFacts, &Bytes),
     ) -> Result<Referred, Refusal> {
         let row = match found {
             Found::Row(row) => Some(row),
             Found::Misspelt | Found::Unknown => None,
         };
-        let in_body = references::find(body, found.route(), facts.cues).ok_or_else(|| {
+        let known = (found.route(), facts.cues);
+        let find = |body: &[u8], (route, cues): &_| references::find(body, *route, *cues);
+        let in_body = request::beside(body, &known, find).await?;
+        let in_body = in_body.ok_or_else(|| {
             Refusal::Malformed("the request refers to too many objects".to_owned())
         })?;
         // A list's name, say, stands where ids do.

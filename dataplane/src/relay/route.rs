@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
     id::Level,
@@ -14,7 +15,7 @@ use proxyxai_contract::{
     usage::Images,
 };
 
-use super::{Call, bill};
+use super::{Call, bill, request};
 use crate::{
     decide::{
         admit::{self, Refusal},
@@ -96,19 +97,26 @@ pub(super) fn dialect(snapshot: &Snapshot, plan: &Plan, spoken: Option<Family>) 
 }
 
 /// What others that should get the same key have in common with a call.
-pub(super) fn conversation(
+pub(super) async fn conversation(
     snapshot: &Snapshot,
     headers: &HeaderMap,
-    body: &[u8],
+    body: &Bytes,
 ) -> Option<Conversation> {
-    match snapshot.settings.rotation.affinity {
-        Affinity::Off => None,
+    let found = match snapshot.settings.rotation.affinity {
+        Affinity::Off => return None,
         Affinity::Session => {
-            let named = headers.get("x-session-id").map(HeaderValue::as_bytes);
-            conversation::session(named, body)
+            let named = headers
+                .get("x-session-id")
+                .map_or(&[][..], HeaderValue::as_bytes);
+            request::beside(body, named, |body, named| {
+                conversation::session(Some(named), body)
+            })
+            .await
         }
-        Affinity::Prefix => conversation::prefix(body),
-    }
+        Affinity::Prefix => request::beside(body, &(), |body, ()| conversation::prefix(body)).await,
+    };
+    // Without one it goes wherever there is room.
+    found.ok().flatten()
 }
 
 /// Where a call goes. A model without a price is refused where that is wanted, save to root, and none is
@@ -166,32 +174,35 @@ pub(super) fn ceiling(
 }
 
 /// The calls of a batch; none for what is no batch. Each has to be one that could be made by itself.
-pub(super) fn calls(
+pub(super) async fn calls(
     snapshot: &Snapshot,
     chain: &[&Account],
     way: Way<'_>,
-    body: &[u8],
+    body: &Bytes,
 ) -> Result<Vec<Part>, Refusal> {
     if !way.takes_calls() {
         return Ok(Vec::new());
     }
-    let calls = batch::messages(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let calls = request::beside(body, &(), |body, ()| batch::messages(body)).await?;
+    let calls = calls.map_err(|error| Refusal::Malformed(error.to_string()))?;
     check(snapshot, chain, &calls)?;
     Ok(calls)
 }
 
 /// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
-pub(super) fn calls_in_file(
+pub(super) async fn calls_in_file(
     snapshot: &Snapshot,
     (account, chain): (&AccountState, &[&Account]),
-    form: &[u8],
-) -> Option<Pending> {
-    let calls = batch::lines(form)?;
-    check(snapshot, chain, &calls).ok()?;
-    Some(Pending {
-        model: calls.first()?.model.clone(),
-        held: ceiling_of_all(snapshot, account, &calls).hold,
-    })
+    form: &Bytes,
+) -> Result<Option<Pending>, Refusal> {
+    let calls = request::beside(form, &(), |form, ()| batch::lines(form)).await?;
+    let usable = calls.filter(|calls| check(snapshot, chain, calls).is_ok());
+    Ok(usable.and_then(|calls| {
+        Some(Pending {
+            model: calls.first()?.model.clone(),
+            held: ceiling_of_all(snapshot, account, &calls).hold,
+        })
+    }))
 }
 
 fn check(snapshot: &Snapshot, chain: &[&Account], calls: &[Part]) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! On what terms a call is let in, once its body is read: what it refers to, where it may go, what it may cost, and
 //! what is to be made of its answer.
 
+use bytes::Bytes;
 use http::Method;
 use proxyxai_contract::{
     id::KeyId, money::Money, plan::Plan, price::ModelPrice, snapshot::Account,
@@ -50,7 +51,7 @@ impl Relay {
         snapshot: &Snapshot,
         (account, chain): (&AccountState, &[&Account]),
         asked: Asked<'_>,
-        (facts, body): (&mut RequestFacts, &[u8]),
+        (facts, body): (&mut RequestFacts, &Bytes),
     ) -> Result<Terms, Refusal> {
         let Asked {
             found,
@@ -58,7 +59,7 @@ impl Relay {
             method,
             path,
         } = asked;
-        let calls = route::calls(snapshot, chain, way, body)?;
+        let calls = route::calls(snapshot, chain, way, body).await?;
         if let Some(first) = calls.first() {
             facts.model = Some(first.model.clone());
         }
@@ -75,7 +76,7 @@ impl Relay {
         let later = if is_batch { Later::Held } else { later };
         let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
         if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
-            follow.calls = route::calls_in_file(snapshot, (account, chain), body);
+            follow.calls = route::calls_in_file(snapshot, (account, chain), body).await?;
         }
         let fixed_price = match later {
             Later::Fixed(price) => price,
