@@ -210,6 +210,11 @@ pub(crate) fn rewrite(
 // === impl RequestFacts ===
 
 impl RequestFacts {
+    /// How many answers it asks for, and their size where they are pictures.
+    pub(crate) fn asked(&self) -> (Option<u64>, Option<&str>) {
+        (self.n, self.size.as_deref())
+    }
+
     /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
     pub(crate) fn may_ask_usage(&self, route: Route) -> bool {
         route.usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))

@@ -59,13 +59,13 @@ impl Relay {
             method,
             path,
         } = asked;
-        let calls = route::calls(snapshot, chain, way, body).await?;
+        let (calls, inside) = route::calls(snapshot, chain, way, body).await?;
         if let Some(first) = calls.first() {
             facts.model = Some(first.model.clone());
         }
         let settings = &snapshot.settings;
         let later = gate::later((method, path), found, facts.later, chain, settings)?;
-        let said = (&*facts, body);
+        let said = (&*facts, body, inside);
         let place = (found, path);
         let referred = self.refer(snapshot, &account.account, place, said).await?;
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
@@ -96,7 +96,7 @@ impl Relay {
                     hold: calls.held,
                     beyond: Money::ZERO,
                 },
-                None => route::ceiling_of_all(snapshot, account, &calls),
+                None => route::ceiling_of_all(snapshot, account, &calls).await,
             },
         };
         Ok(Terms {
