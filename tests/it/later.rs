@@ -654,6 +654,11 @@ async fn a_batch_has_no_calls_of_endpoints_that_the_account_may_not_call() {
         .await;
     assert_eq!(answer.status(), 403);
     assert_eq!(upstream.count(UP), 1);
+    // Nor is one made for such an endpoint, whatever its calls say.
+    let embeddings = calls("house", 5).replace("chat/completions", "embeddings");
+    upload(&world, &alice, &embeddings).await;
+    assert_eq!(create(&world, &alice).await, 403);
+    assert_eq!(upstream.count(UP), 2);
 }
 
 #[tokio::test]

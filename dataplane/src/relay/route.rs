@@ -194,6 +194,20 @@ pub(super) async fn calls(
     Ok((calls, references))
 }
 
+/// Whether a batch of calls that stand in a file may be made: a provider may send all of them to the endpoint that it is
+/// made for, whatever they say themselves.
+pub(super) async fn check_made_for(
+    snapshot: &Snapshot,
+    chain: &[&Account],
+    body: &Bytes,
+) -> Result<(), Refusal> {
+    let row = request::beside(body, &(), |body, ()| batch::made_for(body)).await?;
+    let row = row.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    row.map_or(Ok(()), |row| {
+        admit::resource(chain, &snapshot.settings, &row.url())
+    })
+}
+
 /// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
 pub(super) async fn calls_in_file(
     snapshot: &Snapshot,

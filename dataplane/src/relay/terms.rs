@@ -70,6 +70,7 @@ impl Relay {
         let referred = self.refer(snapshot, &account.account, place, said).await?;
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {
+            route::check_made_for(snapshot, chain, body).await?;
             facts.model = Some(calls.model.clone());
         }
         let is_batch = !calls.is_empty() || in_file.is_some();
