@@ -596,6 +596,72 @@ async fn a_batch_of_calls_that_the_account_could_not_make_is_refused() {
 }
 
 #[tokio::test]
+async fn a_call_in_a_batch_reaches_no_more_than_the_same_call_by_itself() {
+    let (world, upstream, alice) = world(&[]).await;
+    let bobby = world.add_account("bobby", 2.0).await;
+    upstream.script(UP, script(&response("completed", &used())));
+    let call = json!({"model": "house", "input": "hi"});
+    assert_eq!(
+        world.post("/v1/responses", &alice, &call).await.status(),
+        200
+    );
+    upstream.script(UP, openai(&openai_batch("in_progress", None)));
+    let mut asked = upstream.count(UP);
+    for more in [
+        json!({"previous_response_id": "resp_1"}),
+        json!({"conversation": "conv_1"}),
+        json!({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]}),
+        json!({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}),
+        json!({"Model": "other"}),
+        json!({"models": ["nameless"]}),
+        json!({"tools": [{"type": "image_generation", "model": "nameless"}]}),
+        json!({"background": true}),
+        json!({"max_output_tokens": "9"}),
+    ] {
+        let mut body = call.clone();
+        let members = more.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(members);
+        let line = |url: &str| {
+            json!({"custom_id": "b", "method": "POST", "url": url, "body": body}).to_string()
+        };
+        for url in ["/v1/responses", "/v1/embeddings"] {
+            let lines = format!("{}\n{}", calls("house", 5), line(url));
+            upload(&world, &bobby, &lines).await;
+            assert_eq!(create(&world, &bobby).await, 400, "{more}");
+            asked += 1;
+        }
+        let batch = json!({"requests": [{"custom_id": "a", "params": body}]});
+        let answer = world.post("/v1/messages/batches", &bobby, &batch).await;
+        let status = answer.status().as_u16();
+        assert!(matches!(status, 400 | 403 | 404), "{status} {more}");
+        assert_eq!(upstream.count(UP), asked, "{more}");
+    }
+    // By itself it would be his to make.
+    upload(&world, &bobby, &calls("house", 5)).await;
+    assert_eq!(create(&world, &bobby).await, 200);
+}
+
+#[tokio::test]
+async fn a_batch_has_no_calls_of_endpoints_that_the_account_may_not_call() {
+    let (world, upstream, alice) = world(&[]).await;
+    upstream.script(UP, openai(&openai_batch("in_progress", None)));
+    let lists = "/v1/files,/v1/batches,/v1/messages/batches,/v1/embeddings";
+    world.change("alice", json!({"Resources": lists})).await;
+    upload(&world, &alice, &calls("house", 5)).await;
+    assert_eq!(create(&world, &alice).await, 400);
+    let answer = world
+        .post("/v1/messages/batches", &alice, &requests())
+        .await;
+    assert_eq!(answer.status(), 403);
+    assert_eq!(upstream.count(UP), 1);
+    // Nor is one made for such an endpoint, whatever its calls say.
+    let embeddings = calls("house", 5).replace("chat/completions", "embeddings");
+    upload(&world, &alice, &embeddings).await;
+    assert_eq!(create(&world, &alice).await, 403);
+    assert_eq!(upstream.count(UP), 2);
+}
+
+#[tokio::test]
 async fn what_may_go_on_is_heard_to_its_end_though_its_client_has_left() {
     let (world, upstream, alice) = world(&[]).await;
     let pause = Duration::from_millis(700);

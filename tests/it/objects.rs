@@ -76,7 +76,11 @@ async fn send(
 async fn make_all(world: &World, key: &str) {
     for (path, _, _) in KINDS {
         let mut body = json!({"model": "house", "input": "hi", "messages": [{"role": "user", "content": "hi"}], "store": true,
-            "requests": [{"params": {"model": "house", "max_tokens": 5}}], "custom_id": "a", "body": {"model": "house"}});
+            "requests": [{"params": {"model": "house", "max_tokens": 5}}]});
+        if path == "/v1/files" {
+            // One for a batch.
+            body = json!({"custom_id": "a", "url": "/v1/chat/completions", "body": {"model": "house"}});
+        }
         if path == "/v1/batches" {
             body["input_file_id"] = "file-A".into();
         }

@@ -1,27 +1,59 @@
-//! Batches: the calls that one asks for, each with what bounds its cost.
+//! Batches: the calls that one asks for. Each is read as strictly as the same call would be by itself, for nobody
+//! reads it again on its way to a model.
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
-use serde::Deserialize;
+use http::Method;
+use memchr::{memchr, memmem::Finder};
+use proxyxai_contract::{object::Kind, usage::Images};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::request::BadRequest;
+use super::{
+    Route,
+    endpoint::{self, Endpoint, Found},
+    references::{self, Reference},
+    request::{self, BadRequest},
+};
 
 /// Anthropic takes no more in one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
 const CALLS_MAX: usize = 100_000;
+/// More references in one batch than a call may have are too many.
+const REFERENCES_MAX: usize = 256;
+/// Where a call of Anthropic's would go by itself.
+const MESSAGES: &str = "/v1/messages";
 
-/// A line of a file with this in it is a call.
+/// A line of a file with this in it is a call, or is meant to be one.
 static CALL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("custom_id"));
+/// Some readers of forms decode what has this before it.
+const CODED: &str = "content-transfer-encoding:";
 
 /// One call of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Part {
+    /// Where it would go by itself.
+    pub(crate) row: &'static Endpoint,
     pub(crate) model: String,
+    /// Further models that it names.
+    pub(crate) named: Vec<String>,
     pub(crate) max_tokens: Option<u64>,
-    /// Answers asked for.
+    /// Answers that are written.
     pub(crate) choices: u64,
+    pictures: Images,
     pub(crate) bytes: usize,
+}
+
+impl Part {
+    /// All models that it names.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &str> {
+        let named = self.named.iter().map(String::as_str);
+        std::iter::once(self.model.as_str()).chain(named)
+    }
+
+    /// How many pictures it asks for, and of which size.
+    pub(crate) fn pictures(&self) -> (u64, &str) {
+        (self.pictures.count, &self.pictures.size)
+    }
 }
 
 #[derive(Deserialize)]
@@ -30,78 +62,73 @@ struct Messages<'a> {
     requests: Vec<Message<'a>>,
 }
 
+/// Nothing may stand beside what is read that could be read in its place.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Message<'a> {
+    #[serde(default, rename = "custom_id")]
+    _id: IgnoredAny,
     #[serde(borrow)]
     params: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Params {
-    model: String,
-    max_tokens: Option<u64>,
-}
-
-/// The calls of an Anthropic batch.
+/// The calls of an Anthropic batch, and all that they refer to.
 ///
 /// # Errors
 /// When one of them cannot be read, or there is none.
-pub(crate) fn messages(body: &[u8]) -> Result<Vec<Part>, BadRequest> {
+pub(crate) fn messages(body: &[u8]) -> Result<(Vec<Part>, Vec<Reference>), BadRequest> {
     let malformed = |error: serde_json::Error| BadRequest::Malformed {
         what: "JSON",
         problem: error.to_string(),
     };
     let Messages { requests } = serde_json::from_slice(body).map_err(malformed)?;
-    let wrong = |problem| BadRequest::Field {
-        field: "requests",
-        problem,
-    };
     if requests.is_empty() {
         return Err(wrong("must not be empty"));
     }
     if requests.len() > CALLS_MAX {
         return Err(wrong("are more than 100,000"));
     }
-    let part = |message: &Message<'_>| {
-        let text = message.params.get();
-        let Params { model, max_tokens } = serde_json::from_str(text).map_err(malformed)?;
-        if model.is_empty() || model.trim() != model || model.contains(char::is_control) {
-            return Err(wrong("must each name a model"));
+    let row = row(&Method::POST, MESSAGES).ok_or_else(|| wrong("cannot be made"))?;
+    let mut references = Vec::new();
+    let part = |message: Message<'_>| {
+        let (part, own) = part(row, message.params)?;
+        references.extend(own);
+        if references.len() > REFERENCES_MAX {
+            references.sort_by(|one: &Reference, other| one.1.cmp(&other.1));
+            references.dedup();
         }
-        Ok(Part {
-            model,
-            max_tokens,
-            choices: 1,
-            bytes: text.len(),
-        })
+        if references.len() > REFERENCES_MAX {
+            return Err(wrong("refer to too many objects"));
+        }
+        Ok(part)
     };
-    requests.iter().map(part).collect()
+    let parts: Result<_, _> = requests.into_iter().map(part).collect();
+    Ok((parts?, references))
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line<'a> {
+    #[serde(default, rename = "custom_id")]
+    _id: IgnoredAny,
+    method: Option<String>,
+    url: String,
     #[serde(borrow)]
     body: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Body {
-    model: String,
-    max_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
-    max_output_tokens: Option<u64>,
-    n: Option<u64>,
-}
-
 /// The calls in a file for a batch, found in the form that it is sent in: each is a line of its own. None when there
-/// are none, or something could be one and cannot be read.
+/// are none, something could be one and cannot be read, or one refers to an object: whose that is would have to be
+/// asked again when the batch is made, by somebody else perhaps, and nobody keeps what is in a file until then.
 pub(crate) fn lines(form: &[u8]) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     for line in form.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = line.trim_ascii();
-        let is_call = line.first() == Some(&b'{') || CALL.find(line).is_some();
-        if is_call {
-            parts.push(part(line)?);
+        // Wherever its object begins: some readers take off more before it than blanks.
+        if memchr(b'{', line).is_some() || CALL.find(line).is_some() {
+            parts.push(line_part(line)?);
+        } else if is_coded(line) {
+            return None;
         }
         if parts.len() > CALLS_MAX {
             return None;
@@ -110,86 +137,91 @@ pub(crate) fn lines(form: &[u8]) -> Option<Vec<Part>> {
     (!parts.is_empty()).then_some(parts)
 }
 
-fn part(line: &[u8]) -> Option<Part> {
-    let Line { body } = serde_json::from_slice(line).ok()?;
-    let text = body.get();
-    let Body {
+/// Whether a line says that those after it mean something else than they seem to.
+fn is_coded(line: &[u8]) -> bool {
+    let Some((name, coding)) = line.split_at_checked(CODED.len()) else {
+        return false;
+    };
+    let is = |plain: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(plain);
+    let plain = is(b"binary") || is(b"8bit") || is(b"7bit");
+    name.eq_ignore_ascii_case(CODED.as_bytes()) && !plain
+}
+
+fn line_part(line: &[u8]) -> Option<Part> {
+    let Line {
+        method, url, body, ..
+    } = serde_json::from_slice(line).ok()?;
+    let posts = method.is_none_or(|method| method == "POST");
+    let row = row(&Method::POST, &url).filter(|_| posts)?;
+    let (part, references) = part(row, body).ok()?;
+    references.is_empty().then_some(part)
+}
+
+#[derive(Deserialize)]
+struct Creation {
+    endpoint: Option<String>,
+}
+
+/// The endpoint that a batch is made for, whose calls stand in a file; none where it names none.
+///
+/// # Errors
+/// When it is none whose calls are paid by their model.
+pub(crate) fn made_for(body: &[u8]) -> Result<Option<&'static Endpoint>, BadRequest> {
+    let bad = BadRequest::Field {
+        field: "endpoint",
+        problem: "must be one whose calls are paid by their model",
+    };
+    let Creation { endpoint } = serde_json::from_slice(body).map_err(|_| bad.clone())?;
+    let found = endpoint.map(|path| row(&Method::POST, &path).ok_or(bad));
+    found.transpose()
+}
+
+/// The endpoint that a call goes to. It has to be one that is paid by its model.
+fn row(method: &Method, path: &str) -> Option<&'static Endpoint> {
+    match endpoint::find(method, path) {
+        Found::Row(row) => Some(row).filter(|row| row.takes_model()),
+        Found::Misspelt | Found::Unknown => None,
+    }
+}
+
+/// One call, read as it would be by itself, and what it refers to.
+fn part(row: &'static Endpoint, body: &RawValue) -> Result<(Part, Vec<Reference>), BadRequest> {
+    let text = body.get().as_bytes();
+    let facts = request::read(text, "application/json", true)?;
+    let (count, size) = facts.pictures();
+    let pictures = Images {
+        count,
+        size: size.to_owned(),
+    };
+    let (max_tokens, choices) = (facts.max_tokens(row.route), facts.choices());
+    let model = facts.model.filter(|model| !model.is_empty());
+    let model = model.ok_or_else(|| wrong("must each name a model"))?;
+    if facts.later.is_some() {
+        return Err(wrong("must not ask for work that ends after them"));
+    }
+    // A provider may go by the endpoint that the batch is made for, whatever its lines say.
+    let references = references::find(text, Route::Other, facts.cues);
+    let mut references = references.map_err(|_| wrong("refer to what cannot be read"))?;
+    references.extend(facts.previous.map(|id| (Kind::Response, id)));
+    references.extend(facts.conversation.map(|id| (Kind::Conversation, id)));
+    let part = Part {
+        row,
         model,
+        named: facts.named,
         max_tokens,
-        max_completion_tokens,
-        max_output_tokens,
-        n,
-    } = serde_json::from_str(text).ok()?;
-    let most = max_tokens.max(max_completion_tokens).max(max_output_tokens);
-    let named = !model.is_empty() && model.trim() == model;
-    named.then(|| Part {
-        model,
-        max_tokens: most,
-        choices: n.unwrap_or(1),
+        choices,
+        pictures,
         bytes: text.len(),
-    })
+    };
+    Ok((part, references))
+}
+
+const fn wrong(problem: &'static str) -> BadRequest {
+    BadRequest::Field {
+        field: "requests",
+        problem,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_call_of_a_batch_has_its_model_and_its_bound() {
-        let body = r#"{"requests":[{"custom_id":"a","params":{"model":"one","max_tokens":5,"messages":[]}},{"params":{"max_tokens":7,"model":"two"}}]}"#;
-        let parts = messages(body.as_bytes()).unwrap();
-        let parts: Vec<_> = parts
-            .iter()
-            .map(|part| (part.model.as_str(), part.max_tokens))
-            .collect();
-        assert_eq!(parts, [("one", Some(5)), ("two", Some(7))]);
-    }
-
-    #[test]
-    fn a_batch_that_can_be_read_otherwise_is_refused() {
-        for body in [
-            "",
-            "{}",
-            r#"{"requests":[]}"#,
-            r#"{"requests":[{"params":{}}]}"#,
-            r#"{"requests":[{"params":{"model":""}}]}"#,
-            r#"{"requests":[{"params":{"model":" one"}}]}"#,
-            r#"{"requests":[{"params":{"model":"one","model":"two"}}]}"#,
-            r#"{"requests":[{"params":{"model":"one"},"params":{"model":"two"}}]}"#,
-            r#"{"requests":[{"params":{"model":"one"}}],"requests":[]}"#,
-            r#"{"requests":[{"params":{"model":"one","max_tokens":-1}}]}"#,
-        ] {
-            assert!(messages(body.as_bytes()).is_err(), "{body}");
-        }
-    }
-
-    #[test]
-    fn the_calls_of_a_file_are_found_in_its_form_or_it_is_not_for_a_batch() {
-        let form = |lines: &str| {
-            format!(
-                "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n{lines}\r\n--x--\r\n"
-            )
-        };
-        let call = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"one","max_tokens":5,"n":2,"messages":[]}}"#;
-        let parts = lines(form(&format!("{call}\n{call}")).as_bytes()).unwrap();
-        assert_eq!(parts.len(), 2);
-        assert_eq!(
-            (
-                parts[0].model.as_str(),
-                parts[0].max_tokens,
-                parts[0].choices
-            ),
-            ("one", Some(5), 2)
-        );
-        for bad in [
-            "",
-            "text",
-            r#"{"custom_id":"a"}"#,
-            &format!("{call}\n{{"),
-            &format!("{call}\n{call}{call}"),
-            &format!("{call}\n x{call}"),
-        ] {
-            assert_eq!(lines(form(bad).as_bytes()), None, "{bad}");
-        }
-    }
-}
+mod tests;

@@ -238,6 +238,13 @@ impl RequestFacts {
         self.n.max(self.best_of).unwrap_or_default().max(1)
     }
 
+    /// How many pictures it asks for, and of which size. None is one: many writers of JSON leave out a zero, and their
+    /// readers put one in its place.
+    pub(crate) fn pictures(&self) -> (u64, &str) {
+        let size = self.size.as_deref().unwrap_or_default();
+        (self.n.unwrap_or_default().max(1), size)
+    }
+
     /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
     pub(crate) fn may_ask_usage(&self, route: Route) -> bool {
         route.usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))

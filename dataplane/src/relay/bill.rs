@@ -18,7 +18,6 @@ use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, reques
 use crate::{
     formats::{
         Route,
-        request::RequestFacts,
         usage::{Bounds, estimate, estimate_prompt},
     },
     live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
@@ -115,7 +114,12 @@ impl Bill {
             tries: 0,
             status: INTERRUPTED,
             tokens: Tokens::default(),
-            images: images(&snapshot, plan.model(), request.path(), &request.facts),
+            images: images(
+                &snapshot,
+                plan.model(),
+                request.path(),
+                request.facts.pictures(),
+            ),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
@@ -429,16 +433,20 @@ impl Drop for Bill {
 }
 
 /// The pictures a call asks for, where its model is priced by the picture or may be one day.
-pub(super) fn images(snapshot: &Snapshot, model: &str, path: &str, facts: &RequestFacts) -> Images {
+pub(super) fn images(
+    snapshot: &Snapshot,
+    model: &str,
+    path: &str,
+    (count, size): (u64, &str),
+) -> Images {
     let priced = snapshot.prices.find(model);
     let by_piece = priced.is_some_and(|price| price.image.is_some());
     if !by_piece && !path.starts_with("/v1/images/") {
         return Images::default();
     }
     Images {
-        // None is one: many writers of JSON leave out a zero, and their readers put one in its place.
-        count: facts.n.unwrap_or_default().max(1),
-        size: facts.size.as_deref().map(plain_size).unwrap_or_default(),
+        count,
+        size: plain_size(size),
     }
 }
 

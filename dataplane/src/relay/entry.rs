@@ -93,7 +93,8 @@ impl Relay {
         let counted = self.count(&snapshot, &account, &chain, asks).await?;
         let owner = terms.follow.as_ref();
         let owner = owner.and_then(|follow| follow.payer(&snapshot));
-        let conversation = route::conversation(&snapshot, &parts.headers, body).or_else(|| {
+        let conversation = route::conversation(&snapshot, &parts.headers, body).await;
+        let conversation = conversation.or_else(|| {
             let makes = terms.follow.as_ref().is_some_and(|follow| follow.makes());
             (makes && !takes_model).then(|| objects::of_account(account.account.id))
         });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use proxyxai_contract::{
     clock::Millis,
@@ -11,7 +12,7 @@ use proxyxai_contract::{
     snapshot::Account,
 };
 
-use super::{Relay, bill::Bill};
+use super::{Relay, bill::Bill, request};
 use crate::{
     decide::{
         admit::Refusal,
@@ -21,7 +22,7 @@ use crate::{
     },
     formats::{
         endpoint::{self, Endpoint, Found},
-        references,
+        references::{self, Reference},
         request::RequestFacts,
         usage::{Subject, UsageReader},
     },
@@ -84,7 +85,7 @@ impl Referred {
         let calls = first.and_then(|file| file.calls.clone());
         calls.ok_or_else(|| {
             Refusal::Malformed(
-                "input_file_id must name one file that was sent here at once, and in which each line is a call of a model that this account may call and that has a price"
+                "input_file_id must name one file that was sent here at once, and in which each line is a call that this account could make by itself, of models that have a price, and that refers to no object"
                     .to_owned(),
             )
         })
@@ -105,7 +106,7 @@ impl Referred {
 }
 
 impl Relay {
-    /// Finds what a call refers to.
+    /// Finds what a call refers to; what the calls inside it do has been found.
     ///
     /// # Errors
     /// When something of it is not the caller's, or its key is gone.
@@ -114,15 +115,18 @@ impl Relay {
         snapshot: &Snapshot,
         caller: &Account,
         (found, path): (Found, &str),
-        (facts, body): (&RequestFacts, &[u8]),
+        (facts, body, inside): (&RequestFacts, &Bytes, Vec<Reference>),
     ) -> Result<Referred, Refusal> {
         let row = match found {
             Found::Row(row) => Some(row),
             Found::Misspelt | Found::Unknown => None,
         };
-        let in_body = references::find(body, found.route(), facts.cues);
+        let known = (found.route(), facts.cues);
+        let find = |body: &[u8], (route, cues): &_| references::find(body, *route, *cues);
+        let in_body = request::beside(body, &known, find).await?;
         let mut in_body = in_body.map_err(|unclear| Refusal::Malformed(unclear.to_string()))?;
         in_body.extend(facts.in_form.iter().cloned());
+        in_body.extend(inside);
         // A list's name, say, stands where ids do.
         let own = row.is_none_or(Endpoint::names_object);
         let by_path = own.then(|| endpoint::object(path)).flatten();
@@ -206,7 +210,7 @@ impl Relay {
 fn named<'a>(
     by_path: Option<(Kind, &'a str)>,
     facts: &'a RequestFacts,
-    in_body: &'a [references::Reference],
+    in_body: &'a [Reference],
 ) -> Vec<Named<'a>> {
     let by_path = by_path.map(|(kind, id)| Named {
         kind,

@@ -1,6 +1,10 @@
 //! Reading a client's request once, and what all attempts share of it.
 
-use std::{borrow::Cow, pin::pin, time::Duration};
+use std::{
+    borrow::{Borrow as _, Cow},
+    pin::pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts, uri::PathAndQuery};
@@ -31,7 +35,7 @@ use crate::{
 /// bytes a second.
 const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
-/// Read on the call's own thread: less than a millisecond.
+/// Gone through on the call's own thread: less than a millisecond.
 const READ_AT_ONCE_BYTES: usize = 1024 * 1024;
 
 /// A request as it is sent upstream, save what depends on the key.
@@ -270,7 +274,29 @@ impl Gathered {
     }
 }
 
-/// What the gateway needs to know of a body. A long one is read beside, so that others' calls on this thread go on.
+/// Reads something of a body, knowing this. A long body is read beside, so that others' calls on this thread go on; for
+/// that alone what is known is copied.
+///
+/// # Errors
+/// When reading broke off.
+pub(super) async fn beside<K, T>(
+    body: &Bytes,
+    known: &K,
+    read: fn(&[u8], &K) -> T,
+) -> Result<T, Refusal>
+where
+    K: ToOwned<Owned: Send + 'static> + ?Sized + 'static,
+    T: Send + 'static,
+{
+    if body.len() <= READ_AT_ONCE_BYTES {
+        return Ok(read(body, known));
+    }
+    let (body, known) = (body.clone(), known.to_owned());
+    let read = tokio::task::spawn_blocking(move || read(&body, known.borrow()));
+    read.await.map_err(|_| Refusal::Unavailable)
+}
+
+/// What the gateway needs to know of a body.
 pub(super) async fn facts(
     parts: &Parts,
     received: &Received,
@@ -280,13 +306,12 @@ pub(super) async fn facts(
     let said = headers.get(header::CONTENT_TYPE);
     let said = said.and_then(|value| value.to_str().ok());
     let said = said.unwrap_or_default();
-    let facts = if received.body.len() <= READ_AT_ONCE_BYTES {
-        read_facts(&received.body, said, names_model)
+    let read = if names_model {
+        |body: &[u8], said: &str| read_facts(body, said, true)
     } else {
-        let (body, said) = (received.body.clone(), said.to_owned());
-        let read = tokio::task::spawn_blocking(move || read_facts(&body, &said, names_model));
-        read.await.map_err(|_| Refusal::Unavailable)?
+        |body: &[u8], said: &str| read_facts(body, said, false)
     };
+    let facts = beside(&received.body, said, read).await?;
     let mut facts = facts.map_err(|error: BadRequest| Refusal::Malformed(error.to_string()))?;
     if !names_model && parts.method == Method::POST {
         let path = upstream_path(parts.uri.path());
@@ -318,4 +343,24 @@ fn request_id(headers: &HeaderMap) -> String {
     let id = headers.get(X_REQUEST_ID);
     let id = id.and_then(|value| value.to_str().ok());
     id.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_long_body_is_read_on_another_thread() {
+        let read = |_: &[u8], known: &str| (thread::current().id(), known.len());
+        let ask = async |len: usize| -> (ThreadId, usize) {
+            let body = Bytes::from(vec![b' '; len]);
+            beside(&body, "known", read).await.unwrap()
+        };
+        let own = thread::current().id();
+        assert_eq!(ask(READ_AT_ONCE_BYTES).await, (own, 5));
+        let (other, known) = ask(READ_AT_ONCE_BYTES + 1).await;
+        assert!(other != own && known == 5);
+    }
 }

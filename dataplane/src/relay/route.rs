@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
     id::Level,
@@ -14,7 +15,7 @@ use proxyxai_contract::{
     usage::Images,
 };
 
-use super::{Call, bill};
+use super::{Call, bill, request};
 use crate::{
     decide::{
         admit::{self, Refusal},
@@ -26,10 +27,14 @@ use crate::{
         Family, Route,
         batch::{self, Part},
         conversation,
+        references::Reference,
         request::RequestFacts,
     },
     live::{AccountState, Dialect, Snapshot, Want},
 };
+
+/// So many calls of a batch are gone through in one go: less than a millisecond.
+const STEP_CALLS: usize = 1024;
 
 impl Call {
     /// The model of the stage it is at.
@@ -69,8 +74,8 @@ impl Call {
         self.stage = stage;
         if let Some(stage) = self.plan.stages.get(stage) {
             self.request.name_model(&stage.model);
-            let (path, facts) = (self.request.path(), &self.request.facts);
-            let images = bill::images(&self.bill.snapshot, &stage.model, path, facts);
+            let (path, asked) = (self.request.path(), self.request.facts.pictures());
+            let images = bill::images(&self.bill.snapshot, &stage.model, path, asked);
             self.bill.name_model(&stage.model, images);
         }
     }
@@ -96,19 +101,26 @@ pub(super) fn dialect(snapshot: &Snapshot, plan: &Plan, spoken: Option<Family>) 
 }
 
 /// What others that should get the same key have in common with a call.
-pub(super) fn conversation(
+pub(super) async fn conversation(
     snapshot: &Snapshot,
     headers: &HeaderMap,
-    body: &[u8],
+    body: &Bytes,
 ) -> Option<Conversation> {
-    match snapshot.settings.rotation.affinity {
-        Affinity::Off => None,
+    let found = match snapshot.settings.rotation.affinity {
+        Affinity::Off => return None,
         Affinity::Session => {
-            let named = headers.get("x-session-id").map(HeaderValue::as_bytes);
-            conversation::session(named, body)
+            let named = headers
+                .get("x-session-id")
+                .map_or(&[][..], HeaderValue::as_bytes);
+            request::beside(body, named, |body, named| {
+                conversation::session(Some(named), body)
+            })
+            .await
         }
-        Affinity::Prefix => conversation::prefix(body),
-    }
+        Affinity::Prefix => request::beside(body, &(), |body, ()| conversation::prefix(body)).await,
+    };
+    // Without one it goes wherever there is room.
+    found.ok().flatten()
 }
 
 /// Where a call goes. A model without a price is refused where that is wanted, save to root, and none is
@@ -154,7 +166,7 @@ pub(super) fn ceiling(
             body_bytes,
             max_tokens: facts.max_tokens(route),
             choices: facts.choices(),
-            images: bill::images(snapshot, model, path, facts),
+            images: bill::images(snapshot, model, path, facts.pictures()),
         };
         let price = snapshot.prices.find(model);
         spend::ceiling(price, &bounds, &account.account)
@@ -165,69 +177,114 @@ pub(super) fn ceiling(
     spend::dearest(planned.chain(named).map(of))
 }
 
-/// The calls of a batch; none for what is no batch. Each has to be one that could be made by itself.
-pub(super) fn calls(
+/// The calls of a batch, and what they refer to; none for what is no batch. Each has to be one that could be made by
+/// itself.
+pub(super) async fn calls(
     snapshot: &Snapshot,
     chain: &[&Account],
     way: Way<'_>,
-    body: &[u8],
-) -> Result<Vec<Part>, Refusal> {
+    body: &Bytes,
+) -> Result<(Vec<Part>, Vec<Reference>), Refusal> {
     if !way.takes_calls() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
-    let calls = batch::messages(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    check(snapshot, chain, &calls)?;
-    Ok(calls)
+    let read = request::beside(body, &(), |body, ()| batch::messages(body)).await?;
+    let (calls, references) = read.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    check(snapshot, chain, &calls).await?;
+    Ok((calls, references))
 }
 
-/// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
-pub(super) fn calls_in_file(
+/// Whether a batch of calls that stand in a file may be made: a provider may send all of them to the endpoint that it is
+/// made for, whatever they say themselves.
+pub(super) async fn check_made_for(
     snapshot: &Snapshot,
-    (account, chain): (&AccountState, &[&Account]),
-    form: &[u8],
-) -> Option<Pending> {
-    let calls = batch::lines(form)?;
-    check(snapshot, chain, &calls).ok()?;
-    Some(Pending {
-        model: calls.first()?.model.clone(),
-        held: ceiling_of_all(snapshot, account, &calls).hold,
+    chain: &[&Account],
+    body: &Bytes,
+) -> Result<(), Refusal> {
+    let row = request::beside(body, &(), |body, ()| batch::made_for(body)).await?;
+    let row = row.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    row.map_or(Ok(()), |row| {
+        admit::resource(chain, &snapshot.settings, &row.url())
     })
 }
 
-fn check(snapshot: &Snapshot, chain: &[&Account], calls: &[Part]) -> Result<(), Refusal> {
+/// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
+pub(super) async fn calls_in_file(
+    snapshot: &Snapshot,
+    (account, chain): (&AccountState, &[&Account]),
+    form: &Bytes,
+) -> Result<Option<Pending>, Refusal> {
+    let calls = request::beside(form, &(), |form, ()| batch::lines(form)).await?;
+    let Some(calls) = calls else {
+        return Ok(None);
+    };
+    let Some(first) = calls.first().map(|first| first.model.clone()) else {
+        return Ok(None);
+    };
+    if check(snapshot, chain, &calls).await.is_err() {
+        return Ok(None);
+    }
+    Ok(Some(Pending {
+        model: first,
+        held: ceiling_of_all(snapshot, account, &calls).await.hold,
+    }))
+}
+
+async fn check(snapshot: &Snapshot, chain: &[&Account], calls: &[Part]) -> Result<(), Refusal> {
     let is_root = chain.len() == 1;
-    let mut seen = BTreeSet::new();
-    for call in calls {
-        if !seen.insert(&call.model) {
-            continue;
+    let (mut rows, mut seen) = (Vec::new(), BTreeSet::new());
+    for some in calls.chunks(STEP_CALLS) {
+        for call in some {
+            if !rows.contains(&call.row) {
+                rows.push(call.row);
+                admit::resource(chain, &snapshot.settings, &call.row.url())?;
+            }
+            for model in call.models().filter(|model| seen.insert(*model)) {
+                admit::model(chain, true, Some(model))?;
+                // Without a price nothing could be set aside, and no operator's leave makes that good.
+                if snapshot.prices.find(model).is_none() && !is_root {
+                    let model = model.to_owned();
+                    return Err(Refusal::Unpriced { model });
+                }
+            }
         }
-        admit::model(chain, true, Some(&call.model))?;
-        // Without a price nothing could be set aside, and no operator's leave makes that good.
-        if snapshot.prices.find(&call.model).is_none() && !is_root {
-            return Err(Refusal::Unpriced {
-                model: call.model.clone(),
-            });
-        }
+        pause(some).await;
     }
     Ok(())
 }
 
-/// The most that all calls of a batch can cost.
-pub(super) fn ceiling_of_all(
+/// Lets others have their turn between many calls.
+async fn pause(done: &[Part]) {
+    if done.len() == STEP_CALLS {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The most that all calls of a batch can cost, whichever of its models each is answered by.
+pub(super) async fn ceiling_of_all(
     snapshot: &Snapshot,
     account: &AccountState,
     calls: &[Part],
 ) -> spend::Ceiling {
     let of = |call: &Part| {
-        let bounds = spend::Bounds {
-            body_bytes: call.bytes,
-            max_tokens: call.max_tokens,
-            choices: call.choices,
-            images: Images::default(),
+        let path = call.row.url();
+        let of = |model: &str| {
+            let bounds = spend::Bounds {
+                body_bytes: call.bytes,
+                max_tokens: call.max_tokens,
+                choices: call.choices,
+                images: bill::images(snapshot, model, &path, call.pictures()),
+            };
+            spend::ceiling(snapshot.prices.find(model), &bounds, &account.account)
         };
-        spend::ceiling(snapshot.prices.find(&call.model), &bounds, &account.account)
+        spend::dearest(call.models().map(of))
     };
-    spend::together(calls.iter().map(of))
+    let mut all = spend::Ceiling::default();
+    for some in calls.chunks(STEP_CALLS) {
+        all = spend::together([all].into_iter().chain(some.iter().map(of)));
+        pause(some).await;
+    }
+    all
 }
 
 /// The same for a call with a fixed price.

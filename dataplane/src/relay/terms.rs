@@ -1,6 +1,7 @@
 //! On what terms a call is let in, once its body is read: what it refers to, where it may go, what it may cost, and
 //! what is to be made of its answer.
 
+use bytes::Bytes;
 use http::Method;
 use proxyxai_contract::{
     id::KeyId, money::Money, plan::Plan, price::ModelPrice, snapshot::Account,
@@ -50,7 +51,7 @@ impl Relay {
         snapshot: &Snapshot,
         (account, chain): (&AccountState, &[&Account]),
         asked: Asked<'_>,
-        (facts, body): (&mut RequestFacts, &[u8]),
+        (facts, body): (&mut RequestFacts, &Bytes),
     ) -> Result<Terms, Refusal> {
         let Asked {
             found,
@@ -58,24 +59,25 @@ impl Relay {
             method,
             path,
         } = asked;
-        let calls = route::calls(snapshot, chain, way, body)?;
+        let (calls, inside) = route::calls(snapshot, chain, way, body).await?;
         if let Some(first) = calls.first() {
             facts.model = Some(first.model.clone());
         }
         let settings = &snapshot.settings;
         let later = gate::later((method, path), found, facts.later, chain, settings)?;
-        let said = (&*facts, body);
+        let said = (&*facts, body, inside);
         let place = (found, path);
         let referred = self.refer(snapshot, &account.account, place, said).await?;
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {
+            route::check_made_for(snapshot, chain, body).await?;
             facts.model = Some(calls.model.clone());
         }
         let is_batch = !calls.is_empty() || in_file.is_some();
         let later = if is_batch { Later::Held } else { later };
         let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
         if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
-            follow.calls = route::calls_in_file(snapshot, (account, chain), body);
+            follow.calls = route::calls_in_file(snapshot, (account, chain), body).await?;
         }
         let fixed_price = match later {
             Later::Fixed(price) => price,
@@ -96,7 +98,7 @@ impl Relay {
                     hold: calls.held,
                     beyond: Money::ZERO,
                 },
-                None => route::ceiling_of_all(snapshot, account, &calls),
+                None => route::ceiling_of_all(snapshot, account, &calls).await,
             },
         };
         Ok(Terms {

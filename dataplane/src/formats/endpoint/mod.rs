@@ -134,6 +134,11 @@ impl Endpoint {
         self
     }
 
+    /// The path that a provider is asked for, where it has no parameters.
+    pub(crate) fn url(&self) -> String {
+        format!("/v1{}", self.path)
+    }
+
     /// Whether its path is about an object.
     pub(crate) const fn names_object(&self) -> bool {
         self.names.is_some()
