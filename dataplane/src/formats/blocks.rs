@@ -37,6 +37,40 @@ fn filled(rest: &[u8]) -> [u8; BLOCK_BYTES] {
     block
 }
 
+/// Follows backslashes from block to block.
+#[derive(Debug, Default)]
+pub(super) struct Backslashes {
+    /// Whether the first byte of the next block is escaped, in the lowest bit.
+    pub(super) carried: u64,
+}
+
+impl Backslashes {
+    /// Which bytes of a block are escaped, by where its backslashes are. So many of its bytes are there: where it
+    /// is short, and more is to come, the next block goes on behind them.
+    #[inline]
+    pub(super) fn escaped(&mut self, backslashes: u64, len: usize) -> u64 {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        let carried = std::mem::take(&mut self.carried);
+        if backslashes == 0 {
+            return carried;
+        }
+        // In a run of backslashes each second one is escaped, and what follows the run is when the run is
+        // odd. Adding its first bit to a run carries out behind its end, at an even distance from where
+        // it began when it is even.
+        let escaping = backslashes & !carried;
+        let follows = escaping << 1 | carried;
+        let odd_starts = escaping & !EVEN & !follows;
+        let (ends, over) = odd_starts.overflowing_add(escaping);
+        let escaped = (EVEN ^ (ends << 1)) & follows;
+        self.carried = if len < BLOCK_BYTES {
+            escaped >> len & 1
+        } else {
+            u64::from(over)
+        };
+        escaped
+    }
+}
+
 /// The bytes of a text that matter to who steps from string to string: quotes, backslashes and line ends.
 pub(super) struct Marks<'a> {
     text: &'a [u8],
@@ -90,7 +124,38 @@ mod tests {
 
     use super::*;
 
+    /// One byte after the other.
+    fn escaped_plainly(text: &[u8]) -> Vec<bool> {
+        let mut behind_one = false;
+        let step = |byte: &u8| {
+            let escaped = std::mem::take(&mut behind_one);
+            behind_one = !escaped && *byte == b'\\';
+            escaped
+        };
+        text.iter().map(step).collect()
+    }
+
     proptest! {
+        #[test]
+        fn what_is_escaped_is_so_in_whatever_pieces_it_comes(
+            text in "[a\"\\\\]{0,300}|\\\\{0,200}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+        ) {
+            let text = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let (mut backslashes, mut found) = (Backslashes::default(), Vec::new());
+            for piece in cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]) {
+                for (at, block) in blocks(piece) {
+                    let len = (piece.len() - at).min(BLOCK_BYTES);
+                    let escaped = backslashes.escaped(bits(block, b'\\'), len);
+                    found.extend((0..len).map(|at| escaped >> at & 1 == 1));
+                }
+            }
+            prop_assert_eq!(found, escaped_plainly(text));
+        }
+
         #[test]
         fn no_mark_is_passed_over(text in "[ a\"\\\\\n]{0,300}|[a-z]{0,200}", steps in prop::collection::vec(0usize..90, 0..9)) {
             let is_mark = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');

@@ -7,7 +7,7 @@
 
 use wide::u8x64;
 
-use super::blocks::{BLOCK_BYTES, bits, blocks, equal, place};
+use super::blocks::{BLOCK_BYTES, Backslashes, bits, blocks, equal, place};
 
 /// One bit for each digit of an escape by number.
 const DIGITS: u64 = 0b1111;
@@ -109,11 +109,10 @@ impl Open {
     }
 }
 
-/// Follows backslashes from block to block.
+/// Follows what is escaped from block to block.
 #[derive(Default)]
 struct Escapes {
-    /// Whether the first byte of the next block is escaped.
-    carried: u64,
+    backslashes: Backslashes,
     /// The first bytes of the next block that belong to an escape by number.
     digits: u64,
 }
@@ -124,10 +123,11 @@ impl Escapes {
     #[inline]
     fn unescaped_quotes(&mut self, block: u8x64) -> Option<u64> {
         let (quotes, backslashes) = (bits(block, b'"'), bits(block, b'\\'));
-        if self.carried | self.digits | backslashes == 0 {
+        if self.backslashes.carried | self.digits | backslashes == 0 {
             return Some(quotes);
         }
-        let escaped = self.of(backslashes);
+        // Only the last block is short, and nothing comes behind it.
+        let escaped = self.backslashes.escaped(backslashes, BLOCK_BYTES);
         let (mut digits, bytes) = (std::mem::take(&mut self.digits), block.as_array());
         let mut others = escaped & !(quotes | backslashes);
         while others != 0 {
@@ -143,24 +143,6 @@ impl Escapes {
             }
         }
         (digits & (quotes | backslashes) == 0).then_some(quotes & !escaped)
-    }
-
-    /// Which bytes of a block are escaped, by where its backslashes are.
-    fn of(&mut self, backslashes: u64) -> u64 {
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        let carried = std::mem::take(&mut self.carried);
-        if backslashes == 0 {
-            return carried;
-        }
-        // In a run of backslashes each second one is escaped, and what follows the run is when the run is
-        // odd. Adding its first bit to a run carries out behind its end, at an even distance from where
-        // it began when it is even.
-        let escaping = backslashes & !carried;
-        let follows = escaping << 1 | carried;
-        let odd_starts = escaping & !EVEN & !follows;
-        let (ends, over) = odd_starts.overflowing_add(escaping);
-        self.carried = u64::from(over);
-        (EVEN ^ (ends << 1)) & follows
     }
 }
 

@@ -7,7 +7,7 @@ use wide::u8x64;
 
 use super::shape::{Row, STEPS_MAX, What};
 use crate::formats::{
-    blocks::{BLOCK_BYTES, blocks, equal, place},
+    blocks::{BLOCK_BYTES, Backslashes, blocks, equal, place},
     ends::runs,
 };
 
@@ -26,8 +26,7 @@ pub(super) struct Places {
     followed: [u16; STEPS_MAX + 1],
     depth: usize,
     in_text: bool,
-    /// Whether the next byte is escaped.
-    escaped: u64,
+    backslashes: Backslashes,
     tail: Vec<u8>,
     object: Option<Object>,
     /// Whether texts are looked for as well.
@@ -70,7 +69,7 @@ impl Places {
             followed: [all(rows.len()); STEPS_MAX + 1],
             depth: 0,
             in_text: false,
-            escaped: 0,
+            backslashes: Backslashes::default(),
             tail: Vec::new(),
             object: None,
         }
@@ -78,7 +77,8 @@ impl Places {
 
     /// Another text begins.
     pub(super) fn restart(&mut self) {
-        (self.depth, self.in_text, self.escaped) = (0, false, 0);
+        (self.depth, self.in_text) = (0, false);
+        self.backslashes = Backslashes::default();
         self.tail.clear();
         self.object = None;
         self.text = None;
@@ -127,30 +127,14 @@ impl Places {
         }
         let quotes = equal(block, b'"');
         let backslashes = equal(block, b'\\');
-        if self.escaped == 0 && (brackets | quotes | backslashes).to_bitmask() == 0 {
+        if self.backslashes.carried == 0 && (brackets | quotes | backslashes).to_bitmask() == 0 {
             return 0;
         }
-        let escaped = self.escaped(backslashes.to_bitmask(), len);
+        let escaped = self.backslashes.escaped(backslashes.to_bitmask(), len);
         let quotes = quotes.to_bitmask() & !escaped;
         let texts = runs(quotes) ^ if self.in_text { u64::MAX } else { 0 };
         self.in_text = texts >> (BLOCK_BYTES - 1) == 1;
         brackets.to_bitmask() & !texts
-    }
-
-    /// The bytes of a block that a backslash precedes which is not escaped itself.
-    fn escaped(&mut self, backslashes: u64, len: usize) -> u64 {
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        let backslashes = backslashes & !self.escaped;
-        let follows = backslashes << 1 | self.escaped;
-        let odd_starts = backslashes & !EVEN & !follows;
-        let (sequences, over) = odd_starts.overflowing_add(backslashes);
-        let escaped = (EVEN ^ (sequences << 1)) & follows;
-        self.escaped = if len < BLOCK_BYTES {
-            escaped >> len & 1
-        } else {
-            u64::from(over)
-        };
-        escaped
     }
 
     fn open(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(What, &[u8])) {
