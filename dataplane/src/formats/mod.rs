@@ -23,7 +23,7 @@ mod words;
 use std::borrow::Cow;
 
 pub(crate) use endpoint::has_dot_segment;
-pub(crate) use text::percent_decoded;
+pub(crate) use text::{parameters, percent_decoded};
 
 /// The dialect a client speaks, which decides the shape of our errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,6 +29,14 @@ pub(super) fn span(whole: &[u8], part: &[u8]) -> Option<std::ops::Range<usize>> 
     (end <= whole.len()).then_some(start..end)
 }
 
+/// The parameters of a query, each with what separates it from the next: some readers take `;` for that as well.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split_inclusive(['&', ';']).map(|parameter| {
+        let end = parameter.trim_end_matches(['&', ';']).len();
+        parameter.split_at(end)
+    })
+}
+
 /// The text with its percent-encoded bytes decoded; what is no text then is replaced.
 pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());

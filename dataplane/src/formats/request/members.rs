@@ -12,7 +12,7 @@ use super::{
     BadRequest,
     named::{Named, Place, ROOTS},
 };
-use crate::formats::references::Cues;
+use crate::formats::{parameters, references::Cues};
 
 /// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
 /// texts that are counted where a provider reports nothing.
@@ -184,7 +184,7 @@ pub(super) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
 
 /// The member that a parameter of a query would be taken for, however it is encoded.
 pub(crate) fn in_query(query: &str) -> Option<&'static str> {
-    query.split(['&', ';']).find_map(|pair| {
+    parameters(query).find_map(|(pair, _)| {
         let name = pair.split('=').next().unwrap_or_default();
         alike(&name.replace('+', " "))
     })
