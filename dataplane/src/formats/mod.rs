@@ -7,6 +7,7 @@ pub(crate) mod conversation;
 pub(crate) mod endpoint;
 mod ends;
 pub(crate) mod fault;
+mod lenient;
 pub(crate) mod listing;
 pub(crate) mod mask;
 pub(crate) mod model_list;

@@ -22,7 +22,7 @@ use self::{
         ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
     },
 };
-use super::{Route, multipart, references::Cues, text};
+use super::{Route, lenient::Id, multipart, references::Cues, text};
 
 pub(crate) use members::in_query;
 pub(crate) use named::in_target;
@@ -287,7 +287,7 @@ fn facts(
         later: later(&members),
         named: std::mem::take(&mut members.named).checked(strict)?,
         previous: lenient(members.value(PREVIOUS)),
-        conversation: lenient(members.value(CONVERSATION)).map(OneOrItsId::id),
+        conversation: conversation(members.value(CONVERSATION), strict)?,
         store: lenient(members.value(STORE)),
         size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
         cues: members.cues,
@@ -311,19 +311,16 @@ fn check_route(members: &Members<'_>) -> Result<(), BadRequest> {
     Err(BadRequest::Field { field, problem })
 }
 
-/// An id, or an object that has one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrItsId {
-    Id(String),
-    Object { id: String },
-}
-
-impl OneOrItsId {
-    fn id(self) -> String {
-        match self {
-            Self::Id(id) | Self::Object { id } => id,
-        }
+/// An id, or that of an object. Where it counts, an object that has two is refused: either may be the one that is
+/// gone on with.
+fn conversation(raw: Option<&RawValue>, strict: bool) -> Result<Option<String>, BadRequest> {
+    match raw.map(|raw| serde_json::from_str(raw.get())) {
+        Some(Ok(Id(id))) => Ok(id),
+        Some(Err(_)) if strict => Err(BadRequest::Field {
+            field: "conversation",
+            problem: "must be a text, or an object with one `id`",
+        }),
+        Some(Err(_)) | None => Ok(None),
     }
 }
 

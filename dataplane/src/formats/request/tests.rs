@@ -53,6 +53,33 @@ fn where_a_model_is_read_a_body_has_to_be_what_it_is_said_to_be() {
 }
 
 #[test]
+fn a_conversation_is_told_by_a_text_or_by_an_id_and_by_nothing_else() {
+    for (conversation, id) in [
+        (r#""conv_1""#, Some("conv_1")),
+        (r#"{"x":[0],"id":"conv_1"}"#, Some("conv_1")),
+        (r#"{"id":{"id":"conv_1"}}"#, None),
+        ("[0,0,0]", None),
+        ("7", None),
+        ("null", None),
+    ] {
+        let body = format!(r#"{{"model":"a","conversation":{conversation}}}"#);
+        for strict in [false, true] {
+            let facts = read(body.as_bytes(), JSON, strict).unwrap();
+            assert_eq!(facts.conversation.as_deref(), id, "{body}");
+        }
+    }
+    let twice = br#"{"model":"a","conversation":{"id":"conv_1","id":"conv_2"}}"#;
+    assert_eq!(read(twice, JSON, false).unwrap().conversation, None);
+    assert!(matches!(
+        read(twice, JSON, true),
+        Err(BadRequest::Field {
+            field: "conversation",
+            ..
+        })
+    ));
+}
+
+#[test]
 fn a_member_that_matters_is_there_once_under_its_very_name() {
     for member in [
         "model",
