@@ -1,8 +1,11 @@
 //! Objects of providers and their owners.
 
+use std::mem::take;
+
 use super::{millis_from_wire, millis_to_wire};
 use crate::{
     Invalid,
+    clock::Millis,
     id::{AccountId, KeyId},
     money::Money,
     object::{Due, Kind, Made, Objects, Owned, Pending, Settles},
@@ -87,26 +90,27 @@ pub fn due_to_wire(due: &Due) -> wire::DueWork {
     }
 }
 
-/// Reads what a record says of objects; none when it says nothing.
+/// Takes what a record says of objects; none when it says nothing. What cannot be read stays as it was.
 pub(super) fn objects_from_wire(
-    made: Vec<wire::MadeObject>,
+    made: &mut [wire::MadeObject],
     (pending, held_nanos): (bool, i64),
-    (settles, settlement): (String, String),
-    forgets: String,
+    (settles, settlement): (&mut String, &mut String),
+    forgets: &mut String,
 ) -> Result<Option<Box<Objects>>, Invalid> {
     if held_nanos < 0 {
         return Err(Invalid::new("held_nanos", "must not be negative"));
     }
-    let made: Result<Vec<_>, Invalid> = made.into_iter().map(made_from_wire).collect();
+    let facts: Result<Vec<_>, Invalid> = made.iter().map(facts_of_made).collect();
+    let made = made.iter_mut().zip(facts?).map(made_from_wire).collect();
     let objects = Objects {
-        made: made?,
+        made,
         pending,
         held: Money::from_nanos(held_nanos),
-        settles: (!settles.is_empty()).then_some(Settles {
-            id: settles,
-            settlement,
+        settles: (!settles.is_empty()).then(|| Settles {
+            id: take(settles),
+            settlement: take(settlement),
         }),
-        forgets: (!forgets.is_empty()).then_some(forgets),
+        forgets: (!forgets.is_empty()).then(|| take(forgets)),
     };
     Ok((objects != Objects::default()).then(|| Box::new(objects)))
 }
@@ -132,22 +136,31 @@ pub(super) fn objects_into_wire(objects: Option<&Objects>, record: &mut wire::Us
     record.forgets = forgets.clone().unwrap_or_default();
 }
 
-fn made_from_wire(made: wire::MadeObject) -> Result<Made, Invalid> {
+/// What may be wrong in one.
+fn facts_of_made(made: &wire::MadeObject) -> Result<(Kind, Millis), Invalid> {
+    let expires = millis_from_wire("expire_time", made.expire_time.as_ref());
+    Ok((kind(&made.kind)?, expires?))
+}
+
+fn made_from_wire((made, (kind, expires)): (&mut wire::MadeObject, (Kind, Millis))) -> Made {
     let wire::MadeObject {
         id,
-        kind,
-        expire_time,
+        kind: _,
+        expire_time: _,
         status,
         model,
         worth_nanos,
     } = made;
-    Ok(Made {
-        calls: (!model.is_empty()).then(|| work(&model, worth_nanos)),
-        id,
-        kind: self::kind(&kind)?,
-        expires: millis_from_wire("expire_time", expire_time.as_ref())?,
-        status,
-    })
+    Made {
+        calls: (!model.is_empty()).then(|| Pending {
+            model: take(model),
+            held: Money::from_nanos(*worth_nanos),
+        }),
+        id: take(id),
+        kind,
+        expires,
+        status: take(status),
+    }
 }
 
 fn made_to_wire(made: &Made) -> wire::MadeObject {

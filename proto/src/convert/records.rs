@@ -1,5 +1,7 @@
 //! Usage records and standings.
 
+use std::mem::take;
+
 use prost::Message as _;
 
 use super::{
@@ -70,9 +72,8 @@ pub fn batch_from_wire(
     }
     let mut read = Vec::with_capacity(records.len());
     let mut unfit = Vec::new();
-    for record in records {
-        // The copy is small next to what posting costs, and tells what it was.
-        match record_from_wire(record.clone()) {
+    for mut record in records {
+        match take_from_wire(&mut record) {
             Ok(record) => read.push(record),
             Err(error) => unfit.push(Unfit::new(&record, error.to_string())),
         }
@@ -84,7 +85,12 @@ pub fn batch_from_wire(
 ///
 /// # Errors
 /// Names the field that cannot be read.
-pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invalid> {
+pub fn record_from_wire(mut record: wire::UsageRecord) -> Result<UsageRecord, Invalid> {
+    take_from_wire(&mut record)
+}
+
+/// The same. One that cannot be read stays as it was, so that it can be told; that is why texts are taken last.
+fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid> {
     let measure = record.measure();
     let wire::UsageRecord {
         sequence,
@@ -117,41 +123,51 @@ pub fn record_from_wire(record: wire::UsageRecord) -> Result<UsageRecord, Invali
         forgets,
         pending,
     } = record;
-    if sequence == 0 {
+    if *sequence == 0 {
         return Err(Invalid::new("sequence", "must be positive"));
     }
-    let cost = Money::from_nanos(cost_nanos);
+    let count = unsigned("images", *images)?;
+    Ok(UsageRecord {
+        sequence: *sequence,
+        account: AccountId::new(*account_id).map_err(|error| error.under("account_id"))?,
+        key: key_from_wire(*key_id)?,
+        level: Level::new((*level).into()).map_err(|error| error.under("level"))?,
+        tries: u32::try_from(*tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
+        status: u16::try_from(*status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
+        tokens: tokens_from_wire(tokens.unwrap_or_default())?,
+        measure: measure_from_wire(measure)?,
+        cost: cost_from_wire(*cost_nanos)?,
+        priced: *priced,
+        rates: multiplier("rates_micros", *rates_micros)?,
+        factor: multiplier("factor_micros", *factor_micros)?,
+        start: millis_from_wire("start_time", start_time.as_ref())?,
+        duration_ms: unsigned("duration_ms", *duration_ms)?,
+        first_byte_ms: unsigned("first_byte_ms", *first_byte_ms)?,
+        streamed: *streamed,
+        objects: objects_from_wire(
+            made,
+            (*pending, *held_nanos),
+            (settles, settlement),
+            forgets,
+        )?,
+        request_id: take(request_id),
+        path: take(path),
+        model_asked: take(model_asked),
+        model_used: take(model_used),
+        price_version: take(price_version),
+        images: Images {
+            count,
+            size: take(image_size),
+        },
+    })
+}
+
+fn cost_from_wire(nanos: i64) -> Result<Money, Invalid> {
+    let cost = Money::from_nanos(nanos);
     if cost.is_negative() {
         return Err(Invalid::new("cost_nanos", "must not be negative"));
     }
-    Ok(UsageRecord {
-        sequence,
-        request_id,
-        account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
-        path,
-        model_asked,
-        model_used,
-        key: key_from_wire(key_id)?,
-        level: Level::new(level.into()).map_err(|error| error.under("level"))?,
-        tries: u32::try_from(tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
-        status: u16::try_from(status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
-        tokens: tokens_from_wire(tokens.unwrap_or_default())?,
-        images: Images {
-            count: unsigned("images", images)?,
-            size: image_size,
-        },
-        measure: measure_from_wire(measure)?,
-        cost,
-        priced,
-        price_version,
-        rates: multiplier("rates_micros", rates_micros)?,
-        factor: multiplier("factor_micros", factor_micros)?,
-        start: millis_from_wire("start_time", start_time.as_ref())?,
-        duration_ms: unsigned("duration_ms", duration_ms)?,
-        first_byte_ms: unsigned("first_byte_ms", first_byte_ms)?,
-        streamed,
-        objects: objects_from_wire(made, (pending, held_nanos), (settles, settlement), forgets)?,
-    })
+    Ok(cost)
 }
 
 fn measure_from_wire(measure: wire::Measure) -> Result<Measure, Invalid> {
@@ -429,6 +445,30 @@ mod tests {
         assert!(record_from_bytes(&bytes).is_err());
         sequence_bytes(&mut bytes, 9);
         assert_eq!(record_from_bytes(&bytes).unwrap(), record(9));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_as_it_came() {
+        type Spoil = fn(&mut wire::UsageRecord);
+        let spoils: [(Spoil, &str); 6] = [
+            (|record| record.cost_nanos = -1, "cost_nanos"),
+            (|record| record.images = -1, "images"),
+            (|record| record.measure = 0, "measure"),
+            (|record| record.held_nanos = -1, "held_nanos"),
+            (|record| record.made[0].kind = "?".to_owned(), "kind"),
+            (|record| record.made[0].expire_time = None, "expire_time"),
+        ];
+        for (spoil, field) in spoils {
+            let mut wire = record_to_wire(&record(1));
+            spoil(&mut wire);
+            let batch = vec![wire.clone(), record_to_wire(&record(2))];
+            let (read, unfit) = batch_from_wire(batch).unwrap();
+            assert_eq!(read, [record(2)], "{field}");
+            assert_eq!(unfit.len(), 1, "{field}");
+            assert!(unfit[0].reason.contains(field), "{}", unfit[0].reason);
+            assert_eq!(unfit[0].request_id, "r", "{field}");
+            assert_eq!(unfit[0].record, wire.encode_to_vec(), "{field}");
+        }
     }
 
     #[test]
