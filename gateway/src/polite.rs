@@ -26,6 +26,8 @@ pub(crate) struct Polite {
     tasks: TaskTracker,
     /// The client waits for `100 Continue` and has sent nothing that would have to be read.
     waits: bool,
+    /// Whether its end has been read.
+    ended: bool,
     next: Option<UntilNext>,
 }
 
@@ -36,6 +38,7 @@ impl Polite {
             body: Some(body),
             tasks: tasks.clone(),
             waits,
+            ended: false,
             next: Some(next),
         }
     }
@@ -49,10 +52,12 @@ impl Body for Polite {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(body).poll_frame(cx);
+        self.ended |= matches!(polled, Poll::Ready(None));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -69,22 +74,26 @@ impl Body for Polite {
 
 impl Drop for Polite {
     fn drop(&mut self) {
-        if let Some(body) = self
-            .body
-            .take()
-            .filter(|body| !self.waits && !body.is_end_stream())
-        {
-            self.tasks.spawn(tokio::time::timeout(
-                DISCARD_MAX,
-                discard(body, self.next.take()),
-            ));
+        let (Some(body), Some(next)) = (self.body.take(), self.next.take()) else {
+            return;
+        };
+        if self.ended || body.is_end_stream() {
+            next.body_ended();
+        } else if !self.waits {
+            let discarded = tokio::time::timeout(DISCARD_MAX, discard(body, next));
+            self.tasks.spawn(discarded);
         }
     }
 }
 
-async fn discard(mut body: Incoming, _next: Option<UntilNext>) {
+async fn discard(mut body: Incoming, next: UntilNext) {
     let mut left = DISCARD_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
+    loop {
+        let frame = match body.frame().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return,
+            None => break next.body_ended(),
+        };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let Some(rest) = left.checked_sub(length) else {
             return;

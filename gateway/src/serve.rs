@@ -23,7 +23,7 @@ pub(crate) use framing::UntilNext;
 use framing::{Framing, Head, Watched, framing};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body as _, Incoming},
     header::{self, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -283,7 +283,9 @@ async fn work(
         });
         let service = service_fn(move |request| {
             let door = Arc::clone(&door);
-            async move { Ok::<_, Infallible>(door.answer(request).await) }
+            // Here, not when it is polled: hyper may read on before that.
+            let judged = door.judge(request);
+            async move { Ok::<_, Infallible>(door.answer(judged).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
         let served = looked_at_again(connection, cut.clone());
@@ -326,11 +328,16 @@ async fn looked_at_again<C: Future>(connection: C, cut: CancellationToken) -> C:
 }
 
 impl<H: Handler> Door<H> {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Judges what has come by its head, of which nothing is kept.
+    fn judge(&self, request: Request<Incoming>) -> (Framing, Request<Polite>) {
         let waits = request.headers().contains_key(header::EXPECT);
         let framing = framing(&request, &self.head);
-        let next = self.head.over();
-        let request = request.map(|body| Polite::new(body, waits, &self.bodies, next));
+        let next = self.head.over(request.body().size_hint().exact());
+        let polite = request.map(|body| Polite::new(body, waits, &self.bodies, next));
+        (framing, polite)
+    }
+
+    async fn answer(&self, (framing, request): (Framing, Request<Polite>)) -> Response<Body> {
         if let Framing::Refused(problem) = framing {
             return closing(refused(StatusCode::BAD_REQUEST, "invalid_request", problem));
         }

@@ -182,6 +182,36 @@ async fn what_two_readers_could_take_apart_differently_is_refused_by_every_serve
 }
 
 #[tokio::test]
+async fn a_head_is_not_judged_by_its_tail_and_ordinary_requests_share_a_connection() {
+    let world = World::control(&[]).await;
+    let head = format!("POST /x-conf HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ROOT}\r\n");
+    let sized = format!("{head}Content-Length: 17\r\n\r\n{{\"LoadKeys\":true}}");
+    let coded = "Transfer-Encoding: chunked\r\n\r\n11\r\n{\"LoadKeys\":true}\r\n0\r\n\r\n";
+    let chunked = format!("{head}{coded}");
+    let get = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut socket = raw::connect(&world.node.base).await;
+    for request in [
+        get, &sized, &chunked, &sized, &chunked, &chunked, get, &chunked,
+    ] {
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let answer = raw::read(&mut socket, "POST").await;
+        let kept = (answer.status, answer.header("connection"));
+        assert_eq!(kept, (200, None), "{request}");
+    }
+    let befores = [get, &sized, &chunked].into_iter();
+    for (before, field) in befores.flat_map(|it| [(it, "X-A: b"), (it, "Content-Length: 3")]) {
+        let mut socket = raw::connect(&world.node.base).await;
+        let begun = format!("{before}{head}{field}\r\n");
+        socket.write_all(begun.as_bytes()).await.unwrap();
+        assert_eq!(raw::read(&mut socket, "POST").await.status, 200);
+        socket.write_all(coded.as_bytes()).await.unwrap();
+        let answer = raw::read(&mut socket, "POST").await;
+        let ended = (answer.status, answer.header("connection"));
+        assert_eq!(ended, (200, Some("close")), "{before}{field}");
+    }
+}
+
+#[tokio::test]
 async fn a_port_alone_is_open_to_both_families_and_every_announced_address_is_a_url() {
     let root = format!("root::root@example.com::{ROOT}");
     let http = crate::world::client();

@@ -126,13 +126,13 @@ mod tests {
 
     /// One byte after the other.
     fn escaped_plainly(text: &[u8]) -> Vec<bool> {
-        let mut escapes = false;
-        let mut escaped = |byte: &u8| {
-            let escaped = escapes;
-            escapes = !escaped && *byte == b'\\';
+        let mut behind_one = false;
+        let step = |byte: &u8| {
+            let escaped = std::mem::take(&mut behind_one);
+            behind_one = !escaped && *byte == b'\\';
             escaped
         };
-        text.iter().map(&mut escaped).collect()
+        text.iter().map(step).collect()
     }
 
     proptest! {

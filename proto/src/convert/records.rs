@@ -127,10 +127,6 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         return Err(Invalid::new("sequence", "must be positive"));
     }
     let count = unsigned("images", *images)?;
-    let cost = Money::from_nanos(*cost_nanos);
-    if cost.is_negative() {
-        return Err(Invalid::new("cost_nanos", "must not be negative"));
-    }
     Ok(UsageRecord {
         sequence: *sequence,
         account: AccountId::new(*account_id).map_err(|error| error.under("account_id"))?,
@@ -140,7 +136,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         status: u16::try_from(*status).map_err(|_| Invalid::new("status", "is no HTTP status"))?,
         tokens: tokens_from_wire(tokens.unwrap_or_default())?,
         measure: measure_from_wire(measure)?,
-        cost,
+        cost: cost_from_wire(*cost_nanos)?,
         priced: *priced,
         rates: multiplier("rates_micros", *rates_micros)?,
         factor: multiplier("factor_micros", *factor_micros)?,
@@ -164,6 +160,14 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
             size: take(image_size),
         },
     })
+}
+
+fn cost_from_wire(nanos: i64) -> Result<Money, Invalid> {
+    let cost = Money::from_nanos(nanos);
+    if cost.is_negative() {
+        return Err(Invalid::new("cost_nanos", "must not be negative"));
+    }
+    Ok(cost)
 }
 
 fn measure_from_wire(measure: wire::Measure) -> Result<Measure, Invalid> {
