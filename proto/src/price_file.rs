@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_model_of_a_chat_without_a_price_of_its_text_is_refused() {
-        for entry in [r#"{}"#, r#"{"Call":1}"#, r#"{"CachedText":1}"#] {
+        for entry in ["{}", r#"{"Call":1}"#, r#"{"CachedText":1}"#] {
             let text = format!(r#"{{"ChatPricing":{{"own":{entry}}}}}"#);
             let error = load(Some(&text)).unwrap_err();
             assert_eq!(error.field, "PRICING.ChatPricing.own.InputText", "{entry}");

@@ -59,7 +59,8 @@ pub(super) fn check(
         return wrong("content-type cannot be read".to_owned());
     }
     if let (Found::Row(row), Some(said)) = (found, said)
-        && is_form(said) > row.takes_form()
+        && is_form(said)
+        && !row.takes_form()
     {
         return wrong("the body must be JSON on this path: application/json".to_owned());
     }

@@ -11,8 +11,7 @@ use super::{REFERENCES_MAX, Reference, Scope, Unclear, refers};
 use crate::formats::Route;
 
 /// Half of a character that JSON writes as two escapes. Clients cut texts between them, and no id has any.
-static HALF: LazyLock<[Finder<'static>; 2]> =
-    LazyLock::new(|| [br"\ud", br"\uD"].map(|half| Finder::new(half)));
+static HALF: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [br"\ud", br"\uD"].map(Finder::new));
 const ESCAPE_BYTES: usize = 6;
 
 /// All references of a text.
