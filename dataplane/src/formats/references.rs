@@ -18,6 +18,8 @@ pub(crate) type Reference = (Kind, String);
 
 /// More than this many references are too many.
 const REFERENCES_MAX: usize = 256;
+/// A mark and a first character, of four bytes each, with room for spaces.
+const WIDE_START_BYTES: usize = 32;
 /// No name that refers is longer, whatever a lenient reader takes off it.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -193,10 +195,17 @@ pub(crate) fn find(
     walk::references(json, route)
 }
 
-/// Whether it may be JSON in wider characters than bytes, as some readers recognise it.
+/// Whether it may be JSON in wider characters than bytes, as some readers recognise it: by a mark, or by the zeros
+/// around its first character.
 fn is_wide(json: &[u8]) -> bool {
-    let start = json.get(..json.len().min(4)).unwrap_or_default();
-    start.starts_with(&[0xFE, 0xFF]) || start.starts_with(&[0xFF, 0xFE]) || start.contains(&0)
+    let start = json
+        .get(..json.len().min(WIDE_START_BYTES))
+        .unwrap_or_default();
+    let wide = |byte: &&u8| matches!(byte, 0 | 0xFE | 0xFF);
+    let mut rest = start
+        .iter()
+        .filter(|byte| !wide(byte) && !text::is_space(**byte));
+    start.iter().any(|byte| wide(&byte)) && matches!(rest.next(), Some(b'{' | b'['))
 }
 
 #[cfg(test)]

@@ -80,6 +80,17 @@ fn what_could_be_read_by_others_and_not_here_is_refused() {
     }
     let wide: Vec<u8> = r#"{"file_id":"X"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(find(&wide, Route::Other, None), Err(Unclear::Unreadable));
+    for binary in [
+        &[0u8, 1, 2, 3, 4][..],
+        &[255, 254, 253, 252],
+        b"\0\0\0 ftypmp42",
+    ] {
+        assert_eq!(
+            find(binary, Route::Other, None).unwrap(),
+            [],
+            "no JSON at all"
+        );
+    }
     let marked = [b"\xEF\xBB\xBF", r#"{"file_id":"X"}"#.as_bytes()].concat();
     assert_eq!(
         find(&marked, Route::Other, None).unwrap(),
