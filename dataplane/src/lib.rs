@@ -22,8 +22,9 @@ use tonic::transport::Channel;
 
 pub use config::Config;
 pub use error::Error;
-pub use http::{Edge, Surface, client_address, readiness};
+pub use http::{Edge, Surface, readiness};
 pub use link::connect;
+pub use relay::client_address;
 pub use sight::RequestId;
 
 /// How long a stopping data plane tries to give back its leases.

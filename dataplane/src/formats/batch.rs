@@ -1,7 +1,7 @@
 //! Batches: the calls that one asks for. Each is read as strictly as the same call would be by itself, for nobody
 //! reads it again on its way to a model.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use http::Method;
 use memchr::{memchr, memmem::Finder};
@@ -12,14 +12,12 @@ use serde_json::value::RawValue;
 use super::{
     Route,
     endpoint::{self, Endpoint, Found},
-    references::{self, Reference},
+    references::{self, REFERENCES_MAX, Reference},
     request::{self, BadRequest},
 };
 
 /// Anthropic takes no more in one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
 const CALLS_MAX: usize = 100_000;
-/// More references in one batch than a call may have are too many.
-const REFERENCES_MAX: usize = 256;
 /// Where a call of Anthropic's would go by itself.
 const MESSAGES: &str = "/v1/messages";
 
@@ -89,21 +87,18 @@ pub(crate) fn messages(body: &[u8]) -> Result<(Vec<Part>, Vec<Reference>), BadRe
         return Err(wrong("are more than 100,000"));
     }
     let row = row(&Method::POST, MESSAGES).ok_or_else(|| wrong("cannot be made"))?;
-    let mut references = Vec::new();
+    let mut references = HashSet::new();
     let part = |message: Message<'_>| {
         let (part, own) = part(row, message.params)?;
         references.extend(own);
-        if references.len() > REFERENCES_MAX {
-            references.sort_by(|one: &Reference, other| one.1.cmp(&other.1));
-            references.dedup();
-        }
+        // A batch may have no more than a call.
         if references.len() > REFERENCES_MAX {
             return Err(wrong("refer to too many objects"));
         }
         Ok(part)
     };
     let parts: Result<_, _> = requests.into_iter().map(part).collect();
-    Ok((parts?, references))
+    Ok((parts?, references.into_iter().collect()))
 }
 
 #[derive(Deserialize)]

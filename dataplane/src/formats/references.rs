@@ -17,7 +17,7 @@ use super::{
 pub(crate) type Reference = (Kind, String);
 
 /// More than this many references are too many.
-const REFERENCES_MAX: usize = 256;
+pub(super) const REFERENCES_MAX: usize = 256;
 /// A mark and a first character, of four bytes each, with room for spaces.
 const WIDE_START_BYTES: usize = 32;
 /// No name that refers is longer, whatever a lenient reader takes off it.

@@ -18,18 +18,15 @@ use axum::{
 use bytes::Bytes;
 pub use edge::Edge;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use proxyxai_contract::{access::IpList, object::Kind};
+use proxyxai_contract::object::Kind;
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
     Admin,
-    decide::{
-        address,
-        admit::{self, Refusal},
-    },
+    decide::admit::{self, Refusal},
     formats::{Family, endpoint::Found, is_relayed},
-    relay::{Relay, X_FORWARDED_FOR, asks_websocket, refuse},
+    relay::{Relay, asks_websocket, refuse},
     sight::Room,
 };
 
@@ -145,8 +142,7 @@ impl Surface {
         }
         match admin {
             Admin::Local { router, .. } => {
-                let trusted = &relay.config.trusted_proxies;
-                let address = client_address(peer, request.headers(), trusted);
+                let address = relay.client_address(peer, request.headers());
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(address));
                 let answer = router.clone().oneshot(request);
@@ -207,13 +203,6 @@ fn place(method: &Method, path: &str) -> Option<Place> {
     } else {
         Place::Unknown
     })
-}
-
-/// Where a request comes from: the peer, or what trusted proxies say stands before it.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> IpAddr {
-    let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
-    let forwarded = forwarded.filter_map(|value| value.to_str().ok());
-    address::client(peer, forwarded, trusted)
 }
 
 /// Whether the key may be used from where the request comes. Whose key it is and what it may do is

@@ -2,13 +2,16 @@
 //! credential, and what says whose account it is does not: a client's words about that would be held
 //! against the key, and a provider's would tell clients about the pool.
 
+use std::net::IpAddr;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, VIA},
 };
-use proxyxai_contract::{client_key, provider::ProviderType};
+use proxyxai_contract::{access::IpList, client_key, provider::ProviderType};
 
 use crate::{
+    decide::address,
     live::KeyState,
     sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
 };
@@ -250,6 +253,13 @@ fn anthropic_only(headers: &mut HeaderMap, key: &KeyState) {
 /// Whether a client speaks Anthropic's dialect, whatever the path: its clients send the version that they know.
 pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
     headers.contains_key(ANTHROPIC_VERSION)
+}
+
+/// Where a request comes from: the peer, or what trusted proxies say stands before it.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> IpAddr {
+    let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
+    let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+    address::client(peer, forwarded, trusted)
 }
 
 /// The key that a client presents, in whichever form.

@@ -53,7 +53,7 @@ use tower::BoxError;
 
 use crate::{
     Config, Error,
-    decide::{address, admit::Refusal, affinity::Conversation, retry::Budget, via},
+    decide::{admit::Refusal, affinity::Conversation, retry::Budget, via},
     formats::endpoint,
     live::{AccountState, Dialect, Live, Seat, Snapshot, Windows},
     sight::Sight,
@@ -62,6 +62,7 @@ use crate::{
 
 pub(crate) use answer::refuse;
 pub(crate) use client::Upstream;
+pub use headers::client_address;
 pub(crate) use headers::{
     X_FORWARDED_FOR, asks_websocket, presented, speaks_anthropic, strip_hop_by_hop,
 };
@@ -246,9 +247,7 @@ impl Relay {
 
     /// Where a request comes from.
     pub(crate) fn client_address(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        let forwarded = headers.get_all(X_FORWARDED_FOR);
-        let forwarded = forwarded.iter().filter_map(|value| value.to_str().ok());
-        address::client(peer, forwarded, &self.config.trusted_proxies)
+        client_address(peer, headers, &self.config.trusted_proxies)
     }
 
     /// The account whose key is presented.
