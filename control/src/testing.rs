@@ -6,6 +6,7 @@ use std::{
 };
 
 use proxyxai_contract::{
+    bill::Sum,
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
@@ -223,6 +224,8 @@ pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord 
             ..Tokens::default()
         },
         images: Images::default(),
+        tier: String::new(),
+        sum: Sum::default(),
         measure: Measure::Measured,
         cost: usd(cost),
         priced: true,

@@ -32,7 +32,7 @@ pub use windows::{
     window_ask_from_wire, window_ask_to_wire, window_grant_from_wire, window_grant_to_wire,
 };
 
-use crate::{Invalid, clock::Millis};
+use crate::{Invalid, clock::Millis, part::Part};
 
 /// Milliseconds of a wire timestamp.
 ///
@@ -79,4 +79,33 @@ pub(crate) fn unsigned(field: &str, value: i64) -> Result<u64, Invalid> {
 /// A count for the wire, clamped to its range.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A part of a bill, if this program knows it.
+pub fn part_from_wire(part: i32) -> Option<Part> {
+    let place = usize::try_from(part).ok()?.checked_sub(1)?;
+    Part::all().nth(place)
+}
+
+/// A part of a bill for the wire.
+pub fn part_to_wire(part: Part) -> i32 {
+    i32::from(part as u8) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+
+    #[test]
+    fn parts_have_the_names_of_the_contract() {
+        for part in Part::all() {
+            let wire = wire::Part::try_from(part_to_wire(part)).unwrap();
+            assert_eq!(format!("{wire:?}"), format!("{part:?}"));
+            assert_eq!(part_from_wire(part_to_wire(part)), Some(part));
+        }
+        assert_eq!(part_from_wire(0), None);
+        assert_eq!(part_from_wire(-1), None);
+        assert_eq!(part_from_wire(999), None);
+    }
 }

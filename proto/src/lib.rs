@@ -2,6 +2,8 @@
 //! sides compute with. Everything here but `wire` and `convert` is pure: no I/O, no async.
 
 pub mod access;
+pub mod bill;
+mod bill_text;
 pub mod client_key;
 pub mod clock;
 pub mod convert;
@@ -11,11 +13,13 @@ pub mod key_headers;
 pub mod lease;
 pub mod money;
 pub mod object;
+pub mod part;
 pub mod passthrough;
 pub mod pattern;
 pub mod plan;
 pub mod price;
 pub mod price_diff;
+mod price_entry;
 pub mod price_file;
 pub mod price_import;
 pub mod provider;

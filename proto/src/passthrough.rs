@@ -96,7 +96,8 @@ impl Opened {
                     let price = dollars.parse::<Decimal>().ok();
                     let price = price.and_then(|price| Money::from_decimal_dollars(price).ok());
                     let price = price.filter(|price| !price.is_negative());
-                    opened.price.call = price.ok_or_else(|| invalid("has no price in dollars"))?;
+                    let price = price.ok_or_else(|| invalid("has no price in dollars"))?;
+                    opened.price = ModelPrice::of_call(price);
                 }
                 Some(("accounts", names)) => {
                     opened.accounts = names.split(',').map(str::to_owned).collect();
@@ -109,7 +110,7 @@ impl Opened {
 
     /// Whether its calls cost nothing.
     pub fn is_free(&self) -> bool {
-        self.price.call == Money::ZERO
+        self.price.call() == Money::ZERO
     }
 
     fn text(&self) -> String {
@@ -120,7 +121,7 @@ impl Opened {
             let _written: Result<(), std::fmt::Error> = write!(text, " {name}={value}");
         };
         if !self.is_free() {
-            add("price", &self.price.call.to_string().replace('$', ""));
+            add("price", &self.price.call().to_string().replace('$', ""));
         }
         if !self.accounts.is_empty() {
             add("accounts", &self.accounts.join(","));
@@ -140,7 +141,7 @@ mod tests {
         let list = Passthrough::parse(text).unwrap();
         let price = |method, path, names: &[&str]| {
             let found = list.find(method, path, &names.iter().copied());
-            found.map(|opened| opened.price.call)
+            found.map(|opened| opened.price.call())
         };
         assert_eq!(price("GET", "/v1/files/f1", &["carl"]), Some(Money::ZERO));
         assert_eq!(price("DELETE", "/v1/files/f1", &["carl"]), None);

@@ -1,48 +1,51 @@
-//! Prices, and the one place that turns tokens into money.
-#![cfg_attr(
-    not(test),
-    deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
-)]
+//! Prices: what a model's parts cost, by the tier that serves and the length of the prompt.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    money::{Money, Multiplier, div_round},
-    usage::{Images, Tokens},
+    money::{Money, Multiplier},
+    part::{PARTS, Part},
 };
 
-/// Price of one model in nano-dollars per million tokens. `None` falls back to the text price of
-/// the same direction.
+/// Prices of the parts of one model, in nano-dollars for what the part's unit says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Units([Option<Money>; PARTS]);
+
+/// Prices of one tier, by the length of the prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scale {
+    /// Of every call that no step is for.
+    pub units: Units,
+    /// Of whole calls whose prompt is longer than a step, in ascending order.
+    pub steps: Vec<Step>,
+}
+
+/// Prices of calls with long prompts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Most prompt tokens, cached ones included, that it is not for.
+    pub above: u64,
+    /// Its prices, whole.
+    pub units: Units,
+}
+
+/// Price of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPrice {
     /// Provider that sells it, as named in the price table.
     pub provider: String,
-    /// Prompt text.
-    pub input_text: Money,
-    /// Generated text.
-    pub output_text: Money,
-    /// Prompt text read from the cache.
-    pub cached_text: Option<Money>,
-    /// Prompt text written to the cache.
-    pub cache_write: Option<Money>,
-    /// Prompt text written to the cache for an hour.
-    pub cache_write_hour: Option<Money>,
-    /// Reasoning.
-    pub reason_text: Option<Money>,
-    /// Prompt audio.
-    pub input_audio: Option<Money>,
-    /// Generated audio.
-    pub output_audio: Option<Money>,
-    /// Prompt audio read from the cache.
-    pub cached_audio: Option<Money>,
-    /// Prompt images.
-    pub input_image: Option<Money>,
-    /// Generated images.
-    pub output_image: Option<Money>,
-    /// Per call, added once.
-    pub call: Money,
+    /// Where no other tier is told.
+    pub standard: Scale,
+    /// By the name of the tier, as answers tell it.
+    pub tiers: BTreeMap<String, Scale>,
     /// Per picture, added for each; none where pictures are charged by their tokens alone.
-    pub image: Option<ImagePrice>,
+    pub image: Option<SizePrice>,
+    /// Per second of video.
+    pub video: Option<SizePrice>,
+    /// The least that a call costs.
+    pub minimum: Money,
+    /// The least of a recording that is charged, in milliseconds.
+    pub audio_ms_min: u64,
     /// Multiplier of the whole.
     pub rates: Multiplier,
     /// Most tokens the model reads in one call, where that is known.
@@ -52,43 +55,21 @@ pub struct ModelPrice {
     pub max_output: Option<u64>,
 }
 
-impl ModelPrice {
-    /// A call at a fixed price, whatever it uses.
-    pub const fn of_call(call: Money) -> Self {
-        Self {
-            provider: String::new(),
-            input_text: Money::ZERO,
-            output_text: Money::ZERO,
-            cached_text: None,
-            cache_write: None,
-            cache_write_hour: None,
-            reason_text: None,
-            input_audio: None,
-            output_audio: None,
-            cached_audio: None,
-            input_image: None,
-            output_image: None,
-            call,
-            image: None,
-            rates: Multiplier::ONE,
-            max_input: None,
-            max_output: None,
-        }
-    }
-}
-
-/// Price of a picture by its size.
+/// Price of a picture or a second of video by its size, and by its quality where that matters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ImagePrice {
-    /// Dollars by size, e.g. `1024x1024`.
+pub struct SizePrice {
+    /// Dollars by `1024x1024`, `high/1024x1024` or `high`.
     pub sizes: BTreeMap<String, Money>,
-    /// Of every other size, and of a call that names none.
+    /// Of everything else, and of a call that names none.
     pub other: Money,
 }
 
 /// Stands for the version of a table in records whose cost no table gave: calls at a fixed price, and work whose
 /// end nobody could see. They are never priced anew.
 pub const NO_TABLE: &str = "fixed";
+
+/// How answers call the tier that is none.
+const STANDARD: [&str; 5] = ["", "default", "standard", "on_demand", "auto"];
 
 /// How names are hashed where each call looks some up. What is in these maps comes from control, so nobody
 /// outside can make names collide.
@@ -104,6 +85,95 @@ pub struct PriceTable {
     /// Host names by provider.
     pub provider_hosts: HashMap<String, Vec<String>>,
 }
+
+// === impl Units ===
+
+impl Default for Units {
+    fn default() -> Self {
+        Self([None; PARTS])
+    }
+}
+
+impl Units {
+    /// The price of a part in the table itself.
+    pub fn own(&self, part: Part) -> Option<Money> {
+        self.0.get(part as usize).copied().flatten()
+    }
+
+    /// The price that counts for a part: its own, or that of the part that stands for it.
+    pub fn get(&self, part: Part) -> Option<Money> {
+        self.own(part).or_else(|| match part {
+            // Where writing has a price of its own at all, keeping it for an hour is twice that of reading, as
+            // Anthropic has it for all its models.
+            Part::CacheWriteHour => {
+                let text = self.get(Part::InputText)?;
+                let short = self.own(Part::CacheWrite);
+                Some(short.map_or(text, |short| text.saturating_add(text).max(short)))
+            }
+            _ => self.get(part.instead()?),
+        })
+    }
+
+    /// The dearest of what is read, and of what is generated.
+    pub(crate) fn dearest(&self) -> [Money; 2] {
+        let most = |parts: &mut dyn Iterator<Item = Part>| {
+            let prices = parts.filter_map(|part| self.own(part));
+            prices.max().unwrap_or_default()
+        };
+        let hour = self.get(Part::CacheWriteHour).unwrap_or_default();
+        let input = most(&mut Part::all().filter(|part| part.is_input()));
+        let output = most(&mut Part::all().filter(|part| part.is_output()));
+        [input.max(hour), output]
+    }
+
+    /// Sets the price of a part.
+    pub fn set(&mut self, part: Part, price: Option<Money>) {
+        if let Some(place) = self.0.get_mut(part as usize) {
+            *place = price;
+        }
+    }
+
+    /// All that have a price of their own.
+    pub fn all(&self) -> impl Iterator<Item = (Part, Money)> + '_ {
+        Part::all().filter_map(|part| Some((part, self.own(part)?)))
+    }
+}
+
+// === impl Scale ===
+
+impl Scale {
+    /// The prices of a call with so long a prompt, and the step it is above.
+    pub fn at(&self, input: u64) -> (&Units, Option<u64>) {
+        let step = self.steps.iter().rev().find(|step| input > step.above);
+        step.map_or((&self.units, None), |step| (&step.units, Some(step.above)))
+    }
+
+    /// All prices that count for some prompt that is no longer than this.
+    pub(crate) fn up_to(&self, input: u64) -> impl Iterator<Item = &Units> {
+        let steps = self.steps.iter().filter(move |step| input > step.above);
+        std::iter::once(&self.units).chain(steps.map(|step| &step.units))
+    }
+}
+
+// === impl SizePrice ===
+
+impl SizePrice {
+    /// Of `SIZE` or `QUALITY/SIZE`, whichever of the two the table names.
+    pub fn of(&self, asked: &str) -> Money {
+        let found = self.sizes.get(asked).or_else(|| {
+            let (quality, size) = asked.split_once('/')?;
+            self.sizes.get(quality).or_else(|| self.sizes.get(size))
+        });
+        *found.unwrap_or(&self.other)
+    }
+
+    /// The dearest.
+    pub fn most(&self) -> Money {
+        self.sizes.values().copied().fold(self.other, Money::max)
+    }
+}
+
+// === impl PriceTable ===
 
 impl PriceTable {
     /// Price of a model: its exact name; else without a `vendor/` prefix; else without a trailing
@@ -125,16 +195,60 @@ impl PriceTable {
     }
 }
 
+// === impl ModelPrice ===
+
 impl ModelPrice {
-    /// Price of what is written to the cache for an hour. Where writing has a price of its own at all, it is
-    /// twice that of reading, as Anthropic has it for all its models.
-    pub fn hour(&self) -> Money {
-        let twice = || match self.cache_write {
-            Some(short) => self.input_text.saturating_add(self.input_text).max(short),
-            None => self.input_text,
-        };
-        self.cache_write_hour.unwrap_or_else(twice)
+    /// A call at a fixed price, whatever it uses.
+    pub fn of_call(call: Money) -> Self {
+        let mut units = Units::default();
+        for part in [Part::InputText, Part::OutputText] {
+            units.set(part, Some(Money::ZERO));
+        }
+        units.set(Part::Call, Some(call));
+        Self {
+            provider: String::new(),
+            standard: Scale {
+                units,
+                steps: Vec::new(),
+            },
+            tiers: BTreeMap::new(),
+            image: None,
+            video: None,
+            minimum: Money::ZERO,
+            audio_ms_min: 0,
+            rates: Multiplier::ONE,
+            max_input: None,
+            max_output: None,
+        }
     }
+
+    /// The standard price of a part, or what stands for it.
+    pub fn of(&self, part: Part) -> Option<Money> {
+        self.standard.units.get(part)
+    }
+
+    /// What a call costs whatever it uses.
+    pub fn call(&self) -> Money {
+        self.of(Part::Call).unwrap_or_default()
+    }
+
+    /// The prices of the tier that served, and whether the table knows it. Another one's stand for one it does not.
+    pub fn scale(&self, tier: &str) -> (&Scale, bool) {
+        match self.tiers.get(tier) {
+            Some(scale) => (scale, true),
+            None => (&self.standard, is_standard(tier)),
+        }
+    }
+
+    /// Whether reasoning has a price of its own.
+    pub fn reasons(&self) -> bool {
+        self.standard.units.own(Part::Reasoning).is_some()
+    }
+}
+
+/// Whether an answer that says this was served as usual.
+pub fn is_standard(tier: &str) -> bool {
+    STANDARD.contains(&tier)
 }
 
 /// The name without what marks one release of a model.
@@ -164,266 +278,19 @@ fn is_month_and_day(digits: &str) -> bool {
         .is_some_and(|(month, day)| ("01"..="12").contains(&month) && ("01"..="31").contains(&day))
 }
 
-/// Cost of a call: every token at the price of its kind, every picture at that of its size, and the
-/// call itself, times the model's, the account's and the system's multipliers, rounded once, half
-/// away from zero. `None` when it is out of range.
-pub fn cost(
-    price: &ModelPrice,
-    tokens: &Tokens,
-    images: &Images,
-    rates: Multiplier,
-    factor: Multiplier,
-) -> Option<Money> {
-    let pictures = pictures(price, images)?;
-    total(price, parts(price, tokens), pictures, [rates, factor])
-}
-
-/// What the pictures of a call cost before multipliers.
-fn pictures(price: &ModelPrice, images: &Images) -> Option<i128> {
-    let Some(by_size) = &price.image else {
-        return Some(0);
-    };
-    let each = by_size.sizes.get(&images.size).unwrap_or(&by_size.other);
-    i128::from(each.nanos()).checked_mul(i128::from(images.count))
-}
-
-/// The most a call can cost that reads up to `input_max` tokens and writes up to `output_max`:
-/// each at the dearest price of its direction, whatever kinds they turn out to be. Never below
-/// `cost` of such a call without pictures. `None` when it is out of range.
-pub fn ceiling(
-    price: &ModelPrice,
-    input_max: u64,
-    output_max: u64,
-    rates: Multiplier,
-    factor: Multiplier,
-) -> Option<Money> {
-    total(
-        price,
-        dearest(price, input_max, output_max),
-        0,
-        [rates, factor],
-    )
-}
-
-/// The same for a call that asks for pictures, which cost what they cost.
-pub fn ceiling_with_images(
-    price: &ModelPrice,
-    [input_max, output_max]: [u64; 2],
-    images: &Images,
-    rates: Multiplier,
-    factor: Multiplier,
-) -> Option<Money> {
-    let tokens = dearest(price, input_max, output_max);
-    total(price, tokens, pictures(price, images)?, [rates, factor])
-}
-
-fn dearest(price: &ModelPrice, input_max: u64, output_max: u64) -> [(u64, Money); 2] {
-    let dearest = |text: Money, others: &[Option<Money>]| {
-        others.iter().flatten().copied().fold(text, Money::max)
-    };
-    let input = dearest(
-        price.input_text,
-        &[
-            price.cached_text,
-            price.cache_write,
-            Some(price.hour()),
-            price.input_audio,
-            price.cached_audio,
-            price.input_image,
-        ],
-    );
-    let output = dearest(
-        price.output_text,
-        &[price.reason_text, price.output_audio, price.output_image],
-    );
-    [(input_max, input), (output_max, output)]
-}
-
-/// Counts at their prices per million, pictures and the price of the call, multiplied and rounded
-/// once.
-fn total(
-    price: &ModelPrice,
-    parts: impl IntoIterator<Item = (u64, Money)>,
-    pictures: i128,
-    [rates, factor]: [Multiplier; 2],
-) -> Option<Money> {
-    let per_million = parts.into_iter().try_fold(0i128, |total, (count, unit)| {
-        i128::from(count)
-            .checked_mul(i128::from(unit.nanos()))
-            .and_then(|part| total.checked_add(part))
-    })?;
-    let pieces = i128::from(price.call.nanos()).checked_add(pictures)?;
-    let base = pieces
-        .checked_mul(1_000_000)
-        .and_then(|pieces| per_million.checked_add(pieces))?;
-    let [one, two, three] =
-        [price.rates, rates, factor].map(|multiplier| i128::from(multiplier.micros()));
-    let factors = [base, one, two, three];
-    // Dear models with high multipliers leave the range on the way, though the result is in it.
-    product_over(factors, SCALE)
-        .or_else(|| {
-            let (factors, scale) = reduced(factors, SCALE);
-            product_over(factors, scale)
-        })
-        .map(Money::from_nanos)
-}
-
-/// What stands under tokens × price per million × three multipliers in millionths.
-const SCALE: i128 = 10i128.pow(24);
-
-fn product_over(factors: [i128; 4], scale: i128) -> Option<i64> {
-    let product = factors.into_iter().try_fold(1, i128::checked_mul)?;
-    div_round(product, scale)
-}
-
-/// The same fraction without what its two sides share.
-fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
-    for factor in &mut factors {
-        let (mut shared, mut rest) = (scale, *factor);
-        while let Some(next) = shared.checked_rem(rest) {
-            (shared, rest) = (rest, next);
-        }
-        *factor = factor.checked_div(shared).unwrap_or(*factor);
-        scale = scale.checked_div(shared).unwrap_or(scale);
-    }
-    (factors, scale)
-}
-
-/// Disjoint parts of the tokens, each with its price. Their counts add up to input plus output,
-/// whatever nonsense a provider reports: a part is never larger than what is left of its total.
-fn parts(price: &ModelPrice, tokens: &Tokens) -> [(u64, Money); 10] {
-    let mut input = tokens.input;
-    let mut output = tokens.output;
-    let take = |left: &mut u64, wanted: u64| {
-        let taken = wanted.min(*left);
-        *left = left.saturating_sub(taken);
-        taken
-    };
-    let cached = take(&mut input, tokens.cached);
-    let mut cache_write = take(&mut input, tokens.cache_write);
-    let hour = take(&mut cache_write, tokens.cache_write_hour);
-    let input_audio = take(&mut input, tokens.input_audio);
-    let input_image = take(&mut input, tokens.input_image);
-    let output_audio = take(&mut output, tokens.output_audio);
-    let output_image = take(&mut output, tokens.output_image);
-    let reasoning = take(&mut output, tokens.reasoning);
-    [
-        (input, price.input_text),
-        (cached, price.cached_text.unwrap_or(price.input_text)),
-        (cache_write, price.cache_write.unwrap_or(price.input_text)),
-        (hour, price.hour()),
-        (input_audio, price.input_audio.unwrap_or(price.input_text)),
-        (input_image, price.input_image.unwrap_or(price.input_text)),
-        (output, price.output_text),
-        (
-            output_audio,
-            price.output_audio.unwrap_or(price.output_text),
-        ),
-        (
-            output_image,
-            price.output_image.unwrap_or(price.output_text),
-        ),
-        (reasoning, price.reason_text.unwrap_or(price.output_text)),
-    ]
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use proptest::prelude::*;
-
+mod tests {
     use super::*;
 
-    const NO_IMAGES: Images = Images {
-        count: 0,
-        size: String::new(),
-    };
-
-    pub(crate) fn price(input: i64, output: i64) -> ModelPrice {
-        ModelPrice {
-            provider: "openai".to_owned(),
-            input_text: Money::from_nanos(input),
-            output_text: Money::from_nanos(output),
-            ..ModelPrice::of_call(Money::ZERO)
+    fn price(input: i64, output: i64) -> ModelPrice {
+        let mut price = ModelPrice::of_call(Money::ZERO);
+        for (part, nanos) in [(Part::InputText, input), (Part::OutputText, output)] {
+            price
+                .standard
+                .units
+                .set(part, Some(Money::from_nanos(nanos)));
         }
-    }
-
-    #[test]
-    fn a_call_costs_its_tokens_at_their_prices() {
-        // gpt-4o: $2.50 in, $1.25 cached, $10 out per million.
-        let gpt = ModelPrice {
-            cached_text: Some(Money::from_nanos(1_250_000_000)),
-            ..price(2_500_000_000, 10_000_000_000)
-        };
-        let tokens = Tokens {
-            input: 1000,
-            cached: 400,
-            output: 200,
-            ..Tokens::default()
-        };
-        // 600 * 2.5 + 400 * 1.25 + 200 * 10 = 4000 micro-dollars.
-        let plain = cost(&gpt, &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE).unwrap();
-        assert_eq!(plain.nanos(), 4_000_000);
-        let rates = Multiplier::from_number(1.5).unwrap();
-        let factor = Multiplier::from_number(2.0).unwrap();
-        assert_eq!(
-            cost(&gpt, &tokens, &NO_IMAGES, rates, factor)
-                .unwrap()
-                .nanos(),
-            12_000_000
-        );
-    }
-
-    #[test]
-    fn what_is_kept_for_an_hour_costs_twice_the_input_where_writing_has_a_price() {
-        let tokens = Tokens {
-            input: 1_000_000,
-            cache_write: 1_000_000,
-            cache_write_hour: 400_000,
-            ..Tokens::default()
-        };
-        let short = price(1_000, 0);
-        let both = ModelPrice {
-            cache_write: Some(Money::from_nanos(1_250)),
-            ..short.clone()
-        };
-        let own = ModelPrice {
-            cache_write_hour: Some(Money::from_nanos(3_000)),
-            ..both.clone()
-        };
-        for (price, nanos) in [(&short, 1_000), (&both, 750 + 800), (&own, 750 + 1_200)] {
-            let cost = cost(price, &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE);
-            assert_eq!(cost.unwrap().nanos(), nanos);
-        }
-    }
-
-    #[test]
-    fn pictures_cost_what_their_size_costs() {
-        // dall-e-3: $0.04, and $0.08 for the tall and the wide one.
-        let dollars = |number| Money::from_dollars(number).unwrap();
-        let dall_e = ModelPrice {
-            image: Some(ImagePrice {
-                sizes: BTreeMap::from([("1024x1792".to_owned(), dollars(0.08))]),
-                other: dollars(0.04),
-            }),
-            ..price(0, 0)
-        };
-        let double = Multiplier::from_number(2.0).unwrap();
-        for (count, size, nanos) in [
-            (0, "1024x1792", 0),
-            (1, "", 80_000_000),
-            (3, "1024x1024", 240_000_000),
-            (3, "1024x1792", 480_000_000),
-        ] {
-            let images = Images {
-                count,
-                size: size.to_owned(),
-            };
-            let none = Tokens::default();
-            let cost = cost(&dall_e, &none, &images, double, Multiplier::ONE).unwrap();
-            assert_eq!(cost.nanos(), nanos, "{count} of {size:?}");
-            let most = ceiling_with_images(&dall_e, [9, 9], &images, double, Multiplier::ONE);
-            assert_eq!(most, Some(cost));
-        }
+        price
     }
 
     #[test]
@@ -480,96 +347,55 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_dear_call_with_high_multipliers_is_priced_all_the_same() {
-        // o1-pro: $150 in, $600 out per million; 200,000 in, 100,000 out is $90.
-        let dear = price(150_000_000_000, 600_000_000_000);
-        let tokens = Tokens {
-            input: 200_000,
-            output: 100_000,
-            ..Tokens::default()
+    fn what_has_no_price_of_its_own_has_that_of_its_direction() {
+        let mut units = Units::default();
+        assert_eq!(units.get(Part::CachedAudio), None);
+        units.set(Part::InputText, Some(Money::from_nanos(10)));
+        for part in Part::all().filter(|part| part.is_input()) {
+            assert_eq!(units.get(part), Some(Money::from_nanos(10)), "{part:?}");
+        }
+        assert_eq!(units.get(Part::OutputText), None);
+        assert_eq!(units.get(Part::WebSearchHigh), None);
+        units.set(Part::WebSearch, Some(Money::from_nanos(3)));
+        assert_eq!(units.get(Part::WebSearchHigh), Some(Money::from_nanos(3)));
+        units.set(Part::CachedText, Some(Money::from_nanos(1)));
+        assert_eq!(units.get(Part::CachedAudio), Some(Money::from_nanos(1)));
+        assert_eq!(units.get(Part::InputAudio), Some(Money::from_nanos(10)));
+    }
+
+    #[test]
+    fn a_size_is_found_with_its_quality_without_and_by_it() {
+        let dollars = |number| Money::from_dollars(number).unwrap();
+        let price = SizePrice {
+            sizes: [("1x1", 1.0), ("high/1x1", 2.0), ("low", 3.0)]
+                .map(|(size, price)| (size.to_owned(), dollars(price)))
+                .into(),
+            other: dollars(9.0),
         };
-        let [rates, factor] = [75.25, 99.75].map(|number| Multiplier::from_number(number).unwrap());
-        let cost = cost(&dear, &tokens, &NO_IMAGES, rates, factor).unwrap();
-        assert_eq!(cost.nanos(), 675_556_875_000_000);
+        for (asked, expected) in [
+            ("1x1", 1.0),
+            ("high/1x1", 2.0),
+            ("low/1x1", 3.0),
+            ("medium/1x1", 1.0),
+            ("low", 3.0),
+            ("", 9.0),
+            ("high/2x2", 9.0),
+        ] {
+            assert_eq!(price.of(asked), dollars(expected), "{asked}");
+        }
     }
 
-    fn any_price() -> impl Strategy<Value = ModelPrice> {
-        let unit = || (0i64..1_000_000_000_000).prop_map(Money::from_nanos);
-        let some = || proptest::option::of(unit());
-        let input = (unit(), some(), some(), some(), some());
-        let output = (unit(), some(), some(), some());
-        let whole = (unit(), 1i64..5_000);
-        (input, output, whole).prop_map(|(input, output, (call, rates))| ModelPrice {
-            cached_text: input.1,
-            cache_write: input.2,
-            cache_write_hour: input.2.filter(|hour| hour.nanos() % 2 == 0),
-            input_audio: input.3,
-            input_image: input.4,
-            reason_text: output.1,
-            output_audio: output.2,
-            output_image: output.3,
-            call,
-            rates: Multiplier::from_micros(rates * 1000).unwrap(),
-            ..price(input.0.nanos(), output.0.nanos())
-        })
-    }
-
-    fn any_tokens() -> impl Strategy<Value = Tokens> {
-        let count = || 0u64..3_000_000;
-        let parts = proptest::array::uniform8(count());
-        (count(), count(), parts).prop_map(|(input, output, parts)| Tokens {
-            input,
-            output,
-            cached: parts[0],
-            cache_write: parts[1],
-            reasoning: parts[2],
-            input_audio: parts[3],
-            output_audio: parts[4],
-            input_image: parts[5],
-            output_image: parts[6],
-            cache_write_hour: parts[7],
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn no_split_of_the_tokens_costs_more_than_the_ceiling(
-            price in any_price(), tokens in any_tokens(), less in (0u64..5_000, 0u64..5_000),
-            rates in 1i64..1_000, factor in 1i64..1_000,
-        ) {
-            let [rates, factor] = [rates, factor].map(|hundredths| Multiplier::from_micros(hundredths * 10_000).unwrap());
-            let cost = cost(&price, &tokens, &NO_IMAGES, rates, factor).unwrap();
-            let exact = ceiling(&price, tokens.input, tokens.output, rates, factor).unwrap();
-            let wider = ceiling(&price, tokens.input + less.0, tokens.output + less.1, rates, factor).unwrap();
-            prop_assert!(cost <= exact && exact <= wider);
-        }
-
-        #[test]
-        fn the_priced_parts_partition_the_tokens(price in any_price(), tokens in any_tokens()) {
-            let parts = parts(&price, &tokens);
-            let of = |range: std::ops::Range<usize>| parts[range].iter().map(|(count, _)| count).sum::<u64>();
-            prop_assert_eq!(of(0..6), tokens.input);
-            prop_assert_eq!(of(6..10), tokens.output);
-        }
-
-        #[test]
-        fn with_one_price_only_the_totals_count(
-            input in 0u64..1_000_000, output in 0u64..1_000_000, parts in proptest::array::uniform7(0u64..2_000_000),
-        ) {
-            let tokens = Tokens {
-                input, output, cached: parts[0], cache_write: parts[1], reasoning: parts[2],
-                input_audio: parts[3], output_audio: parts[4], input_image: parts[5], output_image: parts[6], cache_write_hour: parts[3],
-            };
-            let flat = cost(&price(1_000_000, 1_000_000), &tokens, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE).unwrap();
-            prop_assert_eq!(flat.nanos(), i64::try_from(input + output).unwrap());
-        }
-
-        #[test]
-        fn more_tokens_never_cost_less(input in 0u64..1_000_000, more in 0u64..1_000_000, unit in 0i64..100_000_000_000) {
-            let of = |input| cost(
-                &price(unit, unit), &Tokens { input, ..Tokens::default() }, &NO_IMAGES, Multiplier::ONE, Multiplier::ONE,
-            ).unwrap();
-            prop_assert!(of(input) <= of(input + more));
-        }
+    #[test]
+    fn a_step_is_for_prompts_that_are_longer() {
+        let at = |above: u64| Step {
+            above,
+            units: Units::default(),
+        };
+        let scale = Scale {
+            units: Units::default(),
+            steps: vec![at(100), at(200)],
+        };
+        let steps = [0, 100, 101, 200, 201].map(|input| scale.at(input).1);
+        assert_eq!(steps, [None, None, Some(100), Some(100), Some(200)]);
     }
 }

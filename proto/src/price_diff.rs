@@ -10,7 +10,8 @@ use rust_decimal::Decimal;
 
 use crate::{
     money::Money,
-    price::{ModelPrice, PriceTable},
+    part::Part,
+    price::{ModelPrice, PriceTable, Scale, Units},
 };
 
 /// A price may grow this many times before it is taken for a slip of the keyboard.
@@ -150,64 +151,91 @@ struct Field {
 fn fields(price: &ModelPrice) -> Vec<Field> {
     let ModelPrice {
         provider: _,
-        input_text,
-        output_text,
-        cached_text,
-        cache_write,
-        cache_write_hour,
-        reason_text,
-        input_audio,
-        output_audio,
-        cached_audio,
-        input_image,
-        output_image,
-        call,
+        standard,
+        tiers,
         image,
+        video,
+        minimum,
+        audio_ms_min,
         rates,
         max_input,
         max_output,
     } = price;
-    let field = |name: &str, value: Option<Money>, fallback: Option<Money>| Field {
-        name: name.to_owned(),
+    let money = |name: String, value: Money, fallback: Option<Money>| Field {
+        name,
         unit: Unit::NanoDollars,
-        value: value.map(Money::nanos),
+        value: Some(value.nanos()),
         fallback: fallback.map(Money::nanos),
     };
-    let count = |name: &str, value: &Option<u64>| Field {
+    let count = |name: &str, value: Option<u64>| Field {
         name: name.to_owned(),
         unit: Unit::Tokens,
         value: value.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
         fallback: None,
     };
-    let (input, output) = (Some(*input_text), Some(*output_text));
-    let by_piece = image
-        .as_ref()
-        .map_or(Some(*call), |image| Some(image.other));
-    let mut fields = vec![
-        field("InputText", input, None),
-        field("OutputText", output, None),
-        field("CachedText", *cached_text, input),
-        field("CacheWrite", *cache_write, input),
-        field("CacheWriteHour", *cache_write_hour, Some(price.hour())),
-        field("ReasonText", *reason_text, output),
-        field("InputAudio", *input_audio, input),
-        field("OutputAudio", *output_audio, output),
-        field("CachedAudio", *cached_audio, input),
-        field("InputImage", *input_image, input),
-        field("OutputImage", *output_image, output),
-        field("Call", by_piece, None),
-        Field {
-            name: "Rates".to_owned(),
-            unit: Unit::Micros,
-            value: Some(rates.micros()),
-            fallback: None,
-        },
-        count("MaxInput", max_input),
-        count("MaxOutput", max_output),
-    ];
-    let sizes = image.iter().flat_map(|image| &image.sizes);
+    let mut fields = of_scale("", standard, image.as_ref().map(|by_size| by_size.other));
+    if *minimum > Money::ZERO {
+        fields.push(money("Minimum".to_owned(), *minimum, None));
+    }
+    fields.push(Field {
+        name: "Rates".to_owned(),
+        unit: Unit::Micros,
+        value: Some(rates.micros()),
+        fallback: None,
+    });
+    let seconds = audio_ms_min.checked_div(1000).filter(|least| *least > 0);
+    fields.extend([
+        count("MinSeconds", seconds),
+        count("MaxInput", *max_input),
+        count("MaxOutput", *max_output),
+    ]);
+    if let Some(video) = video {
+        fields.push(money("Second".to_owned(), video.other, None));
+    }
+    for by_size in image.iter().chain(video) {
+        let size = |(size, price): (&String, &Money)| {
+            money(format!("Sizes.{size}"), *price, Some(by_size.other))
+        };
+        fields.extend(by_size.sizes.iter().map(size));
+    }
+    for (tier, scale) in tiers {
+        fields.extend(of_scale(&format!("Tiers.{tier}."), scale, None));
+    }
     fields
-        .extend(sizes.map(|(size, price)| field(&format!("Sizes.{size}"), Some(*price), by_piece)));
+}
+
+/// Prices of all parts at each length of a prompt. Those that a table may leave out are shown where it has them, with
+/// what counts where it has not.
+fn of_scale(under: &str, scale: &Scale, picture: Option<Money>) -> Vec<Field> {
+    let of_units = |under: String, units: &Units| {
+        let field = move |part: Part, name: &str| {
+            let own = match part {
+                Part::Call => picture.or_else(|| units.own(part)),
+                _ => units.own(part),
+            };
+            let without = part.instead().and_then(|_| {
+                let mut others = units.clone();
+                others.set(part, None);
+                others.get(part)
+            });
+            Field {
+                name: format!("{under}{name}"),
+                unit: Unit::NanoDollars,
+                value: own.map(Money::nanos),
+                fallback: without.map(Money::nanos),
+            }
+        };
+        let named = Part::all().filter_map(|part| Some((part, part.field()?)));
+        let fields = named.map(|(part, name)| field(part, name));
+        fields.collect::<Vec<_>>()
+    };
+    let mut fields = of_units(under.to_owned(), &scale.units);
+    for step in &scale.steps {
+        fields.extend(of_units(
+            format!("{under}Above.{}.", step.above),
+            &step.units,
+        ));
+    }
     fields
 }
 

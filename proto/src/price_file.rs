@@ -1,72 +1,65 @@
 //! The price table's JSON form (see `docs/prices.md`) and the overriding of single fields by the
 //! setting `PRICING`.
 
-use std::collections::{BTreeMap, HashMap};
-
-use serde::Deserialize;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-
-use crate::{
-    Invalid,
-    money::{Money, Multiplier},
-    price::{ImagePrice, ModelPrice, PriceTable},
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
 };
 
-/// The table that ships with the program.
-pub const DEFAULT: &str = include_str!("../../prices/pricing.json");
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
-const CHAT: &str = "ChatPricing";
-const IMAGES: &str = "ImgPricing";
-const FINE_TUNING: &str = "FineTuningPricing";
+use crate::{Invalid, price::PriceTable, price_entry};
+
+/// The files that ship, one for each provider. Each is a table by itself.
+const FILES: [&str; 1] = [include_str!("../../prices/pricing.json")];
+
+const GROUPS: [&str; 7] = [
+    price_entry::CHAT,
+    "AudioPricing",
+    price_entry::IMAGES,
+    price_entry::VIDEO,
+    "CallPricing",
+    "RerankPricing",
+    price_entry::FINE_TUNING,
+];
+
+/// The table that ships: all files laid together.
+pub static DEFAULT: LazyLock<String> = LazyLock::new(|| together(&FILES).to_string());
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+#[serde(rename_all = "PascalCase")]
 struct File {
     version: String,
     providers: BTreeMap<String, Vec<String>>,
+    /// Where the prices were read, by a name that entries give.
     #[serde(default)]
-    chat_pricing: BTreeMap<String, Entry>,
-    #[serde(default)]
-    audio_pricing: BTreeMap<String, Entry>,
-    #[serde(default)]
-    img_pricing: BTreeMap<String, Entry>,
-    #[serde(default)]
-    call_pricing: BTreeMap<String, Entry>,
-    #[serde(default)]
-    rerank_pricing: BTreeMap<String, Entry>,
-    #[serde(default)]
-    fine_tuning_pricing: BTreeMap<String, Entry>,
+    sources: BTreeMap<String, Source>,
+    #[serde(flatten)]
+    groups: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
 }
 
-/// Fields of all groups; each group uses those that fit it.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    #[serde(default)]
-    provider: String,
-    #[serde(alias = "Input")]
-    input_text: Option<f64>,
-    #[serde(alias = "Output")]
-    output_text: Option<f64>,
-    cached_text: Option<f64>,
-    cache_write: Option<f64>,
-    cache_write_hour: Option<f64>,
-    reason_text: Option<f64>,
-    input_audio: Option<f64>,
-    output_audio: Option<f64>,
-    cached_audio: Option<f64>,
-    input_image: Option<f64>,
-    output_image: Option<f64>,
-    call: Option<f64>,
-    rates: Option<f64>,
-    max_input: Option<u64>,
-    max_output: Option<u64>,
-    #[serde(default)]
-    sizes: BTreeMap<String, f64>,
-    /// Tools billed by the piece, which no answer tells the number of: read and not acted on.
-    #[serde(flatten)]
-    tools: BTreeMap<String, f64>,
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Source {
+    url: String,
+    date: String,
+}
+
+/// Lays tables over each other. Their names do not meet, and the latest version is that of the whole.
+fn together(files: &[&str]) -> Value {
+    let mut whole = Value::Object(Map::new());
+    let mut version = String::new();
+    for text in files {
+        let file: Value = serde_json::from_str(text).unwrap_or_default();
+        if let Some(own) = file.get("Version").and_then(Value::as_str) {
+            version = version.max(own.to_owned());
+        }
+        lay_over(&mut whole, file, 0);
+    }
+    lay_over(&mut whole, json!({ "Version": version }), 0);
+    whole
 }
 
 /// Reads the table that ships, with the fields of `PRICING` laid over it.
@@ -74,7 +67,7 @@ struct Entry {
 /// # Errors
 /// Names the group, model and field that is wrong.
 pub fn load(pricing: Option<&str>) -> Result<PriceTable, Invalid> {
-    compose(DEFAULT, pricing)
+    compose(&DEFAULT, pricing)
 }
 
 /// Reads a table, with the fields of `PRICING` laid over it.
@@ -119,43 +112,43 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
     let File {
         version,
         providers,
-        chat_pricing,
-        audio_pricing,
-        img_pricing,
-        call_pricing,
-        rerank_pricing,
-        fine_tuning_pricing,
+        sources,
+        mut groups,
     } = file;
+    for (name, Source { url, date }) in &sources {
+        if url.is_empty() || date.parse::<jiff::civil::Date>().is_err() {
+            let problem = "needs a Url, and a Date as YYYY-MM-DD";
+            return Err(Invalid::new(format!("Sources.{name}"), problem));
+        }
+    }
     let version = if suffix.is_empty() {
         version
     } else {
         format!("{version}+{suffix}")
     };
-    let groups = [
-        (CHAT, chat_pricing),
-        ("AudioPricing", audio_pricing),
-        (IMAGES, img_pricing),
-        ("CallPricing", call_pricing),
-        ("RerankPricing", rerank_pricing),
-        (FINE_TUNING, fine_tuning_pricing),
-    ];
     let mut models = HashMap::default();
-    for (group, entries) in groups {
-        for (model, entry) in entries {
-            let price = entry.price(group).map_err(|error| {
-                Invalid::new(
-                    format!("PRICING.{group}.{model}.{}", error.field),
-                    error.problem,
-                )
-            })?;
+    for group in GROUPS {
+        for (model, fields) in groups.remove(group).unwrap_or_default() {
+            let field = |name: &str| format!("PRICING.{group}.{model}.{name}");
+            let price = price_entry::read(group, &fields)
+                .map_err(|error| Invalid::new(field(&error.field), error.problem))?;
+            let source = fields.get("Source").and_then(Value::as_str);
+            if source.is_some_and(|source| !sources.contains_key(source)) {
+                return Err(Invalid::new(field("Source"), "is not one of Sources"));
+            }
             // Fine-tuned models are found by their base, and must not change what that costs itself.
-            let name = if group == FINE_TUNING {
+            let name = if group == price_entry::FINE_TUNING {
                 format!("ft:{}", model.trim_start_matches("ft:"))
             } else {
                 model
             };
             models.insert(name, price);
         }
+    }
+    if let Some(group) = groups.keys().next() {
+        let known = GROUPS.join(", ");
+        let problem = format!("is no group of prices; known are {known}");
+        return Err(Invalid::new(format!("PRICING.{group}"), problem));
     }
     Ok(PriceTable {
         version,
@@ -164,88 +157,10 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
     })
 }
 
-impl Entry {
-    fn price(self, group: &str) -> Result<ModelPrice, Invalid> {
-        for (field, dollars) in &self.tools {
-            let known =
-                field.starts_with("Size") || ["Find", "Page", "Query"].contains(&field.as_str());
-            if !known {
-                return Err(Invalid::new(field, "is no field of a price"));
-            }
-            amount(field, Some(*dollars))?;
-        }
-        let rates = self
-            .rates
-            .map_or(Ok(Multiplier::ONE), Multiplier::from_number);
-        let call = required(amount("Call", self.call)?);
-        let sizes: BTreeMap<_, _> = self
-            .sizes
-            .into_iter()
-            .map(|(size, dollars)| {
-                let price = required(amount(&format!("Sizes.{size}"), Some(dollars))?);
-                Ok((size, price))
-            })
-            .collect::<Result<_, Invalid>>()?;
-        let (call, image) = if group == IMAGES {
-            let by_size = ImagePrice { sizes, other: call };
-            (Money::ZERO, Some(by_size))
-        } else if sizes.is_empty() {
-            (call, None)
-        } else {
-            return Err(Invalid::new("Sizes", "belongs to ImgPricing"));
-        };
-        let mut input = amount("InputText", self.input_text)?;
-        let mut output = amount("OutputText", self.output_text)?;
-        if [CHAT, FINE_TUNING].contains(&group) {
-            // Both are required. One that was forgotten must not make half of each call free.
-            (input, output) = (input.or(output), output.or(input));
-            if input.is_none() {
-                let problem =
-                    "is missing; a model that costs by the call alone belongs into CallPricing";
-                return Err(Invalid::new("InputText", problem));
-            }
-        }
-        Ok(ModelPrice {
-            provider: self.provider,
-            input_text: required(input),
-            output_text: required(output),
-            cached_text: amount("CachedText", self.cached_text)?,
-            cache_write: amount("CacheWrite", self.cache_write)?,
-            cache_write_hour: amount("CacheWriteHour", self.cache_write_hour)?,
-            reason_text: amount("ReasonText", self.reason_text)?,
-            input_audio: amount("InputAudio", self.input_audio)?,
-            output_audio: amount("OutputAudio", self.output_audio)?,
-            cached_audio: amount("CachedAudio", self.cached_audio)?,
-            input_image: amount("InputImage", self.input_image)?,
-            output_image: amount("OutputImage", self.output_image)?,
-            call,
-            image,
-            rates: rates.map_err(|error| error.under("Rates"))?,
-            max_input: self.max_input,
-            max_output: self.max_output,
-        })
-    }
-}
-
-/// A price that is left out is nothing: a model priced by call needs no token price.
-fn required(price: Option<Money>) -> Money {
-    price.unwrap_or(Money::ZERO)
-}
-
-fn amount(field: &str, dollars: Option<f64>) -> Result<Option<Money>, Invalid> {
-    let Some(dollars) = dollars else {
-        return Ok(None);
-    };
-    match Money::from_dollars(dollars) {
-        Ok(money) if !money.is_negative() => Ok(Some(money)),
-        Ok(_) => Err(Invalid::new(field, "must not be negative")),
-        Err(error) => Err(error.under(field)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{money::Money, part::Part};
 
     #[test]
     fn the_table_that_ships_can_be_read() {
@@ -265,15 +180,17 @@ mod tests {
         let (model, before) = plain
             .models
             .iter()
-            .find(|(model, price)| price.cached_text.is_some() && !model.starts_with("ft:"))
+            .find(|(model, price)| {
+                price.standard.units.own(Part::CachedText).is_some() && !model.starts_with("ft:")
+            })
             .unwrap();
         let text = format!(
             r#"{{"ChatPricing":{{"{model}":{{"InputText":123.5}},"own":{{"InputText":1}}}}}}"#
         );
         let table = load(Some(&text)).unwrap();
         let after = table.models.get(model).unwrap();
-        assert_eq!(after.input_text, Money::from_dollars(123.5).unwrap());
-        assert_eq!(after.cached_text, before.cached_text);
+        assert_eq!(after.of(Part::InputText), Money::from_dollars(123.5).ok());
+        assert_eq!(after.of(Part::CachedText), before.of(Part::CachedText));
         assert!(table.models.contains_key("own"));
         assert_ne!(table.version, plain.version);
     }
@@ -292,8 +209,8 @@ mod tests {
             let price = table.find(model).unwrap();
             let dollars = |number| Money::from_dollars(number).unwrap();
             assert_eq!(
-                (price.input_text, price.output_text),
-                (dollars(input), dollars(output)),
+                [Part::InputText, Part::OutputText].map(|part| price.of(part)),
+                [dollars(input), dollars(output)].map(Some),
                 "{model}"
             );
         }
@@ -333,22 +250,28 @@ mod tests {
         let table = load(Some(text)).unwrap();
         let of = |model: &str| table.find(model).unwrap();
         let dollars = |number| Money::from_dollars(number).unwrap();
-        assert_eq!((of("c").call, of("c").image.clone()), (dollars(0.5), None));
+        assert_eq!(
+            (of("c").call(), of("c").image.clone()),
+            (dollars(0.5), None)
+        );
         let image = of("i").image.clone().unwrap();
-        assert_eq!((of("i").call, image.other), (Money::ZERO, dollars(0.04)));
+        assert_eq!((of("i").call(), image.other), (Money::ZERO, dollars(0.04)));
         assert_eq!(image.sizes.get("512x512"), Some(&dollars(0.02)));
-        assert_eq!(of("a").output_audio, Some(dollars(4.0)));
+        assert_eq!(of("a").of(Part::OutputAudio), Some(dollars(4.0)));
         assert_eq!(
-            (of("a").input_text, of("a").output_text),
-            (dollars(1.0), dollars(2.0))
+            [Part::InputText, Part::OutputText].map(|part| of("a").of(part)),
+            [1.0, 2.0].map(|price| Some(dollars(price)))
         );
-        assert_eq!(of("k").call, dollars(0.25));
+        assert_eq!(of("k").call(), dollars(0.25));
         assert_eq!(
-            (of("r").input_text, of("r").call),
-            (dollars(2.0), dollars(1.0))
+            (of("r").of(Part::InputText), of("r").call()),
+            (Some(dollars(2.0)), dollars(1.0))
         );
-        assert_eq!(of("ft:gpt-4o:me::1").input_text, dollars(3.75));
-        assert_eq!(of("gpt-4o").input_text, dollars(2.5));
+        assert_eq!(
+            of("ft:gpt-4o:me::1").of(Part::InputText),
+            Some(dollars(3.75))
+        );
+        assert_eq!(of("gpt-4o").of(Part::InputText), Some(dollars(2.5)));
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub fn from_litellm(text: &str, version: &str) -> Result<Imported, Invalid> {
         );
     }
     let models = groups.values().map(Map::len).sum();
-    let built_in: Value = serde_json::from_str(price_file::DEFAULT)
+    let built_in: Value = serde_json::from_str(&price_file::DEFAULT)
         .map_err(|error| Invalid::new("pricing.json", error.to_string()))?;
     let mut table = json!({"Version": version, "Providers": built_in.get("Providers")});
     for (group, models) in groups {
@@ -272,6 +272,7 @@ fn number(value: Decimal) -> Option<Value> {
 mod tests {
     use super::*;
     use crate::money::Money;
+    use crate::part::Part;
 
     const LIST: &str = r#"{
         "sample_spec": {"mode": "one of: chat, embedding", "input_cost_per_token": 0.0},
@@ -308,27 +309,39 @@ mod tests {
         let of = |model: &str| table.models.get(model).unwrap_or_else(|| panic!("{model}"));
         let gpt = of("gpt-4o");
         assert_eq!(
-            (gpt.input_text, gpt.output_text),
+            (
+                gpt.of(Part::InputText).unwrap(),
+                gpt.of(Part::OutputText).unwrap()
+            ),
             (dollars(2.5), dollars(10.0))
         );
         assert_eq!(
-            (gpt.cached_text, gpt.max_input),
+            (gpt.of(Part::CachedText), gpt.max_input),
             (Some(dollars(1.25)), Some(128_000))
         );
         assert_eq!(of("gemini-x").provider, "google");
-        assert_eq!(of("gemini-x").reason_text, Some(dollars(3.5)));
-        assert_eq!(of("gemini-x").input_audio, Some(dollars(1.0)));
-        assert_eq!(of("azure/gpt-4o").input_text, dollars(2.75));
-        assert_eq!(of("claude-x").cache_write, Some(dollars(3.75)));
+        assert_eq!(of("gemini-x").of(Part::Reasoning), Some(dollars(3.5)));
+        assert_eq!(of("gemini-x").of(Part::InputAudio), Some(dollars(1.0)));
         assert_eq!(
-            (of("embed").max_input, of("embed").input_text),
+            of("azure/gpt-4o").of(Part::InputText).unwrap(),
+            dollars(2.75)
+        );
+        assert_eq!(of("claude-x").of(Part::CacheWrite), Some(dollars(3.75)));
+        assert_eq!(
+            (
+                of("embed").max_input,
+                of("embed").of(Part::InputText).unwrap()
+            ),
             (None, dollars(0.02))
         );
-        assert_eq!(of("speak").output_audio, Some(dollars(12.0)));
-        assert_eq!(of("rank").call, dollars(0.002));
+        assert_eq!(of("speak").of(Part::OutputAudio), Some(dollars(12.0)));
+        assert_eq!(of("rank").call(), dollars(0.002));
         assert_eq!(of("paint").image.as_ref().unwrap().other, dollars(0.07));
         assert_eq!(
-            (of("draw").output_text, of("draw").image.is_none()),
+            (
+                of("draw").of(Part::OutputText).unwrap(),
+                of("draw").image.is_none()
+            ),
             (dollars(40.0), true)
         );
         let tall = of("dall-e-3")
@@ -342,7 +355,8 @@ mod tests {
             table
                 .find("ft:gpt-4o-2024-08-06:me::1")
                 .unwrap()
-                .output_text,
+                .of(Part::OutputText)
+                .unwrap(),
             dollars(15.0)
         );
         let skipped: Vec<_> = imported

@@ -1,10 +1,12 @@
 //! What a call used: tokens by kind, and the record that moves money exactly once.
 
 use crate::{
+    bill::{self, Sum, Used},
     clock::Millis,
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
     object::Objects,
+    price::ModelPrice,
 };
 
 /// Tokens of one call by kind. Totals include their parts.
@@ -30,14 +32,21 @@ pub struct Tokens {
     pub input_image: u64,
     /// Image part of `output`.
     pub output_image: u64,
+    /// Video part of `input`.
+    pub input_video: u64,
+    /// Audio part of `cached`.
+    pub cached_audio: u64,
+    /// Image part of `cached`.
+    pub cached_image: u64,
 }
 
-/// Pictures of one call that are charged by the piece.
+/// Pictures of one call that are charged by the piece, or what a video is to look like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Images {
     /// How many were asked for.
     pub count: u64,
-    /// Size asked for, e.g. `1024x1024`; empty when the call named none.
+    /// Size asked for, e.g. `1024x1024`, after its quality where the call names one: `high/1024x1024`; empty when
+    /// it named neither.
     pub size: String,
 }
 
@@ -98,6 +107,10 @@ pub struct UsageRecord {
     pub tokens: Tokens,
     /// Pictures charged by the piece; none where the price is by tokens.
     pub images: Images,
+    /// The tier that served, as the answer said; empty when it said none.
+    pub tier: String,
+    /// The lines that the cost is the sum of, before rates and factor.
+    pub sum: Sum,
     /// Where the tokens come from.
     pub measure: Measure,
     /// What the call costs, rates and factor applied, in the units that the account had then. It is charged in
@@ -124,6 +137,17 @@ pub struct UsageRecord {
 }
 
 impl UsageRecord {
+    /// What it comes to by a price.
+    pub fn bill(&self, price: &ModelPrice) -> Sum {
+        let used = Used {
+            tokens: &self.tokens,
+            images: &self.images,
+            pieces: &self.sum.pieces(),
+            tier: &self.tier,
+        };
+        bill::lines(price, &used)
+    }
+
     /// What it takes of the credit that was set aside for it: its cost, and what stays set aside.
     pub fn charge(&self) -> Money {
         let held = self.objects.as_ref().map(|objects| objects.held);

@@ -221,7 +221,7 @@ async fn the_first_root_key_is_found_where_the_first_start_left_it() {
 #[test]
 fn files_are_shown_checked_and_compared_without_a_gateway() {
     let dir = TempDir::new();
-    let old = written(dir.path(), "old.json", price_file::DEFAULT);
+    let old = written(dir.path(), "old.json", &price_file::DEFAULT);
     let new = written(dir.path(), "new.json", &table("1"));
     let bad = written(dir.path(), "bad.json", &table("-1"));
     let ok = |arguments: &[&str]| {

@@ -39,12 +39,15 @@ pub(crate) fn renewed(
     making: Making,
 ) -> Result<Vec<PriceVersion>, Invalid> {
     let stands = |version: &PriceVersion| {
-        let text = version.source == PriceSource::Loaded || version.text == price_file::DEFAULT;
+        let text = version.source == PriceSource::Loaded || version.text == *price_file::DEFAULT;
         text && version.overrides == overrides
     };
     let anew = |version: &PriceVersion, valid_from| {
         let (text, note) = match version.source {
-            PriceSource::BuiltIn => (price_file::DEFAULT, "PRICING or the built-in table changed"),
+            PriceSource::BuiltIn => (
+                price_file::DEFAULT.as_str(),
+                "PRICING or the built-in table changed",
+            ),
             PriceSource::Loaded => (version.text.as_str(), "PRICING changed"),
         };
         let (text, note) = (text.to_owned(), note.to_owned());
@@ -174,7 +177,7 @@ mod tests {
     fn a_new_store_begins_with_the_built_in_table_and_a_second_start_adds_nothing() {
         let first = renewed(None, &[], "", MAKING).unwrap();
         assert_eq!(first.len(), 1);
-        assert_eq!(first[0].text, price_file::DEFAULT);
+        assert_eq!(first[0].text, *price_file::DEFAULT);
         assert_eq!(renewed(first.first(), &[], "", MAKING).unwrap(), []);
     }
 

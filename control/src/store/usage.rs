@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 
 use proxyxai_contract::{
     Invalid,
+    bill::Sum,
     clock::Millis,
     id::{AccountId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
+    part::Part,
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 use sea_orm::{
@@ -82,7 +84,7 @@ pub(crate) async fn known(
 }
 
 /// Columns of a record, in the order in which `values` gives them.
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 37] = [
     "node",
     "epoch",
     "sequence",
@@ -118,6 +120,8 @@ const COLUMNS: [&str; 35] = [
     "rates",
     "factor",
     "cache_write_hour",
+    "tier",
+    "bill",
 ];
 
 /// Stores new records.
@@ -235,6 +239,8 @@ fn values(
         record.rates.map(Multiplier::micros).into(),
         record.factor.map(Multiplier::micros).into(),
         signed(tokens.cache_write_hour).into(),
+        record.tier.as_str().into(),
+        record.sum.text().into(),
     ]
 }
 
@@ -245,6 +251,7 @@ pub(super) fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {
 
 fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
     let out_of_range = |field: &str| Invalid::new(field, "is out of range");
+    let sum = Sum::parse(&row.bill)?;
     let record = UsageRecord {
         sequence: unsigned(row.sequence),
         request_id: row.request_id,
@@ -267,7 +274,12 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
             output_audio: unsigned(row.output_audio),
             input_image: unsigned(row.input_image),
             output_image: unsigned(row.output_image),
+            input_video: sum.quantity(Part::InputVideo),
+            cached_audio: sum.quantity(Part::CachedAudio),
+            cached_image: sum.quantity(Part::CachedImage),
         },
+        tier: row.tier,
+        sum,
         images: Images {
             count: unsigned(row.images),
             size: row.image_size,

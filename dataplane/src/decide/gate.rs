@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(asked("/v1/responses", "* /v1/*"), Ok(Later::Held));
         assert_eq!(asked("/v1/messages", "* /v1/*"), Ok(Later::Fixed(None)));
         let fixed = asked("/v1/responses", "POST /v1/responses price=2").unwrap();
-        assert!(matches!(fixed, Later::Fixed(Some(price)) if price.call.to_string() == "$2"));
+        assert!(matches!(fixed, Later::Fixed(Some(price)) if price.call().to_string() == "$2"));
     }
 
     #[test]

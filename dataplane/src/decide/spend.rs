@@ -2,8 +2,9 @@
 //! the size of slices follows the pace of spending.
 
 use proxyxai_contract::{
+    bill::{self, Most},
     money::Money,
-    price::{self, ModelPrice},
+    price::ModelPrice,
     snapshot::Account,
     usage::Images,
 };
@@ -31,6 +32,8 @@ pub(crate) struct Bounds {
     pub(crate) choices: u64,
     /// Pictures asked for.
     pub(crate) images: Images,
+    /// The tier asked for.
+    pub(crate) tier: Option<String>,
 }
 
 /// The most a call can cost.
@@ -51,10 +54,14 @@ pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: &Bounds, account: &Acc
     // A model refuses what is beyond its context, so a picture's bytes are not all tokens.
     let input = price.max_input.map_or(bytes, |max| max.min(bytes));
     let cost = |output: u64| {
-        let output = output.saturating_mul(bounds.choices.max(1));
-        let tokens = [input, output];
-        price::ceiling_with_images(price, tokens, &bounds.images, account.rates, account.factor)
-            .unwrap_or(Money::MAX)
+        let most = Most {
+            input,
+            output: output.saturating_mul(bounds.choices.max(1)),
+            images: &bounds.images,
+            pieces: &[],
+            tier: bounds.tier.as_deref(),
+        };
+        bill::ceiling(price, &most, account.rates, account.factor).unwrap_or(Money::MAX)
     };
     let known = match (bounds.max_tokens, price.max_output) {
         (Some(asked), Some(cap)) => Some(asked.min(cap)),

@@ -19,7 +19,7 @@ use self::{
     kind::Kind,
     members::{
         BEST_OF, CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS,
-        PREVIOUS, ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS,
+        PREVIOUS, QUALITY, ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS, TIER,
     },
 };
 use super::{
@@ -59,8 +59,10 @@ pub(crate) struct RequestFacts {
     pub(crate) n: Option<u64>,
     /// How many answers it has written to choose from.
     best_of: Option<u64>,
-    /// Size of the pictures it asks for.
+    /// Size of the pictures it asks for, after their quality where it names one: `high/1024x1024`.
     pub(crate) size: Option<String>,
+    /// The tier that it asks for.
+    pub(crate) tier: Option<String>,
     /// The member that has the work done after the call.
     pub(crate) later: Option<&'static str>,
     /// Further models that it names, for others to be used: alternatives, of tools, of requests inside it.
@@ -310,7 +312,13 @@ fn facts(
     let stream: Option<bool> = value(members.value(STREAM), "stream", "must be true or false")?;
     let number = |at| number(members.value(at), NAMES.get(at), strict);
     let [old, new, of_responses] = LIMITS.map(number);
-    let size: Option<String> = lenient(members.value(SIZE));
+    let word =
+        |at| lenient::<String>(members.value(at)).filter(|word| word.len() <= SIZE_BYTES_MAX);
+    let size = match (word(QUALITY), word(SIZE)) {
+        (Some(quality), size) => Some(format!("{quality}/{}", size.unwrap_or_default())),
+        (None, size) => size,
+    };
+    let tier = TIER.into_iter().find_map(word);
     Ok(RequestFacts {
         model_span: model.is_some().then_some(span).flatten(),
         model,
@@ -324,7 +332,8 @@ fn facts(
         previous: id_of(members.value(PREVIOUS), "previous_response_id")?,
         conversation: id_of(members.value(CONVERSATION), "conversation")?,
         store: lenient(members.value(STORE)),
-        size: size.filter(|size| size.len() <= SIZE_BYTES_MAX),
+        size,
+        tier,
         cues: members.cues,
         in_form: Vec::new(),
         form: Form::Json,

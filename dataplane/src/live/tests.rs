@@ -55,6 +55,8 @@ fn record(cost: Money) -> UsageRecord {
         tokens: Tokens::default(),
         measure: Measure::Measured,
         images: Images::default(),
+        tier: String::new(),
+        sum: proxyxai_contract::bill::Sum::default(),
         rates: None,
         factor: None,
         cost,

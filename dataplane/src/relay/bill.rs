@@ -7,8 +7,10 @@ use std::sync::{Arc, atomic::AtomicUsize};
 use bytes::Bytes;
 use http::StatusCode;
 use proxyxai_contract::{
+    bill::{self, Sum, Used},
     clock::{Clock, Millis},
     money::Money,
+    part::Part,
     plan::Plan,
     price::{self, ModelPrice},
     usage::{Images, Measure, Tokens, UsageRecord},
@@ -58,6 +60,8 @@ pub(super) struct Bill {
     open: Option<OpenCall>,
     /// Told when the bill is closed.
     pub(super) story: Option<Story>,
+    /// What was used beside tokens and pictures.
+    pub(super) pieces: Vec<(Part, u64)>,
     /// What else is to be made of the answer.
     pub(super) follow: Option<Box<Follow>>,
     own: bool,
@@ -120,6 +124,8 @@ impl Bill {
                 request.path(),
                 request.facts.pictures(),
             ),
+            tier: String::new(),
+            sum: Sum::default(),
             measure: Measure::Measured,
             cost: Money::ZERO,
             priced: false,
@@ -148,6 +154,7 @@ impl Bill {
             clock: relay.clock.clone(),
             open: Some(open),
             story: None,
+            pieces: Vec::new(),
             follow: None,
             own: false,
         })
@@ -226,8 +233,7 @@ impl Bill {
         self.record.key = None;
         self.record.status = StatusCode::BAD_GATEWAY.as_u16();
         self.record.measure = Measure::Measured;
-        self.record.tokens = Tokens::default();
-        self.record.cost = Money::ZERO;
+        self.costs_nothing();
         self.note();
     }
 
@@ -272,6 +278,9 @@ impl Bill {
         let prices = &self.snapshot.prices;
         let fixed = self.fixed_price.as_deref();
         let Some(price) = fixed.or_else(|| prices.find(&self.record.model_used)) else {
+            if billable {
+                self.record.sum = bill::without_price(&self.used());
+            }
             return;
         };
         let version = fixed.map_or(prices.version.as_str(), |_| price::NO_TABLE);
@@ -282,8 +291,9 @@ impl Bill {
         if !billable {
             return;
         }
-        let (tokens, images) = (&self.record.tokens, &self.record.images);
-        let cost = price::cost(price, tokens, images, account.rates, account.factor);
+        let sum = bill::lines(price, &self.used());
+        let cost = sum.cost(account.rates, account.factor);
+        self.record.sum = sum;
         if let Some(cost) = cost {
             self.record.cost = cost;
         } else {
@@ -292,6 +302,22 @@ impl Bill {
             tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
             self.record.priced = false;
         }
+    }
+
+    fn used(&self) -> Used<'_> {
+        Used {
+            tokens: &self.record.tokens,
+            images: &self.record.images,
+            pieces: &self.pieces,
+            tier: &self.record.tier,
+        }
+    }
+
+    /// Nothing is to be paid, as far as is known.
+    pub(super) fn costs_nothing(&mut self) {
+        self.record.tokens = Tokens::default();
+        self.record.cost = Money::ZERO;
+        self.record.sum = Sum::default();
     }
 
     /// Takes the word of the provider, which was named several models to choose from, for the one that answered. One
@@ -334,6 +360,7 @@ impl Bill {
     /// Closes at a cost that nobody can tell better.
     pub(super) fn close_at(mut self: Box<Self>, cost: Money) {
         self.price(false);
+        self.record.sum = Sum::default();
         price::NO_TABLE.clone_into(&mut self.record.price_version);
         self.record.cost = cost;
         self.settle();
@@ -404,6 +431,7 @@ impl Bill {
             clock: self.clock.clone(),
             open: self.open.take(),
             story: self.story.take(),
+            pieces: std::mem::take(&mut self.pieces),
             follow: self.follow.take(),
             own: self.own,
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::StatusCode;
 use proxyxai_contract::{
     clock::{Clock, Millis},
-    money::Money,
     usage::{Measure, Tokens},
 };
 
@@ -179,9 +178,8 @@ impl Meter {
             let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
             // What goes on, or came to nothing, is not paid with the call.
             let billable = answered && come == Come::Usual;
-            bill.record.tokens = Tokens::default();
+            bill.costs_nothing();
             bill.record.measure = Measure::Measured;
-            bill.record.cost = Money::ZERO;
             bill.close(billable);
             return;
         };
@@ -202,8 +200,7 @@ impl Meter {
         }
         if known.is_nothing(&reader) {
             // A page of some proxy, an error that the client is to see, nothing at all.
-            bill.record.tokens = Tokens::default();
-            bill.record.cost = Money::ZERO;
+            bill.costs_nothing();
             return bill.close(false);
         }
         if known.counts_input || known.counts_output {

@@ -167,6 +167,7 @@ pub(super) fn ceiling(
             max_tokens: facts.max_tokens(route),
             choices: facts.choices(),
             images: bill::images(snapshot, model, path, facts.pictures()),
+            tier: facts.tier.clone(),
         };
         let price = snapshot.prices.find(model);
         spend::ceiling(price, &bounds, &account.account)
@@ -274,6 +275,8 @@ pub(super) async fn ceiling_of_all(
                 max_tokens: call.max_tokens,
                 choices: call.choices,
                 images: bill::images(snapshot, model, &path, call.pictures()),
+                // What is asked for in a batch's line is not what serves it.
+                tier: None,
             };
             spend::ceiling(snapshot.prices.find(model), &bounds, &account.account)
         };
@@ -294,6 +297,7 @@ pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> spend
         max_tokens: Some(0),
         choices: 1,
         images: Images::default(),
+        tier: None,
     };
     spend::ceiling(Some(price), &bounds, &account.account)
 }

@@ -235,6 +235,9 @@ impl Counters {
             output_audio,
             input_image,
             output_image,
+            input_video: _,
+            cached_audio: _,
+            cached_image: _,
         } = *tokens;
         let kinds = [
             input,

@@ -25,7 +25,7 @@ use memmap2::MmapMut;
 
 use super::private_file;
 
-/// The longest record, all of whose texts have a limit, takes less.
+/// The longest record without the lines of its bill, all of whose texts have a limit, takes less.
 pub(super) const SLOT_BYTES: usize = 1536;
 /// Calls that may be open, and ended ones that wait for the shelf. When all are taken, new calls are
 /// refused.
@@ -38,6 +38,8 @@ const TAKEN_BYTES: usize = 8;
 const REST_SLOTS: usize = 512;
 /// Of a slot: checksum of the rest, ticket, version, length of the record.
 const HEADER_BYTES: usize = 20;
+/// The longest record that a slot has room for.
+pub(super) const RECORD_BYTES_MAX: usize = SLOT_BYTES - HEADER_BYTES;
 
 type Slot = [u8; SLOT_BYTES];
 

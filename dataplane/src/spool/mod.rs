@@ -7,6 +7,7 @@ mod shelf;
 mod writer;
 
 use std::{
+    borrow::Cow,
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use proxyxai_contract::{
+    bill::Sum,
     clock::Clock,
     convert::{record_from_bytes, record_to_bytes, sequence_bytes},
     usage::UsageRecord,
@@ -99,16 +101,36 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
     })
 }
 
+/// A record as the journal takes it. Where names are as long as they may be, there is no room for the lines of its
+/// bill, and a killed process leaves the cost without them.
+fn entry(record: &UsageRecord) -> Vec<u8> {
+    let bytes = record_to_bytes(record);
+    match entry_of(record, &bytes) {
+        Cow::Borrowed(_) => bytes,
+        Cow::Owned(shorter) => shorter,
+    }
+}
+
+fn entry_of<'a>(record: &UsageRecord, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    if bytes.len() <= journal::RECORD_BYTES_MAX {
+        return Cow::Borrowed(bytes);
+    }
+    Cow::Owned(record_to_bytes(&UsageRecord {
+        sum: Sum::default(),
+        ..record.clone()
+    }))
+}
+
 impl Spool {
     /// Notes a call that is about to be sent, as the record that it leaves if nothing more is heard of
     /// it. None when that cannot be written; the call must not be sent then.
     pub(crate) fn begin(&self, record: &UsageRecord) -> Option<Ticket> {
-        self.journal.add(&record_to_bytes(record))
+        self.journal.add(&entry(record))
     }
 
     /// Notes what is known of a call by now.
     pub(crate) fn note(&self, ticket: &mut Ticket, record: &UsageRecord) {
-        self.journal.put(ticket, &record_to_bytes(record));
+        self.journal.put(ticket, &entry(record));
     }
 
     /// Hands over the record of an ended call. It outlives this process when this returns. Its sequence
@@ -117,10 +139,10 @@ impl Spool {
         let bytes = record_to_bytes(record);
         let ticket = match ticket {
             Some(mut ticket) => {
-                self.journal.put(&mut ticket, &bytes);
+                self.journal.put(&mut ticket, &entry_of(record, &bytes));
                 Some(ticket)
             }
-            None => self.journal.add(&bytes),
+            None => self.journal.add(&entry_of(record, &bytes)),
         };
         if self.ended.try_send(Ended { ticket, bytes }).is_err() {
             // Admission stops long before the queue is full (`has_room`), so this needs a disk that has

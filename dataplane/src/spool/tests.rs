@@ -3,9 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use proxyxai_contract::{
+    bill::{Line, Sum},
     clock::{Clock, Millis},
     id::{AccountId, Level},
     money::Money,
+    part::Part,
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
@@ -46,6 +48,8 @@ fn record(id: &str) -> UsageRecord {
         tokens: Tokens::default(),
         measure: Measure::Partial,
         images: Images::default(),
+        tier: String::new(),
+        sum: Sum::default(),
         rates: None,
         factor: None,
         cost: Money::from_nanos(5),
@@ -175,6 +179,19 @@ async fn the_longest_record_fits_into_the_journal() {
         output_audio: i64::MAX.unsigned_abs(),
         input_image: i64::MAX.unsigned_abs(),
         output_image: i64::MAX.unsigned_abs(),
+        input_video: i64::MAX.unsigned_abs(),
+        cached_audio: i64::MAX.unsigned_abs(),
+        cached_image: i64::MAX.unsigned_abs(),
+    };
+    let line = |part| Line {
+        part,
+        quantity: i64::MAX.unsigned_abs(),
+        price: Some(Money::from_nanos(i64::MAX)),
+    };
+    let sum = Sum {
+        lines: Part::all().map(line).collect(),
+        above: Some(i64::MAX.unsigned_abs()),
+        ..Sum::default()
     };
     let longest = UsageRecord {
         sequence: i64::MAX.unsigned_abs(),
@@ -187,6 +204,8 @@ async fn the_longest_record_fits_into_the_journal() {
             count: i64::MAX.unsigned_abs(),
             size: long(32),
         },
+        tier: long(32),
+        sum,
         cost: Money::from_nanos(i64::MAX),
         price_version: long(64),
         start: Millis(i64::MAX),

@@ -1,10 +1,11 @@
 //! Price lists: our own form, laid over the table that ships, and `LiteLLM`'s.
 
 use proxyxai_contract::{
+    bill::{Most, Used, ceiling, cost},
     convert::{update_from_wire, update_to_wire},
     id::Revision,
     money::{Money, Multiplier},
-    price::{PriceTable, ceiling, cost},
+    price::PriceTable,
     price_file, price_import,
     snapshot::Update,
     usage::{Images, Tokens},
@@ -46,15 +47,29 @@ fn can_be_used(table: PriceTable) {
         ..Tokens::default()
     };
     let (images, one) = (Images::default(), Multiplier::ONE);
+    let used = Used {
+        tokens: &tokens,
+        images: &images,
+        pieces: &[],
+        tier: "",
+    };
+    let most = Most {
+        input: 1_000,
+        output: 1_000,
+        images: &images,
+        pieces: &[],
+        tier: None,
+    };
     for (model, price) in &table.models {
         assert_eq!(table.find(model), Some(price), "{model}");
+        let prices = price.standard.units.all();
         assert!(
-            !price.input_text.is_negative() && !price.output_text.is_negative(),
+            prices.into_iter().all(|(_, price)| !price.is_negative()),
             "{model}"
         );
-        let cost = cost(price, &tokens, &images, one, one);
+        let cost = cost(price, &used, one, one);
         assert!(cost.is_none_or(|cost| cost >= Money::ZERO), "{model}");
-        if let (Some(cost), Some(most)) = (cost, ceiling(price, 1_000, 1_000, one, one)) {
+        if let (Some(cost), Some(most)) = (cost, ceiling(price, &most, one, one)) {
             assert!(
                 cost <= most,
                 "{model}: {cost} is more than the ceiling {most}"

@@ -1,11 +1,14 @@
 //! The price table between the wire and the domain. A price that cannot be read is left out and
 //! named; the others stand. Nothing is computed from a price here.
 
-use super::{signed, unsigned};
+use std::collections::BTreeMap;
+
+use super::{part_from_wire, part_to_wire, signed, unsigned};
 use crate::{
     Invalid,
     money::{Money, Multiplier},
-    price::{ImagePrice, ModelPrice, PriceTable},
+    part::Part,
+    price::{ModelPrice, PriceTable, Scale, SizePrice, Step, Units},
     wire,
 };
 
@@ -58,74 +61,106 @@ pub(super) fn prices_to_wire(table: &PriceTable) -> wire::PriceTable {
 }
 
 fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
-    let wire::ModelPrice {
-        model: _,
-        provider,
-        input_text,
-        output_text,
-        cached_text,
-        cache_write,
-        reason_text,
-        input_audio,
-        output_audio,
-        cached_audio,
-        input_image,
-        output_image,
-        call,
-        rates_micros,
-        max_input,
-        max_output,
-        image,
-        cache_write_hour,
-    } = price;
-    let amount = |field: &str, nanos: i64| match Money::from_nanos(nanos) {
-        money if money.is_negative() => Err(Invalid::new(field, "must not be negative")),
-        money => Ok(money),
+    let standard = match price.standard.clone() {
+        Some(scale) => scale_from_wire(scale)?,
+        None => Scale {
+            units: units_from_wire(named(&price))?,
+            steps: Vec::new(),
+        },
     };
-    let optional =
-        |field: &str, nanos: Option<i64>| nanos.map(|nanos| amount(field, nanos)).transpose();
+    let mut tiers = BTreeMap::new();
+    for wire::Tier { name, scale } in price.tiers {
+        tiers.insert(name, scale_from_wire(scale.unwrap_or_default())?);
+    }
     let count =
         |field: &str, tokens: Option<i64>| tokens.map(|tokens| unsigned(field, tokens)).transpose();
     Ok(ModelPrice {
-        provider,
-        input_text: amount("input_text", input_text)?,
-        output_text: amount("output_text", output_text)?,
-        cached_text: optional("cached_text", cached_text)?,
-        cache_write: optional("cache_write", cache_write)?,
-        cache_write_hour: optional("cache_write_hour", cache_write_hour)?,
-        reason_text: optional("reason_text", reason_text)?,
-        input_audio: optional("input_audio", input_audio)?,
-        output_audio: optional("output_audio", output_audio)?,
-        cached_audio: optional("cached_audio", cached_audio)?,
-        input_image: optional("input_image", input_image)?,
-        output_image: optional("output_image", output_image)?,
-        call: amount("call", call)?,
-        image: image
-            .map(|image| image_from_wire(image, amount))
-            .transpose()?,
-        rates: Multiplier::from_micros(rates_micros)?,
-        max_input: count("max_input", max_input)?,
-        max_output: count("max_output", max_output)?,
+        provider: price.provider,
+        standard,
+        tiers,
+        image: price.image.map(sizes_from_wire).transpose()?,
+        video: price.video.map(sizes_from_wire).transpose()?,
+        minimum: amount("minimum_nanos", price.minimum_nanos)?,
+        audio_ms_min: unsigned("audio_ms_min", price.audio_ms_min)?,
+        rates: Multiplier::from_micros(price.rates_micros)?,
+        max_input: count("max_input", price.max_input)?,
+        max_output: count("max_output", price.max_output)?,
     })
 }
 
-fn image_from_wire(
-    image: wire::ImagePrice,
-    amount: impl Fn(&str, i64) -> Result<Money, Invalid>,
-) -> Result<ImagePrice, Invalid> {
-    let wire::ImagePrice { sizes, other } = image;
+fn amount(field: &str, nanos: i64) -> Result<Money, Invalid> {
+    match Money::from_nanos(nanos) {
+        money if money.is_negative() => Err(Invalid::new(field, "must not be negative")),
+        money => Ok(money),
+    }
+}
+
+fn scale_from_wire(scale: wire::Scale) -> Result<Scale, Invalid> {
+    let wire::Scale { parts, steps } = scale;
+    let step = |step: wire::Step| {
+        Ok(Step {
+            above: unsigned("above", step.above)?,
+            units: units_from_wire(priced(&step.parts))?,
+        })
+    };
+    Ok(Scale {
+        units: units_from_wire(priced(&parts))?,
+        steps: steps
+            .into_iter()
+            .map(step)
+            .collect::<Result<_, Invalid>>()?,
+    })
+}
+
+/// Prices of parts that this program knows; one that it does not know has none here.
+fn priced(parts: &[wire::PartPrice]) -> impl Iterator<Item = (Part, i64)> + '_ {
+    let known = |price: &wire::PartPrice| Some((part_from_wire(price.part)?, price.nanos));
+    parts.iter().filter_map(known)
+}
+
+fn units_from_wire(prices: impl IntoIterator<Item = (Part, i64)>) -> Result<Units, Invalid> {
+    let mut units = Units::default();
+    for (part, nanos) in prices {
+        units.set(part, Some(amount(part.name(), nanos)?));
+    }
+    Ok(units)
+}
+
+/// What control planes say that know these parts alone.
+fn named(price: &wire::ModelPrice) -> impl Iterator<Item = (Part, i64)> + use<> {
+    let named = [
+        (Part::InputText, Some(price.input_text)),
+        (Part::OutputText, Some(price.output_text)),
+        (Part::CachedText, price.cached_text),
+        (Part::CacheWrite, price.cache_write),
+        (Part::CacheWriteHour, price.cache_write_hour),
+        (Part::Reasoning, price.reason_text),
+        (Part::InputAudio, price.input_audio),
+        (Part::OutputAudio, price.output_audio),
+        (Part::CachedAudio, price.cached_audio),
+        (Part::InputImage, price.input_image),
+        (Part::OutputImage, price.output_image),
+        (Part::Call, Some(price.call)),
+    ];
+    named
+        .into_iter()
+        .filter_map(|(part, nanos)| Some((part, nanos?)))
+}
+
+fn sizes_from_wire(price: wire::ImagePrice) -> Result<SizePrice, Invalid> {
+    let wire::ImagePrice { sizes, other } = price;
     let sizes = sizes
         .into_iter()
-        .map(|(size, nanos)| Ok((size, amount("image.sizes", nanos)?)))
+        .map(|(size, nanos)| Ok((size, amount("sizes", nanos)?)))
         .collect::<Result<_, Invalid>>()?;
-    Ok(ImagePrice {
+    Ok(SizePrice {
         sizes,
-        other: amount("image.other", other)?,
+        other: amount("other", other)?,
     })
 }
 
-fn image_to_wire(image: &ImagePrice) -> wire::ImagePrice {
-    let ImagePrice { sizes, other } = image;
+fn sizes_to_wire(price: &SizePrice) -> wire::ImagePrice {
+    let SizePrice { sizes, other } = price;
     wire::ImagePrice {
         sizes: sizes
             .iter()
@@ -135,44 +170,66 @@ fn image_to_wire(image: &ImagePrice) -> wire::ImagePrice {
     }
 }
 
+fn units_to_wire(units: &Units) -> Vec<wire::PartPrice> {
+    let price = |(part, price): (Part, Money)| wire::PartPrice {
+        part: part_to_wire(part),
+        nanos: price.nanos(),
+    };
+    units.all().map(price).collect()
+}
+
+fn scale_to_wire(scale: &Scale) -> wire::Scale {
+    let step = |step: &Step| wire::Step {
+        above: signed(step.above),
+        parts: units_to_wire(&step.units),
+    };
+    wire::Scale {
+        parts: units_to_wire(&scale.units),
+        steps: scale.steps.iter().map(step).collect(),
+    }
+}
+
 fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
     let ModelPrice {
         provider,
-        input_text,
-        output_text,
-        cached_text,
-        cache_write,
-        cache_write_hour,
-        reason_text,
-        input_audio,
-        output_audio,
-        cached_audio,
-        input_image,
-        output_image,
-        call,
+        standard,
+        tiers,
         image,
+        video,
+        minimum,
+        audio_ms_min,
         rates,
         max_input,
         max_output,
     } = price;
+    let own = |part| standard.units.own(part).map(Money::nanos);
+    let tier = |(name, scale): (&String, &Scale)| wire::Tier {
+        name: name.clone(),
+        scale: Some(scale_to_wire(scale)),
+    };
     wire::ModelPrice {
         model: model.to_owned(),
         provider: provider.clone(),
-        input_text: input_text.nanos(),
-        output_text: output_text.nanos(),
-        cached_text: cached_text.map(Money::nanos),
-        cache_write: cache_write.map(Money::nanos),
-        reason_text: reason_text.map(Money::nanos),
-        input_audio: input_audio.map(Money::nanos),
-        output_audio: output_audio.map(Money::nanos),
-        cached_audio: cached_audio.map(Money::nanos),
-        input_image: input_image.map(Money::nanos),
-        output_image: output_image.map(Money::nanos),
-        call: call.nanos(),
+        input_text: own(Part::InputText).unwrap_or_default(),
+        output_text: own(Part::OutputText).unwrap_or_default(),
+        cached_text: own(Part::CachedText),
+        cache_write: own(Part::CacheWrite),
+        reason_text: own(Part::Reasoning),
+        input_audio: own(Part::InputAudio),
+        output_audio: own(Part::OutputAudio),
+        cached_audio: own(Part::CachedAudio),
+        input_image: own(Part::InputImage),
+        output_image: own(Part::OutputImage),
+        call: own(Part::Call).unwrap_or_default(),
         rates_micros: rates.micros(),
         max_input: max_input.map(signed),
         max_output: max_output.map(signed),
-        image: image.as_ref().map(image_to_wire),
-        cache_write_hour: cache_write_hour.map(Money::nanos),
+        image: image.as_ref().map(sizes_to_wire),
+        cache_write_hour: own(Part::CacheWriteHour),
+        standard: Some(scale_to_wire(standard)),
+        tiers: tiers.iter().map(tier).collect(),
+        video: video.as_ref().map(sizes_to_wire),
+        minimum_nanos: minimum.nanos(),
+        audio_ms_min: signed(*audio_ms_min),
     }
 }

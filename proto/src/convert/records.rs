@@ -7,10 +7,11 @@ use prost::Message as _;
 use super::{
     millis_from_wire, millis_to_wire,
     objects::{objects_from_wire, objects_into_wire},
-    signed, unsigned,
+    part_from_wire, part_to_wire, signed, unsigned,
 };
 use crate::{
     Invalid,
+    bill::{Line, Sum},
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
     snapshot::Standing,
@@ -90,6 +91,7 @@ pub fn record_from_wire(mut record: wire::UsageRecord) -> Result<UsageRecord, In
 }
 
 /// The same. One that cannot be read stays as it was, so that it can be told; that is why texts are taken last.
+#[expect(clippy::too_many_lines, reason = "a line for each field")]
 fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid> {
     let measure = record.measure();
     let wire::UsageRecord {
@@ -122,6 +124,10 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         settlement,
         forgets,
         pending,
+        tier,
+        lines,
+        price_above,
+        price_rates_micros,
     } = record;
     if *sequence == 0 {
         return Err(Invalid::new("sequence", "must be positive"));
@@ -144,6 +150,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         duration_ms: unsigned("duration_ms", *duration_ms)?,
         first_byte_ms: unsigned("first_byte_ms", *first_byte_ms)?,
         streamed: *streamed,
+        sum: sum_from_wire(lines, *price_above, *price_rates_micros)?,
         objects: objects_from_wire(
             made,
             (*pending, *held_nanos),
@@ -155,6 +162,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         model_asked: take(model_asked),
         model_used: take(model_used),
         price_version: take(price_version),
+        tier: take(tier),
         images: Images {
             count,
             size: take(image_size),
@@ -199,6 +207,8 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         status,
         tokens,
         images,
+        tier,
+        sum,
         measure,
         cost,
         priced,
@@ -240,10 +250,47 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         image_size: images.size.clone(),
         rates_micros: rates.map_or(0, Multiplier::micros),
         factor_micros: factor.map_or(0, Multiplier::micros),
+        tier: tier.clone(),
+        lines: sum.lines.iter().map(line_to_wire).collect(),
+        price_above: sum.above.map_or(0, signed),
+        price_rates_micros: sum.rates.micros(),
         ..wire::UsageRecord::default()
     };
     objects_into_wire(objects.as_deref(), &mut written);
     written
+}
+
+fn sum_from_wire(lines: &[wire::PriceLine], above: i64, rates_micros: i64) -> Result<Sum, Invalid> {
+    Ok(Sum {
+        lines: lines
+            .iter()
+            .filter_map(|line| line_from_wire(line).transpose())
+            .collect::<Result<_, _>>()?,
+        above: Some(unsigned("price_above", above)?).filter(|above| *above > 0),
+        rates: multiplier("price_rates_micros", rates_micros)?.unwrap_or(Multiplier::ONE),
+    })
+}
+
+/// A line of a part that this program does not know yet is left out; its amount is in the cost.
+fn line_from_wire(line: &wire::PriceLine) -> Result<Option<Line>, Invalid> {
+    let price = line.price_nanos.map(Money::from_nanos);
+    if price.is_some_and(Money::is_negative) {
+        return Err(Invalid::new("lines.price_nanos", "must not be negative"));
+    }
+    let quantity = unsigned("lines.quantity", line.quantity)?;
+    Ok(part_from_wire(line.part).map(|part| Line {
+        part,
+        quantity,
+        price,
+    }))
+}
+
+fn line_to_wire(line: &Line) -> wire::PriceLine {
+    wire::PriceLine {
+        part: part_to_wire(line.part),
+        quantity: signed(line.quantity),
+        price_nanos: line.price.map(Money::nanos),
+    }
 }
 
 fn multiplier(field: &str, micros: i64) -> Result<Option<Multiplier>, Invalid> {
@@ -290,6 +337,9 @@ fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
         input_image,
         output_image,
         cache_write_hour,
+        input_video,
+        cached_audio,
+        cached_image,
     } = tokens;
     Ok(Tokens {
         input: unsigned("tokens.input", input)?,
@@ -302,6 +352,9 @@ fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
         output_audio: unsigned("tokens.output_audio", output_audio)?,
         input_image: unsigned("tokens.input_image", input_image)?,
         output_image: unsigned("tokens.output_image", output_image)?,
+        input_video: unsigned("tokens.input_video", input_video)?,
+        cached_audio: unsigned("tokens.cached_audio", cached_audio)?,
+        cached_image: unsigned("tokens.cached_image", cached_image)?,
     })
 }
 
@@ -317,6 +370,9 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
         output_audio,
         input_image,
         output_image,
+        input_video,
+        cached_audio,
+        cached_image,
     } = *tokens;
     wire::Tokens {
         input: signed(input),
@@ -329,6 +385,9 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
         input_image: signed(input_image),
         output_image: signed(output_image),
         cache_write_hour: signed(cache_write_hour),
+        input_video: signed(input_video),
+        cached_audio: signed(cached_audio),
+        cached_image: signed(cached_image),
     }
 }
 
@@ -371,6 +430,25 @@ mod tests {
         object::{Kind, Made, Objects, Settles},
     };
 
+    fn sum() -> Sum {
+        Sum {
+            lines: vec![
+                Line {
+                    part: crate::part::Part::InputText,
+                    quantity: 12,
+                    price: Some(Money::from_nanos(5)),
+                },
+                Line {
+                    part: crate::part::Part::WebSearch,
+                    quantity: 1,
+                    price: None,
+                },
+            ],
+            above: Some(200_000),
+            rates: Multiplier::from_micros(3).unwrap(),
+        }
+    }
+
     fn record(sequence: u64) -> UsageRecord {
         UsageRecord {
             sequence,
@@ -394,7 +472,12 @@ mod tests {
                 output_audio: 7,
                 input_image: 8,
                 output_image: 9,
+                input_video: 10,
+                cached_audio: 11,
+                cached_image: 12,
             },
+            tier: "flex".to_owned(),
+            sum: sum(),
             images: Images {
                 count: 2,
                 size: "1x1".to_owned(),

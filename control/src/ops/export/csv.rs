@@ -13,7 +13,7 @@ use crate::view::{LedgerLine, PostedUsage};
 
 pub(super) const USAGE_HEAD: &str = "time,account,name,request,path,model_asked,model_used,status,cost,corrected_cost,measure,\
 input,cached,cache_write,output,reasoning,input_audio,output_audio,input_image,output_image,\
-key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour\r\n";
+key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour,tier,bill\r\n";
 
 pub(super) const LEDGER_HEAD: &str =
     "posting,entry,time,reason,reference,book,account,name,amount\r\n";
@@ -75,6 +75,8 @@ pub(super) fn usage(line: &mut Line<'_>, name: &str, posted: &PostedUsage, zone:
     line.plain(record.sequence);
     line.plain(zone.rfc3339(*posted));
     line.plain(tokens.cache_write_hour);
+    line.text(&record.tier);
+    line.text(&record.sum.text());
 }
 
 /// A posting.

@@ -25,7 +25,12 @@ pub(super) fn problem(record: &UsageRecord) -> Option<&'static str> {
         tokens.output_image,
         record.images.count,
     ];
-    if counts.iter().any(|count| *count > TOKENS_MAX) {
+    let lines = record.sum.lines.iter().map(|line| line.quantity);
+    if counts
+        .into_iter()
+        .chain(lines)
+        .any(|count| count > TOKENS_MAX)
+    {
         return Some("its counts are beyond what any call can have");
     }
     (record.cost > COST_MAX).then_some("its cost is beyond what any call can have")

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxyxai_contract::{
+    bill::Sum,
     clock::Millis,
     id::{AccountId, KeyId, NodeName},
     lease::Lease,
@@ -109,6 +110,7 @@ async fn settle(
             record.cost = Money::ZERO;
             record.tokens = Tokens::default();
             record.images = Images::default();
+            record.sum = Sum::default();
             record.objects = None;
         }
         // Nobody knows of it any more; that it was paid before is then ruled out.

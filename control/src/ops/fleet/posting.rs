@@ -390,6 +390,7 @@ fn plain(mut record: UsageRecord) -> UsageRecord {
         &mut record.model_used,
         &mut record.price_version,
         &mut record.images.size,
+        &mut record.tier,
     ];
     for text in texts {
         if text.contains('\0') {

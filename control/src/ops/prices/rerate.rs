@@ -259,7 +259,7 @@ impl Prices {
         let factor = record.factor.unwrap_or(account.view.factor);
         let cost = table
             .find(&record.model_used)
-            .and_then(|price| price::cost(price, &record.tokens, &record.images, rates, factor));
+            .and_then(|price| record.bill(price).cost(rates, factor));
         Ok(cost.map(|cost| (version, cost)))
     }
 

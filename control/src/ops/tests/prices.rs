@@ -6,6 +6,7 @@ use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
     money::Multiplier,
+    part::Part,
     price::{self, PriceTable},
     snapshot::Update,
     usage::{Tokens, UsageRecord},
@@ -58,7 +59,13 @@ pub(super) async fn published(control: &Control) -> PriceTable {
 }
 
 fn input_of(table: &PriceTable) -> i64 {
-    table.find("house").unwrap().input_text.nanos() / 1_000_000
+    table
+        .find("house")
+        .unwrap()
+        .of(Part::InputText)
+        .unwrap()
+        .nanos()
+        / 1_000_000
 }
 
 pub(super) fn house(
@@ -80,7 +87,8 @@ pub(super) fn house(
     };
     let (rates, factor) = (record.rates.unwrap(), record.factor.unwrap());
     let price = table.find("house").unwrap();
-    record.cost = price::cost(price, &record.tokens, &record.images, rates, factor).unwrap();
+    record.sum = record.bill(price);
+    record.cost = record.sum.cost(rates, factor).unwrap();
     record
 }
 

@@ -55,6 +55,10 @@ pub struct Model {
     pub rates: Option<i64>,
     pub factor: Option<i64>,
     pub cache_write_hour: i64,
+    #[sea_orm(column_type = "Text")]
+    pub tier: String,
+    #[sea_orm(column_type = "Text")]
+    pub bill: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

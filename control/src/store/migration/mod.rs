@@ -20,6 +20,7 @@ mod m010_master_copy;
 mod m011_aside;
 mod m012_objects;
 mod m013_share;
+mod m018_bills;
 
 use sea_orm_migration::{
     prelude::*,
@@ -43,6 +44,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m011_aside", m011_aside::SCHEMA),
     ("m012_objects", m012_objects::SCHEMA),
     ("m013_share", m013_share::SCHEMA),
+    ("m018_bills", m018_bills::SCHEMA),
 ];
 
 #[async_trait::async_trait]

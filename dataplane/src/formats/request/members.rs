@@ -33,11 +33,11 @@ pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
         "store",
         "route",
         "best_of",
+        "service_tier",
+        "speed",
+        "quality",
     ];
     let minded = [
-        "service_tier",
-        "quality",
-        "speed",
         "inference_geo",
         "messages",
         "input",
@@ -63,6 +63,10 @@ pub(super) const STORE: usize = 12;
 pub(super) const ROUTE: usize = 13;
 /// Answers that are written, of which fewer may be given back.
 pub(super) const BEST_OF: usize = 14;
+/// Who is to be served first, at a price: `OpenAI`'s name and Anthropic's.
+pub(super) const TIER: [usize; 2] = [15, 16];
+/// Of pictures and video.
+pub(super) const QUALITY: usize = 17;
 
 /// Those of `stream_options`.
 pub(super) static OPTIONS: LazyLock<Names> =
@@ -70,7 +74,7 @@ pub(super) static OPTIONS: LazyLock<Names> =
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 15;
+pub(super) const READ: usize = 18;
 
 /// Longer than any of the names, folded.
 pub(crate) const FOLDED_BYTES_MAX: usize = 32;

@@ -1,7 +1,12 @@
 //! Usage objects as providers document them, and what they cost, computed by hand: tokens of each
 //! kind × nano-dollars per token. A change of either reader or pricing shows here.
 
-use proxyxai_contract::{money::Multiplier, price, price_file, usage::Images};
+use proxyxai_contract::{
+    bill::{self, Used},
+    money::Multiplier,
+    price_file,
+    usage::Images,
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -29,13 +34,13 @@ fn nanos(model: &str, schema: Schema, usage: &Value) -> i64 {
         .reported(schema)
         .tokens;
     let one = Multiplier::ONE;
-    let cost = price::cost(
-        table.find(model).unwrap(),
-        &tokens,
-        &Images::default(),
-        one,
-        one,
-    );
+    let used = Used {
+        tokens: &tokens,
+        images: &Images::default(),
+        pieces: &[],
+        tier: "",
+    };
+    let cost = bill::cost(table.find(model).unwrap(), &used, one, one);
     cost.unwrap().nanos()
 }
 

@@ -154,6 +154,9 @@ fn plus(sum: &Tokens, more: &Tokens) -> Tokens {
         output_audio: sum.output_audio.saturating_add(more.output_audio),
         input_image: sum.input_image.saturating_add(more.input_image),
         output_image: sum.output_image.saturating_add(more.output_image),
+        input_video: sum.input_video.saturating_add(more.input_video),
+        cached_audio: sum.cached_audio.saturating_add(more.cached_audio),
+        cached_image: sum.cached_image.saturating_add(more.cached_image),
     }
 }
 

@@ -32,6 +32,9 @@ const NONE: Tokens = Tokens {
     output_audio: 0,
     input_image: 0,
     output_image: 0,
+    input_video: 0,
+    cached_audio: 0,
+    cached_image: 0,
 };
 
 #[test]

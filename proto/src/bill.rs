@@ -1,0 +1,401 @@
+//! The one place that turns what was used into money: the lines of a bill, of which the cost is the sum.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
+)]
+
+use crate::{
+    money::{Money, Multiplier, div_round},
+    part::Part,
+    price::{self, ModelPrice, Scale, Units},
+    usage::{Images, Tokens},
+};
+
+/// What a call used.
+#[derive(Debug, Clone, Copy)]
+pub struct Used<'a> {
+    /// Tokens by kind.
+    pub tokens: &'a Tokens,
+    /// Pictures asked for.
+    pub images: &'a Images,
+    /// Everything else, by part.
+    pub pieces: &'a [(Part, u64)],
+    /// The tier that served, as the answer says.
+    pub tier: &'a str,
+}
+
+/// One line of a bill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// What is charged for.
+    pub part: Part,
+    /// How much of it.
+    pub quantity: u64,
+    /// Price of its unit; none where the table has none, and the line is for nothing.
+    pub price: Option<Money>,
+}
+
+/// All lines of a call's bill, before the rates of its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sum {
+    /// In the order of their parts.
+    pub lines: Vec<Line>,
+    /// The length of a prompt above which these prices count; none for those of short ones.
+    pub above: Option<u64>,
+    /// The model's own multiplier.
+    pub rates: Multiplier,
+}
+
+/// A sum of lines is kept in parts of a nano-dollar in which every unit's price is whole.
+const FINE: u64 = 18_000_000;
+/// What stands under such a sum times three multipliers in millionths.
+const SCALE: i128 = 18 * 10i128.pow(24);
+
+// === impl Line ===
+
+impl Line {
+    /// Its amount, in parts of a nano-dollar.
+    fn fine(&self) -> Option<i128> {
+        let Some(price) = self.price else {
+            return Some(0);
+        };
+        let each = FINE.checked_div(self.part.unit().per())?;
+        i128::from(self.quantity)
+            .checked_mul(i128::from(price.nanos()))?
+            .checked_mul(i128::from(each))
+    }
+
+    /// Its amount in nano-dollars, rounded; that of the whole is rounded once, so they may differ in the last digit.
+    pub fn amount(&self) -> Option<Money> {
+        div_round(self.fine()?, i128::from(FINE)).map(Money::from_nanos)
+    }
+}
+
+// === impl Sum ===
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self {
+            lines: Vec::new(),
+            above: None,
+            rates: Multiplier::ONE,
+        }
+    }
+}
+
+impl Sum {
+    /// The cost: the sum of all lines times the model's, the account's and the system's multipliers, rounded once,
+    /// half away from zero. `None` when it is out of range.
+    pub fn cost(&self, rates: Multiplier, factor: Multiplier) -> Option<Money> {
+        let base = fine(&self.lines)?;
+        multiplied(base, [self.rates, rates, factor])
+    }
+
+    /// Parts that were used and have no price.
+    pub fn unpriced(&self) -> impl Iterator<Item = Part> + '_ {
+        let lines = self.lines.iter().filter(|line| line.price.is_none());
+        lines.map(|line| line.part)
+    }
+
+    /// How much of a part was used.
+    pub fn quantity(&self, part: Part) -> u64 {
+        let line = self.lines.iter().find(|line| line.part == part);
+        line.map_or(0, |line| line.quantity)
+    }
+
+    /// What is neither tokens nor asked for with the call.
+    pub fn pieces(&self) -> Vec<(Part, u64)> {
+        let piece = |line: &&Line| {
+            let own = [Part::Image, Part::Call, Part::Minimum, Part::Tier];
+            !line.part.is_input() && !line.part.is_output() && !own.contains(&line.part)
+        };
+        let pieces = self.lines.iter().filter(piece);
+        pieces.map(|line| (line.part, line.quantity)).collect()
+    }
+}
+
+/// The bill of a call: every token at the price of its kind, every piece at that of its own. What was used and has
+/// no price is named, for nothing.
+pub fn lines(price: &ModelPrice, used: &Used<'_>) -> Sum {
+    let (scale, known) = price.scale(used.tier);
+    let (units, above) = scale.at(used.tokens.input);
+    let mut sum = Sum {
+        lines: Vec::with_capacity(4),
+        above,
+        rates: price.rates,
+    };
+    for (part, quantity) in partition(used.tokens) {
+        push(&mut sum.lines, units, part, quantity);
+    }
+    for (part, quantity) in used.pieces {
+        let quantity = match part {
+            Part::AudioHour if *quantity > 0 => (*quantity).max(price.audio_ms_min),
+            _ => *quantity,
+        };
+        push(&mut sum.lines, units, *part, quantity);
+    }
+    size_lines(price, used, &mut sum.lines);
+    if units.get(Part::Call).is_some_and(|call| call > Money::ZERO) {
+        push(&mut sum.lines, units, Part::Call, 1);
+    }
+    if !known {
+        push(&mut sum.lines, units, Part::Tier, 1);
+    }
+    let missing = missing(&sum.lines, price.minimum);
+    if missing > 0 {
+        sum.lines.push(Line {
+            part: Part::Minimum,
+            quantity: missing,
+            price: Some(Money::from_nanos(1)),
+        });
+    }
+    sum
+}
+
+/// The same of a model without any price.
+pub fn without_price(used: &Used<'_>) -> Sum {
+    let nothing = ModelPrice {
+        standard: Scale::default(),
+        ..ModelPrice::of_call(Money::ZERO)
+    };
+    let mut sum = lines(&nothing, used);
+    sum.lines.retain(|line| line.part != Part::Tier);
+    sum
+}
+
+/// Cost of a call; `None` when it is out of range.
+pub fn cost(
+    price: &ModelPrice,
+    used: &Used<'_>,
+    rates: Multiplier,
+    factor: Multiplier,
+) -> Option<Money> {
+    lines(price, used).cost(rates, factor)
+}
+
+fn push(lines: &mut Vec<Line>, units: &Units, part: Part, quantity: u64) {
+    if quantity == 0 {
+        return;
+    }
+    match lines.iter_mut().find(|line| line.part == part) {
+        Some(line) => line.quantity = line.quantity.saturating_add(quantity),
+        None => lines.push(Line {
+            part,
+            quantity,
+            price: units.get(part),
+        }),
+    }
+}
+
+/// Pictures and video, whose price is that of their size.
+fn size_lines(price: &ModelPrice, used: &Used<'_>, lines: &mut Vec<Line>) {
+    let Images { count, size } = used.images;
+    if let Some(by_size) = price.image.as_ref().filter(|_| *count > 0) {
+        lines.push(Line {
+            part: Part::Image,
+            quantity: *count,
+            price: Some(by_size.of(size)),
+        });
+    }
+    if let Some(by_size) = &price.video {
+        let video = lines
+            .iter_mut()
+            .filter(|line| line.part == Part::VideoSecond);
+        for line in video {
+            line.price = Some(by_size.of(size));
+        }
+    }
+}
+
+/// What is missing to the least that a call costs, in nano-dollars. Half of one counts for nothing, so that the
+/// sum rounds to just that.
+fn missing(lines: &[Line], minimum: Money) -> u64 {
+    if minimum == Money::ZERO {
+        return 0;
+    }
+    let least = i128::from(minimum.nanos()).checked_mul(i128::from(FINE));
+    let missing = least
+        .zip(fine(lines))
+        .and_then(|(least, sum)| least.checked_sub(sum))
+        .and_then(|missing| missing.checked_mul(2)?.checked_sub(1))
+        .filter(|twice| *twice > 0);
+    let whole = missing.and_then(|twice| div_round(twice, i128::from(FINE).checked_mul(2)?));
+    whole.map_or(0, |nanos| u64::try_from(nanos).unwrap_or_default())
+}
+
+fn fine(lines: &[Line]) -> Option<i128> {
+    lines
+        .iter()
+        .try_fold(0i128, |sum, line| sum.checked_add(line.fine()?))
+}
+
+/// The most that a call uses, whatever kinds it turns out to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Most<'a> {
+    /// Tokens it reads.
+    pub input: u64,
+    /// Tokens it writes.
+    pub output: u64,
+    /// Pictures it asks for.
+    pub images: &'a Images,
+    /// Everything else, by part.
+    pub pieces: &'a [(Part, u64)],
+    /// The tier it asks for; none where it asks for none.
+    pub tier: Option<&'a str>,
+}
+
+/// The most a call can cost: each token at the dearest price of its direction, at the dearest step it can reach and
+/// the dearest tier that may serve. Never below `cost` of such a call. `None` when it is out of range.
+pub fn ceiling(
+    price: &ModelPrice,
+    most: &Most<'_>,
+    rates: Multiplier,
+    factor: Multiplier,
+) -> Option<Money> {
+    let mut dearest = [Money::ZERO; 3];
+    let each = |units: &Units| {
+        let [input, output] = units.dearest();
+        let call = units.get(Part::Call).unwrap_or_default();
+        for (most, price) in dearest.iter_mut().zip([input, output, call]) {
+            *most = price.max(*most);
+        }
+    };
+    for_each_units(price, most, each);
+    let counts = [most.input, most.output, 1];
+    let parts = [Part::InputText, Part::OutputText, Part::Call];
+    let mut sum: i128 = 0;
+    let mut add = |part, quantity, price| {
+        let line = Line {
+            part,
+            quantity,
+            price: Some(price),
+        };
+        sum = sum.checked_add(line.fine()?)?;
+        Some(())
+    };
+    for ((part, quantity), price) in parts.into_iter().zip(counts).zip(dearest) {
+        add(part, quantity, price)?;
+    }
+    for (part, quantity) in most.pieces {
+        let quantity = match part {
+            Part::AudioHour => (*quantity).max(price.audio_ms_min),
+            _ => *quantity,
+        };
+        let dearest = match (part, &price.video) {
+            (Part::VideoSecond, Some(video)) => video.of(&most.images.size),
+            _ => dearest_of(price, most, *part),
+        };
+        add(*part, quantity, dearest)?;
+    }
+    if let Some(by_size) = &price.image {
+        add(
+            Part::Image,
+            most.images.count,
+            by_size.of(&most.images.size),
+        )?;
+    }
+    // What is missing to the minimum is rounded to whole nano-dollars.
+    let least = match price.minimum {
+        Money::ZERO => 0,
+        least => i128::from(least.nanos()).checked_add(1)?,
+    };
+    multiplied(
+        sum.max(least.checked_mul(FINE.into())?),
+        [price.rates, rates, factor],
+    )
+}
+
+fn dearest_of(price: &ModelPrice, most: &Most<'_>, part: Part) -> Money {
+    let mut dearest = Money::ZERO;
+    for_each_units(price, most, |units| {
+        dearest = units.get(part).unwrap_or_default().max(dearest);
+    });
+    dearest
+}
+
+/// Goes through the prices that may count for a call. A tier that is asked for may not be the one that serves.
+fn for_each_units(price: &ModelPrice, most: &Most<'_>, mut each: impl FnMut(&Units)) {
+    price.standard.up_to(most.input).for_each(&mut each);
+    let Some(tier) = most.tier else {
+        return;
+    };
+    let chosen_by_provider = !price.tiers.contains_key(tier) && !price::is_standard(tier);
+    for (name, scale) in &price.tiers {
+        if name == tier || tier == "auto" || chosen_by_provider {
+            scale.up_to(most.input).for_each(&mut each);
+        }
+    }
+}
+
+fn multiplied(base: i128, multipliers: [Multiplier; 3]) -> Option<Money> {
+    let [one, two, three] = multipliers.map(|multiplier| i128::from(multiplier.micros()));
+    let factors = [base, one, two, three];
+    // Dear models with high multipliers leave the range on the way, though the result is in it.
+    product_over(factors, SCALE)
+        .or_else(|| {
+            let (factors, scale) = reduced(factors, SCALE);
+            product_over(factors, scale)
+        })
+        .map(Money::from_nanos)
+}
+
+fn product_over(factors: [i128; 4], scale: i128) -> Option<i64> {
+    let product = factors.into_iter().try_fold(1, i128::checked_mul)?;
+    div_round(product, scale)
+}
+
+/// The same fraction without what its two sides share.
+fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
+    for factor in &mut factors {
+        let (mut shared, mut rest) = (scale, *factor);
+        while let Some(next) = shared.checked_rem(rest) {
+            (shared, rest) = (rest, next);
+        }
+        *factor = factor.checked_div(shared).unwrap_or(*factor);
+        scale = scale.checked_div(shared).unwrap_or(scale);
+    }
+    (factors, scale)
+}
+
+/// Disjoint parts of the tokens. Their counts add up to input plus output, whatever nonsense a provider
+/// reports: a part is never larger than what is left of its total.
+fn partition(tokens: &Tokens) -> [(Part, u64); 13] {
+    let mut input = tokens.input;
+    let mut output = tokens.output;
+    let take = |left: &mut u64, wanted: u64| {
+        let taken = wanted.min(*left);
+        *left = left.saturating_sub(taken);
+        taken
+    };
+    let mut cached = take(&mut input, tokens.cached);
+    let cached_audio = take(&mut cached, tokens.cached_audio);
+    let cached_image = take(&mut cached, tokens.cached_image);
+    let mut cache_write = take(&mut input, tokens.cache_write);
+    let hour = take(&mut cache_write, tokens.cache_write_hour);
+    let fresh = |all: u64, cached: u64| all.saturating_sub(cached);
+    let input_audio = take(&mut input, fresh(tokens.input_audio, cached_audio));
+    let input_image = take(&mut input, fresh(tokens.input_image, cached_image));
+    let input_video = take(&mut input, tokens.input_video);
+    let output_audio = take(&mut output, tokens.output_audio);
+    let output_image = take(&mut output, tokens.output_image);
+    let reasoning = take(&mut output, tokens.reasoning);
+    [
+        (Part::InputText, input),
+        (Part::CachedText, cached),
+        (Part::CacheWrite, cache_write),
+        (Part::CacheWriteHour, hour),
+        (Part::InputAudio, input_audio),
+        (Part::CachedAudio, cached_audio),
+        (Part::InputImage, input_image),
+        (Part::CachedImage, cached_image),
+        (Part::InputVideo, input_video),
+        (Part::OutputText, output),
+        (Part::Reasoning, reasoning),
+        (Part::OutputAudio, output_audio),
+        (Part::OutputImage, output_image),
+    ]
+}
+
+#[cfg(test)]
+#[path = "bill_tests.rs"]
+mod tests;
