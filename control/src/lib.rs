@@ -196,6 +196,7 @@ impl Control {
             self.store().release_memory().await?;
         }
         if count.is_multiple_of(POLL_TICKS) {
+            ops::accounts::settle_closed(self).await?;
             self.publisher()
                 .follow(self.store(), self.vault(), self.now())
                 .await?;

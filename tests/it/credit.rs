@@ -284,6 +284,58 @@ async fn a_deleted_account_gives_back_what_is_on_lease() {
     refused(answer, 401, "invalid_api_key").await;
 }
 
+/// A reseller with $100, and an account below it with so much: their keys.
+async fn resold(shop: &Shop, credit: f64) -> (String, String) {
+    let reseller = shop.control.add_account("reseller", 100.0).await;
+    let made = shop
+        .control
+        .http
+        .post(shop.control.url("/x-users"))
+        .bearer_auth(&reseller)
+        .json(&json!({"Name": "customer", "Email": "c@example.com", "CreditGranted": credit}))
+        .send()
+        .await
+        .unwrap();
+    let made: serde_json::Value = made.json().await.unwrap();
+    let key = made["User"]["SecretKey"].as_str();
+    (reseller, key.unwrap_or_else(|| panic!("{made}")).to_owned())
+}
+
+#[tokio::test]
+async fn deleting_an_account_with_a_call_under_way_refunds_what_the_call_cannot_cost() {
+    let shop = Shop::open(1, 1.0).await;
+    let (reseller, customer) = resold(&shop, 10.0 * CALL).await;
+    let pause = Duration::from_secs(4);
+    shop.upstream.script(UP, Script::Slow { pause });
+    let nanos = async || shop.control.grpc().account("reseller").await.balance_nanos;
+    // Twice as many tokens as it will use.
+    let body = json!({"model": "house", "max_tokens": 14, "messages": []});
+    let base = &shop.planes[0].node.base;
+    let call = shop
+        .control
+        .http
+        .post(format!("{base}/v1/chat/completions"))
+        .bearer_auth(&customer)
+        .json(&body)
+        .send();
+    let deletion = async {
+        let came = async || shop.upstream.count(UP) == 1;
+        until("the call is under way", came).await;
+        let url = shop.control.url("/x-users/customer");
+        let answer = shop.control.http.delete(url).bearer_auth(&reseller);
+        assert_eq!(answer.send().await.unwrap().status(), 200);
+        nanos().await
+    };
+    let (answer, after) = tokio::join!(call, deletion);
+    assert_eq!(answer.unwrap().status(), 200);
+    // Closing costs $0.2.
+    let all = 100_000_000_000 - 200_000_000;
+    assert_eq!(after, all - 2 * CALL_NANOS);
+    let settled = async || nanos().await == all - CALL_NANOS;
+    until("the rest came back", settled).await;
+    shop.control.grpc().verify_books().await;
+}
+
 #[tokio::test]
 async fn a_data_plane_that_dies_or_stops_loses_no_credit() {
     let mut shop = Shop::open(2, 2.0 * CALL).await;

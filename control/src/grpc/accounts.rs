@@ -77,6 +77,7 @@ impl Accounts for Service {
         Ok(Response::new(wire::DeleteAccountResponse {
             account: Some(account_to_wire(changed.account)),
             refund_nanos: changed.refund.nanos(),
+            pending_nanos: changed.pending.nanos(),
         }))
     }
 

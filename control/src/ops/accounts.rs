@@ -8,8 +8,8 @@ mod update;
 
 pub(super) use create::blank;
 pub(crate) use create::create;
-use proxyxai_contract::{client_key::ClientKey, id::AccountId};
-pub(crate) use remove::delete;
+use proxyxai_contract::{client_key::ClientKey, id::AccountId, money::Money};
+pub(crate) use remove::{delete, settle_closed};
 pub(crate) use update::update;
 
 use crate::{
@@ -266,6 +266,7 @@ async fn changed(
     Ok(Changed {
         account: view(target).await?,
         operator: view(operator).await?,
-        refund: proxyxai_contract::money::Money::ZERO,
+        refund: Money::ZERO,
+        pending: Money::ZERO,
     })
 }

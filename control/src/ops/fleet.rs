@@ -9,7 +9,7 @@ mod windows;
 
 pub(crate) use cover::cover_rise;
 use futures_util::Stream;
-pub(crate) use lease::{bring_back, lease_credit, release_all, release_lost};
+pub(crate) use lease::{await_home, bring_back, lease_credit, release_lost};
 pub(crate) use posting::{Report, Reported, report_usage};
 use proxyxai_contract::{
     id::{NodeName, Revision},

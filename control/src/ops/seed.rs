@@ -110,6 +110,9 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
         key_hash: None,
         deleted: None,
         gone: false,
+        heir: None,
+        fee_due: Money::ZERO,
+        closing: false,
         revision: 0,
         stored_cards: Vec::new(),
         view: AccountView {

@@ -138,15 +138,6 @@ pub(crate) async fn forget(tx: &Tx, key: KeyId, id: &str) -> Result<(), Error> {
     done.map(drop).map_err(Error::from)
 }
 
-/// Nothing is set aside any more for the work of an account that ends.
-pub(crate) async fn release(tx: &Tx, account: AccountId) -> Result<(), Error> {
-    let sql =
-        format!("UPDATE provider_object SET held = 0 WHERE account_id = ? AND state = '{PENDING}'");
-    let values = [account.get().into()];
-    let done = tx.handle().execute_raw(statement(tx, &sql, values)).await;
-    done.map(drop).map_err(Error::from)
-}
-
 /// All objects of some ids.
 pub(crate) async fn find(db: &impl Db, ids: &[String], now: Millis) -> Result<Vec<Owned>, Error> {
     if ids.is_empty() {

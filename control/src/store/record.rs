@@ -49,6 +49,12 @@ pub(crate) struct AccountRecord {
     pub(crate) deleted: Option<Millis>,
     /// Deleted, and no living descendant inherits from it.
     pub(crate) gone: bool,
+    /// Who gets what is left once it is deleted, and pays what it owes.
+    pub(crate) heir: Option<AccountId>,
+    /// What is due of the fee for deleting it, in the heir's units.
+    pub(crate) fee_due: Money,
+    /// Deleted, and calls under way may still cost something.
+    pub(crate) closing: bool,
     /// Last change.
     pub(crate) revision: u64,
     /// Cards as they are stored now.
@@ -146,6 +152,9 @@ impl AccountRecord {
             revision: Set(signed(self.revision)),
             model_limits: Set(view.model_limits.text()),
             calls_max: Set(view.calls_max.map_or(0, |most| most.get().into())),
+            heir: Set(self.heir.map(AccountId::get)),
+            fee_due: Set(self.fee_due.nanos()),
+            closing: Set(self.closing),
         }
     }
 
@@ -182,6 +191,9 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
         key_hash: row.key_hash.map(hash).transpose()?,
         deleted: row.deleted_at.map(Millis),
         gone: row.gone,
+        heir: row.heir.map(AccountId::new).transpose()?,
+        fee_due: Money::from_nanos(row.fee_due),
+        closing: row.closing,
         revision: unsigned(row.revision),
         stored_cards: Vec::new(),
         view: AccountView {

@@ -222,4 +222,6 @@ pub struct Changed {
     pub operator: AccountView,
     /// What the caller got back, in the caller's units; zero unless deleted.
     pub refund: Money,
+    /// What stays with its calls under way, in the caller's units. What they do not cost comes back later.
+    pub pending: Money,
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(
                 if last_round.is_none_or(|last| last.elapsed() >= often) {
                     last_round = Some(Instant::now());
                     under_way.push(serve(&link, &live, Vec::new()));
-                    live.snapshot().iter().flat_map(|snapshot| snapshot.purses()).for_each(Purse::rest);
+                    live.purses().iter().for_each(Purse::rest);
                 }
             }
         }
@@ -66,10 +66,7 @@ pub(crate) async fn run(
 
 /// Everything goes back at the end; what calls still hold is covered until control's patience ends.
 async fn give_back(link: &Link, live: &Live, wished: &mut mpsc::Receiver<Arc<Purse>>) {
-    let Some(snapshot) = live.snapshot() else {
-        return;
-    };
-    let mut purses: Vec<_> = snapshot.purses().map(Arc::clone).collect();
+    let mut purses = live.purses();
     purses.retain(|purse| purse.has_lease());
     for purse in &purses {
         purse.recall();

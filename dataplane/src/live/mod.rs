@@ -4,6 +4,7 @@
 pub(crate) mod credit;
 mod health;
 mod key;
+mod leaving;
 mod load;
 mod objects;
 mod offer;
@@ -35,6 +36,7 @@ pub(crate) use credit::{NoCredit, Reach};
 pub(crate) use health::{PROBATION_MS, Rest, Trouble, Want};
 use key::Lasting;
 pub(crate) use key::{Dialect, KeyState};
+use leaving::Leaving;
 pub(crate) use objects::{Objects, Question, Wanted};
 pub(crate) use pool::{Ask, Pool, Seat};
 pub(crate) use purse::{Figures, Hold, LeaseState, Purse};
@@ -128,6 +130,7 @@ pub(crate) struct Live {
     reach: Reach,
     /// Charged before this start and not posted; the first snapshot's purses begin with it.
     owed: Mutex<HashMap<AccountId, Money>>,
+    leaving: Leaving,
     objects: Objects,
 }
 
@@ -151,6 +154,7 @@ impl Live {
             wishes,
             reach: Reach::new(),
             owed: Mutex::new(owed),
+            leaving: Leaving::default(),
             objects,
         };
         (live, wanting)
@@ -219,12 +223,7 @@ impl Live {
                 Arc::new,
             );
             let snapshot = build.finish((revision, self.clock.now()), settings, prices);
-            // Before any call can see these purses: what is on lease was spent up to here already.
-            for (account, cost) in self.take_owed() {
-                if let Some(state) = snapshot.accounts.get(&account) {
-                    state.purse.charge(cost);
-                }
-            }
+            self.keep_purses(before.as_deref(), &snapshot);
             if woken {
                 snapshot.keys().for_each(|key| key.health.wake());
             }
@@ -233,9 +232,10 @@ impl Live {
         self.apply_standings(&standings);
         self.apply_healths(healths);
         for lease in &leases {
-            if let Some(purse) = self.purse(lease.account) {
-                purse.leased(lease);
-            }
+            // The account of one that is not known was deleted while this data plane was away.
+            let purse = self.purse(lease.account);
+            let purse = purse.unwrap_or_else(|| self.leaving.purse(lease.account, &self.wishes));
+            purse.leased(lease);
         }
         for purse in recalls
             .into_iter()
@@ -244,6 +244,22 @@ impl Live {
             purse.recall();
         }
         Some(revision)
+    }
+
+    /// Before any call can see the purses of a snapshot: what is on lease was spent up to here already. Those of accounts
+    /// that are not in it any more are kept until their leases have gone back.
+    fn keep_purses(&self, before: Option<&Snapshot>, snapshot: &Snapshot) {
+        for (account, cost) in self.take_owed() {
+            match snapshot.accounts.get(&account) {
+                Some(state) => state.purse.charge(cost),
+                None => self.leaving.purse(account, &self.wishes).charge(cost),
+            }
+        }
+        let gone = |id: &AccountId| !snapshot.accounts.contains_key(id);
+        let known = before.into_iter().flat_map(|before| &before.accounts);
+        let gone = known.filter(|(id, _)| gone(id));
+        self.leaving
+            .add(gone.map(|(id, state)| (*id, &state.purse)));
     }
 
     fn take_owed(&self) -> HashMap<AccountId, Money> {
@@ -263,13 +279,19 @@ impl Live {
         }
     }
 
-    /// The purse of an account, if it is known.
+    /// The purse of an account, if it is known, or was and has credit on lease.
     pub(crate) fn purse(&self, account: AccountId) -> Option<Arc<Purse>> {
         let snapshot = self.snapshot()?;
-        snapshot
-            .accounts
-            .get(&account)
-            .map(|state| Arc::clone(&state.purse))
+        let state = snapshot.accounts.get(&account);
+        let known = state.map(|state| Arc::clone(&state.purse));
+        known.or_else(|| self.leaving.get(account))
+    }
+
+    /// The purses of all accounts, and of deleted ones that have credit on lease.
+    pub(crate) fn purses(&self) -> Vec<Arc<Purse>> {
+        let snapshot = self.snapshot();
+        let known = snapshot.iter().flat_map(|snapshot| snapshot.purses());
+        known.map(Arc::clone).chain(self.leaving.all()).collect()
     }
 
     fn apply_healths(&self, healths: Vec<Health>) {

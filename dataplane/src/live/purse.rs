@@ -357,6 +357,12 @@ impl Purse {
         self.book().amount > Money::ZERO
     }
 
+    /// Whether nothing is on lease, held or yet to be posted.
+    pub(super) fn is_empty(&self) -> bool {
+        let none = |amount: &AtomicI64| amount.load(Ordering::Relaxed) == 0;
+        !self.has_lease() && none(&self.held) && none(&self.unposted)
+    }
+
     /// What calls under way hold.
     pub(crate) fn held(&self) -> Money {
         Money::from_nanos(self.held.load(Ordering::Relaxed))

@@ -13,9 +13,9 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
 };
 
-use super::{Card, Purse};
+use super::{Card, Purse, Taken};
 
-/// Life of a card that comes back from a child: 180 days.
+/// Most life of a card that comes back from a child: 180 days. It ends no later than the card it comes from.
 pub const REFUND_LIFE_MS: i64 = 180 * super::DAY_MS;
 /// What taking credit back costs the operator: $0.2.
 pub const DEDUCTION_FEE: Money = Money::from_nanos(200_000_000);
@@ -88,7 +88,8 @@ pub fn check_rates(child: Multiplier, parent: Multiplier) -> Result<(), Invalid>
     }
 }
 
-/// Gives the child a card and takes its price from the operator; `None` is root, who mints.
+/// Gives the child a card and takes its price from the operator; `None` is root, who mints. What comes from a card of the
+/// operator's that ends earlier is a card of its own, which ends then.
 /// The card's time of grant is the present. Returns the price in the operator's units. A debt of
 /// the child is not looked at: settle it by spending it from the purse afterwards.
 ///
@@ -103,14 +104,60 @@ pub fn grant(
     positive(card.amount)?;
     let now = card.granted;
     let price = exchange.price(card.amount)?;
-    let paid = operator
-        .map(|purse| take(purse, price, now).map(|after| (purse, after)))
-        .transpose()?;
-    child.add(card, now).ok_or(Refused::OutOfRange)?;
-    if let Some((purse, after)) = paid {
-        *purse = after;
+    let Some(purse) = operator else {
+        child.add(card, now).ok_or(Refused::OutOfRange)?;
+        return Ok(price);
+    };
+    // What costs nothing would be made out of nothing.
+    positive(price)?;
+    let mut paying = purse.clone();
+    let (parts, missing) = paying.take_first(price, now);
+    if missing > Money::ZERO {
+        return Err(short(purse, price, now));
     }
+    let mut given = child.clone();
+    for part in ending_by(&shared(card.amount, price, &parts)?, card.expires) {
+        let mut part_card = Card::new(part.amount, card.reference.clone(), now, 0);
+        part_card.expires = part.ends;
+        given.add(part_card, now).ok_or(Refused::OutOfRange)?;
+    }
+    (*purse, *child) = (paying, given);
     Ok(price)
+}
+
+/// The same parts, each ending by then, and those that end at once in one.
+fn ending_by(parts: &[Taken], last: Millis) -> Vec<Taken> {
+    let mut ending: Vec<Taken> = Vec::with_capacity(parts.len());
+    for part in parts {
+        let ends = part.ends.min(last);
+        match ending.iter_mut().find(|other| other.ends == ends) {
+            Some(other) => other.amount = other.amount.saturating_add(part.amount),
+            None => ending.push(Taken { ends, ..*part }),
+        }
+    }
+    ending
+}
+
+/// Splits a whole as the parts of its price are. Nothing is lost by rounding.
+fn shared(whole: Money, price: Money, parts: &[Taken]) -> Result<Vec<Taken>, Refused> {
+    let mut split = Vec::with_capacity(parts.len());
+    let (mut paid, mut given) = (0i128, 0i128);
+    for part in parts {
+        paid = paid.saturating_add(part.amount.nanos().into());
+        let upto = i128::from(whole.nanos())
+            .checked_mul(paid)
+            .and_then(|product| product.checked_div(price.nanos().into()))
+            .ok_or(Refused::OutOfRange)?;
+        let amount = i64::try_from(upto.saturating_sub(given)).map_err(|_| Refused::OutOfRange)?;
+        given = upto;
+        if amount > 0 {
+            split.push(Taken {
+                amount: Money::from_nanos(amount),
+                ends: part.ends,
+            });
+        }
+    }
+    Ok(split)
 }
 
 /// Takes credit back from the child and gives the operator a card for it; `None` is root, whose
@@ -127,13 +174,17 @@ pub fn deduct(
     now: Millis,
 ) -> Result<Deduction, Refused> {
     positive(amount)?;
-    let left = take(child, amount, now)?;
+    let mut left = child.clone();
+    let (parts, missing) = left.take_first(amount, now);
+    if missing > Money::ZERO {
+        return Err(short(child, amount, now));
+    }
     let refund = exchange.price(amount)?;
     let mut fee = Money::ZERO;
     if let Some(purse) = operator {
         let mut after = purse.clone();
         let uncovered = after.spend(DEDUCTION_FEE, now);
-        give_back(&mut after, refund, now)?;
+        give_back(&mut after, &shared(refund, amount, &parts)?, now)?;
         let unpaid = after.spend(uncovered, now);
         fee = DEDUCTION_FEE.saturating_sub(unpaid);
         *purse = after;
@@ -146,9 +197,8 @@ pub fn deduct(
     })
 }
 
-/// Empties the purse of an account that is closed and gives the operator a card for what was
-/// live in it, less the fee; `None` is root, whose credit vanishes and who pays no fee. Debt has to
-/// be settled and expired cards removed before.
+/// Takes so much out of the purse of an account that is closed, what lives longest first, and gives it to the operator,
+/// less what is due of the fee; `None` is root, whose credit vanishes and who pays no fee.
 ///
 /// # Errors
 /// As [`Refused`] says; both purses are then unchanged.
@@ -156,19 +206,26 @@ pub fn close(
     operator: Option<&mut Purse>,
     child: &mut Purse,
     exchange: Exchange,
+    (amount, fee_due): (Money, Money),
     now: Millis,
 ) -> Result<Closing, Refused> {
-    let returned = child.spendable(now);
+    let returned = amount.min(child.spendable(now)).max(Money::ZERO);
     let gross = exchange.price(returned)?;
     let fee = match &operator {
-        Some(_) => DELETE_FEE.min(gross),
+        Some(_) => fee_due.min(gross),
         None => Money::ZERO,
     };
     let refund = gross.saturating_sub(fee);
-    if let Some(purse) = operator {
-        give_back(purse, refund, now)?;
+    let mut left = child.clone();
+    let (parts, _) = left.take_last(returned, now);
+    if let Some(purse) = operator
+        && refund > Money::ZERO
+    {
+        let mut after = purse.clone();
+        give_back(&mut after, &shared(refund, returned, &parts)?, now)?;
+        *purse = after;
     }
-    *child = Purse::default();
+    *child = left;
     Ok(Closing {
         returned,
         refund,
@@ -206,25 +263,21 @@ fn positive(amount: Money) -> Result<(), Refused> {
     }
 }
 
-/// The purse without this amount, provided it covers it.
-fn take(purse: &Purse, amount: Money, now: Millis) -> Result<Purse, Refused> {
-    let mut after = purse.clone();
-    if after.spend(amount, now) == Money::ZERO {
-        Ok(after)
-    } else {
-        Err(Refused::Short {
-            balance: purse.spendable(now),
-            needed: amount,
-        })
+fn short(purse: &Purse, needed: Money, now: Millis) -> Refused {
+    Refused::Short {
+        balance: purse.spendable(now),
+        needed,
     }
 }
 
-fn give_back(purse: &mut Purse, refund: Money, now: Millis) -> Result<(), Refused> {
-    if refund == Money::ZERO {
-        return Ok(());
+/// Puts in what comes back, which ends no later than it would have.
+fn give_back(purse: &mut Purse, parts: &[Taken], now: Millis) -> Result<(), Refused> {
+    for part in ending_by(parts, now.plus(REFUND_LIFE_MS)) {
+        let mut card = Card::new(part.amount, REFUND_REFERENCE, now, 0);
+        card.expires = part.ends;
+        purse.add(card, now).ok_or(Refused::OutOfRange)?;
     }
-    let card = Card::new(refund, REFUND_REFERENCE, now, REFUND_LIFE_MS);
-    purse.add(card, now).ok_or(Refused::OutOfRange)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -250,6 +303,16 @@ mod tests {
 
     fn year(dollars: f64, now: Millis) -> Card {
         Card::new(usd(dollars), "Recharge", now, life(None).unwrap())
+    }
+
+    fn close_all(
+        operator: Option<&mut Purse>,
+        child: &mut Purse,
+        exchange: Exchange,
+        now: Millis,
+    ) -> Result<Closing, Refused> {
+        let all = (child.total(), DELETE_FEE);
+        close(operator, child, exchange, all, now)
     }
 
     fn balances(purse: &Purse) -> Vec<f64> {
@@ -303,7 +366,7 @@ mod tests {
             operator: Multiplier::ONE,
         };
         let last = NOW.plus(2_000);
-        let moved = close(Some(&mut parent), &mut child, exchange, last).unwrap();
+        let moved = close_all(Some(&mut parent), &mut child, exchange, last).unwrap();
         let expected = Closing {
             returned: usd(260.0),
             refund: usd(129.8),
@@ -315,6 +378,48 @@ mod tests {
         let card = parent.cards().get(1).unwrap();
         assert_eq!(card.expires, last.plus(180 * 86_400_000));
         assert_eq!(sibling.total(), usd(100.0));
+    }
+
+    #[test]
+    fn credit_that_is_handed_on_ends_no_later_than_the_card_it_comes_from() {
+        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        let nine = Card::new(usd(3.0), "", NOW, 9_000);
+        grant(None, &mut parent, EVEN, nine).unwrap();
+        grant(None, &mut parent, EVEN, year(10.0, NOW)).unwrap();
+        let double = Exchange {
+            child: rates(2_000_000),
+            operator: Multiplier::ONE,
+        };
+        grant(Some(&mut parent), &mut child, double, year(10.0, NOW)).unwrap();
+        let ends: Vec<_> = child
+            .cards()
+            .iter()
+            .map(|card| card.expires.since(NOW))
+            .collect();
+        assert_eq!(ends, [9_000, life(None).unwrap()]);
+        assert_eq!(balances(&child), [6.0, 4.0]);
+        // And what comes back no later than what it was.
+        let moved = deduct(Some(&mut parent), &mut child, double, usd(7.0), NOW).unwrap();
+        assert_eq!(moved.refund, usd(3.5));
+        let ends: Vec<_> = parent
+            .cards()
+            .iter()
+            .map(|card| card.expires.since(NOW))
+            .collect();
+        assert_eq!(&ends[1..], [9_000, REFUND_LIFE_MS, life(None).unwrap()]);
+    }
+
+    #[test]
+    fn closing_leaves_what_is_not_asked_for_and_takes_the_fee_once() {
+        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        grant(None, &mut child, EVEN, year(10.0, NOW)).unwrap();
+        let some = (usd(0.05), DELETE_FEE);
+        let first = close(Some(&mut parent), &mut child, EVEN, some, NOW).unwrap();
+        assert_eq!((first.refund, first.fee), (Money::ZERO, usd(0.05)));
+        let rest = (child.total(), usd(0.15));
+        let second = close(Some(&mut parent), &mut child, EVEN, rest, NOW).unwrap();
+        assert_eq!((second.refund, second.fee), (usd(9.8), usd(0.15)));
+        assert_eq!(parent.total(), usd(9.8));
     }
 
     #[test]
@@ -332,9 +437,9 @@ mod tests {
         grant(None, &mut child, EVEN, year(10.0, NOW)).unwrap();
         let moved = deduct(None, &mut child, EVEN, usd(4.0), NOW).unwrap();
         assert_eq!((moved.refund, moved.fee), (usd(4.0), Money::ZERO));
-        let moved = close(None, &mut child, EVEN, NOW).unwrap();
+        let moved = close_all(None, &mut child, EVEN, NOW).unwrap();
         assert_eq!((moved.refund, moved.fee), (usd(6.0), Money::ZERO));
-        assert_eq!(child, Purse::default());
+        assert_eq!(child.total(), Money::ZERO);
     }
 
     #[test]
@@ -368,7 +473,7 @@ mod tests {
         assert_eq!(refused, Err(Refused::OutOfRange));
         let refused = deduct(Some(&mut parent), &mut child, EVEN, usd(1.0), NOW);
         assert_eq!(refused, Err(Refused::OutOfRange));
-        let refused = close(Some(&mut parent), &mut child, EVEN, NOW);
+        let refused = close_all(Some(&mut parent), &mut child, EVEN, NOW);
         assert_eq!(refused, Err(Refused::OutOfRange));
         assert_eq!((&parent, &child), (&before, &before));
     }
@@ -380,7 +485,7 @@ mod tests {
         let moved = deduct(Some(&mut parent), &mut child, EVEN, usd(1.0), NOW).unwrap();
         assert_eq!((moved.refund, moved.fee), (usd(1.0), usd(0.2)));
         assert_eq!(balances(&parent), [0.8]);
-        let moved = close(Some(&mut parent), &mut child, EVEN, NOW).unwrap();
+        let moved = close_all(Some(&mut parent), &mut child, EVEN, NOW).unwrap();
         assert_eq!((moved.refund, moved.fee), (Money::ZERO, usd(0.05)));
         assert_eq!(balances(&parent), [0.8]);
     }
@@ -414,7 +519,7 @@ mod tests {
             if let Ok(moved) = deduct(Some(&mut parent), &mut child, EVEN, Money::from_nanos(deducted), NOW) {
                 fees = fees.saturating_add(moved.fee);
             }
-            fees = fees.saturating_add(close(Some(&mut parent), &mut child, EVEN, NOW).unwrap().fee);
+            fees = fees.saturating_add(close_all(Some(&mut parent), &mut child, EVEN, NOW).unwrap().fee);
             prop_assert_eq!(child.total(), Money::ZERO);
             prop_assert_eq!(parent.total().saturating_add(fees).nanos(), opening);
         }

@@ -85,6 +85,9 @@ pub(crate) fn blank(
         key_hash: None,
         deleted: None,
         gone: false,
+        heir: None,
+        fee_due: Money::ZERO,
+        closing: false,
         revision: 0,
         stored_cards: Vec::new(),
         view: AccountView {

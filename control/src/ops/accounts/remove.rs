@@ -1,22 +1,55 @@
-//! Deleting a descendant. What is left of its credit comes back; its own descendants live on.
+//! Deleting a descendant. What its calls under way do not cost of its credit comes back; its own descendants live on.
 
-use proxyxai_contract::clock::Millis;
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 
 use super::{Sides, changed, lock_sides};
 use crate::{
     Control, Error,
-    domain::account::Dna,
+    domain::{
+        account::Dna,
+        credit::{self, DELETE_FEE},
+    },
     ops::{self, money},
     store::{self, AccountRecord, Tx},
     view::{Caller, Changed},
 };
 
-/// Deletes a descendant and refunds its credit to the caller.
+/// Deleted operators of deleted operators, at most.
+const HEIRS_MAX: usize = 256;
+
+/// Deletes a descendant. Its key stops at once; what its calls under way cannot cost comes back to the caller, and the
+/// rest once they have ended.
 pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
     identifier: &str,
 ) -> Result<Changed, Error> {
+    let before = end(control, caller, identifier).await?;
+    let id = before.view.id;
+    ops::published(control).await;
+    ops::fleet::await_home(control, id).await?;
+    let mut done = settle(control, id).await?;
+    let tx = control.store().begin_reading().await?;
+    let after = changed(control, &tx, caller.account, id).await?;
+    drop(tx);
+    if caller.account != done.heir {
+        // Its operator was deleted meanwhile, and somebody above has what was left.
+        (done.refund, done.pending) = (Money::ZERO, Money::ZERO);
+    }
+    tracing::info!(
+        account.id = id.get(), operator.id = caller.account.get(), refund = %done.refund, pending = %done.pending,
+        "account deleted"
+    );
+    Ok(Changed {
+        account: ops::shown(control, before),
+        refund: done.refund,
+        pending: done.pending,
+        ..after
+    })
+}
+
+/// Takes the account out of use. No more of its credit goes on lease, and what is on lease is asked for.
+async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<AccountRecord, Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
@@ -26,35 +59,107 @@ pub(crate) async fn delete(
     }
     ops::may_manage(control, &tx, &own).await?;
     let Sides {
-        mut operator,
+        operator,
         target: mut record,
         patron: _,
-        mut entries,
+        entries,
     } = lock_sides(control, &tx, caller, before.view.id, None).await?;
-    entries.extend(ops::fleet::release_all(&tx, &mut record, now).await?);
-    let (refund, entry) = money::close(&mut operator, &mut record, now)?;
-    entries.push(entry);
     let revision = store::revisions::bump(&tx).await?.0;
-    (record.revision, operator.revision) = (revision, revision);
+    record.revision = revision;
     record.deleted = Some(now);
     record.key_hash = None;
     record.view.updated = now;
     record.gone = !store::accounts::has_living_below(&tx, &record.view.dna).await?;
+    (record.heir, record.closing) = (Some(caller.account), true);
+    record.fee_due = match operator.view.parent {
+        Some(_) => DELETE_FEE,
+        None => Money::ZERO,
+    };
     store::accounts::update(&tx, &record).await?;
     store::accounts::update(&tx, &operator).await?;
+    store::leases::recall(&tx, [record.view.id], now).await?;
     release_ancestors(&tx, &record, revision, now).await?;
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, Some(&before.view), None).await?;
-    let (account, operator) = (record.view.id, caller.account);
-    let after = changed(control, &tx, operator, account).await?;
     tx.commit().await?;
-    tracing::info!(account.id = account.get(), operator.id = operator.get(), refund = %refund, "account deleted");
-    ops::published(control).await;
-    Ok(Changed {
-        account: ops::shown(control, before),
+    Ok(before)
+}
+
+/// What became of a deleted account's credit.
+struct Settled {
+    heir: AccountId,
+    refund: Money,
+    pending: Money,
+}
+
+/// Settles what can be by now of all deleted accounts with calls under way, or with usage that came late.
+pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
+    for id in store::accounts::closing(control.store()).await? {
+        control.publisher().recall([id], None);
+        // One that cannot be settled must not hold up the others.
+        if let Err(error) = settle(control, id).await {
+            tracing::warn!(
+                account.id = id.get(),
+                ?error,
+                "a deleted account is settled later"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Gives what calls under way cannot cost any more to the heir, and puts what they cost beyond their account's credit on
+/// it. Whoever comes after a kill finds the account as it was left.
+async fn settle(control: &Control, id: AccountId) -> Result<Settled, Error> {
+    let now = control.now();
+    let heir = living_heir(control, id).await?;
+    let tx = control.store().begin().await?;
+    let mut locked = store::accounts::lock_all(&tx, [id, heir], now).await?;
+    let mut record = locked
+        .remove(&id)
+        .ok_or_else(|| ops::no_such_account(&id.to_string()))?;
+    let mut other = locked
+        .remove(&heir)
+        .filter(|other| other.deleted.is_none())
+        .ok_or_else(|| ops::no_such_account(&heir.to_string()))?;
+    let mut entries = Vec::new();
+    for side in [&mut other, &mut record] {
+        entries.extend(money::clear_expired(side, now)?);
+    }
+    let (refund, settled) = money::settle_closed(&mut other, &mut record, now)?;
+    entries.extend(settled);
+    store::accounts::update(&tx, &record).await?;
+    store::accounts::update_money(&tx, &other).await?;
+    store::ledger::post(&tx, now, &entries).await?;
+    tx.commit().await?;
+    control.publisher().mark([heir]);
+    let kept = record.view.balance.max(Money::ZERO);
+    let pending = credit::price_of_grant(kept, record.view.rates, other.view.rates);
+    Ok(Settled {
+        heir,
         refund,
-        ..after
+        pending: pending.unwrap_or_default(),
     })
+}
+
+/// Who has what is left of a deleted account: its operator, or whoever came into that one's place.
+async fn living_heir(control: &Control, id: AccountId) -> Result<AccountId, Error> {
+    let now = control.now();
+    let mut at = id;
+    // A tree has no more levels than this, and each step leads to somebody above.
+    for _ in 0..HEIRS_MAX {
+        let Some(record) = store::accounts::childless(control.store(), at, now).await? else {
+            break;
+        };
+        if at != id && record.deleted.is_none() {
+            return Ok(at);
+        }
+        match record.heir.or(record.view.parent) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    Ok(AccountId::ROOT)
 }
 
 /// A deleted ancestor stays in the snapshot for those who inherit from it; the last of them takes

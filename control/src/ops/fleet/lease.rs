@@ -54,10 +54,12 @@ pub(crate) async fn lease_credit(
         asked.entry(ask.account).or_insert(ask);
     }
     let ids: Vec<_> = asked.keys().copied().collect();
-    let mut accounts = store::accounts::lock(&tx, ids.iter().copied(), now).await?;
+    // A deleted account gets nothing more, and what comes home of its credit is taken.
+    let mut accounts = store::accounts::lock_all(&tx, ids.iter().copied(), now).await?;
     let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
     let records: Vec<_> = accounts.values().cloned().collect();
-    let standings = control.publisher().standings_of(&tx, &records, now).await?;
+    let mut standings = control.publisher().standings_of(&tx, &records, now).await?;
+    standings.extend(records.iter().filter_map(last_standing));
     let mut entries = Vec::new();
     let mut raised = Vec::new();
     let nodes = control.publisher().watching();
@@ -189,7 +191,7 @@ fn settle(
         return Ok((Some(money::lease(record, held, back)?), None));
     }
     let room = Room {
-        balance: record.view.balance,
+        balance: standing.balance,
         month_left: record
             .view
             .hard_limit
@@ -247,21 +249,26 @@ async fn release(
     tx.commit().await
 }
 
-/// Takes back whatever is on lease of an account that ends. Calls under way are still charged, as debt.
-pub(crate) async fn release_all(
-    tx: &Tx,
-    record: &mut AccountRecord,
-    now: Millis,
-) -> Result<Vec<Entry>, Error> {
-    let mut leases = store::leases::on_account(tx, record.view.id).await?;
-    let mut entries = Vec::new();
-    for held in &mut leases {
-        let amount = held.lease.amount;
-        entries.push(money::lease(record, held, amount.negated())?);
+/// A deleted account has nothing to spend.
+fn last_standing(record: &AccountRecord) -> Option<Standing> {
+    record.deleted.map(|_| Standing {
+        account: record.view.id,
+        balance: Money::ZERO,
+        month_used: Money::ZERO,
+    })
+}
+
+/// Asks for a deleted account's credit on lease and waits a little until all of it has come home.
+pub(crate) async fn await_home(control: &Control, account: AccountId) -> Result<(), Error> {
+    for _ in 0..RECALL_STEPS {
+        let found = store::accounts::childless(control.store(), account, control.now()).await?;
+        if found.is_none_or(|record| record.leased == Money::ZERO) {
+            return Ok(());
+        }
+        control.publisher().recall([account], None);
+        tokio::time::sleep(std::time::Duration::from_millis(RECALL_STEP_MS)).await;
     }
-    store::leases::put(tx, &leases, now).await?;
-    store::objects::release(tx, record.view.id).await?;
-    Ok(entries)
+    Ok(())
 }
 
 /// Asks for an account's credit on lease and waits a little for it. Returns whether any came back.

@@ -243,6 +243,9 @@ async fn post(
     store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
     let raised = raise_limits(tx, &mut accounts, control.publisher().month(now)).await?;
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
+    for record in accounts.values().filter(|record| record.deleted.is_some()) {
+        store::accounts::reopen(tx, record.view.id).await?;
+    }
     store::ledger::post(tx, now, &entries).await?;
     Ok(Posted {
         accounts,

@@ -2,7 +2,8 @@
 
 #![expect(
     clippy::struct_field_names,
-    reason = "columns are called what they hold"
+    clippy::struct_excessive_bools,
+    reason = "columns are called what they hold, and are what they are"
 )]
 
 use sea_orm::entity::prelude::*;
@@ -76,6 +77,9 @@ pub struct Model {
     pub model_limits: String,
     /// 0 for none of its own.
     pub calls_max: i64,
+    pub heir: Option<i64>,
+    pub fee_due: i64,
+    pub closing: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

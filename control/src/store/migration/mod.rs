@@ -20,6 +20,7 @@ mod m010_master_copy;
 mod m011_aside;
 mod m012_objects;
 mod m013_share;
+mod m014_closing;
 mod m018_bills;
 
 use sea_orm_migration::{
@@ -44,6 +45,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m011_aside", m011_aside::SCHEMA),
     ("m012_objects", m012_objects::SCHEMA),
     ("m013_share", m013_share::SCHEMA),
+    ("m014_closing", m014_closing::SCHEMA),
     ("m018_bills", m018_bills::SCHEMA),
 ];
 
