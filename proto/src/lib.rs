@@ -18,6 +18,8 @@ pub mod passthrough;
 pub mod pattern;
 pub mod plan;
 pub mod price;
+#[cfg(test)]
+mod price_data_tests;
 pub mod price_diff;
 mod price_entry;
 pub mod price_file;

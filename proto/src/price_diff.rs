@@ -259,6 +259,8 @@ mod tests {
                 "gpt-4o InputText 2.5 -> 3 (+20 %)",
                 "gpt-4o Rates 1 -> 1.1 (+10 %)",
                 "gpt-4o MaxOutput 16384 -> 9 (-99.9 %)",
+                // A tier that is a factor follows.
+                "gpt-4o Tiers.priority.InputText 4.25 -> 5.1 (+20 %)",
                 "own InputText - -> 1",
                 "own OutputText - -> 1",
                 "own Call - -> 0",

@@ -13,7 +13,24 @@ use sha2::{Digest as _, Sha256};
 use crate::{Invalid, price::PriceTable, price_entry};
 
 /// The files that ship, one for each provider. Each is a table by itself.
-const FILES: [&str; 1] = [include_str!("../../prices/pricing.json")];
+const FILES: [&str; 16] = [
+    include_str!("../../prices/anthropic.json"),
+    include_str!("../../prices/cohere.json"),
+    include_str!("../../prices/deepseek.json"),
+    include_str!("../../prices/fireworks.json"),
+    include_str!("../../prices/google.json"),
+    include_str!("../../prices/groq.json"),
+    include_str!("../../prices/minimax.json"),
+    include_str!("../../prices/mistral.json"),
+    include_str!("../../prices/moonshot.json"),
+    include_str!("../../prices/openai.json"),
+    include_str!("../../prices/openrouter.json"),
+    include_str!("../../prices/perplexity.json"),
+    include_str!("../../prices/qwen.json"),
+    include_str!("../../prices/together.json"),
+    include_str!("../../prices/xai.json"),
+    include_str!("../../prices/zhipu.json"),
+];
 
 const GROUPS: [&str; 7] = [
     price_entry::CHAT,
