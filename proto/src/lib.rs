@@ -24,6 +24,7 @@ pub mod price_diff;
 mod price_entry;
 pub mod price_file;
 pub mod price_import;
+mod price_names;
 pub mod provider;
 pub mod reach;
 pub mod rotation;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     money::{Money, Multiplier},
     part::{PARTS, Part},
+    price_names,
 };
 
 /// Prices of the parts of one model, in nano-dollars for what the part's unit says.
@@ -176,22 +177,19 @@ impl SizePrice {
 // === impl PriceTable ===
 
 impl PriceTable {
-    /// Price of a model: its exact name; else without a `vendor/` prefix; else without a trailing
-    /// date or `-latest`. A fine-tuned model, `ft:BASE:owner:name:id`, has the price of `ft:BASE`.
+    /// Price of a model: its exact name; else the nearest of its other names: without `vendor/`, a trailing date
+    /// or `-latest`, a router's mark. A fine-tuned model, `ft:BASE:owner:name:id`, has the price of `ft:BASE`.
     pub fn find(&self, model: &str) -> Option<&ModelPrice> {
         if let Some(tuned) = model.strip_prefix("ft:") {
             let base = tuned.split(':').next().unwrap_or_default();
             return [base]
                 .into_iter()
-                .chain(undated(base))
+                .chain(price_names::undated(base))
                 .find_map(|base| self.models.get(&format!("ft:{base}")));
         }
         // Mostly it is the name itself, and every call asks.
-        self.models.get(model).or_else(|| {
-            let bare = model.rsplit_once('/').map_or(model, |(_, bare)| bare);
-            let bare_price = self.models.get(bare);
-            bare_price.or_else(|| undated(bare).and_then(|name| self.models.get(name)))
-        })
+        let itself = self.models.get(model);
+        itself.or_else(|| price_names::others(model).find_map(|name| self.models.get(&*name)))
     }
 }
 
@@ -249,33 +247,6 @@ impl ModelPrice {
 /// Whether an answer that says this was served as usual.
 pub fn is_standard(tier: &str) -> bool {
     STANDARD.contains(&tier)
-}
-
-/// The name without what marks one release of a model.
-fn undated(model: &str) -> Option<&str> {
-    if let Some(base) = model.strip_suffix("-latest") {
-        return Some(base);
-    }
-    let digits = |text: &str, lengths: &[usize]| {
-        lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    if let Some((base, date)) = model.rsplit_once('@') {
-        return digits(date, &[8]).then_some(base);
-    }
-    let (base, last) = model.rsplit_once('-')?;
-    if digits(last, &[8]) || (digits(last, &[4]) && is_month_and_day(last)) {
-        return Some(base);
-    }
-    let (base, month) = base.rsplit_once('-')?;
-    let (base, year) = base.rsplit_once('-')?;
-    (digits(last, &[2]) && digits(month, &[2]) && digits(year, &[4])).then_some(base)
-}
-
-/// Four digits that are no day, such as the `-2512` of a yearly release, are part of the name.
-fn is_month_and_day(digits: &str) -> bool {
-    digits
-        .split_at_checked(2)
-        .is_some_and(|(month, day)| ("01"..="12").contains(&month) && ("01"..="31").contains(&day))
 }
 
 #[cfg(test)]
