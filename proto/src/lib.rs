@@ -25,6 +25,7 @@ mod price_entry;
 pub mod price_file;
 pub mod price_import;
 mod price_names;
+pub mod price_sync;
 pub mod provider;
 pub mod reach;
 pub mod rotation;

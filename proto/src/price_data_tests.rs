@@ -49,12 +49,7 @@ fn scales(table: &PriceTable) -> Vec<(String, &Scale)> {
         all.map(|(tier, scale)| (format!("{model} {tier}"), scale))
             .collect::<Vec<_>>()
     };
-    table
-        .models
-        .iter()
-        .map(|(model, price)| (model, price))
-        .flat_map(of)
-        .collect()
+    table.models.iter().flat_map(of).collect()
 }
 
 #[test]

@@ -36,16 +36,15 @@ pub struct Origin<'a> {
 }
 
 /// What a list says, by our groups.
-#[derive(Default)]
 struct Groups {
+    /// The name of the list in `Sources`.
+    source: String,
     by_name: BTreeMap<&'static str, Map<String, Value>>,
     skipped: BTreeMap<String, usize>,
 }
 
 pub(crate) const CHAT: &str = "ChatPricing";
 pub(crate) const TUNED: &str = "FineTuningPricing";
-/// The name of a list in `Sources`.
-const SOURCE: &str = "sync";
 
 /// Vendors that are reached directly: our name, what their models may begin with in `LiteLLM`'s list, and the
 /// name in models.dev's. The same vendor comes more than once where a list has several names of it.
@@ -82,19 +81,23 @@ pub fn read(text: &str, origin: Origin<'_>) -> Result<Imported, Invalid> {
         serde_json::from_str(text).map_err(|error| Invalid::new("list", error.to_string()))?;
     let any = |member: &str| list.values().any(|entry| entry.get(member).is_some());
     let groups = if any("litellm_provider") {
-        litellm::read(&list)
+        litellm::read(&list, Groups::of("litellm", origin))
     } else if any("models") {
-        models_dev::read(&list)
+        models_dev::read(&list, Groups::of("models.dev", origin))
     } else {
         let problem = "is neither a price list of LiteLLM nor one of models.dev";
         return Err(Invalid::new("list", problem));
     };
-    let Groups { by_name, skipped } = groups;
+    let Groups {
+        source,
+        by_name,
+        skipped,
+    } = groups;
     let built_in: Value = serde_json::from_str(&price_file::DEFAULT)
         .map_err(|error| Invalid::new("prices", error.to_string()))?;
-    let source = json!({SOURCE: {"Url": origin.url, "Date": origin.day}});
+    let sources = json!({source: {"Url": origin.url, "Date": origin.day}});
     let mut table = json!({
-        "Version": origin.day, "Providers": built_in.get("Providers"), "Sources": source,
+        "Version": origin.day, "Providers": built_in.get("Providers"), "Sources": sources,
     });
     let models = by_name.values().map(Map::len).sum();
     for (group, models) in by_name {
@@ -113,13 +116,22 @@ pub fn read(text: &str, origin: Origin<'_>) -> Result<Imported, Invalid> {
 // === impl Groups ===
 
 impl Groups {
+    fn of(list: &str, origin: Origin<'_>) -> Self {
+        Self {
+            // What an older list said keeps its date.
+            source: format!("sync-{list}-{}", origin.day),
+            by_name: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+        }
+    }
+
     fn skip(&mut self, mode: &str) {
         let count = self.skipped.entry(mode.to_owned()).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// Adds a model, where no group has its name yet: what came before goes before it. Tuned models are named by
-    /// their base.
+    /// Adds a model, where no group has its name yet. Of two vendors with the same name the first has it, and the
+    /// other's begins with its own. Tuned models are named by their base.
     fn add(
         &mut self,
         group: &'static str,
@@ -131,17 +143,26 @@ impl Groups {
             Some(base) => (TUNED, base),
             None => (group, name),
         };
-        let mut others = self
-            .by_name
-            .iter()
-            .filter(|(other, _)| (**other == TUNED) == (group == TUNED));
-        if others.any(|(_, models)| models.contains_key(name)) {
+        let name = match self.provider_of(group, name) {
+            None => name.to_owned(),
+            Some(before) if before == provider => return,
+            Some(_) => format!("{provider}/{name}"),
+        };
+        if self.provider_of(group, &name).is_some() {
             return;
         }
         fields.insert("Provider".to_owned(), provider.into());
-        fields.insert("Source".to_owned(), SOURCE.into());
+        fields.insert("Source".to_owned(), self.source.as_str().into());
         let models = self.by_name.entry(group).or_default();
-        models.insert(name.to_owned(), Value::Object(fields));
+        models.insert(name, Value::Object(fields));
+    }
+
+    /// Whose a name is already, whatever its group.
+    fn provider_of(&self, group: &str, name: &str) -> Option<&str> {
+        let groups = self.by_name.iter();
+        let mut same = groups.filter(|(other, _)| (**other == TUNED) == (group == TUNED));
+        let entry = same.find_map(|(_, models)| models.get(name))?;
+        entry.get("Provider")?.as_str()
     }
 }
 

@@ -55,8 +55,7 @@ const SEARCHES: [(&str, &str); 3] = [
     ("WebSearchHigh", "search_context_size_high"),
 ];
 
-pub(super) fn read(list: &Map<String, Value>) -> Groups {
-    let mut groups = Groups::default();
+pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
     let mut sizes = Vec::new();
     // The vendor's own price goes before that of others who sell its models, and a plain name
     // before one with a prefix.

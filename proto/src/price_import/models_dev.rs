@@ -19,8 +19,7 @@ const PRICES: [(&str, &str); 7] = [
     ("OutputAudio", "output_audio"),
 ];
 
-pub(super) fn read(list: &Map<String, Value>) -> Groups {
-    let mut groups = Groups::default();
+pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
     let ours = |theirs: &str| VENDORS.iter().find(|(.., name)| *name == theirs);
     let mut providers: Vec<_> = list.iter().collect();
     // A vendor's own price goes before that of others who sell its models.

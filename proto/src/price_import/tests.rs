@@ -129,7 +129,11 @@ fn entry(imported: &Imported, group: &str, model: &str) -> Value {
     );
     let mut found = found.clone();
     let fields = found.as_object_mut().unwrap();
-    assert_eq!(fields.remove("Source"), Some("sync".into()));
+    let source = fields.remove("Source").unwrap();
+    assert!(
+        imported.table["Sources"][source.as_str().unwrap()].is_object(),
+        "{source}"
+    );
     fields.remove("Provider");
     found
 }
@@ -190,7 +194,7 @@ fn ranges_of_the_prompt_are_steps() {
 }
 
 #[test]
-fn what_is_billed_by_the_piece_keeps_its_unit() {
+fn a_fee_of_a_tool_keeps_its_unit() {
     let chat = |more: Value| {
         let mut listed = json!({"litellm_provider": "openai", "mode": "chat",
             "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6});
@@ -232,6 +236,10 @@ fn what_is_billed_by_the_piece_keeps_its_unit() {
             .extend(expected.as_object().unwrap().clone());
         assert_eq!(entry(&one(&listed), group, "m"), whole);
     }
+}
+
+#[test]
+fn what_has_no_tokens_keeps_its_unit() {
     let of = |mode: &str, more: Value| {
         let mut listed = json!({"litellm_provider": "openai", "mode": mode});
         listed
@@ -327,7 +335,7 @@ fn the_other_list_is_told_by_what_is_in_it() {
     assert_eq!(imported.models, 3);
     assert_eq!(imported.skipped.get("without a price"), Some(&2));
     assert_eq!(
-        imported.table["Sources"]["sync"],
+        imported.table["Sources"]["sync-models.dev-2030-01-01"],
         json!({"Url": ORIGIN.url, "Date": ORIGIN.day})
     );
 }

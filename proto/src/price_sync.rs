@@ -1,0 +1,344 @@
+//! Laying a public list over a price table: what it has replaces field by field, what it does not have stays, and
+//! what moves too far needs somebody's word.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+
+use crate::{
+    Invalid,
+    price_diff::{Change, Unit},
+    price_import::{Imported, TUNED},
+    price_names,
+};
+
+/// What is to be laid over.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'a> {
+    /// Only models of these providers; empty means all that the table has.
+    pub providers: &'a [String],
+    /// Whether models that the list does not have are taken out of the table.
+    pub prune: bool,
+}
+
+/// A table with a list laid over it.
+#[derive(Debug)]
+pub struct Laid {
+    /// The new table, as JSON. The very table that was given, when nothing changed.
+    pub text: String,
+    /// Models that are new.
+    pub added: Vec<String>,
+    /// Models that the list does not have although it has others of their provider.
+    pub gone: Vec<String>,
+}
+
+/// How far prices may move before somebody has to say that it is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How many times more, or less, a price may become.
+    pub factor: Decimal,
+    /// How many models may be taken out.
+    pub gone_max: usize,
+}
+
+/// Fields that are no price.
+const LABELS: [&str; 2] = ["Provider", "Source"];
+/// What the table knows of these was looked at by somebody.
+const LIMITS: [&str; 2] = ["MaxInput", "MaxOutput"];
+const TIERS: &str = "Tiers";
+
+// === impl Bounds ===
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            factor: Decimal::TWO,
+            gone_max: 20,
+        }
+    }
+}
+
+impl Bounds {
+    /// What needs a word: each price that moves too far, and models that vanish.
+    pub fn objections(&self, changes: &[Change], taken_out: usize) -> Vec<String> {
+        let far = changes.iter().filter(|change| self.is_far(change));
+        let mut objections: Vec<_> = far.map(ToString::to_string).collect();
+        if taken_out > self.gone_max {
+            let most = self.gone_max;
+            objections.push(format!("{taken_out} models would vanish, more than {most}"));
+        }
+        objections
+    }
+
+    fn is_far(&self, change: &Change) -> bool {
+        if change.is_absurd() {
+            return true;
+        }
+        let Some(new) = change.new.filter(|_| change.unit != Unit::Tokens) else {
+            return false;
+        };
+        let more = |new: i64, old: i64| {
+            let most = Decimal::from(old).checked_mul(self.factor);
+            most.is_some_and(|most| Decimal::from(new) > most)
+        };
+        match (change.old, change.fallback) {
+            (Some(old), _) => more(new, old) || more(old, new),
+            // A price of its own is mostly lower than what stood for it.
+            (None, Some(stood)) => more(new, stood),
+            (None, None) => false,
+        }
+    }
+}
+
+/// Lays a list over a table.
+///
+/// # Errors
+/// When the table is none, or a provider is none of its.
+pub fn lay(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Invalid> {
+    let mut whole: Value =
+        serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
+    let providers: BTreeSet<String> = {
+        let known = whole.get("Providers").and_then(Value::as_object);
+        let known: BTreeSet<_> = known.into_iter().flat_map(Map::keys).cloned().collect();
+        if let Some(unknown) = scope.providers.iter().find(|name| !known.contains(*name)) {
+            let problem = format!("{unknown} is no provider of the table");
+            return Err(Invalid::new("provider", problem));
+        }
+        let asked = |name: &String| scope.providers.is_empty() || scope.providers.contains(name);
+        known.into_iter().filter(asked).collect()
+    };
+    let mut work = Work {
+        table: &mut whole,
+        matched: BTreeSet::new(),
+        added: Vec::new(),
+        changed: false,
+    };
+    let mut told = BTreeSet::new();
+    for (group, name, entry) in entries(&list.table) {
+        let provider = provider(entry);
+        if providers.contains(provider) {
+            told.insert(provider.to_owned());
+            work.lay(group, name, entry);
+        }
+    }
+    let Work {
+        matched,
+        mut added,
+        mut changed,
+        ..
+    } = work;
+    let mut gone = Vec::new();
+    for (group, name, entry) in entries(&whole) {
+        let key = (group == TUNED, name.to_owned());
+        if told.contains(provider(entry)) && !matched.contains(&key) {
+            gone.push((group.to_owned(), name.to_owned()));
+        }
+    }
+    if scope.prune {
+        changed |= !gone.is_empty();
+        for (group, name) in &gone {
+            let models = whole.get_mut(group).and_then(Value::as_object_mut);
+            models.map(|models| models.remove(name));
+        }
+    }
+    added.sort();
+    Ok(Laid {
+        text: if changed {
+            finish(whole, &list.table)
+        } else {
+            table.to_owned()
+        },
+        added,
+        gone: gone.into_iter().map(|(_, name)| name).collect(),
+    })
+}
+
+struct Work<'a> {
+    table: &'a mut Value,
+    /// Models that the list has, and whether they are tuned ones.
+    matched: BTreeSet<(bool, String)>,
+    added: Vec<String>,
+    changed: bool,
+}
+
+// === impl Work ===
+
+impl Work<'_> {
+    fn lay(&mut self, group: &str, name: &str, entry: &Value) {
+        let tuned = group == TUNED;
+        let provider = provider(entry);
+        if let Some(name) = self.own(tuned, name, provider) {
+            let fresh = self.matched.insert((tuned, name.clone()));
+            // A second name of the same model in the list.
+            if fresh {
+                self.replace(group, &name, entry);
+            }
+            return;
+        }
+        let others = price_names::others(name).find_map(|other| self.find(tuned, &other));
+        if let Some((other, found)) = others {
+            // Others who sell a model under its maker's name do not say what the name costs, and a release is
+            // told only where its price is its own.
+            let same = provider_is(&found, provider);
+            if !same || covers(&found, entry) {
+                if same {
+                    self.matched.insert((tuned, other));
+                }
+                return;
+            }
+        }
+        let free = self.find(tuned, name).is_none();
+        let name = if free {
+            name.to_owned()
+        } else {
+            format!("{provider}/{name}")
+        };
+        let models = self.table.as_object_mut().map(|table| {
+            let models = table.entry(group).or_insert_with(|| Map::new().into());
+            models.as_object_mut()
+        });
+        if let Some(models) = models.flatten() {
+            models.insert(name.clone(), entry.clone());
+            self.matched.insert((tuned, name.clone()));
+            self.added.push(name);
+            self.changed = true;
+        }
+    }
+
+    /// The name that the table has a provider's model under: the plain one, or one that begins with the provider.
+    fn own(&self, tuned: bool, name: &str, provider: &str) -> Option<String> {
+        let bare = name.strip_prefix(provider);
+        let bare = bare.and_then(|bare| bare.strip_prefix('/'));
+        let names = [
+            Some(Cow::Borrowed(name)),
+            bare.map(Cow::Borrowed),
+            Some(Cow::Owned(format!("{provider}/{name}"))),
+        ];
+        names.into_iter().flatten().find_map(|name| {
+            let (name, entry) = self.find(tuned, &name)?;
+            provider_is(&entry, provider).then_some(name)
+        })
+    }
+
+    fn find(&self, tuned: bool, name: &str) -> Option<(String, Value)> {
+        let group = group_of(self.table, tuned, name)?;
+        let entry = self.table.get(&group)?.get(name)?;
+        Some((name.to_owned(), entry.clone()))
+    }
+
+    /// Field by field; an entry in which none differs keeps its source.
+    fn replace(&mut self, group: &str, name: &str, entry: &Value) {
+        let tuned = group == TUNED;
+        let Some(known) = group_of(self.table, tuned, name).filter(|known| known == group) else {
+            return;
+        };
+        let models = self.table.get_mut(&known);
+        let Some(Value::Object(own)) = models.and_then(|models| models.get_mut(name)) else {
+            return;
+        };
+        let Some(list) = entry.as_object().filter(|_| !covers_map(own, entry)) else {
+            return;
+        };
+        for (field, value) in list {
+            let field = alias(own, field);
+            match (own.get_mut(field), value) {
+                // Tiers that the list does not have stay.
+                (Some(Value::Object(own)), Value::Object(tiers)) if field == TIERS => {
+                    own.extend(tiers.clone());
+                }
+                (Some(_), _) if LIMITS.contains(&field) => {}
+                _ => drop(own.insert(field.to_owned(), value.clone())),
+            }
+        }
+        self.changed = true;
+    }
+}
+
+/// The table as text, with the list among its sources and without those that nothing names any more.
+fn finish(mut whole: Value, list: &Value) -> String {
+    let named: BTreeSet<String> = entries(&whole)
+        .filter_map(|(.., entry)| entry.get("Source")?.as_str().map(str::to_owned))
+        .collect();
+    let mut sources = Map::new();
+    for table in [&whole, list] {
+        let own = table.get("Sources").and_then(Value::as_object);
+        sources.extend(own.cloned().into_iter().flatten());
+    }
+    sources.retain(|name, _| named.contains(name));
+    if let Value::Object(table) = &mut whole {
+        table.insert("Sources".to_owned(), sources.into());
+        let version = list.get("Version").cloned().unwrap_or_default();
+        table.insert("Version".to_owned(), version);
+    }
+    whole.to_string()
+}
+
+fn entries(table: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    let groups = table.as_object().into_iter().flatten();
+    let groups = groups.filter(|(name, _)| name.ends_with("Pricing"));
+    groups.flat_map(|(group, models)| {
+        let models = models.as_object().into_iter().flatten();
+        models.map(move |(name, entry)| (group.as_str(), name.as_str(), entry))
+    })
+}
+
+fn group_of(table: &Value, tuned: bool, name: &str) -> Option<String> {
+    let groups = table.as_object()?.iter();
+    let mut groups =
+        groups.filter(|(group, _)| group.ends_with("Pricing") && (*group == TUNED) == tuned);
+    let group = groups.find(|(_, models)| models.get(name).is_some());
+    group.map(|(group, _)| group.clone())
+}
+
+fn provider(entry: &Value) -> &str {
+    let provider = entry.get("Provider").and_then(Value::as_str);
+    provider.unwrap_or_default()
+}
+
+fn provider_is(entry: &Value, name: &str) -> bool {
+    provider(entry) == name
+}
+
+fn covers(own: &Value, list: &Value) -> bool {
+    own.as_object().is_some_and(|own| covers_map(own, list))
+}
+
+/// Whether an entry has all prices that a list has.
+fn covers_map(own: &Map<String, Value>, list: &Value) -> bool {
+    let mut fields = list.as_object().into_iter().flatten();
+    fields.all(|(field, value)| {
+        let own = own.get(alias(own, field));
+        match (own, value) {
+            (Some(Value::Object(own)), Value::Object(tiers)) if field == TIERS => {
+                tiers.iter().all(|(tier, value)| same(own.get(tier), value))
+            }
+            (Some(_), _) if LIMITS.contains(&field.as_str()) => true,
+            _ => LABELS.contains(&field.as_str()) || same(own, value),
+        }
+    })
+}
+
+/// Older tables name texts shortly.
+fn alias<'a>(own: &Map<String, Value>, field: &'a str) -> &'a str {
+    match field.strip_suffix("Text") {
+        Some(short @ ("Input" | "Output")) if own.contains_key(short) => short,
+        _ => field,
+    }
+}
+
+/// Whether two values say the same; `2` and `2.0` do.
+fn same(own: Option<&Value>, value: &Value) -> bool {
+    match (own, value) {
+        (Some(Value::Number(own)), Value::Number(value)) => own.as_f64() == value.as_f64(),
+        (Some(Value::Object(own)), Value::Object(value)) => {
+            let mut fields = value.iter();
+            own.len() == value.len() && fields.all(|(field, value)| same(own.get(field), value))
+        }
+        (own, value) => own == Some(value),
+    }
+}
+
+#[cfg(test)]
+#[path = "price_sync_tests.rs"]
+mod tests;
