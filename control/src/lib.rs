@@ -7,6 +7,7 @@ pub mod domain;
 mod error;
 mod grpc;
 mod jobs;
+pub mod lists;
 mod offline;
 mod ops;
 mod publish;
@@ -147,6 +148,7 @@ impl Control {
         };
         tokio::join!(
             jobs::run(self.clone(), shutdown.clone()),
+            jobs::prices::run(self.clone(), &shutdown),
             self.keep_up(&shutdown),
             pruning
         );

@@ -6,6 +6,8 @@
     reason = "the program's answers to its operator"
 )]
 
+mod sync;
+
 use std::{
     fs,
     net::IpAddr,
@@ -19,7 +21,8 @@ use proxyxai_contract::{
     clock::{Clock, Millis, Zone},
     price::PriceTable,
     price_diff::{self, Change},
-    price_file, price_import,
+    price_file,
+    price_import::{self, Origin},
     secret::Secret,
 };
 use proxyxai_control::{
@@ -75,8 +78,11 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Makes a table of `LiteLLM`'s `model_prices_and_context_window.json`. Nothing needs to run.
-    ImportLitellm {
+    /// Lays a public list over the prices in force: shows what that would change, and does it when told to.
+    Sync(sync::Arguments),
+    /// Makes a table of a public list, `LiteLLM`'s or models.dev's. Nothing needs to run.
+    #[command(alias = "import-litellm")]
+    Import {
         /// The list.
         file: PathBuf,
         /// Where the table goes. Default: standard output.
@@ -135,10 +141,11 @@ pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
             ));
             Ok(())
         }
-        Command::ImportLitellm { file, out } => import(&file, out.as_deref(), &config.control.zone),
+        Command::Import { file, out } => import(&file, out.as_deref(), &config.control.zone),
         Command::Show { file: None, .. }
         | Command::Diff { against: None, .. }
         | Command::Load { .. }
+        | Command::Sync(_)
         | Command::Rerate { .. } => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -149,6 +156,9 @@ pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
 
 /// What needs a control plane that runs.
 async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
+    if let Command::Sync(arguments) = command {
+        return Box::pin(sync::run(arguments, config)).await;
+    }
     let mut control = connect(config).await?;
     match command {
         Command::Show { model, version, .. } => {
@@ -193,7 +203,7 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
             tell_rerated(&control.rerate(period).await?, dry_run);
             Ok(())
         }
-        Command::Validate { .. } | Command::ImportLitellm { .. } => {
+        Command::Validate { .. } | Command::Import { .. } | Command::Sync(_) => {
             bail!("is done without control")
         }
     }
@@ -313,8 +323,12 @@ fn tell(changes: &[Change]) {
 
 fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
     let today = zone.day(Clock::system().now()).to_string();
-    let imported = price_import::from_litellm(&read(file)?, &today)
-        .with_context(|| format!("{} is no price list of LiteLLM", file.display()))?;
+    let origin = Origin {
+        url: &file.display().to_string(),
+        day: &today,
+    };
+    let imported = price_import::read(&read(file)?, origin)
+        .with_context(|| format!("{} is no price list", file.display()))?;
     let text = format!("{:#}\n", imported.table);
     match out {
         Some(out) => {

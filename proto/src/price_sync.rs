@@ -60,6 +60,18 @@ impl Default for Bounds {
 }
 
 impl Bounds {
+    /// Reads a factor as an operator writes it.
+    ///
+    /// # Errors
+    /// When it is no number, or less than one.
+    pub fn parse(factor: &str, gone_max: usize) -> Result<Self, Invalid> {
+        let factor = factor.parse().ok();
+        let factor = factor.filter(|factor| *factor >= Decimal::ONE);
+        factor
+            .map(|factor| Self { factor, gone_max })
+            .ok_or_else(|| Invalid::new("factor", "must be a number of at least 1"))
+    }
+
     /// What needs a word: each price that moves too far, and models that vanish.
     pub fn objections(&self, changes: &[Change], taken_out: usize) -> Vec<String> {
         let far = changes.iter().filter(|change| self.is_far(change));

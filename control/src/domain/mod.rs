@@ -10,6 +10,7 @@ pub(crate) mod mail;
 mod name;
 pub(crate) mod news;
 pub(crate) mod notice;
+pub mod price_list;
 pub(crate) mod price_version;
 pub(crate) mod quota;
 pub(crate) mod rate;

@@ -16,7 +16,7 @@ use proxyxai_contract::{
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 
-use super::mail;
+use super::{mail, price_list};
 
 /// `src=dst` pairs of models.
 pub(crate) const MODEL_MAPPER: &str = "MODEL_MAPPER";
@@ -38,6 +38,10 @@ pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 pub(crate) const RESOURCES: &str = "RESOURCES";
 /// Price fields that differ from the table that ships.
 pub(crate) const PRICING: &str = "PRICING";
+/// Public price list to take over; empty means none.
+pub(crate) const PRICES_SYNC_URL: &str = "PRICES_SYNC_URL";
+/// How often; 0 means never.
+pub(crate) const PRICES_SYNC_HOURS: &str = "PRICES_SYNC_HOURS";
 /// `serve` or `refuse`.
 pub(crate) const UNPRICED: &str = "UNPRICED";
 /// Endpoints that are relayed beyond those that are known.
@@ -93,9 +97,10 @@ const TEXT_BYTES_MAX: usize = 4096;
 pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 const RATE_MAX: u32 = 1_000_000;
+const HOURS_MAX: i64 = 8_760;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 33] = [
+pub(crate) const ALL: [(&str, &str); 35] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -106,6 +111,8 @@ pub(crate) const ALL: [(&str, &str); 33] = [
     (MODEL_LIMITS, ""),
     (RESOURCES, "*"),
     (PRICING, ""),
+    (PRICES_SYNC_URL, ""),
+    (PRICES_SYNC_HOURS, "0"),
     (PASSTHROUGH, ""),
     (UNPRICED, "refuse"),
     (CALLS_PER_ACCOUNT_MAX, "2500"),
@@ -155,6 +162,9 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         RESOURCES => ResourceList::parse(value).map(drop),
         PASSTHROUGH => Passthrough::parse(value).map(drop),
         PRICING => price_file::load(Some(value)).map(drop),
+        PRICES_SYNC_URL if value.trim().is_empty() => Ok(()),
+        PRICES_SYNC_URL => price_list::check(value),
+        PRICES_SYNC_HOURS => hours(value).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
         UNPRICED => Err(Invalid::new(UNPRICED, "must be serve or refuse")),
         CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE | EMAIL_BALANCE => {
@@ -237,6 +247,20 @@ pub(crate) fn rate(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
         .ok_or_else(|| Invalid::new("rate", problem()))
 }
 
+/// A number of hours; 0 means never.
+///
+/// # Errors
+/// When it is none, or more than a year.
+pub(crate) fn hours(value: &str) -> Result<i64, Invalid> {
+    match value.trim().parse() {
+        Ok(hours @ 0..=HOURS_MAX) => Ok(hours),
+        Ok(_) | Err(_) => Err(Invalid::new(
+            "hours",
+            format!("must be a number of hours, 0 (never) to {HOURS_MAX}"),
+        )),
+    }
+}
+
 /// A number of days, at least one.
 ///
 /// # Errors
@@ -300,6 +324,9 @@ mod tests {
             (MODEL_LIMITS, r#"{"gpt-4":{"rps":1}}"#),
             (RESOURCES, "v1"),
             (PRICING, "[]"),
+            (PRICES_SYNC_URL, "http://lists.example/prices.json"),
+            (PRICES_SYNC_HOURS, "-1"),
+            (PRICES_SYNC_HOURS, "daily"),
             (UNPRICED, "maybe"),
             (CALL_MIN_BALANCE, "-1"),
             (CALLS_PER_ACCOUNT_MAX, "-1"),

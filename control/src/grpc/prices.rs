@@ -67,6 +67,7 @@ impl Prices for Service {
                 .map_err(Error::from)?,
             note,
             force,
+            over: None,
         };
         let (version, changes) = Box::pin(ops::prices::load(&self.0, &caller, new)).await?;
         Ok(Response::new(wire::LoadPricesResponse {

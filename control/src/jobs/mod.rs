@@ -1,11 +1,12 @@
 //! Background work that nobody waits for: sends queued mail, tells accounts of their limits and bills,
-//! writes to the readers of news, reports key faults, drops old records. Each step is bounded, and one
+//! writes to the readers of news, reports key faults, drops old records, takes over public price lists. Each step is bounded, and one
 //! that fails is tried again at its next turn. Any number of replicas may do it at the same time.
 
 mod bills;
 mod faults;
 mod notices;
 mod post;
+pub(crate) mod prices;
 mod readers;
 #[cfg(test)]
 mod tests;

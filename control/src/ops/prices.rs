@@ -1,6 +1,7 @@
 //! Versions of the price table: reading, comparing and loading them, and their coming into force.
 
 mod rerate;
+mod sync;
 
 use proxyxai_contract::{
     Invalid,
@@ -12,6 +13,7 @@ use proxyxai_contract::{
 };
 
 pub(crate) use rerate::rerate;
+pub(crate) use sync::{Synced, sync};
 
 use super::root_only;
 use crate::{
@@ -43,6 +45,8 @@ pub(crate) struct NewPrices {
     pub(crate) note: String,
     /// Whether absurd prices are meant.
     pub(crate) force: bool,
+    /// The version it was made of, where it must not hide another that came meanwhile.
+    pub(crate) over: Option<String>,
 }
 
 /// A version by its name, or the one in force at a moment (none: now).
@@ -99,6 +103,11 @@ pub(crate) async fn load(
     let revision = store::revisions::bump(&tx).await?;
     let before = store::prices::at(&tx, valid_from).await?;
     let later = store::prices::after(&tx, valid_from).await?;
+    let present = before.as_ref().map(|before| &before.version);
+    if new.over.as_ref().is_some_and(|over| Some(over) != present) {
+        let problem = "was made of prices that are not in force any more";
+        return Err(Invalid::new("table", problem).into());
+    }
     let changes = changes(before.as_ref(), &new.text)?;
     if let Some(absurd) = changes.iter().find(|change| change.is_absurd())
         && !new.force

@@ -16,7 +16,7 @@ use proxyxai_dataplane::sight;
 use super::{Limits, reader::Reader};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 33] = [
+const SETTINGS: [&str; 35] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -24,6 +24,8 @@ const SETTINGS: [&str; 33] = [
     "RESOURCES",
     "PASSTHROUGH",
     "PRICING",
+    "PRICES_SYNC_URL",
+    "PRICES_SYNC_HOURS",
     "UNPRICED",
     "CALLS_PER_ACCOUNT_MAX",
     "ADMIN_RPM",

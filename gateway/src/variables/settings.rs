@@ -78,6 +78,18 @@ pub(super) const SETTINGS: &[Variable] = &[
         "JSON that overrides prices (docs/prices.md)",
     ),
     var(
+        "PRICES_SYNC_URL",
+        "",
+        CONTROL,
+        "public price list to take over, LiteLLM's or models.dev's; over https unless from this machine ([sync](docs/prices.md#sync))",
+    ),
+    var(
+        "PRICES_SYNC_HOURS",
+        "0",
+        CONTROL,
+        "take it over every so many hours, 0 (never) to 8760; what moves too far is refused and logged",
+    ),
+    var(
         "UNPRICED",
         "refuse",
         CONTROL,

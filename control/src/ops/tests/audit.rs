@@ -328,6 +328,7 @@ async fn loading_prices_and_pricing_anew_are_on_record() {
             valid_from: None,
             note: "for the test".to_owned(),
             force: false,
+            over: None,
         };
         let loaded = Box::pin(ops::prices::load(&world.control, &ROOT, new)).await;
         let version = loaded.unwrap().0.version;

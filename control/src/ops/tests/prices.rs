@@ -38,6 +38,7 @@ pub(super) async fn load(
         valid_from,
         note: "test".to_owned(),
         force: false,
+        over: None,
     };
     let loaded = Box::pin(ops::prices::load(control, &ROOT, new)).await?;
     Ok(loaded.0)
@@ -216,6 +217,7 @@ async fn absurd_prices_have_to_be_forced_and_only_root_loads_any() {
             valid_from: None,
             note: String::new(),
             force: true,
+            over: None,
         };
         for never in ["-1", "1e400", "NaN"] {
             let refused = Box::pin(ops::prices::load(control, &ROOT, forced(never))).await;

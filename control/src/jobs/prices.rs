@@ -1,0 +1,86 @@
+//! Takes a public price list over, every so many hours when that is asked. It may take its time, so it is beside the
+//! other jobs.
+
+use std::time::Duration;
+
+use proxyxai_contract::clock::Millis;
+use tokio_util::sync::CancellationToken;
+
+use super::log;
+use crate::{
+    Control, Error,
+    domain::setting,
+    lists,
+    ops::prices::{Synced, sync},
+    store,
+};
+
+const JOB: &str = "prices";
+/// How often it is looked whether it is time.
+const TICK_MS: u64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Works until it is told to stop.
+pub(crate) async fn run(control: Control, shutdown: &CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            done = Box::pin(step(&control)) => log("taking over a price list", done.map(drop)),
+        }
+    }
+}
+
+/// One look: whether a list was asked for, and what came of it.
+pub(super) async fn step(control: &Control) -> Result<Option<Synced>, Error> {
+    let stored = store::settings::all(control.store()).await?;
+    let value = |name| crate::publish::effective(stored.get(name), name, control.config());
+    let url = value(setting::PRICES_SYNC_URL);
+    let url = url.trim();
+    let hours = setting::hours(&value(setting::PRICES_SYNC_HOURS))?;
+    if url.is_empty() || hours == 0 || !claimed(control, hours).await? {
+        return Ok(None);
+    }
+    let done = match lists::fetch(url).await {
+        Ok(list) => sync(control, url, list).await,
+        Err(error) => Err(error.under(setting::PRICES_SYNC_URL).into()),
+    };
+    match &done {
+        Ok(Synced::Nothing) => tracing::info!("the price list changes nothing"),
+        Ok(Synced::Loaded { version, changes }) => {
+            tracing::info!(version, changes, "a price list was taken over");
+        }
+        Ok(Synced::Refused { told, objections }) => tracing::warn!(
+            objections,
+            told = told.join("; "),
+            "a price list moves prices too far and was not taken over; see `proxyxai prices sync`"
+        ),
+        Err(_) => {}
+    }
+    done.map(Some)
+}
+
+/// Whether it is this one's turn. Whoever finds that it is time takes the turn, whatever comes of it.
+async fn claimed(control: &Control, hours: i64) -> Result<bool, Error> {
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    let last = store::jobs::position(&tx, JOB).await?;
+    let last = last.parse().map(Millis).ok();
+    let next = last.map(|last| last.plus(hours.saturating_mul(HOUR_MS)));
+    // A clock that was set back must not put it off for long.
+    let due = next.is_none_or(|next| next <= now) || last.is_some_and(|last| last > now);
+    if due {
+        store::jobs::set_position(&tx, JOB, &now.0.to_string()).await?;
+        tx.commit().await?;
+    }
+    Ok(due)
+}
+
+#[cfg(test)]
+#[path = "prices_tests.rs"]
+mod tests;
