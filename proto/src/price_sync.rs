@@ -162,7 +162,10 @@ pub fn lay(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Inval
             table.to_owned()
         },
         added,
-        gone: gone.into_iter().map(|(_, name)| name).collect(),
+        gone: gone
+            .iter()
+            .map(|(group, name)| told_as(group, name))
+            .collect(),
     })
 }
 
@@ -213,7 +216,7 @@ impl Work<'_> {
         if let Some(models) = models.flatten() {
             models.insert(name.clone(), entry.clone());
             self.matched.insert((tuned, name.clone()));
-            self.added.push(name);
+            self.added.push(told_as(group, &name));
             self.changed = true;
         }
     }
@@ -301,6 +304,14 @@ fn group_of(table: &Value, tuned: bool, name: &str) -> Option<String> {
         groups.filter(|(group, _)| group.ends_with("Pricing") && (*group == TUNED) == tuned);
     let group = groups.find(|(_, models)| models.get(name).is_some());
     group.map(|(group, _)| group.clone())
+}
+
+/// As changes name a model.
+fn told_as(group: &str, name: &str) -> String {
+    match group {
+        TUNED => format!("ft:{name}"),
+        _ => name.to_owned(),
+    }
 }
 
 fn provider(entry: &Value) -> &str {

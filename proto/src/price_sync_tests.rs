@@ -75,7 +75,7 @@ fn what_the_list_does_not_have_stays() {
     assert_eq!(text["Version"], ORIGIN.day);
     // Its own source is still that of another.
     assert_eq!(text["Sources"].as_object().unwrap().len(), 2);
-    assert_eq!(done.gone, ["say", "old", "gpt"]);
+    assert_eq!(done.gone, ["say", "old", "ft:gpt"]);
     assert!(text["ChatPricing"]["old"].is_object());
 }
 
@@ -130,7 +130,7 @@ fn models_are_taken_out_when_that_is_asked_and_only_of_providers_that_the_list_h
     };
     let done = laid(&list, scope);
     let (prices, _) = parsed(&done);
-    assert_eq!(done.gone, ["say", "old", "gpt"]);
+    assert_eq!(done.gone, ["say", "old", "ft:gpt"]);
     for (model, there) in [
         ("old", false),
         ("say", false),

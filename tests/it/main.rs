@@ -48,6 +48,7 @@ mod secrets;
 mod sight;
 mod storage;
 mod streams;
+mod sync;
 mod tidy;
 mod traces;
 mod transparency;

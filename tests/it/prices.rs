@@ -248,15 +248,15 @@ fn a_public_price_list_can_be_imported_and_loaded() {
     let list = r#"{
         "gpt-4o": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2.5e-06,
             "output_cost_per_token": 1e-05, "max_output_tokens": 16384},
-        "film": {"litellm_provider": "openai", "mode": "video_generation", "output_cost_per_second": 0.1}
+        "sing": {"litellm_provider": "openai", "mode": "music", "output_cost_per_second": 0.1}
     }"#;
     let list = written(dir.path(), "list.json", list);
     let out = dir.path().join("out.json");
     let out = out.to_str().unwrap();
-    let (code, _, log) = prices(&["import-litellm", &list, "--out", out], &[]);
+    let (code, _, log) = prices(&["import", &list, "--out", out], &[]);
     assert_eq!(code, 0, "{log}");
     assert!(
-        log.contains("imported 1 models") && log.contains("skipped 1 of mode video_generation"),
+        log.contains("imported 1 models") && log.contains("skipped 1 of mode music"),
         "{log}"
     );
     let (code, shown, _) = prices(&["show", "--file", out, "gpt-4o"], &[]);

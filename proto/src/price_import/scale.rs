@@ -101,6 +101,7 @@ impl Scale {
     fn factor(&self, tier: &Self) -> Option<Decimal> {
         let input = self.fields.get("InputText")?;
         let factor = tier.fields.get("InputText")?.checked_div(*input)?;
+        let factor = factor.round_dp(4);
         let fits = |base: Option<&Decimal>, price: Option<&Decimal>| {
             let product = base.and_then(|base| base.checked_mul(factor));
             // Lists round.
