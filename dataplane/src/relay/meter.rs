@@ -300,6 +300,8 @@ impl Known {
             tokens.output = tokens.output.max(guess.output);
         }
         (bill.record.tokens, bill.record.measure) = (tokens, self.measure);
+        bill.pieces = reader.pieces();
+        reader.tier().clone_into(&mut bill.record.tier);
     }
 }
 

@@ -6,30 +6,36 @@ mod bounds;
 mod chunk;
 mod count;
 mod lines;
+mod names;
 mod places;
 mod prompt;
 mod prose;
 mod report;
 mod shape;
 mod subject;
+mod tier;
+mod tools;
 mod unpack;
 mod vocabulary;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use proxyxai_contract::usage::Tokens;
+use proxyxai_contract::{part::Part, price::BATCH_TIER, usage::Tokens};
 
 pub(crate) use self::{
     bounds::Bounds, chunk::without_usage, prompt::estimate_prompt, prose::Prose, report::Reported,
-    shape::Schema, subject::Subject,
+    shape::Schema, subject::Share, subject::Subject,
 };
 
 use self::{
     lines::{Lines, Piece},
+    names::TOOL_USAGE,
     places::Places,
     report::Report,
     shape::What,
+    tier::Tier,
+    tools::Tools,
     unpack::{GZIP, Unpack},
 };
 use super::text;
@@ -37,6 +43,10 @@ use super::text;
 /// Inside a JSON string the quotes would be escaped, so a hit is a key or a whole string.
 const KEY: &[u8] = b"\"usage\"";
 static KEY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
+
+/// What the entry of a tool's call has in its type.
+const CALL: &[u8] = b"_call\"";
+static CALL_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CALL));
 
 /// Text is about four bytes a token, over languages and code.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -57,6 +67,8 @@ pub(crate) struct UsageReader {
     subject: Option<Box<Subject>>,
     /// Whether a report came since this was last asked.
     news: bool,
+    /// Whether an event has passed: the first may tell what no other does.
+    begun: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +89,11 @@ struct Told {
     garbled: bool,
     /// Whether something came that only an answer has.
     answer: bool,
+    /// What is said of tools beside the usage.
+    beside: Option<Report>,
+    /// The tier that served, where the usage does not tell.
+    tier: Tier,
+    tools: Tools,
 }
 
 /// Tokens by the length of texts in bytes, where they cannot be counted.
@@ -115,6 +132,7 @@ impl UsageReader {
             told: Told::default(),
             subject,
             news: false,
+            begun: false,
         }
     }
 
@@ -160,11 +178,8 @@ impl UsageReader {
                     schema,
                     ..
                 } = self;
-                places.push(chunk, |what, found| match subject {
-                    Some(subject) if what.is_text() || schema.is_lines() => {
-                        subject.hear(*schema, what, found);
-                    }
-                    _ => *news |= told.hear(what, found),
+                places.push(chunk, |what, found| {
+                    *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
                 });
                 if !last || self.told.report.is_none() {
                     self.prose.push(chunk);
@@ -185,8 +200,9 @@ impl UsageReader {
 
     /// Looks for usage. Whole events that have none cost a search for its name.
     fn events(&mut self, chunk: &[u8]) {
-        let known = self.subject.as_ref().is_none_or(|it| it.id().is_some());
-        if known && self.lines.is_whole(chunk) && !may_tell(chunk) {
+        let known = self.begun && self.subject.as_ref().is_none_or(|it| it.id().is_some());
+        let silent = || !may_tell(chunk) && !(self.schema.has_tools() && may_call(chunk));
+        if known && self.lines.is_whole(chunk) && silent() {
             return;
         }
         let Self {
@@ -196,21 +212,72 @@ impl UsageReader {
             news,
             subject,
             schema,
+            begun,
             ..
         } = self;
         lines.push(chunk, |piece| match piece {
-            Piece::Data(data) => places.push(data, |what, found| match subject {
-                Some(subject) if what.is_text() => subject.hear(*schema, what, found),
-                _ => *news |= told.hear(what, found),
+            Piece::Data(data) => places.push(data, |what, found| {
+                *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
             }),
-            Piece::End => places.restart(),
+            Piece::End => {
+                *begun = true;
+                told.tools.flush();
+                places.restart();
+            }
         });
     }
 
     /// What was reported so far; none when nothing was.
     pub(crate) fn reported(&self) -> Option<Reported> {
         let report = self.told.report.as_ref()?;
-        Some(report.reported(self.schema))
+        // A text is never used up by searches alone; its tokens are counted where none are told.
+        if self.schema.is_text() && !report.counts_tokens() {
+            return None;
+        }
+        let mut reported = report.reported(self.schema);
+        if let Some(beside) = &self.told.beside {
+            beside.drawn(&mut reported.tokens);
+        }
+        Some(reported)
+    }
+
+    /// What was used beside tokens, each part once: a count that is told stands before one of entries.
+    pub(crate) fn pieces(&self) -> Vec<(Part, u64)> {
+        let told = [self.told.report.as_ref(), self.told.beside.as_ref()];
+        let told = || told.into_iter().flatten();
+        let mut pieces: Vec<(Part, u64)> = Vec::new();
+        let mut add = |(part, count): (Part, u64)| {
+            match pieces.iter_mut().find(|(known, _)| *known == part) {
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => pieces.push((part, count)),
+            }
+        };
+        if let Some(report) = &self.told.report {
+            report.pieces().for_each(&mut add);
+        }
+        if let Some(beside) = &self.told.beside {
+            let usage = self.told.report.as_ref();
+            let new = |(part, _): &(Part, u64)| usage.is_none_or(|usage| !usage.tells(*part));
+            beside.pieces().filter(new).for_each(&mut add);
+        }
+        let drawn = told().any(Report::has_drawn);
+        let untold = |(part, _): &(Part, u64)| {
+            !told().any(|report| report.tells(*part)) && !(drawn && *part == Part::Image)
+        };
+        self.told.tools.pieces().filter(untold).for_each(&mut add);
+        pieces
+    }
+
+    /// The tier that served; empty where it is the usual one.
+    pub(crate) fn tier(&self) -> &str {
+        if self.schema.is_lines() {
+            return BATCH_TIER;
+        }
+        let usage = self.told.report.as_ref().map(|report| report.tier.name());
+        match usage.unwrap_or_default() {
+            "" => self.told.tier.name(),
+            tier => tier,
+        }
     }
 
     /// What was said of objects.
@@ -225,8 +292,8 @@ impl UsageReader {
     }
 
     /// Whether what was reported is the last word, and not what was known before the answer was made.
-    pub(crate) const fn has_last_word(&self) -> bool {
-        self.told.last
+    pub(crate) fn has_last_word(&self) -> bool {
+        self.told.last && self.reported().is_some()
     }
 
     /// Whether a report could not be read at all.
@@ -293,6 +360,13 @@ impl Told {
             self.answer = true;
             return false;
         }
+        if what == What::ToolUsage {
+            if let Ok(Some(heard)) = Report::read_by(TOOL_USAGE, object) {
+                let both = self.beside.as_ref().map(|before| heard.over(before));
+                self.beside = Some(both.unwrap_or(heard));
+            }
+            return false;
+        }
         match Report::read(object) {
             Ok(None) => return false,
             Ok(Some(heard)) => {
@@ -304,6 +378,35 @@ impl Told {
         }
         true
     }
+}
+
+/// Takes what stands at a place to where it belongs. Whether it was a report.
+fn hear(
+    told: &mut Told,
+    subject: Option<&mut Subject>,
+    schema: Schema,
+    (what, found): (What, &[u8]),
+) -> bool {
+    if what == What::Tier {
+        told.tier = Tier::read(1, found).over(told.tier);
+        return false;
+    }
+    if what.is_of_tools() {
+        told.tools.hear(what, found);
+    }
+    match subject {
+        Some(subject) if what.is_text() || schema.is_lines() => {
+            subject.hear(schema, what, found);
+            false
+        }
+        _ if what.is_text() || what == What::Entry => false,
+        _ => told.hear(what, found),
+    }
+}
+
+/// Whether a run of whole events may tell of the call of a tool.
+fn may_call(run: &[u8]) -> bool {
+    CALL_FINDER.find(run).is_some()
 }
 
 /// Whether there is an object of that name in a run of whole events, wherever it stands.
