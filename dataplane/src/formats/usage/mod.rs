@@ -5,6 +5,7 @@
 mod bounds;
 mod chunk;
 mod count;
+mod known;
 mod lines;
 mod names;
 mod places;
@@ -14,6 +15,7 @@ mod report;
 mod shape;
 mod subject;
 mod tier;
+mod told;
 mod tools;
 mod unpack;
 mod vocabulary;
@@ -24,18 +26,14 @@ use memchr::memmem::Finder;
 use proxyxai_contract::{part::Part, price::BATCH_TIER, usage::Tokens};
 
 pub(crate) use self::{
-    bounds::Bounds, chunk::without_usage, prompt::estimate_prompt, prose::Prose, report::Reported,
-    shape::Schema, subject::Share, subject::Subject,
+    bounds::Bounds, chunk::without_usage, known::Known, prompt::estimate_prompt, prose::Prose,
+    report::Reported, shape::Schema, subject::Share, subject::Subject,
 };
 
 use self::{
     lines::{Lines, Piece},
-    names::TOOL_USAGE,
     places::Places,
-    report::Report,
-    shape::What,
-    tier::Tier,
-    tools::Tools,
+    told::{Told, hear},
     unpack::{GZIP, Unpack},
 };
 use super::text;
@@ -77,23 +75,6 @@ enum Shape {
     Events,
     /// Sound, or compressed.
     Opaque,
-}
-
-/// What has been heard.
-#[derive(Debug, Default)]
-struct Told {
-    report: Option<Report>,
-    /// Whether more than a beginning was reported.
-    last: bool,
-    /// Whether a report could not be read.
-    garbled: bool,
-    /// Whether something came that only an answer has.
-    answer: bool,
-    /// What is said of tools beside the usage.
-    beside: Option<Report>,
-    /// The tier that served, where the usage does not tell.
-    tier: Tier,
-    tools: Tools,
 }
 
 /// Tokens by the length of texts in bytes, where they cannot be counted.
@@ -241,31 +222,9 @@ impl UsageReader {
         Some(reported)
     }
 
-    /// What was used beside tokens, each part once: a count that is told stands before one of entries.
+    /// What was used beside tokens, each part once.
     pub(crate) fn pieces(&self) -> Vec<(Part, u64)> {
-        let told = [self.told.report.as_ref(), self.told.beside.as_ref()];
-        let told = || told.into_iter().flatten();
-        let mut pieces: Vec<(Part, u64)> = Vec::new();
-        let mut add = |(part, count): (Part, u64)| {
-            match pieces.iter_mut().find(|(known, _)| *known == part) {
-                Some((_, sum)) => *sum = sum.saturating_add(count),
-                None => pieces.push((part, count)),
-            }
-        };
-        if let Some(report) = &self.told.report {
-            report.pieces().for_each(&mut add);
-        }
-        if let Some(beside) = &self.told.beside {
-            let usage = self.told.report.as_ref();
-            let new = |(part, _): &(Part, u64)| usage.is_none_or(|usage| !usage.tells(*part));
-            beside.pieces().filter(new).for_each(&mut add);
-        }
-        let drawn = told().any(Report::has_drawn);
-        let untold = |(part, _): &(Part, u64)| {
-            !told().any(|report| report.tells(*part)) && !(drawn && *part == Part::Image)
-        };
-        self.told.tools.pieces().filter(untold).for_each(&mut add);
-        pieces
+        self.told.pieces()
     }
 
     /// The tier that served; empty where it is the usual one.
@@ -294,6 +253,11 @@ impl UsageReader {
     /// Whether what was reported is the last word, and not what was known before the answer was made.
     pub(crate) fn has_last_word(&self) -> bool {
         self.told.last && self.reported().is_some()
+    }
+
+    /// Whether its answer is text, and so is never without tokens.
+    pub(crate) const fn is_text(&self) -> bool {
+        self.schema.is_text()
     }
 
     /// Whether a report could not be read at all.
@@ -351,59 +315,6 @@ impl UsageReader {
     }
 }
 
-// === impl Told ===
-
-impl Told {
-    /// Takes over what was found. Later reports lie over earlier ones, which may be parts of the same.
-    fn hear(&mut self, what: What, object: &[u8]) -> bool {
-        if what == What::Answer {
-            self.answer = true;
-            return false;
-        }
-        if what == What::ToolUsage {
-            if let Ok(Some(heard)) = Report::read_by(TOOL_USAGE, object) {
-                let both = self.beside.as_ref().map(|before| heard.over(before));
-                self.beside = Some(both.unwrap_or(heard));
-            }
-            return false;
-        }
-        match Report::read(object) {
-            Ok(None) => return false,
-            Ok(Some(heard)) => {
-                let both = self.report.as_ref().map(|before| heard.over(before));
-                self.report = Some(both.unwrap_or(heard));
-                self.last |= what == What::Usage;
-            }
-            Err(_) => self.garbled = true,
-        }
-        true
-    }
-}
-
-/// Takes what stands at a place to where it belongs. Whether it was a report.
-fn hear(
-    told: &mut Told,
-    subject: Option<&mut Subject>,
-    schema: Schema,
-    (what, found): (What, &[u8]),
-) -> bool {
-    if what == What::Tier {
-        told.tier = Tier::read(1, found).over(told.tier);
-        return false;
-    }
-    if what.is_of_tools() {
-        told.tools.hear(what, found);
-    }
-    match subject {
-        Some(subject) if what.is_text() || schema.is_lines() => {
-            subject.hear(schema, what, found);
-            false
-        }
-        _ if what.is_text() || what == What::Entry => false,
-        _ => told.hear(what, found),
-    }
-}
-
 /// Whether a run of whole events may tell of the call of a tool.
 fn may_call(run: &[u8]) -> bool {
     CALL_FINDER.find(run).is_some()
@@ -437,9 +348,9 @@ fn shape(chunk: &[u8]) -> Option<Shape> {
 #[cfg(test)]
 mod chunk_tests;
 #[cfg(test)]
-mod cost_tests;
-#[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod matrix_tests;
 #[cfg(test)]
 mod shape_tests;
 #[cfg(test)]

@@ -8,7 +8,8 @@
 //!   `…/fast-mode`, `…/data-residency`.
 //! - `prompt_cache_hit_tokens`, `…miss…`: <https://api-docs.deepseek.com/guides/kv_cache>.
 //! - `cached_tokens` beside the counts: <https://platform.moonshot.ai/docs/api/chat>.
-//! - `cache_write_tokens`: <https://openrouter.ai/docs/guides/best-practices/prompt-caching>.
+//! - `cache_write_tokens`, `server_tool_use_details`: <https://openrouter.ai/docs/guides/best-practices/prompt-caching>,
+//!   <https://openrouter.ai/docs/client-sdks/python/components/bodyservertooluse.md>.
 //! - `cached_read_tokens`, `cached_write_tokens`: <https://docs.getbifrost.ai/api-reference>.
 //! - `cache_creation_tokens`, and Anthropic's names beside a prompt that includes them:
 //!   <https://docs.litellm.ai/docs/completion/prompt_caching>.
@@ -161,6 +162,7 @@ pub(super) const USAGE: Names = &[
     ("speed", Slot::Tier(3, &[])),
     ("inference_geo", Slot::Tier(1, &["global", "not_available"])),
     ("server_tool_use", Slot::Counts(SERVER_TOOLS)),
+    ("server_tool_use_details", Slot::Counts(SERVER_TOOLS)),
     ("server_side_tool_usage_details", Slot::Counts(XAI_TOOLS)),
     ("num_server_side_tools_used", Slot::Count(Kind::AllTools)),
     ("num_sources_used", Slot::Count(Kind::Sources)),

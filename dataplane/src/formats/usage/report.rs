@@ -194,12 +194,14 @@ impl Report {
 
     /// What is told beside the tokens of the prompt and the answer, by what it is charged as.
     pub(super) fn pieces(&self) -> impl Iterator<Item = (Part, u64)> + '_ {
-        let tools = TOOLS
-            .iter()
-            .all(|kind| self.of(*kind) == Count::Absent)
-            .then(|| (Part::WebSearch, self.get(Kind::AllTools)));
         let counts = PIECES.iter().map(|(kind, part)| (*part, self.get(*kind)));
-        counts.chain(tools).filter(|(_, count)| *count > 0)
+        counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// How many calls of tools there were, where it is not told of which; nearly all are searches, or cost the same.
+    pub(super) fn tools(&self) -> u64 {
+        let apart = TOOLS.iter().any(|kind| self.of(*kind) != Count::Absent);
+        if apart { 0 } else { self.get(Kind::AllTools) }
     }
 
     /// Whether it tells of a part, be it that there is none.

@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn usage_in_streams_is_called_so() {
         // Rerankers, embedders and readers of documents answer with one body.
-        const NEVER_IN_STREAMS: &[&[&str]] = &[&["tokens"], &["meta", "billed_units"], &["usage_info"]];
+        const NEVER_IN_STREAMS: &[&[&str]] =
+            &[&["tokens"], &["meta", "billed_units"], &["usage_info"]];
         for row in SCHEMAS.iter().flat_map(|schema| schema.rows()) {
             let tells = matches!(row.what, What::Usage | What::FirstUsage);
             let called_so = row.path.last() == Some(&"usage");

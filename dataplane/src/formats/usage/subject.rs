@@ -105,7 +105,8 @@ impl Subject {
         let tokens = report.reported(dialect).tokens;
         let model = std::mem::take(&mut self.model);
         let step = |length: u64| STEPS.iter().filter(|step| length > **step).count();
-        let same = |known: &Share| known.model == model && step(known.longest) == step(tokens.input);
+        let same =
+            |known: &Share| known.model == model && step(known.longest) == step(tokens.input);
         let known = self.sums.iter().position(same);
         let full = self.sums.len() >= SHARES_MAX;
         if let Some(at) = known.or(full.then_some(SHARES_MAX - 1)) {
@@ -254,15 +255,33 @@ mod tests {
     #[test]
     fn calls_with_long_prompts_are_added_up_apart_and_searches_with_them() {
         let line = |input: u64, searches: u64| {
-            format!("{{\"custom_id\":\"a\",\"response\":{{\"body\":{{\"model\":\"m\",\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":1,\"server_tool_use\":{{\"web_search_requests\":{searches}}}}}}}}}}}\n")
+            format!(
+                "{{\"custom_id\":\"a\",\"response\":{{\"body\":{{\"model\":\"m\",\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":1,\"server_tool_use\":{{\"web_search_requests\":{searches}}}}}}}}}}}\n"
+            )
         };
-        let lines = [line(150_000, 1), line(190_000, 2), line(273_000, 4), line(151_000, 0)].concat();
+        let lines = [
+            line(150_000, 1),
+            line(190_000, 2),
+            line(273_000, 4),
+            line(151_000, 0),
+        ]
+        .concat();
         let reader = heard(Schema::BodyLines, lines.as_bytes(), 100);
-        let sums: Vec<_> = reader.subject().unwrap().sums().iter()
+        let sums: Vec<_> = reader
+            .subject()
+            .unwrap()
+            .sums()
+            .iter()
             .map(|it| (it.tokens.input, it.longest, it.pieces.clone()))
             .collect();
         let searches = |count| vec![(Part::WebSearch, count)];
-        assert_eq!(sums, [(491_000, 190_000, searches(3)), (273_000, 273_000, searches(4))]);
+        assert_eq!(
+            sums,
+            [
+                (491_000, 190_000, searches(3)),
+                (273_000, 273_000, searches(4))
+            ]
+        );
         assert_eq!(reader.tier(), "batch");
     }
 

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn the_later_word_counts_and_silence_takes_nothing_back() {
-        let [flex, usual, silence] = ["flex", "default", ""].map(|word| Tier::read(1, word.as_bytes()));
+        let [flex, usual, silence] =
+            ["flex", "default", ""].map(|word| Tier::read(1, word.as_bytes()));
         assert_eq!(usual.over(flex).name(), "");
         assert_eq!(silence.over(flex).name(), "flex");
         assert_eq!(flex.over(usual).name(), "flex");

@@ -167,7 +167,12 @@ mod tests {
                 (What::Container, container),
             ]
         };
-        let said = [ran("ci_1", "cntr_1"), ran("ci_2", "cntr_1"), ran("ci_3", "cntr_2")].concat();
+        let said = [
+            ran("ci_1", "cntr_1"),
+            ran("ci_2", "cntr_1"),
+            ran("ci_3", "cntr_2"),
+        ]
+        .concat();
         assert_eq!(heard(&said), [(Part::CodeSession, 2)]);
     }
 }
