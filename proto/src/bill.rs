@@ -117,8 +117,13 @@ impl Sum {
 /// The bill of a call: every token at the price of its kind, every piece at that of its own. What was used and has
 /// no price is named, for nothing.
 pub fn lines(price: &ModelPrice, used: &Used<'_>) -> Sum {
+    lines_of_many(price, used, used.tokens.input)
+}
+
+/// The same of what several calls used, of whose prompts the longest is so long.
+pub fn lines_of_many(price: &ModelPrice, used: &Used<'_>, longest: u64) -> Sum {
     let (scale, known) = price.scale(used.tier);
-    let (units, above) = scale.at(used.tokens.input);
+    let (units, above) = scale.at(longest);
     let mut sum = Sum {
         lines: Vec::with_capacity(4),
         above,

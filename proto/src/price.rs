@@ -72,6 +72,9 @@ pub const NO_TABLE: &str = "fixed";
 /// How answers call the tier that is none.
 const STANDARD: [&str; 5] = ["", "default", "standard", "on_demand", "auto"];
 
+/// The tier of the calls of a batch, which are recorded by their sum.
+pub const BATCH_TIER: &str = "batch";
+
 /// How names are hashed where each call looks some up. What is in these maps comes from control, so nobody
 /// outside can make names collide.
 pub type Hashing = foldhash::fast::RandomState;

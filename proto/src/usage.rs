@@ -6,7 +6,7 @@ use crate::{
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
     object::Objects,
-    price::ModelPrice,
+    price::{self, ModelPrice},
 };
 
 /// Tokens of one call by kind. Totals include their parts.
@@ -145,6 +145,11 @@ impl UsageRecord {
             pieces: &self.sum.pieces(),
             tier: &self.tier,
         };
+        // The calls of a batch stand in one record; whether their prompts were long is told by what they cost.
+        if self.tier == price::BATCH_TIER {
+            let longest = self.sum.above.map_or(0, |above| above.saturating_add(1));
+            return bill::lines_of_many(price, &used, longest);
+        }
         bill::lines(price, &used)
     }
 

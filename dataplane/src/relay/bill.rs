@@ -20,7 +20,7 @@ use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, reques
 use crate::{
     formats::{
         Route,
-        usage::{Bounds, estimate, estimate_prompt},
+        usage::{Bounds, Share, estimate, estimate_prompt},
     },
     live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
     sight::{Ending, Story},
@@ -62,6 +62,8 @@ pub(super) struct Bill {
     pub(super) story: Option<Story>,
     /// What was used beside tokens and pictures.
     pub(super) pieces: Vec<(Part, u64)>,
+    /// The longest prompt of several calls that the record is of.
+    longest: Option<u64>,
     /// What else is to be made of the answer.
     pub(super) follow: Option<Box<Follow>>,
     own: bool,
@@ -155,6 +157,7 @@ impl Bill {
             open: Some(open),
             story: None,
             pieces: Vec::new(),
+            longest: None,
             follow: None,
             own: false,
         })
@@ -291,7 +294,8 @@ impl Bill {
         if !billable {
             return;
         }
-        let sum = bill::lines(price, &self.used());
+        let longest = self.longest.unwrap_or(self.record.tokens.input);
+        let sum = bill::lines_of_many(price, &self.used(), longest);
         let cost = sum.cost(account.rates, account.factor);
         self.record.sum = sum;
         if let Some(cost) = cost {
@@ -338,14 +342,16 @@ impl Bill {
     }
 
     /// Closes with what each of several models was used for, in a record for each.
-    pub(super) fn close_parts(mut self: Box<Self>, parts: &[(String, Tokens)]) {
+    pub(super) fn close_parts(mut self: Box<Self>, parts: &[Share]) {
         let whole = self.record.model_used.clone();
-        for (at, (model, tokens)) in parts.iter().enumerate() {
-            let priced = self.snapshot.prices.find(model).is_some();
-            let model = if priced { model } else { &whole };
+        for (at, share) in parts.iter().enumerate() {
+            let priced = self.snapshot.prices.find(&share.model).is_some();
+            let model = if priced { &share.model } else { &whole };
             self.record.model_used = short(model, NAME_BYTES_MAX);
             self.record.model_asked.clone_from(&self.record.model_used);
-            (self.record.tokens, self.record.cost) = (*tokens, Money::ZERO);
+            (self.record.tokens, self.record.cost) = (share.tokens, Money::ZERO);
+            self.pieces.clone_from(&share.pieces);
+            self.longest = Some(share.longest);
             self.record.measure = Measure::Measured;
             self.price(true);
             if at + 1 < parts.len() {
@@ -432,6 +438,7 @@ impl Bill {
             open: self.open.take(),
             story: self.story.take(),
             pieces: std::mem::take(&mut self.pieces),
+            longest: self.longest,
             follow: self.follow.take(),
             own: self.own,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use proxyxai_contract::{
     clock::{Clock, Millis},
-    usage::{Measure, Tokens},
+    usage::Measure,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     formats::{
         mask::Mask,
-        usage::{Bounds, Reported, Schema, Subject, UsageReader},
+        usage::{Known, Schema, Subject, UsageReader},
     },
     sight::Ending,
 };
@@ -110,8 +110,8 @@ impl Meter {
         let news = reader.take_news() || noted != self.noted;
         if news && self.metered {
             self.noted = noted;
-            let known = Known::of(&self.bill, reader, reader.finished());
-            known.note(&mut self.bill, reader);
+            let known = Known::of(reader, reader.finished(), || self.bill.bounds());
+            note(&known, &mut self.bill, reader);
             self.bill.price(true);
             self.bill.note();
         }
@@ -186,8 +186,8 @@ impl Meter {
         if chooses && let Some(subject) = reader.subject() {
             bill.answered_by(subject.model());
         }
-        let known = Known::of(&bill, &reader, ending == Ending::Complete);
-        known.note(&mut bill, &reader);
+        let known = Known::of(&reader, ending == Ending::Complete, || bill.bounds());
+        note(&known, &mut bill, &reader);
         if known.absurd {
             tell_absurd(&mut bill);
         }
@@ -241,66 +241,13 @@ fn tell_ending(bill: &mut Bill, ending: Ending, finished: bool, now: Millis) -> 
     ending
 }
 
-/// What is known of an answer's tokens.
-struct Known {
-    /// The provider's own count.
-    reported: Option<Reported>,
-    measure: Measure,
-    /// What has to be counted in texts.
-    counts_input: bool,
-    counts_output: bool,
-    /// Whether the provider's counts can not be.
-    absurd: bool,
-}
-
-impl Known {
-    fn of(bill: &Bill, reader: &UsageReader, complete: bool) -> Self {
-        let whole = complete && !reader.failed();
-        // Of an answer that ended early, none at all says nothing.
-        let says = |reported: &Reported| whole || reported.tokens != Tokens::default();
-        let mut reported = reader.reported().filter(says);
-        if let Some(reported) = &mut reported
-            && Bounds::concern(reported)
-        {
-            bill.bounds().hold(reported);
-        }
-        let last_word = reader.has_last_word();
-        let measure = match &reported {
-            _ if !whole => Measure::Partial,
-            Some(reported) if last_word && !reported.absurd => Measure::Measured,
-            // A stream that only began to tell, and did not say that it ends.
-            Some(_) if !last_word && !reader.finished() => Measure::Partial,
-            Some(_) | None => Measure::Estimated,
-        };
-        let lacks = |part: fn(&Reported) -> bool| reported.as_ref().is_none_or(part);
-        Self {
-            measure,
-            counts_input: lacks(|reported| reported.absurd_input),
-            // What was reported before the break may lack the output that went out after it.
-            counts_output: !whole || !last_word || lacks(|reported| reported.absurd_output),
-            absurd: reader.garbled() || reported.is_some_and(|reported| reported.absurd),
-            reported,
-        }
-    }
-
-    /// Whether what came was no answer.
-    fn is_nothing(&self, reader: &UsageReader) -> bool {
-        self.measure == Measure::Estimated && !self.absurd && !reader.answered()
-    }
-
-    /// Sets what is known, by length where it will be counted.
-    fn note(&self, bill: &mut Bill, reader: &UsageReader) {
-        let guess = bill.guess(reader.delivered_bytes());
-        let reported = self.reported.map(|reported| reported.tokens);
-        let mut tokens = reported.unwrap_or_default();
-        if self.counts_input {
-            tokens.input = guess.input;
-        }
-        if self.counts_output {
-            tokens.output = tokens.output.max(guess.output);
-        }
-        (bill.record.tokens, bill.record.measure) = (tokens, self.measure);
-    }
+/// Sets what is known, by length where it will be counted.
+fn note(known: &Known, bill: &mut Bill, reader: &UsageReader) {
+    let guess = bill.guess(reader.delivered_bytes());
+    bill.record.tokens = known.tokens(&guess);
+    bill.record.measure = known.measure;
+    bill.pieces = reader.pieces();
+    reader.tier().clone_into(&mut bill.record.tier);
 }
 
 /// What an answer comes to beside its usage.

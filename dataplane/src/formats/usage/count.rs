@@ -6,10 +6,12 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::{
+    names::{Names, Slot, USAGE},
     report::Report,
-    shape::{Names, Slot, USAGE},
+    tier::Tier,
 };
 
 /// A larger count is none, of whatever: a thousand times what the largest request may have.
@@ -29,11 +31,12 @@ pub(super) enum Count {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn read_into(report: &mut Report, object: &[u8]) -> Result<(), serde_json::Error> {
-    let members = Members {
-        names: USAGE,
-        report,
-    };
+pub(super) fn read_into(
+    report: &mut Report,
+    names: Names,
+    object: &[u8],
+) -> Result<(), serde_json::Error> {
+    let members = Members { names, report };
     members.deserialize(&mut serde_json::Deserializer::from_slice(object))
 }
 
@@ -87,6 +90,24 @@ impl Count {
             _ => before,
         }
     }
+}
+
+/// A text without its quotes; none with escapes.
+fn word(json: &str) -> Option<&str> {
+    let word = json.strip_prefix('"')?.strip_suffix('"')?;
+    (!word.contains('\\')).then_some(word)
+}
+
+/// A number of seconds, or a text of one, in milliseconds.
+fn millis(json: &str) -> Count {
+    let said = word(json).unwrap_or(json).trim();
+    if said.starts_with(['n', 't', 'f', '[', '{']) || said.is_empty() {
+        return Count::Absent;
+    }
+    let millis = said.parse().map(|seconds: f64| seconds * 1000.0);
+    let millis = millis.ok().filter(|millis| millis.is_finite());
+    let whole = millis.and_then(|millis| format!("{millis:.0}").parse().ok());
+    whole.map_or(Count::Absurd, Count::of)
 }
 
 /// What a member with one of these names is.
@@ -145,6 +166,22 @@ impl<'de> Visitor<'de> for Members<'_> {
                 Some(Slot::Count(kind)) => {
                     let count = members.next_value::<Count>()?;
                     report.set(kind, report.of(kind).larger(count));
+                }
+                Some(Slot::Seconds(kind)) => {
+                    let count = millis(members.next_value::<&RawValue>()?.get());
+                    report.set(kind, report.of(kind).larger(count));
+                }
+                Some(Slot::OneOf(words)) => {
+                    let said = word(members.next_value::<&RawValue>()?.get());
+                    if let Some((_, kind)) = words.iter().find(|(word, _)| Some(*word) == said) {
+                        report.set(*kind, Count::Said(1));
+                    }
+                }
+                Some(Slot::Tier(rank, nothing)) => {
+                    let said = word(members.next_value::<&RawValue>()?.get());
+                    let said = said.filter(|said| !nothing.contains(said));
+                    let tier = said.map(|said| Tier::read(rank, said.as_bytes()));
+                    report.tier = tier.unwrap_or_default().beside(report.tier);
                 }
                 Some(Slot::Counts(names)) => members.next_value_seed(Members {
                     names,

@@ -1,40 +1,78 @@
 //! Laws of real usage: the objects of `golden/`, as providers document them and as the tests and issues of
-//! their clients show them, are read as their providers bill them.
+//! their clients show them, are read as their providers bill them, and cost what their price lists say. The costs
+//! were computed apart, by hand; `cost_in_usd_ticks` and `cost` among them are what the provider itself charged.
 
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
 use http::Method;
 use proptest::prelude::*;
+use proxyxai_contract::{
+    bill::{self, Sum, Used},
+    money::Multiplier,
+    price::PriceTable,
+    price_file,
+    usage::Images,
+};
 use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::formats::endpoint;
 
-const OBJECTS_MIN: usize = 150;
+const OBJECTS_MIN: usize = 200;
 
-fn golden() -> Vec<Value> {
-    let directory = Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/src/formats/usage/golden"
-    ));
+fn directory() -> PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/src/formats/usage/golden").into()
+}
+
+pub(super) fn golden() -> Vec<Value> {
     let mut rows = Vec::new();
-    for file in fs::read_dir(directory).unwrap() {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
-        rows.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
+    for file in fs::read_dir(directory()).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|it| it == "jsonl") {
+            let text = fs::read_to_string(file).unwrap();
+            rows.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
+        }
     }
     rows
 }
 
-fn schema(row: &Value) -> Schema {
+/// The list prices that the costs were computed with.
+pub(super) fn prices() -> PriceTable {
+    let text = fs::read_to_string(directory().join("prices.json")).unwrap();
+    price_file::load(Some(&text)).unwrap()
+}
+
+/// The bill of what was heard.
+pub(super) fn sum(row: &Value, reader: &UsageReader, tokens: &Tokens, prices: &PriceTable) -> Sum {
+    let price = prices.find(row["price"].as_str().unwrap()).unwrap();
+    let used = Used {
+        tokens,
+        images: &Images::default(),
+        pieces: &reader.pieces(),
+        tier: reader.tier(),
+    };
+    bill::lines(price, &used)
+}
+
+pub(super) fn nanos(sum: &Sum) -> i64 {
+    let one = Multiplier::ONE;
+    sum.cost(one, one).unwrap().nanos()
+}
+
+pub(super) fn schema(row: &Value) -> Schema {
     let path = row["path"].as_str().unwrap();
     Schema::of(endpoint::find(&Method::POST, path).route(), path)
 }
 
 /// The answer as it comes over the wire.
-fn wire(row: &Value) -> String {
-    let Some(events) = row["events"].as_array() else {
-        return row["body"].to_string();
-    };
+pub(super) fn wire(row: &Value) -> String {
+    match row["events"].as_array() {
+        Some(events) => stream(events),
+        None => row["body"].to_string(),
+    }
+}
+
+pub(super) fn stream(events: &[Value]) -> String {
     let mut wire = String::new();
     for event in events {
         if let Some(name) = event["type"].as_str() {
@@ -45,7 +83,7 @@ fn wire(row: &Value) -> String {
     wire
 }
 
-fn members(tokens: &Tokens) -> [(&'static str, u64); 10] {
+fn members(tokens: &Tokens) -> [(&'static str, u64); 13] {
     [
         ("input", tokens.input),
         ("cached", tokens.cached),
@@ -57,6 +95,9 @@ fn members(tokens: &Tokens) -> [(&'static str, u64); 10] {
         ("output_audio", tokens.output_audio),
         ("input_image", tokens.input_image),
         ("output_image", tokens.output_image),
+        ("input_video", tokens.input_video),
+        ("cached_audio", tokens.cached_audio),
+        ("cached_image", tokens.cached_image),
     ]
 }
 
@@ -94,6 +135,93 @@ fn golden_usage_is_read_as_its_provider_bills_it() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn golden_usage_costs_what_its_price_list_says() {
+    let prices = prices();
+    let mut priced = 0;
+    let mut wrong = String::new();
+    for row in golden() {
+        let Some(cost) = row["cost"].as_i64() else {
+            assert_eq!(row["price"], Value::Null, "{row}");
+            continue;
+        };
+        priced += 1;
+        let mut reader = UsageReader::new(schema(&row));
+        reader.push(wire(&row).as_bytes());
+        assert_eq!(
+            reader.tier(),
+            row["tier"].as_str().unwrap_or_default(),
+            "{row}"
+        );
+        let sum = sum(&row, &reader, &reader.tokens().unwrap(), &prices);
+        if nanos(&sum) != cost {
+            wrong.push_str(&format!("{row}\ncosts {}: {sum:?}\n\n", nanos(&sum)));
+        }
+        if let Some(told) = row["lines"].as_object() {
+            let lines = sum
+                .lines
+                .iter()
+                .map(|line| (line.part.name().to_owned(), json!(line.quantity)));
+            assert_eq!(&lines.collect::<Map<_, _>>(), told, "{row}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(priced >= OBJECTS_MIN, "{priced}");
+}
+
+#[test]
+fn priced_parts_are_a_partition_of_what_was_used_and_none_is_priced_twice() {
+    let prices = prices();
+    for row in golden().iter().filter(|row| row["cost"].is_i64()) {
+        let mut reader = UsageReader::new(schema(row));
+        reader.push(wire(row).as_bytes());
+        let tokens = reader.tokens().unwrap();
+        let sum = sum(row, &reader, &tokens, &prices);
+        let of_tokens = |line: &&bill::Line| line.part.is_input() || line.part.is_output();
+        let told: u64 = sum
+            .lines
+            .iter()
+            .filter(of_tokens)
+            .map(|line| line.quantity)
+            .sum();
+        assert_eq!(told, tokens.input + tokens.output, "{row}");
+        let mut parts: Vec<_> = sum.lines.iter().map(|line| line.part).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        assert_eq!(parts.len(), sum.lines.len(), "{row}");
+        assert_eq!(sum.unpriced().count(), 0, "{row}");
+        let pieces: Map<_, _> = reader
+            .pieces()
+            .iter()
+            .map(|(part, count)| (part.name().to_owned(), json!(count)))
+            .collect();
+        assert_eq!(
+            Value::Object(pieces),
+            *row.get("pieces").unwrap_or(&json!({})),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn a_part_without_a_price_is_named() {
+    let prices = prices();
+    for row in golden().iter().filter(|row| row["pieces"].is_object()) {
+        let mut reader = UsageReader::new(schema(row));
+        reader.push(wire(row).as_bytes());
+        let row = json!({"price": "own"});
+        let sum = sum(&row, &reader, &reader.tokens().unwrap(), &prices);
+        let named: Vec<_> = sum.unpriced().collect();
+        // Text that was found has the price of the prompt.
+        let used = reader.pieces().into_iter().map(|(part, _)| part);
+        let used: Vec<_> = used.filter(|part| *part != Part::Citation).collect();
+        assert!(
+            used.iter().all(|part| named.contains(part)),
+            "{used:?} {named:?}"
+        );
+    }
 }
 
 #[test]

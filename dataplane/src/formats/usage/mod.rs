@@ -5,31 +5,35 @@
 mod bounds;
 mod chunk;
 mod count;
+mod known;
 mod lines;
+mod names;
 mod places;
 mod prompt;
 mod prose;
 mod report;
 mod shape;
 mod subject;
+mod tier;
+mod told;
+mod tools;
 mod unpack;
 mod vocabulary;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use proxyxai_contract::usage::Tokens;
+use proxyxai_contract::{part::Part, price::BATCH_TIER, usage::Tokens};
 
 pub(crate) use self::{
-    bounds::Bounds, chunk::without_usage, prompt::estimate_prompt, prose::Prose, report::Reported,
-    shape::Schema, subject::Subject,
+    bounds::Bounds, chunk::without_usage, known::Known, prompt::estimate_prompt, prose::Prose,
+    report::Reported, shape::Schema, subject::Share, subject::Subject,
 };
 
 use self::{
     lines::{Lines, Piece},
     places::Places,
-    report::Report,
-    shape::What,
+    told::{Told, hear},
     unpack::{GZIP, Unpack},
 };
 use super::text;
@@ -37,6 +41,10 @@ use super::text;
 /// Inside a JSON string the quotes would be escaped, so a hit is a key or a whole string.
 const KEY: &[u8] = b"\"usage\"";
 static KEY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
+
+/// What the entry of a tool's call has in its type.
+const CALL: &[u8] = b"_call\"";
+static CALL_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CALL));
 
 /// Text is about four bytes a token, over languages and code.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -57,6 +65,8 @@ pub(crate) struct UsageReader {
     subject: Option<Box<Subject>>,
     /// Whether a report came since this was last asked.
     news: bool,
+    /// Whether an event has passed: the first may tell what no other does.
+    begun: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,18 +75,6 @@ enum Shape {
     Events,
     /// Sound, or compressed.
     Opaque,
-}
-
-/// What has been heard.
-#[derive(Debug, Default)]
-struct Told {
-    report: Option<Report>,
-    /// Whether more than a beginning was reported.
-    last: bool,
-    /// Whether a report could not be read.
-    garbled: bool,
-    /// Whether something came that only an answer has.
-    answer: bool,
 }
 
 /// Tokens by the length of texts in bytes, where they cannot be counted.
@@ -115,6 +113,7 @@ impl UsageReader {
             told: Told::default(),
             subject,
             news: false,
+            begun: false,
         }
     }
 
@@ -160,11 +159,8 @@ impl UsageReader {
                     schema,
                     ..
                 } = self;
-                places.push(chunk, |what, found| match subject {
-                    Some(subject) if what.is_text() || schema.is_lines() => {
-                        subject.hear(*schema, what, found);
-                    }
-                    _ => *news |= told.hear(what, found),
+                places.push(chunk, |what, found| {
+                    *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
                 });
                 if !last || self.told.report.is_none() {
                     self.prose.push(chunk);
@@ -185,8 +181,9 @@ impl UsageReader {
 
     /// Looks for usage. Whole events that have none cost a search for its name.
     fn events(&mut self, chunk: &[u8]) {
-        let known = self.subject.as_ref().is_none_or(|it| it.id().is_some());
-        if known && self.lines.is_whole(chunk) && !may_tell(chunk) {
+        let known = self.begun && self.subject.as_ref().is_none_or(|it| it.id().is_some());
+        let silent = || !may_tell(chunk) && !(self.schema.has_tools() && may_call(chunk));
+        if known && self.lines.is_whole(chunk) && silent() {
             return;
         }
         let Self {
@@ -196,21 +193,50 @@ impl UsageReader {
             news,
             subject,
             schema,
+            begun,
             ..
         } = self;
         lines.push(chunk, |piece| match piece {
-            Piece::Data(data) => places.push(data, |what, found| match subject {
-                Some(subject) if what.is_text() => subject.hear(*schema, what, found),
-                _ => *news |= told.hear(what, found),
+            Piece::Data(data) => places.push(data, |what, found| {
+                *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
             }),
-            Piece::End => places.restart(),
+            Piece::End => {
+                *begun = true;
+                told.tools.flush();
+                places.restart();
+            }
         });
     }
 
     /// What was reported so far; none when nothing was.
     pub(crate) fn reported(&self) -> Option<Reported> {
         let report = self.told.report.as_ref()?;
-        Some(report.reported(self.schema))
+        // A text is never used up by searches alone; its tokens are counted where none are told.
+        if self.schema.is_text() && !report.counts_tokens() {
+            return None;
+        }
+        let mut reported = report.reported(self.schema);
+        if let Some(beside) = &self.told.beside {
+            beside.drawn(&mut reported.tokens);
+        }
+        Some(reported)
+    }
+
+    /// What was used beside tokens, each part once.
+    pub(crate) fn pieces(&self) -> Vec<(Part, u64)> {
+        self.told.pieces()
+    }
+
+    /// The tier that served; empty where it is the usual one.
+    pub(crate) fn tier(&self) -> &str {
+        if self.schema.is_lines() {
+            return BATCH_TIER;
+        }
+        let usage = self.told.report.as_ref().map(|report| report.tier.name());
+        match usage.unwrap_or_default() {
+            "" => self.told.tier.name(),
+            tier => tier,
+        }
     }
 
     /// What was said of objects.
@@ -225,8 +251,13 @@ impl UsageReader {
     }
 
     /// Whether what was reported is the last word, and not what was known before the answer was made.
-    pub(crate) const fn has_last_word(&self) -> bool {
-        self.told.last
+    pub(crate) fn has_last_word(&self) -> bool {
+        self.told.last && self.reported().is_some()
+    }
+
+    /// Whether its answer is text, and so is never without tokens.
+    pub(crate) const fn is_text(&self) -> bool {
+        self.schema.is_text()
     }
 
     /// Whether a report could not be read at all.
@@ -284,26 +315,9 @@ impl UsageReader {
     }
 }
 
-// === impl Told ===
-
-impl Told {
-    /// Takes over what was found. Later reports lie over earlier ones, which may be parts of the same.
-    fn hear(&mut self, what: What, object: &[u8]) -> bool {
-        if what == What::Answer {
-            self.answer = true;
-            return false;
-        }
-        match Report::read(object) {
-            Ok(None) => return false,
-            Ok(Some(heard)) => {
-                let both = self.report.as_ref().map(|before| heard.over(before));
-                self.report = Some(both.unwrap_or(heard));
-                self.last |= what == What::Usage;
-            }
-            Err(_) => self.garbled = true,
-        }
-        true
-    }
+/// Whether a run of whole events may tell of the call of a tool.
+fn may_call(run: &[u8]) -> bool {
+    CALL_FINDER.find(run).is_some()
 }
 
 /// Whether there is an object of that name in a run of whole events, wherever it stands.
@@ -334,9 +348,9 @@ fn shape(chunk: &[u8]) -> Option<Shape> {
 #[cfg(test)]
 mod chunk_tests;
 #[cfg(test)]
-mod cost_tests;
-#[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod matrix_tests;
 #[cfg(test)]
 mod shape_tests;
 #[cfg(test)]

@@ -23,7 +23,7 @@ const TAIL_BYTES: usize = 64;
 pub(super) struct Places {
     rows: &'static [Row],
     /// The rows of which the open brackets follow so many steps, a bit for each.
-    followed: [u16; STEPS_MAX + 1],
+    followed: [u32; STEPS_MAX + 1],
     depth: usize,
     in_text: bool,
     backslashes: Backslashes,
@@ -55,15 +55,15 @@ struct Object {
 
 impl Places {
     /// Texts are looked for only where they are wanted: that costs a look at every member.
-    pub(super) fn new(rows: &'static [Row], texts: bool) -> Self {
-        let objects = rows.iter().take_while(|row| !row.what.is_text()).count();
-        let rows = if texts {
+    pub(super) fn new(rows: &'static [Row], objects: bool) -> Self {
+        let others = rows.iter().take_while(|row| !row.what.is_of_objects());
+        let rows = if objects {
             rows
         } else {
-            rows.get(..objects).unwrap_or(rows)
+            rows.get(..others.count()).unwrap_or(rows)
         };
         Self {
-            texts,
+            texts: rows.last().is_some_and(|row| row.what.is_text()),
             text: None,
             rows,
             followed: [all(rows.len()); STEPS_MAX + 1],
@@ -156,7 +156,7 @@ impl Places {
     /// Notes which of the rows go on with this name, and what they find there.
     fn follow(
         &mut self,
-        mut rows: u16,
+        mut rows: u32,
         step: usize,
         name: Option<Name<'_>>,
         (json, here): (&[u8], usize),
@@ -179,7 +179,7 @@ impl Places {
                 continue;
             }
             match row.what {
-                What::Answer => found(What::Answer, &[]),
+                What::Answer | What::Entry => found(row.what, &[]),
                 what if !what.is_text() && json.get(here) == Some(&b'{') => {
                     self.object = Some(Object {
                         what,
@@ -269,10 +269,10 @@ impl Places {
 }
 
 /// A bit for each of so many rows.
-const fn all(rows: usize) -> u16 {
+const fn all(rows: usize) -> u32 {
     match rows {
         0 => 0,
-        rows => u16::MAX >> (u16::BITS as usize).saturating_sub(rows),
+        rows => u32::MAX >> (u32::BITS as usize).saturating_sub(rows),
     }
 }
 
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn each_row_has_a_bit_whatever_their_number() {
-        for (rows, bits) in [(0, 0), (1, 1), (9, 0x1FF), (16, u16::MAX), (17, u16::MAX)] {
+        for (rows, bits) in [(0, 0), (1, 1), (9, 0x1FF), (32, u32::MAX), (33, u32::MAX)] {
             assert_eq!(all(rows), bits, "{rows}");
         }
     }

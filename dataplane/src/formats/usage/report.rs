@@ -2,16 +2,22 @@
 
 use std::iter;
 
-use proxyxai_contract::usage::Tokens;
+use proxyxai_contract::{part::Part, usage::Tokens};
 
 use super::{
     count::{Count, read_into},
-    shape::{KINDS, Kind, Schema},
+    names::{KINDS, Kind, Names, PIECES, USAGE},
+    shape::Schema,
+    tier::Tier,
 };
 
 /// The counts that have been reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Report([Count; KINDS]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Report {
+    counts: [Count; KINDS],
+    /// The tier that served.
+    pub(super) tier: Tier,
+}
 
 /// What a provider's own counts come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +39,27 @@ const BESIDE: [Kind; 5] = [
     Kind::WrittenHour,
 ];
 
+/// Counts of tools by which it is told what each was for.
+const TOOLS: [Kind; 7] = [
+    Kind::WebSearches,
+    Kind::OtherSearches,
+    Kind::FileSearches,
+    Kind::CodeSessions,
+    Kind::Fetched,
+    Kind::Attachments,
+    Kind::Drawn,
+];
+
 // === impl Report ===
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            counts: [Count::Absent; KINDS],
+            tier: Tier::default(),
+        }
+    }
+}
 
 impl Report {
     /// Reads an object; none when it has no count, and so is no usage.
@@ -41,13 +67,22 @@ impl Report {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn read(object: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        Self::read_by(USAGE, object)
+    }
+
+    /// The same of an object with other names.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read_by(names: Names, object: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         let mut report = Self::default();
-        read_into(&mut report, object)?;
-        Ok((report != Self::default()).then_some(report))
+        read_into(&mut report, names, object)?;
+        let says = report.counts.iter().any(|count| *count != Count::Absent);
+        Ok(says.then_some(report))
     }
 
     pub(super) fn of(&self, kind: Kind) -> Count {
-        self.0.get(kind as usize).copied().unwrap_or_default()
+        self.counts.get(kind as usize).copied().unwrap_or_default()
     }
 
     fn get(&self, kind: Kind) -> u64 {
@@ -55,7 +90,7 @@ impl Report {
     }
 
     pub(super) fn set(&mut self, kind: Kind, count: Count) {
-        if let Some(place) = self.0.get_mut(kind as usize) {
+        if let Some(place) = self.counts.get_mut(kind as usize) {
             *place = count;
         }
     }
@@ -86,6 +121,7 @@ impl Report {
     /// This later report laid over an earlier one, count by count.
     pub(super) fn over(&self, before: &Self) -> Self {
         let mut report = self.with(before, Count::over);
+        report.tier = self.tier.over(before.tier);
         if BESIDE.iter().any(|kind| self.get(*kind) > 0) {
             for kind in BESIDE {
                 if let Count::Said(_) = self.of(kind) {
@@ -98,7 +134,7 @@ impl Report {
 
     fn with(&self, other: &Self, join: impl Fn(Count, Count) -> Count) -> Self {
         let mut both = *self;
-        for (one, other) in both.0.iter_mut().zip(&other.0) {
+        for (one, other) in both.counts.iter_mut().zip(&other.counts) {
             *one = join(*one, *other);
         }
         both
@@ -112,7 +148,7 @@ impl Report {
         let mut reported = Reported {
             absurd_input: whole == Count::Absurd || cache.absurd,
             absurd_output: made == Count::Absurd,
-            absurd: self.0.contains(&Count::Absurd),
+            absurd: self.counts.contains(&Count::Absurd),
             ..Reported::default()
         };
         let (input, output, hidden) = self.sums(&cache, whole, made);
@@ -120,11 +156,16 @@ impl Report {
         let tokens = &mut reported.tokens;
         if !reported.absurd_input {
             (tokens.input, tokens.cached) = (input, cache.read.min(input));
+            tokens.cached_audio = part(Kind::CachedAudio, tokens.cached);
+            let silent = tokens.cached.saturating_sub(tokens.cached_audio);
+            tokens.cached_image = part(Kind::CachedImage, silent);
             tokens.cache_write = cache.written.min(input.saturating_sub(tokens.cached));
             tokens.cache_write_hour = part(Kind::WrittenHour, tokens.cache_write);
             tokens.input_audio = part(Kind::InputAudio, input);
             let silent = input.saturating_sub(tokens.input_audio);
             tokens.input_image = part(Kind::InputImage, silent);
+            let still = silent.saturating_sub(tokens.input_image);
+            tokens.input_video = part(Kind::InputVideo, still);
         }
         if !reported.absurd_output {
             // What is one kind of output is no other.
@@ -143,6 +184,52 @@ impl Report {
             tokens.output_image = made(Kind::OutputImage).min(silent);
         }
         reported
+    }
+
+    /// Whether it tells of tokens at all.
+    pub(super) fn counts_tokens(&self) -> bool {
+        let tokens = self.counts.iter().take(Kind::DrawInput as usize);
+        tokens.into_iter().any(|count| *count != Count::Absent)
+    }
+
+    /// What is told beside the tokens of the prompt and the answer, by what it is charged as.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (Part, u64)> + '_ {
+        let counts = PIECES.iter().map(|(kind, part)| (*part, self.get(*kind)));
+        counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// How many calls of tools there were, where it is not told of which; nearly all are searches, or cost the same.
+    pub(super) fn tools(&self) -> u64 {
+        let apart = TOOLS.iter().any(|kind| self.of(*kind) != Count::Absent);
+        if apart { 0 } else { self.get(Kind::AllTools) }
+    }
+
+    /// Whether it tells of a part, be it that there is none.
+    pub(super) fn tells(&self, part: Part) -> bool {
+        let mut kinds = PIECES.iter().filter(|(_, told)| *told == part);
+        kinds.any(|(kind, _)| self.of(*kind) != Count::Absent)
+    }
+
+    /// Tokens of the model that made pictures for the one that answered, where a report of tools tells them.
+    pub(super) fn drawn(&self, tokens: &mut Tokens) {
+        let add = |sum: &mut u64, kind| *sum = sum.saturating_add(self.get(kind));
+        add(&mut tokens.input, Kind::DrawInput);
+        add(&mut tokens.output, Kind::DrawOutput);
+        let image = self.get(Kind::DrawInputImage);
+        tokens.input_image = tokens
+            .input_image
+            .saturating_add(image.min(self.get(Kind::DrawInput)));
+        // Where no details say so, it is pictures.
+        let image = match self.of(Kind::DrawOutputImage) {
+            Count::Absent => self.get(Kind::DrawOutput),
+            count => count.get().min(self.get(Kind::DrawOutput)),
+        };
+        tokens.output_image = tokens.output_image.saturating_add(image);
+    }
+
+    /// Whether it tells of such tokens.
+    pub(super) fn has_drawn(&self) -> bool {
+        self.get(Kind::DrawOutput) > 0
     }
 
     /// All of the prompt, all that was made, and what of that only the total tells.

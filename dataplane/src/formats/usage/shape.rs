@@ -1,24 +1,23 @@
-//! Where answers tell their usage, and under which names: data, read by `places` and `report`. A provider
-//! that tells it elsewhere, or otherwise, is a row more here. In streams whole events are passed over that have
-//! no object called `usage` (`may_tell`), so a row whose path ends otherwise is for answers that never are streams.
+//! Where answers tell their usage: data, read by `places`. A provider that tells it elsewhere is a row more here;
+//! under which names it does is in `names`. In streams whole events are passed over that have
+//! no object called `usage` and no call of a tool (`may_tell`), so a row whose path ends otherwise is for answers that
+//! never are streams, or for what stands beside usage.
 //!
 //! Sources, where a row is not what `OpenAI` documents for the route:
 //! - `x_groq.usage`: <https://console.groq.com/docs/text-chat>, the last chunk of a stream.
 //! - `choices[].usage`: <https://platform.moonshot.ai/docs/api/chat>, the last chunk of a stream.
-//! - `message.usage`, `usage` of `message_delta`, `cache_creation`, `iterations`:
-//!   <https://platform.claude.com/docs/en/build-with-claude/streaming>, `…/prompt-caching`, `…/compaction`.
-//! - `prompt_cache_hit_tokens`, `…miss…`: <https://api-docs.deepseek.com/guides/kv_cache>.
-//! - `cached_tokens` beside the counts: <https://platform.moonshot.ai/docs/api/chat>.
-//! - `cache_write_tokens`: <https://openrouter.ai/docs/guides/best-practices/prompt-caching>.
-//! - `cached_read_tokens`, `cached_write_tokens`: <https://docs.getbifrost.ai/api-reference>.
-//! - `cache_creation_tokens`, and Anthropic's names beside a prompt that includes them:
-//!   <https://docs.litellm.ai/docs/completion/prompt_caching>.
-//! - `num_cached_tokens`, `prompt_token_details`: <https://docs.mistral.ai/api>, `UsageInfo`.
-//! - `reasoning_tokens` beside the counts: <https://docs.perplexity.ai/getting-started/pricing>, billed apart.
-//! - `thinking_tokens`: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+//! - `message.usage`, `usage` of `message_delta`:
+//!   <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 //! - `tokens` of a reranker: <https://docs.siliconflow.com/en/api-reference/rerank/create-rerank>.
-//! - `input_token_details`: <https://platform.openai.com/docs/api-reference/audio>, transcriptions.
+//! - `meta.billed_units`: <https://docs.cohere.com/reference/rerank>.
+//! - `usage_info`: <https://docs.mistral.ai/api>, OCR.
+//! - `tool_usage` beside the usage of a response: <https://github.com/BerriAI/litellm/pull/39610>.
+//! - `output[]` of a response, of which searches are billed, and the opening of pages is not:
+//!   <https://developers.openai.com/api/docs/guides/tools-web-search>, <https://github.com/BerriAI/litellm/pull/39610>.
+//! - `service_tier` beside the usage: <https://platform.openai.com/docs/api-reference/chat/object>,
+//!   <https://console.groq.com/docs/flex-processing>, <https://docs.x.ai/developers/rest-api-reference>.
 
+use super::names::Kind;
 use crate::formats::Route;
 
 /// What is said of usage, and of an answer being one.
@@ -28,8 +27,20 @@ pub(super) enum What {
     Usage,
     /// The same before the answer has been made: a later one has the last word.
     FirstUsage,
+    /// What tools used, beside the usage.
+    ToolUsage,
     /// Something that only an answer has.
     Answer,
+    /// Something that was put out, which may be the call of a tool.
+    Entry,
+    /// The tier that served: a text.
+    Tier,
+    /// What such an entry is.
+    EntryType,
+    /// Its id, where it is not told of elsewhere.
+    EntryId,
+    /// What the tool did.
+    Action,
     /// The id of what the answer is about: a text.
     Id,
     /// The id of something that it put out.
@@ -49,9 +60,30 @@ pub(super) enum What {
 }
 
 impl What {
-    /// Whether it is a text, which is looked for only where objects are made.
+    /// Whether it is a text.
     pub(super) const fn is_text(self) -> bool {
-        !matches!(self, Self::Usage | Self::FirstUsage | Self::Answer)
+        !matches!(
+            self,
+            Self::Usage | Self::FirstUsage | Self::ToolUsage | Self::Answer | Self::Entry
+        )
+    }
+
+    /// Whether it is looked for only where objects are made.
+    pub(super) const fn is_of_objects(self) -> bool {
+        self.is_text() && !self.is_of_tools() && !matches!(self, Self::Tier)
+    }
+
+    /// Whether it says which tools were called.
+    pub(super) const fn is_of_tools(self) -> bool {
+        matches!(
+            self,
+            Self::Entry
+                | Self::EntryType
+                | Self::EntryId
+                | Self::Action
+                | Self::Item
+                | Self::Container
+        )
     }
 }
 
@@ -63,7 +95,7 @@ pub(super) struct Row {
 }
 
 /// Steps of a path, at most.
-pub(super) const STEPS_MAX: usize = 4;
+pub(super) const STEPS_MAX: usize = 5;
 
 /// Whose protocol an answer follows, as far as usage goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +121,11 @@ const COMPLETIONS: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["x_groq", "usage"], What::Usage),
     row(&["choices", "[]", "usage"], What::Usage),
+    row(&["meta", "billed_units"], What::Usage),
     row(&["choices"], What::Answer),
     row(&["data"], What::Answer),
     row(&["output"], What::Answer),
+    row(&["service_tier"], What::Tier),
     row(&["id"], What::Id),
     row(&["request_id"], What::Id),
     row(&["model"], What::Model),
@@ -99,12 +133,25 @@ const COMPLETIONS: &[Row] = &[
 const RESPONSES: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["response", "usage"], What::Usage),
+    row(&["tool_usage"], What::ToolUsage),
+    row(&["response", "tool_usage"], What::ToolUsage),
     row(&["output"], What::Answer),
     row(&["choices"], What::Answer),
-    row(&["id"], What::Id),
-    row(&["response", "id"], What::Id),
-    row(&["status"], What::Status),
-    row(&["response", "status"], What::Status),
+    row(&["output", "[]"], What::Entry),
+    row(&["response", "output", "[]"], What::Entry),
+    row(&["item"], What::Entry),
+    row(&["service_tier"], What::Tier),
+    row(&["response", "service_tier"], What::Tier),
+    row(&["output", "[]", "type"], What::EntryType),
+    row(&["response", "output", "[]", "type"], What::EntryType),
+    row(&["item", "type"], What::EntryType),
+    row(&["item", "id"], What::EntryId),
+    row(&["output", "[]", "action", "type"], What::Action),
+    row(
+        &["response", "output", "[]", "action", "type"],
+        What::Action,
+    ),
+    row(&["item", "action", "type"], What::Action),
     row(&["output", "[]", "id"], What::Item),
     row(&["response", "output", "[]", "id"], What::Item),
     row(&["output", "[]", "container_id"], What::Container),
@@ -112,6 +159,11 @@ const RESPONSES: &[Row] = &[
         &["response", "output", "[]", "container_id"],
         What::Container,
     ),
+    row(&["item", "container_id"], What::Container),
+    row(&["id"], What::Id),
+    row(&["response", "id"], What::Id),
+    row(&["status"], What::Status),
+    row(&["response", "status"], What::Status),
     row(&["model"], What::Model),
     row(&["response", "model"], What::Model),
 ];
@@ -127,6 +179,8 @@ const OTHER: &[Row] = &[
     row(&["usage"], What::Usage),
     row(&["response", "usage"], What::Usage),
     row(&["tokens"], What::Usage),
+    row(&["meta", "billed_units"], What::Usage),
+    row(&["usage_info"], What::Usage),
     row(&["id"], What::Id),
     row(&["file", "id"], What::File),
     row(&["output_file_id"], What::Output),
@@ -150,107 +204,6 @@ const BODY_LINES: &[Row] = &[
 const fn row(path: &'static [&'static str], what: What) -> Row {
     Row { path, what }
 }
-
-/// What a count counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// All of the prompt; some leave out what has to do with the cache.
-    Prompt,
-    Completion,
-    Total,
-    /// All of the prompt, but in Anthropic's meaning only what has nothing to do with the cache.
-    Input,
-    Output,
-    /// Read from the cache, as a part of the prompt.
-    Cached,
-    /// Not read from it.
-    Missed,
-    /// Written to the cache, as a part of the prompt.
-    Written,
-    /// Anthropic's counts of both, beside `input_tokens`.
-    ReadBeside,
-    WrittenBeside,
-    /// The same by how long it is kept.
-    WrittenMinutes,
-    WrittenHour,
-    Reasoning,
-    /// The same beside the completion, of which it is a part only where it is no larger.
-    ReasoningBeside,
-    InputAudio,
-    OutputAudio,
-    InputImage,
-    OutputImage,
-}
-
-pub(super) const KINDS: usize = Kind::OutputImage as usize + 1;
-
-/// What a member of a usage object is.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Slot {
-    Count(Kind),
-    /// An object of counts.
-    Counts(Names),
-    /// A list of such usage objects, of which each that put out anything is billed: the whole is their sum,
-    /// and may leave some out.
-    Passes,
-}
-
-pub(super) type Names = &'static [(&'static str, Slot)];
-
-/// Two names of one kind in an object tell the same; the larger counts.
-pub(super) const USAGE: Names = &[
-    ("prompt_tokens", Slot::Count(Kind::Prompt)),
-    ("completion_tokens", Slot::Count(Kind::Completion)),
-    ("total_tokens", Slot::Count(Kind::Total)),
-    ("input_tokens", Slot::Count(Kind::Input)),
-    ("output_tokens", Slot::Count(Kind::Output)),
-    ("cached_tokens", Slot::Count(Kind::Cached)),
-    ("num_cached_tokens", Slot::Count(Kind::Cached)),
-    ("reasoning_tokens", Slot::Count(Kind::ReasoningBeside)),
-    ("prompt_cache_hit_tokens", Slot::Count(Kind::Cached)),
-    ("prompt_cache_miss_tokens", Slot::Count(Kind::Missed)),
-    ("cache_read_input_tokens", Slot::Count(Kind::ReadBeside)),
-    (
-        "cache_creation_input_tokens",
-        Slot::Count(Kind::WrittenBeside),
-    ),
-    ("cache_creation", Slot::Counts(LIFETIMES)),
-    ("prompt_tokens_details", Slot::Counts(INPUT_DETAILS)),
-    ("prompt_token_details", Slot::Counts(INPUT_DETAILS)),
-    ("input_tokens_details", Slot::Counts(INPUT_DETAILS)),
-    ("input_token_details", Slot::Counts(INPUT_DETAILS)),
-    ("completion_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("completion_token_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("output_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("output_token_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("iterations", Slot::Passes),
-];
-
-const LIFETIMES: Names = &[
-    (
-        "ephemeral_5m_input_tokens",
-        Slot::Count(Kind::WrittenMinutes),
-    ),
-    ("ephemeral_1h_input_tokens", Slot::Count(Kind::WrittenHour)),
-];
-
-const INPUT_DETAILS: Names = &[
-    ("cached_tokens", Slot::Count(Kind::Cached)),
-    ("cached_read_tokens", Slot::Count(Kind::Cached)),
-    ("cache_write_tokens", Slot::Count(Kind::Written)),
-    ("cached_write_tokens", Slot::Count(Kind::Written)),
-    ("cache_creation_tokens", Slot::Count(Kind::Written)),
-    ("cache_creation_input_tokens", Slot::Count(Kind::Written)),
-    ("audio_tokens", Slot::Count(Kind::InputAudio)),
-    ("image_tokens", Slot::Count(Kind::InputImage)),
-];
-
-const OUTPUT_DETAILS: Names = &[
-    ("reasoning_tokens", Slot::Count(Kind::Reasoning)),
-    ("thinking_tokens", Slot::Count(Kind::Reasoning)),
-    ("audio_tokens", Slot::Count(Kind::OutputAudio)),
-    ("image_tokens", Slot::Count(Kind::OutputImage)),
-];
 
 // === impl Schema ===
 
@@ -278,6 +231,16 @@ impl Schema {
     /// Whether it tells of many calls.
     pub(super) const fn is_lines(self) -> bool {
         matches!(self, Self::MessageLines | Self::BodyLines)
+    }
+
+    /// Whether its answers are text, and so are never without tokens.
+    pub(super) const fn is_text(self) -> bool {
+        matches!(self, Self::Completions | Self::Responses | Self::Messages)
+    }
+
+    /// Whether its output tells which tools were called.
+    pub(super) const fn has_tools(self) -> bool {
+        matches!(self, Self::Responses)
     }
 
     /// What all of the output is where its details do not tell.
@@ -318,8 +281,9 @@ mod tests {
 
     #[test]
     fn usage_in_streams_is_called_so() {
-        // A reranker answers with one body.
-        const NEVER_IN_STREAMS: &[&[&str]] = &[&["tokens"]];
+        // Rerankers, embedders and readers of documents answer with one body.
+        const NEVER_IN_STREAMS: &[&[&str]] =
+            &[&["tokens"], &["meta", "billed_units"], &["usage_info"]];
         for row in SCHEMAS.iter().flat_map(|schema| schema.rows()) {
             let tells = matches!(row.what, What::Usage | What::FirstUsage);
             let called_so = row.path.last() == Some(&"usage");
@@ -335,7 +299,9 @@ mod tests {
         for schema in SCHEMAS {
             let texts = schema.rows().iter().map(|row| row.what.is_text());
             assert!(texts.is_sorted(), "those come last");
-            assert!(schema.rows().len() <= u16::BITS as usize, "a bit for each");
+            let of_objects = schema.rows().iter().map(|row| row.what.is_of_objects());
+            assert!(of_objects.is_sorted(), "and those of objects behind them");
+            assert!(schema.rows().len() <= u32::BITS as usize, "a bit for each");
             for row in schema.rows() {
                 assert!((1..=STEPS_MAX).contains(&row.path.len()), "{row:?}");
             }

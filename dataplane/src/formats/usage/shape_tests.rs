@@ -6,7 +6,7 @@ use std::io::Write as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{shape::What, *};
 
 fn hear(schema: Schema, body: &[u8]) -> UsageReader {
     let mut reader = UsageReader::new(schema);
@@ -345,10 +345,14 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+const fn is_object(what: What) -> bool {
+    matches!(what, What::Usage | What::FirstUsage | What::ToolUsage)
+}
+
 /// The objects at the places of a schema, as a parser finds them.
 fn at_places(schema: Schema, value: &Value) -> Vec<Value> {
     let mut found = Vec::new();
-    for row in schema.rows().iter().filter(|row| row.what != What::Answer) {
+    for row in schema.rows().iter().filter(|row| is_object(row.what)) {
         let mut at = if value.is_object() {
             vec![value]
         } else {
@@ -380,7 +384,7 @@ proptest! {
             while !rest.is_empty() {
                 let length = lengths.next().map_or(rest.len(), |length| (*length).min(rest.len()));
                 let (piece, after) = rest.split_at(length);
-                places.push(piece, |what, object| if what != What::Answer {
+                places.push(piece, |what, object| if is_object(what) {
                     found.push(serde_json::from_slice(object).unwrap());
                 });
                 rest = after;

@@ -3,6 +3,7 @@
 
 use proxyxai_contract::{
     object::{ID_BYTES_MAX, Kind},
+    part::Part,
     usage::Tokens,
 };
 
@@ -15,8 +16,23 @@ use super::{
 const ITEM_BYTES_MAX: usize = 640;
 /// What an id costs beside its bytes.
 const ITEM_BYTES: usize = 24;
-/// Models of one batch.
-const MODELS_MAX: usize = 64;
+/// Models of one batch, each by the lengths of its prompts.
+const SHARES_MAX: usize = 64;
+/// Prompts longer than these cost otherwise at some provider. Calls on the two sides of one are added up apart, for
+/// what a sum of them costs is told by the longest.
+const STEPS: [u64; 6] = [32_000, 100_000, 128_000, 200_000, 256_000, 272_000];
+
+/// What calls of one model were used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) model: String,
+    /// Of all of them.
+    pub(crate) tokens: Tokens,
+    /// What else they used, by part.
+    pub(crate) pieces: Vec<(Part, u64)>,
+    /// The longest of their prompts.
+    pub(crate) longest: u64,
+}
 
 /// What has been heard.
 #[derive(Debug, Default)]
@@ -31,7 +47,7 @@ pub(crate) struct Subject {
     /// The model that answered; of a batch, that of the line under way.
     model: String,
     /// What each model was used for.
-    sums: Vec<(String, Tokens)>,
+    sums: Vec<Share>,
     /// Calls that were told of, whatever became of them.
     calls: u64,
 }
@@ -88,16 +104,27 @@ impl Subject {
         };
         let tokens = report.reported(dialect).tokens;
         let model = std::mem::take(&mut self.model);
-        let known = self.sums.iter().position(|(known, _)| *known == model);
-        let full = self.sums.len() >= MODELS_MAX;
-        match known.or(full.then_some(MODELS_MAX - 1)) {
-            Some(at) => {
-                if let Some((_, sum)) = self.sums.get_mut(at) {
-                    *sum = plus(sum, &tokens);
-                }
+        let step = |length: u64| STEPS.iter().filter(|step| length > **step).count();
+        let same =
+            |known: &Share| known.model == model && step(known.longest) == step(tokens.input);
+        let known = self.sums.iter().position(same);
+        let full = self.sums.len() >= SHARES_MAX;
+        if let Some(at) = known.or(full.then_some(SHARES_MAX - 1)) {
+            if let Some(share) = self.sums.get_mut(at) {
+                share.tokens = plus(&share.tokens, &tokens);
+                share.longest = share.longest.max(tokens.input);
+                report.pieces().for_each(|piece| share.add(piece));
             }
-            None => self.sums.push((model, tokens)),
+            return;
         }
+        let mut share = Share {
+            model,
+            tokens,
+            pieces: Vec::new(),
+            longest: tokens.input,
+        };
+        report.pieces().for_each(|piece| share.add(piece));
+        self.sums.push(share);
     }
 
     /// The id of what was made, or asked about.
@@ -131,8 +158,19 @@ impl Subject {
     }
 
     /// What each model was used for, over the lines of a batch.
-    pub(crate) fn sums(&self) -> &[(String, Tokens)] {
+    pub(crate) fn sums(&self) -> &[Share] {
         &self.sums
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    fn add(&mut self, (part, count): (Part, u64)) {
+        match self.pieces.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => self.pieces.push((part, count)),
+        }
     }
 }
 
@@ -209,9 +247,42 @@ mod tests {
                 {\"custom_id\":\"c\",\"result\":{\"message\":{\"model\":\"two\",\"usage\":{\"input_tokens\":10,\"output_tokens\":20}}}}\n\
                 {\"custom_id\":\"d\",\"result\":{\"message\":{\"model\":\"one\",\"usage\":{\"input_tokens\":100,\"output_tokens\":200}}}}\n";
             let reader = heard(Schema::MessageLines, lines.as_bytes(), cut);
-            let sums: Vec<_> = reader.subject().unwrap().sums().iter().map(|(model, sum)| (model.as_str(), sum.input, sum.output)).collect();
+            let sums: Vec<_> = reader.subject().unwrap().sums().iter().map(|it| (it.model.as_str(), it.tokens.input, it.tokens.output)).collect();
             prop_assert_eq!(sums, [("one", 101, 202), ("two", 10, 20)]);
         }
+    }
+
+    #[test]
+    fn calls_with_long_prompts_are_added_up_apart_and_searches_with_them() {
+        let line = |input: u64, searches: u64| {
+            format!(
+                "{{\"custom_id\":\"a\",\"response\":{{\"body\":{{\"model\":\"m\",\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":1,\"server_tool_use\":{{\"web_search_requests\":{searches}}}}}}}}}}}\n"
+            )
+        };
+        let lines = [
+            line(150_000, 1),
+            line(190_000, 2),
+            line(273_000, 4),
+            line(151_000, 0),
+        ]
+        .concat();
+        let reader = heard(Schema::BodyLines, lines.as_bytes(), 100);
+        let sums: Vec<_> = reader
+            .subject()
+            .unwrap()
+            .sums()
+            .iter()
+            .map(|it| (it.tokens.input, it.longest, it.pieces.clone()))
+            .collect();
+        let searches = |count| vec![(Part::WebSearch, count)];
+        assert_eq!(
+            sums,
+            [
+                (491_000, 190_000, searches(3)),
+                (273_000, 273_000, searches(4))
+            ]
+        );
+        assert_eq!(reader.tier(), "batch");
     }
 
     #[test]

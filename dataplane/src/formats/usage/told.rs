@@ -1,0 +1,115 @@
+//! What an answer has said of its usage, as its places are found.
+
+use proxyxai_contract::part::Part;
+
+use super::{
+    Subject,
+    names::TOOL_USAGE,
+    report::Report,
+    shape::{Schema, What},
+    tier::Tier,
+    tools::Tools,
+};
+
+/// What has been heard.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) report: Option<Report>,
+    /// Whether more than a beginning was reported.
+    pub(super) last: bool,
+    /// Whether a report could not be read.
+    pub(super) garbled: bool,
+    /// Whether something came that only an answer has.
+    pub(super) answer: bool,
+    /// What is said of tools beside the usage.
+    pub(super) beside: Option<Report>,
+    /// The tier that served, where the usage does not tell.
+    pub(super) tier: Tier,
+    pub(super) tools: Tools,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// A count that is told stands before one of entries, and one of the usage before one beside it.
+    pub(super) fn pieces(&self) -> Vec<(Part, u64)> {
+        let usage = self.report.as_ref();
+        let all = || [usage, self.beside.as_ref()].into_iter().flatten();
+        let mut pieces: Vec<(Part, u64)> = Vec::new();
+        let mut add = |(part, count): (Part, u64)| match pieces
+            .iter_mut()
+            .find(|(known, _)| *known == part)
+        {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => pieces.push((part, count)),
+        };
+        usage
+            .into_iter()
+            .flat_map(Report::pieces)
+            .for_each(&mut add);
+        let beside = self.beside.as_ref().into_iter().flat_map(Report::pieces);
+        let new = |(part, _): &(Part, u64)| usage.is_none_or(|usage| !usage.tells(*part));
+        beside.filter(new).for_each(&mut add);
+        let drawn = all().any(Report::has_drawn);
+        let untold = |(part, _): &(Part, u64)| {
+            !all().any(|report| report.tells(*part)) && !(drawn && *part == Part::Image)
+        };
+        let entries: Vec<_> = self.tools.pieces().filter(untold).collect();
+        let known = entries.iter().map(|(_, count)| count).sum();
+        entries.into_iter().for_each(&mut add);
+        let more = usage.map_or(0, |usage| usage.tools().saturating_sub(known));
+        if more > 0 {
+            add((Part::WebSearch, more));
+        }
+        pieces
+    }
+
+    /// Takes over what was found. Later reports lie over earlier ones, which may be parts of the same.
+    fn hear(&mut self, what: What, object: &[u8]) -> bool {
+        if what == What::Answer {
+            self.answer = true;
+            return false;
+        }
+        if what == What::ToolUsage {
+            if let Ok(Some(heard)) = Report::read_by(TOOL_USAGE, object) {
+                let both = self.beside.as_ref().map(|before| heard.over(before));
+                self.beside = Some(both.unwrap_or(heard));
+            }
+            return false;
+        }
+        match Report::read(object) {
+            Ok(None) => return false,
+            Ok(Some(heard)) => {
+                let both = self.report.as_ref().map(|before| heard.over(before));
+                self.report = Some(both.unwrap_or(heard));
+                self.last |= what == What::Usage;
+            }
+            Err(_) => self.garbled = true,
+        }
+        true
+    }
+}
+
+/// Takes what stands at a place to where it belongs. Whether it was a report.
+pub(super) fn hear(
+    told: &mut Told,
+    subject: Option<&mut Subject>,
+    schema: Schema,
+    (what, found): (What, &[u8]),
+) -> bool {
+    if what == What::Tier {
+        told.tier = Tier::read(1, found).over(told.tier);
+        return false;
+    }
+    if what.is_of_tools() {
+        told.tools.hear(what, found);
+    }
+    match subject {
+        Some(subject) if what.is_text() || schema.is_lines() => {
+            subject.hear(schema, what, found);
+            false
+        }
+        _ if what.is_text() || what == What::Entry => false,
+        _ => told.hear(what, found),
+    }
+}
