@@ -70,13 +70,12 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         prune: arguments.prune,
     };
     let mut control = None;
-    let (table, overrides) = match &arguments.against {
-        Some(file) => (read(file)?, String::new()),
-        None => {
-            let connected = control.insert(connect(config).await?);
-            let prices = connected.prices("").await?;
-            (prices.table, prices.overrides)
-        }
+    let (table, overrides) = if let Some(file) = &arguments.against {
+        (read(file)?, String::new())
+    } else {
+        let connected = control.insert(connect(config).await?);
+        let prices = connected.prices("").await?;
+        (prices.table, prices.overrides)
     };
     let laid = price_sync::lay(&table, &list, scope)?;
     let old = price_file::compose(&table, Some(&overrides))?;

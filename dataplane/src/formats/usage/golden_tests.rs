@@ -140,14 +140,14 @@ fn golden_usage_is_read_as_its_provider_bills_it() {
 #[test]
 fn golden_usage_costs_what_its_price_list_says() {
     let prices = prices();
-    let mut priced = 0;
+    let mut costed = 0;
     let mut wrong = String::new();
     for row in golden() {
         let Some(cost) = row["cost"].as_i64() else {
             assert_eq!(row["price"], Value::Null, "{row}");
             continue;
         };
-        priced += 1;
+        costed += 1;
         let mut reader = UsageReader::new(schema(&row));
         reader.push(wire(&row).as_bytes());
         assert_eq!(
@@ -157,7 +157,7 @@ fn golden_usage_costs_what_its_price_list_says() {
         );
         let sum = sum(&row, &reader, &reader.tokens().unwrap(), &prices);
         if nanos(&sum) != cost {
-            wrong.push_str(&format!("{row}\ncosts {}: {sum:?}\n\n", nanos(&sum)));
+            wrong += &format!("{row}\ncosts {}: {sum:?}\n\n", nanos(&sum));
         }
         if let Some(told) = row["lines"].as_object() {
             let lines = sum
@@ -168,7 +168,7 @@ fn golden_usage_costs_what_its_price_list_says() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(priced >= OBJECTS_MIN, "{priced}");
+    assert!(costed >= OBJECTS_MIN, "{costed}");
 }
 
 #[test]

@@ -182,8 +182,8 @@ impl UsageReader {
     /// Looks for usage. Whole events that have none cost a search for its name.
     fn events(&mut self, chunk: &[u8]) {
         let known = self.begun && self.subject.as_ref().is_none_or(|it| it.id().is_some());
-        let silent = || !may_tell(chunk) && !(self.schema.has_tools() && may_call(chunk));
-        if known && self.lines.is_whole(chunk) && silent() {
+        let tells = || may_tell(chunk) || self.schema.has_tools() && may_call(chunk);
+        if known && self.lines.is_whole(chunk) && !tells() {
             return;
         }
         let Self {

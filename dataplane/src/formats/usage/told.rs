@@ -52,7 +52,8 @@ impl Told {
         beside.filter(new).for_each(&mut add);
         let drawn = all().any(Report::has_drawn);
         let untold = |(part, _): &(Part, u64)| {
-            !all().any(|report| report.tells(*part)) && !(drawn && *part == Part::Image)
+            let told = all().any(|report| report.tells(*part));
+            !(told || drawn && *part == Part::Image)
         };
         let entries: Vec<_> = self.tools.pieces().filter(untold).collect();
         let known = entries.iter().map(|(_, count)| count).sum();
