@@ -141,7 +141,7 @@ fn golden_usage_is_read_as_its_provider_bills_it() {
 fn golden_usage_costs_what_its_price_list_says() {
     let prices = prices();
     let mut costed = 0;
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for row in golden() {
         let Some(cost) = row["cost"].as_i64() else {
             assert_eq!(row["price"], Value::Null, "{row}");
@@ -157,7 +157,7 @@ fn golden_usage_costs_what_its_price_list_says() {
         );
         let sum = sum(&row, &reader, &reader.tokens().unwrap(), &prices);
         if nanos(&sum) != cost {
-            wrong += &format!("{row}\ncosts {}: {sum:?}\n\n", nanos(&sum));
+            wrong.push(format!("{row}\ncosts {}: {sum:?}\n\n", nanos(&sum)));
         }
         if let Some(told) = row["lines"].as_object() {
             let lines = sum
@@ -167,7 +167,7 @@ fn golden_usage_costs_what_its_price_list_says() {
             assert_eq!(&lines.collect::<Map<_, _>>(), told, "{row}");
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.concat());
     assert!(costed >= OBJECTS_MIN, "{costed}");
 }
 
