@@ -188,8 +188,8 @@ impl Kind {
         };
         match end {
             End::Normal => (REPORTED.0, REPORTED.1, Measure::Measured),
-            End::Zero => (0, 0, Measure::Measured),
-            End::Silent => (PROMPT_TOKENS, PIECE_TOKENS[7], Measure::Estimated),
+            // Nothing is no count of a text that came.
+            End::Zero | End::Silent => (PROMPT_TOKENS, PIECE_TOKENS[7], Measure::Estimated),
             End::HangUp(pieces) | End::Cut(pieces) => {
                 (prompt, PIECE_TOKENS[pieces - 1], Measure::Partial)
             }

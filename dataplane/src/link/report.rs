@@ -9,6 +9,7 @@ use proxyxai_contract::{
     money::Money,
     wire,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -23,6 +24,9 @@ const REPORT_MAX: Duration = Duration::from_secs(30);
 pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Lets calls that end together share one report.
 const GATHER: Duration = Duration::from_millis(20);
+/// A report costs some milliseconds of processor whatever is in it. So the first after a quiet time goes at once, and
+/// with few records the next one this much later.
+const ROUND: Duration = Duration::from_millis(600);
 
 /// Posting costs control about a quarter of what relaying a call costs, and in one process it takes
 /// that from the calls. So a burst is handed in at this pace; the spool holds the rest, and balances
@@ -40,6 +44,7 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
     let mut patience = Patience::new();
     let mut batch = BATCH_RECORDS_MAX;
     loop {
+        let began = Instant::now();
         match hand_in(&link, &live, &shelf, batch).await {
             Ok(0) | Err(_) if stop.is_cancelled() => return,
             Ok(0) => {
@@ -49,9 +54,8 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
             Ok(count) => {
                 patience.reset();
                 batch = BATCH_RECORDS_MAX;
+                let rest = rest(count, began.elapsed());
                 if shelf.depth() < PACED_DEPTH_MAX {
-                    let pace = Duration::from_secs(1) / PACE_RECORDS_PER_SECOND;
-                    let rest = pace * u32::try_from(count).unwrap_or(u32::MAX);
                     stop.run_until_cancelled(tokio::time::sleep(rest)).await;
                 }
             }
@@ -76,6 +80,15 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
             }
         }
     }
+}
+
+/// How long to wait after a report of so many records, which took so long.
+fn rest(count: usize, took: Duration) -> Duration {
+    if count < BATCH_RECORDS_MAX {
+        return ROUND.saturating_sub(took);
+    }
+    let pace = Duration::from_secs(1) / PACE_RECORDS_PER_SECOND;
+    pace * u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Hands in one batch and returns how many records it had.
@@ -159,5 +172,22 @@ fn charge(record: &[u8], charged: &mut HashMap<AccountId, Money>) -> bool {
             tracing::error!(%error, "a spooled record cannot be read");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_records_are_handed_in_seldom_and_many_at_their_pace() {
+        let took = Duration::from_millis(5);
+        for few in [1, 10, BATCH_RECORDS_MAX - 1] {
+            assert_eq!(rest(few, took) + took, ROUND);
+        }
+        assert_eq!(rest(1, ROUND * 2), Duration::ZERO);
+        assert_eq!(rest(BATCH_RECORDS_MAX, took), Duration::from_millis(200));
+        // With fewer than that in a round, none waits longer than a second.
+        assert!(ROUND + GATHER < Duration::from_secs(1));
     }
 }
