@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use proxyxai_contract::{access::IpList, id::NodeName, reach::Reach, secret::Secret};
 
-use crate::sight;
+use crate::{decide::ceiling::Assumed, sight};
 
 /// Limits and places. Every limit has a documented answer when it is reached.
 #[derive(Debug, Clone)]
@@ -35,6 +35,10 @@ pub struct Config {
     pub retry_deadline: Duration,
     /// Attempts that one call may make in all.
     pub tries_max: u32,
+    /// Tokens that a model reads at most, where the price table does not say.
+    pub input_tokens_default: u64,
+    /// Uses of each tool that the provider runs, where the request does not say how many there may be.
+    pub tool_uses_default: u64,
     /// How long a call waits for credit that other calls of its account hold.
     pub credit_wait: Duration,
     /// Idle connections kept for each provider.
@@ -50,4 +54,14 @@ pub struct Config {
     pub metrics_token: Option<Secret>,
     /// What of calls is to be seen.
     pub sight: sight::Config,
+}
+
+impl Config {
+    /// What counts for the ceilings of calls where nothing tells better.
+    pub(crate) const fn assumed(&self) -> Assumed {
+        Assumed {
+            input: self.input_tokens_default,
+            uses: self.tool_uses_default,
+        }
+    }
 }

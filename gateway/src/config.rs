@@ -55,6 +55,8 @@ pub(crate) struct Limits {
     pub(crate) drain: Duration,
     pub(crate) retry_deadline: Duration,
     pub(crate) tries_max: u32,
+    pub(crate) input_tokens_default: u64,
+    pub(crate) tool_uses_default: u64,
     pub(crate) credit_wait: Duration,
     pub(crate) idle_connections_max: usize,
     pub(crate) open_calls_max: usize,

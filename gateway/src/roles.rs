@@ -250,6 +250,8 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         drain: limits.drain,
         retry_deadline: limits.retry_deadline,
         tries_max: limits.tries_max,
+        input_tokens_default: limits.input_tokens_default,
+        tool_uses_default: limits.tool_uses_default,
         credit_wait: limits.credit_wait,
         idle_connections_max: limits.idle_connections_max,
         open_calls_max: limits.open_calls_max,

@@ -272,6 +272,18 @@ const RUNNING: &[Variable] = &[
         "attempts that one call may make in all, 1 to 100; each key is asked once",
     ),
     var(
+        "INPUT_TOKENS_DEFAULT",
+        "1048576",
+        DATA,
+        "tokens set aside for what a call reads beside its own text, where the price table has no `MaxInput` of its model ([usage](docs/usage.md#what-is-set-aside))",
+    ),
+    var(
+        "TOOL_USES_DEFAULT",
+        "10",
+        DATA,
+        "uses set aside for each tool that the provider runs, where a call says neither `max_tool_calls` nor `max_uses`",
+    ),
+    var(
         "CREDIT_WAIT_MS",
         "10000",
         DATA,

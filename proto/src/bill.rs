@@ -243,7 +243,7 @@ pub struct Most<'a> {
     pub output: u64,
     /// Pictures it asks for.
     pub images: &'a Images,
-    /// Everything else, by part.
+    /// Everything else, by part. Searches of the web may turn out to be of any size.
     pub pieces: &'a [(Part, u64)],
     /// The tier it asks for; none where it asks for none.
     pub tier: Option<&'a str>,
@@ -288,6 +288,11 @@ pub fn ceiling(
         };
         let dearest = match (part, &price.video) {
             (Part::VideoSecond, Some(video)) => video.of(&most.images.size),
+            // How much context it brings is told with the answer.
+            (Part::WebSearch, _) => SEARCHES
+                .into_iter()
+                .map(|size| dearest_of(price, most, size))
+                .fold(Money::ZERO, Money::max),
             _ => dearest_of(price, most, *part),
         };
         add(*part, quantity, dearest)?;
@@ -309,6 +314,14 @@ pub fn ceiling(
         [price.rates, rates, factor],
     )
 }
+
+/// A search of the web, by its size.
+const SEARCHES: [Part; 4] = [
+    Part::WebSearch,
+    Part::WebSearchLow,
+    Part::WebSearchMedium,
+    Part::WebSearchHigh,
+];
 
 fn dearest_of(price: &ModelPrice, most: &Most<'_>, part: Part) -> Money {
     let mut dearest = Money::ZERO;

@@ -27,6 +27,7 @@ mod edges;
 mod faults;
 mod fleet;
 mod gate;
+mod holds;
 mod key_headers;
 mod kill;
 mod later;

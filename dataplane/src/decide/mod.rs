@@ -6,6 +6,7 @@ pub(crate) mod address;
 pub(crate) mod admit;
 pub(crate) mod affinity;
 pub(crate) mod blame;
+pub(crate) mod ceiling;
 mod counter;
 pub(crate) mod gate;
 pub(crate) mod health;

@@ -73,6 +73,15 @@ pub(crate) enum Refusal {
         /// The most the call can cost.
         ceiling: Money,
     },
+    /// It may cost more than its client wants to pay.
+    CostAbove {
+        /// The most the call can cost.
+        ceiling: Money,
+        /// Whether it may cost more, for nobody has bounded all of it.
+        open: bool,
+        /// What the client wants to pay.
+        most: Money,
+    },
     /// The month's charges have reached the limit.
     HardLimit {
         /// Whose limit it is.
@@ -209,7 +218,7 @@ impl Refusal {
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::ModelMissing => 400,
+            Self::Malformed(_) | Self::ModelMissing | Self::CostAbove { .. } => 400,
             Self::Unauthenticated | Self::Suspended { .. } | Self::IpNotAllowed { .. } => 401,
             Self::InsufficientBalance { .. } | Self::NotCovered { .. } => 402,
             Self::ResourceNotAllowed { .. }
@@ -237,7 +246,10 @@ impl Refusal {
     /// What programs look at.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::ModelMissing | Self::UnderWay { .. } => "invalid_request",
+            Self::Malformed(_)
+            | Self::ModelMissing
+            | Self::CostAbove { .. }
+            | Self::UnderWay { .. } => "invalid_request",
             Self::Unauthenticated => "invalid_api_key",
             Self::Suspended { .. } => "account_suspended",
             Self::IpNotAllowed { .. } => "ip_not_allowed",
@@ -296,9 +308,10 @@ impl Refusal {
                     "The model {model:?} has no price, and this server refuses such models; its operator gives it one with PRICING or `proxyxai prices`, or sets UNPRICED=serve"
                 )
             }
-            Self::InsufficientBalance { .. } | Self::NotCovered { .. } | Self::HardLimit { .. } => {
-                self.money_message()
-            }
+            Self::InsufficientBalance { .. }
+            | Self::NotCovered { .. }
+            | Self::CostAbove { .. }
+            | Self::HardLimit { .. } => self.money_message(),
             Self::RateLimited(full) => full.message(),
             Self::AllRateLimited { .. } => {
                 "Every upstream key that serves this call is rate limited or busy; try again later"
@@ -386,8 +399,22 @@ impl Refusal {
                 balance,
                 ceiling,
             } => format!(
-                "Insufficient balance: this call may cost up to {ceiling}, and the account {account} has {balance}, calls under way included; a smaller max_tokens makes it cheaper"
+                "Insufficient balance: this call may cost up to {ceiling}, and the account {account} has {balance}, calls under way included; a smaller max_tokens makes it cheaper, and so do fewer uses of tools (max_tool_calls, max_uses)"
             ),
+            Self::CostAbove {
+                ceiling,
+                open,
+                most,
+            } => {
+                let ceiling = if *open {
+                    format!("{ceiling} or more, for not all of it is bounded")
+                } else {
+                    format!("up to {ceiling}")
+                };
+                format!(
+                    "This call may cost {ceiling}, and its x-proxyxai-max-cost is {most}; a smaller max_tokens lowers that, and so do fewer uses of tools (max_tool_calls, max_uses)"
+                )
+            }
             Self::HardLimit {
                 account,
                 limit,
@@ -419,6 +446,7 @@ impl Refusal {
             | Self::Unpriced { .. }
             | Self::InsufficientBalance { .. }
             | Self::NotCovered { .. }
+            | Self::CostAbove { .. }
             | Self::TooLarge { .. }
             | Self::SlowBody
             | Self::Malformed(_)

@@ -1,101 +1,13 @@
-//! Credit on the data plane: what a call may cost at most, how much more to ask control for, and how
-//! the size of slices follows the pace of spending.
+//! Credit on the data plane: how much more to ask control for, and how the size of slices follows the pace of spending.
 
-use proxyxai_contract::{
-    bill::{self, Most},
-    money::Money,
-    price::ModelPrice,
-    snapshot::Account,
-    usage::Images,
-};
+use proxyxai_contract::money::Money;
 
-/// Most tokens of an answer when neither the request nor the price table tells.
-const OUTPUT_TOKENS_DEFAULT: u64 = 16_384;
-/// The longest answer any model of the price table gives; what is beyond the default is the bound on
-/// overspending that `/metrics` shows.
-const OUTPUT_TOKENS_MAX: u64 = 131_072;
 /// A first slice covers this many calls like the one that needs it.
 const SLICE_CALLS: i64 = 16;
 /// A slice that lasted less than this was too small, one that lasted longer than the other too large.
 const SLICE_SHORT_MS: i64 = 5_000;
 const SLICE_LONG_MS: i64 = 60_000;
 const SLICE_FACTOR: i64 = 4;
-
-/// Bounds of a call as its request states them.
-#[derive(Debug, Clone)]
-pub(crate) struct Bounds {
-    /// Bytes of the request; a token is at least one.
-    pub(crate) body_bytes: usize,
-    /// Most tokens the answer may have.
-    pub(crate) max_tokens: Option<u64>,
-    /// Answers asked for.
-    pub(crate) choices: u64,
-    /// Pictures asked for.
-    pub(crate) images: Images,
-    /// The tier asked for.
-    pub(crate) tier: Option<String>,
-}
-
-/// The most a call can cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Ceiling {
-    /// What is set aside.
-    pub(crate) hold: Money,
-    /// What it may cost beyond that, when nobody knows how long its answer may be.
-    pub(crate) beyond: Money,
-}
-
-/// The most a call can cost its account. Without a price it costs nothing.
-pub(crate) fn ceiling(price: Option<&ModelPrice>, bounds: &Bounds, account: &Account) -> Ceiling {
-    let Some(price) = price else {
-        return Ceiling::default();
-    };
-    let bytes = u64::try_from(bounds.body_bytes).unwrap_or(u64::MAX);
-    // A model refuses what is beyond its context, so a picture's bytes are not all tokens.
-    let input = price.max_input.map_or(bytes, |max| max.min(bytes));
-    let cost = |output: u64| {
-        let most = Most {
-            input,
-            output: output.saturating_mul(bounds.choices.max(1)),
-            images: &bounds.images,
-            pieces: &[],
-            tier: bounds.tier.as_deref(),
-        };
-        bill::ceiling(price, &most, account.rates, account.factor).unwrap_or(Money::MAX)
-    };
-    let known = match (bounds.max_tokens, price.max_output) {
-        (Some(asked), Some(cap)) => Some(asked.min(cap)),
-        (asked, cap) => asked.or(cap),
-    };
-    let hold = cost(known.unwrap_or(OUTPUT_TOKENS_DEFAULT));
-    let most = known.map_or_else(|| cost(OUTPUT_TOKENS_MAX), |_| hold);
-    Ceiling {
-        hold,
-        beyond: most.saturating_sub(hold),
-    }
-}
-
-/// What covers all of several ceilings together.
-pub(crate) fn together(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
-    let both = |one: Ceiling, other: Ceiling| Ceiling {
-        hold: one.hold.saturating_add(other.hold),
-        beyond: one.beyond.saturating_add(other.beyond),
-    };
-    ceilings.into_iter().fold(Ceiling::default(), both)
-}
-
-/// What covers each of several ceilings: a call may be answered by any of its models.
-pub(crate) fn dearest(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
-    let worse = |one: Ceiling, other: Ceiling| {
-        let hold = one.hold.max(other.hold);
-        let most = |it: Ceiling| it.hold.saturating_add(it.beyond);
-        Ceiling {
-            hold,
-            beyond: most(one).max(most(other)).saturating_sub(hold),
-        }
-    };
-    ceilings.into_iter().fold(Ceiling::default(), worse)
-}
 
 /// What an account has on lease here, and what waits for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,17 +96,6 @@ mod tests {
         slice: nanos(100),
         recalled: false,
     };
-
-    #[test]
-    fn the_dearest_of_several_models_is_covered_with_what_it_may_exceed() {
-        let of = |hold, beyond| Ceiling {
-            hold: nanos(hold),
-            beyond: nanos(beyond),
-        };
-        assert_eq!(dearest([]), Ceiling::default());
-        assert_eq!(dearest([of(5, 1)]), of(5, 1));
-        assert_eq!(dearest([of(5, 1), of(7, 0), of(1, 9)]), of(7, 3));
-    }
 
     #[test]
     fn what_is_missing_to_the_slice_is_asked_for() {

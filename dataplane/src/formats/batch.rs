@@ -13,7 +13,7 @@ use super::{
     Route,
     endpoint::{self, Endpoint, Found},
     references::{self, REFERENCES_MAX, Reference},
-    request::{self, BadRequest},
+    request::{self, BadRequest, Tools},
 };
 
 /// Anthropic takes no more in one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
@@ -39,6 +39,10 @@ pub(crate) struct Part {
     pub(crate) choices: u64,
     pictures: Images,
     pub(crate) bytes: usize,
+    /// Whether the model may read what is not in those.
+    pub(crate) reads_more: bool,
+    pub(crate) tools: Tools,
+    pub(crate) tool_calls_max: Option<u64>,
 }
 
 impl Part {
@@ -189,6 +193,7 @@ fn part(row: &'static Endpoint, body: &RawValue) -> Result<(Part, Vec<Reference>
         size: size.to_owned(),
     };
     let (max_tokens, choices) = (facts.max_tokens(row.route), facts.choices());
+    let reads_more = facts.reads_more(row.route);
     let model = facts.model.filter(|model| !model.is_empty());
     let model = model.ok_or_else(|| wrong("must each name a model"))?;
     if facts.later.is_some() {
@@ -207,6 +212,9 @@ fn part(row: &'static Endpoint, body: &RawValue) -> Result<(Part, Vec<Reference>
         choices,
         pictures,
         bytes: text.len(),
+        reads_more: reads_more || !references.is_empty(),
+        tools: facts.tools,
+        tool_calls_max: facts.tool_calls_max,
     };
     Ok((part, references))
 }

@@ -1,5 +1,5 @@
-//! The objects that a body refers to, wherever in it. Nearly all bodies refer to none, which the names of their
-//! members show; the others are read as a whole.
+//! The objects that a body refers to, wherever in it, and whether there are pictures and the like in it. Nearly all
+//! bodies have neither, which the names of their members show; those that may refer are read as a whole.
 
 mod walk;
 
@@ -54,12 +54,40 @@ const NAMES: &[(&str, Kind, Scope)] = &[
     ("eval_id", Kind::Eval, Scope::WithoutModel),
 ];
 
+/// A member with one of these names holds a picture, a recording, a document, or says where it is. How many tokens that
+/// comes to is not to be told from the bytes of a body: a large plain picture has few of them.
+const MEDIA: &[&str] = &[
+    "image_url",
+    "video_url",
+    "audio_url",
+    "file_url",
+    "document_url",
+    "file_data",
+    "inline_data",
+    "input_audio",
+    "source",
+    "image",
+    "images",
+    "video",
+    "videos",
+    "audio",
+];
+
+/// What a name tells.
+#[derive(Debug, Clone, Copy)]
+enum Tells {
+    Refers(Kind, Scope),
+    Media,
+}
+
 /// The same, by how the most lenient reader compares names.
-static BY_NAME: LazyLock<HashMap<String, (Kind, Scope), Hashing>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<String, Tells, Hashing>> = LazyLock::new(|| {
     let folded = |name: &str| super::request::folded(name).collect();
-    let names = NAMES.iter();
+    let names = NAMES
+        .iter()
+        .map(|(name, kind, scope)| (folded(name), Tells::Refers(*kind, *scope)));
     names
-        .map(|(name, kind, scope)| (folded(name), (*kind, *scope)))
+        .chain(MEDIA.iter().map(|name| (folded(name), Tells::Media)))
         .collect()
 });
 
@@ -74,6 +102,13 @@ pub(crate) enum Unclear {
 
 /// What a name in a body stands for.
 fn refers(name: &str) -> Option<(Kind, Scope)> {
+    match tells(name)? {
+        Tells::Refers(kind, scope) => Some((kind, scope)),
+        Tells::Media => None,
+    }
+}
+
+fn tells(name: &str) -> Option<Tells> {
     let mut buffer = [0; FOLDED_BYTES_MAX];
     BY_NAME.get(fold_into(&mut buffer, name)?).copied()
 }
@@ -85,7 +120,7 @@ pub(super) fn of_field(name: &str, value: &str) -> Option<Reference> {
     Some((kind, id.to_owned()))
 }
 
-/// What the names of a body's members tell of references in it.
+/// What the names of a body's members tell of references and media in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Cues {
     /// There is one that refers everywhere.
@@ -94,6 +129,8 @@ pub(crate) struct Cues {
     without_model: bool,
     /// An item may stand for one that was put out before, by its id.
     id: bool,
+    /// There may be pictures and the like, or places where they are.
+    pub(super) media: bool,
 }
 
 impl Cues {
@@ -101,10 +138,11 @@ impl Cues {
         everywhere: true,
         without_model: true,
         id: true,
+        media: true,
     };
 
     /// Those of all members of a text; none when they cannot be followed.
-    fn of(json: &[u8]) -> Option<Self> {
+    pub(super) fn of(json: &[u8]) -> Option<Self> {
         let mut cues = Self::default();
         ends::of_nested(json, |before| cues.hear(before))?;
         Some(cues)
@@ -137,11 +175,13 @@ impl Cues {
         };
         if name.len() > NAME_BYTES_MAX {
             *self = Self::ALL;
-        } else if let Some((_, scope)) = refers(name) {
-            self.everywhere |= scope == Scope::Everywhere;
-            self.without_model |= scope == Scope::WithoutModel;
-        } else {
-            self.id |= super::request::folded(name).eq("id".chars());
+            return;
+        }
+        match tells(name) {
+            Some(Tells::Refers(_, Scope::Everywhere)) => self.everywhere = true,
+            Some(Tells::Refers(_, Scope::WithoutModel)) => self.without_model = true,
+            Some(Tells::Media) => self.media = true,
+            None => self.id |= super::request::folded(name).eq("id".chars()),
         }
     }
 
@@ -159,10 +199,14 @@ impl Cues {
 fn may_refer(name: &[u8]) -> bool {
     match name {
         [b'i', b'd'] => true,
-        [.., b'a'..=b'z'] if name.len() < 6 => false,
-        [.., last @ b'a'..=b'z'] => {
-            matches!(last, b'd' | b's' | b'r' | b'e') || name.len() > NAME_BYTES_MAX
-        }
+        [.., last @ b'a'..=b'z'] => match name.len() {
+            0..5 => false,
+            5 => matches!(last, b'e' | b'o'),
+            6..=NAME_BYTES_MAX => {
+                matches!(last, b'd' | b's' | b'r' | b'e' | b'l' | b'a' | b'o')
+            }
+            _ => true,
+        },
         _ => true,
     }
 }

@@ -7,19 +7,22 @@ mod kind;
 mod members;
 mod named;
 mod skim;
+mod tools;
 pub(crate) mod unpack;
 
 use std::ops::Range;
 
 use bytes::Bytes;
+use proxyxai_contract::part::Part;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use self::{
     kind::Kind,
     members::{
-        BEST_OF, CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MODEL, Members, N, NAMES, OPTIONS,
-        PREVIOUS, QUALITY, ROUTE, SIZE, STORE, STREAM, STREAM_OPTIONS, TIER,
+        BEST_OF, CHOICES, CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MCP_SERVERS, MODEL, Members,
+        N, NAMES, OPTIONS, PREVIOUS, PROMPT, QUALITY, REASONING, ROUTE, SEARCHES, SIZE, STORE,
+        STREAM, STREAM_OPTIONS, TIER, TOOL_CALLS,
     },
 };
 use super::{
@@ -32,6 +35,7 @@ use super::{
 
 pub(crate) use members::{FOLDED_BYTES_MAX, fold_into, folded, in_query};
 pub(crate) use named::in_target;
+pub(crate) use tools::Tools;
 
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
 /// sent under its name.
@@ -57,8 +61,8 @@ pub(crate) struct RequestFacts {
     limits: [Option<u64>; 3],
     /// How many answers, or pictures, it asks for.
     pub(crate) n: Option<u64>,
-    /// How many answers it has written to choose from.
-    best_of: Option<u64>,
+    /// How many answers it has written to choose from, or asks for under another name.
+    written: Option<u64>,
     /// Size of the pictures it asks for, after their quality where it names one: `high/1024x1024`.
     pub(crate) size: Option<String>,
     /// The tier that it asks for.
@@ -77,6 +81,16 @@ pub(crate) struct RequestFacts {
     pub(crate) cues: Option<Cues>,
     /// References in fields of a form.
     pub(crate) in_form: Vec<Reference>,
+    /// Whether the model may read what is not in the body as text: pictures, what it refers to, what is kept elsewhere.
+    pub(crate) reads_more: bool,
+    /// Whether it names a `prompt`, which is a template that the provider keeps where it is not the text itself.
+    prompts: bool,
+    /// Its tools, and whatever else has the provider search or run something.
+    pub(crate) tools: Tools,
+    /// How often those may be used in all.
+    pub(crate) tool_calls_max: Option<u64>,
+    /// Whether it has something to say about thinking.
+    pub(crate) reasons: bool,
     form: Form,
 }
 
@@ -168,12 +182,19 @@ pub(crate) fn read(
         }
         return Ok(RequestFacts::default());
     }
-    let members = skim::members(json).map_or_else(|| NAMES.read(json), Ok);
+    let members = skim::members(json).map_or_else(|| read_slowly(json), Ok);
     match members {
         Ok(members) => facts(body, members, start + text::spaces(json), strict),
         Err(error) if said_json => Err(malformed(&error)),
         Err(_) => Ok(RequestFacts::default()),
     }
+}
+
+/// The same members of a body that is unusual.
+fn read_slowly(json: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+    let mut members = NAMES.read(json)?;
+    members.cues = Cues::of(json);
+    Ok(members)
 }
 
 /// What all readers of JSON take for the same text: an object in UTF-8, without a mark before it.
@@ -237,7 +258,12 @@ impl RequestFacts {
 
     /// How many answers are written.
     pub(crate) fn choices(&self) -> u64 {
-        self.n.max(self.best_of).unwrap_or_default().max(1)
+        self.n.max(self.written).unwrap_or_default().max(1)
+    }
+
+    /// Whether the model may read what is not in the body as text.
+    pub(crate) const fn reads_more(&self, route: Route) -> bool {
+        self.reads_more || self.prompts && matches!(route, Route::Responses)
     }
 
     /// How many pictures it asks for, and of which size. None is one: many writers of JSON leave out a zero, and their
@@ -306,6 +332,8 @@ fn facts(
     let raw = members.value(MODEL);
     let raw = raw.filter(|raw| strict || !members.named.add_object(raw));
     check_route(&members)?;
+    let tools = tools(&mut members);
+    let named = std::mem::take(&mut members.named).checked(strict)?;
     let model: Option<String> = value(raw, "model", "must be a string")?;
     check_model(model.as_deref(), strict)?;
     let span = raw.and_then(|raw| span(body, raw));
@@ -319,6 +347,9 @@ fn facts(
         (None, size) => size,
     };
     let tier = TIER.into_iter().find_map(word);
+    let previous = id_of(members.value(PREVIOUS), "previous_response_id")?;
+    let conversation = id_of(members.value(CONVERSATION), "conversation")?;
+    let [candidates, generations] = CHOICES.map(number);
     Ok(RequestFacts {
         model_span: model.is_some().then_some(span).flatten(),
         model,
@@ -326,11 +357,19 @@ fn facts(
         usage: usage_ask(body, members.value(STREAM_OPTIONS), brace, strict)?,
         limits: [old?, new?, of_responses?],
         n: number(N)?,
-        best_of: number(BEST_OF)?,
+        written: number(BEST_OF)?.max(candidates?).max(generations?),
         later: later(&members),
-        named: std::mem::take(&mut members.named).checked(strict)?,
-        previous: id_of(members.value(PREVIOUS), "previous_response_id")?,
-        conversation: id_of(members.value(CONVERSATION), "conversation")?,
+        named,
+        reads_more: previous.is_some()
+            || conversation.is_some()
+            || tools.sees
+            || members.cues.is_none_or(|cues| cues.media),
+        prompts: members.has(PROMPT),
+        tools,
+        tool_calls_max: number(TOOL_CALLS)?,
+        reasons: REASONING.iter().any(|at| is_wanted(&members, *at)),
+        previous,
+        conversation,
         store: lenient(members.value(STORE)),
         size,
         tier,
@@ -373,11 +412,26 @@ fn id_of(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, 
 
 /// The member, if there is one, that has the work done after the call.
 fn later(members: &Members<'_>) -> Option<&'static str> {
-    let wanted = |at: &&usize| {
-        let raw = members.value(**at).map(RawValue::get);
-        raw.is_some_and(|text| text != "false" && text != "null")
-    };
+    let wanted = |at: &&usize| is_wanted(members, **at);
     LATER.iter().find(wanted).map(|at| NAMES.get(*at))
+}
+
+/// The tools, and whatever else has the provider search or run something.
+fn tools(members: &mut Members<'_>) -> Tools {
+    let mut tools = std::mem::take(&mut members.named.tools);
+    if SEARCHES.iter().any(|at| is_wanted(members, *at)) {
+        tools.run(Some(Part::WebSearch), None);
+    }
+    if is_wanted(members, MCP_SERVERS) {
+        tools.run(None, None);
+    }
+    tools
+}
+
+/// Whether a member is there, and says more than that it might as well not be.
+fn is_wanted(members: &Members<'_>, at: usize) -> bool {
+    let raw = members.value(at).map(RawValue::get);
+    raw.is_some_and(|text| !matches!(text, "false" | "null" | "[]"))
 }
 
 /// A name has an end, and nothing around it that some provider takes off: neither list nor price would know it.

@@ -72,7 +72,7 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
         sums.leased = sums.leased.saturating_add(own.leased);
         sums.held = sums.held.saturating_add(own.held);
         sums.unposted = sums.unposted.saturating_add(own.unposted);
-        sums.at_risk = sums.at_risk.saturating_add(own.at_risk);
+        sums.unbounded = sums.unbounded.saturating_add(own.unbounded);
         sums.exceeded = sums.exceeded.saturating_add(own.exceeded);
     }
     let mut registry = Registry::with_prefix("proxyxai");
@@ -95,11 +95,13 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
         "Charges that control has not posted yet",
         sums.unposted,
     );
-    dollars(
-        "overspend_bound_usd",
-        "Most that calls under way can cost beyond what is set aside for them",
-        sums.at_risk,
-    );
+    if sums.unbounded == 0 {
+        dollars(
+            "overspend_bound_usd",
+            "Most that calls under way can cost beyond what is set aside for them; absent while some are without bounds",
+            Money::ZERO,
+        );
+    }
     dollars(
         "overspend_usd",
         "What calls have cost beyond what was set aside for them, since the start",
@@ -112,6 +114,11 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
             ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)),
         );
     };
+    count(
+        "unbounded_calls",
+        "Calls under way that may cost more than is set aside for them, for part of what they use is bounded by nobody",
+        sums.unbounded,
+    );
     count("open_calls", "Calls under way", relay.open_calls() as u64);
     count(
         "config_revision",

@@ -44,8 +44,8 @@ pub(crate) struct Purse {
     /// The lease, less what is held and what is unposted.
     free: AtomicI64,
     held: AtomicI64,
-    /// What calls under way may cost beyond what they hold.
-    at_risk: AtomicI64,
+    /// Calls under way that may cost more than they hold.
+    unbounded: AtomicI64,
     /// What calls did cost beyond what they held.
     exceeded: AtomicI64,
     /// With less free than this, more is asked for.
@@ -95,7 +95,7 @@ pub(crate) enum Answer {
 pub(crate) struct Hold {
     purse: Arc<Purse>,
     amount: Money,
-    beyond: Money,
+    unbounded: bool,
 }
 
 /// A call that waits for credit.
@@ -117,7 +117,7 @@ impl Purse {
             unposted: AtomicI64::default(),
             free: AtomicI64::default(),
             held: AtomicI64::default(),
-            at_risk: AtomicI64::default(),
+            unbounded: AtomicI64::default(),
             exceeded: AtomicI64::default(),
             low: AtomicI64::default(),
             recalled: AtomicBool::default(),
@@ -163,7 +163,7 @@ impl Purse {
         Some(Hold {
             purse: Arc::clone(self),
             amount,
-            beyond: Money::ZERO,
+            unbounded: false,
         })
     }
 
@@ -435,22 +435,18 @@ impl Hold {
         self.amount
     }
 
-    /// The call may cost so much more than it holds.
-    pub(crate) fn may_exceed(&mut self, beyond: Money) {
-        if beyond > Money::ZERO {
-            self.beyond = beyond;
-            self.purse
-                .at_risk
-                .fetch_add(beyond.nanos(), Ordering::Relaxed);
-        }
+    /// The call may cost more than it holds, and nobody knows how much.
+    pub(crate) fn may_exceed(&mut self) {
+        self.unbounded = true;
+        self.purse.unbounded.fetch_add(1, Ordering::Relaxed);
     }
 
     fn release(&mut self, cost: Money) {
         let amount = std::mem::take(&mut self.amount);
-        let beyond = std::mem::take(&mut self.beyond);
+        let unbounded = std::mem::take(&mut self.unbounded);
         let purse = &self.purse;
-        if beyond > Money::ZERO {
-            purse.at_risk.fetch_sub(beyond.nanos(), Ordering::Relaxed);
+        if unbounded {
+            purse.unbounded.fetch_sub(1, Ordering::Relaxed);
         }
         purse.held.fetch_sub(amount.nanos(), Ordering::Relaxed);
         purse.add_free(amount.saturating_sub(cost));

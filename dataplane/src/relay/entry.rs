@@ -18,7 +18,7 @@ use super::{
 use crate::{
     decide::{
         admit::{self, Refusal},
-        gate, spend, via,
+        ceiling, gate, via,
     },
     formats::{endpoint::Found, has_dot_segment, request::RequestFacts},
     live::{AccountState, Hold, NoCredit, Snapshot, credit},
@@ -68,6 +68,7 @@ impl Relay {
         let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
         let ip = self.client_address(peer, &parts.headers);
         self.admit(&snapshot, &account, &chain, (ip, path))?;
+        let most_wanted = terms::max_cost(&parts.headers)?;
         let most = self.config.open_calls_max;
         open.enter_share((&account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
@@ -86,6 +87,7 @@ impl Relay {
         let mut terms = self
             .terms(&snapshot, who, asked, (&mut facts, body))
             .await?;
+        terms::check_cost(terms.ceiling, most_wanted)?;
         let hold = self.set_aside(&snapshot, &account, terms.ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens(found.route()));
@@ -232,7 +234,7 @@ impl Relay {
         &self,
         snapshot: &Snapshot,
         account: &AccountState,
-        spend::Ceiling { hold, beyond }: spend::Ceiling,
+        ceiling::Ceiling { hold, open }: ceiling::Ceiling,
     ) -> Result<Option<Hold>, Refusal> {
         if hold == Money::ZERO || account.account.parent.is_none() {
             return Ok(None);
@@ -240,7 +242,9 @@ impl Relay {
         let patience = self.config.credit_wait;
         let held = credit::hold(&account.purse, self.live.reach(), hold, patience).await;
         let aside = |mut held: Hold| {
-            held.may_exceed(beyond);
+            if open {
+                held.may_exceed();
+            }
             Some(held)
         };
         held.map(aside).map_err(|no| match no {

@@ -10,6 +10,7 @@ use http::{
 };
 use proxyxai_contract::{access::IpList, client_key, provider::ProviderType};
 
+use super::terms::MAX_COST;
 use crate::{
     decide::address,
     live::KeyState,
@@ -104,7 +105,7 @@ fn is_clients_own(name: &str) -> bool {
         || is_credential(name)
         || matches!(
             name,
-            "expect" | "x-http-method" | "x-http-method-override" | "x-method-override"
+            "expect" | "x-http-method" | "x-http-method-override" | "x-method-override" | MAX_COST
         )
 }
 

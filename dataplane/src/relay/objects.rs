@@ -71,6 +71,11 @@ pub(super) enum Come {
 }
 
 impl Referred {
+    /// Whether there is anything.
+    pub(super) fn is_some(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// The calls in the one file that it names.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
+    bill::{self as money, Most},
     id::Level,
+    money::Money,
     object::Pending,
     plan::{self, Plan},
     price::ModelPrice,
@@ -20,8 +22,8 @@ use crate::{
     decide::{
         admit::{self, Refusal},
         affinity::Conversation,
+        ceiling,
         gate::Way,
-        spend,
     },
     formats::{
         Family, Route,
@@ -158,24 +160,28 @@ pub(super) fn ceiling(
     snapshot: &Snapshot,
     account: &AccountState,
     plan: &Plan,
-    ((route, path), body_bytes): ((Route, &str), usize),
+    ((route, path), body_bytes, assumed): ((Route, &str), usize, ceiling::Assumed),
     facts: &RequestFacts,
-) -> spend::Ceiling {
+) -> ceiling::Ceiling {
     let of = |model: &str| {
-        let bounds = spend::Bounds {
+        let bounds = ceiling::Bounds {
             body_bytes,
+            reads_more: facts.reads_more(route),
             max_tokens: facts.max_tokens(route),
             choices: facts.choices(),
             images: bill::images(snapshot, model, path, facts.pictures()),
-            tier: facts.tier.clone(),
+            tier: facts.tier.as_deref(),
+            tools: &facts.tools,
+            tool_calls_max: facts.tool_calls_max,
+            assumed,
         };
         let price = snapshot.prices.find(model);
-        spend::ceiling(price, &bounds, &account.account)
+        ceiling::ceiling(price, &bounds, &account.account)
     };
     let planned = plan.stages.iter().map(|stage| stage.model.as_str());
     // The provider may turn to any that the request names.
     let named = facts.named.iter().map(String::as_str);
-    spend::dearest(planned.chain(named).map(of))
+    ceiling::dearest(planned.chain(named).map(of))
 }
 
 /// The calls of a batch, and what they refer to; none for what is no batch. Each has to be one that could be made by
@@ -213,7 +219,7 @@ pub(super) async fn check_made_for(
 pub(super) async fn calls_in_file(
     snapshot: &Snapshot,
     (account, chain): (&AccountState, &[&Account]),
-    form: &Bytes,
+    (form, assumed): (&Bytes, ceiling::Assumed),
 ) -> Result<Option<Pending>, Refusal> {
     let calls = request::beside(form, &(), |form, ()| batch::lines(form)).await?;
     let Some(calls) = calls else {
@@ -227,7 +233,9 @@ pub(super) async fn calls_in_file(
     }
     Ok(Some(Pending {
         model: first,
-        held: ceiling_of_all(snapshot, account, &calls).await.hold,
+        held: ceiling_of_all(snapshot, account, &calls, assumed)
+            .await
+            .hold,
     }))
 }
 
@@ -266,38 +274,48 @@ pub(super) async fn ceiling_of_all(
     snapshot: &Snapshot,
     account: &AccountState,
     calls: &[Part],
-) -> spend::Ceiling {
+    assumed: ceiling::Assumed,
+) -> ceiling::Ceiling {
     let of = |call: &Part| {
         let path = call.row.url();
         let of = |model: &str| {
-            let bounds = spend::Bounds {
+            let bounds = ceiling::Bounds {
                 body_bytes: call.bytes,
+                reads_more: call.reads_more,
                 max_tokens: call.max_tokens,
                 choices: call.choices,
                 images: bill::images(snapshot, model, &path, call.pictures()),
                 // What is asked for in a batch's line is not what serves it.
                 tier: None,
+                tools: &call.tools,
+                tool_calls_max: call.tool_calls_max,
+                assumed,
             };
-            spend::ceiling(snapshot.prices.find(model), &bounds, &account.account)
+            ceiling::ceiling(snapshot.prices.find(model), &bounds, &account.account)
         };
-        spend::dearest(call.models().map(of))
+        ceiling::dearest(call.models().map(of))
     };
-    let mut all = spend::Ceiling::default();
+    let mut all = ceiling::Ceiling::default();
     for some in calls.chunks(STEP_CALLS) {
-        all = spend::together([all].into_iter().chain(some.iter().map(of)));
+        all = ceiling::together([all].into_iter().chain(some.iter().map(of)));
         pause(some).await;
     }
     all
 }
 
 /// The same for a call with a fixed price.
-pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> spend::Ceiling {
-    let bounds = spend::Bounds {
-        body_bytes: 0,
-        max_tokens: Some(0),
-        choices: 1,
-        images: Images::default(),
+pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> ceiling::Ceiling {
+    let none = Images::default();
+    let most = Most {
+        input: 0,
+        output: 0,
+        images: &none,
+        pieces: &[],
         tier: None,
     };
-    spend::ceiling(Some(price), &bounds, &account.account)
+    let Account { rates, factor, .. } = account.account;
+    ceiling::Ceiling {
+        hold: money::ceiling(price, &most, rates, factor).unwrap_or(Money::MAX),
+        open: false,
+    }
 }

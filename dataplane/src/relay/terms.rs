@@ -2,7 +2,7 @@
 //! what is to be made of its answer.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 use proxyxai_contract::{
     id::KeyId, money::Money, plan::Plan, price::ModelPrice, snapshot::Account,
 };
@@ -11,12 +11,15 @@ use super::{Relay, objects::Follow, route};
 use crate::{
     decide::{
         admit::Refusal,
+        ceiling::Ceiling,
         gate::{self, Later, Way},
-        spend::Ceiling,
     },
     formats::{endpoint::Found, request::RequestFacts},
     live::{AccountState, Snapshot},
 };
+
+/// What a client says it would pay for its call at most, in dollars.
+pub(super) const MAX_COST: &str = "x-proxyxai-max-cost";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -64,10 +67,12 @@ impl Relay {
             facts.model = Some(first.model.clone());
         }
         let settings = &snapshot.settings;
+        let assumed = self.config.assumed();
         let later = gate::later((method, path), found, facts.later, chain, settings)?;
         let said = (&*facts, body, inside);
         let place = (found, path);
         let referred = self.refer(snapshot, &account.account, place, said).await?;
+        facts.reads_more |= referred.is_some();
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {
             route::check_made_for(snapshot, chain, body).await?;
@@ -77,7 +82,8 @@ impl Relay {
         let later = if is_batch { Later::Held } else { later };
         let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
         if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
-            follow.calls = route::calls_in_file(snapshot, (account, chain), body).await?;
+            let form = (body, assumed);
+            follow.calls = route::calls_in_file(snapshot, (account, chain), form).await?;
         }
         let fixed_price = match later {
             Later::Fixed(price) => price,
@@ -90,15 +96,15 @@ impl Relay {
         let ceiling = match &fixed_price {
             Some(price) => route::fixed_ceiling(price, account),
             None if takes_model => {
-                let asked = ((found.route(), path), body.len());
+                let asked = ((found.route(), path), body.len(), assumed);
                 route::ceiling(snapshot, account, &plan, asked, facts)
             }
             None => match &in_file {
                 Some(calls) => Ceiling {
                     hold: calls.held,
-                    beyond: Money::ZERO,
+                    open: false,
                 },
-                None => route::ceiling_of_all(snapshot, account, &calls).await,
+                None => route::ceiling_of_all(snapshot, account, &calls, assumed).await,
             },
         };
         Ok(Terms {
@@ -110,4 +116,43 @@ impl Relay {
             only: referred.only,
         })
     }
+}
+
+/// Refuses a call that may cost more than its client wants to pay. What it costs is not known before its end, so nothing
+/// else would keep to that.
+///
+/// # Errors
+/// When that is so, or nobody can tell.
+pub(super) fn check_cost(
+    Ceiling { hold, open }: Ceiling,
+    most: Option<Money>,
+) -> Result<(), Refusal> {
+    match most {
+        Some(most) if hold > most || open => Err(Refusal::CostAbove {
+            ceiling: hold,
+            open,
+            most,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Reads it.
+///
+/// # Errors
+/// When it is no amount, or there are two.
+pub(super) fn max_cost(headers: &HeaderMap) -> Result<Option<Money>, Refusal> {
+    let mut all = headers.get_all(MAX_COST).iter();
+    let Some(said) = all.next() else {
+        return Ok(None);
+    };
+    let said = said.to_str().ok().filter(|_| all.next().is_none());
+    let said = said.and_then(|text| text.trim().parse().ok());
+    let money = said.and_then(|dollars| Money::from_dollars(dollars).ok());
+    let money = money.filter(|money| !money.is_negative());
+    money.map(Some).ok_or_else(|| {
+        Refusal::Malformed(format!(
+            "{MAX_COST} must be one amount in dollars, such as 0.25"
+        ))
+    })
 }

@@ -196,6 +196,8 @@ impl Reader<'_> {
             drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
             retry_deadline: self.millis("RETRY_DEADLINE_MS"),
             tries_max: self.number("TRIES_MAX", 1, 100),
+            input_tokens_default: self.number("INPUT_TOKENS_DEFAULT", 1, 1 << 30),
+            tool_uses_default: self.number("TOOL_USES_DEFAULT", 1, 1_000),
             credit_wait: self.millis("CREDIT_WAIT_MS"),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
             open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),

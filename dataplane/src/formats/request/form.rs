@@ -17,6 +17,8 @@ const CHARSET: &str = "_charset_";
 pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestFacts, BadRequest> {
     let mut facts = RequestFacts {
         form: Form::Multipart,
+        // There are files in it, of which a model does not read the bytes.
+        reads_more: true,
         ..RequestFacts::default()
     };
     let mut names = Vec::new();

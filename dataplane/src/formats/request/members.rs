@@ -36,12 +36,22 @@ pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
         "service_tier",
         "speed",
         "quality",
+        "max_tool_calls",
+        "candidate_count",
+        "num_generations",
+        "web_search_options",
+        "search_parameters",
+        "enable_search",
+        "mcp_servers",
+        "reasoning",
+        "reasoning_effort",
+        "thinking",
     ];
     let minded = [
+        "prompt",
         "inference_geo",
         "messages",
         "input",
-        "prompt",
         "system",
         "instructions",
     ];
@@ -67,6 +77,18 @@ pub(super) const BEST_OF: usize = 14;
 pub(super) const TIER: [usize; 2] = [15, 16];
 /// Of pictures and video.
 pub(super) const QUALITY: usize = 17;
+/// How often tools that the provider runs may be used in all.
+pub(super) const TOOL_CALLS: usize = 18;
+/// Google's and Cohere's names for `n`.
+pub(super) const CHOICES: [usize; 2] = [19, 20];
+/// What has the web searched without a tool: `OpenAI`'s, xAI's and Qwen's names.
+pub(super) const SEARCHES: [usize; 3] = [21, 22, 23];
+/// Servers of others, whose tools are run.
+pub(super) const MCP_SERVERS: usize = 24;
+/// Says that the model is to think, or how much.
+pub(super) const REASONING: [usize; 3] = [25, 26, 27];
+/// The text itself, or, of responses, a template that the provider keeps.
+pub(super) const PROMPT: usize = READ;
 
 /// Those of `stream_options`.
 pub(super) static OPTIONS: LazyLock<Names> =
@@ -74,7 +96,7 @@ pub(super) static OPTIONS: LazyLock<Names> =
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 18;
+pub(super) const READ: usize = 28;
 
 /// Longer than any of the names, folded.
 pub(crate) const FOLDED_BYTES_MAX: usize = 32;
@@ -109,6 +131,8 @@ pub(super) struct Members<'a> {
     /// The models that are named below roots.
     pub(super) named: Named,
     seen: u64,
+    /// Those of them that are not null.
+    filled: u64,
     /// What the names of all members, nested ones too, tell of references; none where they were not looked at.
     pub(super) cues: Option<Cues>,
     /// The first one that is spelled in another way.
@@ -235,11 +259,20 @@ impl<'a> Members<'a> {
 
     /// Notes one; false when it was there already.
     pub(super) fn note(&mut self, at: usize) -> bool {
-        let mark = 1u64.checked_shl(u32::try_from(at).unwrap_or(u32::MAX));
-        let mark = mark.unwrap_or_default();
+        let mark = mark(at);
         let new = self.seen & mark == 0;
         self.seen |= mark;
         new
+    }
+
+    /// Notes that one is not null.
+    pub(super) fn fill(&mut self, at: usize) {
+        self.filled |= mark(at);
+    }
+
+    /// Whether one is there, and not null.
+    pub(super) fn has(&self, at: usize) -> bool {
+        self.filled & mark(at) != 0
     }
 
     /// Keeps the value of one that is read.
@@ -248,6 +281,11 @@ impl<'a> Members<'a> {
             *place = Some(value);
         }
     }
+}
+
+fn mark(at: usize) -> u64 {
+    let at = u32::try_from(at).unwrap_or(u32::MAX);
+    1u64.checked_shl(at).unwrap_or_default()
 }
 
 impl<'de> DeserializeSeed<'de> for &Names {
@@ -281,7 +319,11 @@ impl<'de> Visitor<'de> for &Names {
                 }
                 Some(Name::Exact(at)) => match self.root(at) {
                     Some(root) => members.named.add(root, object.next_value()?),
-                    None => drop(object.next_value::<IgnoredAny>()?),
+                    None => {
+                        if object.next_value::<Option<IgnoredAny>>()?.is_some() {
+                            members.fill(at);
+                        }
+                    }
                 },
                 None => drop(object.next_value::<IgnoredAny>()?),
             }

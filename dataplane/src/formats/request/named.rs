@@ -4,9 +4,15 @@
 //! Places are data. A list at a place has each of its items there. Names are compared as the most lenient
 //! reader does, and of several all count, so there is nothing to be refused for its spelling.
 
+use proxyxai_contract::part::Part;
 use serde_json::value::RawValue;
 
-use super::{BadRequest, MODEL_BYTES_MAX, members::folded, skim::Scan};
+use super::{
+    BadRequest, MODEL_BYTES_MAX,
+    members::folded,
+    skim::Scan,
+    tools::{Tool, Tools},
+};
 use crate::formats::ends;
 
 /// More different names in one request are no use to anybody.
@@ -23,6 +29,10 @@ pub(super) enum Holds {
     Object(&'static [Place]),
     /// An object whose every member is such a place.
     Each(&'static Self),
+    /// A tool: what it is, and how often it may be used.
+    Tool,
+    ToolType,
+    ToolUses,
 }
 
 /// A member that names models, or has members that do.
@@ -43,7 +53,12 @@ const MODELS: Place = at("models", Holds::Model);
 const FALLBACKS: Place = at("fallbacks", Holds::Model);
 const FALLBACK_MODELS: Place = at("fallback_models", Holds::Model);
 /// Of `image_generation` (<https://platform.openai.com/docs/api-reference/responses/create>) and of Anthropic's advisor.
-const TOOLS: Place = at("tools", Holds::Object(&[MODEL]));
+const TOOLS: Place = at("tools", Holds::Tool);
+const TOOL: &[Place] = &[
+    MODEL,
+    at("type", Holds::ToolType),
+    at("max_uses", Holds::ToolUses),
+];
 /// Of `OpenRouter`: <https://openrouter.ai/docs/guides/features/plugins>.
 const PLUGINS: Place = at(
     "plugins",
@@ -110,6 +125,8 @@ pub(super) struct Named {
     excess: Option<&'static str>,
     /// A member with something else where a name belongs.
     odd: Option<&'static str>,
+    /// The tools beside them.
+    pub(super) tools: Tools,
 }
 
 impl Named {
@@ -146,9 +163,14 @@ impl Named {
 
     /// Steps over the value of a member and keeps the names in it; none when it is not followed.
     pub(super) fn walk(&mut self, scan: &mut Scan<'_>, root: &Place) -> Option<()> {
+        if root.name == PLUGINS.name && !matches!(scan.rest(), [b'[', b']', ..] | [b'n', ..]) {
+            // The one that is used most searches the web.
+            self.tools.run(Some(Part::WebSearch), None);
+        }
         Walk {
             named: self,
             root: root.name,
+            tool: Tool::default(),
         }
         .value(scan, root.holds, 0)
     }
@@ -168,6 +190,8 @@ impl Named {
 struct Walk<'n> {
     named: &'n mut Named,
     root: &'static str,
+    /// The one under way.
+    tool: Tool,
 }
 
 impl Walk<'_> {
@@ -177,7 +201,14 @@ impl Walk<'_> {
             return scan.value().map(drop);
         }
         match (scan.first()?, holds) {
+            (b'[' | b'{', Holds::ToolType | Holds::ToolUses) => scan.value().map(drop),
             (b'[', _) => self.items(scan, holds, depth),
+            (b'{', Holds::Tool) => {
+                self.tool = Tool::default();
+                self.members(scan, holds, depth)?;
+                self.named.tools.add(std::mem::take(&mut self.tool));
+                Some(())
+            }
             (b'{', _) => self.members(scan, holds, depth),
             (b'"', Holds::Model) => {
                 let text = scan.value()?;
@@ -191,7 +222,18 @@ impl Walk<'_> {
                 }
                 Some(())
             }
-            (_, Holds::Object(_) | Holds::Each(_)) => scan.value().map(drop),
+            (b'"', Holds::ToolType) => {
+                let word: String = serde_json::from_slice(scan.value()?).ok()?;
+                self.tool.is_a(&word, &mut self.named.tools);
+                Some(())
+            }
+            (_, Holds::ToolUses) => {
+                self.tool.may_be_used(scan.value()?);
+                Some(())
+            }
+            (_, Holds::Object(_) | Holds::Each(_) | Holds::Tool | Holds::ToolType) => {
+                scan.value().map(drop)
+            }
         }
     }
 
@@ -222,7 +264,13 @@ impl Walk<'_> {
                         found = true;
                         self.value(scan, holds, depth + 1)?;
                     }
-                    None => drop(scan.value()?),
+                    None => {
+                        if matches!(holds, Holds::Tool) {
+                            self.tool
+                                .has(serde_json::from_slice::<&str>(name).unwrap_or_default());
+                        }
+                        scan.value()?;
+                    }
                 }
                 if scan.byte(b',').is_none() {
                     scan.byte(b'}')?;
@@ -243,6 +291,8 @@ fn below(quoted: &[u8], holds: Holds) -> Option<Holds> {
         Holds::Each(each) => return Some(*each),
         Holds::Object(places) => places,
         Holds::Model => &[MODEL, at("id", Holds::Model)],
+        Holds::Tool => TOOL,
+        Holds::ToolType | Holds::ToolUses => &[],
     };
     let decoded;
     let name = if memchr::memchr(b'\\', quoted).is_some() {

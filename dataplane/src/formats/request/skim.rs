@@ -16,12 +16,17 @@ pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
     scan.byte(b'{')?;
     if scan.byte(b'}').is_none() {
         loop {
+            let media = scan.cues.media;
             let name = scan.name()?;
             let known = NAMES.find(std::str::from_utf8(name).ok()?);
             let value = match known.and_then(root) {
                 Some(root) => scan.walked(&mut members, root)?,
                 None => scan.value()?,
             };
+            if is_no_prompt(name, known) {
+                // What is described there is not sent.
+                scan.cues.media = media;
+            }
             set(&mut members, known, value)?;
             if scan.byte(b',').is_none() {
                 break;
@@ -32,6 +37,15 @@ pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
     scan.spaces();
     members.cues = Some(scan.cues);
     scan.rest.is_empty().then_some(members)
+}
+
+/// Whether a member holds no part of a prompt, whatever stands in it: tools, and shapes of answers.
+fn is_no_prompt(name: &[u8], known: Option<Name>) -> bool {
+    known.and_then(root).is_some()
+        || matches!(
+            name,
+            b"metadata" | b"response_format" | b"text" | b"functions"
+        )
 }
 
 /// Keeps the value of a known member.
@@ -47,6 +61,7 @@ fn set<'a>(members: &mut Members<'a>, known: Option<Name>, value: &'a [u8]) -> O
     if !members.note(at) || (null && !(PREVIOUS..READ).contains(&at)) {
         return None;
     }
+    members.fill(at);
     if at < READ && !null {
         members.keep(at, serde_json::from_slice(value).ok()?);
     }

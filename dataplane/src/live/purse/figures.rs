@@ -15,8 +15,8 @@ pub(crate) struct Figures {
     pub(crate) held: Money,
     /// Charged and not yet posted by control.
     pub(crate) unposted: Money,
-    /// What calls under way may cost beyond what they hold.
-    pub(crate) at_risk: Money,
+    /// Calls under way that may cost more than they hold.
+    pub(crate) unbounded: u64,
     /// What calls have cost beyond what they held, since the start.
     pub(crate) exceeded: Money,
 }
@@ -44,7 +44,7 @@ impl Purse {
             leased: self.book().amount,
             held: read(&self.held),
             unposted: read(&self.unposted),
-            at_risk: read(&self.at_risk),
+            unbounded: u64::try_from(self.unbounded.load(Ordering::Relaxed)).unwrap_or_default(),
             exceeded: read(&self.exceeded),
         }
     }

@@ -1,0 +1,254 @@
+//! Tools that a provider runs inside of a call: with each use the model reads its context once more, and some uses have a
+//! fee. What runs at the client ends the call instead, and costs nothing by itself.
+//!
+//! Sources: <https://platform.openai.com/docs/guides/tools>,
+//! <https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-reference>, <https://docs.x.ai/docs/guides/tools/overview>,
+//! <https://ai.google.dev/gemini-api/docs/tools>.
+
+use proxyxai_contract::part::Part;
+
+use super::members::folded;
+
+/// Types of tools that the client runs, by how they begin.
+const AT_CLIENT: &[&str] = &[
+    "function",
+    "custom",
+    "namespace",
+    "localshell",
+    "applypatch",
+    "bash",
+    "texteditor",
+    "memory",
+    "computer",
+];
+/// What the uses of others are charged as, by a part of their names. The first that is found counts.
+const FEES: &[(&str, Part)] = &[
+    ("filesearch", Part::FileSearch),
+    ("collectionssearch", Part::FileSearch),
+    ("retrieval", Part::FileSearch),
+    ("codeinterpreter", Part::CodeSession),
+    ("codeexecution", Part::CodeSession),
+    ("shell", Part::CodeSession),
+    ("maps", Part::Maps),
+    ("webfetch", Part::Page),
+    ("urlcontext", Part::Page),
+    ("visit", Part::Page),
+    ("search", Part::WebSearch),
+];
+/// Members of a tool that the client runs, where it has no type.
+const OF_CLIENT: &[&str] = &["function", "name", "inputschema", "parameters"];
+
+/// One that the provider runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// What its uses are charged as, if they are.
+    pub(crate) fee: Option<Part>,
+    /// How often it may be used at most, where that is said.
+    pub(crate) uses: Option<u64>,
+}
+
+/// What a request says of tools.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tools {
+    /// There are some, whoever runs them. Providers tell the model about them in words of their own.
+    pub(crate) any: bool,
+    /// There is one that shows the model a screen.
+    pub(crate) sees: bool,
+    /// Those that the provider runs, one for each fee.
+    pub(crate) runs: Vec<Run>,
+}
+
+/// One tool, as far as it has been read.
+#[derive(Debug, Default)]
+pub(super) struct Tool {
+    typed: bool,
+    of_client: bool,
+    runs: Vec<Option<Part>>,
+    by_name: Option<Part>,
+    uses: Option<u64>,
+}
+
+impl Tools {
+    /// Takes in one that the provider runs.
+    pub(crate) fn run(&mut self, fee: Option<Part>, uses: Option<u64>) {
+        self.any = true;
+        match self.runs.iter_mut().find(|run| run.fee == fee) {
+            Some(run) => {
+                run.uses = run
+                    .uses
+                    .zip(uses)
+                    .map(|(one, other)| one.saturating_add(other));
+            }
+            None => self.runs.push(Run { fee, uses }),
+        }
+    }
+
+    /// Takes in one that has been read.
+    pub(super) fn add(&mut self, tool: Tool) {
+        self.any = true;
+        let Tool {
+            typed,
+            of_client,
+            runs,
+            by_name,
+            uses,
+        } = tool;
+        for fee in runs {
+            self.run(fee, uses);
+        }
+        if !typed && !of_client {
+            self.run(by_name, uses);
+        }
+    }
+}
+
+impl Tool {
+    /// Its type, or one of several.
+    pub(super) fn is_a(&mut self, word: &str, tools: &mut Tools) {
+        self.typed = true;
+        let word: String = folded(word).collect();
+        tools.sees |= word.starts_with("computer");
+        if !AT_CLIENT.iter().any(|known| word.starts_with(known)) {
+            self.runs.push(fee(&word));
+        }
+    }
+
+    /// Some other member of it.
+    pub(super) fn has(&mut self, name: &str) {
+        let name: String = folded(name).collect();
+        self.of_client |= OF_CLIENT.contains(&name.as_str());
+        self.by_name = self.by_name.or_else(|| fee(&name));
+    }
+
+    /// How often it may be used; what is no number says nothing.
+    pub(super) fn may_be_used(&mut self, text: &[u8]) {
+        let uses = std::str::from_utf8(text).ok();
+        self.uses = uses.and_then(|text| text.parse().ok());
+    }
+}
+
+fn fee(word: &str) -> Option<Part> {
+    let found = FEES.iter().find(|(part, _)| word.contains(part));
+    found.map(|(_, fee)| *fee)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::formats::request::read;
+
+    fn tools(more: &Value) -> Tools {
+        let mut body = json!({"model": "m"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        // With null beside it, another reader goes through it.
+        let plain = read(body.to_string().as_bytes(), "application/json", true).unwrap();
+        body["stream"] = Value::Null;
+        let slowly = read(body.to_string().as_bytes(), "application/json", true).unwrap();
+        assert_eq!(plain.tools, slowly.tools, "{body}");
+        plain.tools
+    }
+
+    fn runs(more: &Value) -> Vec<(Option<Part>, Option<u64>)> {
+        let runs = tools(more).runs.into_iter();
+        runs.map(|run| (run.fee, run.uses)).collect()
+    }
+
+    #[test]
+    fn what_the_client_runs_ends_the_call() {
+        let all = json!({"tools": [
+            {"type": "function", "function": {"name": "web_search", "parameters": {}}},
+            {"type": "function", "name": "search"},
+            {"type": "custom", "name": "code_interpreter"},
+            {"name": "search", "description": "x", "input_schema": {"type": "object"}},
+            {"type": "bash_20250124", "name": "bash"},
+            {"type": "text_editor_20250728", "name": "e"},
+            {"type": "local_shell"},
+        ]});
+        assert_eq!(runs(&all), []);
+        assert!(tools(&all).any && !tools(&all).sees);
+        assert!(!tools(&json!({"tools": []})).any);
+        let screen = json!({"tools": [{"type": "computer_20250124", "name": "computer"}]});
+        assert!(tools(&screen).sees && runs(&screen).is_empty());
+    }
+
+    #[test]
+    fn what_the_provider_runs_is_known_by_its_fee() {
+        for (tool, found) in [
+            (
+                json!({"type": "web_search_preview"}),
+                (Some(Part::WebSearch), None),
+            ),
+            (
+                json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 3}),
+                (Some(Part::WebSearch), Some(3)),
+            ),
+            (
+                json!({"type": "file_search", "vector_store_ids": []}),
+                (Some(Part::FileSearch), None),
+            ),
+            (
+                json!({"type": "code_interpreter", "container": {"type": "auto"}}),
+                (Some(Part::CodeSession), None),
+            ),
+            (
+                json!({"type": "mcp", "server_url": "https://x"}),
+                (None, None),
+            ),
+            (json!({"Type": "x_search"}), (Some(Part::WebSearch), None)),
+            (
+                json!({"type": "function", "TYPE": "web_search"}),
+                (Some(Part::WebSearch), None),
+            ),
+            (json!({"google_search": {}}), (Some(Part::WebSearch), None)),
+            (json!({"googleMaps": {}}), (Some(Part::Maps), None)),
+            (json!({"never_seen": {}}), (None, None)),
+            (json!({"type": "never_seen"}), (None, None)),
+            (
+                json!({"type": "web_fetch_20250910", "max_uses": "many"}),
+                (Some(Part::Page), None),
+            ),
+        ] {
+            assert_eq!(runs(&json!({"tools": [tool]})), [found], "{tool}");
+        }
+        for (more, found) in [
+            (
+                json!({"web_search_options": {}}),
+                (Some(Part::WebSearch), None),
+            ),
+            (
+                json!({"search_parameters": {"mode": "auto"}}),
+                (Some(Part::WebSearch), None),
+            ),
+            (
+                json!({"enable_search": true}),
+                (Some(Part::WebSearch), None),
+            ),
+            (
+                json!({"plugins": [{"id": "web"}]}),
+                (Some(Part::WebSearch), None),
+            ),
+            (json!({"mcp_servers": [{"url": "https://x"}]}), (None, None)),
+        ] {
+            assert_eq!(runs(&more), [found], "{more}");
+        }
+        for more in [
+            json!({"web_search_options": null, "enable_search": false, "mcp_servers": []}),
+            json!({"plugins": [], "tools": null}),
+        ] {
+            assert_eq!(runs(&more), [], "{more}");
+        }
+    }
+
+    #[test]
+    fn uses_of_several_add_up_and_one_without_a_bound_has_none() {
+        let search = |uses: Value| json!({"type": "web_search_20250305", "max_uses": uses});
+        let both = json!({"tools": [search(json!(3)), search(json!(4))]});
+        assert_eq!(runs(&both), [(Some(Part::WebSearch), Some(7))]);
+        let one = json!({"tools": [search(json!(3)), search(Value::Null)]});
+        assert_eq!(runs(&one), [(Some(Part::WebSearch), None)]);
+    }
+}
