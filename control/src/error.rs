@@ -62,12 +62,14 @@ pub enum Error {
         field: &'static str,
     },
     /// The payer has too little.
-    #[error("Insufficient balance: {balance} available, {needed} needed")]
+    #[error("Insufficient balance: {balance} available, {needed} needed{}", held(*in_use))]
     InsufficientBalance {
         /// What is there.
         balance: Money,
         /// What is asked for.
         needed: Money,
+        /// What calls under way may still cost, where that is why.
+        in_use: Money,
     },
     /// The database fails: a full disk, a lost connection. The cause is logged and shown on `/readyz`. A
     /// connection that is lost during a commit leaves open whether it was done.
@@ -101,4 +103,12 @@ impl Error {
             Self::Internal(_) => "internal_error",
         }
     }
+}
+
+/// Names what calls under way hold, if they do.
+fn held(in_use: Money) -> String {
+    if in_use <= Money::ZERO {
+        return String::new();
+    }
+    format!("; {in_use} is in use by calls under way and comes back when they end")
 }

@@ -22,6 +22,7 @@ mod bodies;
 mod books;
 mod cascade;
 mod credit;
+mod deleted;
 mod drain;
 mod edges;
 mod faults;

@@ -77,6 +77,7 @@ mod tests {
                 Error::InsufficientBalance {
                     balance: some,
                     needed: some,
+                    in_use: Money::ZERO,
                 },
                 Code::FailedPrecondition,
             ),

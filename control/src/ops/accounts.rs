@@ -6,10 +6,13 @@ mod create;
 mod remove;
 mod update;
 
+use std::time::Duration;
+
 pub(super) use create::blank;
 pub(crate) use create::create;
 use proxyxai_contract::{client_key::ClientKey, id::AccountId, money::Money};
 pub(crate) use remove::{delete, settle_closed};
+use tokio::time::Instant;
 pub(crate) use update::update;
 
 use crate::{
@@ -20,6 +23,8 @@ use crate::{
     view::{AccountFilter, AccountView, Caller, Changed, Listing, Page},
 };
 
+/// How long a change waits for credit that calls under way hold.
+const IN_USE_MAX: Duration = Duration::from_secs(3);
 /// How much of a client key is kept in clear.
 const PARTIAL_KEY_CHARS: usize = 20;
 
@@ -198,15 +203,21 @@ async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error
     Ok(())
 }
 
-/// Whether something failed only because data planes have the payer's credit on lease, and they have
-/// given some back, so that it is worth another try.
+/// Whether something failed only because data planes have the payer's credit on lease, and it is worth another try:
+/// they have given some back, or calls that hold it may end before `until`.
 async fn credit_came_back<T: Sync>(
     control: &Control,
     payer: AccountId,
     done: &Result<T, Error>,
+    until: Instant,
 ) -> Result<bool, Error> {
     match done {
-        Err(Error::InsufficientBalance { .. }) => ops::fleet::bring_back(control, payer).await,
+        Err(Error::InsufficientBalance { in_use, .. })
+            if *in_use > Money::ZERO && Instant::now() < until =>
+        {
+            let back = ops::fleet::bring_back(control, payer).await?;
+            Ok(back || ops::fleet::has_planes(control))
+        }
         Ok(_) | Err(_) => Ok(false),
     }
 }

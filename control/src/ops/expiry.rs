@@ -11,7 +11,8 @@ pub(crate) async fn expire_cards(control: &Control) -> Result<(), Error> {
         return Ok(());
     }
     let tx = control.store().begin().await?;
-    let mut locked = store::accounts::lock(&tx, accounts.iter().copied(), now).await?;
+    // Deleted ones as well, which keep what calls under way may cost.
+    let mut locked = store::accounts::lock_all(&tx, accounts.iter().copied(), now).await?;
     let mut entries = Vec::new();
     for record in locked.values_mut() {
         entries.extend(money::clear_expired(record, now)?);

@@ -9,7 +9,9 @@ mod windows;
 
 pub(crate) use cover::cover_rise;
 use futures_util::Stream;
-pub(crate) use lease::{await_home, bring_back, lease_credit, release_lost};
+pub(crate) use lease::{
+    bring_back, come_home, has_planes, lease_credit, release_covers, release_lost,
+};
 pub(crate) use posting::{Report, Reported, report_usage};
 use proxyxai_contract::{
     id::{NodeName, Revision},

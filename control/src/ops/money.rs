@@ -98,17 +98,19 @@ pub(super) fn deduct(
     entry("deduct", reference, postings)
 }
 
-/// Settles what can be by now of a deleted account: its debt falls on its heir, and what calls under way cannot cost any
-/// more is the heir's. Returns that, in the heir's units.
+/// Settles what can be by now of a deleted account: its debt falls on who paid for its credit, where that is not the
+/// heir itself, and what calls under way cannot cost any more is the heir's. Returns that, in the heir's units.
 pub(super) fn settle_closed(
     heir: &mut AccountRecord,
+    payer: Option<&mut AccountRecord>,
     child: &mut AccountRecord,
     now: Millis,
 ) -> Result<(Money, Vec<Entry>), Error> {
     let mut entries = Vec::new();
     let mut refund = Money::ZERO;
     if child.debt > Money::ZERO {
-        entries.push(inherit_debt(heir, child, now)?);
+        let payer = payer.unwrap_or(&mut *heir);
+        entries.push(inherit_debt(payer, child, now)?);
     }
     if child.view.balance > child.leased {
         let (returned, entry) = close(heir, child, now)?;
@@ -150,28 +152,28 @@ fn close(
     entry("delete", reference, postings).map(|entry| (moved.refund, entry))
 }
 
-/// Puts what a deleted account owes on its heir, from whose credit it was served. What the heir's cards do not cover is
-/// its debt; root's loss is minted.
+/// Puts what a deleted account owes on who paid for its credit. What the cards of that one do not cover is its debt;
+/// root's loss is minted.
 fn inherit_debt(
-    heir: &mut AccountRecord,
+    payer: &mut AccountRecord,
     child: &mut AccountRecord,
     now: Millis,
 ) -> Result<Entry, Error> {
     pay_debt(child, now);
-    let exchange = exchange(heir, child);
+    let exchange = exchange(payer, child);
     let debt = mem::take(&mut child.debt);
     child.refresh_balance(now);
-    let reference = format!("debt:{}>{}", child.view.id, heir.view.id);
+    let reference = format!("debt:{}>{}", child.view.id, payer.view.id);
     let mut postings = vec![(Book::Account(child.view.id), debt)];
-    if heir.view.parent.is_none() {
+    if payer.view.parent.is_none() {
         postings.push((Book::Mint, debt.negated()));
     } else {
         let price = credit::price_of_grant(debt, exchange.child, exchange.operator)
             .ok_or_else(out_of_range)?;
-        let uncovered = with_purse(heir, now, |purse| purse.spend(price, now));
-        heir.debt = heir.debt.saturating_add(uncovered);
-        heir.refresh_balance(now);
-        postings.push((Book::Account(heir.view.id), price.negated()));
+        let uncovered = with_purse(payer, now, |purse| purse.spend(price, now));
+        payer.debt = payer.debt.saturating_add(uncovered);
+        payer.refresh_balance(now);
+        postings.push((Book::Account(payer.view.id), price.negated()));
         postings.push((Book::Mint, price.saturating_sub(debt)));
     }
     entry("debt", reference, postings)
@@ -222,6 +224,7 @@ pub(super) fn fee(
         return Err(Error::InsufficientBalance {
             balance,
             needed: fee,
+            in_use: Money::ZERO,
         });
     }
     not_on_lease(record, fee)?;
@@ -304,7 +307,11 @@ pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), 
     let left = record.view.balance.saturating_sub(record.leased);
     if record.leased > Money::ZERO && left.is_negative() {
         let balance = left.saturating_add(needed).max(Money::ZERO);
-        return Err(Error::InsufficientBalance { balance, needed });
+        return Err(Error::InsufficientBalance {
+            balance,
+            needed,
+            in_use: record.leased,
+        });
     }
     Ok(())
 }
@@ -392,7 +399,11 @@ fn entry(
 
 fn refused(refused: Refused) -> Error {
     match refused {
-        Refused::Short { balance, needed } => Error::InsufficientBalance { balance, needed },
+        Refused::Short { balance, needed } => Error::InsufficientBalance {
+            balance,
+            needed,
+            in_use: Money::ZERO,
+        },
         Refused::OutOfRange => out_of_range(),
     }
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod books;
+mod closing;
 mod export;
 mod fleet;
 mod keys;

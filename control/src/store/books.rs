@@ -71,6 +71,9 @@ async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Differ
     if let Some(found) = later(tx).await? {
         return Ok(Some(found));
     }
+    if let Some(found) = nobodys(tx).await? {
+        return Ok(Some(found));
+    }
     if let Some(found) = charges(tx).await? {
         return Ok(Some(found));
     }
@@ -195,6 +198,27 @@ async fn later(tx: &Tx) -> Result<Option<Difference>, Error> {
         account: Some(account.get()),
         found: held.to_string(),
         ..difference("set aside for pending work", "its lease", leased)
+    }))
+}
+
+/// Money of a deleted account waits for being settled; there is none that nobody waits for.
+async fn nobodys(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let sql = format!(
+        "SELECT a.id FROM account a LEFT JOIN ({CARDS}) c ON c.account_id = a.id \
+         WHERE a.deleted_at IS NOT NULL AND NOT a.closing \
+         AND (a.debt > 0 OR a.leased > 0 OR COALESCE(c.balance, 0) > 0) ORDER BY a.id LIMIT 1"
+    );
+    let Some(row) = first(tx, &sql).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Difference {
+        account: Some(number(&row, "id")?),
+        found: "some".to_owned(),
+        ..difference(
+            "credit or debt of a deleted account",
+            "what is yet to be settled",
+            "none",
+        )
     }))
 }
 

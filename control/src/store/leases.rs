@@ -58,6 +58,19 @@ pub(crate) async fn all_of_node(db: &impl Db, node: &NodeName) -> Result<Vec<Lea
     rows.into_iter().map(record).collect()
 }
 
+/// All leases on an account that hold something.
+pub(crate) async fn on_account(
+    db: &impl Db,
+    account: AccountId,
+) -> Result<Vec<LeaseRecord>, Error> {
+    let rows = lease::Entity::find()
+        .filter(lease::Column::AccountId.eq(account.get()))
+        .filter(lease::Column::Amount.gt(0))
+        .all(db.handle())
+        .await?;
+    rows.into_iter().map(record).collect()
+}
+
 /// Leases that hold something and were not heard of since, by their nodes.
 pub(crate) async fn untouched_since(
     db: &impl Db,

@@ -5,7 +5,9 @@ use proxyxai_contract::{
     snapshot::Access, window::ModelLimits,
 };
 
-use super::{change, changed, credit_came_back, give_key};
+use tokio::time::Instant;
+
+use super::{IN_USE_MAX, change, changed, credit_came_back, give_key};
 use crate::{
     Control, Error,
     domain::{
@@ -26,11 +28,13 @@ pub(crate) async fn create(
     caller: &Caller,
     new: NewAccount,
 ) -> Result<(Changed, ClientKey), Error> {
-    let made = Box::pin(create_once(control, caller, &new)).await;
-    if credit_came_back(control, caller.account, &made).await? {
-        return Box::pin(create_once(control, caller, &new)).await;
+    let until = Instant::now() + IN_USE_MAX;
+    loop {
+        let made = Box::pin(create_once(control, caller, &new)).await;
+        if !credit_came_back(control, caller.account, &made, until).await? {
+            return made;
+        }
     }
-    made
 }
 
 async fn create_once(

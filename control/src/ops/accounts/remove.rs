@@ -24,11 +24,10 @@ pub(crate) async fn delete(
     caller: &Caller,
     identifier: &str,
 ) -> Result<Changed, Error> {
-    let before = end(control, caller, identifier).await?;
+    let before = Box::pin(end(control, caller, identifier)).await?;
     let id = before.view.id;
     ops::published(control).await;
-    ops::fleet::await_home(control, id).await?;
-    let mut done = settle(control, id).await?;
+    let mut done = Box::pin(settle_soon(control, id)).await?;
     let tx = control.store().begin_reading().await?;
     let after = changed(control, &tx, caller.account, id).await?;
     drop(tx);
@@ -46,6 +45,20 @@ pub(crate) async fn delete(
         pending: done.pending,
         ..after
     })
+}
+
+/// Refunds what no lease covers at once, and again when what is unused of the leases is home, which takes moments.
+async fn settle_soon(control: &Control, id: AccountId) -> Result<Settled, Error> {
+    let first = settle(control, id).await?;
+    if first.pending == Money::ZERO {
+        return Ok(first);
+    }
+    ops::fleet::come_home(control, id).await?;
+    let mut done = settle(control, id).await?;
+    if done.heir == first.heir {
+        done.refund = done.refund.saturating_add(first.refund);
+    }
+    Ok(done)
 }
 
 /// Takes the account out of use. No more of its credit goes on lease, and what is on lease is asked for.
@@ -69,7 +82,9 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     record.deleted = Some(now);
     record.key_hash = None;
     record.view.updated = now;
-    record.gone = !store::accounts::has_living_below(&tx, &record.view.dna).await?;
+    // Data planes know it as long as something is on lease: work that ends later is looked for in its name.
+    record.gone = record.leased == Money::ZERO
+        && !store::accounts::has_living_below(&tx, &record.view.dna).await?;
     (record.heir, record.closing) = (Some(caller.account), true);
     record.fee_due = match operator.view.parent {
         Some(_) => DELETE_FEE,
@@ -78,7 +93,9 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     store::accounts::update(&tx, &record).await?;
     store::accounts::update(&tx, &operator).await?;
     store::leases::recall(&tx, [record.view.id], now).await?;
-    release_ancestors(&tx, &record, revision, now).await?;
+    if record.gone {
+        release_ancestors(&tx, &record, revision, now).await?;
+    }
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, Some(&before.view), None).await?;
     tx.commit().await?;
@@ -109,30 +126,50 @@ pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
 }
 
 /// Gives what calls under way cannot cost any more to the heir, and puts what they cost beyond their account's credit on
-/// it. Whoever comes after a kill finds the account as it was left.
+/// its parent, which granted that, or the next above it that lives. Whoever comes after a kill finds the account as it was left.
 async fn settle(control: &Control, id: AccountId) -> Result<Settled, Error> {
     let now = control.now();
-    let heir = living_heir(control, id).await?;
+    let heir = living_heir(control, id, true).await?;
+    let payer = living_heir(control, id, false).await?;
     let tx = control.store().begin().await?;
-    let mut locked = store::accounts::lock_all(&tx, [id, heir], now).await?;
+    let mut locked = store::accounts::lock_all(&tx, [id, heir, payer], now).await?;
     let mut record = locked
         .remove(&id)
         .ok_or_else(|| ops::no_such_account(&id.to_string()))?;
-    let mut other = locked
-        .remove(&heir)
-        .filter(|other| other.deleted.is_none())
-        .ok_or_else(|| ops::no_such_account(&heir.to_string()))?;
+    // Whoever was deleted in between is passed over the next time.
+    let mut living = |id: AccountId| {
+        let found = locked.remove(&id);
+        let living = found.filter(|record| record.deleted.is_none());
+        living.ok_or_else(|| ops::no_such_account(&id.to_string()))
+    };
+    let mut other = living(heir)?;
+    let mut payer = if payer == heir {
+        None
+    } else {
+        Some(living(payer)?)
+    };
     let mut entries = Vec::new();
-    for side in [&mut other, &mut record] {
+    for side in [&mut other, &mut record].into_iter().chain(&mut payer) {
         entries.extend(money::clear_expired(side, now)?);
     }
-    let (refund, settled) = money::settle_closed(&mut other, &mut record, now)?;
+    let covers = ops::fleet::release_covers(&tx, &mut record, now).await?;
+    entries.extend(covers.into_iter().flatten());
+    let (refund, settled) = money::settle_closed(&mut other, payer.as_mut(), &mut record, now)?;
     entries.extend(settled);
-    store::accounts::update(&tx, &record).await?;
-    store::accounts::update_money(&tx, &other).await?;
-    store::ledger::post(&tx, now, &entries).await?;
-    tx.commit().await?;
-    control.publisher().mark([heir]);
+    let done = !record.closing;
+    // While nothing moves, there is nothing to write.
+    if done || !entries.is_empty() {
+        let gone = done && forget(&tx, &mut record, now).await?;
+        store::accounts::update(&tx, &record).await?;
+        store::accounts::update_money_of_all(&tx, [&other].into_iter().chain(&payer)).await?;
+        store::ledger::post(&tx, now, &entries).await?;
+        tx.commit().await?;
+        let others = payer.iter().map(|payer| payer.view.id);
+        control.publisher().mark(others.chain([heir]));
+        if gone {
+            ops::published(control).await;
+        }
+    }
     let kept = record.view.balance.max(Money::ZERO);
     let pending = credit::price_of_grant(kept, record.view.rates, other.view.rates);
     Ok(Settled {
@@ -142,8 +179,24 @@ async fn settle(control: &Control, id: AccountId) -> Result<Settled, Error> {
     })
 }
 
-/// Who has what is left of a deleted account: its operator, or whoever came into that one's place.
-async fn living_heir(control: &Control, id: AccountId) -> Result<AccountId, Error> {
+/// Has data planes forget an account that is settled, unless somebody inherits from it. Says whether that is news.
+async fn forget(tx: &Tx, record: &mut AccountRecord, now: Millis) -> Result<bool, Error> {
+    if record.gone || store::accounts::has_living_below(tx, &record.view.dna).await? {
+        return Ok(false);
+    }
+    record.gone = true;
+    record.revision = store::revisions::bump(tx).await?.0;
+    release_ancestors(tx, record, record.revision, now).await?;
+    Ok(true)
+}
+
+/// Who has what is left of a deleted account: its operator, or whoever came into that one's place. Without
+/// `operators`, who pays what it owes: the nearest above it that lives.
+async fn living_heir(
+    control: &Control,
+    id: AccountId,
+    operators: bool,
+) -> Result<AccountId, Error> {
     let now = control.now();
     let mut at = id;
     // A tree has no more levels than this, and each step leads to somebody above.
@@ -154,7 +207,7 @@ async fn living_heir(control: &Control, id: AccountId) -> Result<AccountId, Erro
         if at != id && record.deleted.is_none() {
             return Ok(at);
         }
-        match record.heir.or(record.view.parent) {
+        match record.heir.filter(|_| operators).or(record.view.parent) {
             Some(next) => at = next,
             None => break,
         }
@@ -176,6 +229,7 @@ async fn release_ancestors(
             return Ok(());
         };
         if ancestor.deleted.is_none()
+            || ancestor.leased > Money::ZERO
             || store::accounts::has_living_below(tx, &ancestor.view.dna).await?
         {
             return Ok(());

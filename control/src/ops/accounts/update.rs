@@ -8,7 +8,9 @@ use proxyxai_contract::{
     snapshot::RateLimits,
 };
 
-use super::{Sides, change, changed, credit_came_back, lock_sides};
+use tokio::time::Instant;
+
+use super::{IN_USE_MAX, Sides, change, changed, credit_came_back, lock_sides};
 use crate::{
     Control, Error,
     domain::{
@@ -46,11 +48,13 @@ pub(crate) async fn update(
             payer = target.id;
         }
     }
-    let done = Box::pin(update_once(control, caller, identifier, change.clone())).await;
-    if credit_came_back(control, payer, &done).await? {
-        return Box::pin(update_once(control, caller, identifier, change)).await;
+    let until = Instant::now() + IN_USE_MAX;
+    loop {
+        let done = Box::pin(update_once(control, caller, identifier, change.clone())).await;
+        if !credit_came_back(control, payer, &done, until).await? {
+            return done;
+        }
     }
-    done
 }
 
 async fn update_once(

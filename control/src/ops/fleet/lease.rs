@@ -32,6 +32,8 @@ const GRACE_MS: i64 = 60_000;
 /// How long an operator's change waits for credit that is on lease, in steps.
 const RECALL_STEPS: u32 = 40;
 const RECALL_STEP_MS: u64 = 25;
+/// After so many steps in which nothing comes, calls hold the rest.
+const STILL_STEPS: u32 = 10;
 
 /// Answers a data plane's asks. Without any it is a sign of life.
 pub(crate) async fn lease_credit(
@@ -258,26 +260,60 @@ fn last_standing(record: &AccountRecord) -> Option<Standing> {
     })
 }
 
-/// Asks for a deleted account's credit on lease and waits a little until all of it has come home.
-pub(crate) async fn await_home(control: &Control, account: AccountId) -> Result<(), Error> {
+/// Frees what was reserved for calls that were under way when rates rose, once no data plane has anything on lease
+/// any more: then there is none left. `None` when something still is.
+pub(crate) async fn release_covers(
+    tx: &Tx,
+    record: &mut AccountRecord,
+    now: Millis,
+) -> Result<Option<Vec<Entry>>, Error> {
+    let mut leases = store::leases::on_account(tx, record.view.id).await?;
+    if leases.iter().any(|held| !is_cover(&held.node)) {
+        return Ok(None);
+    }
+    let mut entries = Vec::new();
+    for held in &mut leases {
+        let amount = held.lease.amount;
+        entries.push(money::lease(record, held, amount.negated())?);
+    }
+    store::leases::put(tx, &leases, now).await?;
+    Ok(Some(entries))
+}
+
+/// Asks data planes for what they have on lease of a deleted account and waits a little, until all is home or what
+/// calls hold is all that is out.
+pub(crate) async fn come_home(control: &Control, account: AccountId) -> Result<(), Error> {
+    if !has_planes(control) {
+        return Ok(());
+    }
+    let mut before = leased(control, account).await?;
+    let mut still = 0;
     for _ in 0..RECALL_STEPS {
-        let found = store::accounts::childless(control.store(), account, control.now()).await?;
-        if found.is_none_or(|record| record.leased == Money::ZERO) {
+        if before == Money::ZERO || still >= STILL_STEPS {
             return Ok(());
         }
         control.publisher().recall([account], None);
         tokio::time::sleep(std::time::Duration::from_millis(RECALL_STEP_MS)).await;
+        let now = leased(control, account).await?;
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
     }
     Ok(())
 }
 
+/// Whether there may be data planes that can give something back: those of other replicas are not known here.
+pub(crate) fn has_planes(control: &Control) -> bool {
+    control.publisher().watching() > 0 || control.store().is_shared()
+}
+
+async fn leased(control: &Control, account: AccountId) -> Result<Money, Error> {
+    let found = store::accounts::childless(control.store(), account, control.now()).await?;
+    Ok(found.map(|record| record.leased).unwrap_or_default())
+}
+
 /// Asks for an account's credit on lease and waits a little for it. Returns whether any came back.
 pub(crate) async fn bring_back(control: &Control, account: AccountId) -> Result<bool, Error> {
-    let leased = async || -> Result<Money, Error> {
-        let found = store::accounts::get(control.store(), account, control.now()).await?;
-        Ok(found.map(|record| record.leased).unwrap_or_default())
-    };
-    let before = leased().await?;
+    let before = leased(control, account).await?;
     if before == Money::ZERO {
         return Ok(false);
     }
@@ -287,7 +323,7 @@ pub(crate) async fn bring_back(control: &Control, account: AccountId) -> Result<
     for _ in 0..RECALL_STEPS {
         control.publisher().recall([account], None);
         tokio::time::sleep(std::time::Duration::from_millis(RECALL_STEP_MS)).await;
-        if leased().await? < before {
+        if leased(control, account).await? < before {
             return Ok(true);
         }
     }

@@ -316,13 +316,12 @@ impl History {
         let Some((operator, id)) = self.pair() else {
             return Ok(());
         };
-        let (mut operator, mut child) = (self.take(change, operator)?, self.take(change, id)?);
+        let (operator, mut child) = (self.take(change, operator)?, self.take(change, id)?);
         (child.deleted, child.heir, child.closing) = (Some(self.now), Some(operator.view.id), true);
         child.fee_due = credit::DELETE_FEE;
         // What is on lease stays with the calls under way.
         if self.dice.bool() {
-            let (_, entries) = money::settle_closed(&mut operator, &mut child, self.now)?;
-            change.entries.extend(entries);
+            return self.settle_with(change, operator, child);
         }
         change.put([operator, child]);
         Ok(())
@@ -340,11 +339,35 @@ impl History {
         while heir == id || self.accounts[&heir].deleted.is_some() {
             heir = self.accounts[&heir].heir.unwrap();
         }
-        let (mut heir, mut child) = (self.take(change, heir)?, self.take(change, id)?);
-        let (_, entries) = money::settle_closed(&mut heir, &mut child, self.now)?;
+        let (heir, child) = (self.take(change, heir)?, self.take(change, id)?);
+        self.settle_with(change, heir, child)
+    }
+
+    /// What it owes falls on the nearest above that lives, whoever has the rest.
+    fn settle_with(
+        &mut self,
+        change: &mut Change,
+        mut heir: AccountRecord,
+        mut child: AccountRecord,
+    ) -> Result<(), Error> {
+        let above = child.ancestors();
+        let lives = |id: &&AccountId| self.accounts[id].deleted.is_none();
+        let payer = *above.iter().rev().find(lives).unwrap();
+        let mut payer = (payer != heir.view.id)
+            .then(|| self.take(change, payer))
+            .transpose()?;
+        let (kept, owes) = (child.leased, payer.is_some() && child.debt > Money::ZERO);
+        let before = heir.view.balance;
+        let (_, entries) = money::settle_closed(&mut heir, payer.as_mut(), &mut child, self.now)?;
         change.entries.extend(entries);
         assert_eq!(child.debt, Money::ZERO);
         assert!(child.view.balance <= child.leased, "{child:?}");
+        // What calls under way hold stays, and nobody pays for what another granted.
+        assert_eq!(child.leased, kept);
+        assert!(!owes || heir.view.balance >= before, "{heir:?}");
+        change
+            .accounts
+            .extend(payer.map(|payer| (payer.view.id, payer)));
         change.put([heir, child]);
         Ok(())
     }

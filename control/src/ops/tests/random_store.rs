@@ -46,6 +46,8 @@ struct History {
     /// Versions of leases as the data planes know them, maybe of long ago.
     leases: BTreeMap<(NodeName, AccountId), u64>,
     sent: Vec<Report>,
+    /// Records that are set aside.
+    unfit: BTreeSet<u64>,
     next: u64,
     done: BTreeMap<&'static str, u32>,
 }
@@ -182,7 +184,12 @@ impl History {
                 1 => self.living_once(),
                 _ => self.somebody(),
             };
-            records.push(if self.dice.bool() {
+            records.push(if self.dice.u8(..25) == 0 {
+                self.unfit.insert(self.next);
+                let mut unfit = call(self.next, account, 1.0);
+                unfit.tokens.input = u64::MAX / 2;
+                unfit
+            } else if self.dice.bool() {
                 house(self.next, account, now, &self.table)
             } else {
                 // Rates of some time: not always those that the account has by now.
@@ -223,7 +230,10 @@ impl History {
 
     /// Asks for more or gives back, now and then on a lease that is long gone.
     async fn lease(&mut self) -> Result<(), Error> {
-        let (name, account) = (self.somewhere(), self.somebody());
+        let (name, mut account) = (self.somewhere(), self.somebody());
+        if self.dice.u8(..10) == 0 {
+            account = self.living_once();
+        }
         let known = self.leases.get(&(name.clone(), account)).copied();
         let version = known
             .unwrap_or_default()
@@ -293,7 +303,13 @@ impl History {
         };
         self.world.clock.advance(self.dice.i64(1..step));
         ops::expiry::expire_cards(&self.world.control).await?;
-        Box::pin(ops::fleet::release_lost(&self.world.control)).await
+        Box::pin(ops::fleet::release_lost(&self.world.control)).await?;
+        self.settle().await
+    }
+
+    /// Deleted accounts whose leases are home are settled.
+    async fn settle(&mut self) -> Result<(), Error> {
+        Box::pin(ops::accounts::settle_closed(&self.world.control)).await
     }
 
     /// The price of a model turns out to have been another, and calls of this month are priced anew.
@@ -316,10 +332,23 @@ impl History {
         for (name, records) in sent {
             for record in &records {
                 assert!(seen.insert(record.sequence));
+                if self.unfit.contains(&record.sequence) {
+                    continue;
+                }
                 *expected.entry(record.account).or_default() += 1;
             }
             self.report(&name, records).await.unwrap();
         }
+        self.world.balanced().await;
+        let aside = "SELECT COUNT(*) AS number FROM usage_quarantined";
+        let unfit = i64::try_from(self.unfit.len()).unwrap();
+        assert_eq!(self.world.number(aside).await, unfit);
+        // And all that deleted accounts had or owed is somebody's in the end.
+        self.come_home().await.unwrap();
+        self.settle().await.unwrap();
+        let left = "SELECT COUNT(*) AS number FROM account a WHERE a.deleted_at IS NOT NULL AND (a.debt <> 0 \
+            OR a.leased <> 0 OR EXISTS (SELECT 1 FROM credit_card c WHERE c.account_id = a.id AND c.balance <> 0))";
+        assert_eq!(self.world.number(left).await, 0);
         self.world.balanced().await;
         for (account, calls) in expected {
             let sql =
@@ -369,6 +398,7 @@ async fn the_books_balance_through_a_random_history_of_operations_and_crashes() 
         ever: BTreeSet::from([AccountId::ROOT]),
         leases: BTreeMap::new(),
         sent: Vec::new(),
+        unfit: BTreeSet::new(),
         next: 0,
         done: BTreeMap::new(),
     };

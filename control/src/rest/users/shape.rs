@@ -73,6 +73,17 @@ pub(super) struct Done<P, U> {
     user: U,
 }
 
+/// The same, and what became of the credit, in the operator's units.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Deleted {
+    #[serde(flatten)]
+    done: Done<Side, Side>,
+    refund: Dollars,
+    /// What calls under way may still cost; the rest of it comes back when they have ended.
+    pending: Dollars,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Parent {
@@ -183,17 +194,21 @@ pub(super) fn updated(changed: &Changed, moved: Money, zone: &Zone) -> Done<Pare
     }
 }
 
-pub(super) fn deleted(changed: &Changed, zone: &Zone) -> Done<Side, Side> {
+pub(super) fn deleted(changed: &Changed, zone: &Zone) -> Deleted {
     let side = |account: &AccountView| Side {
         credit_balance: cards(&account.cards, zone),
         id: account.id.get(),
         name: account.name.clone(),
         rates: Ratio(account.rates),
     };
-    Done {
-        action: "delete",
-        parent: side(&changed.operator),
-        user: side(&changed.account),
+    Deleted {
+        done: Done {
+            action: "delete",
+            parent: side(&changed.operator),
+            user: side(&changed.account),
+        },
+        refund: Dollars(changed.refund),
+        pending: Dollars(changed.pending),
     }
 }
 
