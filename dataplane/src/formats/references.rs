@@ -122,6 +122,7 @@ pub(super) fn of_field(name: &str, value: &str) -> Option<Reference> {
 
 /// What the names of a body's members tell of references and media in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is heard for itself")]
 pub(crate) struct Cues {
     /// There is one that refers everywhere.
     everywhere: bool,

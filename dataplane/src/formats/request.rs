@@ -48,6 +48,7 @@ const ASK_VALUE: &str = r#"{"include_usage":true}"#;
 
 /// What a request body says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct RequestFacts {
     /// The model it names.
     pub(crate) model: Option<String>,

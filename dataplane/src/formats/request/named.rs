@@ -259,18 +259,15 @@ impl Walk<'_> {
                 let name = scan.take(ends::of_text(scan.rest())?)?;
                 scan.cues.hear(name);
                 scan.byte(b':')?;
-                match below(name, holds) {
-                    Some(holds) => {
-                        found = true;
-                        self.value(scan, holds, depth + 1)?;
+                if let Some(holds) = below(name, holds) {
+                    found = true;
+                    self.value(scan, holds, depth + 1)?;
+                } else {
+                    if matches!(holds, Holds::Tool) {
+                        self.tool
+                            .has(serde_json::from_slice::<&str>(name).unwrap_or_default());
                     }
-                    None => {
-                        if matches!(holds, Holds::Tool) {
-                            self.tool
-                                .has(serde_json::from_slice::<&str>(name).unwrap_or_default());
-                        }
-                        scan.value()?;
-                    }
+                    scan.value()?;
                 }
                 if scan.byte(b',').is_none() {
                     scan.byte(b'}')?;
