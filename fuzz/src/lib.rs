@@ -2,7 +2,7 @@
 //! law is broken it panics. Nothing of the product has to be public for this.
 
 #[path = "../../dataplane/src/formats/mod.rs"]
-#[expect(dead_code, reason = "a law needs some of it only")]
+#[expect(dead_code, unused_imports, reason = "a law needs some of it only")]
 mod formats;
 
 #[expect(dead_code, reason = "a law needs some of it only")]

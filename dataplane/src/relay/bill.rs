@@ -20,7 +20,7 @@ use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, reques
 use crate::{
     formats::{
         Route,
-        usage::{Bounds, Share, estimate, estimate_prompt},
+        usage::{Asked, Bounds, Share, estimate, estimate_prompt},
     },
     live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
     sight::{Ending, Story},
@@ -62,6 +62,8 @@ pub(super) struct Bill {
     pub(super) story: Option<Story>,
     /// What was used beside tokens and pictures.
     pub(super) pieces: Vec<(Part, u64)>,
+    /// What the request itself tells of its use, where its model has a price of that.
+    asked: Option<Asked>,
     /// The longest prompt of several calls that the record is of.
     longest: Option<u64>,
     /// What else is to be made of the answer.
@@ -157,6 +159,7 @@ impl Bill {
             open: Some(open),
             story: None,
             pieces: Vec::new(),
+            asked: Asked::of(request.path()),
             longest: None,
             follow: None,
             own: false,
@@ -219,6 +222,7 @@ impl Bill {
         self.record.status = INTERRUPTED;
         self.record.measure = Measure::Partial;
         self.record.tokens = self.guess(0);
+        self.pieces = self.guess_pieces();
         self.at_upstream = true;
         self.price(true);
         self.note();
@@ -254,6 +258,22 @@ impl Bill {
         } else {
             Tokens::default()
         }
+    }
+
+    /// What the request itself tells, where that is charged and nobody else tells it.
+    fn asked(&self) -> Option<Asked> {
+        let priced = self.snapshot.prices.find(&self.record.model_used);
+        let price = priced.filter(|_| self.fixed_price.is_none())?;
+        self.asked
+            .filter(|asked| price.of(asked.part()).is_some_and(|it| it > Money::ZERO))
+    }
+
+    /// The same by the length of the request, until it is counted.
+    pub(super) fn guess_pieces(&self) -> Vec<(Part, u64)> {
+        let asked = self.asked().into_iter();
+        asked
+            .map(|it| (it.part(), it.guess(self.body.len())))
+            .collect()
     }
 
     /// Whether the tokens of this call can be counted from its text.
@@ -401,6 +421,36 @@ impl Bill {
         );
     }
 
+    /// Closes with what the request itself tells, read on the desk.
+    ///
+    /// # Errors
+    /// Gives the bill back when it tells nothing that is charged.
+    pub(super) fn close_asked(mut self: Box<Self>) -> Result<(), Box<Self>> {
+        let Some(asked) = self.asked() else {
+            return Err(self);
+        };
+        self.price(true);
+        self.note();
+        self.open = None;
+        self.at_upstream = false;
+        let office = Arc::clone(&self.office);
+        let bytes = self.body.len();
+        office.desk.hand(
+            bytes,
+            Box::new(move || {
+                let count = asked.count(&self.body);
+                // What is read there is no estimate, where the answer is whole.
+                if count.is_some() && self.record.measure == Measure::Estimated {
+                    self.record.measure = Measure::Measured;
+                }
+                let count = count.unwrap_or_else(|| asked.guess(self.body.len()));
+                self.pieces = vec![(asked.part(), count)];
+                self.close(true);
+            }),
+        );
+        Ok(())
+    }
+
     fn settle(&mut self) {
         self.at_upstream = false;
         if self.own && self.record.objects.is_none() {
@@ -438,6 +488,7 @@ impl Bill {
             open: self.open.take(),
             story: self.story.take(),
             pieces: std::mem::take(&mut self.pieces),
+            asked: self.asked,
             longest: self.longest,
             follow: self.follow.take(),
             own: self.own,
@@ -459,7 +510,9 @@ impl Drop for Bill {
             if let Some(story) = &mut self.story {
                 story.ended(ending);
             }
-            Box::new(self.take()).close_counted(|| 0, None, true);
+            if let Err(bill) = Box::new(self.take()).close_asked() {
+                bill.close_counted(|| 0, None, true);
+            }
         } else if self.ticket.is_some() {
             // Between attempts, of which all so far have failed.
             self.settle();

@@ -196,7 +196,10 @@ impl Meter {
             return bill.close_parts(parts);
         }
         if !bill.is_text() {
-            return bill.close(true);
+            if known.reported.is_some() {
+                return bill.close(true);
+            }
+            return bill.close_asked().unwrap_or_else(|bill| bill.close(true));
         }
         if known.is_nothing(&reader) {
             // A page of some proxy, an error that the client is to see, nothing at all.
@@ -246,7 +249,10 @@ fn note(known: &Known, bill: &mut Bill, reader: &UsageReader) {
     let guess = bill.guess(reader.delivered_bytes());
     bill.record.tokens = known.tokens(&guess);
     bill.record.measure = known.measure;
-    bill.pieces = reader.pieces();
+    bill.pieces = match &known.reported {
+        Some(_) => reader.pieces(),
+        None => [reader.pieces(), bill.guess_pieces()].concat(),
+    };
     reader.tier().clone_into(&mut bill.record.tier);
 }
 

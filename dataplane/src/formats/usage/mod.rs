@@ -2,6 +2,7 @@
 //! them, in whatever bytes come, keeps at most one of them at a time, and never the answer. It knows the
 //! spellings of all providers and does not know prices.
 
+mod asked;
 mod bounds;
 mod chunk;
 mod count;
@@ -26,8 +27,8 @@ use memchr::memmem::Finder;
 use proxyxai_contract::{part::Part, price::BATCH_TIER, usage::Tokens};
 
 pub(crate) use self::{
-    bounds::Bounds, chunk::without_usage, known::Known, prompt::estimate_prompt, prose::Prose,
-    report::Reported, shape::Schema, subject::Share, subject::Subject,
+    asked::Asked, bounds::Bounds, chunk::without_usage, known::Known, prompt::estimate_prompt,
+    prose::Prose, report::Reported, shape::Schema, subject::Share, subject::Subject,
 };
 
 use self::{
