@@ -6,7 +6,7 @@
 )]
 
 #[cfg(test)]
-mod ends;
+mod ends_tests;
 mod limits;
 mod transfer;
 mod units;

@@ -1,5 +1,7 @@
 //! Accounts: finding, listing, locking and storing them.
 
+pub(crate) mod closing;
+
 use std::collections::BTreeMap;
 
 use proxyxai_contract::{
@@ -24,9 +26,6 @@ use crate::{
     domain::account::{Dna, Identifier},
     view::{Labels, Listing, Order, OrderBy, Page},
 };
-
-/// At most this many closed accounts are looked at in one go.
-const CLOSING_MAX: u64 = 1000;
 
 /// Which accounts to list.
 #[derive(Debug)]
@@ -301,30 +300,6 @@ pub(crate) async fn insert(
     };
     set(tx, id, named).await?;
     cards::replace(tx, id, &record.stored_cards, &record.view.cards).await
-}
-
-/// Deleted accounts that may have something left to settle.
-pub(crate) async fn closing(db: &impl Db) -> Result<Vec<AccountId>, Error> {
-    let ids: Vec<i64> = account::Entity::find()
-        .select_only()
-        .column(account::Column::Id)
-        .filter(account::Column::Closing.eq(true))
-        .order_by_asc(account::Column::Id)
-        .limit(CLOSING_MAX)
-        .into_tuple()
-        .all(db.handle())
-        .await?;
-    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
-    ids.map_err(Error::from)
-}
-
-/// A deleted account was charged, and has something to settle again.
-pub(crate) async fn reopen(tx: &Tx, id: AccountId) -> Result<(), Error> {
-    let row = account::ActiveModel {
-        closing: Set(true),
-        ..Default::default()
-    };
-    set(tx, id, row).await
 }
 
 /// Stores all of an account.

@@ -6,13 +6,13 @@ mod form;
 mod kind;
 mod members;
 mod named;
+mod rewrite;
 mod skim;
 mod tools;
 pub(crate) mod unpack;
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use proxyxai_contract::part::Part;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -20,9 +20,9 @@ use serde_json::value::RawValue;
 use self::{
     kind::Kind,
     members::{
-        BEST_OF, CHOICES, CONVERSATION, INCLUDE_USAGE, LATER, LIMITS, MCP_SERVERS, MODEL, Members,
-        N, NAMES, OPTIONS, PREVIOUS, PROMPT, QUALITY, REASONING, ROUTE, SEARCHES, SIZE, STORE,
-        STREAM, STREAM_OPTIONS, TIER, TOOL_CALLS,
+        BEST_OF, CHOICES, CONVERSATION, LATER, LIMITS, MCP_SERVERS, MODEL, Members, N, NAMES,
+        PREVIOUS, PROMPT, QUALITY, REASONING, ROUTE, SEARCHES, SIZE, STORE, STREAM, STREAM_OPTIONS,
+        TIER, TOOL_CALLS,
     },
 };
 use super::{
@@ -35,6 +35,8 @@ use super::{
 
 pub(crate) use members::{FOLDED_BYTES_MAX, fold_into, folded, in_query};
 pub(crate) use named::in_target;
+use rewrite::usage_ask;
+pub(crate) use rewrite::{UsageAsk, rewrite};
 pub(crate) use tools::Tools;
 
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
@@ -42,10 +44,6 @@ pub(crate) use tools::Tools;
 const MODEL_BYTES_MAX: usize = 1024;
 /// Longer than any picture's size.
 const SIZE_BYTES_MAX: usize = 32;
-const ASK: &str = r#""stream_options":{"include_usage":true},"#;
-const ASK_INSIDE: &str = r#""include_usage":true,"#;
-const ASK_VALUE: &str = r#"{"include_usage":true}"#;
-
 /// What a request body says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -95,25 +93,6 @@ pub(crate) struct RequestFacts {
     form: Form,
 }
 
-/// Whether usage has been asked for, and how to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) enum UsageAsk {
-    /// The body is no JSON object, so nothing can be asked with it.
-    #[default]
-    Unaskable,
-    /// The client did.
-    Asked,
-    /// The client did not; this edit does.
-    NotAsked(Splice),
-}
-
-/// Bytes to replace, and what with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Splice {
-    at: Range<usize>,
-    text: &'static str,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Form {
     #[default]
@@ -141,10 +120,6 @@ pub(crate) enum BadRequest {
         problem: &'static str,
     },
 }
-
-/// A body in pieces: slices of what the client sent and what goes between them.
-#[derive(Debug)]
-pub(crate) struct Segments(Vec<Bytes>);
 
 /// Reads a body. What is neither JSON nor a form has no facts.
 ///
@@ -215,32 +190,6 @@ fn check_text(body: &[u8], mark: usize, is_object: bool) -> Result<(), BadReques
     })
 }
 
-/// The body to send: the same bytes, with the model named anew and usage asked for where that is
-/// wanted. `new_model` must be free of control characters when the body is a form.
-pub(crate) fn rewrite(
-    body: &Bytes,
-    facts: &RequestFacts,
-    new_model: Option<&str>,
-    ask_usage: bool,
-) -> Segments {
-    let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
-    if let (UsageAsk::NotAsked(splice), true) = (&facts.usage, ask_usage) {
-        edits.push((
-            splice.at.clone(),
-            Bytes::from_static(splice.text.as_bytes()),
-        ));
-    }
-    if let (Some(model), Some(span)) = (new_model, &facts.model_span) {
-        let text = match facts.form {
-            Form::Json => serde_json::Value::from(model).to_string(),
-            Form::Multipart => model.to_owned(),
-        };
-        edits.push((span.clone(), Bytes::from(text)));
-    }
-    edits.sort_by_key(|(at, _)| at.start);
-    Segments::spliced(body, edits)
-}
-
 // === impl RequestFacts ===
 
 impl RequestFacts {
@@ -277,49 +226,6 @@ impl RequestFacts {
     /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
     pub(crate) fn may_ask_usage(&self, route: Route) -> bool {
         route.usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))
-    }
-}
-
-// === impl Segments ===
-
-impl Segments {
-    fn spliced(body: &Bytes, edits: Vec<(Range<usize>, Bytes)>) -> Self {
-        let mut parts = Vec::with_capacity(edits.len() * 2 + 1);
-        let mut from = 0;
-        for (at, text) in edits {
-            // Facts of another body must not make this one panic; they are left out instead.
-            if at.start < from || at.end < at.start || at.end > body.len() {
-                continue;
-            }
-            parts.push(body.slice(from..at.start));
-            parts.push(text);
-            from = at.end;
-        }
-        parts.push(body.slice(from..));
-        parts.retain(|part| !part.is_empty());
-        Self(parts)
-    }
-
-    /// The pieces in order, none of them empty.
-    pub(crate) fn into_pieces(self) -> Vec<Bytes> {
-        self.0
-    }
-}
-
-// === impl Splice ===
-
-impl Splice {
-    /// Puts a member, written with its comma, at the beginning of the object whose `{` is at `brace`.
-    fn member(body: &[u8], brace: usize, member: &'static str) -> Self {
-        let at = brace + 1;
-        let rest = body.get(at..).unwrap_or_default();
-        let empty = rest.get(text::spaces(rest)) == Some(&b'}');
-        let text = if empty {
-            member.trim_end_matches(',')
-        } else {
-            member
-        };
-        Self { at: at..at, text }
     }
 }
 
@@ -478,43 +384,6 @@ fn number(
             problem: "must be a whole number",
         }),
         None => Ok(None),
-    }
-}
-
-fn usage_ask(
-    body: &[u8],
-    options: Option<&RawValue>,
-    brace: usize,
-    strict: bool,
-) -> Result<UsageAsk, BadRequest> {
-    let replace = |raw: &RawValue, text: &'static str| {
-        span(body, raw).map_or(UsageAsk::Unaskable, |at| {
-            UsageAsk::NotAsked(Splice { at, text })
-        })
-    };
-    let Some(options) = options else {
-        return Ok(UsageAsk::NotAsked(Splice::member(body, brace, ASK)));
-    };
-    let (field, problem) = ("stream_options", "must be an object");
-    if options.get() == "null" {
-        return Ok(replace(options, ASK_VALUE));
-    }
-    let read = OPTIONS.read(options.get().as_bytes());
-    let read = read.map_err(|_| BadRequest::Field { field, problem })?;
-    read.check_spelling(strict)?;
-    let Some(raw) = read.value(INCLUDE_USAGE) else {
-        let brace = span(body, options).map(|at| at.start);
-        return Ok(brace.map_or(UsageAsk::Unaskable, |brace| {
-            UsageAsk::NotAsked(Splice::member(body, brace, ASK_INSIDE))
-        }));
-    };
-    match value(
-        Some(raw),
-        "stream_options.include_usage",
-        "must be true or false",
-    )? {
-        Some(true) => Ok(UsageAsk::Asked),
-        Some(false) | None => Ok(replace(raw, "true")),
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use proxyxai_contract::{
     bill::{self, Sum, Used},
-    clock::{Clock, Millis},
+    clock::Clock,
     money::Money,
     part::Part,
     plan::Plan,
@@ -16,7 +16,9 @@ use proxyxai_contract::{
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, request::Prepared};
+use super::{
+    OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, record, request::Prepared,
+};
 use crate::{
     formats::{
         Route,
@@ -27,11 +29,6 @@ use crate::{
     spool::{Spool, Ticket},
 };
 
-const PATH_BYTES_MAX: usize = 255;
-/// Names go into keys of tables, whose length databases limit.
-const NAME_BYTES_MAX: usize = 255;
-/// The status of a call whose client, or whose data plane, went away before there was an answer.
-const INTERRUPTED: u16 = 499;
 /// When a process is killed, its calls are charged by the length of their requests, which says little
 /// when there are pictures in them; so no more than this counts.
 const GUESS_BYTES_MAX: usize = 256 * 1024;
@@ -109,39 +106,7 @@ impl Bill {
             metered,
             fixed_price,
         } = payer;
-        let asked = request.facts.model.as_deref().unwrap_or_default();
-        let record = UsageRecord {
-            sequence: 0,
-            request_id: request.request_id.clone(),
-            account: account.account.id,
-            path: short(request.path(), PATH_BYTES_MAX),
-            model_asked: short(asked, NAME_BYTES_MAX),
-            model_used: short(plan.model(), NAME_BYTES_MAX),
-            key: None,
-            level: plan.level().unwrap_or(account.account.level),
-            tries: 0,
-            status: INTERRUPTED,
-            tokens: Tokens::default(),
-            images: images(
-                &snapshot,
-                plan.model(),
-                request.path(),
-                request.facts.pictures(),
-            ),
-            tier: String::new(),
-            sum: Sum::default(),
-            measure: Measure::Measured,
-            cost: Money::ZERO,
-            priced: false,
-            price_version: String::new(),
-            rates: Some(account.account.rates),
-            factor: Some(account.account.factor),
-            start: request.start,
-            duration_ms: 0,
-            first_byte_ms: 0,
-            streamed: false,
-            objects: None,
-        };
+        let record = record::begun(&snapshot, &account, request, plan);
         Box::new(Self {
             record,
             account,
@@ -188,7 +153,7 @@ impl Bill {
 
     /// The attempts from here on are of this model, which is the one to be paid for.
     pub(super) fn name_model(&mut self, model: &str, images: Images) {
-        self.record.model_used = short(model, NAME_BYTES_MAX);
+        self.record.model_used = record::name(model);
         self.record.images = images;
     }
 
@@ -219,7 +184,7 @@ impl Bill {
         }
         self.record.key = Some(key.key.id);
         self.record.level = key.key.level;
-        self.record.status = INTERRUPTED;
+        self.record.status = record::INTERRUPTED;
         self.record.measure = Measure::Partial;
         self.record.tokens = self.guess(0);
         self.pieces = self.guess_pieces();
@@ -351,7 +316,7 @@ impl Bill {
         let entry = |name: &str| prices.find(name).map(std::ptr::from_ref);
         let other = entry(model).is_some_and(|one| Some(one) != entry(&self.record.model_used));
         if other && self.fixed_price.is_none() {
-            self.record.model_used = short(model, NAME_BYTES_MAX);
+            self.record.model_used = record::name(model);
         }
     }
 
@@ -367,7 +332,7 @@ impl Bill {
         for (at, share) in parts.iter().enumerate() {
             let priced = self.snapshot.prices.find(&share.model).is_some();
             let model = if priced { &share.model } else { &whole };
-            self.record.model_used = short(model, NAME_BYTES_MAX);
+            self.record.model_used = record::name(model);
             self.record.model_asked.clone_from(&self.record.model_used);
             (self.record.tokens, self.record.cost) = (share.tokens, Money::ZERO);
             self.pieces.clone_from(&share.pieces);
@@ -500,7 +465,7 @@ impl Drop for Bill {
     fn drop(&mut self) {
         if self.at_upstream {
             // The client went away, or the gateway ends, before an answer came; the provider may have made one.
-            self.record.duration_ms = elapsed(self.record.start, self.clock.now());
+            self.record.duration_ms = record::elapsed(self.record.start, self.clock.now());
             let ending = if self.is_cut_off() {
                 self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
                 Ending::Stopped
@@ -517,65 +482,5 @@ impl Drop for Bill {
             // Between attempts, of which all so far have failed.
             self.settle();
         }
-    }
-}
-
-/// The pictures a call asks for, where its model is priced by the picture or may be one day.
-pub(super) fn images(
-    snapshot: &Snapshot,
-    model: &str,
-    path: &str,
-    (count, size): (u64, &str),
-) -> Images {
-    let priced = snapshot.prices.find(model);
-    let by_piece = priced.is_some_and(|price| price.image.is_some());
-    if !by_piece && !path.starts_with("/v1/images/") {
-        return Images::default();
-    }
-    Images {
-        count,
-        size: plain_size(size),
-    }
-}
-
-/// A size of pictures as price tables have it: `1024x1024`.
-fn plain_size(said: &str) -> String {
-    let kept = said.chars().filter(|char| !char.is_whitespace());
-    kept.map(|char| match char {
-        'X' | '*' | '\u{d7}' => 'x',
-        other => other.to_ascii_lowercase(),
-    })
-    .collect()
-}
-
-pub(super) fn elapsed(start: Millis, now: Millis) -> u64 {
-    u64::try_from(now.since(start)).unwrap_or_default()
-}
-
-fn short(text: &str, bytes_max: usize) -> String {
-    let end = (0..=bytes_max.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or_default())
-        .unwrap_or_default()
-        .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::plain_size;
-
-    #[test]
-    fn a_size_is_one_however_it_is_spelled() {
-        for said in [
-            "1024x1792",
-            "1024X1792",
-            " 1024 x 1792 ",
-            "1024*1792",
-            "1024\u{d7}1792",
-        ] {
-            assert_eq!(plain_size(said), "1024x1792", "{said}");
-        }
-        assert_eq!(plain_size("Auto"), "auto");
     }
 }

@@ -8,11 +8,7 @@ use proxyxai_contract::{
     usage::Measure,
 };
 
-use super::{
-    Call, Relay,
-    bill::{Bill, elapsed},
-    objects::Come,
-};
+use super::{Call, Relay, bill::Bill, objects::Come, record::elapsed};
 use crate::{
     formats::{
         mask::Mask,

@@ -24,6 +24,7 @@ mod offers;
 mod opening;
 mod packed;
 mod query;
+mod record;
 mod request;
 mod rounds;
 mod route;

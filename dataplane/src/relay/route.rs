@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
-    bill::{self as money, Most},
+    bill::{self, Most},
     id::Level,
     money::Money,
     object::Pending,
@@ -17,7 +17,7 @@ use proxyxai_contract::{
     usage::Images,
 };
 
-use super::{Call, bill, request};
+use super::{Call, record, request};
 use crate::{
     decide::{
         admit::{self, Refusal},
@@ -77,7 +77,7 @@ impl Call {
         if let Some(stage) = self.plan.stages.get(stage) {
             self.request.name_model(&stage.model);
             let (path, asked) = (self.request.path(), self.request.facts.pictures());
-            let images = bill::images(&self.bill.snapshot, &stage.model, path, asked);
+            let images = record::images(&self.bill.snapshot, &stage.model, path, asked);
             self.bill.name_model(&stage.model, images);
         }
     }
@@ -169,7 +169,7 @@ pub(super) fn ceiling(
             reads_more: facts.reads_more(route),
             max_tokens: facts.max_tokens(route),
             choices: facts.choices(),
-            images: bill::images(snapshot, model, path, facts.pictures()),
+            images: record::images(snapshot, model, path, facts.pictures()),
             tier: facts.tier.as_deref(),
             tools: &facts.tools,
             tool_calls_max: facts.tool_calls_max,
@@ -284,7 +284,7 @@ pub(super) async fn ceiling_of_all(
                 reads_more: call.reads_more,
                 max_tokens: call.max_tokens,
                 choices: call.choices,
-                images: bill::images(snapshot, model, &path, call.pictures()),
+                images: record::images(snapshot, model, &path, call.pictures()),
                 // What is asked for in a batch's line is not what serves it.
                 tier: None,
                 tools: &call.tools,
@@ -315,7 +315,7 @@ pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> ceili
     };
     let Account { rates, factor, .. } = account.account;
     ceiling::Ceiling {
-        hold: money::ceiling(price, &most, rates, factor).unwrap_or(Money::MAX),
+        hold: bill::ceiling(price, &most, rates, factor).unwrap_or(Money::MAX),
         open: false,
     }
 }

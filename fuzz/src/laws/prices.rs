@@ -6,7 +6,8 @@ use proxyxai_contract::{
     id::Revision,
     money::{Money, Multiplier},
     price::PriceTable,
-    price_file, price_import,
+    price_file,
+    price_import::{self, Origin},
     snapshot::Update,
     usage::{Images, Tokens},
 };
@@ -19,10 +20,14 @@ pub fn prices(input: &[u8]) {
     let Ok(list) = std::str::from_utf8(list) else {
         return;
     };
+    let origin = Origin {
+        url: "list",
+        day: "2026-11-22",
+    };
     let table = match choice % 3 {
         0 => price_file::load(Some(list)),
         1 => price_file::compose(list, None),
-        _ => match price_import::from_litellm(list, "2026-11-22") {
+        _ => match price_import::read(list, origin) {
             Ok(imported) => {
                 let table = price_file::compose(&imported.table.to_string(), None)
                     .expect("what was imported can be loaded");

@@ -1,5 +1,6 @@
 //! Laws of reading and rewriting: the same bytes but for what must change, and valid JSON at the end.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
