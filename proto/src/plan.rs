@@ -137,7 +137,7 @@ pub fn plan(
     let scope = Scope {
         account,
         ancestors,
-        settings,
+        system: &settings.routing,
     };
     let bounded = scope.may_differ();
     let mapped = asked.and_then(|asked| scope.mapped(asked));
@@ -184,7 +184,7 @@ pub fn plan(
 struct Scope<'a> {
     account: &'a Account,
     ancestors: &'a [&'a Account],
-    settings: &'a ProxySettings,
+    system: &'a RoutingRules,
 }
 
 impl<'a> Scope<'a> {
@@ -204,7 +204,7 @@ impl<'a> Scope<'a> {
         };
         of(self.account)
             .or_else(|| nearest().and_then(|ancestor| of(ancestor)))
-            .or_else(|| rule(&self.settings.routing).map(|found| (found, Giver::System)))
+            .or_else(|| rule(self.system).map(|found| (found, Giver::System)))
     }
 
     /// What a model is mapped to.

@@ -13,7 +13,8 @@ use super::{NotAllowed, Scope};
 use crate::{
     access::LevelList,
     id::{Level, Levels},
-    snapshot::{Account, ProxySettings},
+    routing::RoutingRules,
+    snapshot::Account,
 };
 
 /// What of the levels the accounts above leave to one.
@@ -42,7 +43,7 @@ impl<'a> Scope<'a> {
         account.parent.is_some().then_some(Self {
             account,
             ancestors,
-            settings: self.settings,
+            system: self.system,
         })
     }
 
@@ -153,7 +154,7 @@ impl<'a> Scope<'a> {
         }
         let of_ancestors = self.ancestors.iter().map(|account| &account.routing);
         let nearest = of_ancestors.filter(|rules| !rules.level_mapper.is_empty());
-        let rules = [&self.account.routing, &self.settings.routing];
+        let rules = [&self.account.routing, self.system];
         let mapped = rules.into_iter().chain(nearest.take(1));
         let mapped = mapped.flat_map(|rules| rules.level_mapper.levels());
         let first = mapped.chain([self.reach_above(None).home]);
@@ -165,11 +166,11 @@ impl<'a> Scope<'a> {
 }
 
 /// The levels that an account may use for some model, and so may give to accounts below it. Root may use all.
-pub fn levels(account: &Account, ancestors: &[&Account], settings: &ProxySettings) -> Levels {
+pub fn levels(account: &Account, ancestors: &[&Account], system: &RoutingRules) -> Levels {
     let scope = Scope {
         account,
         ancestors,
-        settings,
+        system,
     };
     match account.parent {
         Some(_) => scope.levels(),

@@ -130,7 +130,7 @@ fn a_switch_leads_nowhere_that_the_parent_may_not_go() {
 fn an_account_may_give_what_its_list_names_or_its_calls_come_to() {
     let [_, mut parent, root] = family();
     let may = |parent: &Account, settings: &ProxySettings| {
-        super::levels(parent, &[&root], settings).to_string()
+        super::levels(parent, &[&root], &settings.routing).to_string()
     };
     assert_eq!(may(&parent, &plain()), "0");
     let settings = system(rules("", "claude*=3", "0=1,1=2,3=7", ""));
@@ -139,10 +139,10 @@ fn an_account_may_give_what_its_list_names_or_its_calls_come_to() {
     assert_eq!(may(&parent, &settings), "0, 3");
     parent.access.levels = LevelList::parse("2,4").unwrap();
     assert_eq!(may(&parent, &settings), "2, 4");
-    assert_eq!(super::levels(&root, &[], &settings), Levels::ALL);
+    assert_eq!(super::levels(&root, &[], &settings.routing), Levels::ALL);
     let mut child = account(7);
     child.level = level(9);
-    let below = super::levels(&child, &[&parent, &root], &settings);
+    let below = super::levels(&child, &[&parent, &root], &settings.routing);
     assert_eq!(below, Levels::default());
 }
 
@@ -229,7 +229,7 @@ proptest! {
                     prop_assert!(own.contains(&hop.level) || listed(hop.level), "{at} {stage:?}");
                 }
                 prop_assert!(levels(stage).len() <= usize::from(above[0].gear) + 1);
-                let all = super::levels(above[0], &above[1..], &settings);
+                let all = super::levels(above[0], &above[1..], &settings.routing);
                 prop_assert!(stage.hops.iter().all(|hop| all.has(hop.level)), "{at} {all} {stage:?}");
             }
         }
