@@ -148,9 +148,12 @@ pub fn plan(
     if let Some(asked) = asked.filter(|_| bounded) {
         scope.check_model(asked, model)?;
     }
-    let reach = |model| match bounded {
-        true => scope.reach_above(model),
-        false => Reach::all(account.level),
+    let reach = |model| {
+        if bounded {
+            scope.reach_above(model)
+        } else {
+            Reach::all(account.level)
+        }
     };
     let named = asked.map(|_| model);
     let mut stages = vec![Stage {
@@ -277,11 +280,11 @@ impl<'a> Scope<'a> {
 
     /// The first account that may not use a level.
     fn keeper(&self, level: Level, model: Option<&str>, reach: Reach) -> Option<&'a Account> {
-        let by_reach = || match reach.may.has(level) {
-            true => None,
-            false => self.bound_of_level(level, model),
-        };
-        self.list_without(level).or_else(by_reach)
+        let listed = self.list_without(level);
+        if listed.is_some() || reach.may.has(level) {
+            return listed;
+        }
+        self.bound_of_level(level, model)
     }
 
     /// The first account whose list leaves a level out.

@@ -73,9 +73,10 @@ impl Bounds {
         let mut levels = levels.into_iter();
         match levels.find(|level| !self.levels.has(*level)) {
             Some(level) => {
-                let may = match self.levels == Levels::default() {
-                    true => "none".to_owned(),
-                    false => self.levels.to_string(),
+                let may = if self.levels == Levels::default() {
+                    "none".to_owned()
+                } else {
+                    self.levels.to_string()
                 };
                 let problem = format!("has level {level}; of the levels the parent may use {may}");
                 Err(Invalid::new(field, problem))

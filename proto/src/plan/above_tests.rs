@@ -157,9 +157,12 @@ fn any_map() -> impl Strategy<Value = String> {
 
 fn any_levels(pairs: bool) -> impl Strategy<Value = String> {
     prop::collection::vec((0usize..4, 0usize..4), 0..4).prop_map(move |all| {
-        let pair = |(from, to): (usize, usize)| match pairs {
-            true => format!("{from}={to}"),
-            false => format!("{}={to}", NAMES[from]),
+        let pair = |(from, to): (usize, usize)| {
+            if pairs {
+                format!("{from}={to}")
+            } else {
+                format!("{}={to}", NAMES[from])
+            }
         };
         all.into_iter().map(pair).collect::<Vec<_>>().join(",")
     })
@@ -221,7 +224,7 @@ proptest! {
                     admitted && model_stages(above, &settings, name).contains(&stage.model)
                 });
                 prop_assert!(gets, "{at} {stage:?}");
-                let scope = Scope { account: above[0], ancestors: &above[1..], settings: &settings };
+                let scope = Scope { account: above[0], ancestors: &above[1..], system: &settings.routing };
                 let own = scope.hops(Some(&stage.model), scope.reach_above(Some(&stage.model)));
                 let own: Vec<_> = own.iter().flatten().map(|hop| hop.level).collect();
                 let listed = |level| above[0].access.levels != LevelList::Any && above[0].access.levels.allows(level);
@@ -257,14 +260,14 @@ proptest! {
 fn model_stages(chain: &[&Account], settings: &ProxySettings, asked: &str) -> Vec<String> {
     let mut settings = settings.clone();
     settings.routing.level_mapper = crate::routing::LevelMapper::default();
-    let plain = |account: &&Account| {
+    let flat = |account: &&Account| {
         let mut account = (*account).clone();
         account.level = Level::ZERO;
         account.access.levels = LevelList::Any;
         account.routing.level_mapper = crate::routing::LevelMapper::default();
         account
     };
-    let chain: Vec<_> = chain.iter().map(plain).collect();
+    let chain: Vec<_> = chain.iter().map(flat).collect();
     let ancestors: Vec<_> = chain[1..].iter().collect();
     let plan = plan(&chain[0], &ancestors, &settings, Some(asked));
     plan.map_or_else(
