@@ -17,13 +17,14 @@ use std::{
 };
 
 use catalogue::{Catalogue, Changes};
-pub(crate) use convert::effective;
 use convert::{account_entry, key_entry, log_setting, proxy_settings};
+pub(crate) use convert::{as_known, effective};
 use futures_util::Stream;
 use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
+    money::Money,
     price::PriceTable,
     price_file,
     snapshot::{Health, HealthState, Standing, Update},
@@ -252,6 +253,11 @@ impl Publisher {
     /// The most that a window can have; none when that is not known without the model of a call.
     pub(crate) fn limit(&self, key: &WindowKey) -> Option<u64> {
         self.state().catalogue.limit(key)
+    }
+
+    /// The smallest limit of a month of the accounts above one, as data planes know it.
+    pub(crate) fn month_limit_above(&self, id: AccountId) -> Option<Money> {
+        self.state().catalogue.month_limit_above(id)
     }
 
     /// Whether the node watches now.

@@ -84,6 +84,65 @@ impl Level {
     }
 }
 
+impl Level {
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=10).map(Self)
+    }
+}
+
+/// Some of the levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Levels(u16);
+
+impl Levels {
+    /// All of them.
+    pub const ALL: Self = Self(0x7FF);
+
+    /// Whether this one is among them.
+    pub const fn has(self, level: Level) -> bool {
+        self.0 >> level.0 & 1 == 1
+    }
+
+    /// Puts one in; false when it was there.
+    pub const fn insert(&mut self, level: Level) -> bool {
+        let fresh = !self.has(level);
+        self.0 |= 1 << level.0;
+        fresh
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Each of them, in order.
+    pub fn each(self) -> impl Iterator<Item = Level> {
+        Level::all().filter(move |level| self.has(*level))
+    }
+}
+
+impl FromIterator<Level> for Levels {
+    fn from_iter<I: IntoIterator<Item = Level>>(levels: I) -> Self {
+        let mut all = Self::default();
+        for level in levels {
+            all.insert(level);
+        }
+        all
+    }
+}
+
+impl fmt::Display for Levels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, level) in self.each().enumerate() {
+            let between = if at == 0 { "" } else { ", " };
+            write!(f, "{between}{level}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -1,13 +1,19 @@
 //! Where a call goes: the models it may be sent with and, for each, the levels whose keys may serve it,
 //! in order and with the rule behind each. Data planes obey it and control explains it. Which key of a
-//! level a call gets is picked later, attempt by attempt.
+//! level a call gets is picked later, attempt by attempt. What the accounts above leave of it is in `above`.
+
+mod above;
 
 use crate::{
-    id::{AccountId, Level},
+    id::{AccountId, Level, Levels},
     price::PriceTable,
     routing::RoutingRules,
     snapshot::{Account, ProxySettings},
 };
+
+pub use above::levels;
+
+use above::Reach;
 
 /// Where a call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +65,7 @@ pub enum ModelReason {
 /// Why a call goes to a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LevelReason {
-    /// It is the account's.
+    /// It is the account's, or its parent's where that may not use the account's.
     Account,
     /// By a level mapper.
     Mapped(Giver),
@@ -67,13 +73,23 @@ pub enum LevelReason {
     SwitchOver(Giver),
 }
 
-/// An account, of the chain, whose list leaves out the level that a call belongs to.
+/// What keeps a call from going anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LevelNotAllowed {
-    /// Its name.
-    pub account: String,
-    /// The level.
-    pub level: Level,
+pub enum NotAllowed {
+    /// The level that it belongs to.
+    Level {
+        /// The account, of the chain, that may not use it.
+        account: String,
+        /// Which.
+        level: Level,
+    },
+    /// The model that it is mapped to.
+    Model {
+        /// The account, of those above, that could not get it itself.
+        account: String,
+        /// Which.
+        model: String,
+    },
 }
 
 impl Plan {
@@ -102,53 +118,60 @@ impl Plan {
     }
 }
 
-/// Plans a call of an account, whose `ancestors` are given nearest first.
+/// Plans a call of an account, whose `ancestors` are given nearest first. That each list of the chain allows the
+/// model asked for is looked at before.
 ///
 /// A substitute is looked up under the mapped model's name, is never mapped itself and has no substitutes
 /// of its own. One whose level is not allowed is left out, as a call that asked for it would be refused.
 ///
+/// Nobody gets further than each account above: `above` says what that means.
+///
 /// # Errors
-/// When the level that the call belongs to is not allowed.
+/// When the level that the call belongs to is not allowed, or the model that it is mapped to.
 pub fn plan(
     account: &Account,
     ancestors: &[&Account],
     settings: &ProxySettings,
     asked: Option<&str>,
-) -> Result<Plan, LevelNotAllowed> {
+) -> Result<Plan, NotAllowed> {
     let scope = Scope {
         account,
         ancestors,
-        settings,
+        system: &settings.routing,
     };
-    let mapped = asked.and_then(|asked| {
-        scope.find(
-            |rules| !rules.model_mapper.is_empty(),
-            |rules| rules.model_mapper.map(asked),
-        )
-    });
+    let bounded = scope.may_differ();
+    let mapped = asked.and_then(|asked| scope.mapped(asked));
     let (model, why) = match mapped {
         Some((target, giver)) => (target, ModelReason::Mapped(giver)),
         None => (asked.unwrap_or_default(), ModelReason::Asked),
     };
+    if let Some(asked) = asked.filter(|_| bounded) {
+        scope.check_model(asked, model)?;
+    }
+    let reach = |model| {
+        if bounded {
+            scope.reach_above(model)
+        } else {
+            Reach::all(account.level)
+        }
+    };
+    let named = asked.map(|_| model);
     let mut stages = vec![Stage {
         model: model.to_owned(),
         why,
-        hops: scope.hops(asked.map(|_| model))?,
+        hops: scope.hops(named, reach(named))?,
     }];
-    let chain = asked.and_then(|_| {
-        scope.find(
-            |rules| !rules.model_failover.is_empty(),
-            |rules| rules.model_failover.chain(model),
-        )
-    });
+    let chain = asked.and_then(|_| scope.substitutes(model));
     for (substitute, giver) in chain
         .into_iter()
         .flat_map(|(names, giver)| names.iter().map(move |name| (name, giver)))
     {
-        if stages.iter().any(|stage| stage.model == *substitute) {
+        let known = stages.iter().any(|stage| stage.model == *substitute);
+        if known || (bounded && !scope.may_substitute(model, substitute)) {
             continue;
         }
-        if let Ok(hops) = scope.hops(Some(substitute)) {
+        let named = Some(substitute.as_str());
+        if let Ok(hops) = scope.hops(named, reach(named)) {
             stages.push(Stage {
                 model: substitute.clone(),
                 why: ModelReason::Failover(giver),
@@ -160,10 +183,11 @@ pub fn plan(
 }
 
 /// Whose rules count for a call.
+#[derive(Clone, Copy)]
 struct Scope<'a> {
     account: &'a Account,
     ancestors: &'a [&'a Account],
-    settings: &'a ProxySettings,
+    system: &'a RoutingRules,
 }
 
 impl<'a> Scope<'a> {
@@ -183,12 +207,28 @@ impl<'a> Scope<'a> {
         };
         of(self.account)
             .or_else(|| nearest().and_then(|ancestor| of(ancestor)))
-            .or_else(|| rule(&self.settings.routing).map(|found| (found, Giver::System)))
+            .or_else(|| rule(self.system).map(|found| (found, Giver::System)))
+    }
+
+    /// What a model is mapped to.
+    fn mapped(&self, asked: &str) -> Option<(&'a str, Giver)> {
+        self.find(
+            |rules| !rules.model_mapper.is_empty(),
+            |rules| rules.model_mapper.map(asked),
+        )
+    }
+
+    /// What stands in for a model.
+    fn substitutes(&self, model: &str) -> Option<(&'a [String], Giver)> {
+        self.find(
+            |rules| !rules.model_failover.is_empty(),
+            |rules| rules.model_failover.chain(model),
+        )
     }
 
     /// The level of a model and those it fails over to: at most `gear` switches, each level once. A
     /// level that is not allowed is passed over and counts as no switch.
-    fn hops(&self, model: Option<&str>) -> Result<Vec<Hop>, LevelNotAllowed> {
+    fn hops(&self, model: Option<&str>, reach: Reach) -> Result<Vec<Hop>, NotAllowed> {
         let mapped = model.and_then(|model| {
             self.find(
                 |rules| !rules.level_mapper.is_empty(),
@@ -197,41 +237,58 @@ impl<'a> Scope<'a> {
         });
         let (first, why) = match mapped {
             Some((level, giver)) => (level, LevelReason::Mapped(giver)),
-            None => (self.account.level, LevelReason::Account),
+            None => (reach.home, LevelReason::Account),
         };
-        if let Some(keeper) = self.keeper(first) {
-            return Err(LevelNotAllowed {
+        if let Some(keeper) = self.keeper(first, model, reach) {
+            return Err(NotAllowed::Level {
                 account: keeper.name.clone(),
                 level: first,
             });
         }
-        let mut seen = [false; Level::COUNT];
-        let mut visit = |level: Level| {
-            let fresh = seen.get_mut(usize::from(level.get()));
-            fresh.is_some_and(|seen| !std::mem::replace(seen, true))
-        };
-        visit(first);
-        let mut hops = vec![Hop { level: first, why }];
-        let mut at = first;
-        while hops.len() <= usize::from(self.account.gear) {
+        let switches = self.switches(first, reach.may);
+        let switches = switches.into_iter().map(|(level, giver)| Hop {
+            level,
+            why: LevelReason::SwitchOver(giver),
+        });
+        Ok([Hop { level: first, why }]
+            .into_iter()
+            .chain(switches)
+            .collect())
+    }
+
+    /// Where a level fails over to.
+    fn switches(&self, first: Level, may: Levels) -> Vec<(Level, Giver)> {
+        let mut seen = Levels::default();
+        seen.insert(first);
+        let (mut found, mut at) = (Vec::new(), first);
+        let gear = usize::from(self.gear());
+        while found.len() < gear {
             let next = self.find(
                 |rules| !rules.switch_over.is_empty(),
                 |rules| rules.switch_over.next(at),
             );
-            let Some((level, giver)) = next.filter(|(level, _)| visit(*level)) else {
+            let Some((level, giver)) = next.filter(|(level, _)| seen.insert(*level)) else {
                 break;
             };
             at = level;
-            if self.keeper(at).is_none() {
-                let why = LevelReason::SwitchOver(giver);
-                hops.push(Hop { level, why });
+            if may.has(at) && self.list_without(at).is_none() {
+                found.push((level, giver));
             }
         }
-        Ok(hops)
+        found
     }
 
-    /// The first account that does not allow a level.
-    fn keeper(&self, level: Level) -> Option<&'a Account> {
+    /// The first account that may not use a level.
+    fn keeper(&self, level: Level, model: Option<&str>, reach: Reach) -> Option<&'a Account> {
+        let listed = self.list_without(level);
+        if listed.is_some() || reach.may.has(level) {
+            return listed;
+        }
+        self.bound_of_level(level, model)
+    }
+
+    /// The first account whose list leaves a level out.
+    fn list_without(&self, level: Level) -> Option<&'a Account> {
         [self.account]
             .into_iter()
             .chain(self.ancestors.iter().copied())
@@ -239,5 +296,7 @@ impl<'a> Scope<'a> {
     }
 }
 
+#[cfg(test)]
+mod above_tests;
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,11 @@ impl LevelMapper {
         .map(Self)
     }
 
+    /// Where its rules lead.
+    pub fn levels(&self) -> impl Iterator<Item = Level> {
+        self.0.iter().map(|(_, level)| *level)
+    }
+
     /// The level for a model, if a rule matches.
     pub fn map(&self, model: &str) -> Option<Level> {
         best(&self.0, model).copied()
@@ -108,6 +113,11 @@ impl SwitchOver {
             Ok((level(from)?, level(to)?))
         })
         .map(Self)
+    }
+
+    /// Where its rules lead.
+    pub fn levels(&self) -> impl Iterator<Item = Level> {
+        self.0.iter().map(|(_, to)| *to)
     }
 
     /// Where this level fails over to.
@@ -184,6 +194,22 @@ pub struct RoutingRules {
     pub switch_over: SwitchOver,
     /// Failover between models.
     pub model_failover: ModelFailover,
+}
+
+impl RoutingRules {
+    /// Whether there is none of any kind.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            model_mapper,
+            level_mapper,
+            switch_over,
+            model_failover,
+        } = self;
+        model_mapper.is_empty()
+            && level_mapper.is_empty()
+            && switch_over.is_empty()
+            && model_failover.is_empty()
+    }
 }
 
 /// An exact name wins, else the pattern with the most literal characters, else the first listed.

@@ -21,6 +21,7 @@ mod bad_input;
 mod bodies;
 mod books;
 mod cascade;
+mod child;
 mod credit;
 mod deleted;
 mod drain;

@@ -11,7 +11,7 @@ const FIRST: &str = "sk-first-aaaaaaaaaaaaaaaa";
 const SECOND: &str = "sk-second-bbbbbbbbbbbbbbb";
 
 /// A 429 that asks for an hour of rest.
-fn limited() -> Script {
+pub fn limited() -> Script {
     Script::Answer {
         status: 429,
         headers: vec![
@@ -23,7 +23,7 @@ fn limited() -> Script {
 }
 
 /// Models that a key was asked for, in order.
-fn models(upstream: &Upstream, key: &str) -> Vec<String> {
+pub fn models(upstream: &Upstream, key: &str) -> Vec<String> {
     let seen = upstream.seen(key).into_iter();
     seen.map(|seen| {
         let body: Value = serde_json::from_slice(&seen.body).unwrap();

@@ -203,26 +203,83 @@ async fn calls_at_once_cannot_all_spend_the_same_tokens() {
     assert_eq!((refused, rig.upstream.count(UP)), (19, 1));
 }
 
-#[tokio::test]
-async fn the_parents_limit_bites_the_child_and_each_counts_its_own_calls() {
-    let rig = Rig::start(json!({"CreditGranted": 100})).await;
-    let new = json!({"Name": "berta", "Email": "berta@example.com", "CreditGranted": 20});
+/// A child of alice's, with its key.
+async fn child_of(rig: &Rig, name: &str) -> String {
+    let new = json!({"Name": name, "Email": format!("{name}@example.com"), "CreditGranted": 10});
     let added = rig.world.post("/x-users", &rig.key, &new).await;
     assert_eq!(added.status(), 200);
     let added: Value = added.json().await.unwrap();
-    let child = added["User"]["SecretKey"].as_str().unwrap();
-    rig.world.change("alice", json!({"RPD": 2})).await;
+    added["User"]["SecretKey"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_parents_limit_bites_the_child_and_counts_the_calls_of_all_below_it() {
+    let rig = Rig::start(json!({"CreditGranted": 100})).await;
+    let child = child_of(&rig, "berta").await;
+    rig.world.change("alice", json!({"RPD": 3})).await;
     for _ in 0..2 {
-        assert_eq!(rig.world.chat(child, "gpt-4o").await.status(), 200);
+        assert_eq!(rig.world.chat(&child, "gpt-4o").await.status(), 200);
     }
+    assert_eq!(rig.statuses("gpt-4o", 2).await, [200, 429]);
     let message = refused(
-        rig.world.chat(child, "gpt-4o").await,
+        rig.world.chat(&child, "gpt-4o").await,
         429,
         "rate_limit_exceeded",
     )
     .await;
-    assert!(message.contains("account alice allows 2"), "{message}");
-    assert_eq!(rig.statuses("gpt-4o", 3).await, [200, 200, 429]);
+    assert!(message.contains("account alice allows 3"), "{message}");
+}
+
+#[tokio::test]
+async fn children_that_inherit_a_limit_share_their_parents() {
+    let rig =
+        Rig::start(json!({"CreditGranted": 100, "RPD": 10, "ModelLimits": {"o3": {"rpd": 5}}}))
+            .await;
+    let mut keys = vec![rig.key.clone()];
+    for name in ["berta", "carla", "diana", "emilia"] {
+        keys.push(child_of(&rig, name).await);
+    }
+    for (model, limit) in [("gpt-4o", 10), ("o3", 5)] {
+        let calls = (0..5)
+            .flat_map(|_| keys.iter())
+            .map(|key| rig.world.chat(key, model));
+        let statuses: Vec<_> = join_all(calls)
+            .await
+            .iter()
+            .map(|answer| answer.status().as_u16())
+            .collect();
+        assert_eq!(admitted(&statuses), limit, "{model}");
+    }
+    assert_eq!(rig.upstream.count(UP), 15);
+}
+
+#[tokio::test]
+async fn a_child_that_is_refused_takes_nothing_from_its_parents_window() {
+    let rig = Rig::start(json!({"CreditGranted": 100, "RPD": 4})).await;
+    let child = child_of(&rig, "berta").await;
+    rig.world.change("berta", json!({"RPD": 1})).await;
+    assert_eq!(rig.world.chat(&child, "gpt-4o").await.status(), 200);
+    for _ in 0..5 {
+        let refusal = rig.world.chat(&child, "gpt-4o").await;
+        let message = refused(refusal, 429, "rate_limit_exceeded").await;
+        assert!(message.contains("account berta allows 1"), "{message}");
+    }
+    assert_eq!(rig.statuses("gpt-4o", 4).await, [200, 200, 200, 429]);
+}
+
+#[tokio::test]
+async fn tokens_of_a_child_count_for_its_parent() {
+    let rig = Rig::start(json!({"CreditGranted": 100, "TPD": CALL_TOKENS})).await;
+    let child = child_of(&rig, "berta").await;
+    rig.world
+        .change("berta", json!({"TPD": CALL_TOKENS - 1}))
+        .await;
+    assert_eq!(rig.world.chat(&child, "gpt-4o").await.status(), 200);
+    // Settled when its answer has ended, a moment after the client has read it.
+    until("the parent has none left", async || {
+        rig.statuses("gpt-4o", 1).await == [429]
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -347,6 +404,30 @@ async fn several_data_planes_together_keep_to_the_limit_exactly() {
         assert_eq!(at_once + later, limit);
         assert_eq!(fleet.rig.upstream.count(UP), limit);
     }
+}
+
+#[tokio::test]
+async fn several_data_planes_keep_a_parents_limit_over_its_children() {
+    let fleet = Fleet::start(2, json!({"CreditGranted": 100, "RPD": 30})).await;
+    let mut keys = vec![fleet.rig.key.clone()];
+    for name in ["berta", "carla", "diana"] {
+        keys.push(child_of(&fleet.rig, name).await);
+    }
+    let call = async |plane: usize, key: &str| {
+        let node = &fleet.planes[plane].0;
+        let answer = node.chat(&fleet.rig.world.http, key, "gpt-4o").await;
+        answer.status().as_u16()
+    };
+    let calls = (0..60).map(|at| call(at % 2, &keys[at % 4]));
+    let at_once = admitted(&join_all(calls).await);
+    let mut later = 0;
+    for plane in 0..2 {
+        while call(plane, &keys[1]).await == 200 {
+            later += 1;
+        }
+    }
+    assert_eq!(at_once + later, 30);
+    assert_eq!(fleet.rig.upstream.count(UP), 30);
 }
 
 #[tokio::test]

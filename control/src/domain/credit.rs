@@ -19,7 +19,7 @@ use proxyxai_contract::{
     money::{Money, Multiplier, sum},
 };
 
-pub use limits::{auto_quota, first_limits, hard_limit_after};
+pub use limits::{auto_quota, first_limits, hard_limit_below, risen_within, within};
 pub use transfer::{
     Closing, DEDUCTION_FEE, DELETE_FEE, Deduction, Exchange, LISTING_FEE, REFUND_LIFE_MS, Refused,
     check_rates, close, deduct, grant, price_of_grant,

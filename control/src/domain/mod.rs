@@ -3,6 +3,7 @@
 
 pub(crate) mod account;
 pub(crate) mod audit;
+pub(crate) mod bounds;
 pub mod credit;
 pub(crate) mod lease;
 pub(crate) mod ledger;

@@ -1,6 +1,7 @@
 //! The tree of accounts: looking at it, and handing out keys. Creating, changing and deleting have
 //! files of their own.
 
+mod bounds;
 mod change;
 mod create;
 mod remove;

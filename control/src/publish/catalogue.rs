@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, iter, sync::Arc};
 
 use proxyxai_contract::{
     id::{AccountId, KeyId, Revision},
+    money::Money,
     price::PriceTable,
     snapshot::{Account, ProxySettings, Update, UpstreamKey},
     window::WindowKey,
@@ -128,6 +129,13 @@ impl Catalogue {
     pub(super) fn limit(&self, key: &WindowKey) -> Option<u64> {
         let chain = self.chain(key.account);
         limits::most(&chain, &self.settings()?.model_limits, key)
+    }
+
+    /// The smallest limit of a month of the accounts above one.
+    pub(super) fn month_limit_above(&self, id: AccountId) -> Option<Money> {
+        let chain = self.chain(id);
+        let above = chain.iter().skip(1);
+        above.filter_map(|account| account.hard_limit).min()
     }
 
     /// Whether data planes know this account.

@@ -77,15 +77,20 @@ pub(super) fn proxy_settings(
 }
 
 pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account>) {
+    let (id, gone) = (record.view.id, record.gone);
+    (id, (!gone).then(|| as_known(record)))
+}
+
+/// An account as data planes know it.
+pub(crate) fn as_known(record: AccountRecord) -> Account {
     let AccountRecord {
         view,
         key_hash,
-        gone,
         deleted,
         ..
     } = record;
     let enabled = view.is_active();
-    let account = Account {
+    Account {
         id: view.id,
         parent: view.parent,
         name: view.name,
@@ -101,8 +106,7 @@ pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account
         calls_max: view.calls_max,
         access: view.access,
         routing: view.routing,
-    };
-    (view.id, (!gone).then_some(account))
+    }
 }
 
 pub(super) fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<UpstreamKey>) {

@@ -1,31 +1,22 @@
 //! How far a window can reach, as control knows it: a data plane that has not heard of a lower limit is held
-//! to that all the same. The exact limit depends on the model of the call, which only data planes know, so
-//! this is the smallest of what counts whatever the model.
+//! to that all the same. Data planes ask for the windows of the accounts above by themselves.
 
 use proxyxai_contract::{
     snapshot::Account,
     window::{ModelLimits, WindowKey},
 };
 
-/// The most that a window of the first account of a chain can have; none when that depends on the model, or
-/// nothing is known. The chain is from the account to root.
+/// The most that a window of the first account of a chain can have; none when it has no such limit, or nothing is
+/// known. The chain is from the account to root.
 pub(super) fn most(chain: &[&Account], system: &ModelLimits, key: &WindowKey) -> Option<u64> {
-    let mut most: Option<u64> = None;
-    for (at, account) in chain.iter().enumerate() {
-        let own = account.limits.of(key.window);
-        let by_model = by_model(chain.get(at..).unwrap_or_default(), system);
-        let limit = if at == 0 && !key.model.is_empty() {
-            by_model
-                .find(&key.model)
-                .filter(|limit| limit.pattern() == key.model)
-                .and_then(|limit| limit.of(key.window))
-        } else {
-            // Above the account another pattern may fit the model, and take the place of the window.
-            (at == 0 || by_model.is_empty()).then_some(own)
-        };
-        most = [most, limit].into_iter().flatten().min();
+    let own = chain.first()?;
+    if key.model.is_empty() {
+        return Some(own.limits.of(key.window));
     }
-    most
+    let by_model = by_model(chain, system).find(&key.model);
+    by_model
+        .filter(|limit| limit.pattern() == key.model)
+        .and_then(|limit| limit.of(key.window))
 }
 
 /// The limits by model of the first account: its own, else those of the next that has some, else the
@@ -83,19 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_window_of_the_chain_counts() {
-        let (own, parent) = (account(2, 10, ""), account(1, 7, ""));
-        assert_eq!(rpm(&[own.clone(), parent], "", ""), Some(7));
-        assert_eq!(rpm(&[own, account(1, 70, "")], "", ""), Some(10));
-        assert_eq!(rpm(&[], "", ""), None);
-    }
-
-    #[test]
-    fn an_ancestors_limits_by_model_may_take_the_place_of_its_window() {
-        let own = account(2, 10, r#"{"o3":{"rpm":3}}"#);
+    fn an_accounts_window_is_its_own() {
         let parent = account(1, 7, r#"{"*":{"rpm":50}}"#);
-        assert_eq!(rpm(&[own.clone(), parent], "", ""), Some(10));
-        assert_eq!(rpm(&[own, account(1, 7, "")], "", ""), Some(7));
+        assert_eq!(rpm(&[account(2, 10, ""), parent], "", ""), Some(10));
+        assert_eq!(rpm(&[], "", ""), None);
     }
 
     #[test]

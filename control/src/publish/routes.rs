@@ -2,7 +2,7 @@
 
 use proxyxai_contract::{
     id::AccountId,
-    plan::{self, Plan},
+    plan::{self, NotAllowed, Plan},
     rotation::Rotation,
     snapshot::{Account, ProxySettings},
 };
@@ -46,9 +46,13 @@ fn planned(
             "The model {model:?} is not allowed by the account {name}"
         )));
     }
-    let plan = plan::plan(account, ancestors, settings, Some(model)).map_err(|not| {
-        let (level, name) = (not.level, not.account);
-        format!("The level {level} that serves this call is not allowed by the account {name}")
+    let plan = plan::plan(account, ancestors, settings, Some(model)).map_err(|not| match not {
+        NotAllowed::Level { account, level } => {
+            format!("The level {level} that serves this call is not allowed by the account {account}")
+        }
+        NotAllowed::Model { account, model } => {
+            format!("The model {model:?} that this call is mapped to is not one of the account {account}")
+        }
     });
     let priced = |plan: Plan| match state.catalogue.prices() {
         Some(prices) if settings.refuse_unpriced => plan.priced(prices).map_err(|model| {

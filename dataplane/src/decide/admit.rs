@@ -151,20 +151,32 @@ fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
             minimum,
         });
     }
-    match account.hard_limit {
-        Some(limit) if call.month_used >= limit => {
-            Err(month_is_over(&call.settings.zone, account, call.now))
+    match month_limit(call.chain) {
+        Some((_, limit)) if call.month_used >= limit => {
+            Err(month_is_over(&call.settings.zone, call.chain, call.now))
         }
         Some(_) | None => Ok(()),
     }
 }
 
+/// The smallest limit of a month along the chain, and whose it is: no account has more than one above it. Of equal
+/// ones it is the nearest.
+fn month_limit<'a>(chain: &[&'a Account]) -> Option<(&'a Account, Money)> {
+    let limits = chain
+        .iter()
+        .map(|account| Some((*account, account.hard_limit?)));
+    limits.flatten().min_by_key(|(_, limit)| *limit)
+}
+
 /// The refusal of a call that this month's limit leaves no room for.
-pub(crate) fn month_is_over(zone: &Zone, account: &Account, now: Millis) -> Refusal {
+pub(crate) fn month_is_over(zone: &Zone, chain: &[&Account], now: Millis) -> Refusal {
     let next = next_month(zone, now);
+    let limit = month_limit(chain);
     Refusal::HardLimit {
-        account: account.name.clone(),
-        limit: account.hard_limit.unwrap_or_default(),
+        account: limit
+            .map(|(account, _)| account.name.clone())
+            .unwrap_or_default(),
+        limit: limit.map(|(_, limit)| limit).unwrap_or_default(),
         resets: zone.rfc3339(next),
         retry_after_ms: next.since(now),
     }
@@ -302,6 +314,21 @@ mod tests {
             "{}",
             refusal.message()
         );
+    }
+
+    #[test]
+    fn no_account_may_spend_more_of_a_month_than_one_above_it() {
+        let mut case = Case::new();
+        case.month_used = DOLLAR;
+        case.chain[0].hard_limit = Some(Money::from_nanos(5_000_000_000));
+        case.chain[1].hard_limit = Some(DOLLAR);
+        let refusal = case.admit().unwrap_err();
+        assert_eq!(refusal.code(), "hard_limit_reached");
+        assert!(refusal.message().contains("account-3"), "{refusal:?}");
+        case.chain[0].hard_limit = None;
+        assert_eq!(case.code(), "hard_limit_reached");
+        case.month_used = Money::from_nanos(999_999_999);
+        assert_eq!(case.code(), "ok");
     }
 
     #[test]

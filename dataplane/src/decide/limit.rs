@@ -1,12 +1,15 @@
-//! Windows over calls and tokens: which limits are in force on a call, and whether it fits into what
-//! its account has left of them. Windows come last of all reasons to refuse a call.
+//! Windows over calls and tokens: whether a call fits into what its account, and those above it, have left of
+//! them. Which limits are in force is in `in_force`. Windows come last of all reasons to refuse a call.
+
+mod in_force;
 
 use proxyxai_contract::{
     clock::{Millis, Zone},
     id::AccountId,
-    snapshot::Account,
-    window::{ModelLimit, ModelLimits, Window, WindowAsk, WindowGrant},
+    window::{Window, WindowAsk, WindowGrant},
 };
+
+pub(crate) use in_force::{Limit, in_force};
 
 use super::{
     counter::{Counter, Fit},
@@ -15,104 +18,6 @@ use super::{
 
 /// With more counters than this, those that are over are dropped.
 const COUNTERS_KEPT: usize = 64;
-
-/// A limit on a call: the smallest along the chain of accounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit<'a> {
-    pub(crate) window: Window,
-    /// Units that it allows.
-    pub(crate) most: u64,
-    /// Whose it is; none for the system's limits by model.
-    pub(crate) owner: Option<&'a str>,
-    /// The model or pattern it is for; empty for an account's window.
-    pub(crate) model: &'a str,
-    /// What is counted together with the call: the pattern of the model limit that takes the place of
-    /// the caller's own window, or empty.
-    pub(crate) counted_as: &'a str,
-}
-
-/// An account of the chain with the limits by model that count for it.
-struct Level<'a> {
-    account: &'a Account,
-    by_model: Option<&'a ModelLimit>,
-    /// Who set them; none is the system.
-    set_by: Option<&'a str>,
-}
-
-/// The limits in force on a call, at most one for each window. At each account of the chain a limit by
-/// model takes the place of the window of the same kind; of all of them the smallest counts.
-pub(crate) fn in_force<'a>(
-    chain: &[&'a Account],
-    system: &'a ModelLimits,
-    model: Option<&str>,
-) -> Vec<Limit<'a>> {
-    let unlimited =
-        |account: &&Account| account.limits.is_wide() && account.model_limits.is_empty();
-    if chain.iter().all(unlimited) && system.is_empty() {
-        return Vec::new();
-    }
-    let levels = levels(chain, system, model);
-    Window::ALL
-        .into_iter()
-        .filter_map(|window| smallest(&levels, window))
-        .collect()
-}
-
-/// From the caller to root; one without limits by model has those of its nearest ancestor.
-fn levels<'a>(
-    chain: &[&'a Account],
-    system: &'a ModelLimits,
-    model: Option<&str>,
-) -> Vec<Level<'a>> {
-    let find = |limits: &'a ModelLimits| model.and_then(|model| limits.find(model));
-    let mut set_by = None;
-    let mut by_model = find(system);
-    let mut levels: Vec<_> = chain
-        .iter()
-        .rev()
-        .map(|account| {
-            if !account.model_limits.is_empty() {
-                set_by = Some(account.name.as_str());
-                by_model = find(&account.model_limits);
-            }
-            Level {
-                account,
-                by_model,
-                set_by,
-            }
-        })
-        .collect();
-    levels.reverse();
-    levels
-}
-
-fn smallest<'a>(levels: &[Level<'a>], window: Window) -> Option<Limit<'a>> {
-    let own = levels.first()?.by_model;
-    let counted_as = own
-        .filter(|own| own.of(window).is_some())
-        .map_or("", ModelLimit::pattern);
-    let limit = |level: &Level<'a>| {
-        let by_model = level.by_model.and_then(|own| Some((own, own.of(window)?)));
-        let (limit, owner, model) = match by_model {
-            Some((own, limit)) => (limit, level.set_by, own.pattern()),
-            None => (
-                level.account.limits.of(window),
-                Some(level.account.name.as_str()),
-                "",
-            ),
-        };
-        Limit {
-            window,
-            most: limit,
-            owner,
-            model,
-            counted_as,
-        }
-    };
-    // Of equal ones the nearest is named.
-    let smallest = levels.iter().map(limit).min_by_key(|limit| limit.most)?;
-    (!window.is_wide(smallest.most)).then_some(smallest)
-}
 
 /// What is left of a limit, for those who are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +52,8 @@ impl Left {
 /// What a call took of one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
+    /// Which of the places it is counted at.
+    place: usize,
     counter: u64,
     start: Millis,
     /// Tokens it holds; none for a window of requests.
@@ -162,6 +69,76 @@ pub(crate) enum Verdict {
     Refused(Refusal),
     /// Control has to be asked first.
     Wait,
+}
+
+/// The counters of an account, and the limits that a call has there.
+pub(crate) type Place<'a, 'l> = (&'a mut Counters, &'l [Limit<'l>]);
+
+/// What was found out about a call.
+#[derive(Default)]
+struct Look<'a> {
+    /// For each limit that counts: its place, and its slot there.
+    found: Vec<(&'a Limit<'a>, usize, usize)>,
+    wait: bool,
+    /// The limit that has nothing left for the longest.
+    refused: Option<(&'a Limit<'a>, Millis)>,
+}
+
+/// Counts a call at all its places, if all its windows have room: one unit of each window of requests, and these
+/// tokens, which are a guess, of each window of tokens. Without tokens those are not looked at. What is counted is
+/// counted everywhere or nowhere.
+pub(crate) fn admit(
+    places: &mut [Place<'_, '_>],
+    tokens: Option<u64>,
+    zone: &Zone,
+    now: Millis,
+) -> Verdict {
+    let mut look = Look::default();
+    for (place, (counters, limits)) in places.iter_mut().enumerate() {
+        counters.prune(now);
+        counters.look(limits, place, tokens, (zone, now), &mut look);
+    }
+    let Look {
+        found,
+        wait,
+        refused,
+    } = look;
+    if let Some((limit, end)) = refused {
+        let left = left(places, &found, now);
+        return Verdict::Refused(refusal(limit, left, zone.rfc3339(end), end.since(now)));
+    }
+    if wait {
+        return Verdict::Wait;
+    }
+    let mut taken = Vec::with_capacity(found.len());
+    for (_, place, slot) in &found {
+        let slot = places
+            .get_mut(*place)
+            .and_then(|(counters, _)| counters.slots.get_mut(*slot));
+        taken.extend(slot.map(|slot| slot.take(*place, tokens)));
+    }
+    let left = left(places, &found, now);
+    Verdict::Admitted { taken, left }
+}
+
+/// What is left of limits whose slots are known.
+fn left(places: &[Place<'_, '_>], found: &[(&Limit<'_>, usize, usize)], now: Millis) -> Left {
+    let mut left = Left::default();
+    for (limit, place, slot) in found {
+        let slot = places
+            .get(*place)
+            .and_then(|(counters, _)| counters.slots.get(*slot));
+        let Some(Slot { counter, .. }) = slot else {
+            continue;
+        };
+        let share = Share {
+            limit: limit.most,
+            left: counter.left(limit.most),
+            reset_ms: counter.period().end.since(now),
+        };
+        left.see(limit.window, share);
+    }
+    left
 }
 
 /// The counters of one account.
@@ -192,61 +169,42 @@ impl Counters {
         }
     }
 
-    /// Counts a call, if all its windows have room: one unit of each window of requests, and these
-    /// tokens, which are a guess, of each window of tokens. Without tokens those are not looked at.
-    pub(crate) fn admit(
+    /// Whether a call fits here.
+    fn look<'a>(
         &mut self,
-        limits: &[Limit<'_>],
+        limits: &'a [Limit<'a>],
+        place: usize,
         tokens: Option<u64>,
-        zone: &Zone,
-        now: Millis,
-    ) -> Verdict {
-        self.prune(now);
-        let mut wait = false;
-        let mut refused: Option<(&Limit<'_>, Millis)> = None;
+        (zone, now): (&Zone, Millis),
+        look: &mut Look<'a>,
+    ) {
         let looked_at = |limit: &&Limit<'_>| tokens.is_some() || !limit.window.counts_tokens();
-        let limits: Vec<_> = limits
-            .iter()
-            .filter(looked_at)
-            .map(|limit| (limit, self.place(limit, zone, now)))
-            .collect();
-        for (limit, at) in &limits {
-            let Some(Slot { counter, .. }) = self.slots.get_mut(*at) else {
+        for limit in limits.iter().filter(looked_at) {
+            let at = self.slot(limit, zone, now);
+            look.found.push((limit, place, at));
+            let Some(Slot { counter, .. }) = self.slots.get_mut(at) else {
                 continue;
             };
             let units = units(limit.window, tokens);
             match counter.fit(limit.most, units) {
                 Fit::Yes => {}
                 Fit::Ask => {
-                    wait = true;
+                    look.wait = true;
                     counter.want(limit.most, units);
                 }
                 Fit::No => {
                     let end = counter.period().end;
                     // Another try makes sense only when the last of them is over.
-                    if refused.is_none_or(|(_, latest)| end > latest) {
-                        refused = Some((limit, end));
+                    if look.refused.is_none_or(|(_, latest)| end > latest) {
+                        look.refused = Some((limit, end));
                     }
                 }
             }
         }
-        if let Some((limit, end)) = refused {
-            let left = self.left(&limits, now);
-            return Verdict::Refused(refusal(limit, left, zone.rfc3339(end), end.since(now)));
-        }
-        if wait {
-            return Verdict::Wait;
-        }
-        let taken = limits
-            .iter()
-            .filter_map(|(_, at)| Some(self.slots.get_mut(*at)?.take(tokens)))
-            .collect();
-        let left = self.left(&limits, now);
-        Verdict::Admitted { taken, left }
     }
 
     /// A call ended after so many tokens.
-    pub(crate) fn settle(&mut self, taken: &[Taken], tokens: u64) {
+    pub(crate) fn settle<'t>(&mut self, taken: impl IntoIterator<Item = &'t Taken>, tokens: u64) {
         self.each(taken, |counter, held| {
             if let Some(held) = held {
                 counter.settle(held, tokens);
@@ -255,7 +213,7 @@ impl Counters {
     }
 
     /// A call that was counted did not take place.
-    pub(crate) fn give_back(&mut self, taken: &[Taken]) {
+    pub(crate) fn give_back<'t>(&mut self, taken: impl IntoIterator<Item = &'t Taken>) {
         self.each(taken, |counter, held| match held {
             Some(held) => counter.settle(held, 0),
             None => counter.give_back(),
@@ -264,8 +222,13 @@ impl Counters {
 
     /// What is counted belongs to the window in which the call was let in; one that is over keeps no
     /// count.
-    fn each(&mut self, taken: &[Taken], act: impl Fn(&mut Counter, Option<u64>)) {
+    fn each<'t>(
+        &mut self,
+        taken: impl IntoIterator<Item = &'t Taken>,
+        act: impl Fn(&mut Counter, Option<u64>),
+    ) {
         for Taken {
+            place: _,
             counter,
             start,
             held,
@@ -309,33 +272,16 @@ impl Counters {
         }
     }
 
-    /// What is left of limits whose slots are known.
-    fn left(&self, limits: &[(&Limit<'_>, usize)], now: Millis) -> Left {
-        let mut left = Left::default();
-        for (limit, at) in limits {
-            let Some(Slot { counter, .. }) = self.slots.get(*at) else {
-                continue;
-            };
-            let share = Share {
-                limit: limit.most,
-                left: counter.left(limit.most),
-                reset_ms: counter.period().end.since(now),
-            };
-            left.see(limit.window, share);
-        }
-        left
-    }
-
     /// Where a limit is counted, in the period of this moment.
-    fn place(&mut self, limit: &Limit<'_>, zone: &Zone, now: Millis) -> usize {
+    fn slot(&mut self, limit: &Limit<'_>, zone: &Zone, now: Millis) -> usize {
         let span = limit.window.span();
-        let known = |slot: &Slot| slot.window == limit.window && slot.model == limit.counted_as;
+        let known = |slot: &Slot| slot.window == limit.window && slot.model == limit.model;
         let at = self.slots.iter().position(known).unwrap_or_else(|| {
             self.next = self.next.wrapping_add(1);
             self.slots.push(Slot {
                 id: self.next,
                 window: limit.window,
-                model: limit.counted_as.to_owned(),
+                model: limit.model.to_owned(),
                 limit: limit.most,
                 counter: Counter::new(span, zone, now),
             });
@@ -355,14 +301,22 @@ impl Counters {
     }
 }
 
+impl Taken {
+    /// Which of the places it is counted at.
+    pub(crate) const fn place(&self) -> usize {
+        self.place
+    }
+}
+
 impl Slot {
-    fn take(&mut self, tokens: Option<u64>) -> Taken {
+    fn take(&mut self, place: usize, tokens: Option<u64>) -> Taken {
         let held = tokens.filter(|_| self.window.counts_tokens());
         match held {
             Some(tokens) => self.counter.hold(self.limit, tokens),
             None => self.counter.spend(self.limit),
         }
         Taken {
+            place,
             counter: self.id,
             start: self.counter.period().start,
             held,

@@ -13,7 +13,7 @@ mod purse;
 mod queue;
 mod served;
 mod share;
-mod windows;
+pub(crate) mod windows;
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! The windows of one account while calls come and go: its counters behind a lock of its own, calls
+//! The windows of accounts while calls come and go: the counters of each behind a lock of its own, calls
 //! that wait for control, and what a call holds until its end. Accounts without limits never get here.
 
 use std::sync::{
@@ -13,7 +13,7 @@ use proxyxai_contract::{
 };
 use tokio::sync::{Notify, futures::Notified, mpsc};
 
-use crate::decide::limit::{Counters, Left, Limit, Taken, Verdict};
+use crate::decide::limit::{self, Counters, Left, Limit, Taken, Verdict};
 
 /// Accounts that wait for the link to ask control. When it is full, calls look again by themselves.
 pub(crate) const ASK_QUEUE_MAX: usize = 4096;
@@ -32,10 +32,59 @@ pub(crate) struct Windows {
 /// counted; after that the request counts, and no tokens unless it is settled.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
-    windows: Option<Arc<Windows>>,
+    /// The places where it is counted; none once that is done with.
+    windows: Vec<Arc<Windows>>,
     taken: Vec<Taken>,
     left: Left,
     reached: AtomicBool,
+}
+
+/// Counts a call at all its places, from its account up, or tells why not.
+///
+/// # Errors
+/// When it is refused, or has to wait.
+pub(crate) fn admit(
+    places: &[(&Arc<Windows>, &[Limit<'_>])],
+    tokens: Option<u64>,
+    zone: &Zone,
+    now: Millis,
+    asks: &mpsc::Sender<Arc<Windows>>,
+) -> Result<Counted, Verdict> {
+    let (verdict, wanting) = {
+        // Who takes several locks takes them upwards, so that nobody waits in a circle.
+        let mut locked: Vec<_> = places
+            .iter()
+            .map(|(windows, _)| windows.counters())
+            .collect();
+        let limits = places.iter().map(|(_, limits)| *limits);
+        let counters = locked.iter_mut().map(|counters| &mut **counters);
+        let mut counted: Vec<_> = counters.zip(limits).collect();
+        let verdict = limit::admit(&mut counted, tokens, zone, now);
+        let wants = locked.iter().map(|counters| counters.wants());
+        (
+            verdict,
+            places
+                .iter()
+                .zip(wants)
+                .filter_map(|((windows, _), wants)| wants.then_some(*windows))
+                .collect::<Vec<_>>(),
+        )
+    };
+    for windows in wanting {
+        windows.tell(asks);
+    }
+    match verdict {
+        Verdict::Admitted { taken, left } => Ok(Counted {
+            windows: places
+                .iter()
+                .map(|(windows, _)| Arc::clone(windows))
+                .collect(),
+            taken,
+            left,
+            reached: AtomicBool::new(false),
+        }),
+        verdict => Err(verdict),
+    }
 }
 
 impl Windows {
@@ -51,37 +100,6 @@ impl Windows {
     /// Whose they are.
     pub(crate) const fn account(&self) -> AccountId {
         self.account
-    }
-
-    /// Counts a call, or tells why not.
-    ///
-    /// # Errors
-    /// When it is refused, or has to wait.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        limits: &[Limit<'_>],
-        tokens: Option<u64>,
-        zone: &Zone,
-        now: Millis,
-        asks: &mpsc::Sender<Arc<Self>>,
-    ) -> Result<Counted, Verdict> {
-        let (verdict, wants) = {
-            let mut counters = self.counters();
-            let verdict = counters.admit(limits, tokens, zone, now);
-            (verdict, counters.wants())
-        };
-        if wants {
-            self.tell(asks);
-        }
-        match verdict {
-            Verdict::Admitted { taken, left } => Ok(Counted {
-                windows: Some(Arc::clone(self)),
-                taken,
-                left,
-                reached: AtomicBool::new(false),
-            }),
-            verdict => Err(verdict),
-        }
     }
 
     /// Lets the link know that there is something to ask for.
@@ -133,21 +151,24 @@ impl Counted {
 
     /// The call ended after so many tokens.
     pub(crate) fn settle(&mut self, tokens: u64) {
-        if let Some(windows) = self.windows.take() {
-            windows.counters().settle(&self.taken, tokens);
+        self.end(|counters, taken| counters.settle(taken, tokens));
+    }
+
+    /// Ends it at each place.
+    fn end(&mut self, act: impl Fn(&mut Counters, Vec<&Taken>)) {
+        for (place, windows) in std::mem::take(&mut self.windows).iter().enumerate() {
+            let taken = self.taken.iter().filter(|taken| taken.place() == place);
+            act(&mut windows.counters(), taken.collect());
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let Some(windows) = self.windows.take() else {
-            return;
-        };
         if *self.reached.get_mut() {
-            windows.counters().settle(&self.taken, 0);
+            self.end(|counters, taken| counters.settle(taken, 0));
         } else {
-            windows.counters().give_back(&self.taken);
+            self.end(|counters, taken| counters.give_back(taken));
         }
     }
 }

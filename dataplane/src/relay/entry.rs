@@ -88,7 +88,8 @@ impl Relay {
             .terms(&snapshot, who, asked, (&mut facts, body))
             .await?;
         terms::check_cost(terms.ceiling, most_wanted)?;
-        let hold = self.set_aside(&snapshot, &account, terms.ceiling).await?;
+        let payer = (&*account, chain.as_slice());
+        let hold = self.set_aside(&snapshot, payer, terms.ceiling).await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens(found.route()));
         let asks = (facts.model.as_deref(), terms.metered.then(tokens));
@@ -233,7 +234,7 @@ impl Relay {
     async fn set_aside(
         &self,
         snapshot: &Snapshot,
-        account: &AccountState,
+        (account, chain): (&AccountState, &[&Account]),
         ceiling::Ceiling { hold, open }: ceiling::Ceiling,
     ) -> Result<Option<Hold>, Refusal> {
         if hold == Money::ZERO || account.account.parent.is_none() {
@@ -254,7 +255,7 @@ impl Relay {
                 ceiling: hold,
             },
             NoCredit::Short(Shortage::Month) => {
-                admit::month_is_over(&snapshot.settings.zone, &account.account, self.clock.now())
+                admit::month_is_over(&snapshot.settings.zone, chain, self.clock.now())
             }
             NoCredit::OutOfReach => Refusal::Unavailable,
         })

@@ -1,20 +1,21 @@
 //! Windows over calls and tokens on a call's way: counted when it is let in, after a wait when control
 //! has to be asked, and told to the client in OpenAI's headers.
 
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::future::select_all;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proxyxai_contract::snapshot::Account;
-use tokio::time::Instant;
+use tokio::{sync::futures::Notified, time::Instant};
 
 use super::Relay;
 use crate::{
     decide::{
         admit::Refusal,
-        limit::{self, Left, Share, Verdict},
+        limit::{self, Left, Limit, Share, Verdict},
     },
     formats::Route,
-    live::{AccountState, Counted, Snapshot},
+    live::{AccountState, Counted, Snapshot, Windows, windows},
 };
 
 /// How long a call waits for control to grant units.
@@ -48,7 +49,7 @@ pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u
 }
 
 impl Relay {
-    /// Counts a call in its windows: the model it asks for, and the tokens it may use, none when it
+    /// Counts a call in its windows and those above: the model it asks for, and the tokens it may use, none when it
     /// makes none.
     ///
     /// # Errors
@@ -65,16 +66,19 @@ impl Relay {
         if limits.is_empty() {
             return Ok(Counted::default());
         }
-        let windows = &account.windows;
+        let places = places(snapshot, account, chain, &limits);
         let mut deadline = None;
         loop {
-            let mut answered = std::pin::pin!(windows.answered());
-            if deadline.is_some() {
-                // From here on no answer is missed.
-                answered.as_mut().enable();
-            }
+            // From here on no answer is missed.
+            let answered: Vec<_> = match deadline {
+                Some(_) => places
+                    .iter()
+                    .map(|(windows, _)| listening(windows))
+                    .collect(),
+                None => Vec::new(),
+            };
             let (zone, now) = (&settings.zone, self.clock.now());
-            match windows.admit(&limits, tokens, zone, now, &self.outbox.wanting) {
+            match windows::admit(&places, tokens, zone, now, &self.outbox.wanting) {
                 Ok(counted) => return Ok(counted),
                 Err(Verdict::Refused(refusal)) => return Err(refusal),
                 Err(Verdict::Wait | Verdict::Admitted { .. }) => {}
@@ -89,9 +93,34 @@ impl Relay {
             }
             let until = deadline.min(Instant::now() + GRANT_LOOK);
             // Woken or not, it looks again.
-            tokio::time::timeout_at(until, answered).await.ok();
+            tokio::time::timeout_at(until, select_all(answered))
+                .await
+                .ok();
         }
     }
+}
+
+/// Where a call is counted: at each account that has limits for it.
+fn places<'a, 'l>(
+    snapshot: &'a Snapshot,
+    account: &'a AccountState,
+    chain: &[&Account],
+    limits: &'l [Limit<'l>],
+) -> Vec<(&'a Arc<Windows>, &'l [Limit<'l>])> {
+    let windows = |at: usize| match at {
+        0 => Some(&account.windows),
+        at => Some(&snapshot.account(chain.get(at)?.id)?.windows),
+    };
+    let of_one = limits.chunk_by(|one, next| one.at == next.at);
+    let place = |limits: &'l [Limit<'l>]| Some((windows(limits.first()?.at)?, limits));
+    of_one.filter_map(place).collect()
+}
+
+/// Ends when control has answered.
+fn listening(windows: &Windows) -> Pin<Box<Notified<'_>>> {
+    let mut answered = Box::pin(windows.answered());
+    answered.as_mut().enable();
+    answered
 }
 
 /// Puts what is left into the headers of an answer, in place of what an upstream says of its own key.

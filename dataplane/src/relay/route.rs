@@ -10,7 +10,7 @@ use proxyxai_contract::{
     id::Level,
     money::Money,
     object::Pending,
-    plan::{self, Plan},
+    plan::{self, NotAllowed, Plan},
     price::ModelPrice,
     rotation::{Affinity, Strategy},
     snapshot::Account,
@@ -135,9 +135,9 @@ pub(super) fn plan(
     let (account, ancestors) = chain.split_first().ok_or(Refusal::Unauthenticated)?;
     let settings = &snapshot.settings;
     let plan = plan::plan(account, ancestors, settings, facts.model.as_deref());
-    let plan = plan.map_err(|not| Refusal::LevelNotAllowed {
-        account: not.account,
-        level: not.level,
+    let plan = plan.map_err(|not| match not {
+        NotAllowed::Level { account, level } => Refusal::LevelNotAllowed { account, level },
+        NotAllowed::Model { account, model } => Refusal::ModelNotAllowed { account, model },
     })?;
     let is_root = ancestors.is_empty();
     if !settings.refuse_unpriced || is_root {

@@ -14,7 +14,7 @@ use crate::{
     window::ModelLimits,
 };
 
-fn account(id: i64) -> Account {
+pub(super) fn account(id: i64) -> Account {
     Account {
         id: AccountId::new(id).unwrap(),
         parent: (id != 1).then_some(AccountId::ROOT),
@@ -34,7 +34,7 @@ fn account(id: i64) -> Account {
     }
 }
 
-fn system(routing: RoutingRules) -> ProxySettings {
+pub(super) fn system(routing: RoutingRules) -> ProxySettings {
     ProxySettings {
         routing,
         rotation: Rotation::default(),
@@ -50,7 +50,7 @@ fn system(routing: RoutingRules) -> ProxySettings {
     }
 }
 
-fn rules(models: &str, levels: &str, switches: &str, failover: &str) -> RoutingRules {
+pub(super) fn rules(models: &str, levels: &str, switches: &str, failover: &str) -> RoutingRules {
     RoutingRules {
         model_mapper: ModelMapper::parse(models).unwrap(),
         level_mapper: LevelMapper::parse(levels).unwrap(),
@@ -59,12 +59,12 @@ fn rules(models: &str, levels: &str, switches: &str, failover: &str) -> RoutingR
     }
 }
 
-fn levels(stage: &Stage) -> Vec<u8> {
+pub(super) fn levels(stage: &Stage) -> Vec<u8> {
     stage.hops.iter().map(|hop| hop.level.get()).collect()
 }
 
 /// `model@level,level` for each stage.
-fn route(plan: &Plan) -> Vec<String> {
+pub(super) fn route(plan: &Plan) -> Vec<String> {
     let stage = |stage: &Stage| {
         let levels: Vec<_> = levels(stage).iter().map(u8::to_string).collect();
         format!("{}@{}", stage.model, levels.join(","))
@@ -149,7 +149,7 @@ fn every_list_of_the_chain_keeps_a_level_out() {
     let found = plan(&own, &[&parent], &system, None).unwrap();
     assert_eq!(levels(&found.stages[0]), [0, 3]);
     parent.access.levels = LevelList::parse("1").unwrap();
-    let refused = LevelNotAllowed {
+    let refused = NotAllowed::Level {
         account: parent.name.clone(),
         level: Level::ZERO,
     };

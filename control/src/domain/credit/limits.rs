@@ -18,9 +18,10 @@ pub fn first_limits(balance: Money) -> (Money, Money) {
     (hard, hard.saturating_sub(fifth.unwrap_or_default()))
 }
 
-/// `HardLimit` after the balance moved: it never falls, and no limit stays no limit.
-pub fn hard_limit_after(old: Option<Money>, balance: Money) -> Option<Money> {
-    old.map(|old| old.max(rounded_up(balance)))
+/// `HardLimit` after the balance moved: it never falls, does not rise above one of an account above, and no limit
+/// stays no limit.
+pub fn hard_limit_below(old: Option<Money>, balance: Money, above: Option<Money>) -> Option<Money> {
+    old.map(|old| risen_within(old, rounded_up(balance), above).unwrap_or(old))
 }
 
 /// `HardLimit` raised by full steps until the month's use is below it again, if the use has
@@ -37,6 +38,16 @@ pub fn auto_quota(hard: Money, step: Money, used: Money, balance: Money) -> Opti
         .checked_add(1)?;
     let rise = steps.checked_mul(step.nanos())?;
     hard.checked_add(Money::from_nanos(rise))
+}
+
+/// A cap under one of an account above; none is no cap.
+pub fn within(own: Option<Money>, above: Option<Money>) -> Option<Money> {
+    [own, above].into_iter().flatten().min()
+}
+
+/// What a cap that rises by itself comes to under one of an account above; none when it stays.
+pub fn risen_within(old: Money, risen: Money, above: Option<Money>) -> Option<Money> {
+    within(Some(risen), above).filter(|new| *new > old)
 }
 
 fn rounded_up(balance: Money) -> Money {
@@ -61,11 +72,23 @@ mod tests {
     fn the_cap_follows_the_balance_up_and_never_down() {
         assert_eq!(first_limits(usd(100)), (usd(100), usd(80)));
         assert_eq!(first_limits(usd(2)), (usd(100), usd(80)));
-        assert_eq!(hard_limit_after(Some(usd(100)), usd(180)), Some(usd(200)));
-        assert_eq!(hard_limit_after(Some(usd(200)), usd(260)), Some(usd(300)));
-        assert_eq!(hard_limit_after(Some(usd(300)), usd(130)), Some(usd(300)));
-        assert_eq!(hard_limit_after(None, usd(130)), None);
-        assert_eq!(hard_limit_after(Some(usd(1)), Money::MAX), Some(Money::MAX));
+        assert_eq!(
+            hard_limit_below(Some(usd(100)), usd(180), None),
+            Some(usd(200))
+        );
+        assert_eq!(
+            hard_limit_below(Some(usd(200)), usd(260), None),
+            Some(usd(300))
+        );
+        assert_eq!(
+            hard_limit_below(Some(usd(300)), usd(130), None),
+            Some(usd(300))
+        );
+        assert_eq!(hard_limit_below(None, usd(130), None), None);
+        assert_eq!(
+            hard_limit_below(Some(usd(1)), Money::MAX, None),
+            Some(Money::MAX)
+        );
     }
 
     #[test]
@@ -76,6 +99,21 @@ mod tests {
         assert_eq!(raised(100, 10), Some(usd(110)));
         assert_eq!(raised(125, 10), Some(usd(130)));
         assert_eq!(auto_quota(usd(100), usd(0), usd(100), usd(50)), None);
+    }
+
+    #[test]
+    fn no_cap_rises_above_one_of_an_account_above() {
+        assert_eq!(within(Some(usd(5)), None), Some(usd(5)));
+        assert_eq!(within(None, Some(usd(5))), Some(usd(5)));
+        assert_eq!(within(Some(usd(7)), Some(usd(5))), Some(usd(5)));
+        assert_eq!(risen_within(usd(3), usd(7), Some(usd(5))), Some(usd(5)));
+        assert_eq!(risen_within(usd(3), usd(7), None), Some(usd(7)));
+        assert_eq!(risen_within(usd(6), usd(7), Some(usd(5))), None);
+        let after = |old, above| hard_limit_below(Some(usd(old)), usd(180), Some(usd(above)));
+        assert_eq!(
+            [after(100, 150), after(100, 100), after(170, 150)],
+            [150, 100, 170].map(|cap| Some(usd(cap)))
+        );
     }
 
     proptest! {

@@ -285,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::credit::{first_limits, hard_limit_after, life};
+    use crate::domain::credit::{first_limits, hard_limit_below, life};
 
     const NOW: Millis = Millis(1_698_105_600_000);
     const EVEN: Exchange = Exchange {
@@ -335,7 +335,7 @@ mod tests {
         let later = NOW.plus(1_000);
         grant(Some(&mut parent), &mut child, EVEN, year(80.0, later)).unwrap();
         assert_eq!(balances(&parent), [9_720.0]);
-        let hard = hard_limit_after(Some(hard), child.total());
+        let hard = hard_limit_below(Some(hard), child.total(), None);
         assert_eq!(hard, Some(usd(200.0)));
 
         // 50 is taken back: a full card for the parent, the fee from its old one.
@@ -358,7 +358,10 @@ mod tests {
         let faces: Vec<_> = child.cards().iter().map(|card| card.amount).collect();
         assert_eq!(faces, [usd(200.0), usd(160.0)]);
         assert_eq!(child.total(), usd(260.0));
-        assert_eq!(hard_limit_after(hard, child.total()), Some(usd(300.0)));
+        assert_eq!(
+            hard_limit_below(hard, child.total(), None),
+            Some(usd(300.0))
+        );
 
         // It is deleted.
         let exchange = Exchange {

@@ -7,11 +7,12 @@ use proxyxai_contract::{
 
 use tokio::time::Instant;
 
-use super::{IN_USE_MAX, change, changed, credit_came_back, give_key};
+use super::{IN_USE_MAX, bounds, change, changed, credit_came_back, give_key};
 use crate::{
     Control, Error,
     domain::{
         account::{Dna, check_email, check_name_below_root, check_text},
+        bounds::Bounds,
         credit::{self, Card},
         quota, setting,
     },
@@ -53,7 +54,8 @@ async fn create_once(
     ops::may_manage(control, &tx, &operator).await?;
     check_room(&tx, &operator).await?;
     let key = ClientKey::generate().map_err(Error::internal)?;
-    let mut child = child(&operator, new, now)?;
+    let bounds = bounds::below(control, &tx, &operator).await?;
+    let mut child = child(&operator, &bounds, new, now)?;
     give_key(control, &mut child, &key);
     let card = first_card(control, &tx, new, now).await?;
     let revision = store::revisions::bump(&tx).await?.0;
@@ -127,7 +129,12 @@ pub(crate) fn blank(
     }
 }
 
-fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<AccountRecord, Error> {
+fn child(
+    parent: &AccountRecord,
+    bounds: &Bounds,
+    new: &NewAccount,
+    now: Millis,
+) -> Result<AccountRecord, Error> {
     let NewAccount {
         name,
         email,
@@ -151,9 +158,12 @@ fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<Accoun
     }
     record.view.limits = quota::inherit(parent.view.limits, change.limits)?;
     let (hard, soft) = credit::first_limits(*credit);
-    (record.view.hard_limit, record.view.soft_limit) = (Some(hard), Some(soft));
+    record.view.hard_limit = credit::within(Some(hard), bounds.hard_limit);
+    record.view.soft_limit = credit::within(Some(soft), record.view.hard_limit);
+    let before = record.view.clone();
     record.view.credit_granted = *credit;
     change::apply(&mut record, change, parent.view.parent.is_none())?;
+    bounds.check(&before, &record.view)?;
     Ok(record)
 }
 

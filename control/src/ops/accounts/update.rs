@@ -10,7 +10,7 @@ use proxyxai_contract::{
 
 use tokio::time::Instant;
 
-use super::{IN_USE_MAX, Sides, change, changed, credit_came_back, lock_sides};
+use super::{IN_USE_MAX, Sides, bounds, change, changed, credit_came_back, lock_sides};
 use crate::{
     Control, Error,
     domain::{
@@ -129,6 +129,7 @@ async fn update_descendant(
     let mut sides = lock_sides(control, tx, caller, target.id, patron).await?;
     let before = sides.target.view.clone();
     let parent = parent_of(control, tx, &sides.target).await?;
+    let bounds = bounds::below(control, tx, &parent).await?;
     let record = &mut sides.target;
     // What older programs let through stays as it is while nobody changes it.
     if let Some(name) = &change.name
@@ -153,7 +154,8 @@ async fn update_descendant(
     }
     move_credit(&mut sides, change, now)?;
     if let Some((_, share)) = commission {
-        pay_commission(&mut sides, share, now)?;
+        let above = control.publisher().month_limit_above(parent.view.id);
+        pay_commission(&mut sides, (share, above), now)?;
     }
     let Sides {
         mut operator,
@@ -164,9 +166,10 @@ async fn update_descendant(
     // A cap that was set low by hand stays until credit is added to it.
     if change.rates.is_some() || change.credit.unwrap_or_default() > Money::ZERO {
         let (hard, balance) = (record.view.hard_limit, record.view.balance);
-        record.view.hard_limit = credit::hard_limit_after(hard, balance);
+        record.view.hard_limit = credit::hard_limit_below(hard, balance, bounds.hard_limit);
     }
     change::apply(&mut record, change, caller.is_root())?;
+    bounds.check(&before, &record.view)?;
     record.view.updated = now;
     let revision = store::revisions::bump(tx).await?.0;
     (record.revision, operator.revision) = (revision, revision);
@@ -204,7 +207,11 @@ async fn commission(
 }
 
 /// Grants the target's parent its share of the credit that was just granted, in its own units.
-fn pay_commission(sides: &mut Sides, share: Multiplier, now: Millis) -> Result<(), Error> {
+fn pay_commission(
+    sides: &mut Sides,
+    (share, above): (Multiplier, Option<Money>),
+    now: Millis,
+) -> Result<(), Error> {
     let Sides {
         operator,
         target,
@@ -224,7 +231,7 @@ fn pay_commission(sides: &mut Sides, share: Multiplier, now: Millis) -> Result<(
         let card = Card::new(amount, COMMISSION_REFERENCE, now, credit::life(None)?);
         entries.push(money::grant(operator, patron, card)?);
         let (hard, balance) = (patron.view.hard_limit, patron.view.balance);
-        patron.view.hard_limit = credit::hard_limit_after(hard, balance);
+        patron.view.hard_limit = credit::hard_limit_below(hard, balance, above);
     }
     Ok(())
 }

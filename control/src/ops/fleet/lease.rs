@@ -73,10 +73,11 @@ pub(crate) async fn lease_credit(
         };
         let held = leases.entry(id).or_insert_with(|| first(node, epoch, id));
         entries.extend(adopt(record, held, epoch)?);
-        let mut done = settle(record, held, ask, &standing, nodes)?;
-        if done.1 == Some(Shortage::Month) && raise_limit(record, ask, &standing) {
+        let above = control.publisher().month_limit_above(id);
+        let mut done = settle(record, held, ask, (&standing, above), nodes)?;
+        if done.1 == Some(Shortage::Month) && raise_limit(record, ask, (&standing, above)) {
             raised.push(id);
-            done = settle(record, held, ask, &standing, nodes)?;
+            done = settle(record, held, ask, (&standing, above), nodes)?;
         }
         let (entry, shortage) = done;
         entries.extend(entry);
@@ -114,7 +115,11 @@ pub(crate) async fn lease_credit(
 
 /// Raises the month's cap of an account that asked for that, when the call that waits would pass it: a
 /// call is let in only if the cap covers it, so the posted use alone never reaches it.
-fn raise_limit(record: &mut AccountRecord, ask: &LeaseAsk, standing: &Standing) -> bool {
+fn raise_limit(
+    record: &mut AccountRecord,
+    ask: &LeaseAsk,
+    (standing, above): (&Standing, Option<Money>),
+) -> bool {
     let view = &mut record.view;
     let Some(hard) = view.hard_limit else {
         return false;
@@ -124,6 +129,7 @@ fn raise_limit(record: &mut AccountRecord, ask: &LeaseAsk, standing: &Standing) 
         .saturating_add(record.leased)
         .saturating_add(ask.need);
     let raised = credit::auto_quota(hard, view.auto_quota, used, view.balance);
+    let raised = raised.and_then(|risen| credit::risen_within(hard, risen, above));
     if let Some(hard) = raised {
         tracing::info!(account.id = view.id.get(), hard_limit = %hard, "the month's limit rose by itself");
         view.hard_limit = Some(hard);
@@ -182,7 +188,7 @@ fn settle(
     record: &mut AccountRecord,
     held: &mut LeaseRecord,
     ask: &LeaseAsk,
-    standing: &Standing,
+    (standing, above): (&Standing, Option<Money>),
     nodes: usize,
 ) -> Result<(Option<Entry>, Option<Shortage>), Error> {
     if ask.version != held.lease.version {
@@ -194,9 +200,7 @@ fn settle(
     }
     let room = Room {
         balance: standing.balance,
-        month_left: record
-            .view
-            .hard_limit
+        month_left: credit::within(record.view.hard_limit, above)
             .map(|limit| limit.saturating_sub(standing.month_used)),
         leased: record.leased,
     };

@@ -21,7 +21,7 @@ use crate::{
     },
     ops::money,
     store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::Daily},
-    view::{Days, FAILED_FROM, Totals},
+    view::{FAILED_FROM, Totals},
 };
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
@@ -241,7 +241,7 @@ async fn post(
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
     let above = |id| above(id).unwrap_or_default();
     store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
-    let raised = raise_limits(tx, &mut accounts, control.publisher().month(now)).await?;
+    let raised = raise_limits(control, tx, &mut accounts, now).await?;
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
     for record in accounts.values().filter(|record| record.deleted.is_some()) {
         store::accounts::closing::reopen(tx, record.view.id).await?;
@@ -350,7 +350,12 @@ fn add(totals: &mut Totals, record: &UsageRecord, answered: u64) {
 }
 
 /// Raises the month's cap of accounts that reached it and asked for that. Tells whether any rose.
-async fn raise_limits(tx: &Tx, accounts: &mut Accounts, month: Days) -> Result<bool, Error> {
+async fn raise_limits(
+    control: &Control,
+    tx: &Tx,
+    accounts: &mut Accounts,
+    now: Millis,
+) -> Result<bool, Error> {
     let asking = |record: &AccountRecord| record.view.auto_quota > Money::ZERO;
     let ids: Vec<_> = accounts
         .values()
@@ -360,14 +365,17 @@ async fn raise_limits(tx: &Tx, accounts: &mut Accounts, month: Days) -> Result<b
     if ids.is_empty() {
         return Ok(false);
     }
+    let month = control.publisher().month(now);
     let used = store::usage::costs(tx, Some(&ids), month).await?;
     let mut raised = Vec::new();
     for record in ids.iter().filter_map(|id| accounts.get(id)) {
         let view = &record.view;
         let spent = used.get(&view.id).copied().unwrap_or_default();
-        let hard = view
-            .hard_limit
-            .and_then(|hard| credit::auto_quota(hard, view.auto_quota, spent, view.balance));
+        let hard = view.hard_limit.and_then(|hard| {
+            let risen = credit::auto_quota(hard, view.auto_quota, spent, view.balance)?;
+            let above = control.publisher().month_limit_above(view.id);
+            credit::risen_within(hard, risen, above)
+        });
         raised.extend(hard.map(|hard| (view.id, hard)));
     }
     if raised.is_empty() {

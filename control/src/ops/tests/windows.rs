@@ -71,7 +71,6 @@ async fn no_window_is_granted_twice_not_even_after_a_restart() {
 async fn a_data_plane_that_has_not_heard_of_a_lower_limit_is_held_to_it() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 50.0).await;
-        let berta = world.child(&crate::testing::by(&alice), "berta", 5.0).await;
         let limit = |rpm| AccountChange {
             limits: LimitsChange {
                 rpm: Some(rpm),
@@ -81,12 +80,11 @@ async fn a_data_plane_that_has_not_heard_of_a_lower_limit_is_held_to_it() {
         };
         let stale = |units| {
             let mut ask = ask(Window::Rpm, NOON, units);
-            ask.key.account = berta.id;
+            ask.key.account = alice.id;
             ask
         };
-        world.change(&ROOT, &berta, limit(60)).await.unwrap();
+        world.change(&ROOT, &alice, limit(60)).await.unwrap();
         assert_eq!(lease(world, stale([60, 1, 5])).await, (5, 5));
-        // The parent's limit bites the child.
         world.change(&ROOT, &alice, limit(8)).await.unwrap();
         assert_eq!(lease(world, stale([60, 1, 5])).await, (3, 8));
         assert_eq!(lease(world, stale([60, 1, 5])).await, (0, 8));

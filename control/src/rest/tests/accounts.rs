@@ -16,6 +16,8 @@ async fn everything_about_an_account_is_told_to_its_ancestors_and_itself() {
         "AllowLevels": "1,2", "Resources": "/v1/", "ModelMapper": "a=b", "LevelMapper": "a*=2", "SwitchOver": "1=2",
         "ModelFailover": "a=b|c", "ChildLimit": 7, "Suspended": false,
     });
+    let parent = json!({ "AllowLevels": "1,2", "Gear": 3 });
+    rig.done("PUT", "/x-users/anna", parent).await;
     rig.done("PUT", "/x-users/berta", change.clone()).await;
     let info = rig.ask("GET", "/x-info?user=berta", &anna, "").await.body;
     golden("x-info", &info);
@@ -37,7 +39,9 @@ async fn everything_about_an_account_is_told_to_its_ancestors_and_itself() {
 async fn a_child_is_created_with_every_field_and_inherits_the_rest() {
     let rig = Rig::start("inherit").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
-    let parent = json!({ "Level": 2, "Gear": 3, "Rates": 1.5, "RPM": 60, "ChildLimit": 9, "Tier": 4, "AllowModels": "gpt-*" });
+    let parent = json!({
+        "Level": 2, "Gear": 3, "Rates": 1.5, "RPM": 60, "ChildLimit": 9, "Tier": 4, "AllowModels": "gpt-*", "AllowLevels": "1,2",
+    });
     rig.done("PUT", "/x-users/anna", parent).await;
     rig.child(&anna, "plain", 10).await;
     let plain = rig.get("/x-info?user=plain").await.body;

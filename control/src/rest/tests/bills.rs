@@ -14,6 +14,8 @@ async fn used(rig: &Rig) -> String {
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
     rig.child(&anna, "carla", 10).await;
+    rig.done("PUT", "/x-users/anna", json!({ "AllowLevels": "0,3" }))
+        .await;
     rig.done("PUT", "/x-users/carla", json!({ "Level": 3 }))
         .await;
     let record = |sequence, account, cost, model: &str, days: i64| UsageRecord {

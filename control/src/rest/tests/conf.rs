@@ -183,6 +183,8 @@ async fn x_conf_counts_for_every_descendant_and_x_config_does_not() {
     let rig = Rig::start("cascade").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
+    rig.done("PUT", "/x-users/anna", json!({ "AllowLevels": "0,1,2" }))
+        .await;
     let own = json!({
         "ModelMapper": "a=b", "LevelMapper": "a=1", "SwitchOver": "1=2", "ModelFailover": "a=b|c",
         "Resources": "/v1/embeddings", "AllowModels": "gpt-4o",

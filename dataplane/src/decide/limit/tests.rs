@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proxyxai_contract::{
     clock::Span,
-    snapshot::RateLimits,
-    window::{WindowKey, grant},
+    snapshot::{Account, RateLimits},
+    window::{ModelLimits, WindowKey, grant},
 };
 
 use super::*;
@@ -36,20 +36,24 @@ fn chain() -> [Account; 3] {
     [account(7), account(3), account(1)]
 }
 
-fn found(
-    chain: &[Account],
-    system: &ModelLimits,
-    model: &str,
-) -> Vec<(Window, u64, String, String)> {
+/// Window, units, place in the chain, owner, model.
+type Found = (Window, u64, usize, String, String);
+
+fn found(chain: &[Account], system: &ModelLimits, model: &str) -> Vec<Found> {
     let chain: Vec<_> = chain.iter().collect();
     let owned = |limit: Limit<'_>| {
         let owner = limit.owner.unwrap_or("system").to_owned();
-        (limit.window, limit.most, owner, limit.counted_as.to_owned())
+        let (window, most, at) = (limit.window, limit.most, limit.at);
+        (window, most, at, owner, limit.model.to_owned())
     };
     in_force(&chain, system, Some(model))
         .into_iter()
         .map(owned)
         .collect()
+}
+
+fn limit(most: u64, at: usize, owner: &str, model: &str) -> Found {
+    (Window::Rpm, most, at, owner.to_owned(), model.to_owned())
 }
 
 #[test]
@@ -58,16 +62,18 @@ fn without_a_limit_nothing_is_in_force() {
 }
 
 #[test]
-fn the_smallest_along_the_chain_bites_and_is_named() {
+fn each_account_of_the_chain_counts_for_its_own_limit() {
     let mut chain = chain();
-    chain[0].limits = narrow(Window::Rpm, 10);
-    chain[1].limits = narrow(Window::Rpm, 5);
     let none = ModelLimits::default();
-    let parents = (Window::Rpm, 5, "account-3".to_owned(), String::new());
-    assert_eq!(found(&chain, &none, "gpt-4"), [parents]);
-    chain[0].limits.rpm = 5;
-    let own = (Window::Rpm, 5, "account-7".to_owned(), String::new());
-    assert_eq!(found(&chain, &none, "gpt-4"), [own]);
+    chain[1].limits = narrow(Window::Rpm, 5);
+    let parents = limit(5, 1, "account-3", "");
+    assert_eq!(
+        found(&chain, &none, "gpt-4"),
+        std::slice::from_ref(&parents)
+    );
+    chain[0].limits = narrow(Window::Rpm, 10);
+    let own = limit(10, 0, "account-7", "");
+    assert_eq!(found(&chain, &none, "gpt-4"), [own, parents]);
 }
 
 #[test]
@@ -80,39 +86,56 @@ fn a_limit_by_model_takes_the_place_of_the_window_of_its_kind() {
     };
     chain[0].model_limits = limits(r#"{"gpt-4*":{"rpm":50}}"#);
     let none = ModelLimits::default();
-    let own = "account-7".to_owned();
-    let day = (Window::Tpd, 1000, own.clone(), String::new());
+    let day = (Window::Tpd, 1000, 0, "account-7".to_owned(), String::new());
     assert_eq!(
         found(&chain, &none, "gpt-4o"),
-        [
-            (Window::Rpm, 50, own.clone(), "gpt-4*".to_owned()),
-            day.clone()
-        ]
+        [limit(50, 0, "account-7", "gpt-4*"), day.clone()]
     );
     assert_eq!(
         found(&chain, &none, "o3"),
-        [(Window::Rpm, 10, own, String::new()), day]
+        [limit(10, 0, "account-7", ""), day.clone()]
     );
     // But not of the parent's.
     chain[1].limits = narrow(Window::Rpm, 20);
-    let parents = (Window::Rpm, 20, "account-3".to_owned(), "gpt-4*".to_owned());
-    assert_eq!(found(&chain, &none, "gpt-4o")[0], parents);
+    assert_eq!(
+        found(&chain, &none, "gpt-4o"),
+        [
+            limit(50, 0, "account-7", "gpt-4*"),
+            day,
+            limit(20, 1, "account-3", "")
+        ]
+    );
 }
 
 #[test]
 fn limits_by_model_are_inherited_from_the_nearest_who_has_some() {
     let mut chain = chain();
     let system = limits(r#"{"gpt-4":{"rpm":3},"o3":{"rpm":4}}"#);
-    let first = |chain: &[Account], model| found(chain, &system, model).into_iter().next();
-    let limit = |limit, owner: &str, model: &str| {
-        Some((Window::Rpm, limit, owner.to_owned(), model.to_owned()))
-    };
-    assert_eq!(first(&chain, "gpt-4"), limit(3, "system", "gpt-4"));
+    // What the system allows, it allows each account below root: root's window is not all of theirs.
+    let each = [
+        limit(3, 0, "system", "gpt-4"),
+        limit(3, 1, "system", "gpt-4"),
+    ];
+    assert_eq!(found(&chain, &system, "gpt-4"), each);
+    assert_eq!(
+        found(&chain[2..], &system, "o3"),
+        [limit(4, 0, "system", "o3")]
+    );
     chain[1].model_limits = limits(r#"{"gpt-*":{"rpm":2}}"#);
-    assert_eq!(first(&chain, "gpt-4"), limit(2, "account-3", "gpt-*"));
-    // What the parent has hides what the system has; root above it has the system's.
-    assert_eq!(first(&chain, "o3"), limit(4, "system", ""));
-    assert_eq!(first(&chain, "claude"), None);
+    let each = [
+        limit(2, 0, "account-3", "gpt-*"),
+        limit(2, 1, "account-3", "gpt-*"),
+    ];
+    assert_eq!(found(&chain, &system, "gpt-4"), each);
+    // What the parent has hides what the system has.
+    assert_eq!(found(&chain, &system, "o3"), []);
+    assert_eq!(found(&chain, &system, "claude"), []);
+    // Who lifts what it would inherit is still counted by the account that has it.
+    chain[0].model_limits = limits(r#"{"*":{}}"#);
+    assert_eq!(
+        found(&chain, &system, "gpt-4"),
+        [limit(2, 1, "account-3", "gpt-*")]
+    );
 }
 
 /// A data plane with one account, and a control plane that answers at once.
@@ -151,7 +174,12 @@ impl Rig {
 
     fn call(&mut self, limit: Limit<'_>, tokens: Option<u64>, now: Millis) -> Verdict {
         for _ in 0..3 {
-            let verdict = self.counters.admit(&[limit], tokens, &self.zone, now);
+            let verdict = admit(
+                &mut [(&mut self.counters, &[limit])],
+                tokens,
+                &self.zone,
+                now,
+            );
             if verdict != Verdict::Wait {
                 self.control();
                 return verdict;
@@ -177,9 +205,9 @@ fn of(window: Window, most: u64) -> Limit<'static> {
     Limit {
         window,
         most,
+        at: 0,
         owner: Some("team"),
         model: "",
-        counted_as: "",
     }
 }
 
@@ -325,7 +353,7 @@ fn one_window_that_is_full_leaves_the_others_untouched() {
     let both = [of(Window::Rpm, 2), of(Window::Rpd, 10)];
     let call = |rig: &mut Rig| {
         for _ in 0..3 {
-            let verdict = rig.counters.admit(&both, None, &Zone::UTC, NOON);
+            let verdict = admit(&mut [(&mut rig.counters, &both)], None, &Zone::UTC, NOON);
             rig.control();
             if verdict != Verdict::Wait {
                 return verdict;
@@ -354,7 +382,7 @@ fn one_window_that_is_full_leaves_the_others_untouched() {
 fn of_several_that_are_full_the_last_to_end_is_told() {
     let mut rig = Rig::new(Zone::UTC);
     let both = [of(Window::Rph, 0), of(Window::Rpm, 0)];
-    let verdict = rig.counters.admit(&both, None, &Zone::UTC, NOON);
+    let verdict = admit(&mut [(&mut rig.counters, &both)], None, &Zone::UTC, NOON);
     let Verdict::Refused(refusal) = verdict else {
         panic!("is full");
     };
@@ -371,7 +399,7 @@ fn a_slice_is_asked_for_before_the_last_is_gone() {
     let limit = of(Window::Rpm, 800);
     let mut waits = 0;
     for _ in 0..800 {
-        while rig.counters.admit(&[limit], None, &Zone::UTC, NOON) == Verdict::Wait {
+        while admit(&mut [(&mut rig.counters, &[limit])], None, &Zone::UTC, NOON) == Verdict::Wait {
             waits += 1;
             rig.control();
         }
@@ -386,13 +414,13 @@ fn an_ask_that_failed_is_made_again() {
     let mut rig = Rig::new(Zone::UTC);
     let limit = of(Window::Rpm, 5);
     assert_eq!(
-        rig.counters.admit(&[limit], None, &Zone::UTC, NOON),
+        admit(&mut [(&mut rig.counters, &[limit])], None, &Zone::UTC, NOON),
         Verdict::Wait
     );
     assert_eq!(rig.counters.asks().len(), 1);
     // While it is under way no other is made.
     assert_eq!(
-        rig.counters.admit(&[limit], None, &Zone::UTC, NOON),
+        admit(&mut [(&mut rig.counters, &[limit])], None, &Zone::UTC, NOON),
         Verdict::Wait
     );
     assert!(rig.counters.asks().is_empty());
@@ -417,7 +445,7 @@ proptest! {
                 *counters = Counters::new(AccountId::new(7).unwrap());
             }
             for _ in 0..2 {
-                if let Verdict::Admitted { taken, .. } = counters.admit(&[rule], None, &Zone::UTC, now) {
+                if let Verdict::Admitted { taken, .. } = admit(&mut [(&mut *counters, &[rule])], None, &Zone::UTC, now) {
                     *counts.entry(taken[0].start).or_default() += 1;
                     break;
                 }
@@ -454,4 +482,69 @@ proptest! {
         used += open.iter().map(|(_, real)| real).sum::<u64>();
         prop_assert!(used < limit + 100, "{used} of {limit}");
     }
+
+    #[test]
+    fn all_below_an_account_together_never_have_more_than_it_has(
+        parents in 0u64..30,
+        own in prop::collection::vec(0u64..30, 4),
+        steps in prop::collection::vec((0usize..2, 0usize..4, any::<bool>()), 0..200),
+    ) {
+        let counters = |id: usize| Counters::new(AccountId::new(i64::try_from(id).unwrap() + 1).unwrap());
+        // Two data planes, with the parent's counters last.
+        let mut planes: Vec<Vec<Counters>> = (0..2).map(|_| (0..5).map(counters).collect()).collect();
+        let mut totals = std::collections::BTreeMap::<WindowKey, u64>::new();
+        let (mut counts, mut open) = ([0u64; 4], Vec::new());
+        let above = Limit { at: 1, ..of(Window::Rpm, parents) };
+        for (plane, child, ends) in steps {
+            let limit = of(Window::Rpm, own[child]);
+            for _ in 0..3 {
+                let (children, parent) = planes[plane].split_at_mut(4);
+                let mut places = [(&mut children[child], &[limit][..]), (&mut parent[0], &[above][..])];
+                let verdict = admit(&mut places, None, &Zone::UTC, NOON);
+                if let Verdict::Admitted { taken, .. } = verdict {
+                    prop_assert_eq!(taken.iter().map(Taken::place).collect::<Vec<_>>(), [0, 1]);
+                    counts[child] += 1;
+                    open.push((plane, child, taken));
+                    break;
+                }
+                let refused = matches!(verdict, Verdict::Refused(_));
+                for counters in &mut planes[plane] {
+                    for ask in counters.asks() {
+                        let total = totals.entry(ask.key.clone()).or_default();
+                        let granted = grant(&ask, *total, 2);
+                        *total += granted;
+                        counters.granted(&WindowGrant { key: ask.key, granted, total: *total });
+                    }
+                }
+                if refused {
+                    break;
+                }
+            }
+            // Some do not take place after all.
+            if ends && let Some((plane, child, taken)) = open.pop() {
+                let (children, parent) = planes[plane].split_at_mut(4);
+                children[child].give_back(taken.iter().filter(|taken| taken.place() == 0));
+                parent[0].give_back(taken.iter().filter(|taken| taken.place() == 1));
+                counts[child] -= 1;
+            }
+            prop_assert!(counts.iter().sum::<u64>() <= parents, "{counts:?} of {parents}");
+            prop_assert!(counts.iter().zip(&own).all(|(count, own)| count <= own));
+        }
+    }
+}
+
+#[test]
+fn what_the_parent_refuses_is_not_counted_for_the_child() {
+    let (mut own, mut parents) = (Rig::new(Zone::UTC), Rig::new(Zone::UTC));
+    let (limit, none) = (of(Window::Rpm, 3), of(Window::Rpm, 0));
+    for _ in 0..5 {
+        let mut places = [
+            (&mut own.counters, &[limit][..]),
+            (&mut parents.counters, &[none][..]),
+        ];
+        let verdict = admit(&mut places, None, &Zone::UTC, NOON);
+        assert!(matches!(verdict, Verdict::Refused(_)), "{verdict:?}");
+        own.control();
+    }
+    assert_eq!(own.admitted(limit, 9, NOON), 3);
 }

@@ -349,6 +349,8 @@ fn shape(chunk: &[u8]) -> Option<Shape> {
 #[cfg(test)]
 mod chunk_tests;
 #[cfg(test)]
+mod forged_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod matrix_tests;

@@ -1,0 +1,87 @@
+//! What an account may be given at most: no more than its parent may use. What it is given is held against that when
+//! it changes; a parent that is narrowed later does not stand in the way of other changes, and bounds its children at
+//! use (`contract::plan`).
+
+use proxyxai_contract::{
+    Invalid,
+    access::LevelList,
+    id::{Level, Levels},
+    money::Money,
+};
+
+use crate::view::AccountView;
+
+/// What the parent of an account, and those above it, leave to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Levels that the parent may use.
+    pub(crate) levels: Levels,
+    /// Level switches that its calls may make.
+    pub(crate) gear: u8,
+    /// The smallest limit of a month above.
+    pub(crate) hard_limit: Option<Money>,
+}
+
+impl Bounds {
+    /// For whoever belongs to root.
+    pub(crate) const NONE: Self = Self {
+        levels: Levels::ALL,
+        gear: u8::MAX,
+        hard_limit: None,
+    };
+
+    /// Holds what has changed against the bounds.
+    ///
+    /// # Errors
+    /// Names the field that is more than the parent's.
+    pub(crate) fn check(&self, before: &AccountView, after: &AccountView) -> Result<(), Invalid> {
+        if after.gear != before.gear && after.gear > self.gear {
+            let problem = format!("must not be above the parent's {}", self.gear);
+            return Err(Invalid::new("Gear", problem));
+        }
+        if after.level != before.level {
+            self.check_levels("Level", [after.level])?;
+        }
+        let (rules, old) = (&after.routing, &before.routing);
+        if rules.level_mapper != old.level_mapper {
+            self.check_levels("LevelMapper", rules.level_mapper.levels())?;
+        }
+        if rules.switch_over != old.switch_over {
+            self.check_levels("SwitchOver", rules.switch_over.levels())?;
+        }
+        if let LevelList::Only(levels) = &after.access.levels {
+            let added = levels.iter().filter(|level| match &before.access.levels {
+                LevelList::Only(old) => !old.contains(level),
+                LevelList::Any => true,
+            });
+            self.check_levels("AllowLevels", added.copied())?;
+        }
+        match (after.hard_limit, self.hard_limit) {
+            (Some(own), Some(most)) if after.hard_limit != before.hard_limit && own > most => {
+                let problem = format!("must not be above the parent's {most}");
+                Err(Invalid::new("HardLimit", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_levels(
+        &self,
+        field: &str,
+        levels: impl IntoIterator<Item = Level>,
+    ) -> Result<(), Invalid> {
+        let mut levels = levels.into_iter();
+        match levels.find(|level| !self.levels.has(*level)) {
+            Some(level) => {
+                let may = if self.levels == Levels::default() {
+                    "none".to_owned()
+                } else {
+                    self.levels.to_string()
+                };
+                let problem = format!("has level {level}; of the levels the parent may use {may}");
+                Err(Invalid::new(field, problem))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Which limits are in force on a call: those of its account, and of each account above it that has some. Each
+//! account counts the calls of all below it as well.
+
+use proxyxai_contract::{
+    snapshot::Account,
+    window::{ModelLimit, ModelLimits, Window},
+};
+
+/// A limit on a call, of one account of its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit<'a> {
+    pub(crate) window: Window,
+    /// Units that it allows.
+    pub(crate) most: u64,
+    /// Where in the chain the account is that counts it, with all below it; 0 is the caller's.
+    pub(crate) at: usize,
+    /// Whose it is; none for the system's limits by model.
+    pub(crate) owner: Option<&'a str>,
+    /// The model or pattern it is for, and what is counted together; empty for an account's window.
+    pub(crate) model: &'a str,
+}
+
+/// The limits in force on a call, nearest account first. At each account of the chain a limit by model takes the
+/// place of the window of the same kind. Root counts its own calls only: what the system allows a model, it
+/// allows each account.
+pub(crate) fn in_force<'a>(
+    chain: &[&'a Account],
+    system: &'a ModelLimits,
+    model: Option<&str>,
+) -> Vec<Limit<'a>> {
+    let unlimited =
+        |account: &&Account| account.limits.is_wide() && account.model_limits.is_empty();
+    if chain.iter().all(unlimited) && system.is_empty() {
+        return Vec::new();
+    }
+    let find = |limits: &'a ModelLimits| model.and_then(|model| limits.find(model));
+    // From root down: who has no limits by model has those of its nearest ancestor.
+    let (mut by_model, mut set_by) = (find(system), None);
+    let mut limits = Vec::new();
+    for (at, account) in chain.iter().enumerate().rev() {
+        if !account.model_limits.is_empty() {
+            set_by = Some(account.name.as_str());
+            by_model = find(&account.model_limits);
+        }
+        if at == 0 || account.parent.is_some() {
+            let windows = Window::ALL.into_iter().rev();
+            limits.extend(windows.filter_map(|window| of(window, at, account, (by_model, set_by))));
+        }
+    }
+    limits.reverse();
+    limits
+}
+
+/// What one account allows of a window; none when that is as good as no limit.
+fn of<'a>(
+    window: Window,
+    at: usize,
+    account: &'a Account,
+    (by_model, set_by): (Option<&'a ModelLimit>, Option<&'a str>),
+) -> Option<Limit<'a>> {
+    let by_model = by_model.and_then(|own| Some((own, own.of(window)?)));
+    let (most, owner, model) = match by_model {
+        Some((own, most)) => (most, set_by, own.pattern()),
+        None => (account.limits.of(window), Some(account.name.as_str()), ""),
+    };
+    (!window.is_wide(most)).then_some(Limit {
+        window,
+        most,
+        at,
+        owner,
+        model,
+    })
+}
