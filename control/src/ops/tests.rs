@@ -4,6 +4,7 @@ mod accounts;
 mod audit;
 mod books;
 mod closing;
+mod ends;
 mod export;
 mod fleet;
 mod keys;

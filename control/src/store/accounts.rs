@@ -25,9 +25,6 @@ use crate::{
     view::{Labels, Listing, Order, OrderBy, Page},
 };
 
-/// At most this many closed accounts are looked at in one go.
-const CLOSING_MAX: u64 = 1000;
-
 /// Which accounts to list.
 #[derive(Debug)]
 pub(crate) struct Filter<'a> {
@@ -303,30 +300,6 @@ pub(crate) async fn insert(
     cards::replace(tx, id, &record.stored_cards, &record.view.cards).await
 }
 
-/// Deleted accounts that may have something left to settle.
-pub(crate) async fn closing(db: &impl Db) -> Result<Vec<AccountId>, Error> {
-    let ids: Vec<i64> = account::Entity::find()
-        .select_only()
-        .column(account::Column::Id)
-        .filter(account::Column::Closing.eq(true))
-        .order_by_asc(account::Column::Id)
-        .limit(CLOSING_MAX)
-        .into_tuple()
-        .all(db.handle())
-        .await?;
-    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
-    ids.map_err(Error::from)
-}
-
-/// A deleted account was charged, and has something to settle again.
-pub(crate) async fn reopen(tx: &Tx, id: AccountId) -> Result<(), Error> {
-    let row = account::ActiveModel {
-        closing: Set(true),
-        ..Default::default()
-    };
-    set(tx, id, row).await
-}
-
 /// Stores all of an account.
 pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     set(tx, record.view.id, record.to_row()).await?;
@@ -392,7 +365,11 @@ pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(),
 }
 
 /// Writes columns of one row. The library's update of a single row would read it back.
-async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<(), Error> {
+pub(super) async fn set(
+    tx: &Tx,
+    id: AccountId,
+    mut row: account::ActiveModel,
+) -> Result<(), Error> {
     row.id = NotSet;
     let update = account::Entity::update_many().set(row);
     let update = update.filter(account::Column::Id.eq(id.get()));

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod bills;
 pub(crate) mod books;
 pub(crate) mod cards;
+pub(crate) mod closing;
 mod connect;
 mod entity;
 pub(crate) mod exports;

@@ -1,0 +1,37 @@
+//! Deleted accounts that are not settled yet.
+
+use proxyxai_contract::id::AccountId;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use super::{Db, Tx, accounts, entity::account};
+use crate::Error;
+
+/// At most this many are looked at in one go.
+const CLOSING_MAX: u64 = 1000;
+
+/// Deleted accounts that may have something left to settle.
+pub(crate) async fn waiting(db: &impl Db) -> Result<Vec<AccountId>, Error> {
+    let ids: Vec<i64> = account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::Closing.eq(true))
+        .order_by_asc(account::Column::Id)
+        .limit(CLOSING_MAX)
+        .into_tuple()
+        .all(db.handle())
+        .await?;
+    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
+    ids.map_err(Error::from)
+}
+
+/// A deleted account was charged, and has something to settle again.
+pub(crate) async fn reopen(tx: &Tx, id: AccountId) -> Result<(), Error> {
+    let row = account::ActiveModel {
+        closing: Set(true),
+        ..Default::default()
+    };
+    accounts::set(tx, id, row).await
+}
