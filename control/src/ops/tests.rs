@@ -21,4 +21,5 @@ mod scale;
 mod start;
 mod storage;
 mod usage;
+mod verification;
 mod windows;

@@ -14,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub(crate) mod ledger;
+pub(crate) mod links;
 pub(crate) mod mail;
 pub(crate) mod master_copies;
 mod migration;

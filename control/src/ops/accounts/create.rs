@@ -13,11 +13,12 @@ use crate::{
     domain::{
         account::{Dna, check_email, check_name_below_root, check_text},
         credit::{self, Card},
+        mail::verification,
         quota, setting,
     },
     ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
-    view::{AccountView, Caller, Changed, NewAccount},
+    view::{AccountView, Addresses, Caller, Changed, NewAccount},
 };
 
 const FIRST_REFERENCE: &str = "Initial Funding";
@@ -67,6 +68,7 @@ async fn create_once(
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, None, Some(&child)).await?;
     ops::mail::welcome(control, &tx, &child.view).await?;
+    ops::verification::invite(control, &tx, &operator, &child.view).await?;
     let after = changed(control, &tx, caller.account, child.view.id).await?;
     tx.commit().await?;
     tracing::info!(
@@ -120,6 +122,7 @@ pub(crate) fn blank(
             children: 0,
             enabled: true,
             suspended: false,
+            addresses: Addresses::default(),
             created: now,
             updated: now,
             ..parent.clone()
@@ -153,7 +156,14 @@ fn child(parent: &AccountRecord, new: &NewAccount, now: Millis) -> Result<Accoun
     let (hard, soft) = credit::first_limits(*credit);
     (record.view.hard_limit, record.view.soft_limit) = (Some(hard), Some(soft));
     record.view.credit_granted = *credit;
-    change::apply(&mut record, change, parent.view.parent.is_none())?;
+    let by_root = parent.view.parent.is_none();
+    change::apply(&mut record, change, by_root)?;
+    let nothing = AccountView {
+        email: String::new(),
+        billing_email: String::new(),
+        ..record.view.clone()
+    };
+    verification::after_change(&nothing, &mut record.view, by_root, now);
     Ok(record)
 }
 
