@@ -16,7 +16,10 @@ mod usage;
 
 use std::net::IpAddr;
 
-pub use account::{AccountChange, AccountFilter, AccountView, Changed, LimitsChange, NewAccount};
+pub use account::{
+    AccountChange, AccountFilter, AccountView, Addresses, Changed, LimitsChange, NewAccount,
+    Verified, VerifiedBy,
+};
 pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
 pub use books::{BookTotal, Books, Difference, LedgerLine, Quarantined};
 pub use key::{KeyChange, KeyFilter, KeyView, NewKey, Probe};

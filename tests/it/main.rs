@@ -58,4 +58,5 @@ mod transparency;
 mod usage;
 mod usage_matrix;
 mod verdicts;
+mod verify;
 mod windows;

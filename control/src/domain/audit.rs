@@ -14,7 +14,7 @@ use proxyxai_contract::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::view::{AccountView, KeyView, NewsView};
+use crate::view::{AccountView, KeyView, NewsView, Verified};
 
 /// Stands for a secret.
 pub(crate) const MASK: &str = "***";
@@ -186,14 +186,18 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         child_limit,
         enabled,
         suspended,
+        addresses,
     } = view;
     let limit = |limit: &Option<Money>| limit.map(dollars);
+    let by = |verified: Option<Verified>| verified.map_or("", |it| it.by.as_str());
     let mut fields = named([
         ("Parent", json!(parent.map(AccountId::get))),
         ("Name", json!(name)),
         ("Email", json!(email)),
         ("Alias", json!(alias)),
         ("BillingEmail", json!(billing_email)),
+        ("EmailVerifiedBy", json!(by(addresses.email))),
+        ("BillingEmailVerifiedBy", json!(by(addresses.billing))),
         ("QRCode", json!(qr_code)),
         ("Level", json!(level.get())),
         ("Gear", json!(gear)),

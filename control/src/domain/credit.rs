@@ -5,8 +5,6 @@
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
 )]
 
-#[cfg(test)]
-mod ends_tests;
 mod limits;
 mod transfer;
 mod units;

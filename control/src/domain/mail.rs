@@ -2,6 +2,7 @@
 //! says (`templates`). Knows neither the queue nor the server.
 
 pub(crate) mod templates;
+pub(crate) mod verification;
 
 use proxyxai_contract::Invalid;
 
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     News,
     /// Upstream keys were refused by their providers.
     KeyFault,
+    /// An address is to be verified.
+    Verify,
 }
 
 /// A mail without its recipient.
@@ -70,6 +73,7 @@ impl Kind {
             Self::Bill => "bill",
             Self::News => "news",
             Self::KeyFault => "key_fault",
+            Self::Verify => "verify",
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) const EMAIL_SENDER: &str = "EMAIL_SENDER";
 pub(crate) const EMAIL_TLS: &str = "EMAIL_TLS";
 /// Dollars below which an account is told of its low balance.
 pub(crate) const EMAIL_BALANCE: &str = "EMAIL_BALANCE";
+/// Mails in an hour that a customer of root, with all below it, may be the cause of.
+pub(crate) const EMAIL_RPH: &str = "EMAIL_RPH";
 /// `off`, `daily` or `monthly`.
 pub(crate) const EMAIL_BILL: &str = "EMAIL_BILL";
 /// Addresses that are told of key faults, comma separated.
@@ -100,7 +102,7 @@ const RATE_MAX: u32 = 1_000_000;
 const HOURS_MAX: i64 = 8_760;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 35] = [
+pub(crate) const ALL: [(&str, &str); 36] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -130,6 +132,7 @@ pub(crate) const ALL: [(&str, &str); 35] = [
     (EMAIL_SENDER, ""),
     (EMAIL_TLS, "true"),
     (EMAIL_BALANCE, "3"),
+    (EMAIL_RPH, "300"),
     (EMAIL_BILL, "off"),
     (XAI_MAIL, ""),
     (XAI_SVC, ""),
@@ -171,7 +174,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
             dollars(value).map(drop)
         }
         CALLS_PER_ACCOUNT_MAX => calls(value).map(drop),
-        ADMIN_RPM => rate(value).map(drop),
+        ADMIN_RPM | EMAIL_RPH => rate(value).map(drop),
         XAI_BASE => BaseUrl::parse_lenient(value.trim()).map(drop),
         COMMISSION_PERCENT => percent(value).map(drop),
         AUDIT_RETENTION_DAYS => days(value).map(drop),
@@ -235,7 +238,7 @@ pub(crate) fn calls(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
     Account::calls_of(number)
 }
 
-/// Requests in a minute; 0 means any number.
+/// Requests in a minute, or mails in an hour; 0 means any number.
 ///
 /// # Errors
 /// When it is no such number.

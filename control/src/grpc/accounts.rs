@@ -81,6 +81,18 @@ impl Accounts for Service {
         }))
     }
 
+    async fn send_verification(
+        &self,
+        request: Request<wire::SendVerificationRequest>,
+    ) -> Result<Response<wire::SendVerificationResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::SendVerificationRequest { account } = request.into_inner();
+        let sent = ops::verification::ask(&self.0, &caller, &identifier(account)?).await?;
+        Ok(Response::new(wire::SendVerificationResponse {
+            sent: sent.into_iter().map(str::to_owned).collect(),
+        }))
+    }
+
     async fn grant_credit(
         &self,
         request: Request<wire::GrantCreditRequest>,

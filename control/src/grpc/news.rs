@@ -76,6 +76,8 @@ fn item_to_wire(news: NewsView) -> wire::NewsItem {
     let NewsView {
         id: _,
         scope: _,
+        author,
+        author_name,
         title,
         content,
         created,
@@ -86,5 +88,7 @@ fn item_to_wire(news: NewsView) -> wire::NewsItem {
         content,
         create_time: Some(millis_to_wire(created)),
         expire_time: Some(millis_to_wire(expires)),
+        author_name,
+        author_id: author.get(),
     }
 }

@@ -61,6 +61,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     let links = settings.links();
     let mails = bills.iter().map(|(recipient, lines)| NewMail {
         account: None,
+        sender: None,
         recipient: recipient.clone(),
         message: templates::bill(days.start, days.end, lines, &links),
     });

@@ -46,6 +46,7 @@ pub(super) async fn report(control: &Control) -> Result<(), Error> {
     let message = templates::faults(&faults, &settings.links());
     let mails = recipients.into_iter().map(|recipient| NewMail {
         account: None,
+        sender: None,
         recipient,
         message: message.clone(),
     });

@@ -8,13 +8,12 @@ use proxyxai_contract::id::AccountId;
 use crate::{
     Control, Error,
     domain::{
-        mail::{Kind, templates},
+        mail::{Kind, templates, verification},
         notice::{State, decide},
         setting,
     },
     ops::mail::Settings,
     store::{self, AccountRecord, Tx, mail::NewMail},
-    view::AccountView,
 };
 
 const JOB: &str = "notices";
@@ -64,6 +63,16 @@ async fn notices(
     let links = settings.links();
     let mut mails = Vec::new();
     for AccountRecord { view, .. } in store::accounts::some(tx, &ids, now).await? {
+        // Nobody is told of what is not known to be its own; who verifies an address is told from then on.
+        let Some(recipient) = verification::recipient(&view) else {
+            continue;
+        };
+        let mail = |message| NewMail {
+            account: Some(view.id),
+            sender: None,
+            recipient: recipient.to_owned(),
+            message,
+        };
         let id = view.id.get();
         let spent = used.get(&view.id).copied().unwrap_or_default();
         let verdict = decide(State {
@@ -75,11 +84,11 @@ async fn notices(
             told_low: low_marks.contains_key(&id),
         });
         if verdict.tell_soft {
-            mails.push(mail(&view, templates::soft_limit(&view, spent, &links)));
+            mails.push(mail(templates::soft_limit(&view, spent, &links)));
             store::jobs::mark(tx, soft, id, &period).await?;
         }
         if verdict.tell_low {
-            mails.push(mail(&view, templates::low_balance(&view, mark, &links)));
+            mails.push(mail(templates::low_balance(&view, mark, &links)));
             store::jobs::mark(tx, low, id, "").await?;
         }
         if verdict.forget_low {
@@ -87,18 +96,4 @@ async fn notices(
         }
     }
     Ok(mails)
-}
-
-/// To whoever takes the account's bills.
-fn mail(view: &AccountView, message: crate::domain::mail::Message) -> NewMail {
-    let recipient = if view.billing_email.is_empty() {
-        &view.email
-    } else {
-        &view.billing_email
-    };
-    NewMail {
-        account: Some(view.id),
-        recipient: recipient.clone(),
-        message,
-    }
 }

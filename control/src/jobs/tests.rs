@@ -220,8 +220,15 @@ async fn a_month_is_billed_as_a_whole() {
 async fn news_are_written_to_their_readers_once() {
     everywhere(async |world| {
         let anna = world.child(&ROOT, "anna", 200.0).await;
-        world.child(&by(&anna), "carl", 20.0).await;
+        let carl = world.child(&by(&anna), "carl", 20.0).await;
+        world.child(&by(&anna), "dora", 20.0).await;
         world.child(&ROOT, "bert", 20.0).await;
+        // Root knows this address; nobody has said that dora's is hers.
+        let known = AccountChange {
+            email: Some("carl@example.org".to_owned()),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &carl, known).await.unwrap();
         switch_on(world).await;
         let new = |title: &str| NewNews {
             title: title.to_owned(),
@@ -249,6 +256,125 @@ async fn news_are_written_to_their_readers_once() {
         assert_eq!(to("all"), ["anna", "carl", "bert"]);
         assert_eq!(to("one"), ["anna"]);
         assert_eq!(to("group"), ["anna", "carl"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn news_for_one_account_that_cannot_be_written_to_reach_nobody_else() {
+    everywhere(async |world| {
+        let anna = world.child(&ROOT, "anna", 200.0).await;
+        let carl = world.child(&by(&anna), "carl", 50.0).await;
+        let below = world.child(&by(&carl), "dora", 20.0).await;
+        let known = AccountChange {
+            email: Some("dora@example.org".to_owned()),
+            ..AccountChange::default()
+        };
+        world.change(&ROOT, &below, known).await.unwrap();
+        switch_on(world).await;
+        let new = NewNews {
+            title: "t".to_owned(),
+            content: "c".to_owned(),
+            days: None,
+        };
+        ops::news::post(&world.control, &ROOT, Some("carl"), new)
+            .await
+            .unwrap();
+        readers::write(&world.control).await.unwrap();
+        assert!(of(world, "news").await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sender_beyond_its_rate_waits_and_holds_up_nobody() {
+    everywhere(async |world| {
+        let anna = world.child(&ROOT, "anna", 300.0).await;
+        let bert = world.child(&ROOT, "bert", 300.0).await;
+        for name in ["carl", "dora", "emil"] {
+            let child = world.child(&by(&anna), name, 20.0).await;
+            let known = AccountChange {
+                email: Some(format!("{name}@example.org")),
+                ..AccountChange::default()
+            };
+            world.change(&ROOT, &child, known).await.unwrap();
+        }
+        switch_on(world).await;
+        configure(world, &[("EMAIL_RPH", "2")]).await;
+        let post = async |caller: &AccountView, target: &str| {
+            let new = NewNews {
+                title: "hello".to_owned(),
+                content: "words".to_owned(),
+                days: None,
+            };
+            ops::news::post(&world.control, &by(caller), Some(target), new)
+                .await
+                .unwrap();
+        };
+        post(&anna, &anna.dna).await;
+        let sent = async |expected: usize| {
+            for _ in 0..4 {
+                readers::write(&world.control).await.unwrap();
+            }
+            let news = of(world, "news").await;
+            assert_eq!(news.len(), expected);
+            news
+        };
+        let first = sent(2).await;
+        assert_eq!(first[0].subject, "anna: hello");
+        assert!(
+            first[0].text.contains("From the account anna"),
+            "{}",
+            first[0].text
+        );
+        // Root's own, behind it, go out.
+        let new = NewNews {
+            title: "all".to_owned(),
+            content: "c".to_owned(),
+            days: None,
+        };
+        ops::news::post(&world.control, &ROOT, Some("bert"), new)
+            .await
+            .unwrap();
+        assert_eq!(sent(3).await[2].subject, "all");
+        world.clock.advance(3_600_000);
+        let all = sent(4).await;
+        assert_eq!(all[3].recipient, "emil@example.org");
+        assert_eq!(bert.email, "bert@example.com");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn notices_and_bills_go_to_verified_addresses_only() {
+    everywhere(async |world| {
+        configure(world, &[("EMAIL_BILL", "daily")]).await;
+        switch_on(world).await;
+        bills::write(&world.control).await.unwrap();
+        let anna = world.child(&ROOT, "anna", 100.0).await;
+        let carl = world.child(&by(&anna), "carl", 20.0).await;
+        // Whoever has a key may enter any address for bills.
+        let victim = AccountChange {
+            billing_email: Some("victim@example.com".to_owned()),
+            ..AccountChange::default()
+        };
+        world
+            .change(&by(&anna), &anna, victim.clone())
+            .await
+            .unwrap();
+        world.change(&by(&carl), &carl, victim).await.unwrap();
+        spend(world, 1, &anna, 79.0).await;
+        spend(world, 2, &carl, 19.0).await;
+        notices::tell(&world.control).await.unwrap();
+        world.clock.advance(DAY_MS);
+        for _ in 0..3 {
+            bills::write(&world.control).await.unwrap();
+        }
+        for kind in ["low_balance", "bill"] {
+            let sent = of(world, kind).await;
+            let to: Vec<_> = sent.iter().map(|mail| mail.recipient.as_str()).collect();
+            assert_eq!(to, ["anna@example.com"], "{kind}");
+        }
     })
     .await;
 }

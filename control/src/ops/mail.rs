@@ -67,14 +67,15 @@ pub(super) async fn is_on(control: &Control, db: &impl Db) -> Result<bool, Error
         .map(|settings| settings.is_on())
 }
 
-/// A new account is told of itself.
+/// A new account is told of itself, once its address is known to be its own.
 pub(super) async fn welcome(control: &Control, tx: &Tx, view: &AccountView) -> Result<(), Error> {
     let settings = Settings::read(control, tx).await?;
-    if !settings.is_on() {
+    if !settings.is_on() || view.addresses.email.is_none() {
         return Ok(());
     }
     let mail = NewMail {
         account: Some(view.id),
+        sender: None,
         recipient: view.email.clone(),
         message: templates::welcome(view, &settings.links()),
     };

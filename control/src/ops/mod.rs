@@ -22,6 +22,7 @@ pub(crate) mod seed;
 pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verification;
 
 use proxyxai_contract::id::AccountId;
 

@@ -30,6 +30,8 @@ pub(crate) async fn post(
     let mut view = NewsView {
         id: 0,
         scope,
+        author: own.view.id,
+        author_name: own.view.name.clone(),
         title: checked.title,
         content: checked.content,
         created: now,

@@ -20,7 +20,7 @@ use crate::{
     publish,
     store::{self, AccountRecord, Store, Tx},
     vault::Vault,
-    view::AccountView,
+    view::{AccountView, Addresses, Verified, VerifiedBy},
 };
 
 const CHILD_LIMIT: u64 = 88_888_888;
@@ -97,10 +97,22 @@ async fn seed_accounts(
     store::accounts::insert(tx, &mut root, None).await?;
     for user in users {
         let mut child = blank(&root.view, user.name, user.email, now);
+        child.view.addresses = by_root(now);
         key_of(&mut child, &user.key);
         store::accounts::insert(tx, &mut child, Some(&Dna::root())).await?;
     }
     Ok(generated)
+}
+
+/// What the first start is told is root's word.
+const fn by_root(now: Millis) -> Addresses {
+    Addresses {
+        email: Some(Verified {
+            at: now,
+            by: VerifiedBy::Root,
+        }),
+        billing: None,
+    }
 }
 
 fn root(user: &InitUser, now: Millis) -> AccountRecord {
@@ -149,6 +161,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             child_limit: CHILD_LIMIT,
             enabled: true,
             suspended: false,
+            addresses: by_root(now),
             created: now,
             updated: now,
         },

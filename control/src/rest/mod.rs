@@ -21,6 +21,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 mod users;
+mod verify;
 
 use axum::{
     Router,
@@ -56,6 +57,8 @@ pub(crate) fn router(control: Control) -> Router {
                 .post(users::update)
                 .delete(users::delete),
         )
+        .route("/x-users/{identifier}/verify", post(verify::ask))
+        .route("/x-verify/{token}", get(verify::show).post(verify::confirm))
         .route("/x-dna", get(users::descendants))
         .route("/x-dna/{identifier}", get(users::descendant))
         .route("/x-info", get(users::info))

@@ -92,6 +92,8 @@ pub(super) struct Board {
 
 #[derive(Debug, Serialize)]
 struct NewsRow {
+    /// Whose words they are.
+    from: String,
     title: String,
     content: String,
     created_at: String,
@@ -100,6 +102,7 @@ struct NewsRow {
 
 fn row(news: &NewsView) -> NewsRow {
     NewsRow {
+        from: news.author_name.clone(),
         title: news.title.clone(),
         content: news.content.clone(),
         // These two are in UTC wherever the gateway is.

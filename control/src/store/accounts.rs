@@ -1,7 +1,5 @@
 //! Accounts: finding, listing, locking and storing them.
 
-pub(crate) mod closing;
-
 use std::collections::BTreeMap;
 
 use proxyxai_contract::{
@@ -367,7 +365,11 @@ pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(),
 }
 
 /// Writes columns of one row. The library's update of a single row would read it back.
-async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<(), Error> {
+pub(super) async fn set(
+    tx: &Tx,
+    id: AccountId,
+    mut row: account::ActiveModel,
+) -> Result<(), Error> {
     row.id = NotSet;
     let update = account::Entity::update_many().set(row);
     let update = update.filter(account::Column::Id.eq(id.get()));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Statement,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
     sea_query::{Expr, ExprTrait as _, LockBehavior, LockType},
 };
 
@@ -30,6 +30,8 @@ const FAILED: &str = "failed";
 pub(crate) struct NewMail {
     /// Whom it is about.
     pub(crate) account: Option<AccountId>,
+    /// Of whose doing it is, where that has a rate.
+    pub(crate) sender: Option<AccountId>,
     pub(crate) recipient: String,
     pub(crate) message: Message,
 }
@@ -66,6 +68,7 @@ pub(crate) async fn queue(tx: &Tx, now: Millis, mails: Vec<NewMail>) -> Result<(
     let row = |new: &NewMail| mail::ActiveModel {
         kind: Set(new.message.kind.as_str().to_owned()),
         account_id: Set(new.account.map(AccountId::get)),
+        sender_id: Set(new.sender.map(AccountId::get)),
         recipient: Set(new.recipient.clone()),
         subject: Set(new.message.subject.clone()),
         text_body: Set(new.message.text.clone()),
@@ -83,6 +86,45 @@ pub(crate) async fn queue(tx: &Tx, now: Millis, mails: Vec<NewMail>) -> Result<(
             .await?;
     }
     Ok(())
+}
+
+/// Mails of a kind to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) count: u64,
+    pub(crate) latest: Option<Millis>,
+}
+
+/// How many mails somebody was the cause of since.
+pub(crate) async fn sent_by(db: &impl Db, sender: AccountId, since: Millis) -> Result<u64, Error> {
+    mail::Entity::find()
+        .filter(mail::Column::SenderId.eq(sender.get()))
+        .filter(mail::Column::CreatedAt.gt(since.0))
+        .count(db.handle())
+        .await
+        .map_err(Error::from)
+}
+
+/// Mails of a kind to an address since.
+pub(crate) async fn sent_to(
+    db: &impl Db,
+    kind: &str,
+    recipient: &str,
+    since: Millis,
+) -> Result<Sent, Error> {
+    let times: Vec<i64> = mail::Entity::find()
+        .select_only()
+        .column(mail::Column::CreatedAt)
+        .filter(mail::Column::Recipient.eq(recipient))
+        .filter(mail::Column::Kind.eq(kind))
+        .filter(mail::Column::CreatedAt.gt(since.0))
+        .into_tuple()
+        .all(db.handle())
+        .await?;
+    Ok(Sent {
+        count: times.len() as u64,
+        latest: times.into_iter().max().map(Millis),
+    })
 }
 
 /// Whether any mail is due.
@@ -182,10 +224,11 @@ pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64,
     Ok(dropped.rows_affected)
 }
 
-/// Living accounts at or below `dna` with an id above `after`, ascending, with their addresses.
+/// Living accounts with an id above `after`, ascending, with their addresses, as far as these are verified: the one of
+/// `dna`, and, in a group, those below it.
 pub(crate) async fn readers(
     db: &impl Db,
-    dna: &str,
+    (dna, is_group): (&str, bool),
     after: i64,
     rows_max: u64,
 ) -> Result<Vec<(AccountId, String)>, Error> {
@@ -194,7 +237,12 @@ pub(crate) async fn readers(
         .columns([account::Column::Id, account::Column::Email])
         .filter(account::Column::DeletedAt.is_null())
         .filter(account::Column::Enabled.eq(true))
-        .filter(account::Column::Dna.starts_with(dna))
+        .filter(account::Column::EmailVerifiedAt.is_not_null())
+        .filter(if is_group {
+            account::Column::Dna.starts_with(dna)
+        } else {
+            account::Column::Dna.eq(dna)
+        })
         .filter(account::Column::Id.gt(after))
         .order_by_asc(account::Column::Id)
         .limit(rows_max)
@@ -207,8 +255,9 @@ pub(crate) async fn readers(
         .map_err(Error::from)
 }
 
-/// Who takes an account's bills; `$` stands for the account.
-const RECIPIENT: &str = "CASE WHEN a.billing_email <> '' THEN a.billing_email ELSE a.email END";
+/// Who takes an account's bills: an address that is verified. Empty without one.
+const RECIPIENT: &str = "CASE WHEN a.billing_email <> '' AND a.billing_verified_at IS NOT NULL THEN a.billing_email \
+    WHEN a.email_verified_at IS NOT NULL THEN a.email ELSE '' END";
 
 /// Lines of the bills of the next recipients after one, in the order of their addresses. Root, which
 /// pays nothing, gets none.
@@ -279,6 +328,7 @@ fn claimed(row: mail::Model) -> Claimed {
         tries,
         state: _,
         last_error: _,
+        sender_id: _,
     } = row;
     Claimed {
         id,

@@ -1,14 +1,19 @@
 //! News: posted, read by those they are for, and dropped.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proxyxai_contract::{clock::Millis, id::AccountId};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, Select,
-    sea_query::{LockBehavior, LockType},
+    sea_query::{ExprTrait as _, LockBehavior, LockType},
 };
 
-use super::{Db, Tx, corrupt, entity::news};
+use super::{
+    Db, Tx, corrupt,
+    entity::{account, news},
+};
 use crate::{
     Error,
     view::{NewsView, Scope},
@@ -28,8 +33,8 @@ pub(crate) struct Address<'a> {
 #[derive(Debug)]
 pub(crate) struct Unmailed {
     pub(crate) news: NewsView,
-    /// Knows them already.
-    pub(crate) author: i64,
+    /// Of who posted them, who knows them already.
+    pub(crate) author_dna: String,
     /// Empty for everybody.
     pub(crate) target_dna: String,
     /// Accounts up to this id were written to.
@@ -88,7 +93,28 @@ pub(crate) async fn newest(
         .limit(rows_max)
         .all(db.handle())
         .await?;
-    rows.into_iter().map(read).collect()
+    named(db, rows.into_iter().map(read).collect::<Result<_, _>>()?).await
+}
+
+/// With the names of those who posted them.
+async fn named(db: &impl Db, mut news: Vec<NewsView>) -> Result<Vec<NewsView>, Error> {
+    if news.is_empty() {
+        return Ok(news);
+    }
+    let ids: BTreeSet<_> = news.iter().map(|view| view.author.get()).collect();
+    let names: Vec<(i64, String)> = account::Entity::find()
+        .select_only()
+        .columns([account::Column::Id, account::Column::Name])
+        .filter(account::Column::Id.is_in(ids))
+        .into_tuple()
+        .all(db.handle())
+        .await?;
+    let names: BTreeMap<_, _> = names.into_iter().collect();
+    for view in &mut news {
+        let name = names.get(&view.author.get()).cloned();
+        view.author_name = name.unwrap_or_default();
+    }
+    Ok(news)
 }
 
 /// Drops what was posted for a scope by the author or anybody below; says how many there were.
@@ -119,27 +145,33 @@ pub(crate) async fn has_unmailed(db: &impl Db) -> Result<bool, Error> {
     count.await.map(|count| count > 0).map_err(Error::from)
 }
 
-/// The oldest news with readers to be written to. Locked, so that two replicas take turns.
-pub(crate) async fn unmailed(tx: &Tx) -> Result<Option<Unmailed>, Error> {
+/// The oldest news with readers to be written to, of others than those at or below some accounts. Locked, so that two
+/// replicas take turns.
+pub(crate) async fn unmailed(tx: &Tx, resting: &[String]) -> Result<Option<Unmailed>, Error> {
+    let resting = resting.iter().fold(Condition::all(), |all, dna| {
+        all.add(news::Column::AuthorDna.starts_with(dna).not())
+    });
     let mut query = news::Entity::find()
         .filter(news::Column::MailedTo.is_not_null())
+        .filter(resting)
         .order_by_asc(news::Column::Id)
         .limit(1);
     if tx.locks_rows() {
         query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     }
     let row = query.one(tx.handle()).await?;
-    row.map(|row| {
-        let (target_dna, mailed_to) = (row.target_dna.clone(), row.mailed_to.unwrap_or_default());
-        let author = row.author_id;
-        read(row).map(|news| Unmailed {
-            news,
-            author,
-            target_dna,
-            mailed_to,
-        })
-    })
-    .transpose()
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let (target_dna, mailed_to) = (row.target_dna.clone(), row.mailed_to.unwrap_or_default());
+    let author_dna = row.author_dna.clone();
+    let news = named(tx, vec![read(row)?]).await?.pop();
+    Ok(news.map(|news| Unmailed {
+        news,
+        author_dna,
+        target_dna,
+        mailed_to,
+    }))
 }
 
 /// Remembers up to which account readers were written to; none means all of them.
@@ -169,7 +201,7 @@ fn read(row: news::Model) -> Result<NewsView, Error> {
         id,
         scope,
         target_dna: _,
-        author_id: _,
+        author_id,
         author_dna: _,
         title,
         content,
@@ -181,6 +213,8 @@ fn read(row: news::Model) -> Result<NewsView, Error> {
     Ok(NewsView {
         id,
         scope,
+        author: AccountId::new(author_id)?,
+        author_name: String::new(),
         title,
         content,
         created: Millis(created_at),

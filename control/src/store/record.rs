@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error,
     domain::{account::Dna, credit::Card},
-    view::{AccountView, KeyView},
+    view::{AccountView, Addresses, KeyView, Verified, VerifiedBy},
 };
 
 /// A whole number that a query answers.
@@ -155,6 +155,10 @@ impl AccountRecord {
             heir: Set(self.heir.map(AccountId::get)),
             fee_due: Set(self.fee_due.nanos()),
             closing: Set(self.closing),
+            email_verified_at: Set(view.addresses.email.map(|it| it.at.0)),
+            email_verified_by: Set(verified_by(view.addresses.email)),
+            billing_verified_at: Set(view.addresses.billing.map(|it| it.at.0)),
+            billing_verified_by: Set(verified_by(view.addresses.billing)),
         }
     }
 
@@ -230,10 +234,27 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
             child_limit: unsigned(row.child_limit),
             enabled: row.enabled,
             suspended: row.suspended,
+            addresses: Addresses {
+                email: verified(row.email_verified_at, &row.email_verified_by),
+                billing: verified(row.billing_verified_at, &row.billing_verified_by),
+            },
             created: Millis(row.created_at),
             updated: Millis(row.updated_at),
         },
     })
+}
+
+fn verified(at: Option<i64>, by: &str) -> Option<Verified> {
+    let by = if by == VerifiedBy::Root.as_str() {
+        VerifiedBy::Root
+    } else {
+        VerifiedBy::Link
+    };
+    at.map(|at| Verified { at: Millis(at), by })
+}
+
+fn verified_by(verified: Option<Verified>) -> String {
+    verified.map_or_else(String::new, |it| it.by.as_str().to_owned())
 }
 
 const fn read_limits(row: &account::Model) -> RateLimits {

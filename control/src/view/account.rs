@@ -200,10 +200,49 @@ pub struct AccountView {
     pub enabled: bool,
     /// True when its key is stopped, too.
     pub suspended: bool,
+    /// What is known of its addresses.
+    pub addresses: Addresses,
     /// When it was created.
     pub created: Millis,
     /// When it was last changed.
     pub updated: Millis,
+}
+
+/// Since when, and by whose word, an account's addresses are known to be its own; none where they are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// Of `Email`.
+    pub email: Option<Verified>,
+    /// Of `BillingEmail`.
+    pub billing: Option<Verified>,
+}
+
+/// An address is known to be its account's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// Since when.
+    pub at: Millis,
+    /// By whose word.
+    pub by: VerifiedBy,
+}
+
+/// By whose word an address is its account's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifiedBy {
+    /// Root entered it.
+    Root,
+    /// Somebody who reads its mail followed a link.
+    Link,
+}
+
+impl VerifiedBy {
+    /// In one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Link => "link",
+        }
+    }
 }
 
 impl AccountView {

@@ -1,6 +1,6 @@
 //! News that operators post.
 
-use proxyxai_contract::clock::Millis;
+use proxyxai_contract::{clock::Millis, id::AccountId};
 
 /// For whom news are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub struct NewsView {
     pub id: i64,
     /// For whom.
     pub scope: Scope,
+    /// Whose words they are.
+    pub author: AccountId,
+    /// What that account is called.
+    pub author_name: String,
     /// One line.
     pub title: String,
     /// May have several lines.

@@ -16,7 +16,7 @@ use proxyxai_dataplane::sight;
 use super::{Limits, reader::Reader};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 35] = [
+const SETTINGS: [&str; 36] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -46,6 +46,7 @@ const SETTINGS: [&str; 35] = [
     "EMAIL_SENDER",
     "EMAIL_TLS",
     "EMAIL_BALANCE",
+    "EMAIL_RPH",
     "EMAIL_BILL",
     "XAI_MAIL",
     "XAI_SVC",

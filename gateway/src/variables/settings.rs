@@ -182,6 +182,12 @@ pub(super) const SETTINGS: &[Variable] = &[
         "an account with less than this is told once, in dollars",
     ),
     var(
+        "EMAIL_RPH",
+        "300",
+        CONTROL,
+        "mails an hour (news, links to verify addresses) that a customer of root, with all below it, may be the cause of, 0 (any number) to 1000000",
+    ),
+    var(
         "EMAIL_BILL",
         "off",
         CONTROL,

@@ -2,7 +2,7 @@
 //! client key: the clear key is in the answer that creates or rotates it, and nowhere else.
 
 use jiff::civil::Date;
-use proxyxai_contract::money::Money;
+use proxyxai_contract::{id::AccountId, money::Money};
 
 use super::{Kind, Message};
 use crate::view::{AccountView, NewsView, Totals};
@@ -161,14 +161,34 @@ pub(crate) fn bill(start: Date, end: Date, lines: &[BillLine], footer: &Links) -
     )
 }
 
-/// News, to their readers.
+/// An address, which may be anybody's: so nothing is in it that somebody could choose.
+pub(crate) fn verify(account: AccountId, url: &str, footer: &Links) -> Message {
+    let parts = [
+        Part::Words(format!(
+            "This address was given for the account with ID {account}. If that is right, open this page and say so; \
+             until then no mail of that account is sent here. The link is good for three days, and once."
+        )),
+        Part::Lines(vec![url.to_owned()]),
+        Part::Words("If you do not know of it, nothing need be done.".to_owned()),
+    ];
+    write(Kind::Verify, "Is this your address?", &parts, footer)
+}
+
+/// News, to their readers. Others' than root's say whose they are.
 pub(crate) fn news(view: &NewsView, footer: &Links) -> Message {
-    let parts: Vec<_> = view
-        .content
-        .split("\n\n")
-        .map(|words| Part::Words(words.to_owned()))
-        .collect();
-    write(Kind::News, &view.title, &parts, footer)
+    let content = view.content.split("\n\n");
+    let content = content.map(|words| Part::Words(words.to_owned()));
+    if view.author == AccountId::ROOT {
+        let parts: Vec<_> = content.collect();
+        return write(Kind::News, &view.title, &parts, footer);
+    }
+    let from = format!(
+        "From the account {} (ID {}). These are its words, not those of the service.",
+        view.author_name, view.author
+    );
+    let parts: Vec<_> = std::iter::once(Part::Words(from)).chain(content).collect();
+    let subject = format!("{}: {}", view.author_name, view.title);
+    write(Kind::News, &subject, &parts, footer)
 }
 
 /// Keys that need somebody's attention.
@@ -301,7 +321,8 @@ fn one_line(text: &str) -> String {
     text.chars().map(plain).take(SUBJECT_CHARS_MAX).collect()
 }
 
-fn escaped(text: &str) -> String {
+/// As text within HTML.
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -334,6 +355,8 @@ mod tests {
     fn posted(title: &str, content: &str) -> NewsView {
         NewsView {
             id: 1,
+            author: AccountId::ROOT,
+            author_name: "root".to_owned(),
             scope: Scope::System,
             title: title.to_owned(),
             content: content.to_owned(),

@@ -13,7 +13,10 @@ use super::count;
 use crate::{
     Error,
     domain::credit::Card,
-    view::{AccountChange, AccountFilter, AccountView, Labels, LimitsChange, NewAccount, Order},
+    view::{
+        AccountChange, AccountFilter, AccountView, Labels, LimitsChange, NewAccount, Order,
+        Verified,
+    },
 };
 
 pub(super) fn identifier(account: Option<wire::AccountRef>) -> Result<String, Error> {
@@ -215,9 +218,12 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         child_limit,
         enabled,
         suspended,
+        addresses,
         created,
         updated,
     } = account;
+    let by = |verified: Option<Verified>| verified.map_or("", |it| it.by.as_str()).to_owned();
+    let since = |verified: Option<Verified>| verified.map(|it| millis_to_wire(it.at));
     wire::Account {
         id: id.get(),
         parent_id: parent.map_or(0, AccountId::get),
@@ -256,6 +262,10 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         owner_id: AccountId::ROOT.get(),
         model_limits: model_limits.text(),
         calls_max: calls_max.map_or(0, |most| most.get().into()),
+        email_verified_by: by(addresses.email),
+        email_verified_time: since(addresses.email),
+        billing_email_verified_by: by(addresses.billing),
+        billing_email_verified_time: since(addresses.billing),
     }
 }
 

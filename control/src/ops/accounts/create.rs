@@ -14,11 +14,12 @@ use crate::{
         account::{Dna, check_email, check_name_below_root, check_text},
         bounds::Bounds,
         credit::{self, Card},
+        mail::verification,
         quota, setting,
     },
     ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
-    view::{AccountView, Caller, Changed, NewAccount},
+    view::{AccountView, Addresses, Caller, Changed, NewAccount},
 };
 
 const FIRST_REFERENCE: &str = "Initial Funding";
@@ -69,6 +70,7 @@ async fn create_once(
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, None, Some(&child)).await?;
     ops::mail::welcome(control, &tx, &child.view).await?;
+    ops::verification::invite(control, &tx, &operator, &child.view).await?;
     let after = changed(control, &tx, caller.account, child.view.id).await?;
     tx.commit().await?;
     tracing::info!(
@@ -122,6 +124,7 @@ pub(crate) fn blank(
             children: 0,
             enabled: true,
             suspended: false,
+            addresses: Addresses::default(),
             created: now,
             updated: now,
             ..parent.clone()
@@ -162,8 +165,15 @@ fn child(
     record.view.soft_limit = credit::within(Some(soft), record.view.hard_limit);
     let before = record.view.clone();
     record.view.credit_granted = *credit;
-    change::apply(&mut record, change, parent.view.parent.is_none())?;
+    let by_root = parent.view.parent.is_none();
+    change::apply(&mut record, change, by_root)?;
     bounds.check(&before, &record.view)?;
+    let nothing = AccountView {
+        email: String::new(),
+        billing_email: String::new(),
+        ..record.view.clone()
+    };
+    verification::after_change(&nothing, &mut record.view, by_root, now);
     Ok(record)
 }
 

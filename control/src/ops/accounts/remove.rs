@@ -111,7 +111,7 @@ struct Settled {
 
 /// Settles what can be by now of all deleted accounts with calls under way, or with usage that came late.
 pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
-    for id in store::accounts::closing::some(control.store()).await? {
+    for id in store::closing::waiting(control.store()).await? {
         control.publisher().recall([id], None);
         // One that cannot be settled must not hold up the others.
         if let Err(error) = settle(control, id).await {

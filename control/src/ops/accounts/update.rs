@@ -16,6 +16,7 @@ use crate::{
     domain::{
         account::{check_email, check_name_below_root, check_text},
         credit::{self, Card},
+        mail::verification,
         quota, setting,
     },
     ops::{self, circulation, money},
@@ -109,10 +110,12 @@ async fn update_own(
         .ok_or(Error::Unauthenticated)?;
     let before = record.view.clone();
     apply_texts(&mut record, change)?;
+    verification::after_change(&before, &mut record.view, caller.is_root(), control.now());
     record.view.updated = control.now();
     record.revision = store::revisions::bump(tx).await?.0;
     store::accounts::update(tx, &record).await?;
     ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
+    ops::verification::changed(control, tx, &record, (&before, &record.view)).await?;
     Ok(record.revision)
 }
 
@@ -170,6 +173,7 @@ async fn update_descendant(
     }
     change::apply(&mut record, change, caller.is_root())?;
     bounds.check(&before, &record.view)?;
+    verification::after_change(&before, &mut record.view, caller.is_root(), now);
     record.view.updated = now;
     let revision = store::revisions::bump(tx).await?.0;
     (record.revision, operator.revision) = (revision, revision);
@@ -182,6 +186,7 @@ async fn update_descendant(
     circulation::check(control, tx, &entries).await?;
     store::ledger::post(tx, now, &entries).await?;
     ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
+    ops::verification::changed(control, tx, &operator, (&before, &record.view)).await?;
     Ok(revision)
 }
 

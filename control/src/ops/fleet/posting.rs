@@ -244,7 +244,7 @@ async fn post(
     let raised = raise_limits(control, tx, &mut accounts, now).await?;
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
     for record in accounts.values().filter(|record| record.deleted.is_some()) {
-        store::accounts::closing::reopen(tx, record.view.id).await?;
+        store::closing::reopen(tx, record.view.id).await?;
     }
     store::ledger::post(tx, now, &entries).await?;
     Ok(Posted {

@@ -16,7 +16,7 @@ use super::{
     super::answer::{Dollars, Ratio, Used},
     shape::{Row, row},
 };
-use crate::view::{AccountView, Totals};
+use crate::view::{AccountView, Totals, Verified};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -25,6 +25,11 @@ pub(super) struct Detail {
     row: Row,
     alias: String,
     billing_email: String,
+    /// By whose word the addresses are the account's, `root` or `link`, and since when; empty where they are not.
+    email_verified_by: &'static str,
+    email_verified_at: String,
+    billing_email_verified_by: &'static str,
+    billing_email_verified_at: String,
     #[serde(rename = "QRCode")]
     qr_code: String,
     public_key: String,
@@ -87,6 +92,9 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
         tph,
         tpd,
     } = account.limits;
+    let by = |verified: Option<Verified>| verified.map_or("", |it| it.by.as_str());
+    let since =
+        |verified: Option<Verified>| verified.map_or_else(String::new, |it| zone.rfc3339(it.at));
     Detail {
         row: row(&account, zone),
         public_key: account.public_key,
@@ -96,6 +104,10 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
         owner_id: AccountId::ROOT.get(),
         alias: account.alias,
         billing_email: account.billing_email,
+        email_verified_by: by(account.addresses.email),
+        email_verified_at: since(account.addresses.email),
+        billing_email_verified_by: by(account.addresses.billing),
+        billing_email_verified_at: since(account.addresses.billing),
         qr_code: account.qr_code,
         gear: account.gear,
         role: account.role,

@@ -31,6 +31,7 @@ pub(super) struct Row {
     requests: u64,
     status: bool,
     email: String,
+    email_verified: bool,
     partial_key: String,
     /// Never the key itself.
     secret_key: &'static str,
@@ -57,6 +58,7 @@ pub(super) fn row(account: &AccountView, zone: &Zone) -> Row {
         status: account.enabled,
         name: account.name.clone(),
         email: account.email.clone(),
+        email_verified: account.addresses.email.is_some(),
         partial_key: account.partial_key.clone(),
         secret_key: "***",
         created_at: zone.rfc3339(account.created),

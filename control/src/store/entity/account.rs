@@ -80,6 +80,12 @@ pub struct Model {
     pub heir: Option<i64>,
     pub fee_due: i64,
     pub closing: bool,
+    pub email_verified_at: Option<i64>,
+    #[sea_orm(column_type = "Text")]
+    pub email_verified_by: String,
+    pub billing_verified_at: Option<i64>,
+    #[sea_orm(column_type = "Text")]
+    pub billing_verified_by: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

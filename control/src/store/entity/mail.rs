@@ -25,6 +25,8 @@ pub struct Model {
     pub state: String,
     #[sea_orm(column_type = "Text")]
     pub last_error: String,
+    /// Of whose doing it is; none of the system's own and root's.
+    pub sender_id: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -22,6 +22,7 @@ mod m012_objects;
 mod m013_share;
 mod m014_closing;
 mod m018_bills;
+mod m020_verified;
 
 use sea_orm_migration::{
     prelude::*,
@@ -47,6 +48,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m013_share", m013_share::SCHEMA),
     ("m014_closing", m014_closing::SCHEMA),
     ("m018_bills", m018_bills::SCHEMA),
+    ("m020_verified", m020_verified::SCHEMA),
 ];
 
 #[async_trait::async_trait]

@@ -6,8 +6,11 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
 };
 
-use super::{
-    CARDS_MAX, Card, DAY_MS, DELETE_FEE, Exchange, Purse, REFUND_LIFE_MS, close, deduct, grant,
+use crate::{
+    domain::credit::{
+        CARDS_MAX, Card, DELETE_FEE, Exchange, Purse, REFUND_LIFE_MS, close, deduct, grant,
+    },
+    testing::DAY_MS,
 };
 
 const NOW: Millis = Millis(1_698_105_600_000);

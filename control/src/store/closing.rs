@@ -6,17 +6,14 @@ use sea_orm::{
     QuerySelect as _,
 };
 
-use super::set;
-use crate::{
-    Error,
-    store::{Db, Tx, entity::account},
-};
+use super::{Db, Tx, accounts, entity::account};
+use crate::Error;
 
 /// At most this many are looked at in one go.
 const CLOSING_MAX: u64 = 1000;
 
 /// Deleted accounts that may have something left to settle.
-pub(crate) async fn some(db: &impl Db) -> Result<Vec<AccountId>, Error> {
+pub(crate) async fn waiting(db: &impl Db) -> Result<Vec<AccountId>, Error> {
     let ids: Vec<i64> = account::Entity::find()
         .select_only()
         .column(account::Column::Id)
@@ -36,5 +33,5 @@ pub(crate) async fn reopen(tx: &Tx, id: AccountId) -> Result<(), Error> {
         closing: Set(true),
         ..Default::default()
     };
-    set(tx, id, row).await
+    accounts::set(tx, id, row).await
 }

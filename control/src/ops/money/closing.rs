@@ -1,0 +1,96 @@
+//! What becomes of the money of an account that is deleted.
+
+use std::mem;
+
+use proxyxai_contract::{clock::Millis, money::Money};
+
+use super::{entry, exchange, out_of_range, pay_debt, payer, purse, put_back, refused, with_purse};
+use crate::{
+    Error,
+    domain::{
+        credit,
+        ledger::{Book, Entry},
+    },
+    store::AccountRecord,
+};
+
+/// Settles what can be by now of a deleted account: its debt falls on who paid for its credit, where that is not the
+/// heir itself, and what calls under way cannot cost any more is the heir's. Returns that, in the heir's units.
+pub(in crate::ops) fn settle_closed(
+    heir: &mut AccountRecord,
+    payer: Option<&mut AccountRecord>,
+    child: &mut AccountRecord,
+    now: Millis,
+) -> Result<(Money, Vec<Entry>), Error> {
+    let mut entries = Vec::new();
+    let mut refund = Money::ZERO;
+    if child.debt > Money::ZERO {
+        let payer = payer.unwrap_or(&mut *heir);
+        entries.push(inherit_debt(payer, child, now)?);
+    }
+    if child.view.balance > child.leased {
+        let (returned, entry) = close(heir, child, now)?;
+        refund = returned;
+        entries.push(entry);
+    }
+    child.closing = child.leased > Money::ZERO;
+    Ok((refund, entries))
+}
+
+/// Takes out of the purse of a deleted account what its calls under way cannot cost any more. Returns what the heir
+/// got, in its units.
+fn close(
+    heir: &mut AccountRecord,
+    child: &mut AccountRecord,
+    now: Millis,
+) -> Result<(Money, Entry), Error> {
+    let exchange = exchange(heir, child);
+    let mut theirs = purse(child);
+    let mut own = payer(heir);
+    let free = child.view.balance.saturating_sub(child.leased);
+    let wanted = (free, child.fee_due);
+    let moved = credit::close(own.as_mut(), &mut theirs, exchange, wanted, now).map_err(refused)?;
+    put_back(child, theirs, now);
+    child.fee_due = child.fee_due.saturating_sub(moved.fee);
+    let reference = format!("delete:{}>{}", child.view.id, heir.view.id);
+    let mut postings = vec![(Book::Account(child.view.id), moved.returned.negated())];
+    match own {
+        Some(own) => {
+            put_back(heir, own, now);
+            pay_debt(heir, now);
+            let gross = moved.refund.saturating_add(moved.fee);
+            postings.push((Book::Account(heir.view.id), moved.refund));
+            postings.push((Book::Fees, moved.fee));
+            postings.push((Book::Mint, moved.returned.saturating_sub(gross)));
+        }
+        None => postings.push((Book::Mint, moved.returned)),
+    }
+    entry("delete", reference, postings).map(|entry| (moved.refund, entry))
+}
+
+/// Puts what a deleted account owes on who paid for its credit. What the cards of that one do not cover is its debt;
+/// root's loss is minted.
+fn inherit_debt(
+    payer: &mut AccountRecord,
+    child: &mut AccountRecord,
+    now: Millis,
+) -> Result<Entry, Error> {
+    pay_debt(child, now);
+    let exchange = exchange(payer, child);
+    let debt = mem::take(&mut child.debt);
+    child.refresh_balance(now);
+    let reference = format!("debt:{}>{}", child.view.id, payer.view.id);
+    let mut postings = vec![(Book::Account(child.view.id), debt)];
+    if payer.view.parent.is_none() {
+        postings.push((Book::Mint, debt.negated()));
+    } else {
+        let price = credit::price_of_grant(debt, exchange.child, exchange.operator)
+            .ok_or_else(out_of_range)?;
+        let uncovered = with_purse(payer, now, |purse| purse.spend(price, now));
+        payer.debt = payer.debt.saturating_add(uncovered);
+        payer.refresh_balance(now);
+        postings.push((Book::Account(payer.view.id), price.negated()));
+        postings.push((Book::Mint, price.saturating_sub(debt)));
+    }
+    entry("debt", reference, postings)
+}

@@ -1,0 +1,272 @@
+//! Links by which whoever reads an address's mail says that it belongs to an account. A link is sealed by the vault,
+//! good for three days and once; looking at it changes nothing, so a mail scanner that follows it verifies nothing.
+
+use std::fmt::Write as _;
+
+use proxyxai_contract::{Invalid, id::AccountId, secret::Secret};
+
+use super::mail::{self, Settings};
+use crate::{
+    Control, Error,
+    domain::{
+        account::Dna,
+        mail::{
+            Kind, templates,
+            verification::{
+                DAY_MS, Field, HOUR_MS, LINK_LIFE_MS, LINK_PAUSE_MS, LINKS_A_DAY_MAX, Token,
+            },
+        },
+        setting,
+    },
+    ops,
+    store::{
+        self, AccountRecord, Tx,
+        links::Link,
+        mail::{NewMail, Sent},
+    },
+    view::{AccountView, Caller, Verified, VerifiedBy},
+};
+
+/// What a link is sealed for.
+const CONTEXT: &str = "mail-verification";
+const NONCE_BYTES: usize = 24;
+
+/// What an address is verified for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) account: AccountId,
+    pub(crate) address: String,
+}
+
+/// Sends links to those addresses of the caller or a descendant that are not verified yet, and names their fields.
+pub(crate) async fn ask(
+    control: &Control,
+    caller: &Caller,
+    identifier: &str,
+) -> Result<Vec<&'static str>, Error> {
+    let tx = control.store().begin().await?;
+    let own = ops::caller_account(control, &tx, caller).await?;
+    let target = ops::visible(control, &tx, &own, identifier).await?.view;
+    if target.id != caller.account {
+        ops::may_manage(control, &tx, &own).await?;
+    }
+    let settings = Settings::read(control, &tx).await?;
+    if !settings.is_on() || settings.links().api.is_empty() {
+        return Err(Invalid::new("EMAIL_SMTP", "and XAI_API must be set for links").into());
+    }
+    let mut sent = Vec::new();
+    for field in Field::ALL
+        .into_iter()
+        .filter(|field| is_open(*field, &target))
+    {
+        if let Some(retry_after_ms) = send(control, &tx, &settings, (&own, &target, field)).await? {
+            return Err(Error::TooOften {
+                name: target.name,
+                retry_after_ms,
+            });
+        }
+        sent.push(field.as_str());
+    }
+    tx.commit().await?;
+    Ok(sent)
+}
+
+/// Sends links for a new account's addresses, as far as the rates allow; whoever misses one asks for it.
+pub(super) async fn invite(
+    control: &Control,
+    tx: &Tx,
+    sender: &AccountRecord,
+    view: &AccountView,
+) -> Result<(), Error> {
+    for field in Field::ALL {
+        send_if_open(control, tx, sender, (view, field)).await?;
+    }
+    Ok(())
+}
+
+/// After an account was changed: an address that is another now loses its link and gets one of its own.
+pub(super) async fn changed(
+    control: &Control,
+    tx: &Tx,
+    sender: &AccountRecord,
+    (before, after): (&AccountView, &AccountView),
+) -> Result<(), Error> {
+    for field in Field::ALL {
+        if field.of(before) != field.of(after) {
+            store::links::remove(tx, after.id, field.as_str()).await?;
+            send_if_open(control, tx, sender, (after, field)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a link is for, as long as it is good.
+pub(crate) async fn look(control: &Control, token: &str) -> Result<Option<Wish>, Error> {
+    let tx = control.store().begin_reading().await?;
+    let Some(token) = opened(control, token) else {
+        return Ok(None);
+    };
+    let record = store::accounts::childless(&tx, token.account, control.now()).await?;
+    let link = store::links::get(&tx, token.account, token.field.as_str()).await?;
+    Ok(record.and_then(|record| good(control, &token, &record, link.as_ref())))
+}
+
+/// Verifies the address that a link is for; none when it is not good, or not any more.
+pub(crate) async fn confirm(control: &Control, token: &str) -> Result<Option<Wish>, Error> {
+    let Some(token) = opened(control, token) else {
+        return Ok(None);
+    };
+    let now = control.now();
+    let tx = control.store().begin().await?;
+    let mut locked = store::accounts::lock(&tx, [token.account], now).await?;
+    let Some(mut record) = locked.remove(&token.account) else {
+        return Ok(None);
+    };
+    // Under the lock, so that of two that come at once one finds it.
+    let link = store::links::get(&tx, token.account, token.field.as_str()).await?;
+    let Some(wish) = good(control, &token, &record, link.as_ref()) else {
+        return Ok(None);
+    };
+    let before = record.view.clone();
+    let verified = Verified {
+        at: now,
+        by: VerifiedBy::Link,
+    };
+    token.field.set(&mut record.view, Some(verified));
+    record.view.updated = now;
+    store::accounts::update(&tx, &record).await?;
+    store::links::remove(&tx, token.account, token.field.as_str()).await?;
+    let itself = Caller {
+        account: token.account,
+        address: None,
+    };
+    ops::audit::account(control, &tx, &itself, Some(&before), Some(&record)).await?;
+    if token.field == Field::Email {
+        mail::welcome(control, &tx, &record.view).await?;
+    }
+    tx.commit().await?;
+    tracing::info!(
+        account.id = token.account.get(),
+        field = token.field.as_str(),
+        "address verified"
+    );
+    Ok(Some(wish))
+}
+
+/// The customer of root at whose door mails that an account causes are laid, so that sub-accounts are no way round a
+/// rate; none for root.
+pub(crate) fn customer(dna: &str) -> Option<AccountId> {
+    Dna::parse(dna).ok()?.ids().get(1).copied()
+}
+
+/// How many mails a customer may be the cause of now.
+pub(crate) async fn mails_left(
+    control: &Control,
+    tx: &Tx,
+    settings: &Settings<'_>,
+    customer: Option<AccountId>,
+) -> Result<u64, Error> {
+    let rate = setting::rate(&settings.value(setting::EMAIL_RPH))?;
+    let (Some(customer), Some(rate)) = (customer, rate) else {
+        return Ok(u64::MAX);
+    };
+    let since = control.now().plus(-HOUR_MS);
+    let sent = store::mail::sent_by(tx, customer, since).await?;
+    Ok(u64::from(rate.get()).saturating_sub(sent))
+}
+
+fn is_open(field: Field, view: &AccountView) -> bool {
+    !field.of(view).is_empty() && field.verified(view).is_none()
+}
+
+async fn send_if_open(
+    control: &Control,
+    tx: &Tx,
+    sender: &AccountRecord,
+    (view, field): (&AccountView, Field),
+) -> Result<(), Error> {
+    if !is_open(field, view) {
+        return Ok(());
+    }
+    let settings = Settings::read(control, tx).await?;
+    if settings.is_on() && !settings.links().api.is_empty() {
+        send(control, tx, &settings, (sender, view, field)).await?;
+    }
+    Ok(())
+}
+
+/// Queues a link. Returns when to ask again if there were too many already.
+async fn send(
+    control: &Control,
+    tx: &Tx,
+    settings: &Settings<'_>,
+    (sender, view, field): (&AccountRecord, &AccountView, Field),
+) -> Result<Option<i64>, Error> {
+    let now = control.now();
+    let address = field.of(view).to_owned();
+    let Sent { count, latest } =
+        store::mail::sent_to(tx, Kind::Verify.as_str(), &address, now.plus(-DAY_MS)).await?;
+    if count >= LINKS_A_DAY_MAX {
+        return Ok(Some(DAY_MS));
+    }
+    let since = latest.map_or(LINK_PAUSE_MS, |latest| now.since(latest));
+    if since < LINK_PAUSE_MS {
+        return Ok(Some(LINK_PAUSE_MS.saturating_sub(since)));
+    }
+    let customer = customer(&sender.view.dna);
+    if mails_left(control, tx, settings, customer).await? == 0 {
+        return Ok(Some(HOUR_MS));
+    }
+    let mut bytes = [0u8; NONCE_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
+    let nonce = bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    });
+    let token = Token {
+        account: view.id,
+        field,
+        nonce: nonce.clone(),
+    };
+    let sealed = control
+        .vault()
+        .seal_text(CONTEXT, &Secret::new(token.text()))?;
+    let link = Link {
+        address: address.clone(),
+        nonce,
+        expires: now.plus(LINK_LIFE_MS),
+    };
+    store::links::put(tx, view.id, field.as_str(), &link).await?;
+    let footer = settings.links();
+    let url = format!("{}/x-verify/{sealed}", footer.api);
+    let mail = NewMail {
+        account: Some(view.id),
+        sender: customer,
+        recipient: address,
+        message: templates::verify(view.id, &url, &footer),
+    };
+    store::mail::queue(tx, now, vec![mail]).await?;
+    Ok(None)
+}
+
+/// What is in a token, if this gateway sealed it.
+fn opened(control: &Control, token: &str) -> Option<Token> {
+    let text = control.vault().open_text(CONTEXT, token).ok()?;
+    Token::parse(text.expose())
+}
+
+/// What a link is for, if it is the latest one for an address that the account still has.
+fn good(
+    control: &Control,
+    token: &Token,
+    record: &AccountRecord,
+    link: Option<&Link>,
+) -> Option<Wish> {
+    let link = link.filter(|link| link.nonce == token.nonce && link.expires > control.now())?;
+    let has_it = token.field.of(&record.view) == link.address;
+    (record.deleted.is_none() && has_it).then(|| Wish {
+        account: token.account,
+        address: link.address.clone(),
+    })
+}

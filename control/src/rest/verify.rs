@@ -1,0 +1,90 @@
+//! `/x-verify/{token}`: the page that a mailed link leads to, for whoever has it, without a key. Looking at it changes
+//! nothing; its button does, so that programs which follow the links in mails verify nothing.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{Html, IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::{
+    failure::Failure,
+    request::{Asker, Segment},
+};
+use crate::{Control, ops, ops::verification::Wish};
+
+/// `POST /x-users/{id}/verify`: mails links to the addresses that are not verified.
+pub(super) async fn ask(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+) -> Result<Json<Value>, Failure> {
+    let sent = ops::verification::ask(&control, &caller, &segment.0).await?;
+    Ok(Json(json!({ "success": true, "sent": sent })))
+}
+
+/// `GET /x-verify/{token}`.
+pub(super) async fn show(
+    State(control): State<Control>,
+    segment: Segment,
+) -> Result<Response, Failure> {
+    let wish = ops::verification::look(&control, &segment.0).await?;
+    Ok(wish.map_or_else(no_such_link, |Wish { account, address }| {
+        page(
+            StatusCode::OK,
+            &format!(
+                "<p>Does <b>{}</b> belong to the account with ID {account}? If you do not know of it, close this page.</p>\n\
+                 <form method=\"post\"><button>Yes, send its mail there</button></form>",
+                escaped(&address)
+            ),
+        )
+    }))
+}
+
+/// `POST /x-verify/{token}`.
+pub(super) async fn confirm(
+    State(control): State<Control>,
+    segment: Segment,
+) -> Result<Response, Failure> {
+    let wish = ops::verification::confirm(&control, &segment.0).await?;
+    Ok(wish.map_or_else(no_such_link, |Wish { account, address }| {
+        let address = escaped(&address);
+        let text =
+            format!("<p>Mail of the account with ID {account} goes to <b>{address}</b> now.</p>");
+        page(StatusCode::OK, &text)
+    }))
+}
+
+fn no_such_link() -> Response {
+    let text = "<p>This link is not good any more: it was used, a newer one was sent, or it is older than three days.</p>";
+    page(StatusCode::GONE, text)
+}
+
+/// A page that loads nothing, tells nobody where it is, and is kept nowhere: its address is a secret.
+fn page(status: StatusCode, text: &str) -> Response {
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Address</title></head><body>\n{text}\n</body></html>\n"
+    );
+    let mut response = (status, Html(html)).into_response();
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in headers {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn escaped(text: &str) -> String {
+    crate::domain::mail::templates::escaped(text)
+}
