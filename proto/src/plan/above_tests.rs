@@ -28,8 +28,8 @@ fn plain() -> ProxySettings {
     system(rules("", "", "", ""))
 }
 
-fn ok(route: &[&str]) -> Result<Vec<String>, String> {
-    Ok(route.iter().map(|stage| (*stage).to_owned()).collect())
+fn texts(route: &[&str]) -> Vec<String> {
+    route.iter().map(|stage| (*stage).to_owned()).collect()
 }
 
 fn level(level: i64) -> Level {
@@ -43,16 +43,16 @@ fn a_childs_map_does_not_lead_round_its_parents_list() {
     family[0].routing = rules("mini=large,o3=mini", "", "", "");
     let refused = Err("account-3: large".to_owned());
     assert_eq!(ask(&family, &plain(), "mini"), refused);
-    assert_eq!(ask(&family, &plain(), "o3"), ok(&["mini@0"]));
+    assert_eq!(ask(&family, &plain(), "o3"), Ok(texts(&["mini@0"])));
     // Whoever gives the name may say where it leads, and so may the system.
     family[0].routing = RoutingRules::default();
     family[1].routing = rules("mini=large", "", "", "");
-    assert_eq!(ask(&family, &plain(), "mini"), ok(&["large@0"]));
+    assert_eq!(ask(&family, &plain(), "mini"), Ok(texts(&["large@0"])));
     family[1].routing = RoutingRules::default();
     let mapped = system(rules("mini=large", "", "", ""));
-    assert_eq!(ask(&family, &mapped, "mini"), ok(&["large@0"]));
+    assert_eq!(ask(&family, &mapped, "mini"), Ok(texts(&["large@0"])));
     family[0].routing = rules("mini=large", "", "", "");
-    assert_eq!(ask(&family, &mapped, "mini"), ok(&["large@0"]));
+    assert_eq!(ask(&family, &mapped, "mini"), Ok(texts(&["large@0"])));
 }
 
 #[test]
@@ -73,14 +73,17 @@ fn a_childs_substitutes_are_its_parents_or_on_its_list() {
     family[0].routing = rules("", "", "", "mini=large|o3|tiny");
     assert_eq!(
         ask(&family, &plain(), "mini"),
-        ok(&["mini@0", "large@0", "o3@0", "tiny@0"])
+        Ok(texts(&["mini@0", "large@0", "o3@0", "tiny@0"]))
     );
     family[1].access.models = ModelList::parse("mini,tiny").unwrap();
-    assert_eq!(ask(&family, &plain(), "mini"), ok(&["mini@0", "tiny@0"]));
+    assert_eq!(
+        ask(&family, &plain(), "mini"),
+        Ok(texts(&["mini@0", "tiny@0"]))
+    );
     family[1].routing = rules("", "", "", "mini=o3");
     assert_eq!(
         ask(&family, &plain(), "mini"),
-        ok(&["mini@0", "o3@0", "tiny@0"])
+        Ok(texts(&["mini@0", "o3@0", "tiny@0"]))
     );
 }
 
@@ -88,17 +91,17 @@ fn a_childs_substitutes_are_its_parents_or_on_its_list() {
 fn a_level_that_the_parent_may_not_use_counts_as_the_parents() {
     let mut family = family();
     family[0].level = level(5);
-    assert_eq!(ask(&family, &plain(), "m"), ok(&["m@0"]));
+    assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@0"])));
     family[1].access.levels = LevelList::parse("0,5").unwrap();
-    assert_eq!(ask(&family, &plain(), "m"), ok(&["m@5"]));
+    assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@5"])));
     // Where the parent's calls for this model go is open to the child as well.
     family[1].access.levels = LevelList::Any;
     let mapped = system(rules("", "m=5", "", ""));
-    assert_eq!(ask(&family, &mapped, "m"), ok(&["m@5"]));
-    assert_eq!(ask(&family, &mapped, "other"), ok(&["other@0"]));
+    assert_eq!(ask(&family, &mapped, "m"), Ok(texts(&["m@5"])));
+    assert_eq!(ask(&family, &mapped, "other"), Ok(texts(&["other@0"])));
     // A first-level account is bounded by nobody: root is the operator.
     let customer = [family[0].clone(), family[2].clone()];
-    assert_eq!(ask(&customer, &plain(), "m"), ok(&["m@5"]));
+    assert_eq!(ask(&customer, &plain(), "m"), Ok(texts(&["m@5"])));
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_level_mapper_leads_nowhere_that_the_parent_may_not_go() {
     let refused = Err("account-3: 5".to_owned());
     assert_eq!(ask(&family, &plain(), "m"), refused);
     family[1].level = level(5);
-    assert_eq!(ask(&family, &plain(), "m"), ok(&["m@5"]));
+    assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@5"])));
 }
 
 #[test]
@@ -117,13 +120,13 @@ fn a_switch_leads_nowhere_that_the_parent_may_not_go() {
     (family[0].gear, family[1].gear) = (9, 1);
     family[0].routing = rules("", "", "0=5,5=1", "");
     let switched = system(rules("", "", "0=1,1=2", ""));
-    assert_eq!(ask(&family, &switched, "m"), ok(&["m@0,1"]));
+    assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0,1"])));
     // Nor further than the parent's gear.
     family[0].routing = RoutingRules::default();
-    assert_eq!(ask(&family, &switched, "m"), ok(&["m@0,1"]));
+    assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0,1"])));
     // What its own list leaves out is no switch, but does not lead on to what is not its parent's.
     family[0].access.levels = LevelList::parse("0,2").unwrap();
-    assert_eq!(ask(&family, &switched, "m"), ok(&["m@0"]));
+    assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0"])));
 }
 
 #[test]

@@ -144,15 +144,11 @@ fn a_stream_of_responses_with_echoes_in_each_event_has_the_usage_of_its_end() {
         json!({"type": "response.output_item.done", "item": {"usage": forged(), "arguments": tool_schema()}, "part": {"usage": forged()}}),
         json!({"type": "response.completed", "response": done}),
     ];
-    let text: String = events
-        .iter()
-        .map(|event| {
-            format!(
-                "event: {}\ndata: {event}\n\n",
-                event["type"].as_str().unwrap()
-            )
-        })
-        .collect();
+    let written = |event: &Value| {
+        let name = event["type"].as_str().unwrap();
+        format!("event: {name}\ndata: {event}\n\n")
+    };
+    let text = events.iter().map(written).collect::<Vec<_>>().concat();
     for lengths in [&[][..], &[1], &[63, 64, 65], &[7, 1000]] {
         assert_eq!(heard(Schema::Responses, &text, lengths), Some((5000, 700)));
     }
