@@ -85,3 +85,27 @@ impl Bounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn some(levels: &[i64]) -> impl Iterator<Item = Level> {
+        levels.iter().map(|level| Level::new(*level).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn only_levels_that_the_parent_may_use_pass(
+            may in prop::collection::vec(0i64..11, 0..11), asked in prop::collection::vec(0i64..11, 0..4),
+        ) {
+            let bounds = Bounds { levels: some(&may).collect(), ..Bounds::NONE };
+            let inside = asked.iter().all(|level| may.contains(level));
+            let checked = bounds.check_levels("Level", some(&asked));
+            prop_assert_eq!(checked.is_ok(), inside);
+            prop_assert!(Bounds::NONE.check_levels("Level", some(&asked)).is_ok());
+        }
+    }
+}
