@@ -14,6 +14,8 @@ use crate::{
     view::{Caller, Changed},
 };
 
+/// For so long whoever deletes an account settles it, and tells in the answer what came back.
+const DELETING_MS: i64 = 5_000;
 /// Deleted operators of deleted operators, at most.
 const HEIRS_MAX: usize = 256;
 
@@ -111,7 +113,8 @@ struct Settled {
 
 /// Settles what can be by now of all deleted accounts with calls under way, or with usage that came late.
 pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
-    for id in store::closing::waiting(control.store()).await? {
+    let before = control.now().plus(-DELETING_MS);
+    for id in store::closing::waiting(control.store(), before).await? {
         control.publisher().recall([id], None);
         // One that cannot be settled must not hold up the others.
         if let Err(error) = settle(control, id).await {

@@ -49,6 +49,7 @@ async fn delete(world: &World, caller: &Caller, account: &AccountView) -> Change
 }
 
 async fn settle(world: &World) {
+    world.clock.advance(6_000);
     Box::pin(ops::accounts::settle_closed(&world.control))
         .await
         .unwrap();

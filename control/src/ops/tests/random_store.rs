@@ -345,6 +345,7 @@ impl History {
         assert_eq!(self.world.number(aside).await, unfit);
         // And all that deleted accounts had or owed is somebody's in the end.
         self.come_home().await.unwrap();
+        self.world.clock.advance(6_000);
         self.settle().await.unwrap();
         let left = "SELECT COUNT(*) AS number FROM account a WHERE a.deleted_at IS NOT NULL AND (a.debt <> 0 \
             OR a.leased <> 0 OR EXISTS (SELECT 1 FROM credit_card c WHERE c.account_id = a.id AND c.balance <> 0))";
