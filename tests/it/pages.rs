@@ -114,6 +114,10 @@ async fn the_billing_page_reads_numbers_under_every_path_it_ever_had() {
 async fn the_user_page_creates_recharges_views_updates_and_deletes() {
     let world = World::start().await;
     let parent = world.add_account("parent", 1000.0).await;
+    // What it may use itself is what it may give.
+    world
+        .change("parent", json!({"AllowLevels": "0,1,2", "Gear": 1}))
+        .await;
     let preflight = world
         .http
         .request(Method::OPTIONS, world.url("/x-users/child"))
