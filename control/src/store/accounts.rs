@@ -321,12 +321,13 @@ pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), 
     cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
 }
 
-/// The same for many accounts at once.
+/// The same for many accounts at once. PostgreSQL looks at the parent of a row that is written twice in a transaction,
+/// and waits for whoever has locked that one; so all that a charge changes is written here.
 pub(crate) async fn update_money_of_all(
     tx: &Tx,
     records: impl Iterator<Item = &AccountRecord>,
 ) -> Result<(), Error> {
-    let (mut rows, mut purses) = (Vec::<[Value; 7]>::new(), Vec::new());
+    let (mut rows, mut purses) = (Vec::<[Value; 8]>::new(), Vec::new());
     for record in records {
         let view = &record.view;
         rows.push([
@@ -337,6 +338,7 @@ pub(crate) async fn update_money_of_all(
             signed(view.requests).into(),
             view.hard_limit.map(Money::nanos).into(),
             signed(record.revision).into(),
+            record.closing.into(),
         ]);
         purses.push((
             view.id,
@@ -347,7 +349,7 @@ pub(crate) async fn update_money_of_all(
     let (count, sql) = (rows.len(), |rows: &str| {
         format!(
             "UPDATE account SET debt = new.column2, leased = new.column3, credit_used = new.column4, \
-             requests = new.column5, hard_limit = new.column6, revision = new.column7 \
+             requests = new.column5, hard_limit = new.column6, revision = new.column7, closing = new.column8 \
              FROM (VALUES {rows}) AS new WHERE account.id = new.column1"
         )
     });
@@ -365,11 +367,7 @@ pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(),
 }
 
 /// Writes columns of one row. The library's update of a single row would read it back.
-pub(super) async fn set(
-    tx: &Tx,
-    id: AccountId,
-    mut row: account::ActiveModel,
-) -> Result<(), Error> {
+async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<(), Error> {
     row.id = NotSet;
     let update = account::Entity::update_many().set(row);
     let update = update.filter(account::Column::Id.eq(id.get()));

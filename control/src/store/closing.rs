@@ -2,11 +2,10 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
-use super::{Db, Tx, accounts, entity::account};
+use super::{Db, entity::account};
 use crate::Error;
 
 /// At most this many are looked at in one go.
@@ -26,13 +25,4 @@ pub(crate) async fn waiting(db: &impl Db, before: Millis) -> Result<Vec<AccountI
         .await?;
     let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
     ids.map_err(Error::from)
-}
-
-/// A deleted account was charged, and has something to settle again.
-pub(crate) async fn reopen(tx: &Tx, id: AccountId) -> Result<(), Error> {
-    let row = account::ActiveModel {
-        closing: Set(true),
-        ..Default::default()
-    };
-    accounts::set(tx, id, row).await
 }

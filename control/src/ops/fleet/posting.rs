@@ -242,10 +242,11 @@ async fn post(
     let above = |id| above(id).unwrap_or_default();
     store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
     let raised = raise_limits(control, tx, &mut accounts, now).await?;
-    store::accounts::update_money_of_all(tx, accounts.values()).await?;
-    for record in accounts.values().filter(|record| record.deleted.is_some()) {
-        store::closing::reopen(tx, record.view.id).await?;
+    for record in accounts.values_mut() {
+        // One that was deleted has something to settle again.
+        record.closing = record.deleted.is_some();
     }
+    store::accounts::update_money_of_all(tx, accounts.values()).await?;
     store::ledger::post(tx, now, &entries).await?;
     Ok(Posted {
         accounts,
