@@ -115,21 +115,15 @@ const fn row(part: Part, name: &'static str, field: &'static str, unit: Unit) ->
 
 const fn or(part: Part, name: &'static str, field: &'static str, instead: Part) -> Row {
     Row {
-        part,
-        name,
-        field,
-        unit: Unit::Token,
         instead: Some(instead),
+        ..row(part, name, field, Unit::Token)
     }
 }
 
 const fn searches(part: Part, name: &'static str, field: &'static str) -> Row {
     Row {
-        part,
-        name,
-        field,
-        unit: Unit::Piece,
         instead: Some(Part::WebSearch),
+        ..row(part, name, field, Unit::Piece)
     }
 }
 

@@ -170,11 +170,6 @@ impl SizePrice {
         });
         *found.unwrap_or(&self.other)
     }
-
-    /// The dearest.
-    pub fn most(&self) -> Money {
-        self.sizes.values().copied().fold(self.other, Money::max)
-    }
 }
 
 // === impl PriceTable ===
@@ -239,11 +234,6 @@ impl ModelPrice {
             Some(scale) => (scale, true),
             None => (&self.standard, is_standard(tier)),
         }
-    }
-
-    /// Whether reasoning has a price of its own.
-    pub fn reasons(&self) -> bool {
-        self.standard.units.own(Part::Reasoning).is_some()
     }
 }
 

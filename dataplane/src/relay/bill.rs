@@ -227,10 +227,11 @@ impl Bill {
 
     /// What the request itself tells, where that is charged and nobody else tells it.
     fn asked(&self) -> Option<Asked> {
-        let priced = self.snapshot.prices.find(&self.record.model_used);
-        let price = priced.filter(|_| self.fixed_price.is_none())?;
-        self.asked
-            .filter(|asked| price.of(asked.part()).is_some_and(|it| it > Money::ZERO))
+        // Mostly it tells nothing, and then no price is looked up.
+        let asked = self.asked.filter(|_| self.fixed_price.is_none())?;
+        let price = self.snapshot.prices.find(&self.record.model_used)?;
+        let charged = price.of(asked.part()).is_some_and(|it| it > Money::ZERO);
+        charged.then_some(asked)
     }
 
     /// The same by the length of the request, until it is counted.
@@ -360,42 +361,46 @@ impl Bill {
     /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
     /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
     pub(super) fn close_counted(
-        mut self: Box<Self>,
+        self: Box<Self>,
         count_output: impl FnOnce() -> u64 + Send + 'static,
         known: Option<Tokens>,
         counts_input: bool,
     ) {
-        self.price(true);
-        self.note();
-        // The call is over, however long its tokens are counted.
-        self.open = None;
-        self.at_upstream = false;
-        let office = Arc::clone(&self.office);
-        let bytes = self.body.len();
-        office.desk.hand(
-            bytes,
-            Box::new(move || {
-                let mut tokens = known.unwrap_or_default();
-                if counts_input {
-                    tokens.input = estimate_prompt(self.route, &self.body);
-                }
-                tokens.output = tokens.output.max(count_output());
-                self.record.tokens = tokens;
-                self.close(true);
-            }),
-        );
+        self.close_on_desk(move |bill| {
+            let mut tokens = known.unwrap_or_default();
+            if counts_input {
+                tokens.input = estimate_prompt(bill.route, &bill.body);
+            }
+            tokens.output = tokens.output.max(count_output());
+            bill.record.tokens = tokens;
+        });
     }
 
     /// Closes with what the request itself tells, read on the desk.
     ///
     /// # Errors
     /// Gives the bill back when it tells nothing that is charged.
-    pub(super) fn close_asked(mut self: Box<Self>) -> Result<(), Box<Self>> {
+    pub(super) fn close_asked(self: Box<Self>) -> Result<(), Box<Self>> {
         let Some(asked) = self.asked() else {
             return Err(self);
         };
+        self.close_on_desk(move |bill| {
+            let count = asked.count(&bill.body);
+            // What is read there is no estimate, where the answer is whole.
+            if count.is_some() && bill.record.measure == Measure::Estimated {
+                bill.record.measure = Measure::Measured;
+            }
+            let count = count.unwrap_or_else(|| asked.guess(bill.body.len()));
+            bill.pieces = vec![(asked.part(), count)];
+        });
+        Ok(())
+    }
+
+    /// Closes once it has been counted what the call used. Until then the journal has what is known by now.
+    fn close_on_desk(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
         self.price(true);
         self.note();
+        // The call is over, however long that takes.
         self.open = None;
         self.at_upstream = false;
         let office = Arc::clone(&self.office);
@@ -403,17 +408,10 @@ impl Bill {
         office.desk.hand(
             bytes,
             Box::new(move || {
-                let count = asked.count(&self.body);
-                // What is read there is no estimate, where the answer is whole.
-                if count.is_some() && self.record.measure == Measure::Estimated {
-                    self.record.measure = Measure::Measured;
-                }
-                let count = count.unwrap_or_else(|| asked.guess(self.body.len()));
-                self.pieces = vec![(asked.part(), count)];
+                count(&mut self);
                 self.close(true);
             }),
         );
-        Ok(())
     }
 
     fn settle(&mut self) {
