@@ -6,7 +6,8 @@ mod database;
 use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
 use proxyxai_contract::{
-    Invalid, client_key::ClientKey, clock::Zone, provider::BaseUrl, reach::Reach, secret::Secret,
+    Invalid, client_key::ClientKey, clock::Zone, earned::Earned, provider::BaseUrl, reach::Reach,
+    secret::Secret,
 };
 
 use crate::domain::{account, setting, upstream_key};
@@ -51,6 +52,8 @@ pub struct Config {
     pub lease_ms: u64,
     /// How far providers may be reached.
     pub provider_reach: Reach,
+    /// What is posted is added up there, for whoever tells metrics.
+    pub earned: Earned,
 }
 
 /// One entry of `INIT_USERS`.
@@ -72,7 +75,7 @@ pub(crate) struct InitKey {
 
 impl Config {
     /// A configuration with every default, over this database and directory.
-    pub const fn new(database: Database, data_dir: PathBuf) -> Self {
+    pub fn new(database: Database, data_dir: PathBuf) -> Self {
         Self {
             database,
             data_dir,
@@ -88,6 +91,7 @@ impl Config {
             usage_retention_days: NonZero::new(365),
             lease_ms: 3_600_000,
             provider_reach: Reach::Private,
+            earned: Earned::default(),
         }
     }
 
@@ -121,8 +125,13 @@ impl Config {
                 format!("must have at least {NODE_TOKEN_BYTES_MIN} visible ASCII characters"),
             ));
         }
-        problems.extend(self.init_users().err());
-        problems.extend(self.init_keys().err());
+        let users = entries(self.init_users.as_ref());
+        problems.extend(faults(users, |entry| init_user(entry).map(drop)));
+        let keys = entries(self.init_keys.as_ref());
+        problems.extend(faults(keys, |entry| self.init_key(entry).map(drop)));
+        if problems.is_empty() {
+            problems.extend(self.init_users().err());
+        }
         if self.partial_key_chars > PARTIAL_KEY_CHARS_MAX {
             problems.push(Invalid::new(
                 "PARTIAL_KEY_CHARS",
@@ -160,28 +169,42 @@ impl Config {
         let users: Vec<_> = entries(self.init_users.as_ref())
             .map(init_user)
             .collect::<Result<_, _>>()?;
-        match users.first() {
-            Some(first) if first.name != "root" => {
-                Err(Invalid::new("INIT_USERS", "must begin with root"))
-            }
-            _ => Ok(users),
+        let wrong = |problem: &str| Err(Invalid::new("INIT_USERS", problem));
+        if users.first().is_some_and(|first| first.name != "root") {
+            return wrong("must begin with root");
+        }
+        let twice = |at: usize, user: &InitUser| {
+            users.iter().take(at).any(|before| {
+                before.name.eq_ignore_ascii_case(&user.name)
+                    || before.email == user.email
+                    || before.key == user.key
+            })
+        };
+        match users.iter().enumerate().find(|(at, user)| twice(*at, user)) {
+            Some((at, _)) => wrong(&format!(
+                "entry {} has a name, mail address or key of one before it",
+                at.saturating_add(1)
+            )),
+            None => Ok(users),
         }
     }
 
     /// Entries of `INIT_KEYS`.
     pub(crate) fn init_keys(&self) -> Result<Vec<InitKey>, Invalid> {
-        let within = |key: InitKey| {
-            let checked = key
-                .provider
-                .as_ref()
-                .map(|to| self.provider_reach.check(to));
-            let checked = checked.unwrap_or(Ok(()));
-            checked.map_err(|error| error.under("INIT_KEYS"))?;
-            Ok(key)
-        };
         entries(self.init_keys.as_ref())
-            .map(|entry| init_key(entry).and_then(within))
+            .map(|entry| self.init_key(entry))
             .collect()
+    }
+
+    fn init_key(&self, entry: &str) -> Result<InitKey, Invalid> {
+        let key = init_key(entry)?;
+        let checked = key
+            .provider
+            .as_ref()
+            .map(|to| self.provider_reach.check(to));
+        let checked = checked.unwrap_or(Ok(()));
+        checked.map_err(|error| error.under("INIT_KEYS"))?;
+        Ok(key)
     }
 }
 
@@ -202,6 +225,7 @@ impl fmt::Debug for Config {
             usage_retention_days,
             lease_ms,
             provider_reach,
+            earned: _,
         } = self;
         f.debug_struct("Config")
             .field("database", database)
@@ -235,6 +259,21 @@ fn entries(list: Option<&Secret>) -> impl Iterator<Item = &str> {
         .split(',')
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
+}
+
+/// What is wrong with each entry, which is named by its place: its text holds a key.
+fn faults<'a>(
+    entries: impl Iterator<Item = &'a str>,
+    check: impl Fn(&str) -> Result<(), Invalid>,
+) -> Vec<Invalid> {
+    entries
+        .enumerate()
+        .filter_map(|(at, entry)| {
+            let Invalid { field, problem } = check(entry).err()?;
+            let place = at.saturating_add(1);
+            Some(Invalid::new(field, format!("entry {place} {problem}")))
+        })
+        .collect()
 }
 
 fn init_user(entry: &str) -> Result<InitUser, Invalid> {
@@ -292,8 +331,8 @@ mod tests {
         assert_eq!(config.check(), []);
         config.master_key = Some(Secret::new("short"));
         config.settings.insert("SWITCH_OVER", "1=99".to_owned());
-        config.init_users = Some(Secret::new("bob::b@example.com::sk-x"));
-        config.init_keys = Some(Secret::new("short"));
+        config.init_users = Some(Secret::new("bob::b@example.com::sk-x,root"));
+        config.init_keys = Some(Secret::new("short,shorter"));
         config.partial_key_chars = 51;
         let fields: Vec<_> = config
             .check()
@@ -306,6 +345,8 @@ mod tests {
                 "SWITCH_OVER",
                 "MASTER_KEY",
                 "INIT_USERS",
+                "INIT_USERS",
+                "INIT_KEYS",
                 "INIT_KEYS",
                 "PARTIAL_KEY_CHARS"
             ]

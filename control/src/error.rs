@@ -56,11 +56,16 @@ pub enum Error {
         name: String,
     },
     /// Another one has it already.
-    #[error("{field} is already in use")]
+    #[error("{field} is already in use{with}")]
     Conflict {
         /// The field that must be unique.
         field: &'static str,
+        /// Who has it, after ` by `, where the caller may know; else empty.
+        with: String,
     },
+    /// It is done already at this moment, and takes long.
+    #[error("{0} is under way: try again when it has ended")]
+    Busy(&'static str),
     /// The payer has too little.
     #[error("Insufficient balance: {balance} available, {needed} needed{}", held(*in_use))]
     InsufficientBalance {
@@ -98,6 +103,7 @@ impl Error {
             Self::Forbidden(_) => "forbidden",
             Self::NotFound { .. } => "not_found",
             Self::Conflict { .. } => "conflict",
+            Self::Busy(_) => "busy",
             Self::InsufficientBalance { .. } => "insufficient_quota",
             Self::Storage(_) => "storage_unavailable",
             Self::Internal(_) => "internal_error",

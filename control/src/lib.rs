@@ -68,6 +68,8 @@ struct Inner {
     /// Requests of each account to the administration.
     rates: Mutex<Rates>,
     circulation: ops::circulation::Circulation,
+    /// Held by whoever recomputes the books.
+    verifying: tokio::sync::Mutex<()>,
 }
 
 // === impl Control ===
@@ -105,6 +107,7 @@ impl Control {
             first_root_key,
             rates: Mutex::default(),
             circulation: ops::circulation::Circulation::default(),
+            verifying: tokio::sync::Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -175,8 +178,13 @@ impl Control {
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             rounds.tick().await;
-            if let Err(error) = ops::retention::prune_usage(self).await {
+            let usage = ops::retention::prune_usage(self).await;
+            let refusals = ops::retention::prune_refusals(self).await;
+            for error in usage.err().into_iter().chain(refusals.err()) {
                 tracing::warn!(error = ?error, "pruning failed and will be tried again");
+            }
+            if let Err(error) = ops::prices::prune_unpriced(self).await {
+                tracing::warn!(error = ?error, "pruning of models without a price failed and will be tried again");
             }
         }
     }
@@ -242,6 +250,10 @@ impl Control {
 
     fn publisher(&self) -> &Arc<Publisher> {
         &self.inner.publisher
+    }
+
+    fn verifying(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.verifying
     }
 
     fn rates(&self) -> MutexGuard<'_, Rates> {

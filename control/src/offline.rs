@@ -56,7 +56,7 @@ impl Offline {
     /// When the store cannot be read.
     pub async fn usage(&self, days: Days) -> Result<Pieces<'_>, Error> {
         let zone = self.zone.clone();
-        let export = Export::usage(&self.store, Dna::root().as_str(), days, zone).await?;
+        let export = Export::usage(&self.store, (Dna::root().as_str(), true), days, zone).await?;
         Ok(Pieces {
             store: &self.store,
             export,

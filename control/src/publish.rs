@@ -7,6 +7,7 @@ mod convert;
 mod limits;
 mod routes;
 mod subscribers;
+mod terms;
 mod watcher;
 
 use std::{
@@ -26,11 +27,13 @@ use proxyxai_contract::{
     id::{AccountId, KeyId, NodeName, Revision},
     money::Money,
     price::PriceTable,
-    price_file,
+    price_file::{self, Listing},
     snapshot::{Health, HealthState, Standing, Update},
     window::WindowKey,
 };
 use subscribers::Subscribers;
+pub(crate) use terms::TermsByKey;
+use terms::{Rules, rule};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::{
@@ -62,6 +65,8 @@ pub(crate) struct Publisher {
 struct State {
     catalogue: Catalogue,
     subscribers: Subscribers,
+    /// What calls on keys cost.
+    rules: Rules,
     /// First day of the month that standings were last told for.
     month: Option<Date>,
     /// The version of the prices that was last told.
@@ -109,7 +114,7 @@ impl Publisher {
             store::accounts::changed_since(store, last, now).await?
         };
         let keys = if first {
-            store::keys::living(store).await?
+            store::keys::all(store).await?
         } else {
             store::keys::changed_since(store, last).await?
         };
@@ -119,6 +124,8 @@ impl Publisher {
         } else {
             self.standings_of(store, &accounts, now).await?
         };
+        let rules: Vec<_> = keys.iter().map(rule).collect();
+        let (prices, fields) = self.prices(store, now).await?.unzip();
         let value = |name: &str| effective(stored.get(name), name, &self.config);
         let changes = Changes {
             accounts: accounts.into_iter().map(account_entry).collect(),
@@ -129,11 +136,14 @@ impl Publisher {
                 &self.config.zone,
                 standing.reloads,
             )),
-            prices: self.prices(store, now).await?,
+            prices,
         };
         {
-            let mut state = self.state();
+            let state = &mut *self.state();
             state.catalogue.apply(changes, standing.revision);
+            let none = PriceTable::default();
+            let table = state.catalogue.prices().unwrap_or(&none);
+            state.rules.apply(rules, fields, table);
             state.told.extend(
                 standings
                     .iter()
@@ -227,6 +237,11 @@ impl Publisher {
         Ok(updates)
     }
 
+    /// What calls on each key cost the operator.
+    pub(crate) fn terms(&self) -> Arc<TermsByKey> {
+        self.state().rules.terms()
+    }
+
     /// How many data planes watch now.
     pub(crate) fn watching(&self) -> usize {
         self.state().subscribers.len()
@@ -268,6 +283,23 @@ impl Publisher {
     /// Money of these accounts moved; data planes are told with the next flush.
     pub(crate) fn mark(&self, accounts: impl IntoIterator<Item = AccountId>) {
         self.state().subscribers.mark(accounts);
+    }
+
+    /// Money of these accounts moved, and a node has it as an answer. Others are told with the next flush; without
+    /// others there is nothing to read again.
+    pub(crate) fn answered(
+        &self,
+        node: &NodeName,
+        accounts: impl IntoIterator<Item = AccountId>,
+        standings: &[Standing],
+    ) {
+        let state = &mut *self.state();
+        if state.subscribers.are_only(node) {
+            let told = standings.iter().map(|told| (told.account, *told));
+            state.told.extend(told);
+        } else {
+            state.subscribers.mark(accounts);
+        }
     }
 
     /// Tells data planes of money that moved, and of everybody's when a month begins.
@@ -395,7 +427,11 @@ impl Publisher {
     }
 
     /// The price table in force, unless it is as it was: reading it takes longer than all the rest.
-    async fn prices(&self, store: &Store, now: Millis) -> Result<Option<PriceTable>, Error> {
+    async fn prices(
+        &self,
+        store: &Store,
+        now: Millis,
+    ) -> Result<Option<(PriceTable, Listing)>, Error> {
         let version = store::prices::version_at(store, now).await?;
         let next = store::prices::next_after(store, now).await?;
         self.state().prices_next = next;
@@ -408,17 +444,11 @@ impl Publisher {
         let Some(found) = store::prices::get(store, &version).await? else {
             return Ok(None);
         };
-        let table = price_file::compose(&found.text, Some(&found.overrides));
+        let read = price_file::compose_listed(&found.text, &found.overrides);
+        self.state().prices = Some(version.clone());
         // One that an older program stored must not keep this one from serving.
-        let table = table
-            .inspect_err(log_setting)
-            .map(|table| PriceTable {
-                version: version.clone(),
-                ..table
-            })
-            .ok();
-        self.state().prices = Some(version);
-        Ok(table)
+        let read = read.inspect_err(log_setting).ok();
+        Ok(read.map(|(table, fields)| (PriceTable { version, ..table }, fields)))
     }
 
     fn tell(&self) {

@@ -62,6 +62,21 @@ pub struct Prices {
     pub versions: Vec<Version>,
 }
 
+/// A table to be loaded.
+#[derive(Debug)]
+pub struct Table {
+    /// As JSON.
+    pub text: String,
+    /// None means now.
+    pub valid_from: Option<Millis>,
+    /// Why.
+    pub note: String,
+    /// Whether absurd prices are meant.
+    pub force: bool,
+    /// The version that it was made of, which has to be in force still; empty where that does not matter.
+    pub over: String,
+}
+
 /// What to price anew; empty texts mean all accounts, and the version in force then.
 #[derive(Debug)]
 pub struct Period {
@@ -136,18 +151,20 @@ impl Remote {
     ///
     /// # Errors
     /// As control answers.
-    pub async fn load(
-        &mut self,
-        table: String,
-        valid_from: Option<Millis>,
-        note: String,
-        force: bool,
-    ) -> Result<(Version, Vec<Change>), Error> {
+    pub async fn load(&mut self, table: Table) -> Result<(Version, Vec<Change>), Error> {
+        let Table {
+            text,
+            valid_from,
+            note,
+            force,
+            over,
+        } = table;
         let request = self.request(wire::LoadPricesRequest {
-            table,
+            table: text,
             valid_from: valid_from.map(millis_to_wire),
             note,
             force,
+            over_version: over,
         })?;
         let answer = self.client.load_prices(request).await?.into_inner();
         let version = read_version(answer.version.unwrap_or_default())?;

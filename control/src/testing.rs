@@ -18,9 +18,11 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     config::{Config, Database},
-    ops,
+    ops::{self, reports::CallsOf},
     store::{self, testing::Scratch},
-    view::{AccountChange, AccountView, Caller, Changed, KeyView, NewAccount, NewKey},
+    view::{
+        AccountChange, AccountView, Caller, Changed, KeyView, LedgerFilter, NewAccount, NewKey,
+    },
 };
 
 /// 1 November 2026, noon.
@@ -188,6 +190,22 @@ pub(crate) fn by(account: &AccountView) -> Caller {
     }
 }
 
+/// All single calls of an account.
+pub(crate) fn calls_of(name: &str) -> CallsOf<'_> {
+    CallsOf {
+        account: Some(name),
+        ..CallsOf::default()
+    }
+}
+
+/// All lines of an account's books.
+pub(crate) fn lines_of(name: &str) -> LedgerFilter {
+    LedgerFilter {
+        account: Some(name.to_owned()),
+        ..LedgerFilter::default()
+    }
+}
+
 pub(crate) fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
 }
@@ -237,5 +255,9 @@ pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord 
         first_byte_ms: 5,
         streamed: false,
         objects: None,
+        tag: String::new(),
+        abandoned: None,
+        attempts: Vec::new(),
+        expense: None,
     }
 }

@@ -4,11 +4,14 @@
 mod account;
 mod bill;
 mod books;
+mod call;
+mod earning;
 mod key;
 mod log;
 mod news;
 mod node;
 mod price;
+mod refusal;
 mod root_key;
 mod route;
 mod selection;
@@ -17,17 +20,20 @@ mod usage;
 use std::net::IpAddr;
 
 pub use account::{
-    AccountChange, AccountFilter, AccountView, Addresses, Changed, LimitsChange, NewAccount,
-    Verified, VerifiedBy,
+    AccountChange, AccountFilter, AccountView, Addresses, Binding, Changed, LimitsChange,
+    NewAccount, Verified, VerifiedBy,
 };
 pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
-pub use books::{BookTotal, Books, Difference, LedgerLine, Quarantined};
+pub use books::{BookTotal, Books, Difference, LedgerFilter, LedgerLine, Quarantined};
+pub use call::{Call, CallFilter, Calls, CallsFrom, ModelOf, StatusOf};
+pub use earning::{EarnedBy, Earning, EarningFilter, EarningOf, EarningRow, Earnings, TagTotals};
 pub use key::{KeyChange, KeyFilter, KeyView, NewKey, Probe};
 pub use log::{LogFilter, LogView};
 pub use news::{NewNews, NewsBoard, NewsView, Scope};
-pub use node::NodeView;
-pub use price::{PriceSource, PriceVersion, Rerated, Rerating};
+pub use node::{Leased, NodeFilter, NodeView};
+pub use price::{ImportedPrices, PriceSource, PriceVersion, Rerated, Rerating, UnpricedModel};
 use proxyxai_contract::id::AccountId;
+pub use refusal::{RefusalFilter, RefusalPlace, Refusals};
 pub use root_key::RootKeyFile;
 pub use route::{LevelView, RouteView, StageView, TurnView};
 pub use selection::{Labels, Order, OrderBy};
@@ -57,6 +63,20 @@ pub struct Page {
     pub page: u64,
     /// Rows.
     pub size: u64,
+}
+
+impl Page {
+    /// This page of rows that are all there.
+    pub(crate) fn of<T>(self, rows: Vec<T>) -> Listing<T> {
+        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+        let skipped = count(self.page.saturating_sub(1).saturating_mul(self.size));
+        let total = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let rows = rows.into_iter().skip(skipped).take(count(self.size));
+        Listing {
+            rows: rows.collect(),
+            total,
+        }
+    }
 }
 
 /// Rows of one page, and how many there are over all pages.

@@ -2,9 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use proxyxai_contract::{access::IpList, id::NodeName, reach::Reach, secret::Secret};
+use proxyxai_contract::{
+    access::IpList, earned::Earned, id::NodeName, reach::Reach, secret::Secret,
+};
 
-use crate::{decide::ceiling::Assumed, sight};
+use crate::{decide::ceiling::Assumed, formats::tag::TagMembers, sight};
 
 /// Limits and places. Every limit has a documented answer when it is reached.
 #[derive(Debug, Clone)]
@@ -27,7 +29,11 @@ pub struct Config {
     pub idle: Duration,
     /// A stream in which nothing has come for so long gets a comment; none when it gets none.
     pub keepalive: Option<Duration>,
-    /// How much of an answer is read on after its client has left, if that tells its exact usage.
+    /// How much of an answer is read on after its client has left, where calls are read on.
+    pub abandoned_bytes_max: u64,
+    /// How long that may take.
+    pub abandoned: Duration,
+    /// How much of an answer near its end is read on in any case, if that tells its exact usage.
     pub drain_bytes_max: u64,
     /// How long that may take.
     pub drain: Duration,
@@ -52,6 +58,10 @@ pub struct Config {
     pub trusted_proxies: IpList,
     /// What reads `/metrics`, besides root's key.
     pub metrics_token: Option<Secret>,
+    /// What the control plane of this process has posted; none where there is none.
+    pub earned: Option<Earned>,
+    /// Where bodies say what their calls are counted under.
+    pub tag_members: TagMembers,
     /// What of calls is to be seen.
     pub sight: sight::Config,
 }

@@ -22,7 +22,8 @@ use tonic::transport::Channel;
 
 pub use config::Config;
 pub use error::Error;
-pub use http::{Edge, Surface, readiness};
+pub use formats::tag::TagMembers;
+pub use http::{Edge, Surface, not_found, readiness};
 pub use link::connect;
 pub use relay::client_address;
 pub use sight::RequestId;
@@ -81,6 +82,12 @@ impl DataPlane {
         let outbox = relay::Outbox { learnt, wanting };
         let spool = (spool, shelf.clone());
         let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, sight)?;
+        tasks.spawn(link::refusals::run(
+            link.clone(),
+            Arc::clone(&live),
+            relay.sight.refusals(),
+            reporting.clone(),
+        ));
         tasks.spawn(link::watch::run(
             link.clone(),
             Arc::clone(&live),
@@ -114,11 +121,12 @@ impl DataPlane {
         })
     }
 
-    /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`.
-    pub fn surface(&self, admin: Admin) -> Surface {
+    /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`, what is no call to `pages`.
+    pub fn surface(&self, admin: Admin, pages: Router) -> Surface {
         Surface::new(
             self.relay.sibling(),
             admin,
+            pages,
             tokio::runtime::Handle::current(),
         )
     }

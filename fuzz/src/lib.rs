@@ -47,6 +47,7 @@ mod laws {
     pub mod fault;
     pub mod headers;
     pub mod prices;
+    pub mod recording;
     pub mod records;
     pub mod request;
     pub mod rules;
@@ -55,8 +56,8 @@ mod laws {
 
 pub use control::rest::users::law::rest;
 pub use laws::{
-    answer::answer, fault::fault, headers::headers, prices::prices, records::records,
-    request::request, rules::rules, stream::stream,
+    answer::answer, fault::fault, headers::headers, prices::prices, recording::recording,
+    records::records, request::request, rules::rules, stream::stream,
 };
 
 /// Pieces of 1 to 16 bytes, as a simple generator has it.

@@ -4,11 +4,12 @@ use std::{fs, path::Path};
 
 type Law = fn(&[u8]);
 
-const LAWS: [(&str, Law); 9] = [
+const LAWS: [(&str, Law); 10] = [
     ("answer", proxyxai_fuzz::answer),
     ("fault", proxyxai_fuzz::fault),
     ("headers", proxyxai_fuzz::headers),
     ("prices", proxyxai_fuzz::prices),
+    ("recording", proxyxai_fuzz::recording),
     ("records", proxyxai_fuzz::records),
     ("request", proxyxai_fuzz::request),
     ("rest", proxyxai_fuzz::rest),

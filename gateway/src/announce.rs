@@ -1,22 +1,22 @@
 //! What the program prints for people: problems, the table of variables, and the first steps.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the program's own messages to its operator"
-)]
 
-use std::{fmt::Write as _, io::Write as _, net::SocketAddr, path::Path, process::ExitCode};
+use std::{fmt::Write as _, net::SocketAddr, path::Path, process::ExitCode};
 
 use proxyxai_contract::{Invalid, client_key::ClientKey};
 use proxyxai_control::view::RootKeyFile;
 
-use crate::{ownership::Obstacle, variables::variables};
+use crate::{
+    listen::Listen,
+    out::{self, complain, tell},
+    ownership::Obstacle,
+    variables::variables,
+};
 
 /// Every problem of the configuration.
 pub(crate) fn problems(problems: &[Invalid]) {
-    eprintln!("proxyxai: the configuration cannot be used:");
+    complain!("proxyxai: the configuration cannot be used:");
     for problem in problems {
-        eprintln!("  {problem}");
+        complain!("  {problem}");
     }
 }
 
@@ -25,16 +25,16 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     let way_out = error.downcast_ref::<Obstacle>();
     let causes = error.chain().skip(usize::from(way_out.is_some()));
     let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    eprintln!("proxyxai: {}", causes.join(": "));
+    complain!("proxyxai: {}", causes.join(": "));
     if let Some(way_out) = way_out {
-        eprintln!("{way_out}");
+        complain!("{way_out}");
     }
     ExitCode::FAILURE
 }
 
 /// The table of variables, as README shows it.
 pub(crate) fn config_table() -> ExitCode {
-    print!("{}", table());
+    out::print(format_args!("{}", table()));
     ExitCode::SUCCESS
 }
 
@@ -63,24 +63,32 @@ fn table() -> String {
     table
 }
 
-/// Prints a line, unless the disk behind standard output is full: that ends no gateway.
-macro_rules! say {
-    ($($line:tt)*) => {
-        let _unwritten: std::io::Result<()> = writeln!(std::io::stdout(), $($line)*);
-    };
+/// Where the program listens; returns the address as seen from this host.
+pub(crate) fn listening(listen: Listen, bound: SocketAddr, grpc: Option<SocketAddr>) -> SocketAddr {
+    let here = listen.seen_from_here(bound.port());
+    tell!("ProxyXAI {}", version());
+    tell!("ProxyXAI listens on http://{here}");
+    if bound.ip().is_unspecified() {
+        tell!(
+            "and on every other address of this host, port {}",
+            bound.port()
+        );
+    }
+    if let Some(grpc) = grpc {
+        tell!("gRPC on {grpc}");
+        tell!("Console: http://{here}/console/");
+    }
+    here
 }
 
-/// Where the program listens, as seen from this host.
-pub(crate) fn listening(http: SocketAddr, grpc: Option<SocketAddr>) {
-    say!("ProxyXAI listens on http://{http}");
-    if let Some(grpc) = grpc {
-        say!("gRPC on {grpc}");
-    }
+/// Of the program.
+pub(crate) const fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
 }
 
 /// Where metrics are open.
 pub(crate) fn metrics(at: SocketAddr) {
-    say!("metrics on http://{at}/metrics");
+    tell!("metrics on http://{at}/metrics");
 }
 
 /// Where the root key is kept, and whether the file still tells it.
@@ -90,10 +98,10 @@ pub(crate) fn root_key(data_dir: &Path, kept: RootKeyFile) {
         // It was given, or another control plane made it.
         RootKeyFile::Missing => {}
         RootKeyFile::Current => {
-            say!("The root key is kept in {shown}; to print it: cat {shown}");
+            tell!("The root key is kept in {shown}; to print it: cat {shown}");
         }
         RootKeyFile::Outdated => {
-            say!("{shown} holds an earlier root key, or another database's: it is not root's now");
+            tell!("{shown} holds an earlier root key, or another database's: it is not root's now");
         }
     }
 }
@@ -102,13 +110,15 @@ pub(crate) fn root_key(data_dir: &Path, kept: RootKeyFile) {
 pub(crate) fn first_root_key(data_dir: &Path, http: SocketAddr, key: &ClientKey) {
     let shown = root_key_file(data_dir);
     let (key, base) = (key.expose(), format!("http://{http}"));
-    say!("\nThe root key, shown this once:\n\n  {key}\n");
-    say!("It is kept in {shown}; to print it again: cat {shown}\n");
-    say!("Next, add an upstream key and create an account:\n");
-    say!(
+    tell!("\nThe root key, shown this once:\n\n  {key}\n");
+    tell!("It is kept in {shown}; to print it again: cat {shown}\n");
+    tell!(
+        "Next, sign in with it at {base}/console/, or add an upstream key and create an account here:\n"
+    );
+    tell!(
         "  curl {base}/x-keys -H 'Authorization: Bearer {key}' \\\n    -d '{{\"SecretKey\":\"sk-your-provider-key...\",\"Provider\":\"https://api.openai.com\"}}'"
     );
-    say!(
+    tell!(
         "  curl {base}/x-users -H 'Authorization: Bearer {key}' \\\n    -d '{{\"Name\":\"alice\",\"Email\":\"alice@example.com\",\"CreditGranted\":10}}'"
     );
 }

@@ -1,6 +1,5 @@
 //! `proxyxai verify` and `proxyxai export`: the books, looked at from the command line. They read the
 //! store that the same environment gives control, which may be running.
-#![expect(clippy::print_stdout, reason = "what they print is their purpose")]
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -13,7 +12,7 @@ use jiff::civil::Date;
 use proxyxai_contract::clock::Clock;
 use proxyxai_control::{Offline, view::Days};
 
-use crate::{announce, config::Config, full, ownership};
+use crate::{announce, config::Config, full, out::tell, ownership};
 
 /// Exit code of books that do not balance; failing to read them is another.
 const EXIT_DIFFERENCE: u8 = 1;
@@ -46,7 +45,7 @@ async fn verified(config: &Config) -> anyhow::Result<bool> {
         .verify()
         .await
         .context("the books could not be read to their end")?;
-    println!(
+    tell!(
         "{} accounts, {} entries, {} postings, {} usage records",
         books.accounts,
         books.entries,
@@ -54,20 +53,20 @@ async fn verified(config: &Config) -> anyhow::Result<bool> {
         books.records
     );
     for total in &books.totals {
-        println!("{:>10} {:>28}", total.book, total.amount.to_string());
+        tell!("{:>10} {:>28}", total.book, total.amount.to_string());
     }
     let (works, held) = books.pending;
     if works > 0 {
-        println!("{works} works end after their calls and are yet to be paid; {held} is set aside");
+        tell!("{works} works end after their calls and are yet to be paid; {held} is set aside");
     }
     if books.quarantined > 0 {
-        println!(
+        tell!(
             "{} usage records could not be posted and were set aside, the latest first:",
             books.quarantined
         );
     }
     for record in &books.latest_quarantined {
-        println!(
+        tell!(
             "  {}/{}/{} {} account {}: {}",
             record.node,
             record.epoch,
@@ -78,8 +77,8 @@ async fn verified(config: &Config) -> anyhow::Result<bool> {
         );
     }
     match &books.difference {
-        None => println!("the books balance"),
-        Some(difference) => println!("THE BOOKS DO NOT BALANCE\n{difference}"),
+        None => tell!("the books balance"),
+        Some(difference) => tell!("THE BOOKS DO NOT BALANCE\n{difference}"),
     }
     Ok(books.difference.is_none())
 }

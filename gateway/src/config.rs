@@ -8,7 +8,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use proxyxai_contract::{
     Invalid, access::IpList, id::NodeName, provider::BaseUrl, reach::Reach, secret::Secret,
 };
-use proxyxai_dataplane::sight;
+use proxyxai_dataplane::{TagMembers, sight};
 use reader::Reader;
 
 use crate::{listen::Listen, variables::IGNORED};
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) control_http: Option<BaseUrl>,
     pub(crate) limits: Limits,
     pub(crate) sight: sight::Config,
+    /// Where bodies say what their calls are counted under.
+    pub(crate) tag_members: TagMembers,
     /// What reads `/metrics`, besides root's key.
     pub(crate) metrics_token: Option<Secret>,
     pub(crate) server: Server,
@@ -52,6 +54,8 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     pub(crate) keepalive: Option<Duration>,
     pub(crate) drain_bytes_max: u64,
+    pub(crate) abandoned_bytes_max: u64,
+    pub(crate) abandoned: Duration,
     pub(crate) drain: Duration,
     pub(crate) retry_deadline: Duration,
     pub(crate) tries_max: u32,
@@ -69,6 +73,7 @@ pub(crate) struct Limits {
 pub(crate) struct Server {
     pub(crate) header_bytes_max: usize,
     pub(crate) header_timeout: Duration,
+    pub(crate) send_timeout: Duration,
     pub(crate) connections_max: usize,
     pub(crate) address_connections_max: usize,
 }
@@ -98,10 +103,12 @@ impl Config {
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             limits: reader.limits(),
             sight: reader.sight(),
+            tag_members: reader.tag_members(),
             metrics_token: reader.metrics_token(),
             server: Server {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
+                send_timeout: reader.millis("SEND_TIMEOUT_MS"),
                 connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
                 address_connections_max: reader.number("CONNECTIONS_PER_ADDRESS_MAX", 1, 1_000_000),
             },

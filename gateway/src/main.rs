@@ -12,7 +12,9 @@ mod grpc;
 mod healthcheck;
 mod listen;
 mod memory;
+mod out;
 mod ownership;
+mod pages;
 mod polite;
 mod prices;
 mod roles;
@@ -42,6 +44,8 @@ enum Role {
     Control,
     /// A data plane alone; it needs `CONTROL_GRPC` and `NODE_TOKEN`.
     Dataplane,
+    /// Prints the version.
+    Version,
     /// Prints the table of environment variables as Markdown.
     ConfigTable,
     /// Shows, loads and corrects prices; asks the control plane on `GRPC_PORT` as root.
@@ -68,8 +72,13 @@ const EXIT_BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
     let role = Arguments::parse().role;
-    if let Some(Role::ConfigTable) = role {
-        return announce::config_table();
+    match role {
+        Some(Role::ConfigTable) => return printed(announce::config_table()),
+        Some(Role::Version) => {
+            out::print(format_args!("proxyxai {}\n", announce::version()));
+            return printed(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let config = match config::Config::read(std::env::var_os) {
         Ok(config) => config,
@@ -79,9 +88,14 @@ fn main() -> ExitCode {
         }
     };
     let ended = match role {
-        Some(Role::Verify) => return books::verify(&config),
-        Some(Role::Export { what, from, to }) => return books::export(&config, what, from, to),
-        Some(Role::Prices(command)) => prices::run(command, &config),
+        Some(Role::Verify) => return printed(books::verify(&config)),
+        Some(Role::Export { what, from, to }) => {
+            return printed(books::export(&config, what, from, to));
+        }
+        Some(Role::Prices(command)) => match prices::run(command, &config) {
+            Ok(()) => return printed(ExitCode::SUCCESS),
+            failed => failed,
+        },
         role => roles::run(role.map_or(roles::Role::AllInOne, Role::into), config),
     };
     let Err(error) = ended else {
@@ -97,6 +111,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// A command whose output is not all there has failed.
+fn printed(ended: ExitCode) -> ExitCode {
+    match out::problem() {
+        Some(problem) => announce::failure(&anyhow::anyhow!("standard output: {problem}")),
+        None => ended,
+    }
+}
+
 impl From<Role> for roles::Role {
     fn from(role: Role) -> Self {
         match role {
@@ -104,6 +126,7 @@ impl From<Role> for roles::Role {
             Role::Dataplane => Self::Dataplane,
             Role::Healthcheck
             | Role::ConfigTable
+            | Role::Version
             | Role::Prices(_)
             | Role::Verify
             | Role::Export { .. } => Self::Healthcheck,

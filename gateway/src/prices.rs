@@ -1,10 +1,5 @@
 //! `proxyxai prices`: shows, checks, compares, loads and imports price tables, and prices stored usage
 //! anew. What concerns the books is asked of the control plane that runs; files are read here.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the program's answers to its operator"
-)]
 
 mod sync;
 
@@ -26,11 +21,14 @@ use proxyxai_contract::{
     secret::Secret,
 };
 use proxyxai_control::{
-    remote::{Period, Prices, Remote},
+    remote::{Period, Prices, Remote, Table},
     view::Rerated,
 };
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    out::{self, complain, tell},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,6 +45,9 @@ pub(crate) enum Command {
         /// Shows this version instead of the one in force.
         #[arg(long, default_value = "", conflicts_with = "file")]
         version: String,
+        /// Writes the whole table as a file that `load` takes, without what `PRICING` lays over it.
+        #[arg(long, conflicts_with_all = ["file", "model"])]
+        json: bool,
     },
     /// Checks that a file is a price table. Nothing needs to run.
     Validate {
@@ -64,7 +65,7 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "against")]
         valid_from: Option<String>,
     },
-    /// Makes a table count, from now or from a moment on.
+    /// Makes a table count in place of the one before it, from now or from a moment on.
     Load {
         /// The table.
         file: PathBuf,
@@ -74,7 +75,8 @@ pub(crate) enum Command {
         /// Why, for those who look at the versions later.
         #[arg(long, default_value = "")]
         note: String,
-        /// Takes prices of more than 100 times the old ones or above a million dollars.
+        /// Takes prices of more than 100 times the old ones or above a million dollars, and a table that leaves out
+        /// more than 20 models.
         #[arg(long)]
         force: bool,
     },
@@ -118,11 +120,11 @@ pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
         Command::Show {
             model,
             file: Some(file),
-            version: _,
+            ..
         } => show(&read_table(&file)?, model.as_deref()),
         Command::Validate { file } => {
             let table = read_table(&file)?;
-            println!(
+            tell!(
                 "{}: version {}, {} models",
                 file.display(),
                 table.version,
@@ -135,7 +137,7 @@ pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
             against: Some(old),
             valid_from: _,
         } => {
-            tell(&price_diff::compare(
+            tell_changes(&price_diff::compare(
                 &read_table(&old)?,
                 &read_table(&file)?,
             ));
@@ -161,6 +163,14 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
     }
     let mut control = connect(config).await?;
     match command {
+        Command::Show {
+            version,
+            json: true,
+            ..
+        } => {
+            tell!("{}", control.prices(&version).await?.table);
+            Ok(())
+        }
         Command::Show { model, version, .. } => {
             show_stored(&control.prices(&version).await?, model.as_deref(), config)
         }
@@ -170,7 +180,7 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
             let changes = control
                 .diff(read(&file)?, moment(valid_from.as_deref())?)
                 .await?;
-            tell(&changes);
+            tell_changes(&changes);
             Ok(())
         }
         Command::Load {
@@ -180,10 +190,17 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
             force,
         } => {
             let valid_from = moment(valid_from.as_deref())?;
-            let (version, changes) = control.load(read(&file)?, valid_from, note, force).await?;
-            tell(&changes);
+            let table = Table {
+                text: read(&file)?,
+                valid_from,
+                note,
+                force,
+                over: String::new(),
+            };
+            let (version, changes) = control.load(table).await?;
+            tell_changes(&changes);
             let from = config.control.zone.rfc3339(version.valid_from);
-            println!("loaded: version {} from {from}", version.version);
+            tell!("loaded: version {} from {from}", version.version);
             Ok(())
         }
         Command::Rerate {
@@ -215,16 +232,16 @@ fn show_stored(prices: &Prices, model: Option<&str>, config: &Config) -> anyhow:
         for other in prices.versions.iter().rev() {
             let from = config.control.zone.rfc3339(other.valid_from);
             let (version, source, note) = (&other.version, &other.source, &other.note);
-            println!("version {version} from {from}, {source} {note}");
+            tell!("version {version} from {from}, {source} {note}");
         }
     }
-    println!("shown: {}", prices.version.version);
+    tell!("shown: {}", prices.version.version);
     show(&table, model)
 }
 
 fn tell_rerated(done: &Rerated, dry_run: bool) {
     for (account, (records, difference)) in &done.corrections {
-        println!("account {account}: {records} records, {difference}");
+        tell!("account {account}: {records} records, {difference}");
     }
     let verb = if dry_run {
         "would correct"
@@ -232,9 +249,10 @@ fn tell_rerated(done: &Rerated, dry_run: bool) {
         "corrected"
     };
     let accounts = done.corrections.len();
-    println!(
+    tell!(
         "looked at {} records, {verb} {accounts} accounts, left {} without a price",
-        done.records, done.unpriced
+        done.records,
+        done.unpriced
     );
 }
 
@@ -308,17 +326,17 @@ fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
 
 fn tell_prices(fields: &[Change]) {
     for field in fields {
-        println!("{}", field.price());
+        tell!("{}", field.price());
     }
 }
 
-fn tell(changes: &[Change]) {
+fn tell_changes(changes: &[Change]) {
     for change in changes {
         let mark = if change.is_absurd() { "  ABSURD" } else { "" };
-        println!("{change}{mark}");
+        tell!("{change}{mark}");
     }
     let absurd = changes.iter().filter(|change| change.is_absurd()).count();
-    println!("{} changes, {absurd} absurd", changes.len());
+    tell!("{} changes, {absurd} absurd", changes.len());
 }
 
 fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
@@ -334,11 +352,11 @@ fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
         Some(out) => {
             fs::write(out, text).with_context(|| format!("{} cannot be written", out.display()))?;
         }
-        None => print!("{text}"),
+        None => out::print(format_args!("{text}")),
     }
-    eprintln!("imported {} models", imported.models);
+    complain!("imported {} models", imported.models);
     for (mode, count) in &imported.skipped {
-        eprintln!("skipped {count} of mode {mode}");
+        complain!("skipped {count} of mode {mode}");
     }
     Ok(())
 }

@@ -13,17 +13,20 @@ use axum::routing::get;
 use departure::{Departure, serve_and_drain};
 use handlers::{router_handler, surface_handlers};
 use node_name::node_name;
-use proxyxai_contract::{Invalid, clock::Clock, secret::Secret};
+use proxyxai_contract::{Invalid, clock::Clock, earned::Earned, secret::Secret};
 use proxyxai_control::Control;
 use proxyxai_dataplane::{Admin, DataPlane, Surface, readiness};
 use tasks::ControlTasks;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     announce, channel, config::Config, doors::Doors, files, full, healthcheck, listen::Listen,
-    ownership, polite::Polite, serve,
+    ownership, pages, polite::Polite, serve,
 };
 
 /// Scrapers are few.
@@ -92,19 +95,21 @@ fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
 async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = config.listen.bind().await?;
-    let here = config.listen.seen_from_here(http.local_addr()?.port());
+    let grpc = grpc_socket(&config).await?;
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
     let (channel, pipe) = channel::pair();
-    let planes = ControlTasks::start(&control, grpc_socket(&config), Some(pipe)).await?;
-    let data = data_plane(&config, channel, control.node_token())?;
-    let surface = data.surface(Admin::Local {
+    let planes = ControlTasks::start(&control, grpc, Some(pipe))?;
+    let earned = Some(config.control.earned.clone());
+    let data = data_plane(&config, (channel, control.node_token()), earned)?;
+    let admin = Admin::Local {
         router: control.rest_router(),
         storage_fault: control.storage_fault(),
-    });
+    };
+    let surface = data.surface(admin, pages::router());
     let measuring = measuring(&surface, &config).await?;
-    announce::listening(here, Some(planes.grpc));
+    let here = announce::listening(config.listen, http.local_addr()?, Some(planes.grpc));
     announce_root_key(&control, &config.data_dir, here).await?;
     serve_and_drain(
         http,
@@ -127,11 +132,11 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
 async fn control(mut config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = config.listen.bind().await?;
-    let here = config.listen.seen_from_here(http.local_addr()?.port());
+    let grpc = grpc_socket(&config).await?;
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
-    let tasks = ControlTasks::start(&control, grpc_socket(&config), None).await?;
+    let tasks = ControlTasks::start(&control, grpc, None)?;
     let storage_fault = control.storage_fault();
     let router = control
         .rest_router()
@@ -139,8 +144,9 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
         .route(
             "/readyz",
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
-        );
-    announce::listening(here, Some(tasks.grpc));
+        )
+        .fallback_service(pages::router());
+    let here = announce::listening(config.listen, http.local_addr()?, Some(tasks.grpc));
     announce_root_key(&control, &config.data_dir, here).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
     // Its `/readyz` tells of its storage; whoever administers tries again.
@@ -169,15 +175,14 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .context("NODE_TOKEN: a data plane alone needs it")?;
     let channel = proxyxai_dataplane::connect(address)?;
     let http = config.listen.bind().await?;
-    let here = config.listen.seen_from_here(http.local_addr()?.port());
-    let data = data_plane(&config, channel, &token)?;
+    let data = data_plane(&config, (channel, &token), None)?;
     let admin = config
         .control_http
         .clone()
         .map_or(Admin::Nobody, Admin::Remote);
-    let surface = data.surface(admin);
+    let surface = data.surface(admin, pages::router());
     let measuring = measuring(&surface, &config).await?;
-    announce::listening(here, None);
+    announce::listening(config.listen, http.local_addr()?, None);
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
@@ -208,13 +213,16 @@ async fn announce_root_key(
     Ok(())
 }
 
-/// Where gRPC is served, and to how many.
-fn grpc_socket(config: &Config) -> (SocketAddr, Doors) {
+/// Where gRPC is served, and to how many. Bound before anything is stored: a first start that cannot serve must leave no
+/// root key that was never shown.
+async fn grpc_socket(config: &Config) -> anyhow::Result<(TcpListener, Doors)> {
+    let listener = Listen::At(config.grpc_listen).bind().await;
+    let listener = listener.context("GRPC_LISTEN")?;
     let server = &config.server;
     let proxies = config.limits.trusted_proxies.clone();
     let most = server.address_connections_max;
     let doors = Doors::new(config.grpc_connections_max, most, proxies);
-    (config.grpc_listen, doors)
+    Ok((listener, doors))
 }
 
 /// What is promised has to fit into the files that the process may have open.
@@ -234,7 +242,11 @@ fn fit_into_files(role: Role, config: &mut Config) {
     }
 }
 
-fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Result<DataPlane> {
+fn data_plane(
+    config: &Config,
+    (channel, token): (Channel, &Secret),
+    earned: Option<Earned>,
+) -> anyhow::Result<DataPlane> {
     let limits = &config.limits;
     let data = proxyxai_dataplane::Config {
         node: node_name(config)?,
@@ -246,6 +258,8 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         first_byte: limits.first_byte,
         idle: limits.idle,
         keepalive: limits.keepalive,
+        abandoned_bytes_max: limits.abandoned_bytes_max,
+        abandoned: limits.abandoned,
         drain_bytes_max: limits.drain_bytes_max,
         drain: limits.drain,
         retry_deadline: limits.retry_deadline,
@@ -258,6 +272,8 @@ fn data_plane(config: &Config, channel: Channel, token: &Secret) -> anyhow::Resu
         buffer_bytes_max: limits.buffer_bytes_max,
         trusted_proxies: limits.trusted_proxies.clone(),
         metrics_token: config.metrics_token.clone(),
+        earned,
+        tag_members: config.tag_members.clone(),
         sight: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")

@@ -84,6 +84,11 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
         peer: SocketAddr,
         request: Request<Polite>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static;
+
+    /// Waits until what goes on without a connection has ended.
+    fn wait_abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
+    }
 }
 
 impl<F, A> Handler for F
@@ -272,7 +277,7 @@ async fn work(
         };
         // A request shares its connection's door; what all threads share is not touched for each of them.
         let head = Head::new(limits.header_bytes_max);
-        let socket = Watched::new(socket, Arc::clone(&head));
+        let socket = Watched::new(socket, Arc::clone(&head), limits.send_timeout);
         let door = Arc::new(Door {
             peer,
             handler: handler.clone(),
@@ -297,7 +302,10 @@ async fn work(
             drop((place, load));
         });
     }
-    let mut drained = pin!(graceful.shutdown());
+    let mut drained = pin!(async {
+        graceful.shutdown().await;
+        handler.wait_abandoned().await;
+    });
     tokio::select! {
         () = &mut drained => {}
         () = cut.cancelled() => {

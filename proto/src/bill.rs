@@ -91,6 +91,14 @@ impl Sum {
         multiplied(base, [self.rates, rates, factor])
     }
 
+    /// The sum of all lines times one multiplier alone, rounded once.
+    pub fn base(&self, factor: Multiplier) -> Option<Money> {
+        multiplied(
+            fine(&self.lines)?,
+            [factor, Multiplier::ONE, Multiplier::ONE],
+        )
+    }
+
     /// Parts that were used and have no price.
     pub fn unpriced(&self) -> impl Iterator<Item = Part> + '_ {
         let lines = self.lines.iter().filter(|line| line.price.is_none());
@@ -139,6 +147,7 @@ pub fn lines_of_many(price: &ModelPrice, used: &Used<'_>, longest: u64) -> Sum {
         };
         push(&mut sum.lines, units, *part, quantity);
     }
+    hours_in_tokens(units, used, &mut sum.lines);
     size_lines(price, used, &mut sum.lines);
     if units.get(Part::Call).is_some_and(|call| call > Money::ZERO) {
         push(&mut sum.lines, units, Part::Call, 1);
@@ -189,6 +198,18 @@ fn push(lines: &mut Vec<Line>, units: &Units, part: Part, quantity: u64) {
             quantity,
             price: units.get(part),
         }),
+    }
+}
+
+/// Where tokens of sound have a price of their own, those that are told are the sound; the price of an hour is that of
+/// calls whose tokens nobody tells.
+fn hours_in_tokens(units: &Units, used: &Used<'_>, lines: &mut [Line]) {
+    if used.tokens.input == 0 || units.own(Part::InputAudio).is_none() {
+        return;
+    }
+    let hours = lines.iter_mut().filter(|line| line.part == Part::AudioHour);
+    for line in hours {
+        line.price = line.price.map(|_| Money::ZERO);
     }
 }
 

@@ -301,6 +301,47 @@ fn the_dearest_tier_that_may_serve_is_set_aside() {
     }
 }
 
+#[test]
+fn sound_that_is_told_in_tokens_is_not_charged_by_the_hour_as_well() {
+    let table = crate::price_file::load(None).unwrap();
+    let both: Vec<_> = table
+        .models
+        .iter()
+        .filter(|(_, price)| {
+            let own = |part| price.standard.units.own(part).is_some();
+            own(Part::AudioHour) && own(Part::InputAudio)
+        })
+        .collect();
+    assert!(both.iter().any(|(name, _)| *name == "gpt-4o-transcribe"));
+    let tokens = Tokens {
+        input: 122,
+        input_audio: 122,
+        output: 47,
+        ..Tokens::default()
+    };
+    let hour = [(Part::AudioHour, 3_600_000)];
+    for (name, price) in both {
+        let cost = |tokens: &Tokens, pieces: &[(Part, u64)]| {
+            let sum = lines(
+                price,
+                &Used {
+                    pieces,
+                    ..of(tokens)
+                },
+            );
+            assert_eq!(sum.unpriced().count(), 0, "{name}");
+            assert_eq!(
+                sum.quantity(Part::AudioHour),
+                pieces.iter().map(|(_, ms)| ms).sum::<u64>()
+            );
+            sum.cost(ONE, ONE).unwrap()
+        };
+        assert_eq!(cost(&tokens, &hour), cost(&tokens, &[]), "{name}");
+        let hours = price.of(Part::AudioHour).unwrap();
+        assert_eq!(cost(&Tokens::default(), &hour), hours, "{name}");
+    }
+}
+
 /// A price of everything, with a step and a tier.
 fn any_price() -> impl Strategy<Value = ModelPrice> {
     let units = || proptest::collection::vec(proptest::option::of(0i64..1_000_000_000_000), PARTS);

@@ -8,6 +8,7 @@ mod leases;
 mod objects;
 mod prices;
 mod records;
+mod refusals;
 mod settings;
 mod spooled;
 mod updates;
@@ -25,6 +26,7 @@ pub use records::{
     Unfit, batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
     sequence_bytes, standing_from_wire, standing_to_wire,
 };
+pub use refusals::{attempt_to_wire, refused_from_wire, refused_to_wire};
 pub use settings::routing_to_wire;
 pub use spooled::{SpooledReport, charge_from_bytes, pack_records, unpack_records};
 pub use updates::{update_from_wire, update_to_wire};

@@ -20,6 +20,18 @@ impl Invalid {
         }
     }
 
+    /// The same under the name of what the field is a place in, which stays named.
+    #[must_use]
+    pub fn within(self, outer: &str) -> Self {
+        if self.field == outer {
+            return self;
+        }
+        let place = self.field.strip_prefix(outer);
+        let place = place.and_then(|place| place.strip_prefix('.'));
+        let place = place.unwrap_or(&self.field);
+        Self::new(outer, format!("{place} {}", self.problem))
+    }
+
     /// The same problem under the name that an outer border uses.
     #[must_use]
     pub fn under(self, field: impl Into<String>) -> Self {

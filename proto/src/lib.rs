@@ -2,14 +2,18 @@
 //! sides compute with. Everything here but `wire` and `convert` is pure: no I/O, no async.
 
 pub mod access;
+pub mod attempt;
 pub mod bill;
 mod bill_text;
+mod bill_words;
 pub mod client_key;
 pub mod clock;
 pub mod convert;
+pub mod earned;
 pub mod id;
 pub mod invalid;
 pub mod key_headers;
+pub mod key_price;
 pub mod lease;
 pub mod money;
 pub mod object;
@@ -28,10 +32,12 @@ mod price_names;
 pub mod price_sync;
 pub mod provider;
 pub mod reach;
+pub mod refused;
 pub mod rotation;
 pub mod routing;
 pub mod secret;
 pub mod snapshot;
+pub mod unseen;
 pub mod usage;
 pub mod window;
 pub mod wire;

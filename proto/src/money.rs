@@ -127,7 +127,9 @@ impl iter::Sum for Money {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "${}", Decimal::new(self.0, 9).normalize())
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let amount = Decimal::new(self.0, 9).abs().normalize();
+        write!(f, "{sign}${amount}")
     }
 }
 

@@ -27,25 +27,30 @@ impl Pattern {
 
     /// Whether the whole of `text` matches.
     pub fn matches(&self, text: &str) -> bool {
-        let Some((head, rest)) = self.0.split_once('*') else {
-            return self.0 == text;
-        };
-        let Some(mut text) = text.strip_prefix(head) else {
+        matches(&self.0, text)
+    }
+}
+
+/// Whether a pattern matches the whole of `text`.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        // The left-most hit of a middle part leaves the most for the parts after it.
+        let Some(hit) = text.find(part) else {
             return false;
         };
-        let mut parts = rest.split('*').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return text.ends_with(part);
-            }
-            // The left-most hit of a middle part leaves the most for the parts after it.
-            let Some(hit) = text.find(part) else {
-                return false;
-            };
-            text = text.get(hit + part.len()..).unwrap_or_default();
-        }
-        true
+        text = text.get(hit + part.len()..).unwrap_or_default();
     }
+    true
 }
 
 #[cfg(test)]

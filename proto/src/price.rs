@@ -54,6 +54,8 @@ pub struct ModelPrice {
     /// Most tokens the model writes in one answer, where that is known. A call that asks for several
     /// answers may have this many in each.
     pub max_output: Option<u64>,
+    /// Whether it is known to write what nobody sees before it answers.
+    pub reasons: bool,
 }
 
 /// Price of a picture or a second of video by its size, and by its quality where that matters.
@@ -215,6 +217,7 @@ impl ModelPrice {
             rates: Multiplier::ONE,
             max_input: None,
             max_output: None,
+            reasons: false,
         }
     }
 

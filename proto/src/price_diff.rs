@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, fmt};
 use rust_decimal::Decimal;
 
 use crate::{
+    Invalid,
     money::Money,
     part::Part,
     price::{ModelPrice, PriceTable, Scale, Units},
@@ -18,6 +19,9 @@ use crate::{
 const GROWTH_MAX: i128 = 100;
 /// No million tokens, and no call, costs more dollars than this.
 const DOLLARS_MAX: i64 = 1_000_000;
+
+/// A table may leave out so many models of the one before it.
+pub const GONE_MAX: usize = 20;
 
 /// One field of one model that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,34 @@ pub fn compare(old: &PriceTable, new: &PriceTable) -> Vec<Change> {
         .into_iter()
         .flat_map(|model| of_model(model, old.models.get(model), new.models.get(model)))
         .collect()
+}
+
+/// Refuses what looks like a mistake: a price that is absurd, or a table that leaves out many models, as one file of
+/// several does. What is left out has no price from then on.
+///
+/// # Errors
+/// Names the first of them.
+pub fn check(old: &PriceTable, new: &PriceTable, changes: &[Change]) -> Result<(), Invalid> {
+    if let Some(absurd) = changes.iter().find(|change| change.is_absurd()) {
+        let problem = format!("is absurd ({absurd}); force it if it is meant");
+        return Err(Invalid::new(
+            format!("{}.{}", absurd.model, absurd.field),
+            problem,
+        ));
+    }
+    let kept = |model: &&String| new.models.contains_key(*model);
+    let gone: Vec<_> = old.models.keys().filter(|model| !kept(model)).collect();
+    match gone.as_slice() {
+        [first, ..] if gone.len() > GONE_MAX => Err(Invalid::new(
+            "table",
+            format!(
+                "leaves out {} models that have a price, {first} first: a table takes the place of the whole one \
+                 before it; force it if that is meant",
+                gone.len()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 // === impl Change ===
@@ -160,6 +192,8 @@ fn fields(price: &ModelPrice) -> Vec<Field> {
         rates,
         max_input,
         max_output,
+        // No price.
+        reasons: _,
     } = price;
     let money = |name: String, value: Money, fallback: Option<Money>| Field {
         name,
@@ -293,6 +327,27 @@ mod tests {
         ] {
             assert_eq!(absurd(pricing), expected, "{pricing}");
         }
+    }
+
+    #[test]
+    fn a_table_that_leaves_out_many_models_has_to_be_forced() {
+        let old = price_file::load(None).unwrap();
+        let few = |left_out: usize| {
+            let models = old.models.iter().skip(left_out);
+            PriceTable {
+                models: models
+                    .map(|(name, price)| (name.clone(), price.clone()))
+                    .collect(),
+                ..PriceTable::default()
+            }
+        };
+        assert_eq!(check(&old, &few(GONE_MAX), &[]), Ok(()));
+        let refused = check(&old, &few(GONE_MAX + 1), &[]).unwrap_err();
+        assert!(
+            refused.problem.contains("leaves out 21 models"),
+            "{refused}"
+        );
+        assert_eq!(check(&PriceTable::default(), &old, &[]), Ok(()));
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) fn read(group: &str, fields: &Map<String, Value>) -> Result<ModelPric
             "Rates" => price.rates = multiplier(name, value)?,
             "MaxInput" => price.max_input = Some(count(name, value)?),
             "MaxOutput" => price.max_output = Some(count(name, value)?),
+            "Reasons" => price.reasons = flag(name, value)?,
             "Minimum" => price.minimum = amount(name, value)?,
             "MinSeconds" => price.audio_ms_min = count(name, value)?.saturating_mul(1000),
             "Sizes" if [IMAGES, VIDEO].contains(&group) => {
@@ -185,7 +186,7 @@ fn lay_over(field: &str, units: &mut Units, over: &Map<String, Value>) -> Result
     Ok(())
 }
 
-fn part(field: &str) -> Option<Part> {
+pub(crate) fn part(field: &str) -> Option<Part> {
     let alias = ALIASES.iter().find(|(alias, _)| *alias == field);
     Part::of_field(alias.map_or(field, |(_, name)| name))
 }
@@ -203,6 +204,11 @@ fn text(field: &str, value: &Value) -> Result<String, Invalid> {
 fn count(field: &str, value: &Value) -> Result<u64, Invalid> {
     let count = value.as_u64();
     count.ok_or_else(|| Invalid::new(field, "must be a whole number, zero or more"))
+}
+
+fn flag(field: &str, value: &Value) -> Result<bool, Invalid> {
+    let flag = value.as_bool();
+    flag.ok_or_else(|| Invalid::new(field, "must be true or false"))
 }
 
 fn number(field: &str, value: &Value) -> Result<f64, Invalid> {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Invalid, price::PriceTable, price_entry};
+use crate::{Invalid, price::PriceTable, price_entry, price_names::undated};
 
 /// The files that ship, one for each provider. Each is a table by itself.
 const FILES: [&str; 16] = [
@@ -92,6 +92,22 @@ pub fn load(pricing: Option<&str>) -> Result<PriceTable, Invalid> {
 /// # Errors
 /// Names the group, model and field that is wrong.
 pub fn compose(table: &str, pricing: Option<&str>) -> Result<PriceTable, Invalid> {
+    let (file, suffix) = read(table, pricing)?;
+    parse(file, &suffix)
+}
+
+/// The same beside its entries as they are written, read once.
+///
+/// # Errors
+/// Names the group, model and field that is wrong.
+pub fn compose_listed(table: &str, pricing: &str) -> Result<(PriceTable, Listing), Invalid> {
+    let (file, suffix) = read(table, Some(pricing))?;
+    let listing = Listing(file.groups.clone());
+    Ok((parse(file, &suffix)?, listing))
+}
+
+/// A table as it is written, and what marks the version of what was laid over it.
+fn read(table: &str, pricing: Option<&str>) -> Result<(File, String), Invalid> {
     let mut table: Value =
         serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
     let mut suffix = String::new();
@@ -108,9 +124,99 @@ pub fn compose(table: &str, pricing: Option<&str>) -> Result<PriceTable, Invalid
             .take(4)
             .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     }
-    let file: File = serde_json::from_value(table)
-        .map_err(|error| Invalid::new("PRICING", error.to_string()))?;
-    parse(file, &suffix)
+    let whole = if suffix.is_empty() {
+        "table"
+    } else {
+        "PRICING"
+    };
+    let file: File =
+        serde_json::from_value(table).map_err(|error| Invalid::new(whole, error.to_string()))?;
+    Ok((file, suffix))
+}
+
+/// The entries of a table as they are written, for others to be laid over.
+#[derive(Debug, Clone, Default)]
+pub struct Listing(BTreeMap<String, BTreeMap<String, Map<String, Value>>>);
+
+impl Listing {
+    /// Of a table with the fields of `PRICING` laid over it.
+    ///
+    /// # Errors
+    /// When it is no table.
+    pub fn of(table: &str, pricing: Option<&str>) -> Result<Self, Invalid> {
+        read(table, pricing).map(|(file, _)| Self(file.groups))
+    }
+
+    /// These fields of models, each laid over the entry that the table has of the provider alone or of the name. A
+    /// model that has no price this way has none.
+    pub fn laid_under(
+        &self,
+        provider: &str,
+        models: &BTreeMap<String, Map<String, Value>>,
+    ) -> PriceTable {
+        let mut table = PriceTable::default();
+        for (name, over) in models {
+            let own = format!("{provider}/{name}");
+            let bare = name
+                .rsplit_once('/')
+                .map_or(name.as_str(), |(_, bare)| bare);
+            let names = [own.as_str(), name, bare, undated(bare).unwrap_or(bare)];
+            let (group, mut fields) = names
+                .into_iter()
+                .find_map(|name| self.entry(name))
+                .unwrap_or_else(|| (group_of(over), Map::new()));
+            fields.extend(over.clone());
+            // A model's multiplier is what customers pay on top.
+            fields.remove("Rates");
+            if let Ok(price) = price_entry::read(group, &fields) {
+                table.models.insert(name.clone(), price);
+            }
+        }
+        table
+    }
+
+    fn entry(&self, name: &str) -> Option<(&str, Map<String, Value>)> {
+        // Those of fine-tuned models are found by the name of their base.
+        let (name, tuned) = match name.strip_prefix("ft:") {
+            Some(rest) => (rest.split(':').next().unwrap_or_default(), true),
+            None => (name, false),
+        };
+        let groups = self.0.iter();
+        let mut groups =
+            groups.filter(|(group, _)| (group.as_str() == price_entry::FINE_TUNING) == tuned);
+        groups.find_map(|(group, models)| Some((group.as_str(), models.get(name)?.clone())))
+    }
+}
+
+/// Checks fields that are to be laid over whatever entry the table has.
+///
+/// # Errors
+/// Names the field that is wrong.
+pub(crate) fn check_fields(fields: &Map<String, Value>) -> Result<(), Invalid> {
+    let group = group_of(fields);
+    let mut whole = fields.clone();
+    if group == price_entry::CHAT {
+        // What is missing comes from the table.
+        whole.entry("InputText").or_insert_with(|| 0.into());
+    }
+    price_entry::read(group, &whole).map(drop)
+}
+
+/// Where an entry belongs that no table has, by its fields.
+fn group_of(fields: &Map<String, Value>) -> &'static str {
+    let is_text = |name: &String| {
+        let part = price_entry::part(name);
+        part.is_some_and(|part| part.is_input() || part.is_output())
+    };
+    if fields.contains_key("Second") {
+        price_entry::VIDEO
+    } else if fields.contains_key("Sizes") {
+        price_entry::IMAGES
+    } else if fields.keys().any(is_text) {
+        price_entry::CHAT
+    } else {
+        "CallPricing"
+    }
 }
 
 /// Groups, models and fields are three levels of objects; below them a value replaces a value.

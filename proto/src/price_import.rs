@@ -15,9 +15,16 @@ use serde_json::{Map, Value, json};
 
 use crate::{Invalid, price_file};
 
+/// The lists that are understood.
+pub const FORMATS: [&str; 2] = [LITELLM, MODELS_DEV];
+const LITELLM: &str = "litellm";
+const MODELS_DEV: &str = "models.dev";
+
 /// What was read.
 #[derive(Debug)]
 pub struct Imported {
+    /// Whose list it is, one of `FORMATS`.
+    pub format: &'static str,
     /// A table in our form.
     pub table: Value,
     /// Models in it.
@@ -80,10 +87,11 @@ pub fn read(text: &str, origin: Origin<'_>) -> Result<Imported, Invalid> {
     let list: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| Invalid::new("list", error.to_string()))?;
     let any = |member: &str| list.values().any(|entry| entry.get(member).is_some());
-    let groups = if any("litellm_provider") {
-        litellm::read(&list, Groups::of("litellm", origin))
+    let (format, groups) = if any("litellm_provider") {
+        (LITELLM, litellm::read(&list, Groups::of(LITELLM, origin)))
     } else if any("models") {
-        models_dev::read(&list, Groups::of("models.dev", origin))
+        let groups = Groups::of(MODELS_DEV, origin);
+        (MODELS_DEV, models_dev::read(&list, groups))
     } else {
         let problem = "is neither a price list of LiteLLM nor one of models.dev";
         return Err(Invalid::new("list", problem));
@@ -107,6 +115,7 @@ pub fn read(text: &str, origin: Origin<'_>) -> Result<Imported, Invalid> {
     }
     price_file::compose(&table.to_string(), None)?;
     Ok(Imported {
+        format,
         table,
         models,
         skipped,

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     Invalid,
-    price_diff::{Change, Unit},
+    price_diff::{self, Change, GONE_MAX, Unit},
+    price_file,
     price_import::{Imported, TUNED},
     price_names,
 };
@@ -33,6 +34,15 @@ pub struct Laid {
     pub gone: Vec<String>,
 }
 
+/// A table with a list laid over it, and what loading it would change.
+#[derive(Debug)]
+pub struct Draft {
+    /// The table.
+    pub laid: Laid,
+    /// Fields that differ, with what is laid over both tables.
+    pub changes: Vec<Change>,
+}
+
 /// How far prices may move before somebody has to say that it is meant.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -47,6 +57,8 @@ const LABELS: [&str; 2] = ["Provider", "Source"];
 /// What the table knows of these was looked at by somebody.
 const LIMITS: [&str; 2] = ["MaxInput", "MaxOutput"];
 const TIERS: &str = "Tiers";
+/// The second pass finds what the first has freed, and the third nothing.
+const PASSES_MAX: usize = 4;
 
 // === impl Bounds ===
 
@@ -54,7 +66,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             factor: Decimal::TWO,
-            gone_max: 20,
+            gone_max: GONE_MAX,
         }
     }
 }
@@ -103,11 +115,46 @@ impl Bounds {
     }
 }
 
+/// Lays a list over a table, and compares what would count with what counts.
+///
+/// # Errors
+/// When the table or what is laid over it is none, or a provider is none of the table's.
+pub fn draft(
+    table: &str,
+    overrides: &str,
+    list: &Imported,
+    scope: Scope<'_>,
+) -> Result<Draft, Invalid> {
+    let laid = lay(table, list, scope)?;
+    let composed = |text: &str| price_file::compose(text, Some(overrides));
+    let changes = price_diff::compare(&composed(table)?, &composed(&laid.text)?);
+    Ok(Draft { laid, changes })
+}
+
 /// Lays a list over a table.
 ///
 /// # Errors
 /// When the table is none, or a provider is none of its.
 pub fn lay(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Invalid> {
+    let mut laid = lay_once(table, list, scope)?;
+    // A model that is taken out may have stood for others of the list, which are new without it.
+    for _ in 1..PASSES_MAX {
+        if !scope.prune || laid.gone.is_empty() {
+            break;
+        }
+        let again = lay_once(&laid.text, list, scope)?;
+        if again.text == laid.text {
+            break;
+        }
+        laid.text = again.text;
+        laid.added.extend(again.added);
+        laid.added.sort();
+        laid.gone.extend(again.gone);
+    }
+    Ok(laid)
+}
+
+fn lay_once(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Invalid> {
     let mut whole: Value =
         serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
     let providers: BTreeSet<String> = {

@@ -55,6 +55,23 @@ fn changes(laid: &Laid) -> Vec<Change> {
 }
 
 #[test]
+fn a_list_that_was_laid_over_with_pruning_changes_nothing_again() {
+    // `old` of another provider has stood for groq's model, and is taken out.
+    let list = json!({"gpt": chat("openai", 2.0, 8.0), "groq/old": chat("groq", 5.0, 5.0)});
+    let prune = Scope {
+        prune: true,
+        ..Scope::default()
+    };
+    let done = laid(&list, prune);
+    assert!(done.gone.contains(&"old".to_owned()));
+    assert_eq!(done.added.len(), 1, "{:?}", done.added);
+    let list = read(&list.to_string(), ORIGIN).unwrap();
+    let again = lay(&done.text, &list, prune).unwrap();
+    assert_eq!(again.text, done.text);
+    assert!(again.gone.is_empty() && again.added.is_empty(), "{again:?}");
+}
+
+#[test]
 fn what_the_list_does_not_have_stays() {
     let mut gpt = chat("openai", 3.0, 8.0);
     gpt["input_cost_per_token_batches"] = json!(1e-6);

@@ -1,7 +1,7 @@
 //! The configuration as data planes know it: accounts, upstream keys, settings, prices, and the
 //! update that carries changes of them.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 use crate::{
     Invalid,
@@ -10,17 +10,22 @@ use crate::{
     clock::{Millis, Zone},
     id::{AccountId, KeyId, Level, Revision},
     key_headers::KeyHeaders,
+    key_price::KeyPrice,
     lease::Lease,
     money::{Money, Multiplier},
     passthrough::Passthrough,
+    pattern,
     price::PriceTable,
     provider::{BaseUrl, ProviderType},
     rotation::Rotation,
     routing::RoutingRules,
     secret::Secret,
+    usage::Abandoned,
     window::ModelLimits,
 };
 
+const MODELS_MAX: usize = 1000;
+const MODEL_BYTES_MAX: usize = 255;
 const WEIGHT_MAX: u16 = 1000;
 /// More than any provider takes, and more than one data plane has open.
 const CONCURRENCY_MAX: u32 = 1_000_000;
@@ -134,14 +139,18 @@ pub struct KeyConfig {
     pub provider_type: ProviderType,
     /// Whether `stream_options.include_usage` may be asked for.
     pub include_usage: bool,
-    /// Models it serves, where neither its provider nor the price table is to say so.
+    /// Models it serves, with `*` for any run of characters; empty for any.
     pub models: Vec<String>,
+    /// What its provider calls a model, by the name that it has here.
+    pub model_names: BTreeMap<String, String>,
     /// Its share of the calls of its level where keys are weighted.
     pub weight: u16,
     /// Calls that may be under way on it at the same moment, on each data plane; none means any number.
     pub max_concurrency: Option<NonZeroU32>,
     /// Headers that its calls carry.
     pub headers: KeyHeaders,
+    /// What its calls cost the operator. Data planes are not told.
+    pub price: KeyPrice,
 }
 
 impl Account {
@@ -156,6 +165,47 @@ impl Account {
 }
 
 impl KeyConfig {
+    /// Whether it may be asked for a model; empty for a call that names none.
+    pub fn serves(&self, model: &str) -> bool {
+        self.models.is_empty()
+            || model.is_empty()
+            || self.model_names.contains_key(model)
+            || self
+                .models
+                .iter()
+                .any(|pattern| pattern::matches(pattern, model))
+    }
+
+    /// What its provider calls a model.
+    pub fn upstream_name<'n>(&'n self, model: &'n str) -> &'n str {
+        self.model_names.get(model).map_or(model, String::as_str)
+    }
+
+    /// Checks the models that it serves and what they are called.
+    ///
+    /// # Errors
+    /// When they are too many, or one is no name.
+    pub fn check_models(&self) -> Result<(), Invalid> {
+        let is_name = |name: &String| {
+            !name.is_empty() && name.len() <= MODEL_BYTES_MAX && !name.chars().any(char::is_control)
+        };
+        let named =
+            |field: &str, count: usize, mut names: Box<dyn Iterator<Item = &String> + '_>| {
+                if count <= MODELS_MAX && names.all(is_name) {
+                    return Ok(());
+                }
+                let problem =
+                    format!("must be at most {MODELS_MAX} names of 1 to {MODEL_BYTES_MAX} bytes");
+                Err(Invalid::new(field, problem))
+            };
+        named("models", self.models.len(), Box::new(self.models.iter()))?;
+        let pairs = self
+            .model_names
+            .iter()
+            .flat_map(|(name, other)| [name, other]);
+        named("model_names", self.model_names.len(), Box::new(pairs))
+    }
+
     /// Takes a weight; 0 means 1.
     ///
     /// # Errors
@@ -185,9 +235,11 @@ impl Default for KeyConfig {
             provider_type: ProviderType::default(),
             include_usage: true,
             models: Vec::new(),
+            model_names: BTreeMap::new(),
             weight: 1,
             max_concurrency: None,
             headers: KeyHeaders::default(),
+            price: KeyPrice::default(),
         }
     }
 }
@@ -211,6 +263,10 @@ pub struct ProxySettings {
     pub passthrough: Passthrough,
     /// Whether a model without a price is refused.
     pub refuse_unpriced: bool,
+    /// What becomes of calls whose clients leave.
+    pub abandoned: Abandoned,
+    /// Whether refused calls are kept, and so worth reporting.
+    pub keeps_refusals: bool,
     /// Hashes presented client keys.
     pub hasher: KeyHasher,
     /// Where days and months begin.
@@ -260,6 +316,19 @@ pub enum HealthState {
     },
     /// Refused for too long; an operator has to look.
     Disabled,
+}
+
+impl fmt::Display for HealthState {
+    /// As logs tell it; times are in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = |until: &Millis| Zone::UTC.rfc3339(*until);
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::Sleeping { until: end } => write!(f, "asleep until {}", until(end)),
+            Self::Quarantined { until: end } => write!(f, "quarantined until {}", until(end)),
+            Self::Disabled => f.write_str("disabled"),
+        }
+    }
 }
 
 /// What changed, or everything.

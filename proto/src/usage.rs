@@ -1,6 +1,7 @@
 //! What a call used: tokens by kind, and the record that moves money exactly once.
 
 use crate::{
+    attempt::Attempt,
     bill::{self, Sum, Used},
     clock::Millis,
     id::{AccountId, KeyId, Level},
@@ -80,6 +81,37 @@ impl Measure {
     }
 }
 
+/// What becomes of a call whose client leaves before its end: the provider is paid for what it makes either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Abandoned {
+    /// The answer is read to its end, within bounds, and paid by the provider's own count.
+    #[default]
+    ReadOn,
+    /// The call ends at the provider as well, and what it made unseen is estimated.
+    Cancel,
+    /// All that was set aside is paid.
+    Hold,
+}
+
+impl Abandoned {
+    const ALL: [Self; 3] = [Self::ReadOn, Self::Cancel, Self::Hold];
+
+    /// As set, stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOn => "read-on",
+            Self::Cancel => "cancel",
+            Self::Hold => "hold",
+        }
+    }
+
+    /// Reads what `as_str` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
 /// One metered call. Unique for ever by (node, epoch, `sequence`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRecord {
@@ -134,6 +166,16 @@ pub struct UsageRecord {
     pub streamed: bool,
     /// What it had to do with objects; none mostly.
     pub objects: Option<Box<Objects>>,
+    /// What the caller counts it under; may be empty.
+    pub tag: String,
+    /// What was done about a client that left before the end; none where it stayed.
+    pub abandoned: Option<Abandoned>,
+    /// In the order in which they ended, where there was more than one or the only one failed. Of the usual call the
+    /// rest of the record says as much, so it has none here and pays nothing for them.
+    pub attempts: Vec<Attempt>,
+    /// What the operator pays for it, which control works out when it posts the record, and tells nobody but root: it is
+    /// not on the wire. None where that is not known, or not to be told.
+    pub expense: Option<Money>,
 }
 
 impl UsageRecord {

@@ -162,10 +162,13 @@ async fn exports_give_the_same_lines_over_http_and_on_the_command_line() {
         let ask = world.http.get(world.url(path)).bearer_auth(key);
         ask.send().await.unwrap()
     };
-    assert_eq!(
-        asked("/x-bill.csv", &key).await.text().await.unwrap(),
-        usage
-    );
+    let own = asked("/x-bill.csv", &key).await.text().await.unwrap();
+    // The last columns are what calls cost whoever runs the gateway, and which keys were asked.
+    let told = usage.lines().map(|line| {
+        let kept = line.rsplit_once(',').unwrap().0;
+        kept.rsplit_once(',').unwrap().0
+    });
+    assert_eq!(own.lines().collect::<Vec<_>>(), told.collect::<Vec<_>>());
     refused(asked("/x-ledger.csv", &key).await, 403, "forbidden").await;
     refused(
         asked("/x-bill.csv?start=soon", &key).await,

@@ -20,8 +20,11 @@ const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":0,"OutputText":100
 const CALL: f64 = 0.7;
 const CALL_NANOS: i64 = 700_000_000;
 const CALLS: usize = 512;
-const ENV: [(&str, &str); 4] = [
+/// A busy machine hands credit on slowly, and that is no reason to refuse.
+const PATIENT: (&str, &str) = ("CREDIT_WAIT_MS", "60000");
+const ENV: [(&str, &str); 5] = [
     ("NODE_TOKEN", TOKEN),
+    PATIENT,
     ("PRICING", PRICING),
     ("CALL_MIN_BALANCE", "0"),
     ("USER_MIN_BALANCE", "0.1"),
@@ -51,7 +54,7 @@ impl Shop {
         let key = control.add_account("alice", credit).await;
         let mut started = Vec::new();
         for at in 0..planes {
-            started.push(Plane::start(&control, &format!("plane-{at}"), &[]).await);
+            started.push(Plane::start(&control, &format!("plane-{at}"), &[PATIENT]).await);
         }
         Self {
             control,

@@ -383,7 +383,8 @@ async fn a_data_plane_with_a_wrong_token_is_never_ready() {
         .collect();
     let node = Node::launch(Some("dataplane"), dir.path(), &env).await;
     until("the refusal is in the log", async || {
-        node.log().contains("control is out of reach")
+        node.log()
+            .contains("control refuses this data plane: NODE_TOKEN")
     })
     .await;
     let http = &control.http;

@@ -59,6 +59,7 @@ impl Grpc {
     /// Usage records of an account, newest first.
     pub async fn usage(&self, account: &str) -> Vec<wire::PostedUsage> {
         let request = wire::ListUsageRequest {
+            request_id: String::new(),
             account: account.to_owned(),
             page: None,
         };
@@ -81,6 +82,7 @@ impl Grpc {
             let (mut records, mut totals) = (Vec::new(), Vec::new());
             for page in 1.. {
                 let request = wire::ListUsageRequest {
+                    request_id: String::new(),
                     account: account.to_owned(),
                     page: Some(wire::PageRequest { page, size: 1000 }),
                 };

@@ -663,17 +663,20 @@ async fn a_batch_has_no_calls_of_endpoints_that_the_account_may_not_call() {
 
 #[tokio::test]
 async fn what_may_go_on_is_heard_to_its_end_though_its_client_has_left() {
-    let (world, upstream, alice) = world(&[]).await;
-    let pause = Duration::from_millis(700);
-    upstream.script(UP, Script::Slow { pause });
-    let body = json!({"model": "house", "deferred": true, "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]});
-    let left = world.http.post(world.url("/v1/chat/completions"));
-    let left = left
-        .bearer_auth(&alice)
-        .json(&body)
-        .timeout(Duration::from_millis(200));
-    assert!(left.send().await.is_err());
-    // It was done at once after all, with 11 tokens in and 7 out.
-    has_spent(&world, 0.000_081).await;
-    assert!(!balanced(&world).contains("yet to be paid"));
+    let cancelled = [("ABANDONED", "cancel"), ("ABANDONED_MS", "0")];
+    for env in [&[][..], &cancelled] {
+        let (world, upstream, alice) = world(env).await;
+        let pause = Duration::from_millis(700);
+        upstream.script(UP, Script::Slow { pause });
+        let body = json!({"model": "house", "deferred": true, "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]});
+        let left = world.http.post(world.url("/v1/chat/completions"));
+        let left = left
+            .bearer_auth(&alice)
+            .json(&body)
+            .timeout(Duration::from_millis(200));
+        assert!(left.send().await.is_err());
+        // It was done at once after all, with 11 tokens in and 7 out.
+        has_spent(&world, 0.000_081).await;
+        assert!(!balanced(&world).contains("yet to be paid"));
+    }
 }

@@ -106,7 +106,7 @@ async fn a_body_of_64_mib_passes_and_one_byte_more_is_refused_in_words() {
 #[tokio::test]
 async fn calls_beyond_those_that_may_be_open_are_refused_in_words() {
     let (world, upstream) = (
-        World::with(&[("OPEN_CALLS_MAX", "3")]).await,
+        World::with(&[("OPEN_CALLS_MAX", "3"), ("ABANDONED", "cancel")]).await,
         Upstream::start().await,
     );
     upstream.script(

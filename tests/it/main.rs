@@ -9,6 +9,7 @@
     reason = "test code: a panic is how it fails"
 )]
 
+mod abandoned;
 mod grpc;
 mod raw;
 mod upstream;
@@ -25,6 +26,7 @@ mod child;
 mod credit;
 mod deleted;
 mod drain;
+mod earnings;
 mod edges;
 mod faults;
 mod fleet;
@@ -43,6 +45,7 @@ mod objects;
 mod pages;
 mod pool;
 mod prices;
+mod refusals;
 mod relay;
 mod restart;
 mod routes;

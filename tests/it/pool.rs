@@ -451,7 +451,7 @@ async fn no_key_gets_more_calls_at_once_than_its_cap_and_calls_wait_their_turn()
 #[tokio::test]
 async fn a_call_that_finds_all_keys_at_their_caps_to_the_end_is_refused_as_rate_limited() {
     let (world, upstream) = (
-        World::with(&[("RETRY_DEADLINE_MS", "600")]).await,
+        World::with(&[("RETRY_DEADLINE_MS", "600"), ("ABANDONED", "cancel")]).await,
         Upstream::start().await,
     );
     upstream.script(

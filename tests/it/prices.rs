@@ -1,6 +1,10 @@
 //! Prices as an operator handles them: the command line against a gateway that runs, and against files.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use proxyxai_contract::{clock::Clock, clock::Zone, price_file};
 use serde_json::{Value, json};
@@ -57,6 +61,23 @@ pub fn today() -> String {
     Zone::UTC.day(Clock::system().now()).to_string()
 }
 
+#[test]
+fn whoever_has_read_enough_ends_no_command() {
+    let dir = TempDir::new();
+    let file = written(dir.path(), "all.json", &price_file::DEFAULT);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_proxyxai"))
+        .args(["prices", "show", "--file", &file])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    let log = String::from_utf8(done.stderr).unwrap();
+    assert_eq!((done.status.code(), log.as_str()), (Some(0), ""));
+}
+
 #[tokio::test]
 async fn a_wrong_price_is_put_right_while_the_gateway_runs() {
     let (world, upstream) = (World::start().await, Upstream::start().await);
@@ -71,7 +92,7 @@ async fn a_wrong_price_is_put_right_while_the_gateway_runs() {
     assert!(told.contains("house InputText - -> 250"), "{told}");
     // The gateway answered by the table that ships until now.
     assert!(asked(&world, &["show", "gpt-4o"]).contains("gpt-4o InputText 2.5\n"));
-    let loaded = asked(&world, &["load", &wrong]);
+    let loaded = asked(&world, &["load", "--force", &wrong]);
     let from = loaded.trim().rsplit(' ').next().unwrap();
     assert!(asked(&world, &["show", "house"]).contains("house InputText 250\n"));
 
@@ -110,7 +131,7 @@ async fn a_wrong_price_is_put_right_while_the_gateway_runs() {
     );
     let told = asked(&world, &again);
     // 11 × 247,500 nano-dollars come back.
-    assert!(told.contains("1 records, $-0.0027225"), "{told}");
+    assert!(told.contains("1 records, -$0.0027225"), "{told}");
     let made_good = world.account("alice").await;
     assert_eq!(made_good["CreditUsed"], json!(0.000_097_5));
     let told = asked(&world, &again);
@@ -130,7 +151,7 @@ async fn a_table_that_waits_takes_over_at_its_moment() {
     let key = world.add_account("alice", 10.0).await;
     let first = written(world.dir(), "first.json", &table("1"));
     let next = written(world.dir(), "next.json", &table("2"));
-    asked(&world, &["load", &first]);
+    asked(&world, &["load", "--force", &first]);
     let moment = Clock::system().now().plus(1_500);
     asked(
         &world,
@@ -165,7 +186,7 @@ async fn absurd_prices_are_refused_unless_forced() {
         ("ROOT_KEY", ROOT),
     ];
     let usual = written(world.dir(), "usual.json", &table("2.5"));
-    asked(&world, &["load", &usual]);
+    asked(&world, &["load", "--force", &usual]);
     for (input, forced) in [
         ("251", true),
         ("2000000", true),
@@ -277,7 +298,11 @@ async fn pictures_are_charged_by_size_and_number() {
     let key = world.add_account("alice", 10.0).await;
     asked(
         &world,
-        &["load", &written(world.dir(), "t.json", &table("1"))],
+        &[
+            "load",
+            "--force",
+            &written(world.dir(), "t.json", &table("1")),
+        ],
     );
     upstream.script(
         UP,

@@ -138,3 +138,71 @@ async fn credit_is_set_aside_for_the_dearest_model_of_the_chain() {
         402
     );
 }
+
+#[tokio::test]
+async fn a_key_that_lists_models_serves_those_alone_and_calls_them_by_its_providers_names() {
+    let (world, upstream) = (World::start().await, Upstream::start().await);
+    for key in [FIRST, SECOND] {
+        upstream.script(key, Script::Chat);
+    }
+    let first =
+        json!({"models": ["gpt-4o", "o3*"], "model_names": {"gpt-4o-mini": "small-deployment"}});
+    let second = json!({"models": ["gpt-4.1*"]});
+    for (key, config) in [(FIRST, first), (SECOND, second)] {
+        let body = json!({"SecretKey": key, "Provider": upstream.base, "Config": config});
+        world.add_key_with(body).await;
+    }
+    let key = world.add_account("alice", 100.0).await;
+    for model in [
+        "gpt-4o",
+        "gpt-4.1",
+        "gpt-4o-mini",
+        "gpt-4.1-mini",
+        "o3-mini",
+    ] {
+        for _ in 0..2 {
+            assert_eq!(world.chat(&key, model).await.status(), 200, "{model}");
+        }
+    }
+    assert_eq!(
+        models(&upstream, FIRST),
+        [
+            "gpt-4o",
+            "gpt-4o",
+            "small-deployment",
+            "small-deployment",
+            "o3-mini",
+            "o3-mini"
+        ]
+    );
+    assert_eq!(
+        models(&upstream, SECOND),
+        ["gpt-4.1", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-mini"]
+    );
+    // No key for a model is said at once, and costs no key its rest.
+    let answer = world.chat(&key, "gpt-5").await;
+    crate::world::refused(answer, 503, "no_upstream_key").await;
+    let conf = world.read("/x-conf").await;
+    assert_eq!(conf["SleepingKeys"], json!([]));
+    // What was sold is what was asked for here.
+    world.posted("alice", 10).await;
+    let calls = world.read("/x-usage?user=alice").await;
+    let calls = calls.as_array().unwrap();
+    let used = calls.iter().map(|call| call["ModelUsed"].as_str().unwrap());
+    assert_eq!(used.filter(|model| *model == "gpt-4o-mini").count(), 2);
+    let route = world.read("/x-conf?explain=o3-mini").await;
+    let keys = &route["Route"][0]["Levels"][0]["Keys"];
+    assert_eq!(
+        [&keys[0]["State"], &keys[1]["State"]],
+        ["ready", "other-models"]
+    );
+    let listed = world.http.get(world.url("/v1/models")).bearer_auth(&key);
+    let listed: Value = listed.send().await.unwrap().json().await.unwrap();
+    let listed = listed["data"].as_array().unwrap().iter();
+    let names: Vec<_> = listed.map(|model| model["id"].as_str().unwrap()).collect();
+    assert!(
+        names.contains(&"gpt-4o") && names.contains(&"gpt-4o-mini"),
+        "{names:?}"
+    );
+    assert!(!names.contains(&"gpt-5"), "{names:?}");
+}

@@ -314,7 +314,7 @@ async fn the_pace_of_a_stream_is_measured_and_open_ones_are_counted() {
         pause: Duration::from_millis(60),
         breaks: false,
     };
-    let (world, upstream, key) = world_with(&[], paced).await;
+    let (world, upstream, key) = world_with(&[("ABANDONED", "cancel")], paced).await;
     let answer = world.chat_stream(&key, "gpt-4o").await;
     answer.bytes().await.unwrap();
     world.posted("alice", 1).await;
@@ -371,7 +371,7 @@ async fn the_pace_of_a_stream_is_measured_and_open_ones_are_counted() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_there_is_an_answer_is_counted_as_gone() {
-    let (world, upstream, key) = world_with(&[], Script::Mute).await;
+    let (world, upstream, key) = world_with(&[("ABANDONED", "cancel")], Script::Mute).await;
     for path in ["/v1/chat/completions", "/v1/things"] {
         let url = world.url(path);
         let request = world.http.post(url).bearer_auth(&key).body(BODY);

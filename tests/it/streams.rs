@@ -528,7 +528,7 @@ async fn a_port_where_nobody_listens_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_closes_the_upstream_call_at_once() {
+async fn where_calls_are_cancelled_a_client_that_hangs_up_closes_the_upstream_call_at_once() {
     let long = Script::Stream {
         chunks: vec![event("{}"); 10_000],
         pause: Duration::from_millis(20),
@@ -536,7 +536,7 @@ async fn a_client_that_hangs_up_closes_the_upstream_call_at_once() {
     };
     for script in [long, Script::Silent, Script::Mute] {
         let streams = matches!(script, Script::Stream { .. });
-        let (world, upstream, key) = world_with(&[], &[(ONE, script)]).await;
+        let (world, upstream, key) = world_with(&[("ABANDONED", "cancel")], &[(ONE, script)]).await;
         let bearer = format!("Bearer {key}");
         let headers = [
             ("Authorization", bearer.as_str()),
@@ -955,23 +955,24 @@ async fn a_client_that_leaves_near_the_end_is_billed_by_the_providers_own_count(
     };
     for (env, pause, mark, measure) in [
         (vec![], 100, "\"stop\"", Measure::Measured),
-        // Not near its end.
-        (vec![], 100, "Hel", Measure::Partial),
+        // Not near its end: that is another rule's.
+        (vec![("ABANDONED", "cancel")], 100, "Hel", Measure::Partial),
+        (vec![], 100, "Hel", Measure::Measured),
         // Too late, or not wanted: what was delivered is complete, and nobody reported what it used.
         (
-            vec![("DRAIN_MS", "50")],
+            vec![("ABANDONED", "cancel"), ("DRAIN_MS", "50")],
             400,
             "\"stop\"",
             Measure::Estimated,
         ),
         (
-            vec![("DRAIN_BYTES_MAX", "0")],
+            vec![("ABANDONED", "cancel"), ("DRAIN_BYTES_MAX", "0")],
             100,
             "\"stop\"",
             Measure::Estimated,
         ),
         (
-            vec![("DRAIN_BYTES_MAX", "20")],
+            vec![("ABANDONED", "cancel"), ("DRAIN_BYTES_MAX", "20")],
             100,
             "\"stop\"",
             Measure::Estimated,

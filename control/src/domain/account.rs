@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use proxyxai_contract::{Invalid, id::AccountId};
+use proxyxai_contract::{Invalid, id::AccountId, unseen::is_unseen};
 
-use super::name::{ROOT, check_plain, is_unseen, reads_as_root};
+use super::name::{ROOT, check_plain, reads_as_root};
 
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 4..=63;
 /// RFC 5321: 64 bytes before the sign, 254 in all.

@@ -242,9 +242,11 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         provider_type,
         include_usage,
         models,
+        model_names,
         weight,
         max_concurrency,
         headers,
+        price,
     } = config;
     let mut fields = named([
         ("Name", json!(name)),
@@ -253,10 +255,12 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         ("Status", json!(enabled)),
         ("ProviderType", json!(provider_type.as_str())),
         ("IncludeUsage", json!(include_usage)),
+        ("ModelNames", json!(model_names)),
         ("Models", json!(models.join(","))),
         ("Weight", json!(weight)),
         ("MaxConcurrency", json!(max_concurrency)),
         ("Headers", json!(headers.texts())),
+        ("Price", price.value()),
     ]);
     fields.insert("SecretKey".to_owned(), Field::Secret(secret.to_vec()));
     fields

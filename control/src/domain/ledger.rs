@@ -6,6 +6,21 @@ use proxyxai_contract::{
     money::{Money, sum},
 };
 
+/// Why money moves: all that `Entry::reason` may be.
+pub(crate) const REASONS: [&str; 11] = [
+    "grant",
+    "deduct",
+    "delete",
+    "debt",
+    "rates",
+    "units",
+    "lease",
+    "call",
+    "correction",
+    "listing",
+    "expiry",
+];
+
 /// Where money is, or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Book {

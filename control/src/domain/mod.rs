@@ -5,6 +5,8 @@ pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod bounds;
 pub mod credit;
+pub(crate) mod cursor;
+pub(crate) mod flat;
 pub(crate) mod lease;
 pub(crate) mod ledger;
 pub(crate) mod mail;

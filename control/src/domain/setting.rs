@@ -12,6 +12,7 @@ use proxyxai_contract::{
     rotation::{self, Affinity, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     snapshot::Account,
+    usage::Abandoned,
     window::ModelLimits,
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
@@ -44,6 +45,8 @@ pub(crate) const PRICES_SYNC_URL: &str = "PRICES_SYNC_URL";
 pub(crate) const PRICES_SYNC_HOURS: &str = "PRICES_SYNC_HOURS";
 /// `serve` or `refuse`.
 pub(crate) const UNPRICED: &str = "UNPRICED";
+/// What becomes of calls whose clients leave.
+pub(crate) const ABANDONED: &str = "ABANDONED";
 /// Endpoints that are relayed beyond those that are known.
 pub(crate) const PASSTHROUGH: &str = "PASSTHROUGH";
 /// Calls an account may have open at once.
@@ -62,6 +65,8 @@ pub(crate) const XAI_BASE: &str = "XAI_BASE";
 pub(crate) const COMMISSION_PERCENT: &str = "COMMISSION_PERCENT";
 /// Days that audit records are kept.
 pub(crate) const AUDIT_RETENTION_DAYS: &str = "AUDIT_RETENTION_DAYS";
+/// Days that refused calls are kept; 0 keeps none.
+pub(crate) const REFUSAL_RETENTION_DAYS: &str = "REFUSAL_RETENTION_DAYS";
 /// Host of the mail server; empty means no mail.
 pub(crate) const EMAIL_SMTP: &str = "EMAIL_SMTP";
 /// Its port.
@@ -98,11 +103,12 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// Of a secret in clear.
 pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
+const REFUSAL_DAYS_MAX: i64 = 400;
 const RATE_MAX: u32 = 1_000_000;
 const HOURS_MAX: i64 = 8_760;
 
 /// All names, with the value each has when nobody gave one.
-pub(crate) const ALL: [(&str, &str); 36] = [
+pub(crate) const ALL: [(&str, &str); 38] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
     (SWITCH_OVER, ""),
@@ -117,6 +123,7 @@ pub(crate) const ALL: [(&str, &str); 36] = [
     (PRICES_SYNC_HOURS, "0"),
     (PASSTHROUGH, ""),
     (UNPRICED, "refuse"),
+    (ABANDONED, "read-on"),
     (CALLS_PER_ACCOUNT_MAX, "2500"),
     (ADMIN_RPM, "1200"),
     (CALL_MIN_BALANCE, "1"),
@@ -125,6 +132,7 @@ pub(crate) const ALL: [(&str, &str); 36] = [
     (XAI_BASE, "https://api.openai.com"),
     (COMMISSION_PERCENT, "0"),
     (AUDIT_RETENTION_DAYS, "365"),
+    (REFUSAL_RETENTION_DAYS, "7"),
     (EMAIL_SMTP, ""),
     (EMAIL_PORT, "465"),
     (EMAIL_AUTH, ""),
@@ -164,12 +172,16 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PASSTHROUGH => Passthrough::parse(value).map(drop),
-        PRICING => price_file::load(Some(value)).map(drop),
+        PRICING => price_file::load(Some(value))
+            .map(drop)
+            .map_err(|error| error.within(PRICING)),
         PRICES_SYNC_URL if value.trim().is_empty() => Ok(()),
         PRICES_SYNC_URL => price_list::check(value),
         PRICES_SYNC_HOURS => hours(value).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
         UNPRICED => Err(Invalid::new(UNPRICED, "must be serve or refuse")),
+        ABANDONED if Abandoned::parse(value).is_some() => Ok(()),
+        ABANDONED => Err(Invalid::new(ABANDONED, "must be read-on, cancel or hold")),
         CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE | EMAIL_BALANCE => {
             dollars(value).map(drop)
         }
@@ -178,6 +190,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         XAI_BASE => BaseUrl::parse_lenient(value.trim()).map(drop),
         COMMISSION_PERCENT => percent(value).map(drop),
         AUDIT_RETENTION_DAYS => days(value).map(drop),
+        REFUSAL_RETENTION_DAYS => refusal_days(value).map(drop),
         EMAIL_SMTP | EMAIL_PORT | EMAIL_AUTH | EMAIL_PASS | EMAIL_SENDER | EMAIL_TLS
         | EMAIL_BILL | XAI_MAIL | XAI_SVC | XAI_API | XAI_CHAT | XAI_DOCS => {
             check_mail(name, value.trim())
@@ -278,6 +291,20 @@ pub(crate) fn days(value: &str) -> Result<i64, Invalid> {
     }
 }
 
+/// A number of days; 0 means none at all.
+///
+/// # Errors
+/// When it is none, or more than refused calls may be kept.
+pub(crate) fn refusal_days(value: &str) -> Result<i64, Invalid> {
+    match value.trim().parse() {
+        Ok(days @ 0..=REFUSAL_DAYS_MAX) => Ok(days),
+        Ok(_) | Err(_) => Err(Invalid::new(
+            "days",
+            format!("must be a number of days, 0 (none) to {REFUSAL_DAYS_MAX}"),
+        )),
+    }
+}
+
 /// An amount in plain dollars, not negative.
 ///
 /// # Errors
@@ -319,6 +346,14 @@ mod tests {
     }
 
     #[test]
+    fn a_price_that_cannot_be_used_is_named_with_its_model_and_field() {
+        let text = r#"{"ChatPricing":{"gpt-4o":{"InptText":1}}}"#;
+        let refused = check(PRICING, text).unwrap_err().to_string();
+        assert!(refused.starts_with("PRICING: ChatPricing."), "{refused}");
+        assert!(refused.contains("gpt-4o.InptText is no field"), "{refused}");
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         for (name, bad) in [
             (MODEL_MAPPER, "a"),
@@ -331,6 +366,7 @@ mod tests {
             (PRICES_SYNC_HOURS, "-1"),
             (PRICES_SYNC_HOURS, "daily"),
             (UNPRICED, "maybe"),
+            (ABANDONED, "free"),
             (CALL_MIN_BALANCE, "-1"),
             (CALLS_PER_ACCOUNT_MAX, "-1"),
             (CALLS_PER_ACCOUNT_MAX, "many"),
@@ -345,6 +381,8 @@ mod tests {
             (COMMISSION_PERCENT, "101"),
             (COMMISSION_PERCENT, "-1"),
             (AUDIT_RETENTION_DAYS, "0"),
+            (REFUSAL_RETENTION_DAYS, "-1"),
+            (REFUSAL_RETENTION_DAYS, "401"),
             (EMAIL_SMTP, "smtp://h"),
             (EMAIL_PORT, "0"),
             (EMAIL_AUTH, "a\nb"),

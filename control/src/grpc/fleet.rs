@@ -7,8 +7,8 @@ use proxyxai_contract::{
     Invalid,
     convert::{
         answer_to_wire, ask_from_wire, batch_from_wire, due_to_wire, health_from_wire,
-        lease_to_wire, millis_to_wire, owned_to_wire, standing_to_wire, update_to_wire,
-        window_ask_from_wire, window_grant_to_wire,
+        lease_to_wire, millis_to_wire, owned_to_wire, refused_from_wire, standing_to_wire,
+        update_to_wire, window_ask_from_wire, window_grant_to_wire,
     },
     id::{AccountId, NodeName, Revision},
     snapshot::Rejection,
@@ -20,11 +20,13 @@ use super::auth;
 use crate::{
     Control, Error,
     ops::{self, fleet::objects::Wanted},
-    view::NodeView,
+    view::{Leased, NodeFilter, NodeView},
 };
 
 /// What one acknowledgement or health report may hold at most. A data plane sends changes only.
 const ITEMS_MAX: usize = 100_000;
+/// Refused calls of one report.
+const REFUSALS_MAX: usize = 1000;
 /// Windows of one request; each is locked while it is answered.
 const WINDOW_ASKS_MAX: usize = 1000;
 /// Accounts of one lease request; each is locked while it is answered.
@@ -186,12 +188,28 @@ impl Fleet for Service {
         Ok(Response::new(wire::ReportHealthResponse {}))
     }
 
+    async fn report_refusals(
+        &self,
+        request: Request<wire::ReportRefusalsRequest>,
+    ) -> Result<Response<wire::ReportRefusalsResponse>, Status> {
+        auth::node(&self.0, &request).await?;
+        let wire::ReportRefusalsRequest { node, refusals } = request.into_inner();
+        node_name(&node)?;
+        if refusals.len() > REFUSALS_MAX {
+            let problem = format!("are more than {REFUSALS_MAX}");
+            return Err(Error::from(Invalid::new("refusals", problem)).into());
+        }
+        let calls: Result<Vec<_>, Invalid> = refusals.into_iter().map(refused_from_wire).collect();
+        ops::refusals::report(&self.0, &calls.map_err(Error::from)?).await?;
+        Ok(Response::new(wire::ReportRefusalsResponse {}))
+    }
+
     async fn list_nodes(
         &self,
         request: Request<wire::ListNodesRequest>,
     ) -> Result<Response<wire::ListNodesResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let (revision, nodes) = ops::fleet::nodes(&self.0, &caller).await?;
+        let (revision, nodes) = ops::fleet::nodes(&self.0, &caller, NodeFilter::default()).await?;
         Ok(Response::new(wire::ListNodesResponse {
             revision: revision.0,
             nodes: nodes.into_iter().map(node_to_wire).collect(),
@@ -277,6 +295,7 @@ fn node_to_wire(node: NodeView) -> wire::Node {
         applied,
         rejections,
         seen,
+        leased: Leased { accounts, amount },
     } = node;
     wire::Node {
         name: name.as_str().to_owned(),
@@ -286,6 +305,8 @@ fn node_to_wire(node: NodeView) -> wire::Node {
         applied_revision: applied.0,
         rejections: rejections.into_iter().map(rejection_to_wire).collect(),
         seen_time: Some(millis_to_wire(seen)),
+        leases: super::count(accounts),
+        leased_nanos: amount.nanos(),
     }
 }
 

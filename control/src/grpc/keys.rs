@@ -88,16 +88,18 @@ impl Keys for Service {
         request: Request<wire::ProbeKeyRequest>,
     ) -> Result<Response<wire::ProbeKeyResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::ProbeKeyRequest { id } = request.into_inner();
+        let wire::ProbeKeyRequest { id, model } = request.into_inner();
         let Probe {
             accepted,
             status,
             detail,
-        } = ops::keys::probe(&self.0, &caller, key_id(id)?).await?;
+            duration_ms,
+        } = ops::keys::probe(&self.0, &caller, key_id(id)?, Some(&model)).await?;
         Ok(Response::new(wire::ProbeKeyResponse {
             accepted,
             status: status.into(),
             detail,
+            duration_ms: count(duration_ms),
         }))
     }
 }

@@ -60,6 +60,7 @@ impl Prices for Service {
             valid_from,
             note,
             force,
+            over_version,
         } = request.into_inner();
         let new = NewPrices {
             text: table,
@@ -67,7 +68,7 @@ impl Prices for Service {
                 .map_err(Error::from)?,
             note,
             force,
-            over: None,
+            over: named(&over_version).map(str::to_owned),
         };
         let (version, changes) = Box::pin(ops::prices::load(&self.0, &caller, new)).await?;
         Ok(Response::new(wire::LoadPricesResponse {

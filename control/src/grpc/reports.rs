@@ -1,5 +1,9 @@
 //! Service `Reports`.
 
+mod books;
+mod calls;
+mod earnings;
+
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
@@ -15,9 +19,10 @@ use tonic::{Request, Response, Status};
 use super::{accounts::convert, auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
+    ops::reports::CallsOf,
     view::{
-        AccountTotals, Bill, BillOf, Books, DayTotals, Days, Difference, Labels, LedgerLine,
-        LogFilter, LogView, ModelTotals, Page, PostedUsage, Quarantined, Totals,
+        AccountTotals, Bill, BillOf, DayTotals, Days, Labels, LogFilter, LogView, ModelTotals,
+        Page, PostedUsage, Totals,
     },
 };
 
@@ -58,13 +63,31 @@ impl Reports for Service {
         request: Request<wire::ListUsageRequest>,
     ) -> Result<Response<wire::ListUsageResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::ListUsageRequest { account, page } = request.into_inner();
+        let wire::ListUsageRequest {
+            account,
+            page,
+            request_id,
+        } = request.into_inner();
         let page = page_from_wire(page).map_err(Error::from)?;
-        let listing = ops::reports::usage(&self.0, &caller, named(&account), page).await?;
+        let calls = CallsOf {
+            account: named(&account),
+            request_id: named(&request_id),
+        };
+        let listing = ops::reports::usage(&self.0, &caller, calls, page).await?;
         Ok(Response::new(wire::ListUsageResponse {
             records: listing.rows.into_iter().map(posted_to_wire).collect(),
             total: count(listing.total),
         }))
+    }
+
+    async fn list_calls(
+        &self,
+        request: Request<wire::ListCallsRequest>,
+    ) -> Result<Response<wire::ListCallsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (filter, part) = calls::from_wire(request.into_inner())?;
+        let listed = ops::calls::list(&self.0, &caller, filter, part).await?;
+        Ok(Response::new(calls::to_wire(listed)))
     }
 
     async fn list_logs(
@@ -98,7 +121,7 @@ impl Reports for Service {
     ) -> Result<Response<wire::VerifyBooksResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
         let books = ops::reports::verify(&self.0, &caller).await?;
-        Ok(Response::new(books_to_wire(books)))
+        Ok(Response::new(books::to_wire(books)))
     }
 
     async fn list_ledger(
@@ -106,11 +129,11 @@ impl Reports for Service {
         request: Request<wire::ListLedgerRequest>,
     ) -> Result<Response<wire::ListLedgerResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::ListLedgerRequest { account, page } = request.into_inner();
-        let page = page_from_wire(page).map_err(Error::from)?;
-        let listing = ops::reports::ledger(&self.0, &caller, named(&account), page).await?;
+        let today = ops::reports::today(&self.0);
+        let (filter, page) = books::filter_from_wire(request.into_inner(), today)?;
+        let listing = ops::reports::ledger(&self.0, &caller, filter, page).await?;
         Ok(Response::new(wire::ListLedgerResponse {
-            lines: listing.rows.into_iter().map(line_to_wire).collect(),
+            lines: listing.rows.into_iter().map(books::line_to_wire).collect(),
             total: count(listing.total),
         }))
     }
@@ -125,6 +148,53 @@ impl Reports for Service {
         let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
         let pieces = ops::export::usage(&self.0, &caller, days).await?;
         Ok(Response::new(pieces_to_wire(pieces)))
+    }
+
+    async fn get_earnings(
+        &self,
+        request: Request<wire::GetEarningsRequest>,
+    ) -> Result<Response<wire::GetEarningsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let today = ops::reports::today(&self.0);
+        let (by, filter, days) = earnings::from_wire(request.into_inner(), today)?;
+        let earnings = ops::earnings::by(&self.0, &caller, by, filter, days).await?;
+        Ok(Response::new(earnings::to_wire(earnings)))
+    }
+
+    type ExportEarningsStream = Pieces;
+
+    async fn export_earnings(
+        &self,
+        request: Request<wire::ExportRequest>,
+    ) -> Result<Response<Pieces>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
+        let pieces = ops::export::earnings(&self.0, &caller, days).await?;
+        Ok(Response::new(pieces_to_wire(pieces)))
+    }
+
+    async fn list_tags(
+        &self,
+        request: Request<wire::ListTagsRequest>,
+    ) -> Result<Response<wire::ListTagsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListTagsRequest {
+            account,
+            start_date,
+            end_date,
+            page,
+        } = request.into_inner();
+        let days = days_from_wire(&start_date, &end_date, ops::reports::today(&self.0))?;
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let listing = ops::earnings::tags(&self.0, &caller, named(&account), days, page).await?;
+        Ok(Response::new(wire::ListTagsResponse {
+            tags: listing
+                .rows
+                .into_iter()
+                .map(earnings::tag_to_wire)
+                .collect(),
+            total: count(listing.total),
+        }))
     }
 
     type ExportLedgerStream = Pieces;
@@ -153,101 +223,6 @@ fn export_days(request: wire::ExportRequest, today: Date) -> Result<Days, Error>
 fn pieces_to_wire(pieces: impl Stream<Item = Result<String, Error>> + Send + 'static) -> Pieces {
     let piece = |piece: Result<String, Error>| Ok(wire::CsvPiece { text: piece? });
     Box::pin(pieces.map(piece))
-}
-
-fn line_to_wire(line: LedgerLine) -> wire::LedgerLine {
-    let LedgerLine {
-        posting,
-        entry,
-        at,
-        reason,
-        reference,
-        book,
-        account,
-        name,
-        amount,
-    } = line;
-    wire::LedgerLine {
-        posting_id: posting,
-        entry_id: entry,
-        time: Some(millis_to_wire(at)),
-        reason,
-        reference,
-        book,
-        account_id: account.unwrap_or_default(),
-        account_name: name,
-        amount_nanos: amount.nanos(),
-    }
-}
-
-fn quarantined_to_wire(record: Quarantined) -> wire::QuarantinedUsage {
-    let Quarantined {
-        node,
-        epoch,
-        sequence,
-        account,
-        request_id,
-        reason,
-        at,
-    } = record;
-    wire::QuarantinedUsage {
-        node,
-        epoch,
-        sequence,
-        account_id: account.unwrap_or_default(),
-        request_id,
-        reason,
-        time: Some(millis_to_wire(at)),
-    }
-}
-
-fn books_to_wire(books: Books) -> wire::VerifyBooksResponse {
-    let postings = books.postings();
-    let Books {
-        accounts,
-        entries,
-        records,
-        totals: _,
-        difference,
-        quarantined,
-        latest_quarantined,
-        pending,
-    } = books;
-    let text = difference.as_ref().map(ToString::to_string);
-    let mut answer = wire::VerifyBooksResponse {
-        balanced: difference.is_none(),
-        postings: count(postings),
-        difference: text.unwrap_or_default(),
-        accounts: count(accounts),
-        entries: count(entries),
-        records: count(records),
-        quarantined: count(quarantined),
-        pending_works: count(pending.0),
-        pending_held_nanos: pending.1.nanos(),
-        latest_quarantined: latest_quarantined
-            .into_iter()
-            .map(quarantined_to_wire)
-            .collect(),
-        ..wire::VerifyBooksResponse::default()
-    };
-    if let Some(difference) = difference {
-        let Difference {
-            entry,
-            account,
-            book,
-            what,
-            found,
-            against: _,
-            expected,
-        } = difference;
-        answer.entry_id = entry.unwrap_or_default();
-        answer.account_id = account.unwrap_or_default();
-        answer.book = book;
-        answer.subject = what;
-        answer.found = found;
-        answer.expected = expected;
-    }
-    answer
 }
 
 fn named(account: &str) -> Option<&str> {
@@ -410,6 +385,7 @@ fn posted_to_wire(posted: PostedUsage) -> wire::PostedUsage {
     wire::PostedUsage {
         node,
         epoch,
+        expense_nanos: record.expense.map(Money::nanos),
         record: Some(record_to_wire(&record)),
         post_time: Some(millis_to_wire(posted)),
         corrected_cost_nanos: corrected.map(Money::nanos),

@@ -66,10 +66,16 @@ fn level(level: LevelView) -> wire::RouteLevel {
 }
 
 fn turn(turn: TurnView) -> wire::RouteKey {
-    let TurnView { key, state, reason } = turn;
+    let TurnView {
+        key,
+        state,
+        reason,
+        serves,
+    } = turn;
     wire::RouteKey {
         key: Some(key_to_wire(key)),
         health: Some(health_state_to_wire(state, &reason)),
+        serves,
     }
 }
 

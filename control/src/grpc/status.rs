@@ -16,6 +16,7 @@ impl From<Error> for Status {
             Error::Forbidden(_) => Code::PermissionDenied,
             Error::NotFound { .. } => Code::NotFound,
             Error::Conflict { .. } => Code::AlreadyExists,
+            Error::Busy(_) => Code::Aborted,
             Error::InsufficientBalance { .. } => Code::FailedPrecondition,
             Error::Storage(_) => Code::Unavailable,
             Error::Internal(_) => Code::Internal,
@@ -72,7 +73,14 @@ mod tests {
                 },
                 Code::NotFound,
             ),
-            (Error::Conflict { field: "Name" }, Code::AlreadyExists),
+            (
+                Error::Conflict {
+                    field: "Name",
+                    with: String::new(),
+                },
+                Code::AlreadyExists,
+            ),
+            (Error::Busy("it"), Code::Aborted),
             (
                 Error::InsufficientBalance {
                     balance: some,

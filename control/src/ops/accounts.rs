@@ -9,6 +9,7 @@ mod update;
 
 use std::time::Duration;
 
+pub(crate) use bounds::binding;
 pub(super) use create::blank;
 pub(crate) use create::create;
 use proxyxai_contract::{client_key::ClientKey, id::AccountId, money::Money};
@@ -18,7 +19,7 @@ pub(crate) use update::update;
 
 use crate::{
     Control, Error,
-    domain::{credit::LISTING_FEE, ledger::Entry},
+    domain::{account::check_text, credit::LISTING_FEE, ledger::Entry},
     ops::{self, money},
     store::{self, AccountRecord, Tx, accounts::Filter},
     view::{AccountFilter, AccountView, Caller, Changed, Listing, Page},
@@ -28,6 +29,7 @@ use crate::{
 const IN_USE_MAX: Duration = Duration::from_secs(3);
 /// How much of a client key is kept in clear.
 const PARTIAL_KEY_CHARS: usize = 20;
+const SEARCH_BYTES_MAX: usize = 255;
 
 /// The caller itself, or a descendant.
 pub(crate) async fn find(
@@ -71,6 +73,8 @@ pub(crate) async fn list(
     let AccountFilter {
         descendants,
         identifier,
+        subtree,
+        search,
         labels,
         order,
     } = filter;
@@ -87,12 +91,22 @@ pub(crate) async fn list(
             total: 1,
         });
     }
-    if labels.is_empty() && !caller.is_root() {
+    let top = match subtree {
+        Some(dna) => Some(ops::visible(control, store, &own, &dna).await?.view.dna),
+        None => None,
+    };
+    if let Some(search) = &search {
+        check_text("search", search, SEARCH_BYTES_MAX)?;
+    }
+    let is_part = top.as_ref().is_some_and(|top| *top != own.view.dna);
+    if labels.is_empty() && !is_part && search.is_none() && !caller.is_root() {
         pay_for_listing(control, caller).await?;
     }
     let filter = Filter {
-        parent: (!descendants).then_some(caller.account),
-        below: &own.view.dna,
+        parent: (!descendants && top.is_none()).then_some(caller.account),
+        below: top.as_deref().unwrap_or(&own.view.dna),
+        with_top: top.is_some(),
+        search: search.as_deref(),
         labels,
         order,
     };

@@ -8,8 +8,9 @@ use proxyxai_contract::{clock::Zone, id::AccountId};
 use self::csv::Line;
 use crate::{
     Control, Error, ops,
-    store::{self, Store, exports::Between},
-    view::{Caller, Days, PostedUsage},
+    ops::earnings::Flat,
+    store::{self, Store, earnings::Which, exports::Between},
+    view::{Caller, Days, EarningFilter, Page, PostedUsage},
 };
 
 /// Rows read at once; a piece is a few hundred KiB at most.
@@ -28,7 +29,8 @@ pub(crate) async fn usage(
 ) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
     let own = ops::caller_account(control, control.store(), caller).await?;
     let zone = control.config().zone.clone();
-    let export = Export::usage(control.store(), &own.view.dna, days, zone).await?;
+    let expense = caller.is_root();
+    let export = Export::usage(control.store(), (&own.view.dna, expense), days, zone).await?;
     Ok(streamed(control, export))
 }
 
@@ -42,6 +44,67 @@ pub(crate) async fn ledger(
     let zone = control.config().zone.clone();
     let export = Export::ledger(control.store(), days, zone).await?;
     Ok(streamed(control, export))
+}
+
+/// What calls earned over some days, a day at a time, by all that it is kept by.
+pub(crate) async fn earnings(
+    control: &Control,
+    caller: &Caller,
+    days: Days,
+) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
+    let which = ops::earnings::which(control, caller, EarningFilter::default(), days).await?;
+    let flats = ops::earnings::flats(control, &which).await?;
+    let state = (control.clone(), which, flats, Some(csv::EARNINGS_HEAD));
+    let piece =
+        async |(control, mut which, flats, head): (Control, Which, Vec<Flat>, Option<&str>)| {
+            let mut piece = head.map_or_else(String::new, |head| format!("{head}\r\n"));
+            while which.days.start <= which.days.end && piece.len() < PIECE_BYTES {
+                let day = which.days.start;
+                let today = Which {
+                    days: Days {
+                        start: day,
+                        end: day,
+                    },
+                    ..which.clone()
+                };
+                for (of, earning) in store::earnings::of_day(control.store(), &today).await? {
+                    csv::earning(&mut Line::new(&mut piece), &of, &earning);
+                }
+                let text = day.to_string();
+                for flat in flats.iter().filter(|flat| flat.day == text) {
+                    csv::flat(&mut Line::new(&mut piece), flat);
+                }
+                which.days.start = day.saturating_add(jiff::Span::new().days(1));
+            }
+            Ok((!piece.is_empty()).then_some((piece, (control, which, flats, None))))
+        };
+    Ok(stream::try_unfold(state, piece))
+}
+
+/// What the caller or a descendant used over some days by tag, dearest first.
+pub(crate) async fn tags(
+    control: &Control,
+    caller: &Caller,
+    account: Option<&str>,
+    days: Days,
+) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
+    type State = (Control, (AccountId, Days), u64, Option<&'static str>);
+    let account = ops::reports::subject(control, caller, account).await?;
+    let state: State = (control.clone(), (account, days), 1, Some(csv::TAGS_HEAD));
+    let piece = async |(control, of, number, head): State| {
+        let mut piece = head.map_or_else(String::new, |head| format!("{head}\r\n"));
+        let page = Page {
+            page: number,
+            size: ROWS_PER_PAGE,
+        };
+        let listing = store::usage::tags::list(control.store(), of.0, of.1, page).await?;
+        for row in &listing.rows {
+            csv::tag(&mut Line::new(&mut piece), row);
+        }
+        let next = (control, of, number.saturating_add(1), None);
+        Ok((!piece.is_empty()).then_some((piece, next)))
+    };
+    Ok(stream::try_unfold(state, piece))
 }
 
 fn streamed(
@@ -70,6 +133,8 @@ enum Rest {
     Usage {
         /// Accounts to come, the next one last.
         accounts: Vec<(AccountId, String)>,
+        /// Whether the reader may know what calls cost the operator.
+        expense: bool,
         /// The last record of the account at hand.
         last: Option<Box<PostedUsage>>,
     },
@@ -80,10 +145,10 @@ enum Rest {
 }
 
 impl Export {
-    /// Everything at or below an account.
+    /// Everything at or below an account, for its operator with what calls cost that one.
     pub(crate) async fn usage(
         store: &Store,
-        dna: &str,
+        (dna, expense): (&str, bool),
         days: Days,
         zone: Zone,
     ) -> Result<Self, Error> {
@@ -97,9 +162,14 @@ impl Export {
         Ok(Self {
             between: between(days, &zone),
             zone,
-            head: Some(csv::USAGE_HEAD.to_owned()),
+            head: Some(format!(
+                "{}{}\r\n",
+                csv::USAGE_HEAD,
+                if expense { csv::EXPENSE_HEAD } else { "" }
+            )),
             rest: Rest::Usage {
                 accounts,
+                expense,
                 last: None,
             },
         })
@@ -128,7 +198,11 @@ impl Export {
     /// Reads a page, and says whether there may be more.
     async fn read(&mut self, store: &Store, piece: &mut String) -> Result<bool, Error> {
         match &mut self.rest {
-            Rest::Usage { accounts, last } => {
+            Rest::Usage {
+                accounts,
+                expense,
+                last,
+            } => {
                 let Some((account, name)) = accounts.last() else {
                     return Ok(false);
                 };
@@ -141,7 +215,11 @@ impl Export {
                 );
                 let rows = rows.await?;
                 for row in &rows {
-                    csv::usage(&mut Line::new(piece), name, row, &self.zone);
+                    let mut line = Line::new(piece);
+                    csv::usage(&mut line, name, row, &self.zone);
+                    if *expense {
+                        csv::expense(&mut line, row);
+                    }
                 }
                 let full = u64::try_from(rows.len()).is_ok_and(|count| count >= ROWS_PER_PAGE);
                 *last = rows.into_iter().next_back().filter(|_| full).map(Box::new);
@@ -165,7 +243,7 @@ impl Export {
     }
 }
 
-fn between(days: Days, zone: &Zone) -> Between {
+pub(super) fn between(days: Days, zone: &Zone) -> Between {
     let after = days.end.saturating_add(jiff::Span::new().days(1));
     Between {
         from: zone.start_of(days.start),

@@ -21,7 +21,7 @@ pub(crate) use windows::{lease_windows, prune as prune_windows};
 
 use crate::{
     Control, Error, ops, store,
-    view::{Caller, NodeView},
+    view::{Caller, NodeFilter, NodeView},
 };
 
 /// A version is shown to operators; longer ones are nonsense.
@@ -43,6 +43,14 @@ pub(crate) async fn watch(
         .take(VERSION_CHARS_MAX)
         .collect();
     let tx = control.store().begin().await?;
+    // A process that starts anew has a later epoch; an earlier one beside an open stream is somebody else.
+    let known = store::nodes::epoch(&tx, &node).await?;
+    if known.is_some_and(|known| known > epoch) && control.publisher().is_watching(&node) {
+        tracing::error!(
+            node = node.as_str(),
+            "two data planes have this name and take the configuration from each other: give each a NODE_NAME of its own"
+        );
+    }
     store::nodes::seen(&tx, &node, epoch, &version, control.now()).await?;
     tx.commit().await?;
     tracing::info!(node = node.as_str(), epoch, version, "a data plane watches");
@@ -121,11 +129,16 @@ pub(crate) async fn report_health(
 pub(crate) async fn nodes(
     control: &Control,
     caller: &Caller,
+    filter: NodeFilter,
 ) -> Result<(Revision, Vec<NodeView>), Error> {
     ops::root_only(caller, "only root may list the data planes")?;
     let mut nodes = store::nodes::all(control.store()).await?;
+    let mut leased = store::leases::by_node(control.store()).await?;
     for node in &mut nodes {
         node.connected = control.publisher().is_watching(&node.name);
+        node.leased = leased.remove(node.name.as_str()).unwrap_or_default();
     }
+    let wanted = |node: &NodeView| filter.connected.is_none_or(|it| it == node.connected);
+    nodes.retain(wanted);
     Ok((control.publisher().revision(), nodes))
 }

@@ -1,11 +1,13 @@
 //! The pool of upstream keys. Root's alone.
 
 mod probe;
+mod trial;
 
 use proxyxai_contract::{
     Invalid,
     clock::Millis,
     id::{KeyId, Revision},
+    money::Money,
     provider::BaseUrl,
     reach::{self, Place},
     secret::Secret,
@@ -23,7 +25,6 @@ use crate::{
 
 const ROOT_ONLY: &str = "only root may see and change upstream keys";
 const NAME_BYTES_MAX: usize = 255;
-const MODELS_MAX: usize = 1000;
 const HINT_CHARS: usize = 4;
 
 /// Adds a key to the pool.
@@ -58,6 +59,7 @@ pub(crate) async fn create(
     check_unknown(&tx, &record).await?;
     record.revision = store::revisions::bump(&tx).await?.0;
     record.view.id = store::keys::insert(&tx, &record).await?;
+    put_flat(control, &tx, &record.view, Money::ZERO).await?;
     audit::key(control, &tx, caller, None, Some(&record)).await?;
     tx.commit().await?;
     tracing::info!(
@@ -99,12 +101,10 @@ pub(crate) async fn list(
         .into_iter()
         .map(|record| record.view);
     let hits: Vec<_> = keys.filter(wanted).collect();
-    let total = u64::try_from(hits.len()).map_err(Error::internal)?;
-    let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
-    let skipped = count((page.page - 1).saturating_mul(page.size));
-    let rows = hits.into_iter().skip(skipped).take(count(page.size));
+    let Listing { rows, total } = page.of(hits);
+    let rows = rows.into_iter().map(|view| with_health(control, view));
     Ok(Listing {
-        rows: rows.map(|view| with_health(control, view)).collect(),
+        rows: rows.collect(),
         total,
     })
 }
@@ -147,6 +147,13 @@ pub(crate) async fn update(
     record.view.updated = now;
     record.revision = store::revisions::bump(&tx).await?.0;
     store::keys::update(&tx, &record).await?;
+    put_flat(
+        control,
+        &tx,
+        &record.view,
+        before.view.config.price.monthly(),
+    )
+    .await?;
     audit::key(control, &tx, caller, Some(&before), Some(&record)).await?;
     tx.commit().await?;
     tracing::info!(key.id = id.get(), "upstream key changed");
@@ -174,24 +181,42 @@ pub(crate) async fn delete(
     record.sealed = Vec::new();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::keys::update(&tx, &record).await?;
+    if record.view.config.price.monthly() != Money::ZERO {
+        // Its last day is paid.
+        let tomorrow = ops::reports::today(control).saturating_add(jiff::Span::new().days(1));
+        store::earnings::put_flat(&tx, id, tomorrow, Money::ZERO).await?;
+    }
     tx.commit().await?;
     tracing::info!(key.id = id.get(), "upstream key deleted");
     ops::published(control).await;
     Ok(record.view)
 }
 
-/// Asks the provider for its models with this key. A key that works is woken.
-pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Result<Probe, Error> {
+/// Asks the provider with this key: for its models, or for a word of one of them. A key that works is woken.
+pub(crate) async fn probe(
+    control: &Control,
+    caller: &Caller,
+    id: KeyId,
+    model: Option<&str>,
+) -> Result<Probe, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
+    let model = model.map(str::trim).filter(|model| !model.is_empty());
+    model.map_or(Ok(()), ops::routes::check_model)?;
     let record = find(control.store(), id).await?;
     let secret = control
         .vault()
         .open_sealed(&record.view.provider, &record.sealed)?;
     let provider = BaseUrl::parse(&record.view.provider)?;
-    let reach = control.config().provider_reach;
-    let probe = probe::ask(reach, &provider, &secret, &record.view.config).await?;
+    let target = probe::Target {
+        reach: control.config().provider_reach,
+        provider: &provider,
+        secret: &secret,
+        config: &record.view.config,
+    };
+    let probe = Box::pin(probe::ask(target, model)).await?;
     tracing::info!(
         key.id = id.get(),
+        model,
         accepted = probe.accepted,
         status = probe.status,
         "upstream key probed"
@@ -200,6 +225,41 @@ pub(crate) async fn probe(control: &Control, caller: &Caller, id: KeyId) -> Resu
         control.publisher().wake_key(id);
     }
     Ok(probe)
+}
+
+/// What is odd about a key's place, if anything is: whatever a call asks for may go to any key of its level, so one that
+/// stands beside keys of another provider had better say which models it serves.
+pub(crate) async fn mixed_level(
+    control: &Control,
+    caller: &Caller,
+    key: &KeyView,
+) -> Result<Option<String>, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let host = |view: &KeyView| {
+        let provider = BaseUrl::parse(&view.provider);
+        provider.map_or_else(|_| view.provider.clone(), |url| url.authority().to_string())
+    };
+    let own = host(key);
+    let keys = store::keys::living(control.store()).await?;
+    let other = keys.into_iter().map(|record| record.view).find(|view| {
+        view.level == key.level
+            && view.enabled
+            && key.enabled
+            && (view.config.models.is_empty() || key.config.models.is_empty())
+            && host(view) != own
+    });
+    let warning = other.map(|other| {
+        format!(
+            "level {} has keys of {own} and of {}: a call may go to either; give each provider a level of its own, or \
+             name in Config.models what each key serves",
+            key.level,
+            host(&other)
+        )
+    });
+    if let Some(warning) = &warning {
+        tracing::warn!(key.id = key.id.get(), warning, "two providers in one level");
+    }
+    Ok(warning)
 }
 
 /// Sends the pool to all data planes again and wakes every sleeping key.
@@ -314,25 +374,31 @@ async fn check_unknown(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
     let same = store::keys::knows(tx, &record.fingerprint, &record.view.provider, false).await?;
     match same {
         Some(id) if id != record.view.id || record.revision == 0 => {
-            Err(Error::Conflict { field: "SecretKey" })
+            let name = find(tx, id).await?.view.name;
+            Err(Error::Conflict {
+                field: "SecretKey",
+                with: format!(" by upstream key {id}{}", ops::in_brackets(&name)),
+            })
         }
         _ => Ok(()),
     }
 }
 
 fn check_config(config: &KeyConfig) -> Result<(), Error> {
-    let fits = |model: &String| {
-        !model.is_empty() && model.len() <= 255 && !model.chars().any(char::is_control)
-    };
-    if config.models.len() <= MODELS_MAX && config.models.iter().all(fits) {
-        Ok(())
-    } else {
-        Err(Invalid::new(
-            "Config.models",
-            format!("must be at most {MODELS_MAX} model names"),
-        )
-        .into())
+    config
+        .check_models()
+        .map_err(|Invalid { field, problem }| Invalid::new(format!("Config.{field}"), problem))?;
+    Ok(())
+}
+
+/// Notes since when a key costs something else by the month.
+async fn put_flat(control: &Control, tx: &Tx, key: &KeyView, before: Money) -> Result<(), Error> {
+    let monthly = key.config.price.monthly();
+    if monthly == before {
+        return Ok(());
     }
+    let today = ops::reports::today(control);
+    store::earnings::put_flat(tx, key.id, today, monthly).await
 }
 
 /// Whether keys may be sent there, as far as it is written. What should not be passed over in silence is logged.

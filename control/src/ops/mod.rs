@@ -4,7 +4,10 @@
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod calls;
 pub(crate) mod circulation;
+mod earned;
+pub(crate) mod earnings;
 pub(crate) mod expiry;
 pub(crate) mod export;
 pub(crate) mod fleet;
@@ -14,6 +17,7 @@ mod master;
 mod money;
 pub(crate) mod news;
 pub(crate) mod prices;
+pub(crate) mod refusals;
 pub(crate) mod reports;
 pub(crate) mod retention;
 mod root_key;
@@ -50,8 +54,17 @@ impl crate::view::Page {
     }
 }
 
+/// A name behind an id; nothing for none.
+fn in_brackets(name: &str) -> String {
+    if name.is_empty() {
+        String::new()
+    } else {
+        format!(" ({name})")
+    }
+}
+
 /// Refuses everybody but root.
-fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error> {
+pub(crate) fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error> {
     if caller.is_root() {
         Ok(())
     } else {

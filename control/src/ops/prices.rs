@@ -1,5 +1,6 @@
 //! Versions of the price table: reading, comparing and loading them, and their coming into force.
 
+mod import;
 mod rerate;
 mod sync;
 
@@ -12,6 +13,7 @@ use proxyxai_contract::{
     price_file,
 };
 
+pub(crate) use import::{NewImport, import};
 pub(crate) use rerate::rerate;
 pub(crate) use sync::{Synced, sync};
 
@@ -26,12 +28,15 @@ use crate::{
     },
     ops, publish,
     store::{self, Tx},
-    view::{Caller, PriceVersion},
+    view::{Caller, Days, Listing, Page, PriceVersion, UnpricedModel},
 };
 
 const ROOT_ONLY: &str = "only root may see and change the prices";
 /// Versions shown in a listing.
 const VERSIONS_SHOWN_MAX: u64 = 100;
+/// Days of calls without a price, and the most that can be asked for.
+const UNPRICED_DAYS: i64 = 7;
+const UNPRICED_DAYS_MAX: i64 = 31;
 const NOTE_CHARS_MAX: usize = 255;
 
 /// A table to be loaded.
@@ -43,7 +48,7 @@ pub(crate) struct NewPrices {
     pub(crate) valid_from: Option<Millis>,
     /// Why.
     pub(crate) note: String,
-    /// Whether absurd prices are meant.
+    /// Whether absurd prices, and the loss of many models, are meant.
     pub(crate) force: bool,
     /// The version it was made of, where it must not hide another that came meanwhile.
     pub(crate) over: Option<String>,
@@ -76,6 +81,49 @@ pub(crate) async fn versions(
     store::prices::newest(control.store(), VERSIONS_SHOWN_MAX).await
 }
 
+/// Refuses whoever may not see them, before a table of megabytes is read.
+pub(crate) fn check_caller(caller: &Caller) -> Result<(), Error> {
+    root_only(caller, ROOT_ONLY)
+}
+
+/// Models that were called over the last days without having a price, those that were called most first.
+pub(crate) async fn unpriced(
+    control: &Control,
+    caller: &Caller,
+    days: Option<i64>,
+    page: Page,
+) -> Result<Listing<UnpricedModel>, Error> {
+    root_only(caller, ROOT_ONLY)?;
+    let days = days.unwrap_or(UNPRICED_DAYS);
+    if !(1..=UNPRICED_DAYS_MAX).contains(&days) {
+        let problem = format!("must be from 1 to {UNPRICED_DAYS_MAX}");
+        return Err(Invalid::new("days", problem).into());
+    }
+    let end = ops::reports::today(control);
+    let before = jiff::Span::new().days(days.saturating_sub(1));
+    let days = Days {
+        start: end.saturating_sub(before),
+        end,
+    };
+    let present = store::prices::at(control.store(), control.now()).await?;
+    let prices = present.as_ref().map(table).transpose()?.unwrap_or_default();
+    let tx = control.store().begin_reading().await?;
+    let mut listing = store::usage::unpriced::list(&tx, days, page.bounded()).await?;
+    for row in &mut listing.rows {
+        row.has_price = prices.find(&row.model).is_some();
+    }
+    Ok(listing)
+}
+
+/// Forgets what no question reaches any more.
+pub(crate) async fn prune_unpriced(control: &Control) -> Result<(), Error> {
+    let kept = jiff::Span::new().days(UNPRICED_DAYS_MAX);
+    let before = ops::reports::today(control).saturating_sub(kept);
+    let tx = control.store().begin().await?;
+    store::usage::unpriced::prune(&tx, before).await?;
+    tx.commit().await
+}
+
 /// What loading a table would change.
 pub(crate) async fn diff(
     control: &Control,
@@ -89,7 +137,7 @@ pub(crate) async fn diff(
     changes(before.as_ref(), text).map_err(Into::into)
 }
 
-/// Loads a table. Absurd prices have to be forced.
+/// Loads a table in place of the one in force. Absurd prices, and a loss of many models, have to be forced.
 pub(crate) async fn load(
     control: &Control,
     caller: &Caller,
@@ -105,15 +153,13 @@ pub(crate) async fn load(
     let later = store::prices::after(&tx, valid_from).await?;
     let present = before.as_ref().map(|before| &before.version);
     if new.over.as_ref().is_some_and(|over| Some(over) != present) {
-        let problem = "was made of prices that are not in force any more";
+        let problem = "was made of prices that are not in force any more; make it anew";
         return Err(Invalid::new("table", problem).into());
     }
-    let changes = changes(before.as_ref(), &new.text)?;
-    if let Some(absurd) = changes.iter().find(|change| change.is_absurd())
-        && !new.force
-    {
-        let problem = format!("is absurd ({absurd}); force it if it is meant");
-        return Err(Invalid::new(format!("{}.{}", absurd.model, absurd.field), problem).into());
+    let (old, next) = tables(before.as_ref(), &new.text)?;
+    let changes = price_diff::compare(&old, &next);
+    if !new.force {
+        price_diff::check(&old, &next, &changes)?;
     }
     let note: String = new
         .note
@@ -147,7 +193,7 @@ pub(crate) async fn load(
     tx.commit().await?;
     tracing::info!(
         version = version.version,
-        valid_from = version.valid_from.0,
+        valid_from = control.zone().rfc3339(version.valid_from),
         revision = revision.0,
         "prices loaded"
     );
@@ -194,8 +240,14 @@ pub(crate) fn table(version: &PriceVersion) -> Result<PriceTable, Invalid> {
 }
 
 fn changes(before: Option<&PriceVersion>, text: &str) -> Result<Vec<Change>, Invalid> {
+    let (old, new) = tables(before, text)?;
+    Ok(price_diff::compare(&old, &new))
+}
+
+/// The table in force and the new one, with what is laid over both.
+fn tables(before: Option<&PriceVersion>, text: &str) -> Result<(PriceTable, PriceTable), Invalid> {
     let overrides = before.map_or("", |before| before.overrides.as_str());
     let new = price_file::compose(text, Some(overrides))?;
     let old = before.map(table).transpose()?.unwrap_or_default();
-    Ok(price_diff::compare(&old, &new))
+    Ok((old, new))
 }

@@ -1,14 +1,16 @@
 //! What was used and what it cost, and whether the books balance.
 
 use jiff::civil::Date;
-use proxyxai_contract::id::AccountId;
+use proxyxai_contract::{Invalid, id::AccountId};
 
 use crate::{
-    Control, Error, ops,
-    store::{self, bills::Whose},
+    Control, Error,
+    domain::ledger::REASONS,
+    ops,
+    store::{self, bills::Whose, exports::Postings},
     view::{
-        Bill, BillOf, Books, Caller, DayTotals, Days, LedgerLine, Listing, ModelTotals, Page,
-        PostedUsage, Totals,
+        Bill, BillOf, Books, Caller, DayTotals, Days, LedgerFilter, LedgerLine, Listing,
+        ModelTotals, Page, PostedUsage, Totals,
     },
 };
 
@@ -98,43 +100,85 @@ pub(crate) fn today(control: &Control) -> Date {
     control.config().zone.day(control.now())
 }
 
+/// Whose calls are asked for, and which.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CallsOf<'a> {
+    /// None means the caller.
+    pub(crate) account: Option<&'a str>,
+    /// Only the one with this id.
+    pub(crate) request_id: Option<&'a str>,
+}
+
 /// Single calls of the caller or a descendant, newest first.
 pub(crate) async fn usage(
     control: &Control,
     caller: &Caller,
-    account: Option<&str>,
+    calls: CallsOf<'_>,
     page: Page,
 ) -> Result<Listing<PostedUsage>, Error> {
-    let account = subject(control, caller, account).await?;
+    let account = subject(control, caller, calls.account).await?;
     // One unchanging state, so that the total fits the rows.
     let tx = control.store().begin_reading().await?;
-    store::usage::list(&tx, account, page.bounded()).await
+    let mut listing = store::usage::list(&tx, account, calls.request_id, page.bounded()).await?;
+    for usage in &mut listing.rows {
+        told(caller, usage);
+    }
+    Ok(listing)
 }
 
-/// Recomputes the books from the postings and the records.
+/// Takes out of a record what is not the caller's to know: what it cost the operator, and which keys were asked in vain.
+pub(super) fn told(caller: &Caller, usage: &mut PostedUsage) {
+    if !caller.is_root() {
+        usage.record.expense = None;
+        usage.record.attempts.clear();
+    }
+}
+
+/// Recomputes the books from the postings and the records. One at a time.
 pub(crate) async fn verify(control: &Control, caller: &Caller) -> Result<Books, Error> {
     ops::root_only(caller, "only root may verify the books")?;
+    let verifying = control.verifying();
+    // It reads everything, so two at a time would only hold each other up.
+    let _one = verifying
+        .try_lock()
+        .map_err(|_| Error::Busy("a verification of the books"))?;
     let tx = control.store().begin_reading().await?;
     store::books::verify(&tx).await
 }
 
-/// Postings of an account's books, or of all books, newest first.
+/// Postings, newest first: for root of all books or of an account's, for others of their own or of an account's below
+/// them. The other books are the operator's.
 pub(crate) async fn ledger(
     control: &Control,
     caller: &Caller,
-    account: Option<&str>,
+    filter: LedgerFilter,
     page: Page,
 ) -> Result<Listing<LedgerLine>, Error> {
-    ops::root_only(caller, "only root may read the ledger")?;
+    let LedgerFilter {
+        account,
+        reason,
+        days,
+    } = filter;
+    if reason.as_ref().is_some_and(|it| !REASONS.contains(&&**it)) {
+        let problem = format!("must be one of {}", REASONS.join(", "));
+        return Err(Invalid::new("reason", problem).into());
+    }
+    let account = account.as_deref();
     let account = match account {
-        Some(_) => Some(subject(control, caller, account).await?),
-        None => None,
+        None if caller.is_root() => None,
+        _ => Some(subject(control, caller, account).await?),
+    };
+    let which = Postings {
+        account,
+        reason,
+        between: days.map(|days| ops::export::between(days, &control.zone())),
     };
     let tx = control.store().begin_reading().await?;
-    store::exports::latest(&tx, account, page.bounded()).await
+    store::exports::latest(&tx, which, page.bounded()).await
 }
 
-async fn subject(
+/// Whom a report is about: the caller unless a descendant is named.
+pub(super) async fn subject(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,

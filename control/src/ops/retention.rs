@@ -1,8 +1,10 @@
-//! Keeps raw usage records for as long as is asked. Totals and ledger stay for good.
+//! Keeps raw usage records and refused calls for as long as is asked. Totals and ledger stay for good.
 
 use std::time::Duration;
 
-use crate::{Control, Error, store};
+use proxyxai_contract::clock::Millis;
+
+use crate::{Control, Error, ops, store};
 
 /// Records that go in one transaction: a report of usage waits for no more than these.
 const RECORDS_PER_BATCH: u64 = 1_000;
@@ -32,7 +34,35 @@ pub(crate) async fn prune_usage(control: &Control) -> Result<u64, Error> {
         last = Some(span);
     }
     if pruned > 0 {
+        let tx = control.store().begin().await?;
+        store::usage::seen::prune(&tx).await?;
+        tx.commit().await?;
         tracing::info!(records = pruned, "old usage records pruned");
+    }
+    Ok(pruned)
+}
+
+/// Takes away refused calls that are old enough, batch by batch, and says how many.
+pub(crate) async fn prune_refusals(control: &Control) -> Result<u64, Error> {
+    let age_ms = ops::refusals::days(control).await?.saturating_mul(DAY_MS);
+    // Where none are kept, those that are there go, whatever clock they were made by.
+    let before = match age_ms {
+        0 => Millis(i64::MAX),
+        age => control.now().plus(age.saturating_neg()),
+    };
+    let mut pruned = 0u64;
+    loop {
+        let tx = control.store().begin().await?;
+        let count = store::refusals::prune(&tx, before, RECORDS_PER_BATCH).await?;
+        tx.commit().await?;
+        pruned = pruned.saturating_add(count);
+        if count < RECORDS_PER_BATCH {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(PAUSE_MS)).await;
+    }
+    if pruned > 0 {
+        tracing::info!(calls = pruned, "old refused calls pruned");
     }
     Ok(pruned)
 }

@@ -15,6 +15,15 @@ use crate::{
 
 const MODEL_BYTES_MAX: usize = 255;
 
+/// Whether it may be a model's name.
+pub(super) fn check_model(model: &str) -> Result<(), Invalid> {
+    if model.is_empty() || model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control) {
+        let problem = format!("must be a model, 1 to {MODEL_BYTES_MAX} bytes");
+        return Err(Invalid::new("model", problem));
+    }
+    Ok(())
+}
+
 /// The models, levels and keys that a call of an account would be tried on, in order and why. Without an
 /// account it is the caller's own call.
 pub(crate) async fn explain(
@@ -24,10 +33,7 @@ pub(crate) async fn explain(
     account: Option<&str>,
 ) -> Result<RouteView, Error> {
     ops::root_only(caller, "only root may see which keys serve a call")?;
-    if model.is_empty() || model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control) {
-        let problem = format!("must be a model, 1 to {MODEL_BYTES_MAX} bytes");
-        return Err(Invalid::new("model", problem).into());
-    }
+    check_model(model)?;
     let account = match account {
         Some(identifier) => ops::accounts::find(control, caller, identifier).await?,
         None => ops::accounts::caller(control, caller).await?,
@@ -100,6 +106,7 @@ impl Pool {
                 });
             TurnView {
                 key: key.clone(),
+                serves: key.config.serves(model),
                 state,
                 reason: reason.to_owned(),
             }

@@ -49,6 +49,7 @@ pub(crate) async fn first_start(
     let generated = if is_new {
         seed_accounts(&tx, &vault, config, now).await?
     } else {
+        tell_of_another_root_key(&tx, &vault, config, now).await?;
         None
     };
     master::keep_copies(&tx, &vault, config, now).await?;
@@ -61,6 +62,26 @@ pub(crate) async fn first_start(
         vault,
         root_key: generated,
     })
+}
+
+/// `INIT_USERS` counts for a new database. Whoever edits it later to change root's key has to hear that nothing changed.
+async fn tell_of_another_root_key(
+    tx: &Tx,
+    vault: &Vault,
+    config: &Config,
+    now: Millis,
+) -> Result<(), Error> {
+    let Some(given) = config.init_root_key() else {
+        return Ok(());
+    };
+    let root = store::accounts::get(tx, AccountId::ROOT, now).await?;
+    let current = root.and_then(|root| root.key_hash);
+    if current != Some(vault.hasher().hash(given.expose())) {
+        tracing::warn!(
+            "the root key in INIT_USERS is not root's: INIT_USERS counts for a new database alone. To change the key: POST /x-root"
+        );
+    }
+    Ok(())
 }
 
 async fn seed_accounts(

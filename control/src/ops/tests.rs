@@ -3,7 +3,9 @@
 mod accounts;
 mod audit;
 mod books;
+mod calls;
 mod closing;
+mod earnings;
 mod ends;
 mod export;
 mod fleet;
@@ -17,6 +19,7 @@ mod prices;
 mod random;
 mod random_store;
 mod rates;
+mod refusals;
 mod scale;
 mod start;
 mod storage;

@@ -5,11 +5,13 @@ use proxyxai_contract::{
     access::ResourceList,
     clock::Zone,
     id::{AccountId, KeyId},
+    key_price::KeyPrice,
     passthrough::Passthrough,
     provider::BaseUrl,
     rotation::{self, Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{Account, ProxySettings, UpstreamKey},
+    snapshot::{Account, KeyConfig, ProxySettings, UpstreamKey},
+    usage::Abandoned,
     window::ModelLimits,
 };
 
@@ -70,6 +72,9 @@ pub(super) fn proxy_settings(
             .unwrap_or_default(),
         call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
         refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
+        abandoned: Abandoned::parse(&value(setting::ABANDONED)).unwrap_or_default(),
+        keeps_refusals: setting::refusal_days(&value(setting::REFUSAL_RETENTION_DAYS))
+            .is_ok_and(|days| days > 0),
         hasher: vault.hasher().clone(),
         zone: zone.clone(),
         reload_count: reloads,
@@ -122,7 +127,11 @@ pub(super) fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<Upst
             secret,
             provider,
             level: record.view.level,
-            config: record.view.config,
+            // What it costs is the operator's to know.
+            config: KeyConfig {
+                price: KeyPrice::default(),
+                ..record.view.config
+            },
         })
     });
     (id, key.inspect_err(|error| tracing::error!(key.id = id.get(), error = ?error, "an upstream key is left out")).ok())

@@ -188,6 +188,13 @@ impl Subscribers {
         }
     }
 
+    /// Whether nobody but this node watches.
+    pub(super) fn are_only(&self, node: &NodeName) -> bool {
+        self.watching
+            .values()
+            .all(|subscriber| subscriber.node == *node)
+    }
+
     /// Accounts whose money moved since this was last asked.
     pub(super) fn take_marked(&mut self) -> BTreeSet<AccountId> {
         std::mem::take(&mut self.dirty)

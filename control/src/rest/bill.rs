@@ -56,7 +56,7 @@ pub(super) async fn own(
     };
     let days = days(&params, today, only_today)?;
     let by_day = ops::reports::by_day(&control, &caller, None, days).await?;
-    Ok(Json(own_bill(by_day, &control.zone())))
+    Ok(Json(own_bill(by_day, days, &control.zone())))
 }
 
 /// What was used on one day.
@@ -244,7 +244,7 @@ struct LineUse {
     model_stats: Stats,
 }
 
-fn own_bill(rows: Vec<DayTotals>, zone: &Zone) -> OwnBill {
+fn own_bill(rows: Vec<DayTotals>, days: Days, zone: &Zone) -> OwnBill {
     let mut models: BTreeMap<String, Totals> = BTreeMap::new();
     let mut total = Totals::default();
     for row in &rows {
@@ -274,8 +274,21 @@ fn own_bill(rows: Vec<DayTotals>, zone: &Zone) -> OwnBill {
         total_prompt: total.input,
         total_completion: total.output,
         usage_summary: models.into_iter().map(summary).collect(),
-        daily_costs: by_day(rows).into_iter().map(daily).collect(),
+        daily_costs: every_day(by_day(rows), days).map(daily).collect(),
     }
+}
+
+/// Days without use among the others: whoever draws a line wants their zeros.
+fn every_day(used: Vec<Day>, days: Days) -> impl Iterator<Item = Day> {
+    let mut used = used.into_iter().peekable();
+    days.each().map(move |date| {
+        let found = used.next_if(|day| day.date == date);
+        found.unwrap_or(Day {
+            date,
+            total: Totals::default(),
+            models: Vec::new(),
+        })
+    })
 }
 
 fn line_item((name, totals): (String, Totals)) -> LineItem {

@@ -25,13 +25,12 @@ pub(super) async fn usage(
     let rows = ops::reports::by_day(&control, &caller, None, days).await?;
     let zone = control.zone();
     let total: Money = rows.iter().map(|row| row.totals.cost).sum();
-    let mut costs: Vec<Value> = Vec::new();
-    for of_day in rows.chunk_by(|one, next| one.day == next.day) {
-        let item = |row: &crate::view::DayTotals| json!({ "name": row.model, "cost": Cents(row.totals.cost) });
-        let items: Vec<_> = of_day.iter().map(item).collect();
-        let day = of_day.first().map(|row| seconds(&zone, row.day));
-        costs.push(json!({ "timestamp": day, "line_items": items }));
-    }
+    let cost_of = |date| {
+        let items = rows.iter().filter(|row| row.day == date);
+        let items = items.map(|row| json!({ "name": row.model, "cost": Cents(row.totals.cost) }));
+        json!({ "timestamp": seconds(&zone, date), "line_items": items.collect::<Vec<_>>() })
+    };
+    let costs: Vec<Value> = days.each().map(cost_of).collect();
     Ok(Json(json!({
         "object": "list",
         "daily_costs": costs,

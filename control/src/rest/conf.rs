@@ -49,6 +49,8 @@ const SETTINGS: [(&str, &str); 11] = [
 ];
 /// Known to older scripts. Nothing acts on them, and the answer says so.
 const IGNORED: [&str; 2] = ["LogEnable", "StatsInterval"];
+/// Loads the key pool anew.
+const LOAD_KEYS: &str = "LoadKeys";
 const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
@@ -101,7 +103,10 @@ pub(super) async fn update(
     Asker(caller): Asker,
     body: Fields,
 ) -> Result<Json<Value>, Failure> {
-    let load_keys = body.flag("LoadKeys")?.unwrap_or(false);
+    let names = SETTINGS.into_iter().map(|(name, _)| name);
+    let names: Vec<_> = names.chain(IGNORED).chain([LOAD_KEYS]).collect();
+    body.only(&names)?;
+    let load_keys = body.flag(LOAD_KEYS)?.unwrap_or(false);
     body.flag("LogEnable")?;
     body.whole::<i64>("StatsInterval")?;
     let mut set = BTreeMap::new();
@@ -122,7 +127,7 @@ pub(super) async fn update(
     }
     if load_keys {
         ops::keys::reload(&control, &caller).await?;
-        updated.insert("LoadKeys".to_owned(), true.into());
+        updated.insert(LOAD_KEYS.to_owned(), true.into());
     }
     let mut answer = json!({ "success": true, "updated": updated });
     let ignored: Vec<_> = IGNORED.into_iter().filter(|name| body.has(name)).collect();

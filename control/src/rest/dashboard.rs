@@ -1,9 +1,11 @@
 //! `/dashboard/*`: the caller about itself. Bills have a file of their own.
 
+use std::num::NonZeroU32;
+
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Zone, money::Money};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     answer::{CardRow, Dollars, Ratio, Used, cards},
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     Control, ops,
-    view::{AccountView, Totals},
+    view::{AccountView, Binding, Totals},
 };
 
 /// What root's own configuration is: the system's.
@@ -30,8 +32,9 @@ pub(super) async fn info(
     Asker(caller): Asker,
 ) -> Result<Json<Info>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
-    let (today, month) = ops::reports::today_and_month(&control, &caller, None).await?;
-    Ok(Json(flat(account, today, month, &control.zone())))
+    let used = ops::reports::today_and_month(&control, &caller, None).await?;
+    let binding = ops::accounts::binding(&control, &caller).await?;
+    Ok(Json(flat(account, used, binding, &control.zone())))
 }
 
 /// `/dashboard/conf`: the rules that routing and access follow for the caller. What its ancestors and
@@ -123,9 +126,32 @@ pub(super) struct Info {
     tpm: u64,
     tph: u64,
     tpd: u64,
+    child_limit: u64,
+    model_limits: Map<String, Value>,
+    binding: Binds,
 }
 
-fn flat(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Info {
+/// What calls have to pass, of the caller's own and of the accounts above it.
+#[derive(Debug, Serialize)]
+struct Binds {
+    /// Lists of which each has to let a call in; none where everything is allowed.
+    allow_ips: Vec<String>,
+    allow_models: Vec<String>,
+    allow_levels: Vec<String>,
+    resources: Vec<String>,
+    /// 0 for none.
+    hard_limit: Dollars,
+    /// 0 for as many as the setting says.
+    calls_max: u32,
+    suspended: bool,
+}
+
+fn flat(
+    account: AccountView,
+    (today, month): (Totals, Totals),
+    binding: Binding,
+    zone: &Zone,
+) -> Info {
     let limit = |limit: Option<Money>| Dollars(limit.unwrap_or(Money::ZERO));
     let created = zone.rfc3339(account.created);
     Info {
@@ -159,5 +185,16 @@ fn flat(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Info
         tpm: account.limits.tpm,
         tph: account.limits.tph,
         tpd: account.limits.tpd,
+        child_limit: account.child_limit,
+        model_limits: account.model_limits.object(),
+        binding: Binds {
+            allow_ips: binding.ips,
+            allow_models: binding.models,
+            allow_levels: binding.levels,
+            resources: binding.resources,
+            hard_limit: limit(binding.hard_limit),
+            calls_max: binding.calls_max.map_or(0, NonZeroU32::get),
+            suspended: binding.suspended,
+        },
     }
 }

@@ -12,16 +12,16 @@ const DAYS_MAX: i64 = 366;
 /// `d`/`date`, or `s`/`start` and `e`/`end`, or `days` back from today; else what is given here.
 pub(super) fn days(params: &Params, today: Date, otherwise: Days) -> Result<Days, Invalid> {
     if let Some(day) = either(params, "date", "d")? {
-        return bounded("date", day, day);
+        return between("date", day, day);
     }
     let (start, end) = (either(params, "start", "s")?, either(params, "end", "e")?);
     match (start, end) {
-        (Some(start), end) => bounded("start", start, end.unwrap_or(today.max(start))),
-        (None, Some(end)) => bounded("end", end.first_of_month(), end),
+        (Some(start), end) => between("start", start, end.unwrap_or(today.max(start))),
+        (None, Some(end)) => between("end", end.first_of_month(), end),
         (None, None) => match params.whole("days")? {
             Some(days) if (1..=DAYS_MAX).contains(&days) => {
                 let before = days.saturating_sub(1).days();
-                bounded("days", today.saturating_sub(before), today)
+                between("days", today.saturating_sub(before), today)
             }
             Some(_) => Err(Invalid::new(
                 "days",
@@ -32,11 +32,21 @@ pub(super) fn days(params: &Params, today: Date, otherwise: Days) -> Result<Days
     }
 }
 
+/// `start` and `end`, of which both or one may be missing: a start is meant up to today, an end from the first of its
+/// month. None of them is always.
+pub(super) fn span(params: &Params, today: Date) -> Result<Option<Days>, Invalid> {
+    match (day(params, "start")?, day(params, "end")?) {
+        (None, None) => Ok(None),
+        (Some(start), end) => between("start", start, end.unwrap_or(today.max(start))).map(Some),
+        (None, Some(end)) => between("end", end.first_of_month(), end).map(Some),
+    }
+}
+
 /// `start_date` and `end_date`; what is missing is the first of this month and today.
 pub(super) fn dates(params: &Params, today: Date) -> Result<Days, Invalid> {
     let end = day(params, "end_date")?.unwrap_or(today);
     let start = day(params, "start_date")?.unwrap_or_else(|| end.first_of_month());
-    bounded("start_date", start, end)
+    between("start_date", start, end)
 }
 
 /// From the first of the month to this day.
@@ -47,7 +57,8 @@ pub(super) fn month_so_far(today: Date) -> Days {
     }
 }
 
-fn bounded(field: &str, start: Date, end: Date) -> Result<Days, Invalid> {
+/// Days from one to another, not too many.
+pub(super) fn between(field: &str, start: Date, end: Date) -> Result<Days, Invalid> {
     if start > end {
         return Err(Invalid::new(field, "must not be after the end"));
     }
@@ -67,14 +78,14 @@ fn either(params: &Params, name: &str, short: &str) -> Result<Option<Date>, Inva
 }
 
 fn day(params: &Params, name: &str) -> Result<Option<Date>, Invalid> {
-    let bad = |_| Invalid::new(name, "must be a day, YYYY-MM-DD");
-    // The parser takes a whole moment too, of which only the day would count.
-    let text = params.text(name).map(|text| {
-        text.get(..10)
-            .filter(|_| text.len() == 10)
-            .unwrap_or_default()
-    });
-    text.map(str::parse).transpose().map_err(bad)
+    let bad = |()| Invalid::new(name, "must be a day, YYYY-MM-DD");
+    params.text(name).map(date).transpose().map_err(bad)
+}
+
+/// The parser takes a whole moment too, of which only the day would count.
+pub(super) fn date(text: &str) -> Result<Date, ()> {
+    let day = text.get(..10).filter(|_| text.len() == 10);
+    day.unwrap_or_default().parse().map_err(drop)
 }
 
 #[cfg(test)]

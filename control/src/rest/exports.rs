@@ -1,4 +1,4 @@
-//! `/x-bill.csv` and `/x-ledger.csv`: usage and ledger for a bookkeeper's spreadsheet.
+//! `/x-bill.csv`, `/x-ledger.csv`, `/x-earnings.csv` and `/x-tags.csv`: usage, ledger and totals for a bookkeeper's spreadsheet.
 
 use axum::{
     body::Body,
@@ -35,6 +35,29 @@ pub(super) async fn ledger(
     let days = days(&control, &params)?;
     let pieces = ops::export::ledger(&control, &caller, days).await?;
     Ok(csv(pieces, "ledger", days))
+}
+
+/// What calls earned, by all that it is kept by.
+pub(super) async fn earnings(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let days = days(&control, &params)?;
+    let pieces = ops::export::earnings(&control, &caller, days).await?;
+    Ok(csv(pieces, "earnings", days))
+}
+
+/// What the caller or a descendant used by tag.
+pub(super) async fn tags(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    let days = days(&control, &params)?;
+    let user = params.text("user").or_else(|| params.text("u"));
+    let pieces = ops::export::tags(&control, &caller, user, days).await?;
+    Ok(csv(pieces, "tags", days))
 }
 
 /// `start` and `end`, both included; without them this month so far.

@@ -42,7 +42,7 @@ impl Failure {
     pub(super) const TOO_LARGE: Self = Self::Request {
         status: StatusCode::PAYLOAD_TOO_LARGE,
         code: "request_too_large",
-        message: "the body is larger than 1 MiB",
+        message: "the body is larger than this path takes",
     };
 
     fn status(&self) -> StatusCode {
@@ -57,7 +57,7 @@ impl Failure {
                 Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Error::Forbidden(_) => StatusCode::FORBIDDEN,
                 Error::NotFound { .. } => StatusCode::NOT_FOUND,
-                Error::Conflict { .. } => StatusCode::CONFLICT,
+                Error::Conflict { .. } | Error::Busy(_) => StatusCode::CONFLICT,
                 Error::InsufficientBalance { .. } => StatusCode::PAYMENT_REQUIRED,
                 Error::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -101,6 +101,16 @@ impl IntoResponse for Failure {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response
+    }
+}
+
+/// Names a field as the caller knows it.
+pub(super) fn of_field(error: Error, known: &'static str) -> Failure {
+    match error {
+        Error::Invalid(Invalid { field, problem }) if field.eq_ignore_ascii_case(known) => {
+            Invalid::new(known, problem).into()
+        }
+        other => other.into(),
     }
 }
 

@@ -3,17 +3,20 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use jiff::civil::Date;
 use proxyxai_contract::{
     Invalid,
+    clock::Millis,
     id::Level,
     money::{Money, Multiplier},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde_json::{Map, Value};
 
-use super::json;
+use super::{days, json, request::unknown};
 
 /// A JSON object.
+#[derive(Default)]
 pub(super) struct Fields(Map<String, Value>);
 
 impl fmt::Debug for Fields {
@@ -33,6 +36,29 @@ impl Fields {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// Refuses a misspelt one of these names. It would be passed over, and what it says left out.
+    pub(super) fn check_spelling(&self, names: &[&'static str]) -> Result<(), Invalid> {
+        for given in self
+            .0
+            .keys()
+            .filter(|given| !names.contains(&given.as_str()))
+        {
+            if let Some(meant) = names.iter().find(|name| is_misspelt(given, name)) {
+                return Err(Invalid::new(given, format!("is spelled `{meant}`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses fields of any other name.
+    pub(super) fn only(&self, names: &[&'static str]) -> Result<(), Invalid> {
+        self.check_spelling(names)?;
+        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(unknown(name, names)),
+        }
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
@@ -60,6 +86,20 @@ impl Fields {
 
     pub(super) fn required_text(&self, name: &str) -> Result<String, Invalid> {
         self.text(name)?.ok_or_else(|| missing(name))
+    }
+
+    /// A moment in RFC 3339.
+    pub(super) fn moment(&self, name: &str) -> Result<Option<Millis>, Invalid> {
+        let text = self.text(name)?;
+        let moment = text.as_deref().map(Millis::from_rfc3339).transpose();
+        moment.map_err(|error| error.under(name))
+    }
+
+    /// A day, YYYY-MM-DD.
+    pub(super) fn day(&self, name: &str) -> Result<Option<Date>, Invalid> {
+        let text = self.text(name)?;
+        let day = text.as_deref().map(days::date).transpose();
+        day.map_err(|()| Invalid::new(name, "must be a day, YYYY-MM-DD"))
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
@@ -203,6 +243,19 @@ fn missing(name: &str) -> Invalid {
 
 fn negative(name: &str) -> Invalid {
     Invalid::new(name, "must not be negative")
+}
+
+/// Whether a name is meant for another: the same but for case and underscores, or a slip of the fingers away. What is
+/// short and different is another word.
+fn is_misspelt(given: &str, name: &str) -> bool {
+    let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    let (given, name) = (plain(given), plain(name));
+    let slips = if name.len() < 5 {
+        0
+    } else {
+        1 + usize::from(name.len() > 7)
+    };
+    given.len().abs_diff(name.len()) <= slips && strsim::osa_distance(&given, &name) <= slips
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use proxyxai_contract::{
     clock::Zone,
     id::{KeyId, Level},
     key_headers::KeyHeaders,
+    key_price::KeyPrice,
     provider::ProviderType,
     secret::Secret,
     snapshot::KeyConfig,
@@ -20,13 +21,13 @@ use serde::Serialize;
 
 use super::{
     answer::paged,
-    failure::Failure,
+    failure::{Failure, of_field},
     fields::Fields,
-    request::{Asker, Params, Segment},
+    request::{Asker, Given, Params, Segment},
 };
 use crate::{
     Control, ops,
-    view::{Caller, KeyChange, KeyFilter, KeyView, Listing, NewKey, Page},
+    view::{Caller, KeyChange, KeyFilter, KeyView, Listing, NewKey, Page, Probe},
 };
 
 pub(super) async fn list(
@@ -86,6 +87,7 @@ pub(super) async fn create(
     Asker(caller): Asker,
     body: Fields,
 ) -> Result<Response, Failure> {
+    body.check_spelling(&FIELDS)?;
     let new = NewKey {
         secret: Secret::new(body.required_text("SecretKey")?),
         name: body.text("Name")?.unwrap_or_default(),
@@ -95,7 +97,8 @@ pub(super) async fn create(
         config: config(&body)?.unwrap_or_default(),
     };
     let key = ops::keys::create(&control, &caller, new).await?;
-    Ok(written("add", key, &control.zone()))
+    let warning = ops::keys::mixed_level(&control, &caller, &key).await?;
+    Ok(written("add", key, warning, &control.zone()))
 }
 
 pub(super) async fn update(
@@ -104,6 +107,7 @@ pub(super) async fn update(
     segment: Segment,
     body: Fields,
 ) -> Result<Response, Failure> {
+    body.check_spelling(&FIELDS)?;
     // Clients that send a whole row back send the mask with it.
     let secret = body.text("SecretKey")?.filter(|text| text != MASK);
     let change = KeyChange {
@@ -115,7 +119,8 @@ pub(super) async fn update(
         config: config(&body)?,
     };
     let key = ops::keys::update(&control, &caller, segment.key_id()?, change).await?;
-    Ok(written("update", key, &control.zone()))
+    let warning = ops::keys::mixed_level(&control, &caller, &key).await?;
+    Ok(written("update", key, warning, &control.zone()))
 }
 
 pub(super) async fn delete(
@@ -124,8 +129,69 @@ pub(super) async fn delete(
     segment: Segment,
 ) -> Result<Response, Failure> {
     let key = ops::keys::delete(&control, &caller, segment.key_id()?).await?;
-    Ok(written("delete", key, &control.zone()))
+    Ok(written("delete", key, None, &control.zone()))
 }
+
+/// `POST /x-keys/{id}/probe`: whether the provider takes the key, and for `Model` where one is named.
+pub(super) async fn probe(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    segment: Segment,
+    Given(body): Given,
+) -> Result<Json<Probed>, Failure> {
+    body.only(&["Model"])?;
+    let model = body.text("Model")?;
+    let probe = ops::keys::probe(&control, &caller, segment.key_id()?, model.as_deref()).await;
+    let Probe {
+        accepted,
+        status,
+        detail,
+        duration_ms,
+    } = probe.map_err(|error| of_field(error, "Model"))?;
+    Ok(Json(Probed {
+        accepted,
+        status,
+        detail,
+        duration_ms,
+    }))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Probed {
+    accepted: bool,
+    /// 0 when it could not be reached.
+    status: u16,
+    detail: String,
+    #[serde(rename = "DurationMS")]
+    duration_ms: u64,
+}
+
+/// The fields of a key, those that are only shown among them.
+const FIELDS: [&str; 10] = [
+    "ID",
+    "Name",
+    "SecretKey",
+    "Provider",
+    "Level",
+    "Status",
+    "Config",
+    "config",
+    "CreatedAt",
+    "UpdatedAt",
+];
+
+/// The members of `Config`.
+const CONFIG: [&str; 8] = [
+    "provider_type",
+    "include_usage",
+    "models",
+    "model_names",
+    "weight",
+    "max_concurrency",
+    "headers",
+    "price",
+];
 
 /// `Config`, or `config` as newer clients call it.
 fn config(body: &Fields) -> Result<Option<KeyConfig>, Invalid> {
@@ -137,25 +203,25 @@ fn config(body: &Fields) -> Result<Option<KeyConfig>, Invalid> {
     let Some(config) = body.object(name)? else {
         return Ok(None);
     };
+    config.check_spelling(&CONFIG)?;
     let models = config.texts("models")?.unwrap_or_default();
-    let nameless = |model: &String| model.is_empty() || model.len() > 255;
-    if models.len() > 1000 || models.iter().any(nameless) {
-        return Err(Invalid::new(
-            "models",
-            "must be at most 1000 names of 1 to 255 bytes",
-        ));
-    }
+    let names = config.object("model_names")?;
+    let names = names.map(|names| names.pairs()).transpose()?;
     let provider_type = config.text("provider_type")?.unwrap_or_default();
-    Ok(Some(KeyConfig {
+    let config = KeyConfig {
         provider_type: ProviderType::parse(&provider_type)?,
         include_usage: config.flag("include_usage")?.unwrap_or(true),
         models,
+        model_names: names.unwrap_or_default().into_iter().collect(),
         weight: KeyConfig::weight_of(config.whole("weight")?.unwrap_or_default())?,
         max_concurrency: KeyConfig::concurrency_of(
             config.whole("max_concurrency")?.unwrap_or_default(),
         )?,
         headers: headers(&config)?,
-    }))
+        price: KeyPrice::parse(&config.json("price")?.unwrap_or_default())?,
+    };
+    config.check_models()?;
+    Ok(Some(config))
 }
 
 fn headers(config: &Fields) -> Result<KeyHeaders, Invalid> {
@@ -193,10 +259,13 @@ struct ConfigRow {
     provider_type: &'static str,
     include_usage: bool,
     models: Vec<String>,
+    model_names: BTreeMap<String, String>,
     weight: u16,
     /// 0 for none.
     max_concurrency: u32,
     headers: BTreeMap<String, String>,
+    /// Empty for the list.
+    price: serde_json::Value,
 }
 
 #[derive(Debug, Serialize)]
@@ -206,13 +275,16 @@ struct Written {
     action: &'static str,
     #[serde(rename = "Key")]
     key: KeyRow,
+    #[serde(rename = "Warning", skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
-fn written(action: &'static str, key: KeyView, zone: &Zone) -> Response {
+fn written(action: &'static str, key: KeyView, warning: Option<String>, zone: &Zone) -> Response {
     let answer = Written {
         success: true,
         action,
         key: row(key, zone),
+        warning,
     };
     Json(answer).into_response()
 }
@@ -236,9 +308,11 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
         provider_type,
         include_usage,
         models,
+        model_names,
         weight,
         max_concurrency,
         headers,
+        price,
     } = config;
     KeyRow {
         id: id.get(),
@@ -251,9 +325,11 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
             provider_type: provider_type.as_str(),
             include_usage,
             models,
+            model_names,
             weight,
             max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
             headers: headers.texts(),
+            price: price.value(),
         },
         created_at: zone.rfc3339(created),
         updated_at: zone.rfc3339(updated),

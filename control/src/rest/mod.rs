@@ -4,18 +4,27 @@
 mod answer;
 mod bill;
 mod billing;
+mod books;
+mod calls;
 mod conf;
 mod config;
 mod dashboard;
 mod days;
+mod earnings;
 mod exports;
 mod failure;
 mod fields;
 mod json;
 mod keys;
+mod ledger;
 mod logs;
 mod news;
+mod nodes;
+mod prices;
+mod records;
+mod refusals;
 mod request;
+mod rerate;
 mod routes;
 mod secrets;
 #[cfg(test)]
@@ -77,16 +86,34 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/x-dkey/{text}", get(secrets::open))
         .route("/x-bill.csv", get(exports::usage))
         .route("/x-ledger.csv", get(exports::ledger))
+        .route("/x-usage", get(records::list))
+        .route("/x-calls", get(calls::list))
+        .route("/x-refusals", get(refusals::list))
+        .route("/x-earnings", get(earnings::show))
+        .route("/x-earnings.csv", get(exports::earnings))
+        .route("/x-tags", get(earnings::tags))
+        .route("/x-tags.csv", get(exports::tags))
         .route("/x-news", post(news::post).delete(news::delete))
         .route(
             "/x-news/{target}",
             post(news::post_to).delete(news::delete_of),
         )
+        .merge(running())
         .merge(dashboard())
         .fallback(|| async { Failure::UNKNOWN_PATH })
         .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
+}
+
+/// What whoever runs the gateway looks after.
+fn running() -> Router<Control> {
+    Router::new()
+        .route("/x-nodes", get(nodes::list))
+        .route("/x-ledger", get(ledger::list))
+        .route("/x-books", get(books::verify))
+        .merge(prices::routes())
+        .route("/x-keys/{filter}/probe", post(keys::probe))
 }
 
 /// What a caller asks about itself, under every path it has ever had.

@@ -8,8 +8,10 @@ use axum::{
     extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
 };
 use http::{HeaderMap, StatusCode, header, request::Parts};
+use jiff::civil::Date;
 use proxyxai_contract::{
     Invalid, client_key,
+    clock::{Millis, Zone},
     id::{KeyId, Level},
     money::Multiplier,
 };
@@ -23,6 +25,8 @@ use crate::{
 /// A body of a MiB comes in less on any line; longer, and it only holds a connection.
 const BODY_MAX: Duration = Duration::from_secs(30);
 const PAGE_ROWS_MAX: u64 = 1000;
+/// Longer than any name that is known.
+const NAME_CHARS_MAX: usize = 64;
 /// Far beyond any listing, and small enough that row numbers cannot overflow.
 const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
 
@@ -43,6 +47,20 @@ impl FromRequestParts<Control> for Asker {
     }
 }
 
+/// Root, where whoever else asks is not even listened to: bodies are large.
+#[derive(Debug)]
+pub(super) struct Operator(pub(super) Caller);
+
+impl FromRequestParts<Control> for Operator {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
+        let Asker(caller) = Asker::from_request_parts(parts, control).await?;
+        ops::prices::check_caller(&caller)?;
+        Ok(Self(caller))
+    }
+}
+
 fn presented(headers: &HeaderMap) -> Option<&str> {
     let text = |name| headers.get(name)?.to_str().ok();
     client_key::presented(text(header::AUTHORIZATION.as_str()), text("x-api-key"))
@@ -53,13 +71,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let body = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, state)).await;
-        let body = body.map_err(|_| Failure::SLOW_BODY)?;
-        let body = body.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::TOO_LARGE,
-            _ => Invalid::new("body", "could not be read").into(),
-        })?;
-        Ok(Self::parse(&body)?)
+        Ok(Self::parse(&read(request, state).await?)?)
     }
 }
 
@@ -76,6 +88,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
             Err(_) => Err(Invalid::new("path", "is not valid text").into()),
         }
     }
+}
+
+/// The body of a request that may come without one.
+#[derive(Debug)]
+pub(super) struct Given(pub(super) Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Given {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let body = read(request, state).await?;
+        if body.is_empty() {
+            return Ok(Self(Fields::default()));
+        }
+        Ok(Self(Fields::parse(&body)?))
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    let body = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, state)).await;
+    let body = body.map_err(|_| Failure::SLOW_BODY)?;
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::TOO_LARGE,
+        _ => Invalid::new("body", "could not be read").into(),
+    })
 }
 
 impl Segment {
@@ -120,13 +157,45 @@ impl Params {
         Self(pairs.iter().map(owned).collect())
     }
 
+    /// Refuses what is none of these: a filter that is misspelt would be passed over, and all be shown.
+    pub(super) fn only(&self, names: &[&str]) -> Result<(), Invalid> {
+        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(unknown(name, names)),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
+        let flag = self.text(name).map(str::parse).transpose();
+        flag.map_err(|_| Invalid::new(name, "must be true or false"))
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// A moment, or a day: its first one or, at the end of a span, its last.
+    pub(super) fn moment_or_day(
+        &self,
+        name: &str,
+        zone: &Zone,
+        is_last: bool,
+    ) -> Result<Option<Millis>, Invalid> {
+        let text = self.text(name);
+        text.map(|text| moment(name, text, zone, is_last))
+            .transpose()
     }
 
     pub(super) fn whole(&self, name: &str) -> Result<Option<i64>, Invalid> {
         let number = self.text(name).map(str::parse).transpose();
         number.map_err(|_| not_whole(name))
+    }
+
+    /// A moment in RFC 3339.
+    pub(super) fn moment(&self, name: &str) -> Result<Option<Millis>, Invalid> {
+        let moment = self.text(name).map(Millis::from_rfc3339).transpose();
+        moment.map_err(|error| error.under(name))
     }
 
     pub(super) fn level(&self) -> Result<Option<Level>, Invalid> {
@@ -184,7 +253,13 @@ impl Params {
 /// that somebody may have.
 pub(super) fn labels_of(text: &str) -> Result<Option<Labels>, Invalid> {
     let none = Labels::default();
-    let Some((letter, number)) = "LGRTF"
+    if let Some(factor) = factor_filter(text) {
+        return Ok(Some(Labels {
+            factor: Some(factor?),
+            ..none
+        }));
+    }
+    let Some((letter, number)) = "LGRT"
         .chars()
         .find_map(|letter| Some((letter, short_filter(text, letter)?)))
     else {
@@ -204,22 +279,56 @@ pub(super) fn labels_of(text: &str) -> Result<Option<Labels>, Invalid> {
             role: label,
             ..none
         },
-        'T' => Labels {
-            tier: label,
-            ..none
-        },
         _ => Labels {
-            factor: Some(Multiplier::from_micros(number.saturating_mul(1_000_000))?),
+            tier: label,
             ..none
         },
     };
     Ok(Some(labels))
 }
 
+/// `F2` and `F1.5`, with one or two digits before the point and up to six behind it.
+fn factor_filter(text: &str) -> Option<Result<Multiplier, Invalid>> {
+    let number = text.strip_prefix('F')?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str, most| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !digits(whole, 2) || !digits(fraction, 6) {
+        return None;
+    }
+    let number = number.parse().ok()?;
+    Some(Multiplier::from_number(number).map_err(|error| error.under("factor")))
+}
+
 fn short_filter(text: &str, letter: char) -> Option<i64> {
     let digits = text.strip_prefix(letter)?;
     let good = (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| good)
+}
+
+fn moment(name: &str, text: &str, zone: &Zone, is_last: bool) -> Result<Millis, Invalid> {
+    let bad = || Invalid::new(name, "must be a moment in RFC 3339 or a day, YYYY-MM-DD");
+    if text.contains(':') {
+        return Millis::from_rfc3339(text).map_err(|_| bad());
+    }
+    let day: Date = text.parse().map_err(|_| bad())?;
+    if !is_last {
+        return Ok(zone.start_of(day));
+    }
+    let next = day.tomorrow().map_err(|_| bad())?;
+    Ok(zone.start_of(next).plus(-1))
+}
+
+/// What is said of a name that nobody knows; a long one is not repeated whole.
+pub(super) fn unknown(name: &str, names: &[&str]) -> Invalid {
+    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+    let problem = if names.is_empty() {
+        "is not known here, nor any other".to_owned()
+    } else {
+        format!("is not known here; it may be {}", names.join(", "))
+    };
+    Invalid::new(name, problem)
 }
 
 fn not_whole(field: &str) -> Invalid {
@@ -247,6 +356,28 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             assert_eq!(presented(&headers), key, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_from_its_first_to_its_last_moment() {
+        let zone = Zone::new("Asia/Shanghai").unwrap();
+        let told = |text, is_last| zone.rfc3339(moment("start", text, &zone, is_last).unwrap());
+        assert_eq!(told("2026-03-01", false), "2026-03-01T00:00:00+08:00");
+        assert_eq!(told("2026-03-01", true), "2026-03-01T23:59:59.999+08:00");
+        assert_eq!(
+            told("2026-03-01T00:00:00Z", true),
+            "2026-03-01T08:00:00+08:00"
+        );
+        for bad in [
+            "2026-02-30",
+            "1",
+            "yesterday",
+            "2026-03-01T00:00:00",
+            "12:00",
+            "2026-03-01 ",
+        ] {
+            assert!(moment("start", bad, &zone, false).is_err(), "{bad}");
         }
     }
 
@@ -292,7 +423,23 @@ mod tests {
             ..none
         };
         assert_eq!(labels("F1"), Some(factor));
-        for name in ["Gina", "G123", "X1", "F1.5", "g1", ""] {
+        assert_eq!(
+            labels("F1.5").and_then(|labels| labels.factor),
+            Some(Multiplier::from_micros(1_500_000).unwrap())
+        );
+        for name in [
+            "Gina",
+            "G123",
+            "X1",
+            "F1.5x",
+            "F.5",
+            "F1.",
+            "F123.5",
+            "F1.1234567",
+            "G1.5",
+            "g1",
+            "",
+        ] {
             assert_eq!(labels(name), None, "{name}");
         }
         assert!(labels_of("L11").is_err());

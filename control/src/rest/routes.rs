@@ -146,7 +146,12 @@ fn level(level: LevelView, zone: &Zone) -> LevelRow {
 }
 
 fn key(turn: TurnView, zone: &Zone) -> Turn {
-    let TurnView { key, state, reason } = turn;
+    let TurnView {
+        key,
+        state,
+        reason,
+        serves,
+    } = turn;
     let KeyView {
         id,
         name,
@@ -165,12 +170,15 @@ fn key(turn: TurnView, zone: &Zone) -> Turn {
         provider_type: _,
         include_usage: _,
         models: _,
+        model_names: _,
         weight,
         max_concurrency,
         headers: _,
+        price: _,
     } = config;
     let (state, until): (_, Option<Millis>) = match state {
         _ if !enabled => ("off", None),
+        _ if !serves => ("other-models", None),
         HealthState::Ready => ("ready", None),
         HealthState::Sleeping { until } => ("asleep", Some(until)),
         HealthState::Quarantined { until } => ("quarantined", Some(until)),

@@ -10,7 +10,7 @@ use super::{
     fields::Fields,
     request::{Asker, Segment},
 };
-use crate::{Control, ops, view::Caller};
+use crate::{Control, ops, view::AccountView};
 
 const ROOT: &str = "root";
 
@@ -22,23 +22,33 @@ pub(super) async fn rotate_self(
 ) -> Result<Json<Value>, Failure> {
     confirmed(&control, &body, "ROTATE-SELF")?;
     let key = ops::accounts::rotate_key(&control, &caller, None).await?;
-    rotated(&control, &caller, &key, ("self", "Self")).await
+    let account = ops::accounts::caller(&control, &caller).await?;
+    Ok(rotated(&control, &account, &key, ("self", "Self")))
 }
 
-/// `/x-root`: a new key for root, chosen by it or made here.
+/// `/x-root`: a new key for root, chosen by it or made here; or one for an account below it, by `name`.
 pub(super) async fn rotate_root(
     State(control): State<Control>,
     Asker(caller): Asker,
     body: Fields,
 ) -> Result<Json<Value>, Failure> {
     confirmed(&control, &body, "ROTATE-ROOT")?;
-    if body.text("name")?.is_some_and(|name| name.trim() != ROOT) {
-        return Err(Invalid::new("name", "must be root").into());
-    }
     let given = body.text("key")?.filter(|key| !key.trim().is_empty());
+    let name = body.text("name")?.unwrap_or_default();
+    let name = name.trim();
+    if !["", ROOT].contains(&name) {
+        if given.is_some() {
+            return Err(Invalid::new("key", "can be chosen for root alone").into());
+        }
+        ops::root_only(&caller, "only root may give another account a key here")?;
+        let key = ops::accounts::rotate_key(&control, &caller, Some(name)).await?;
+        let account = ops::accounts::find(&control, &caller, name).await?;
+        return Ok(rotated(&control, &account, &key, ("key", "Account")));
+    }
     let key = given.map(|key| ClientKey::parse(key.trim())).transpose()?;
     let key = ops::accounts::rotate_root(&control, &caller, key).await?;
-    rotated(&control, &caller, &key, (ROOT, "Root")).await
+    let account = ops::accounts::caller(&control, &caller).await?;
+    Ok(rotated(&control, &account, &key, (ROOT, "Root")))
 }
 
 /// `/x-gkey`: a client key of the right form that belongs to nobody.
@@ -79,14 +89,13 @@ fn confirmed(control: &Control, body: &Fields, word: &str) -> Result<(), Invalid
     }
 }
 
-async fn rotated(
+fn rotated(
     control: &Control,
-    caller: &Caller,
+    account: &AccountView,
     key: &ClientKey,
     (whose, title): (&str, &str),
-) -> Result<Json<Value>, Failure> {
-    let account = ops::accounts::caller(control, caller).await?;
-    Ok(Json(json!({
+) -> Json<Value> {
+    Json(json!({
         "success": true,
         "message": format!("{title} key rotated successfully"),
         "rotate": {
@@ -96,5 +105,5 @@ async fn rotated(
             "key": key.expose(),
             "timestamp": control.zone().rfc3339(account.updated),
         },
-    })))
+    }))
 }

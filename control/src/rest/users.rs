@@ -146,18 +146,19 @@ async fn listed(
     Ok(paged(listing, page, |account| shape::row(&account, &zone)))
 }
 
-/// The query names an account by `id`, `dna`, `email` or `name`, in this order.
+/// The query names an account by `id`, `email` or `name`, in this order, or a part of the tree by `dna`.
 fn filter(params: &Params, descendants: bool) -> Result<AccountFilter, Invalid> {
     let id = params.whole("id")?.map(AccountId::new).transpose()?;
     let text = |name| params.text(name).map(ToOwned::to_owned);
     let identifier = id
         .map(|id| id.to_string())
-        .or_else(|| text("dna"))
         .or_else(|| text("email"))
         .or_else(|| text("name"));
     Ok(AccountFilter {
         descendants,
         identifier,
+        subtree: text("dna"),
+        search: text("search"),
         labels: params.labels()?,
         order: params.order()?,
     })

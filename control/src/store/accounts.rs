@@ -1,5 +1,7 @@
 //! Accounts: finding, listing, locking and storing them.
 
+mod listing;
+
 use std::collections::BTreeMap;
 
 use proxyxai_contract::{
@@ -10,33 +12,21 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _,
-    QuerySelect as _, Select, Value,
+    ColumnTrait as _, EntityTrait as _, QueryFilter, QueryOrder as _, QuerySelect as _, Select,
+    Value,
     sea_query::Expr,
 };
 
+pub(crate) use self::listing::{Filter, list};
 use super::{
-    AccountRecord, Db, ROWS_PER_INSERT, Tx, all_rows, cards, entity::account, in_batches, one_row,
-    signed, unsigned, write_error,
+    AccountRecord, Db, ROWS_PER_INSERT, Tx, all_rows, cards, entity::account, in_batches, is_among,
+    one_row, signed, unsigned, write_error,
 };
 use crate::{
     Error,
     domain::account::{Dna, Identifier},
-    view::{Labels, Listing, Order, OrderBy, Page},
+    view::Labels,
 };
-
-/// Which accounts to list.
-#[derive(Debug)]
-pub(crate) struct Filter<'a> {
-    /// Direct children of this one only.
-    pub(crate) parent: Option<AccountId>,
-    /// All below this one, itself not included.
-    pub(crate) below: &'a str,
-    /// Only these.
-    pub(crate) labels: Labels,
-    /// Which comes first.
-    pub(crate) order: Order,
-}
 
 /// A rule that an account may have of its own.
 #[derive(Debug, Clone, Copy)]
@@ -109,40 +99,6 @@ pub(crate) async fn by_key(
     .map_err(Error::from)
 }
 
-/// One page of living accounts.
-pub(crate) async fn list(
-    db: &impl Db,
-    filter: &Filter<'_>,
-    page: Page,
-    now: Millis,
-) -> Result<Listing<AccountRecord>, Error> {
-    let mut query = living();
-    query = match filter.parent {
-        Some(parent) => query.filter(account::Column::ParentId.eq(parent.get())),
-        None => query
-            .filter(account::Column::Dna.starts_with(filter.below))
-            .filter(account::Column::Dna.ne(filter.below)),
-    };
-    query = with_labels(query, filter.labels);
-    let total = query.clone().count(db.handle()).await?;
-    let column = match filter.order.by {
-        OrderBy::Id => account::Column::Id,
-        OrderBy::Name => account::Column::Name,
-        OrderBy::Email => account::Column::Email,
-    };
-    let direction = if filter.order.ascending {
-        sea_orm::Order::Asc
-    } else {
-        sea_orm::Order::Desc
-    };
-    let query = query
-        .order_by(column, direction)
-        .limit(page.size)
-        .offset(page.page.saturating_sub(1).saturating_mul(page.size));
-    let rows = with_children(db, records(db, query, now).await?).await?;
-    Ok(Listing { rows, total })
-}
-
 /// Takes a rule of their own away from all accounts that have one.
 pub(crate) async fn clear_own(tx: &Tx, rules: OwnRules, revision: Revision) -> Result<(), Error> {
     let (column, none) = match rules {
@@ -193,7 +149,8 @@ pub(crate) async fn some(
 ) -> Result<Vec<AccountRecord>, Error> {
     let mut found = Vec::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
-        let these = living().filter(account::Column::Id.is_in(chunk.iter().map(|id| id.get())));
+        let ids = chunk.iter().map(|id| id.get()).collect();
+        let these = living().filter(is_among(db, account::Column::Id, ids));
         found.extend(records(db, these, now).await?);
     }
     Ok(found)
@@ -223,7 +180,7 @@ pub(crate) async fn lock_all(
     let mut locked = BTreeMap::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
         let mut query = account::Entity::find()
-            .filter(account::Column::Id.is_in(chunk.iter().copied()))
+            .filter(is_among(tx, account::Column::Id, chunk.to_vec()))
             .order_by_asc(account::Column::Id);
         if tx.locks_rows() {
             query = query.lock_exclusive();
@@ -350,7 +307,7 @@ pub(crate) async fn update_money_of_all(
         format!(
             "UPDATE account SET debt = new.column2, leased = new.column3, credit_used = new.column4, \
              requests = new.column5, hard_limit = new.column6, revision = new.column7, closing = new.column8 \
-             FROM (VALUES {rows}) AS new WHERE account.id = new.column1"
+             FROM ({rows}) AS new WHERE account.id = new.column1"
         )
     });
     all_rows(in_batches(tx, rows, sql).await?, count)?;
@@ -376,13 +333,6 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
         .await
         .map_err(write_error)
         .and_then(|written| one_row(&written))
-}
-
-/// Narrows a query of accounts to those with these labels.
-fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
-    label_values(labels).fold(query, |query, (column, value)| {
-        query.filter(column.eq(value))
-    })
 }
 
 /// Columns and the values they have to have.

@@ -213,7 +213,10 @@ async fn up_to_now(db: &impl Db, days: Days) -> Result<Days, Error> {
 }
 
 /// Name and address by id, of deleted accounts too.
-async fn names(db: &impl Db, ids: &[i64]) -> Result<BTreeMap<i64, (String, String)>, Error> {
+pub(crate) async fn names(
+    db: &impl Db,
+    ids: &[i64],
+) -> Result<BTreeMap<i64, (String, String)>, Error> {
     let mut found = BTreeMap::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
         let rows: Vec<(i64, String, String)> = account::Entity::find()

@@ -130,8 +130,9 @@ async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
         }));
     }
     let strange = "SELECT p.entry_id, p.account_id, p.book FROM posting p \
-         LEFT JOIN ledger_entry e ON e.id = p.entry_id \
+         LEFT JOIN ledger_entry e ON e.id = p.entry_id LEFT JOIN account a ON a.id = p.account_id \
          WHERE e.id IS NULL OR (p.book IN ('account', 'reserved')) <> (p.account_id IS NOT NULL) \
+         OR (p.account_id IS NOT NULL AND a.id IS NULL) \
          ORDER BY p.id LIMIT 1";
     first(tx, strange).await?.map_or(Ok(None), |row| {
         let book: String = row.try_get("", "book")?;

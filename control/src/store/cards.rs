@@ -7,7 +7,7 @@ use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
 };
 
-use super::{Db, ROWS_PER_INSERT, Tx, all_rows, entity::credit_card, in_batches};
+use super::{Db, ROWS_PER_INSERT, Tx, all_rows, entity::credit_card, in_batches, is_among};
 use crate::{Error, domain::credit::Card};
 
 /// At most this many accounts are cleared of expired cards in one go.
@@ -20,8 +20,9 @@ pub(crate) async fn of(
 ) -> Result<BTreeMap<AccountId, Vec<Card>>, Error> {
     let mut cards: BTreeMap<AccountId, Vec<Card>> = BTreeMap::new();
     for chunk in accounts.chunks(ROWS_PER_INSERT) {
+        let ids = chunk.iter().map(|id| id.get()).collect();
         let rows = credit_card::Entity::find()
-            .filter(credit_card::Column::AccountId.is_in(chunk.iter().map(|id| id.get())))
+            .filter(is_among(db, credit_card::Column::AccountId, ids))
             .order_by_asc(credit_card::Column::AccountId)
             .order_by_asc(credit_card::Column::Position)
             .all(db.handle())
@@ -83,7 +84,7 @@ pub(crate) async fn replace_all(
         let sql = |rows: &str| {
             format!(
                 "INSERT INTO credit_card (account_id, position, amount, balance, reference, granted_at, expires_at) \
-                 VALUES {rows}"
+                 {rows}"
             )
         };
         in_batches(tx, rows.collect(), sql).await?;
@@ -91,7 +92,7 @@ pub(crate) async fn replace_all(
     let (count, sql) = (changed.len(), |rows: &str| {
         format!(
             "UPDATE credit_card SET amount = new.column3, balance = new.column4, reference = new.column5, \
-             granted_at = new.column6, expires_at = new.column7 FROM (VALUES {rows}) AS new \
+             granted_at = new.column6, expires_at = new.column7 FROM ({rows}) AS new \
              WHERE credit_card.account_id = new.column1 AND credit_card.position = new.column2"
         )
     });

@@ -77,7 +77,11 @@ struct Unreachable {
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no connection to PostgreSQL at {}", self.place)
+        write!(
+            f,
+            "no connection to PostgreSQL at {} (is the server up, and DATABASE_URL right?)",
+            self.place
+        )
     }
 }
 

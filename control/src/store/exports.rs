@@ -100,24 +100,69 @@ pub(crate) async fn last_posting(db: &impl Db) -> Result<i64, Error> {
     row.map_or(Ok(0), |row| number(&row, "id"))
 }
 
-/// One page of postings, newest first, of one account's books or of all.
+/// Which postings are asked for; none takes all.
+#[derive(Debug, Default)]
+pub(crate) struct Postings {
+    /// Whose books.
+    pub(crate) account: Option<AccountId>,
+    /// Why they were written.
+    pub(crate) reason: Option<String>,
+    /// When.
+    pub(crate) between: Option<Between>,
+}
+
+impl Postings {
+    /// Conditions on a posting and its entry, with their values.
+    fn conditions(self) -> (String, Vec<Value>) {
+        let Self {
+            account,
+            reason,
+            between,
+        } = self;
+        let mut all: Vec<(&str, Vec<Value>)> = Vec::new();
+        if let Some(account) = account {
+            all.push(("p.account_id = ?", vec![account.get().into()]));
+        }
+        if let Some(reason) = reason {
+            all.push(("e.reason = ?", vec![reason.into()]));
+        }
+        if let Some(Between { from, until }) = between {
+            let span = vec![from.0.into(), until.0.into()];
+            all.push(("e.at >= ? AND e.at < ?", span));
+        }
+        let (texts, values): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let text = match texts.as_slice() {
+            [] => String::new(),
+            texts => format!("WHERE {}", texts.join(" AND ")),
+        };
+        (text, values.concat())
+    }
+}
+
+/// One page of postings, newest first.
 pub(crate) async fn latest(
     tx: &Tx,
-    account: Option<AccountId>,
+    which: Postings,
     page: Page,
 ) -> Result<Listing<LedgerLine>, Error> {
-    let filter = account.map_or("", |_| "WHERE p.account_id = ?");
-    let whose = || account.map(|id| Value::from(id.get()));
-    let sql = format!("SELECT COUNT(*) AS id FROM posting p {filter}");
-    let total = tx.handle().query_one_raw(statement(tx, &sql, whose()));
-    let total = total.await?;
+    // Entries are looked up only where they are asked for.
+    let of_entries = which.reason.is_some() || which.between.is_some();
+    let (filter, values) = which.conditions();
+    let entries = if of_entries {
+        "JOIN ledger_entry e ON e.id = p.entry_id"
+    } else {
+        ""
+    };
+    let sql = format!("SELECT COUNT(*) AS id FROM posting p {entries} {filter}");
+    let total = statement(tx, &sql, values.clone());
+    let total = tx.handle().query_one_raw(total).await?;
     let total = total.map_or(Ok(0), |row| number(&row, "id"))?;
     let (size, offset) = (
         page.size,
         page.page.saturating_sub(1).saturating_mul(page.size),
     );
     let sql = format!("{LINES} {filter} ORDER BY p.id DESC LIMIT {size} OFFSET {offset}");
-    let rows = tx.handle().query_all_raw(statement(tx, &sql, whose()));
+    let rows = tx.handle().query_all_raw(statement(tx, &sql, values));
     let rows = rows.await?;
     Ok(Listing {
         rows: rows.iter().map(line).collect::<Result<_, _>>()?,

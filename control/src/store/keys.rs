@@ -29,6 +29,12 @@ pub(crate) async fn living(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
     Ok(readable(rows))
 }
 
+/// All keys that ever were, deleted ones included.
+pub(crate) async fn all(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
+    let query = upstream_key::Entity::find();
+    Ok(readable(query.all(db.handle()).await?))
+}
+
 /// Keys that changed after a revision, deleted ones included.
 pub(crate) async fn changed_since(db: &impl Db, since: Revision) -> Result<Vec<KeyRecord>, Error> {
     let query =

@@ -9,12 +9,15 @@ use proxyxai_contract::{
     money::Money,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
-    sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
+    QueryResult, QuerySelect as _, Value,
 };
 
-use super::{Db, ROWS_PER_INSERT, Tx, entity::lease, signed, unsigned};
-use crate::Error;
+use super::{
+    Db, ROWS_PER_INSERT, Tx, entity::lease, in_batches, is_among, number, signed, statement,
+    unsigned,
+};
+use crate::{Error, view::Leased};
 
 /// At most this many leases are looked at in one go.
 const ROWS_MAX: u64 = 1000;
@@ -40,7 +43,7 @@ pub(crate) async fn of_node(
     let mut found = BTreeMap::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
         let rows = lease::Entity::find()
-            .filter(lease::Column::AccountId.is_in(chunk.iter().copied()))
+            .filter(is_among(db, lease::Column::AccountId, chunk.to_vec()))
             .filter(lease::Column::Node.eq(node.as_str()))
             .all(db.handle())
             .await?;
@@ -71,6 +74,21 @@ pub(crate) async fn on_account(
     rows.into_iter().map(record).collect()
 }
 
+/// What each node may spend without asking.
+pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, Leased>, Error> {
+    let sql = "SELECT node, COUNT(*) AS accounts, CAST(SUM(amount) AS BIGINT) AS amount FROM lease \
+        WHERE amount > 0 GROUP BY node";
+    let rows = db.handle().query_all_raw(statement(db, sql, []));
+    let read = |row: &QueryResult| {
+        let leased = Leased {
+            accounts: number(row, "accounts").map(unsigned)?,
+            amount: Money::from_nanos(number(row, "amount")?),
+        };
+        Ok((row.try_get("", "node")?, leased))
+    };
+    rows.await?.iter().map(read).collect()
+}
+
 /// Leases that hold something and were not heard of since, by their nodes.
 pub(crate) async fn untouched_since(
     db: &impl Db,
@@ -92,22 +110,15 @@ pub(crate) async fn put<'a>(
     leases: impl IntoIterator<Item = &'a LeaseRecord>,
     now: Millis,
 ) -> Result<(), Error> {
-    let rows: Vec<_> = leases.into_iter().map(|held| row(held, now)).collect();
-    for chunk in rows.chunks(ROWS_PER_INSERT) {
-        let replace = OnConflict::columns([lease::Column::AccountId, lease::Column::Node])
-            .update_columns([
-                lease::Column::Epoch,
-                lease::Column::Amount,
-                lease::Column::Version,
-                lease::Column::TouchedAt,
-            ])
-            .to_owned();
-        lease::Entity::insert_many(chunk.to_vec())
-            .on_conflict(replace)
-            .exec_without_returning(tx.handle())
-            .await?;
-    }
-    Ok(())
+    let rows = leases.into_iter().map(|held| row(held, now));
+    let sql = |rows: &str| {
+        format!(
+            "INSERT INTO lease (account_id, node, epoch, amount, version, touched_at, recalled_at) {rows} \
+             ON CONFLICT (account_id, node) DO UPDATE SET epoch = excluded.epoch, amount = excluded.amount, \
+             version = excluded.version, touched_at = excluded.touched_at"
+        )
+    };
+    in_batches(tx, rows.collect(), sql).await.map(drop)
 }
 
 /// A node was heard of, so its leases stay.
@@ -164,17 +175,17 @@ pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<Ac
     ids.map_err(Error::from)
 }
 
-fn row(held: &LeaseRecord, now: Millis) -> lease::ActiveModel {
+fn row(held: &LeaseRecord, now: Millis) -> [Value; 7] {
     let LeaseRecord { lease, node, epoch } = held;
-    lease::ActiveModel {
-        account_id: Set(lease.account.get()),
-        node: Set(node.as_str().to_owned()),
-        epoch: Set(epoch.cast_signed()),
-        amount: Set(lease.amount.nanos()),
-        version: Set(signed(lease.version)),
-        touched_at: Set(now.0),
-        recalled_at: Set(0),
-    }
+    [
+        lease.account.get().into(),
+        node.as_str().into(),
+        epoch.cast_signed().into(),
+        lease.amount.nanos().into(),
+        signed(lease.version).into(),
+        now.0.into(),
+        0i64.into(),
+    ]
 }
 
 fn record(row: lease::Model) -> Result<LeaseRecord, Error> {

@@ -6,14 +6,9 @@ use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Value,
-    sea_query::{Expr, Query},
 };
 
-use super::{
-    Db, ROWS_PER_INSERT, Tx,
-    entity::{ledger_entry, posting},
-    in_batches, statement,
-};
+use super::{Db, Tx, entity::posting, in_batches, is_server, returned_in_batches, statement};
 use crate::{
     Error,
     domain::ledger::{Book, Entry},
@@ -25,31 +20,27 @@ const POSTINGS_LATE_MAX: i64 = 2_000;
 /// Writes entries. References of one call have to differ from each other.
 pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), Error> {
     let entries: Vec<_> = entries.iter().filter(|entry| !entry.is_empty()).collect();
-    for chunk in entries.chunks(ROWS_PER_INSERT) {
-        let ids = insert_entries(tx, at, chunk).await?;
-        let mut rows = Vec::with_capacity(chunk.len() * 2);
-        for entry in chunk {
-            let id = ids
-                .get(entry.reference.as_str())
-                .ok_or_else(|| Error::internal("an entry got no id"))?;
-            let row = |(book, amount): &(Book, Money)| -> [Value; 4] {
-                let account = book.account().map(AccountId::get);
-                let book = book.as_str();
-                [
-                    (*id).into(),
-                    book.into(),
-                    account.into(),
-                    amount.nanos().into(),
-                ]
-            };
-            rows.extend(entry.postings().iter().map(row));
-        }
-        let sql = |rows: &str| {
-            format!("INSERT INTO posting (entry_id, book, account_id, amount) VALUES {rows}")
+    let ids = insert_entries(tx, at, &entries).await?;
+    let mut rows = Vec::with_capacity(entries.len() * 2);
+    for entry in entries {
+        let id = ids
+            .get(entry.reference.as_str())
+            .ok_or_else(|| Error::internal("an entry got no id"))?;
+        let row = |(book, amount): &(Book, Money)| -> [Value; 4] {
+            let account = book.account().map(AccountId::get);
+            let book = book.as_str();
+            [
+                (*id).into(),
+                book.into(),
+                account.into(),
+                amount.nanos().into(),
+            ]
         };
-        in_batches(tx, rows, sql).await?;
+        rows.extend(entry.postings().iter().map(row));
     }
-    Ok(())
+    let sql =
+        |rows: &str| format!("INSERT INTO posting (entry_id, book, account_id, amount) {rows}");
+    in_batches(tx, rows, sql).await.map(drop)
 }
 
 /// All credit that was created and is not gone again, in nano-dollars. It may be more than fits into an amount.
@@ -67,24 +58,17 @@ async fn insert_entries(
     at: Millis,
     entries: &[&Entry],
 ) -> Result<HashMap<String, i64>, Error> {
-    let mut insert = Query::insert();
-    insert.into_table(ledger_entry::Entity).columns([
-        ledger_entry::Column::At,
-        ledger_entry::Column::Reason,
-        ledger_entry::Column::Reference,
-    ]);
-    for entry in entries {
-        let row: [Expr; 3] = [
+    let row = |entry: &&Entry| -> [Value; 3] {
+        [
             at.0.into(),
             entry.reason.into(),
             entry.reference.as_str().into(),
-        ];
-        insert.values(row).map_err(Error::internal)?;
-    }
-    insert.returning(
-        Query::returning().columns([ledger_entry::Column::Id, ledger_entry::Column::Reference]),
-    );
-    let rows = tx.handle().query_all(&insert).await?;
+        ]
+    };
+    let sql = |rows: &str| {
+        format!("INSERT INTO ledger_entry (at, reason, reference) {rows} RETURNING id, reference")
+    };
+    let rows = returned_in_batches(tx, entries.iter().map(row).collect(), sql).await?;
     let pair =
         |row: &sea_orm::QueryResult| Ok((row.try_get("", "reference")?, row.try_get("", "id")?));
     rows.iter()
@@ -94,7 +78,7 @@ async fn insert_entries(
 }
 
 /// The newest posting, and, when there is a newer one than was known, the accounts of all since
-/// then. Postings do not become visible in the order of their ids, so some are looked at again.
+/// then. On a server, postings do not become visible in the order of their ids, so some are looked at again.
 pub(crate) async fn touched_since(
     db: &impl Db,
     known: Option<i64>,
@@ -111,11 +95,12 @@ pub(crate) async fn touched_since(
     let Some(known) = known.filter(|known| newest > *known) else {
         return Ok((newest, Vec::new()));
     };
+    let late = if is_server(db) { POSTINGS_LATE_MAX } else { 0 };
     let ids: Vec<i64> = posting::Entity::find()
         .select_only()
         .column(posting::Column::AccountId)
         .distinct()
-        .filter(posting::Column::Id.gt(known.saturating_sub(POSTINGS_LATE_MAX)))
+        .filter(posting::Column::Id.gt(known.saturating_sub(late)))
         .filter(posting::Column::AccountId.is_not_null())
         .into_tuple()
         .all(db.handle())

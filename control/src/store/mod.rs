@@ -5,9 +5,11 @@ pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod bills;
 pub(crate) mod books;
+pub(crate) mod calls;
 pub(crate) mod cards;
 pub(crate) mod closing;
 mod connect;
+pub(crate) mod earnings;
 mod entity;
 pub(crate) mod exports;
 pub(crate) mod jobs;
@@ -23,7 +25,9 @@ pub(crate) mod nodes;
 pub(crate) mod objects;
 pub(crate) mod prices;
 mod record;
+pub(crate) mod refusals;
 pub(crate) mod revisions;
+mod rows;
 pub(crate) mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -38,10 +42,12 @@ use connect::{create_private, file_options, server_options, unreachable_database
 use proxyxai_contract::Invalid;
 use record::number;
 pub(crate) use record::{AccountRecord, KeyRecord};
+use rows::{in_batches, returned_in_batches};
 use sea_orm::{
-    ConnectionTrait, Database as Connector, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, Statement, TransactionOptions,
+    ColumnTrait, ConnectionTrait, Database as Connector, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, Statement, TransactionOptions,
     TransactionTrait as _, UpdateResult, Value,
+    sea_query::{Expr, ExprTrait, extension::postgres::PgFunc},
 };
 use sea_orm_migration::MigratorTrait as _;
 use tokio::sync::watch;
@@ -290,13 +296,44 @@ fn write_error(error: DbErr) -> Error {
     let hit = rules
         .iter()
         .find(|(marks, _)| marks.iter().any(|mark| text.contains(mark)));
-    hit.map_or_else(|| error.into(), |(_, field)| Error::Conflict { field })
+    let with = String::new();
+    hit.map_or_else(
+        || error.into(),
+        |(_, field)| Error::Conflict { field, with },
+    )
+}
+
+/// Whether it is a server that others may work on, rather than a file of this program's own.
+fn is_server(db: &impl Db) -> bool {
+    db.handle().get_database_backend() == DbBackend::Postgres
+}
+
+/// Whether a column has one of these ids. `PostgreSQL` would prepare a statement for each number of them.
+fn is_among(db: &impl Db, column: impl ColumnTrait, ids: Vec<i64>) -> Expr {
+    if is_server(db) {
+        return ExprTrait::eq(column.into_expr(), PgFunc::any(ids));
+    }
+    column.is_in(ids)
+}
+
+/// The same for a statement that is written out: what follows the column, and its values.
+fn among<T>(db: &impl Db, values: Vec<T>) -> (String, Vec<Value>)
+where
+    T: Into<Value>,
+    Vec<T>: Into<Value>,
+{
+    if is_server(db) {
+        return ("= ANY(?)".to_owned(), vec![values.into()]);
+    }
+    let marks = vec!["?"; values.len()].join(",");
+    let values = values.into_iter().map(Into::into).collect();
+    (format!("IN ({marks})"), values)
 }
 
 /// A statement that is written out, with `?` for every value: `PostgreSQL` numbers them.
 fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     let backend = db.handle().get_database_backend();
-    if backend != DbBackend::Postgres {
+    if !is_server(db) {
         return Statement::from_sql_and_values(backend, sql, values);
     }
     let mut pieces = sql.split('?');
@@ -308,27 +345,6 @@ fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -
         sql
     });
     Statement::from_sql_and_values(backend, numbered, values)
-}
-
-/// Runs a statement that is written out over many rows: `sql` is given the text that stands for the rows
-/// of one go. A few fixed sizes keep the number of different statements small, so that each is prepared
-/// once. Says how many rows were written.
-async fn in_batches<const N: usize>(
-    tx: &Tx,
-    rows: Vec<[Value; N]>,
-    sql: impl Fn(&str) -> String,
-) -> Result<u64, Error> {
-    let (mut left, mut written) = (rows.into_iter(), 0u64);
-    let row = format!("({})", ["?"; N].join(","));
-    for size in [256, 64, 16, 4, 1] {
-        while left.len() >= size {
-            let text = sql(&vec![row.as_str(); size].join(","));
-            let values = left.by_ref().take(size).flatten();
-            let done = tx.handle().execute_raw(statement(tx, &text, values)).await;
-            written = written.saturating_add(done?.rows_affected());
-        }
-    }
-    Ok(written)
 }
 
 /// A stored value that this program did not write.

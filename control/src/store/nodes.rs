@@ -11,15 +11,26 @@ use sea_orm::{
 };
 
 use super::{Db, Tx, entity::node, signed, unsigned};
-use crate::{Error, view::NodeView};
+use crate::{
+    Error,
+    view::{Leased, NodeView},
+};
 
-/// All nodes by name; none is connected here.
+/// All nodes by name; none is connected here, and none has credit.
 pub(crate) async fn all(db: &impl Db) -> Result<Vec<NodeView>, Error> {
     let rows = node::Entity::find()
         .order_by_asc(node::Column::Name)
         .all(db.handle())
         .await?;
     rows.into_iter().map(view).collect()
+}
+
+/// The epoch that a node was last heard of with.
+pub(crate) async fn epoch(db: &impl Db, name: &NodeName) -> Result<Option<u64>, Error> {
+    let row = node::Entity::find_by_id(name.as_str())
+        .one(db.handle())
+        .await?;
+    Ok(row.map(|row| row.epoch.cast_unsigned()))
 }
 
 /// Stores that a node began to watch. What it applied before is no longer true.
@@ -131,6 +142,7 @@ fn view(row: node::Model) -> Result<NodeView, Error> {
         applied: Revision(unsigned(applied)),
         rejections: stored.into_iter().map(rejection).collect(),
         seen: Millis(seen_at),
+        leased: Leased::default(),
     })
 }
 

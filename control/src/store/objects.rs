@@ -64,7 +64,7 @@ pub(crate) async fn keep(tx: &Tx, records: &[UsageRecord], now: Millis) -> Resul
     }
     let sql = |rows: &str| {
         format!(
-            "INSERT INTO provider_object ({COLUMNS}) VALUES {rows} ON CONFLICT (key_id, object_id) DO NOTHING"
+            "INSERT INTO provider_object ({COLUMNS}) {rows} ON CONFLICT (key_id, object_id) DO NOTHING"
         )
     };
     in_batches(tx, rows, sql).await.map(drop)
@@ -81,7 +81,7 @@ pub(crate) async fn keep_pending(
     let row = row(key, record, made, (PENDING, held), now);
     let sql = |row: &str| {
         format!(
-            "INSERT INTO provider_object ({COLUMNS}) VALUES {row} ON CONFLICT (key_id, object_id) DO UPDATE SET \
+            "INSERT INTO provider_object ({COLUMNS}) {row} ON CONFLICT (key_id, object_id) DO UPDATE SET \
              state = excluded.state, model = excluded.model, held = excluded.held, settlement = '', looks = 0, \
              look_at = excluded.look_at, overdue_at = excluded.overdue_at, expires_at = excluded.expires_at \
              WHERE provider_object.account_id = excluded.account_id AND provider_object.state <> '{PENDING}'"

@@ -9,6 +9,7 @@ use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, Level},
     key_headers::KeyHeaders,
+    key_price::KeyPrice,
     money::{Money, Multiplier},
     provider::ProviderType,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
@@ -88,6 +89,10 @@ struct StoredConfig {
     max_concurrency: u32,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    #[serde(default)]
+    price: String,
+    #[serde(default)]
+    model_names: BTreeMap<String, String>,
 }
 
 // === impl AccountRecord ===
@@ -306,17 +311,21 @@ impl KeyRecord {
             provider_type,
             include_usage,
             models,
+            model_names,
             weight,
             max_concurrency,
             headers,
+            price,
         } = &self.view.config;
         let config = StoredConfig {
             provider_type: provider_type.as_str().to_owned(),
             include_usage: *include_usage,
             models: models.clone(),
+            model_names: model_names.clone(),
             weight: (*weight).into(),
             max_concurrency: max_concurrency.map_or(0, NonZeroU32::get),
             headers: headers.texts(),
+            price: price.text(),
         };
         Ok(upstream_key::ActiveModel {
             name: Set(self.view.name.clone()),
@@ -344,11 +353,14 @@ fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord,
         weight,
         max_concurrency,
         headers,
+        price,
+        model_names,
     } = config;
     let config = KeyConfig {
         provider_type: ProviderType::parse(&provider_type)?,
         include_usage,
         models,
+        model_names,
         weight: KeyConfig::weight_of(weight)?,
         max_concurrency: KeyConfig::concurrency_of(max_concurrency.into())?,
         headers: KeyHeaders::parse(
@@ -356,6 +368,7 @@ fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord,
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         )?,
+        price: KeyPrice::parse(&price)?,
     };
     Ok(KeyRecord {
         sealed: row.sealed,

@@ -48,6 +48,12 @@ impl Scratch {
     }
 }
 
+/// Statements and commits so far, of all transactions and readers.
+pub(crate) fn statements(store: &super::Store) -> u64 {
+    let statements = &store.health.statements;
+    statements.load(std::sync::atomic::Ordering::Relaxed)
+}
+
 /// Runs a statement behind the program's back.
 pub(crate) async fn meddle(store: &super::Store, sql: &str) {
     try_to_meddle(store, sql).await.unwrap();

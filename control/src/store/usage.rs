@@ -2,23 +2,27 @@
 
 pub(crate) mod aside;
 mod prune;
+pub(crate) mod seen;
 mod spans;
+mod spools;
+pub(crate) mod tags;
 mod totals;
+pub(crate) mod unpriced;
 
 use std::collections::BTreeSet;
 
 use proxyxai_contract::{
-    Invalid,
+    Invalid, attempt,
     bill::Sum,
     clock::Millis,
     id::{AccountId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
     part::Part,
-    usage::{Images, Measure, Tokens, UsageRecord},
+    usage::{Abandoned, Images, Measure, Tokens, UsageRecord},
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, Value,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
 };
 
 pub(super) use self::totals::{SUMS, totals as read_totals, used};
@@ -26,7 +30,7 @@ pub(crate) use self::{
     prune::{next_span, prune},
     totals::{Daily, add_totals, by_model, costs},
 };
-use super::{Db, Tx, corrupt, entity::usage_record, signed, statement, unsigned};
+use super::{Db, Tx, corrupt, entity::usage_record, in_batches, signed, statement, unsigned};
 use crate::{
     Error,
     view::{Listing, Page, PostedUsage},
@@ -84,7 +88,7 @@ pub(crate) async fn known(
 }
 
 /// Columns of a record, in the order in which `values` gives them.
-const COLUMNS: [&str; 37] = [
+const COLUMNS: [&str; 41] = [
     "node",
     "epoch",
     "sequence",
@@ -122,13 +126,13 @@ const COLUMNS: [&str; 37] = [
     "cache_write_hour",
     "tier",
     "bill",
+    "tag",
+    "expense",
+    "abandoned",
+    "attempts",
 ];
 
 /// Stores new records.
-///
-/// This is the busiest statement of the program, so it is written out: the query builder's copies of
-/// every value cost more than the database does. A few fixed numbers of rows keep the number of
-/// different statements small, so that each is prepared once.
 pub(crate) async fn insert(
     tx: &Tx,
     node: &NodeName,
@@ -136,53 +140,31 @@ pub(crate) async fn insert(
     records: &[UsageRecord],
     posted: Millis,
 ) -> Result<(), Error> {
-    let backend = tx.handle().get_database_backend();
-    let mut left = records;
-    for rows in [256, 64, 16, 4, 1] {
-        while let Some((chunk, rest)) = left.split_at_checked(rows) {
-            let parameters = chunk
-                .iter()
-                .flat_map(|record| values(node, epoch, record, posted));
-            let sql = insert_sql(rows, tx.locks_rows());
-            let statement = Statement::from_sql_and_values(backend, sql, parameters);
-            let stored = tx.handle().execute_raw(statement).await;
-            stored?;
-            left = rest;
-        }
-    }
-    Ok(())
-}
-
-/// PostgreSQL numbers its parameters, SQLite need not.
-fn insert_sql(rows: usize, numbered: bool) -> String {
-    let parameter = |number: usize| {
-        if numbered {
-            format!("${number}")
-        } else {
-            "?".to_owned()
-        }
-    };
-    let row = |row: usize| {
-        let first = row * COLUMNS.len() + 1;
-        let parameters: Vec<_> = (first..first + COLUMNS.len()).map(parameter).collect();
-        format!("({})", parameters.join(","))
-    };
-    let rows: Vec<_> = (0..rows).map(row).collect();
+    let rows = records
+        .iter()
+        .map(|record| values(node, epoch, record, posted));
     let columns = COLUMNS.join(",");
-    format!(
-        "INSERT INTO usage_record ({columns}) VALUES {}",
-        rows.join(",")
-    )
+    let sql = |rows: &str| format!("INSERT INTO usage_record ({columns}) {rows}");
+    in_batches(tx, rows.collect(), sql).await?;
+    seen::note(tx, node, records).await?;
+    match records.iter().map(|record| record.sequence).max() {
+        Some(through) => spools::advance(tx, node, epoch, through, posted).await,
+        None => Ok(()),
+    }
 }
 
-/// Single records of an account, newest first.
+/// Single records of an account, or those of one call, newest first.
 pub(crate) async fn list(
     db: &impl Db,
     account: AccountId,
+    request_id: Option<&str>,
     page: Page,
 ) -> Result<Listing<PostedUsage>, Error> {
-    let query =
+    let mut query =
         usage_record::Entity::find().filter(usage_record::Column::AccountId.eq(account.get()));
+    if let Some(id) = request_id {
+        query = query.filter(usage_record::Column::RequestId.eq(id));
+    }
     let total = query.clone().count(db.handle()).await?;
     let rows = query
         .order_by_desc(usage_record::Column::StartAt)
@@ -241,6 +223,10 @@ fn values(
         signed(tokens.cache_write_hour).into(),
         record.tier.as_str().into(),
         record.sum.text().into(),
+        record.tag.as_str().into(),
+        record.expense.map(Money::nanos).into(),
+        record.abandoned.map_or("", Abandoned::as_str).into(),
+        attempt::text(&record.attempts).into(),
     ]
 }
 
@@ -295,6 +281,10 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         first_byte_ms: unsigned(row.first_byte_ms),
         streamed: row.streamed,
         objects: None,
+        tag: row.tag,
+        abandoned: Abandoned::parse(&row.abandoned),
+        attempts: attempt::parse(&row.attempts)?,
+        expense: row.expense.map(Money::from_nanos),
     };
     Ok(PostedUsage {
         node: row.node,

@@ -33,6 +33,9 @@ const POSTGRES_REFUSALS: [&str; 2] = ["22", "23"];
 pub(super) struct Health {
     fault: Arc<watch::Sender<Option<String>>>,
     pools: [DatabaseConnection; 2],
+    /// Statements ever run, for tests that bound them.
+    #[cfg(test)]
+    pub(super) statements: Arc<std::sync::atomic::AtomicU64>,
 }
 
 /// A connection or a transaction of the library, watched.
@@ -50,7 +53,12 @@ pub(crate) struct Watched<C> {
 impl Health {
     pub(super) fn of(pools: [DatabaseConnection; 2]) -> Self {
         let fault = Arc::new(watch::Sender::new(None));
-        Self { fault, pools }
+        Self {
+            fault,
+            pools,
+            #[cfg(test)]
+            statements: Arc::default(),
+        }
     }
 
     /// Why the storage cannot be relied upon; none while it can.
@@ -122,6 +130,8 @@ impl<C> Watched<C> {
 
     /// Lets nothing happen in a transaction after a failure.
     fn usable(&self) -> Result<(), DbErr> {
+        #[cfg(test)]
+        self.health.statements.fetch_add(1, Ordering::Relaxed);
         let failed = self.failed.as_ref();
         if failed.is_some_and(|failed| failed.load(Ordering::Relaxed)) {
             return Err(DbErr::Custom(

@@ -119,16 +119,39 @@ pub struct LimitsChange {
 }
 
 /// Which accounts to list.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
     /// Direct children only, or all descendants.
     pub descendants: bool,
     /// Identifier of one account: id, name, email or DNA.
     pub identifier: Option<String>,
+    /// Only the account at this place and those below it.
+    pub subtree: Option<String>,
+    /// Only those whose name or address begins like this in any case, and the one with this id.
+    pub search: Option<String>,
     /// Only these.
     pub labels: Labels,
     /// Which comes first.
     pub order: Order,
+}
+
+/// What calls of an account have to pass, of its own and of the accounts above it.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// Lists of addresses; each has to let a call in.
+    pub ips: Vec<String>,
+    /// Lists of models.
+    pub models: Vec<String>,
+    /// Lists of levels.
+    pub levels: Vec<String>,
+    /// Lists of paths.
+    pub resources: Vec<String>,
+    /// The smallest of a month.
+    pub hard_limit: Option<Money>,
+    /// The fewest calls open at once.
+    pub calls_max: Option<NonZeroU32>,
+    /// Whether one of them is switched off or suspended.
+    pub suspended: bool,
 }
 
 /// An account as its ancestors and itself may see it.

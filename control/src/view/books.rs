@@ -4,6 +4,8 @@ use std::fmt;
 
 use proxyxai_contract::{clock::Millis, money::Money};
 
+use super::Days;
+
 /// What recomputing the books found.
 #[derive(Debug, Clone)]
 pub struct Books {
@@ -101,6 +103,17 @@ impl fmt::Display for Difference {
         }
         write!(f, "{what} is {found}, {against} says {expected}")
     }
+}
+
+/// Which postings to list.
+#[derive(Debug, Default, Clone)]
+pub struct LedgerFilter {
+    /// Identifier of the account whose books are asked for; none means all books for root, and one's own for others.
+    pub account: Option<String>,
+    /// Only those of entries with this reason.
+    pub reason: Option<String>,
+    /// Only those that were written on these days.
+    pub days: Option<Days>,
 }
 
 /// A posting with the entry it belongs to.

@@ -88,4 +88,6 @@ pub struct Probe {
     pub status: u16,
     /// In a few words, without secrets.
     pub detail: String,
+    /// From the question to the end of the answer.
+    pub duration_ms: u64,
 }

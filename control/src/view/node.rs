@@ -3,6 +3,7 @@
 use proxyxai_contract::{
     clock::Millis,
     id::{NodeName, Revision},
+    money::Money,
     snapshot::Rejection,
 };
 
@@ -23,4 +24,22 @@ pub struct NodeView {
     pub rejections: Vec<Rejection>,
     /// When it was last heard.
     pub seen: Millis,
+    /// Credit that it may spend without asking.
+    pub leased: Leased,
+}
+
+/// What a data plane has on lease.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leased {
+    /// How many accounts' credit.
+    pub accounts: u64,
+    /// All of it, in the accounts' own units.
+    pub amount: Money,
+}
+
+/// Which data planes to list.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NodeFilter {
+    /// Only those that watch now, or only those that do not.
+    pub connected: Option<bool>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, price_diff::Change};
 
 use super::Days;
 
@@ -49,6 +49,42 @@ pub struct Rerated {
     pub unpriced: u64,
     /// Records that changed, and by how much in the account's units, by account.
     pub corrections: BTreeMap<AccountId, (u64, Money)>,
+}
+
+/// A public list laid over the prices in force; nothing is loaded.
+#[derive(Debug)]
+pub struct ImportedPrices {
+    /// The version that it was laid over.
+    pub over: String,
+    /// The table, as JSON.
+    pub text: String,
+    /// What loading it would change.
+    pub changes: Vec<Change>,
+    /// What of that moves too far to be loaded without a look.
+    pub objections: Vec<String>,
+    /// Models that are new.
+    pub added: Vec<String>,
+    /// Models that the list does not have although it has others of their provider.
+    pub gone: Vec<String>,
+    /// How many models were read.
+    pub read: usize,
+    /// Entries that were left out, by their mode.
+    pub skipped: BTreeMap<String, usize>,
+}
+
+/// A model that was called and answered without having a price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpricedModel {
+    /// Its name.
+    pub model: String,
+    /// Calls that were answered.
+    pub requests: u64,
+    /// Accounts that made them.
+    pub accounts: u64,
+    /// When the last of them began.
+    pub last: Millis,
+    /// Whether it has a price by now, so that those calls can be priced anew.
+    pub has_price: bool,
 }
 
 /// Where the table of a version comes from.

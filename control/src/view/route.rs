@@ -53,6 +53,8 @@ pub struct LevelView {
 pub struct TurnView {
     /// The key.
     pub key: KeyView,
+    /// Whether it serves this model.
+    pub serves: bool,
     /// How it is, for this model.
     pub state: HealthState,
     /// Why it is not ready.

@@ -61,10 +61,14 @@ pub enum OrderBy {
     Name,
     /// The unique address.
     Email,
+    /// What the cards hold, less what is owed.
+    Balance,
+    /// What was ever used.
+    Used,
 }
 
 impl Order {
-    /// Reads `id`, `name` or `email`, with `-` before it for descending; `asc` and `desc` are of ids.
+    /// Reads `id`, `name`, `email`, `balance` or `used`, with `-` before it for descending; `asc` and `desc` are of ids.
     ///
     /// # Errors
     /// When it is none of them.
@@ -77,10 +81,13 @@ impl Order {
             "id" => (OrderBy::Id, ascending),
             "name" => (OrderBy::Name, ascending),
             "email" => (OrderBy::Email, ascending),
+            "balance" => (OrderBy::Balance, ascending),
+            "used" => (OrderBy::Used, ascending),
             "asc" if ascending => (OrderBy::Id, true),
             "desc" if ascending => (OrderBy::Id, false),
             _ => {
-                let problem = "must be id, name or email, with - before it for descending";
+                let problem =
+                    "must be id, name, email, balance or used, with - before it for descending";
                 return Err(Invalid::new("order", problem));
             }
         };

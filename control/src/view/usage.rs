@@ -1,6 +1,6 @@
 //! What accounts used: single calls, and what they add up to.
 
-use jiff::civil::Date;
+use jiff::{ToSpan as _, civil::Date};
 use proxyxai_contract::{clock::Millis, money::Money, usage::UsageRecord};
 
 /// Statuses from here on are refusals and failures, which do not count as answered calls.
@@ -62,6 +62,15 @@ pub struct Days {
     pub start: Date,
     /// Last day.
     pub end: Date,
+}
+
+impl Days {
+    /// All of them, in order.
+    pub fn each(self) -> impl Iterator<Item = Date> {
+        self.start
+            .series(1_i64.day())
+            .take_while(move |day| *day <= self.end)
+    }
 }
 
 /// A posted record.

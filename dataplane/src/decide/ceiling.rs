@@ -10,7 +10,7 @@ use proxyxai_contract::{
     usage::Images,
 };
 
-use crate::formats::request::Tools;
+use crate::formats::{request::Tools, sound::CLAIM_MS_PER_BYTE};
 
 /// Most tokens of an answer when neither the request nor the price table tells.
 const OUTPUT_TOKENS_DEFAULT: u64 = 16_384;
@@ -56,6 +56,8 @@ pub(crate) struct Ceiling {
     pub(crate) hold: Money,
     /// Whether it may cost more all the same, because something was assumed.
     pub(crate) open: bool,
+    /// The most tokens that its answer may have.
+    pub(crate) output: u64,
 }
 
 /// What a call uses at most.
@@ -89,6 +91,7 @@ pub(crate) fn ceiling(
     Ceiling {
         hold: hold.unwrap_or(Money::MAX),
         open: uses.open,
+        output: uses.output,
     }
 }
 
@@ -155,8 +158,7 @@ fn pieces(price: &ModelPrice, bounds: &Bounds<'_>) -> Vec<(Part, u64)> {
         (Part::Query, bounds.assumed.uses),
         (Part::Citation, context),
         (Part::Character, bytes),
-        // 8,000 bits a second, less than any recording that can be understood has.
-        (Part::AudioHour, bytes),
+        (Part::AudioHour, bytes.saturating_mul(CLAIM_MS_PER_BYTE)),
         (Part::SearchUnit, 1 + bytes / SEARCH_UNIT_BYTES),
         (Part::Document, 1 + bytes / SEARCH_UNIT_BYTES),
     ];
@@ -174,6 +176,7 @@ pub(crate) fn together(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
     let both = |one: Ceiling, other: Ceiling| Ceiling {
         hold: one.hold.saturating_add(other.hold),
         open: one.open || other.open,
+        output: one.output.saturating_add(other.output),
     };
     ceilings.into_iter().fold(Ceiling::default(), both)
 }
@@ -183,6 +186,7 @@ pub(crate) fn dearest(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
     let worse = |one: Ceiling, other: Ceiling| Ceiling {
         hold: one.hold.max(other.hold),
         open: one.open || other.open,
+        output: one.output.max(other.output),
     };
     ceilings.into_iter().fold(Ceiling::default(), worse)
 }

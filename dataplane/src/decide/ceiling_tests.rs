@@ -19,9 +19,11 @@ const ASSUMED: Assumed = Assumed {
 
 #[test]
 fn the_dearest_of_several_models_is_covered_and_any_may_exceed_it() {
-    let of = |hold, open| Ceiling {
+    // The answer's most tokens are as many as its price has nano-dollars.
+    let of = |hold: i64, open| Ceiling {
         hold: nanos(hold),
         open,
+        output: hold.unsigned_abs(),
     };
     assert_eq!(dearest([]), Ceiling::default());
     assert_eq!(dearest([of(5, false)]), of(5, false));

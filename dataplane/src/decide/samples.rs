@@ -9,6 +9,7 @@ use proxyxai_contract::{
     rotation::Rotation,
     routing::RoutingRules,
     snapshot::{Access, Account, ProxySettings, RateLimits},
+    usage::Abandoned,
     window::ModelLimits,
 };
 
@@ -46,6 +47,8 @@ pub(crate) fn settings() -> ProxySettings {
         calls_per_account_max: None,
         call_min_balance: Money::from_nanos(1_000_000_000),
         refuse_unpriced: false,
+        abandoned: Abandoned::ReadOn,
+        keeps_refusals: true,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),
         zone: Zone::UTC,
         reload_count: 0,

@@ -20,7 +20,9 @@ pub(crate) type Reference = (Kind, String);
 pub(super) const REFERENCES_MAX: usize = 256;
 /// A mark and a first character, of four bytes each, with room for spaces.
 const WIDE_START_BYTES: usize = 32;
-/// No name that refers is longer, whatever a lenient reader takes off it.
+/// No name that refers is shorter, but `id`,
+const NAME_BYTES_MIN: usize = 5;
+/// and none is longer, whatever a lenient reader takes off it.
 const NAME_BYTES_MAX: usize = 64;
 
 /// Where a name refers to an object.
@@ -196,18 +198,39 @@ impl Cues {
     }
 }
 
-/// Whether a name is worth a closer look; mostly its length and its last letter tell.
+/// The last letters of the names, by the first: a bit for each.
+const LAST_BY_FIRST: [u32; 26] = {
+    let mut ends = [0; 26];
+    let mut at = 0;
+    while at < NAMES.len() {
+        ends = with_ends(ends, NAMES[at].0);
+        at += 1;
+    }
+    at = 0;
+    while at < MEDIA.len() {
+        ends = with_ends(ends, MEDIA[at]);
+        at += 1;
+    }
+    ends
+};
+
+const fn with_ends(mut ends: [u32; 26], name: &str) -> [u32; 26] {
+    let name = name.as_bytes();
+    ends[(name[0] - b'a') as usize] |= 1 << (name[name.len() - 1] - b'a');
+    ends
+}
+
+/// Whether a name is worth a closer look: its first and its last letter tell, which no reader leaves out. A name that
+/// begins or ends otherwise may be any.
 fn may_refer(name: &[u8]) -> bool {
     match name {
-        [b'i', b'd'] => true,
-        [.., last @ b'a'..=b'z'] => match name.len() {
-            0..5 => false,
-            5 => matches!(last, b'e' | b'o'),
-            6..=NAME_BYTES_MAX => {
-                matches!(last, b'd' | b's' | b'r' | b'e' | b'l' | b'a' | b'o')
-            }
-            _ => true,
-        },
+        // However it is joined: `i_d`.
+        [b'i', .., b'd'] => true,
+        [first @ b'a'..=b'z', .., last @ b'a'..=b'z'] => {
+            let lasts = LAST_BY_FIRST.get(usize::from(first - b'a'));
+            let may = lasts.is_some_and(|lasts| lasts >> (last - b'a') & 1 == 1);
+            may && name.len() >= NAME_BYTES_MIN || name.len() > NAME_BYTES_MAX
+        }
         _ => true,
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod unpack;
 
 use std::ops::Range;
 
-use proxyxai_contract::part::Part;
+use proxyxai_contract::{part::Part, price};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -22,7 +22,7 @@ use self::{
     members::{
         BEST_OF, CHOICES, CONVERSATION, LATER, LIMITS, MCP_SERVERS, MODEL, Members, N, NAMES,
         PREVIOUS, PROMPT, QUALITY, REASONING, ROUTE, SEARCHES, SIZE, STORE, STREAM, STREAM_OPTIONS,
-        TIER, TOOL_CALLS,
+        TIER, TOLD, TOOL_CALLS,
     },
 };
 use super::{
@@ -42,6 +42,8 @@ pub(crate) use tools::Tools;
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
 /// sent under its name.
 const MODEL_BYTES_MAX: usize = 1024;
+/// What says for whom a call is.
+const TOLD_PLACES: [usize; 3] = [TOLD.start, TOLD.start + 1, TOLD.start + 2];
 /// Longer than any picture's size.
 const SIZE_BYTES_MAX: usize = 32;
 /// What a request body says.
@@ -90,7 +92,11 @@ pub(crate) struct RequestFacts {
     pub(crate) tool_calls_max: Option<u64>,
     /// Whether it has something to say about thinking.
     pub(crate) reasons: bool,
+    /// Whether it is a form with a file, and names none elsewhere.
+    pub(crate) has_file: bool,
     form: Form,
+    /// Where it says whom it is for: `user`, `safety_identifier`, `metadata`.
+    pub(crate) told: [Option<Range<usize>>; 3],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -253,7 +259,7 @@ fn facts(
         (Some(quality), size) => Some(format!("{quality}/{}", size.unwrap_or_default())),
         (None, size) => size,
     };
-    let tier = TIER.into_iter().find_map(word);
+    let tier = tier(&TIER.map(word));
     let previous = id_of(members.value(PREVIOUS), "previous_response_id")?;
     let conversation = id_of(members.value(CONVERSATION), "conversation")?;
     let [candidates, generations] = CHOICES.map(number);
@@ -274,6 +280,7 @@ fn facts(
         prompts: members.has(PROMPT),
         tools,
         tool_calls_max: number(TOOL_CALLS)?,
+        has_file: false,
         reasons: REASONING.iter().any(|at| is_wanted(&members, *at)),
         previous,
         conversation,
@@ -283,7 +290,13 @@ fn facts(
         cues: members.cues,
         in_form: Vec::new(),
         form: Form::Json,
+        told: told(body, &members),
     })
+}
+
+/// Where it says whom it is for.
+fn told(body: &[u8], members: &Members<'_>) -> [Option<Range<usize>>; 3] {
+    TOLD_PLACES.map(|at| members.value(at).and_then(|raw| span(body, raw)))
 }
 
 /// `OpenRouter` chooses a model by itself where it is told to fall back and not what to.
@@ -413,6 +426,14 @@ fn malformed(error: &serde_json::Error) -> BadRequest {
         what: "JSON",
         problem: error.to_string(),
     }
+}
+
+/// Of several that are asked for, the first that may have a price of its own.
+fn tier(asked: &[Option<String>]) -> Option<String> {
+    // What no region is called.
+    let asked = || asked.iter().flatten().filter(|word| *word != "global");
+    let own = asked().find(|word| !price::is_standard(word));
+    own.or_else(|| asked().next()).cloned()
 }
 
 #[cfg(test)]

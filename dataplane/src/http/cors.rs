@@ -36,6 +36,15 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response<Body> {
     response
 }
 
+/// Paths whose refusal of a key no page may read: the original's billing page shows such a key as unauthorised only when
+/// the browser keeps the answer from it, and waits for ever otherwise.
+const CLOSED_WHEN_REFUSED: [&str; 2] = ["/dashboard/x_user/info", "/dashboard/x-user-info"];
+
+/// Whether a page may read what this path answers to a key that is not good.
+pub(super) fn tells_refusals(path: &str) -> bool {
+    !CLOSED_WHEN_REFUSED.contains(&path)
+}
+
 /// Lets the page read an answer, whatever a provider says about pages of its own.
 pub(super) fn open(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);

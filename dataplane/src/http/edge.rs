@@ -1,7 +1,7 @@
 //! What is the same for every request on an HTTP port, whoever answers it: its id, and what pages in browsers ask.
 
 use axum::body::Body;
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 
 use super::cors;
 use crate::RequestId;
@@ -11,6 +11,7 @@ use crate::RequestId;
 pub struct Edge {
     id: RequestId,
     from_page: bool,
+    tells_refusals: bool,
 }
 
 impl Edge {
@@ -26,13 +27,18 @@ impl Edge {
             id.mark(answer.headers_mut());
             return Err(Box::new(answer));
         }
-        Ok(Self { id, from_page })
+        Ok(Self {
+            id,
+            from_page,
+            tells_refusals: !from_page || cors::tells_refusals(request.uri().path()),
+        })
     }
 
     /// Lets its answer out.
     pub fn leave(self, answer: &mut Response<Body>) {
         self.id.mark(answer.headers_mut());
-        if self.from_page {
+        let is_told = self.tells_refusals || answer.status() != StatusCode::UNAUTHORIZED;
+        if self.from_page && is_told {
             cors::open(answer.headers_mut());
         }
     }

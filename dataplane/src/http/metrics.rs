@@ -7,10 +7,12 @@ use axum::{body::Body, response::IntoResponse as _};
 use http::{HeaderMap, Response, header};
 use prometheus_client::{
     encoding::text,
-    metrics::gauge::ConstGauge,
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
-use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, snapshot::HealthState};
+use proxyxai_contract::{
+    clock::Millis, earned::Earned, id::AccountId, money::Money, snapshot::HealthState,
+};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
@@ -107,28 +109,53 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
         "What calls have cost beyond what was set aside for them, since the start",
         sums.exceeded,
     );
-    let mut count = |name: &str, help: &str, count: u64| {
-        registry.register(
-            name,
-            help,
-            ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)),
-        );
-    };
-    count(
-        "unbounded_calls",
-        "Calls under way that may cost more than is set aside for them, for part of what they use is bounded by nobody",
-        sums.unbounded,
-    );
-    count("open_calls", "Calls under way", relay.open_calls() as u64);
-    count(
-        "config_revision",
-        "Revision of the configuration in use",
-        snapshot.revision.0,
-    );
-    count("accounts", "Accounts", snapshot.purses().count() as u64);
+    if let Some(earned) = &relay.config.earned {
+        posted(earned, &mut registry);
+    }
+    let counts = [
+        (
+            "unbounded_calls",
+            "Calls under way that may cost more than is set aside for them, for part of what they use is bounded by nobody",
+            sums.unbounded,
+        ),
+        ("open_calls", "Calls under way", relay.open_calls() as u64),
+        (
+            "abandoned_calls",
+            "Calls under way whose clients have left",
+            relay.abandoned_calls() as u64,
+        ),
+        (
+            "config_revision",
+            "Revision of the configuration in use",
+            snapshot.revision.0,
+        ),
+        ("accounts", "Accounts", snapshot.purses().count() as u64),
+    ];
+    for (name, help, count) in counts {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        registry.register(name, help, ConstGauge::new(count));
+    }
     ages(relay, snapshot, &mut registry);
     states(relay, snapshot, &mut registry);
     registry
+}
+
+/// Beside a control plane, which alone knows what keys cost.
+fn posted(earned: &Earned, registry: &mut Registry) {
+    for (name, help, sum) in [
+        (
+            "earned_usd",
+            "What calls that were posted here cost their accounts, in dollars, since the start",
+            earned.cost(),
+        ),
+        (
+            "expense_usd",
+            "What they cost whoever runs the gateway, since the start",
+            earned.expense(),
+        ),
+    ] {
+        registry.register(name, help, ConstCounter::new(sum.dollars()));
+    }
 }
 
 fn ages(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {

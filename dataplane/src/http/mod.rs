@@ -10,11 +10,7 @@ mod models;
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{
-    body::Body,
-    extract::ConnectInfo,
-    response::{Html, IntoResponse as _},
-};
+use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
 use bytes::Bytes;
 pub use edge::Edge;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -30,31 +26,45 @@ use crate::{
     sight::Room,
 };
 
-/// Shown at `/`.
-const INDEX: &str = include_str!("index.html");
-
 /// Answers every request of a data plane. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Surface(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    relay: Relay,
+    relay: Arc<Relay>,
     admin: Admin,
+    /// What people look at.
+    pages: Router,
     /// Where the administration runs, so that it does not hold up the calls of a serving thread.
     home: Handle,
 }
 
 impl Surface {
-    pub(crate) fn new(relay: Relay, admin: Admin, home: Handle) -> Self {
-        Self(Arc::new(Inner { relay, admin, home }))
+    pub(crate) fn new(relay: Relay, admin: Admin, pages: Router, home: Handle) -> Self {
+        Self(Arc::new(Inner {
+            relay: Arc::new(relay),
+            admin,
+            pages,
+            home,
+        }))
+    }
+
+    /// Waits until the calls have ended that go on without their clients.
+    pub async fn wait_abandoned(self) {
+        self.0.relay.wait_abandoned().await;
     }
 
     /// The same for another thread, with connections to providers of its own.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        let Inner { relay, admin, home } = &*self.0;
-        Self::new(relay.sibling(), admin.clone(), home.clone())
+        let Inner {
+            relay,
+            admin,
+            pages,
+            home,
+        } = &*self.0;
+        Self::new(relay.sibling(), admin.clone(), pages.clone(), home.clone())
     }
 
     /// Answers one request that came from `peer`. Every answer carries the request's id.
@@ -75,7 +85,9 @@ impl Surface {
             None => relay.call(peer, request).await,
             Some(place) => {
                 let response = Box::pin(self.clone().page(place, peer, request)).await;
-                relay.sight.page(place.room(), response.status().as_u16());
+                relay
+                    .sight
+                    .page(place.room(response.status()), response.status().as_u16());
                 response
             }
         };
@@ -118,7 +130,10 @@ impl Surface {
                 "/metrics" => metrics::page(relay, peer, request.headers()),
                 "/healthz" => "ok\n".into_response(),
                 "/readyz" => self.ready(),
-                _ => Html(INDEX).into_response(),
+                _ => {
+                    let page = self.0.pages.clone().oneshot(request.map(|_| Body::empty()));
+                    page.await.into_response()
+                }
             },
             Place::Unknown => not_found(path),
         }
@@ -136,7 +151,9 @@ impl Surface {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Inner { relay, admin, home } = &*self.0;
+        let Inner {
+            relay, admin, home, ..
+        } = &*self.0;
         if let Err(refusal) = may_administer(relay, peer, request.headers()) {
             return refuse(Family::OpenAi, &refusal);
         }
@@ -170,8 +187,9 @@ enum Place {
 
 impl Place {
     /// As it is counted.
-    const fn room(self) -> Room {
+    fn room(self, status: StatusCode) -> Room {
         match self {
+            Self::Pages if status == StatusCode::NOT_FOUND => Room::Unknown,
             Self::Models | Self::List(..) => Room::Models,
             Self::Administration => Room::Administration,
             Self::Pages => Room::Pages,
@@ -189,19 +207,16 @@ fn place(method: &Method, path: &str) -> Option<Place> {
         if let Some((kind, found)) = lists::find(path) {
             return Some(Place::List(kind, found));
         }
-        if matches!(path, "/metrics" | "/healthz" | "/readyz" | "/") {
-            return Some(Place::Pages);
-        }
     }
     if is_relayed(path) {
         return None;
     }
     let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
     let administers = administers.iter().any(|start| path.starts_with(start));
-    Some(if administers {
-        Place::Administration
-    } else {
-        Place::Unknown
+    Some(match *method {
+        _ if administers => Place::Administration,
+        Method::GET | Method::HEAD => Place::Pages,
+        _ => Place::Unknown,
     })
 }
 
@@ -229,7 +244,8 @@ pub fn readiness(obstacle: Option<String>) -> Response<Body> {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-fn not_found(path: &str) -> Response<Body> {
+/// The answer for a path that nothing is at, in the shape that clients of it read.
+pub fn not_found(path: &str) -> Response<Body> {
     let path_shown = path.chars().take(200).collect();
     refuse(Family::of(path), &Refusal::NotFound { path: path_shown })
 }

@@ -2,14 +2,18 @@
 //! here, since one provider's list would not be the pool's. What providers list is asked for in the background.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
 
 use axum::body::Body;
 use http::{HeaderMap, Response, Uri};
-use proxyxai_contract::{id::Level, plan::plan, snapshot::Account};
+use proxyxai_contract::{
+    id::Level,
+    plan::plan,
+    snapshot::{Account, KeyConfig},
+};
 
 use super::json;
 use crate::{
@@ -74,7 +78,7 @@ async fn names(
     if path.starts_with("/v1/") {
         admit::resource(&chain, &snapshot.settings, &path)?;
     }
-    let silent = |key: &&Arc<KeyState>| key.key.config.models.is_empty();
+    let silent = |key: &&Arc<KeyState>| is_open(&key.key.config);
     let asked: Vec<_> = snapshot.keys().filter(silent).collect();
     relay.renew_offers(asked.iter().copied());
     let view = View {
@@ -107,7 +111,7 @@ impl View<'_> {
             .filter_map(|level| Level::new(i64::try_from(level).ok()?).ok())
             .map(|level| Offers::of(self.snapshot, level))
             .collect();
-        let has_keys = |level, _: &str| !self.snapshot.pool(level).keys().is_empty();
+        let has_keys = |level, model: &str| self.has_key(level, model);
         let all = offers.iter().flat_map(Offers::names);
         let mut names: BTreeSet<String> = BTreeSet::new();
         for name in all.collect::<HashSet<_>>() {
@@ -133,12 +137,14 @@ impl View<'_> {
     fn priced(&self) -> BTreeSet<String> {
         let names = self.snapshot.prices.models.keys();
         let names = names.filter(|name| {
-            self.is_allowed(name)
-                && self.leads(name, |level, _| {
-                    !self.snapshot.pool(level).keys().is_empty()
-                })
+            self.is_allowed(name) && self.leads(name, |level, model| self.has_key(level, model))
         });
         names.cloned().collect()
+    }
+
+    fn has_key(&self, level: Level, model: &str) -> bool {
+        let mut keys = self.snapshot.pool(level).keys().iter();
+        keys.any(|key| key.key.config.serves(model))
     }
 
     fn is_allowed(&self, model: &str) -> bool {
@@ -165,51 +171,67 @@ impl View<'_> {
     }
 }
 
+/// Whether what a key serves is not said name by name.
+fn is_open(config: &KeyConfig) -> bool {
+    config.models.is_empty() || config.models.iter().any(|model| model.contains('*'))
+}
+
 /// What the keys of a level have: what the operator says, else what the provider lists, else what the price table
 /// says of it.
 struct Offers<'s> {
     said: HashSet<&'s str>,
-    listed: Vec<Arc<BTreeSet<String>>>,
+    /// What of a provider's list a key serves is its configuration's to say.
+    listed: Vec<(Arc<BTreeSet<String>>, &'s KeyConfig)>,
 }
 
 impl<'s> Offers<'s> {
     fn of(snapshot: &'s Snapshot, level: Level) -> Self {
         let (mut said, mut listed) = (HashSet::new(), Vec::new());
-        let mut hosts = HashSet::new();
+        let mut hosts: HashMap<&str, Vec<&KeyConfig>> = HashMap::new();
         for key in snapshot.pool(level).keys() {
-            let models = &key.key.config.models;
-            said.extend(models.iter().map(String::as_str));
-            if !models.is_empty() {
+            let config = &key.key.config;
+            let exact = config.models.iter().filter(|model| !model.contains('*'));
+            said.extend(exact.chain(config.model_names.keys()).map(String::as_str));
+            if !is_open(config) {
                 continue;
             }
             match key.offer.listed() {
-                Some(names) => listed.push(names),
-                None => drop(hosts.insert(key.key.provider.host())),
+                Some(names) => listed.push((names, config)),
+                None => hosts
+                    .entry(key.key.provider.host())
+                    .or_default()
+                    .push(config),
             }
         }
         let prices = &snapshot.prices;
-        let sells = |provider: &str| {
-            let own = prices.provider_hosts.get(provider);
-            own.is_some_and(|own| own.iter().any(|host| hosts.contains(host.as_str())))
+        let configs = |hosts_of: &[String]| -> Vec<&KeyConfig> {
+            let there = hosts_of.iter().filter_map(|host| hosts.get(host.as_str()));
+            there.flatten().copied().collect()
         };
-        let sellers: HashSet<&str> = prices
+        let sellers: HashMap<&str, Vec<&KeyConfig>> = prices
             .provider_hosts
-            .keys()
-            .map(String::as_str)
-            .filter(|provider| sells(provider))
+            .iter()
+            .map(|(provider, hosts_of)| (provider.as_str(), configs(hosts_of)))
             .collect();
-        let sold = prices.models.iter();
-        let sold = sold.filter(|(_, price)| sellers.contains(price.provider.as_str()));
+        let sold = prices.models.iter().filter(|(name, price)| {
+            let keys = sellers.get(price.provider.as_str());
+            keys.is_some_and(|keys| keys.iter().any(|config| config.serves(name)))
+        });
         said.extend(sold.map(|(name, _)| name.as_str()));
         Self { said, listed }
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        let listed = self.listed.iter().flat_map(|names| names.iter());
-        self.said.iter().copied().chain(listed.map(String::as_str))
+        let listed = self.listed.iter().flat_map(|(names, config)| {
+            let served = names.iter().filter(|name| config.serves(name));
+            served.map(String::as_str)
+        });
+        self.said.iter().copied().chain(listed)
     }
 
     fn has(&self, model: &str) -> bool {
-        self.said.contains(model) || self.listed.iter().any(|names| names.contains(model))
+        let mut listed = self.listed.iter();
+        self.said.contains(model)
+            || listed.any(|(names, config)| names.contains(model) && config.serves(model))
     }
 }

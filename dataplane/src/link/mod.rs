@@ -4,6 +4,7 @@
 pub(crate) mod health;
 pub(crate) mod lease;
 pub(crate) mod objects;
+pub(crate) mod refusals;
 pub(crate) mod report;
 pub(crate) mod watch;
 pub(crate) mod windows;

@@ -24,9 +24,12 @@ const REPORT_MAX: Duration = Duration::from_secs(30);
 pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Lets calls that end together share one report.
 const GATHER: Duration = Duration::from_millis(20);
-/// A report costs some milliseconds of processor whatever is in it. So the first after a quiet time goes at once, and
-/// with few records the next one this much later.
+/// A report costs some milliseconds of processor whatever is in it. So the first after a quiet time goes at once, with
+/// few records the next one this much later, and while few keep coming each one this much later than the one before.
+/// The writer of the spool waits for longer before it shelves so few, so that each report finds something.
 const ROUND: Duration = Duration::from_millis(600);
+/// No report waits for more rounds than this.
+const ROUNDS_MAX: u32 = 4;
 
 /// Posting costs control about a quarter of what relaying a call costs, and in one process it takes
 /// that from the calls. So a burst is handed in at this pace; the spool holds the rest, and balances
@@ -43,18 +46,24 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
     }
     let mut patience = Patience::new();
     let mut batch = BATCH_RECORDS_MAX;
+    // Reports since nothing was left to hand in.
+    let mut reports = 0u32;
     loop {
         let began = Instant::now();
         match hand_in(&link, &live, &shelf, batch).await {
             Ok(0) | Err(_) if stop.is_cancelled() => return,
             Ok(0) => {
+                reports = 0;
                 stop.run_until_cancelled(shelf.added()).await;
                 stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
             }
             Ok(count) => {
                 patience.reset();
                 batch = BATCH_RECORDS_MAX;
-                let rest = rest(count, began.elapsed());
+                // More that waits already is no trickle.
+                let is_trickle = shelf.depth() == 0;
+                reports = if is_trickle { reports + 1 } else { 1 };
+                let rest = rest(count, reports, began.elapsed());
                 if shelf.depth() < PACED_DEPTH_MAX {
                     stop.run_until_cancelled(tokio::time::sleep(rest)).await;
                 }
@@ -82,10 +91,11 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: Cancell
     }
 }
 
-/// How long to wait after a report of so many records, which took so long.
-fn rest(count: usize, took: Duration) -> Duration {
+/// How long to wait after a report of so many records, which took so long, after this many
+/// reports in a row.
+fn rest(count: usize, reports: u32, took: Duration) -> Duration {
     if count < BATCH_RECORDS_MAX {
-        return ROUND.saturating_sub(took);
+        return (ROUND * reports.clamp(1, ROUNDS_MAX)).saturating_sub(took);
     }
     let pace = Duration::from_secs(1) / PACE_RECORDS_PER_SECOND;
     pace * u32::try_from(count).unwrap_or(u32::MAX)
@@ -178,16 +188,27 @@ fn charge(record: &[u8], charged: &mut HashMap<AccountId, Money>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::{GATHER_FEW, LOOK};
 
     #[test]
     fn few_records_are_handed_in_seldom_and_many_at_their_pace() {
         let took = Duration::from_millis(5);
         for few in [1, 10, BATCH_RECORDS_MAX - 1] {
-            assert_eq!(rest(few, took) + took, ROUND);
+            assert_eq!(rest(few, 1, took) + took, ROUND);
+            assert_eq!(rest(few, 3, took) + took, ROUND * 3);
+            assert_eq!(rest(few, u32::MAX, took) + took, ROUND * ROUNDS_MAX);
         }
-        assert_eq!(rest(1, ROUND * 2), Duration::ZERO);
-        assert_eq!(rest(BATCH_RECORDS_MAX, took), Duration::from_millis(200));
-        // With fewer than that in a round, none waits longer than a second.
-        assert!(ROUND + GATHER < Duration::from_secs(1));
+        assert_eq!(rest(1, 1, ROUND * 2), Duration::ZERO);
+        assert_eq!(rest(BATCH_RECORDS_MAX, 9, took), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_call_by_itself_is_posted_within_a_second_and_one_of_a_trickle_within_four() {
+        // So a report never begins between two commits, with nothing, and the next one a round later.
+        assert!(ROUND + GATHER < GATHER_FEW);
+        let posting = Duration::from_millis(100);
+        let alone = GATHER_FEW + LOOK + GATHER + posting;
+        assert!(alone < Duration::from_secs(1));
+        assert!(alone + ROUND * ROUNDS_MAX < Duration::from_secs(4));
     }
 }

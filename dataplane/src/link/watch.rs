@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proxyxai_contract::{convert::update_from_wire, snapshot::Rejection, wire};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Link, Patience};
 use crate::live::Live;
@@ -17,6 +17,11 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, stop: CancellationToken) {
         loop {
             match follow(&link, &live, &mut patience).await {
                 Ok(()) => tracing::info!("control closed the stream of updates"),
+                Err(status) if status.code() == Code::Unauthenticated => {
+                    tracing::error!(
+                        "control refuses this data plane: NODE_TOKEN must be control's own (its NODE_TOKEN, or the file node.token in its DATA_DIR)"
+                    );
+                }
                 Err(status) => {
                     tracing::warn!(code = ?status.code(), message = status.message(), "control is out of reach");
                 }

@@ -104,6 +104,8 @@ async fn wait(
     let begun = Instant::now();
     let mut waiting = purse.wait(need);
     let mut hopeless = 0;
+    // What control last said; patience that ends between two answers ends with it.
+    let mut said = None;
     loop {
         let mut news = std::pin::pin!(purse.news());
         news.as_mut().enable();
@@ -117,21 +119,27 @@ async fn wait(
                 shortage,
                 elsewhere,
             }) => {
+                said = Some(shortage);
                 let may_come = elsewhere > Money::ZERO || purse.held() > Money::ZERO;
                 hopeless = if may_come { 0 } else { hopeless + 1 };
-                if hopeless >= HOPELESS || begun.elapsed() >= patience {
+                if hopeless >= HOPELESS {
                     return Err(NoCredit::Short(shortage));
                 }
             }
             Some(Answer::OutOfReach) => return Err(NoCredit::OutOfReach),
-            Some(Answer::Granted) if begun.elapsed() >= patience => {
-                return Err(NoCredit::Short(Shortage::Balance));
+            // What came may have gone to another call already; then it is asked for again.
+            Some(Answer::Granted) => said = Some(said.unwrap_or(Shortage::Balance)),
+            None => {}
+        }
+        match said {
+            Some(shortage) if begun.elapsed() >= patience => {
+                // What was just granted has come.
+                return purse.try_hold(need).ok_or(NoCredit::Short(shortage));
             }
             None if begun.elapsed() >= patience.max(ANSWER_MAX) => {
                 return Err(NoCredit::OutOfReach);
             }
-            // What came may have gone to another call already; then it is asked for again.
-            Some(Answer::Granted) | None => {}
+            Some(_) | None => {}
         }
         purse.ask_again(LOOK);
         let timely = tokio::time::timeout(LOOK, news).await;

@@ -85,9 +85,14 @@ impl KeyState {
     pub(super) fn is_usable(&self, ask: &Ask<'_>) -> bool {
         let wanted = ask.only.is_none_or(|only| only == self.key.id);
         wanted
-            && self.speaks(ask.want.dialect)
+            && self.serves(ask.want.dialect, ask.want.model)
             && !ask.tried.contains(&self.key.id)
             && self.health.is_usable(ask.want, ask.now)
+    }
+
+    /// Whether it is a key for such a call at all: one of its models, in a dialect of its provider.
+    pub(crate) fn serves(&self, dialect: Dialect, model: &str) -> bool {
+        self.speaks(dialect) && self.key.config.serves(model)
     }
 
     /// Whether its provider may be asked in this dialect.

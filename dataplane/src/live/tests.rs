@@ -1,8 +1,10 @@
 //! What of an account's credit may be spent, whatever overtakes what.
 
+use std::time::Duration;
+
 use proxyxai_contract::{
     clock::Millis,
-    lease::{Lease, LeaseAnswer},
+    lease::{Lease, LeaseAnswer, Shortage},
     usage::{Images, Measure, Tokens},
 };
 
@@ -57,6 +59,7 @@ fn record(cost: Money) -> UsageRecord {
         images: Images::default(),
         tier: String::new(),
         sum: proxyxai_contract::bill::Sum::default(),
+        attempts: Vec::new(),
         rates: None,
         factor: None,
         cost,
@@ -67,6 +70,9 @@ fn record(cost: Money) -> UsageRecord {
         first_byte_ms: 0,
         streamed: false,
         objects: None,
+        tag: String::new(),
+        abandoned: None,
+        expense: None,
     }
 }
 
@@ -128,4 +134,32 @@ async fn leases_count_from_the_first_word_of_control_on() {
     assert!(!reach.leases_hold());
     reach.heard(tokio::time::Instant::now(), 60_000);
     assert!(reach.leases_hold());
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_that_ends_between_two_answers_ends_with_what_control_last_said() {
+    let (purse, mut asked) = purse();
+    let reach = Reach::new();
+    let patience = Duration::from_secs(10);
+    // Other data planes hold the credit, and control says so once.
+    let says = async {
+        let asking = asked.recv().await.unwrap();
+        assert!(asking.next_ask().is_some());
+        let short = LeaseAnswer {
+            shortage: Some(Shortage::Balance),
+            elsewhere: usd(5),
+            ..answer(lease(1, Money::ZERO))
+        };
+        asking.answered(Some(&short));
+    };
+    let (refused, ()) = tokio::join!(credit::hold(&purse, &reach, usd(1), patience), says);
+    assert_eq!(refused.unwrap_err(), NoCredit::Short(Shortage::Balance));
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_that_says_nothing_at_all_counts_as_out_of_reach() {
+    let (purse, _asked) = purse();
+    let patience = Duration::from_millis(10);
+    let refused = credit::hold(&purse, &Reach::new(), usd(1), patience).await;
+    assert_eq!(refused.unwrap_err(), NoCredit::OutOfReach);
 }

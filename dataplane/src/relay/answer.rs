@@ -6,6 +6,7 @@ use proxyxai_contract::id::AccountId;
 
 use super::{
     Call, Relay,
+    abandoned::is_left,
     attempt::{Answer, Failure},
     body::{Relayed, Stream},
     cover::{Cover, cover_headers},
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     decide::admit::Refusal,
     formats::{Family, fault::CASCADE_MARK, reply},
-    sight::Story,
+    sight::{Story, Wanted},
 };
 
 impl Relay {
@@ -91,7 +92,11 @@ impl Relay {
             ..
         } = progress;
         let by_root = call.wants().account == AccountId::ROOT;
-        let own = |refusal: Refusal| (refuse(family, &refusal), Some(refusal.code()));
+        let own = |refusal: Refusal| {
+            let message = refusal.message();
+            let response = refuse_saying(family, &refusal, &message);
+            (response, Some((refusal.code(), message)))
+        };
         let (mut response, refused) = match failure {
             Some(failure) if failure.is_loop() => own(Refusal::Loop),
             Some(failure) => (
@@ -112,9 +117,11 @@ impl Relay {
         let status = response.status();
         let headers = response.headers_mut();
         limits::mark(headers, call.bill.counted.left());
-        if let Some(story) = &mut call.bill.story {
-            if let Some(code) = refused {
-                story.refused(code);
+        let bill = &mut *call.bill;
+        if let Some(story) = bill.story.as_mut().filter(|_| !is_left()) {
+            if let Some((code, message)) = refused {
+                story.wanted(Wanted::of_record(&bill.record));
+                story.refused(code, message);
             }
             story.answers(status.as_u16(), None, headers);
         }
@@ -136,6 +143,7 @@ fn upstream_error(
         status,
         reason,
         verdict: _,
+        silence: _,
         unreached,
     } = failure;
     let mut message = format!(
@@ -168,9 +176,10 @@ pub(super) fn refuse_call(
     refusal: &Refusal,
     story: Option<&mut Story>,
 ) -> Response<Body> {
-    let mut response = refuse(family, refusal);
+    let message = refusal.message();
+    let mut response = refuse_saying(family, refusal, &message);
     if let Some(story) = story {
-        story.refused(refusal.code());
+        story.refused(refusal.code(), message);
         story.answers(refusal.status(), None, response.headers_mut());
     }
     response
@@ -178,6 +187,10 @@ pub(super) fn refuse_call(
 
 /// An error answer of our own.
 pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
+    refuse_saying(family, refusal, &refusal.message())
+}
+
+fn refuse_saying(family: Family, refusal: &Refusal, message: &str) -> Response<Body> {
     let status =
         StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = reply::error_body(
@@ -185,7 +198,7 @@ pub(crate) fn refuse(family: Family, refusal: &Refusal) -> Response<Body> {
         refusal.status(),
         refusal.code(),
         refusal.kind(),
-        &refusal.message(),
+        message,
     );
     let mut response = respond(status, body, refusal.retry_after_ms());
     if let Refusal::RateLimited(full) = refusal {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use proxyxai_contract::provider::BaseUrl;
+use proxyxai_contract::{attempt, provider::BaseUrl};
 use tokio::time::Instant;
 
 use super::{
@@ -59,6 +59,8 @@ pub(super) struct Failure {
     /// What it said, or what happened, without secrets.
     pub(super) reason: String,
     pub(super) verdict: Verdict,
+    /// What happened instead of an answer; none where the provider said what is wrong.
+    pub(super) silence: Option<attempt::Outcome>,
     /// Why there was no connection, and to whom; for root alone.
     pub(super) unreached: Option<(Why, Arc<str>)>,
 }
@@ -77,6 +79,20 @@ impl Failure {
             Verdict::RetryQuarantine | Verdict::RetryDoubt => Try::Refused,
             Verdict::RetryOnly | Verdict::Deliver => Try::PassedOn,
         }
+    }
+
+    /// As it is told of the attempt, with the status of the provider if there was one.
+    pub(super) fn came_to(&self) -> (attempt::Outcome, Option<u16>) {
+        if let Some(silence) = self.silence {
+            return (silence, None);
+        }
+        let outcome = match self.verdict {
+            Verdict::RetrySleepPair { .. } => attempt::Outcome::RateLimited,
+            Verdict::RetrySleepKey { .. } | Verdict::RetryBlame => attempt::Outcome::Failed,
+            Verdict::RetryQuarantine | Verdict::RetryDoubt => attempt::Outcome::Refused,
+            Verdict::RetryOnly | Verdict::Deliver => attempt::Outcome::PassedOn,
+        };
+        (outcome, Some(self.status.as_u16()))
     }
 
     /// Whether the same key may be asked once more by the same call: it was a bad moment, or the provider
@@ -102,10 +118,15 @@ impl Failure {
 
     /// There was no answer, perhaps because of what was asked.
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
+        let silence = match status {
+            StatusCode::GATEWAY_TIMEOUT => attempt::Outcome::TimedOut,
+            _ => attempt::Outcome::Broken,
+        };
         Self {
             status,
             reason: reason.to_owned(),
             verdict: Verdict::RetryBlame,
+            silence: Some(silence),
             unreached: None,
         }
     }
@@ -116,6 +137,7 @@ impl Failure {
             status: StatusCode::BAD_GATEWAY,
             reason: reason.to_owned(),
             verdict: Verdict::RetrySleepKey { hint_ms: None },
+            silence: Some(attempt::Outcome::Unreached),
             unreached: None,
         }
     }
@@ -215,7 +237,13 @@ impl Relay {
         span: Option<&TrySpan>,
         now: Instant,
     ) -> Result<Outcome, Failure> {
-        let (body, asked_usage) = call.request.body(key.key.config.include_usage);
+        let config = &key.key.config;
+        let name = config.upstream_name(call.model());
+        let (body, asked_usage) = if name == call.model() {
+            call.request.body(config.include_usage)
+        } else {
+            call.request.body_naming(name, config.include_usage)
+        };
         let provider = &key.key.provider;
         let path = provider
             .join(&call.request.target)
@@ -334,6 +362,7 @@ impl Relay {
                 status: parts.status,
                 reason,
                 verdict,
+                silence: None,
                 unreached: None,
             }),
         }

@@ -2,30 +2,34 @@
 //! spool's journal. From the moment a metered call is sent there is always a record that a killed
 //! process would leave, and one call leaves one record, however it ends.
 
+mod close;
+
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use bytes::Bytes;
 use http::StatusCode;
 use proxyxai_contract::{
     bill::{self, Sum, Used},
-    clock::Clock,
+    clock::{Clock, Millis},
     money::Money,
     part::Part,
     plan::Plan,
     price::{self, ModelPrice},
     usage::{Images, Measure, Tokens, UsageRecord},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
-    OpenCall, Relay, cutoff::Cutoff, desk::Desk, objects::Follow, record, request::Prepared,
+    OpenCall, Relay, abandoned::Leaving, cutoff::Cutoff, desk::Desk, objects::Follow, record,
+    request::Prepared,
 };
 use crate::{
     formats::{
         Route,
-        usage::{Asked, Bounds, Share, estimate, estimate_prompt},
+        usage::{Asked, Bounds, estimate},
     },
     live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
-    sight::{Ending, Story},
+    sight::Story,
     spool::{Spool, Ticket},
 };
 
@@ -42,8 +46,8 @@ pub(super) struct Bill {
     body: Bytes,
     route: Route,
     /// Whether its answer carries usage.
-    metered: bool,
-    fixed_price: Option<Box<ModelPrice>>,
+    pub(super) metered: bool,
+    pub(super) fixed_price: Option<Box<ModelPrice>>,
     /// Whether an attempt is out of which nothing is known yet.
     at_upstream: bool,
     ticket: Option<Ticket>,
@@ -51,7 +55,7 @@ pub(super) struct Bill {
     /// Its share of the account's windows.
     pub(super) counted: Counted,
     pub(super) snapshot: Arc<Snapshot>,
-    office: Arc<Office>,
+    pub(super) office: Arc<Office>,
     clock: Clock,
     /// Keeps the call counted as open until its answer has ended.
     open: Option<OpenCall>,
@@ -66,6 +70,10 @@ pub(super) struct Bill {
     /// What else is to be made of the answer.
     pub(super) follow: Option<Box<Follow>>,
     own: bool,
+    /// For the case that its client leaves.
+    pub(super) leaving: Leaving,
+    /// When the latest attempt was sent.
+    pub(super) sent: Millis,
 }
 
 /// Where bills go. Each serving thread has one of its own: what it holds is shared by all threads, and
@@ -76,6 +84,8 @@ pub(super) struct Office {
     pub(super) desk: Desk,
     pub(super) open_calls: Arc<AtomicUsize>,
     pub(super) cutoff: Cutoff,
+    /// Calls that go on without their clients.
+    pub(super) tasks: TaskTracker,
 }
 
 /// Whose call it is, and what was set aside for it.
@@ -86,6 +96,8 @@ pub(super) struct Payer {
     pub(super) counted: Counted,
     pub(super) open: OpenCall,
     pub(super) metered: bool,
+    /// Most tokens that its answer may have.
+    pub(super) output_max: u64,
     /// What the call costs whatever it uses, where that is so.
     pub(super) fixed_price: Option<Box<ModelPrice>>,
 }
@@ -104,8 +116,20 @@ impl Bill {
             counted,
             open,
             metered,
+            output_max,
             fixed_price,
         } = payer;
+        let leaving = Leaving {
+            // Others write no text.
+            output_max: if request.route.has_events() {
+                output_max
+            } else {
+                0
+            },
+            is_whole: !request.facts.stream,
+            asks_reasoning: request.facts.reasons,
+            ..Leaving::default()
+        };
         let record = record::begun(&snapshot, &account, request, plan);
         Box::new(Self {
             record,
@@ -128,6 +152,8 @@ impl Bill {
             longest: None,
             follow: None,
             own: false,
+            leaving,
+            sent: request.start,
         })
     }
 
@@ -189,6 +215,7 @@ impl Bill {
         self.record.tokens = self.guess(0);
         self.pieces = self.guess_pieces();
         self.at_upstream = true;
+        self.sent = self.clock.now();
         self.price(true);
         self.note();
         if self.ticket.is_none() {
@@ -226,7 +253,7 @@ impl Bill {
     }
 
     /// What the request itself tells, where that is charged and nobody else tells it.
-    fn asked(&self) -> Option<Asked> {
+    pub(super) fn asked(&self) -> Option<Asked> {
         // Mostly it tells nothing, and then no price is looked up.
         let asked = self.asked.filter(|_| self.fixed_price.is_none())?;
         let price = self.snapshot.prices.find(&self.record.model_used)?;
@@ -321,117 +348,6 @@ impl Bill {
         }
     }
 
-    /// Closes with the tokens that the record has.
-    pub(super) fn close(mut self: Box<Self>, billable: bool) {
-        self.price(billable);
-        self.settle();
-    }
-
-    /// Closes with what each of several models was used for, in a record for each.
-    pub(super) fn close_parts(mut self: Box<Self>, parts: &[Share]) {
-        let whole = self.record.model_used.clone();
-        for (at, share) in parts.iter().enumerate() {
-            let priced = self.snapshot.prices.find(&share.model).is_some();
-            let model = if priced { &share.model } else { &whole };
-            self.record.model_used = record::name(model);
-            self.record.model_asked.clone_from(&self.record.model_used);
-            (self.record.tokens, self.record.cost) = (share.tokens, Money::ZERO);
-            self.pieces.clone_from(&share.pieces);
-            self.longest = Some(share.longest);
-            self.record.measure = Measure::Measured;
-            self.price(true);
-            if at + 1 < parts.len() {
-                self.account.purse.charge(self.record.charge());
-                self.office.spool.push(None, &self.record);
-                self.objects().made.clear();
-            }
-        }
-        self.settle();
-    }
-
-    /// Closes at a cost that nobody can tell better.
-    pub(super) fn close_at(mut self: Box<Self>, cost: Money) {
-        self.price(false);
-        self.record.sum = Sum::default();
-        price::NO_TABLE.clone_into(&mut self.record.price_version);
-        self.record.cost = cost;
-        self.settle();
-    }
-
-    /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
-    /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
-    pub(super) fn close_counted(
-        self: Box<Self>,
-        count_output: impl FnOnce() -> u64 + Send + 'static,
-        known: Option<Tokens>,
-        counts_input: bool,
-    ) {
-        self.close_on_desk(move |bill| {
-            let mut tokens = known.unwrap_or_default();
-            if counts_input {
-                tokens.input = estimate_prompt(bill.route, &bill.body);
-            }
-            tokens.output = tokens.output.max(count_output());
-            bill.record.tokens = tokens;
-        });
-    }
-
-    /// Closes with what the request itself tells, read on the desk.
-    ///
-    /// # Errors
-    /// Gives the bill back when it tells nothing that is charged.
-    pub(super) fn close_asked(self: Box<Self>) -> Result<(), Box<Self>> {
-        let Some(asked) = self.asked() else {
-            return Err(self);
-        };
-        self.close_on_desk(move |bill| {
-            let count = asked.count(&bill.body);
-            // What is read there is no estimate, where the answer is whole.
-            if count.is_some() && bill.record.measure == Measure::Estimated {
-                bill.record.measure = Measure::Measured;
-            }
-            let count = count.unwrap_or_else(|| asked.guess(bill.body.len()));
-            bill.pieces = vec![(asked.part(), count)];
-        });
-        Ok(())
-    }
-
-    /// Closes once it has been counted what the call used. Until then the journal has what is known by now.
-    fn close_on_desk(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
-        self.price(true);
-        self.note();
-        // The call is over, however long that takes.
-        self.open = None;
-        self.at_upstream = false;
-        let office = Arc::clone(&self.office);
-        let bytes = self.body.len();
-        office.desk.hand(
-            bytes,
-            Box::new(move || {
-                count(&mut self);
-                self.close(true);
-            }),
-        );
-    }
-
-    fn settle(&mut self) {
-        self.at_upstream = false;
-        if self.own && self.record.objects.is_none() {
-            return;
-        }
-        let tokens = &self.record.tokens;
-        self.counted
-            .settle(tokens.input.saturating_add(tokens.output));
-        match self.hold.take() {
-            Some(hold) => hold.settle(self.record.charge()),
-            None => self.account.purse.charge(self.record.charge()),
-        }
-        self.office.spool.push(self.ticket.take(), &self.record);
-        if let Some(story) = self.story.take() {
-            story.tell(&self.record);
-        }
-    }
-
     /// Takes the bill out of its place; what stays there closes nothing.
     fn take(&mut self) -> Self {
         Self {
@@ -455,30 +371,8 @@ impl Bill {
             longest: self.longest,
             follow: self.follow.take(),
             own: self.own,
-        }
-    }
-}
-
-impl Drop for Bill {
-    fn drop(&mut self) {
-        if self.at_upstream {
-            // The client went away, or the gateway ends, before an answer came; the provider may have made one.
-            self.record.duration_ms = record::elapsed(self.record.start, self.clock.now());
-            let ending = if self.is_cut_off() {
-                self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-                Ending::Stopped
-            } else {
-                Ending::Abandoned
-            };
-            if let Some(story) = &mut self.story {
-                story.ended(ending);
-            }
-            if let Err(bill) = Box::new(self.take()).close_asked() {
-                bill.close_counted(|| 0, None, true);
-            }
-        } else if self.ticket.is_some() {
-            // Between attempts, of which all so far have failed.
-            self.settle();
+            leaving: self.leaving,
+            sent: self.sent,
         }
     }
 }

@@ -14,9 +14,9 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
+    abandoned::{Bounds, Left, is_left},
     client::Reply,
     cover::{self, Cover},
-    drain::{Bounds, Left},
     memory::Room,
     meter::Meter,
     waits::{Due, Waits},
@@ -43,7 +43,7 @@ pub(super) struct Relayed {
     stream: Option<Stream>,
     cover: Cover,
     waits: Waits,
-    drain: Bounds,
+    bounds: Bounds,
     /// The break that is told next.
     broken: Option<io::Error>,
 }
@@ -178,10 +178,7 @@ impl Relayed {
             stream,
             cover,
             waits: Waits::new(config.idle, config.keepalive),
-            drain: Bounds {
-                bytes_max: config.drain_bytes_max,
-                wait: config.drain,
-            },
+            bounds: Bounds::of(config),
             broken: None,
         }
     }
@@ -205,7 +202,9 @@ impl Relayed {
     /// What of a chunk goes to the client; none when all of it is kept back.
     fn pass(&mut self, chunk: Bytes) -> Option<Bytes> {
         let Some(stream) = &mut self.stream else {
-            self.waits.came(false);
+            if let (Some(gap), Some(meter)) = (self.waits.came(false), &mut self.meter) {
+                meter.whole_gap(gap);
+            }
             let last = self.all_passed();
             if let Some(meter) = &mut self.meter {
                 meter.listen(&chunk, last);
@@ -226,7 +225,7 @@ impl Relayed {
         // A part of an event may be anything.
         let quiet = stream.events.is_at_border() && is_quiet(&run);
         let shown = stream.show(run, &mut self.meter);
-        if let (Some(gap), Some(meter)) = (self.waits.came(quiet), &self.meter) {
+        if let (Some(gap), Some(meter)) = (self.waits.came(quiet), &mut self.meter) {
             meter.gap(gap);
         }
         self.waits.sent(shown.as_ref());
@@ -380,18 +379,18 @@ impl Drop for Relayed {
         let Some(meter) = self.meter.take() else {
             return;
         };
-        let Some(rest) = self.rest.take() else {
-            return meter.finish(Ending::Abandoned);
+        let rest = self
+            .rest
+            .take()
+            .filter(|_| is_left() || !meter.is_cut_off());
+        let Some(rest) = rest else {
+            return meter.finish(Ending::Stopped);
         };
         let mut unheard = std::mem::take(&mut self.read);
         if let Some(tail) = tail {
             unheard.push_front(Frame::data(tail));
         }
-        let left = Left {
-            meter,
-            unheard,
-            rest,
-        };
-        left.close(self.drain);
+        let left = Left::new(meter, (unheard, rest), self.waits.silence());
+        left.close(self.bounds);
     }
 }

@@ -20,9 +20,9 @@ use crate::{
         admit::{self, Refusal},
         ceiling, gate, via,
     },
-    formats::{endpoint::Found, has_dot_segment, request::RequestFacts},
-    live::{AccountState, Hold, NoCredit, Snapshot, credit},
-    sight::Story,
+    formats::{endpoint::Found, has_dot_segment, request::RequestFacts, tag},
+    live::{AccountState, Counted, Hold, NoCredit, Snapshot, credit},
+    sight::{Story, Wanted},
 };
 
 /// What came, and what is known of it.
@@ -45,7 +45,7 @@ impl Relay {
     pub(super) async fn let_in<B>(
         &self,
         peer: IpAddr,
-        (found, says_anthropic): (Found, bool),
+        spoken: (Found, bool),
         request: Request<B>,
         story: &mut Story,
     ) -> Result<Box<Call>, Refusal>
@@ -53,15 +53,37 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
     {
-        if headers::asks_websocket(request.headers()) {
+        let (mut parts, body) = request.into_parts();
+        let mut model = None;
+        let asked = (&mut parts, &mut model, body);
+        let let_in = self.weigh(peer, spoken, asked, story).await;
+        if let_in.is_err() {
+            story.wanted(Wanted::of(&parts, model));
+        }
+        let_in
+    }
+
+    /// The same. What a call that is refused asked for is left where it can be told.
+    async fn weigh<B>(
+        &self,
+        peer: IpAddr,
+        (found, says_anthropic): (Found, bool),
+        (parts, model, body): (&mut Parts, &mut Option<String>, B),
+        story: &mut Story,
+    ) -> Result<Box<Call>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        if headers::asks_websocket(&parts.headers) {
             return Err(Refusal::NoUpgrade);
         }
         let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
-        let (parts, body) = request.into_parts();
         let account = Self::authenticate(&snapshot, &parts.headers)?;
         story.is_of(account.account.id);
-        self.check_way(&parts)?;
+        self.check_way(parts)?;
+        tag::of_header(&parts.headers).map_err(|error| Refusal::Malformed(error.to_string()))?;
         let target = request::target(&parts.uri, &parts.headers)?;
         let path = target.path();
         let chain = snapshot.chain(&account.account);
@@ -73,10 +95,8 @@ impl Relay {
         open.enter_share((&account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
         let reads = (&mut open.room, story, (found, takes_model));
-        let (received, mut facts) = self.receive(&parts, body, reads).await?;
+        let (received, mut facts) = self.receive(parts, body, reads).await?;
         let body = &received.body;
-        admit::model(&chain, takes_model, facts.model.as_deref())?;
-        admit::named(&chain, &facts.named)?;
         let asked = terms::Asked {
             found,
             way,
@@ -84,16 +104,9 @@ impl Relay {
             path,
         };
         let who = (&*account, chain.as_slice());
-        let mut terms = self
-            .terms(&snapshot, who, asked, (&mut facts, body))
-            .await?;
-        terms::check_cost(terms.ceiling, most_wanted)?;
-        let payer = (&*account, chain.as_slice());
-        let hold = self.set_aside(&snapshot, payer, terms.ceiling).await?;
-        // The last reason against a call, so that what is refused for another one does not count.
-        let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens(found.route()));
-        let asks = (facts.model.as_deref(), terms.metered.then(tokens));
-        let counted = self.count(&snapshot, &account, &chain, asks).await?;
+        let says = (&mut facts, body, most_wanted);
+        let afforded = self.afford(&snapshot, who, asked, says).await;
+        let (mut terms, hold, counted) = afforded.inspect_err(|_| *model = facts.model.take())?;
         let owner = terms.follow.as_ref();
         let owner = owner.and_then(|follow| follow.payer(&snapshot));
         let conversation = route::conversation(&snapshot, &parts.headers, body).await;
@@ -107,13 +120,14 @@ impl Relay {
             counted,
             open,
             metered: terms.metered,
+            output_max: terms.ceiling.output,
             fixed_price: terms.fixed_price.take(),
         };
         let came = Came {
             found,
             says_anthropic,
             takes_model,
-            parts,
+            parts: std::mem::replace(parts, Request::new(()).into_parts().0),
             target,
             received,
             facts,
@@ -121,6 +135,27 @@ impl Relay {
         let mut call = self.prepare(snapshot, came, terms, payer);
         call.conversation = conversation;
         Ok(call)
+    }
+
+    /// Whether the models that it names may be asked, and what it may cost at most: that is set aside, and it is counted.
+    async fn afford(
+        &self,
+        snapshot: &Snapshot,
+        who: (&AccountState, &[&Account]),
+        asked: terms::Asked<'_>,
+        (facts, body, most_wanted): (&mut RequestFacts, &Bytes, Option<Money>),
+    ) -> Result<(Terms, Option<Hold>, Counted), Refusal> {
+        let (found, (account, chain)) = (asked.found, who);
+        admit::model(chain, asked.way.takes_model(), facts.model.as_deref())?;
+        admit::named(chain, &facts.named)?;
+        let terms = self.terms(snapshot, who, asked, (facts, body)).await?;
+        terms::check_cost(terms.ceiling, most_wanted)?;
+        let hold = self.set_aside(snapshot, who, terms.ceiling).await?;
+        // The last reason against a call, so that what is refused for another one does not count.
+        let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens(found.route()));
+        let asks = (facts.model.as_deref(), terms.metered.then(tokens));
+        let counted = self.count(snapshot, account, chain, asks).await?;
+        Ok((terms, hold, counted))
     }
 
     /// The call as it is made, with all that was found out and set aside for it.
@@ -150,6 +185,10 @@ impl Relay {
         // What has been made at a key is spoken of as it was there.
         let spoken = only.map_or_else(|| found.spoken(says_anthropic), |_| None);
         let dialect = route::dialect(&snapshot, &plan, spoken);
+        let tag = match tag::of_header(&parts.headers) {
+            Ok(Some(tag)) => tag.to_owned(),
+            _ => tag::of_body(&received.body, &facts, &self.config.tag_members),
+        };
         self.turn_headers(&mut parts, &received.body, (takes_model, follow.is_some()));
         let family = found.family(target.path(), says_anthropic);
         let asked = (target, found.route(), family);
@@ -157,6 +196,7 @@ impl Relay {
         let request = request::Prepared::new(parts, asked, received, facts, named);
         let mut bill = bill::Bill::new(self, snapshot, payer, &request, &plan);
         bill.follow = follow;
+        bill.record.tag = tag;
         Box::new(Call {
             request,
             plan,
@@ -235,7 +275,7 @@ impl Relay {
         &self,
         snapshot: &Snapshot,
         (account, chain): (&AccountState, &[&Account]),
-        ceiling::Ceiling { hold, open }: ceiling::Ceiling,
+        ceiling::Ceiling { hold, open, .. }: ceiling::Ceiling,
     ) -> Result<Option<Hold>, Refusal> {
         if hold == Money::ZERO || account.account.parent.is_none() {
             return Ok(None);

@@ -105,7 +105,12 @@ fn is_clients_own(name: &str) -> bool {
         || is_credential(name)
         || matches!(
             name,
-            "expect" | "x-http-method" | "x-http-method-override" | "x-method-override" | MAX_COST
+            "expect"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
+                | "x-proxyxai-tag"
+                | MAX_COST
         )
 }
 

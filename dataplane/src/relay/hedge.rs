@@ -4,12 +4,19 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
+    attempt::Attempt,
     id::{KeyId, Level},
     rotation::Strategy,
 };
 use tokio::time::Instant;
 
-use super::{Call, Relay, attempt::Outcome, rounds::Tried};
+use super::{
+    Call, Relay,
+    abandoned::is_left,
+    attempt::Outcome,
+    attempts::{cancelled, ended},
+    rounds::Tried,
+};
 use crate::live::{Ask, Seat};
 
 /// What came of asking.
@@ -17,12 +24,19 @@ pub(super) struct Asked {
     /// The key whose outcome it is.
     pub(super) seat: Seat,
     pub(super) outcome: Outcome,
-    /// Whether a second key was asked.
-    pub(super) twice: bool,
+    /// What came of the other one, if two were asked.
+    pub(super) other: Option<Box<Attempt>>,
     /// When this key was asked.
-    begun: Instant,
+    pub(super) begun: Instant,
     /// When the first of them was.
     pub(super) since: Instant,
+}
+
+impl Asked {
+    /// Whether a second key was asked.
+    pub(super) const fn twice(&self) -> bool {
+        self.other.is_some()
+    }
 }
 
 impl Relay {
@@ -51,7 +65,7 @@ impl Relay {
             None => Asked {
                 outcome: self.attempt(call, &seat.key, begun).await,
                 seat,
-                twice: false,
+                other: None,
                 begun,
                 since: begun,
             },
@@ -79,18 +93,22 @@ impl Relay {
         let since = begun;
         let key = Arc::clone(&seat.key);
         let mut first = pin!(self.attempt(call, &key, begun));
-        let asked = |seat, outcome, twice, begun| Asked {
+        let asked = |seat, outcome, begun, other: Option<Attempt>| Asked {
             seat,
             outcome,
-            twice,
+            other: other.map(Box::new),
             begun,
             since,
         };
+        let model = &call.bill.record.model_used;
         if let Ok(outcome) = tokio::time::timeout_at(begun + slow, &mut first).await {
-            return asked(seat, outcome, false, begun);
+            return asked(seat, outcome, begun, None);
+        }
+        if is_left() {
+            return asked(seat, first.await, begun, None);
         }
         let Some(other) = self.second(call, level, &tried.keys) else {
-            return asked(seat, first.await, false, begun);
+            return asked(seat, first.await, begun, None);
         };
         let again = Instant::now();
         tried.keys.push(other.key.key.id);
@@ -98,16 +116,26 @@ impl Relay {
         let mut second = pin!(self.attempt(call, &other_key, again));
         tokio::select! {
             outcome = &mut first => match outcome {
-                Outcome::Answer(_) => asked(seat, outcome, true, begun),
-                Outcome::Failed(_) => asked(other, second.await, true, again),
+                Outcome::Answer(_) => {
+                    let slower = cancelled(&other.key, model, again);
+                    asked(seat, outcome, begun, Some(slower))
+                }
+                Outcome::Failed(failure) => {
+                    let failed = ended(&seat.key, model, failure.came_to(), begun);
+                    asked(other, second.await, again, Some(failed))
+                }
             },
             outcome = &mut second => match outcome {
                 Outcome::Answer(_) => {
                     // It would have taken longer still.
                     key.load.answered(begun.elapsed(), self.clock.now());
-                    asked(other, outcome, true, again)
+                    let slower = cancelled(&seat.key, model, begun);
+                    asked(other, outcome, again, Some(slower))
                 }
-                Outcome::Failed(_) => asked(seat, first.await, true, begun),
+                Outcome::Failed(failure) => {
+                    let failed = ended(&other.key, model, failure.came_to(), again);
+                    asked(seat, first.await, begun, Some(failed))
+                }
             },
         }
     }

@@ -213,6 +213,7 @@ impl Relay {
             counted: Counted::default(),
             open,
             metered: false,
+            output_max: 0,
             fixed_price: None,
         };
         let mut bill = Bill::new(self, Arc::clone(snapshot), payer, request, plan);

@@ -1,6 +1,6 @@
 //! Turns what passed into the tokens of a call's bill, at the end of an answer however it comes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use proxyxai_contract::{
@@ -8,7 +8,14 @@ use proxyxai_contract::{
     usage::Measure,
 };
 
-use super::{Call, Relay, bill::Bill, objects::Come, record::elapsed};
+use super::{
+    Call, Relay,
+    abandoned::is_left,
+    bill::{Bill, Office},
+    objects::Come,
+    record::elapsed,
+    waits::Gap,
+};
 use crate::{
     formats::{
         mask::Mask,
@@ -28,6 +35,8 @@ pub(super) struct Meter {
     metered: bool,
     /// Whether the provider was named several models.
     chooses: bool,
+    /// Whether the client left before the answer's end.
+    left: bool,
     clock: Clock,
     noted: Noted,
 }
@@ -59,8 +68,12 @@ impl Meter {
         record.key = key.map(|(id, _)| id);
         if let Some((_, level)) = key {
             record.level = level;
-            record.first_byte_ms = elapsed(request.start, relay.clock.now());
+            let now = relay.clock.now();
+            record.first_byte_ms = elapsed(request.start, now);
+            bill.add_silence_until(now);
         }
+        bill.leaving.unheard = is_left();
+        let record = &mut bill.record;
         (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
         let schema = Schema::of(request.route, &record.path);
         // A refusal costs nothing, whatever words stand in it.
@@ -82,6 +95,7 @@ impl Meter {
             bill,
             metered,
             chooses,
+            left: false,
             clock: relay.clock.clone(),
             noted: Noted::default(),
         }
@@ -114,10 +128,44 @@ impl Meter {
     }
 
     /// A piece of the stream came so long after the one before.
-    pub(super) fn gap(&self, time: Duration) {
+    pub(super) fn gap(&mut self, gap: Gap) {
+        self.whole_gap(gap);
         if let Some(story) = &self.bill.story {
-            story.gap(time);
+            story.gap(gap.time);
         }
+    }
+
+    /// The same of an answer that comes as a whole, whose pace nobody measures.
+    pub(super) fn whole_gap(&mut self, gap: Gap) {
+        if gap.of_provider {
+            self.add_silence(gap.time);
+        }
+    }
+
+    /// Nothing came for so long.
+    pub(super) fn add_silence(&mut self, time: Duration) {
+        self.bill.leaving.add_silence(time);
+    }
+
+    /// The client leaves, which does not matter where the answer has told what it used, or its last word. That a choice of
+    /// it is complete is no sign: another may not be, and what was thought is told after it.
+    pub(super) fn leave(&mut self) {
+        let told = |reader: &UsageReader| reader.closed() || reader.has_last_word();
+        self.left = !self.reader.as_ref().is_some_and(|reader| told(reader));
+    }
+
+    /// Whether the answer is to be heard without a client.
+    pub(super) fn reads_on(&self) -> bool {
+        self.metered && self.bill.reads_on()
+    }
+
+    /// Whether what was set aside covers what the answer costs by now.
+    pub(super) fn is_covered(&self) -> bool {
+        self.bill.is_covered() || !self.bill.reads_on()
+    }
+
+    pub(super) fn office(&self) -> Arc<Office> {
+        Arc::clone(&self.bill.office)
     }
 
     /// Whether the time for open calls is over.
@@ -157,20 +205,22 @@ impl Meter {
             mut bill,
             metered,
             chooses,
+            left,
             clock,
             noted: _,
         } = self;
         let now = clock.now();
         bill.record.duration_ms = elapsed(bill.record.start, now);
         let finished = reader.as_ref().is_some_and(|reader| reader.finished());
-        let ending = tell_ending(&mut bill, ending, finished, now);
+        let heard = matches!(ending, Ending::Complete | Ending::Cut);
+        let ending = tell_ending(&mut bill, (ending, left), finished, now);
         let come = conclude(&mut bill, reader.as_deref(), ending == Ending::Complete);
         let pays = match come {
             Come::Usual => metered,
             Come::Settles => true,
             Come::GoesOn | Come::Nothing | Come::CameToNothing => false,
         };
-        let Some(mut reader) = reader.filter(|_| pays) else {
+        let Some(reader) = reader.filter(|_| pays) else {
             let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
             // What goes on, or came to nothing, is not paid with the call.
             let billable = answered && come == Come::Usual;
@@ -187,49 +237,67 @@ impl Meter {
         if known.absurd {
             tell_absurd(&mut bill);
         }
-        let parts = reader.subject().map(Subject::sums).unwrap_or_default();
-        if !parts.is_empty() {
-            return bill.close_parts(parts);
-        }
-        if !bill.is_text() {
-            if known.reported.is_some() {
-                return bill.close(true);
+        if left {
+            match bill.client_left(heard) {
+                Ok(()) => return,
+                Err(open) => bill = open,
             }
-            return bill.close_asked().unwrap_or_else(|bill| bill.close(true));
         }
-        if known.is_nothing(&reader) {
-            // A page of some proxy, an error that the client is to see, nothing at all.
-            bill.costs_nothing();
-            return bill.close(false);
+        close(bill, &known, reader);
+    }
+}
+
+/// Closes the bill with what is known, and what is counted.
+fn close(mut bill: Box<Bill>, known: &Known, mut reader: Box<UsageReader>) {
+    let parts = reader.subject().map(Subject::sums).unwrap_or_default();
+    if !parts.is_empty() {
+        return bill.close_parts(parts);
+    }
+    if !bill.is_text() {
+        if known.reported.is_some() {
+            return bill.close(true);
         }
-        if known.counts_input || known.counts_output {
-            let prose = reader.take_prose();
-            let unread = reader.unread_tokens();
-            let counts_output = known.counts_output;
-            let output = move || {
-                if counts_output {
-                    prose.tokens().max(unread)
-                } else {
-                    0
-                }
-            };
-            let tokens = known.reported.map(|reported| reported.tokens);
-            bill.close_counted(output, tokens, known.counts_input);
-        } else {
-            bill.close(true);
-        }
+        return bill.close_asked().unwrap_or_else(|bill| bill.close(true));
+    }
+    if known.is_nothing(&reader) {
+        // A page of some proxy, an error that the client is to see, nothing at all.
+        bill.costs_nothing();
+        return bill.close(false);
+    }
+    if known.counts_input || known.counts_output {
+        let prose = reader.take_prose();
+        let unread = reader.unread_tokens();
+        let counts_output = known.counts_output;
+        let output = move || {
+            if counts_output {
+                prose.tokens().max(unread)
+            } else {
+                0
+            }
+        };
+        let tokens = known.reported.map(|reported| reported.tokens);
+        bill.close_counted(output, tokens, known.counts_input);
+    } else {
+        bill.close(true);
     }
 }
 
 /// Tells the story and the key how an answer ended.
-fn tell_ending(bill: &mut Bill, ending: Ending, finished: bool, now: Millis) -> Ending {
+fn tell_ending(
+    bill: &mut Bill,
+    (ending, left): (Ending, bool),
+    finished: bool,
+    now: Millis,
+) -> Ending {
     // Some clients hang up right after the end mark; nothing is missing then.
     let ending = match ending {
         Ending::Abandoned | Ending::Stopped if finished => Ending::Complete,
         ending => ending,
     };
     if let Some(story) = &mut bill.story {
-        story.ended(ending);
+        let unheard = left && !finished || bill.leaving.unheard;
+        let unheard = unheard && ending != Ending::Cut;
+        story.ended(if unheard { Ending::Abandoned } else { ending });
     }
     if ending == Ending::Cut
         && let Some(key) = bill.key()

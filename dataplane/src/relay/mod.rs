@@ -1,8 +1,10 @@
 //! The life of one call: gate → authenticate → read → admit → route → attempt → relay → settle.
 //! This file is the journey; each station has a file of its own.
 
+mod abandoned;
 mod answer;
 mod attempt;
+mod attempts;
 mod bill;
 mod body;
 mod client;
@@ -10,7 +12,6 @@ mod cover;
 mod cutoff;
 mod desk;
 mod dial;
-mod drain;
 mod entry;
 mod headers;
 mod hedge;
@@ -50,6 +51,7 @@ use proxyxai_contract::{
     snapshot::{Account, Health, ProxySettings},
 };
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 use tower::BoxError;
 
 use crate::{
@@ -61,6 +63,7 @@ use crate::{
     spool::{Shelf, Spool},
 };
 
+use abandoned::BeforeAnswer;
 pub(crate) use answer::refuse;
 pub(crate) use client::Upstream;
 pub use headers::client_address;
@@ -149,6 +152,7 @@ impl Relay {
                 desk: desk::Desk::start().map_err(Error::Thread)?,
                 open_calls: Arc::default(),
                 cutoff: cutoff::Cutoff::default(),
+                tasks: TaskTracker::new(),
             }),
             outbox,
             leaving: Arc::default(),
@@ -188,6 +192,11 @@ impl Relay {
         self.office.open_calls.load(Ordering::Relaxed)
     }
 
+    /// Those of them that go on without their clients.
+    pub(crate) fn abandoned_calls(&self) -> usize {
+        self.office.tasks.len()
+    }
+
     /// Usage on its way to disk.
     pub(crate) fn spool(&self) -> &Spool {
         &self.office.spool
@@ -208,8 +217,19 @@ impl Relay {
         full.then(|| "usage that waits for the disk has filled its room".to_owned())
     }
 
+    /// Waits until the calls have ended that go on without their clients.
+    pub(crate) async fn wait_abandoned(&self) {
+        let tasks = &self.office.tasks;
+        tasks.close();
+        tasks.wait().await;
+    }
+
     /// Answers one call.
-    pub(crate) async fn call<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    pub(crate) async fn call<B>(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<BoxError>,
@@ -226,9 +246,12 @@ impl Relay {
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
                 call.bill.story = Some(story);
-                let answer = if call.bill.may_go_on() {
-                    let apart = Box::pin(self.rounds_apart(call));
-                    cutoff.unless_over(apart).await.flatten()
+                let has_to_be_heard = call.bill.may_go_on();
+                let answer = if has_to_be_heard || call.bill.reads_on() {
+                    let relay = Arc::clone(self);
+                    let rounds = async move { relay.rounds(call).await };
+                    let rounds = BeforeAnswer::new(rounds, Arc::clone(self), has_to_be_heard);
+                    cutoff.unless_over(rounds).await
                 } else {
                     cutoff.unless_over(Box::pin(self.rounds(call))).await
                 };
@@ -236,14 +259,6 @@ impl Relay {
             }
             Err(refusal) => answer::refuse_call(family, &refusal, Some(&mut story)),
         }
-    }
-
-    /// Answers a call whose work may go on after it. It is heard whether its client waits or not: nobody would know
-    /// what it made otherwise.
-    async fn rounds_apart(&self, call: Box<Call>) -> Option<Response<Body>> {
-        let relay = self.clone();
-        let rounds = async move { relay.rounds(call).await };
-        tokio::spawn(rounds).await.ok()
     }
 
     /// Where a request comes from.
@@ -265,7 +280,7 @@ impl Relay {
     /// Passes on what was learnt about a key.
     fn tell(&self, health: Option<Health>) {
         if let Some(health) = health {
-            tracing::info!(key.id = health.key.get(), model = health.model, state = ?health.state, reason = health.reason, "key health changed");
+            tracing::info!(key.id = health.key.get(), model = health.model, state = %health.state, reason = health.reason, "key health changed");
             if self.outbox.learnt.try_send(health).is_err() {
                 tracing::debug!("too much news about keys; some was not passed on");
             }

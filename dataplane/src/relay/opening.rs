@@ -148,6 +148,7 @@ impl Begun {
         let header = |name: &str| self.parts.headers.get(name)?.to_str().ok();
         let (status, Refused { verdict, reason }) = judge_within(&header, error, clock.now())?;
         Some(Failure {
+            silence: None,
             unreached: None,
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
             reason,

@@ -56,6 +56,10 @@ pub(super) fn begun(
         first_byte_ms: 0,
         streamed: false,
         objects: None,
+        tag: String::new(),
+        abandoned: None,
+        attempts: Vec::new(),
+        expense: None,
     }
 }
 

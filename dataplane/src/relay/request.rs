@@ -120,6 +120,17 @@ impl Prepared {
         (body.followed_by(self.trailers.clone()), asks)
     }
 
+    /// The same under the name that a provider has for the model.
+    pub(super) fn body_naming(&self, model: &str, may_ask: bool) -> (Segments, bool) {
+        let whole = (&self.whole, self.packed.as_ref());
+        let (plain, asking) = bodies(whole, &self.facts, model, self.route);
+        let (body, asks) = match asking {
+            Some(asking) if may_ask => (asking, true),
+            _ => (plain, false),
+        };
+        (body.followed_by(self.trailers.clone()), asks)
+    }
+
     /// Path without query.
     pub(super) fn path(&self) -> &str {
         self.target.path()

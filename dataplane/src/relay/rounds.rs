@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Call, Relay,
+    abandoned::{is_left, unless_left},
     answer::refuse_call,
     attempt::{Answer, Failure, Outcome},
 };
@@ -23,6 +24,7 @@ use crate::{
         unreached::Why,
     },
     live::{Ask, PROBATION_MS, Rest, Seat, Want},
+    sight::Wanted,
 };
 
 /// A key that has not proved itself since it was loaded or woken gets one call at a time; others
@@ -103,8 +105,11 @@ impl Relay {
                     return self.answer(call, progress.tries, *answer);
                 }
                 Round::Unrecorded => {
-                    let (family, story) = (call.request.family, call.bill.story.as_mut());
-                    return refuse_call(family, &Refusal::Unavailable, story);
+                    let (family, bill) = (call.request.family, &mut *call.bill);
+                    if let Some(story) = &mut bill.story {
+                        story.wanted(Wanted::of_record(&bill.record));
+                    }
+                    return refuse_call(family, &Refusal::Unavailable, bill.story.as_mut());
                 }
                 Round::Over => return self.all_failed(call, progress),
                 Round::Exhausted => {}
@@ -115,7 +120,11 @@ impl Relay {
             }
             progress.forget();
             match self.pause(&call, waits, &progress) {
-                Pause::For(wait) => tokio::time::sleep(wait).await,
+                Pause::For(wait) => {
+                    if unless_left(tokio::time::sleep(wait)).await.is_none() {
+                        return self.all_failed(call, progress);
+                    }
+                }
                 Pause::GiveUp => return self.all_failed(call, progress),
             }
             // Whoever stands in a queue waits enough there, and must not lose more of its turn.
@@ -153,6 +162,11 @@ impl Relay {
         seat: Seat,
         progress: &mut Progress,
     ) -> Option<Round> {
+        if is_left() {
+            // Nobody waits for what it would bring.
+            seat.leave_unused();
+            return Some(Round::Over);
+        }
         if progress.tries > 0
             && (Instant::now() >= progress.deadline || !self.budget().withdraw(self.clock.now()))
         {
@@ -173,9 +187,10 @@ impl Relay {
         tried.left = left;
         let asked = self.ask(call, level, seat, tried).await;
         if let Some(story) = &mut call.bill.story {
-            story.asked(asked.twice, asked.since.elapsed());
+            story.asked(asked.twice(), asked.since.elapsed());
         }
-        progress.tries += u32::from(asked.twice);
+        progress.tries += u32::from(asked.twice());
+        call.bill.attempted(&asked);
         let failure = match asked.outcome {
             Outcome::Answer(answer) => return Some(Round::Answered(asked.seat, answer)),
             Outcome::Failed(failure) => failure,
@@ -304,7 +319,8 @@ impl Relay {
             for hop in &stage.hops {
                 let keys = call.bill.snapshot.pool(hop.level).keys().iter();
                 let keys = keys.filter(|key| call.only.is_none_or(|only| only == key.key.id));
-                let keys = keys.filter(|key| wanted(at, key.key.id) && key.speaks(call.dialect));
+                let keys = keys
+                    .filter(|key| wanted(at, key.key.id) && key.serves(call.dialect, &stage.model));
                 rests.extend(keys.map(|key| key.health.rest(want, now)));
             }
         }

@@ -317,5 +317,6 @@ pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> ceili
     ceiling::Ceiling {
         hold: bill::ceiling(price, &most, rates, factor).unwrap_or(Money::MAX),
         open: false,
+        output: 0,
     }
 }

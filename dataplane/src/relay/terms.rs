@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use proxyxai_contract::{
-    id::KeyId, money::Money, plan::Plan, price::ModelPrice, snapshot::Account,
+    id::KeyId, money::Money, part::Part, plan::Plan, price::ModelPrice, snapshot::Account,
 };
 
 use super::{Relay, objects::Follow, route};
@@ -14,7 +14,7 @@ use crate::{
         ceiling::Ceiling,
         gate::{self, Later, Way},
     },
-    formats::{endpoint::Found, request::RequestFacts},
+    formats::{endpoint::Found, request::RequestFacts, usage},
     live::{AccountState, Snapshot},
 };
 
@@ -92,6 +92,9 @@ impl Relay {
         let fixed_price = fixed_price.or_else(|| way.fixed_price());
         let mut plan = route::plan(snapshot, chain, facts)?;
         referred.pin(&mut plan, snapshot);
+        if account.account.parent.is_some() {
+            check_recording(snapshot, path, &plan, facts)?;
+        }
         let takes_model = way.takes_model();
         let ceiling = match &fixed_price {
             Some(price) => route::fixed_ceiling(price, account),
@@ -103,6 +106,7 @@ impl Relay {
                 Some(calls) => Ceiling {
                     hold: calls.held,
                     open: false,
+                    output: 0,
                 },
                 None => route::ceiling_of_all(snapshot, account, &calls, assumed).await,
             },
@@ -118,13 +122,34 @@ impl Relay {
     }
 }
 
+/// Refuses a call that is paid by the length of a recording that is not there: nobody would know it.
+fn check_recording(
+    snapshot: &Snapshot,
+    path: &str,
+    plan: &Plan,
+    facts: &RequestFacts,
+) -> Result<(), Refusal> {
+    if facts.has_file || usage::Asked::of(path) != Some(usage::Asked::Recording) {
+        return Ok(());
+    }
+    let by_hour = |model: &str| {
+        let price = snapshot.prices.find(model);
+        price.is_some_and(|price| price.standard.units.own(Part::AudioHour).is_some())
+    };
+    if plan.stages.iter().any(|stage| by_hour(&stage.model)) {
+        let problem = "the recording must be uploaded as `file`: it is paid by its length, and one that is elsewhere cannot be measured";
+        return Err(Refusal::Malformed(problem.to_owned()));
+    }
+    Ok(())
+}
+
 /// Refuses a call that may cost more than its client wants to pay. What it costs is not known before its end, so nothing
 /// else would keep to that.
 ///
 /// # Errors
 /// When that is so, or nobody can tell.
 pub(super) fn check_cost(
-    Ceiling { hold, open }: Ceiling,
+    Ceiling { hold, open, .. }: Ceiling,
     most: Option<Money>,
 ) -> Result<(), Refusal> {
     match most {

@@ -24,6 +24,14 @@ pub(super) struct Waits {
     armed: Option<Armed>,
 }
 
+/// The time between two pieces of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gap {
+    pub(super) time: Duration,
+    /// Whether the provider let wait, and not the client.
+    pub(super) of_provider: bool,
+}
+
 /// What is known while a body is waited for.
 struct Armed {
     timer: Pin<Box<Sleep>>,
@@ -33,6 +41,8 @@ struct Armed {
     heard: Instant,
     /// When something last went out; not kept where nobody asks for it.
     sent: Instant,
+    /// Whether the provider is waited for. Otherwise it is the client that takes its time.
+    is_waited_for: bool,
 }
 
 /// What to do after a wait.
@@ -59,14 +69,22 @@ impl Waits {
 
     /// Notes that a frame came. Says how long after the one before, if it is more than a sign of life and
     /// something was waited for since the beginning.
-    pub(super) fn came(&mut self, quiet: bool) -> Option<Duration> {
+    pub(super) fn came(&mut self, quiet: bool) -> Option<Gap> {
         let armed = self.armed.as_mut()?;
         armed.came = Instant::now();
+        let of_provider = std::mem::take(&mut armed.is_waited_for);
         if quiet {
             return None;
         }
         let before = std::mem::replace(&mut armed.heard, armed.came);
-        Some(armed.came.saturating_duration_since(before))
+        let time = armed.came.saturating_duration_since(before);
+        Some(Gap { time, of_provider })
+    }
+
+    /// How long the provider has been waited for, and nothing has come but signs of life.
+    pub(super) fn silence(&self) -> Duration {
+        let armed = self.armed.as_ref().filter(|armed| armed.is_waited_for);
+        armed.map_or(Duration::ZERO, |armed| armed.heard.elapsed())
     }
 
     /// Notes that something goes out, if it does.
@@ -83,6 +101,7 @@ impl Waits {
     pub(super) fn poll(&mut self, events: Option<&Events>, cx: &mut Context<'_>) -> Poll<Due> {
         let (idle, keepalive) = (self.idle, self.keepalive);
         let armed = self.armed.get_or_insert_with(|| Armed::new(idle));
+        armed.is_waited_for = true;
         let (at, due) = armed.first(idle, keepalive, events);
         if armed.timer.deadline() > at {
             armed.timer.as_mut().reset(at);
@@ -105,6 +124,7 @@ impl Armed {
             came: now,
             heard: now,
             sent: now,
+            is_waited_for: true,
         }
     }
 

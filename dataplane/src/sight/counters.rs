@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use proxyxai_contract::usage::{Measure, Tokens};
+use proxyxai_contract::{
+    bill::Sum,
+    part::PARTS,
+    usage::{Measure, Tokens},
+};
 
 use super::story::{Ending, Facts};
 use crate::{decide::admit::Refusal, formats::Route};
@@ -123,6 +127,8 @@ pub(super) struct Counters {
     pub(super) endings: Tally<{ ENDINGS.len() }>,
     pub(super) measures: Tally<{ MEASURES.len() }>,
     pub(super) unpriced: Tally<1>,
+    /// By the place of a part.
+    pub(super) unpriced_parts: Tally<PARTS>,
     pub(super) absurd: Tally<1>,
     pub(super) tokens: Tally<{ TOKENS.len() }>,
     pub(super) cost_nanos: Tally<1>,
@@ -160,6 +166,7 @@ impl Counters {
             endings: Tally::new(),
             measures: Tally::new(),
             unpriced: Tally::new(),
+            unpriced_parts: Tally::new(),
             absurd: Tally::new(),
             tokens: Tally::new(),
             cost_nanos: Tally::new(),
@@ -199,6 +206,7 @@ impl Counters {
         self.measures.add(of_measure(record.measure), 1);
         self.absurd.add(0, facts.absurd.into());
         self.unpriced.add(0, u64::from(!record.priced));
+        self.parts(record.priced, &record.sum);
         let nanos = u64::try_from(record.cost.nanos()).unwrap_or_default();
         self.cost_nanos.add(0, nanos);
     }
@@ -220,6 +228,13 @@ impl Counters {
         let at = STATUSES.iter().position(|known| *known == status);
         if let Some(of_route) = self.calls.get(route) {
             of_route.add(at.unwrap_or_else(of_class), 1);
+        }
+    }
+
+    fn parts(&self, priced: bool, sum: &Sum) {
+        // Of a model without a price, nothing has one.
+        for part in sum.unpriced().filter(|_| priced) {
+            self.unpriced_parts.add(part as usize, 1);
         }
     }
 
@@ -342,6 +357,8 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
+    use proxyxai_contract::{bill::Line, money::Money, part::Part};
+
     use super::*;
 
     #[test]
@@ -354,6 +371,32 @@ mod tests {
         assert_eq!(counts[..2], [2, 1]);
         assert_eq!(counts[14..16], [1, 2]);
         assert_eq!(counts.iter().sum::<u64>(), 6);
+    }
+
+    #[test]
+    fn a_part_without_a_price_is_counted_once_a_call_where_its_model_has_one() {
+        let line = |part, price| Line {
+            part,
+            quantity: 7,
+            price,
+        };
+        let lines = vec![
+            line(Part::InputText, Some(Money::ZERO)),
+            line(Part::WebSearch, None),
+            line(Part::Tier, None),
+        ];
+        let sum = Sum {
+            lines,
+            ..Sum::default()
+        };
+        let counters = Counters::new();
+        counters.parts(true, &sum);
+        counters.parts(false, &sum);
+        let counts = counters.unpriced_parts.read();
+        for part in Part::all() {
+            let named = [Part::WebSearch, Part::Tier].contains(&part);
+            assert_eq!(counts[part as usize], u64::from(named), "{part:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge, info::Info},
     registry::{Registry, Unit},
 };
+use proxyxai_contract::part::Part;
 
 use super::{
     Sight,
@@ -88,6 +89,11 @@ impl Sight {
             "unpriced_records",
             "Usage records of models without a price",
             counters.one(|of| &of.unpriced),
+        );
+        count(
+            "unpriced_parts",
+            "Calls that used what their model's price has no price of, by part",
+            counters.parts(),
         );
         count(
             "absurd_reports",
@@ -200,6 +206,17 @@ impl Sums<'_> {
             }
         }
         Rows::counter(rows)
+    }
+
+    /// Only what has come up: most parts have their price everywhere.
+    fn parts(&self) -> Rows {
+        let counts = Part::all().zip(self.sum(|of| &of.unpriced_parts));
+        let counts = counts.filter(|(_, count)| *count > 0);
+        let rows = counts.map(|(part, count)| {
+            let labels = vec![("part", part.name().to_owned())];
+            (labels, float(count))
+        });
+        Rows::counter(rows.collect())
     }
 
     fn by_stream(&self, of: impl Fn(&Counters) -> &[Histogram; 2]) -> Spreads {

@@ -8,6 +8,7 @@ mod header;
 mod id;
 mod log;
 mod patient;
+mod refused;
 mod story;
 mod trace;
 
@@ -25,14 +26,16 @@ pub(crate) use id::{UPSTREAM_REQUEST_ID, X_REQUEST_ID};
 use log::Log;
 pub use log::{AccessLog, LogTo};
 use patient::Patient;
-use proxyxai_contract::{clock::Clock, id::NodeName};
+use proxyxai_contract::{clock::Clock, id::NodeName, refused::RefusedCall};
+use refused::Sample;
+pub(crate) use refused::{Refusals, Wanted};
 use story::Asked;
 pub(crate) use story::{Ending, Story};
 pub use trace::Tracing;
 pub(crate) use trace::{Asks, TrySpan};
 use trace::{Flush, Tracer};
 
-use crate::{Error, formats::Route};
+use crate::{Error, decide::sample::Sampled, formats::Route};
 
 /// What of calls is to be seen.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +55,7 @@ pub(crate) struct Sight(Arc<Thread>);
 #[derive(Debug)]
 struct Thread {
     counters: Arc<Counters>,
+    refused: Sample,
     shared: Arc<Shared>,
 }
 
@@ -63,6 +67,8 @@ struct Shared {
     clock: Clock,
     /// Of all threads.
     counters: Mutex<Vec<Arc<Counters>>>,
+    /// The same.
+    refused: Mutex<Vec<Sample>>,
 }
 
 /// What has to be waited for when no call is left.
@@ -100,6 +106,7 @@ impl Sight {
             tracer,
             clock: clock.clone(),
             counters: Mutex::default(),
+            refused: Mutex::default(),
         };
         Ok((Self::of(Arc::new(shared)), Closing { writer, flush }))
     }
@@ -114,7 +121,27 @@ impl Sight {
         let all = shared.counters.lock();
         all.unwrap_or_else(PoisonError::into_inner)
             .push(Arc::clone(&counters));
-        Self(Arc::new(Thread { counters, shared }))
+        let refused = Sample::default();
+        let all = shared.refused.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+            .push(refused.clone());
+        Self(Arc::new(Thread {
+            counters,
+            refused,
+            shared,
+        }))
+    }
+
+    /// Refused calls of all threads.
+    pub(crate) fn refusals(&self) -> Refusals {
+        Refusals::new(self.clone())
+    }
+
+    /// Those since this was asked last, of each thread.
+    fn refused(&self) -> Vec<Sampled<RefusedCall>> {
+        let all = self.0.shared.refused.lock();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(Sample::collect).collect()
     }
 
     /// A call has come, whose head has just been read.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     Sight, UPSTREAM_REQUEST_ID, X_REQUEST_ID,
     header::{self, Said},
+    refused::{Told, Wanted},
     trace::{Asks, Trace, TrySpan},
 };
 use crate::formats::Route;
@@ -53,6 +54,8 @@ pub(crate) struct Story {
     /// The answer's status; of a call without a record, the only place that knows it.
     status: u16,
     refused: Option<&'static str>,
+    /// What goes with that, for whoever lists refused calls.
+    refusal: Option<Box<Told>>,
     head: Option<Head>,
     account: Option<AccountId>,
     /// Whose answer it is.
@@ -131,6 +134,7 @@ impl Story {
             absurd: 0,
             status: GONE,
             refused: None,
+            refusal: None,
             head: None,
             account: None,
             by: None,
@@ -191,9 +195,15 @@ impl Story {
         self.account = Some(account);
     }
 
-    /// It is refused by the gateway itself.
-    pub(crate) fn refused(&mut self, code: &'static str) {
+    /// This is what it asked for; told of calls that are refused, since others have a record that says it.
+    pub(crate) fn wanted(&mut self, wanted: Wanted) {
+        self.refusal.get_or_insert_default().wanted = wanted;
+    }
+
+    /// It is refused by the gateway itself, with this code and message.
+    pub(crate) fn refused(&mut self, code: &'static str, message: String) {
         self.refused = Some(code);
+        self.refusal.get_or_insert_default().message = message;
     }
 
     /// The head of its answer goes out, by this key if it is a provider's.
@@ -252,7 +262,7 @@ impl Story {
             return;
         }
         self.stream_is_over();
-        let trace = self.trace.take();
+        let (trace, refusal) = (self.trace.take(), self.refusal.take());
         let facts = Facts {
             route: self.route,
             status: record.map_or(self.status, |record| record.status),
@@ -275,6 +285,11 @@ impl Story {
         }
         if let Some(trace) = trace {
             trace.end(&facts);
+        }
+        // A call that has a record is listed by that.
+        if let (None, Some(code), Some(told)) = (record, facts.refused, refusal) {
+            let now = self.sight.0.shared.clock.now();
+            self.sight.0.refused.add(&facts, (code, *told), now);
         }
     }
 

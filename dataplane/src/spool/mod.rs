@@ -22,6 +22,8 @@ use proxyxai_contract::{
 };
 use tokio::sync::mpsc;
 
+#[cfg(test)]
+pub(crate) use self::writer::{GATHER_FEW, LOOK};
 pub(crate) use self::{journal::Ticket, shelf::Shelf, writer::Writer};
 use self::{
     journal::{Journal, Left},
@@ -57,6 +59,9 @@ pub(crate) struct Opened {
     pub(crate) backlog: Vec<UsageRecord>,
 }
 
+const IN_USE: &str =
+    "another process uses this DATA_DIR: end that one, or give each a DATA_DIR of its own";
+
 /// Opens the spool in a directory and starts its writer.
 ///
 /// # Errors
@@ -67,7 +72,10 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
         path: path.to_owned(),
         cause,
     };
-    let shared = Shared::open(&path, clock).map_err(|error| fail(&path, error.into()))?;
+    let shared = Shared::open(&path, clock).map_err(|error| match error {
+        redb::Error::DatabaseAlreadyOpen => fail(&path, IN_USE.into()),
+        error => fail(&path, error.into()),
+    })?;
     let path = directory.join("journal.map");
     if shared.torn {
         // Its pages may have reached the disk in any order, and it is mapped as it is.
@@ -101,8 +109,8 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
     })
 }
 
-/// A record as the journal takes it. Where names are as long as they may be, there is no room for the lines of its
-/// bill, and a killed process leaves the cost without them.
+/// A record as the journal takes it. Where names are as long as they may be, there is no room for its
+/// attempts, nor for the lines of its bill and its tag, and a killed process leaves the cost without them.
 fn entry(record: &UsageRecord) -> Vec<u8> {
     let bytes = record_to_bytes(record);
     match entry_of(record, &bytes) {
@@ -115,9 +123,18 @@ fn entry_of<'a>(record: &UsageRecord, bytes: &'a [u8]) -> Cow<'a, [u8]> {
     if bytes.len() <= journal::RECORD_BYTES_MAX {
         return Cow::Borrowed(bytes);
     }
+    let shorter = UsageRecord {
+        attempts: Vec::new(),
+        ..record.clone()
+    };
+    let bytes = record_to_bytes(&shorter);
+    if bytes.len() <= journal::RECORD_BYTES_MAX {
+        return Cow::Owned(bytes);
+    }
     Cow::Owned(record_to_bytes(&UsageRecord {
         sum: Sum::default(),
-        ..record.clone()
+        tag: String::new(),
+        ..shorter
     }))
 }
 

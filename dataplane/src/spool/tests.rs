@@ -1,8 +1,12 @@
 //! What a spool has after it was opened again.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use proxyxai_contract::{
+    attempt::{ATTEMPTS_MAX, Attempt, Outcome},
     bill::{Line, Sum},
     clock::{Clock, Millis},
     id::{AccountId, Level},
@@ -11,7 +15,7 @@ use proxyxai_contract::{
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
-use super::{Opened, journal::Journal, open, shelf::Shared};
+use super::{Opened, decode, journal::Journal, open, shelf::Shared, writer::GATHER_FEW};
 
 struct Dir(PathBuf);
 
@@ -50,6 +54,7 @@ fn record(id: &str) -> UsageRecord {
         images: Images::default(),
         tier: String::new(),
         sum: Sum::default(),
+        attempts: Vec::new(),
         rates: None,
         factor: None,
         cost: Money::from_nanos(5),
@@ -60,6 +65,9 @@ fn record(id: &str) -> UsageRecord {
         first_byte_ms: 0,
         streamed: false,
         objects: None,
+        tag: String::new(),
+        abandoned: None,
+        expense: None,
     }
 }
 
@@ -166,6 +174,26 @@ async fn of_records_packed_together_those_that_control_has_are_not_sent_again() 
 }
 
 #[tokio::test]
+async fn few_records_wait_for_each_other_and_a_stop_for_none_of_them() {
+    let dir = Dir::new("few");
+    let opened = dir.open();
+    opened.spool.push(None, &record("first"));
+    shelved(&opened, 1).await;
+    for id in ["second", "third"] {
+        let ticket = opened.spool.begin(&record(id));
+        opened.spool.push(ticket, &record(id));
+    }
+    assert_eq!(opened.shelf.depth(), 1);
+    let began = Instant::now();
+    close(opened).await;
+    assert!(began.elapsed() < GATHER_FEW);
+    let again = dir.open();
+    let expected = [(1, "first"), (2, "second"), (3, "third")];
+    assert_eq!(left(&again), expected.map(|(at, id)| (at, id.to_owned())));
+    close(again).await;
+}
+
+#[tokio::test]
 async fn the_longest_record_fits_into_the_journal() {
     let long = |bytes| "x".repeat(bytes);
     let all = Tokens {
@@ -194,6 +222,7 @@ async fn the_longest_record_fits_into_the_journal() {
         ..Sum::default()
     };
     let longest = UsageRecord {
+        tag: long(64),
         sequence: i64::MAX.unsigned_abs(),
         path: long(255),
         model_asked: long(255),
@@ -219,6 +248,31 @@ async fn the_longest_record_fits_into_the_journal() {
     opened.spool.note(&mut ticket, &longest);
     opened.spool.push(Some(ticket), &longest);
     shelved(&opened, 1).await;
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn attempts_are_handed_in_whole_however_many_there_are() {
+    let attempt = Attempt {
+        key: proxyxai_contract::id::KeyId::new(i64::MAX).unwrap(),
+        level: Level::new(10).unwrap(),
+        model: "m".repeat(255),
+        status: Some(503),
+        outcome: Outcome::Failed,
+        duration_ms: i64::MAX.unsigned_abs(),
+    };
+    let retried = UsageRecord {
+        attempts: vec![attempt; ATTEMPTS_MAX],
+        ..record("r")
+    };
+    let dir = Dir::new("attempts");
+    let opened = dir.open();
+    let mut ticket = opened.spool.begin(&retried).unwrap();
+    opened.spool.note(&mut ticket, &retried);
+    opened.spool.push(Some(ticket), &retried);
+    shelved(&opened, 1).await;
+    let stored = opened.shelf.oldest(1).unwrap();
+    assert_eq!(decode(&stored[0]).unwrap().attempts, retried.attempts);
     close(opened).await;
 }
 

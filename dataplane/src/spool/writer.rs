@@ -1,5 +1,6 @@
 //! Moves records of ended calls from the journal to the shelf. One commit takes what has come since the
-//! last one, so that a sync to disk is shared by all calls of that moment.
+//! last one, so that a sync to disk is shared by all calls of that moment. It sets the pace of reports as well: they
+//! follow commits.
 
 use std::{
     convert::Infallible,
@@ -17,9 +18,13 @@ const COMMIT_RECORDS_MAX: usize = 4096;
 /// follow it cost far more than a record. Meanwhile records are in the journal, so only a power cut could
 /// tell the difference. What comes after a pause is committed at once.
 const GATHER: Duration = Duration::from_millis(100);
+/// The same while there are few records, which do not pay for a commit: each costs more than a millisecond of processor.
+pub(crate) const GATHER_FEW: Duration = Duration::from_millis(700);
+const FEW_RECORDS: usize = 256;
 /// With so many there is no more to save, and each that waits holds a page or so of the journal in memory.
 const ENOUGH_RECORDS: usize = 1024;
-const LOOK: Duration = Duration::from_millis(10);
+/// How often new records are looked for meanwhile.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 /// Entries that leave the journal at once; calls that begin or end wait meanwhile.
 const REMOVE_MAX: usize = 64;
 /// Between attempts to write to a disk that refuses: doubling from the first to the last.
@@ -66,15 +71,16 @@ impl Writer {
 
 fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<Ended>) {
     let mut batch = Vec::new();
-    let mut next = Instant::now();
+    let mut last: Option<Instant> = None;
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
         shared.gathers(true);
-        while batch.len() < ENOUGH_RECORDS && Instant::now() < next {
+        // Once nobody can hand over any more, what is here is awaited.
+        while gathers(batch.len(), last.map(|last| last.elapsed())) && !records.is_closed() {
             std::thread::sleep(LOOK);
             let more = std::iter::from_fn(|| records.try_recv().ok());
             batch.extend(more.take(COMMIT_RECORDS_MAX));
         }
-        next = Instant::now() + GATHER;
+        last = Some(Instant::now());
         shelve(shared, journal, &mut batch);
         shared.gathers(false);
     }
@@ -83,6 +89,16 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
     if let Err(error) = shared.close() {
         tracing::warn!(%error, "the usage spool was not closed in order");
     }
+}
+
+/// Whether so many records wait for more to come, so long after the last commit.
+fn gathers(records: usize, since: Option<Duration>) -> bool {
+    let pause = match records {
+        ..FEW_RECORDS => GATHER_FEW,
+        FEW_RECORDS..ENOUGH_RECORDS => GATHER,
+        ENOUGH_RECORDS.. => Duration::ZERO,
+    };
+    since.is_some_and(|since| since < pause)
 }
 
 /// Shelves a batch, however long that takes: a full disk may get room again, and admission stops
@@ -107,4 +123,22 @@ fn shelve(shared: &Shared, journal: &Journal, batch: &mut Vec<Ended>) {
     drop(tickets);
     journal.rest();
     shared.tell();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_records_wait_for_others_and_many_or_the_first_do_not() {
+        let after = |ms| Some(Duration::from_millis(ms));
+        assert!(!gathers(1, None));
+        for few in [1, FEW_RECORDS - 1] {
+            assert!(gathers(few, after(699)) && !gathers(few, after(700)));
+        }
+        for more in [FEW_RECORDS, ENOUGH_RECORDS - 1] {
+            assert!(gathers(more, after(99)) && !gathers(more, after(100)));
+        }
+        assert!(!gathers(ENOUGH_RECORDS, after(0)));
+    }
 }

@@ -11,12 +11,12 @@ use proxyxai_contract::{
     secret::Secret,
 };
 use proxyxai_control::config::Database;
-use proxyxai_dataplane::sight;
+use proxyxai_dataplane::{TagMembers, sight};
 
 use super::{Limits, reader::Reader};
 
 /// Settings that may also be stored; the environment gives their defaults.
-const SETTINGS: [&str; 36] = [
+const SETTINGS: [&str; 38] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
     "SWITCH_OVER",
@@ -27,6 +27,7 @@ const SETTINGS: [&str; 36] = [
     "PRICES_SYNC_URL",
     "PRICES_SYNC_HOURS",
     "UNPRICED",
+    "ABANDONED",
     "CALLS_PER_ACCOUNT_MAX",
     "ADMIN_RPM",
     "CALL_MIN_BALANCE",
@@ -39,6 +40,7 @@ const SETTINGS: [&str; 36] = [
     "HEDGE",
     "COMMISSION_PERCENT",
     "AUDIT_RETENTION_DAYS",
+    "REFUSAL_RETENTION_DAYS",
     "EMAIL_SMTP",
     "EMAIL_PORT",
     "EMAIL_AUTH",
@@ -138,6 +140,14 @@ impl Reader<'_> {
         }
     }
 
+    pub(super) fn tag_members(&mut self) -> TagMembers {
+        let text = self.or_default("TAG_MEMBERS");
+        TagMembers::parse(&text).unwrap_or_else(|error| {
+            self.problems.push(error);
+            TagMembers::default()
+        })
+    }
+
     fn tracing(&mut self) -> Option<sight::Tracing> {
         let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
         Some(sight::Tracing {
@@ -193,6 +203,8 @@ impl Reader<'_> {
             first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
             idle: self.millis("IDLE_TIMEOUT_MS"),
             keepalive: self.millis_or_off("STREAM_KEEPALIVE_MS"),
+            abandoned_bytes_max: self.number("ABANDONED_BYTES_MAX", 0, 1 << 30),
+            abandoned: self.millis_or_off("ABANDONED_MS").unwrap_or_default(),
             drain_bytes_max: self.number("DRAIN_BYTES_MAX", 0, 1 << 30),
             drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
             retry_deadline: self.millis("RETRY_DEADLINE_MS"),

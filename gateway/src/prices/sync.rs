@@ -7,15 +7,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use proxyxai_contract::{
     clock::Clock,
-    price_diff::{self, Change},
-    price_file,
+    price_diff::{Change, GONE_MAX},
     price_import::{self, Imported, Origin},
-    price_sync::{self, Bounds, Laid, Scope},
+    price_sync::{self, Bounds, Draft, Laid, Scope},
 };
-use proxyxai_control::lists;
+use proxyxai_control::{lists, remote::Table};
 
-use super::{connect, read, tell};
-use crate::config::Config;
+use super::{connect, read, tell_changes};
+use crate::{config::Config, out::tell};
 
 /// Where the list is and how it is laid over.
 #[derive(Debug, Clone, Args)]
@@ -39,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "2")]
     factor: String,
     /// So many models may be taken out.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = GONE_MAX)]
     gone_max: usize,
     /// Lays the list over this table instead of the prices in force; nothing needs to run.
     #[arg(long)]
@@ -70,32 +69,30 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         prune: arguments.prune,
     };
     let mut control = None;
-    let (table, overrides) = if let Some(file) = &arguments.against {
-        (read(file)?, String::new())
+    let (table, overrides, over) = if let Some(file) = &arguments.against {
+        (read(file)?, String::new(), String::new())
     } else {
         let connected = control.insert(connect(config).await?);
         let prices = connected.prices("").await?;
-        (prices.table, prices.overrides)
+        (prices.table, prices.overrides, prices.version.version)
     };
-    let laid = price_sync::lay(&table, &list, scope)?;
-    let old = price_file::compose(&table, Some(&overrides))?;
-    let changes = price_diff::compare(&old, &price_file::compose(&laid.text, Some(&overrides))?);
+    let Draft { laid, changes } = price_sync::draft(&table, &overrides, &list, scope)?;
     tell_all(&changes, &laid, &list, arguments.prune);
     let taken_out = if arguments.prune { laid.gone.len() } else { 0 };
     let objections = bounds.objections(&changes, taken_out);
     for objection in &objections {
-        println!("too far: {objection}");
+        tell!("too far: {objection}");
     }
     if let Some(out) = &arguments.out {
         std::fs::write(out, &laid.text)
             .with_context(|| format!("{} cannot be written", out.display()))?;
     }
     let Some(mut control) = control.filter(|_| arguments.apply) else {
-        println!("nothing was changed; --apply makes it count");
+        tell!("nothing was changed; --apply makes it count");
         return Ok(());
     };
     if changes.is_empty() {
-        println!("nothing to change");
+        tell!("nothing to change");
         return Ok(());
     }
     if !objections.is_empty() && !arguments.force {
@@ -108,8 +105,17 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         "" => format!("sync, {} changes: {name}", changes.len()),
         note => note.to_owned(),
     };
-    let (version, changes) = control.load(laid.text, None, note, arguments.force).await?;
-    println!(
+    let new = Table {
+        text: laid.text,
+        valid_from: None,
+        note,
+        // How many models may be gone was asked for, and looked at above.
+        force: arguments.force || taken_out > GONE_MAX,
+        // Nothing that somebody loads meanwhile is undone.
+        over,
+    };
+    let (version, changes) = control.load(new).await?;
+    tell!(
         "loaded: version {}, {} changes",
         version.version,
         changes.len()
@@ -137,16 +143,16 @@ fn tell_all(changes: &[Change], laid: &Laid, list: &Imported, prune: bool) {
     let known = changes
         .iter()
         .filter(|change| !laid.added.contains(&change.model));
-    tell(&known.cloned().collect::<Vec<_>>());
+    tell_changes(&known.cloned().collect::<Vec<_>>());
     for model in &laid.added {
-        println!("new: {model}");
+        tell!("new: {model}");
     }
     let kept = if prune { "" } else { ", kept" };
     for model in &laid.gone {
-        println!("not in the list{kept}: {model}");
+        tell!("not in the list{kept}: {model}");
     }
     let left: usize = list.skipped.values().sum();
-    println!(
+    tell!(
         "{} new models, {} not in the list; {} entries read, {left} left out",
         laid.added.len(),
         laid.gone.len(),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZero};
 
 use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
-use hyper::Request;
+use hyper::{Request, Response};
 use proxyxai_contract::access::IpList;
 use proxyxai_dataplane::{Edge, Surface, client_address};
 use tower::ServiceExt as _;
@@ -12,12 +12,27 @@ use crate::{config::Config, polite::Polite, serve::Handler};
 
 /// Calls go to the data plane directly; each serving thread has its own connections to providers.
 pub(super) fn surface_handlers(surface: Surface, config: &Config) -> Vec<impl Handler + use<>> {
-    let handler = |surface: Surface| {
-        move |peer: SocketAddr, request| surface.clone().answer(peer.ip(), request)
-    };
     let siblings = (1..serving_threads(config)).map(|_| surface.sibling());
     let surfaces: Vec<_> = siblings.collect();
-    surfaces.into_iter().chain([surface]).map(handler).collect()
+    surfaces.into_iter().chain([surface]).map(Calls).collect()
+}
+
+/// Answers with a data plane.
+#[derive(Clone)]
+struct Calls(Surface);
+
+impl Handler for Calls {
+    fn answer(
+        &self,
+        peer: SocketAddr,
+        request: Request<Polite>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        self.0.clone().answer(peer.ip(), request)
+    }
+
+    fn wait_abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.clone().wait_abandoned()
+    }
 }
 
 fn serving_threads(config: &Config) -> usize {

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use proxyxai_control::Control;
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{channel, doors::Doors, grpc, listen::Listen, memory};
+use crate::{channel, doors::Doors, grpc, memory};
 
 /// The gRPC servers and background work of control.
 pub(super) struct ControlTasks {
@@ -16,12 +16,11 @@ pub(super) struct ControlTasks {
 }
 
 impl ControlTasks {
-    pub(super) async fn start(
+    pub(super) fn start(
         control: &Control,
-        (listen, doors): (SocketAddr, Doors),
+        (listener, doors): (TcpListener, Doors),
         pipe: Option<channel::Incoming>,
     ) -> anyhow::Result<Self> {
-        let listener = Listen::At(listen).bind().await?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -16,6 +16,7 @@ use std::{
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use hyper::{HeaderMap, Request, Version, header};
@@ -23,6 +24,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_io_timeout::TimeoutWriter;
 
 /// What has been seen of a head: not all of it; all, without a length; all, and a length.
 const UNSEEN: u8 = 0;
@@ -55,7 +57,7 @@ pub(super) struct Head {
 /// A connection whose heads are looked at as they come.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     head: Arc<Head>,
 }
 
@@ -277,8 +279,14 @@ impl UntilNext {
 // === impl Watched ===
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, head: Arc<Head>) -> Self {
-        Self { stream, head }
+    /// A write that waits for longer than the client may let it fails.
+    pub(super) fn new(stream: TcpStream, head: Arc<Head>, send_timeout: Duration) -> Self {
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(send_timeout));
+        Self {
+            stream: Box::pin(stream),
+            head,
+        }
     }
 }
 
@@ -289,7 +297,7 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = self.stream.as_mut().poll_read(cx, buffer);
         if let Some(new @ [_, ..]) = buffer.filled().get(before..) {
             self.head.come(new);
         }
@@ -303,15 +311,15 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.stream.as_mut().poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream.as_mut().poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -319,7 +327,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.stream.as_mut().poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

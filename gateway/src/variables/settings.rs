@@ -96,6 +96,12 @@ pub(super) const SETTINGS: &[Variable] = &[
         "`refuse` or `serve` models without a price; root may call them anyway",
     ),
     var(
+        "ABANDONED",
+        "read-on",
+        CONTROL,
+        "what becomes of a call whose client leaves: `read-on`, `cancel` or `hold` ([clients that leave](docs/usage.md#clients-that-leave))",
+    ),
+    var(
         "CALLS_PER_ACCOUNT_MAX",
         "2500",
         CONTROL,
@@ -148,6 +154,12 @@ pub(super) const SETTINGS: &[Variable] = &[
         "365",
         CONTROL,
         "audit records are kept for so many days, 1 to 36500",
+    ),
+    var(
+        "REFUSAL_RETENTION_DAYS",
+        "7",
+        CONTROL,
+        "refused calls are kept for so many days, 0 (none) to 400",
     ),
     var(
         "EMAIL_SMTP",

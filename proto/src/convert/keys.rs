@@ -6,6 +6,7 @@ use crate::{
     Invalid,
     id::{KeyId, Level},
     key_headers::KeyHeaders,
+    key_price::KeyPrice,
     provider::{BaseUrl, ProviderType},
     secret::Secret,
     snapshot::{Health, HealthState, KeyConfig, UpstreamKey},
@@ -59,21 +60,14 @@ pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
         weight,
         max_concurrency,
         headers,
+        price,
+        model_names,
     } = config;
-    if models.len() > 1000
-        || models
-            .iter()
-            .any(|model| model.is_empty() || model.len() > 255)
-    {
-        return Err(Invalid::new(
-            "models",
-            "must be at most 1000 names of 1 to 255 bytes",
-        ));
-    }
-    Ok(KeyConfig {
+    let config = KeyConfig {
         provider_type: ProviderType::parse(&provider_type)?,
         include_usage: include_usage.unwrap_or(true),
         models,
+        model_names: model_names.into_iter().collect(),
         weight: KeyConfig::weight_of(weight.into())?,
         max_concurrency: KeyConfig::concurrency_of(max_concurrency.into())?,
         headers: KeyHeaders::parse(
@@ -81,7 +75,10 @@ pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         )?,
-    })
+        price: KeyPrice::parse(&price)?,
+    };
+    config.check_models()?;
+    Ok(config)
 }
 
 /// A key's config for the wire.
@@ -90,9 +87,11 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
         provider_type,
         include_usage,
         models,
+        model_names,
         weight,
         max_concurrency,
         headers,
+        price,
     } = config;
     // Both are far below the wire type's end.
     let cap = max_concurrency.map_or(0, |cap| i32::try_from(cap.get()).unwrap_or(i32::MAX));
@@ -100,9 +99,11 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
         provider_type: provider_type.as_str().to_owned(),
         include_usage: Some(*include_usage),
         models: models.clone(),
+        model_names: model_names.clone().into_iter().collect(),
         weight: (*weight).into(),
         max_concurrency: cap,
         headers: headers.texts().into_iter().collect(),
+        price: price.text(),
     }
 }
 

@@ -85,6 +85,7 @@ fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
         rates: Multiplier::from_micros(price.rates_micros)?,
         max_input: count("max_input", price.max_input)?,
         max_output: count("max_output", price.max_output)?,
+        reasons: price.reasons,
     })
 }
 
@@ -201,6 +202,7 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         rates,
         max_input,
         max_output,
+        reasons,
     } = price;
     let own = |part| standard.units.own(part).map(Money::nanos);
     let tier = |(name, scale): (&String, &Scale)| wire::Tier {
@@ -224,6 +226,7 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         rates_micros: rates.micros(),
         max_input: max_input.map(signed),
         max_output: max_output.map(signed),
+        reasons: *reasons,
         image: image.as_ref().map(sizes_to_wire),
         cache_write_hour: own(Part::CacheWriteHour),
         standard: Some(scale_to_wire(standard)),

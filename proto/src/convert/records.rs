@@ -1,13 +1,13 @@
 //! Usage records and standings.
 
-use std::mem::take;
-
 use prost::Message as _;
 
 use super::{
     millis_from_wire, millis_to_wire,
     objects::{objects_from_wire, objects_into_wire},
-    part_from_wire, part_to_wire, signed, unsigned,
+    part_from_wire, part_to_wire,
+    refusals::{attempt_to_wire, attempts_from_wire},
+    signed, unsigned,
 };
 use crate::{
     Invalid,
@@ -15,7 +15,7 @@ use crate::{
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
     snapshot::Standing,
-    usage::{Images, Measure, Tokens, UsageRecord},
+    usage::{Abandoned, Images, Measure, Tokens, UsageRecord},
     wire,
 };
 
@@ -94,6 +94,7 @@ pub fn record_from_wire(mut record: wire::UsageRecord) -> Result<UsageRecord, In
 #[expect(clippy::too_many_lines, reason = "a line for each field")]
 fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid> {
     let measure = record.measure();
+    let abandoned = record.abandoned();
     let wire::UsageRecord {
         sequence,
         request_id,
@@ -128,6 +129,9 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         lines,
         price_above,
         price_rates_micros,
+        tag,
+        abandoned: _,
+        attempts,
     } = record;
     if *sequence == 0 {
         return Err(Invalid::new("sequence", "must be positive"));
@@ -150,6 +154,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         duration_ms: unsigned("duration_ms", *duration_ms)?,
         first_byte_ms: unsigned("first_byte_ms", *first_byte_ms)?,
         streamed: *streamed,
+        attempts: attempts_from_wire(attempts)?,
         sum: sum_from_wire(lines, *price_above, *price_rates_micros)?,
         objects: objects_from_wire(
             made,
@@ -157,15 +162,18 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
             (settles, settlement),
             forgets,
         )?,
-        request_id: take(request_id),
-        path: take(path),
-        model_asked: take(model_asked),
-        model_used: take(model_used),
-        price_version: take(price_version),
-        tier: take(tier),
+        request_id: std::mem::take(request_id),
+        path: std::mem::take(path),
+        model_asked: std::mem::take(model_asked),
+        model_used: std::mem::take(model_used),
+        price_version: std::mem::take(price_version),
+        tier: std::mem::take(tier),
+        tag: std::mem::take(tag),
+        abandoned: abandoned_from_wire(abandoned),
+        expense: None,
         images: Images {
             count,
-            size: take(image_size),
+            size: std::mem::take(image_size),
         },
     })
 }
@@ -187,12 +195,31 @@ fn measure_from_wire(measure: wire::Measure) -> Result<Measure, Invalid> {
     })
 }
 
+const fn abandoned_from_wire(abandoned: wire::Abandoned) -> Option<Abandoned> {
+    match abandoned {
+        wire::Abandoned::Unspecified => None,
+        wire::Abandoned::ReadOn => Some(Abandoned::ReadOn),
+        wire::Abandoned::Cancel => Some(Abandoned::Cancel),
+        wire::Abandoned::Hold => Some(Abandoned::Hold),
+    }
+}
+
+const fn abandoned_to_wire(abandoned: Option<Abandoned>) -> wire::Abandoned {
+    match abandoned {
+        None => wire::Abandoned::Unspecified,
+        Some(Abandoned::ReadOn) => wire::Abandoned::ReadOn,
+        Some(Abandoned::Cancel) => wire::Abandoned::Cancel,
+        Some(Abandoned::Hold) => wire::Abandoned::Hold,
+    }
+}
+
 fn key_from_wire(key: i64) -> Result<Option<KeyId>, Invalid> {
     let given = Some(key).filter(|key| *key != 0).map(KeyId::new);
     given.transpose().map_err(|error| error.under("key_id"))
 }
 
 /// A record for the wire.
+#[expect(clippy::too_many_lines, reason = "a line for each field")]
 pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
     let UsageRecord {
         sequence,
@@ -220,6 +247,11 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         first_byte_ms,
         streamed,
         objects,
+        tag,
+        abandoned,
+        attempts,
+        // Of control's own knowledge.
+        expense: _,
     } = record;
     let measure = match measure {
         Measure::Measured => wire::Measure::Measured,
@@ -251,6 +283,9 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         rates_micros: rates.map_or(0, Multiplier::micros),
         factor_micros: factor.map_or(0, Multiplier::micros),
         tier: tier.clone(),
+        tag: tag.clone(),
+        abandoned: abandoned_to_wire(*abandoned).into(),
+        attempts: attempts.iter().map(attempt_to_wire).collect(),
         lines: sum.lines.iter().map(line_to_wire).collect(),
         price_above: sum.above.map_or(0, signed),
         price_rates_micros: sum.rates.micros(),
@@ -426,6 +461,7 @@ pub fn standing_to_wire(standing: &Standing) -> wire::Standing {
 mod tests {
     use super::*;
     use crate::{
+        attempt::{Attempt, Outcome},
         clock::Millis,
         object::{Kind, Made, Objects, Settles},
     };
@@ -446,6 +482,17 @@ mod tests {
             ],
             above: Some(200_000),
             rates: Multiplier::from_micros(3).unwrap(),
+        }
+    }
+
+    fn attempt(outcome: Outcome, status: Option<u16>, model: &str) -> Attempt {
+        Attempt {
+            key: KeyId::new(3).unwrap(),
+            level: Level::new(2).unwrap(),
+            model: model.to_owned(),
+            status,
+            outcome,
+            duration_ms: 12,
         }
     }
 
@@ -477,6 +524,13 @@ mod tests {
                 cached_image: 12,
             },
             tier: "flex".to_owned(),
+            tag: "team-a".to_owned(),
+            abandoned: Some(Abandoned::Hold),
+            attempts: vec![
+                attempt(Outcome::Unreached, None, "c"),
+                attempt(Outcome::Answered, Some(200), ""),
+            ],
+            expense: None,
             sum: sum(),
             images: Images {
                 count: 2,

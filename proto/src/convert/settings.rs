@@ -13,6 +13,7 @@ use crate::{
     rotation::{Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::ProxySettings,
+    usage::Abandoned,
     window::ModelLimits,
     wire,
 };
@@ -32,6 +33,8 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         hedge,
         passthrough,
         calls_per_account_max,
+        abandoned,
+        keeps_refusals,
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
@@ -46,6 +49,9 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         calls_per_account_max: NonZeroU32::new(calls_per_account_max),
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
         refuse_unpriced,
+        // A control plane that does not know it sends none.
+        abandoned: Abandoned::parse(&abandoned).unwrap_or_default(),
+        keeps_refusals,
         hasher: KeyHasher::new(&client_key_hash_key)?,
         zone: Zone::new(&time_zone)?,
         reload_count,
@@ -67,6 +73,8 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         calls_per_account_max,
         call_min_balance,
         refuse_unpriced,
+        abandoned,
+        keeps_refusals,
         hasher,
         zone,
         reload_count,
@@ -76,6 +84,8 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
         resources: resources.text(),
         call_min_balance_nanos: call_min_balance.nanos(),
         refuse_unpriced: *refuse_unpriced,
+        abandoned: abandoned.as_str().to_owned(),
+        keeps_refusals: *keeps_refusals,
         client_key_hash_key: hasher.key().to_vec(),
         time_zone: zone.name().to_owned(),
         reload_count: *reload_count,

@@ -44,6 +44,8 @@ pub(super) fn system(routing: RoutingRules) -> ProxySettings {
         calls_per_account_max: None,
         call_min_balance: Money::ZERO,
         refuse_unpriced: false,
+        abandoned: crate::usage::Abandoned::ReadOn,
+        keeps_refusals: true,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),
         zone: Zone::UTC,
         reload_count: 0,

@@ -265,6 +265,9 @@ fn limits(mode: &str, entry: &Value, fields: &mut Map<String, Value>) {
         let most = most.filter(|_| for_call).and_then(number);
         fields.extend(most.map(|most| (ours.to_owned(), most)));
     }
+    if entry.get("supports_reasoning") == Some(&Value::Bool(true)) {
+        fields.insert("Reasons".to_owned(), true.into());
+    }
 }
 
 /// Provider in our words, and the name without the prefix of a vendor that is reached directly.

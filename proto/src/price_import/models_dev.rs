@@ -92,6 +92,9 @@ fn entry(model: &Value) -> Option<Map<String, Value>> {
             }
         }
     }
+    if model.get("reasoning") == Some(&Value::Bool(true)) {
+        fields.insert("Reasons".to_owned(), true.into());
+    }
     Some(fields)
 }
 

@@ -1,7 +1,7 @@
 //! One customer takes all it can get: open calls, bodies, slow bodies, connections, places in a queue, requests to
 //! the administration.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::Response;
@@ -62,7 +62,7 @@ async fn open_many(street: &Street, keys: &[String], count: usize) -> (Vec<Respo
 
 #[tokio::test]
 async fn ten_thousand_open_calls_leave_room_for_a_neighbour() {
-    let street = Street::new(2, &[]).await;
+    let street = Street::new(2, &[("ABANDONED", "cancel")]).await;
     street.poison(&stalled());
     let (open, full) =
         open_many(&street, &[street.bad.clone(), street.below.clone()], 10_000).await;
@@ -78,7 +78,11 @@ async fn ten_thousand_open_calls_leave_room_for_a_neighbour() {
 
 #[tokio::test]
 async fn sub_accounts_are_no_way_round_the_share_and_a_field_changes_it() {
-    let env = [("CALLS_PER_ACCOUNT_MAX", "20"), ("USER_MIN_BALANCE", "1")];
+    let env = [
+        ("CALLS_PER_ACCOUNT_MAX", "20"),
+        ("USER_MIN_BALANCE", "1"),
+        ("ABANDONED", "cancel"),
+    ];
     let street = Street::new(2, &env).await;
     street.poison(&stalled());
     let mut keys = Vec::new();
@@ -237,32 +241,32 @@ async fn who_waits_for_a_busy_key_does_not_wait_behind_all_calls_of_another() {
         };
         street.world.chat(key, "gpt-4o")
     }));
+    // Counted in calls instead of milliseconds: how fast a crowd is served depends on the machine.
+    let served = || street.upstream.count(super::KEYS[0]);
+    let quiet = served();
     let good = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let mut times = Vec::new();
+        until("there is a queue", async || served() >= quiet + 12).await;
+        let mut overtaken = Vec::new();
         for _ in 0..7 {
-            let start = Instant::now();
+            let before = served();
             assert_eq!(
                 street.world.chat(&street.good, "gpt-4o").await.status(),
                 200
             );
-            times.push(start.elapsed());
+            overtaken.push(served() - before);
         }
-        times.sort_unstable();
-        times[3]
+        overtaken.sort_unstable();
+        overtaken[3]
     };
-    let (answers, median) = tokio::join!(crowd, good);
+    let (answers, overtaken) = tokio::join!(crowd, good);
     assert!(
         answers
             .iter()
             .all(|answer| [200, 429].contains(&answer.status().as_u16()))
     );
-    // One turn may be another's.
-    assert!(
-        median <= 4 * street.usual,
-        "{median:?}, {:?} usually",
-        street.usual
-    );
+    // The four that run, one turn of the other's, and what runs beside its own until it has the answer. At the end of
+    // the queue it would be hundreds.
+    assert!(overtaken <= 40, "{overtaken} of others before its own");
 }
 
 #[tokio::test]

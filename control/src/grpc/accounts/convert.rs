@@ -346,11 +346,15 @@ pub(super) fn filter_from_wire(
         tier,
         factor_micros,
         order,
+        search,
+        dna,
     } = request;
     let order = given(order).map(|order| Order::parse(&order)).transpose()?;
     let filter = AccountFilter {
         descendants,
         identifier: None,
+        subtree: Some(dna).filter(|text| !text.is_empty()),
+        search: Some(search).filter(|text| !text.is_empty()),
         labels: Labels {
             level: own_level.map(level).transpose()?,
             gear: gear.map(gear_from_wire).transpose()?,

@@ -93,14 +93,46 @@ async fn usage_that_is_sent_twice_is_posted_once() {
     assert_eq!(bill.models[0].model, "gpt-4o");
     assert_eq!(bill.total.unwrap().cost_nanos, 250_000_000);
     let usage = rig.as_root(wire::ListUsageRequest {
+        request_id: String::new(),
         account: "anna".to_owned(),
         page: None,
     });
     let usage = reports.list_usage(usage).await.unwrap().into_inner();
     assert_eq!((usage.total, usage.records[0].node.as_str()), (1, "one"));
+    let calls = |request| reports_of(&rig, request);
+    let listed = calls(wire::ListCallsRequest::default()).await.unwrap();
+    assert_eq!(
+        (listed.calls[0].account_name.as_str(), listed.next.as_str()),
+        ("anna", "")
+    );
+    assert_eq!(listed.calls[0].usage, Some(usage.records[0].clone()));
+    let since = wire::ListCallsRequest {
+        after: listed.latest,
+        ..wire::ListCallsRequest::default()
+    };
+    assert!(calls(since).await.unwrap().calls.is_empty());
+    for size in [-1, 501] {
+        let wrong = wire::ListCallsRequest {
+            size,
+            ..wire::ListCallsRequest::default()
+        };
+        assert_eq!(
+            calls(wrong).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
+    }
     let verify = rig.as_root(wire::VerifyBooksRequest {});
     let books = reports.verify_books(verify).await.unwrap().into_inner();
     assert!(books.balanced, "{}", books.difference);
+}
+
+async fn reports_of(
+    rig: &Rig,
+    request: wire::ListCallsRequest,
+) -> Result<wire::ListCallsResponse, tonic::Status> {
+    let mut reports = ReportsClient::new(rig.routes.clone());
+    let listed = reports.list_calls(rig.as_root(request)).await?;
+    Ok(listed.into_inner())
 }
 
 #[tokio::test]

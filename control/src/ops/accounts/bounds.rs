@@ -4,6 +4,7 @@ use proxyxai_contract::{
     id::AccountId,
     plan,
     routing::{LevelMapper, RoutingRules, SwitchOver},
+    snapshot::{Access, Account},
 };
 
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
     domain::{account::Dna, bounds::Bounds, setting},
     ops,
     publish::as_known,
-    store::{self, AccountRecord, Tx},
+    store::{self, AccountRecord, Db, Tx},
+    view::{Binding, Caller},
 };
 
 /// What an account leaves to its children; those of root may have anything.
@@ -23,13 +25,7 @@ pub(super) async fn below(
     if parent.view.id == AccountId::ROOT {
         return Ok(Bounds::NONE);
     }
-    let dna = Dna::parse(&parent.view.dna).map_err(Error::internal)?;
-    let mut chain = vec![as_known(parent.clone())];
-    for id in dna.ids().into_iter().rev().skip(1) {
-        // One that is deleted bounds those below it by what it had.
-        let found = store::accounts::get(tx, id, control.now()).await?;
-        chain.extend(found.map(as_known));
-    }
+    let chain = chain(control, tx, parent).await?;
     let chain: Vec<_> = chain.iter().collect();
     let below_root = || chain.iter().filter(|account| account.parent.is_some());
     let system = RoutingRules {
@@ -45,6 +41,44 @@ pub(super) async fn below(
             .min()
             .unwrap_or(u8::MAX),
         hard_limit: below_root().filter_map(|account| account.hard_limit).min(),
+    })
+}
+
+/// An account and those above it, up to root.
+async fn chain(
+    control: &Control,
+    db: &impl Db,
+    account: &AccountRecord,
+) -> Result<Vec<Account>, Error> {
+    let dna = Dna::parse(&account.view.dna).map_err(Error::internal)?;
+    let mut chain = vec![as_known(account.clone())];
+    for id in dna.ids().into_iter().rev().skip(1) {
+        // One that is deleted bounds those below it by what it had.
+        let found = store::accounts::get(db, id, control.now()).await?;
+        chain.extend(found.map(as_known));
+    }
+    Ok(chain)
+}
+
+/// The lists that calls of the caller have to pass, and what its month may come to: its own, and those of the accounts
+/// above it, without those that allow everything.
+pub(crate) async fn binding(control: &Control, caller: &Caller) -> Result<Binding, Error> {
+    let own = ops::caller_account(control, control.store(), caller).await?;
+    let chain = chain(control, control.store(), &own).await?;
+    let lists = |text: fn(&Access) -> String| {
+        let mut lists: Vec<_> = chain.iter().map(|account| text(&account.access)).collect();
+        lists.retain(|list| list != "*");
+        lists.dedup();
+        lists
+    };
+    Ok(Binding {
+        ips: lists(|access| access.ips.text()),
+        models: lists(|access| access.models.text()),
+        levels: lists(|access| access.levels.text()),
+        resources: lists(|access| access.resources.text()),
+        hard_limit: chain.iter().filter_map(|account| account.hard_limit).min(),
+        calls_max: chain.iter().filter_map(|account| account.calls_max).min(),
+        suspended: chain.iter().any(|account| !account.enabled),
     })
 }
 

@@ -29,7 +29,8 @@ pub(super) fn apply(
 ) -> Result<(), Error> {
     let view = &mut record.view;
     if let Some(factor) = change.factor {
-        if !by_root {
+        // Pages send back what they were shown.
+        if !by_root && factor != view.factor {
             return Err(Error::Forbidden("only root may set Factor"));
         }
         view.factor = factor;

@@ -33,10 +33,39 @@ pub(crate) async fn create(
     let until = Instant::now() + IN_USE_MAX;
     loop {
         let made = Box::pin(create_once(control, caller, &new)).await;
+        if let Err(Error::Conflict { field, .. }) = made {
+            return Err(conflict(control, caller, field, &new).await);
+        }
         if !credit_came_back(control, caller.account, &made, until).await? {
             return made;
         }
     }
+}
+
+/// Tells who has the name or address, if that is an account below the caller: a step that is done twice is no riddle.
+async fn conflict(
+    control: &Control,
+    caller: &Caller,
+    field: &'static str,
+    new: &NewAccount,
+) -> Error {
+    let identifier = if field == "Name" {
+        &new.name
+    } else {
+        &new.email
+    };
+    let found = super::find(control, caller, identifier.trim()).await;
+    let with = found.map_or_else(
+        |_| String::new(),
+        |account| {
+            format!(
+                " by account {}{}",
+                account.id,
+                ops::in_brackets(&account.name)
+            )
+        },
+    );
+    Error::Conflict { field, with }
 }
 
 async fn create_once(

@@ -4,19 +4,32 @@
 use std::fmt::{Display, Write as _};
 
 use proxyxai_contract::{
+    attempt,
     clock::Zone,
     id::{KeyId, Level},
     money::Money,
+    usage::Abandoned,
 };
 
-use crate::view::{LedgerLine, PostedUsage};
+use crate::{
+    ops::earnings::Flat,
+    view::{Earning, EarningOf, LedgerLine, PostedUsage, TagTotals},
+};
 
 pub(super) const USAGE_HEAD: &str = "time,account,name,request,path,model_asked,model_used,status,cost,corrected_cost,measure,\
 input,cached,cache_write,output,reasoning,input_audio,output_audio,input_image,output_image,\
-key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour,tier,bill\r\n";
+key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour,tier,bill,tag,abandoned";
+
+/// What root's has beside it.
+pub(super) const EXPENSE_HEAD: &str = ",expense,attempts";
 
 pub(super) const LEDGER_HEAD: &str =
     "posting,entry,time,reason,reference,book,account,name,amount\r\n";
+
+pub(super) const EARNINGS_HEAD: &str =
+    "day,account,key,provider,model,level,requests,cost,expense,flat,margin";
+
+pub(super) const TAGS_HEAD: &str = "tag,requests,input,cached,output,cost";
 
 /// A call.
 pub(super) fn usage(line: &mut Line<'_>, name: &str, posted: &PostedUsage, zone: &Zone) {
@@ -77,6 +90,70 @@ pub(super) fn usage(line: &mut Line<'_>, name: &str, posted: &PostedUsage, zone:
     line.plain(tokens.cache_write_hour);
     line.text(&record.tier);
     line.text(&record.sum.text());
+    line.text(&record.tag);
+    line.text(record.abandoned.map_or("", Abandoned::as_str));
+}
+
+/// What the call cost the operator, and which keys were asked; columns that only the operator has.
+pub(super) fn expense(line: &mut Line<'_>, posted: &PostedUsage) {
+    line.plain(posted.record.expense.map(dollars).unwrap_or_default());
+    line.text(&attempt::text(&posted.record.attempts));
+}
+
+/// What calls earned.
+pub(super) fn earning(line: &mut Line<'_>, of: &EarningOf, earning: &Earning) {
+    let EarningOf {
+        account,
+        day,
+        key,
+        provider,
+        model,
+        level,
+    } = of;
+    line.plain(day);
+    line.plain(account);
+    line.plain(key.map(|key| key.to_string()).unwrap_or_default());
+    line.text(provider);
+    line.text(model);
+    line.plain(level.get());
+    amounts(line, earning);
+}
+
+/// What a key cost on a day that is paid by the month.
+pub(super) fn flat(line: &mut Line<'_>, flat: &Flat) {
+    line.plain(&flat.day);
+    line.plain("");
+    line.plain(flat.key);
+    line.text(&flat.provider);
+    line.plain("");
+    line.plain("");
+    let earning = Earning {
+        flat: flat.amount,
+        ..Earning::default()
+    };
+    amounts(line, &earning);
+}
+
+fn amounts(line: &mut Line<'_>, earning: &Earning) {
+    line.plain(earning.requests);
+    for amount in [
+        earning.cost,
+        earning.expense,
+        earning.flat,
+        earning.margin(),
+    ] {
+        line.plain(dollars(amount));
+    }
+}
+
+/// What was used under a tag.
+pub(super) fn tag(line: &mut Line<'_>, row: &TagTotals) {
+    let TagTotals { tag, totals } = row;
+    line.text(tag);
+    for count in [totals.requests, totals.input, totals.cached, totals.output] {
+        line.plain(count);
+    }
+    line.plain(dollars(totals.cost));
 }
 
 /// A posting.
@@ -140,7 +217,10 @@ impl<'a> Line<'a> {
     /// A cell that somebody chose.
     fn text(&mut self, value: &str) {
         self.separate();
-        let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
+        // The wide ones too, which some spreadsheets take for the others.
+        let formula = value.starts_with([
+            '=', '+', '-', '@', '\t', '\r', '\n', '|', '%', '＝', '＋', '－', '＠',
+        ]);
         let quoted = formula || value.contains(['"', ',', '\r', '\n']);
         if !quoted {
             self.text.push_str(value);
@@ -182,6 +262,7 @@ mod tests {
             ("+1", "\"'+1\""),
             ("-1", "\"'-1\""),
             ("@SUM(A1)", "\"'@SUM(A1)\""),
+            ("＝1+1", "\"'＝1+1\""),
             ("\t=1", "\"'\t=1\""),
             ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
         ] {

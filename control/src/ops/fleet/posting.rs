@@ -19,9 +19,13 @@ use crate::{
         credit::{self, Cost},
         ledger::Entry,
     },
-    ops::money,
+    ops::{
+        earned::{self, Additions},
+        money,
+    },
+    publish::TermsByKey,
     store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::Daily},
-    view::{FAILED_FROM, Totals},
+    view::{Earning, FAILED_FROM, Totals},
 };
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
@@ -137,14 +141,18 @@ async fn post_part(
     store::usage::aside::put(&tx, node, epoch, &unfit, now).await?;
     let mut posted = Posted::default();
     if !fresh.is_empty() {
+        let terms = control.publisher().terms();
         let batch = Batch {
             reference: format!("usage:{node}/{epoch}/{first}-{last}"),
             zone: &control.config().zone,
             now,
+            terms: &terms,
         };
         posted = post(control, &tx, (node, epoch), &mut fresh, &batch).await?;
     }
     tx.commit().await?;
+    let Earning { cost, expense, .. } = posted.earned;
+    control.config().earned.add(cost, expense);
     aside::tell(node, &unfit);
     Ok(posted)
 }
@@ -181,7 +189,7 @@ async fn told(
         .publisher()
         .standings_of(control.store(), &told, now)
         .await?;
-    control.publisher().mark(ids);
+    control.publisher().answered(node, ids, &standings);
     Ok(Reported {
         through: last,
         standings,
@@ -202,6 +210,8 @@ struct Posted {
     leases: Leases,
     /// Whether a month's cap rose.
     raised: bool,
+    /// What the calls earned.
+    earned: Earning,
 }
 
 impl Posted {
@@ -211,7 +221,9 @@ impl Posted {
             accounts,
             leases,
             raised,
+            earned,
         } = later;
+        self.earned.add(&earned);
         self.accounts.extend(accounts);
         self.leases.extend(leases);
         self.raised |= raised;
@@ -230,6 +242,7 @@ async fn post(
     let concerned = fresh.iter().map(|record| record.account);
     let mut accounts = store::accounts::lock_all(tx, concerned, now).await?;
     let movements = objects::apply(tx, fresh, &accounts, now).await?;
+    earned::price(fresh, batch.terms);
     store::usage::insert(tx, node, epoch, fresh, now).await?;
     let mut leases = store::leases::of_node(tx, node, accounts.keys().copied()).await?;
     // Usage of a lost spool is nothing that the node's leases of now were asked for.
@@ -241,6 +254,8 @@ async fn post(
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
     let above = |id| above(id).unwrap_or_default();
     store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
+    let earned = posting.additions.total();
+    posting.additions.store(tx).await?;
     let raised = raise_limits(control, tx, &mut accounts, now).await?;
     for record in accounts.values_mut() {
         // One that was deleted has something to settle again.
@@ -252,6 +267,7 @@ async fn post(
         accounts,
         leases,
         raised,
+        earned,
     })
 }
 
@@ -260,11 +276,13 @@ struct Batch<'a> {
     reference: String,
     zone: &'a Zone,
     now: Millis,
+    terms: &'a TermsByKey,
 }
 
 struct Posting {
     entries: Vec<Entry>,
     daily: Daily,
+    additions: Additions,
 }
 
 /// Charges records to their accounts, in memory.
@@ -278,10 +296,12 @@ fn charge(
         reference,
         zone,
         now,
+        terms,
     } = batch;
     let mut posting = Posting {
         entries: Vec::new(),
         daily: Daily::new(),
+        additions: Additions::default(),
     };
     for account in accounts.values_mut() {
         posting.entries.extend(money::clear_expired(account, *now)?);
@@ -308,7 +328,9 @@ fn charge(
             .daily
             .entry((record.account, day, record.model_used.clone()))
             .or_default();
-        add(totals, record, answered);
+        let used = used(record, answered);
+        totals.add(&used);
+        posting.additions.add(record, day, &used, terms);
     }
     for ((id, is_later), cost) in costs {
         let Some(account) = accounts.get_mut(&id) else {
@@ -342,12 +364,14 @@ fn cost(record: &UsageRecord, account: &AccountRecord) -> Cost {
     })
 }
 
-fn add(totals: &mut Totals, record: &UsageRecord, answered: u64) {
-    totals.requests = totals.requests.saturating_add(answered);
-    totals.input = totals.input.saturating_add(record.tokens.input);
-    totals.cached = totals.cached.saturating_add(record.tokens.cached);
-    totals.output = totals.output.saturating_add(record.tokens.output);
-    totals.cost = totals.cost.saturating_add(record.cost);
+fn used(record: &UsageRecord, answered: u64) -> Totals {
+    Totals {
+        requests: answered,
+        input: record.tokens.input,
+        cached: record.tokens.cached,
+        output: record.tokens.output,
+        cost: record.cost,
+    }
 }
 
 /// Raises the month's cap of accounts that reached it and asked for that. Tells whether any rose.
@@ -403,6 +427,7 @@ fn plain(mut record: UsageRecord) -> UsageRecord {
         &mut record.price_version,
         &mut record.images.size,
         &mut record.tier,
+        &mut record.tag,
     ];
     for text in texts {
         if text.contains('\0') {

@@ -1,4 +1,4 @@
-//! One question to a provider, to see whether it takes a key.
+//! One question to a provider, to see whether it takes a key, and for a model.
 
 use std::time::Duration;
 
@@ -17,9 +17,14 @@ use reqwest::{
     header, redirect,
 };
 
+use tokio::time::Instant;
+
+use super::trial::{self, Answer, Form};
 use crate::{Error, view::Probe};
 
-const TIMEOUT_MS: u64 = 15_000;
+/// For all that is asked: a model may think before its first word.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const LATE: &str = "no answer in time";
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// Error bodies are short; more is not read.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -28,52 +33,108 @@ const ANTHROPIC_HOST: &str = "api.anthropic.com";
 const ANTHROPIC_VERSION_NAME: &str = "anthropic-version";
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
-/// Asks for the list of models.
-pub(super) async fn ask(
-    reach: Reach,
-    provider: &BaseUrl,
-    secret: &Secret,
-    config: &KeyConfig,
-) -> Result<Probe, Error> {
-    if let Err(Invalid { problem, .. }) = reach.check(provider) {
-        return Ok(Probe {
-            accepted: false,
-            status: 0,
-            detail: problem,
-        });
-    }
-    let scheme = if provider.is_https() { "https" } else { "http" };
-    let path = provider.join(&PathAndQuery::from_static("/v1/models"))?;
-    let url = format!("{scheme}://{}{path}", provider.authority());
-    let mut request = client(reach)?.get(url);
-    for (name, value) in config.headers.iter() {
-        request = request.header(name, value);
-    }
-    let says_version = config
-        .headers
-        .iter()
-        .any(|(name, _)| name == ANTHROPIC_VERSION_NAME);
-    let kind = (config.provider_type, says_version);
-    let request = with_credential(request, provider, secret, kind)?;
-    match request.send().await {
-        Ok(response) => {
-            let status = response.status();
-            let detail = if status.is_success() {
-                "accepted".to_owned()
-            } else {
-                said(response, secret).await
-            };
-            Ok(Probe {
-                accepted: status.is_success(),
-                status: status.as_u16(),
-                detail,
-            })
+/// A key, and where it is to be tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) reach: Reach,
+    pub(super) provider: &'a BaseUrl,
+    pub(super) secret: &'a Secret,
+    pub(super) config: &'a KeyConfig,
+}
+
+/// Asks for the list of models, or for the least that a model can do.
+pub(super) async fn ask(target: Target<'_>, model: Option<&str>) -> Result<Probe, Error> {
+    let began = Instant::now();
+    let answered = async {
+        match model {
+            None => target.asked(None).await,
+            Some(model) => target.tried(model).await,
         }
-        Err(error) => Ok(Probe {
-            accepted: false,
-            status: 0,
-            detail: why_unreachable(&error).to_owned(),
-        }),
+    };
+    let answer = match target.reach.check(target.provider) {
+        Err(Invalid { problem, .. }) => Answer::none(&problem),
+        Ok(()) => match tokio::time::timeout(TIMEOUT, answered).await {
+            Ok(answer) => answer?,
+            Err(_) => Answer::none(LATE),
+        },
+    };
+    let accepted = trial::serves(&answer);
+    let Answer { status, said } = answer;
+    Ok(Probe {
+        accepted,
+        status,
+        detail: if accepted {
+            "accepted".to_owned()
+        } else {
+            cleaned(&said, target.secret)
+        },
+        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+impl Target<'_> {
+    /// The call of a model, and once more in its other form where the provider wants that.
+    async fn tried(self, model: &str) -> Result<Answer, Error> {
+        let form = Form::of(model, self.is_anthropic());
+        let answer = self.asked(Some((form, model))).await?;
+        match trial::other_form(form, &answer) {
+            Some(other) => self.asked(Some((other, model))).await,
+            None => Ok(answer),
+        }
+    }
+
+    async fn asked(self, call: Option<(Form, &str)>) -> Result<Answer, Error> {
+        let Self {
+            reach,
+            provider,
+            config,
+            ..
+        } = self;
+        let scheme = if provider.is_https() { "https" } else { "http" };
+        let path = call.map_or("/v1/models", |(form, _)| form.path());
+        let path = provider.join(&PathAndQuery::from_static(path))?;
+        let url = format!("{scheme}://{}{path}", provider.authority());
+        let client = client(reach)?;
+        let mut request = match call {
+            None => client.get(url),
+            Some((form, model)) => client.post(url).json(&form.body(model)),
+        };
+        for (name, value) in config.headers.iter() {
+            request = request.header(name, value);
+        }
+        match self.with_credential(request)?.send().await {
+            Ok(response) => Ok(said(response).await),
+            Err(error) => Ok(Answer::none(why_unreachable(&error))),
+        }
+    }
+
+    fn is_anthropic(self) -> bool {
+        self.config.provider_type == ProviderType::Anthropic
+            || self.provider.host().eq_ignore_ascii_case(ANTHROPIC_HOST)
+    }
+
+    fn with_credential(self, request: RequestBuilder) -> Result<RequestBuilder, Error> {
+        let value = |text: String| {
+            let mut value = header::HeaderValue::from_str(&text).map_err(Error::internal)?;
+            value.set_sensitive(true);
+            Ok::<_, Error>(value)
+        };
+        let clear = self.secret.expose();
+        if self.is_anthropic() {
+            let mut headers = self.config.headers.iter();
+            let request = if headers.any(|(name, _)| name == ANTHROPIC_VERSION_NAME) {
+                request
+            } else {
+                request.header(ANTHROPIC_VERSION_NAME, ANTHROPIC_VERSION)
+            };
+            return Ok(request.header("x-api-key", value(clear.to_owned())?));
+        }
+        Ok(match self.config.provider_type {
+            ProviderType::Azure => request.header("api-key", value(clear.to_owned())?),
+            ProviderType::Standard | ProviderType::Anthropic => {
+                request.header(header::AUTHORIZATION, value(format!("Bearer {clear}"))?)
+            }
+        })
     }
 }
 
@@ -82,7 +143,7 @@ fn client(reach: Reach) -> Result<reqwest::Client, Error> {
     // Only the first caller in the process can install it; it is the same one for all.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
-        .timeout(Duration::from_millis(TIMEOUT_MS))
+        .timeout(TIMEOUT)
         .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
         // A redirect would carry the secret to another host.
         .redirect(redirect::Policy::none())
@@ -108,38 +169,9 @@ impl Resolve for Within {
     }
 }
 
-fn with_credential(
-    request: RequestBuilder,
-    provider: &BaseUrl,
-    secret: &Secret,
-    (kind, says_version): (ProviderType, bool),
-) -> Result<RequestBuilder, Error> {
-    let value = |text: String| {
-        let mut value = header::HeaderValue::from_str(&text).map_err(Error::internal)?;
-        value.set_sensitive(true);
-        Ok::<_, Error>(value)
-    };
-    let clear = secret.expose();
-    let anthropic =
-        kind == ProviderType::Anthropic || provider.host().eq_ignore_ascii_case(ANTHROPIC_HOST);
-    if anthropic {
-        let request = if says_version {
-            request
-        } else {
-            request.header(ANTHROPIC_VERSION_NAME, ANTHROPIC_VERSION)
-        };
-        return Ok(request.header("x-api-key", value(clear.to_owned())?));
-    }
-    Ok(match kind {
-        ProviderType::Azure => request.header("api-key", value(clear.to_owned())?),
-        ProviderType::Standard | ProviderType::Anthropic => {
-            request.header(header::AUTHORIZATION, value(format!("Bearer {clear}"))?)
-        }
-    })
-}
-
-/// What the provider said of the key, in a few words and without the key.
-async fn said(response: Response, secret: &Secret) -> String {
+/// What the provider said, in a few words; empty where it has no objection.
+async fn said(response: Response) -> Answer {
+    let status = response.status();
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(Ok(chunk)) = chunks.next().await {
@@ -148,14 +180,16 @@ async fn said(response: Response, secret: &Secret) -> String {
             break;
         }
     }
-    let json: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let message = json.as_ref().and_then(|json| {
-        let paths = ["/error/message", "/message", "/error"];
-        paths
-            .iter()
-            .find_map(|path| json.pointer(path).and_then(serde_json::Value::as_str))
-    });
-    cleaned(message.unwrap_or("refused"), secret)
+    let objection = trial::objection(&body);
+    let said = match objection {
+        None if status.is_success() => String::new(),
+        None => "refused".to_owned(),
+        Some(said) => said,
+    };
+    Answer {
+        status: status.as_u16(),
+        said,
+    }
 }
 
 fn cleaned(message: &str, secret: &Secret) -> String {
@@ -175,7 +209,7 @@ fn cleaned(message: &str, secret: &Secret) -> String {
 
 fn why_unreachable(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "no answer in time"
+        LATE
     } else if error.is_connect() {
         "no connection"
     } else {

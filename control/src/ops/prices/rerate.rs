@@ -6,16 +6,18 @@ use std::{collections::HashMap, sync::Arc};
 
 use proxyxai_contract::{
     Invalid,
-    clock::Millis,
+    clock::{Millis, Zone},
     id::AccountId,
     money::{Money, Multiplier},
     price::{self, PriceTable},
+    usage::Tokens,
 };
 
 use crate::{
     Control, Error,
     domain::{audit::Action, credit::Cost, ledger::Entry},
-    ops::{self, money},
+    ops::{self, earned::Additions, money},
+    publish::TermsByKey,
     store::{
         self, AccountRecord,
         usage::{
@@ -121,14 +123,15 @@ async fn correct(
         // A deleted account was settled when it was deleted.
         return Ok(None);
     };
+    let terms = control.publisher().terms();
     let records =
         store::usage::corrections::next(&tx, batch.account, batch.span, batch.after, BATCH_RECORDS)
             .await?;
-    let mut found = Found::default();
+    let mut found = Found::of(control, &terms);
     for usage in &records {
         done.records = done.records.saturating_add(1);
         match prices.anew(control, usage, account).await? {
-            Some((version, cost)) => found.add(control, usage, account, (version, cost))?,
+            Some((version, cost)) => found.add(usage, account, (version, cost))?,
             None => done.unpriced = done.unpriced.saturating_add(1),
         }
     }
@@ -138,7 +141,7 @@ async fn correct(
         total.1 = total.1.saturating_add(found.difference.worth);
     }
     if !rerating.dry_run && !found.costs.is_empty() {
-        post(&tx, account, &found, rerating, now).await?;
+        post(&tx, account, found, rerating, now).await?;
         tx.commit().await?;
         control.publisher().mark([batch.account]);
     }
@@ -149,7 +152,7 @@ async fn correct(
 async fn post(
     tx: &store::Tx,
     account: &mut AccountRecord,
-    found: &Found<'_>,
+    found: Found<'_>,
     rerating: &Rerating,
     now: Millis,
 ) -> Result<(), Error> {
@@ -172,22 +175,35 @@ async fn post(
         .collect();
     store::usage::corrections::put(tx, &corrections, now).await?;
     store::usage::add_totals(tx, "", &found.daily, |_| account.ancestors()).await?;
+    found.additions.store(tx).await?;
     store::accounts::update_money(tx, account).await?;
     store::ledger::post(tx, now, &entries).await
 }
 
 /// What a batch changes.
-#[derive(Default)]
 struct Found<'a> {
     costs: Vec<(&'a PostedUsage, Arc<str>, Money)>,
     daily: Daily,
+    additions: Additions,
     difference: Cost,
+    zone: &'a Zone,
+    terms: &'a TermsByKey,
 }
 
 impl<'a> Found<'a> {
+    fn of(control: &'a Control, terms: &'a TermsByKey) -> Self {
+        Self {
+            costs: Vec::new(),
+            daily: Daily::new(),
+            additions: Additions::default(),
+            difference: Cost::default(),
+            zone: &control.config().zone,
+            terms,
+        }
+    }
+
     fn add(
         &mut self,
-        control: &Control,
         usage: &'a PostedUsage,
         account: &AccountRecord,
         (version, cost): (Arc<str>, Money),
@@ -201,7 +217,9 @@ impl<'a> Found<'a> {
         let change = Cost::of(difference, record.rates, account.view.rates)
             .ok_or_else(|| Invalid::new("difference", "is out of range"))?;
         self.difference = self.difference.and(change);
-        let day = control.config().zone.day(record.start);
+        let day = self.zone.day(record.start);
+        let change = (charged, cost);
+        self.additions.correct(record, day, change, self.terms);
         let key = (record.account, day, record.model_used.clone());
         let totals = self.daily.entry(key).or_default();
         totals.cost = totals.cost.saturating_add(difference);
@@ -250,8 +268,10 @@ impl Prices {
         let Some((_, version)) = self.timeline.iter().rev().find(counts).cloned() else {
             return Ok(None);
         };
-        // What was not answered costs nothing by any table.
-        if record.key.is_none() || !(200..300).contains(&record.status) {
+        // What was not answered costs nothing by any table. Clients that leave may have been charged all the same.
+        let was_used = record.tokens != Tokens::default() || record.cost > Money::ZERO;
+        let counts = (200..300).contains(&record.status) || was_used;
+        if record.key.is_none() || !counts {
             return Ok(Some((version, record.cost)));
         }
         let table = self.table(control, &version).await?;

@@ -3,12 +3,12 @@
 
 use proxyxai_contract::{
     id::AccountId,
-    price_diff::{self, Change},
+    price_diff::Change,
     price_import::{self, Origin},
-    price_sync::{self, Bounds, Scope},
+    price_sync::{self, Bounds, Draft, Scope},
 };
 
-use super::{NewPrices, load, table};
+use super::{NewPrices, load};
 use crate::{
     Control, Error, store,
     view::{Caller, PriceVersion},
@@ -87,9 +87,7 @@ fn compared(
     day: &str,
 ) -> Result<(String, Vec<Change>), Error> {
     let list = price_import::read(list, Origin { url, day })?;
-    let laid = price_sync::lay(&before.text, &list, Scope::default())?;
-    let mut after = before.clone();
-    after.text = laid.text;
-    let changes = price_diff::compare(&table(before)?, &table(&after)?);
-    Ok((after.text, changes))
+    let scope = Scope::default();
+    let Draft { laid, changes } = price_sync::draft(&before.text, &before.overrides, &list, scope)?;
+    Ok((laid.text, changes))
 }

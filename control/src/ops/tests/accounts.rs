@@ -1,11 +1,13 @@
 //! Laws of the tree of accounts: names, rights, deletion, keys.
 
-use proxyxai_contract::money::Multiplier;
+use proxyxai_contract::money::{Money, Multiplier};
 
 use crate::{
     Error, ops,
     testing::{ROOT, World, by, everywhere, usd},
-    view::{AccountChange, AccountFilter, LimitsChange, NewAccount, Page},
+    view::{
+        AccountChange, AccountFilter, AccountView, LimitsChange, NewAccount, Order, OrderBy, Page,
+    },
 };
 
 const PAGE: Page = Page { page: 1, size: 10 };
@@ -30,11 +32,11 @@ async fn names_and_addresses_are_unique_among_the_living() {
         };
         assert!(matches!(
             create("alice", "other@example.com").await,
-            Err(Error::Conflict { field: "Name" })
+            Err(Error::Conflict { field: "Name", .. })
         ));
         assert!(matches!(
             create("other", "Alice@example.com").await,
-            Err(Error::Conflict { field: "Email" })
+            Err(Error::Conflict { field: "Email", .. })
         ));
         ops::accounts::delete(&world.control, &ROOT, "alice")
             .await
@@ -170,7 +172,7 @@ async fn a_child_stays_within_what_its_parent_has() {
             ));
         }
         let factor = AccountChange {
-            factor: Some(Multiplier::ONE),
+            factor: Some(Multiplier::from_number(0.9).unwrap()),
             ..AccountChange::default()
         };
         assert!(matches!(
@@ -209,6 +211,67 @@ async fn managing_takes_a_balance_and_creating_a_minimum() {
                 .id,
             poor.id
         );
+    })
+    .await;
+}
+
+/// What accounts are sorted by.
+type Amount = fn(&AccountView) -> Money;
+
+#[tokio::test]
+async fn accounts_are_found_by_how_their_names_begin_and_sorted_by_money() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        world.child(&by(&alice), "bobby", 5.0).await;
+        world.child(&ROOT, "carol", 7.0).await;
+        let found = async |filter: AccountFilter| {
+            let listed = ops::accounts::list(&world.control, &ROOT, filter, PAGE).await;
+            let rows = listed.unwrap().rows.into_iter();
+            rows.map(|account| account.name).collect::<Vec<_>>()
+        };
+        let all = AccountFilter {
+            descendants: true,
+            ..AccountFilter::default()
+        };
+        let names = found(all.clone()).await;
+        for search in ["a", "AL", "alice@", "B", "%", "_", "zz"] {
+            let filter = AccountFilter {
+                search: Some(search.to_owned()),
+                ..all.clone()
+            };
+            let begins = |name: &&String| {
+                let text = search.to_lowercase();
+                name.starts_with(&text) || format!("{name}@example.com").starts_with(&text)
+            };
+            let expected: Vec<_> = names.iter().filter(begins).cloned().collect();
+            assert_eq!(found(filter).await, expected, "{search}");
+        }
+        let by_id = AccountFilter {
+            search: Some(alice.id.to_string()),
+            ..all.clone()
+        };
+        assert_eq!(found(by_id).await, ["alice"]);
+        let part = AccountFilter {
+            subtree: Some(alice.dna.clone()),
+            ..AccountFilter::default()
+        };
+        assert!(found(part).await.contains(&"alice".to_owned()));
+        let amounts: [(OrderBy, Amount); 2] = [
+            (OrderBy::Balance, |account| account.balance),
+            (OrderBy::Used, |account| account.credit_used),
+        ];
+        for (by, of) in amounts {
+            let ordered = AccountFilter {
+                order: Order {
+                    by,
+                    ascending: true,
+                },
+                ..all.clone()
+            };
+            let listed = ops::accounts::list(&world.control, &ROOT, ordered, PAGE).await;
+            let amounts: Vec<_> = listed.unwrap().rows.iter().map(of).collect();
+            assert!(amounts.is_sorted(), "{amounts:?}");
+        }
     })
     .await;
 }

@@ -134,7 +134,10 @@ async fn what_was_refused_leaves_no_record() {
             ..NewAccount::default()
         };
         let refused = ops::accounts::create(&world.control, &ROOT, taken).await;
-        assert!(matches!(refused, Err(Error::Conflict { field: "Name" })));
+        assert!(matches!(
+            refused,
+            Err(Error::Conflict { field: "Name", .. })
+        ));
         let change = AccountChange {
             credit: Some(usd(-500.0)),
             ..AccountChange::default()
@@ -327,7 +330,7 @@ async fn loading_prices_and_pricing_anew_are_on_record() {
             text: table.to_owned(),
             valid_from: None,
             note: "for the test".to_owned(),
-            force: false,
+            force: true,
             over: None,
         };
         let loaded = Box::pin(ops::prices::load(&world.control, &ROOT, new)).await;

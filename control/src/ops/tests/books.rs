@@ -254,3 +254,19 @@ async fn every_movement_says_when_why_and_of_what() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_posting_of_an_account_that_is_not_there_is_found() {
+    everywhere(async |world: &mut World| {
+        if !world.is_postgres() {
+            // A file refuses it.
+            return;
+        }
+        let sql = "WITH entry AS (INSERT INTO ledger_entry (at, reason, reference) VALUES (0, 'grant', 'x') RETURNING id) \
+            INSERT INTO posting (entry_id, book, account_id, amount) SELECT id, 'account', 999, 5 FROM entry \
+            UNION ALL SELECT id, 'mint', NULL, -5 FROM entry";
+        meddle(world.control.store(), sql).await;
+        assert_eq!(difference(world).await.account, Some(999));
+    })
+    .await;
+}

@@ -5,8 +5,8 @@ use proxyxai_contract::usage::UsageRecord;
 
 use crate::{
     Error, Offline, ops,
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{Days, Page},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, lines_of, node, usd},
+    view::{Caller, Days, LedgerFilter, LedgerLine, Page},
 };
 
 async fn report(world: &World, records: Vec<UsageRecord>) {
@@ -119,7 +119,7 @@ async fn root_reads_the_whole_ledger_and_nobody_else() {
         assert!(matches!(refused, Err(Error::Forbidden(_))));
 
         let page = Page { page: 1, size: 2 };
-        let listed = ops::reports::ledger(&world.control, &ROOT, Some("parent"), page)
+        let listed = ops::reports::ledger(&world.control, &ROOT, lines_of("parent"), page)
             .await
             .unwrap();
         assert_eq!((listed.total, listed.rows.len()), (2, 2));
@@ -127,6 +127,85 @@ async fn root_reads_the_whole_ledger_and_nobody_else() {
             (listed.rows[0].amount, listed.rows[1].amount),
             (usd(-30.0), usd(90.0))
         );
+    })
+    .await;
+}
+
+async fn lines(world: &World, caller: &Caller, filter: LedgerFilter) -> Vec<LedgerLine> {
+    let page = Page {
+        page: 1,
+        size: 1000,
+    };
+    let listing = ops::reports::ledger(&world.control, caller, filter, page);
+    let listing = listing.await.unwrap();
+    assert_eq!(listing.total, u64::try_from(listing.rows.len()).unwrap());
+    listing.rows
+}
+
+#[tokio::test]
+async fn an_account_reads_its_own_books_and_those_below_and_no_others() {
+    everywhere(async |world: &mut World| {
+        let parent = world.child(&ROOT, "parent", 90.0).await;
+        let child = world.child(&by(&parent), "child", 30.0).await;
+        let other = world.child(&ROOT, "other", 20.0).await;
+        report(world, vec![call(1, child.id, 1.0)]).await;
+        let own = lines(world, &by(&parent), LedgerFilter::default()).await;
+        let named = lines(world, &by(&parent), lines_of("parent")).await;
+        assert_eq!(own, named);
+        assert_eq!(own.len(), 2);
+        let below = lines(world, &by(&parent), lines_of("child")).await;
+        assert!(below.iter().any(|line| line.reason == "call"));
+        for line in own.iter().chain(&below) {
+            assert!(["account", "reserved"].contains(&line.book.as_str()));
+            assert!(
+                ["parent", "child"].contains(&line.name.as_str()),
+                "{line:?}"
+            );
+        }
+        let page = Page { page: 1, size: 10 };
+        for (caller, stranger) in [(&child, "parent"), (&parent, "other"), (&other, "root")] {
+            let refused =
+                ops::reports::ledger(&world.control, &by(caller), lines_of(stranger), page).await;
+            assert!(matches!(refused, Err(Error::NotFound { .. })), "{stranger}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_ledger_is_asked_for_by_reason_and_days() {
+    everywhere(async |world: &mut World| {
+        let parent = world.child(&ROOT, "parent", 90.0).await;
+        world.clock.advance(DAY_MS);
+        report(world, vec![call(1, parent.id, 1.0)]).await;
+        let of = async |reason: Option<&str>, back: Option<(i64, i64)>| {
+            let day = |back| days(world, back).start;
+            let filter = LedgerFilter {
+                account: None,
+                reason: reason.map(ToOwned::to_owned),
+                days: back.map(|(start, end)| Days {
+                    start: day(start),
+                    end: day(end),
+                }),
+            };
+            let rows = lines(world, &ROOT, filter).await;
+            rows.into_iter().map(|line| line.reason).collect::<Vec<_>>()
+        };
+        let all = of(None, None).await;
+        let calls = of(Some("call"), None).await;
+        assert!(!calls.is_empty() && calls.iter().all(|reason| reason == "call"));
+        let yesterday = of(None, Some((1, 1))).await;
+        assert!(!yesterday.is_empty() && yesterday.iter().all(|reason| reason == "grant"));
+        let today = of(None, Some((0, 0))).await;
+        assert_eq!(today.len() + yesterday.len(), all.len());
+        assert_eq!(of(Some("call"), Some((1, 1))).await, [""; 0]);
+        let odd = LedgerFilter {
+            reason: Some("calls".to_owned()),
+            ..LedgerFilter::default()
+        };
+        let page = Page { page: 1, size: 1 };
+        let refused = ops::reports::ledger(&world.control, &ROOT, odd, page).await;
+        assert!(matches!(refused, Err(Error::Invalid(error)) if error.field == "reason"));
     })
     .await;
 }

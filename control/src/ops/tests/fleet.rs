@@ -11,7 +11,7 @@ use proxyxai_contract::{
 use crate::{
     Control, ops,
     testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, KeyChange},
+    view::{AccountChange, KeyChange, NodeFilter},
 };
 
 type Updates = Pin<Box<dyn Stream<Item = Update> + Send>>;
@@ -169,14 +169,22 @@ async fn a_change_is_answered_once_every_watcher_has_acknowledged_it() {
         );
         acknowledged.unwrap();
         assert_eq!(ids(&update), [alice.id.get()]);
-        let (revision, nodes) = ops::fleet::nodes(&control, &ROOT).await.unwrap();
+        let (revision, nodes) = ops::fleet::nodes(&control, &ROOT, NodeFilter::default())
+            .await
+            .unwrap();
         assert_eq!(
             (revision, nodes[0].applied, nodes[0].connected),
             (update.revision, revision, true)
         );
         assert_eq!(nodes[0].rejections, [rejection]);
         drop(updates);
-        assert!(!ops::fleet::nodes(&control, &ROOT).await.unwrap().1[0].connected);
+        assert!(
+            !ops::fleet::nodes(&control, &ROOT, NodeFilter::default())
+                .await
+                .unwrap()
+                .1[0]
+                .connected
+        );
         // With nobody left to wait for, a change is answered at once.
         world.child(&ROOT, "bobby", 10.0).await;
     })
@@ -268,7 +276,8 @@ async fn only_the_token_admits_a_data_plane() {
                 &crate::view::Caller {
                     account: AccountId::new(2).unwrap(),
                     address: None,
-                }
+                },
+                NodeFilter::default(),
             )
             .await
             .is_err()

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use proxyxai_contract::{
     id::{KeyId, Level},
+    provider::ProviderType,
     secret::Secret,
-    snapshot::{Health, HealthState},
+    snapshot::{Health, HealthState, KeyConfig},
 };
 
 use tokio::{
@@ -48,7 +49,10 @@ async fn one_secret_is_there_once_for_a_provider() {
         let key = world.key(SECRET).await.unwrap();
         assert!(matches!(
             world.key(SECRET).await,
-            Err(Error::Conflict { field: "SecretKey" })
+            Err(Error::Conflict {
+                field: "SecretKey",
+                ..
+            })
         ));
         let elsewhere = KeyChange {
             provider: Some("https://example.com/v1/".to_owned()),
@@ -298,7 +302,11 @@ async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
                 .await
                 .unwrap();
         }
-        let probe = async |id| ops::keys::probe(&world.control, &ROOT, id).await.unwrap();
+        let probe = async |id| {
+            ops::keys::probe(&world.control, &ROOT, id, None)
+                .await
+                .unwrap()
+        };
         let accepted = probe(good).await;
         assert_eq!((accepted.accepted, accepted.status), (true, 200));
         let refused = probe(bad).await;
@@ -318,6 +326,100 @@ async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
         );
     })
     .await;
+}
+
+/// Reads a request to its end: the first line and the headers, and the body.
+async fn request_of(stream: &mut tokio::net::TcpStream) -> (String, serde_json::Value) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await.unwrap();
+    (head, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// A provider that has `chatty`, `thinker` and `claude`; each has its own way of being asked.
+async fn models(listener: TcpListener) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (head, body) = request_of(&mut stream).await;
+        let line = head.lines().next().unwrap();
+        let said = |message: &str| serde_json::json!({ "error": { "message": message } });
+        let has = |name: &str| body[name] == 1;
+        let (status, answer) = match (line, body["model"].as_str().unwrap_or_default()) {
+            ("post /v1/chat/completions http/1.1", "chatty") if has("max_tokens") => {
+                (200, serde_json::json!({ "choices": [] }))
+            }
+            ("post /v1/chat/completions http/1.1", "thinker") if has("max_completion_tokens") => {
+                (400, said("Could not finish: output limit was reached"))
+            }
+            ("post /v1/chat/completions http/1.1", "thinker") => {
+                (400, said("Use max_completion_tokens in its place"))
+            }
+            ("post /v1/messages http/1.1", "claude")
+                if has("max_tokens") && head.contains("x-api-key: ") =>
+            {
+                (200, serde_json::json!({ "content": [] }))
+            }
+            ("post /v1/chat/completions http/1.1", "broken") => (200, said("is overloaded")),
+            _ => (404, said(&format!("no such model for {SECRET}"))),
+        };
+        let body = answer.to_string();
+        let length = body.len();
+        let head =
+            format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_probe_of_a_model_makes_the_smallest_call_of_it_in_its_own_form() {
+    let world = World::file().await;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listener = listener.await.unwrap();
+    let base = format!("http://{}/v1", listener.local_addr().unwrap());
+    let server = tokio::spawn(models(listener));
+    let key = world.key(SECRET).await.unwrap().id;
+    let change = async |kind| {
+        let change = KeyChange {
+            provider: Some(base.clone()),
+            config: Some(KeyConfig {
+                provider_type: kind,
+                ..KeyConfig::default()
+            }),
+            ..KeyChange::default()
+        };
+        ops::keys::update(&world.control, &ROOT, key, change)
+            .await
+            .unwrap();
+    };
+    for (kind, model, accepted, status) in [
+        (ProviderType::Standard, "chatty", true, 200),
+        (ProviderType::Standard, "thinker", true, 400),
+        (ProviderType::Standard, "claude", false, 404),
+        (ProviderType::Standard, "broken", false, 200),
+        (ProviderType::Anthropic, "claude", true, 200),
+        (ProviderType::Anthropic, "chatty", false, 404),
+    ] {
+        change(kind).await;
+        let probe = ops::keys::probe(&world.control, &ROOT, key, Some(model))
+            .await
+            .unwrap();
+        assert_eq!(
+            (probe.accepted, probe.status),
+            (accepted, status),
+            "{model}"
+        );
+        assert!(!probe.detail.contains(SECRET) && !probe.detail.is_empty());
+    }
+    let odd = ops::keys::probe(&world.control, &ROOT, key, Some("a\nb")).await;
+    assert!(matches!(odd, Err(Error::Invalid(error)) if error.field == "model"));
+    server.abort();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::prices::{house, load, published, rerate};
 use crate::{
     Error, ops,
     testing::{NOON, ROOT, World, call, everywhere, node, usd},
-    view::{AccountChange, AccountView},
+    view::{AccountChange, AccountView, Leased, NodeFilter},
 };
 
 async fn ask(world: &World, epoch: u64, account: &AccountView, dollars: f64) -> LeaseAnswer {
@@ -40,6 +40,37 @@ async fn ask_from(
     ask.version = lease(ask).await.lease.version;
     (ask.change, ask.need) = (usd(dollars), usd(dollars));
     lease(ask).await
+}
+
+#[tokio::test]
+async fn what_each_data_plane_may_spend_is_told() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 20.0).await;
+        let bobby = world.child(&ROOT, "bobby", 20.0).await;
+        ask_from(world, "n1", 1, &alice, 5.0).await;
+        ask_from(world, "n1", 1, &bobby, 2.0).await;
+        ask_from(world, "n2", 1, &bobby, 1.0).await;
+        let nodes = async |connected| {
+            let filter = NodeFilter { connected };
+            ops::fleet::nodes(&world.control, &ROOT, filter)
+                .await
+                .unwrap()
+                .1
+        };
+        for name in ["n1", "n2", "n3"] {
+            let watch = ops::fleet::watch(&world.control, node(name), 1, "1".to_owned());
+            drop(watch.await.unwrap());
+        }
+        let told: Vec<_> = nodes(None).await.iter().map(|node| node.leased).collect();
+        let leased = |accounts, dollars| Leased {
+            accounts,
+            amount: usd(dollars),
+        };
+        assert_eq!(told, [leased(2, 7.0), leased(1, 1.0), leased(0, 0.0)]);
+        assert_eq!(nodes(Some(true)).await.len(), 0);
+        assert_eq!(nodes(Some(false)).await.len(), 3);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use proxyxai_contract::{
     part::Part,
     price::{self, PriceTable},
     snapshot::Update,
-    usage::{Tokens, UsageRecord},
+    usage::{Abandoned, Tokens, UsageRecord},
 };
 
 use futures_util::StreamExt as _;
@@ -18,8 +18,8 @@ use crate::{
     Control, Error,
     ops::{self, prices::NewPrices},
     store,
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, AccountView, Days, PriceVersion, Rerated, Rerating},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, node, usd},
+    view::{AccountChange, AccountView, Days, Page, PriceVersion, Rerated, Rerating},
 };
 
 fn table(input: &str) -> String {
@@ -37,7 +37,8 @@ pub(super) async fn load(
         text: table(input),
         valid_from,
         note: "test".to_owned(),
-        force: false,
+        // It leaves out all that the table of the release has.
+        force: true,
         over: None,
     };
     let loaded = Box::pin(ops::prices::load(control, &ROOT, new)).await?;
@@ -201,24 +202,26 @@ async fn an_override_outlives_the_table_that_waits() {
 }
 
 #[tokio::test]
-async fn absurd_prices_have_to_be_forced_and_only_root_loads_any() {
+async fn absurd_prices_and_small_tables_have_to_be_forced_and_only_root_loads_any() {
     everywhere(async |world: &mut World| {
         let control = &world.control;
-        load(control, "2", None).await.unwrap();
-        let before = published(control).await.version;
-        for bad in ["200.1", "-1", "1e400", "NaN", "1000001"] {
-            assert!(
-                matches!(load(control, bad, None).await, Err(Error::Invalid(_))),
-                "{bad}"
-            );
-        }
-        let forced = |input: &str| NewPrices {
+        let new = |input: &str, force: bool| NewPrices {
             text: table(input),
             valid_from: None,
             note: String::new(),
-            force: true,
+            force,
             over: None,
         };
+        // It would leave out all that the table of the release has.
+        let refused = Box::pin(ops::prices::load(control, &ROOT, new("2", false))).await;
+        assert!(refused.unwrap_err().to_string().contains("leaves out"));
+        load(control, "2", None).await.unwrap();
+        let before = published(control).await.version;
+        for bad in ["200.1", "-1", "1e400", "NaN", "1000001"] {
+            let refused = Box::pin(ops::prices::load(control, &ROOT, new(bad, false))).await;
+            assert!(matches!(refused, Err(Error::Invalid(_))), "{bad}");
+        }
+        let forced = |input: &str| new(input, true);
         for never in ["-1", "1e400", "NaN"] {
             let refused = Box::pin(ops::prices::load(control, &ROOT, forced(never))).await;
             assert!(refused.is_err(), "{never}");
@@ -311,8 +314,8 @@ async fn a_wrong_price_made_good_leaves_what_the_right_one_would_have() {
             let again = rerate(&world.control, false).await;
             assert_eq!((again.records, again.corrections), (60, BTreeMap::new()));
             assert_eq!(state(world, &accounts).await, made_good);
-            let page = crate::view::Page { page: 1, size: 100 };
-            let listed = ops::reports::usage(&world.control, &ROOT, Some("alice"), page)
+            let page = Page { page: 1, size: 100 };
+            let listed = ops::reports::usage(&world.control, &ROOT, calls_of("alice"), page)
                 .await
                 .unwrap();
             for row in listed.rows {
@@ -411,6 +414,74 @@ async fn what_has_no_price_or_was_not_answered_is_left_alone() {
         let done = rerate(&world.control, false).await;
         assert_eq!(done.corrections, BTreeMap::new());
         assert_eq!((done.records, done.unpriced), (3, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_whose_client_left_is_priced_anew_like_any_other() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        load(&world.control, "1", None).await.unwrap();
+        let table = published(&world.control).await;
+        let left = UsageRecord {
+            status: 499,
+            abandoned: Some(Abandoned::ReadOn),
+            ..house(1, alice.id, NOON, &table)
+        };
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![left])
+            .await
+            .unwrap();
+        load(&world.control, "2", Some(NOON)).await.unwrap();
+        let done = rerate(&world.control, false).await;
+        assert_eq!((done.records, done.corrections.len()), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_without_a_price_are_counted_by_model_and_forgotten_after_a_month() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let bobby = world.child(&ROOT, "bobby", 10.0).await;
+        let unpriced = |sequence, account: &AccountView, model: &str| UsageRecord {
+            model_used: model.to_owned(),
+            start: world.clock.now(),
+            priced: false,
+            ..call(sequence, account.id, 0.0)
+        };
+        let report = async |records| {
+            let name = node("n1");
+            let reported = ops::fleet::report_usage(&world.control, &name, 1, records);
+            Box::pin(reported).await.unwrap();
+        };
+        let told = async |days| {
+            let page = Page { page: 1, size: 10 };
+            let listing = ops::prices::unpriced(&world.control, &ROOT, Some(days), page);
+            let rows = listing.await.unwrap().rows.into_iter();
+            rows.map(|row| (row.model, row.requests, row.accounts, row.last))
+                .collect::<Vec<_>>()
+        };
+        let first = vec![
+            unpriced(1, &alice, "new"),
+            unpriced(2, &alice, "new"),
+            unpriced(3, &alice, "odd"),
+        ];
+        report(first.clone()).await;
+        // A report that is sent again counts once.
+        report(first).await;
+        world.clock.advance(10 * DAY_MS);
+        let later = world.clock.now();
+        report(vec![unpriced(4, &bobby, "new"), call(5, bobby.id, 1.0)]).await;
+        let new = |requests, accounts| ("new".to_owned(), requests, accounts, later);
+        assert_eq!(told(7).await, [new(1, 1)]);
+        assert_eq!(told(31).await, [new(3, 2), ("odd".to_owned(), 1, 1, NOON)]);
+        world.clock.advance(25 * DAY_MS);
+        ops::prices::prune_unpriced(&world.control).await.unwrap();
+        let kept = world
+            .number("SELECT COUNT(*) AS number FROM usage_unpriced")
+            .await;
+        assert_eq!((kept, told(31).await), (1, vec![new(1, 1)]));
     })
     .await;
 }

@@ -13,7 +13,7 @@ use proxyxai_contract::id::{AccountId, Level};
 use crate::{
     ops,
     store::testing::meddle,
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, lines_of, node, usd},
     view::{AccountChange, AccountFilter, BillOf, Days, Labels, Order, OrderBy, Page},
 };
 
@@ -242,6 +242,8 @@ async fn pages(world: &World, size: &Size) {
     for (what, descendants, level, identifier, page) in cases {
         let time = lap(what, async |_| {
             let filter = AccountFilter {
+                subtree: None,
+                search: None,
                 descendants,
                 labels: Labels {
                     level: level.map(|level| Level::new(level).unwrap()),
@@ -337,7 +339,7 @@ async fn reports(world: &World, within: impl Fn(Duration)) {
     );
     within(
         lap("single calls of an account", async |_| {
-            ops::reports::usage(&world.control, &ROOT, Some("user-77"), page(1))
+            ops::reports::usage(&world.control, &ROOT, calls_of("user-77"), page(1))
                 .await
                 .unwrap();
         })
@@ -345,7 +347,7 @@ async fn reports(world: &World, within: impl Fn(Duration)) {
     );
     within(
         lap("ledger of an account", async |_| {
-            ops::reports::ledger(&world.control, &ROOT, Some("user-77"), page(1))
+            ops::reports::ledger(&world.control, &ROOT, lines_of("user-77"), page(1))
                 .await
                 .unwrap();
         })

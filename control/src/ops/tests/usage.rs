@@ -1,11 +1,16 @@
 //! Laws of posting usage.
 
-use proxyxai_contract::{id::AccountId, money::Money};
+use futures_util::{FutureExt as _, StreamExt as _};
+use proxyxai_contract::{
+    id::{AccountId, NodeName},
+    money::Money,
+    usage::UsageRecord,
+};
 
 use crate::{
     ops,
-    store::testing::meddle,
-    testing::{DAY_MS, NOON, ROOT, World, call, everywhere, node, usd},
+    store::testing::{meddle, statements},
+    testing::{DAY_MS, NOON, ROOT, World, call, calls_of, everywhere, node, usd},
     view::{AccountChange, Days, Page},
 };
 
@@ -49,18 +54,18 @@ async fn a_report_that_is_sent_again_is_posted_once() {
         let listed = ops::reports::usage(
             &world.control,
             &ROOT,
-            Some("alice"),
+            calls_of("alice"),
             Page { page: 1, size: 2 },
         )
         .await
         .unwrap();
         assert_eq!((listed.total, listed.rows.len()), (6, 2));
-        assert!(
-            listed
-                .rows
-                .iter()
-                .any(|row| row.record == call(5, alice.id, 0.5) && row.epoch == u64::MAX)
-        );
+        let fifth = UsageRecord {
+            expense: Some(usd(0.5)),
+            ..call(5, alice.id, 0.5)
+        };
+        let mut rows = listed.rows.iter();
+        assert!(rows.any(|row| row.record == fifth && row.epoch == u64::MAX));
     })
     .await;
 }
@@ -286,6 +291,90 @@ async fn books_with_counts_beyond_all_measure_can_still_be_verified() {
                 .difference
                 .is_none_or(|found| found.what.contains("input"))
         );
+    })
+    .await;
+}
+
+/// Statements of one round, whatever is in it as long as it is not much: each is a round trip, and a round at a low
+/// rate costs little else.
+const STATEMENTS_PER_ROUND_MAX: u64 = 18;
+
+#[tokio::test]
+async fn a_round_of_few_records_is_few_statements() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let bobby = world.child(&ROOT, "bobby", 10.0).await;
+        let report = async |records: Vec<UsageRecord>| {
+            let before = statements(world.control.store());
+            ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
+                .await
+                .unwrap();
+            statements(world.control.store()) - before
+        };
+        let first = report(vec![call(1, alice.id, 0.5)]).await;
+        let one = report(vec![call(2, alice.id, 0.5)]).await;
+        assert!(one <= STATEMENTS_PER_ROUND_MAX, "{one}");
+        assert!(first <= one + 1, "{first}");
+        let three = report((3..=5).map(|at| call(at, alice.id, 0.5)).collect()).await;
+        assert_eq!(three, one);
+        let many = [&alice, &bobby].into_iter().zip(6..);
+        let two = report(many.map(|(of, at)| call(at, of.id, 0.5)).collect()).await;
+        let more = if world.is_postgres() { 0 } else { 2 };
+        assert!(two <= one + more, "{two}");
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn on_a_server_a_report_is_as_few_statements_with_a_thousand_accounts() {
+    everywhere(async |world: &mut World| {
+        if !world.is_postgres() {
+            return;
+        }
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let records = (1..=999u64).map(|at| UsageRecord {
+            model_used: format!("m{at}"),
+            ..call(at, alice.id, 0.001)
+        });
+        let before = statements(world.control.store());
+        ops::fleet::report_usage(&world.control, &node("n1"), 1, records.collect::<Vec<_>>())
+            .await
+            .unwrap();
+        let all = statements(world.control.store()) - before;
+        assert!(all <= STATEMENTS_PER_ROUND_MAX + 1, "{all}");
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_reports_has_its_money_as_an_answer_alone() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 10.0).await;
+        let (n1, n2) = (node("n1"), node("n2"));
+        let watch = async |name: &NodeName| {
+            let updates = ops::fleet::watch(&world.control, name.clone(), 1, String::new());
+            let mut updates = Box::pin(updates.await.unwrap());
+            updates.next().await.unwrap();
+            updates
+        };
+        let report = async |at| {
+            let records = vec![call(at, alice.id, 1.0)];
+            let reported = ops::fleet::report_usage(&world.control, &n1, 1, records).await;
+            reported.unwrap().standings[0].balance
+        };
+        let mut first = watch(&n1).await;
+        assert_eq!(report(1).await, usd(9.0));
+        let before = statements(world.control.store());
+        world.control.tick(1).await.unwrap();
+        assert_eq!(statements(world.control.store()), before);
+        assert!(first.next().now_or_never().is_none());
+        let mut second = watch(&n2).await;
+        assert_eq!(report(2).await, usd(8.0));
+        world.control.tick(1).await.unwrap();
+        let news = second.next().await.unwrap();
+        assert_eq!(news.standings[0].balance, usd(8.0));
     })
     .await;
 }

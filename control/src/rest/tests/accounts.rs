@@ -115,6 +115,9 @@ async fn who_may_change_what_is_kept() {
     put("/x-users/berta", json!({ "Factor": 0.5 }))
         .await
         .refused(403, "permission_error", "forbidden");
+    // Whoever sends back what was shown changes nothing.
+    let same = put("/x-users/berta", json!({ "Factor": 1, "Role": 7 })).await;
+    assert_eq!(same.status, 200, "{}", same.body);
     for (body, field) in [
         (json!({ "Rates": 0.5 }), "Rates"),
         (json!({ "RPM": 99_999_999 }), "RPM"),
@@ -179,7 +182,7 @@ async fn accounts_are_found_by_their_labels_and_put_in_order() {
         assert_eq!(names(path).await, found, "{path}");
     }
     for (path, field) in [
-        ("/x-users?order=balance", "order"),
+        ("/x-users?order=rank", "order"),
         ("/x-users?gear=300", "gear"),
         ("/x-users?factor=x", "factor"),
         ("/x-users?role=99999999999", "role"),

@@ -183,12 +183,19 @@ async fn the_own_bill_has_numbers_wherever_pages_compute() {
         .await
         .body;
     assert_eq!(
-        (
-            &empty["total_credit_used"],
-            &empty["daily_costs"],
-            &empty["usage_summary"]
-        ),
-        (&json!(0), &json!([]), &json!({}))
+        (&empty["total_credit_used"], &empty["usage_summary"]),
+        (&json!(0), &json!({}))
+    );
+    // Days without use are there, so that a line drawn through them is true.
+    let days = empty["daily_costs"].as_array().unwrap();
+    assert_eq!(days.len(), 30);
+    assert_eq!(
+        (&days[0]["date"], &days[29]["date"]),
+        (&json!("2025-02-09"), &json!("2025-03-10"))
+    );
+    assert_eq!(
+        (&days[0]["total_credit_used"], &days[0]["line_items"]),
+        (&json!(0), &json!([]))
     );
 }
 
@@ -201,8 +208,10 @@ async fn clients_of_openais_billing_see_what_is_left() {
             let path = format!("{version}/dashboard/billing/{what}");
             rig.ask("GET", &path, &anna, "").await.body
         };
-        let usage = ask("usage?start_date=2025-03-01&end_date=2025-03-31").await;
+        let usage = ask("usage?start_date=2025-03-09&end_date=2025-03-31").await;
         golden("billing.usage", &usage);
+        // Days without use are there too.
+        assert_eq!(usage["daily_costs"].as_array().unwrap().len(), 23);
         assert_eq!(usage["total_usage"], 175, "in cents");
         assert_eq!(
             usage["daily_costs"][0]["line_items"],

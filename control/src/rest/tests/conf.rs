@@ -104,6 +104,16 @@ async fn a_route_of_nobody_or_nothing_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_no_setting_is_refused_by_name() {
+    let rig = Rig::start("conf_names").await;
+    for unknown in ["Color", "modelMapper", "LevelMaper", "loadkeys"] {
+        let body = json!({ unknown: 1 }).to_string();
+        let refused = rig.ask("POST", "/x-conf", &rig.root, &body).await;
+        refused.names(unknown);
+    }
+}
+
+#[tokio::test]
 async fn settings_are_shown_and_changed_under_their_older_names() {
     let rig = Rig::start("conf").await;
     let key = json!({ "SecretKey": SECRET, "Name": "tired", "Provider": "https://a.example.com", "Level": 1 });
@@ -135,7 +145,7 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
 
     let change = json!({
         "ModelMapper": { "gpt-3*": "gpt-4o", "o1": "o3" }, "LevelMapper": "gpt-4*=2", "SwitchOver": "1=2",
-        "Resources": "/v1/chat/completions", "LoadKeys": true, "StatsInterval": 5, "Color": 1,
+        "Resources": "/v1/chat/completions", "LoadKeys": true, "StatsInterval": 5,
         "ModelFailover": { "gpt-4o": "o3|o1" }, "UserMinBalance": 3.5, "UserApiBalance": 30,
         "ModelLimits": { "gpt-4*": { "rpm": 5, "TPD": 1000 } },
     });

@@ -130,6 +130,14 @@ async fn a_key_that_cannot_be_used_is_not_stored() {
             "Config",
         ),
         (
+            r#"{"SecretKey":"sk-upstream-0123456789","Config":{"Price":{"Factor":0.5}}}"#,
+            "Price",
+        ),
+        (
+            r#"{"SecretKey":"sk-upstream-0123456789","Config":{"maxConcurrency":2}}"#,
+            "maxConcurrency",
+        ),
+        (
             r#"{"SecretKey":"sk-upstream-0123456789","Config":{"provider_type":"x"}}"#,
             "provider_type",
         ),

@@ -3,11 +3,14 @@
 
 mod accounts;
 mod bills;
+mod calls;
 mod conf;
 mod config;
 mod keys;
 mod logs;
+mod prices;
 mod refusals;
+mod running;
 mod secrets;
 mod users;
 

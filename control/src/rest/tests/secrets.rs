@@ -52,7 +52,10 @@ async fn root_may_choose_its_key() {
     for (body, field) in [
         (json!({ "key": fresh }), "confirm"),
         (json!({ "confirm": confirm, "key": "sk-Xvs" }), "key"),
-        (json!({ "confirm": confirm, "name": "anna" }), "name"),
+        (
+            json!({ "confirm": confirm, "name": "anna", "key": fresh }),
+            "key",
+        ),
     ] {
         rig.ask("POST", "/x-root", &rig.root, &body.to_string())
             .await
@@ -70,6 +73,27 @@ async fn root_may_choose_its_key() {
     let body = json!({ "confirm": confirm, "name": "root" }).to_string();
     let again = rig.ask("POST", "/x-root", &fresh, &body).await.body;
     assert_ne!(again["rotate"]["key"], json!(fresh));
+}
+
+#[tokio::test]
+async fn root_gives_an_account_below_it_a_new_key() {
+    let rig = Rig::start("root_other").await;
+    let anna = rig.child(&rig.root, "anna", 100).await;
+    let berta = rig.child(&anna, "berta", 20).await;
+    let body = json!({ "confirm": "2025-03-10-ROTATE-ROOT", "name": "berta" }).to_string();
+    let refused = rig.ask("POST", "/x-root", &anna, &body).await;
+    refused.refused(403, "permission_error", "forbidden");
+    let rotated = rig.ask("POST", "/x-root", &rig.root, &body).await.body;
+    golden("x-self", &rotated);
+    assert_eq!(rotated["rotate"]["name"], "berta");
+    let key = rotated["rotate"]["key"].as_str().unwrap();
+    let new = rig.ask("GET", "/dashboard/info", key, "").await;
+    assert_eq!(new.body["name"], "berta");
+    let old = rig.ask("GET", "/dashboard/info", &berta, "").await;
+    old.refused(401, "authentication_error", "invalid_api_key");
+    let nobody = json!({ "confirm": "2025-03-10-ROTATE-ROOT", "name": "carol" }).to_string();
+    let unknown = rig.ask("POST", "/x-root", &rig.root, &nobody).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

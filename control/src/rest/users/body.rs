@@ -5,6 +5,69 @@ use proxyxai_contract::{Invalid, money::Money};
 use super::super::fields::Fields;
 use crate::view::{AccountChange, LimitsChange, NewAccount};
 
+/// Fields that count, and those that are only shown: a whole row may be sent back.
+const FIELDS: [&str; 59] = [
+    "Name",
+    "Email",
+    "Alias",
+    "BillingEmail",
+    "QRCode",
+    "Status",
+    "Suspended",
+    "CreditGranted",
+    "Days",
+    "Level",
+    "Gear",
+    "Role",
+    "Tier",
+    "Rates",
+    "Factor",
+    "HardLimit",
+    "SoftLimit",
+    "AutoQuota",
+    "ChildLimit",
+    "RPM",
+    "RateLimit",
+    "RPH",
+    "RPD",
+    "TPM",
+    "TPH",
+    "TPD",
+    "CallsMax",
+    "ModelLimits",
+    "AllowIPs",
+    "DenyIPs",
+    "AllowModels",
+    "DenyModels",
+    "AllowLevels",
+    "Resources",
+    "ModelMapper",
+    "LevelMapper",
+    "SwitchOver",
+    "ModelFailover",
+    "ID",
+    "DNA",
+    "OID",
+    "ParentID",
+    "Balance",
+    "CreditBalance",
+    "CreditUsed",
+    "Requests",
+    "Child",
+    "PartialKey",
+    "SecretKey",
+    "PublicKey",
+    "CreatedAt",
+    "UpdatedAt",
+    "DailyUsage",
+    "MonthlyUsage",
+    "EmailVerified",
+    "EmailVerifiedBy",
+    "EmailVerifiedAt",
+    "BillingEmailVerifiedBy",
+    "BillingEmailVerifiedAt",
+];
+
 pub(super) fn new_account(body: &Fields) -> Result<NewAccount, Invalid> {
     let credit = body.money("CreditGranted")?;
     Ok(NewAccount {
@@ -27,6 +90,7 @@ pub(super) fn new_account(body: &Fields) -> Result<NewAccount, Invalid> {
 }
 
 pub(super) fn change(body: &Fields) -> Result<AccountChange, Invalid> {
+    body.check_spelling(&FIELDS)?;
     Ok(AccountChange {
         name: body.text("Name")?,
         email: body.text("Email")?,
@@ -105,6 +169,8 @@ fn edit(body: &Fields, allow: &str, deny: &str) -> Result<Option<String>, Invali
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn fields(body: &str) -> Fields {
@@ -134,6 +200,37 @@ mod tests {
             ),
         ] {
             assert_eq!(new_account(&fields(body)).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_is_named_and_a_foreign_one_is_passed_over() {
+        for (given, meant) in [
+            ("Emial", "Email"),
+            ("email", "Email"),
+            ("allow_models", "AllowModels"),
+            ("AllowModel", "AllowModels"),
+            ("Rate", "Rates"),
+            ("rpm", "RPM"),
+            ("CreditGrant", "CreditGranted"),
+            ("HardLimits", "HardLimit"),
+        ] {
+            let refused = change(&fields(&json!({ given: null }).to_string())).unwrap_err();
+            assert_eq!(refused.field, given);
+            assert!(refused.problem.contains(&format!("`{meant}`")), "{refused}");
+        }
+        for foreign in [
+            "Note",
+            "Department",
+            "QPS",
+            "X",
+            "Limit",
+            "rates_of_last_year",
+        ] {
+            assert!(
+                change(&fields(&json!({ foreign: 1 }).to_string())).is_ok(),
+                "{foreign}"
+            );
         }
     }
 

@@ -6,7 +6,6 @@ pub(super) mod audit;
 pub(super) mod credit_card;
 pub(super) mod job;
 pub(super) mod lease;
-pub(super) mod ledger_entry;
 pub(super) mod mail;
 pub(super) mod mail_mark;
 pub(super) mod master_copy;

@@ -59,6 +59,12 @@ pub struct Model {
     pub tier: String,
     #[sea_orm(column_type = "Text")]
     pub bill: String,
+    #[sea_orm(column_type = "Text")]
+    pub tag: String,
+    pub abandoned: String,
+    #[sea_orm(column_type = "Text")]
+    pub attempts: String,
+    pub expense: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -21,8 +21,15 @@ mod m011_aside;
 mod m012_objects;
 mod m013_share;
 mod m014_closing;
+mod m017_posting;
 mod m018_bills;
+mod m019_earnings;
 mod m020_verified;
+mod m021_abandoned;
+mod m022_calls;
+mod m023_refused;
+mod m024_unpriced;
+mod m025_search;
 
 use sea_orm_migration::{
     prelude::*,
@@ -47,8 +54,15 @@ const STEPS: &[(&str, &str)] = &[
     ("m012_objects", m012_objects::SCHEMA),
     ("m013_share", m013_share::SCHEMA),
     ("m014_closing", m014_closing::SCHEMA),
+    ("m017_posting", m017_posting::SCHEMA),
     ("m018_bills", m018_bills::SCHEMA),
+    ("m019_earnings", m019_earnings::SCHEMA),
     ("m020_verified", m020_verified::SCHEMA),
+    ("m021_abandoned", m021_abandoned::SCHEMA),
+    ("m022_calls", m022_calls::SCHEMA),
+    ("m023_refused", m023_refused::SCHEMA),
+    ("m024_unpriced", m024_unpriced::SCHEMA),
+    ("m025_search", m025_search::SCHEMA),
 ];
 
 #[async_trait::async_trait]
@@ -82,7 +96,7 @@ impl MigrationTrait for Step {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let words: [(&str, &str); 7] = match connection.get_database_backend() {
+        let words: [(&str, &str); 9] = match connection.get_database_backend() {
             DbBackend::Postgres => [
                 (
                     "{ID}",
@@ -92,12 +106,18 @@ impl MigrationTrait for Step {
                 ("{CLUSTERED}", ""),
                 ("{PREFIX}", "dna text_pattern_ops"),
                 ("{STARTS}", "text_pattern_ops"),
+                // Ordered by bytes whatever the database's language is, as the other one orders by itself.
+                ("{BYTES}", "COLLATE \"C\""),
                 // Root is inserted with its fixed id, which does not move the sequence.
                 (
                     "{ROOT}",
                     "ALTER TABLE account ALTER COLUMN id RESTART WITH 2",
                 ),
                 ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_POSTGRES),
+                (
+                    "{UNCHECKED_POSTING}",
+                    m017_posting::UNCHECKED_POSTING_POSTGRES,
+                ),
             ],
             _ => [
                 ("{ID}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
@@ -106,8 +126,11 @@ impl MigrationTrait for Step {
                 ("{CLUSTERED}", "WITHOUT ROWID"),
                 ("{PREFIX}", "dna COLLATE NOCASE"),
                 ("{STARTS}", "COLLATE NOCASE"),
+                ("{BYTES}", ""),
                 ("{ROOT}", ""),
                 ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_SQLITE),
+                // It has no way to leave a check out, and is not slow at it.
+                ("{UNCHECKED_POSTING}", ""),
             ],
         };
         let schema = words

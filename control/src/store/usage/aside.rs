@@ -35,7 +35,7 @@ pub(crate) async fn put(
     let rows = records.iter().map(row).collect();
     let sql = |rows: &str| {
         format!(
-            "INSERT INTO usage_quarantined (node, epoch, sequence, account_id, request_id, reason, at, record) VALUES {rows}"
+            "INSERT INTO usage_quarantined (node, epoch, sequence, account_id, request_id, reason, at, record) {rows}"
         )
     };
     in_batches(tx, rows, sql).await.map(drop)

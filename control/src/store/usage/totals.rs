@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 use super::spans::{Cover, spans_of};
 use crate::{
     Error,
-    store::{Db, Tx, in_batches, number, signed, statement, unsigned},
+    store::{Db, Tx, among, in_batches, number, signed, statement, unsigned},
     view::{Days, ModelTotals, Totals},
 };
 
@@ -62,7 +62,7 @@ pub(crate) async fn add_totals(
 
 /// Adds rows to what is there. They come in the order of their key, so that two transactions never wait
 /// for each other.
-async fn upsert<const N: usize>(
+pub(super) async fn upsert<const N: usize>(
     tx: &Tx,
     table: &str,
     key: &str,
@@ -71,7 +71,7 @@ async fn upsert<const N: usize>(
     let sql = |rows: &str| {
         format!(
             "INSERT INTO {table} ({key}, requests, input, cached, output, cost) \
-             VALUES {rows} ON CONFLICT ({key}) DO UPDATE SET \
+             {rows} ON CONFLICT ({key}) DO UPDATE SET \
              requests = {table}.requests + excluded.requests, input = {table}.input + excluded.input, \
              cached = {table}.cached + excluded.cached, output = {table}.output + excluded.output, \
              cost = {table}.cost + excluded.cost"
@@ -81,7 +81,7 @@ async fn upsert<const N: usize>(
 }
 
 /// A row of its key and the five counters.
-fn row<const K: usize, const N: usize>(key: [Value; K], totals: &Totals) -> [Value; N] {
+pub(super) fn row<const K: usize, const N: usize>(key: [Value; K], totals: &Totals) -> [Value; N] {
     let Totals {
         requests,
         input,
@@ -107,14 +107,16 @@ pub(crate) async fn costs(
     };
     let mut costs = BTreeMap::new();
     for chunk in chunks {
-        let these = chunk.map_or(String::new(), |ids| {
-            let marks = vec!["?"; ids.len()].join(",");
-            format!(" WHERE account_id IN ({marks})")
-        });
+        let (these, values) = match chunk {
+            None => (String::new(), Vec::new()),
+            Some(ids) => {
+                let (these, values) = among(db, ids.iter().map(|id| id.get()).collect());
+                (format!(" WHERE account_id {these}"), values)
+            }
+        };
         let sql = format!(
             "SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost FROM ({used}) used{these} GROUP BY account_id"
         );
-        let values = chunk.into_iter().flatten().map(|id| id.get().into());
         let rows = db.handle().query_all_raw(statement(db, &sql, values));
         for row in rows.await? {
             let id = AccountId::new(number(&row, "account_id")?)?;

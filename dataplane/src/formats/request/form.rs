@@ -5,12 +5,15 @@ use super::{
     members::alike,
     multipart::{Field, Fields},
 };
-use crate::formats::references::of_field;
+use crate::formats::{references::of_field, usage::is_file};
 
 /// Longer than any object's id.
 const ID_BYTES_MAX: usize = 1024;
 /// A field of this name has browsers' words for the charset of all others, and some readers follow it.
 const CHARSET: &str = "_charset_";
+
+/// Fields that say where a file is that is not here.
+const ELSEWHERE: [&str; 4] = ["url", "file_url", "audio_url", "file_id"];
 
 /// # Errors
 /// When it is no form, or names its model wrongly; with `strict`, when it could be read in two ways.
@@ -21,7 +24,7 @@ pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestF
         reads_more: true,
         ..RequestFacts::default()
     };
-    let mut names = Vec::new();
+    let (mut names, mut elsewhere) = (Vec::new(), false);
     for field in Fields::new(body, boundary, strict) {
         let field = field.map_err(|problem| BadRequest::Malformed {
             what: "multipart form data",
@@ -31,8 +34,13 @@ pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestF
         if strict {
             check(&field, text, &mut names)?;
         }
+        facts.has_file |= is_file(&field.name);
+        elsewhere |= ELSEWHERE
+            .iter()
+            .any(|name| field.name.eq_ignore_ascii_case(name));
         note(&mut facts, field, text, strict)?;
     }
+    facts.has_file &= !elsewhere;
     Ok(facts)
 }
 

@@ -2,7 +2,7 @@
 //! very name. Providers read names more leniently than JSON has them (Go without case, the last one winning), so
 //! a name that any of them could take for one of these is told apart from all others.
 
-use std::{collections::HashMap, fmt, sync::LazyLock};
+use std::{collections::HashMap, fmt, ops::Range, sync::LazyLock};
 
 use proxyxai_contract::price::Hashing;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
@@ -46,15 +46,12 @@ pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
         "reasoning",
         "reasoning_effort",
         "thinking",
-    ];
-    let minded = [
-        "prompt",
         "inference_geo",
-        "messages",
-        "input",
-        "system",
-        "instructions",
+        "user",
+        "safety_identifier",
+        "metadata",
     ];
+    let minded = ["prompt", "messages", "input", "system", "instructions"];
     Names::new(&read, &minded, ROOTS)
 });
 pub(super) const MODEL: usize = 0;
@@ -73,8 +70,8 @@ pub(super) const STORE: usize = 12;
 pub(super) const ROUTE: usize = 13;
 /// Answers that are written, of which fewer may be given back.
 pub(super) const BEST_OF: usize = 14;
-/// Who is to be served first, at a price: `OpenAI`'s name and Anthropic's.
-pub(super) const TIER: [usize; 2] = [15, 16];
+/// Who is to be served first, at a price: `OpenAI`'s name and Anthropic's; and where.
+pub(super) const TIER: [usize; 3] = [15, 16, 28];
 /// Of pictures and video.
 pub(super) const QUALITY: usize = 17;
 /// How often tools that the provider runs may be used in all.
@@ -90,13 +87,16 @@ pub(super) const REASONING: [usize; 3] = [25, 26, 27];
 /// The text itself, or, of responses, a template that the provider keeps.
 pub(super) const PROMPT: usize = READ;
 
+/// What says for whom a call is: nothing depends on it, so it may stand there as it likes.
+pub(super) const TOLD: Range<usize> = 29..READ;
+
 /// Those of `stream_options`.
 pub(super) static OPTIONS: LazyLock<Names> =
     LazyLock::new(|| Names::new(&["include_usage"], &[], &[]));
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
-pub(super) const READ: usize = 28;
+pub(super) const READ: usize = 32;
 
 /// Longer than any of the names, folded.
 pub(crate) const FOLDED_BYTES_MAX: usize = 32;
@@ -151,6 +151,7 @@ impl Names {
             roots,
             exact: places().map(|(at, name)| (name, at)).collect(),
             folded: places()
+                .filter(|(at, _)| !TOLD.contains(at))
                 .map(|(at, name)| (folded(name).collect(), at))
                 .collect(),
             all,
@@ -228,9 +229,9 @@ pub(super) fn alike(name: &str) -> Option<&'static str> {
     let name = crate::formats::text::percent_decoded(&name).replace('\\', "");
     let name = name.split('[').next().unwrap_or_default();
     let name = name.trim_matches(|char: char| matches!(char, '"' | '\'') || char.is_whitespace());
-    NAMES.find(name).map(|found| match found {
-        Name::Exact(at) => NAMES.get(at),
-        Name::Other(known) => known,
+    NAMES.find(name).and_then(|found| match found {
+        Name::Exact(at) => (!TOLD.contains(&at)).then(|| NAMES.get(at)),
+        Name::Other(known) => Some(known),
     })
 }
 
@@ -307,7 +308,7 @@ impl<'de> Visitor<'de> for &Names {
         let mut members = Members::default();
         while let Some(name) = object.next_key::<String>()? {
             match self.find(&name) {
-                Some(Name::Exact(at)) if !members.note(at) => {
+                Some(Name::Exact(at)) if !members.note(at) && !TOLD.contains(&at) => {
                     return Err(A::Error::duplicate_field(self.get(at)));
                 }
                 Some(Name::Exact(at)) if at < self.read => {
@@ -387,6 +388,16 @@ mod tests {
     }
 
     #[test]
+    fn whom_a_call_is_for_may_be_told_in_any_spelling_and_twice() {
+        assert_eq!(NAMES.find("User"), None);
+        assert_eq!(in_query("user=a&metadata=b"), None);
+        let members = NAMES.read(br#"{"user":"a","User":"b","metadata":{},"user":"c"}"#);
+        let members = members.unwrap();
+        assert_eq!(members.value(TOLD.start).map(RawValue::get), Some(r#""c""#));
+        assert!(members.check_spelling(true).is_ok());
+    }
+
+    #[test]
     fn places_and_names_belong_together() {
         for (at, name) in [
             (MODEL, "model"),
@@ -410,7 +421,8 @@ mod tests {
         // (https://pkg.go.dev/encoding/json#Unmarshal), by simple folding: of letters outside ASCII only
         // U+017F and U+212A fold to one inside.
         #[test]
-        fn no_case_hides_a_name(at in 0usize..24, upper in any::<u32>(), odd in any::<bool>()) {
+        fn no_case_hides_a_name(at in 0usize..27, upper in any::<u32>(), odd in any::<bool>()) {
+            prop_assume!(!TOLD.contains(&at));
             let known = NAMES.get(at);
             let spelled: String = known.chars().enumerate().map(|(place, char)| match char {
                 's' if odd => '\u{17f}',

@@ -85,6 +85,26 @@ fn what_is_gone_on_from_is_told_by_a_text_or_by_an_id_and_by_nothing_else() {
 }
 
 #[test]
+fn a_region_is_a_tier_that_is_asked_for() {
+    for (asked, tier) in [
+        (r#"{"inference_geo":"us"}"#, Some("us")),
+        (r#"{"inference_geo":"global"}"#, None),
+        (
+            r#"{"service_tier":"auto","inference_geo":"us"}"#,
+            Some("us"),
+        ),
+        (
+            r#"{"service_tier":"auto","inference_geo":"global"}"#,
+            Some("auto"),
+        ),
+        (r#"{"speed":"fast","inference_geo":"us"}"#, Some("fast")),
+        (r#"{"service_tier":"flex"}"#, Some("flex")),
+    ] {
+        assert_eq!(facts_of(asked).tier.as_deref(), tier, "{asked}");
+    }
+}
+
+#[test]
 fn a_member_that_matters_is_there_once_under_its_very_name() {
     for member in [
         "model",

@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use proxyxai_contract::part::Part;
 use serde::Deserialize;
 
-use crate::formats::multipart::Fields;
+use crate::formats::{multipart::Fields, sound};
 
-/// A recording in a form that is not read here has this many bytes in a millisecond, about: 32 kbit/s, which is what
+/// A recording in which nothing can be counted has this many bytes in a millisecond, about: 32 kbit/s, which is what
 /// speech takes.
 const BYTES_PER_MS: u64 = 4;
 
@@ -63,52 +63,27 @@ impl Asked {
                 let speech: Speech<'_> = serde_json::from_slice(body).ok()?;
                 u64::try_from(speech.input.chars().count()).ok()
             }
-            Self::Recording => wave_ms(file(body)?),
+            Self::Recording => length_ms(body),
         }
     }
 }
 
-/// The uploaded file. The boundary of a form stands in its first line.
-fn file(body: &[u8]) -> Option<&[u8]> {
+/// The length of all uploaded files together: of several, providers do not all read the same one. None where one cannot be
+/// read, or there is none. The boundary of a form stands in its first line.
+fn length_ms(body: &[u8]) -> Option<u64> {
     let line = body.split(|byte| *byte == b'\r').next()?;
     let boundary = std::str::from_utf8(line.strip_prefix(b"--")?).ok()?;
-    let mut fields = Fields::new(body, boundary, false).filter_map(Result::ok);
-    let field = fields.find(|field| field.name == "file")?;
-    body.get(field.value)
+    let fields = Fields::new(body, boundary, false).filter_map(Result::ok);
+    let files = fields.filter(|field| is_file(&field.name));
+    let lengths = files.map(|field| sound::length_ms(body.get(field.value)?));
+    let lengths: Vec<u64> = lengths.collect::<Option<_>>()?;
+    (!lengths.is_empty()).then(|| lengths.into_iter().fold(0, u64::saturating_add))
 }
 
-/// The length of a wave file, by the sound that is in it: what its head says of that is the client's word.
-fn wave_ms(file: &[u8]) -> Option<u64> {
-    let chunks = file
-        .strip_prefix(b"RIFF")?
-        .get(4..)?
-        .strip_prefix(b"WAVE")?;
-    let (mut rest, mut second) = (chunks, None);
-    while let Some((head, body)) = rest.split_at_checked(8) {
-        let (name, len) = head.split_at_checked(4)?;
-        let len = usize::try_from(u32::from_le_bytes(len.try_into().ok()?)).ok()?;
-        match name {
-            b"fmt " => second = bytes_per_second(body),
-            // A stream that is written as it comes says that it has no end, or nothing.
-            b"data" => {
-                let bytes = u64::try_from(body.len()).ok()?;
-                return bytes.saturating_mul(1000).checked_div(second?);
-            }
-            _ => {}
-        }
-        rest = body.get(len.saturating_add(len % 2)..)?;
-    }
-    None
-}
-
-/// Of a format whose samples are all of one size.
-fn bytes_per_second(format: &[u8]) -> Option<u64> {
-    let two = |at: usize| Some(u16::from_le_bytes(format.get(at..at + 2)?.try_into().ok()?));
-    let rate = u32::from_le_bytes(format.get(4..8)?.try_into().ok()?);
-    let plain = matches!(two(0)?, 1 | 3 | 6 | 7 | 0xFFFE);
-    let sample = u64::from(two(14)?).div_ceil(8);
-    let bytes = u64::from(rate) * u64::from(two(2)?) * sample;
-    (plain && (4_000..=384_000).contains(&rate) && bytes > 0).then_some(bytes)
+/// Whether a field of a form is the recording, as some reader understands its name.
+pub(crate) fn is_file(name: &str) -> bool {
+    let bare = name.split('[').next().unwrap_or_default().trim();
+    bare.eq_ignore_ascii_case("file")
 }
 
 #[cfg(test)]
@@ -142,6 +117,20 @@ mod tests {
         }
         assert_eq!(Asked::Recording.count(&form(b"OggS")), None);
         assert_eq!(Asked::Recording.count(b"--"), None);
+    }
+
+    #[test]
+    fn two_files_are_as_long_as_both() {
+        let long = wave(16_000, 0, 96_000);
+        for other in ["file", "file[]", "FILE"] {
+            let body = form(&wave(16_000, 0, 32_000));
+            let second = format!(
+                "--xYz\r\nContent-Disposition: form-data; name=\"{other}\"; filename=\"b.wav\"\r\n\r\n"
+            );
+            let body = body.strip_suffix(b"--xYz--\r\n").unwrap();
+            let body = [body, second.as_bytes(), &long, b"\r\n--xYz--\r\n"].concat();
+            assert_eq!(Asked::Recording.count(&body), Some(4000), "{other}");
+        }
     }
 
     #[test]

@@ -27,8 +27,16 @@ use memchr::memmem::Finder;
 use proxyxai_contract::{part::Part, price::BATCH_TIER, usage::Tokens};
 
 pub(crate) use self::{
-    asked::Asked, bounds::Bounds, chunk::without_usage, known::Known, prompt::estimate_prompt,
-    prose::Prose, report::Reported, shape::Schema, subject::Share, subject::Subject,
+    asked::{Asked, is_file},
+    bounds::Bounds,
+    chunk::without_usage,
+    known::Known,
+    prompt::estimate_prompt,
+    prose::Prose,
+    report::Reported,
+    shape::Schema,
+    subject::Share,
+    subject::Subject,
 };
 
 use self::{

@@ -1,0 +1,95 @@
+//! Earnings and tags between the wire and the operations.
+
+use jiff::civil::Date;
+use proxyxai_contract::{Invalid, id::KeyId, wire};
+
+use super::{count, days_from_wire, named};
+use crate::{
+    Error,
+    view::{Days, EarnedBy, Earning, EarningFilter, EarningRow, Earnings, TagTotals, Totals},
+};
+
+pub(super) fn from_wire(
+    request: wire::GetEarningsRequest,
+    today: Date,
+) -> Result<(EarnedBy, EarningFilter, Days), Error> {
+    let wire::GetEarningsRequest {
+        by,
+        start_date,
+        end_date,
+        account,
+        key_id,
+        provider,
+        model,
+    } = request;
+    let by = match by.as_str() {
+        "" => EarnedBy::Key,
+        name => EarnedBy::parse(name).ok_or_else(|| {
+            Invalid::new("by", "must be key, provider, model, account, day or level")
+        })?,
+    };
+    let key = Some(key_id).filter(|id| *id != 0).map(KeyId::new);
+    let text = |text: &str| named(text).map(ToOwned::to_owned);
+    let filter = EarningFilter {
+        account: text(&account),
+        key: key.transpose().map_err(|error| error.under("key_id"))?,
+        provider: text(&provider),
+        model: text(&model),
+    };
+    Ok((by, filter, days_from_wire(&start_date, &end_date, today)?))
+}
+
+pub(super) fn to_wire(earnings: Earnings) -> wire::GetEarningsResponse {
+    let Earnings {
+        days: _,
+        rows,
+        total,
+    } = earnings;
+    let total = EarningRow {
+        of: String::new(),
+        name: String::new(),
+        earning: total,
+    };
+    wire::GetEarningsResponse {
+        rows: rows.into_iter().map(row_to_wire).collect(),
+        total: Some(row_to_wire(total)),
+    }
+}
+
+fn row_to_wire(row: EarningRow) -> wire::Earning {
+    let EarningRow { of, name, earning } = row;
+    let Earning {
+        requests,
+        cost,
+        expense,
+        flat,
+    } = earning;
+    wire::Earning {
+        value: of,
+        name,
+        requests: count(requests),
+        cost_nanos: cost.nanos(),
+        expense_nanos: expense.nanos(),
+        flat_nanos: flat.nanos(),
+        margin_nanos: earning.margin().nanos(),
+    }
+}
+
+pub(super) fn tag_to_wire(row: TagTotals) -> wire::TagUsage {
+    let TagTotals { tag, totals } = row;
+    let Totals {
+        requests,
+        input,
+        cached,
+        output,
+        cost,
+    } = totals;
+    wire::TagUsage {
+        tag,
+        requests: count(requests),
+        input_tokens: count(input),
+        cached_tokens: count(cached),
+        output_tokens: count(output),
+        cost_nanos: cost.nanos(),
+    }
+}

@@ -1,0 +1,172 @@
+//! What calls earn. The operator's alone to know: no account learns what its calls cost whoever runs the gateway.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{id::KeyId, money::Money};
+
+use crate::{
+    Control, Error,
+    domain::flat,
+    ops,
+    store::{self, Store, earnings::Which},
+    view::{
+        Caller, Days, EarnedBy, Earning, EarningFilter, EarningRow, Earnings, Listing, Page,
+        PostedUsage, TagTotals,
+    },
+};
+
+const ROOT_ONLY: &str = "only root may see what calls earn";
+
+/// Earnings over some days by one thing.
+pub(crate) async fn by(
+    control: &Control,
+    caller: &Caller,
+    by: EarnedBy,
+    filter: EarningFilter,
+    days: Days,
+) -> Result<Earnings, Error> {
+    let which = which(control, caller, filter, days).await?;
+    let mut rows: BTreeMap<String, Earning> = store::earnings::by(control.store(), by, &which)
+        .await?
+        .into_iter()
+        .collect();
+    let mut total = Earning::default();
+    for earning in rows.values() {
+        total.add(earning);
+    }
+    for flat in flats(control, &which).await? {
+        let earning = Earning {
+            flat: flat.amount,
+            ..Earning::default()
+        };
+        total.add(&earning);
+        let of = match by {
+            EarnedBy::Key => flat.key.to_string(),
+            EarnedBy::Provider => flat.provider,
+            EarnedBy::Day => flat.day,
+            // A month is paid for all that is called in it.
+            EarnedBy::Model | EarnedBy::Account | EarnedBy::Level => continue,
+        };
+        rows.entry(of).or_default().add(&earning);
+    }
+    let names = names(control.store(), by, rows.keys()).await?;
+    let row = |(of, earning)| EarningRow {
+        name: names.get(&of).cloned().unwrap_or_default(),
+        of,
+        earning,
+    };
+    let mut rows: Vec<_> = rows.into_iter().map(row).collect();
+    if by != EarnedBy::Day {
+        let spent = |row: &EarningRow| row.earning.expense.saturating_add(row.earning.flat);
+        rows.sort_by_key(|row| std::cmp::Reverse((spent(row), row.earning.cost)));
+    }
+    Ok(Earnings { days, rows, total })
+}
+
+/// What a day of a key costs that is paid by the month.
+pub(crate) struct Flat {
+    pub(crate) key: KeyId,
+    pub(crate) provider: String,
+    pub(crate) day: String,
+    pub(crate) amount: Money,
+}
+
+/// What keys cost by the month, by day; none where single accounts or models are asked for.
+pub(crate) async fn flats(control: &Control, which: &Which) -> Result<Vec<Flat>, Error> {
+    if which.account.is_some() || which.model.is_some() {
+        return Ok(Vec::new());
+    }
+    let terms = control.publisher().terms();
+    let mut found = Vec::new();
+    for (key, changes) in store::earnings::flats(control.store()).await? {
+        let provider = terms.get(&key).map(|terms| terms.provider.clone());
+        let provider = provider.unwrap_or_default();
+        let asked = which.key.is_none_or(|only| only == key)
+            && which.provider.as_ref().is_none_or(|only| *only == provider);
+        if !asked {
+            continue;
+        }
+        let days = flat::by_day(&changes, which.days).into_iter();
+        found.extend(days.map(|(day, amount)| Flat {
+            key,
+            provider: provider.clone(),
+            day: day.to_string(),
+            amount,
+        }));
+    }
+    Ok(found)
+}
+
+/// What is asked for, as the store knows it.
+pub(crate) async fn which(
+    control: &Control,
+    caller: &Caller,
+    filter: EarningFilter,
+    days: Days,
+) -> Result<Which, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    let EarningFilter {
+        account,
+        key,
+        provider,
+        model,
+    } = filter;
+    let account = match account.as_deref() {
+        Some(_) => Some(ops::reports::subject(control, caller, account.as_deref()).await?),
+        None => None,
+    };
+    Ok(Which {
+        days,
+        account,
+        key,
+        provider,
+        model,
+    })
+}
+
+/// What a call leaves, in dollars, where what it cost the operator may be told.
+pub(crate) fn margin(usage: &PostedUsage) -> Option<Money> {
+    let record = &usage.record;
+    let cost = usage.corrected.unwrap_or(record.cost);
+    let charged = ops::earned::charged(record, cost);
+    Some(charged.saturating_sub(record.expense?))
+}
+
+/// Names of accounts or keys.
+async fn names(
+    store: &Store,
+    by: EarnedBy,
+    ids: impl Iterator<Item = &String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let ids: Vec<i64> = ids.filter_map(|id| id.parse().ok()).collect();
+    match by {
+        EarnedBy::Account => {
+            let names = store::bills::names(store, &ids).await?.into_iter();
+            Ok(names
+                .map(|(id, (name, _))| (id.to_string(), name))
+                .collect())
+        }
+        EarnedBy::Key => {
+            let keys = store::keys::all(store).await?.into_iter();
+            Ok(keys
+                .map(|key| (key.view.id.to_string(), key.view.name))
+                .collect())
+        }
+        EarnedBy::Provider | EarnedBy::Model | EarnedBy::Day | EarnedBy::Level => {
+            Ok(BTreeMap::new())
+        }
+    }
+}
+
+/// What the caller or a descendant used by tag, dearest first.
+pub(crate) async fn tags(
+    control: &Control,
+    caller: &Caller,
+    account: Option<&str>,
+    days: Days,
+    page: Page,
+) -> Result<Listing<TagTotals>, Error> {
+    let account = ops::reports::subject(control, caller, account).await?;
+    let tx = control.store().begin_reading().await?;
+    store::usage::tags::list(&tx, account, days, page.bounded()).await
+}

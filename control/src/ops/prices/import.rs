@@ -1,0 +1,77 @@
+//! Laying somebody's price list over the prices in force for an operator to look at. Loads nothing.
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{
+    Invalid,
+    price_import::{self, FORMATS, Origin},
+    price_sync::{self, Bounds, Draft, Scope},
+};
+
+use super::ROOT_ONLY;
+use crate::{
+    Control, Error, ops, store,
+    view::{Caller, ImportedPrices, PriceVersion},
+};
+
+/// A list to be looked at.
+#[derive(Debug)]
+pub(crate) struct NewImport {
+    /// Whose list it is; none takes either.
+    pub(crate) format: Option<String>,
+    /// Its text.
+    pub(crate) list: String,
+    /// Only models of these providers; none means all.
+    pub(crate) providers: Vec<String>,
+    /// Whether models that it does not have are taken out.
+    pub(crate) prune: bool,
+}
+
+/// The prices in force with a list laid over them, and what loading them would change.
+pub(crate) async fn import(
+    control: &Control,
+    caller: &Caller,
+    new: NewImport,
+) -> Result<ImportedPrices, Error> {
+    ops::root_only(caller, ROOT_ONLY)?;
+    if let Some(format) = &new.format
+        && !FORMATS.contains(&format.as_str())
+    {
+        let problem = format!("must be one of {}", FORMATS.join(", "));
+        return Err(Invalid::new("format", problem).into());
+    }
+    let now = control.now();
+    let before = store::prices::at(control.store(), now).await?;
+    let before = before.ok_or_else(|| Error::internal("no prices are in force"))?;
+    let day = control.zone().day(now).to_string();
+    // Some hundred milliseconds of work.
+    let work = move || drafted(before, &new, &day);
+    let drafted = tokio::task::spawn_blocking(work);
+    drafted.await.map_err(Error::internal)?.map_err(Error::from)
+}
+
+fn drafted(before: PriceVersion, new: &NewImport, day: &str) -> Result<ImportedPrices, Invalid> {
+    let origin = Origin { url: "import", day };
+    let list = price_import::read(&new.list, origin).map_err(|error| error.under("table"))?;
+    let other = |format: &&str| *format != list.format;
+    if let Some(format) = new.format.as_deref().filter(other) {
+        let problem = format!("is no price list of {format}");
+        return Err(Invalid::new("table", problem));
+    }
+    let scope = Scope {
+        providers: &new.providers,
+        prune: new.prune,
+    };
+    let Draft { laid, changes } = price_sync::draft(&before.text, &before.overrides, &list, scope)?;
+    let taken_out = if new.prune { laid.gone.len() } else { 0 };
+    Ok(ImportedPrices {
+        over: before.version,
+        objections: Bounds::default().objections(&changes, taken_out),
+        changes,
+        text: laid.text,
+        added: laid.added,
+        gone: laid.gone,
+        read: list.models,
+        skipped: list.skipped.into_iter().collect::<BTreeMap<_, _>>(),
+    })
+}

@@ -1,0 +1,84 @@
+//! Calls that were refused before any key was asked.
+
+use std::collections::BTreeSet;
+
+use proxyxai_contract::{Invalid, id::AccountId, refused::RefusedCall};
+
+use crate::{
+    Control, Error,
+    domain::{account::check_text, setting},
+    ops,
+    store::{self, refusals::Whose},
+    view::{Caller, RefusalFilter, RefusalPlace, Refusals},
+};
+
+/// A page's rows when it is not said, and at most.
+pub(crate) const SIZE: u64 = 50;
+pub(crate) const SIZE_MAX: u64 = 500;
+const TEXT_BYTES_MAX: usize = 512;
+
+/// Stores what a data plane reports, unless none are kept.
+pub(crate) async fn report(control: &Control, calls: &[RefusedCall]) -> Result<(), Error> {
+    if days(control).await? == 0 || calls.is_empty() {
+        return Ok(());
+    }
+    let tx = control.store().begin().await?;
+    store::refusals::insert(&tx, calls).await?;
+    tx.commit().await
+}
+
+/// How long they are kept; 0 means not at all.
+pub(crate) async fn days(control: &Control) -> Result<i64, Error> {
+    let name = setting::REFUSAL_RETENTION_DAYS;
+    let days = ops::settings::value(control, control.store(), name).await?;
+    Ok(setting::refusal_days(&days)?)
+}
+
+/// Those of the caller or a descendant, and of those below it, newest first.
+pub(crate) async fn list(
+    control: &Control,
+    caller: &Caller,
+    filter: &RefusalFilter,
+    (before, size): (Option<RefusalPlace>, u64),
+) -> Result<Refusals, Error> {
+    if !(1..=SIZE_MAX).contains(&size) {
+        return Err(Invalid::new("size", format!("must be from 1 to {SIZE_MAX}")).into());
+    }
+    for (name, text) in [("model", &filter.model), ("request_id", &filter.request_id)] {
+        check_text(name, text.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+    }
+    if let (Some(start), Some(end)) = (filter.start, filter.end)
+        && start > end
+    {
+        return Err(Invalid::new("start", "must not be after end").into());
+    }
+    let tx = control.store().begin_reading().await?;
+    let own = ops::caller_account(control, &tx, caller).await?;
+    let account = filter.account.as_deref().map(str::trim);
+    let record = match account.filter(|text| !text.is_empty()) {
+        Some(identifier) => ops::visible(control, &tx, &own, identifier).await?,
+        None => own,
+    };
+    let whose = match (filter.alone, record.view.id) {
+        (true, id) => Whose::One(id),
+        (false, AccountId::ROOT) => Whose::Everybody,
+        (false, _) => Whose::Below(record.view.dna),
+    };
+    // One more tells whether there are more.
+    let asked = (before, size.saturating_add(1));
+    let mut calls = store::refusals::list(&tx, &whose, filter, asked).await?;
+    let size = usize::try_from(size).map_err(Error::internal)?;
+    let more = calls.len() > size;
+    calls.truncate(size);
+    let next = calls.last().filter(|_| more).map(|call| RefusalPlace {
+        at: call.at,
+        id: call.id,
+    });
+    let ids: BTreeSet<i64> = calls
+        .iter()
+        .filter_map(|call| call.account)
+        .map(AccountId::get)
+        .collect();
+    let names = store::calls::account_names(&tx, ids.into_iter().collect()).await?;
+    Ok(Refusals { calls, names, next })
+}

@@ -1,0 +1,156 @@
+//! `/x-books`: whether the books balance.
+
+use axum::{Json, extract::State};
+use proxyxai_contract::clock::Zone;
+use serde::Serialize;
+
+use super::{
+    answer::Dollars,
+    failure::Failure,
+    request::{Asker, Params},
+};
+use crate::{
+    Control, ops,
+    view::{Books, Difference, Quarantined},
+};
+
+pub(super) async fn verify(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Json<Answer>, Failure> {
+    params.only(&[])?;
+    let books = ops::reports::verify(&control, &caller).await?;
+    Ok(Json(answer(books, &control.zone())))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Answer {
+    balanced: bool,
+    accounts: u64,
+    entries: u64,
+    postings: u64,
+    records: u64,
+    books: Vec<Total>,
+    /// The first one; none where all is well.
+    difference: Option<DifferenceRow>,
+    pending: u64,
+    pending_held: Dollars,
+    quarantined: u64,
+    latest_quarantined: Vec<QuarantinedRow>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Total {
+    book: String,
+    postings: u64,
+    amount: Dollars,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DifferenceRow {
+    message: String,
+    #[serde(rename = "EntryID")]
+    entry: Option<i64>,
+    #[serde(rename = "UserID")]
+    account: Option<i64>,
+    book: String,
+    subject: String,
+    found: String,
+    expected: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct QuarantinedRow {
+    node: String,
+    epoch: u64,
+    sequence: u64,
+    #[serde(rename = "UserID")]
+    account: Option<i64>,
+    #[serde(rename = "RequestID")]
+    request_id: String,
+    reason: String,
+    time: String,
+}
+
+fn answer(books: Books, zone: &Zone) -> Answer {
+    let postings = books.postings();
+    let Books {
+        accounts,
+        entries,
+        records,
+        totals,
+        difference,
+        quarantined,
+        latest_quarantined,
+        pending: (pending, held),
+    } = books;
+    let aside = latest_quarantined.into_iter();
+    Answer {
+        balanced: difference.is_none(),
+        accounts,
+        entries,
+        postings,
+        records,
+        books: totals
+            .into_iter()
+            .map(|total| Total {
+                book: total.book,
+                postings: total.postings,
+                amount: Dollars(total.amount),
+            })
+            .collect(),
+        difference: difference.map(difference_row),
+        pending,
+        pending_held: Dollars(held),
+        quarantined,
+        latest_quarantined: aside.map(|record| quarantined_row(record, zone)).collect(),
+    }
+}
+
+fn difference_row(difference: Difference) -> DifferenceRow {
+    let message = difference.to_string();
+    let Difference {
+        entry,
+        account,
+        book,
+        what,
+        found,
+        against: _,
+        expected,
+    } = difference;
+    DifferenceRow {
+        message,
+        entry,
+        account,
+        book,
+        subject: what,
+        found,
+        expected,
+    }
+}
+
+fn quarantined_row(record: Quarantined, zone: &Zone) -> QuarantinedRow {
+    let Quarantined {
+        node,
+        epoch,
+        sequence,
+        account,
+        request_id,
+        reason,
+        at,
+    } = record;
+    QuarantinedRow {
+        node,
+        epoch,
+        sequence,
+        account,
+        request_id,
+        reason,
+        time: zone.rfc3339(at),
+    }
+}

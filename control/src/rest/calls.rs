@@ -1,0 +1,104 @@
+//! `/x-calls`: the list of calls of the caller and all accounts below it, in pages and as they come.
+
+use axum::{Json, extract::State};
+use proxyxai_contract::{Invalid, clock::Zone, id::KeyId};
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    records::{self, Row},
+    request::{Asker, Params},
+};
+use crate::{
+    Control,
+    ops::calls::{self, SIZE, SIZE_MAX},
+    view::{Call, CallFilter, Calls, CallsFrom, ModelOf, StatusOf},
+};
+
+const PARAMETERS: [&str; 11] = [
+    "user",
+    "below",
+    "model",
+    "key",
+    "status",
+    "request_id",
+    "start",
+    "end",
+    "size",
+    "before",
+    "after",
+];
+
+pub(super) async fn list(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Json<Answer>, Failure> {
+    params.only(&PARAMETERS)?;
+    let zone = control.zone();
+    let filter = filter(&params, &zone)?;
+    let cursor = |name| params.text(name).map(ToOwned::to_owned);
+    let from = CallsFrom::of(cursor("before"), cursor("after"))?;
+    let size = params.page_of(SIZE, SIZE_MAX)?.size;
+    let listed = calls::list(&control, &caller, filter, (from, size)).await?;
+    let Calls {
+        calls,
+        next,
+        latest,
+    } = listed;
+    Ok(Json(Answer {
+        calls: calls.into_iter().map(|call| row(call, &zone)).collect(),
+        next,
+        latest,
+    }))
+}
+
+fn filter(params: &Params, zone: &Zone) -> Result<CallFilter, Invalid> {
+    let text = |name: &str| params.text(name).map(ToOwned::to_owned);
+    let key = params.whole("key")?.map(KeyId::new).transpose();
+    let alone = !params.flag("below")?.unwrap_or(true);
+    Ok(CallFilter {
+        account: text("user"),
+        alone,
+        model: params
+            .text("model")
+            .map(ModelOf::parse)
+            .transpose()?
+            .flatten(),
+        key: key.map_err(|error| error.under("key"))?,
+        status: params.text("status").map(StatusOf::parse).transpose()?,
+        request_id: text("request_id"),
+        start: params.moment_or_day("start", zone, false)?,
+        end: params.moment_or_day("end", zone, true)?,
+    })
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    calls: Vec<CallRow>,
+    next: Option<String>,
+    latest: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CallRow {
+    #[serde(flatten)]
+    row: Row,
+    user_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_name: Option<String>,
+}
+
+fn row(call: Call, zone: &Zone) -> CallRow {
+    let Call {
+        usage,
+        account_name,
+        key_name,
+    } = call;
+    CallRow {
+        row: records::row(usage, zone),
+        user_name: account_name,
+        key_name,
+    }
+}

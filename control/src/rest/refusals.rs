@@ -1,0 +1,120 @@
+//! `/x-refusals`: calls of the caller and all accounts below it that were refused before any key was asked.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use proxyxai_contract::{Invalid, clock::Zone, id::AccountId, refused::RefusedCall};
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    request::{Asker, Params},
+};
+use crate::{
+    Control,
+    ops::refusals::{self, SIZE, SIZE_MAX},
+    view::{RefusalFilter, RefusalPlace, Refusals, StatusOf},
+};
+
+const PARAMETERS: [&str; 9] = [
+    "user",
+    "below",
+    "model",
+    "status",
+    "request_id",
+    "start",
+    "end",
+    "size",
+    "before",
+];
+
+pub(super) async fn list(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Json<Answer>, Failure> {
+    params.only(&PARAMETERS)?;
+    let zone = control.zone();
+    let filter = filter(&params, &zone)?;
+    let size = params.page_of(SIZE, SIZE_MAX)?.size;
+    let before = params.text("before").map(RefusalPlace::parse).transpose()?;
+    let Refusals { calls, names, next } =
+        refusals::list(&control, &caller, &filter, (before, size)).await?;
+    Ok(Json(Answer {
+        refusals: calls
+            .into_iter()
+            .map(|call| row(call, &names, &zone))
+            .collect(),
+        next: next.map(RefusalPlace::text),
+    }))
+}
+
+fn filter(params: &Params, zone: &Zone) -> Result<RefusalFilter, Invalid> {
+    let text = |name: &str| params.text(name).map(ToOwned::to_owned);
+    let alone = !params.flag("below")?.unwrap_or(true);
+    Ok(RefusalFilter {
+        account: text("user"),
+        alone,
+        model: text("model"),
+        status: params.text("status").map(StatusOf::parse).transpose()?,
+        request_id: text("request_id"),
+        start: params.moment_or_day("start", zone, false)?,
+        end: params.moment_or_day("end", zone, true)?,
+    })
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    refusals: Vec<Row>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    time: String,
+    /// 0 when the key was unknown.
+    #[serde(rename = "UserID")]
+    account: i64,
+    /// Empty when the key was unknown.
+    user_name: String,
+    path: String,
+    model: String,
+    status: u16,
+    code: String,
+    message: String,
+    #[serde(rename = "RequestID")]
+    request_id: String,
+    duration_ms: u64,
+    represents: u64,
+}
+
+fn row(call: RefusedCall, names: &BTreeMap<i64, String>, zone: &Zone) -> Row {
+    let RefusedCall {
+        id: _,
+        at,
+        account,
+        path,
+        model,
+        status,
+        code,
+        message,
+        request_id,
+        duration_ms,
+        represents,
+    } = call;
+    let account = account.map_or(0, AccountId::get);
+    Row {
+        time: zone.rfc3339(at),
+        account,
+        user_name: names.get(&account).cloned().unwrap_or_default(),
+        path,
+        model,
+        status,
+        code,
+        message,
+        request_id,
+        duration_ms,
+        represents,
+    }
+}

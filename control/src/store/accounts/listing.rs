@@ -1,0 +1,109 @@
+//! Pages of accounts: which of them, and in which order.
+
+use proxyxai_contract::{clock::Millis, id::AccountId};
+use sea_orm::{
+    ColumnTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _, QuerySelect as _,
+    sea_query::{Condition, Expr},
+};
+
+use super::{label_values, living, records, with_children};
+use crate::{
+    Error,
+    store::{AccountRecord, Db, entity::account, is_server},
+    view::{Labels, Listing, Order, OrderBy, Page},
+};
+
+/// Which accounts to list.
+#[derive(Debug)]
+pub(crate) struct Filter<'a> {
+    /// Direct children of this one only.
+    pub(crate) parent: Option<AccountId>,
+    /// All below this one.
+    pub(crate) below: &'a str,
+    /// Itself too.
+    pub(crate) with_top: bool,
+    /// Only those whose name or address begins like this in any case, and the one with this id.
+    pub(crate) search: Option<&'a str>,
+    /// Only these.
+    pub(crate) labels: Labels,
+    /// Which comes first.
+    pub(crate) order: Order,
+}
+
+/// One page of living accounts.
+pub(crate) async fn list(
+    db: &impl Db,
+    filter: &Filter<'_>,
+    page: Page,
+    now: Millis,
+) -> Result<Listing<AccountRecord>, Error> {
+    let mut query = living();
+    query = match filter.parent {
+        Some(parent) => query.filter(account::Column::ParentId.eq(parent.get())),
+        None => query.filter(account::Column::Dna.starts_with(filter.below)),
+    };
+    if filter.parent.is_none() && !filter.with_top {
+        query = query.filter(account::Column::Dna.ne(filter.below));
+    }
+    if let Some(search) = filter.search {
+        query = query.filter(found_by(db, search));
+    }
+    query = with_labels(query, filter.labels);
+    let total = query.clone().count(db.handle()).await?;
+    let by = match filter.order.by {
+        OrderBy::Id => Expr::col((account::Entity, account::Column::Id)),
+        OrderBy::Name => Expr::col((account::Entity, account::Column::Name)),
+        OrderBy::Email => Expr::col((account::Entity, account::Column::Email)),
+        OrderBy::Used => Expr::col((account::Entity, account::Column::CreditUsed)),
+        OrderBy::Balance => Expr::cust(format!(
+            "(SELECT COALESCE(SUM(c.balance), 0) FROM credit_card c \
+             WHERE c.account_id = account.id AND c.expires_at > {}) - account.debt",
+            now.0
+        )),
+    };
+    let direction = if filter.order.ascending {
+        sea_orm::Order::Asc
+    } else {
+        sea_orm::Order::Desc
+    };
+    // Of those that are alike the latest first, so that pages fit each other.
+    let query = query
+        .order_by(by, direction)
+        .order_by(account::Column::Id, sea_orm::Order::Desc)
+        .limit(page.size)
+        .offset(page.page.saturating_sub(1).saturating_mul(page.size));
+    let rows = with_children(db, records(db, query, now).await?).await?;
+    Ok(Listing { rows, total })
+}
+
+/// Accounts whose name or address begins with a text in any case, and the one with this id. As ranges of what the
+/// indexes have, which need no statistics and know no wildcards.
+fn found_by(db: &impl Db, search: &str) -> Condition {
+    let (bytes, [first, second]) = if is_server(db) {
+        (" COLLATE \"C\"", ["$1", "$2"])
+    } else {
+        ("", ["?"; 2])
+    };
+    // No character comes after it.
+    let end = format!("{search}\u{10ffff}");
+    let begins = |column: &str| {
+        let sql = format!(
+            "LOWER({column}){bytes} >= LOWER({first}) AND LOWER({column}){bytes} < LOWER({second})"
+        );
+        Expr::cust_with_values(sql, [search, &end])
+    };
+    let found = Condition::any()
+        .add(begins("account.name"))
+        .add(begins("account.email"));
+    match search.parse::<i64>() {
+        Ok(id) => found.add(account::Column::Id.eq(id)),
+        Err(_) => found,
+    }
+}
+
+/// Narrows a query of accounts to those with these labels.
+fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+    label_values(labels).fold(query, |query, (column, value)| {
+        query.filter(column.eq(value))
+    })
+}

@@ -1,0 +1,401 @@
+//! Lists of calls over any number of records. What is asked for becomes conditions; those for which there is an index are
+//! ways to walk along (`walk`), and the others are looked at row by row.
+
+mod tail;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use proxyxai_contract::{clock::Millis, id::AccountId};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    Value,
+};
+
+pub(crate) use self::{
+    tail::{Newer, newer},
+    walk::{Older, older},
+};
+use super::{
+    Db, among,
+    entity::{account, upstream_key, usage_record},
+    is_among, is_server, number, statement,
+    usage::{
+        corrections, read,
+        seen::{KEY, MODEL},
+    },
+};
+use crate::{
+    Error,
+    domain::cursor::Mark,
+    view::{CallFilter, ModelOf, PostedUsage, StatusOf},
+};
+
+/// Ways that are walked along together, at most: each costs a look into its index.
+const WAYS_MAX: u64 = 32;
+/// So many accounts are each asked for their latest call, to pass over a time in which none of them made any.
+const ASKED_MAX: u64 = 5_000;
+/// So many calls with one id are looked up by it.
+const SAME_MAX: usize = 500;
+const DAY_MS: i64 = 86_400_000;
+/// Ids are looked for on so many days.
+const DAYS_MAX: i64 = 3_660;
+/// Most calls have this status, and the index of statuses has the others.
+const USUAL: u16 = 200;
+
+/// Whose calls.
+#[derive(Debug, Clone)]
+pub(crate) enum Whose {
+    /// Those of everybody who ever was.
+    Everybody,
+    /// Of one account.
+    One(AccountId),
+    /// Of the accounts at or below this place in the tree.
+    Below(String),
+}
+
+/// A condition on a record `r`, with its values.
+#[derive(Debug, Clone)]
+struct Clause {
+    sql: String,
+    values: Vec<Value>,
+}
+
+/// What a condition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whose,
+    Model,
+    Key,
+    Status,
+    RequestId,
+}
+
+/// A way along the records by descending time, through indexes that have nothing but what a condition is about.
+#[derive(Debug)]
+struct Way {
+    /// None passes all records.
+    part: Option<Part>,
+    /// Conditions of which each row meets one, each with an index in the order of time.
+    lanes: Vec<Clause>,
+}
+
+/// What is asked for, as the database is asked.
+#[derive(Debug)]
+pub(crate) struct Search {
+    /// Looked at row by row, in words that no index is taken for: a guess of the database's could choose one that passes
+    /// millions of rows.
+    conditions: Vec<(Part, Clause)>,
+    ways: Vec<Way>,
+    /// First and last moment.
+    start: Option<Millis>,
+    end: Option<Millis>,
+    skips: Vec<Skip>,
+}
+
+/// A way to know of a time that has nothing of what is asked for.
+#[derive(Debug)]
+enum Skip {
+    /// The accounts at or below a place in the tree, few enough to be asked for their latest call.
+    Accounts { dna: String, accounts: u64 },
+    /// Spans in which any of some values was seen.
+    Spans {
+        kind: &'static str,
+        values: Vec<String>,
+    },
+}
+
+fn clause<const N: usize>(sql: impl Into<String>, values: [Value; N]) -> Clause {
+    Clause {
+        sql: sql.into(),
+        values: values.into(),
+    }
+}
+
+/// What is posted at this moment of the transaction's.
+pub(crate) async fn mark(db: &impl Db, now: Millis) -> Result<Mark, Error> {
+    let quiet = Mark::new(now, Vec::new()).quiet();
+    let sql = "SELECT id, through FROM usage_spool WHERE posted_at > ? ORDER BY id";
+    let rows = db
+        .handle()
+        .query_all_raw(statement(db, sql, [quiet.0.into()]));
+    let rows = rows.await?;
+    let spool = |row| Ok((number(row, "id")?, number(row, "through")?));
+    let spools = rows.iter().map(spool).collect::<Result<_, Error>>()?;
+    Ok(Mark::new(now, spools))
+}
+
+/// Makes out how to look for calls.
+pub(crate) async fn search(
+    db: &impl Db,
+    whose: &Whose,
+    filter: &CallFilter,
+) -> Result<Search, Error> {
+    if is_server(db) {
+        // The queries are for few rows. Compiling one takes longer than running it.
+        db.handle()
+            .execute_unprepared("SET LOCAL jit = off")
+            .await?;
+    }
+    let mut search = Search {
+        conditions: Vec::new(),
+        ways: Vec::new(),
+        start: filter.start,
+        end: filter.end,
+        skips: Vec::new(),
+    };
+    search.whose(db, whose).await?;
+    if let Some(id) = &filter.request_id {
+        let condition = clause("r.request_id || '' = ?", [id.as_str().into()]);
+        search.add(Part::RequestId, condition, of_request(db, id).await?);
+    }
+    if let Some(key) = filter.key {
+        let condition = clause("+r.key_id = ?", [key.get().into()]);
+        search.add(Part::Key, condition, Vec::new());
+        search.skips.push(Skip::Spans {
+            kind: KEY,
+            values: vec![key.to_string()],
+        });
+    }
+    if let Some(status) = filter.status {
+        let (first, last) = status.range().into_inner();
+        let values = [i64::from(first).into(), i64::from(last).into()];
+        let condition = clause("+r.status BETWEEN ? AND ?", values);
+        search.add(Part::Status, condition, statuses(db, status).await?);
+    }
+    if let Some(model) = &filter.model {
+        let condition = either_model(model);
+        search.add(Part::Model, condition, Vec::new());
+        let values = models(db, model).await?;
+        if values.len() as u64 <= WAYS_MAX {
+            search.skips.push(Skip::Spans {
+                kind: MODEL,
+                values,
+            });
+        }
+    }
+    search.ways.push(Way {
+        part: None,
+        lanes: vec![clause("TRUE", [])],
+    });
+    Ok(search)
+}
+
+// === impl Search ===
+
+impl Search {
+    fn add(&mut self, part: Part, condition: Clause, lanes: Vec<Clause>) {
+        self.conditions.push((part, condition));
+        if !lanes.is_empty() {
+            let part = Some(part);
+            self.ways.push(Way { part, lanes });
+        }
+    }
+
+    async fn whose(&mut self, db: &impl Db, whose: &Whose) -> Result<(), Error> {
+        let lane = |id: i64| clause("r.account_id = ?", [id.into()]);
+        match whose {
+            Whose::Everybody => {}
+            Whose::One(id) => {
+                let condition = clause("+r.account_id = ?", [id.get().into()]);
+                self.add(Part::Whose, condition, vec![lane(id.get())]);
+            }
+            Whose::Below(dna) => {
+                let ids = at_or_below(db, dna).await?;
+                let accounts = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+                let few = if accounts <= WAYS_MAX {
+                    ids
+                } else {
+                    Vec::new()
+                };
+                let chars = i64::try_from(dna.chars().count()).unwrap_or(i64::MAX);
+                let condition = clause(
+                    "(SELECT SUBSTR(a.dna, 1, CAST(? AS INTEGER)) FROM account a WHERE a.id = r.account_id) = ?",
+                    [chars.into(), dna.as_str().into()],
+                );
+                if (WAYS_MAX + 1..=ASKED_MAX).contains(&accounts) {
+                    let dna = dna.clone();
+                    self.skips.push(Skip::Accounts { dna, accounts });
+                }
+                self.add(Part::Whose, condition, few.into_iter().map(lane).collect());
+            }
+        }
+        Ok(())
+    }
+
+    /// All conditions but the one that a way keeps by itself.
+    fn rest(&self, kept: Option<Part>) -> Clause {
+        let rest = self
+            .conditions
+            .iter()
+            .filter(|(part, _)| Some(*part) != kept);
+        let mut all = clause("TRUE", []);
+        for (_, condition) in rest {
+            all.sql.push_str(" AND ");
+            all.sql.push_str(&condition.sql);
+            all.values.extend(condition.values.iter().cloned());
+        }
+        all
+    }
+}
+
+/// Accounts at or below a place in the tree, deleted ones too; one more than matters, when they are many.
+async fn at_or_below(db: &impl Db, dna: &str) -> Result<Vec<i64>, Error> {
+    let ids = account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::Dna.starts_with(dna))
+        .limit(ASKED_MAX + 1)
+        .into_tuple()
+        .all(db.handle());
+    ids.await.map_err(Error::from)
+}
+
+/// The lanes of each status, since the index has not a class of them in the order of time.
+async fn statuses(db: &impl Db, status: StatusOf) -> Result<Vec<Clause>, Error> {
+    let (first, last) = status.range().into_inner();
+    if (first..=last).contains(&USUAL) {
+        return Ok(Vec::new());
+    }
+    let lane = |status: i64| {
+        let sql = format!("r.status = ? AND r.status <> {USUAL}");
+        clause(sql, [status.into()])
+    };
+    let sql = format!(
+        "SELECT MIN(r.status) AS number FROM usage_record r WHERE r.status <> {USUAL} AND r.status > ? AND r.status <= ?"
+    );
+    let (mut lanes, mut after) = (Vec::new(), i64::from(first) - 1);
+    loop {
+        let found = statement(db, &sql, [after.into(), i64::from(last).into()]);
+        let row = db.handle().query_one_raw(found).await?;
+        let row = row.ok_or_else(|| Error::internal("a query for a number has no row"))?;
+        let Some(status) = row.try_get("", "number")? else {
+            break;
+        };
+        lanes.push(lane(status));
+        after = status;
+    }
+    if lanes.is_empty() {
+        // Nothing was answered like this, which is found out at once on the way to it.
+        lanes.push(lane(first.into()));
+    }
+    Ok(lanes)
+}
+
+fn one_model(column: &str, model: &ModelOf) -> Clause {
+    let text = Value::from(model.text());
+    match model {
+        ModelOf::Named(_) => clause(format!("{column} || '' = ?"), [text]),
+        ModelOf::Beginning(beginning) => {
+            let chars = i64::try_from(beginning.chars().count()).unwrap_or(i64::MAX);
+            let sql = format!("SUBSTR({column}, 1, CAST(? AS INTEGER)) = ?");
+            clause(sql, [chars.into(), text])
+        }
+    }
+}
+
+fn either_model(model: &ModelOf) -> Clause {
+    let (used, asked) = (
+        one_model("r.model_used", model),
+        one_model("r.model_asked", model),
+    );
+    Clause {
+        sql: format!("({} OR {})", used.sql, asked.sql),
+        values: used.values.into_iter().chain(asked.values).collect(),
+    }
+}
+
+/// Models that are meant, as far as any was seen; one more than matters, when they are many: a step in the index for each.
+async fn models(db: &impl Db, model: &ModelOf) -> Result<Vec<String>, Error> {
+    let beginning = match model {
+        ModelOf::Named(name) => return Ok(vec![name.clone()]),
+        ModelOf::Beginning(beginning) => beginning,
+    };
+    let mut found: Vec<String> = Vec::new();
+    while found.len() as u64 <= WAYS_MAX {
+        let (than, after) = match found.last() {
+            None => (">=", beginning),
+            Some(last) => (">", last),
+        };
+        let sql = format!(
+            "SELECT value FROM usage_seen WHERE kind = ? AND value {than} ? ORDER BY kind, value LIMIT 1"
+        );
+        let next = statement(db, &sql, [MODEL.into(), after.as_str().into()]);
+        let Some(row) = db.handle().query_one_raw(next).await? else {
+            break;
+        };
+        let name: String = row.try_get("", "value")?;
+        if !name.starts_with(beginning) {
+            break;
+        }
+        found.push(name);
+    }
+    Ok(found)
+}
+
+/// The lane of calls with an id, day by day. None, when they are many: clients may give all of theirs the same.
+async fn of_request(db: &impl Db, id: &str) -> Result<Vec<Clause>, Error> {
+    let sql = "SELECT MIN(start_at) AS first, MAX(start_at) AS last FROM usage_record";
+    let row = db.handle().query_one_raw(statement(db, sql, [])).await?;
+    let row = row.ok_or_else(|| Error::internal("a query for numbers has no row"))?;
+    let (first, last): (Option<i64>, Option<i64>) =
+        (row.try_get("", "first")?, row.try_get("", "last")?);
+    let (Some(first), Some(last)) = (first, last) else {
+        return Ok(Vec::new());
+    };
+    let (first, last) = (
+        (first / DAY_MS).max(last / DAY_MS - DAYS_MAX),
+        last / DAY_MS,
+    );
+    let (are, mut values) = among(db, (first..=last).collect::<Vec<i64>>());
+    values.push(id.into());
+    let sql = format!("(r.start_at / {DAY_MS}) {are} AND r.request_id = ?");
+    let most = format!(
+        "SELECT 1 AS one FROM usage_record r WHERE {sql} LIMIT {}",
+        SAME_MAX + 1
+    );
+    let found = db
+        .handle()
+        .query_all_raw(statement(db, &most, values.clone()));
+    if found.await?.len() > SAME_MAX {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Clause { sql, values }])
+}
+
+/// Names of accounts, deleted ones too.
+pub(crate) async fn account_names(
+    db: &impl Db,
+    ids: Vec<i64>,
+) -> Result<BTreeMap<i64, String>, Error> {
+    let names: Vec<(i64, String)> = account::Entity::find()
+        .select_only()
+        .columns([account::Column::Id, account::Column::Name])
+        .filter(is_among(db, account::Column::Id, ids))
+        .into_tuple()
+        .all(db.handle())
+        .await?;
+    Ok(names.into_iter().collect())
+}
+
+/// Names of upstream keys that are there.
+pub(crate) async fn key_names(db: &impl Db, ids: Vec<i64>) -> Result<BTreeMap<i64, String>, Error> {
+    let names: Vec<(i64, String)> = upstream_key::Entity::find()
+        .select_only()
+        .columns([upstream_key::Column::Id, upstream_key::Column::Name])
+        .filter(is_among(db, upstream_key::Column::Id, ids))
+        .filter(upstream_key::Column::DeletedAt.is_null())
+        .into_tuple()
+        .all(db.handle())
+        .await?;
+    Ok(names.into_iter().collect())
+}
+
+/// Records that a statement finds.
+async fn records(db: &impl Db, sql: &str, values: Vec<Value>) -> Result<Vec<PostedUsage>, Error> {
+    let rows = usage_record::Entity::find().from_raw_sql(statement(db, sql, values));
+    let rows = rows.all(db.handle()).await?;
+    let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    corrections::fill(db, &mut rows).await?;
+    Ok(rows)
+}

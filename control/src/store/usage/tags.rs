@@ -1,0 +1,140 @@
+//! Totals by what callers count their calls under. Callers choose the words, so an account has so many of them a
+//! day, and what comes after them is counted together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+use proxyxai_contract::id::AccountId;
+use sea_orm::{ConnectionTrait as _, QueryResult, Value};
+
+use super::totals::{Daily, SUMS, row, totals, upsert};
+use crate::{
+    Error,
+    store::{Db, Tx, among, number, statement, unsigned},
+    view::{Days, Listing, Page, TagTotals},
+};
+
+/// Different ones of an account on one day.
+pub(crate) const TAGS_MAX: usize = 200;
+/// All that are too many.
+pub(crate) const OTHER: &str = "other";
+
+type Place = (AccountId, Date);
+
+/// Adds to the totals. Its accounts are locked by whoever posts, so nobody else adds a word meanwhile.
+pub(crate) async fn add(tx: &Tx, tagged: Daily) -> Result<(), Error> {
+    if tagged.is_empty() {
+        return Ok(());
+    }
+    let mut asked: BTreeMap<Place, BTreeSet<&str>> = BTreeMap::new();
+    for (account, day, tag) in tagged.keys() {
+        asked.entry((*account, *day)).or_default().insert(tag);
+    }
+    let there = counts(tx, asked.keys()).await?;
+    let mut full: BTreeMap<Place, BTreeSet<String>> = BTreeMap::new();
+    for (place, tags) in &asked {
+        let there = there.get(place).copied().unwrap_or_default();
+        if there.saturating_add(tags.len()) > TAGS_MAX {
+            full.insert(*place, taken(tx, *place, tags).await?);
+        }
+    }
+    let mut rows = Daily::new();
+    for ((account, day, tag), used) in tagged {
+        let fits = full
+            .get(&(account, day))
+            .is_none_or(|taken| taken.contains(&tag));
+        let tag = if fits { tag } else { OTHER.to_owned() };
+        rows.entry((account, day, tag)).or_default().add(&used);
+    }
+    let rows = rows.iter().map(|((account, day, tag), used)| {
+        let key = [account.get().into(), day.to_string().into(), tag.into()];
+        row(key, used)
+    });
+    upsert::<8>(tx, "tag_daily", "account_id, day, tag", rows.collect()).await
+}
+
+/// How many words there are.
+async fn counts(
+    tx: &Tx,
+    places: impl Iterator<Item = &Place> + Clone,
+) -> Result<BTreeMap<Place, usize>, Error> {
+    let accounts: BTreeSet<_> = places.clone().map(|(account, _)| account.get()).collect();
+    let days: BTreeSet<_> = places.map(|(_, day)| day.to_string()).collect();
+    let (accounts, mut values) = among(tx, accounts.into_iter().collect());
+    let (days, more) = among(tx, days.into_iter().collect());
+    values.extend(more);
+    let sql = format!(
+        "SELECT account_id, day, COUNT(*) AS tags FROM tag_daily \
+         WHERE account_id {accounts} AND day {days} GROUP BY account_id, day"
+    );
+    let rows = tx.handle().query_all_raw(statement(tx, &sql, values));
+    let read = |row: &QueryResult| {
+        let day: String = row.try_get("", "day")?;
+        let place = (
+            AccountId::new(number(row, "account_id")?)?,
+            day.parse().map_err(Error::internal)?,
+        );
+        let tags = usize::try_from(number(row, "tags")?).map_err(Error::internal)?;
+        Ok((place, tags))
+    };
+    let rows = rows.await?;
+    rows.iter().map(read).collect()
+}
+
+/// Those that have a row, and the new ones that still find room, in their order.
+async fn taken(
+    tx: &Tx,
+    (account, day): Place,
+    asked: &BTreeSet<&str>,
+) -> Result<BTreeSet<String>, Error> {
+    let sql = "SELECT tag FROM tag_daily WHERE account_id = ? AND day = ?";
+    let values = [account.get().into(), day.to_string().into()];
+    let rows = tx.handle().query_all_raw(statement(tx, sql, values));
+    let mut taken = BTreeSet::new();
+    for row in rows.await? {
+        taken.insert(row.try_get("", "tag")?);
+    }
+    for tag in asked {
+        if taken.len() >= TAGS_MAX {
+            break;
+        }
+        taken.insert((*tag).to_owned());
+    }
+    Ok(taken)
+}
+
+/// What an account used over some days by tag, dearest first.
+pub(crate) async fn list(
+    db: &impl Db,
+    account: AccountId,
+    days: Days,
+    page: Page,
+) -> Result<Listing<TagTotals>, Error> {
+    let whose = "WHERE account_id = ? AND day BETWEEN ? AND ?";
+    let values = || -> [Value; 3] {
+        let (start, end) = (days.start.to_string(), days.end.to_string());
+        [account.get().into(), start.into(), end.into()]
+    };
+    let sql = format!("SELECT COUNT(DISTINCT tag) AS tags FROM tag_daily {whose}");
+    let total = db.handle().query_one_raw(statement(db, &sql, values()));
+    let total = total.await?;
+    let total = total.map_or(Ok(0), |row| number(&row, "tags"))?;
+    let skip = page.page.saturating_sub(1).saturating_mul(page.size);
+    let sql = format!(
+        "SELECT tag, {SUMS} FROM tag_daily {whose} GROUP BY tag \
+         ORDER BY cost DESC, tag LIMIT {} OFFSET {skip}",
+        page.size
+    );
+    let rows = db.handle().query_all_raw(statement(db, &sql, values()));
+    let read = |row: &QueryResult| {
+        Ok(TagTotals {
+            tag: row.try_get("", "tag")?,
+            totals: totals(row)?,
+        })
+    };
+    let rows = rows.await?;
+    Ok(Listing {
+        rows: rows.iter().map(read).collect::<Result<_, Error>>()?,
+        total: unsigned(total),
+    })
+}

@@ -1,0 +1,391 @@
+//! Which refused calls are told one by one, so that a flood of them neither fills the disk nor hides others. The rule:
+//! of the calls that wait, those of one account with one code are a group; a group keeps its first rows and counts the
+//! others. Each second some rows are told, a round at a time over the accounts that wait, the longest first: so no
+//! account gets a second row before each of the others has got one. What is told of a group stands for all of it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    mem::take,
+};
+
+use proxyxai_contract::id::AccountId;
+
+/// Rows that a node tells in a second.
+pub(crate) const TOLD_MAX: usize = 20;
+/// Of them, those of one account.
+const OF_ACCOUNT_MAX: usize = 4;
+/// And those of unknown keys, all together.
+const OF_UNKNOWN_MAX: usize = 2;
+/// Rows that may wait. The second half is for groups that have none.
+const WAITING_MAX: usize = 1024;
+
+/// Refused calls that wait to be told.
+#[derive(Debug)]
+pub(crate) struct Sampled<T> {
+    accounts: HashMap<Option<AccountId>, Account<T>>,
+    rows: usize,
+    /// Calls for which there was no room, not even to be counted with others.
+    lost: u64,
+    /// Accounts that have come so far.
+    came: u64,
+}
+
+#[derive(Debug)]
+struct Account<T> {
+    /// How many came before it.
+    place: u64,
+    groups: Vec<Group<T>>,
+}
+
+#[derive(Debug)]
+struct Group<T> {
+    code: &'static str,
+    /// At least one.
+    rows: Vec<T>,
+    /// All calls, those without a row included.
+    seen: u64,
+}
+
+/// A row, and how many calls it stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Row<T> {
+    pub(crate) row: T,
+    pub(crate) represents: u64,
+}
+
+impl<T> Default for Sampled<T> {
+    fn default() -> Self {
+        Self {
+            accounts: HashMap::new(),
+            rows: 0,
+            lost: 0,
+            came: 0,
+        }
+    }
+}
+
+impl<T> Sampled<T> {
+    /// A call was refused; of an unknown key when there is no account. Its row is made only if it is kept.
+    pub(crate) fn add(
+        &mut self,
+        account: Option<AccountId>,
+        code: &'static str,
+        row: impl FnOnce() -> T,
+    ) {
+        let mut row = Some(row);
+        self.put(account, (code, 1), || row.take().map(|row| row()));
+    }
+
+    /// Takes in what waits elsewhere.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.lost = self.lost.saturating_add(other.lost);
+        for (account, of_account) in other.accounts {
+            for Group { code, rows, seen } in of_account.groups {
+                let mut rows = rows.into_iter();
+                self.put(account, (code, seen), || rows.next());
+                while rows.len() > 0 && self.has_room_for_more(account) {
+                    self.put(account, (code, 0), || rows.next());
+                }
+            }
+        }
+    }
+
+    /// Calls that nobody will be told of, since this was asked last.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        take(&mut self.lost)
+    }
+
+    /// What is told now, at most so many rows. What is not told now waits.
+    pub(crate) fn take(&mut self, most: usize) -> Vec<Row<T>> {
+        let mut waiting: Vec<_> = take(&mut self.accounts).into_iter().collect();
+        waiting.sort_unstable_by_key(|(_, account)| account.place);
+        let wants: Vec<_> = waiting
+            .iter()
+            .map(|(id, account)| account.rows().min(share(*id)))
+            .collect();
+        let mut told = Vec::new();
+        for ((id, account), rows) in waiting.into_iter().zip(shares(&wants, most)) {
+            let place = account.place;
+            let groups = account.tell(rows, &mut told);
+            if !groups.is_empty() {
+                self.accounts.insert(id, Account { place, groups });
+            }
+        }
+        self.rows = self.accounts.values().map(Account::rows).sum();
+        told
+    }
+
+    /// Counts calls, with a row for them if there is room.
+    fn put(
+        &mut self,
+        account: Option<AccountId>,
+        (code, calls): (&'static str, u64),
+        mut row: impl FnMut() -> Option<T>,
+    ) {
+        let more = self.has_room_for_more(account);
+        let groups = match self.accounts.entry(account) {
+            Entry::Occupied(entry) => &mut entry.into_mut().groups,
+            Entry::Vacant(entry) if self.rows < WAITING_MAX => {
+                self.came += 1;
+                let place = self.came;
+                let groups = Vec::new();
+                &mut entry.insert(Account { place, groups }).groups
+            }
+            Entry::Vacant(_) => {
+                self.lost = self.lost.saturating_add(calls);
+                return;
+            }
+        };
+        let group = groups.iter_mut().find(|group| group.code == code);
+        match group {
+            Some(group) => {
+                group.seen = group.seen.saturating_add(calls);
+                if more && let Some(row) = row() {
+                    group.rows.push(row);
+                    self.rows += 1;
+                }
+            }
+            None if self.rows < WAITING_MAX => {
+                let rows: Vec<_> = row().into_iter().collect();
+                self.rows += rows.len();
+                let seen = calls;
+                groups.push(Group { code, rows, seen });
+            }
+            None => self.lost = self.lost.saturating_add(calls),
+        }
+    }
+
+    /// Whether a group of the account that has a row may have another one.
+    fn has_room_for_more(&self, account: Option<AccountId>) -> bool {
+        let of_account = self.accounts.get(&account).map_or(0, Account::rows);
+        self.rows < WAITING_MAX / 2 && of_account < share(account)
+    }
+}
+
+impl<T> Account<T> {
+    fn rows(&self) -> usize {
+        self.groups.iter().map(|group| group.rows.len()).sum()
+    }
+
+    /// Tells so many rows, a round at a time over the groups. Those of which none was told are left.
+    fn tell(self, rows: usize, told: &mut Vec<Row<T>>) -> Vec<Group<T>> {
+        let wants: Vec<_> = self.groups.iter().map(|group| group.rows.len()).collect();
+        let mut left = Vec::new();
+        for (group, rows) in self.groups.into_iter().zip(shares(&wants, rows)) {
+            if rows == 0 {
+                left.push(group);
+                continue;
+            }
+            let counts = split(group.seen, rows);
+            let kept = group.rows.into_iter().zip(counts);
+            told.extend(kept.map(|(row, represents)| Row { row, represents }));
+        }
+        left
+    }
+}
+
+/// Rows that an account may have of what is told.
+const fn share(account: Option<AccountId>) -> usize {
+    match account {
+        Some(_) => OF_ACCOUNT_MAX,
+        None => OF_UNKNOWN_MAX,
+    }
+}
+
+/// Hands out so many, one to each in turn, none more than it wants.
+fn shares(wants: &[usize], most: usize) -> Vec<usize> {
+    let mut given = vec![0; wants.len()];
+    let mut left = most;
+    loop {
+        let before = left;
+        for (given, wants) in given.iter_mut().zip(wants) {
+            if left > 0 && *given < *wants {
+                *given += 1;
+                left -= 1;
+            }
+        }
+        if left == before {
+            return given;
+        }
+    }
+}
+
+/// Splits a count evenly; the first ones get what is over.
+fn split(count: u64, parts: usize) -> impl Iterator<Item = u64> {
+    let of = u64::try_from(parts).unwrap_or(u64::MAX).max(1);
+    let (each, over) = (count / of, count % of);
+    (0..of).map(move |part| each + u64::from(part < over))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Call = (Option<AccountId>, &'static str);
+
+    const CODES: [&str; 4] = ["a", "b", "c", "d"];
+
+    fn account(id: i64) -> Option<AccountId> {
+        AccountId::new(id).ok()
+    }
+
+    fn add(sampled: &mut Sampled<Call>, (account, code): Call, calls: usize) {
+        for _ in 0..calls {
+            sampled.add(account, code, || (account, code));
+        }
+    }
+
+    fn sums(rows: &[Row<Call>]) -> BTreeMap<Call, u64> {
+        let mut sums = BTreeMap::new();
+        for Row { row, represents } in rows {
+            *sums.entry(*row).or_default() += represents;
+        }
+        sums
+    }
+
+    #[test]
+    fn a_flood_of_one_account_leaves_room_for_its_neighbours() {
+        let mut sampled = Sampled::default();
+        add(&mut sampled, (account(2), "a"), 100_000);
+        add(&mut sampled, (None, "u"), 100_000);
+        for id in 3..=17 {
+            add(&mut sampled, (account(id), "b"), 1);
+        }
+        let told = sampled.take(TOLD_MAX);
+        assert_eq!(told.len(), TOLD_MAX);
+        let sums = sums(&told);
+        assert_eq!(sums[&(account(2), "a")], 100_000);
+        assert_eq!(sums[&(None, "u")], 100_000);
+        for id in 3..=17 {
+            assert_eq!(sums[&(account(id), "b")], 1, "{id}");
+        }
+        assert_eq!(sampled.take_lost(), 0);
+    }
+
+    #[test]
+    fn one_account_gets_no_more_rows_a_second_than_its_share() {
+        let mut sampled = Sampled::default();
+        add(&mut sampled, (account(2), "a"), 1000);
+        add(&mut sampled, (None, "u"), 1000);
+        let told = sampled.take(TOLD_MAX);
+        let of = |whose| told.iter().filter(|row| row.row.0 == whose).count();
+        assert_eq!((of(account(2)), of(None)), (OF_ACCOUNT_MAX, OF_UNKNOWN_MAX));
+        assert!(sampled.take(TOLD_MAX).is_empty());
+    }
+
+    #[test]
+    fn a_seldom_reason_is_told_beside_a_frequent_one() {
+        let mut sampled = Sampled::default();
+        add(&mut sampled, (account(2), "a"), 1000);
+        add(&mut sampled, (account(2), "b"), 1);
+        let sums = sums(&sampled.take(TOLD_MAX));
+        assert_eq!(sums[&(account(2), "a")], 1000);
+        assert_eq!(sums[&(account(2), "b")], 1);
+    }
+
+    #[test]
+    fn what_one_account_may_hold_cannot_fill_the_room() {
+        let mut sampled = Sampled::default();
+        for code in CODES {
+            add(&mut sampled, (account(2), code), 10_000);
+        }
+        assert!(sampled.rows <= OF_ACCOUNT_MAX + CODES.len());
+    }
+
+    #[test]
+    fn each_account_is_told_in_time_however_many_there_are() {
+        let mut sampled = Sampled::default();
+        for id in 2..=401 {
+            add(&mut sampled, (account(id), "a"), 1);
+        }
+        let mut told = BTreeMap::new();
+        for _ in 0..400 / TOLD_MAX {
+            // One that comes again and again does not get ahead of those that wait.
+            add(&mut sampled, (account(2), "a"), 50);
+            for (call, count) in sums(&sampled.take(TOLD_MAX)) {
+                *told.entry(call).or_insert(0) += count;
+            }
+        }
+        assert!(told.len() >= 400 - TOLD_MAX, "{}", told.len());
+    }
+
+    #[test]
+    fn beyond_its_room_it_counts_what_it_lost() {
+        let mut sampled = Sampled::default();
+        for id in 0..5000 {
+            add(&mut sampled, (account(id + 1), "a"), 2);
+        }
+        assert_eq!(sampled.rows, WAITING_MAX);
+        let mut told = 0;
+        loop {
+            let rows = sampled.take(TOLD_MAX);
+            told += rows.iter().map(|row| row.represents).sum::<u64>();
+            if rows.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(told + sampled.take_lost(), 10_000);
+    }
+
+    fn calls() -> impl Strategy<Value = Vec<(i64, usize, usize)>> {
+        prop::collection::vec((0i64..30, 0usize..4, 1usize..60), 0..120)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_the_sums_are_right(
+            there in calls(), here in calls(), most in 1usize..40,
+        ) {
+            let mut threads = [Sampled::default(), Sampled::default()];
+            let mut expected = BTreeMap::new();
+            for (thread, calls) in threads.iter_mut().zip([&there, &here]) {
+                for (id, code, count) in calls {
+                    let call = (account(*id), CODES[*code]);
+                    add(thread, call, *count);
+                    *expected.entry(call).or_insert(0u64) += *count as u64;
+                }
+            }
+            let mut all = Sampled::default();
+            for thread in threads {
+                all.merge(thread);
+            }
+            let mut told = BTreeMap::new();
+            loop {
+                let rows = all.take(most);
+                prop_assert!(rows.len() <= most);
+                for row in &rows {
+                    prop_assert!(row.represents > 0);
+                    let of_account = rows.iter().filter(|other| other.row.0 == row.row.0);
+                    prop_assert!(of_account.count() <= share(row.row.0));
+                }
+                if rows.is_empty() {
+                    break;
+                }
+                for (call, count) in sums(&rows) {
+                    *told.entry(call).or_insert(0) += count;
+                }
+            }
+            prop_assert_eq!(told, expected);
+            prop_assert_eq!((all.rows, all.take_lost()), (0, 0));
+        }
+
+        #[test]
+        fn no_account_is_given_a_second_row_before_the_others_have_one(
+            wants in prop::collection::vec(0usize..6, 0..40), most in 0usize..60,
+        ) {
+            let given = shares(&wants, most);
+            let total: usize = given.iter().sum();
+            prop_assert_eq!(total, most.min(wants.iter().sum()));
+            for (one, wanted) in given.iter().zip(&wants) {
+                prop_assert!(one <= wanted);
+                for other in &given {
+                    prop_assert!(one == wanted || *other <= one + 1);
+                }
+            }
+        }
+    }
+}

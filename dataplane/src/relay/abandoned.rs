@@ -1,0 +1,385 @@
+//! A call whose client has left. The provider is paid for what it makes all the same, so hanging up must not be cheaper
+//! than waiting. Where the setting `ABANDONED` says so, the call goes on without its client, within bounds, and is paid by
+//! the provider's own count; else what it made unseen is estimated, or all is paid that was set aside.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
+use proxyxai_contract::{
+    clock::Millis,
+    money::Money,
+    part::Part,
+    usage::{Abandoned, Tokens},
+};
+use tokio::{
+    runtime::Handle,
+    task_local,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Relay,
+    bill::{Bill, Office},
+    client::Reply,
+    cutoff::Cutoff,
+    meter::Meter,
+    record::elapsed,
+};
+use crate::{Config, decide::hidden, formats::sse::is_quiet, sight::Ending};
+
+task_local! {
+    /// Until when the call that is at work may go on without its client. A call that has one does not know of it: asking
+    /// costs nothing that is kept for each.
+    static LEFT: Instant;
+}
+
+/// Whether the call that is at work has lost its client.
+pub(super) fn is_left() -> bool {
+    LEFT.try_with(|_| ()).is_ok()
+}
+
+/// Does some work, if the call has its client or gets so far before it leaves. None when there is nobody to work for.
+pub(super) async fn unless_left<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if is_left() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// How much may be read, and for how long.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    bytes_max: u64,
+    wait: Duration,
+}
+
+/// The bounds of what is done without a client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Where calls go on.
+    whole: Bound,
+    /// Of an answer that is near its end.
+    end: Bound,
+    /// Silence after which a provider has broken off, as for clients that stay.
+    idle: Duration,
+}
+
+impl Bounds {
+    pub(super) const fn of(config: &Config) -> Self {
+        Self {
+            whole: Bound {
+                bytes_max: config.abandoned_bytes_max,
+                wait: config.abandoned,
+            },
+            end: Bound {
+                bytes_max: config.drain_bytes_max,
+                wait: config.drain,
+            },
+            idle: config.idle,
+        }
+    }
+}
+
+/// The part of a call before there is an answer. Dropped before that, its client has left: what is at work is then waited
+/// for by itself, and nothing new is begun.
+pub(super) struct BeforeAnswer<F: Future + Send + 'static> {
+    work: Option<Pin<Box<F>>>,
+    relay: Arc<Relay>,
+    /// How long it is waited for.
+    wait: Duration,
+}
+
+impl<F: Future + Send + 'static> BeforeAnswer<F> {
+    /// What has to be heard, because work goes on after it, is waited for as if the client were there.
+    pub(super) fn new(work: F, relay: Arc<Relay>, has_to_be_heard: bool) -> Self {
+        let config = &relay.config;
+        let wait = if has_to_be_heard {
+            config.abandoned.max(config.first_byte)
+        } else {
+            config.abandoned
+        };
+        Self {
+            work: Some(Box::pin(work)),
+            relay,
+            wait,
+        }
+    }
+}
+
+impl<F: Future + Send + 'static> Future for BeforeAnswer<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Out of its place meanwhile: what panics is not polled again.
+        let Some(mut work) = self.work.take() else {
+            return Poll::Pending;
+        };
+        let done = work.as_mut().poll(cx);
+        if done.is_pending() {
+            self.work = Some(work);
+        }
+        done
+    }
+}
+
+impl<F: Future + Send + 'static> Drop for BeforeAnswer<F> {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else {
+            return;
+        };
+        let Office { cutoff, tasks, .. } = &*self.relay.office;
+        let runtime = Handle::try_current().ok();
+        let Some(runtime) = runtime.filter(|_| !cutoff.has_come()) else {
+            return;
+        };
+        let until = Instant::now() + self.wait;
+        let cutoff = cutoff.clone();
+        // An answer is dropped where it comes, which has the rest of it read.
+        let work = async move { drop(within(until, &cutoff, work).await) };
+        tasks.spawn_on(LEFT.scope(until, work), &runtime);
+    }
+}
+
+/// What some work comes to; none when its time, or the gateway's, is over before.
+async fn within<T>(until: Instant, cutoff: &Cutoff, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = cutoff.comes() => None,
+        done = timeout_at(until, work) => done.ok(),
+    }
+}
+
+/// What is left of an answer without a client.
+pub(super) struct Left {
+    /// None once the bill is closed.
+    meter: Option<Meter>,
+    /// Frames that have come and that nobody has heard.
+    unheard: VecDeque<Frame<Bytes>>,
+    rest: Reply,
+    /// When the last one came.
+    heard: Instant,
+}
+
+impl Left {
+    /// The client has just left, so long after something last came.
+    pub(super) fn new(
+        mut meter: Meter,
+        (unheard, rest): (VecDeque<Frame<Bytes>>, Reply),
+        silence: Duration,
+    ) -> Self {
+        meter.leave();
+        let now = Instant::now();
+        Self {
+            meter: Some(meter),
+            unheard,
+            rest,
+            heard: now.checked_sub(silence).unwrap_or(now),
+        }
+    }
+
+    /// Closes the bill: at once, or after as much of the answer as may be read on.
+    pub(super) fn close(mut self, bounds: Bounds) {
+        let office = self.meter.as_ref().map(Meter::office);
+        let (Some(Bound { bytes_max, wait }), Some(office), Ok(runtime)) =
+            (self.bound(bounds), office, Handle::try_current())
+        else {
+            return self.finish(Ending::Abandoned);
+        };
+        let until = LEFT.try_with(|until| *until);
+        let until = until.unwrap_or_else(|_| Instant::now() + wait);
+        let cutoff = office.cutoff.clone();
+        let reading = async move {
+            let hearing = self.hear(bytes_max, bounds.idle);
+            let ending = within(until, &cutoff, hearing).await;
+            self.finish(ending.unwrap_or(Ending::Abandoned));
+        };
+        office.tasks.spawn_on(reading, &runtime);
+    }
+
+    /// How much of it may be read on; none where nothing may.
+    fn bound(&self, bounds: Bounds) -> Option<Bound> {
+        let meter = self.meter.as_ref()?;
+        let whole = meter.reads_on().then_some(bounds.whole);
+        let end = meter.is_near_end().then_some(bounds.end);
+        let least = self.rest.size_hint().lower();
+        let fits = |bound: &Bound| {
+            bound.bytes_max > 0 && !bound.wait.is_zero() && least <= bound.bytes_max
+        };
+        [whole, end].into_iter().flatten().find(fits)
+    }
+
+    async fn hear(&mut self, mut bytes_left: u64, idle: Duration) -> Ending {
+        loop {
+            let Some(meter) = &mut self.meter else {
+                return Ending::Abandoned;
+            };
+            if meter.closed() {
+                return Ending::Complete;
+            }
+            if !meter.is_covered() {
+                return Ending::Abandoned;
+            }
+            let frame = match self.unheard.pop_front() {
+                Some(frame) => frame,
+                None => match timeout_at(self.heard + idle, self.rest.frame()).await {
+                    Ok(Some(Ok(frame))) => frame,
+                    Ok(None) => return Ending::Complete,
+                    // Nobody pays for a provider that fell silent or broke off.
+                    Ok(Some(Err(_))) | Err(_) => return Ending::Cut,
+                },
+            };
+            let data = frame.into_data().unwrap_or_default();
+            let Some(left) = bytes_left.checked_sub(data.len() as u64) else {
+                return Ending::Abandoned;
+            };
+            bytes_left = left;
+            if !is_sign_of_life(&data) {
+                meter.add_silence(self.heard.elapsed());
+                self.heard = Instant::now();
+            }
+            meter.listen(&data, false);
+        }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        if let Some(mut meter) = self.meter.take() {
+            meter.add_silence(self.heard.elapsed());
+            meter.finish(ending);
+        }
+    }
+}
+
+/// Whether a piece of an answer says no more than that there will be more.
+fn is_sign_of_life(data: &[u8]) -> bool {
+    data.trim_ascii().is_empty() || is_quiet(data)
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // Its thread ends before the answer did.
+        self.finish(Ending::Abandoned);
+    }
+}
+
+/// What is known of a call for the case that its client leaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Leaving {
+    /// Most tokens that its answer may have.
+    pub(super) output_max: u64,
+    /// Whether its answer comes as a whole, so that nothing of it is seen before its end.
+    pub(super) is_whole: bool,
+    /// Whether its request asks for reasoning.
+    pub(super) asks_reasoning: bool,
+    /// Nobody was there when the answer began.
+    pub(super) unheard: bool,
+    /// How long the model was at work and nothing came.
+    pub(super) silent: Duration,
+}
+
+impl Leaving {
+    /// Nothing came for so long.
+    pub(super) fn add_silence(&mut self, time: Duration) {
+        self.silent = self.silent.saturating_add(hidden::silence(time));
+    }
+
+    /// Tokens that were written unseen, beside so many that were seen.
+    pub(super) fn hidden(&self, seen: u64) -> u64 {
+        hidden::tokens(self.silent, self.output_max, seen)
+    }
+}
+
+impl Bill {
+    /// Whether the call goes on without its client, because that tells what it costs.
+    pub(super) fn reads_on(&self) -> bool {
+        let is_rule = self.snapshot.settings.abandoned == Abandoned::ReadOn;
+        let is_worth_it = self.metered && self.fixed_price.is_none() && !self.may_go_on();
+        is_rule && is_worth_it && self.held() > Money::ZERO
+    }
+
+    /// Whether what was set aside for it covers what it costs by now.
+    pub(super) fn is_covered(&self) -> bool {
+        self.record.cost <= self.held()
+    }
+
+    /// Nothing has come since its latest attempt was sent.
+    pub(super) fn add_silence_until(&mut self, now: Millis) {
+        let silent = elapsed(self.sent, now);
+        self.leaving.add_silence(Duration::from_millis(silent));
+    }
+
+    /// Its client has left, and its end was `heard` all the same or is not to be heard.
+    ///
+    /// # Errors
+    /// Gives the bill back where it is to be closed with what is known.
+    pub(super) fn client_left(mut self: Box<Self>, heard: bool) -> Result<(), Box<Self>> {
+        if heard {
+            self.record.abandoned = Some(Abandoned::ReadOn);
+            return Err(self);
+        }
+        self.close_abandoned()
+    }
+
+    /// Closes a call whose client has left, and whose rest nobody hears, with all that was set aside.
+    ///
+    /// # Errors
+    /// Gives the bill back where that is not the rule: what the call made unseen is to be estimated then.
+    pub(super) fn close_abandoned(mut self: Box<Self>) -> Result<(), Box<Self>> {
+        let held = self.held();
+        let is_rule = self.snapshot.settings.abandoned == Abandoned::Hold;
+        if held == Money::ZERO || !(is_rule || self.cannot_be_estimated()) {
+            self.record.abandoned = Some(Abandoned::Cancel);
+            return Err(self);
+        }
+        self.record.abandoned = Some(Abandoned::Hold);
+        let cost = held.max(self.record.cost);
+        self.close_at(cost);
+        Ok(())
+    }
+
+    /// Whether nothing tells what its answer used so far: that of a model of pictures that is paid by tokens, say.
+    fn cannot_be_estimated(&self) -> bool {
+        let price = self.snapshot.prices.find(&self.record.model_used);
+        let by_piece = price.is_some_and(|price| price.image.is_some() || price.video.is_some());
+        let is_known = self.is_text() || by_piece || self.fixed_price.is_some();
+        !is_known && self.asked().is_none()
+    }
+
+    /// Adds what its model wrote unseen, where that is to be estimated.
+    pub(super) fn add_hidden(&self, tokens: &mut Tokens) {
+        let reasons = || self.leaving.asks_reasoning || self.reasons();
+        if self.record.abandoned != Some(Abandoned::Cancel) {
+            return;
+        }
+        if self.leaving.is_whole {
+            // What has come of it was written in the silence before.
+            tokens.output = tokens.output.max(self.leaving.hidden(0));
+        } else if reasons() {
+            let hidden = self.leaving.hidden(tokens.output);
+            // What was told of it already is not there twice.
+            let hidden = hidden.saturating_sub(tokens.reasoning);
+            tokens.output = tokens.output.saturating_add(hidden);
+            tokens.reasoning = tokens.reasoning.saturating_add(hidden);
+        }
+    }
+
+    /// Whether its model is known to reason.
+    fn reasons(&self) -> bool {
+        let price = self.snapshot.prices.find(&self.record.model_used);
+        price.is_some_and(|price| {
+            price.reasons || price.standard.units.own(Part::Reasoning).is_some()
+        })
+    }
+}

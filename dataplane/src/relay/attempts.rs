@@ -1,0 +1,117 @@
+//! What a call's record tells of its attempts. A single one that was answered is what the rest of the record says, so
+//! the usual call puts nothing down.
+
+use proxyxai_contract::{
+    attempt::{ATTEMPTS_MAX, Attempt, Outcome},
+    clock::Millis,
+};
+use tokio::time::Instant;
+
+use super::{attempt, bill::Bill, hedge::Asked, record::elapsed};
+use crate::live::KeyState;
+
+/// An attempt for this model that has just ended.
+pub(super) fn ended(
+    key: &KeyState,
+    model: &str,
+    (outcome, status): (Outcome, Option<u16>),
+    begun: Instant,
+) -> Attempt {
+    Attempt {
+        key: key.key.id,
+        level: key.key.level,
+        model: model.to_owned(),
+        status,
+        outcome,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// One that was given up, since another one answered.
+pub(super) fn cancelled(key: &KeyState, model: &str, begun: Instant) -> Attempt {
+    ended(key, model, (Outcome::Cancelled, None), begun)
+}
+
+/// Puts down one more. Of too many, the first ones and the last one are kept.
+fn put(attempts: &mut Vec<Attempt>, attempt: Attempt) {
+    if attempts.len() >= ATTEMPTS_MAX {
+        attempts.pop();
+    }
+    attempts.push(attempt);
+}
+
+impl Bill {
+    /// Puts down what came of asking a key, or two at once.
+    pub(super) fn attempted(&mut self, asked: &Asked) {
+        let came_to = match &asked.outcome {
+            attempt::Outcome::Failed(failure) => failure.came_to(),
+            attempt::Outcome::Answer(answer) => {
+                if self.record.attempts.is_empty() && asked.other.is_none() {
+                    return;
+                }
+                (Outcome::Answered, Some(answer.parts.status.as_u16()))
+            }
+        };
+        let this = ended(
+            &asked.seat.key,
+            &self.record.model_used,
+            came_to,
+            asked.begun,
+        );
+        let other = asked.other.as_deref().cloned();
+        for attempt in other.into_iter().chain([this]) {
+            put(&mut self.record.attempts, attempt);
+        }
+    }
+
+    /// The call ends while an attempt is under way; told where others were made before it.
+    pub(super) fn gave_up(&mut self, now: Millis) {
+        let record = &mut self.record;
+        if let Some(key) = record.key.filter(|_| !record.attempts.is_empty()) {
+            let attempt = Attempt {
+                key,
+                level: record.level,
+                model: record.model_used.clone(),
+                status: None,
+                outcome: Outcome::Cancelled,
+                duration_ms: elapsed(self.sent, now),
+            };
+            put(&mut record.attempts, attempt);
+        }
+    }
+
+    /// Leaves the names of models to attempts that asked for another one than the record's.
+    pub(super) fn name_other_models(&mut self) {
+        for attempt in &mut self.record.attempts {
+            if attempt.model == self.record.model_used {
+                attempt.model.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::id::{KeyId, Level};
+
+    use super::*;
+
+    #[test]
+    fn of_too_many_the_first_ones_and_the_last_are_kept() {
+        let mut attempts = Vec::new();
+        for key in 1..=100 {
+            let attempt = Attempt {
+                key: KeyId::new(key).unwrap(),
+                level: Level::ZERO,
+                model: String::new(),
+                status: None,
+                outcome: Outcome::Broken,
+                duration_ms: 0,
+            };
+            put(&mut attempts, attempt);
+        }
+        let keys: Vec<_> = attempts.iter().map(|attempt| attempt.key.get()).collect();
+        let expected: Vec<_> = (1..16).chain([100]).collect();
+        assert_eq!(keys, expected);
+    }
+}

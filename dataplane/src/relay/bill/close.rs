@@ -1,0 +1,174 @@
+//! How a bill is closed: with what was told, counted, asked for or set aside. However a call ends, one of these is its end.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use proxyxai_contract::{
+    bill::Sum,
+    money::Money,
+    price,
+    usage::{Measure, Tokens},
+};
+
+use super::{
+    super::{abandoned::is_left, record},
+    Bill,
+};
+use crate::{
+    formats::usage::{Share, estimate_prompt},
+    sight::Ending,
+};
+
+impl Bill {
+    /// Closes with the tokens that the record has.
+    pub(in crate::relay) fn close(mut self: Box<Self>, billable: bool) {
+        self.price(billable);
+        self.settle();
+    }
+
+    /// Closes with what each of several models was used for, in a record for each.
+    pub(in crate::relay) fn close_parts(mut self: Box<Self>, parts: &[Share]) {
+        let whole = self.record.model_used.clone();
+        for (at, share) in parts.iter().enumerate() {
+            let priced = self.snapshot.prices.find(&share.model).is_some();
+            let model = if priced { &share.model } else { &whole };
+            self.record.model_used = record::name(model);
+            self.record.model_asked.clone_from(&self.record.model_used);
+            (self.record.tokens, self.record.cost) = (share.tokens, Money::ZERO);
+            self.pieces.clone_from(&share.pieces);
+            self.longest = Some(share.longest);
+            self.record.measure = Measure::Measured;
+            self.price(true);
+            if at + 1 < parts.len() {
+                self.account.purse.charge(self.record.charge());
+                self.office.spool.push(None, &self.record);
+                self.objects().made.clear();
+                self.record.attempts.clear();
+            }
+        }
+        self.settle();
+    }
+
+    /// Closes at a cost that nobody can tell better.
+    pub(in crate::relay) fn close_at(mut self: Box<Self>, cost: Money) {
+        self.price(false);
+        self.record.sum = Sum::default();
+        price::NO_TABLE.clone_into(&mut self.record.price_version);
+        self.record.cost = cost;
+        self.settle();
+    }
+
+    /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
+    /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
+    pub(in crate::relay) fn close_counted(
+        self: Box<Self>,
+        count_output: impl FnOnce() -> u64 + Send + 'static,
+        known: Option<Tokens>,
+        counts_input: bool,
+    ) {
+        self.close_on_desk(move |bill| {
+            let mut tokens = known.unwrap_or_default();
+            if counts_input {
+                tokens.input = estimate_prompt(bill.route, &bill.body);
+            }
+            tokens.output = tokens.output.max(count_output());
+            bill.add_hidden(&mut tokens);
+            bill.record.tokens = tokens;
+        });
+    }
+
+    /// Closes with what the request itself tells, read on the desk.
+    ///
+    /// # Errors
+    /// Gives the bill back when it tells nothing that is charged.
+    pub(in crate::relay) fn close_asked(self: Box<Self>) -> Result<(), Box<Self>> {
+        let Some(asked) = self.asked() else {
+            return Err(self);
+        };
+        self.close_on_desk(move |bill| {
+            let count = asked.count(&bill.body);
+            // What is read there is no estimate, where the answer is whole.
+            if count.is_some() && bill.record.measure == Measure::Estimated {
+                bill.record.measure = Measure::Measured;
+            }
+            let count = count.unwrap_or_else(|| asked.guess(bill.body.len()));
+            bill.pieces = vec![(asked.part(), count)];
+        });
+        Ok(())
+    }
+
+    /// Closes once it has been counted what the call used. Until then the journal has what is known by now.
+    fn close_on_desk(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
+        self.price(true);
+        self.note();
+        // The call is over, however long that takes.
+        self.open = None;
+        self.at_upstream = false;
+        let office = Arc::clone(&self.office);
+        let bytes = self.body.len();
+        office.desk.hand(
+            bytes,
+            Box::new(move || {
+                count(&mut self);
+                self.close(true);
+            }),
+        );
+    }
+
+    fn settle(&mut self) {
+        self.at_upstream = false;
+        if self.leaving.unheard {
+            self.record.status = record::INTERRUPTED;
+        }
+        if self.own && self.record.objects.is_none() {
+            return;
+        }
+        self.name_other_models();
+        let tokens = &self.record.tokens;
+        self.counted
+            .settle(tokens.input.saturating_add(tokens.output));
+        match self.hold.take() {
+            Some(hold) => hold.settle(self.record.charge()),
+            None => self.account.purse.charge(self.record.charge()),
+        }
+        self.office.spool.push(self.ticket.take(), &self.record);
+        if let Some(story) = self.story.take() {
+            story.tell(&self.record);
+        }
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        if self.at_upstream {
+            // The client went away, or the gateway ends, before an answer came; the provider may have made one.
+            let now = self.clock.now();
+            self.gave_up(now);
+            self.record.duration_ms = record::elapsed(self.record.start, now);
+            let has_left = is_left() || !self.is_cut_off();
+            let ending = if has_left {
+                Ending::Abandoned
+            } else {
+                self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+                Ending::Stopped
+            };
+            if let Some(story) = &mut self.story {
+                story.ended(ending);
+            }
+            let mut bill = Box::new(self.take());
+            if has_left {
+                bill.add_silence_until(now);
+                match bill.close_abandoned() {
+                    Ok(()) => return,
+                    Err(open) => bill = open,
+                }
+            }
+            if let Err(bill) = bill.close_asked() {
+                bill.close_counted(|| 0, None, true);
+            }
+        } else if self.ticket.is_some() {
+            // Between attempts, of which all so far have failed.
+            self.settle();
+        }
+    }
+}
