@@ -59,3 +59,35 @@ FROM (
 
 SELECT setval(pg_get_serial_sequence('account', 'id'), (SELECT MAX(id) FROM account));
 ANALYZE;
+
+-- What the gateway keeps beside its records: which keys and models are in them, credit, and sums.
+INSERT INTO usage_seen (kind, value, span, node)
+    SELECT DISTINCT 'key', key_id::TEXT, start_at / 600000, '' FROM usage_record;
+INSERT INTO usage_seen (kind, value, span, node)
+    SELECT DISTINCT 'model', unnest(ARRAY[model_used, model_asked]), start_at / 600000, '' FROM usage_record;
+
+INSERT INTO credit_card (account_id, position, amount, balance, reference, granted_at, expires_at)
+    SELECT id, 0, 100000000000, 100000000000 - (id * 7919 % 100) * 1000000000, 'Init', :now_ms, :now_ms + 365 * 86400000::BIGINT
+    FROM account WHERE id > 3;
+
+INSERT INTO usage_daily (account_id, day, model, requests, input, cached, output, cost)
+    SELECT account_id, to_char(to_timestamp(start_at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), model_used,
+        COUNT(*), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_record GROUP BY 1, 2, 3;
+INSERT INTO usage_span (span, account_id, requests, input, cached, output, cost)
+    SELECT span, account_id, SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily, unnest(ARRAY[
+        SUBSTR(day, 1, 4), SUBSTR(day, 1, 7), SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1'
+            WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END]) AS s(span)
+    GROUP BY 1, 2;
+-- Of those below each account that has some.
+INSERT INTO usage_below (account_id, day, model, node, requests, input, cached, output, cost)
+    SELECT above.id, day, model, 'node-0', SUM(d.requests), SUM(input), SUM(cached), SUM(output), SUM(cost)
+    FROM usage_daily d JOIN account below ON below.id = d.account_id
+    JOIN account above ON above.id = below.parent_id OR above.id = 1
+    GROUP BY 1, 2, 3;
+INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, cost, expense)
+    SELECT account_id, to_char(to_timestamp(start_at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), key_id,
+        'provider-' || key_id % 3, model_used, level, COUNT(*), SUM(cost), SUM(expense) FROM usage_record GROUP BY 1, 2, 3, 5, 6;
+UPDATE account SET credit_used = used.cost, requests = used.calls FROM
+    (SELECT account_id, SUM(cost)::BIGINT AS cost, SUM(requests)::BIGINT AS calls FROM usage_daily GROUP BY 1) AS used
+    WHERE id = account_id;
+ANALYZE;
