@@ -4,6 +4,7 @@ import { Dialog } from "../lib/dialog.js";
 import { count, money, time } from "../lib/format.js";
 import { useLoad } from "../lib/load.js";
 import { Action, Problem, Secret, tell } from "../lib/parts.js";
+import { mayRotate, rotate } from "../lib/rotate.js";
 import { change, link } from "../lib/route.js";
 import { mine, session } from "../lib/session.js";
 import { Pairs } from "../lib/table.js";
@@ -122,7 +123,7 @@ function Deeds({ account, onChanged, onSecret }) {
     onChanged();
   };
   const rotated = async () => {
-    onSecret(await rotate(account));
+    onSecret(await rotate({ id: account.ID, name: account.Name }));
     onChanged();
   };
   const remove = async () => {
@@ -139,17 +140,7 @@ function Deeds({ account, onChanged, onSecret }) {
     ${!isSelf && (isStopped
       ? html`<${Action} label=${t("accounts.resume")} run=${() => put({ Suspended: false, Status: true })} />`
       : html`<${Action} label=${t("accounts.suspend")} confirm=${t("accounts.suspend.ask", { name })} run=${() => put({ Suspended: true })} />`)}
-    <${Action} label=${t("accounts.rotate")} confirm=${t("accounts.rotate.ask", { name })} run=${rotated} />
+    ${mayRotate(account.ID) && html`<${Action} label=${t("accounts.rotate")} confirm=${t("accounts.rotate.ask", { name })} run=${rotated} />`}
     ${!isSelf && html`<${Action} kind="bad" label=${t("accounts.delete")} confirm=${t("accounts.delete.ask", { name, balance: money(account.Balance), fee, child: count(account.Child) })} run=${remove} />`}
   </div>`;
-}
-
-// A new key: the one before is no longer good. The day in the confirmation is the gateway's own.
-async function rotate(account) {
-  const isSelf = account.ID === session.value.id && account.ID !== 1;
-  const { data: conf } = await mine("/dashboard/conf");
-  const today = new Intl.DateTimeFormat("en-CA", { timeZone: conf.time_zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(new Date());
-  const body = { confirm: `${today}-ROTATE-${isSelf ? "SELF" : "ROOT"}`, ...(isSelf ? {} : { name: account.Name }) };
-  const { data } = await mine(isSelf ? "/x-self" : "/x-root", { method: "POST", body });
-  return data.rotate.key;
 }

@@ -3,7 +3,7 @@
 import { count, money, seconds, time } from "../lib/format.js";
 import { useLoad, useTicks } from "../lib/load.js";
 import { Check, Chip, Empty, Field, Problem, Search } from "../lib/parts.js";
-import { change } from "../lib/route.js";
+import { change, link } from "../lib/route.js";
 import { mine, session } from "../lib/session.js";
 import { Pairs, Table } from "../lib/table.js";
 import { t, word } from "../lib/text.js";
@@ -122,7 +122,12 @@ function Nothing({ isFiltered }) {
   if (isFiltered) return html`<${Empty} title=${t("calls.none-match")} text=${t("calls.none-match.text")} />`;
   const curl = `curl ${base}/v1/chat/completions -H "Authorization: Bearer $KEY" \\
   -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'`;
-  return html`<${Empty} title=${t("calls.none")} text=${t("calls.none.text")} command=${curl} />`;
+  // What a first call takes, in its order.
+  return html`<${Empty} title=${t("calls.none")} text=${t("calls.none.text")} command=${curl}><div class="row">
+    ${session.value.admin && html`<a class="button main" href=${link("keys", { do: "add" })}>${t("hand-out.no-models-go")}</a>`}
+    ${session.value.manage && html`<a class="button" href=${link("hand-out")}>${t("hand-out.title")}</a>`}
+    <a class="button" href=${link("playground")}>${t("playground.title")}</a>
+  </div></${Empty}>`;
 }
 
 function Detail({ call }) {

@@ -7,7 +7,7 @@ import { Model } from "../lib/handed.js";
 import { useLoad } from "../lib/load.js";
 import { Field, Problem } from "../lib/parts.js";
 import { change, link } from "../lib/route.js";
-import { mine, session } from "../lib/session.js";
+import { mine, refresh, session } from "../lib/session.js";
 import { secret } from "../lib/store.js";
 import { t } from "../lib/text.js";
 import { effect, html, signal, useEffect, useRef, useState } from "../lib/view.js";
@@ -17,6 +17,9 @@ const turns = signal([]);
 effect(() => {
   if (!session.value) turns.value = [];
 });
+
+// A stream may have more events than a screen has pictures; drawing each would be what takes the time.
+const SHOWN_EACH_MS = 40;
 
 const setLast = (patch) => (turns.value = turns.value.map((turn, at) => (at === turns.value.length - 1 ? { ...turn, ...patch } : turn)));
 
@@ -56,10 +59,10 @@ function Key({ pasted, onTake }) {
   const isGood = /^[\x21-\x7e]+$/.test(text.trim());
   return html`<${Field} label=${t("playground.key")} options=${keys} value=${isOther ? "other" : ""} onChange=${choose} />
     ${isOther && pasted && html`<p class="small dim">${t("playground.in-use", { tail: pasted.slice(-6) })}</p>`}
-    ${isOther && html`<form class="row" onSubmit=${(event) => { event.preventDefault(); onTake(text.trim()); setText(""); }}>
+    ${isOther && html`<form class="row top" onSubmit=${(event) => { event.preventDefault(); onTake(text.trim()); setText(""); }}>
       <div class="grow"><${Field} label=${t("playground.paste-key")} type="password" autocomplete="off" spellcheck=${false} value=${text} onInput=${(event) => setText(event.target.value)}
         error=${text && !isGood ? t("sign-in.no-key") : ""} /></div>
-      <button disabled=${!isGood}>${t("playground.take")}</button></form>`}`;
+      <button class="beside-field" disabled=${!isGood}>${t("playground.take")}</button></form>`}`;
 }
 
 function Settings({ settings, onSet, model }) {
@@ -89,15 +92,21 @@ async function stream({ apiKey, model, settings, stop }) {
   const since = () => Math.max(1, Math.round(performance.now() - began));
   const answer = await open(path, { key: apiKey, method: "POST", headers: { ...headers, "x-request-id": id }, body, signal: stop.signal });
   const seen = { content: "", thought: "", usage: null, first: null };
-  for await (const data of events(answer.body)) {
-    const { text, thought, usage, error, isEnd } = piece(dialect, data);
-    if (error) throw new Error(error);
-    if ((text || thought) && seen.first === null) seen.first = since();
-    seen.content += text;
-    seen.thought += thought;
-    if (usage) seen.usage = { ...seen.usage, ...Object.fromEntries(Object.entries(usage).filter(([, number]) => number !== undefined)) };
-    setLast({ ...seen, ms: since() });
-    if (isEnd) break;
+  let shown = -SHOWN_EACH_MS;
+  const show = () => setLast({ ...seen, ms: (shown = since()) });
+  try {
+    for await (const data of events(answer.body)) {
+      const { text, thought, usage, error, isEnd } = piece(dialect, data);
+      if (error) throw new Error(error);
+      if ((text || thought) && seen.first === null) seen.first = since();
+      seen.content += text;
+      seen.thought += thought;
+      if (usage) seen.usage = { ...seen.usage, ...Object.fromEntries(Object.entries(usage).filter(([, number]) => number !== undefined)) };
+      if (isEnd) break;
+      if (since() - shown >= SHOWN_EACH_MS) show();
+    }
+  } finally {
+    show();
   }
 }
 
@@ -122,6 +131,7 @@ async function account(apiKey, id) {
   try {
     const record = await recordOf(apiKey, id, isStopped);
     update({ record });
+    if (apiKey === session.value?.key) refresh().catch(() => {});
     if (record?.Key && session.value?.admin) update({ keyName: (await mine(`/x-keys/${record.Key}`)).data?.[0]?.Name });
   } catch {
     update({ record: null });
@@ -134,7 +144,10 @@ function Chat({ apiKey, model, settings }) {
   const end = useRef(null);
   const list = turns.value;
   const isBusy = list.at(-1)?.busy ?? false;
-  useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [list]);
+  // Without turns there is nothing to follow, and Tab would begin from here.
+  useEffect(() => {
+    if (list.length > 0) end.current?.scrollIntoView({ block: "nearest" });
+  }, [list]);
   const send = (event) => {
     event?.preventDefault();
     if (!text.trim() || isBusy || !model) return;

@@ -60,9 +60,11 @@ export function Chart({ labels, series, label }) {
   }, []);
   useEffect(() => {
     if (series.length === 0) return undefined;
-    const plot = new uPlot(options(node.current, labels, series, setAt), [labels.map((_, each) => each), ...stacked(series)], node.current);
-    const size = new ResizeObserver(() => plot.setSize({ width: node.current.clientWidth, height: HEIGHT }));
-    size.observe(node.current);
+    // Its last resize may be told when the page has let go of it.
+    const box = node.current;
+    const plot = new uPlot(options(box, labels, series, setAt), [labels.map((_, each) => each), ...stacked(series)], box);
+    const size = new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT }));
+    size.observe(box);
     return () => {
       size.disconnect();
       plot.destroy();

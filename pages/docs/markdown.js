@@ -1,9 +1,11 @@
 // Markdown as elements. The lexer alone is used: what it finds becomes nodes of ours, and nothing becomes HTML.
 
+import { useLoad } from "../lib/load.js";
 import { Code } from "../lib/parts.js";
 import { t } from "../lib/text.js";
-import { html } from "../lib/view.js";
+import { html, useEffect, useRef, useState } from "../lib/view.js";
 import { lexer } from "../vendor/marked.js";
+import { pictureOf } from "./texts.js";
 
 const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: "\u00a0" };
 const decoded = (text) => text.replace(/&(amp|lt|gt|quot|nbsp);/g, (_, name) => ENTITIES[name]);
@@ -56,6 +58,23 @@ function Link({ token, name }) {
   return html`<a href=${leads.href} rel=${leads.outside ? "noreferrer" : undefined}>${inside}</a>`;
 }
 
+// A picture is asked for when its reader comes near it.
+function Picture({ token }) {
+  const node = useRef(null);
+  const [isNear, setNear] = useState(false);
+  useEffect(() => {
+    const watch = new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && setNear(true), { rootMargin: "200px" });
+    watch.observe(node.current);
+    return () => watch.disconnect();
+  }, []);
+  const { data } = useLoad(async () => (isNear ? pictureOf(token.href) : null), [token.href, isNear]);
+  return html`<img ref=${node} alt=${token.text} src=${data ?? undefined} />`;
+}
+
+// Pictures of the documents' own folder alone; of any other the words that stand for it.
+
+const picture = (token) => (/^images\/[\w-]+\.webp$/.test(token.href) ? html`<${Picture} token=${token} />` : token.text);
+
 // A long name may be broken behind the signs that join its parts, so that it makes no column wide.
 const breakable = (text) => text.split(/(?<=[\p{L}\p{N}][_.,/:=&?|-])(?=[\p{L}\p{N}])/u).map((part, at) => (at ? html`<wbr />${part}` : part));
 
@@ -68,7 +87,7 @@ const INLINE = {
   del: (token, name) => html`<del>${inline(token.tokens, name)}</del>`,
   br: () => html`<br />`,
   link: (token, name) => html`<${Link} token=${token} name=${name} />`,
-  image: (token) => token.text,
+  image: picture,
 };
 
 // A comment is for those who write; any other markup is shown as the text that it is.

@@ -6,7 +6,7 @@ import { read } from "./markdown.js";
 
 const kept = new Map();
 
-async function fetched(file) {
+async function asked(file) {
   let answer;
   try {
     answer = await fetch(`${base}/docs/text/${file}`, { credentials: "omit" });
@@ -14,8 +14,10 @@ async function fetched(file) {
     throw new Refused(0, { message: t("error.away") });
   }
   if (!answer.ok) throw new Refused(answer.status);
-  return answer.text();
+  return answer;
 }
+
+const fetched = async (file) => (await asked(file)).text();
 
 // One that could not be had is asked for again the next time.
 function once(file, make) {
@@ -31,3 +33,14 @@ function once(file, make) {
 export const contents = () => once("contents.json", JSON.parse);
 
 export const tokensOf = (name) => once(`${name}.md`, read);
+
+// A picture as an address that the policy of pages on another host allows too.
+export async function pictureOf(file) {
+  const blob = await (await asked(file)).blob();
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}

@@ -1,7 +1,7 @@
 // The small things that pages are made of.
 
 import { t } from "./text.js";
-import { html, signal, useEffect, useId, useState } from "./view.js";
+import { html, signal, useEffect, useId, useRef, useState } from "./view.js";
 
 // === telling ===
 
@@ -14,7 +14,17 @@ export function tell(text) {
   hiding = setTimeout(() => (told.value = ""), 5000);
 }
 
-export const Toast = () => html`<div role="status" aria-live="polite" class=${told.value ? "toast" : ""}>${told.value}</div>`;
+// Shown above an open dialog too, which only what the browser itself puts on top is; said by an element that is always there.
+export function Toast() {
+  const node = useRef(null);
+  const text = told.value;
+  useEffect(() => {
+    if (!node.current.showPopover) return;
+    if (node.current.matches(":popover-open")) node.current.hidePopover();
+    if (text) node.current.showPopover();
+  }, [text]);
+  return html`<div role="status" aria-live="polite" class="seen-by-readers">${text}</div><div ref=${node} popover="manual" aria-hidden="true" class=${text ? "toast" : ""}>${text}</div>`;
+}
 
 export const Problem = ({ error }) => error && html`<p class="note bad" role="alert">${error.message}</p>`;
 

@@ -28,6 +28,12 @@ export async function signIn(key, remember) {
   session.value = account;
 }
 
+// Goes on with another key of the same account, kept as the one before was.
+export function take(key) {
+  secret.set("key", key, secret.remembered("key"));
+  session.value = { ...session.value, key };
+}
+
 export function signOut(why = null) {
   secret.clear("key");
   problem.value = why;

@@ -218,7 +218,7 @@ export default {
   "hand-out.to-playground": "Chat with it in the playground",
   "hand-out.once": "Copy the key now. It is stored as a hash alone, so nobody can show it again.",
   "hand-out.model": "Model",
-  "hand-out.models": "{n} models to choose from",
+  "hand-out.models": "Models to choose from: {n}",
   "hand-out.use": "Use it",
   "hand-out.note-messages": "For models that answer the Messages API, such as Claude.",
   "hand-out.note-claude-code": "For models that answer the Messages API. A key in ANTHROPIC_API_KEY would come first, so it is unset.",
@@ -1041,6 +1041,8 @@ export default {
   // === user page ===
   "user.title": "Sub-accounts",
   "user.text": "Make accounts below your own, give them credit and take it back.",
+  "user.own-key": "New key for yourself",
+  "user.own-key-sure": "Give yourself a new key? The present one stops at once, here and wherever it is used.",
   "user.balance": "balance {balance}",
   "user.name": "Name",
   "user.mail": "E-mail",

@@ -1041,6 +1041,8 @@ export default {
   // === user page ===
   "user.title": "子账户",
   "user.text": "在自己的账户下创建子账户，充值或扣回额度。",
+  "user.own-key": "更换自己的密钥",
+  "user.own-key-sure": "确定更换自己的密钥吗？现有密钥将立即失效，所有使用它的地方都需更新。",
   "user.balance": "余额 {balance}",
   "user.name": "名称",
   "user.mail": "邮箱",

@@ -1,10 +1,12 @@
 // One sub-account in a drawer: what it has, credit in and out, its fields, and its end.
 
+import { asText, changes, FIELDS as ALL } from "../console/account-fields.js";
 import { AccountFields, bodyOf, isAbout } from "../lib/account-form.js";
 import { Dialog } from "../lib/dialog.js";
 import { count, day, money } from "../lib/format.js";
 import { useLoad } from "../lib/load.js";
-import { Action, Chip, Field, Problem, tell } from "../lib/parts.js";
+import { Action, Chip, Field, Problem, Secret, tell } from "../lib/parts.js";
+import { mayRotate, rotate } from "../lib/rotate.js";
 import { mine, refresh, session } from "../lib/session.js";
 import { Pairs } from "../lib/table.js";
 import { t } from "../lib/text.js";
@@ -13,7 +15,6 @@ import { html, useState } from "../lib/view.js";
 const FIELDS = ["Name", "Email", "Alias", "BillingEmail", "Rates", "HardLimit", "SoftLimit", "RPM", "TPM", "RPD", "TPD", "Level", "ChildLimit", "AllowModels", "AllowIPs"];
 // What takes credit back costs this much.
 const FEE = 0.2;
-const LISTS = ["AllowModels", "AllowIPs"];
 
 const put = (id, body) => mine(`/x-users/${id}`, { method: "PUT", body }).then(({ data }) => data);
 const renew = () => refresh().catch(() => {});
@@ -21,6 +22,7 @@ const renew = () => refresh().catch(() => {});
 export function Account({ id, onPut, onDrop, onClose }) {
   const account = useLoad((signal) => mine("/x-info", { query: { user: id }, signal }).then(({ data }) => data), [id]);
   const shown = account.data;
+  const [secret, setSecret] = useState("");
   // After a change the drawer and the row in the list are what the gateway has now.
   const changed = async () => {
     renew();
@@ -30,19 +32,25 @@ export function Account({ id, onPut, onDrop, onClose }) {
   };
   return html`<${Dialog} drawer title=${shown?.Name ?? t("loading")} onClose=${onClose}>
     <${Problem} error=${account.error} />
-    ${shown && html`<${Facts} account=${shown} />
+    ${secret && html`<div class="stack"><p>${t("accounts.new-key")}</p><${Secret} text=${secret} /></div>`}
+    ${shown && html`<${Facts} account=${shown} onSecret=${setSecret} onChanged=${changed} />
       <${Credit} account=${shown} onChanged=${changed} />
-      <${Edit} key=${shown.UpdatedAt} account=${shown} onChanged=${changed} />
+      <${Edit} account=${shown} onChanged=${changed} />
       <${End} account=${shown} onChanged=${changed} onDrop=${() => { onDrop(shown.ID); onClose(); }} />`}
   </${Dialog}>`;
 }
 
-function Facts({ account }) {
-  const cards = account.CreditBalance.map((card) => t("user.card", { left: money(card.balance), until: day(card.expires_at) })).join(" · ");
+function Facts({ account, onSecret, onChanged }) {
+  const renewKey = async () => {
+    onSecret(await rotate({ id: account.ID, name: account.Name }));
+    await onChanged();
+  };
+  const sure = t("accounts.rotate.ask", { name: account.Name.slice(0, 80) });
+  const cards = account.CreditBalance.filter((card) => card.balance > 0).map((card) => t("user.card", { left: money(card.balance), until: day(card.expires_at) })).join(" · ");
   return html`<${Pairs} pairs=${[
     [t("user.state"), html`<${Chip} kind=${account.Status && !account.Suspended ? "good" : "bad"}>${t(account.Suspended ? "user.suspended" : account.Status ? "user.on" : "user.off")}</${Chip}>`],
     [t("user.mail"), html`<bdi>${account.Email}</bdi>`],
-    [t("user.key"), html`<code>…${account.PartialKey.slice(-6)}</code>`],
+    [t("user.key"), html`<span class="row"><code>…${account.PartialKey.slice(-6)}</code>${mayRotate(account.ID) && html`<${Action} label=${t("accounts.rotate")} confirm=${sure} run=${renewKey} />`}</span>`],
     [t("user.credit"), money(account.Balance)],
     cards && [t("user.cards"), cards],
     [t("user.used"), `${money(account.CreditUsed)} · ${t("user.month", { used: money(account.MonthlyUsage.CreditUsed), n: count(account.MonthlyUsage.Requests) })}`],
@@ -84,61 +92,41 @@ function Credit({ account, onChanged }) {
 
 // === fields ===
 
-const textOf = (account, name) => String(account[name] ?? "");
-
-const entries = (text) => text.split(/[,\s]+/).filter((entry) => entry !== "");
-
-// The edits that turn one list into another: the gateway takes values to add, or values to remove, `*` for all and `-*` for
-// none. What is new is added before the rest goes, so that the list is never empty on the way.
-export function edits(before, after) {
-  const wanted = entries(after);
-  if (wanted.includes("*")) return ["*"];
-  if (wanted.length === 0) return ["-*"];
-  const had = entries(before).filter((entry) => entry !== "*");
-  const added = wanted.filter((entry) => !had.includes(entry));
-  const gone = had.filter((entry) => !wanted.includes(entry));
-  return [added.join(","), gone.length > 0 ? `-${gone.join(",")}` : ""].filter(Boolean);
-}
-
-// The bodies to send one after another: what was changed, and what of lists takes a second edit.
-export function changesOf(account, form) {
-  const names = FIELDS.filter((name) => (form[name] ?? "") !== textOf(account, name));
-  const bodies = [{}, {}];
-  for (const name of names) {
-    if (LISTS.includes(name)) edits(textOf(account, name), form[name]).forEach((edit, at) => (bodies[at][name] = edit));
-    else if (form[name].trim() === "") bodies[0][name] = "";
-    else Object.assign(bodies[0], bodyOf(form, [name]));
-  }
-  return bodies.filter((body) => Object.keys(body).length > 0);
-}
+const BY_NAME = Object.fromEntries(ALL.filter(({ name }) => FIELDS.includes(name)).map((field) => [field.name, field]));
 
 function Edit({ account, onChanged }) {
-  const [form, setForm] = useState(Object.fromEntries(FIELDS.map((name) => [name, textOf(account, name)])));
+  // What was typed alone is kept, so that it outlives a change of the rest, as a top-up.
+  const [typed, setTyped] = useState({});
+  const form = { ...Object.fromEntries(FIELDS.map((name) => [name, asText(BY_NAME[name], account[name])])), ...typed };
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
-  const bodies = changesOf(account, form);
+  const { bodies, wrong } = changes(account, typed);
+  const [first] = Object.keys(wrong);
   const save = async (event) => {
     event.preventDefault();
+    if (first) return setError({ param: first, message: t(`accounts.bad.${wrong[first]}`) });
     setBusy(true);
     setError(null);
     try {
       for (const body of bodies) await put(account.ID, body);
       tell(t("user.saved"));
       await onChanged();
+      setTyped({});
     } catch (problem) {
       setError(problem);
     }
-    setBusy(false);
+    return setBusy(false);
   };
   return html`<form class="stack" onSubmit=${save}><h3>${t("user.fields")}</h3>
-    <div class="fields"><${AccountFields} names=${FIELDS} form=${form} error=${error} hints=${HINTS} onChange=${(name, text) => setForm((before) => ({ ...before, [name]: text }))} /></div>
+    <div class="fields"><${AccountFields} names=${FIELDS} form=${form} error=${error} hints=${HINTS} onChange=${(name, text) => setTyped((before) => ({ ...before, [name]: text }))} /></div>
     ${error && !isAbout(error, FIELDS) && html`<${Problem} error=${error} />`}
-    <div class="row"><button class="main" disabled=${bodies.length === 0 || busy} aria-busy=${busy}>${t("user.save")}</button></div>
+    <div class="row"><button class="main" disabled=${(bodies.length === 0 && !first) || busy} aria-busy=${busy}>${t("user.save")}</button></div>
   </form>`;
 }
 
 // Hints that are about creating say nothing here.
-const HINTS = { Name: "", HardLimit: t("user.hint.HardLimit"), Rates: t("user.hint.Rates"), Level: "0–10", AllowModels: t("user.hint.list"), AllowIPs: t("user.hint.list") };
+const WINDOW = t("accounts.hint.window");
+const HINTS = { Name: "", RPM: WINDOW, TPM: WINDOW, RPD: WINDOW, TPD: WINDOW, HardLimit: t("user.hint.HardLimit"), Rates: t("user.hint.Rates"), Level: "0–10", AllowModels: t("user.hint.list"), AllowIPs: t("user.hint.list") };
 
 // === its end ===
 

@@ -69,7 +69,7 @@ function Find({ find, onNew }) {
     event.preventDefault();
     change({ find: text.trim(), page: "" });
   };
-  return html`<form class="card row finder" onSubmit=${go}>
+  return html`<form class="card row finding" onSubmit=${go}>
     <div class="grow"><${Field} label=${t("user.find")} type="search" autocomplete="off" spellcheck=${false} value=${text} onInput=${(event) => setText(event.target.value)} /></div>
     <button>${t("user.find-go")}</button><button type="button" class="main" onClick=${onNew}>${t("user.new")}</button></form>`;
 }

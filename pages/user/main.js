@@ -2,18 +2,30 @@
 
 import { money } from "../lib/format.js";
 import { useLoad } from "../lib/load.js";
-import { Problem } from "../lib/parts.js";
+import { Action, Problem, Secret } from "../lib/parts.js";
+import { rotate } from "../lib/rotate.js";
 import { mine, resume, session, signOut } from "../lib/session.js";
 import { Foot, TopBar } from "../lib/shell.js";
 import { SignIn } from "../lib/sign-in.js";
 import { t } from "../lib/text.js";
-import { html, render } from "../lib/view.js";
+import { html, render, useState } from "../lib/view.js";
 import { Accounts } from "./accounts.js";
+
+// Who one is; and whoever fears that others have its key gives itself a new one.
+function Head() {
+  const [secret, setSecret] = useState("");
+  const { id, name, balance, admin } = session.value;
+  const run = async () => setSecret(await rotate({ id, name }));
+  return html`<div class="row between"><div class="grow"><h1>${t("user.title")}</h1>
+      <p class="dim wrap"><bdi>${name}</bdi>${!admin && ` · ${t("user.balance", { balance: money(balance) })}`}</p></div>
+      <${Action} label=${t("user.own-key")} confirm=${t("user.own-key-sure")} run=${run} /></div>
+    ${secret && html`<div class="stack" role="status"><p>${t("accounts.new-key")}</p><${Secret} text=${secret} /></div>`}`;
+}
 
 function Mine() {
   const rules = useLoad((signal) => mine("/dashboard/conf", { signal }).then(({ data }) => data), [session.value.id]);
-  const { name, balance, manage, admin } = session.value;
-  return html`<div class="row between"><div><h1>${t("user.title")}</h1><p class="dim wrap"><bdi>${name}</bdi>${!admin && ` · ${t("user.balance", { balance: money(balance) })}`}</p></div></div>
+  const { balance, manage } = session.value;
+  return html`<${Head} />
     <${Problem} error=${rules.error} />
     ${manage ? html`<${Accounts} least=${rules.data?.user_min_balance ?? 0} />`
       : html`<div class="note warn stack"><h2>${t("hand-out.denied")}</h2>

@@ -23,6 +23,7 @@ export class Rig {
     const rig = new Rig();
     rig.laws = new Laws();
     rig.program = gateway && path.resolve(gateway);
+    rig.nodeDir = path.resolve(nodeDir);
     rig.folder = await fs.mkdtemp(path.join(os.tmpdir(), 'pages-'));
     rig.#ends.push(() => fs.rm(rig.folder, { recursive: true, force: true }));
     rig.browser = await Browser.launch(packagesIn(nodeDir), path.resolve(shots));
