@@ -27,6 +27,7 @@ mod control {
     pub(crate) mod view;
 
     pub(crate) mod rest {
+        mod body;
         mod fields;
         mod json;
 

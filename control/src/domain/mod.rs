@@ -10,7 +10,7 @@ pub(crate) mod flat;
 pub(crate) mod lease;
 pub(crate) mod ledger;
 pub(crate) mod mail;
-mod name;
+pub(crate) mod name;
 pub(crate) mod news;
 pub(crate) mod notice;
 pub mod price_list;

@@ -10,6 +10,34 @@ const MARKUP: [char; 5] = ['<', '>', '&', '"', '`'];
 /// The name of the account above all others.
 pub(crate) const ROOT: &str = "root";
 
+/// Ends the folded name in the key of an older namesake. No name has it.
+const NAMESAKE: char = '\n';
+
+/// A name with its case folded, by Unicode: names that differ in nothing else are one name.
+pub(crate) fn folded(name: &str) -> String {
+    // By way of capitals, since some small letters have none of their own: ß and ss, ς and σ.
+    let capitals = name.nfc().flat_map(char::to_uppercase);
+    let small = capitals.flat_map(char::to_lowercase);
+    small.nfc().collect()
+}
+
+/// The key of an account whose folded name an older one has.
+pub(crate) fn namesake(folded: &str, id: i64) -> String {
+    format!("{folded}{NAMESAKE}{id}")
+}
+
+/// The keys that accounts of one folded name have beside it: from the first to before the second.
+pub(crate) fn namesakes(folded: &str) -> (String, String) {
+    let after = char::from_u32(u32::from(NAMESAKE) + 1).unwrap_or(NAMESAKE);
+    (format!("{folded}{NAMESAKE}"), format!("{folded}{after}"))
+}
+
+/// Whether a key that is stored is one of this folded name.
+pub(crate) fn is_key_of(key: &str, folded: &str) -> bool {
+    key.strip_prefix(folded)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(NAMESAKE))
+}
+
 /// Checks that a text is seen as it is, and is nothing but text.
 pub(crate) fn check_plain(field: &str, text: &str) -> Result<(), Invalid> {
     if text.chars().any(is_unseen) {
@@ -57,6 +85,34 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn names_that_differ_in_case_alone_are_one() {
+        for (one, other) in [
+            ("Anna", "aNNA"),
+            ("Ünal", "üNAL"),
+            ("STRASSE", "straße"),
+            ("ΟΔΟΣ", "οδος"),
+            ("Ren\u{e9}e", "rene\u{301}E"),
+            ("张三 Ltd", "张三 LTD"),
+        ] {
+            assert_eq!(folded(one), folded(other), "{one}");
+        }
+        for (one, other) in [("anna", "anne"), ("Renee", "Renée"), ("anna", "anna ")] {
+            assert_ne!(folded(one), folded(other), "{one}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_namesake_is_of_its_name_alone() {
+        let key = namesake("anna", 7);
+        assert!(is_key_of(&key, "anna") && is_key_of("anna", "anna"));
+        assert!(!is_key_of(&key, "ann") && !is_key_of("annabel", "anna"));
+        let (from, before) = namesakes("anna");
+        assert!((from..before).contains(&key));
+        let (from, before) = namesakes("ann");
+        assert!(!(from..before).contains(&key));
+    }
 
     #[test]
     fn what_reads_as_root_is_known_in_any_dress() {

@@ -147,6 +147,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
         fee_due: Money::ZERO,
         closing: false,
         revision: 0,
+        stored_name_key: String::new(),
         stored_cards: Vec::new(),
         view: AccountView {
             id: AccountId::ROOT,

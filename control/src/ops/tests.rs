@@ -13,6 +13,7 @@ mod keys;
 mod leases;
 mod master;
 mod money;
+mod names;
 mod news;
 mod objects;
 mod prices;

@@ -15,14 +15,16 @@ use proxyxai_contract::{
     snapshot::{Health, HealthState},
     window::ModelLimits,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::{
     answer::Dollars,
+    body::{Body, Shape, body},
     failure::Failure,
-    fields::Fields,
-    request::{Asker, Params},
+    fields::{DollarAmount, Flag, ObjectText, Rules, Text, Whole},
+    request::{Asker, JsonBody, Params},
     routes,
 };
 use crate::{
@@ -33,24 +35,6 @@ use crate::{
     view::{Caller, KeyFilter, KeyView, Page},
 };
 
-/// Settings that can be set here: name in the body, name of the setting.
-const SETTINGS: [(&str, &str); 11] = [
-    ("ModelMapper", "MODEL_MAPPER"),
-    ("LevelMapper", "LEVEL_MAPPER"),
-    ("SwitchOver", "SWITCH_OVER"),
-    ("ModelFailover", "MODEL_FAILOVER"),
-    ("KeyStrategy", "KEY_STRATEGY"),
-    ("Affinity", "AFFINITY"),
-    ("Hedge", "HEDGE"),
-    ("ModelLimits", "MODEL_LIMITS"),
-    ("Resources", "RESOURCES"),
-    ("UserMinBalance", "USER_MIN_BALANCE"),
-    ("UserApiBalance", "USER_API_BALANCE"),
-];
-/// Known to older scripts. Nothing acts on them, and the answer says so.
-const IGNORED: [&str; 2] = ["LogEnable", "StatsInterval"];
-/// Loads the key pool anew.
-const LOAD_KEYS: &str = "LoadKeys";
 const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
@@ -101,72 +85,131 @@ pub(super) async fn show(
 pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<UpdateConf>,
 ) -> Result<Json<Value>, Failure> {
-    let names = SETTINGS.into_iter().map(|(name, _)| name);
-    let names: Vec<_> = names.chain(IGNORED).chain([LOAD_KEYS]).collect();
-    body.only(&names)?;
-    let load_keys = body.flag(LOAD_KEYS)?.unwrap_or(false);
-    body.flag("LogEnable")?;
-    body.whole::<i64>("StatsInterval")?;
+    let load_keys = body.load_keys.as_ref().is_some_and(|it| it.0);
+    let ignored = ignored(&body);
+    let settings = settings(body)?;
     let mut set = BTreeMap::new();
     let mut updated = Map::new();
-    for (name, setting) in SETTINGS {
-        if let Some((value, shown)) = read(&body, name)? {
+    for (name, setting, given) in settings.clone() {
+        if let Some((text, shown)) = given {
             updated.insert(name.to_owned(), shown);
-            set.insert(setting.to_owned(), value);
+            set.insert(setting.to_owned(), text);
         }
     }
     if !set.is_empty() {
         let stored =
             ops::settings::change(&control, &caller, set, Vec::new(), Scope::AllAccounts).await;
-        stored.map_err(as_named_here)?;
+        stored.map_err(|error| as_named_here(error, &settings))?;
     } else if !load_keys {
         // Whoever may not see the settings may not send an empty change either.
         ops::settings::get(&control, &caller).await?;
     }
     if load_keys {
         ops::keys::reload(&control, &caller).await?;
-        updated.insert(LOAD_KEYS.to_owned(), true.into());
+        updated.insert("LoadKeys".to_owned(), true.into());
     }
     let mut answer = json!({ "success": true, "updated": updated });
-    let ignored: Vec<_> = IGNORED.into_iter().filter(|name| body.has(name)).collect();
     if !ignored.is_empty() {
         answer["ignored"] = json!(ignored);
     }
     Ok(Json(answer))
 }
 
-/// A field as the text of its setting, and as the answer shows it.
-fn read(body: &Fields, name: &str) -> Result<Option<(String, Value)>, Invalid> {
-    let text = match name {
-        "UserMinBalance" | "UserApiBalance" => {
-            return Ok(body.amount(name)?.map(|amount| {
-                let text = amount.to_string();
-                let plain = text.trim_start_matches('$').to_owned();
-                (plain, json!(Dollars(amount)))
-            }));
-        }
-        "ModelLimits" => {
-            let limits = body.json(name)?;
-            return Ok(limits.map(|text| (text.clone(), model_limits(&text).into())));
-        }
-        "Resources" | "SwitchOver" | "KeyStrategy" | "Affinity" | "Hedge" => body.text(name)?,
-        _ => body.rules(name)?,
+/// Settings that then count for all accounts: what accounts have of their own in their place is taken away.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct UpdateConf {
+    /// Which model is called in the place of another.
+    model_mapper: Option<Rules>,
+    /// Which level a model is called at: `pattern=level`.
+    level_mapper: Option<Rules>,
+    /// Which level a call goes on to when its own has no key left: `from=to,…`.
+    switch_over: Option<Text>,
+    /// Which models are tried after one that cannot be had: `source=first|second`, at most 16 in a chain.
+    model_failover: Option<Rules>,
+    /// How the keys of a level take turns: `round-robin`, `weighted`, `least-busy` or `fastest`; by level as in
+    /// `fastest,2=weighted`.
+    key_strategy: Option<Text>,
+    /// What keeps a conversation on one key: `off`, `session` or `prefix`.
+    affinity: Option<Text>,
+    /// `on` asks a second key when the first is slower than 19 in 20 answers; `off`.
+    hedge: Option<Text>,
+    /// Limits by model, such as `{"gpt-4*": {"rpm": 5, "tpd": 100000}}`; an empty object for none.
+    model_limits: Option<ObjectText>,
+    /// Paths that may be called, with commas between; `{id}` stands for any segment, `/*` at the end for all below.
+    resources: Option<Text>,
+    /// What an account is opened with at least, in dollars.
+    user_min_balance: Option<DollarAmount>,
+    /// Managing accounts needs at least this balance, in dollars.
+    user_api_balance: Option<DollarAmount>,
+    /// Understood for older scripts. Nothing acts on it, and the answer says so.
+    log_enable: Option<Flag>,
+    /// Understood for older scripts. Nothing acts on it, and the answer says so.
+    #[schema(value_type = Option<i64>)]
+    stats_interval: Option<Whole<i64>>,
+    /// True loads the key pool anew.
+    load_keys: Option<Flag>,
+}
+body!(UpdateConf);
+
+/// A field, its setting, and where it is given the text of the setting and how the answer shows it.
+type Given = (&'static str, &'static str, Option<(String, Value)>);
+
+fn settings(body: UpdateConf) -> Result<[Given; 11], Invalid> {
+    let text = |text: Option<Text>| text.map(|it| (it.0.clone(), it.0.into()));
+    let rules = |rules: Option<Rules>| text(rules.map(|it| Text(it.0)));
+    let dollars = |amount: Option<DollarAmount>| {
+        amount.map(|DollarAmount(amount)| {
+            let text = amount.to_string();
+            let plain = text.trim_start_matches('$').to_owned();
+            (plain, json!(Dollars(amount)))
+        })
     };
-    Ok(text.map(|text| (text.clone(), text.into())))
+    let limits = body.model_limits.map(ObjectText::checked).transpose()?;
+    let limits = limits.map(|text| (text.clone(), model_limits(&text).into()));
+    Ok([
+        ("ModelMapper", "MODEL_MAPPER", rules(body.model_mapper)),
+        ("LevelMapper", "LEVEL_MAPPER", rules(body.level_mapper)),
+        ("SwitchOver", "SWITCH_OVER", text(body.switch_over)),
+        (
+            "ModelFailover",
+            "MODEL_FAILOVER",
+            rules(body.model_failover),
+        ),
+        ("KeyStrategy", "KEY_STRATEGY", text(body.key_strategy)),
+        ("Affinity", "AFFINITY", text(body.affinity)),
+        ("Hedge", "HEDGE", text(body.hedge)),
+        ("ModelLimits", "MODEL_LIMITS", limits),
+        ("Resources", "RESOURCES", text(body.resources)),
+        (
+            "UserMinBalance",
+            "USER_MIN_BALANCE",
+            dollars(body.user_min_balance),
+        ),
+        (
+            "UserApiBalance",
+            "USER_API_BALANCE",
+            dollars(body.user_api_balance),
+        ),
+    ])
+}
+
+fn ignored(body: &UpdateConf) -> Vec<&'static str> {
+    let log_enable = body.log_enable.as_ref().map(|_| "LogEnable");
+    let stats_interval = body.stats_interval.as_ref().map(|_| "StatsInterval");
+    log_enable.into_iter().chain(stats_interval).collect()
 }
 
 /// A refusal names the field of the body, not the setting behind it.
-fn as_named_here(error: Error) -> Error {
+fn as_named_here(error: Error, settings: &[Given]) -> Error {
     let Error::Invalid(invalid) = error else {
         return error;
     };
-    let known = SETTINGS
-        .into_iter()
-        .find(|(_, setting)| *setting == invalid.field);
-    match known {
-        Some((name, _)) => invalid.under(name).into(),
+    let mut settings = settings.iter();
+    match settings.find(|(_, setting, _)| *setting == invalid.field) {
+        Some((name, _, _)) => invalid.under(*name).into(),
         None => invalid.into(),
     }
 }

@@ -4,10 +4,16 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use proxyxai_contract::Invalid;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::{failure::Failure, fields::Fields, request::Asker};
+use super::{
+    body::{Body, Shape, body},
+    failure::Failure,
+    fields::{Settings, Texts},
+    request::{Asker, JsonBody},
+};
 use crate::{Control, ops};
 
 pub(super) async fn show(
@@ -21,9 +27,9 @@ pub(super) async fn show(
 pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<Settings>,
 ) -> Result<Json<Value>, Failure> {
-    let set = body.settings()?;
+    let set = body.checked()?;
     let names: Vec<String> = set.keys().cloned().collect();
     let mut settings = ops::settings::update(&control, &caller, set, Vec::new()).await?;
     let updated: BTreeMap<_, _> = names
@@ -40,10 +46,9 @@ pub(super) async fn update(
 pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<DropSettings>,
 ) -> Result<Json<Value>, Failure> {
-    let keys = body.texts("keys")?;
-    let keys = keys.ok_or_else(|| Invalid::new("keys", "is missing"))?;
+    let Texts(keys) = body.keys;
     ops::settings::update(&control, &caller, BTreeMap::new(), keys.clone()).await?;
     Ok(Json(json!({
         "success": true,
@@ -51,3 +56,11 @@ pub(super) async fn delete(
         "message": "Configurations deleted successfully (restored to default env)",
     })))
 }
+
+/// Settings that go back to what the environment says.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct DropSettings {
+    /// The names of the settings.
+    keys: Texts,
+}
+body!(DropSettings);

@@ -3,7 +3,10 @@
 use jiff::{ToSpan as _, civil::Date};
 use proxyxai_contract::Invalid;
 
-use super::request::Params;
+use super::{
+    fields::{NO_DAY, date},
+    request::Params,
+};
 use crate::view::Days;
 
 /// Use is kept for about a year, and no longer span can be asked for at once.
@@ -78,14 +81,9 @@ fn either(params: &Params, name: &str, short: &str) -> Result<Option<Date>, Inva
 }
 
 fn day(params: &Params, name: &str) -> Result<Option<Date>, Invalid> {
-    let bad = |()| Invalid::new(name, "must be a day, YYYY-MM-DD");
-    params.text(name).map(date).transpose().map_err(bad)
-}
-
-/// The parser takes a whole moment too, of which only the day would count.
-pub(super) fn date(text: &str) -> Result<Date, ()> {
-    let day = text.get(..10).filter(|_| text.len() == 10);
-    day.unwrap_or_default().parse().map_err(drop)
+    let day = params.text(name).map(|text| date(text).ok_or(NO_DAY));
+    day.transpose()
+        .map_err(|problem| Invalid::new(name, problem))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! Reading the fields of a JSON body. `null` counts as absent, unknown fields are passed over, and
-//! a wrong type is refused by name; the value itself is never repeated, it may be a secret.
+//! What a field of a JSON body may be: how it is read, what is said when it is something else, and how it is documented.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
 use jiff::civil::Date;
 use proxyxai_contract::{
@@ -11,343 +10,514 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
+use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, SchemaType, Type},
+    },
+};
 
-use super::{days, json, request::unknown};
+use super::{
+    body::{self, Body, Shape, body},
+    json,
+};
 
-/// A JSON object.
-#[derive(Default)]
-pub(super) struct Fields(Map<String, Value>);
+/// What is wrong, as a phrase that follows the name of the field. It never holds the value.
+type Problem = Cow<'static, str>;
 
-impl fmt::Debug for Fields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values may be secrets.
-        f.debug_set().entries(self.0.keys()).finish()
+/// A text.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = String)]
+pub(super) struct Text(pub(super) String);
+
+impl TryFrom<Value> for Text {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            _ => Err("must be a string".into()),
+        }
     }
 }
 
-impl Fields {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Invalid> {
-        match json::read(body)? {
-            Value::Object(fields) => Ok(Self(fields)),
-            _ => Err(Invalid::new("body", "must be a JSON object")),
-        }
-    }
+/// Texts, in their order.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = Vec<String>)]
+pub(super) struct Texts(pub(super) Vec<String>);
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
+impl TryFrom<Value> for Texts {
+    type Error = Problem;
 
-    /// Refuses a misspelt one of these names. It would be passed over, and what it says left out.
-    pub(super) fn check_spelling(&self, names: &[&'static str]) -> Result<(), Invalid> {
-        for given in self
-            .0
-            .keys()
-            .filter(|given| !names.contains(&given.as_str()))
-        {
-            if let Some(meant) = names.iter().find(|name| is_misspelt(given, name)) {
-                return Err(Invalid::new(given, format!("is spelled `{meant}`")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses fields of any other name.
-    pub(super) fn only(&self, names: &[&'static str]) -> Result<(), Invalid> {
-        self.check_spelling(names)?;
-        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(name) => Err(unknown(name, names)),
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn read<'a, T>(
-        &'a self,
-        name: &str,
-        wanted: &str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, Invalid> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let texts = match value {
+            Value::Array(items) => items.into_iter().map(Text::try_from).collect(),
+            _ => Err(Problem::default()),
         };
-        let refused = || Invalid::new(name, format!("must be {wanted}"));
-        read(value).ok_or_else(refused).map(Some)
+        let texts: Vec<Text> = texts.map_err(|_| "must be an array of strings")?;
+        Ok(Self(texts.into_iter().map(|text| text.0).collect()))
     }
+}
 
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Invalid> {
-        self.read(name, "a string", |value| {
-            value.as_str().map(ToOwned::to_owned)
-        })
+/// True or false.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = bool)]
+pub(super) struct Flag(pub(super) bool);
+
+impl TryFrom<Value> for Flag {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let flag = value.as_bool().ok_or("must be true or false")?;
+        Ok(Self(flag))
     }
+}
 
-    pub(super) fn required_text(&self, name: &str) -> Result<String, Invalid> {
-        self.text(name)?.ok_or_else(|| missing(name))
+/// A whole number that fits `T`. How far it may go is the field's own, so its schema stands there.
+#[derive(Deserialize)]
+#[serde(try_from = "Value", bound = "T: TryFrom<i64>")]
+pub(super) struct Whole<T>(pub(super) T);
+
+impl<T: TryFrom<i64>> TryFrom<Value> for Whole<T> {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let number = value.as_i64().ok_or("must be a whole number")?;
+        let number = T::try_from(number).map_err(|_| "is out of range")?;
+        Ok(Self(number))
     }
+}
 
-    /// A moment in RFC 3339.
-    pub(super) fn moment(&self, name: &str) -> Result<Option<Millis>, Invalid> {
-        let text = self.text(name)?;
-        let moment = text.as_deref().map(Millis::from_rfc3339).transpose();
-        moment.map_err(|error| error.under(name))
+/// How many there may be, of anything.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = i64, minimum = 0)]
+pub(super) struct Count(pub(super) u64);
+
+impl TryFrom<Value> for Count {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let Whole(count) = Whole::<i64>::try_from(value)?;
+        let count = u64::try_from(count).map_err(|_| NEGATIVE)?;
+        Ok(Self(count))
     }
+}
 
-    /// A day, YYYY-MM-DD.
-    pub(super) fn day(&self, name: &str) -> Result<Option<Date>, Invalid> {
-        let text = self.text(name)?;
-        let day = text.as_deref().map(days::date).transpose();
-        day.map_err(|()| Invalid::new(name, "must be a day, YYYY-MM-DD"))
+/// A pool of upstream keys.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = i32, minimum = 0, maximum = 10)]
+pub(super) struct LevelNumber(pub(super) Level);
+
+impl TryFrom<Value> for LevelNumber {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let Whole(number) = Whole::try_from(value)?;
+        Level::new(number).map(Self).map_err(problem)
     }
+}
 
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
-        self.read(name, "true or false", Value::as_bool)
+/// Dollars, to nine places, of either sign.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = f64)]
+pub(super) struct SignedDollars(pub(super) Money);
+
+impl TryFrom<Value> for SignedDollars {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let money = Money::from_dollars(number(&value)?);
+        money.map(Self).map_err(problem)
     }
+}
 
-    /// A whole number that fits `T`.
-    pub(super) fn whole<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, Invalid> {
-        let Some(number) = self.read(name, "a whole number", Value::as_i64)? else {
-            return Ok(None);
-        };
-        let out_of_range = |_| Invalid::new(name, "is out of range");
-        T::try_from(number).map(Some).map_err(out_of_range)
-    }
+/// Dollars, to nine places, that are not owed.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = f64, minimum = 0)]
+pub(super) struct DollarAmount(pub(super) Money);
 
-    pub(super) fn level(&self, name: &str) -> Result<Option<Level>, Invalid> {
-        let level = self.whole(name)?.map(Level::new).transpose();
-        level.map_err(|error| error.under(name))
-    }
+impl TryFrom<Value> for DollarAmount {
+    type Error = Problem;
 
-    fn number(&self, name: &str) -> Result<Option<f64>, Invalid> {
-        self.read(name, "a number", Value::as_f64)
-    }
-
-    /// Dollars of either sign.
-    pub(super) fn money(&self, name: &str) -> Result<Option<Money>, Invalid> {
-        let money = self.number(name)?.map(Money::from_dollars).transpose();
-        money.map_err(|error| error.under(name))
-    }
-
-    /// Dollars that are not owed.
-    pub(super) fn amount(&self, name: &str) -> Result<Option<Money>, Invalid> {
-        match self.money(name)? {
-            Some(money) if money.is_negative() => Err(negative(name)),
-            money => Ok(money),
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        match SignedDollars::try_from(value)? {
+            SignedDollars(money) if money.is_negative() => Err(NEGATIVE.into()),
+            SignedDollars(money) => Ok(Self(money)),
         }
     }
+}
 
-    pub(super) fn multiplier(&self, name: &str) -> Result<Option<Multiplier>, Invalid> {
-        let number = self.number(name)?.map(Multiplier::from_number).transpose();
-        number.map_err(|error| error.under(name))
+/// What is multiplied by, to six places.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = f64, exclusive_minimum = 0, maximum = 1_000_000)]
+pub(super) struct MultiplierNumber(pub(super) Multiplier);
+
+impl TryFrom<Value> for MultiplierNumber {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let multiplier = Multiplier::from_number(number(&value)?);
+        multiplier.map(Self).map_err(problem)
     }
+}
 
-    /// A number that is not negative, in millionths.
-    pub(super) fn micros(&self, name: &str) -> Result<Option<i64>, Invalid> {
-        let Some(number) = self.number(name)? else {
-            return Ok(None);
-        };
+/// A number to six places that is not negative, in millionths.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = f64, minimum = 0)]
+pub(super) struct Micros(pub(super) i64);
+
+impl TryFrom<Value> for Micros {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let number = number(&value)?;
         if number < 0.0 {
-            return Err(negative(name));
+            return Err(NEGATIVE.into());
         }
         let micros = Decimal::try_from(number)
             .ok()
             .and_then(|number| number.checked_mul(Decimal::from(1_000_000)))
             .and_then(|micros| micros.round().to_i64());
-        let out_of_range = || Invalid::new(name, "is out of range");
-        micros.ok_or_else(out_of_range).map(Some)
+        Ok(Self(micros.ok_or("is out of range")?))
     }
+}
 
-    /// An object inside.
-    pub(super) fn object(&self, name: &str) -> Result<Option<Self>, Invalid> {
-        self.read(name, "a JSON object", |value| {
-            value.as_object().cloned().map(Self)
-        })
+/// A moment in RFC 3339.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = String, format = DateTime)]
+pub(super) struct Moment(pub(super) Millis);
+
+impl TryFrom<Value> for Moment {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let Text(text) = Text::try_from(value)?;
+        Millis::from_rfc3339(&text).map(Self).map_err(problem)
     }
+}
 
-    /// JSON that travels as text: an object, or the text of one.
-    pub(super) fn json(&self, name: &str) -> Result<Option<String>, Invalid> {
-        if let Some(Value::String(text)) = self.get(name) {
-            json::check_text(text)?;
+/// A day, YYYY-MM-DD.
+#[derive(Deserialize, ToSchema)]
+#[serde(try_from = "Value")]
+#[schema(value_type = String, format = Date)]
+pub(super) struct Day(pub(super) Date);
+
+impl TryFrom<Value> for Day {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        let Text(text) = Text::try_from(value)?;
+        date(&text).map(Self).ok_or_else(|| NO_DAY.into())
+    }
+}
+
+pub(super) const NO_DAY: &str = "must be a day, YYYY-MM-DD";
+
+/// The parser takes a whole moment too, of which only the day would count.
+pub(super) fn date(text: &str) -> Option<Date> {
+    let day = text.get(..10).filter(|_| text.len() == 10)?;
+    day.parse().ok()
+}
+
+/// JSON that travels as text: an object, or the text of one.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct ObjectText(String);
+
+impl ObjectText {
+    /// The text, unless an object in it has a member twice, which is named.
+    pub(super) fn checked(self) -> Result<String, Invalid> {
+        json::check_text(&self.0)?;
+        Ok(self.0)
+    }
+}
+
+impl TryFrom<Value> for ObjectText {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            Value::Object(_) => Ok(Self(value.to_string())),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+                Err("must be a JSON object or a string".into())
+            }
         }
-        self.read(name, "a JSON object or a string", |value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Object(_) => Some(value.to_string()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
-        })
-    }
-
-    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Invalid> {
-        self.read(name, "an array of strings", |value| {
-            let items = value.as_array()?.iter();
-            items
-                .map(|item| item.as_str().map(ToOwned::to_owned))
-                .collect()
-        })
-    }
-
-    /// Every field with its text.
-    pub(super) fn pairs(&self) -> Result<Vec<(String, String)>, Invalid> {
-        let pair = |(name, value): (&String, &Value)| match value.as_str() {
-            Some(text) => Ok((name.clone(), text.to_owned())),
-            None => Err(Invalid::new(name, "must be a string")),
-        };
-        self.0.iter().map(pair).collect()
-    }
-
-    /// Every field as the text of a setting: numbers and flags as they are written, objects as JSON.
-    pub(super) fn settings(&self) -> Result<BTreeMap<String, String>, Invalid> {
-        let text = |(name, value): (&String, &Value)| match value {
-            Value::Null => None,
-            Value::String(text) => {
-                Some(json::check_text(text).map(|()| (name.clone(), text.clone())))
-            }
-            Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-                Some(Ok((name.clone(), value.to_string())))
-            }
-            Value::Array(_) => Some(Err(Invalid::new(name, "must be a string"))),
-        };
-        self.0.iter().filter_map(text).collect()
-    }
-
-    /// Routing rules: `src=dst` pairs as text, or as an object `{"src": "dst"}`.
-    pub(super) fn rules(&self, name: &str) -> Result<Option<String>, Invalid> {
-        let Some(Value::Object(pairs)) = self.get(name) else {
-            return self.read(name, "a string or a JSON object", |value| {
-                value.as_str().map(ToOwned::to_owned)
-            });
-        };
-        let pair = |(source, target): (&String, &Value)| {
-            let target = match target {
-                Value::String(text) => text.clone(),
-                Value::Number(number) => number.to_string(),
-                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                    return Err(Invalid::new(name, "has a target that is no string"));
-                }
-            };
-            // These would read back as other rules.
-            if source.contains([',', '=']) || target.contains(',') {
-                return Err(Invalid::new(name, "has a name with , or = in it"));
-            }
-            Ok(format!("{source}={target}"))
-        };
-        let pairs: Vec<String> = pairs.iter().map(pair).collect::<Result<_, _>>()?;
-        Ok(Some(pairs.join(",")))
     }
 }
 
-fn missing(name: &str) -> Invalid {
-    Invalid::new(name, "is missing")
+impl ToSchema for ObjectText {}
+
+impl PartialSchema for ObjectText {
+    fn schema() -> RefOr<Schema> {
+        either("A JSON object, or the text of one.", any_object())
+    }
 }
 
-fn negative(name: &str) -> Invalid {
-    Invalid::new(name, "must not be negative")
+/// Routing rules: `src=dst` pairs as text, or as an object `{"src": "dst"}`.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct Rules(pub(super) String);
+
+impl TryFrom<Value> for Rules {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            Value::Object(pairs) => {
+                let pairs: Vec<String> = pairs.iter().map(rule).collect::<Result<_, _>>()?;
+                Ok(Self(pairs.join(",")))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+                Err("must be a string or a JSON object".into())
+            }
+        }
+    }
 }
 
-/// Whether a name is meant for another: the same but for case and underscores, or a slip of the fingers away. What is
-/// short and different is another word.
-fn is_misspelt(given: &str, name: &str) -> bool {
-    let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
-    let (given, name) = (plain(given), plain(name));
-    let slips = if name.len() < 5 {
-        0
-    } else {
-        1 + usize::from(name.len() > 7)
+fn rule((source, target): (&String, &Value)) -> Result<String, Problem> {
+    let target = match target {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            return Err("has a target that is no string".into());
+        }
     };
-    given.len().abs_diff(name.len()) <= slips && strsim::osa_distance(&given, &name) <= slips
+    // These would read back as other rules.
+    if source.contains([',', '=']) || target.contains(',') {
+        return Err("has a name with , or = in it".into());
+    }
+    Ok(format!("{source}={target}"))
+}
+
+impl ToSchema for Rules {}
+
+impl PartialSchema for Rules {
+    fn schema() -> RefOr<Schema> {
+        let target = OneOfBuilder::new().item(plain(Type::String));
+        let target = target.item(plain(Type::Number));
+        let pairs = ObjectBuilder::new().additional_properties(Some(Schema::from(target)));
+        let description = "Rules as text, `source=target,…`, or as an object `{\"source\": \"target\"}`, in which no \
+            name has a comma and no source a `=`.";
+        either(description, pairs)
+    }
+}
+
+/// The text of a setting: numbers and flags as they are written, objects as JSON.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct SettingText(String);
+
+impl TryFrom<Value> for SettingText {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => Ok(Self(value.to_string())),
+            Value::Null | Value::Array(_) => Err("must be a string".into()),
+        }
+    }
+}
+
+impl ToSchema for SettingText {}
+
+impl PartialSchema for SettingText {
+    fn schema() -> RefOr<Schema> {
+        let types = [
+            Type::String,
+            Type::Number,
+            Type::Boolean,
+            Type::Object,
+            Type::Null,
+        ];
+        let description = "The text of a setting. A number, a flag or an object stands for its JSON, and null is \
+            passed over.";
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter(types))
+            .description(Some(description))
+            .into()
+    }
+}
+
+/// Settings by name.
+#[derive(Deserialize, ToSchema)]
+#[schema(value_type = BTreeMap<String, SettingText>)]
+pub(super) struct Settings(BTreeMap<String, Option<SettingText>>);
+body!(Settings);
+
+impl Settings {
+    /// The texts, unless an object in one of them has a member twice, which is named.
+    pub(super) fn checked(self) -> Result<BTreeMap<String, String>, Invalid> {
+        let given = self.0.into_iter();
+        let given = given.filter_map(|(name, text)| Some((name, text?.0)));
+        given
+            .map(|(name, text)| json::check_text(&text).map(|()| (name, text)))
+            .collect()
+    }
+}
+
+/// Texts by name.
+#[derive(Deserialize, ToSchema)]
+#[schema(value_type = BTreeMap<String, String>)]
+pub(super) struct Pairs(BTreeMap<String, Text>);
+body!(Pairs);
+
+impl Pairs {
+    pub(super) fn texts(self) -> impl Iterator<Item = (String, String)> {
+        self.0.into_iter().map(|(name, text)| (name, text.0))
+    }
+}
+
+/// An object inside of a body, which is a body itself. Its schema is that of `B`.
+#[derive(Deserialize)]
+#[serde(try_from = "Value", bound = "")]
+pub(super) struct Inside<B>(Map<String, Value>, PhantomData<B>);
+
+impl<B> TryFrom<Value> for Inside<B> {
+    type Error = Problem;
+
+    fn try_from(value: Value) -> Result<Self, Problem> {
+        match value {
+            Value::Object(fields) => Ok(Self(fields, PhantomData)),
+            _ => Err("must be a JSON object".into()),
+        }
+    }
+}
+
+impl<B: Body> Inside<B> {
+    pub(super) fn read(self) -> Result<B, Invalid> {
+        body::object(self.0)
+    }
+}
+
+const NEGATIVE: &str = "must not be negative";
+
+fn number(value: &Value) -> Result<f64, Problem> {
+    value.as_f64().ok_or_else(|| "must be a number".into())
+}
+
+fn problem(invalid: Invalid) -> Problem {
+    invalid.problem.into()
+}
+
+fn plain(of: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(of)
+}
+
+fn any_object() -> ObjectBuilder {
+    ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+}
+
+/// A text, or this.
+fn either(description: &str, other: ObjectBuilder) -> RefOr<Schema> {
+    let either = OneOfBuilder::new().item(plain(Type::String)).item(other);
+    Schema::from(either.description(Some(description))).into()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
 
     use super::*;
 
-    fn fields(body: &str) -> Fields {
-        Fields::parse(body.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn what_is_no_json_object_is_refused() {
-        for bad in ["", "{", "[]", "7", "null", r#"{"a":1e400}"#, r#"{"a":NaN}"#] {
-            let error = Fields::parse(bad.as_bytes()).unwrap_err();
-            assert_eq!(error.field, "body", "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_type_is_refused_by_name() {
-        let body = fields(r#"{"N":"1","S":1,"B":"true","O":[],"A":["x",1],"F":1.5}"#);
-        let named = |error: Invalid| error.field;
-        assert_eq!(body.money("N").map_err(named), Err("N".to_owned()));
-        assert_eq!(body.whole::<i64>("N").map_err(named), Err("N".to_owned()));
-        assert_eq!(body.whole::<i64>("F").map_err(named), Err("F".to_owned()));
-        assert_eq!(body.text("S").map_err(named), Err("S".to_owned()));
-        assert_eq!(body.flag("B").map_err(named), Err("B".to_owned()));
-        assert_eq!(body.texts("A").map_err(named), Err("A".to_owned()));
-        assert!(body.object("O").is_err());
-        assert!(body.rules("O").is_err());
-    }
-
-    #[test]
-    fn what_is_absent_or_null_is_none() {
-        let body = fields(r#"{"N":null}"#);
-        assert_eq!(body.money("N").unwrap(), None);
-        assert_eq!(body.text("M").unwrap(), None);
-        assert!(!body.has("N"));
+    fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
     }
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        let body = fields(r#"{"huge":1e300,"minus":-0.5,"eleven":11,"big":9999999999}"#);
-        assert!(body.money("huge").is_err());
-        assert!(body.micros("huge").is_err());
-        assert!(body.multiplier("huge").is_err());
-        assert!(body.amount("minus").is_err());
-        assert!(body.micros("minus").is_err());
-        assert!(body.multiplier("minus").is_err());
-        assert!(body.level("eleven").is_err());
-        assert!(body.whole::<i32>("big").is_err());
-        assert!(body.money("minus").unwrap().is_some());
+        let (huge, minus) = (json!(1e300), json!(-0.5));
+        assert!(read::<SignedDollars>(huge.clone()).is_err());
+        assert!(read::<Micros>(huge.clone()).is_err());
+        assert!(read::<MultiplierNumber>(huge).is_err());
+        assert!(read::<DollarAmount>(minus.clone()).is_err());
+        assert!(read::<Micros>(minus.clone()).is_err());
+        assert!(read::<MultiplierNumber>(minus.clone()).is_err());
+        assert!(read::<LevelNumber>(json!(11)).is_err());
+        assert!(read::<Count>(json!(-1)).is_err());
+        assert!(read::<Whole<i32>>(json!(9_999_999_999_i64)).is_err());
+        assert!(read::<SignedDollars>(minus).is_ok());
     }
 
     #[test]
     fn fractions_of_days_are_kept() {
-        let body = fields(r#"{"a":0.5,"b":365,"c":0.041666}"#);
-        let micros = ["a", "b", "c"].map(|name| body.micros(name).unwrap());
-        assert_eq!(micros, [Some(500_000), Some(365_000_000), Some(41_666)]);
+        let micros =
+            [json!(0.5), json!(365), json!(0.041_666)].map(|days| read::<Micros>(days).unwrap().0);
+        assert_eq!(micros, [500_000, 365_000_000, 41_666]);
+    }
+
+    #[test]
+    fn a_day_is_no_moment() {
+        assert!(read::<Day>(json!("2026-03-01")).is_ok());
+        for bad in ["2026-02-30", "2026-03-01T00:00:00", "2026-3-1", ""] {
+            assert_eq!(
+                read::<Day>(json!(bad)).err().as_deref(),
+                Some(NO_DAY),
+                "{bad}"
+            );
+        }
     }
 
     proptest! {
         #[test]
         fn numbers_are_read_as_typed(parts in 0i64..=365_000_000) {
-            let typed = Decimal::new(parts, 6);
-            let body = fields(&format!("{{\"n\":{typed}}}"));
-            prop_assert_eq!(body.micros("n").unwrap(), Some(parts));
-            prop_assert_eq!(body.amount("n").unwrap(), Some(Money::from_nanos(parts * 1000)));
-        }
-
-        #[test]
-        fn no_body_is_too_strange_to_be_refused(body in proptest::collection::vec(any::<u8>(), 0..64)) {
-            if let Err(error) = Fields::parse(&body) {
-                prop_assert_eq!(error.field, "body");
-            }
+            let typed: Value = serde_json::from_str(&Decimal::new(parts, 6).to_string()).unwrap();
+            prop_assert_eq!(read::<Micros>(typed.clone()).unwrap().0, parts);
+            prop_assert_eq!(read::<DollarAmount>(typed).unwrap().0, Money::from_nanos(parts * 1000));
         }
     }
 
     #[test]
     fn rules_may_be_text_or_an_object() {
-        let body = fields(
-            r#"{"t":"a=b","o":{"gpt-3*":"x","gpt-4*":2},"comma":{"a,b":"c"},"eq":{"a=b":"c"},"f":{"a":true}}"#,
-        );
-        assert_eq!(body.rules("t").unwrap().as_deref(), Some("a=b"));
-        assert_eq!(
-            body.rules("o").unwrap().as_deref(),
-            Some("gpt-3*=x,gpt-4*=2")
-        );
-        for bad in ["comma", "eq", "f"] {
-            assert!(body.rules(bad).is_err(), "{bad}");
+        let rules = |value| read::<Rules>(value).map(|it| it.0);
+        assert_eq!(rules(json!("a=b")).unwrap(), "a=b");
+        let pairs = json!({ "gpt-3*": "x", "gpt-4*": 2 });
+        assert_eq!(rules(pairs).unwrap(), "gpt-3*=x,gpt-4*=2");
+        for bad in [
+            json!({ "a,b": "c" }),
+            json!({ "a=b": "c" }),
+            json!({ "a": true }),
+        ] {
+            assert!(rules(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_text_of_json_with_a_member_twice_is_refused_by_that_member() {
+        let twice = r#"{"a":{"b":1,"b":2}}"#;
+        let table: ObjectText = read(json!(twice)).unwrap();
+        assert_eq!(table.checked().unwrap_err().field, "b");
+        let settings = json!({ "PRICING": twice, "HEDGE": "on" }).to_string();
+        let settings: Settings = body::read(settings.as_bytes()).unwrap();
+        assert_eq!(settings.checked().unwrap_err().field, "b");
+    }
+
+    #[test]
+    fn settings_are_kept_as_they_are_written() {
+        let given = json!({ "A": "x", "B": 5, "C": true, "D": { "e": 1.5 }, "E": null });
+        let settings: Settings = body::read(given.to_string().as_bytes()).unwrap();
+        let settings: Vec<_> = settings.checked().unwrap().into_iter().collect();
+        let wanted = [("A", "x"), ("B", "5"), ("C", "true"), ("D", r#"{"e":1.5}"#)];
+        let wanted = wanted.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(settings, wanted);
+        let list = body::read::<Settings>(br#"{"A":[]}"#).err().unwrap();
+        assert_eq!(list, Invalid::new("A", "must be a string"));
     }
 }

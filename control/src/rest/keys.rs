@@ -17,13 +17,15 @@ use proxyxai_contract::{
     secret::Secret,
     snapshot::KeyConfig,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     answer::paged,
+    body::{Body, Shape, body},
     failure::{Failure, of_field},
-    fields::Fields,
-    request::{Asker, Given, Params, Segment},
+    fields::{Flag, Inside, LevelNumber, ObjectText, Pairs, Text, Texts, Whole},
+    request::{Asker, JsonBody, OptionalBody, Params, Segment},
 };
 use crate::{
     Control, ops,
@@ -85,16 +87,16 @@ async fn listed(
 pub(super) async fn create(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(CreateKey { needed, rest }): JsonBody<CreateKey>,
 ) -> Result<Response, Failure> {
-    body.check_spelling(&FIELDS)?;
+    let provider = rest.provider.map(|it| it.0);
     let new = NewKey {
-        secret: Secret::new(body.required_text("SecretKey")?),
-        name: body.text("Name")?.unwrap_or_default(),
-        provider: body.text("Provider")?.filter(|text| !text.is_empty()),
-        level: body.level("Level")?.unwrap_or(Level::ZERO),
-        enabled: body.flag("Status")?.unwrap_or(true),
-        config: config(&body)?.unwrap_or_default(),
+        secret: Secret::new(needed.secret_key.0),
+        name: rest.name.map(|it| it.0).unwrap_or_default(),
+        provider: provider.filter(|text| !text.is_empty()),
+        level: rest.level.map_or(Level::ZERO, |it| it.0),
+        enabled: rest.status.is_none_or(|it| it.0),
+        config: config(rest.config.or(rest.newer_config))?.unwrap_or_default(),
     };
     let key = ops::keys::create(&control, &caller, new).await?;
     let warning = ops::keys::mixed_level(&control, &caller, &key).await?;
@@ -105,18 +107,17 @@ pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-    body: Fields,
+    JsonBody(body): JsonBody<UpdateKey>,
 ) -> Result<Response, Failure> {
-    body.check_spelling(&FIELDS)?;
     // Clients that send a whole row back send the mask with it.
-    let secret = body.text("SecretKey")?.filter(|text| text != MASK);
+    let secret = body.secret_key.map(|it| it.0).filter(|text| text != MASK);
     let change = KeyChange {
         secret: secret.map(Secret::new),
-        name: body.text("Name")?,
-        provider: body.text("Provider")?,
-        level: body.level("Level")?,
-        enabled: body.flag("Status")?,
-        config: config(&body)?,
+        name: body.name.map(|it| it.0),
+        provider: body.provider.map(|it| it.0),
+        level: body.level.map(|it| it.0),
+        enabled: body.status.map(|it| it.0),
+        config: config(body.config.or(body.newer_config))?,
     };
     let key = ops::keys::update(&control, &caller, segment.key_id()?, change).await?;
     let warning = ops::keys::mixed_level(&control, &caller, &key).await?;
@@ -137,10 +138,9 @@ pub(super) async fn probe(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-    Given(body): Given,
+    OptionalBody(body): OptionalBody<ProbeKey>,
 ) -> Result<Json<Probed>, Failure> {
-    body.only(&["Model"])?;
-    let model = body.text("Model")?;
+    let model = body.and_then(|body| body.model).map(|it| it.0);
     let probe = ops::keys::probe(&control, &caller, segment.key_id()?, model.as_deref()).await;
     let Probe {
         accepted,
@@ -156,6 +156,16 @@ pub(super) async fn probe(
     }))
 }
 
+/// What a provider is asked with a key.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct ProbeKey {
+    /// The model that is called, for one token of answer, which the provider charges the operator; without one the
+    /// provider is asked for its list of models.
+    model: Option<Text>,
+}
+body!(ProbeKey);
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Probed {
@@ -167,72 +177,112 @@ pub(super) struct Probed {
     duration_ms: u64,
 }
 
-/// The fields of a key, those that are only shown among them.
-const FIELDS: [&str; 10] = [
-    "ID",
-    "Name",
-    "SecretKey",
-    "Provider",
-    "Level",
-    "Status",
-    "Config",
-    "config",
-    "CreatedAt",
-    "UpdatedAt",
-];
+/// A new upstream key: everything that can be changed of one, with its secret.
+#[derive(ToSchema)]
+pub(super) struct CreateKey {
+    #[serde(flatten)]
+    needed: KeyNeeds,
+    #[serde(flatten)]
+    rest: UpdateKey,
+}
+body!(CreateKey: needed KeyNeeds, rest UpdateKey);
 
-/// The members of `Config`.
-const CONFIG: [&str; 8] = [
-    "provider_type",
-    "include_usage",
-    "models",
-    "model_names",
-    "weight",
-    "max_concurrency",
-    "headers",
-    "price",
-];
+/// What an upstream key cannot be added without.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct KeyNeeds {
+    /// The provider's credential, 20 characters at least. It is never shown.
+    secret_key: Text,
+}
+body!(KeyNeeds);
 
-/// `Config`, or `config` as newer clients call it.
-fn config(body: &Fields) -> Result<Option<KeyConfig>, Invalid> {
-    let name = if body.has("Config") {
-        "Config"
-    } else {
-        "config"
-    };
-    let Some(config) = body.object(name)? else {
-        return Ok(None);
-    };
-    config.check_spelling(&CONFIG)?;
-    let models = config.texts("models")?.unwrap_or_default();
-    let names = config.object("model_names")?;
-    let names = names.map(|names| names.pairs()).transpose()?;
-    let provider_type = config.text("provider_type")?.unwrap_or_default();
-    let config = KeyConfig {
-        provider_type: ProviderType::parse(&provider_type)?,
-        include_usage: config.flag("include_usage")?.unwrap_or(true),
-        models,
-        model_names: names.unwrap_or_default().into_iter().collect(),
-        weight: KeyConfig::weight_of(config.whole("weight")?.unwrap_or_default())?,
-        max_concurrency: KeyConfig::concurrency_of(
-            config.whole("max_concurrency")?.unwrap_or_default(),
-        )?,
-        headers: headers(&config)?,
-        price: KeyPrice::parse(&config.json("price")?.unwrap_or_default())?,
-    };
-    config.check_models()?;
-    Ok(Some(config))
+/// Changes of an upstream key. What is left out stays as it is, or is at its default in a new key. A whole row of a
+/// listing may be sent back: what is only shown is passed over.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateKey {
+    /// For people.
+    name: Option<Text>,
+    /// The provider's credential, 20 characters at least. `***`, as it is shown, leaves it as it is.
+    secret_key: Option<Text>,
+    /// The provider's base address, with its version segment where it has one (`https://…/v1beta/openai`); a bare host
+    /// gets `/v1`. `OpenAI` by default.
+    provider: Option<Text>,
+    /// The pool that it stands in; 0 by default.
+    level: Option<LevelNumber>,
+    /// False takes it out of use. True by default.
+    status: Option<Flag>,
+    /// How it is used. It replaces the whole of it: what is left out is back at its default.
+    #[schema(value_type = Option<KeySettings>)]
+    config: Option<Inside<KeySettings>>,
+    /// The same as `Config`, which counts before it.
+    #[serde(rename = "config")]
+    #[schema(value_type = Option<KeySettings>)]
+    newer_config: Option<Inside<KeySettings>>,
+}
+body!(UpdateKey, shown: ["ID", "CreatedAt", "UpdatedAt"]);
+
+/// How an upstream key is used.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct KeySettings {
+    /// `standard`, `anthropic` or `azure`: how the provider is asked, and which header has the key. `standard` by default.
+    provider_type: Option<Text>,
+    /// Whether usage may be asked for at the end of streams. True by default.
+    include_usage: Option<Flag>,
+    /// The models that it serves, and no others, with `*` for any run of characters; at most 1000. All when it is empty.
+    models: Option<Texts>,
+    /// What this provider calls a model, by its name here, such as `{"gpt-4o": "my-deployment"}`. Prices and records go by
+    /// the name here; what is named here is served, whatever `models` says.
+    #[schema(value_type = Option<Pairs>)]
+    model_names: Option<Inside<Pairs>>,
+    /// Its share where keys take turns by weight; 1 by default, which 0 stands for.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1000)]
+    weight: Option<Whole<i64>>,
+    /// Calls at one time; 0, the default, for no cap.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000)]
+    max_concurrency: Option<Whole<i64>>,
+    /// Headers that each call with it carries, such as `openai-organization`.
+    #[schema(value_type = Option<Pairs>)]
+    headers: Option<Inside<Pairs>>,
+    /// What calls with it cost the operator, such as `{"Factor": 0.7}`; the list of prices when it is missing.
+    price: Option<ObjectText>,
+}
+body!(KeySettings);
+
+fn config(given: Option<Inside<KeySettings>>) -> Result<Option<KeyConfig>, Invalid> {
+    given
+        .map(Inside::read)
+        .transpose()?
+        .map(key_config)
+        .transpose()
 }
 
-fn headers(config: &Fields) -> Result<KeyHeaders, Invalid> {
-    let headers = config.object("headers")?;
-    let pairs = headers.map(|headers| headers.pairs()).transpose()?;
-    let pairs = pairs.unwrap_or_default();
-    KeyHeaders::parse(
-        pairs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    )
+fn key_config(config: KeySettings) -> Result<KeyConfig, Invalid> {
+    let text = |text: Option<Text>| text.map(|it| it.0).unwrap_or_default();
+    let whole = |number: Option<Whole<i64>>| number.map_or(0, |it| it.0);
+    let price = config.price.map(ObjectText::checked).transpose()?;
+    let config = KeyConfig {
+        provider_type: ProviderType::parse(&text(config.provider_type))?,
+        include_usage: config.include_usage.is_none_or(|it| it.0),
+        models: config.models.map(|it| it.0).unwrap_or_default(),
+        model_names: pairs(config.model_names)?.into_iter().collect(),
+        weight: KeyConfig::weight_of(whole(config.weight))?,
+        max_concurrency: KeyConfig::concurrency_of(whole(config.max_concurrency))?,
+        headers: headers(&pairs(config.headers)?)?,
+        price: KeyPrice::parse(&price.unwrap_or_default())?,
+    };
+    config.check_models()?;
+    Ok(config)
+}
+
+fn pairs(given: Option<Inside<Pairs>>) -> Result<Vec<(String, String)>, Invalid> {
+    let pairs = given.map(Inside::read).transpose()?;
+    Ok(pairs.into_iter().flat_map(Pairs::texts).collect())
+}
+
+fn headers(pairs: &[(String, String)]) -> Result<KeyHeaders, Invalid> {
+    let pairs = pairs.iter();
+    KeyHeaders::parse(pairs.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 // === answers ===

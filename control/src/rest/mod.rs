@@ -4,6 +4,7 @@
 mod answer;
 mod bill;
 mod billing;
+mod body;
 mod books;
 mod calls;
 mod conf;

@@ -1,13 +1,15 @@
 //! `/x-news` and `/dashboard/news`.
 
 use axum::{Json, extract::State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{
+    body::{Body, Shape, body},
     failure::Failure,
-    fields::Fields,
-    request::{Asker, Segment},
+    fields::{Text, Whole},
+    request::{Asker, JsonBody, Segment},
 };
 use crate::{
     Control, ops,
@@ -18,9 +20,9 @@ use crate::{
 pub(super) async fn post(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<PostNews>,
 ) -> Result<Json<Value>, Failure> {
-    posted(&control, &caller, None, &body).await
+    posted(&control, &caller, None, body).await
 }
 
 /// `POST /x-news/{target}`: for an account, or for an account and all below it (`.1.42.`).
@@ -28,9 +30,9 @@ pub(super) async fn post_to(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-    body: Fields,
+    JsonBody(body): JsonBody<PostNews>,
 ) -> Result<Json<Value>, Failure> {
-    posted(&control, &caller, Some(&segment.0), &body).await
+    posted(&control, &caller, Some(&segment.0), body).await
 }
 
 /// `DELETE /x-news`.
@@ -71,16 +73,29 @@ async fn posted(
     control: &Control,
     caller: &Caller,
     target: Option<&str>,
-    body: &Fields,
+    body: PostNews,
 ) -> Result<Json<Value>, Failure> {
     let new = NewNews {
-        title: body.required_text("title")?,
-        content: body.required_text("content")?,
-        days: body.whole("days")?,
+        title: body.title.0,
+        content: body.content.0,
+        days: body.days.map(|it| it.0),
     };
     let news = ops::news::post(control, caller, target, new).await?;
     Ok(Json(json!({ "success": true, "news": row(&news) })))
 }
+
+/// News for the board of whoever it is meant for.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct PostNews {
+    /// One line.
+    title: Text,
+    /// May have several lines.
+    content: Text,
+    /// How many days it is shown; 7 by default when it is for everybody, else 32.
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    days: Option<Whole<i64>>,
+}
+body!(PostNews);
 
 #[derive(Debug, Serialize)]
 pub(super) struct Board {

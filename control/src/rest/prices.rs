@@ -16,14 +16,16 @@ use proxyxai_contract::{
     price_diff::{Change, Unit},
 };
 use rust_decimal::prelude::ToPrimitive as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{
     answer::{Dollars, Ratio, paged},
+    body::{Body, Shape, body},
     failure::{Failure, of_field},
-    fields::Fields,
-    request::{Operator, Params},
+    fields::{Flag, Moment, ObjectText, Text, Texts},
+    request::{JsonBody, Operator, Params},
     rerate,
 };
 use crate::{
@@ -72,10 +74,9 @@ async fn show(
 async fn diff(
     State(control): State<Control>,
     Operator(caller): Operator,
-    body: Fields,
+    JsonBody(body): JsonBody<DiffPrices>,
 ) -> Result<Json<Differences>, Failure> {
-    body.only(&["Table", "ValidFrom"])?;
-    let (table, from) = (required_table(&body)?, body.moment("ValidFrom")?);
+    let (table, from) = (body.table.checked()?, body.valid_from.map(|it| it.0));
     let changes = ops::prices::diff(&control, &caller, &table, from).await;
     Ok(Json(Differences {
         changes: changes.map_err(of_table)?.into_iter().map(change).collect(),
@@ -85,15 +86,17 @@ async fn diff(
 async fn load(
     State(control): State<Control>,
     Operator(caller): Operator,
-    body: Fields,
+    JsonBody(body): JsonBody<LoadPrices>,
 ) -> Result<Json<Loaded>, Failure> {
-    body.only(&["Table", "ValidFrom", "Note", "Force", "OverVersion"])?;
     let new = NewPrices {
-        text: required_table(&body)?,
-        valid_from: body.moment("ValidFrom")?,
-        note: body.text("Note")?.unwrap_or_default(),
-        force: body.flag("Force")?.unwrap_or_default(),
-        over: body.text("OverVersion")?.filter(|over| !over.is_empty()),
+        text: body.table.checked()?,
+        valid_from: body.valid_from.map(|it| it.0),
+        note: body.note.map(|it| it.0).unwrap_or_default(),
+        force: body.force.is_some_and(|it| it.0),
+        over: body
+            .over_version
+            .map(|it| it.0)
+            .filter(|over| !over.is_empty()),
     };
     let loaded = Box::pin(ops::prices::load(&control, &caller, new)).await;
     let (loaded, changes) = loaded.map_err(of_table)?;
@@ -107,14 +110,13 @@ async fn load(
 async fn import(
     State(control): State<Control>,
     Operator(caller): Operator,
-    body: Fields,
+    JsonBody(body): JsonBody<ImportPrices>,
 ) -> Result<Json<Import>, Failure> {
-    body.only(&["Format", "Table", "Providers", "Prune"])?;
     let new = NewImport {
-        format: body.text("Format")?,
-        list: required_table(&body)?,
-        providers: body.texts("Providers")?.unwrap_or_default(),
-        prune: body.flag("Prune")?.unwrap_or_default(),
+        format: body.format.map(|it| it.0),
+        list: body.table.checked()?,
+        providers: body.providers.map(|it| it.0).unwrap_or_default(),
+        prune: body.prune.is_some_and(|it| it.0),
     };
     let imported = ops::prices::import(&control, &caller, new).await;
     let imported = imported.map_err(|error| match error {
@@ -140,12 +142,6 @@ async fn unpriced(
     Ok(paged(listing, page, |model| missing(model, &zone)))
 }
 
-/// A table is an object, or the text of one.
-fn required_table(body: &Fields) -> Result<String, Invalid> {
-    let table = body.json("Table")?;
-    table.ok_or_else(|| Invalid::new("Table", "is missing"))
-}
-
 fn of_table(error: Error) -> Failure {
     of_field(error, "Table")
 }
@@ -153,6 +149,52 @@ fn of_table(error: Error) -> Failure {
 fn raw(text: String) -> Result<Box<RawValue>, Failure> {
     RawValue::from_string(text).map_err(|error| Error::internal(error).into())
 }
+
+// === bodies ===
+
+/// A price table, to be compared with the one that counts.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DiffPrices {
+    /// The whole table.
+    table: ObjectText,
+    /// The moment from which it would count; now by default.
+    valid_from: Option<Moment>,
+}
+body!(DiffPrices);
+
+/// A price table, to be loaded.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct LoadPrices {
+    /// The whole table.
+    table: ObjectText,
+    /// The moment from which it counts; now by default.
+    valid_from: Option<Moment>,
+    /// Why, for whoever looks at the versions later.
+    note: Option<Text>,
+    /// Whether prices may change by more than a hundredfold or be above a million dollars, and more than 20 models may
+    /// lose theirs. False by default.
+    force: Option<Flag>,
+    /// The name of a version: it is loaded only while that is the one that counts.
+    over_version: Option<Text>,
+}
+body!(LoadPrices);
+
+/// A public list of prices, to be merged into the table that counts. Nothing is loaded.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct ImportPrices {
+    /// `litellm` or `models.dev`; told by what is in the list when it is missing.
+    format: Option<Text>,
+    /// The list.
+    table: ObjectText,
+    /// The providers whose models are looked at; by default those of the table.
+    providers: Option<Texts>,
+    /// Whether models are left out that the list does not have although it has others of their provider. False by default.
+    prune: Option<Flag>,
+}
+body!(ImportPrices);
 
 // === answers ===
 

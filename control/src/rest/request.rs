@@ -16,7 +16,10 @@ use proxyxai_contract::{
     money::Multiplier,
 };
 
-use super::{failure::Failure, fields::Fields};
+use super::{
+    body::{self, Body, unknown},
+    failure::Failure,
+};
 use crate::{
     Control, Error, ops,
     view::{Caller, Labels, Order, Page},
@@ -25,8 +28,6 @@ use crate::{
 /// A body of a MiB comes in less on any line; longer, and it only holds a connection.
 const BODY_MAX: Duration = Duration::from_secs(30);
 const PAGE_ROWS_MAX: u64 = 1000;
-/// Longer than any name that is known.
-const NAME_CHARS_MAX: usize = 64;
 /// Far beyond any listing, and small enough that row numbers cannot overflow.
 const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
 
@@ -67,11 +68,14 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The body, whatever its content type says: `curl -d` calls everything a form.
-impl<S: Send + Sync> FromRequest<S> for Fields {
+pub(super) struct JsonBody<B>(pub(super) B);
+
+impl<B: Body, S: Send + Sync> FromRequest<S> for JsonBody<B> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        Ok(Self::parse(&read(request, state).await?)?)
+        let body = read(request, state).await?;
+        Ok(Self(body::read(&body)?))
     }
 }
 
@@ -91,18 +95,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 }
 
 /// The body of a request that may come without one.
-#[derive(Debug)]
-pub(super) struct Given(pub(super) Fields);
+pub(super) struct OptionalBody<B>(pub(super) Option<B>);
 
-impl<S: Send + Sync> FromRequest<S> for Given {
+impl<B: Body, S: Send + Sync> FromRequest<S> for OptionalBody<B> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let body = read(request, state).await?;
         if body.is_empty() {
-            return Ok(Self(Fields::default()));
+            return Ok(Self(None));
         }
-        Ok(Self(Fields::parse(&body)?))
+        Ok(Self(Some(body::read(&body)?)))
     }
 }
 
@@ -318,17 +321,6 @@ fn moment(name: &str, text: &str, zone: &Zone, is_last: bool) -> Result<Millis, 
     }
     let next = day.tomorrow().map_err(|_| bad())?;
     Ok(zone.start_of(next).plus(-1))
-}
-
-/// What is said of a name that nobody knows; a long one is not repeated whole.
-pub(super) fn unknown(name: &str, names: &[&str]) -> Invalid {
-    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-    let problem = if names.is_empty() {
-        "is not known here, nor any other".to_owned()
-    } else {
-        format!("is not known here; it may be {}", names.join(", "))
-    };
-    Invalid::new(name, problem)
 }
 
 fn not_whole(field: &str) -> Invalid {

@@ -1,10 +1,18 @@
 //! `POST /x-prices/rerate`: pricing the usage of some days anew. Computes alone unless told to post.
 
 use axum::{Json, extract::State};
-use proxyxai_contract::{Invalid, id::AccountId, money::Money};
-use serde::Serialize;
+use proxyxai_contract::{id::AccountId, money::Money};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{answer::Dollars, days::between, failure::Failure, fields::Fields, request::Operator};
+use super::{
+    answer::Dollars,
+    body::{Body, Shape, body},
+    days::between,
+    failure::Failure,
+    fields::{Day, Flag, Text},
+    request::{JsonBody, Operator},
+};
 use crate::{
     Control, ops,
     view::{Rerated, Rerating},
@@ -13,24 +21,39 @@ use crate::{
 pub(super) async fn run(
     State(control): State<Control>,
     Operator(caller): Operator,
-    body: Fields,
+    JsonBody(body): JsonBody<Rerate>,
 ) -> Result<Json<Answer>, Failure> {
-    body.only(&["Start", "End", "User", "Version", "DryRun"])?;
-    let start = body.day("Start")?;
-    let start = start.ok_or_else(|| Invalid::new("Start", "is missing"))?;
-    let end = body.day("End")?;
+    let Day(start) = body.start;
+    let end = body.end.map(|it| it.0);
     let end = end.unwrap_or_else(|| ops::reports::today(&control).max(start));
-    let named = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    let dry_run = body.flag("DryRun")?.unwrap_or(true);
+    let named = |text: Option<Text>| text.map(|it| it.0).filter(|text| !text.trim().is_empty());
+    let dry_run = body.dry_run.is_none_or(|it| it.0);
     let rerating = Rerating {
         days: between("Start", start, end)?,
-        account: named(body.text("User")?),
-        version: named(body.text("Version")?),
+        account: named(body.user),
+        version: named(body.version),
         dry_run,
     };
     let rerated = Box::pin(ops::prices::rerate(&control, &caller, rerating)).await?;
     Ok(Json(answer(rerated, dry_run)))
 }
+
+/// Which calls are priced anew, and whether the difference is posted.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct Rerate {
+    /// The first day, in `TZ`.
+    start: Day,
+    /// The last day, in `TZ`, at most 366 days on; today by default.
+    end: Option<Day>,
+    /// The calls of one account alone: its ID, name, address or path. Those of all by default.
+    user: Option<Text>,
+    /// The version of the price table that is taken; by default the one that counts for the beginning of each call.
+    version: Option<Text>,
+    /// True, the default, posts nothing.
+    dry_run: Option<Flag>,
+}
+body!(Rerate);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]

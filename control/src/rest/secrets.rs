@@ -3,12 +3,15 @@
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, client_key::ClientKey, secret::Secret};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{
+    body::{Body, Shape, body},
     failure::Failure,
-    fields::Fields,
-    request::{Asker, Segment},
+    fields::Text,
+    request::{Asker, JsonBody, Segment},
 };
 use crate::{Control, ops, view::AccountView};
 
@@ -18,9 +21,9 @@ const ROOT: &str = "root";
 pub(super) async fn rotate_self(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<RotateSelf>,
 ) -> Result<Json<Value>, Failure> {
-    confirmed(&control, &body, "ROTATE-SELF")?;
+    confirmed(&control, &body.confirm, "ROTATE-SELF")?;
     let key = ops::accounts::rotate_key(&control, &caller, None).await?;
     let account = ops::accounts::caller(&control, &caller).await?;
     Ok(rotated(&control, &account, &key, ("self", "Self")))
@@ -30,11 +33,12 @@ pub(super) async fn rotate_self(
 pub(super) async fn rotate_root(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<RotateRoot>,
 ) -> Result<Json<Value>, Failure> {
-    confirmed(&control, &body, "ROTATE-ROOT")?;
-    let given = body.text("key")?.filter(|key| !key.trim().is_empty());
-    let name = body.text("name")?.unwrap_or_default();
+    confirmed(&control, &body.confirm, "ROTATE-ROOT")?;
+    let given = body.key.map(|it| it.0);
+    let given = given.filter(|key| !key.trim().is_empty());
+    let name = body.name.map(|it| it.0).unwrap_or_default();
     let name = name.trim();
     if !["", ROOT].contains(&name) {
         if given.is_some() {
@@ -79,10 +83,30 @@ pub(super) async fn open(
     ))
 }
 
+/// A new key for the caller.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RotateSelf {
+    /// `YYYY-MM-DD-ROTATE-SELF` with today's date in `TZ`, so that no old request that is sent again replaces a key.
+    confirm: Text,
+}
+body!(RotateSelf);
+
+/// A new key for root, or for an account below it.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RotateRoot {
+    /// `YYYY-MM-DD-ROTATE-ROOT` with today's date in `TZ`, so that no old request that is sent again replaces a key.
+    confirm: Text,
+    /// Root's new key, in the form of a client key; one is made when it is missing. Root's alone can be chosen.
+    key: Option<Text>,
+    /// Whose key is replaced; root's when it is missing.
+    name: Option<Text>,
+}
+body!(RotateRoot);
+
 /// Today's date and the word, so that no old request that is sent again replaces a key.
-fn confirmed(control: &Control, body: &Fields, word: &str) -> Result<(), Invalid> {
+fn confirmed(control: &Control, Text(confirm): &Text, word: &str) -> Result<(), Invalid> {
     let wanted = format!("{}-{word}", ops::reports::today(control));
-    if body.required_text("confirm")?.trim() == wanted {
+    if confirm.trim() == wanted {
         Ok(())
     } else {
         Err(Invalid::new("confirm", format!("must be {wanted}")))

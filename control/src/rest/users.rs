@@ -11,11 +11,11 @@ use axum::{
 };
 use proxyxai_contract::{Invalid, id::AccountId, money::Money};
 
+pub(super) use self::body::{CreateAccount, UpdateAccount};
 use super::{
     answer::paged,
     failure::Failure,
-    fields::Fields,
-    request::{Asker, Params, Segment},
+    request::{Asker, JsonBody, Params, Segment},
 };
 use crate::{
     Control, ops,
@@ -65,9 +65,9 @@ pub(super) async fn descendant(
 pub(super) async fn create(
     State(control): State<Control>,
     Asker(caller): Asker,
-    body: Fields,
+    JsonBody(body): JsonBody<CreateAccount>,
 ) -> Result<Response, Failure> {
-    let new = body::new_account(&body)?;
+    let new = body::new_account(body)?;
     let (changed, key) = ops::accounts::create(&control, &caller, new).await?;
     Ok(Json(shape::created(&changed, &key, &control.zone())).into_response())
 }
@@ -76,9 +76,9 @@ pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-    body: Fields,
+    JsonBody(body): JsonBody<UpdateAccount>,
 ) -> Result<Response, Failure> {
-    let change = body::change(&body)?;
+    let change = body::change(body)?;
     let moved = change.credit.unwrap_or(Money::ZERO);
     let changed = ops::accounts::update(&control, &caller, &segment.0, change).await?;
     Ok(Json(shape::updated(&changed, moved, &control.zone())).into_response())

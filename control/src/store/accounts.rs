@@ -12,8 +12,8 @@ use proxyxai_contract::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, EntityTrait as _, QueryFilter, QueryOrder as _, QuerySelect as _, Select,
-    Value,
+    ColumnTrait as _, EntityTrait as _, ExprTrait, QueryFilter, QueryOrder as _, QuerySelect as _,
+    Select, Value,
     sea_query::Expr,
 };
 
@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     Error,
-    domain::account::{Dna, Identifier},
+    domain::{
+        account::{Dna, Identifier},
+        name,
+    },
     view::Labels,
 };
 
@@ -59,7 +62,7 @@ pub(crate) async fn childless(
     found.map(|mut found| found.pop())
 }
 
-/// A living account by one of its names.
+/// A living account by one of its names. The case of a name tells older namesakes apart, and nothing else.
 pub(crate) async fn find(
     db: &impl Db,
     identifier: &Identifier,
@@ -69,9 +72,15 @@ pub(crate) async fn find(
         Identifier::Id(id) => account::Column::Id.eq(id.get()),
         Identifier::Dna(dna) => account::Column::Dna.eq(dna.as_str()),
         Identifier::Email(email) => account::Column::Email.eq(email.as_str()),
-        Identifier::Name(name) => account::Column::Name.eq(name.as_str()),
+        Identifier::Name(name) => ExprTrait::or(
+            account::Column::Name.eq(name.as_str()),
+            account::Column::NameKey.eq(name::folded(name)),
+        ),
     };
-    let found = records(db, living().filter(named), now).await?;
+    let mut found = records(db, living().filter(named), now).await?;
+    if let Identifier::Name(name) = identifier {
+        found.sort_by_key(|record| record.view.name == *name);
+    }
     with_children(db, found).await.map(|mut found| found.pop())
 }
 
@@ -239,6 +248,7 @@ pub(crate) async fn insert(
     record: &mut AccountRecord,
     parent: Option<&Dna>,
 ) -> Result<(), Error> {
+    check_namesakes(tx, record).await?;
     let mut row = record.to_row();
     if parent.is_some() {
         row.id = NotSet;
@@ -247,6 +257,7 @@ pub(crate) async fn insert(
     let inserted = Box::pin(insert).await.map_err(write_error)?;
     let id = AccountId::new(inserted.last_insert_id)?;
     record.view.id = id;
+    record.stored_name_key = record.name_key();
     let dna = parent.map_or_else(Dna::root, |parent| parent.child(id));
     dna.as_str().clone_into(&mut record.view.dna);
     let named = account::ActiveModel {
@@ -257,8 +268,30 @@ pub(crate) async fn insert(
     cards::replace(tx, id, &record.stored_cards, &record.view.cards).await
 }
 
+/// Refuses a new name that an older namesake has, whose key is not the name itself. All others are the index's to refuse.
+async fn check_namesakes(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
+    let key = record.name_key();
+    if key == record.stored_name_key {
+        return Ok(());
+    }
+    let (from, before) = name::namesakes(&key);
+    let namesakes = living()
+        .filter(account::Column::NameKey.gte(from))
+        .filter(account::Column::NameKey.lt(before));
+    let namesakes = namesakes.select_only().column(account::Column::Id);
+    let found: Option<i64> = namesakes.limit(1).into_tuple().one(tx.handle()).await?;
+    match found {
+        None => Ok(()),
+        Some(_) => Err(Error::Conflict {
+            field: "Name",
+            with: String::new(),
+        }),
+    }
+}
+
 /// Stores all of an account.
 pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
+    check_namesakes(tx, record).await?;
     set(tx, record.view.id, record.to_row()).await?;
     cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
 }

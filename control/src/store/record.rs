@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     Error,
-    domain::{account::Dna, credit::Card},
+    domain::{account::Dna, credit::Card, name},
     view::{AccountView, Addresses, KeyView, Verified, VerifiedBy},
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct AccountRecord {
     pub(crate) closing: bool,
     /// Last change.
     pub(crate) revision: u64,
+    /// What no other account's name may fold to, as it is stored now; empty before it is.
+    pub(crate) stored_name_key: String,
     /// Cards as they are stored now.
     pub(crate) stored_cards: Vec<Card>,
 }
@@ -113,6 +115,7 @@ impl AccountRecord {
             parent_id: Set(view.parent.map(AccountId::get)),
             dna: Set(view.dna.clone()),
             name: Set(view.name.clone()),
+            name_key: Set(self.name_key()),
             email: Set(view.email.clone()),
             alias: Set(view.alias.clone()),
             billing_email: Set(view.billing_email.clone()),
@@ -167,6 +170,15 @@ impl AccountRecord {
         }
     }
 
+    /// What no other account's name may fold to. An older namesake keeps its own as long as it keeps its name.
+    pub(super) fn name_key(&self) -> String {
+        let folded = name::folded(&self.view.name);
+        if name::is_key_of(&self.stored_name_key, &folded) {
+            return self.stored_name_key.clone();
+        }
+        folded
+    }
+
     /// Ids of the accounts above it, root first.
     pub(crate) fn ancestors(&self) -> Vec<AccountId> {
         let mut ids = Dna::parse(&self.view.dna).map_or_else(|_| Vec::new(), |dna| dna.ids());
@@ -204,6 +216,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
         fee_due: Money::from_nanos(row.fee_due),
         closing: row.closing,
         revision: unsigned(row.revision),
+        stored_name_key: row.name_key,
         stored_cards: Vec::new(),
         view: AccountView {
             id: AccountId::new(row.id)?,

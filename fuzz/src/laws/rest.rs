@@ -4,7 +4,13 @@ use proxyxai_contract::{Invalid, money::Money, routing::ModelMapper};
 use serde_json::Value;
 
 use super::{
-    super::fields::Fields,
+    super::{
+        body::read,
+        fields::{
+            Count, Day, DollarAmount, Flag, LevelNumber, Micros, Moment, MultiplierNumber,
+            ObjectText, Rules, Settings, Text, Texts, Whole,
+        },
+    },
     body::{change, new_account},
 };
 
@@ -14,63 +20,71 @@ const TELLING_DIGITS_MIN: usize = 4;
 
 /// A JSON body.
 pub fn rest(body: &[u8]) {
-    let fields = match Fields::parse(body) {
-        Ok(fields) => fields,
-        Err(error) => {
-            // A member that stands twice is named.
-            let twice = error.problem == "is given twice";
-            assert!(twice || error.field == "body");
-            return;
-        }
-    };
+    let settings = read::<Settings>(body);
+    if let Err(error) = &settings
+        && (error.field == "body" || error.problem == "is given twice")
+    {
+        return;
+    }
     let tree: Value = serde_json::from_slice(body).expect("it was read as JSON");
     let tree = tree.as_object().expect("it was read as an object");
-    for (name, value) in tree {
-        one(&fields, name, value);
-    }
-    quiet(change(&fields), tree.values());
-    quiet(new_account(&fields), tree.values());
-    if let Ok(settings) = fields.settings() {
+    tree.values().for_each(one);
+    quiet(read(body).and_then(change), tree.values());
+    quiet(read(body).and_then(new_account), tree.values());
+    if let Ok(settings) = settings.and_then(Settings::checked) {
         let given = tree.iter().filter(|(_, value)| !value.is_null());
         assert!(given.map(|(name, _)| name).eq(settings.keys()));
     }
 }
 
-fn one(fields: &Fields, name: &str, value: &Value) {
-    let values = || std::iter::once(value);
-    assert_eq!(fields.has(name), !value.is_null());
-    quiet(fields.flag(name), values());
-    quiet(fields.whole::<i64>(name), values());
-    quiet(fields.whole::<u8>(name), values());
-    quiet(fields.level(name), values());
-    quiet(fields.multiplier(name), values());
-    quiet(fields.texts(name), values());
-    quiet(
-        fields
-            .micros(name)
-            .map(|micros| assert!(micros.is_none_or(|it| it >= 0))),
-        values(),
-    );
-    let amount = fields.amount(name);
-    quiet(
-        amount.map(|amount| assert!(amount.is_none_or(|it| it >= Money::ZERO))),
-        values(),
-    );
-    if let Ok(text) = fields.text(name) {
-        assert_eq!(text.as_deref(), value.as_str());
+/// A field in each type it may be asked for.
+fn one(value: &Value) {
+    quiet_as::<Flag>(value);
+    quiet_as::<Whole<i64>>(value);
+    quiet_as::<Whole<u8>>(value);
+    quiet_as::<Count>(value);
+    quiet_as::<LevelNumber>(value);
+    quiet_as::<MultiplierNumber>(value);
+    quiet_as::<Texts>(value);
+    quiet_as::<Moment>(value);
+    quiet_as::<Day>(value);
+    if let Some(Micros(micros)) = quiet_as(value) {
+        assert!(micros >= 0);
     }
-    if let (Ok(Some(json)), Some(object)) = (fields.json(name), value.as_object()) {
+    if let Some(DollarAmount(amount)) = quiet_as(value) {
+        assert!(amount >= Money::ZERO);
+    }
+    let text = quiet_as(value).map(|Text(text)| text);
+    assert_eq!(text.as_deref(), value.as_str());
+    let json = quiet_as(value).and_then(|json: ObjectText| json.checked().ok());
+    if let (Some(json), Some(object)) = (json, value.as_object()) {
         let read: Value = serde_json::from_str(&json).expect("what was written as JSON");
         // Numbers may differ in their sixteenth digit.
         let read = read.as_object().expect("an object is written as one");
         assert!(read.keys().eq(object.keys()));
     }
-    if let (Ok(Some(rules)), Some(pairs)) = (fields.rules(name), value.as_object()) {
+    if let (Some(Rules(rules)), Some(pairs)) = (quiet_as(value), value.as_object()) {
         assert_eq!(
             rules.split(',').filter(|rule| !rule.is_empty()).count(),
             pairs.len()
         );
         let _read = ModelMapper::parse(&rules);
+    }
+}
+
+fn quiet_as<T>(value: &Value) -> Option<T>
+where
+    T: TryFrom<Value>,
+    T::Error: ToString,
+{
+    let read = T::try_from(value.clone());
+    let read = read.map_err(|problem| Invalid::new("field", problem.to_string()));
+    match read {
+        Ok(read) => Some(read),
+        Err(refused) => {
+            quiet(Err::<T, _>(refused), std::iter::once(value));
+            None
+        }
     }
 }
 

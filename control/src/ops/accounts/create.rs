@@ -126,6 +126,7 @@ pub(crate) fn blank(
         fee_due: Money::ZERO,
         closing: false,
         revision: 0,
+        stored_name_key: String::new(),
         stored_cards: Vec::new(),
         view: AccountView {
             parent: Some(parent.id),

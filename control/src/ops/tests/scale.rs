@@ -110,9 +110,9 @@ fn fill_accounts(template: i64, first: i64, accounts: &str) -> Vec<String> {
         gone, revision";
     vec![
         format!(
-            "INSERT INTO account (id, parent_id, dna, name, email, {same}) SELECT n, \
+            "INSERT INTO account (id, parent_id, dna, name, name_key, email, {same}) SELECT n, \
             CASE WHEN n % 10 = 0 THEN {parent} ELSE 1 END, CASE WHEN n % 10 = 0 THEN '.1.{parent}.' ELSE '.1.' END || n || '.', \
-            'user-' || n, 'user-' || n || '@example.com', {same} FROM account, {accounts} WHERE id = {template}"
+            'user-' || n, 'user-' || n, 'user-' || n || '@example.com', {same} FROM account, {accounts} WHERE id = {template}"
         ),
         format!("UPDATE account SET level = id % 10 WHERE id >= {first}"),
         format!(

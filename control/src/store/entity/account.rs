@@ -19,6 +19,8 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub name: String,
     #[sea_orm(column_type = "Text")]
+    pub name_key: String,
+    #[sea_orm(column_type = "Text")]
     pub email: String,
     #[sea_orm(column_type = "Text")]
     pub alias: String,

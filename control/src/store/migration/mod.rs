@@ -30,6 +30,7 @@ mod m022_calls;
 mod m023_refused;
 mod m024_unpriced;
 mod m025_search;
+mod m027_names;
 
 use sea_orm_migration::{
     prelude::*,
@@ -63,6 +64,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m023_refused", m023_refused::SCHEMA),
     ("m024_unpriced", m024_unpriced::SCHEMA),
     ("m025_search", m025_search::SCHEMA),
+    ("m027_names", m027_names::SCHEMA),
 ];
 
 #[async_trait::async_trait]
@@ -144,6 +146,10 @@ impl MigrationTrait for Step {
             .filter(|statement| !statement.is_empty())
         {
             connection.execute_unprepared(statement).await?;
+        }
+        // The one step that asks for more than SQL of both databases can tell.
+        if self.schema == m027_names::SCHEMA {
+            m027_names::fill(connection).await?;
         }
         Ok(())
     }
