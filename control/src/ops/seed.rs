@@ -161,7 +161,8 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             partial_key: String::new(),
             public_key: String::new(),
             level: Level::ZERO,
-            gear: 0,
+            // One, so that a level that `SWITCH_OVER` names takes over without more ado.
+            gear: 1,
             role: 0,
             tier: 0,
             rates: Multiplier::ONE,

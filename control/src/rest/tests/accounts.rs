@@ -147,7 +147,7 @@ async fn who_may_change_what_is_kept() {
 async fn accounts_are_found_by_their_labels_and_put_in_order() {
     let rig = Rig::start("labels").await;
     for (name, change) in [
-        ("carla", json!({ "Level": 3, "Gear": 1 })),
+        ("carla", json!({ "Level": 3, "Gear": 2 })),
         ("anna", json!({ "Role": 2, "Tier": 5 })),
         ("berta", json!({ "Level": 3, "Factor": 2 })),
     ] {
@@ -170,7 +170,7 @@ async fn accounts_are_found_by_their_labels_and_put_in_order() {
         ("/x-users/T5", "anna"),
         ("/x-users/F2", "berta"),
         ("/x-users/F2?level=3", "berta"),
-        ("/x-users?level=3&gear=1", "carla"),
+        ("/x-users?level=3&gear=2", "carla"),
         ("/x-users?factor=2.0&role=0", "berta"),
         ("/x-users?tier=5", "anna"),
         ("/x-users?order=name", "anna berta carla"),
