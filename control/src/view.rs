@@ -15,7 +15,9 @@ mod refusal;
 mod root_key;
 mod route;
 mod selection;
+mod spend;
 mod usage;
+mod window;
 
 use std::net::IpAddr;
 
@@ -27,9 +29,9 @@ pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
 pub use books::{BookTotal, Books, Difference, LedgerFilter, LedgerLine, Quarantined};
 pub use call::{Call, CallFilter, Calls, CallsFrom, ModelOf, StatusOf};
 pub use earning::{EarnedBy, Earning, EarningFilter, EarningOf, EarningRow, Earnings, TagTotals};
-pub use key::{KeyChange, KeyFilter, KeyView, NewKey, Probe};
+pub use key::{KeyChange, KeyFilter, KeyState, KeyView, NewKey, Probe};
 pub use log::{LogFilter, LogView};
-pub use news::{NewNews, NewsBoard, NewsView, Scope};
+pub use news::{NewNews, NewsBoard, NewsView, PostedNews, Scope};
 pub use node::{Leased, NodeFilter, NodeView};
 pub use price::{ImportedPrices, PriceSource, PriceVersion, Rerated, Rerating, UnpricedModel};
 use proxyxai_contract::id::AccountId;
@@ -37,8 +39,10 @@ pub use refusal::{RefusalFilter, RefusalPlace, Refusals};
 pub use root_key::RootKeyFile;
 pub use route::{LevelView, RouteView, StageView, TurnView};
 pub use selection::{Labels, Order, OrderBy};
+pub use spend::{Per, Spend, SpendFilter, SpendRow, SpentBy, SpentTokens};
 pub(crate) use usage::FAILED_FROM;
 pub use usage::{Days, ModelTotals, PostedUsage, Totals};
+pub use window::WindowUse;
 
 /// Who asks.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ import { change } from "../lib/route.js";
 import { mine, session } from "../lib/session.js";
 import { t } from "../lib/text.js";
 import { html, useRef, useState } from "../lib/view.js";
-import { FIELDS, GROUPS, asText, changes, fieldOf, fromAbove, isNone } from "./account-fields.js";
+import { FIELDS, GROUPS, asText, changes, fromAbove, isNone } from "./account-fields.js";
 
 // An account may change these two of itself.
 const OWN = ["Alias", "BillingEmail"];
@@ -37,8 +37,7 @@ export function Edit({ account, above, onDone }) {
       tell(t("accounts.saved"));
       onDone();
     } catch (error) {
-      const name = fieldOf(error);
-      if (FIELDS.some((field) => field.name === name)) refuse({ [name]: error.message });
+      if (FIELDS.some((field) => field.name === error.param)) refuse({ [error.param]: error.message });
       else setProblem(error);
       setBusy(false);
     }

@@ -122,8 +122,3 @@ export function changes(account, texts) {
   }
   return { bodies: [first, second].filter((body) => Object.keys(body).length > 0), wrong };
 }
-
-// The field that a refusal is about: `param`, else the word that its message begins with.
-export function fieldOf(error) {
-  return error.param || /^([A-Za-z_]+): /.exec(error.message)?.[1] || "";
-}

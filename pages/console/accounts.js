@@ -14,7 +14,8 @@ const SIZE = 50;
 const LABELS = ["level", "gear", "role", "tier"];
 const FILTERS = ["search", ...LABELS, "dna"];
 
-export const cardsOf = (account) => account.CreditBalance.reduce((sum, card) => sum + card.balance, 0);
+// A debt is on no card, and shows in the balance alone.
+export const Balance = ({ account }) => (account.Balance < 0 ? html`<${Chip} kind="bad">${money(account.Balance)}</${Chip}>` : money(account.Balance));
 
 export function State({ account }) {
   if (account.Suspended) return html`<${Chip} kind="bad">${t("accounts.suspended")}</${Chip}>`;
@@ -26,7 +27,7 @@ const COLUMNS = [
   { name: "id", order: "id", title: "ID", num: true, cell: (row) => row.ID },
   { name: "email", order: "email", title: t("accounts.email"), text: true, cell: (row) => html`<bdi class="clip broad">${row.Email}</bdi>` },
   { name: "state", title: t("accounts.state"), cell: (row) => html`<${State} account=${row} />` },
-  { name: "balance", order: "balance", title: t("accounts.balance"), num: true, cell: (row) => money(cardsOf(row)) },
+  { name: "balance", order: "balance", title: t("accounts.balance"), num: true, cell: (row) => html`<${Balance} account=${row} />` },
   { name: "used", order: "used", title: t("accounts.used"), num: true, cell: (row) => money(row.CreditUsed) },
   { name: "requests", title: t("accounts.requests"), num: true, cell: (row) => count(row.Requests) },
   { name: "child", title: t("accounts.children"), num: true, cell: (row) => count(row.Child) },

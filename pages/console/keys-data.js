@@ -6,6 +6,8 @@ import { mine } from "../lib/session.js";
 const SIZE = 1000;
 const PAGES_MAX = 10;
 
+export const STATES = ["ready", "asleep", "quarantined", "disabled", "off"];
+
 async function everyKey(query, signal) {
   const ask = (page) => mine("/x-keys", { query: { ...query, size: SIZE, page }, signal });
   const first = await ask(1);
@@ -28,9 +30,16 @@ function healthOf(conf) {
   return healths;
 }
 
-export async function loadKeys({ level, provider, start, end }, signal) {
-  const [pool, conf, earnings] = await Promise.all([
-    everyKey({ level, provider }, signal),
+// How many keys are in each state, whichever of them are looked for.
+async function countsOf({ level, provider }, signal) {
+  const ask = async (state) => (await mine("/x-keys", { query: { level, provider, state, size: 1 }, signal })).total ?? 0;
+  return Object.fromEntries(await Promise.all(["", ...STATES].map(async (state) => [state || "all", await ask(state)])));
+}
+
+export async function loadKeys({ level, provider, start, end, state: wanted, search }, signal) {
+  const [pool, counts, conf, earnings] = await Promise.all([
+    everyKey({ level, provider, state: wanted, search }, signal),
+    countsOf({ level, provider }, signal),
     mine("/x-conf", { signal }),
     mine("/x-earnings", { query: { by: "key", start, end, provider }, signal }),
   ]);
@@ -41,10 +50,9 @@ export async function loadKeys({ level, provider, start, end }, signal) {
     const state = key.Status ? (health.state ?? "ready") : "off";
     return { ...key, Host: host(key.Provider), state, until: health.until, reason: health.reason ?? "", resting: models, earned: earned.get(String(key.ID)) };
   });
-  return { rows, total: pool.total, earned: earnings.data.Total, start: earnings.data.Start, end: earnings.data.End };
+  return { rows, total: pool.total, counts, earned: earnings.data.Total, start: earnings.data.Start, end: earnings.data.End };
 }
 
-export const STATES = ["ready", "asleep", "quarantined", "disabled", "off"];
 export const KINDS = { ready: "good", asleep: "warn", quarantined: "bad", disabled: "bad", off: "" };
 
 const VALUES = {
@@ -63,10 +71,4 @@ export function ordered(rows, sort) {
   const sign = sort.startsWith("-") ? -1 : 1;
   const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   return [...rows].sort((a, b) => sign * compare(value(a), value(b)) || usual(a, b));
-}
-
-export function matching(rows, { state, search }) {
-  const text = (search ?? "").toLowerCase();
-  const has = (row) => !text || row.Name.toLowerCase().includes(text) || String(row.ID) === text || row.Config.models.some((model) => model.toLowerCase().includes(text));
-  return rows.filter((row) => (!state || row.state === state) && has(row));
 }

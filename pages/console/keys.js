@@ -8,13 +8,12 @@ import { mine } from "../lib/session.js";
 import { Pager, Table } from "../lib/table.js";
 import { t, word } from "../lib/text.js";
 import { html } from "../lib/view.js";
-import { KINDS, loadKeys, matching, ordered, STATES } from "./keys-data.js";
+import { KINDS, loadKeys, ordered, STATES } from "./keys-data.js";
 import { Detail } from "./keys-detail.js";
 import { KeyForm } from "./keys-form.js";
 import { Paste } from "./keys-paste.js";
 
-const ASKED = ["level", "provider", "start", "end"];
-const FILTERS = [...ASKED, "state", "search"];
+const FILTERS = ["level", "provider", "start", "end", "state", "search"];
 const REFRESH_MS = 10_000;
 const ROWS = 50;
 
@@ -44,7 +43,7 @@ function Serves(key) {
 }
 
 export function Page({ params }) {
-  const inputs = ASKED.map((name) => params[name] ?? "");
+  const inputs = FILTERS.map((name) => params[name] ?? "");
   const pool = useLoad((signal) => loadKeys(params, signal), inputs);
   useTicks(pool.reload, REFRESH_MS, !params.do && !params.open);
   const isFiltered = FILTERS.some((name) => params[name]);
@@ -61,7 +60,7 @@ export function Page({ params }) {
 }
 
 function Pool({ params, data, loading, isFiltered, changed }) {
-  const rows = ordered(matching(data.rows, params), params.sort ?? "");
+  const rows = ordered(data.rows, params.sort ?? "");
   const pages = Math.max(Math.ceil(rows.length / ROWS), 1);
   const page = Math.min(Math.max(Number(params.page) || 1, 1), pages);
   const shown = rows.slice((page - 1) * ROWS, page * ROWS);
@@ -96,12 +95,12 @@ function Tools({ changed }) {
 }
 
 function Tiles({ data }) {
-  const number = (...states) => data.rows.filter((key) => states.includes(key.state)).length;
+  const number = (...states) => states.reduce((sum, state) => sum + data.counts[state], 0);
   const tile = (name, value, state) => html`<div class="tile"><span class="dim">${t(`keys.tile.${name}`)}</span><b>${value}</b>
     ${state && html`<button type="button" class="link small" onClick=${() => change({ state, page: "" })}>${t("keys.show")}</button>`}</div>`;
   const refused = number("quarantined", "disabled");
   return html`<div class="tiles">
-    ${tile("ready", `${count(number("ready"))} / ${count(data.total)}`)}
+    ${tile("ready", `${count(number("ready"))} / ${count(data.counts.all)}`)}
     ${tile("asleep", count(number("asleep")), number("asleep") > 0 && "asleep")}
     ${tile("refused", count(refused), refused > 0 && (number("quarantined") > 0 ? "quarantined" : "disabled"))}
     ${tile("expense", money(data.earned.Expense + data.earned.Flat))}

@@ -1,21 +1,22 @@
 // Limits and alerts: how near the caller and those below it are to what stops them.
 
-import { count, money, percent } from "../lib/format.js";
-import { useLoad } from "../lib/load.js";
+import { count, money, percent, time } from "../lib/format.js";
+import { useLoad, useTicks } from "../lib/load.js";
 import { Chip, Field, Problem } from "../lib/parts.js";
 import { change, link } from "../lib/route.js";
 import { mine, session } from "../lib/session.js";
-import { Table } from "../lib/table.js";
+import { Pager, Table } from "../lib/table.js";
 import { t } from "../lib/text.js";
 import { html } from "../lib/view.js";
 import { isNone } from "./account-fields.js";
-import { cardsOf } from "./accounts.js";
+import { Balance } from "./accounts.js";
 
 const LOW = 3;
 const ROWS = 50;
 // Of whom the use of the month is asked one by one.
 const DEAREST = 20;
 const NEAR = [0.8, 1];
+const REFRESH_MS = 10_000;
 const WINDOWS = ["RPM", "RPH", "RPD", "TPM", "TPH", "TPD"];
 
 const infoOf = async (user, signal) => (await mine("/x-info", { query: { user }, signal })).data;
@@ -43,6 +44,7 @@ export function Page({ params }) {
     ${own.loading && !own.data && html`<p class="dim" role="status">${t("loading")}</p>`}
     ${own.data && !session.value.admin && html`<${Own} account=${own.data} threshold=${threshold} />`}
     ${config.data && html`<${Alerts} configs=${config.data} />`}
+    <${Windows} params=${params} />
     <${Low} params=${params} threshold=${threshold} />
     <section class="stack"><h2>${t("limits.month")}</h2><p class="small dim">${t("limits.month.text", { n: DEAREST })}</p>
       <${Problem} error=${month.error} />
@@ -82,9 +84,32 @@ function Own({ account: own, threshold }) {
   </section>`;
 }
 
+const OPEN = [
+  { name: "name", title: t("accounts.name"), text: true, cell: (row) => html`<a href=${link("accounts", { open: row.UserID })}><bdi class="clip">${row.Name}</bdi></a>` },
+  { name: "window", title: t("limits.window"), text: true, cell: (row) => html`<span class="nowrap">${t(`accounts.f.${row.Window}`)}</span>${row.Model && html` <bdi class="small dim clip">${row.Model}</bdi>`}` },
+  { name: "share", title: t("limits.reached"), num: true, cell: (row) => html`<${Near} share=${row.Taken / row.Limit} />` },
+  { name: "taken", title: t("limits.taken"), num: true, cell: (row) => count(row.Taken) },
+  { name: "limit", title: t("limits.limit"), num: true, cell: (row) => count(row.Limit) },
+  { name: "reset", title: t("limits.reset"), cell: (row) => html`<span class="nowrap">${time(row.ResetsAt)}</span>` },
+];
+
+// Windows of requests and tokens that something was taken of, nearest to their limit first.
+function Windows({ params }) {
+  const page = Math.max(1, Number(params.windows) || 1);
+  const list = useLoad((signal) => mine("/x-windows", { query: { page, size: ROWS }, signal }), [page]);
+  useTicks(list.reload, REFRESH_MS, true);
+  const found = list.data;
+  return html`<section class="stack"><h2>${t("limits.open")}</h2><p class="small dim">${t("limits.open.text")}</p>
+    <${Problem} error=${list.error} />
+    ${found?.total === 0 && html`<p class="card dim">${t("limits.open.none")}</p>`}
+    ${found?.data.length > 0 && html`<${Table} label=${t("limits.open")} columns=${OPEN} rows=${found.data} rowKey=${(row) => `${row.UserID} ${row.Window} ${row.Model}`} />`}
+    ${found?.total > ROWS && html`<${Pager} page=${page} pages=${Math.ceil(found.total / ROWS)} total=${count(found.total)} onPage=${(next) => change({ windows: next })} />`}
+  </section>`;
+}
+
 const LOWS = [
   account,
-  { name: "balance", title: t("accounts.balance"), num: true, cell: (row) => html`<${Chip} kind=${cardsOf(row) > 0 ? "warn" : "bad"}>${money(cardsOf(row))}</${Chip}>` },
+  { name: "balance", title: t("accounts.balance"), num: true, cell: (row) => (row.Balance > 0 ? html`<${Chip} kind="warn">${money(row.Balance)}</${Chip}>` : html`<${Balance} account=${row} />`) },
   { name: "granted", title: t("accounts.used"), num: true, cell: (row) => money(row.CreditUsed) },
   { name: "expiry", title: t("limits.last-card"), cell: (row) => lastOf(row) },
   { name: "go", title: t("limits.next"), cell: (row) => html`<a href=${link("money", { user: row.ID })}>${t("money.grant")}</a>` },
@@ -99,7 +124,7 @@ function lastOf(row) {
 function Low({ params, threshold }) {
   const isWanted = session.value.admin || params.all === "1";
   const list = useLoad(async (signal) => (isWanted ? (await mine("/x-dna", { query: { order: "balance", size: ROWS }, signal })).data : null), [isWanted]);
-  const rows = (list.data ?? []).filter((row) => cardsOf(row) < threshold);
+  const rows = (list.data ?? []).filter((row) => row.Balance < threshold);
   return html`<section class="stack"><h2>${t("limits.low")}</h2>
     <div class="filters"><${Field} label=${t("limits.threshold")} type="number" min="0" step="any" value=${threshold} onChange=${(event) => change({ low: event.target.value })} /></div>
     <${Problem} error=${list.error} />

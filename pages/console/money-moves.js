@@ -5,7 +5,6 @@ import { Field, Problem, tell } from "../lib/parts.js";
 import { mine, refresh, session } from "../lib/session.js";
 import { t } from "../lib/text.js";
 import { html, useState } from "../lib/view.js";
-import { fieldOf } from "./account-fields.js";
 
 const DEEDS = ["grant", "deduct", "transfer"];
 // What deducting costs whoever does it; root pays nothing.
@@ -87,7 +86,7 @@ function Form({ deed, account, onMoved }) {
     try {
       await run();
     } catch (error) {
-      const name = { CreditGranted: "amount", Days: "days" }[fieldOf(error)];
+      const name = { CreditGranted: "amount", Days: "days" }[error.param];
       if (name) setWrong({ [name]: error.message });
       else setProblem(error);
     }

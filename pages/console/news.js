@@ -1,13 +1,15 @@
 // News: what the caller has to read, posting to those below, and taking back.
 
-import { time } from "../lib/format.js";
+import { count, day, time } from "../lib/format.js";
 import { useLoad } from "../lib/load.js";
 import { Action, Empty, Field, Problem, tell } from "../lib/parts.js";
+import { change } from "../lib/route.js";
 import { mine, session } from "../lib/session.js";
+import { Pager, Table } from "../lib/table.js";
 import { t } from "../lib/text.js";
 import { html, useState } from "../lib/view.js";
-import { fieldOf } from "./account-fields.js";
 
+const ROWS = 20;
 const BOARDS = ["system_news", "user_news", "dna_news"];
 
 export function Page({ params }) {
@@ -19,9 +21,46 @@ export function Page({ params }) {
     ${count === 0 && html`<${Empty} title=${t("news.none")} text=${t("news.none.text")} />`}
     ${count > 0 && BOARDS.map((name) => html`<${Board} key=${name} name=${name} news=${board.data[name]} />`)}
     ${session.value.manage || session.value.admin
-      ? html`<${Post} to=${params.to ?? ""} onPosted=${board.reload} />`
+      ? html`<${Desk} params=${params} onChanged=${board.reload} />`
       : html`<p class="small dim">${t("news.unmanaged")}</p>`}`;
 }
+
+// What the caller and those below it posted, and posting more.
+function Desk({ params, onChanged }) {
+  const page = Math.max(1, Number(params.page) || 1);
+  const posted = useLoad((signal) => mine("/x-news", { query: { page, size: ROWS }, signal }), [page]);
+  const changed = () => {
+    posted.reload();
+    onChanged();
+  };
+  return html`<${Post} to=${params.to ?? ""} onPosted=${changed} />
+    <${Problem} error=${posted.error} />
+    ${posted.data?.total > 0 && html`<section class="stack"><h2>${t("news.list")}</h2><p class="small dim">${t("news.list.text")}</p>
+      <${Table} label=${t("news.list")} columns=${columns(changed)} rows=${posted.data.data} rowKey=${(row) => row.id} loading=${posted.loading} />
+      ${posted.data.total > ROWS && html`<${Pager} page=${page} pages=${Math.ceil(posted.data.total / ROWS)} total=${count(posted.data.total)} onPage=${(next) => change({ page: next })} />`}
+    </section>`}`;
+}
+
+// An account's place in the tree stands for all below it too.
+function To({ row }) {
+  if (!row.target) return t("news.to.all");
+  const name = row.target_name || row.target;
+  return row.target.startsWith(".") ? t("news.list.below", { name }) : html`<bdi class="clip">${name}</bdi>`;
+}
+
+const columns = (changed) => [
+  { name: "title", title: t("news.headline"), text: true, cell: (row) => html`<bdi class="clip">${row.title}</bdi>` },
+  { name: "to", title: t("news.to"), text: true, cell: (row) => html`<${To} row=${row} />` },
+  { name: "from", title: t("news.from"), text: true, cell: (row) => html`<bdi class="clip">${row.from}</bdi>` },
+  { name: "at", title: t("news.at"), cell: (row) => html`<span class="nowrap">${time(row.created_at)}</span>` },
+  { name: "until", title: t("news.until"), cell: (row) => html`<span class="nowrap">${day(row.expires_at)}</span>` },
+  { name: "delete", title: t("news.delete"), cell: (row) => html`<${Action} kind="bad" label=${t("news.delete")} confirm=${t("news.delete.ask", { title: row.title })}
+    run=${async () => {
+      await mine("/x-news", { method: "DELETE", query: { id: row.id } });
+      tell(t("news.deleted"));
+      changed();
+    }} />` },
+];
 
 const Board = ({ name, news }) => news.length > 0 && html`<section class="stack">
   <h2>${t(`news.${name}`)}</h2>
@@ -59,17 +98,11 @@ function Post({ to: whomFirst, onPosted }) {
       tell(t("news.posted"));
       onPosted();
     } catch (error) {
-      const name = fieldOf(error);
-      if (name in form) setWrong({ [name]: error.message });
+      if (error.param && error.param in form) setWrong({ [error.param]: error.message });
       else if (error.status === 404) setWrong({ whom: error.message });
       else setProblem(error);
     }
     setBusy(false);
-  };
-  const remove = async () => {
-    const { data } = await mine(await target(form.to, form.whom.trim()), { method: "DELETE" });
-    tell(t("news.deleted", { n: data.deleted }));
-    onPosted();
   };
   const isNamed = form.to === "all" || form.whom.trim() !== "";
   return html`<form class="card stack" onSubmit=${send}>
@@ -82,9 +115,6 @@ function Post({ to: whomFirst, onPosted }) {
     <${Field} label=${t("news.headline")} required value=${form.title} error=${wrong.title} onInput=${put("title")} />
     <${Field} label=${t("news.content")} rows=${6} required value=${form.content} error=${wrong.content} hint=${t("news.content.hint")} onInput=${put("content")} />
     <${Problem} error=${problem} />
-    <div class="row between">
-      <button class="main" disabled=${busy || !isNamed}>${t("news.send")}</button>
-      <span class="row"><${Action} kind="bad" disabled=${!isNamed} label=${t("news.delete")} confirm=${t(`news.delete.${form.to}`, { whom: form.whom })} run=${remove} /></span>
-    </div>
+    <div class="row"><button class="main" disabled=${busy || !isNamed}>${t("news.send")}</button></div>
   </form>`;
 }

@@ -1,6 +1,7 @@
 // Fields of an account, as `/x-users` takes them. What was typed stays text until it is sent: what is no number there
 // the gateway refuses by the field's name, and the refusal stands beside it.
 
+import { faultOf } from "./fault.js";
 import { Field } from "./parts.js";
 import { t } from "./text.js";
 import { html } from "./view.js";
@@ -23,13 +24,6 @@ function value(name, text) {
 export function bodyOf(form, names) {
   const given = names.filter((name) => (form[name] ?? "").trim() !== "");
   return Object.fromEntries(given.map((name) => [name, value(name, form[name])]));
-}
-
-// Which field a refusal is about, and what it says of it.
-export function faultOf(error) {
-  if (!error) return { field: "", text: "" };
-  const [, named = "", rest = error.message] = /^([A-Z]\w+)[:\s]\s*(.*)$/s.exec(error.message) ?? [];
-  return { field: error.param || named, text: named ? rest : error.message };
 }
 
 // Whether a refusal has its place beside one of these fields.

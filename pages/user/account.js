@@ -40,6 +40,8 @@ export function Account({ id, onPut, onDrop, onClose }) {
   </${Dialog}>`;
 }
 
+export const State = ({ account }) => html`<${Chip} kind=${account.Status && !account.Suspended ? "good" : "bad"}>${t(account.Suspended ? "user.suspended" : account.Status ? "user.on" : "user.off")}</${Chip}>`;
+
 function Facts({ account, onSecret, onChanged }) {
   const renewKey = async () => {
     onSecret(await rotate({ id: account.ID, name: account.Name }));
@@ -48,7 +50,7 @@ function Facts({ account, onSecret, onChanged }) {
   const sure = t("accounts.rotate.ask", { name: account.Name.slice(0, 80) });
   const cards = account.CreditBalance.filter((card) => card.balance > 0).map((card) => t("user.card", { left: money(card.balance), until: day(card.expires_at) })).join(" · ");
   return html`<${Pairs} pairs=${[
-    [t("user.state"), html`<${Chip} kind=${account.Status && !account.Suspended ? "good" : "bad"}>${t(account.Suspended ? "user.suspended" : account.Status ? "user.on" : "user.off")}</${Chip}>`],
+    [t("user.state"), html`<${State} account=${account} />`],
     [t("user.mail"), html`<bdi>${account.Email}</bdi>`],
     [t("user.key"), html`<span class="row"><code>…${account.PartialKey.slice(-6)}</code>${mayRotate(account.ID) && html`<${Action} label=${t("accounts.rotate")} confirm=${sure} run=${renewKey} />`}</span>`],
     [t("user.credit"), money(account.Balance)],

@@ -4,27 +4,26 @@ import { compact, day, money } from "../lib/format.js";
 import { Dialog } from "../lib/dialog.js";
 import { Handed } from "../lib/handed.js";
 import { useLoad } from "../lib/load.js";
-import { Chip, Empty, Field, Problem, tell } from "../lib/parts.js";
+import { Empty, Field, Problem, tell } from "../lib/parts.js";
 import { change, here } from "../lib/route.js";
 import { mine, session } from "../lib/session.js";
 import { Pager, Table } from "../lib/table.js";
 import { t } from "../lib/text.js";
 import { html, useState } from "../lib/view.js";
 import { Form } from "../console/hand-out-one.js";
-import { Account } from "./account.js";
+import { Account, State } from "./account.js";
 
 const ROWS = 50;
 
-const left = (row) => (row.CreditBalance ?? []).reduce((sum, card) => sum + card.balance, 0);
 const COLUMNS = [
   { name: "name", title: t("user.name"), order: "name", cell: (row) => html`<bdi class="clip">${row.Name}</bdi>` },
   { name: "mail", title: t("user.mail"), text: true, cell: (row) => html`<bdi class="clip">${row.Email}</bdi>` },
   { name: "key", title: t("user.key"), cell: (row) => html`<code class="nowrap">…${row.PartialKey.slice(-6)}</code>` },
-  { name: "credit", title: t("user.credit"), num: true, cell: (row) => money(left(row)) },
+  { name: "credit", title: t("user.credit"), num: true, cell: (row) => money(row.Balance) },
   { name: "used", title: t("user.used"), num: true, cell: (row) => money(row.CreditUsed) },
   { name: "requests", title: t("user.requests"), num: true, cell: (row) => compact(row.Requests) },
   { name: "created", title: t("user.created"), num: true, order: "id", cell: (row) => day(row.CreatedAt) },
-  { name: "state", title: t("user.state"), cell: (row) => html`<${Chip} kind=${row.Status ? "good" : "bad"}>${t(row.Status ? "user.on" : "user.off")}</${Chip}>` },
+  { name: "state", title: t("user.state"), cell: (row) => html`<${State} account=${row} />` },
 ];
 
 async function load({ page, order, find }, signal) {

@@ -18,4 +18,5 @@ pub(crate) mod price_version;
 pub(crate) mod quota;
 pub(crate) mod rate;
 pub(crate) mod setting;
+pub(crate) mod spend;
 pub(crate) mod upstream_key;

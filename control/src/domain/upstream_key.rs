@@ -9,6 +9,8 @@ use proxyxai_contract::{
     snapshot::{Health, HealthState},
 };
 
+use crate::view::KeyView;
+
 const SECRET_CHARS_MIN: usize = 20;
 /// It travels in a header, which servers commonly cap at 8 KiB together with the others.
 const SECRET_BYTES_MAX: usize = 4096;
@@ -44,6 +46,15 @@ pub(crate) fn host_matches(provider: &BaseUrl, filter: &str) -> bool {
         text.strip_prefix(filter.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
+}
+
+/// Whether a search finds a key: its name, or a model of its list, begins like this in any case, or this is its id.
+pub(crate) fn is_found(key: &KeyView, text: &str) -> bool {
+    let text = text.trim().to_lowercase();
+    let begins = |name: &str| name.to_lowercase().starts_with(&text);
+    begins(&key.name)
+        || key.id.to_string() == text
+        || key.config.models.iter().any(|model| begins(model))
 }
 
 /// The worst that was said of a key as a whole, and why; what was said of single models does not

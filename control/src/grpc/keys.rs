@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
-    view::{KeyChange, KeyFilter, KeyView, NewKey, Probe},
+    view::{KeyChange, KeyFilter, KeyState, KeyView, NewKey, Probe},
 };
 
 #[derive(Debug)]
@@ -49,11 +49,18 @@ impl Keys for Service {
             page,
             level,
             provider,
+            search,
+            state,
         } = request.into_inner();
         let filter = KeyFilter {
             id: None,
             level: level.map(level_from_wire).transpose()?,
             provider: (!provider.is_empty()).then_some(provider),
+            search: (!search.is_empty()).then_some(search),
+            state: match state.as_str() {
+                "" => None,
+                name => Some(KeyState::parse(name).map_err(Error::from)?),
+            },
         };
         let page = page_from_wire(page).map_err(Error::from)?;
         let listing = ops::keys::list(&self.0, &caller, filter, page).await?;

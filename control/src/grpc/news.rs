@@ -6,11 +6,14 @@ use proxyxai_contract::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{auth, count};
+use super::{auth, count, page_from_wire};
 use crate::{
-    Control, ops,
-    view::{NewNews, NewsBoard, NewsView},
+    Control, Error, ops,
+    view::{NewNews, NewsBoard, NewsView, Page, PostedNews},
 };
+
+/// News are long.
+const POSTED_ROWS_MAX: u64 = 100;
 
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Control);
@@ -42,8 +45,11 @@ impl News for Service {
         request: Request<wire::DeleteNewsRequest>,
     ) -> Result<Response<wire::DeleteNewsResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
-        let wire::DeleteNewsRequest { target } = request.into_inner();
-        let deleted = ops::news::delete(&self.0, &caller, named(&target)).await?;
+        let wire::DeleteNewsRequest { target, id } = request.into_inner();
+        let deleted = match id {
+            0 => ops::news::delete(&self.0, &caller, named(&target)).await?,
+            id => ops::news::delete_one(&self.0, &caller, id).await?,
+        };
         Ok(Response::new(wire::DeleteNewsResponse {
             deleted: count(deleted),
         }))
@@ -66,6 +72,28 @@ impl News for Service {
             group: items(group),
         }))
     }
+
+    async fn list_posted_news(
+        &self,
+        request: Request<wire::ListPostedNewsRequest>,
+    ) -> Result<Response<wire::ListPostedNewsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let page = page_from_wire(request.into_inner().page).map_err(Error::from)?;
+        let page = Page {
+            size: page.size.min(POSTED_ROWS_MAX),
+            ..page
+        };
+        let listing = ops::news::posted(&self.0, &caller, page).await?;
+        let posted = |posted: PostedNews| wire::PostedNews {
+            news: Some(item_to_wire(posted.news)),
+            target: posted.target,
+            target_name: posted.target_name,
+        };
+        Ok(Response::new(wire::ListPostedNewsResponse {
+            news: listing.rows.into_iter().map(posted).collect(),
+            total: count(listing.total),
+        }))
+    }
 }
 
 fn named(target: &str) -> Option<&str> {
@@ -74,7 +102,7 @@ fn named(target: &str) -> Option<&str> {
 
 fn item_to_wire(news: NewsView) -> wire::NewsItem {
     let NewsView {
-        id: _,
+        id,
         scope: _,
         author,
         author_name,
@@ -90,5 +118,6 @@ fn item_to_wire(news: NewsView) -> wire::NewsItem {
         expire_time: Some(millis_to_wire(expires)),
         author_name,
         author_id: author.get(),
+        id,
     }
 }

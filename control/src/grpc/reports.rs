@@ -1,8 +1,12 @@
 //! Service `Reports`.
 
+mod bills;
 mod books;
 mod calls;
 mod earnings;
+mod refusals;
+mod spend;
+mod windows;
 
 use std::pin::Pin;
 
@@ -16,14 +20,11 @@ use proxyxai_contract::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{accounts::convert, auth, count, page_from_wire};
+use super::{auth, count, page_from_wire};
 use crate::{
     Control, Error, ops,
     ops::reports::CallsOf,
-    view::{
-        AccountTotals, Bill, BillOf, DayTotals, Days, Labels, LogFilter, LogView, ModelTotals,
-        Page, PostedUsage, Totals,
-    },
+    view::{Days, LogFilter, LogView, PostedUsage},
 };
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Reports for Service {
         let today = ops::reports::today(&self.0);
         let days = days_from_wire(&start_date, &end_date, today)?;
         let models = ops::reports::totals(&self.0, &caller, named(&account), days).await?;
-        Ok(Response::new(bill_to_wire(models)))
+        Ok(Response::new(bills::to_wire(models)))
     }
 
     async fn get_accounts_bill(
@@ -53,9 +54,9 @@ impl Reports for Service {
     ) -> Result<Response<wire::GetAccountsBillResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
         let today = ops::reports::today(&self.0);
-        let (of, days, page) = accounts_bill_from_wire(request.into_inner(), today)?;
+        let (of, days, page) = bills::accounts_from_wire(request.into_inner(), today)?;
         let bill = ops::reports::bill(&self.0, &caller, of, days, page).await?;
-        Ok(Response::new(accounts_bill_to_wire(bill)))
+        Ok(Response::new(bills::accounts_to_wire(bill)))
     }
 
     async fn list_usage(
@@ -197,6 +198,41 @@ impl Reports for Service {
         }))
     }
 
+    async fn get_spend(
+        &self,
+        request: Request<wire::GetSpendRequest>,
+    ) -> Result<Response<wire::GetSpendResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let today = ops::reports::today(&self.0);
+        let (filter, days) = spend::from_wire(request.into_inner(), today)?;
+        let spend = ops::spend::series(&self.0, &caller, filter, days).await?;
+        Ok(Response::new(spend::to_wire(spend)))
+    }
+
+    async fn list_refusals(
+        &self,
+        request: Request<wire::ListRefusalsRequest>,
+    ) -> Result<Response<wire::ListRefusalsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (filter, part) = refusals::from_wire(request.into_inner())?;
+        let listed = ops::refusals::list(&self.0, &caller, &filter, part).await?;
+        Ok(Response::new(refusals::to_wire(listed)))
+    }
+
+    async fn list_windows(
+        &self,
+        request: Request<wire::ListWindowsRequest>,
+    ) -> Result<Response<wire::ListWindowsResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListWindowsRequest { account, page } = request.into_inner();
+        let page = page_from_wire(page).map_err(Error::from)?;
+        let listing = ops::windows::nearest(&self.0, &caller, named(&account), page).await?;
+        Ok(Response::new(wire::ListWindowsResponse {
+            windows: listing.rows.into_iter().map(windows::to_wire).collect(),
+            total: count(listing.total),
+        }))
+    }
+
     type ExportLedgerStream = Pieces;
 
     async fn export_ledger(
@@ -225,6 +261,15 @@ fn pieces_to_wire(pieces: impl Stream<Item = Result<String, Error>> + Send + 'st
     Box::pin(pieces.map(piece))
 }
 
+/// Rows of a page; 0 means as many as is usual.
+fn rows(size: i32, usual: u64) -> u64 {
+    match size {
+        0 => usual,
+        // Out of bounds is for the operation to say.
+        size => u64::try_from(size).unwrap_or_default(),
+    }
+}
+
 fn named(account: &str) -> Option<&str> {
     (!account.is_empty()).then_some(account)
 }
@@ -244,105 +289,6 @@ pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days
         return Err(Invalid::new("start_date", "must not be after end_date").into());
     }
     Ok(days)
-}
-
-fn accounts_bill_from_wire(
-    request: wire::GetAccountsBillRequest,
-    today: Date,
-) -> Result<(BillOf, Days, Page), Error> {
-    let wire::GetAccountsBillRequest {
-        account,
-        level,
-        gear,
-        role,
-        tier,
-        factor_micros,
-        start_date,
-        end_date,
-        page,
-    } = request;
-    let of = BillOf {
-        account: named(&account).map(ToOwned::to_owned),
-        labels: Labels {
-            level: level.map(convert::level).transpose()?,
-            gear: gear.map(convert::gear_from_wire).transpose()?,
-            role,
-            tier,
-            factor: convert::multiplier("factor_micros", factor_micros)?,
-        },
-    };
-    let days = days_from_wire(&start_date, &end_date, today)?;
-    Ok((of, days, page_from_wire(page)?))
-}
-
-fn accounts_bill_to_wire(bill: Bill) -> wire::GetAccountsBillResponse {
-    let Bill {
-        days: rows,
-        total,
-        accounts,
-    } = bill;
-    let mut days: Vec<wire::DayUsage> = Vec::new();
-    for DayTotals { day, model, totals } in rows {
-        let (date, model) = (
-            day.to_string(),
-            model_to_wire(ModelTotals { model, totals }),
-        );
-        match days.last_mut().filter(|last| last.date == date) {
-            Some(last) => last.models.push(model),
-            None => days.push(wire::DayUsage {
-                date,
-                models: vec![model],
-            }),
-        }
-    }
-    let account = |account: AccountTotals| wire::AccountUsage {
-        account_id: account.id.get(),
-        name: account.name,
-        email: account.email,
-        total: Some(total_to_wire(account.totals)),
-    };
-    wire::GetAccountsBillResponse {
-        days,
-        total: Some(total_to_wire(total)),
-        accounts: accounts.rows.into_iter().map(account).collect(),
-        accounts_total: count(accounts.total),
-    }
-}
-
-fn bill_to_wire(models: Vec<ModelTotals>) -> wire::GetBillResponse {
-    let total = models
-        .iter()
-        .fold(Totals::default(), |sum, model| sum.and(model.totals));
-    wire::GetBillResponse {
-        models: models.into_iter().map(model_to_wire).collect(),
-        total: Some(total_to_wire(total)),
-    }
-}
-
-fn total_to_wire(totals: Totals) -> wire::ModelUsage {
-    model_to_wire(ModelTotals {
-        model: String::new(),
-        totals,
-    })
-}
-
-fn model_to_wire(model: ModelTotals) -> wire::ModelUsage {
-    let ModelTotals { model, totals } = model;
-    let Totals {
-        requests,
-        input,
-        cached,
-        output,
-        cost,
-    } = totals;
-    wire::ModelUsage {
-        model,
-        requests: count(requests),
-        input_tokens: count(input),
-        cached_tokens: count(cached),
-        output_tokens: count(output),
-        cost_nanos: cost.nanos(),
-    }
 }
 
 fn log_to_wire(log: LogView) -> wire::Log {
@@ -413,27 +359,5 @@ mod tests {
         ] {
             assert!(days_from_wire(start, end, today).is_err(), "{start} {end}");
         }
-    }
-
-    #[test]
-    fn the_total_is_the_sum_of_the_models() {
-        let model = |model: &str, requests, cost| ModelTotals {
-            model: model.to_owned(),
-            totals: Totals {
-                requests,
-                input: 10,
-                cached: 1,
-                output: 3,
-                cost: Money::from_nanos(cost),
-            },
-        };
-        let bill = bill_to_wire(vec![model("a", 2, 500), model("b", 5, 7)]);
-        let total = bill.total.unwrap();
-        assert_eq!((total.requests, total.cost_nanos), (7, 507));
-        assert_eq!(
-            (total.input_tokens, total.cached_tokens, total.output_tokens),
-            (20, 2, 6)
-        );
-        assert_eq!(total.model, "");
     }
 }

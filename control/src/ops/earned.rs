@@ -17,7 +17,7 @@ use crate::{
         earnings::Earned,
         usage::{Daily, unpriced::Unpriced},
     },
-    view::{Earning, EarningOf, Totals},
+    view::{Earning, EarningOf, SpentTokens, Totals},
 };
 
 /// What some records add.
@@ -53,6 +53,11 @@ impl Additions {
     ) {
         let earning = Earning {
             requests: used.requests,
+            tokens: SpentTokens {
+                input: used.input,
+                cached: used.cached,
+                output: used.output,
+            },
             cost: charged(record, used.cost),
             expense: record.expense.unwrap_or_default(),
             flat: Money::ZERO,

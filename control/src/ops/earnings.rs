@@ -132,8 +132,8 @@ pub(crate) fn margin(usage: &PostedUsage) -> Option<Money> {
     Some(charged.saturating_sub(record.expense?))
 }
 
-/// Names of accounts or keys.
-async fn names(
+/// Names of accounts or keys, deleted ones too.
+pub(super) async fn names(
     store: &Store,
     by: EarnedBy,
     ids: impl Iterator<Item = &String>,

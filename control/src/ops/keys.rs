@@ -20,7 +20,7 @@ use crate::{
     ops::{self, audit},
     store::{self, KeyRecord, Tx},
     vault::Vault,
-    view::{Caller, KeyChange, KeyFilter, KeyView, Listing, NewKey, Page, Probe},
+    view::{Caller, KeyChange, KeyFilter, KeyState, KeyView, Listing, NewKey, Page, Probe},
 };
 
 const ROOT_ONLY: &str = "only root may see and change upstream keys";
@@ -95,18 +95,17 @@ pub(crate) async fn list(
                 BaseUrl::parse(&view.provider)
                     .is_ok_and(|provider| upstream_key::host_matches(&provider, text))
             })
+            && filter
+                .search
+                .as_deref()
+                .is_none_or(|text| upstream_key::is_found(view, text))
+            && filter.state.is_none_or(|state| KeyState::of(view) == state)
     };
     let keys = store::keys::living(control.store())
         .await?
         .into_iter()
-        .map(|record| record.view);
-    let hits: Vec<_> = keys.filter(wanted).collect();
-    let Listing { rows, total } = page.of(hits);
-    let rows = rows.into_iter().map(|view| with_health(control, view));
-    Ok(Listing {
-        rows: rows.collect(),
-        total,
-    })
+        .map(|record| with_health(control, record.view));
+    Ok(page.of(keys.filter(wanted).collect()))
 }
 
 /// Changes the fields that are given. A new secret or provider, or being put into rotation, wakes the key.

@@ -24,9 +24,11 @@ mod root_key;
 pub(crate) mod routes;
 pub(crate) mod seed;
 pub(crate) mod settings;
+pub(crate) mod spend;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verification;
+pub(crate) mod windows;
 
 use proxyxai_contract::id::AccountId;
 

@@ -1,5 +1,7 @@
 //! News for everybody, for one account, or for an account and all below it.
 
+use std::collections::BTreeSet;
+
 use proxyxai_contract::Invalid;
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
     },
     ops::{self, audit, audit::Target},
     store::{self, AccountRecord, Db, news::Address},
-    view::{AccountView, Caller, NewNews, NewsBoard, NewsView, Scope},
+    view::{AccountView, Caller, Listing, NewNews, NewsBoard, NewsView, Page, PostedNews, Scope},
 };
 
 const ROOT_ONLY: &str = "only root may post news for everybody, or delete them";
@@ -71,6 +73,69 @@ pub(crate) async fn delete(
     tx.commit().await?;
     tracing::info!(deleted, operator.id = caller.account.get(), "news deleted");
     Ok(deleted)
+}
+
+/// Deletes news that the caller or a descendant posted.
+pub(crate) async fn delete_one(control: &Control, caller: &Caller, id: i64) -> Result<u64, Error> {
+    let tx = control.store().begin().await?;
+    let own = ops::caller_account(control, &tx, caller).await?;
+    let found = store::news::find(&tx, id, &own.view.dna).await?;
+    let (news, target) = found.ok_or_else(|| Error::NotFound {
+        kind: "News",
+        name: id.to_string(),
+    })?;
+    ops::may_manage(control, &tx, &own).await?;
+    let target = match target.as_str() {
+        "" => None,
+        dna => store::accounts::find(&tx, &Identifier::parse(dna)?, control.now()).await?,
+    };
+    store::news::delete_one(&tx, id).await?;
+    let target = target.map(|record| record.view);
+    let what = (Action::DeleteNews, Target::news(target.as_ref()));
+    audit::record(control, &tx, caller, what, (fields(&news), Fields::new())).await?;
+    tx.commit().await?;
+    tracing::info!(
+        news.id = id,
+        operator.id = caller.account.get(),
+        "news deleted"
+    );
+    Ok(1)
+}
+
+/// What the caller and its descendants have posted and is still shown, newest first.
+pub(crate) async fn posted(
+    control: &Control,
+    caller: &Caller,
+    page: Page,
+) -> Result<Listing<PostedNews>, Error> {
+    let tx = control.store().begin_reading().await?;
+    let own = ops::caller_account(control, &tx, caller).await?;
+    let now = control.now();
+    let listing = store::news::posted(&tx, &own.view.dna, now, page.bounded()).await?;
+    let last = |dna: &str| dna.trim_end_matches('.').rsplit('.').next()?.parse().ok();
+    let ids: BTreeSet<i64> = listing
+        .rows
+        .iter()
+        .filter_map(|(_, dna)| last(dna))
+        .collect();
+    let names = store::calls::account_names(&tx, ids.into_iter().collect()).await?;
+    let posted = |(news, dna): (NewsView, String)| {
+        let id: Option<i64> = last(&dna);
+        PostedNews {
+            target_name: id
+                .and_then(|id| names.get(&id).cloned())
+                .unwrap_or_default(),
+            target: match (news.scope, id) {
+                (Scope::Account, Some(id)) => id.to_string(),
+                _ => dna,
+            },
+            news,
+        }
+    };
+    Ok(Listing {
+        rows: listing.rows.into_iter().map(posted).collect(),
+        total: listing.total,
+    })
 }
 
 /// What the caller has to read.

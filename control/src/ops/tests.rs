@@ -22,6 +22,7 @@ mod random_store;
 mod rates;
 mod refusals;
 mod scale;
+mod spend;
 mod start;
 mod storage;
 mod usage;

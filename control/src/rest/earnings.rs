@@ -94,6 +94,7 @@ impl From<Earning> for Amounts {
     fn from(earning: Earning) -> Self {
         let Earning {
             requests,
+            tokens: _,
             cost,
             expense,
             flat,

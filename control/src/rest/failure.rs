@@ -78,11 +78,30 @@ fn kind(status: StatusCode) -> &'static str {
     }
 }
 
+/// The field that is at fault, where one is.
+fn param(error: &Error) -> Option<&str> {
+    match error {
+        Error::Invalid(Invalid { field, .. }) => Some(field),
+        Error::Conflict { field, .. } => Some(field),
+        Error::Unauthenticated
+        | Error::Suspended { .. }
+        | Error::IpNotAllowed { .. }
+        | Error::ManagementBalance { .. }
+        | Error::TooOften { .. }
+        | Error::Forbidden(_)
+        | Error::NotFound { .. }
+        | Error::Busy(_)
+        | Error::InsufficientBalance { .. }
+        | Error::Storage(_)
+        | Error::Internal(_) => None,
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let (code, message) = match &self {
-            Self::Request { code, message, .. } => (*code, (*message).to_owned()),
-            Self::Operation(error) => (error.code(), error.to_string()),
+        let (code, message, param) = match &self {
+            Self::Request { code, message, .. } => (*code, (*message).to_owned(), None),
+            Self::Operation(error) => (error.code(), error.to_string(), param(error)),
         };
         if let Self::Operation(Error::Internal(cause)) = &self {
             // The caller learns nothing of it, so this is where it is handled.
@@ -92,7 +111,7 @@ impl IntoResponse for Failure {
         let status = self.status();
         // Older pages print the top-level `message` and would show `error` as "[object Object]".
         let body = json!({
-            "error": { "message": &message, "type": kind(status), "code": code, "param": null },
+            "error": { "message": &message, "type": kind(status), "code": code, "param": param },
             "message": &message,
         });
         let mut response = (status, Json(body)).into_response();

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     Control, ops,
-    view::{Caller, KeyChange, KeyFilter, KeyView, Listing, NewKey, Page, Probe},
+    view::{Caller, KeyChange, KeyFilter, KeyState, KeyView, Listing, NewKey, Page, Probe},
 };
 
 pub(super) async fn list(
@@ -42,6 +42,8 @@ pub(super) async fn list(
         id,
         level: params.level()?,
         provider: params.text("provider").map(ToOwned::to_owned),
+        search: params.text("search").map(ToOwned::to_owned),
+        state: params.text("state").map(KeyState::parse).transpose()?,
     };
     listed(&control, &caller, filter, params.page()?).await
 }

@@ -28,10 +28,12 @@ mod request;
 mod rerate;
 mod routes;
 mod secrets;
+mod spend;
 #[cfg(test)]
 mod tests;
 mod users;
 mod verify;
+mod windows;
 
 use axum::{
     Router,
@@ -92,9 +94,14 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/x-refusals", get(refusals::list))
         .route("/x-earnings", get(earnings::show))
         .route("/x-earnings.csv", get(exports::earnings))
+        .route("/x-spend", get(spend::show))
         .route("/x-tags", get(earnings::tags))
         .route("/x-tags.csv", get(exports::tags))
-        .route("/x-news", post(news::post).delete(news::delete))
+        .route("/x-windows", get(windows::list))
+        .route(
+            "/x-news",
+            get(news::posted).post(news::post).delete(news::delete),
+        )
         .route(
             "/x-news/{target}",
             post(news::post_to).delete(news::delete_of),

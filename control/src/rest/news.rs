@@ -1,20 +1,25 @@
 //! `/x-news` and `/dashboard/news`.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
+    answer::paged,
     body::{Body, Shape, body},
     failure::Failure,
     fields::{Text, Whole},
-    request::{Asker, JsonBody, Segment},
+    request::{Asker, JsonBody, Params, Segment},
 };
 use crate::{
     Control, ops,
-    view::{Caller, NewNews, NewsView},
+    view::{Caller, NewNews, NewsView, PostedNews},
 };
+
+/// Rows of a page when it is not said, and at most: news are long.
+const ROWS: u64 = 20;
+const ROWS_MAX: u64 = 100;
 
 /// `POST /x-news`: for everybody.
 pub(super) async fn post(
@@ -22,7 +27,7 @@ pub(super) async fn post(
     Asker(caller): Asker,
     JsonBody(body): JsonBody<PostNews>,
 ) -> Result<Json<Value>, Failure> {
-    posted(&control, &caller, None, body).await
+    post_for(&control, &caller, None, body).await
 }
 
 /// `POST /x-news/{target}`: for an account, or for an account and all below it (`.1.42.`).
@@ -32,15 +37,37 @@ pub(super) async fn post_to(
     segment: Segment,
     JsonBody(body): JsonBody<PostNews>,
 ) -> Result<Json<Value>, Failure> {
-    posted(&control, &caller, Some(&segment.0), body).await
+    post_for(&control, &caller, Some(&segment.0), body).await
 }
 
-/// `DELETE /x-news`.
+/// `GET /x-news`: what the caller and those below it have posted.
+pub(super) async fn posted(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.only(&["page", "size"])?;
+    let page = params.page_of(ROWS, ROWS_MAX)?;
+    let listing = ops::news::posted(&control, &caller, page).await?;
+    Ok(paged(listing, page, |posted: PostedNews| PostedRow {
+        id: posted.news.id,
+        target: posted.target,
+        target_name: posted.target_name,
+        news: row(&posted.news),
+    }))
+}
+
+/// `DELETE /x-news`: all for everybody, or, with `id`, one for whomever.
 pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
+    params: Params,
 ) -> Result<Json<Value>, Failure> {
-    let deleted = ops::news::delete(&control, &caller, None).await?;
+    params.only(&["id"])?;
+    let deleted = match params.whole("id")? {
+        Some(id) => ops::news::delete_one(&control, &caller, id).await?,
+        None => ops::news::delete(&control, &caller, None).await?,
+    };
     Ok(Json(json!({ "success": true, "deleted": deleted })))
 }
 
@@ -69,7 +96,7 @@ pub(super) async fn board(
     }))
 }
 
-async fn posted(
+async fn post_for(
     control: &Control,
     caller: &Caller,
     target: Option<&str>,
@@ -103,6 +130,16 @@ pub(super) struct Board {
     system_news: Vec<NewsRow>,
     user_news: Vec<NewsRow>,
     dna_news: Vec<NewsRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct PostedRow {
+    id: i64,
+    /// As in the path they were posted to.
+    target: String,
+    target_name: String,
+    #[serde(flatten)]
+    news: NewsRow,
 }
 
 #[derive(Debug, Serialize)]

@@ -53,21 +53,26 @@ impl Whose {
                 let labels = label_values(*labels)
                     .map(|(column, value)| format!(" AND {} = {value}", column.as_str()));
                 let labels: String = labels.collect();
-                // A range, which the index serves with values that are not known when it is planned.
-                let range = if db.locks_rows() {
-                    "dna ~>~ ? AND dna ~<~ ?"
-                } else {
-                    "dna > ? COLLATE NOCASE AND dna < ? COLLATE NOCASE"
-                };
-                // Ids end in dots; the next character ends the range.
-                let end = format!("{}/", dna.trim_end_matches('.'));
-                (
-                    format!("account_id IN (SELECT id FROM account WHERE {range}{labels})"),
-                    vec![dna.as_str().into(), end.into()],
-                )
+                let (range, values) = below(db, dna, false);
+                let ids = format!("SELECT id FROM account WHERE {range}{labels}");
+                (format!("account_id IN ({ids})"), values)
             }
         }
     }
+}
+
+/// A condition on accounts below a place in the tree, or at or below it: a range, which the index serves with values that
+/// are not known when it is planned.
+pub(super) fn below(db: &impl Db, dna: &str, or_at: bool) -> (String, Vec<Value>) {
+    let range = match (db.locks_rows(), or_at) {
+        (true, true) => "dna ~>=~ ? AND dna ~<~ ?",
+        (true, false) => "dna ~>~ ? AND dna ~<~ ?",
+        (false, true) => "dna >= ? COLLATE NOCASE AND dna < ? COLLATE NOCASE",
+        (false, false) => "dna > ? COLLATE NOCASE AND dna < ? COLLATE NOCASE",
+    };
+    // Ids end in dots; the next character ends the range.
+    let end = format!("{}/", dna.trim_end_matches('.'));
+    (range.to_owned(), vec![dna.into(), end.into()])
 }
 
 /// Makes room for what a bill adds up, in a transaction that reads it.

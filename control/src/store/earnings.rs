@@ -14,14 +14,15 @@ use super::{Db, Tx, in_batches, number, signed, statement, unsigned};
 use crate::{
     Error,
     domain::flat::Changes,
-    view::{Days, EarnedBy, Earning, EarningOf},
+    view::{Days, EarnedBy, Earning, EarningOf, SpentTokens},
 };
 
 /// Totals by all that they are kept by.
 pub(crate) type Earned = BTreeMap<EarningOf, Earning>;
 
-const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(cost) AS BIGINT) AS cost, \
-    CAST(SUM(expense) AS BIGINT) AS expense";
+pub(super) const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(input) AS BIGINT) AS input, \
+    CAST(SUM(cached) AS BIGINT) AS cached, CAST(SUM(output) AS BIGINT) AS output, \
+    CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(expense) AS BIGINT) AS expense";
 
 /// Which earnings are asked for.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ pub(crate) struct Which {
 
 /// Adds to the totals.
 pub(crate) async fn add(tx: &Tx, earned: &Earned) -> Result<(), Error> {
-    let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 9] {
+    let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 12] {
         let EarningOf {
             account,
             day,
@@ -52,15 +53,19 @@ pub(crate) async fn add(tx: &Tx, earned: &Earned) -> Result<(), Error> {
             model.as_str().into(),
             i64::from(level.get()).into(),
             signed(earning.requests).into(),
+            signed(earning.tokens.input).into(),
+            signed(earning.tokens.cached).into(),
+            signed(earning.tokens.output).into(),
             earning.cost.nanos().into(),
             earning.expense.nanos().into(),
         ]
     };
     let sql = |rows: &str| {
         format!(
-            "INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, cost, expense) \
+            "INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense) \
              {rows} ON CONFLICT (account_id, day, key_id, provider, model, level) DO UPDATE SET \
-             requests = earning.requests + excluded.requests, cost = earning.cost + excluded.cost, \
+             requests = earning.requests + excluded.requests, input = earning.input + excluded.input, \
+             cached = earning.cached + excluded.cached, output = earning.output + excluded.output, cost = earning.cost + excluded.cost, \
              expense = earning.expense + excluded.expense"
         )
     };
@@ -98,7 +103,8 @@ pub(crate) async fn by(
 pub(crate) async fn of_day(db: &impl Db, which: &Which) -> Result<Earned, Error> {
     let (condition, values) = condition(which);
     let sql = format!(
-        "SELECT account_id, day, key_id, provider, model, level, requests, cost, expense FROM earning \
+        "SELECT account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense \
+         FROM earning \
          WHERE {condition}"
     );
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
@@ -142,9 +148,14 @@ fn condition(which: &Which) -> (String, Vec<Value>) {
     (condition, values)
 }
 
-fn earning(row: &QueryResult) -> Result<Earning, Error> {
+pub(super) fn earning(row: &QueryResult) -> Result<Earning, Error> {
     Ok(Earning {
         requests: unsigned(number(row, "requests")?),
+        tokens: SpentTokens {
+            input: unsigned(number(row, "input")?),
+            cached: unsigned(number(row, "cached")?),
+            output: unsigned(number(row, "output")?),
+        },
         cost: Money::from_nanos(number(row, "cost")?),
         expense: Money::from_nanos(number(row, "expense")?),
         flat: Money::ZERO,

@@ -29,6 +29,7 @@ pub(crate) mod refusals;
 pub(crate) mod revisions;
 mod rows;
 pub(crate) mod settings;
+pub(crate) mod spend;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod usage;

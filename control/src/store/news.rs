@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Error,
-    view::{NewsView, Scope},
+    view::{Listing, NewsView, Page, Scope},
 };
 
 /// Who posts, and for whom.
@@ -94,6 +94,61 @@ pub(crate) async fn newest(
         .all(db.handle())
         .await?;
     named(db, rows.into_iter().map(read).collect::<Result<_, _>>()?).await
+}
+
+/// News with the place in the tree that they are for; empty for everybody.
+pub(crate) type Addressed = (NewsView, String);
+
+/// What accounts at or below a place in the tree posted and is still shown, newest first.
+pub(crate) async fn posted(
+    db: &impl Db,
+    author_dna: &str,
+    now: Millis,
+    page: Page,
+) -> Result<Listing<Addressed>, Error> {
+    let these = news::Entity::find()
+        .filter(news::Column::AuthorDna.starts_with(author_dna))
+        .filter(news::Column::ExpiresAt.gt(now.0));
+    let total = these.clone().count(db.handle()).await?;
+    let rows = these
+        .order_by_desc(news::Column::Id)
+        .limit(page.size)
+        .offset(page.page.saturating_sub(1).saturating_mul(page.size))
+        .all(db.handle())
+        .await?;
+    let targets: Vec<_> = rows.iter().map(|row| row.target_dna.clone()).collect();
+    let news = named(db, rows.into_iter().map(read).collect::<Result<_, _>>()?).await?;
+    Ok(Listing {
+        rows: news.into_iter().zip(targets).collect(),
+        total,
+    })
+}
+
+/// One that an account at or below a place in the tree posted.
+pub(crate) async fn find(
+    db: &impl Db,
+    id: i64,
+    author_dna: &str,
+) -> Result<Option<Addressed>, Error> {
+    let row = news::Entity::find_by_id(id)
+        .filter(news::Column::AuthorDna.starts_with(author_dna))
+        .one(db.handle())
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let target = row.target_dna.clone();
+    Ok(Some((read(row)?, target)))
+}
+
+/// Drops one.
+pub(crate) async fn delete_one(tx: &Tx, id: i64) -> Result<(), Error> {
+    let dropped = news::Entity::delete_by_id(id).exec(tx.handle()).await?;
+    if dropped.rows_affected == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal("news vanished before they were deleted"))
+    }
 }
 
 /// With the names of those who posted them.

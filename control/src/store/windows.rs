@@ -2,15 +2,22 @@
 
 use proxyxai_contract::{
     clock::Millis,
+    id::AccountId,
     window::{Window, WindowKey},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _,
-    sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
+    QueryResult, QuerySelect as _, Value, sea_query::OnConflict,
 };
 
-use super::{Db as _, Tx, entity::window_grant as row, one_row, signed, unsigned};
-use crate::Error;
+use super::{
+    Db, Tx, bills, corrupt, entity::window_grant as row, number, one_row, signed, statement,
+    unsigned,
+};
+use crate::{
+    Error,
+    view::{Listing, Page, WindowUse},
+};
 
 /// Units of one window that are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +26,8 @@ pub(crate) struct Taken {
     pub(crate) granted: u64,
     /// Spent beyond what was granted.
     pub(crate) overspent: u64,
+    /// The limit when it was last asked for.
+    pub(crate) most: u64,
 }
 
 impl Taken {
@@ -37,6 +46,7 @@ pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
         start_at: Set(key.start.0),
         granted: Set(0),
         overspent: Set(0),
+        most: Set(0),
     };
     row::Entity::insert(fresh)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
@@ -51,6 +61,7 @@ pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
     Ok(Taken {
         granted: unsigned(found.granted),
         overspent: unsigned(found.overspent),
+        most: unsigned(found.most),
     })
 }
 
@@ -59,6 +70,7 @@ pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: Taken) -> Result<(), Er
     let values = row::ActiveModel {
         granted: Set(signed(taken.granted)),
         overspent: Set(signed(taken.overspent)),
+        most: Set(signed(taken.most)),
         ..Default::default()
     };
     let (account, window, model, start) = id(key);
@@ -70,6 +82,72 @@ pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: Taken) -> Result<(), Er
         .filter(row::Column::StartAt.eq(start));
     let written = update.exec(tx.handle()).await?;
     one_row(&written)
+}
+
+/// A kind of windows, when the one of now began and when it ends.
+pub(crate) type Open = (Window, Millis, Millis);
+
+/// Open windows of the accounts at or below a place in the tree, those with the least left first.
+pub(crate) async fn nearest(
+    db: &impl Db,
+    dna: &str,
+    open: &[Open],
+    page: Page,
+) -> Result<Listing<WindowUse>, Error> {
+    let (range, below) = bills::below(db, dna, true);
+    let kinds = vec!["(w.\"window\" = ? AND w.start_at = ?)"; open.len()].join(" OR ");
+    let kind = |(window, start, _): &Open| [Value::from(window.name()), start.0.into()];
+    let values: Vec<Value> = open.iter().flat_map(kind).chain(below).collect();
+    // Of a limit that is 0 nothing is ever taken.
+    let these = format!(
+        "FROM window_grant w JOIN account a ON a.id = w.account_id \
+         WHERE ({kinds}) AND w.most > 0 AND a.deleted_at IS NULL AND {range}"
+    );
+    let (size, skip) = (
+        page.size,
+        page.page.saturating_sub(1).saturating_mul(page.size),
+    );
+    let sql = format!(
+        "SELECT w.account_id, a.name, w.\"window\" AS named, w.model, w.start_at, w.most, \
+         w.granted + w.overspent AS taken {these} \
+         ORDER BY CAST(w.granted + w.overspent AS DOUBLE PRECISION) / w.most DESC, w.account_id, named, w.model \
+         LIMIT {size} OFFSET {skip}"
+    );
+    let rows = db
+        .handle()
+        .query_all_raw(statement(db, &sql, values.clone()));
+    let rows = rows.await?;
+    let read = |row: &QueryResult| used(row, open);
+    let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let sql = format!("SELECT COUNT(*) AS counted {these}");
+    let row = db
+        .handle()
+        .query_one_raw(statement(db, &sql, values))
+        .await?;
+    let total = row.map_or(Ok(0), |row| number(&row, "counted"))?;
+    Ok(Listing {
+        rows,
+        total: unsigned(total),
+    })
+}
+
+fn used(row: &QueryResult, open: &[Open]) -> Result<WindowUse, Error> {
+    let account = number(row, "account_id")?;
+    let name: String = row.try_get("", "named")?;
+    let found = open.iter().find(|(window, ..)| window.name() == name);
+    let (window, start, end) = found.ok_or_else(|| corrupt("window", account, "unknown window"))?;
+    Ok(WindowUse {
+        key: WindowKey {
+            account: AccountId::new(account)?,
+            window: *window,
+            model: row.try_get("", "model")?,
+            start: *start,
+        },
+        name: row.try_get("", "name")?,
+        limit: unsigned(number(row, "most")?),
+        taken: unsigned(number(row, "taken")?),
+        resets: *end,
+    })
 }
 
 /// Forgets windows of these kinds that began before a moment.

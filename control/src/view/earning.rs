@@ -6,13 +6,15 @@ use proxyxai_contract::{
     money::Money,
 };
 
-use super::{Days, Totals};
+use super::{Days, SpentTokens, Totals};
 
 /// What some calls earn, in dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Earning {
     /// Answered calls.
     pub requests: u64,
+    /// Their tokens.
+    pub tokens: SpentTokens,
     /// What was charged for them, brought from each account's units to dollars.
     pub cost: Money,
     /// What they cost the operator.
@@ -26,6 +28,7 @@ impl Earning {
     pub const fn margin(&self) -> Money {
         let Self {
             requests: _,
+            tokens: _,
             cost,
             expense,
             flat,
@@ -42,11 +45,13 @@ impl Earning {
     pub(crate) fn add(&mut self, other: &Self) {
         let Self {
             requests,
+            tokens,
             cost,
             expense,
             flat,
         } = *other;
         self.requests = self.requests.saturating_add(requests);
+        self.tokens.add(tokens);
         self.cost = self.cost.saturating_add(cost);
         self.expense = self.expense.saturating_add(expense);
         self.flat = self.flat.saturating_add(flat);

@@ -1,6 +1,7 @@
 //! Upstream keys: what is asked to be done with them, and what is shown of them.
 
 use proxyxai_contract::{
+    Invalid,
     clock::Millis,
     id::{KeyId, Level},
     secret::Secret,
@@ -50,6 +51,59 @@ pub struct KeyFilter {
     pub level: Option<Level>,
     /// Only this provider: a base URL or a host name.
     pub provider: Option<String>,
+    /// Only those whose name, or a model of theirs, begins like this in any case, and the one with this id.
+    pub search: Option<String>,
+    /// Only those in this state.
+    pub state: Option<KeyState>,
+}
+
+/// How a key is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// In rotation.
+    Ready,
+    /// Out of rotation for a while.
+    Asleep,
+    /// Refused by its provider; asked again later.
+    Quarantined,
+    /// Refused for too long; an operator has to look.
+    Disabled,
+    /// Out of rotation by hand.
+    Off,
+}
+
+impl KeyState {
+    /// All, as they are written.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("ready", Self::Ready),
+        ("asleep", Self::Asleep),
+        ("quarantined", Self::Quarantined),
+        ("disabled", Self::Disabled),
+        ("off", Self::Off),
+    ];
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        let known = || Self::NAMES.map(|(name, _)| name).join(", ");
+        found
+            .map(|(_, state)| *state)
+            .ok_or_else(|| Invalid::new("state", format!("must be one of {}", known())))
+    }
+
+    /// That of a key.
+    pub fn of(view: &KeyView) -> Self {
+        match view.health {
+            _ if !view.enabled => Self::Off,
+            HealthState::Ready => Self::Ready,
+            HealthState::Sleeping { .. } => Self::Asleep,
+            HealthState::Quarantined { .. } => Self::Quarantined,
+            HealthState::Disabled => Self::Disabled,
+        }
+    }
 }
 
 /// An upstream key as it may be shown.

@@ -45,6 +45,17 @@ pub struct NewsView {
     pub expires: Millis,
 }
 
+/// News with whom they are for.
+#[derive(Debug, Clone)]
+pub struct PostedNews {
+    /// The news.
+    pub news: NewsView,
+    /// As they are addressed: empty for everybody, an id, or the DNA of an account.
+    pub target: String,
+    /// Name of that account; empty for everybody, and where it is gone.
+    pub target_name: String,
+}
+
 /// What an account has to read, newest first.
 #[derive(Debug, Default)]
 pub struct NewsBoard {

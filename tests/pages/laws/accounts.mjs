@@ -4,9 +4,11 @@ import { LONG, MARKUP } from '../provider.mjs';
 
 export const name = 'accounts, limits and the audit log';
 
+const PRICES = { ChatPricing: { house: { Provider: 'openai', InputText: 2.5, OutputText: 10 } } };
+
 /** A reseller with two accounts below it, one of them with a name that is as long as one may be. */
 async function prepared(rig) {
-  const gateway = await rig.gateway();
+  const gateway = await rig.gateway({ PRICING: JSON.stringify(PRICES) });
   const reseller = await gateway.addAccount('reseller', 100, { RPM: 50, AllowModels: 'house*' });
   await gateway.addAccount('below-one', 10, { HardLimit: 5 }, reseller);
   await gateway.addAccount('n'.repeat(63), 10, {}, reseller);
@@ -71,6 +73,64 @@ async function changesWhatIsTyped(rig, { gateway }) {
     const list = (await infoOf(gateway, 3)).AllowModels;
     expect(list === 'house-mini,other', `the list is ${list}`);
   });
+}
+
+/** Of windows that something was taken of, the nearest to its limit comes first. */
+async function showsWindows(rig, { gateway, reseller }) {
+  const provider = await rig.provider(['house']);
+  await gateway.addKey('sk-up-0123456789abcdefghijklmn', provider.url, { Name: 'up' });
+  await gateway.call('PUT', '/x-users/2', { RPD: 8 });
+  const { status, text } = await gateway.chat(reseller, 'house', 'hi');
+  expect(status === 200, `a call is answered: ${status} ${text}`);
+  await rig.visiting(gateway.origin, undefined, async (visitor) => {
+    const { page } = visitor;
+    await open(page, gateway, 'limits');
+    const windows = page.getByRole('region', { name: 'Windows of requests and tokens' });
+    const row = windows.getByRole('row', { name: 'Requests a day' });
+    await row.waitFor();
+    const told = (await gateway.call('GET', '/x-windows')).filter(({ Window }) => Window === 'RPD')[0];
+    const text = await row.innerText();
+    expect(text.includes('reseller') && told.Limit === 8 && text.includes(`${told.Taken}`), text);
+    const shares = (await gateway.call('GET', '/x-windows')).map(({ Taken, Limit }) => Taken / Limit);
+    expect(shares.every((share, at) => at === 0 || share <= shares[at - 1]), `nearest first: ${shares}`);
+    await visitor.expectGood('limits-windows');
+  });
+}
+
+/** A stopped account is told from the list, and so is its balance. */
+async function listsWhoIsStopped(rig, { gateway }) {
+  await gateway.call('PUT', '/x-users/3', { Suspended: true });
+  await rig.visiting(gateway.origin, undefined, async (visitor) => {
+    await open(visitor.page, gateway, 'accounts');
+    const row = visitor.page.getByRole('row', { name: 'below-one' });
+    await row.getByText('Suspended').waitFor();
+    expect((await row.innerText()).includes('$10.00'), 'its balance is in the row');
+  });
+  await gateway.call('PUT', '/x-users/3', { Suspended: false });
+}
+
+/** A lost key is replaced after a question, and the new one is shown once; the one before is no longer good. */
+async function givesANewKey(rig, { gateway }) {
+  const lost = await gateway.addAccount('loser', 10);
+  const { ID } = await gateway.call('GET', '/x-info?user=loser');
+  for (const [place, screen] of [[`/console/#accounts?open=${ID}`, 'accounts-new-key'], [`/user/#?open=${ID}`, 'user-new-key']]) {
+    const asked = [];
+    await rig.visiting(gateway.origin, undefined, async (visitor) => {
+      const { page } = visitor;
+      page.on('dialog', (dialog) => {
+        asked.push(dialog.message());
+        return dialog.accept();
+      });
+      await page.addInitScript((text) => sessionStorage.setItem('proxyxai.key', text), gateway.rootKey);
+      await page.goto(place);
+      await drawer(page).getByRole('button', { name: 'New key' }).click();
+      const shown = await drawer(page).locator('.secret code').innerText();
+      expect(asked.length === 1 && asked[0].includes('loser'), asked);
+      expect((await gateway.ask('GET', '/dashboard/info', undefined, shown)).status === 200, 'the new key is good');
+      expect((await gateway.ask('GET', '/dashboard/info', undefined, lost)).status === 401, 'the lost one is not');
+      await visitor.expectGood(screen);
+    });
+  }
 }
 
 async function suspendsAndDeletes(rig, { gateway, reseller }) {
@@ -162,5 +222,8 @@ export async function run(rig) {
   await rig.law('the audit log tells before and after of each field', () => tellsBeforeAndAfter(rig, there));
   await rig.law('news and the audit log show text as text', () => showsTextAsText(rig, there));
   for (const look of LOOKS) await rig.law(`accounts, limits and audit are good in ${lookName(look)}`, () => isGoodIn(look, rig, there), 120);
+  await rig.law('windows say who is near which limit', () => showsWindows(rig, there));
+  await rig.law('a list says who is stopped', () => listsWhoIsStopped(rig, there));
+  await rig.law('a lost key is replaced after a question and shown once', () => givesANewKey(rig, there));
   await rig.law('suspending and deleting ask first, and deleting says what it refunds', () => suspendsAndDeletes(rig, there));
 }

@@ -90,6 +90,9 @@ async function looksAfterOne(rig, { gateway, provider }) {
     await open(page, gateway, 'keys?state=quarantined');
     await row(page, 'refused').getByText('the key is not accepted').waitFor();
     expect((await row(page, 'first').count()) === 0, 'the filter of the address counts');
+    const ready = page.locator('.tile').filter({ hasText: 'Ready' });
+    const all = (await gateway.call('GET', '/x-keys')).length;
+    expect((await ready.innerText()).includes(`/ ${all}`), 'tiles count all keys, whichever are looked for');
     await page.getByRole('button', { name: 'refused', exact: true }).click();
     await page.getByRole('button', { name: 'Wake now' }).click();
     await page.getByText('No key matches').waitFor();

@@ -82,6 +82,14 @@ async function showsSpend(rig, { gateway, reseller }) {
       await waitUntil('the choice is in the address', 5, async () => page.url().includes(`by=${by}`));
       await page.locator('[aria-busy=false] canvas').waitFor();
     }
+    await page.getByRole('button', { name: '2 days by hour' }).click();
+    const hours = page.getByRole('region', { name: 'Hour by hour' });
+    await hours.waitFor();
+    const asked = await gateway.call('GET', '/x-spend?per=hour&days=2');
+    expect(near(asked.Total.Points.Cost.reduce((sum, cost) => sum + cost, 0), Total.Cost), 'the hours are all of it');
+    expect((await hours.locator('tbody tr').count()) === asked.Total.Points.Requests.filter(Boolean).length, 'a row for each hour with calls');
+    await page.locator('[aria-busy=false] canvas').waitFor();
+    await visitor.expectGood('spend-hours');
     const saved = page.waitForEvent('download');
     await page.getByRole('button', { name: 'Earnings (CSV)' }).click();
     expect((await saved).suggestedFilename().startsWith('earnings-'), 'a file is saved');
@@ -115,6 +123,25 @@ async function postsNews(rig, { gateway, reseller }) {
   });
 }
 
+/** Who posted news sees for whom they are, and takes back one of them. */
+async function takesNewsBack(rig, { gateway, reseller }) {
+  await gateway.call('POST', '/x-news', { title: 'Stays', content: 'for all' });
+  await rig.visiting(gateway.origin, undefined, async (visitor) => {
+    const { page } = visitor;
+    page.on('dialog', (dialog) => dialog.accept());
+    await open(page, gateway, 'news');
+    const posted = page.getByRole('region', { name: 'Posted', exact: true });
+    const sunday = posted.getByRole('row', { name: 'Sunday' });
+    await sunday.getByText('reseller and all below it').waitFor();
+    await visitor.expectGood('news-posted');
+    await sunday.getByRole('button', { name: 'Delete' }).click();
+    await sunday.waitFor({ state: 'detached' });
+    await posted.getByRole('row', { name: 'Stays' }).waitFor();
+  });
+  const board = await gateway.call('GET', '/dashboard/news', undefined, reseller);
+  expect(board.dna_news.length === 0 && board.system_news.length === 1, JSON.stringify(board));
+}
+
 async function isGoodIn(look, rig, { gateway }) {
   for (const place of ['money?user=4', 'spend', 'news']) {
     await rig.visiting(gateway.origin, look, async (visitor) => {
@@ -132,5 +159,6 @@ export async function run(rig) {
   await rig.law('the ledger stands beside the cards', () => showsTheLedger(rig, there));
   await rig.law('spend is the gateway\'s own count, by all that it is split by', () => showsSpend(rig, there));
   await rig.law('news reach whom they are for, as text', () => postsNews(rig, there));
+  await rig.law('news that were posted are listed and taken back one by one', () => takesNewsBack(rig, there));
   for (const look of LOOKS) await rig.law(`money, spend and news are good in ${lookName(look)}`, () => isGoodIn(look, rig, there), 120);
 }

@@ -1,8 +1,8 @@
 //! The list of calls between the wire and the operations.
 
-use proxyxai_contract::{Invalid, clock::Millis, convert::millis_from_wire, id::KeyId, wire};
+use proxyxai_contract::{convert::optional_millis_from_wire, id::KeyId, wire};
 
-use super::{named, posted_to_wire};
+use super::{named, posted_to_wire, rows};
 use crate::{
     Error,
     ops::calls::SIZE,
@@ -27,11 +27,6 @@ pub(super) fn from_wire(
     } = request;
     let text = |text: &str| named(text).map(ToOwned::to_owned);
     let key = Some(key_id).filter(|id| *id != 0).map(KeyId::new);
-    let moment = |name: &str, time: Option<_>| -> Result<Option<Millis>, Invalid> {
-        time.as_ref()
-            .map(|time| millis_from_wire(name, Some(time)))
-            .transpose()
-    };
     let filter = CallFilter {
         account: text(&account),
         alone,
@@ -39,16 +34,11 @@ pub(super) fn from_wire(
         key: key.transpose().map_err(|error| error.under("key_id"))?,
         status: named(&status).map(StatusOf::parse).transpose()?,
         request_id: text(&request_id),
-        start: moment("start_time", start_time)?,
-        end: moment("end_time", end_time)?,
+        start: optional_millis_from_wire("start_time", start_time.as_ref())?,
+        end: optional_millis_from_wire("end_time", end_time.as_ref())?,
     };
     let from = CallsFrom::of(text(&before), text(&after))?;
-    let size = match size {
-        0 => SIZE,
-        // Out of bounds is for the operation to say.
-        size => u64::try_from(size).unwrap_or_default(),
-    };
-    Ok((filter, (from, size)))
+    Ok((filter, (from, rows(size, SIZE))))
 }
 
 pub(super) fn to_wire(listed: Calls) -> wire::ListCallsResponse {

@@ -60,6 +60,7 @@ fn row_to_wire(row: EarningRow) -> wire::Earning {
     let EarningRow { of, name, earning } = row;
     let Earning {
         requests,
+        tokens: _,
         cost,
         expense,
         flat,

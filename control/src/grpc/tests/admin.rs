@@ -43,6 +43,15 @@ async fn keys_live_and_never_show_their_secret() {
     let listed = keys.list_keys(rig.as_root(list)).await;
     let listed = listed.unwrap().into_inner();
     assert_eq!((listed.total, listed.keys), (1, vec![changed]));
+    for (search, state, total) in [("FIR", "ready", 1), ("irst", "", 0), ("", "off", 0)] {
+        let list = wire::ListKeysRequest {
+            search: search.to_owned(),
+            state: state.to_owned(),
+            ..wire::ListKeysRequest::default()
+        };
+        let listed = keys.list_keys(rig.as_root(list)).await.unwrap();
+        assert_eq!(listed.into_inner().total, total, "{search} {state}");
+    }
 
     let id = created.id;
     let deleted = keys.delete_key(rig.as_root(wire::DeleteKeyRequest { id }));

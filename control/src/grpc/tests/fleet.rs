@@ -2,12 +2,13 @@
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{
+    clock::Millis,
     convert::millis_to_wire,
     wire::{self, fleet_client::FleetClient, reports_client::ReportsClient},
 };
 use tonic::Code;
 
-use super::{Rig, START, code};
+use super::{Rig, START, code, with_key};
 
 fn watch(node: &str) -> wire::WatchRequest {
     wire::WatchRequest {
@@ -171,4 +172,133 @@ async fn a_record_that_cannot_be_read_holds_up_no_other() {
         (2, anna.id, "odd")
     );
     assert!(aside.reason.contains("cost_nanos"), "{}", aside.reason);
+}
+
+#[tokio::test]
+async fn refused_calls_are_listed_page_by_page() {
+    let rig = Rig::start("refusals").await;
+    let (anna, key) = rig.child("anna", 100).await;
+    let mut fleet = FleetClient::new(rig.routes.clone());
+    let refusal = |id: i64, status| wire::RefusedCall {
+        id,
+        time: Some(millis_to_wire(START.plus(id))),
+        account_id: anna.id,
+        status,
+        code: "c".to_owned(),
+        represents: 1,
+        ..wire::RefusedCall::default()
+    };
+    let report = wire::ReportRefusalsRequest {
+        node: "one".to_owned(),
+        refusals: (1..=5)
+            .map(|id| refusal(id, if id == 3 { 402 } else { 429 }))
+            .collect(),
+    };
+    fleet.report_refusals(rig.as_node(report)).await.unwrap();
+    let mut reports = ReportsClient::new(rig.routes.clone());
+    let mut asked = wire::ListRefusalsRequest {
+        status: "4xx".to_owned(),
+        size: 2,
+        ..wire::ListRefusalsRequest::default()
+    };
+    let mut seen = Vec::new();
+    loop {
+        let page = reports.list_refusals(with_key(&key, asked.clone())).await;
+        let page = page.unwrap().into_inner();
+        assert!(page.refusals.iter().all(|row| row.account_name == "anna"));
+        seen.extend(
+            page.refusals
+                .into_iter()
+                .filter_map(|row| row.call)
+                .map(|call| call.id),
+        );
+        asked.before = page.next;
+        if asked.before.is_empty() {
+            break;
+        }
+        assert!(seen.len() < 10);
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1]);
+    for (status, start, ids) in [("402", None, vec![3]), ("", Some(4), vec![5, 4])] {
+        let asked = wire::ListRefusalsRequest {
+            status: status.to_owned(),
+            start_time: start.map(|after| millis_to_wire(START.plus(after))),
+            ..wire::ListRefusalsRequest::default()
+        };
+        let page = reports.list_refusals(with_key(&key, asked)).await.unwrap();
+        let calls = page
+            .into_inner()
+            .refusals
+            .into_iter()
+            .filter_map(|row| row.call);
+        assert_eq!(calls.map(|call| call.id).collect::<Vec<_>>(), ids);
+    }
+    let far = wire::ListRefusalsRequest {
+        size: 501,
+        ..wire::ListRefusalsRequest::default()
+    };
+    let refused = reports.list_refusals(with_key(&key, far)).await;
+    assert_eq!(code(refused), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn use_is_told_as_a_series_and_windows_by_what_is_left() {
+    let rig = Rig::start("spend").await;
+    let (anna, key) = rig.child("anna", 100).await;
+    let mut fleet = FleetClient::new(rig.routes.clone());
+    let posted = fleet.report_usage(rig.as_node(report(vec![record(1, anna.id)])));
+    posted.await.unwrap();
+    let mut reports = ReportsClient::new(rig.routes.clone());
+    for (by, per, points, request) in [
+        ("", "", 1, rig.as_root(wire::GetSpendRequest::default())),
+        (
+            "account",
+            "hour",
+            10,
+            with_key(&key, wire::GetSpendRequest::default()),
+        ),
+    ] {
+        let mut request = request;
+        request.get_mut().by = by.to_owned();
+        request.get_mut().per = per.to_owned();
+        let spend = reports.get_spend(request).await.unwrap().into_inner();
+        assert_eq!((spend.points.len(), spend.values), (points, 1));
+        let (row, total) = (&spend.rows[0], spend.total.as_ref().unwrap());
+        assert_eq!(row.points, total.points);
+        assert_eq!(row.now.as_ref().unwrap().cost_nanos, 250_000_000);
+        assert_eq!(row.points.last().unwrap().requests, 1);
+        assert_eq!(spend.in_dollars, by.is_empty());
+    }
+    let wrong = wire::GetSpendRequest {
+        per: "minute".to_owned(),
+        ..wire::GetSpendRequest::default()
+    };
+    assert_eq!(
+        code(reports.get_spend(rig.as_root(wrong)).await),
+        Code::InvalidArgument
+    );
+    let ask = wire::LeaseWindowsRequest {
+        node: "one".to_owned(),
+        asks: vec![wire::WindowAsk {
+            key: Some(wire::WindowKey {
+                account_id: anna.id,
+                window: wire::Window::Rpm.into(),
+                model: String::new(),
+                start_time: Some(millis_to_wire(Millis(START.0 / 60_000 * 60_000))),
+            }),
+            limit: 10,
+            need: 2,
+            want: 2,
+            overspent: 0,
+        }],
+    };
+    fleet.lease_windows(rig.as_node(ask)).await.unwrap();
+    let windows = reports.list_windows(with_key(&key, wire::ListWindowsRequest::default()));
+    let windows = windows.await.unwrap().into_inner();
+    assert_eq!(windows.total, 1);
+    let used = &windows.windows[0];
+    assert_eq!(
+        (used.window.as_str(), used.taken, used.limit),
+        ("RPM", 2, 10)
+    );
 }

@@ -34,8 +34,22 @@ async fn news_are_posted_read_and_deleted() {
         (board.system.len(), board.user.len(), board.group.len()),
         (1, 1, 1)
     );
+    let posted = news.list_posted_news(rig.as_root(wire::ListPostedNewsRequest::default()));
+    let posted = posted.await.unwrap().into_inner();
+    let targets: Vec<_> = posted.news.iter().map(|row| row.target.as_str()).collect();
+    assert_eq!(
+        (posted.total, targets),
+        (3, vec![&*anna.dna, &*anna.id.to_string(), ""])
+    );
+    let one = wire::DeleteNewsRequest {
+        id: posted.news[0].news.as_ref().unwrap().id,
+        ..wire::DeleteNewsRequest::default()
+    };
+    let deleted = news.delete_news(rig.as_root(one)).await.unwrap();
+    assert_eq!(deleted.into_inner().deleted, 1);
     let delete = wire::DeleteNewsRequest {
         target: "anna".to_owned(),
+        ..wire::DeleteNewsRequest::default()
     };
     let deleted = news.delete_news(rig.as_root(delete)).await.unwrap();
     assert_eq!(deleted.into_inner().deleted, 1);

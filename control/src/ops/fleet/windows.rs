@@ -56,6 +56,7 @@ async fn grant_one(tx: &Tx, ask: WindowAsk, nodes: u64) -> Result<WindowGrant, E
     let before = store::windows::lock(tx, &ask.key).await?;
     let told = Taken {
         overspent: before.overspent.saturating_add(ask.overspent),
+        most: ask.limit,
         ..before
     };
     let granted = grant(&ask, told.total(), nodes);

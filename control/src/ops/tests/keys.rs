@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::{
     Error, ops,
-    testing::{ROOT, World, by, everywhere, node},
-    view::{KeyChange, KeyFilter, Page},
+    testing::{ROOT, World, by, everywhere, new_key, node},
+    view::{KeyChange, KeyFilter, KeyState, Page},
 };
 
 const SECRET: &str = "sk-proj-abcdefghijklmnopqrst-wxyz";
@@ -430,6 +430,71 @@ async fn the_pool_is_loaded_anew_by_itself_every_two_hours() {
         assert_eq!(world.control.publisher().revision(), before);
         world.control.tick(crate::RELOAD_TICKS).await.unwrap();
         assert!(world.control.publisher().revision() > before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_are_found_by_the_beginning_of_a_name_or_a_model_by_id_and_by_state() {
+    everywhere(async |world: &mut World| {
+        let mut ids = Vec::new();
+        for (name, models) in [
+            ("Berlin", vec![]),
+            ("paris", vec!["gpt-4o*"]),
+            ("rome", vec!["o3"]),
+        ] {
+            let mut new = new_key(&format!("sk-upstream-0123456789-{name}"));
+            new.name = name.to_owned();
+            new.config.models = models.into_iter().map(ToOwned::to_owned).collect();
+            ids.push(
+                ops::keys::create(&world.control, &ROOT, new)
+                    .await
+                    .unwrap()
+                    .id,
+            );
+        }
+        let off = KeyChange {
+            enabled: Some(false),
+            ..KeyChange::default()
+        };
+        ops::keys::update(&world.control, &ROOT, ids[2], off)
+            .await
+            .unwrap();
+        let health = Health {
+            key: ids[1],
+            model: None,
+            state: HealthState::Disabled,
+            reason: "401".to_owned(),
+        };
+        let name = node("one");
+        ops::fleet::report_health(&world.control, &name, vec![health])
+            .await
+            .unwrap();
+        let page = Page { page: 1, size: 10 };
+        let found = async |search: &str, state: Option<KeyState>| {
+            let filter = KeyFilter {
+                search: (!search.is_empty()).then(|| search.to_owned()),
+                state,
+                ..KeyFilter::default()
+            };
+            let listed = ops::keys::list(&world.control, &ROOT, filter, page)
+                .await
+                .unwrap();
+            assert_eq!(listed.total, listed.rows.len() as u64);
+            listed
+                .rows
+                .into_iter()
+                .map(|key| key.id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("BER", None).await, ids[..1]);
+        assert_eq!(found("gpt-4", None).await, ids[1..2]);
+        assert_eq!(found(&ids[2].to_string(), None).await, ids[2..]);
+        assert_eq!(found("erlin", None).await, []);
+        assert_eq!(found("", Some(KeyState::Ready)).await, ids[..1]);
+        assert_eq!(found("", Some(KeyState::Disabled)).await, ids[1..2]);
+        assert_eq!(found("", Some(KeyState::Off)).await, ids[2..]);
+        assert_eq!(found("ber", Some(KeyState::Off)).await, []);
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use crate::{
     Error, ops,
     testing::{DAY_MS, ROOT, World, by, everywhere},
-    view::{Caller, NewNews, NewsView},
+    view::{Caller, LogFilter, NewNews, NewsView, Page, PostedNews},
 };
 
 fn news(title: &str) -> NewNews {
@@ -139,6 +139,76 @@ async fn nobody_deletes_what_an_ancestor_posted() {
         );
         let by_root = ops::news::delete(&world.control, &ROOT, Some(&anna.dna)).await;
         assert_eq!(by_root.unwrap(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_posted_news_sees_them_with_whom_they_are_for_and_takes_back_one() {
+    everywhere(async |world| {
+        let anna = world.child(&ROOT, "anna", 300.0).await;
+        let bert = world.child(&ROOT, "bert", 300.0).await;
+        let carl = world.child(&by(&anna), "carl", 50.0).await;
+        let id = carl.id.to_string();
+        post(world, &ROOT, None, "all").await.unwrap();
+        post(world, &ROOT, Some("anna"), "to anna").await.unwrap();
+        let annas = post(world, &by(&anna), Some(&anna.dna), "to annas")
+            .await
+            .unwrap();
+        post(world, &by(&anna), Some(&id), "to carl").await.unwrap();
+        post(world, &by(&anna), Some(&id), "again").await.unwrap();
+        let posted = async |caller: &Caller, page: Page| {
+            let posted = ops::news::posted(&world.control, caller, page)
+                .await
+                .unwrap();
+            let row = |row: PostedNews| (row.news.title, row.target, row.target_name);
+            (
+                posted.rows.into_iter().map(row).collect::<Vec<_>>(),
+                posted.total,
+            )
+        };
+        let row = |title: &str, target: &str, name: &str| {
+            (title.to_owned(), target.to_owned(), name.to_owned())
+        };
+        let all = Page { page: 1, size: 10 };
+        let mut of_anna = vec![
+            row("again", &id, "carl"),
+            row("to carl", &id, "carl"),
+            row("to annas", &anna.dna, "anna"),
+        ];
+        assert_eq!(posted(&by(&anna), all).await, (of_anna.clone(), 3));
+        let (rows, total) = posted(&ROOT, all).await;
+        assert_eq!(total, 5);
+        assert_eq!(
+            rows[3..],
+            [
+                row("to anna", &anna.id.to_string(), "anna"),
+                row("all", "", "")
+            ]
+        );
+        assert_eq!(
+            posted(&ROOT, Page { page: 3, size: 2 }).await,
+            (rows[4..].to_vec(), 5)
+        );
+        for caller in [&bert, &carl] {
+            assert_eq!(posted(&by(caller), all).await, (vec![], 0));
+            let refused = ops::news::delete_one(&world.control, &by(caller), annas.id).await;
+            assert!(matches!(refused, Err(Error::NotFound { .. })));
+        }
+        ops::news::delete_one(&world.control, &by(&anna), annas.id)
+            .await
+            .unwrap();
+        of_anna.pop();
+        assert_eq!(posted(&by(&anna), all).await, (of_anna, 2));
+        assert_eq!(board(world, &by(&carl)).await[2], [""; 0]);
+        let caller = by(&anna);
+        let logs = ops::audit::list(&world.control, &caller, LogFilter::default(), all);
+        let log = logs.await.unwrap().rows.remove(0);
+        assert_eq!(
+            (log.action.as_str(), log.target),
+            ("delete_news", Some(anna.id.get()))
+        );
+        assert!(log.details.contains("to annas"), "{}", log.details);
     })
     .await;
 }

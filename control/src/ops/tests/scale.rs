@@ -14,7 +14,10 @@ use crate::{
     ops,
     store::testing::meddle,
     testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, lines_of, node, usd},
-    view::{AccountChange, AccountFilter, BillOf, Days, Labels, Order, OrderBy, Page},
+    view::{
+        AccountChange, AccountFilter, BillOf, Days, Labels, Order, OrderBy, Page, Per, SpendFilter,
+        SpentBy,
+    },
 };
 
 /// Laps of one thing; the middle and the longest are told.
@@ -183,6 +186,8 @@ const TOTALS: &[&str] = &[
     "INSERT INTO usage_below (account_id, day, model, node, requests, input, cached, output, cost) SELECT parent_id, day, model, \
             'n1', SUM(d.requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily d JOIN account a \
             ON a.id = d.account_id WHERE a.parent_id <> 1 GROUP BY 1, 2, 3",
+    "INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense) \
+            SELECT account_id, day, 1, 'p', model, 0, requests, input, cached, output, cost, cost / 2 FROM usage_daily",
     "CREATE TABLE used AS SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(requests) AS BIGINT) AS requests \
             FROM usage_span WHERE LENGTH(span) = 4 GROUP BY account_id",
     "CREATE UNIQUE INDEX used_account ON used (account_id)",
@@ -321,8 +326,46 @@ async fn bills(world: &World, within: impl Fn(Duration)) {
     }
 }
 
+/// Series of what was used: root's, a parent's of a tenth of the accounts, and one account's.
+async fn spend(world: &World, within: impl Fn(Duration)) {
+    let parent = ops::accounts::find(&world.control, &ROOT, "template").await;
+    let one = ops::accounts::find(&world.control, &ROOT, "user-77").await;
+    let (parent, one) = (by(&parent.unwrap()), by(&one.unwrap()));
+    let today = ops::reports::today(&world.control);
+    for (days, per) in [(1, Per::Hour), (29, Per::Day), (364, Per::Day)] {
+        let days = Days {
+            start: today.saturating_sub(jiff::Span::new().days(days)),
+            end: today,
+        };
+        for (who, caller) in [("root", &ROOT), ("a parent", &parent), ("an account", &one)] {
+            for (name, split) in SpentBy::NAMES.into_iter().take(2) {
+                let length = days.each().count();
+                let what = format!(
+                    "/x-spend of {who} by {name}, {length} days by {}",
+                    per.name()
+                );
+                let time = lap(&what, async |_| {
+                    let filter = SpendFilter {
+                        by: split,
+                        per,
+                        ..SpendFilter::default()
+                    };
+                    let spend = ops::spend::series(&world.control, caller, filter, days);
+                    Box::pin(spend).await.unwrap();
+                });
+                let time = time.await;
+                // What an account's calls cost is not kept by whole months, so a year of everybody's is told, not promised.
+                if per == Per::Day && length < 100 {
+                    within(time);
+                }
+            }
+        }
+    }
+}
+
 async fn reports(world: &World, within: impl Fn(Duration)) {
     bills(world, &within).await;
+    spend(world, &within).await;
     let page = |page| Page { page, size: 1000 };
     let today = ops::reports::today(&world.control);
     let month = Days {

@@ -8,8 +8,8 @@ use proxyxai_contract::{
 
 use crate::{
     Error, ops,
-    testing::{DAY_MS, NOON, ROOT, World, everywhere, node},
-    view::{AccountChange, LimitsChange},
+    testing::{DAY_MS, NOON, ROOT, World, by, everywhere, node},
+    view::{AccountChange, Caller, LimitsChange, Page, WindowUse},
 };
 
 fn ask(window: Window, start: Millis, units: [u64; 3]) -> WindowAsk {
@@ -181,7 +181,7 @@ async fn limits_by_model_are_stored_and_removed() {
         let bad = world.change(&ROOT, &alice, set("[]")).await;
         assert!(matches!(bad, Err(Error::Invalid(error)) if error.field == "ModelLimits"));
         // A child begins without its own: it has them through its parent.
-        let by_alice = crate::testing::by(&alice);
+        let by_alice = by(&alice);
         world
             .change(
                 &ROOT,
@@ -197,6 +197,77 @@ async fn limits_by_model_are_stored_and_removed() {
         assert!(world.view(&berta).await.model_limits.is_empty());
         world.change(&ROOT, &alice, set("")).await.unwrap();
         assert!(world.view(&alice).await.model_limits.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above() {
+    everywhere(async |world: &mut World| {
+        let anna = world.child(&ROOT, "anna", 100.0).await;
+        let carla = world.child(&by(&anna), "carla", 20.0).await;
+        let berta = world.child(&ROOT, "berta", 100.0).await;
+        let take = async |account: AccountId, window, model: &str, start, units| {
+            let mut ask = ask(window, start, units);
+            ask.key.account = account;
+            ask.key.model = model.to_owned();
+            ops::fleet::lease_windows(&world.control, vec![ask])
+                .await
+                .unwrap();
+        };
+        let day = world
+            .control
+            .zone()
+            .start_of(ops::reports::today(&world.control));
+        take(anna.id, Window::Rpm, "", NOON, [100, 30, 30]).await;
+        take(anna.id, Window::Tpd, "", day, [1_000, 900, 900]).await;
+        take(carla.id, Window::Rpm, "gpt-4*", NOON, [10, 5, 5]).await;
+        take(berta.id, Window::Rph, "", NOON, [4, 4, 4]).await;
+        // Over, and of yesterday.
+        take(anna.id, Window::Rpm, "", NOON.plus(-60_000), [10, 10, 10]).await;
+        take(anna.id, Window::Tpd, "", day.plus(-DAY_MS), [10, 10, 10]).await;
+        // Nothing can be taken of it.
+        take(anna.id, Window::Rpd, "", day, [0, 1, 1]).await;
+        let seen = async |caller: &Caller, account: Option<&str>, page: Page| {
+            let found = ops::windows::nearest(&world.control, caller, account, page);
+            let found = found.await.unwrap();
+            let row = |used: WindowUse| {
+                let WindowKey { window, model, .. } = used.key;
+                format!(
+                    "{} {window}{model} {}/{}",
+                    used.name, used.taken, used.limit
+                )
+            };
+            (
+                found.rows.into_iter().map(row).collect::<Vec<_>>(),
+                found.total,
+            )
+        };
+        let all = Page { page: 1, size: 100 };
+        let of_anna = [
+            "anna TPD 900/1000",
+            "carla RPMgpt-4* 5/10",
+            "anna RPM 30/100",
+        ];
+        let everybody = [&["berta RPH 4/4"], &of_anna[..]].concat();
+        let (rows, total) = seen(&ROOT, None, all).await;
+        assert_eq!(
+            (rows, total),
+            (everybody.iter().map(ToString::to_string).collect(), 4)
+        );
+        assert_eq!(seen(&by(&anna), None, all).await.0, of_anna);
+        assert_eq!(seen(&ROOT, Some("anna"), all).await.0, of_anna);
+        assert_eq!(seen(&by(&carla), None, all).await.0, of_anna[1..2]);
+        let second = Page { page: 2, size: 2 };
+        assert_eq!(
+            seen(&by(&anna), None, second).await,
+            (vec![of_anna[2].to_owned()], 3)
+        );
+        let refused = ops::windows::nearest(&world.control, &by(&carla), Some("anna"), all).await;
+        assert!(matches!(refused, Err(Error::NotFound { .. })));
+        // The next minute has all of it again.
+        world.clock.advance(60_000);
+        assert_eq!(seen(&by(&carla), None, all).await.0, [""; 0]);
     })
     .await;
 }

@@ -92,6 +92,7 @@ async fn keys_are_filtered_and_paged() {
         ("/x-keys?page=0", "page"),
         ("/x-keys?level=eleven", "level"),
         ("/x-keys?id=-1", "id"),
+        ("/x-keys?state=tired", "state"),
         ("/x-keys/L11", "Level"),
     ] {
         rig.get(path).await.names(field);

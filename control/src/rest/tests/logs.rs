@@ -96,6 +96,24 @@ async fn news_have_the_documented_shape() {
     assert_eq!(board, older);
     assert_eq!(board["user_news"][0]["content"], "Ünïcode 😀\nand a line");
 
+    let posted = rig.get("/x-news?size=2").await;
+    golden("x-news.posted", &posted.body);
+    assert_eq!(posted.header("x-total-count"), "3");
+    let (group, one) = (&posted.body[0], &posted.body[1]);
+    assert_eq!(
+        (&group["target"], &group["target_name"]),
+        (&json!(".1.2."), &json!("anna"))
+    );
+    assert_eq!(
+        (&one["target"], &one["title"]),
+        (&json!("2"), &json!("for anna"))
+    );
+    rig.ask("DELETE", "/x-news?ID=1", &rig.root, "")
+        .await
+        .names("ID");
+    let one = rig.ask("DELETE", "/x-news?id=1", &anna, "").await;
+    one.refused(404, "not_found_error", "not_found");
+
     let gone = rig.done("DELETE", "/x-news/anna", json!({})).await;
     golden("x-news.delete", &gone);
     assert_eq!(gone["deleted"], 1);

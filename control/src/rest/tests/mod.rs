@@ -12,6 +12,7 @@ mod prices;
 mod refusals;
 mod running;
 mod secrets;
+mod spend;
 mod users;
 
 use std::{fs, path::PathBuf};
@@ -119,8 +120,13 @@ impl Answer {
 
     /// The documented error shape, with this status and code.
     fn refused(&self, status: u16, kind: &str, code: &str) {
-        golden("error", &self.body);
         let error = &self.body["error"];
+        let shape = if error["param"].is_null() {
+            "error"
+        } else {
+            "error.field"
+        };
+        golden(shape, &self.body);
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         assert_eq!(
             (&error["type"], &error["code"]),
@@ -134,6 +140,7 @@ impl Answer {
         self.refused(400, "invalid_request_error", "invalid_request");
         let message = self.body["message"].as_str().unwrap();
         assert!(message.starts_with(&format!("{field}: ")), "{message}");
+        assert_eq!(self.body["error"]["param"], field);
     }
 }
 

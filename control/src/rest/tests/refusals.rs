@@ -32,6 +32,7 @@ async fn every_refusal_has_its_status_and_the_documented_shape() {
     let twin = r#"{"Name":"anna","Email":"twin@example.com","CreditGranted":10}"#;
     let conflict = ask(post, "/x-users", root, twin).await;
     conflict.refused(409, "invalid_request_error", "conflict");
+    assert_eq!(conflict.body["error"]["param"], "Name");
     let dear = r#"{"Name":"dear","Email":"dear@example.com","CreditGranted":1000}"#;
     let broke = ask(post, "/x-users", &anna, dear).await;
     broke.refused(402, "insufficient_quota", "insufficient_quota");

@@ -44,9 +44,7 @@ pub(super) struct Detail {
     role: i32,
     tier: i32,
     factor: Ratio,
-    balance: Dollars,
     auto_quota: Dollars,
-    suspended: bool,
     /// 0 for as many as the setting says.
     calls_max: u32,
     #[serde(flatten)]
@@ -113,9 +111,7 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
         role: account.role,
         tier: account.tier,
         factor: Ratio(account.factor),
-        balance: Dollars(account.balance),
         auto_quota: Dollars(account.auto_quota),
-        suspended: account.suspended,
         calls_max: account.calls_max.map_or(0, NonZeroU32::get),
         windows: Windows {
             rph,

@@ -30,6 +30,9 @@ pub(super) struct Row {
     child: u64,
     requests: u64,
     status: bool,
+    suspended: bool,
+    /// What the cards hold, less the debt, which is on none of them.
+    balance: Dollars,
     email: String,
     email_verified: bool,
     partial_key: String,
@@ -56,6 +59,8 @@ pub(super) fn row(account: &AccountView, zone: &Zone) -> Row {
         child: account.children,
         requests: account.requests,
         status: account.enabled,
+        suspended: account.suspended,
+        balance: Dollars(account.balance),
         name: account.name.clone(),
         email: account.email.clone(),
         email_verified: account.addresses.email.is_some(),

@@ -20,6 +20,7 @@ pub struct Model {
     pub start_at: i64,
     pub granted: i64,
     pub overspent: i64,
+    pub most: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -31,6 +31,7 @@ mod m023_refused;
 mod m024_unpriced;
 mod m025_search;
 mod m027_names;
+mod m028_spend;
 
 use sea_orm_migration::{
     prelude::*,
@@ -65,6 +66,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m024_unpriced", m024_unpriced::SCHEMA),
     ("m025_search", m025_search::SCHEMA),
     ("m027_names", m027_names::SCHEMA),
+    ("m028_spend", m028_spend::SCHEMA),
 ];
 
 #[async_trait::async_trait]

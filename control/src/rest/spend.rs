@@ -1,0 +1,214 @@
+//! `/x-spend`: what was used as a series, by day or hour, split by one thing, beside the span before.
+
+use axum::{Json, extract::State};
+use proxyxai_contract::Invalid;
+use serde::Serialize;
+
+use super::{
+    answer::Dollars,
+    days::{days, month_so_far},
+    failure::Failure,
+    request::{Asker, Params},
+};
+use crate::{
+    Control, ops,
+    view::{Earning, Per, Spend, SpendFilter, SpendRow, SpentBy, SpentTokens},
+};
+
+const PARAMETERS: [&str; 12] = [
+    "by", "per", "user", "u", "below", "start", "s", "end", "e", "date", "d", "days",
+];
+
+pub(super) async fn show(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Json<Answer>, Failure> {
+    params.only(&PARAMETERS)?;
+    let today = ops::reports::today(&control);
+    let days = days(&params, today, month_so_far(today))?;
+    let filter = filter(&params)?;
+    let spend = ops::spend::series(&control, &caller, filter, days).await?;
+    Ok(Json(answer(spend)))
+}
+
+fn filter(params: &Params) -> Result<SpendFilter, Invalid> {
+    let user = params.text("user").or_else(|| params.text("u"));
+    let by = params.text("by").map(|name| {
+        let known = SpentBy::NAMES.map(|(name, _)| name).join(", ");
+        SpentBy::parse(name).ok_or_else(|| Invalid::new("by", format!("must be one of {known}")))
+    });
+    let per = params
+        .text("per")
+        .map(|name| Per::parse(name).ok_or_else(|| Invalid::new("per", "must be day or hour")));
+    Ok(SpendFilter {
+        account: user.map(ToOwned::to_owned),
+        alone: !params.flag("below")?.unwrap_or(true),
+        by: by.transpose()?.unwrap_or_default(),
+        per: per.transpose()?.unwrap_or_default(),
+    })
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Answer {
+    by: &'static str,
+    per: &'static str,
+    start: String,
+    end: String,
+    start_before: String,
+    end_before: String,
+    /// `dollars`, or `units` of each account.
+    unit: &'static str,
+    points: Vec<String>,
+    skipped: usize,
+    values: u64,
+    rows: Vec<Row>,
+    other: Row,
+    total: Row,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    value: String,
+    name: String,
+    #[serde(flatten)]
+    now: Amounts,
+    before: Amounts,
+    points: Points,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Amounts {
+    requests: u64,
+    prompt: u64,
+    cached: u64,
+    completion: u64,
+    cost: Dollars,
+    #[serde(flatten)]
+    earned: Option<Earned>,
+}
+
+/// For root alone.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Earned {
+    expense: Dollars,
+    flat: Dollars,
+    margin: Dollars,
+}
+
+/// A number for each point.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Points {
+    requests: Vec<u64>,
+    prompt: Vec<u64>,
+    cached: Vec<u64>,
+    completion: Vec<u64>,
+    cost: Vec<Dollars>,
+    #[serde(flatten)]
+    earned: Option<EarnedPoints>,
+}
+
+/// For root alone.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EarnedPoints {
+    expense: Vec<Dollars>,
+    flat: Vec<Dollars>,
+    margin: Vec<Dollars>,
+}
+
+fn answer(spend: Spend) -> Answer {
+    let Spend {
+        by,
+        per,
+        days,
+        before,
+        points,
+        skipped,
+        rows,
+        values,
+        other,
+        total,
+        is_earned,
+    } = spend;
+    Answer {
+        by: by.name(),
+        per: per.name(),
+        start: days.start.to_string(),
+        end: days.end.to_string(),
+        start_before: before.start.to_string(),
+        end_before: before.end.to_string(),
+        unit: if is_earned { "dollars" } else { "units" },
+        points,
+        skipped,
+        values,
+        rows: rows.iter().map(|each| row(each, is_earned)).collect(),
+        other: row(&other, is_earned),
+        total: row(&total, is_earned),
+    }
+}
+
+fn row(row: &SpendRow, is_earned: bool) -> Row {
+    let SpendRow {
+        of,
+        name,
+        now,
+        before,
+        points,
+    } = row;
+    Row {
+        value: of.clone(),
+        name: name.clone(),
+        now: amounts(now, is_earned),
+        before: amounts(before, is_earned),
+        points: series(points, is_earned),
+    }
+}
+
+fn amounts(used: &Earning, is_earned: bool) -> Amounts {
+    let Earning {
+        requests,
+        tokens: SpentTokens {
+            input,
+            cached,
+            output,
+        },
+        cost,
+        expense,
+        flat,
+    } = *used;
+    Amounts {
+        requests,
+        prompt: input,
+        cached,
+        completion: output,
+        cost: Dollars(cost),
+        earned: is_earned.then(|| Earned {
+            expense: Dollars(expense),
+            flat: Dollars(flat),
+            margin: Dollars(used.margin()),
+        }),
+    }
+}
+
+fn series(points: &[Earning], is_earned: bool) -> Points {
+    let counts = |of: fn(&Earning) -> u64| points.iter().map(of).collect();
+    let dollars = |of: fn(&Earning) -> Dollars| points.iter().map(of).collect();
+    Points {
+        requests: counts(|used| used.requests),
+        prompt: counts(|used| used.tokens.input),
+        cached: counts(|used| used.tokens.cached),
+        completion: counts(|used| used.tokens.output),
+        cost: dollars(|used| Dollars(used.cost)),
+        earned: is_earned.then(|| EarnedPoints {
+            expense: dollars(|used| Dollars(used.expense)),
+            flat: dollars(|used| Dollars(used.flat)),
+            margin: dollars(|used| Dollars(used.margin())),
+        }),
+    }
+}

@@ -1,0 +1,60 @@
+//! `/x-windows`: what the caller and all accounts below it have used of their windows by now.
+
+use axum::{extract::State, response::Response};
+use proxyxai_contract::clock::Zone;
+use serde::Serialize;
+
+use super::{
+    answer::paged,
+    failure::Failure,
+    request::{Asker, Params},
+};
+use crate::{Control, ops, view::WindowUse};
+
+/// Rows of a page when it is not said, and at most.
+const ROWS: u64 = 50;
+const ROWS_MAX: u64 = 1000;
+
+pub(super) async fn list(
+    State(control): State<Control>,
+    Asker(caller): Asker,
+    params: Params,
+) -> Result<Response, Failure> {
+    params.only(&["user", "page", "size"])?;
+    let page = params.page_of(ROWS, ROWS_MAX)?;
+    let listing = ops::windows::nearest(&control, &caller, params.text("user"), page).await?;
+    let zone = control.zone();
+    Ok(paged(listing, page, |used| row(used, &zone)))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    #[serde(rename = "UserID")]
+    account: i64,
+    name: String,
+    window: &'static str,
+    model: String,
+    limit: u64,
+    taken: u64,
+    resets_at: String,
+}
+
+fn row(used: WindowUse, zone: &Zone) -> Row {
+    let WindowUse {
+        key,
+        name,
+        limit,
+        taken,
+        resets,
+    } = used;
+    Row {
+        account: key.account.get(),
+        name,
+        window: key.window.name(),
+        model: key.model,
+        limit,
+        taken,
+        resets_at: zone.rfc3339(resets),
+    }
+}

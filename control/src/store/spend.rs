@@ -1,0 +1,397 @@
+//! What was used, for a series: of sums of days, and of the records of the last hours.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use proxyxai_contract::{
+    clock::Millis,
+    id::AccountId,
+    money::{Money, Multiplier},
+};
+use sea_orm::{ConnectionTrait as _, QueryResult, Value};
+
+use super::{
+    Db, among, bills,
+    earnings::{SUMS, earning},
+    is_server, number, statement, unsigned,
+};
+use crate::{
+    Error,
+    domain::spend::HOUR_MS,
+    view::{Days, Earning, FAILED_FROM, SpentBy},
+};
+
+/// Records whose hours are added up, at most: a second or two of work. A file takes longer for each than a server.
+const RECORDS_MAX: u64 = 1_000_000;
+const RECORDS_OF_FILE_MAX: u64 = 250_000;
+/// Accounts whose records are each found by their own index, at most.
+const LANES_MAX: u64 = 32;
+
+/// Whose use.
+#[derive(Debug, Clone)]
+pub(crate) enum Whose {
+    /// That of everybody who ever was.
+    Everybody,
+    /// Of one account.
+    One(AccountId),
+    /// Of an account and all below it.
+    Below { account: AccountId, dna: String },
+}
+
+/// Which use, split by what.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) whose: Whose,
+    pub(crate) by: SpentBy,
+    /// In dollars, with what calls cost the operator; else in the units of each account.
+    pub(crate) is_earned: bool,
+}
+
+/// A query with its values.
+struct Part {
+    sql: String,
+    values: Vec<Value>,
+}
+
+/// Values of what use is split by, dearest first, and how many there are.
+pub(crate) async fn dearest(
+    db: &impl Db,
+    source: &Source,
+    days: Days,
+    most: u64,
+) -> Result<(Vec<String>, u64), Error> {
+    let Part { sql, values } = source.split(db, days);
+    // Floating point orders, and is half the work of PostgreSQL's decimals (`store::bills`).
+    let sql = format!(
+        "SELECT CAST(named AS TEXT) AS named, COUNT(*) OVER () AS counted FROM \
+         (SELECT named, SUM(CAST(cost AS DOUBLE PRECISION)) AS cost, SUM(CAST(expense AS DOUBLE PRECISION)) AS expense, \
+         SUM(CAST(requests AS DOUBLE PRECISION)) AS requests FROM ({sql}) used GROUP BY named) sums \
+         WHERE cost <> 0 OR expense <> 0 OR requests <> 0 \
+         ORDER BY cost DESC, expense DESC, requests DESC, named LIMIT {most}"
+    );
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    let rows = rows.await?;
+    let counted = rows.first().map_or(Ok(0), |row| number(row, "counted"))?;
+    let name = |row: &QueryResult| row.try_get("", "named").map_err(Error::from);
+    let names = rows.iter().map(name).collect::<Result<_, _>>()?;
+    Ok((names, unsigned(counted)))
+}
+
+/// Use of each day.
+pub(crate) async fn by_day(
+    db: &impl Db,
+    source: &Source,
+    days: Days,
+) -> Result<BTreeMap<Date, Earning>, Error> {
+    let Part { sql, values } = source.whole(db, days);
+    let sql = format!("SELECT day, {SUMS} FROM ({sql}) used GROUP BY day");
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    let rows = rows.await?;
+    let read = |row: &QueryResult| Ok((day(row)?, earning(row)?));
+    rows.iter().map(read).collect()
+}
+
+/// Use of some values on each day.
+pub(crate) async fn by_day_of(
+    db: &impl Db,
+    source: &Source,
+    days: Days,
+    names: &[String],
+) -> Result<BTreeMap<(String, Date), Earning>, Error> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let Part { sql, mut values } = source.split(db, days);
+    let (these, named) = source.these(db, names);
+    values.extend(named);
+    let sql = format!(
+        "SELECT CAST(named AS TEXT) AS named, day, {SUMS} FROM ({sql}) used WHERE named {these} GROUP BY named, day"
+    );
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    let rows = rows.await?;
+    let read = |row: &QueryResult| Ok(((row.try_get("", "named")?, day(row)?), earning(row)?));
+    rows.iter().map(read).collect()
+}
+
+fn day(row: &QueryResult) -> Result<Date, Error> {
+    let day: String = row.try_get("", "day")?;
+    day.parse().map_err(Error::internal)
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Sums of days by what it is split by, in a column `named`.
+    fn split(&self, db: &impl Db, days: Days) -> Part {
+        let column = match self.by {
+            SpentBy::Model => "model",
+            SpentBy::Account => "account_id",
+            SpentBy::Key => "key_id",
+            SpentBy::Provider => "provider",
+        };
+        if self.is_earned {
+            return self.of_table(db, days, ("earning", column, "expense"));
+        }
+        if self.by == SpentBy::Account {
+            return self.of_table(db, days, ("usage_daily", column, "0"));
+        }
+        self.whole(db, days)
+    }
+
+    /// Sums of days that are all there is, by whatever is shortest; for accounts' units by model.
+    fn whole(&self, db: &impl Db, days: Days) -> Part {
+        match &self.whose {
+            _ if self.is_earned => self.of_table(db, days, ("earning", "model", "expense")),
+            // What all below an account used is kept in sums of its own.
+            Whose::Below { account, .. } => {
+                let one = Self {
+                    whose: Whose::One(*account),
+                    ..self.clone()
+                };
+                let [own, below] = ["usage_daily", "usage_below"]
+                    .map(|table| one.of_table(db, days, (table, "model", "0")));
+                Part {
+                    sql: format!("{} UNION ALL {}", own.sql, below.sql),
+                    values: own.values.into_iter().chain(below.values).collect(),
+                }
+            }
+            Whose::Everybody | Whose::One(_) => {
+                self.of_table(db, days, ("usage_daily", "model", "0"))
+            }
+        }
+    }
+
+    fn of_table(
+        &self,
+        db: &impl Db,
+        days: Days,
+        (table, column, expense): (&str, &str, &str),
+    ) -> Part {
+        let condition = self.whose.condition(db, "account_id");
+        let mut values: Vec<Value> =
+            vec![days.start.to_string().into(), days.end.to_string().into()];
+        values.extend(condition.values);
+        Part {
+            sql: format!(
+                "SELECT day, {column} AS named, requests, input, cached, output, cost, {expense} AS expense \
+                 FROM {table} WHERE day BETWEEN ? AND ? AND {}",
+                condition.sql
+            ),
+            values,
+        }
+    }
+
+    /// A condition's end: one of some values, as they are stored.
+    fn these(&self, db: &impl Db, names: &[String]) -> (String, Vec<Value>) {
+        match self.by {
+            SpentBy::Account | SpentBy::Key => among(
+                db,
+                names
+                    .iter()
+                    .filter_map(|id| id.parse::<i64>().ok())
+                    .collect(),
+            ),
+            SpentBy::Model | SpentBy::Provider => among(db, names.to_vec()),
+        }
+    }
+}
+
+impl Whose {
+    fn condition(&self, db: &impl Db, column: &str) -> Part {
+        match self {
+            Self::Everybody => Part {
+                sql: "TRUE".to_owned(),
+                values: Vec::new(),
+            },
+            Self::One(id) => Part {
+                sql: format!("{column} = ?"),
+                values: vec![id.get().into()],
+            },
+            Self::Below { dna, .. } => {
+                let (range, values) = bills::below(db, dna, true);
+                Part {
+                    sql: format!("{column} IN (SELECT id FROM account WHERE {range})"),
+                    values,
+                }
+            }
+        }
+    }
+}
+
+// === hours ===
+
+/// Records whose hours are added up, at most.
+pub(crate) fn records_max(db: &impl Db) -> u64 {
+    if is_server(db) {
+        RECORDS_MAX
+    } else {
+        RECORDS_OF_FILE_MAX
+    }
+}
+
+/// Use by hour, of each of some values and of all.
+#[derive(Debug, Default)]
+pub(crate) struct Hours {
+    /// How many of the first hours are left out, because there are too many records.
+    pub(crate) skipped: usize,
+    /// By hour and value; values that are not asked for are together, without a name.
+    pub(crate) used: BTreeMap<(usize, Option<String>), Earning>,
+}
+
+/// Adds up records of some hours, of as many of the latest hours as have no more of them than `most`. Of providers it tells keys: a record does not know its provider.
+pub(crate) async fn by_hour(
+    db: &impl Db,
+    source: &Source,
+    hours: &[Millis],
+    names: &[String],
+    most: u64,
+) -> Result<Hours, Error> {
+    let (Some(first), Some(last)) = (hours.first(), hours.last()) else {
+        return Ok(Hours::default());
+    };
+    let span = (*first, last.plus(HOUR_MS));
+    let lanes = lanes(db, &source.whose).await?;
+    let oldest = oldest(db, &lanes, span, most).await?;
+    let skipped = hours.iter().take_while(|at| Some(**at) <= oldest).count();
+    let mut found = Hours {
+        skipped,
+        ..Hours::default()
+    };
+    let Some(start) = hours.get(skipped) else {
+        return Ok(found);
+    };
+    let Part { sql, values } = sums_of_hours(db, source, (names, &lanes), (*start, span.1));
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    for row in rows.await? {
+        let hour = usize::try_from(number(&row, "hour")?).unwrap_or_default();
+        let mut used = earning(&row)?;
+        if source.is_earned {
+            used.cost = in_dollars(&row, used.cost)?;
+        }
+        let place = (hour.saturating_add(skipped), row.try_get("", "named")?);
+        found.used.entry(place).or_default().add(&used);
+    }
+    Ok(found)
+}
+
+/// What of a cost in an account's units somebody pays, as for each record where it is posted (`ops::earned`). Here it is
+/// done for sums, which may differ by parts of a nano-dollar for each call.
+fn in_dollars(row: &QueryResult, cost: Money) -> Result<Money, Error> {
+    if row.try_get::<bool>("", "is_root")? {
+        return Ok(Money::ZERO);
+    }
+    let rates: Option<i64> = row.try_get("", "rates")?;
+    let rates = rates.map(Multiplier::from_micros).transpose()?;
+    let rates = rates.unwrap_or(Multiplier::ONE);
+    Ok(cost.scale(Multiplier::ONE, rates).unwrap_or(cost))
+}
+
+/// The accounts, where they are few enough to be looked at one by one.
+async fn lanes(db: &impl Db, whose: &Whose) -> Result<Vec<i64>, Error> {
+    let dna = match whose {
+        Whose::Everybody => return Ok(Vec::new()),
+        Whose::One(id) => return Ok(vec![id.get()]),
+        Whose::Below { dna, .. } => dna,
+    };
+    let (range, values) = bills::below(db, dna, true);
+    let sql = format!(
+        "SELECT id FROM account WHERE {range} LIMIT {}",
+        LANES_MAX + 1
+    );
+    let rows = db.handle().query_all_raw(statement(db, &sql, values));
+    let rows = rows.await?;
+    let ids: Vec<i64> = rows
+        .iter()
+        .map(|row| number(row, "id"))
+        .collect::<Result<_, _>>()?;
+    let few = u64::try_from(ids.len()).unwrap_or(u64::MAX) <= LANES_MAX;
+    Ok(if few { ids } else { Vec::new() })
+}
+
+/// The latest moment up to which there are more records than are added up; none when there are not.
+async fn oldest(
+    db: &impl Db,
+    lanes: &[i64],
+    (start, end): (Millis, Millis),
+    most: u64,
+) -> Result<Option<Millis>, Error> {
+    let each = most / u64::try_from(lanes.len()).unwrap_or(1).max(1);
+    let ask = async |lane: Option<i64>| -> Result<Option<Millis>, Error> {
+        let (only, value) = match lane {
+            None => ("", None),
+            Some(id) => ("account_id = ? AND ", Some(Value::from(id))),
+        };
+        let sql = format!(
+            "SELECT start_at FROM usage_record WHERE {only}start_at >= ? AND start_at < ? \
+             ORDER BY start_at DESC LIMIT 1 OFFSET {each}"
+        );
+        let values = value.into_iter().chain([start.0.into(), end.0.into()]);
+        let row = db
+            .handle()
+            .query_one_raw(statement(db, &sql, values))
+            .await?;
+        row.map(|row| number(&row, "start_at").map(Millis))
+            .transpose()
+    };
+    if lanes.is_empty() {
+        return ask(None).await;
+    }
+    let mut oldest = None;
+    for lane in lanes {
+        oldest = oldest.max(ask(Some(*lane)).await?);
+    }
+    Ok(oldest)
+}
+
+fn sums_of_hours(
+    db: &impl Db,
+    source: &Source,
+    (names, lanes): (&[String], &[i64]),
+    (start, end): (Millis, Millis),
+) -> Part {
+    let mut values: Vec<Value> = vec![start.0.into()];
+    let named = match source.by {
+        // All keys, of which those of a provider are picked out afterwards.
+        SpentBy::Provider => "CAST(COALESCE(r.key_id, 0) AS TEXT)".to_owned(),
+        _ if names.is_empty() => "NULL".to_owned(),
+        SpentBy::Model | SpentBy::Account | SpentBy::Key => {
+            let column = match source.by {
+                SpentBy::Model => "r.model_used",
+                SpentBy::Account => "r.account_id",
+                SpentBy::Key | SpentBy::Provider => "COALESCE(r.key_id, 0)",
+            };
+            let (these, mut chosen) = source.these(db, names);
+            values.append(&mut chosen);
+            format!("CASE WHEN {column} {these} THEN CAST({column} AS TEXT) END")
+        }
+    };
+    // What calls cost the operator is nobody else's to know.
+    let (rates, is_root, expense) = if source.is_earned {
+        ("r.rates", "r.account_id = 1", "COALESCE(r.expense, 0)")
+    } else {
+        ("CAST(NULL AS BIGINT)", "FALSE", "0")
+    };
+    values.extend([start.0.into(), end.0.into()]);
+    // Few accounts have their records one after another; of many, those of the time are looked at one by one, in words that
+    // no other index is taken for.
+    let whose = if lanes.is_empty() {
+        source.whose.condition(db, "+r.account_id")
+    } else {
+        let (these, values) = among(db, lanes.to_vec());
+        Part {
+            sql: format!("r.account_id {these}"),
+            values,
+        }
+    };
+    values.extend(whose.values);
+    let sql = format!(
+        "SELECT hour, named, rates, is_root, {SUMS} FROM (SELECT (r.start_at - ?) / {HOUR_MS} AS hour, {named} AS named, \
+         {rates} AS rates, {is_root} AS is_root, CASE WHEN r.status < {FAILED_FROM} THEN 1 ELSE 0 END AS requests, \
+         r.input, r.cached, r.output, COALESCE(c.cost, r.cost) AS cost, {expense} AS expense \
+         FROM usage_record r LEFT JOIN usage_correction c \
+         ON c.node = r.node AND c.epoch = r.epoch AND c.sequence = r.sequence \
+         WHERE r.start_at >= ? AND r.start_at < ? AND {}) used GROUP BY hour, named, rates, is_root",
+        whose.sql
+    );
+    Part { sql, values }
+}
