@@ -149,7 +149,9 @@ mod tests {
         ) {
             let sum = |amounts: &mut dyn Iterator<Item = &Earning>| {
                 let mut total = Earning::default();
-                amounts.for_each(|amount| total.add(amount));
+                for amount in amounts {
+                    total.add(amount);
+                }
                 total
             };
             let of = |parts: &[Earning]| SpendRow {

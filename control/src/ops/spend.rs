@@ -169,7 +169,9 @@ impl Kept {
 
 fn sum(points: &[Earning]) -> Earning {
     let mut sum = Earning::default();
-    points.iter().for_each(|point| sum.add(point));
+    for point in points {
+        sum.add(point);
+    }
     sum
 }
 

@@ -102,8 +102,8 @@ pub(crate) async fn by_day_of(
         return Ok(BTreeMap::new());
     }
     let Part { sql, mut values } = source.split(db, days);
-    let (these, named) = source.these(db, names);
-    values.extend(named);
+    let (these, chosen) = source.these(db, names);
+    values.extend(chosen);
     let sql = format!(
         "SELECT CAST(named AS TEXT) AS named, day, {SUMS} FROM ({sql}) used WHERE named {these} GROUP BY named, day"
     );
@@ -350,7 +350,7 @@ fn sums_of_hours(
     (start, end): (Millis, Millis),
 ) -> Part {
     let mut values: Vec<Value> = vec![start.0.into()];
-    let named = match source.by {
+    let value = match source.by {
         // All keys, of which those of a provider are picked out afterwards.
         SpentBy::Provider => "CAST(COALESCE(r.key_id, 0) AS TEXT)".to_owned(),
         _ if names.is_empty() => "NULL".to_owned(),
@@ -385,7 +385,7 @@ fn sums_of_hours(
     };
     values.extend(whose.values);
     let sql = format!(
-        "SELECT hour, named, rates, is_root, {SUMS} FROM (SELECT (r.start_at - ?) / {HOUR_MS} AS hour, {named} AS named, \
+        "SELECT hour, named, rates, is_root, {SUMS} FROM (SELECT (r.start_at - ?) / {HOUR_MS} AS hour, {value} AS named, \
          {rates} AS rates, {is_root} AS is_root, CASE WHEN r.status < {FAILED_FROM} THEN 1 ELSE 0 END AS requests, \
          r.input, r.cached, r.output, COALESCE(c.cost, r.cost) AS cost, {expense} AS expense \
          FROM usage_record r LEFT JOIN usage_correction c \

@@ -50,7 +50,9 @@ async fn post(world: &World, records: Vec<UsageRecord>) {
 
 fn sum<'a>(amounts: impl IntoIterator<Item = &'a Earning>) -> Earning {
     let mut sum = Earning::default();
-    amounts.into_iter().for_each(|amount| sum.add(amount));
+    for amount in amounts {
+        sum.add(amount);
+    }
     sum
 }
 
