@@ -25,6 +25,7 @@ use jiff::civil::Date;
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
+    lease::Payer,
     money::Money,
     price::PriceTable,
     price_file::{self, Listing},
@@ -127,8 +128,14 @@ impl Publisher {
         let rules: Vec<_> = keys.iter().map(rule).collect();
         let (prices, fields) = self.prices(store, now).await?.unzip();
         let value = |name: &str| effective(stored.get(name), name, &self.config);
+        let ids: Vec<_> = accounts.iter().map(|record| record.view.id).collect();
+        let mut further = store::client_keys::known(store, (!first).then_some(&ids)).await?;
+        let mut entry = |record: AccountRecord| {
+            let keys = further.remove(&record.view.id);
+            account_entry(record, keys.unwrap_or_default())
+        };
         let changes = Changes {
-            accounts: accounts.into_iter().map(account_entry).collect(),
+            accounts: accounts.into_iter().map(&mut entry).collect(),
             keys: keys.into_iter().map(|key| key_entry(key, vault)).collect(),
             settings: Some(proxy_settings(
                 &value,
@@ -247,13 +254,14 @@ impl Publisher {
         self.state().subscribers.len()
     }
 
-    /// Asks data planes, save for one, to give back the credit of these accounts that they do not use.
+    /// Asks data planes, save for one, to give back the credit of these that they do not use.
     pub(crate) fn recall(
         &self,
-        accounts: impl IntoIterator<Item = AccountId>,
+        payers: impl IntoIterator<Item = impl Into<Payer>>,
         save: Option<&NodeName>,
     ) {
-        if self.state().subscribers.recall(accounts, save) {
+        let payers = payers.into_iter().map(Into::into);
+        if self.state().subscribers.recall(payers, save) {
             self.tell();
         }
     }

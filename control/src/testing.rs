@@ -29,6 +29,7 @@ use crate::{
 pub(crate) const NOON: Millis = Millis(1_793_534_400_000);
 pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const ROOT: Caller = Caller {
+    client_key: None,
     account: AccountId::ROOT,
     address: None,
 };
@@ -185,6 +186,7 @@ pub(crate) fn usd(dollars: f64) -> Money {
 
 pub(crate) fn by(account: &AccountView) -> Caller {
     Caller {
+        client_key: None,
         account: account.id,
         address: None,
     }
@@ -228,6 +230,7 @@ pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord 
         sequence,
         request_id: format!("r{sequence}"),
         account,
+        client_key: None,
         path: "/v1/chat/completions".to_owned(),
         model_asked: "gpt-4".to_owned(),
         model_used: "gpt-4o".to_owned(),

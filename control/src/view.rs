@@ -5,6 +5,7 @@ mod account;
 mod bill;
 mod books;
 mod call;
+mod client_key;
 mod earning;
 mod key;
 mod log;
@@ -27,14 +28,15 @@ pub use account::{
 };
 pub use bill::{AccountTotals, Bill, BillOf, DayTotals};
 pub use books::{BookTotal, Books, Difference, LedgerFilter, LedgerLine, Quarantined};
-pub use call::{Call, CallFilter, Calls, CallsFrom, ModelOf, StatusOf};
+pub use call::{Call, CallFilter, Calls, CallsFrom, MadeWith, ModelOf, StatusOf};
+pub use client_key::{ClientKeyChange, ClientKeyView, Expiry, NewClientKey};
 pub use earning::{EarnedBy, Earning, EarningFilter, EarningOf, EarningRow, Earnings, TagTotals};
 pub use key::{KeyChange, KeyFilter, KeyState, KeyView, NewKey, Probe};
 pub use log::{LogFilter, LogView};
 pub use news::{NewNews, NewsBoard, NewsView, PostedNews, Scope};
 pub use node::{Leased, NodeFilter, NodeView};
 pub use price::{ImportedPrices, PriceSource, PriceVersion, Rerated, Rerating, UnpricedModel};
-use proxyxai_contract::id::AccountId;
+use proxyxai_contract::id::{AccountId, ClientKeyId};
 pub use refusal::{RefusalFilter, RefusalPlace, Refusals};
 pub use root_key::RootKeyFile;
 pub use route::{LevelView, RouteView, StageView, TurnView};
@@ -49,14 +51,16 @@ pub use window::WindowUse;
 pub struct Caller {
     /// The account whose key was presented.
     pub account: AccountId,
+    /// The further client key that it was; none for the account's first.
+    pub client_key: Option<ClientKeyId>,
     /// Where it asks from, when that is known.
     pub address: Option<IpAddr>,
 }
 
 impl Caller {
-    /// Whether it is root.
+    /// Whether it is root, with its first key.
     pub fn is_root(&self) -> bool {
-        self.account == AccountId::ROOT
+        self.account == AccountId::ROOT && self.client_key.is_none()
     }
 }
 

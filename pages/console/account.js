@@ -12,10 +12,13 @@ import { t } from "../lib/text.js";
 import { html, useState } from "../lib/view.js";
 import { Edit } from "./account-edit.js";
 import { GROUPS, asText, fromAbove, isNone, ownCounts } from "./account-fields.js";
+import { Keys } from "./account-keys.js";
 import { State } from "./accounts.js";
 
 // No tree of people is deeper; the top of a deeper one is left out.
 const ABOVE_MAX = 32;
+// A day: enough to put a new key wherever the old one is.
+const OVERLAP_SECONDS = 86400;
 
 const info = async (user, signal) => (await mine("/x-info", { query: { user }, signal })).data;
 
@@ -72,6 +75,7 @@ function View({ account, above, onChanged, onSecret }) {
       [t("accounts.created"), time(account.CreatedAt)],
       [t("accounts.updated"), time(account.UpdatedAt)],
     ]} />
+    <${Keys} account=${account} />
     ${GROUPS.filter(([group]) => group !== "who").map(([group, fields]) => html`<${Group} key=${group} group=${group} fields=${fields} account=${account} above=${above} />`)}
     ${session.value.admin || html`<p class="small dim">${t("accounts.above-you")}</p>`}`;
 }
@@ -122,8 +126,8 @@ function Deeds({ account, onChanged, onSecret }) {
     await mine(`/x-users/${account.ID}`, { method: "PUT", body });
     onChanged();
   };
-  const rotated = async () => {
-    onSecret(await rotate({ id: account.ID, name: account.Name }));
+  const rotated = (overlap) => async () => {
+    onSecret(await rotate({ id: account.ID, name: account.Name, overlap }));
     onChanged();
   };
   const remove = async () => {
@@ -140,7 +144,8 @@ function Deeds({ account, onChanged, onSecret }) {
     ${!isSelf && (isStopped
       ? html`<${Action} label=${t("accounts.resume")} run=${() => put({ Suspended: false, Status: true })} />`
       : html`<${Action} label=${t("accounts.suspend")} confirm=${t("accounts.suspend.ask", { name })} run=${() => put({ Suspended: true })} />`)}
-    ${mayRotate(account.ID) && html`<${Action} label=${t("accounts.rotate")} confirm=${t("accounts.rotate.ask", { name })} run=${rotated} />`}
+    ${mayRotate(account.ID) && html`<${Action} label=${t("accounts.rotate")} confirm=${t("accounts.rotate.ask", { name })} run=${rotated(0)} />`}
+    ${mayRotate(account.ID) && html`<${Action} label=${t("accounts.rotate-later")} confirm=${t("accounts.rotate-later.ask", { name })} run=${rotated(OVERLAP_SECONDS)} />`}
     ${!isSelf && html`<${Action} kind="bad" label=${t("accounts.delete")} confirm=${t("accounts.delete.ask", { name, balance: money(account.Balance), fee, child: count(account.Child) })} run=${remove} />`}
   </div>`;
 }

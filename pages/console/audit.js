@@ -10,7 +10,7 @@ import { t, word } from "../lib/text.js";
 import { html } from "../lib/view.js";
 
 const SIZE = 50;
-const ACTIONS = ["add_user", "update_user", "delete_user", "rotate_self", "rotate_root", "rotate_key", "add_key", "update_key", "delete_key", "load_keys",
+const ACTIONS = ["add_user", "update_user", "delete_user", "rotate_self", "rotate_root", "rotate_key", "add_client_key", "update_client_key", "delete_client_key", "add_key", "update_key", "delete_key", "load_keys",
   "update_config", "delete_config", "add_news", "delete_news", "load_prices", "rerate"];
 const FILTERS = ["action", "target_id"];
 

@@ -85,7 +85,7 @@ function Own({ account: own, threshold }) {
 }
 
 const OPEN = [
-  { name: "name", title: t("accounts.name"), text: true, cell: (row) => html`<a href=${link("accounts", { open: row.UserID })}><bdi class="clip">${row.Name}</bdi></a>` },
+  { name: "name", title: t("accounts.name"), text: true, cell: (row) => html`<a href=${link("accounts", { open: row.UserID })}><bdi class="clip">${row.Name}</bdi></a>${row.ClientKey && html` <bdi class="small dim clip">${row.ClientKey}</bdi>`}` },
   { name: "window", title: t("limits.window"), text: true, cell: (row) => html`<span class="nowrap">${t(`accounts.f.${row.Window}`)}</span>${row.Model && html` <bdi class="small dim clip">${row.Model}</bdi>`}` },
   { name: "share", title: t("limits.reached"), num: true, cell: (row) => html`<${Near} share=${row.Taken / row.Limit} />` },
   { name: "taken", title: t("limits.taken"), num: true, cell: (row) => count(row.Taken) },
@@ -102,7 +102,7 @@ function Windows({ params }) {
   return html`<section class="stack"><h2>${t("limits.open")}</h2><p class="small dim">${t("limits.open.text")}</p>
     <${Problem} error=${list.error} />
     ${found?.total === 0 && html`<p class="card dim">${t("limits.open.none")}</p>`}
-    ${found?.data.length > 0 && html`<${Table} label=${t("limits.open")} columns=${OPEN} rows=${found.data} rowKey=${(row) => `${row.UserID} ${row.Window} ${row.Model}`} />`}
+    ${found?.data.length > 0 && html`<${Table} label=${t("limits.open")} columns=${OPEN} rows=${found.data} rowKey=${(row) => `${row.UserID} ${row.ClientKey} ${row.Window} ${row.Model}`} />`}
     ${found?.total > ROWS && html`<${Pager} page=${page} pages=${Math.ceil(found.total / ROWS)} total=${count(found.total)} onPage=${(next) => change({ windows: next })} />`}
   </section>`;
 }

@@ -20,11 +20,12 @@ pub use keys::{
 };
 pub use leases::{
     answer_from_wire, answer_to_wire, ask_from_wire, ask_to_wire, lease_from_wire, lease_to_wire,
+    standing_from_wire, standing_to_wire,
 };
 pub use objects::{due_from_wire, due_to_wire, kind, owned_from_wire, owned_to_wire};
 pub use records::{
     Unfit, batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
-    sequence_bytes, standing_from_wire, standing_to_wire,
+    sequence_bytes,
 };
 pub use refusals::{attempt_to_wire, refused_from_wire, refused_to_wire};
 pub use settings::routing_to_wire;

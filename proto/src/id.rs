@@ -42,6 +42,16 @@ row_id! {
     KeyId
 }
 
+row_id! {
+    /// A client key that an account has beside its first one.
+    ClientKeyId
+}
+
+impl ClientKeyId {
+    /// The least there can be.
+    pub const FIRST: Self = Self(1);
+}
+
 impl AccountId {
     /// The first account: ancestor of all, and the one that mints credit.
     pub const ROOT: Self = Self(1);

@@ -28,6 +28,7 @@ fn record(model: &str) -> UsageRecord {
         sequence: 1,
         request_id: "r".to_owned(),
         account: AccountId::ROOT,
+        client_key: None,
         path: "/v1/chat/completions".to_owned(),
         model_asked: model.to_owned(),
         model_used: model.to_owned(),

@@ -1,23 +1,46 @@
 //! Credit on lease: what a data plane may spend without asking.
 
-use crate::{id::AccountId, money::Money, snapshot::Standing};
+use crate::{
+    id::{AccountId, ClientKeyId},
+    money::Money,
+    snapshot::Standing,
+};
 
-/// Credit of one account that one data plane may spend.
+/// What is spent from: an account's credit, or the limit of one of its further client keys. A call with such a key
+/// spends from both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Payer {
+    /// Whose credit, or whose key.
+    pub account: AccountId,
+    /// The key; none for the account itself.
+    pub client_key: Option<ClientKeyId>,
+}
+
+impl From<AccountId> for Payer {
+    fn from(account: AccountId) -> Self {
+        Self {
+            account,
+            client_key: None,
+        }
+    }
+}
+
+/// Credit of one payer that one data plane may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Whose.
-    pub account: AccountId,
+    pub payer: Payer,
     /// Grows with every change; an older one is out of date. 0 before the first.
     pub version: u64,
     /// Reserved, less what was posted of it.
     pub amount: Money,
 }
 
-/// What a data plane wants of an account's credit.
+/// What a data plane wants of a payer's credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAsk {
     /// Whose.
-    pub account: AccountId,
+    pub payer: Payer,
     /// The lease it was asked on; on another one nothing is done.
     pub version: u64,
     /// Positive asks for that much more, negative gives back.
@@ -40,7 +63,7 @@ pub enum Shortage {
 pub struct LeaseAnswer {
     /// The lease as it is now.
     pub lease: Lease,
-    /// The account's money as it is now.
+    /// The account's money as it is now; of a client key, the balance is what is left of its limit.
     pub standing: Standing,
     /// None when the need was met, or nothing was asked for.
     pub shortage: Option<Shortage>,

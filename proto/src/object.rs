@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Millis,
-    id::{AccountId, KeyId},
+    id::{AccountId, ClientKeyId, KeyId},
     money::Money,
 };
 
@@ -193,6 +193,8 @@ pub struct Owned {
     pub kind: Kind,
     /// Who made it.
     pub account: AccountId,
+    /// With which further client key; none for the account's first. It pays for the object's work.
+    pub client_key: Option<ClientKeyId>,
     /// With which upstream key.
     pub key: KeyId,
     /// When it was made.

@@ -8,10 +8,10 @@ use crate::{
     access::{IpList, LevelList, ModelList, ResourceList},
     client_key::{KeyHash, KeyHasher},
     clock::{Millis, Zone},
-    id::{AccountId, KeyId, Level, Revision},
+    id::{AccountId, ClientKeyId, KeyId, Level, Revision},
     key_headers::KeyHeaders,
     key_price::KeyPrice,
-    lease::Lease,
+    lease::{Lease, Payer},
     money::{Money, Multiplier},
     passthrough::Passthrough,
     pattern,
@@ -63,6 +63,36 @@ pub struct Account {
     pub access: Access,
     /// Its own routing rules; empty ones fall back to an ancestor's.
     pub routing: RoutingRules,
+    /// Client keys that it has beside its first one.
+    pub further_keys: Vec<FurtherKey>,
+}
+
+/// A further client key of an account. Its calls are the account's, within what it may by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FurtherKey {
+    /// Its id.
+    pub id: ClientKeyId,
+    /// Shown in refusals.
+    pub name: String,
+    /// Of its secret.
+    pub key_hash: KeyHash,
+    /// False refuses it.
+    pub enabled: bool,
+    /// From when on it is refused; none means never.
+    pub expires: Option<Millis>,
+    /// What its calls may cost in all; none means as much as the account may.
+    pub credit_limit: Option<Money>,
+    /// Requests per minute; none means as many as the account may.
+    pub rpm: Option<u64>,
+    /// Models that may be asked for with it.
+    pub models: ModelList,
+}
+
+impl FurtherKey {
+    /// Whether it has come to its end.
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.expires.is_some_and(|end| end <= now)
+    }
 }
 
 /// Windows over calls and tokens.
@@ -356,8 +386,8 @@ pub struct Update {
     pub healths: Vec<Health>,
     /// Leases of the data plane that is told.
     pub leases: Vec<Lease>,
-    /// Accounts whose unused credit somebody else needs.
-    pub recalls: Vec<AccountId>,
+    /// Whose unused credit somebody else needs.
+    pub recalls: Vec<Payer>,
 }
 
 impl Update {

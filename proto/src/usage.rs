@@ -4,7 +4,8 @@ use crate::{
     attempt::Attempt,
     bill::{self, Sum, Used},
     clock::Millis,
-    id::{AccountId, KeyId, Level},
+    id::{AccountId, ClientKeyId, KeyId, Level},
+    lease::Payer,
     money::{Money, Multiplier},
     object::Objects,
     price::{self, ModelPrice},
@@ -121,6 +122,8 @@ pub struct UsageRecord {
     pub request_id: String,
     /// Who pays.
     pub account: AccountId,
+    /// The further client key that the call was made with; none for the account's first.
+    pub client_key: Option<ClientKeyId>,
     /// Request path without query.
     pub path: String,
     /// As the client named it; empty when it named none.
@@ -193,6 +196,14 @@ impl UsageRecord {
             return bill::lines_of_many(price, &used, longest);
         }
         bill::lines(price, &used)
+    }
+
+    /// The further client key whose limit it counts for as well, if it was made with one.
+    pub fn key_payer(&self) -> Option<Payer> {
+        self.client_key.map(|client_key| Payer {
+            account: self.account,
+            client_key: Some(client_key),
+        })
     }
 
     /// What it takes of the credit that was set aside for it: its cost, and what stays set aside.

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::{
     Invalid,
     clock::{Millis, Span},
-    id::AccountId,
+    id::{AccountId, ClientKeyId},
+    lease::Payer,
     pattern::Pattern,
     routing::best,
     snapshot::RateLimits,
@@ -259,6 +260,18 @@ pub struct WindowKey {
     pub model: String,
     /// Its first moment.
     pub start: Millis,
+    /// The further client key whose window it is; none for the account's.
+    pub client_key: Option<ClientKeyId>,
+}
+
+impl WindowKey {
+    /// Whose window it is.
+    pub const fn payer(&self) -> Payer {
+        Payer {
+            account: self.account,
+            client_key: self.client_key,
+        }
+    }
 }
 
 /// What a data plane asks for. Nothing is ever asked back: units that are not used lapse.
@@ -388,6 +401,7 @@ mod tests {
                 window: Window::Rpm,
                 model: String::new(),
                 start: Millis(0),
+                client_key: None,
             },
             limit,
             need,

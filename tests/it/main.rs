@@ -23,6 +23,7 @@ mod bodies;
 mod books;
 mod cascade;
 mod child;
+mod client_keys;
 mod credit;
 mod deleted;
 mod drain;

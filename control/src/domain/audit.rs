@@ -7,6 +7,7 @@ use std::{
 };
 
 use proxyxai_contract::{
+    clock::Zone,
     id::AccountId,
     money::{Money, Multiplier},
     routing::RoutingRules,
@@ -14,7 +15,7 @@ use proxyxai_contract::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::view::{AccountView, KeyView, NewsView, Verified};
+use crate::view::{AccountView, ClientKeyView, KeyView, NewsView, Verified};
 
 /// Stands for a secret.
 pub(crate) const MASK: &str = "***";
@@ -54,6 +55,12 @@ pub(crate) enum Action {
     UpdateKey,
     /// An upstream key was deleted.
     DeleteKey,
+    /// A further client key was made.
+    AddClientKey,
+    /// A further client key was changed.
+    UpdateClientKey,
+    /// A further client key was deleted.
+    DeleteClientKey,
     /// The pool was loaded anew.
     LoadKeys,
     /// Settings were stored.
@@ -77,6 +84,8 @@ pub(crate) enum Kind {
     User,
     /// An upstream key.
     Key,
+    /// A further client key of an account.
+    ClientKey,
     /// Settings; there is no id.
     Config,
     /// News; the id is the target account's.
@@ -100,6 +109,9 @@ impl Action {
             Self::AddKey => "add_key",
             Self::UpdateKey => "update_key",
             Self::DeleteKey => "delete_key",
+            Self::AddClientKey => "add_client_key",
+            Self::UpdateClientKey => "update_client_key",
+            Self::DeleteClientKey => "delete_client_key",
             Self::LoadKeys => "load_keys",
             Self::UpdateConfig => "update_config",
             Self::DeleteConfig => "delete_config",
@@ -119,6 +131,7 @@ impl Kind {
         match self {
             Self::User => "user",
             Self::Key => "key",
+            Self::ClientKey => "client_key",
             Self::Config => "config",
             Self::News => "news",
             Self::Prices => "prices",
@@ -143,6 +156,37 @@ pub(crate) fn changes(before: &Fields, after: &Fields) -> Value {
         found.insert(name.clone(), Value::Object(sides.collect()));
     }
     Value::Object(found)
+}
+
+/// A further client key. What calls move is left out.
+pub(crate) fn client_key(view: &ClientKeyView, user: &str) -> Fields {
+    let ClientKeyView {
+        id: _,
+        account: _,
+        partial_key: _,
+        credit_used: _,
+        requests: _,
+        used: _,
+        created: _,
+        updated: _,
+        name,
+        enabled,
+        expires,
+        credit_limit,
+        rpm,
+        models,
+    } = view;
+    let open = [
+        ("User", json!(user)),
+        ("Name", json!(name)),
+        ("Status", json!(enabled)),
+        ("ExpiresAt", json!(expires.map(|at| Zone::UTC.rfc3339(at)))),
+        ("CreditLimit", json!(credit_limit.map(Money::dollars))),
+        ("RPM", json!(rpm)),
+        ("AllowModels", json!(models.text())),
+    ];
+    open.map(|(name, value)| (name.to_owned(), Field::Open(value)))
+        .into()
 }
 
 /// An account. What calls move is left out, credit aside.

@@ -4,6 +4,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod bounds;
+pub(crate) mod client_key;
 pub mod credit;
 pub(crate) mod cursor;
 pub(crate) mod flat;

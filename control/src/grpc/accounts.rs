@@ -1,5 +1,6 @@
 //! Service `Accounts`. How messages are read and written is in `accounts/convert.rs`.
 
+mod client_keys;
 pub(super) mod convert;
 
 use proxyxai_contract::{
@@ -113,6 +114,7 @@ impl Accounts for Service {
         let wire::RotateKeyRequest {
             account,
             client_key,
+            overlap_seconds,
         } = request.into_inner();
         let account = account.map(|named| identifier(Some(named))).transpose()?;
         let chosen = Some(client_key).filter(|key| !key.is_empty());
@@ -120,9 +122,12 @@ impl Accounts for Service {
         let chosen = chosen.transpose()?;
         let key = match (account, chosen) {
             (account, None) => {
-                ops::accounts::rotate_key(&self.0, &caller, account.as_deref()).await?
+                let account = account.as_deref();
+                ops::accounts::rotate_key(&self.0, &caller, account, overlap_seconds).await?
             }
-            (None, chosen) => ops::accounts::rotate_root(&self.0, &caller, chosen).await?,
+            (None, chosen) => {
+                ops::accounts::rotate_root(&self.0, &caller, chosen, overlap_seconds).await?
+            }
             (Some(_), Some(_)) => {
                 let problem = "is only for the caller's own key, without an account";
                 return Err(Error::from(Invalid::new("client_key", problem)).into());
@@ -131,6 +136,55 @@ impl Accounts for Service {
         Ok(Response::new(wire::RotateKeyResponse {
             client_key: key.expose().to_owned(),
         }))
+    }
+
+    async fn list_client_keys(
+        &self,
+        request: Request<wire::ListClientKeysRequest>,
+    ) -> Result<Response<wire::ListClientKeysResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::ListClientKeysRequest { account } = request.into_inner();
+        let account = client_keys::whose(account)?;
+        let keys = ops::client_keys::list(&self.0, &caller, account.as_deref()).await?;
+        Ok(Response::new(wire::ListClientKeysResponse {
+            keys: keys.into_iter().map(client_keys::key_to_wire).collect(),
+        }))
+    }
+
+    async fn create_client_key(
+        &self,
+        request: Request<wire::CreateClientKeyRequest>,
+    ) -> Result<Response<wire::CreateClientKeyResponse>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (account, new) = client_keys::new_from_wire(request.into_inner())?;
+        let made = ops::client_keys::create(&self.0, &caller, account.as_deref(), &new);
+        let (key, secret) = made.await?;
+        Ok(Response::new(wire::CreateClientKeyResponse {
+            key: Some(client_keys::key_to_wire(key)),
+            client_key: secret.expose().to_owned(),
+        }))
+    }
+
+    async fn update_client_key(
+        &self,
+        request: Request<wire::UpdateClientKeyRequest>,
+    ) -> Result<Response<wire::ClientKey>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let (account, id, change) = client_keys::change_from_wire(request.into_inner())?;
+        let what = (id, &change);
+        let key = ops::client_keys::update(&self.0, &caller, account.as_deref(), what).await?;
+        Ok(Response::new(client_keys::key_to_wire(key)))
+    }
+
+    async fn delete_client_key(
+        &self,
+        request: Request<wire::DeleteClientKeyRequest>,
+    ) -> Result<Response<wire::ClientKey>, Status> {
+        let caller = auth::caller(&self.0, &request).await?;
+        let wire::DeleteClientKeyRequest { account, id } = request.into_inner();
+        let (account, id) = (client_keys::whose(account)?, client_keys::key_id(id)?);
+        let key = ops::client_keys::delete(&self.0, &caller, account.as_deref(), id).await?;
+        Ok(Response::new(client_keys::key_to_wire(key)))
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) use update::update;
 
 use crate::{
     Control, Error,
-    domain::{account::check_text, credit::LISTING_FEE, ledger::Entry},
+    domain::{account::check_text, client_key, credit::LISTING_FEE, ledger::Entry},
     ops::{self, money},
     store::{self, AccountRecord, Tx, accounts::Filter},
     view::{AccountFilter, AccountView, Caller, Changed, Listing, Page},
@@ -124,12 +124,23 @@ pub(crate) async fn list(
     })
 }
 
-/// Replaces the client key of the caller or of a descendant. The old one stops at once.
+/// A client key that takes the place of an account's first one.
+#[derive(Debug)]
+struct Replacement<'a> {
+    key: &'a ClientKey,
+    /// For how long the former one goes on; none for not at all.
+    overlap_ms: Option<i64>,
+}
+
+/// Replaces the client key of the caller or of a descendant. The old one stops at once, or makes calls for an overlap
+/// of so many seconds.
 pub(crate) async fn rotate_key(
     control: &Control,
     caller: &Caller,
     identifier: Option<&str>,
+    overlap_seconds: i64,
 ) -> Result<ClientKey, Error> {
+    let overlap_ms = client_key::overlap_ms(overlap_seconds)?;
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let target = match identifier {
@@ -140,23 +151,34 @@ pub(crate) async fn rotate_key(
         ops::may_manage(control, &tx, &own).await?;
     }
     let key = ClientKey::generate().map_err(Error::internal)?;
-    replace_key(control, tx, caller, target, &key).await?;
+    let new = Replacement {
+        key: &key,
+        overlap_ms,
+    };
+    replace_key(control, tx, caller, target, new).await?;
     Ok(key)
 }
 
-/// Gives root the key that it chose, or a fresh one. The old one stops at once.
+/// Gives root the key that it chose, or a fresh one. The old one stops at once, or makes calls for an overlap; it opens
+/// no copy of the master key any more, and administrates nothing.
 pub(crate) async fn rotate_root(
     control: &Control,
     caller: &Caller,
     chosen: Option<ClientKey>,
+    overlap_seconds: i64,
 ) -> Result<ClientKey, Error> {
     ops::root_only(caller, "only root may choose a key, and only its own")?;
+    let overlap_ms = client_key::overlap_ms(overlap_seconds)?;
     let key = match chosen {
         Some(key) => key,
         None => ClientKey::generate().map_err(Error::internal)?,
     };
     let tx = control.store().begin().await?;
-    replace_key(control, tx, caller, caller.account, &key).await?;
+    let new = Replacement {
+        key: &key,
+        overlap_ms,
+    };
+    replace_key(control, tx, caller, caller.account, new).await?;
     Ok(key)
 }
 
@@ -165,25 +187,31 @@ async fn replace_key(
     tx: Tx,
     caller: &Caller,
     target: AccountId,
-    key: &ClientKey,
+    Replacement { key, overlap_ms }: Replacement<'_>,
 ) -> Result<(), Error> {
     let mut locked = store::accounts::lock(&tx, [target], control.now()).await?;
     let mut record = locked
         .remove(&target)
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
-    let former = record.key_hash;
+    let before = record.clone();
     give_key(control, &mut record, key);
     record.view.updated = control.now();
+    if let Some(hash) = record.key_hash {
+        ops::client_keys::check_free(&tx, hash).await?;
+    }
+    if let Some(overlap_ms) = overlap_ms.filter(|_| record.key_hash != before.key_hash) {
+        ops::client_keys::keep_former(control, &tx, &before, overlap_ms).await?;
+    }
     // Before the revision is locked, since it takes a while.
     if target == AccountId::ROOT {
         ops::master::follow_root(control, &tx, key).await?;
     }
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
-    ops::audit::rotation(control, &tx, caller, &record.view).await?;
+    ops::audit::rotation(control, &tx, caller, &record.view, overlap_ms).await?;
     tx.commit().await?;
     if target == AccountId::ROOT {
-        ops::root_key::replace(control, former, key);
+        ops::root_key::replace(control, before.key_hash, key);
     }
     tracing::info!(
         account.id = target.get(),
@@ -196,8 +224,13 @@ async fn replace_key(
 
 fn give_key(control: &Control, record: &mut AccountRecord, key: &ClientKey) {
     record.key_hash = Some(control.vault().hasher().hash(key.expose()));
-    key.tail(PARTIAL_KEY_CHARS.min(control.partial_key_chars()))
-        .clone_into(&mut record.view.partial_key);
+    record.view.partial_key = tail(control, key);
+}
+
+/// What is kept of a client key in clear.
+pub(super) fn tail(control: &Control, key: &ClientKey) -> String {
+    let chars = PARTIAL_KEY_CHARS.min(control.partial_key_chars());
+    key.tail(chars).to_owned()
 }
 
 async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error> {

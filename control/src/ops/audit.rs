@@ -12,7 +12,7 @@ use crate::{
         setting,
     },
     ops,
-    store::{self, AccountRecord, KeyRecord, Tx, audit::NewRecord},
+    store::{self, AccountRecord, KeyRecord, Tx, audit::NewRecord, client_keys::ClientKeyRecord},
     view::{AccountView, Caller, Listing, LogFilter, LogView, Page},
 };
 
@@ -88,12 +88,43 @@ pub(super) async fn account(
     .await
 }
 
-/// An account got a new client key.
+/// A further client key was made, changed or deleted.
+pub(super) async fn client_key(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    account: &AccountView,
+    (before, after): (Option<&ClientKeyRecord>, Option<&ClientKeyRecord>),
+) -> Result<(), Error> {
+    let action = match (before, after) {
+        (None, _) => Action::AddClientKey,
+        (Some(_), Some(_)) => Action::UpdateClientKey,
+        (Some(_), None) => Action::DeleteClientKey,
+    };
+    let Some(view) = after.or(before).map(|record| &record.view) else {
+        return Ok(());
+    };
+    let target = Target {
+        kind: Kind::ClientKey,
+        id: Some(view.id.get()),
+        name: &view.name,
+        dna: &account.dna,
+    };
+    let fields = |record: Option<&ClientKeyRecord>| {
+        let fields = record.map(|record| audit::client_key(&record.view, &account.name));
+        fields.unwrap_or_default()
+    };
+    let sides = (fields(before), fields(after));
+    record(control, tx, caller, (action, target), sides).await
+}
+
+/// An account got a new client key, and the former one goes on for so long.
 pub(super) async fn rotation(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
     account: &AccountView,
+    overlap_ms: Option<i64>,
 ) -> Result<(), Error> {
     let action = match (account.id == caller.account, caller.is_root()) {
         (true, true) => Action::RotateRoot,
@@ -104,7 +135,11 @@ pub(super) async fn rotation(
         let secret = Field::Secret(vec![side]);
         Fields::from([("SecretKey".to_owned(), secret)])
     };
-    let sides = (key(0), key(1));
+    let mut after = key(1);
+    if let Some(ms) = overlap_ms {
+        after.insert("Overlap".to_owned(), Field::Open((ms / 1000).into()));
+    }
+    let sides = (key(0), after);
     record(
         control,
         tx,

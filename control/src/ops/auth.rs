@@ -2,28 +2,46 @@
 
 use std::net::IpAddr;
 
-use proxyxai_contract::id::AccountId;
+use proxyxai_contract::{
+    client_key::KeyHash,
+    id::{AccountId, ClientKeyId},
+};
 
 use crate::{
     Control, Error,
     domain::account::Dna,
     ops,
     store::{self, AccountRecord},
-    view::Caller,
+    view::{Caller, ClientKeyView},
 };
 
-/// The account whose client key this is. A suspended account takes its descendants with it, and every
-/// account has a say in where its keys and theirs are used from.
+/// The account whose first client key this is: no other administrates anything.
 pub(crate) async fn authenticate(
     control: &Control,
     presented: &str,
     address: Option<IpAddr>,
 ) -> Result<Caller, Error> {
+    let caller = identify(control, presented, address).await?;
+    match caller.client_key {
+        None => Ok(caller),
+        Some(_) => Err(Error::Forbidden(
+            "this client key makes calls and reads the balance and use of its account; the rest takes the account's first key",
+        )),
+    }
+}
+
+/// Whose client key this is, a further one as well. A suspended account takes its descendants with it, and every
+/// account has a say in where its keys and theirs are used from.
+pub(crate) async fn identify(
+    control: &Control,
+    presented: &str,
+    address: Option<IpAddr>,
+) -> Result<Caller, Error> {
     let hash = control.vault().hasher().hash(presented);
-    let account = match store::accounts::by_key(control.store(), hash).await? {
-        Some((account, _, true)) => account,
+    let (account, client_key) = match store::accounts::by_key(control.store(), hash).await? {
+        Some((account, _, true)) => (account, None),
         Some((_, name, false)) => return Err(Error::Suspended { name }),
-        None => return Err(Error::Unauthenticated),
+        None => further(control, hash).await?,
     };
     let now = control.now();
     let own = store::accounts::some(control.store(), &[account], now).await?;
@@ -48,7 +66,31 @@ pub(crate) async fn authenticate(
         });
     }
     within_rate(control, own.first(), &above).await?;
-    Ok(Caller { account, address })
+    Ok(Caller {
+        account,
+        client_key,
+        address,
+    })
+}
+
+/// The account of a further key, as long as both are in force.
+async fn further(
+    control: &Control,
+    hash: KeyHash,
+) -> Result<(AccountId, Option<ClientKeyId>), Error> {
+    let now = control.now();
+    let found = store::client_keys::by_hash(control.store(), hash).await?;
+    let in_force = |view: &ClientKeyView| view.enabled && view.expires.is_none_or(|end| end > now);
+    let view = found.map(|record| record.view).filter(in_force);
+    let view = view.ok_or(Error::Unauthenticated)?;
+    let account = store::accounts::childless(control.store(), view.account, now).await?;
+    match account.filter(|record| record.deleted.is_none()) {
+        Some(record) if record.view.is_active() => Ok((view.account, Some(view.id))),
+        Some(record) => Err(Error::Suspended {
+            name: record.view.name,
+        }),
+        None => Err(Error::Unauthenticated),
+    }
 }
 
 /// Counts a request of an account that is let in. Root may ask as often as it likes.

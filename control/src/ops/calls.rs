@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxyxai_contract::{
     Invalid,
-    id::{AccountId, KeyId},
+    id::{AccountId, ClientKeyId, KeyId},
     secret::Secret,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -163,8 +163,12 @@ async fn named(tx: &Tx, caller: &Caller, rows: Vec<PostedUsage>) -> Result<Vec<C
         let ids: BTreeSet<i64> = ids.map(KeyId::get).collect();
         keys = store::calls::key_names(tx, ids.into_iter().collect()).await?;
     }
+    let ids = rows.iter().filter_map(|row| row.record.client_key);
+    let ids: BTreeSet<i64> = ids.map(ClientKeyId::get).collect();
+    let client_keys = store::client_keys::names(tx, ids.into_iter().collect()).await?;
     let call = |mut usage: PostedUsage| {
         told(caller, &mut usage);
+        let client_key = usage.record.client_key.map_or(0, ClientKeyId::get);
         let key = usage.record.key.map_or(0, KeyId::get);
         Call {
             account_name: names
@@ -174,6 +178,7 @@ async fn named(tx: &Tx, caller: &Caller, rows: Vec<PostedUsage>) -> Result<Vec<C
             key_name: caller
                 .is_root()
                 .then(|| keys.get(&key).cloned().unwrap_or_default()),
+            client_key_name: client_keys.get(&client_key).cloned().unwrap_or_default(),
             usage,
         }
     };

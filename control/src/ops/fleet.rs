@@ -2,6 +2,7 @@
 
 mod aside;
 mod cover;
+mod key_lease;
 mod lease;
 pub(crate) mod objects;
 mod posting;

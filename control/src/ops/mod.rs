@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod calls;
 pub(crate) mod circulation;
+pub(crate) mod client_keys;
 mod earned;
 pub(crate) mod earnings;
 pub(crate) mod expiry;
@@ -133,16 +134,16 @@ fn shown(control: &Control, record: AccountRecord) -> AccountView {
     let mut view = record.view;
     view.public_key = record.key_hash.map(vault::public_key).unwrap_or_default();
     view.cards.retain(|card| card.is_live(now));
-    let hidden = view
-        .partial_key
+    view.partial_key = hint(control, &view.partial_key);
+    view
+}
+
+/// As much of what is kept of a client key in clear as may be shown now.
+fn hint(control: &Control, partial_key: &str) -> String {
+    let hidden = partial_key
         .len()
         .saturating_sub(control.partial_key_chars());
-    view.partial_key = view
-        .partial_key
-        .get(hidden..)
-        .unwrap_or_default()
-        .to_owned();
-    view
+    partial_key.get(hidden..).unwrap_or_default().to_owned()
 }
 
 /// After a commit: data planes are told, and usually use the change before the caller is answered.

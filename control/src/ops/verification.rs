@@ -138,6 +138,7 @@ pub(crate) async fn confirm(control: &Control, token: &str) -> Result<Option<Wis
     store::links::remove(&tx, token.account, token.field.as_str()).await?;
     let itself = Caller {
         account: token.account,
+        client_key: None,
         address: None,
     };
     ops::audit::account(control, &tx, &itself, Some(&before), Some(&record)).await?;

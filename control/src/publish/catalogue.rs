@@ -237,6 +237,7 @@ mod tests {
             calls_max: None,
             access: Access::ANY,
             routing: RoutingRules::default(),
+            further_keys: Vec::new(),
         };
         (id, Some(account))
     }

@@ -10,7 +10,7 @@ use proxyxai_contract::{
     provider::BaseUrl,
     rotation::{self, Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{Account, KeyConfig, ProxySettings, UpstreamKey},
+    snapshot::{Account, FurtherKey, KeyConfig, ProxySettings, UpstreamKey},
     usage::Abandoned,
     window::ModelLimits,
 };
@@ -81,12 +81,19 @@ pub(super) fn proxy_settings(
     }
 }
 
-pub(super) fn account_entry(record: AccountRecord) -> (AccountId, Option<Account>) {
+pub(super) fn account_entry(
+    record: AccountRecord,
+    further_keys: Vec<FurtherKey>,
+) -> (AccountId, Option<Account>) {
     let (id, gone) = (record.view.id, record.gone);
-    (id, (!gone).then(|| as_known(record)))
+    let known = || Account {
+        further_keys,
+        ..as_known(record)
+    };
+    (id, (!gone).then(known))
 }
 
-/// An account as data planes know it.
+/// An account as data planes know it, without its further client keys.
 pub(crate) fn as_known(record: AccountRecord) -> Account {
     let AccountRecord {
         view,
@@ -111,6 +118,7 @@ pub(crate) fn as_known(record: AccountRecord) -> Account {
         calls_max: view.calls_max,
         access: view.access,
         routing: view.routing,
+        further_keys: Vec::new(),
     }
 }
 

@@ -3,13 +3,17 @@
 
 use proxyxai_contract::{
     snapshot::Account,
-    window::{ModelLimits, WindowKey},
+    window::{ModelLimits, Window, WindowKey},
 };
 
 /// The most that a window of the first account of a chain can have; none when it has no such limit, or nothing is
 /// known. The chain is from the account to root.
 pub(super) fn most(chain: &[&Account], system: &ModelLimits, key: &WindowKey) -> Option<u64> {
     let own = chain.first()?;
+    if let Some(id) = key.client_key {
+        let known = own.further_keys.iter().find(|known| known.id == id)?;
+        return known.rpm.filter(|_| key.window == Window::Rpm);
+    }
     if key.model.is_empty() {
         return Some(own.limits.of(key.window));
     }
@@ -34,7 +38,6 @@ mod tests {
         money::Multiplier,
         routing::RoutingRules,
         snapshot::{Access, RateLimits},
-        window::Window,
     };
 
     use super::*;
@@ -59,11 +62,13 @@ mod tests {
             calls_max: None,
             access: Access::ANY,
             routing: RoutingRules::default(),
+            further_keys: Vec::new(),
         }
     }
 
     fn rpm(chain: &[Account], system: &str, model: &str) -> Option<u64> {
         let key = WindowKey {
+            client_key: None,
             account: AccountId::new(2).unwrap(),
             window: Window::Rpm,
             model: model.to_owned(),

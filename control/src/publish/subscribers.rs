@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
-    lease::Lease,
+    lease::{Lease, Payer},
     snapshot::{Health, HealthState, Standing},
 };
 
@@ -42,8 +42,8 @@ pub(super) struct Pending {
     healths: BTreeMap<Subject, Health>,
     /// Told once, when the stream begins; later ones are answers to what the data plane asks.
     pub(super) leases: Vec<Lease>,
-    /// Accounts whose unused credit is wanted back.
-    pub(super) recalls: BTreeSet<AccountId>,
+    /// Whose unused credit is wanted back.
+    pub(super) recalls: BTreeSet<Payer>,
 }
 
 // === impl Pending ===
@@ -128,17 +128,17 @@ impl Subscribers {
         self.watching.len()
     }
 
-    /// Wants credit of these accounts back from all but one. Tells whether there is anybody to ask.
+    /// Wants credit of these back from all but one. Tells whether there is anybody to ask.
     pub(super) fn recall(
         &mut self,
-        accounts: impl IntoIterator<Item = AccountId>,
+        payers: impl IntoIterator<Item = Payer>,
         save: Option<&NodeName>,
     ) -> bool {
-        let accounts: Vec<_> = accounts.into_iter().collect();
+        let payers: Vec<_> = payers.into_iter().collect();
         let mut asked = false;
         for subscriber in self.watching.values_mut() {
-            if !accounts.is_empty() && Some(&subscriber.node) != save {
-                subscriber.pending.recalls.extend(&accounts);
+            if !payers.is_empty() && Some(&subscriber.node) != save {
+                subscriber.pending.recalls.extend(&payers);
                 asked = true;
             }
         }

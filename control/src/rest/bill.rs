@@ -12,7 +12,7 @@ use super::{
     answer::{Dollars, page_headers, percentage},
     days::{days, month_so_far},
     failure::Failure,
-    request::{Asker, Params, labels_of},
+    request::{Asker, Params, Reader, labels_of},
 };
 use crate::{
     Control, ops,
@@ -46,7 +46,7 @@ pub(super) async fn descendants(
 /// `/dashboard/bill`: the caller's own; of today unless days are named.
 pub(super) async fn own(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    Reader(caller): Reader,
     params: Params,
 ) -> Result<Json<OwnBill>, Failure> {
     let today = ops::reports::today(&control);

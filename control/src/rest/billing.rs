@@ -11,14 +11,14 @@ use super::{
     bill::seconds,
     days::dates,
     failure::Failure,
-    request::{Asker, Params},
+    request::{Params, Reader},
 };
 use crate::{Control, domain::credit::Card, ops, view::AccountView};
 
 /// `/dashboard/billing/usage`: both ends of `start_date` and `end_date` included.
 pub(super) async fn usage(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    Reader(caller): Reader,
     params: Params,
 ) -> Result<Json<Value>, Failure> {
     let days = dates(&params, ops::reports::today(&control))?;
@@ -42,7 +42,7 @@ pub(super) async fn usage(
 /// what this month may come to: what has been used and what is left, within the month's cap.
 pub(super) async fn subscription(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    Reader(caller): Reader,
 ) -> Result<Json<Value>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let (_, month) = ops::reports::today_and_month(&control, &caller, None).await?;
@@ -79,7 +79,7 @@ pub(super) async fn subscription(
 /// `/dashboard/billing/credit_grants`: the cards.
 pub(super) async fn credit_grants(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    Reader(caller): Reader,
 ) -> Result<Json<Value>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let granted: Money = account.cards.iter().map(|card| card.amount).sum();

@@ -12,14 +12,15 @@ use super::{
 use crate::{
     Control,
     ops::calls::{self, SIZE, SIZE_MAX},
-    view::{Call, CallFilter, Calls, CallsFrom, ModelOf, StatusOf},
+    view::{Call, CallFilter, Calls, CallsFrom, MadeWith, ModelOf, StatusOf},
 };
 
-const PARAMETERS: [&str; 11] = [
+const PARAMETERS: [&str; 12] = [
     "user",
     "below",
     "model",
     "key",
+    "client_key",
     "status",
     "request_id",
     "start",
@@ -56,6 +57,7 @@ pub(super) async fn list(
 fn filter(params: &Params, zone: &Zone) -> Result<CallFilter, Invalid> {
     let text = |name: &str| params.text(name).map(ToOwned::to_owned);
     let key = params.whole("key")?.map(KeyId::new).transpose();
+    let client_key = params.whole("client_key")?.map(MadeWith::of).transpose();
     let alone = !params.flag("below")?.unwrap_or(true);
     Ok(CallFilter {
         account: text("user"),
@@ -66,6 +68,7 @@ fn filter(params: &Params, zone: &Zone) -> Result<CallFilter, Invalid> {
             .transpose()?
             .flatten(),
         key: key.map_err(|error| error.under("key"))?,
+        client_key: client_key.map_err(|error| error.under("client_key"))?,
         status: params.text("status").map(StatusOf::parse).transpose()?,
         request_id: text("request_id"),
         start: params.moment_or_day("start", zone, false)?,
@@ -88,6 +91,7 @@ struct CallRow {
     user_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_name: Option<String>,
+    client_key_name: String,
 }
 
 fn row(call: Call, zone: &Zone) -> CallRow {
@@ -95,10 +99,12 @@ fn row(call: Call, zone: &Zone) -> CallRow {
         usage,
         account_name,
         key_name,
+        client_key_name,
     } = call;
     CallRow {
         row: records::row(usage, zone),
         user_name: account_name,
         key_name,
+        client_key_name,
     }
 }

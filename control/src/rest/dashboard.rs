@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::{CardRow, Dollars, Ratio, Used, cards},
+    client_keys,
     failure::Failure,
-    request::Asker,
+    request::{Asker, Reader},
 };
 use crate::{
     Control, ops,
@@ -29,12 +30,15 @@ const SYSTEM_RULES: [(&str, &str); 5] = [
 /// `/dashboard/info`, `/dashboard/live` and its older paths.
 pub(super) async fn info(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    Reader(caller): Reader,
 ) -> Result<Json<Info>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let used = ops::reports::today_and_month(&control, &caller, None).await?;
     let binding = ops::accounts::binding(&control, &caller).await?;
-    Ok(Json(flat(account, used, binding, &control.zone())))
+    let mut info = flat(account, used, binding, &control.zone());
+    let key = ops::client_keys::own(&control, &caller).await?;
+    info.client_key = key.map(|key| client_keys::Row::of(key, &control.zone()));
+    Ok(Json(info))
 }
 
 /// `/dashboard/conf`: the rules that routing and access follow for the caller. What its ancestors and
@@ -72,7 +76,7 @@ pub(super) async fn conf(
 /// `/dashboard/status` and its older path.
 pub(super) async fn status(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    Reader(caller): Reader,
 ) -> Result<Json<Value>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let manage = ops::accounts::manages(&control, &caller).await?;
@@ -129,6 +133,8 @@ pub(super) struct Info {
     child_limit: u64,
     model_limits: Map<String, Value>,
     binding: Binds,
+    /// The further client key that asks; null for the account's first.
+    client_key: Option<client_keys::Row>,
 }
 
 /// What calls have to pass, of the caller's own and of the accounts above it.
@@ -187,6 +193,7 @@ fn flat(
         tpd: account.limits.tpd,
         child_limit: account.child_limit,
         model_limits: account.model_limits.object(),
+        client_key: None,
         binding: Binds {
             allow_ips: binding.ips,
             allow_models: binding.models,

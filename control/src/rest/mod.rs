@@ -7,6 +7,7 @@ mod billing;
 mod body;
 mod books;
 mod calls;
+mod client_keys;
 mod conf;
 mod config;
 mod dashboard;
@@ -70,6 +71,7 @@ pub(crate) fn router(control: Control) -> Router {
                 .delete(users::delete),
         )
         .route("/x-users/{identifier}/verify", post(verify::ask))
+        .merge(client_keys())
         .route("/x-verify/{token}", get(verify::show).post(verify::confirm))
         .route("/x-dna", get(users::descendants))
         .route("/x-dna/{identifier}", get(users::descendant))
@@ -112,6 +114,33 @@ pub(crate) fn router(control: Control) -> Router {
         .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
+}
+
+/// Client keys that accounts have beside their first one.
+fn client_keys() -> Router<Control> {
+    Router::new()
+        .route(
+            "/x-users/{identifier}/keys",
+            get(client_keys::list).post(client_keys::create),
+        )
+        .route(
+            "/x-users/{identifier}/keys/{id}",
+            get(client_keys::show)
+                .put(client_keys::update)
+                .post(client_keys::update)
+                .delete(client_keys::delete),
+        )
+        .route(
+            "/x-self/keys",
+            get(client_keys::own).post(client_keys::create_own),
+        )
+        .route(
+            "/x-self/keys/{id}",
+            get(client_keys::show_own)
+                .put(client_keys::update_own)
+                .post(client_keys::update_own)
+                .delete(client_keys::delete_own),
+        )
 }
 
 /// What whoever runs the gateway looks after.

@@ -5,7 +5,7 @@ use proxyxai_contract::{
     attempt::Attempt,
     bill::{Line, Sum},
     clock::Zone,
-    id::KeyId,
+    id::{ClientKeyId, KeyId},
     money::{Money, Multiplier},
     usage::{Abandoned, Tokens, UsageRecord},
 };
@@ -47,6 +47,8 @@ pub(super) struct Row {
     request_id: String,
     #[serde(rename = "UserID")]
     account: i64,
+    /// 0 for the account's first.
+    client_key: i64,
     time: String,
     path: String,
     model_asked: String,
@@ -152,6 +154,7 @@ pub(super) fn row(usage: PostedUsage, zone: &Zone) -> Row {
         sequence: record.sequence,
         request_id: record.request_id,
         account: record.account.get(),
+        client_key: record.client_key.map_or(0, ClientKeyId::get),
         time: zone.rfc3339(record.start),
         path: record.path,
         model_asked: record.model_asked,

@@ -31,21 +31,39 @@ const PAGE_ROWS_MAX: u64 = 1000;
 /// Far beyond any listing, and small enough that row numbers cannot overflow.
 const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
 
-/// The account whose key the request carries.
+/// The account whose first key the request carries.
 #[derive(Debug)]
 pub(super) struct Asker(pub(super) Caller);
+
+/// Whoever's key it carries, a further one as well: for what an account reads of itself.
+#[derive(Debug)]
+pub(super) struct Reader(pub(super) Caller);
 
 impl FromRequestParts<Control> for Asker {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
-        let key = presented(&parts.headers).ok_or(Error::Unauthenticated)?;
-        // Whoever serves the routes says where a request came from.
-        let address = parts.extensions.get::<ConnectInfo<IpAddr>>();
-        let address = address.map(|ConnectInfo(address)| *address);
+        let (key, address) = credentials(parts)?;
         let caller = ops::auth::authenticate(control, key, address).await?;
         Ok(Self(caller))
     }
+}
+
+impl FromRequestParts<Control> for Reader {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
+        let (key, address) = credentials(parts)?;
+        let caller = ops::auth::identify(control, key, address).await?;
+        Ok(Self(caller))
+    }
+}
+
+fn credentials(parts: &Parts) -> Result<(&str, Option<IpAddr>), Error> {
+    let key = presented(&parts.headers).ok_or(Error::Unauthenticated)?;
+    // Whoever serves the routes says where a request came from.
+    let address = parts.extensions.get::<ConnectInfo<IpAddr>>();
+    Ok((key, address.map(|ConnectInfo(address)| *address)))
 }
 
 /// Root, where whoever else asks is not even listened to: bodies are large.

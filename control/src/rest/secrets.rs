@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     body::{Body, Shape, body},
     failure::Failure,
-    fields::Text,
+    fields::{Text, Whole},
     request::{Asker, JsonBody, Segment},
 };
 use crate::{Control, ops, view::AccountView};
@@ -24,7 +24,8 @@ pub(super) async fn rotate_self(
     JsonBody(body): JsonBody<RotateSelf>,
 ) -> Result<Json<Value>, Failure> {
     confirmed(&control, &body.confirm, "ROTATE-SELF")?;
-    let key = ops::accounts::rotate_key(&control, &caller, None).await?;
+    let overlap = body.overlap.map_or(0, |it| it.0);
+    let key = ops::accounts::rotate_key(&control, &caller, None, overlap).await?;
     let account = ops::accounts::caller(&control, &caller).await?;
     Ok(rotated(&control, &account, &key, ("self", "Self")))
 }
@@ -39,18 +40,19 @@ pub(super) async fn rotate_root(
     let given = body.key.map(|it| it.0);
     let given = given.filter(|key| !key.trim().is_empty());
     let name = body.name.map(|it| it.0).unwrap_or_default();
+    let overlap = body.overlap.map_or(0, |it| it.0);
     let name = name.trim();
     if !["", ROOT].contains(&name) {
         if given.is_some() {
             return Err(Invalid::new("key", "can be chosen for root alone").into());
         }
         ops::root_only(&caller, "only root may give another account a key here")?;
-        let key = ops::accounts::rotate_key(&control, &caller, Some(name)).await?;
+        let key = ops::accounts::rotate_key(&control, &caller, Some(name), overlap).await?;
         let account = ops::accounts::find(&control, &caller, name).await?;
         return Ok(rotated(&control, &account, &key, ("key", "Account")));
     }
     let key = given.map(|key| ClientKey::parse(key.trim())).transpose()?;
-    let key = ops::accounts::rotate_root(&control, &caller, key).await?;
+    let key = ops::accounts::rotate_root(&control, &caller, key, overlap).await?;
     let account = ops::accounts::caller(&control, &caller).await?;
     Ok(rotated(&control, &account, &key, (ROOT, "Root")))
 }
@@ -88,6 +90,10 @@ pub(super) async fn open(
 pub(super) struct RotateSelf {
     /// `YYYY-MM-DD-ROTATE-SELF` with today's date in `TZ`, so that no old request that is sent again replaces a key.
     confirm: Text,
+    /// For how many seconds the present key goes on making calls, as a further key that administrates nothing; 0, at
+    /// once an end, by default.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 2_592_000)]
+    overlap: Option<Whole<i64>>,
 }
 body!(RotateSelf);
 
@@ -100,6 +106,10 @@ pub(super) struct RotateRoot {
     key: Option<Text>,
     /// Whose key is replaced; root's when it is missing.
     name: Option<Text>,
+    /// For how many seconds the present key goes on making calls, as a further key that administrates nothing; 0, at
+    /// once an end, by default.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 2_592_000)]
+    overlap: Option<Whole<i64>>,
 }
 body!(RotateRoot);
 

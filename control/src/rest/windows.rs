@@ -33,6 +33,8 @@ struct Row {
     #[serde(rename = "UserID")]
     account: i64,
     name: String,
+    /// Name of the client key that it is of; empty for the account's own window.
+    client_key: String,
     window: &'static str,
     model: String,
     limit: u64,
@@ -44,6 +46,7 @@ fn row(used: WindowUse, zone: &Zone) -> Row {
     let WindowUse {
         key,
         name,
+        client_key,
         limit,
         taken,
         resets,
@@ -51,6 +54,7 @@ fn row(used: WindowUse, zone: &Zone) -> Row {
     Row {
         account: key.account.get(),
         name,
+        client_key,
         window: key.window.name(),
         model: key.model,
         limit,

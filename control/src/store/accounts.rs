@@ -347,6 +347,15 @@ pub(crate) async fn update_money_of_all(
     cards::replace_all(tx, purses).await
 }
 
+/// Stores that data planes have to hear of it.
+pub(crate) async fn update_revision(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
+    let row = account::ActiveModel {
+        revision: Set(signed(record.revision)),
+        ..Default::default()
+    };
+    set(tx, record.view.id, row).await
+}
+
 /// Stores what is on lease.
 pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let row = account::ActiveModel {

@@ -26,7 +26,9 @@ const BOOKS: &str = "SELECT account_id, SUM(CASE WHEN book = 'account' THEN amou
     SUM(CASE WHEN book = 'reserved' THEN amount ELSE 0 END) AS reserved \
     FROM posting WHERE account_id IS NOT NULL GROUP BY account_id";
 /// What each account has on lease, by lease.
-const LEASES: &str = "SELECT account_id, SUM(amount) AS amount FROM lease GROUP BY account_id";
+const LEASES: &str = "SELECT account_id, SUM(amount) AS amount FROM lease WHERE client_key_id = 0 GROUP BY account_id";
+/// What each further key has on lease of its limit, by lease.
+const KEY_LEASES: &str = "SELECT client_key_id, SUM(amount) AS amount FROM lease WHERE client_key_id > 0 GROUP BY client_key_id";
 /// What calls, and corrections of their prices, took from each account.
 const CHARGES: &str = "SELECT account_id, -SUM(amount) AS charged FROM posting \
     WHERE account_id IS NOT NULL AND entry_id IN (SELECT entry_id FROM posting WHERE book = 'spent') \
@@ -66,6 +68,9 @@ async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Differ
         }));
     }
     if let Some(found) = purses(tx).await? {
+        return Ok(Some(found));
+    }
+    if let Some(found) = keys(tx).await? {
         return Ok(Some(found));
     }
     if let Some(found) = later(tx).await? {
@@ -183,6 +188,24 @@ async fn purses(tx: &Tx) -> Result<Option<Difference>, Error> {
         account: Some(number(&row, "id")?),
         found: found.to_string(),
         ..difference(what, against, expected)
+    }))
+}
+
+/// What a further key has on lease is what its leases say.
+async fn keys(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let sql = format!(
+        "SELECT k.account_id, k.leased, CAST(COALESCE(l.amount, 0) AS BIGINT) AS leases FROM client_key k \
+         LEFT JOIN ({KEY_LEASES}) l ON l.client_key_id = k.id \
+         WHERE k.leased <> COALESCE(l.amount, 0) OR k.credit_used < 0 ORDER BY k.id LIMIT 1"
+    );
+    let Some(row) = first(tx, &sql).await? else {
+        return Ok(None);
+    };
+    let (leased, held_on) = (money(&row, "leased")?, money(&row, "leases")?);
+    Ok(Some(Difference {
+        account: Some(number(&row, "account_id")?),
+        found: leased.to_string(),
+        ..difference("leased of a client key", "the table of leases", held_on)
     }))
 }
 

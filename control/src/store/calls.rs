@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Error,
     domain::cursor::Mark,
-    view::{CallFilter, ModelOf, PostedUsage, StatusOf},
+    view::{CallFilter, MadeWith, ModelOf, PostedUsage, StatusOf},
 };
 
 /// Ways that are walked along together, at most: each costs a look into its index.
@@ -67,6 +67,7 @@ enum Part {
     Whose,
     Model,
     Key,
+    ClientKey,
     Status,
     RequestId,
 }
@@ -156,6 +157,10 @@ pub(crate) async fn search(
             kind: KEY,
             values: vec![key.to_string()],
         });
+    }
+    if let Some(with) = filter.client_key {
+        let (condition, lanes) = made_with(with);
+        search.add(Part::ClientKey, condition, lanes);
     }
     if let Some(status) = filter.status {
         let (first, last) = status.range().into_inner();
@@ -280,6 +285,18 @@ async fn statuses(db: &impl Db, status: StatusOf) -> Result<Vec<Clause>, Error> 
         lanes.push(lane(first.into()));
     }
     Ok(lanes)
+}
+
+/// Calls with an account's first key are most; others have an index.
+fn made_with(with: MadeWith) -> (Clause, Vec<Clause>) {
+    match with {
+        MadeWith::First => (clause("r.client_key_id IS NULL", []), Vec::new()),
+        MadeWith::Further(id) => {
+            let id = id.get();
+            let lane = clause("r.client_key_id = ?", [id.into()]);
+            (clause("+r.client_key_id = ?", [id.into()]), vec![lane])
+        }
+    }
 }
 
 fn one_model(column: &str, model: &ModelOf) -> Clause {

@@ -1,21 +1,23 @@
 //! Leases of credit: what each data plane may spend of an account without asking.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, NodeName},
-    lease::Lease,
+    lease::{Lease, Payer},
     money::Money,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
-    QueryResult, QuerySelect as _, Value,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _,
+    QueryFilter as _, QueryResult, QuerySelect as _, Value, sea_query::IntoCondition as _,
 };
 
 use super::{
-    Db, ROWS_PER_INSERT, Tx, entity::lease, in_batches, is_among, number, signed, statement,
-    unsigned,
+    Db, ROWS_PER_INSERT, Tx,
+    client_keys::{key_column, key_of_column},
+    entity::lease,
+    in_batches, is_among, number, signed, statement, unsigned,
 };
 use crate::{Error, view::Leased};
 
@@ -33,22 +35,42 @@ pub(crate) struct LeaseRecord {
     pub(crate) epoch: u64,
 }
 
-/// A node's leases on these accounts.
+impl LeaseRecord {
+    /// A lease before the first grant.
+    pub(crate) fn first(node: &NodeName, epoch: u64, payer: Payer) -> Self {
+        Self {
+            lease: Lease {
+                payer,
+                version: 0,
+                amount: Money::ZERO,
+            },
+            node: node.clone(),
+            epoch,
+        }
+    }
+}
+
+/// A node's leases on these accounts and further keys.
 pub(crate) async fn of_node(
     db: &impl Db,
     node: &NodeName,
-    accounts: impl IntoIterator<Item = AccountId>,
-) -> Result<BTreeMap<AccountId, LeaseRecord>, Error> {
-    let ids: Vec<i64> = accounts.into_iter().map(AccountId::get).collect();
+    payers: impl IntoIterator<Item = impl Into<Payer>>,
+) -> Result<BTreeMap<Payer, LeaseRecord>, Error> {
+    let payers: BTreeSet<Payer> = payers.into_iter().map(Into::into).collect();
+    let ids: BTreeSet<i64> = payers.iter().map(|payer| payer.account.get()).collect();
+    let ids: Vec<i64> = ids.into_iter().collect();
+    let only_accounts = payers.iter().all(|payer| payer.client_key.is_none());
     let mut found = BTreeMap::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
-        let rows = lease::Entity::find()
+        let mut query = lease::Entity::find()
             .filter(is_among(db, lease::Column::AccountId, chunk.to_vec()))
-            .filter(lease::Column::Node.eq(node.as_str()))
-            .all(db.handle())
-            .await?;
-        found.extend(by_account(rows)?);
+            .filter(lease::Column::Node.eq(node.as_str()));
+        if only_accounts {
+            query = query.filter(lease::Column::ClientKeyId.eq(0));
+        }
+        found.extend(by_payer(query.all(db.handle()).await?)?);
     }
+    found.retain(|payer, _| payers.contains(payer));
     Ok(found)
 }
 
@@ -61,13 +83,14 @@ pub(crate) async fn all_of_node(db: &impl Db, node: &NodeName) -> Result<Vec<Lea
     rows.into_iter().map(record).collect()
 }
 
-/// All leases on an account that hold something.
+/// All leases on an account's credit that hold something.
 pub(crate) async fn on_account(
     db: &impl Db,
     account: AccountId,
 ) -> Result<Vec<LeaseRecord>, Error> {
     let rows = lease::Entity::find()
         .filter(lease::Column::AccountId.eq(account.get()))
+        .filter(lease::Column::ClientKeyId.eq(0))
         .filter(lease::Column::Amount.gt(0))
         .all(db.handle())
         .await?;
@@ -77,7 +100,7 @@ pub(crate) async fn on_account(
 /// What each node may spend without asking.
 pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, Leased>, Error> {
     let sql = "SELECT node, COUNT(*) AS accounts, CAST(SUM(amount) AS BIGINT) AS amount FROM lease \
-        WHERE amount > 0 GROUP BY node";
+        WHERE amount > 0 AND client_key_id = 0 GROUP BY node";
     let rows = db.handle().query_all_raw(statement(db, sql, []));
     let read = |row: &QueryResult| {
         let leased = Leased {
@@ -93,14 +116,14 @@ pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, Leased>, Er
 pub(crate) async fn untouched_since(
     db: &impl Db,
     since: Millis,
-) -> Result<Vec<(NodeName, AccountId)>, Error> {
+) -> Result<Vec<(NodeName, Payer)>, Error> {
     let rows = lease::Entity::find()
         .filter(lease::Column::Amount.gt(0))
         .filter(lease::Column::TouchedAt.lt(since.0))
         .limit(ROWS_MAX)
         .all(db.handle())
         .await?;
-    let pair = |row| record(row).map(|held| (held.node, held.lease.account));
+    let pair = |row| record(row).map(|held| (held.node, held.lease.payer));
     rows.into_iter().map(pair).collect()
 }
 
@@ -113,8 +136,8 @@ pub(crate) async fn put<'a>(
     let rows = leases.into_iter().map(|held| row(held, now));
     let sql = |rows: &str| {
         format!(
-            "INSERT INTO lease (account_id, node, epoch, amount, version, touched_at, recalled_at) {rows} \
-             ON CONFLICT (account_id, node) DO UPDATE SET epoch = excluded.epoch, amount = excluded.amount, \
+            "INSERT INTO lease (account_id, client_key_id, node, epoch, amount, version, touched_at, recalled_at) {rows} \
+             ON CONFLICT (account_id, client_key_id, node) DO UPDATE SET epoch = excluded.epoch, amount = excluded.amount, \
              version = excluded.version, touched_at = excluded.touched_at"
         )
     };
@@ -136,34 +159,46 @@ pub(crate) async fn touch(tx: &Tx, node: &NodeName, now: Millis) -> Result<(), E
         .map_err(Error::from)
 }
 
-/// Leaves word for the other replicas that unused credit of these accounts is wanted back.
+/// Leaves word for the other replicas that unused credit of these is wanted back.
 pub(crate) async fn recall(
     tx: &Tx,
-    accounts: impl IntoIterator<Item = AccountId>,
+    payers: impl IntoIterator<Item = impl Into<Payer>>,
     now: Millis,
 ) -> Result<(), Error> {
-    let ids: Vec<_> = accounts.into_iter().map(AccountId::get).collect();
-    if ids.is_empty() {
-        return Ok(());
+    let payers: Vec<Payer> = payers.into_iter().map(Into::into).collect();
+    let (accounts, keys): (Vec<Payer>, Vec<Payer>) = payers
+        .into_iter()
+        .partition(|payer| payer.client_key.is_none());
+    let mut wanted = Vec::new();
+    if !accounts.is_empty() {
+        let ids = accounts.iter().map(|payer| payer.account.get());
+        let of_account = lease::Column::ClientKeyId.eq(0);
+        let these = lease::Column::AccountId.is_in(ids);
+        wanted.push(Condition::all().add(these).add(of_account));
     }
-    lease::Entity::update_many()
-        .set(lease::ActiveModel {
-            recalled_at: Set(now.0),
-            ..Default::default()
-        })
-        .filter(lease::Column::AccountId.is_in(ids))
-        .filter(lease::Column::Amount.gt(0))
-        .exec(tx.handle())
-        .await
-        .map(drop)
-        .map_err(Error::from)
+    if !keys.is_empty() {
+        let ids = keys.iter().map(|payer| key_column(payer.client_key));
+        wanted.push(lease::Column::ClientKeyId.is_in(ids).into_condition());
+    }
+    for these in wanted {
+        lease::Entity::update_many()
+            .set(lease::ActiveModel {
+                recalled_at: Set(now.0),
+                ..Default::default()
+            })
+            .filter(these)
+            .filter(lease::Column::Amount.gt(0))
+            .exec(tx.handle())
+            .await?;
+    }
+    Ok(())
 }
 
-/// Accounts whose credit was wanted back since.
-pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<AccountId>, Error> {
-    let ids: Vec<i64> = lease::Entity::find()
+/// Whose credit was wanted back since.
+pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<Payer>, Error> {
+    let ids: Vec<(i64, i64)> = lease::Entity::find()
         .select_only()
-        .column(lease::Column::AccountId)
+        .columns([lease::Column::AccountId, lease::Column::ClientKeyId])
         .distinct()
         .filter(lease::Column::RecalledAt.gt(since.0))
         .filter(lease::Column::Amount.gt(0))
@@ -171,14 +206,23 @@ pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<Ac
         .into_tuple()
         .all(db.handle())
         .await?;
-    let ids: Result<_, _> = ids.into_iter().map(AccountId::new).collect();
-    ids.map_err(Error::from)
+    ids.into_iter()
+        .map(|(account, key)| payer(account, key))
+        .collect()
 }
 
-fn row(held: &LeaseRecord, now: Millis) -> [Value; 7] {
+fn payer(account: i64, client_key: i64) -> Result<Payer, Error> {
+    Ok(Payer {
+        account: AccountId::new(account)?,
+        client_key: key_of_column(client_key)?,
+    })
+}
+
+fn row(held: &LeaseRecord, now: Millis) -> [Value; 8] {
     let LeaseRecord { lease, node, epoch } = held;
     [
-        lease.account.get().into(),
+        lease.payer.account.get().into(),
+        key_column(lease.payer.client_key).into(),
         node.as_str().into(),
         epoch.cast_signed().into(),
         lease.amount.nanos().into(),
@@ -191,6 +235,7 @@ fn row(held: &LeaseRecord, now: Millis) -> [Value; 7] {
 fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
     let lease::Model {
         account_id,
+        client_key_id,
         node,
         epoch,
         amount,
@@ -200,7 +245,7 @@ fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
     } = row;
     Ok(LeaseRecord {
         lease: Lease {
-            account: AccountId::new(account_id)?,
+            payer: payer(account_id, client_key_id)?,
             version: unsigned(version),
             amount: Money::from_nanos(amount),
         },
@@ -209,8 +254,8 @@ fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
     })
 }
 
-fn by_account(rows: Vec<lease::Model>) -> Result<BTreeMap<AccountId, LeaseRecord>, Error> {
+fn by_payer(rows: Vec<lease::Model>) -> Result<BTreeMap<Payer, LeaseRecord>, Error> {
     rows.into_iter()
-        .map(|row| record(row).map(|held| (held.lease.account, held)))
+        .map(|row| record(row).map(|held| (held.lease.payer, held)))
         .collect()
 }

@@ -7,6 +7,7 @@ pub(crate) mod bills;
 pub(crate) mod books;
 pub(crate) mod calls;
 pub(crate) mod cards;
+pub(crate) mod client_keys;
 pub(crate) mod closing;
 mod connect;
 pub(crate) mod earnings;
@@ -289,6 +290,8 @@ fn write_error(error: DbErr) -> Error {
         (["account_name", "account.name"], "Name"),
         (["account_email", "account.email"], "Email"),
         (["account_key_hash", "account.key_hash"], "SecretKey"),
+        (["client_key_name", "client_key.name_folded"], "Name"),
+        (["client_key_hash", "client_key.key_hash"], "SecretKey"),
         (
             ["upstream_key_secret", "upstream_key.fingerprint"],
             "SecretKey",

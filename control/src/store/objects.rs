@@ -4,7 +4,7 @@
 use proxyxai_contract::{
     Invalid,
     clock::Millis,
-    id::{AccountId, KeyId},
+    id::{AccountId, ClientKeyId, KeyId},
     money::Money,
     object::{Due, Kind, Made, Owned, Pending, next_look_ms},
     usage::UsageRecord,
@@ -15,7 +15,7 @@ use super::{Db, Tx, corrupt, in_batches, number, signed, statement, unsigned};
 use crate::Error;
 
 const COLUMNS: &str = "key_id, object_id, kind, account_id, created_at, expires_at, status, state, \
-     model, held, settlement, looks, look_at, overdue_at";
+     model, held, settlement, looks, look_at, overdue_at, client_key_id";
 /// Who has what is set aside for work, in place of a data plane's name.
 pub(crate) const HOLDER: &str = "later-work";
 /// Of work that is yet to be paid.
@@ -29,7 +29,11 @@ const KEPT: &str = "kept";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Work {
     /// To be paid yet.
-    Pending { account: AccountId, held: Money },
+    Pending {
+        account: AccountId,
+        client_key: Option<ClientKeyId>,
+        held: Money,
+    },
     /// Paid, by this settlement.
     Settled(String),
     /// There is none.
@@ -83,7 +87,8 @@ pub(crate) async fn keep_pending(
         format!(
             "INSERT INTO provider_object ({COLUMNS}) {row} ON CONFLICT (key_id, object_id) DO UPDATE SET \
              state = excluded.state, model = excluded.model, held = excluded.held, settlement = '', looks = 0, \
-             look_at = excluded.look_at, overdue_at = excluded.overdue_at, expires_at = excluded.expires_at \
+             look_at = excluded.look_at, overdue_at = excluded.overdue_at, expires_at = excluded.expires_at, \
+             client_key_id = excluded.client_key_id \
              WHERE provider_object.account_id = excluded.account_id AND provider_object.state <> '{PENDING}'"
         )
     };
@@ -96,7 +101,7 @@ pub(crate) async fn keep_pending(
 pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<Work, Error> {
     let lock = if tx.locks_rows() { " FOR UPDATE" } else { "" };
     let sql = format!(
-        "SELECT account_id, state, held, settlement FROM provider_object WHERE key_id = ? AND object_id = ?{lock}"
+        "SELECT account_id, client_key_id, state, held, settlement FROM provider_object WHERE key_id = ? AND object_id = ?{lock}"
     );
     let values = [key.get().into(), id.into()];
     let row = tx
@@ -110,6 +115,7 @@ pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<Work, Error> {
     Ok(match state.as_str() {
         PENDING => Work::Pending {
             account: AccountId::new(number(&row, "account_id")?)?,
+            client_key: client_key(&row)?,
             held: Money::from_nanos(number(&row, "held")?),
         },
         SETTLED => Work::Settled(row.try_get("", "settlement")?),
@@ -275,7 +281,7 @@ pub(super) async fn unlike(
     let sql = format!(
         "SELECT account_id, CAST(SUM(held) AS BIGINT) AS held, CAST(SUM(leased) AS BIGINT) AS leased FROM (\
          SELECT account_id, held, 0 AS leased FROM provider_object WHERE state = '{PENDING}' UNION ALL \
-         SELECT account_id, 0, amount FROM lease WHERE node = ?) work \
+         SELECT account_id, 0, amount FROM lease WHERE node = ? AND client_key_id = 0) work \
          GROUP BY account_id HAVING SUM(held) <> SUM(leased) ORDER BY account_id LIMIT 1"
     );
     let row = tx
@@ -311,7 +317,7 @@ fn row(
     made: &Made,
     (state, held): (&str, Money),
     now: Millis,
-) -> [Value; 14] {
+) -> [Value; 15] {
     // Of what does nothing by itself there is a model only where calls are in it.
     let model = match (&made.calls, state) {
         (Some(calls), _) => calls.model.clone(),
@@ -333,7 +339,13 @@ fn row(
         0i64.into(),
         now.plus(made.kind.first_look_ms()).0.into(),
         now.plus(made.kind.work_ms()).0.into(),
+        record.client_key.map(ClientKeyId::get).into(),
     ]
+}
+
+fn client_key(row: &QueryResult) -> Result<Option<ClientKeyId>, Error> {
+    let id: Option<i64> = row.try_get("", "client_key_id")?;
+    Ok(id.map(ClientKeyId::new).transpose()?)
 }
 
 fn read(row: &QueryResult) -> Result<Owned, Error> {
@@ -346,7 +358,7 @@ fn read_owned(row: &QueryResult, key: i64) -> Result<Result<Owned, Invalid>, Err
     let state: String = row.try_get("", "state")?;
     let model: String = row.try_get("", "model")?;
     let held = Money::from_nanos(number(row, "held")?);
-    let account = number(row, "account_id")?;
+    let (account, client_key) = (number(row, "account_id")?, client_key(row)?);
     let (id, status) = (row.try_get("", "object_id")?, row.try_get("", "status")?);
     let (created, expires) = (
         Millis(number(row, "created_at")?),
@@ -357,6 +369,7 @@ fn read_owned(row: &QueryResult, key: i64) -> Result<Result<Owned, Invalid>, Err
             id,
             kind: Kind::parse(&kind).ok_or_else(|| Invalid::new("kind", "is not known"))?,
             account: AccountId::new(account)?,
+            client_key,
             key: KeyId::new(key)?,
             created,
             expires,

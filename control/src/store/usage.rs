@@ -15,7 +15,7 @@ use proxyxai_contract::{
     Invalid, attempt,
     bill::Sum,
     clock::Millis,
-    id::{AccountId, KeyId, Level, NodeName},
+    id::{AccountId, ClientKeyId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
     part::Part,
     usage::{Abandoned, Images, Measure, Tokens, UsageRecord},
@@ -88,7 +88,7 @@ pub(crate) async fn known(
 }
 
 /// Columns of a record, in the order in which `values` gives them.
-const COLUMNS: [&str; 41] = [
+const COLUMNS: [&str; 42] = [
     "node",
     "epoch",
     "sequence",
@@ -130,6 +130,7 @@ const COLUMNS: [&str; 41] = [
     "expense",
     "abandoned",
     "attempts",
+    "client_key_id",
 ];
 
 /// Stores new records.
@@ -227,6 +228,7 @@ fn values(
         record.expense.map(Money::nanos).into(),
         record.abandoned.map_or("", Abandoned::as_str).into(),
         attempt::text(&record.attempts).into(),
+        record.client_key.map(ClientKeyId::get).into(),
     ]
 }
 
@@ -245,6 +247,7 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         path: row.path,
         model_asked: row.model_asked,
         model_used: row.model_used,
+        client_key: row.client_key_id.map(ClientKeyId::new).transpose()?,
         key: row.key_id.map(KeyId::new).transpose()?,
         level: Level::new(row.level)?,
         tries: u32::try_from(row.tries).map_err(|_| out_of_range("tries"))?,

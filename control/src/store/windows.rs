@@ -11,8 +11,11 @@ use sea_orm::{
 };
 
 use super::{
-    Db, Tx, bills, corrupt, entity::window_grant as row, number, one_row, signed, statement,
-    unsigned,
+    Db, Tx, bills,
+    client_keys::{key_column, key_of_column},
+    corrupt,
+    entity::window_grant as row,
+    number, one_row, signed, statement, unsigned,
 };
 use crate::{
     Error,
@@ -41,6 +44,7 @@ impl Taken {
 pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
     let fresh = row::ActiveModel {
         account_id: Set(key.account.get()),
+        client_key_id: Set(key_column(key.client_key)),
         window: Set(key.window.name().to_owned()),
         model: Set(key.model.clone()),
         start_at: Set(key.start.0),
@@ -73,10 +77,11 @@ pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: Taken) -> Result<(), Er
         most: Set(signed(taken.most)),
         ..Default::default()
     };
-    let (account, window, model, start) = id(key);
+    let (account, client_key, window, model, start) = id(key);
     let update = row::Entity::update_many()
         .set(values)
         .filter(row::Column::AccountId.eq(account))
+        .filter(row::Column::ClientKeyId.eq(client_key))
         .filter(row::Column::Window.eq(window))
         .filter(row::Column::Model.eq(model))
         .filter(row::Column::StartAt.eq(start));
@@ -100,17 +105,18 @@ pub(crate) async fn nearest(
     let values: Vec<Value> = open.iter().flat_map(kind).chain(below).collect();
     // Of a limit that is 0 nothing is ever taken.
     let these = format!(
-        "FROM window_grant w JOIN account a ON a.id = w.account_id \
-         WHERE ({kinds}) AND w.most > 0 AND a.deleted_at IS NULL AND {range}"
+        "FROM window_grant w JOIN account a ON a.id = w.account_id LEFT JOIN client_key k ON k.id = w.client_key_id \
+         WHERE ({kinds}) AND w.most > 0 AND a.deleted_at IS NULL AND k.deleted_at IS NULL AND {range}"
     );
     let (size, skip) = (
         page.size,
         page.page.saturating_sub(1).saturating_mul(page.size),
     );
     let sql = format!(
-        "SELECT w.account_id, a.name, w.\"window\" AS named, w.model, w.start_at, w.most, \
+        "SELECT w.account_id, a.name, w.client_key_id, COALESCE(k.name, '') AS client_key, \
+         w.\"window\" AS named, w.model, w.start_at, w.most, \
          w.granted + w.overspent AS taken {these} \
-         ORDER BY CAST(w.granted + w.overspent AS DOUBLE PRECISION) / w.most DESC, w.account_id, named, w.model \
+         ORDER BY CAST(w.granted + w.overspent AS DOUBLE PRECISION) / w.most DESC, w.account_id, w.client_key_id, named, w.model \
          LIMIT {size} OFFSET {skip}"
     );
     let rows = db
@@ -139,11 +145,13 @@ fn used(row: &QueryResult, open: &[Open]) -> Result<WindowUse, Error> {
     Ok(WindowUse {
         key: WindowKey {
             account: AccountId::new(account)?,
+            client_key: key_of_column(number(row, "client_key_id")?)?,
             window: *window,
             model: row.try_get("", "model")?,
             start: *start,
         },
         name: row.try_get("", "name")?,
+        client_key: row.try_get("", "client_key")?,
         limit: unsigned(number(row, "most")?),
         taken: unsigned(number(row, "taken")?),
         resets: *end,
@@ -159,9 +167,10 @@ pub(crate) async fn prune(tx: &Tx, windows: &[Window], before: Millis) -> Result
     Ok(gone.rows_affected)
 }
 
-fn id(key: &WindowKey) -> (i64, String, String, i64) {
+fn id(key: &WindowKey) -> (i64, i64, String, String, i64) {
     (
         key.account.get(),
+        key_column(key.client_key),
         key.window.name().to_owned(),
         key.model.clone(),
         key.start.0,

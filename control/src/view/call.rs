@@ -2,7 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use proxyxai_contract::{Invalid, clock::Millis, id::KeyId};
+use proxyxai_contract::{
+    Invalid,
+    clock::Millis,
+    id::{ClientKeyId, KeyId},
+};
 
 use super::PostedUsage;
 
@@ -24,6 +28,15 @@ pub enum ModelOf {
     Beginning(String),
 }
 
+/// Which client key of its account a call was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeWith {
+    /// The first.
+    First,
+    /// This one.
+    Further(ClientKeyId),
+}
+
 /// Which calls to list; none means all.
 #[derive(Debug, Clone, Default)]
 pub struct CallFilter {
@@ -35,6 +48,8 @@ pub struct CallFilter {
     pub model: Option<ModelOf>,
     /// On this upstream key.
     pub key: Option<KeyId>,
+    /// With this client key.
+    pub client_key: Option<MadeWith>,
     /// Answered with this.
     pub status: Option<StatusOf>,
     /// The one with this id.
@@ -66,6 +81,8 @@ pub struct Call {
     pub account_name: String,
     /// For root alone; empty where the key is gone.
     pub key_name: Option<String>,
+    /// Of the further client key that it was made with; empty for the account's first.
+    pub client_key_name: String,
 }
 
 /// A page of a list.
@@ -77,6 +94,21 @@ pub struct Calls {
     pub next: Option<String>,
     /// From where on calls are new.
     pub latest: String,
+}
+
+// === impl MadeWith ===
+
+impl MadeWith {
+    /// Reads an id; 0 means the first.
+    ///
+    /// # Errors
+    /// When it is negative.
+    pub fn of(id: i64) -> Result<Self, Invalid> {
+        match id {
+            0 => Ok(Self::First),
+            id => ClientKeyId::new(id).map(Self::Further),
+        }
+    }
 }
 
 // === impl CallsFrom ===

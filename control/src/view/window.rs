@@ -9,6 +9,8 @@ pub struct WindowUse {
     pub key: WindowKey,
     /// Name of the account.
     pub name: String,
+    /// Name of the client key that it is of; empty for the account's own window.
+    pub client_key: String,
     /// All there is of it.
     pub limit: u64,
     /// What data planes have taken of it: what calls used, and some ahead of calls.

@@ -7,10 +7,19 @@ use proxyxai_contract::{
     clock::{Millis, Zone},
     id::AccountId,
     money::Money,
-    snapshot::{Account, ProxySettings},
+    snapshot::{Account, FurtherKey, ProxySettings},
 };
 
-pub(crate) use super::refusal::Refusal;
+pub(crate) use super::refusal::{Refusal, key::KeyRefusal};
+
+/// Who asks: whose lists and limits count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// The caller's account, then its ancestors up to root.
+    pub(crate) chain: &'a [&'a Account],
+    /// The further client key that was presented; none for the account's first.
+    pub(crate) key: Option<&'a FurtherKey>,
+}
 
 /// A call as far as its admission goes.
 #[derive(Debug)]
@@ -106,7 +115,7 @@ pub(crate) fn resource(
 /// # Errors
 /// When it names none and has to, or one that a list does not allow.
 pub(crate) fn model(
-    chain: &[&Account],
+    Asker { chain, key }: Asker<'_>,
     takes_model: bool,
     model: Option<&str>,
 ) -> Result<(), Refusal> {
@@ -122,11 +131,17 @@ pub(crate) fn model(
             Ok(())
         };
     };
-    match lists().find(|(_, models)| !models.allows(model)) {
-        Some((account, _)) => Err(Refusal::ModelNotAllowed {
+    if let Some((account, _)) = lists().find(|(_, models)| !models.allows(model)) {
+        return Err(Refusal::ModelNotAllowed {
             account: account.name.clone(),
             model: model.to_owned(),
-        }),
+        });
+    }
+    match key.filter(|key| !key.models.allows(model)) {
+        Some(key) => Err(Refusal::Key(KeyRefusal::ModelNotAllowed {
+            key: key.name.clone(),
+            model: model.to_owned(),
+        })),
         None => Ok(()),
     }
 }
@@ -135,10 +150,10 @@ pub(crate) fn model(
 ///
 /// # Errors
 /// When a list does not allow one of them.
-pub(crate) fn named(chain: &[&Account], names: &[String]) -> Result<(), Refusal> {
+pub(crate) fn named(asker: Asker<'_>, names: &[String]) -> Result<(), Refusal> {
     names
         .iter()
-        .try_for_each(|name| model(chain, false, Some(name)))
+        .try_for_each(|name| model(asker, false, Some(name)))
 }
 
 fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
@@ -202,6 +217,7 @@ mod tests {
 
     struct Case {
         chain: Vec<Account>,
+        key: Option<FurtherKey>,
         settings: ProxySettings,
         ip: IpAddr,
         path: &'static str,
@@ -214,6 +230,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 chain: vec![account(7), account(3), account(1)],
+                key: None,
                 settings: settings(),
                 ip: [10, 0, 0, 1].into(),
                 path: "/v1/chat/completions",
@@ -234,7 +251,11 @@ mod tests {
                 month_used: self.month_used,
                 now: NOW,
             })?;
-            model(&chain, self.path != "/v1/files", self.model)
+            let asker = Asker {
+                chain: &chain,
+                key: self.key.as_ref(),
+            };
+            model(asker, self.path != "/v1/files", self.model)
         }
 
         fn code(&self) -> &'static str {
@@ -353,6 +374,27 @@ mod tests {
         assert_eq!(case.code(), "model_not_allowed");
         case.chain[0].access.models = ModelList::Any;
         assert_eq!(case.code(), "ok");
+    }
+
+    #[test]
+    fn a_further_key_has_a_say_in_models_beside_its_account() {
+        let mut case = Case::new();
+        let key = |models: &str| FurtherKey {
+            models: ModelList::parse(models).unwrap(),
+            ..crate::decide::samples::further_key("ci")
+        };
+        case.key = Some(key("*"));
+        assert_eq!(case.code(), "ok");
+        case.key = Some(key("gpt-4*"));
+        assert_eq!(case.code(), "ok");
+        case.key = Some(key("claude-*"));
+        let refusal = case.admit().unwrap_err();
+        assert_eq!(refusal.code(), "model_not_allowed");
+        assert!(refusal.message().contains("\"ci\""), "{refusal:?}");
+        // It opens nothing that its account has shut.
+        case.key = Some(key("*"));
+        case.chain[1].access.models = ModelList::parse("claude-*").unwrap();
+        assert_eq!(case.code(), "model_not_allowed");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use proxyxai_contract::{
     clock::{Millis, Period, Span, Zone},
-    id::AccountId,
+    lease::Payer,
     window::{Window, WindowAsk, WindowGrant, WindowKey},
 };
 
@@ -155,7 +155,7 @@ impl Counter {
     /// The next ask, if there is something to ask for and no ask under way.
     pub(crate) fn ask(
         &mut self,
-        account: AccountId,
+        payer: Payer,
         window: Window,
         model: &str,
         limit: u64,
@@ -169,7 +169,8 @@ impl Counter {
         self.asked = Some(overspent);
         Some(WindowAsk {
             key: WindowKey {
-                account,
+                account: payer.account,
+                client_key: payer.client_key,
                 window,
                 model: model.to_owned(),
                 start: self.period.start,

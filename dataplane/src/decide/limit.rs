@@ -5,7 +5,7 @@ mod in_force;
 
 use proxyxai_contract::{
     clock::{Millis, Zone},
-    id::AccountId,
+    lease::Payer,
     window::{Window, WindowAsk, WindowGrant},
 };
 
@@ -141,10 +141,10 @@ fn left(places: &[Place<'_, '_>], found: &[(&Limit<'_>, usize, usize)], now: Mil
     left
 }
 
-/// The counters of one account.
+/// The counters of one account, or of one further client key.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    account: AccountId,
+    payer: Payer,
     next: u64,
     slots: Vec<Slot>,
 }
@@ -161,9 +161,9 @@ struct Slot {
 
 impl Counters {
     /// Nothing is counted yet.
-    pub(crate) const fn new(account: AccountId) -> Self {
+    pub(crate) fn new(payer: impl Into<Payer>) -> Self {
         Self {
-            account,
+            payer: payer.into(),
             next: 0,
             slots: Vec::new(),
         }
@@ -248,10 +248,10 @@ impl Counters {
 
     /// What control is to be asked for now.
     pub(crate) fn asks(&mut self) -> Vec<WindowAsk> {
-        let account = self.account;
+        let payer = self.payer;
         let ask = |slot: &mut Slot| {
             slot.counter
-                .ask(account, slot.window, &slot.model, slot.limit)
+                .ask(payer, slot.window, &slot.model, slot.limit)
         };
         self.slots.iter_mut().filter_map(ask).collect()
     }
@@ -331,6 +331,7 @@ fn units(window: Window, tokens: Option<u64>) -> u64 {
 fn refusal(limit: &Limit<'_>, left: Left, resets: String, retry_after_ms: i64) -> Refusal {
     Refusal::RateLimited(Box::new(FullWindow {
         account: limit.owner.map(ToOwned::to_owned),
+        key: limit.key.map(ToOwned::to_owned),
         window: limit.window,
         limit: limit.most,
         model: limit.model.to_owned(),

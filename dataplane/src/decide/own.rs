@@ -77,6 +77,7 @@ mod tests {
             id: id.to_owned(),
             kind: Kind::File,
             account: account(of),
+            client_key: None,
             key: KeyId::new(key).unwrap(),
             created: Millis(0),
             expires: Millis(9),

@@ -1,6 +1,8 @@
 //! Refusals of our own: what each is in status, code and words. Refusals of providers are judged
 //! elsewhere.
 
+pub(crate) mod key;
+
 use std::net::IpAddr;
 
 use proxyxai_contract::{id::Level, money::Money, window::Window};
@@ -15,6 +17,8 @@ const NO_UPGRADE: &str =
 pub(crate) enum Refusal {
     /// No key, or one that nobody has.
     Unauthenticated,
+    /// Something against a further client key.
+    Key(key::KeyRefusal),
     /// The account, or one above it, is suspended.
     Suspended {
         /// Which one.
@@ -171,6 +175,8 @@ pub(crate) enum Refusal {
 pub(crate) struct FullWindow {
     /// Whose limit it is; none for the system's limits by model.
     pub(crate) account: Option<String>,
+    /// The further client key of that account whose limit it is.
+    pub(crate) key: Option<String>,
     /// Which of the six.
     pub(crate) window: Window,
     /// The limit.
@@ -218,6 +224,7 @@ impl Refusal {
     /// HTTP status.
     pub(crate) const fn status(&self) -> u16 {
         match self {
+            Self::Key(refusal) => refusal.status(),
             Self::Malformed(_) | Self::ModelMissing | Self::CostAbove { .. } => 400,
             Self::Unauthenticated | Self::Suspended { .. } | Self::IpNotAllowed { .. } => 401,
             Self::InsufficientBalance { .. } | Self::NotCovered { .. } => 402,
@@ -246,6 +253,7 @@ impl Refusal {
     /// What programs look at.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
+            Self::Key(refusal) => refusal.code(),
             Self::Malformed(_)
             | Self::ModelMissing
             | Self::CostAbove { .. }
@@ -289,6 +297,7 @@ impl Refusal {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Unauthenticated => "Unauthorized: the API key is missing or wrong".to_owned(),
+            Self::Key(refusal) => refusal.message(),
             Self::Suspended { account } => format!("The account {account} is suspended"),
             Self::IpNotAllowed { account, ip } => {
                 format!("The address {ip} is not allowed by the account {account}")
@@ -437,6 +446,7 @@ impl Refusal {
             Self::NoUpstreamKey { retry_after_ms, .. } => *retry_after_ms,
             Self::Unavailable | Self::Busy(_) | Self::ShareTaken { .. } => Some(1000),
             Self::Unauthenticated
+            | Self::Key(_)
             | Self::Suspended { .. }
             | Self::IpNotAllowed { .. }
             | Self::ResourceNotAllowed { .. }
@@ -484,6 +494,7 @@ impl FullWindow {
     fn message(&self) -> String {
         let Self {
             account,
+            key,
             window,
             limit,
             model,
@@ -491,9 +502,10 @@ impl FullWindow {
             retry_after_ms: _,
             left: _,
         } = self;
-        let owner = match account {
-            Some(name) => format!("the account {name}"),
-            None => "this server".to_owned(),
+        let owner = match (key, account) {
+            (Some(key), _) => format!("the API key {key:?}"),
+            (None, Some(name)) => format!("the account {name}"),
+            (None, None) => "this server".to_owned(),
         };
         let model = match model.as_str() {
             "" => String::new(),

@@ -8,7 +8,7 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     rotation::Rotation,
     routing::RoutingRules,
-    snapshot::{Access, Account, ProxySettings, RateLimits},
+    snapshot::{Access, Account, FurtherKey, ProxySettings, RateLimits},
     usage::Abandoned,
     window::ModelLimits,
 };
@@ -30,6 +30,7 @@ pub(crate) fn account(id: i64) -> Account {
         calls_max: None,
         access: Access::ANY,
         routing: RoutingRules::default(),
+        further_keys: Vec::new(),
     }
 }
 
@@ -52,5 +53,19 @@ pub(crate) fn settings() -> ProxySettings {
         hasher: KeyHasher::new(&[7; 32]).unwrap(),
         zone: Zone::UTC,
         reload_count: 0,
+    }
+}
+
+/// A further client key without limits.
+pub(crate) fn further_key(name: &str) -> FurtherKey {
+    FurtherKey {
+        id: proxyxai_contract::id::ClientKeyId::FIRST,
+        name: name.to_owned(),
+        key_hash: settings().hasher.hash(name),
+        enabled: true,
+        expires: None,
+        credit_limit: None,
+        rpm: None,
+        models: proxyxai_contract::access::ModelList::Any,
     }
 }

@@ -74,6 +74,7 @@ mod tests {
             id: "x_1".to_owned(),
             kind,
             account: AccountId::ROOT,
+            client_key: None,
             key: KeyId::new(1).unwrap(),
             created: Millis(1_700_000_000_000),
             expires: Millis(1_800_000_000_000),

@@ -50,7 +50,7 @@ async fn page(
     kind: Kind,
 ) -> Result<(Vec<Owned>, bool), Refusal> {
     let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
-    let account = Relay::authenticate(&snapshot, headers)?;
+    let account = relay.authenticate(&snapshot, headers)?.account;
     let chain = snapshot.chain(&account.account);
     admit::state(&chain)?;
     admit::address(&chain, relay.client_address(peer, headers))?;

@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     decide::admit::{self, Refusal},
     formats::Family,
-    live::{Figures, LeaseState, Snapshot},
+    live::{Caller, Figures, LeaseState, Snapshot},
     relay::{Relay, presented, refuse},
     sight::Rows,
 };
@@ -31,8 +31,8 @@ pub(super) fn page(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Response
         return refuse(Family::OpenAi, &Refusal::Unavailable);
     };
     let by_root = || {
-        let account = Relay::authenticate(&snapshot, headers)?;
-        if account.account.id != AccountId::ROOT {
+        let Caller { account, key } = relay.authenticate(&snapshot, headers)?;
+        if account.account.id != AccountId::ROOT || key.is_some() {
             return Err(Refusal::Unauthenticated);
         }
         let from = relay.client_address(peer, headers);

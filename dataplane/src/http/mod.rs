@@ -226,9 +226,9 @@ fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<()
     let Some(snapshot) = relay.live.snapshot() else {
         return Ok(());
     };
-    match Relay::authenticate(&snapshot, headers) {
-        Ok(account) => admit::address(
-            &snapshot.chain(&account.account),
+    match relay.authenticate(&snapshot, headers) {
+        Ok(caller) => admit::address(
+            &snapshot.chain(&caller.account.account),
             relay.client_address(peer, headers),
         ),
         Err(_) => Ok(()),

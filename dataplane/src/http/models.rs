@@ -12,7 +12,7 @@ use http::{HeaderMap, Response, Uri};
 use proxyxai_contract::{
     id::Level,
     plan::plan,
-    snapshot::{Account, KeyConfig},
+    snapshot::{Account, FurtherKey, KeyConfig},
 };
 
 use super::json;
@@ -69,8 +69,8 @@ async fn names(
     headers: &HeaderMap,
 ) -> Result<BTreeSet<String>, Refusal> {
     let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
-    let account = Relay::authenticate(&snapshot, headers)?;
-    let chain = snapshot.chain(&account.account);
+    let caller = relay.authenticate(&snapshot, headers)?;
+    let chain = snapshot.chain(&caller.account.account);
     admit::state(&chain)?;
     admit::address(&chain, relay.client_address(peer, headers))?;
     let path = upstream_path(path);
@@ -84,6 +84,7 @@ async fn names(
     let view = View {
         snapshot: &snapshot,
         chain: &chain,
+        key: caller.key.as_deref().map(|state| &state.key),
     };
     let mut names = view.visible();
     if names.is_empty() {
@@ -101,6 +102,7 @@ async fn names(
 struct View<'a> {
     snapshot: &'a Snapshot,
     chain: &'a [&'a Account],
+    key: Option<&'a FurtherKey>,
 }
 
 impl View<'_> {
@@ -149,12 +151,15 @@ impl View<'_> {
 
     fn is_allowed(&self, model: &str) -> bool {
         let mut lists = self.chain.iter().map(|account| &account.access.models);
-        lists.all(|models| models.allows(model))
+        let of_key = self.key.is_none_or(|key| key.models.allows(model));
+        of_key && lists.all(|models| models.allows(model))
     }
 
     /// Whether a call for a model would be let in, and lead to a level that serves what it is mapped to.
     fn leads(&self, model: &str, serves: impl Fn(Level, &str) -> bool) -> bool {
-        let Self { snapshot, chain } = self;
+        let Self {
+            snapshot, chain, ..
+        } = self;
         let Some((account, ancestors)) = chain.split_first() else {
             return false;
         };

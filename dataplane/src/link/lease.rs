@@ -97,11 +97,11 @@ async fn serve(link: &Link, live: &Live, purses: Vec<Arc<Purse>>) {
             live.reach().heard(asked, lease_ms);
             let answers: HashMap<_, _> = answers
                 .iter()
-                .map(|answer| (answer.lease.account, answer))
+                .map(|answer| (answer.lease.payer, answer))
                 .collect();
             for (purse, ask) in asking {
                 // An account that control does not know any more has nothing to give.
-                purse.answered(answers.get(&ask.account).copied());
+                purse.answered(answers.get(&ask.payer).copied());
             }
         }
         Err(status) => {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
     convert::{charge_from_bytes, lease_from_wire, standing_from_wire},
-    id::AccountId,
+    lease::Payer,
     money::Money,
     wire,
 };
@@ -127,11 +127,11 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
     let leases: HashMap<_, _> = leases
         .into_iter()
         .filter_map(|lease| lease_from_wire(lease).ok())
-        .map(|lease| (lease.account, lease))
+        .map(|lease| (lease.payer, lease))
         .collect();
-    for (account, cost) in charged {
-        if let Some(purse) = live.purse(account) {
-            purse.posted(cost, leases.get(&account));
+    for (payer, cost) in charged {
+        if let Some(purse) = live.purse(payer) {
+            purse.posted(cost, leases.get(&payer));
         }
     }
     let standings: Vec<_> = standings
@@ -153,8 +153,8 @@ fn leave_out(live: &Live, shelf: &Shelf) {
     for record in records {
         charge(&record, &mut charged);
     }
-    for (account, cost) in charged {
-        if let Some(purse) = live.purse(account) {
+    for (payer, cost) in charged {
+        if let Some(purse) = live.purse(payer) {
             purse.posted(cost, None);
         }
     }
@@ -169,13 +169,16 @@ fn is_about_records(status: &Status) -> bool {
     )
 }
 
-/// Adds what a record charges to its account's total. False when it cannot be read. Control acknowledges
+/// Adds what a record charges to the totals of its account and its client key. False when it cannot be read. Control acknowledges
 /// a batch as a whole.
-fn charge(record: &[u8], charged: &mut HashMap<AccountId, Money>) -> bool {
+fn charge(record: &[u8], charged: &mut HashMap<Payer, Money>) -> bool {
     match charge_from_bytes(record) {
-        Ok((account, cost)) => {
-            let total = charged.entry(account).or_default();
-            *total = total.saturating_add(cost);
+        Ok((payer, cost)) => {
+            let key = payer.client_key.map(|_| payer);
+            for payer in [Some(payer.account.into()), key].into_iter().flatten() {
+                let total = charged.entry(payer).or_default();
+                *total = total.saturating_add(cost);
+            }
             true
         }
         Err(error) => {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
     convert::{window_ask_to_wire, window_grant_from_wire},
-    id::AccountId,
+    lease::Payer,
     window::{WindowAsk, WindowGrant},
     wire,
 };
@@ -84,17 +84,17 @@ async fn lease(link: &Link, asks: &[WindowAsk]) -> Result<Vec<WindowGrant>, Stat
 
 /// Lets each account know of its own.
 fn tell(accounts: impl Iterator<Item = Arc<Windows>>, grants: Option<Vec<WindowGrant>>) {
-    let mut of: Option<HashMap<AccountId, Vec<WindowGrant>>> = grants.map(|grants| {
+    let mut of: Option<HashMap<Payer, Vec<WindowGrant>>> = grants.map(|grants| {
         let mut of: HashMap<_, Vec<_>> = HashMap::new();
         for grant in grants {
-            of.entry(grant.key.account).or_default().push(grant);
+            of.entry(grant.key.payer()).or_default().push(grant);
         }
         of
     });
     for account in accounts {
         match &mut of {
             Some(of) => {
-                let grants = of.remove(&account.account()).unwrap_or_default();
+                let grants = of.remove(&account.payer()).unwrap_or_default();
                 account.hear(Some(&grants));
             }
             None => account.hear(None),

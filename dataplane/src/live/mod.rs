@@ -2,6 +2,7 @@
 //! turns) that outlive it. A request takes the snapshot once and keeps it to its end.
 
 pub(crate) mod credit;
+mod further;
 mod health;
 mod key;
 mod leaving;
@@ -25,6 +26,7 @@ use proxyxai_contract::{
     client_key::KeyHash,
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
+    lease::Payer,
     money::Money,
     price::{Hashing, PriceTable},
     snapshot::{Account, Health, ProxySettings, Standing, Update, UpstreamKey},
@@ -33,6 +35,7 @@ use proxyxai_contract::{
 use tokio::sync::mpsc;
 
 pub(crate) use credit::{NoCredit, Reach};
+pub(crate) use further::{Caller, FurtherKeyState, charge};
 pub(crate) use health::{PROBATION_MS, Rest, Trouble, Want};
 use key::Lasting;
 pub(crate) use key::{Dialect, KeyState};
@@ -55,6 +58,7 @@ pub(crate) struct AccountState {
     pub(crate) customer: AccountId,
     pub(crate) purse: Arc<Purse>,
     pub(crate) windows: Arc<Windows>,
+    pub(crate) keys: Vec<Arc<FurtherKeyState>>,
     path: share::Path,
 }
 
@@ -67,17 +71,12 @@ pub(crate) struct Snapshot {
     pub(crate) settings: ProxySettings,
     pub(crate) prices: Arc<PriceTable>,
     accounts: HashMap<AccountId, Arc<AccountState>, Hashing>,
-    by_hash: HashMap<KeyHash, Arc<AccountState>, Hashing>,
+    by_hash: HashMap<KeyHash, Caller, Hashing>,
     keys: HashMap<KeyId, Arc<KeyState>>,
     pools: [Pool; Level::COUNT],
 }
 
 impl Snapshot {
-    /// The account that a client key belongs to.
-    pub(crate) fn authenticate(&self, presented: &str) -> Option<&Arc<AccountState>> {
-        self.by_hash.get(&self.settings.hasher.hash(presented))
-    }
-
     /// The account and its ancestors, nearest first.
     pub(crate) fn chain<'a>(&'a self, account: &'a Account) -> Vec<&'a Account> {
         let mut chain = vec![account];
@@ -129,7 +128,7 @@ pub(crate) struct Live {
     wishes: mpsc::Sender<Arc<Purse>>,
     reach: Reach,
     /// Charged before this start and not posted; the first snapshot's purses begin with it.
-    owed: Mutex<HashMap<AccountId, Money>>,
+    owed: Mutex<HashMap<Payer, Money>>,
     leaving: Leaving,
     objects: Objects,
 }
@@ -143,10 +142,13 @@ impl Live {
         objects: Objects,
     ) -> (Self, mpsc::Receiver<Arc<Purse>>) {
         let (wishes, wanting) = mpsc::channel(WISHES_MAX);
-        let mut owed: HashMap<AccountId, Money> = HashMap::new();
+        let mut owed: HashMap<Payer, Money> = HashMap::new();
         for record in backlog {
-            let total = owed.entry(record.account).or_default();
-            *total = total.saturating_add(record.charge());
+            let payers = [Some(record.account.into()), record.key_payer()];
+            for payer in payers.into_iter().flatten() {
+                let total = owed.entry(payer).or_default();
+                *total = total.saturating_add(record.charge());
+            }
         }
         let live = Self {
             current: ArcSwapOption::const_empty(),
@@ -233,14 +235,11 @@ impl Live {
         self.apply_healths(healths);
         for lease in &leases {
             // The account of one that is not known was deleted while this data plane was away.
-            let purse = self.purse(lease.account);
-            let purse = purse.unwrap_or_else(|| self.leaving.purse(lease.account, &self.wishes));
+            let purse = self.purse(lease.payer);
+            let purse = purse.unwrap_or_else(|| self.leaving.purse(lease.payer, &self.wishes));
             purse.leased(lease);
         }
-        for purse in recalls
-            .into_iter()
-            .filter_map(|account| self.purse(account))
-        {
+        for purse in recalls.into_iter().filter_map(|payer| self.purse(payer)) {
             purse.recall();
         }
         Some(revision)
@@ -249,20 +248,21 @@ impl Live {
     /// Before any call can see the purses of a snapshot: what is on lease was spent up to here already. Those of accounts
     /// that are not in it any more are kept until their leases have gone back.
     fn keep_purses(&self, before: Option<&Snapshot>, snapshot: &Snapshot) {
-        for (account, cost) in self.take_owed() {
-            match snapshot.accounts.get(&account) {
-                Some(state) => state.purse.charge(cost),
-                None => self.leaving.purse(account, &self.wishes).charge(cost),
+        for (payer, cost) in self.take_owed() {
+            match snapshot.purse(payer) {
+                Some(purse) => purse.charge(cost),
+                None => self.leaving.purse(payer, &self.wishes).charge(cost),
             }
         }
-        let gone = |id: &AccountId| !snapshot.accounts.contains_key(id);
-        let known = before.into_iter().flat_map(|before| &before.accounts);
-        let gone = known.filter(|(id, _)| gone(id));
-        self.leaving
-            .add(gone.map(|(id, state)| (*id, &state.purse)));
+        let accounts = before.into_iter().flat_map(|before| &before.accounts);
+        let accounts = accounts.filter(|(id, _)| !snapshot.accounts.contains_key(id));
+        let accounts = accounts.map(|(id, state)| (Payer::from(*id), &state.purse));
+        let keys = before.into_iter().flat_map(Snapshot::key_purses);
+        let keys = keys.filter(|(payer, _)| snapshot.purse(*payer).is_none());
+        self.leaving.add(accounts.chain(keys));
     }
 
-    fn take_owed(&self) -> HashMap<AccountId, Money> {
+    fn take_owed(&self) -> HashMap<Payer, Money> {
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut owed)
     }
@@ -279,19 +279,20 @@ impl Live {
         }
     }
 
-    /// The purse of an account, if it is known, or was and has credit on lease.
-    pub(crate) fn purse(&self, account: AccountId) -> Option<Arc<Purse>> {
-        let snapshot = self.snapshot()?;
-        let state = snapshot.accounts.get(&account);
-        let known = state.map(|state| Arc::clone(&state.purse));
-        known.or_else(|| self.leaving.get(account))
+    /// The purse of an account or a further key, if it is known, or was and has credit on lease.
+    pub(crate) fn purse(&self, payer: impl Into<Payer>) -> Option<Arc<Purse>> {
+        let (payer, snapshot) = (payer.into(), self.snapshot()?);
+        let known = snapshot.purse(payer).map(Arc::clone);
+        known.or_else(|| self.leaving.get(payer))
     }
 
-    /// The purses of all accounts, and of deleted ones that have credit on lease.
+    /// The purses of all accounts and further keys, and of deleted ones that have credit on lease.
     pub(crate) fn purses(&self) -> Vec<Arc<Purse>> {
         let snapshot = self.snapshot();
-        let known = snapshot.iter().flat_map(|snapshot| snapshot.purses());
-        known.map(Arc::clone).chain(self.leaving.all()).collect()
+        let accounts = snapshot.iter().flat_map(|snapshot| snapshot.purses());
+        let keys = snapshot.iter().flat_map(|snapshot| snapshot.key_purses());
+        let known = accounts.chain(keys.map(|(_, purse)| purse)).cloned();
+        known.chain(self.leaving.all()).collect()
     }
 
     fn apply_healths(&self, healths: Vec<Health>) {
@@ -343,11 +344,14 @@ impl<'a> Build<'a> {
                 |state| Arc::clone(&state.windows),
             );
             let id = account.id;
+            let before = known.map_or(&[][..], |state| &state.keys);
+            let keys = further::states(id, &account.further_keys, before, self.wishes);
             let state = AccountState {
                 account,
                 customer,
                 purse,
                 windows,
+                keys,
                 path,
             };
             self.accounts.insert(id, Arc::new(state));
@@ -427,11 +431,7 @@ impl<'a> Build<'a> {
         settings: ProxySettings,
         prices: Arc<PriceTable>,
     ) -> Snapshot {
-        let by_hash = self
-            .accounts
-            .values()
-            .filter_map(|state| state.account.key_hash.map(|hash| (hash, Arc::clone(state))))
-            .collect();
+        let by_hash = further::by_hash(self.accounts.values());
         let mut pools: [Pool; Level::COUNT] = Default::default();
         if let Some(before) = self.before {
             for (pool, old) in pools.iter_mut().zip(&before.pools) {

@@ -285,6 +285,7 @@ mod tests {
             id: id.to_owned(),
             kind: Kind::Response,
             account: AccountId::new(account).unwrap(),
+            client_key: None,
             key: KeyId::new(key).unwrap(),
             created: Millis(0),
             expires: Millis(9),

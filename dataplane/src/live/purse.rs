@@ -1,4 +1,5 @@
-//! An account's money as a data plane sees it: what control last posted, and the credit on lease here.
+//! An account's money as a data plane sees it, or what a further client key may spend: what control last posted, and
+//! the credit on lease here.
 //! A call holds the most it can cost before it begins and settles for what it did cost. Atomics,
 //! because every call of the account passes here; the lock is for what happens once a slice.
 
@@ -14,8 +15,7 @@ use std::{
 };
 
 use proxyxai_contract::{
-    id::AccountId,
-    lease::{Lease, LeaseAnswer, LeaseAsk, Shortage},
+    lease::{Lease, LeaseAnswer, LeaseAsk, Payer, Shortage},
     money::Money,
     snapshot::Standing,
 };
@@ -37,7 +37,7 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
 pub(crate) struct Purse {
-    account: AccountId,
+    payer: Payer,
     balance: AtomicI64,
     month_used: AtomicI64,
     unposted: AtomicI64,
@@ -109,9 +109,9 @@ pub(super) struct Waiting<'a> {
 
 impl Purse {
     /// Nothing is known of it yet.
-    pub(crate) fn new(account: AccountId, wishes: Wishes) -> Self {
+    pub(crate) fn new(payer: impl Into<Payer>, wishes: Wishes) -> Self {
         Self {
-            account,
+            payer: payer.into(),
             balance: AtomicI64::default(),
             month_used: AtomicI64::default(),
             unposted: AtomicI64::default(),
@@ -138,6 +138,11 @@ impl Purse {
             news: Notify::new(),
             wishes,
         }
+    }
+
+    /// Whose it is.
+    pub(crate) const fn payer(&self) -> Payer {
+        self.payer
     }
 
     /// Takes over posted figures.
@@ -259,7 +264,7 @@ impl Purse {
 
     fn lease_ask(&self, book: &Book, change: Money, need: Money) -> LeaseAsk {
         LeaseAsk {
-            account: self.account,
+            payer: self.payer,
             version: book.version,
             change,
             need,
@@ -391,7 +396,7 @@ fn drop_asking(purse: &Purse) {
 impl fmt::Debug for Purse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Purse")
-            .field("account", &self.account)
+            .field("payer", &self.payer)
             .field("free", &self.free)
             .field("held", &self.held)
             .field("unposted", &self.unposted)

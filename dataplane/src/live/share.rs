@@ -114,6 +114,7 @@ mod tests {
             customer: id,
             purse: Arc::new(Purse::new(id, mpsc::channel(1).0)),
             windows: Arc::new(Windows::new(id)),
+            keys: Vec::new(),
             path: path.iter().map(|share| Arc::clone(share)).collect(),
         }
     }

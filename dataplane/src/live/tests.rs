@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use proxyxai_contract::{
     clock::Millis,
+    id::ClientKeyId,
     lease::{Lease, LeaseAnswer, Shortage},
+    snapshot::FurtherKey,
     usage::{Images, Measure, Tokens},
 };
 
 use super::*;
-use crate::decide::samples;
+use crate::decide::{
+    admit::{KeyRefusal, Refusal},
+    samples,
+};
 
 fn usd(dollars: i64) -> Money {
     Money::from_nanos(dollars * 1_000_000_000)
@@ -17,7 +22,7 @@ fn usd(dollars: i64) -> Money {
 
 fn lease(version: u64, amount: Money) -> Lease {
     Lease {
-        account: AccountId::new(7).unwrap(),
+        payer: AccountId::new(7).unwrap().into(),
         version,
         amount,
     }
@@ -27,7 +32,7 @@ fn answer(lease: Lease) -> LeaseAnswer {
     LeaseAnswer {
         lease,
         standing: Standing {
-            account: lease.account,
+            account: lease.payer.account,
             balance: usd(10),
             month_used: Money::ZERO,
         },
@@ -47,6 +52,7 @@ fn record(cost: Money) -> UsageRecord {
         sequence: 1,
         request_id: "r".to_owned(),
         account: AccountId::new(7).unwrap(),
+        client_key: None,
         path: "/v1/chat/completions".to_owned(),
         model_asked: "m".to_owned(),
         model_used: "m".to_owned(),
@@ -162,4 +168,109 @@ async fn control_that_says_nothing_at_all_counts_as_out_of_reach() {
     let patience = Duration::from_millis(10);
     let refused = credit::hold(&purse, &Reach::new(), usd(1), patience).await;
     assert_eq!(refused.unwrap_err(), NoCredit::OutOfReach);
+}
+
+fn further(id: i64, secret: &str) -> FurtherKey {
+    FurtherKey {
+        id: ClientKeyId::new(id).unwrap(),
+        name: format!("key-{id}"),
+        key_hash: samples::settings().hasher.hash(secret),
+        enabled: true,
+        expires: None,
+        credit_limit: None,
+        rpm: None,
+        models: proxyxai_contract::access::ModelList::Any,
+    }
+}
+
+fn with_keys(revision: u64, further_keys: Vec<FurtherKey>) -> Update {
+    let account = Account {
+        key_hash: Some(samples::settings().hasher.hash("first")),
+        further_keys,
+        ..samples::account(7)
+    };
+    Update {
+        full: revision == 1,
+        accounts: vec![account],
+        settings: (revision == 1).then(samples::settings),
+        ..Update::empty(Revision(revision))
+    }
+}
+
+#[test]
+fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
+    let (live, _wished) = Live::new(Clock::system(), &[], Objects::new().0);
+    let ending = FurtherKey {
+        expires: Some(Millis(1000)),
+        ..further(1, "ends")
+    };
+    let off = FurtherKey {
+        enabled: false,
+        ..further(2, "off")
+    };
+    // What is an account's first key stays that.
+    let keys = vec![ending, off, further(3, "on"), further(4, "first")];
+    live.apply(with_keys(1, keys));
+    let found = |secret: &str, now: i64| {
+        let snapshot = live.snapshot().unwrap();
+        let caller = snapshot.authenticate(secret, || Millis(now));
+        caller.map(|caller| {
+            assert_eq!(caller.account.account.id, AccountId::new(7).unwrap());
+            caller.key.as_ref().map(|key| key.key.id.get())
+        })
+    };
+    let refused = |key: &str, expired| {
+        let key = key.to_owned();
+        Err(Refusal::Key(KeyRefusal::NotInForce { key, expired }))
+    };
+    assert_eq!(found("first", 0), Ok(None));
+    assert_eq!(found("on", 5000), Ok(Some(3)));
+    assert_eq!(found("ends", 999), Ok(Some(1)));
+    assert_eq!(found("ends", 1000), refused("key-1", true));
+    assert_eq!(found("off", 0), refused("key-2", false));
+    assert_eq!(found("nobody", 0), Err(Refusal::Unauthenticated));
+    live.apply(with_keys(2, Vec::new()));
+    assert_eq!(found("on", 0), Err(Refusal::Unauthenticated));
+    assert_eq!(found("first", 0), Ok(None));
+}
+
+#[test]
+fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its_end() {
+    let spent = UsageRecord {
+        client_key: ClientKeyId::new(3).ok(),
+        ..record(usd(1))
+    };
+    let (live, mut wished) = Live::new(Clock::system(), &[spent], Objects::new().0);
+    live.apply(with_keys(1, vec![further(3, "on")]));
+    let payer = Payer {
+        account: AccountId::new(7).unwrap(),
+        client_key: ClientKeyId::new(3).ok(),
+    };
+    let lease = Lease {
+        payer,
+        ..lease(1, usd(5))
+    };
+    live.purse(payer).unwrap().leased(&lease);
+    // A dollar of it was spent before the start, and is not posted.
+    assert!(live.purse(payer).unwrap().try_hold(usd(5)).is_none());
+    let renamed = FurtherKey {
+        name: "other".to_owned(),
+        ..further(3, "on")
+    };
+    live.apply(with_keys(2, vec![renamed]));
+    let held = live.purse(payer).unwrap().try_hold(usd(4)).unwrap();
+    assert!(
+        live.purse(payer.account)
+            .unwrap()
+            .try_hold(usd(1))
+            .is_none()
+    );
+    while wished.try_recv().is_ok() {}
+    live.apply(with_keys(3, Vec::new()));
+    let leaving = live.purse(payer).unwrap();
+    assert_eq!(wished.try_recv().unwrap().payer(), payer);
+    drop(held);
+    leaving.not_asked();
+    let ask = leaving.next_ask().unwrap();
+    assert_eq!((ask.payer, ask.change), (payer, usd(-4)));
 }

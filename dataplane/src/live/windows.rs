@@ -1,4 +1,4 @@
-//! The windows of accounts while calls come and go: the counters of each behind a lock of its own, calls
+//! The windows of accounts and further client keys while calls come and go: the counters of each behind a lock of its own, calls
 //! that wait for control, and what a call holds until its end. Accounts without limits never get here.
 
 use std::sync::{
@@ -8,7 +8,7 @@ use std::sync::{
 
 use proxyxai_contract::{
     clock::{Millis, Zone},
-    id::AccountId,
+    lease::Payer,
     window::{WindowAsk, WindowGrant},
 };
 use tokio::sync::{Notify, futures::Notified, mpsc};
@@ -21,7 +21,7 @@ pub(crate) const ASK_QUEUE_MAX: usize = 4096;
 /// What an account has left.
 #[derive(Debug)]
 pub(crate) struct Windows {
-    account: AccountId,
+    payer: Payer,
     counters: Mutex<Counters>,
     /// Whether the link has been told and has not looked yet.
     queued: AtomicBool,
@@ -88,18 +88,19 @@ pub(crate) fn admit(
 }
 
 impl Windows {
-    pub(crate) const fn new(account: AccountId) -> Self {
+    pub(crate) fn new(payer: impl Into<Payer>) -> Self {
+        let payer = payer.into();
         Self {
-            account,
-            counters: Mutex::new(Counters::new(account)),
+            payer,
+            counters: Mutex::new(Counters::new(payer)),
             queued: AtomicBool::new(false),
             answered: Notify::const_new(),
         }
     }
 
     /// Whose they are.
-    pub(crate) const fn account(&self) -> AccountId {
-        self.account
+    pub(crate) const fn payer(&self) -> Payer {
+        self.payer
     }
 
     /// Lets the link know that there is something to ask for.

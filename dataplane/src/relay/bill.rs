@@ -28,7 +28,7 @@ use crate::{
         Route,
         usage::{Asked, Bounds, estimate},
     },
-    live::{AccountState, Counted, Hold, KeyState, Seat, Snapshot},
+    live::{AccountState, Caller, Counted, FurtherKeyState, Hold, KeyState, Seat, Snapshot},
     sight::Story,
     spool::{Spool, Ticket},
 };
@@ -42,6 +42,8 @@ const GUESS_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Bill {
     pub(super) record: UsageRecord,
     pub(super) account: Arc<AccountState>,
+    /// The further client key that it was made with.
+    client_key: Option<Arc<FurtherKeyState>>,
     /// The request's own bytes, for counting its tokens when nobody else does; not a copy.
     body: Bytes,
     route: Route,
@@ -51,7 +53,7 @@ pub(super) struct Bill {
     /// Whether an attempt is out of which nothing is known yet.
     at_upstream: bool,
     ticket: Option<Ticket>,
-    hold: Option<Hold>,
+    holds: Holds,
     /// Its share of the account's windows.
     pub(super) counted: Counted,
     pub(super) snapshot: Arc<Snapshot>,
@@ -88,11 +90,19 @@ pub(super) struct Office {
     pub(super) tasks: TaskTracker,
 }
 
+/// Credit set aside for a call; none for one that costs nothing.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// None for root's calls.
+    pub(super) account: Option<Hold>,
+    /// Of what its client key may spend; none for one without a limit.
+    pub(super) key: Option<Hold>,
+}
+
 /// Whose call it is, and what was set aside for it.
 pub(super) struct Payer {
-    pub(super) account: Arc<AccountState>,
-    /// Credit set aside for it; none for calls that cost nothing, and root's.
-    pub(super) hold: Option<Hold>,
+    pub(super) caller: Caller,
+    pub(super) holds: Holds,
     pub(super) counted: Counted,
     pub(super) open: OpenCall,
     pub(super) metered: bool,
@@ -111,8 +121,8 @@ impl Bill {
         plan: &Plan,
     ) -> Box<Self> {
         let Payer {
-            account,
-            hold,
+            caller,
+            holds,
             counted,
             open,
             metered,
@@ -130,17 +140,22 @@ impl Bill {
             asks_reasoning: request.facts.reasons,
             ..Leaving::default()
         };
-        let record = record::begun(&snapshot, &account, request, plan);
+        let record = record::begun(&snapshot, &caller, request, plan);
+        let Caller {
+            account,
+            key: client_key,
+        } = caller;
         Box::new(Self {
             record,
             account,
+            client_key,
             body: request.whole.clone(),
             route: request.route,
             metered,
             fixed_price,
             at_upstream: false,
             ticket: None,
-            hold,
+            holds,
             counted,
             snapshot,
             office: Arc::clone(&relay.office),
@@ -174,7 +189,8 @@ impl Bill {
 
     /// What is set aside for it.
     pub(super) fn held(&self) -> Money {
-        self.hold.as_ref().map_or(Money::ZERO, Hold::amount)
+        let hold = self.holds.account.as_ref();
+        hold.map_or(Money::ZERO, Hold::amount)
     }
 
     /// The attempts from here on are of this model, which is the one to be paid for.
@@ -353,13 +369,14 @@ impl Bill {
         Self {
             record: self.record.clone(),
             account: Arc::clone(&self.account),
+            client_key: self.client_key.clone(),
             body: std::mem::take(&mut self.body),
             route: self.route,
             metered: self.metered,
             fixed_price: self.fixed_price.take(),
             at_upstream: std::mem::take(&mut self.at_upstream),
             ticket: self.ticket.take(),
-            hold: self.hold.take(),
+            holds: std::mem::take(&mut self.holds),
             counted: std::mem::take(&mut self.counted),
             snapshot: Arc::clone(&self.snapshot),
             office: Arc::clone(&self.office),

@@ -12,16 +12,18 @@ use proxyxai_contract::{lease::Shortage, money::Money, snapshot::Account};
 use tower::BoxError;
 
 use super::{
-    Call, OpenCall, Relay, bill, headers, limits, memory, objects, packed, request, route,
+    Call, OpenCall, Relay,
+    bill::{self, Holds},
+    headers, limits, memory, objects, packed, request, route,
     terms::{self, Terms},
 };
 use crate::{
     decide::{
-        admit::{self, Refusal},
+        admit::{self, KeyRefusal, Refusal},
         ceiling, gate, via,
     },
     formats::{endpoint::Found, has_dot_segment, request::RequestFacts, tag},
-    live::{AccountState, Counted, Hold, NoCredit, Snapshot, credit},
+    live::{AccountState, Caller, Counted, FurtherKeyState, Hold, NoCredit, Snapshot, credit},
     sight::{Story, Wanted},
 };
 
@@ -80,7 +82,8 @@ impl Relay {
         }
         let mut open = self.open()?;
         let snapshot = self.live.snapshot().ok_or(Refusal::Unavailable)?;
-        let account = Self::authenticate(&snapshot, &parts.headers)?;
+        let caller = self.authenticate(&snapshot, &parts.headers)?;
+        let account = &caller.account;
         story.is_of(account.account.id);
         self.check_way(parts)?;
         tag::of_header(&parts.headers).map_err(|error| Refusal::Malformed(error.to_string()))?;
@@ -89,10 +92,10 @@ impl Relay {
         let chain = snapshot.chain(&account.account);
         let way = gate::way((&parts.method, path), found, &chain, &snapshot.settings)?;
         let ip = self.client_address(peer, &parts.headers);
-        self.admit(&snapshot, &account, &chain, (ip, path))?;
+        self.admit(&snapshot, account, &chain, (ip, path))?;
         let most_wanted = terms::max_cost(&parts.headers)?;
         let most = self.config.open_calls_max;
-        open.enter_share((&account, &chain), &snapshot.settings, most)?;
+        open.enter_share((account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
         let reads = (&mut open.room, story, (found, takes_model));
         let (received, mut facts) = self.receive(parts, body, reads).await?;
@@ -103,10 +106,10 @@ impl Relay {
             method: &parts.method,
             path,
         };
-        let who = (&*account, chain.as_slice());
+        let who = (&caller, chain.as_slice());
         let says = (&mut facts, body, most_wanted);
         let afforded = self.afford(&snapshot, who, asked, says).await;
-        let (mut terms, hold, counted) = afforded.inspect_err(|_| *model = facts.model.take())?;
+        let (mut terms, holds, counted) = afforded.inspect_err(|_| *model = facts.model.take())?;
         let owner = terms.follow.as_ref();
         let owner = owner.and_then(|follow| follow.payer(&snapshot));
         let conversation = route::conversation(&snapshot, &parts.headers, body).await;
@@ -115,8 +118,8 @@ impl Relay {
             (makes && !takes_model).then(|| objects::of_account(account.account.id))
         });
         let payer = bill::Payer {
-            account: owner.unwrap_or(account),
-            hold,
+            caller: owner.unwrap_or(caller),
+            holds,
             counted,
             open,
             metered: terms.metered,
@@ -141,21 +144,23 @@ impl Relay {
     async fn afford(
         &self,
         snapshot: &Snapshot,
-        who: (&AccountState, &[&Account]),
+        (caller, chain): (&Caller, &[&Account]),
         asked: terms::Asked<'_>,
         (facts, body, most_wanted): (&mut RequestFacts, &Bytes, Option<Money>),
-    ) -> Result<(Terms, Option<Hold>, Counted), Refusal> {
-        let (found, (account, chain)) = (asked.found, who);
-        admit::model(chain, asked.way.takes_model(), facts.model.as_deref())?;
-        admit::named(chain, &facts.named)?;
+    ) -> Result<(Terms, Holds, Counted), Refusal> {
+        let (found, lists) = (asked.found, caller.asker(chain));
+        admit::model(lists, asked.way.takes_model(), facts.model.as_deref())?;
+        admit::named(lists, &facts.named)?;
+        let who = (&*caller.account, lists);
         let terms = self.terms(snapshot, who, asked, (facts, body)).await?;
         terms::check_cost(terms.ceiling, most_wanted)?;
-        let hold = self.set_aside(snapshot, who, terms.ceiling).await?;
+        let holds = self.set_aside(snapshot, (caller, chain), terms.ceiling);
+        let holds = holds.await?;
         // The last reason against a call, so that what is refused for another one does not count.
         let tokens = || limits::guess(found.route(), body.len(), facts.max_tokens(found.route()));
         let asks = (facts.model.as_deref(), terms.metered.then(tokens));
-        let counted = self.count(snapshot, account, chain, asks).await?;
-        Ok((terms, hold, counted))
+        let counted = self.count(snapshot, caller, chain, asks).await?;
+        Ok((terms, holds, counted))
     }
 
     /// The call as it is made, with all that was found out and set aside for it.
@@ -270,14 +275,57 @@ impl Relay {
         Ok(())
     }
 
-    /// Sets aside what the call may cost at most. Root's calls are minted.
+    /// Sets aside what the call may cost at most: of what its key may spend, then of its account's credit.
     async fn set_aside(
+        &self,
+        snapshot: &Snapshot,
+        (caller, chain): (&Caller, &[&Account]),
+        ceiling: ceiling::Ceiling,
+    ) -> Result<Holds, Refusal> {
+        if ceiling.hold == Money::ZERO {
+            return Ok(Holds::default());
+        }
+        let key = match &caller.key {
+            Some(key) => self.set_aside_of_key(key, ceiling.hold).await?,
+            None => None,
+        };
+        let account = (&*caller.account, chain);
+        let account = self.set_aside_of_account(snapshot, account, ceiling);
+        Ok(Holds {
+            account: account.await?,
+            key,
+        })
+    }
+
+    /// A key without a limit spends what its account has.
+    async fn set_aside_of_key(
+        &self,
+        FurtherKeyState { key, purse, .. }: &FurtherKeyState,
+        ceiling: Money,
+    ) -> Result<Option<Hold>, Refusal> {
+        let Some(limit) = key.credit_limit else {
+            return Ok(None);
+        };
+        let held = credit::hold(purse, self.live.reach(), ceiling, self.config.credit_wait).await;
+        held.map(Some).map_err(|no| match no {
+            NoCredit::Short(_) => Refusal::Key(KeyRefusal::NotCovered {
+                key: key.name.clone(),
+                limit,
+                left: purse.balance().max(Money::ZERO),
+                ceiling,
+            }),
+            NoCredit::OutOfReach => Refusal::Unavailable,
+        })
+    }
+
+    /// Root's calls are minted.
+    async fn set_aside_of_account(
         &self,
         snapshot: &Snapshot,
         (account, chain): (&AccountState, &[&Account]),
         ceiling::Ceiling { hold, open, .. }: ceiling::Ceiling,
     ) -> Result<Option<Hold>, Refusal> {
-        if hold == Money::ZERO || account.account.parent.is_none() {
+        if account.account.parent.is_none() {
             return Ok(None);
         }
         let patience = self.config.credit_wait;

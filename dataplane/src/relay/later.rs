@@ -16,15 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Call, OpenCall, Relay,
-    bill::{Bill, Payer},
+    bill::{Bill, Holds, Payer},
     headers,
-    objects::Follow,
+    objects::{Follow, key_of},
     request::{Prepared, Received},
 };
 use crate::{
     RequestId,
     formats::{Family, Route, request::RequestFacts},
-    live::{AccountState, Counted, Dialect, KeyState, Snapshot},
+    live::{AccountState, Caller, Counted, Dialect, KeyState, Snapshot},
 };
 
 /// Between two questions for work.
@@ -208,8 +208,11 @@ impl Relay {
     ) -> Box<Bill> {
         let (open, _) = OpenCall::enter(&self.office, self.memory.room());
         let payer = Payer {
-            account,
-            hold: None,
+            caller: Caller {
+                account,
+                key: key_of(snapshot, object),
+            },
+            holds: Holds::default(),
             counted: Counted::default(),
             open,
             metered: false,

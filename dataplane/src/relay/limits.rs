@@ -15,7 +15,7 @@ use crate::{
         limit::{self, Left, Limit, Share, Verdict},
     },
     formats::Route,
-    live::{AccountState, Counted, Snapshot, Windows, windows},
+    live::{Caller, Counted, Snapshot, Windows, windows},
 };
 
 /// How long a call waits for control to grant units.
@@ -57,16 +57,16 @@ impl Relay {
     pub(super) async fn count(
         &self,
         snapshot: &Snapshot,
-        account: &AccountState,
+        caller: &Caller,
         chain: &[&Account],
         (model, tokens): (Option<&str>, Option<u64>),
     ) -> Result<Counted, Refusal> {
         let settings = &snapshot.settings;
-        let limits = limit::in_force(chain, &settings.model_limits, model);
+        let limits = limit::in_force(caller.asker(chain), &settings.model_limits, model);
         if limits.is_empty() {
             return Ok(Counted::default());
         }
-        let places = places(snapshot, account, chain, &limits);
+        let places = places(snapshot, caller, chain, &limits);
         let mut deadline = None;
         loop {
             // From here on no answer is missed.
@@ -100,19 +100,20 @@ impl Relay {
     }
 }
 
-/// Where a call is counted: at each account that has limits for it.
+/// Where a call is counted: at its key and at each account, as far as they have limits for it.
 fn places<'a, 'l>(
     snapshot: &'a Snapshot,
-    account: &'a AccountState,
+    caller: &'a Caller,
     chain: &[&Account],
     limits: &'l [Limit<'l>],
 ) -> Vec<(&'a Arc<Windows>, &'l [Limit<'l>])> {
-    let windows = |at: usize| match at {
-        0 => Some(&account.windows),
-        at => Some(&snapshot.account(chain.get(at)?.id)?.windows),
+    let windows = |limit: &Limit<'_>| match (limit.key, limit.at) {
+        (Some(_), _) => caller.key.as_ref().map(|key| &key.windows),
+        (None, 0) => Some(&caller.account.windows),
+        (None, at) => Some(&snapshot.account(chain.get(at)?.id)?.windows),
     };
-    let of_one = limits.chunk_by(|one, next| one.at == next.at);
-    let place = |limits: &'l [Limit<'l>]| Some((windows(limits.first()?.at)?, limits));
+    let of_one = limits.chunk_by(|one, next| (one.key, one.at) == (next.key, next.at));
+    let place = |limits: &'l [Limit<'l>]| Some((windows(limits.first()?)?, limits));
     of_one.filter_map(place).collect()
 }
 

@@ -58,7 +58,7 @@ use crate::{
     Config, Error,
     decide::{admit::Refusal, affinity::Conversation, retry::Budget, via},
     formats::endpoint,
-    live::{AccountState, Dialect, Live, Seat, Snapshot, Windows},
+    live::{AccountState, Caller, Dialect, Live, Seat, Snapshot, Windows},
     sight::Sight,
     spool::{Shelf, Spool},
 };
@@ -266,15 +266,15 @@ impl Relay {
         client_address(peer, headers, &self.config.trusted_proxies)
     }
 
-    /// The account whose key is presented.
+    /// Whose key is presented.
     pub(crate) fn authenticate(
+        &self,
         snapshot: &Snapshot,
         headers: &http::HeaderMap,
-    ) -> Result<Arc<AccountState>, Refusal> {
-        presented(headers)
-            .and_then(|key| snapshot.authenticate(key))
-            .map(Arc::clone)
-            .ok_or(Refusal::Unauthenticated)
+    ) -> Result<Caller, Refusal> {
+        let key = presented(headers).ok_or(Refusal::Unauthenticated)?;
+        let caller = snapshot.authenticate(key, || self.clock.now());
+        caller.cloned()
     }
 
     /// Passes on what was learnt about a key.

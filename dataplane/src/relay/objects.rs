@@ -26,7 +26,7 @@ use crate::{
         request::RequestFacts,
         usage::{Subject, UsageReader},
     },
-    live::{AccountState, Live, Snapshot},
+    live::{Caller, FurtherKeyState, Live, Snapshot},
 };
 
 /// What a call refers to.
@@ -242,6 +242,12 @@ fn named<'a>(
     all.chain(in_body).collect()
 }
 
+/// The further client key that an object was made with, as long as it is there.
+pub(super) fn key_of(snapshot: &Snapshot, object: &Owned) -> Option<Arc<FurtherKeyState>> {
+    let key = snapshot.further_key(object.account, object.client_key?);
+    key.map(Arc::clone)
+}
+
 /// What an account makes goes to one key as long as that can be used, so that it can be used together.
 pub(super) fn of_account(account: AccountId) -> Conversation {
     Conversation::new([account.get().to_string().as_bytes()])
@@ -264,9 +270,12 @@ impl Follow {
     }
 
     /// Whoever pays for the work that it may tell the end of, whoever asks.
-    pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Arc<AccountState>> {
+    pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Caller> {
         let work = self.work.as_ref()?;
-        snapshot.account(work.account).cloned()
+        snapshot.account(work.account).map(|account| Caller {
+            account: Arc::clone(account),
+            key: key_of(snapshot, work),
+        })
     }
 
     /// Of work that is over, fetched by the gateway.
@@ -351,6 +360,7 @@ impl Follow {
                 id: made.id.clone(),
                 kind: made.kind,
                 account: bill.record.account,
+                client_key: bill.record.client_key,
                 key,
                 created: bill.record.start,
                 expires: made.expires,

@@ -9,7 +9,7 @@ use proxyxai_contract::{
 };
 
 use super::request::Prepared;
-use crate::live::{AccountState, Snapshot};
+use crate::live::{Caller, Snapshot};
 
 const PATH_BYTES_MAX: usize = 255;
 /// Names go into keys of tables, whose length databases limit.
@@ -20,7 +20,7 @@ pub(super) const INTERRUPTED: u16 = 499;
 /// The record of a call of which nothing more is known than its request.
 pub(super) fn begun(
     snapshot: &Snapshot,
-    account: &AccountState,
+    Caller { account, key }: &Caller,
     request: &Prepared,
     plan: &Plan,
 ) -> UsageRecord {
@@ -29,6 +29,7 @@ pub(super) fn begun(
         sequence: 0,
         request_id: request.request_id.clone(),
         account: account.account.id,
+        client_key: key.as_ref().map(|state| state.key.id),
         path: short(request.path(), PATH_BYTES_MAX),
         model_asked: short(asked, NAME_BYTES_MAX),
         model_used: short(plan.model(), NAME_BYTES_MAX),

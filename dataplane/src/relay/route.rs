@@ -20,7 +20,7 @@ use proxyxai_contract::{
 use super::{Call, record, request};
 use crate::{
     decide::{
-        admit::{self, Refusal},
+        admit::{self, Asker, Refusal},
         affinity::Conversation,
         ceiling,
         gate::Way,
@@ -188,7 +188,7 @@ pub(super) fn ceiling(
 /// itself.
 pub(super) async fn calls(
     snapshot: &Snapshot,
-    chain: &[&Account],
+    asker: Asker<'_>,
     way: Way<'_>,
     body: &Bytes,
 ) -> Result<(Vec<Part>, Vec<Reference>), Refusal> {
@@ -197,7 +197,7 @@ pub(super) async fn calls(
     }
     let read = request::beside(body, &(), |body, ()| batch::messages(body)).await?;
     let (calls, references) = read.map_err(|error| Refusal::Malformed(error.to_string()))?;
-    check(snapshot, chain, &calls).await?;
+    check(snapshot, asker, &calls).await?;
     Ok((calls, references))
 }
 
@@ -218,7 +218,7 @@ pub(super) async fn check_made_for(
 /// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
 pub(super) async fn calls_in_file(
     snapshot: &Snapshot,
-    (account, chain): (&AccountState, &[&Account]),
+    (account, asker): (&AccountState, Asker<'_>),
     (form, assumed): (&Bytes, ceiling::Assumed),
 ) -> Result<Option<Pending>, Refusal> {
     let calls = request::beside(form, &(), |form, ()| batch::lines(form)).await?;
@@ -228,7 +228,7 @@ pub(super) async fn calls_in_file(
     let Some(first) = calls.first().map(|first| first.model.clone()) else {
         return Ok(None);
     };
-    if check(snapshot, chain, &calls).await.is_err() {
+    if check(snapshot, asker, &calls).await.is_err() {
         return Ok(None);
     }
     Ok(Some(Pending {
@@ -239,7 +239,8 @@ pub(super) async fn calls_in_file(
     }))
 }
 
-async fn check(snapshot: &Snapshot, chain: &[&Account], calls: &[Part]) -> Result<(), Refusal> {
+async fn check(snapshot: &Snapshot, asker: Asker<'_>, calls: &[Part]) -> Result<(), Refusal> {
+    let chain = asker.chain;
     let is_root = chain.len() == 1;
     let (mut rows, mut seen) = (Vec::new(), BTreeSet::new());
     for some in calls.chunks(STEP_CALLS) {
@@ -249,7 +250,7 @@ async fn check(snapshot: &Snapshot, chain: &[&Account], calls: &[Part]) -> Resul
                 admit::resource(chain, &snapshot.settings, &call.row.url())?;
             }
             for model in call.models().filter(|model| seen.insert(*model)) {
-                admit::model(chain, true, Some(model))?;
+                admit::model(asker, true, Some(model))?;
                 // Without a price nothing could be set aside, and no operator's leave makes that good.
                 if snapshot.prices.find(model).is_none() && !is_root {
                     let model = model.to_owned();

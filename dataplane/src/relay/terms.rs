@@ -3,14 +3,12 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use proxyxai_contract::{
-    id::KeyId, money::Money, part::Part, plan::Plan, price::ModelPrice, snapshot::Account,
-};
+use proxyxai_contract::{id::KeyId, money::Money, part::Part, plan::Plan, price::ModelPrice};
 
 use super::{Relay, objects::Follow, route};
 use crate::{
     decide::{
-        admit::Refusal,
+        admit::{self, Asker, Refusal},
         ceiling::Ceiling,
         gate::{self, Later, Way},
     },
@@ -52,7 +50,7 @@ impl Relay {
     pub(super) async fn terms(
         &self,
         snapshot: &Snapshot,
-        (account, chain): (&AccountState, &[&Account]),
+        (account, lists): (&AccountState, Asker<'_>),
         asked: Asked<'_>,
         (facts, body): (&mut RequestFacts, &Bytes),
     ) -> Result<Terms, Refusal> {
@@ -62,7 +60,8 @@ impl Relay {
             method,
             path,
         } = asked;
-        let (calls, inside) = route::calls(snapshot, chain, way, body).await?;
+        let chain = lists.chain;
+        let (calls, inside) = route::calls(snapshot, lists, way, body).await?;
         if let Some(first) = calls.first() {
             facts.model = Some(first.model.clone());
         }
@@ -76,6 +75,8 @@ impl Relay {
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {
             route::check_made_for(snapshot, chain, body).await?;
+            // It may have been sent with another key of the account.
+            admit::model(lists, true, Some(&calls.model))?;
             facts.model = Some(calls.model.clone());
         }
         let is_batch = !calls.is_empty() || in_file.is_some();
@@ -83,7 +84,7 @@ impl Relay {
         let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
         if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
             let form = (body, assumed);
-            follow.calls = route::calls_in_file(snapshot, (account, chain), form).await?;
+            follow.calls = route::calls_in_file(snapshot, (account, lists), form).await?;
         }
         let fixed_price = match later {
             Later::Fixed(price) => price,

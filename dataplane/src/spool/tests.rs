@@ -42,6 +42,7 @@ fn record(id: &str) -> UsageRecord {
         sequence: 0,
         request_id: id.to_owned(),
         account: AccountId::new(7).unwrap(),
+        client_key: None,
         path: "/v1/chat/completions".to_owned(),
         model_asked: "m".to_owned(),
         model_used: "m".to_owned(),

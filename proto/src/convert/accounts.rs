@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 
 use super::{
+    millis_from_wire, millis_to_wire,
     settings::{routing_from_wire, routing_to_wire},
     signed, unsigned,
 };
@@ -11,9 +12,9 @@ use crate::{
     Invalid,
     access::AllowList,
     client_key::KeyHash,
-    id::{AccountId, Level},
+    id::{AccountId, ClientKeyId, Level},
     money::{Money, Multiplier},
-    snapshot::{Access, Account, RateLimits},
+    snapshot::{Access, Account, FurtherKey, RateLimits},
     window::ModelLimits,
     wire,
 };
@@ -35,6 +36,7 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         routing,
         model_limits,
         calls_max,
+        further_keys,
     } = entry;
     Ok(Account {
         id: AccountId::new(id)?,
@@ -60,6 +62,11 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         calls_max: NonZeroU32::new(calls_max),
         access: access_from_wire(&access.ok_or_else(|| Invalid::new("access", "is missing"))?)?,
         routing: routing_from_wire(&routing.unwrap_or_default())?,
+        further_keys: further_keys
+            .into_iter()
+            .map(further_key_from_wire)
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.under("further_keys"))?,
     })
 }
 
@@ -80,6 +87,7 @@ pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
         calls_max,
         access,
         routing,
+        further_keys,
     } = account;
     wire::AccountEntry {
         id: id.get(),
@@ -97,6 +105,59 @@ pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
         routing: Some(routing_to_wire(routing)),
         model_limits: model_limits.text(),
         calls_max: calls_max.map_or(0, NonZeroU32::get),
+        further_keys: further_keys.iter().map(further_key_to_wire).collect(),
+    }
+}
+
+fn further_key_from_wire(entry: wire::FurtherKeyEntry) -> Result<FurtherKey, Invalid> {
+    let wire::FurtherKeyEntry {
+        id,
+        name,
+        key_hash,
+        enabled,
+        expire_time,
+        credit_limit_nanos,
+        rpm,
+        models,
+    } = entry;
+    let hash = <[u8; 32]>::try_from(key_hash.as_slice());
+    let expires = expire_time.as_ref();
+    Ok(FurtherKey {
+        id: ClientKeyId::new(id)?,
+        name,
+        key_hash: hash
+            .map(KeyHash)
+            .map_err(|_| Invalid::new("key_hash", "must be 32 bytes"))?,
+        enabled,
+        expires: expires
+            .map(|time| millis_from_wire("expire_time", Some(time)))
+            .transpose()?,
+        credit_limit: credit_limit_nanos.map(Money::from_nanos),
+        rpm: rpm.map(|rpm| unsigned("rpm", rpm)).transpose()?,
+        models: AllowList::parse(&models)?,
+    })
+}
+
+fn further_key_to_wire(key: &FurtherKey) -> wire::FurtherKeyEntry {
+    let FurtherKey {
+        id,
+        name,
+        key_hash,
+        enabled,
+        expires,
+        credit_limit,
+        rpm,
+        models,
+    } = key;
+    wire::FurtherKeyEntry {
+        id: id.get(),
+        name: name.clone(),
+        key_hash: key_hash.0.to_vec(),
+        enabled: *enabled,
+        expire_time: expires.map(millis_to_wire),
+        credit_limit_nanos: credit_limit.map(Money::nanos),
+        rpm: rpm.map(signed),
+        models: models.text(),
     }
 }
 

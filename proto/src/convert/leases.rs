@@ -1,13 +1,40 @@
-//! Leases of credit and what is asked and answered about them.
+//! Leases of credit, what is asked and answered about them, and money as last posted.
 
-use super::{standing_from_wire, standing_to_wire};
 use crate::{
     Invalid,
-    id::AccountId,
-    lease::{Lease, LeaseAnswer, LeaseAsk, Shortage},
+    id::{AccountId, ClientKeyId},
+    lease::{Lease, LeaseAnswer, LeaseAsk, Payer, Shortage},
     money::Money,
+    snapshot::Standing,
     wire,
 };
+
+/// Reads who pays; a client key of 0 is none.
+///
+/// # Errors
+/// When an id cannot be one.
+pub(super) fn payer_from_wire(account: i64, client_key: i64) -> Result<Payer, Invalid> {
+    Ok(Payer {
+        account: AccountId::new(account).map_err(|error| error.under("account_id"))?,
+        client_key: client_key_from_wire(client_key)?,
+    })
+}
+
+/// Reads a client key; 0 is none.
+///
+/// # Errors
+/// When it is negative.
+pub(super) fn client_key_from_wire(id: i64) -> Result<Option<ClientKeyId>, Invalid> {
+    let given = Some(id).filter(|id| *id != 0).map(ClientKeyId::new);
+    given
+        .transpose()
+        .map_err(|error| error.under("client_key_id"))
+}
+
+/// A client key for the wire; 0 for none.
+pub(super) fn client_key_to_wire(id: Option<ClientKeyId>) -> i64 {
+    id.map_or(0, ClientKeyId::get)
+}
 
 /// Reads a lease.
 ///
@@ -18,12 +45,13 @@ pub fn lease_from_wire(lease: wire::Lease) -> Result<Lease, Invalid> {
         account_id,
         version,
         amount_nanos,
+        client_key_id,
     } = lease;
     if amount_nanos < 0 {
         return Err(Invalid::new("amount_nanos", "must not be negative"));
     }
     Ok(Lease {
-        account: AccountId::new(account_id)?,
+        payer: payer_from_wire(account_id, client_key_id)?,
         version,
         amount: Money::from_nanos(amount_nanos),
     })
@@ -32,14 +60,15 @@ pub fn lease_from_wire(lease: wire::Lease) -> Result<Lease, Invalid> {
 /// A lease for the wire.
 pub fn lease_to_wire(lease: &Lease) -> wire::Lease {
     let Lease {
-        account,
+        payer,
         version,
         amount,
     } = *lease;
     wire::Lease {
-        account_id: account.get(),
+        account_id: payer.account.get(),
         version,
         amount_nanos: amount.nanos(),
+        client_key_id: client_key_to_wire(payer.client_key),
     }
 }
 
@@ -53,6 +82,7 @@ pub fn ask_from_wire(ask: wire::LeaseAsk) -> Result<LeaseAsk, Invalid> {
         version,
         change_nanos,
         need_nanos,
+        client_key_id,
     } = ask;
     if need_nanos < 0 || need_nanos > change_nanos.max(0) {
         return Err(Invalid::new(
@@ -61,7 +91,7 @@ pub fn ask_from_wire(ask: wire::LeaseAsk) -> Result<LeaseAsk, Invalid> {
         ));
     }
     Ok(LeaseAsk {
-        account: AccountId::new(account_id)?,
+        payer: payer_from_wire(account_id, client_key_id)?,
         version,
         change: Money::from_nanos(change_nanos),
         need: Money::from_nanos(need_nanos),
@@ -71,16 +101,17 @@ pub fn ask_from_wire(ask: wire::LeaseAsk) -> Result<LeaseAsk, Invalid> {
 /// An ask for the wire.
 pub fn ask_to_wire(ask: &LeaseAsk) -> wire::LeaseAsk {
     let LeaseAsk {
-        account,
+        payer,
         version,
         change,
         need,
     } = *ask;
     wire::LeaseAsk {
-        account_id: account.get(),
+        account_id: payer.account.get(),
         version,
         change_nanos: change.nanos(),
         need_nanos: need.nanos(),
+        client_key_id: client_key_to_wire(payer.client_key),
     }
 }
 
@@ -127,5 +158,36 @@ pub fn answer_to_wire(answer: &LeaseAnswer) -> wire::LeaseAnswer {
         standing: Some(standing_to_wire(standing)),
         shortage: shortage.into(),
         elsewhere_nanos: elsewhere.nanos(),
+    }
+}
+
+/// Reads a standing.
+///
+/// # Errors
+/// When the account id is wrong.
+pub fn standing_from_wire(standing: &wire::Standing) -> Result<Standing, Invalid> {
+    let wire::Standing {
+        account_id,
+        balance_nanos,
+        month_used_nanos,
+    } = *standing;
+    Ok(Standing {
+        account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
+        balance: Money::from_nanos(balance_nanos),
+        month_used: Money::from_nanos(month_used_nanos),
+    })
+}
+
+/// A standing for the wire.
+pub fn standing_to_wire(standing: &Standing) -> wire::Standing {
+    let Standing {
+        account,
+        balance,
+        month_used,
+    } = *standing;
+    wire::Standing {
+        account_id: account.get(),
+        balance_nanos: balance.nanos(),
+        month_used_nanos: month_used.nanos(),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::mem::take;
 
-use super::{millis_from_wire, millis_to_wire};
+use super::{
+    leases::{client_key_from_wire, client_key_to_wire},
+    millis_from_wire, millis_to_wire,
+};
 use crate::{
     Invalid,
     clock::Millis,
@@ -28,11 +31,13 @@ pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<Owned, Invalid> {
         pending,
         model,
         held_nanos,
+        client_key_id,
     } = entry;
     Ok(Owned {
         id,
         kind: self::kind(&kind)?,
         account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
+        client_key: client_key_from_wire(client_key_id)?,
         key: KeyId::new(key_id).map_err(|error| error.under("key_id"))?,
         created: millis_from_wire("create_time", create_time.as_ref())?,
         expires: millis_from_wire("expire_time", expire_time.as_ref())?,
@@ -48,6 +53,7 @@ pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
         id,
         kind,
         account,
+        client_key,
         key,
         created,
         expires,
@@ -67,6 +73,7 @@ pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
         pending: pending.is_some(),
         model: work.map_or_else(String::new, |work| work.model.clone()),
         held_nanos: work.map_or(0, |work| work.held.nanos()),
+        client_key_id: client_key_to_wire(*client_key),
     }
 }
 

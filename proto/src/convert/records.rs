@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use super::{
+    leases::{client_key_from_wire, client_key_to_wire},
     millis_from_wire, millis_to_wire,
     objects::{objects_from_wire, objects_into_wire},
     part_from_wire, part_to_wire,
@@ -14,7 +15,6 @@ use crate::{
     bill::{Line, Sum},
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
-    snapshot::Standing,
     usage::{Abandoned, Images, Measure, Tokens, UsageRecord},
     wire,
 };
@@ -132,6 +132,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         tag,
         abandoned: _,
         attempts,
+        client_key_id,
     } = record;
     if *sequence == 0 {
         return Err(Invalid::new("sequence", "must be positive"));
@@ -140,6 +141,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
     Ok(UsageRecord {
         sequence: *sequence,
         account: AccountId::new(*account_id).map_err(|error| error.under("account_id"))?,
+        client_key: client_key_from_wire(*client_key_id)?,
         key: key_from_wire(*key_id)?,
         level: Level::new((*level).into()).map_err(|error| error.under("level"))?,
         tries: u32::try_from(*tries).map_err(|_| Invalid::new("tries", "must not be negative"))?,
@@ -225,6 +227,7 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         sequence,
         request_id,
         account,
+        client_key,
         path,
         model_asked,
         model_used,
@@ -289,6 +292,7 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         lines: sum.lines.iter().map(line_to_wire).collect(),
         price_above: sum.above.map_or(0, signed),
         price_rates_micros: sum.rates.micros(),
+        client_key_id: client_key_to_wire(*client_key),
         ..wire::UsageRecord::default()
     };
     objects_into_wire(objects.as_deref(), &mut written);
@@ -426,43 +430,13 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
     }
 }
 
-/// Reads a standing.
-///
-/// # Errors
-/// When the account id is wrong.
-pub fn standing_from_wire(standing: &wire::Standing) -> Result<Standing, Invalid> {
-    let wire::Standing {
-        account_id,
-        balance_nanos,
-        month_used_nanos,
-    } = *standing;
-    Ok(Standing {
-        account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
-        balance: Money::from_nanos(balance_nanos),
-        month_used: Money::from_nanos(month_used_nanos),
-    })
-}
-
-/// A standing for the wire.
-pub fn standing_to_wire(standing: &Standing) -> wire::Standing {
-    let Standing {
-        account,
-        balance,
-        month_used,
-    } = *standing;
-    wire::Standing {
-        account_id: account.get(),
-        balance_nanos: balance.nanos(),
-        month_used_nanos: month_used.nanos(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         attempt::{Attempt, Outcome},
         clock::Millis,
+        id::ClientKeyId,
         object::{Kind, Made, Objects, Settles},
     };
 
@@ -501,6 +475,7 @@ mod tests {
             sequence,
             request_id: "r".to_owned(),
             account: AccountId::ROOT,
+            client_key: ClientKeyId::new(4).ok(),
             path: "/v1/chat/completions".to_owned(),
             model_asked: "a".to_owned(),
             model_used: "b".to_owned(),
@@ -587,7 +562,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_told_as_it_came() {
         type Spoil = fn(&mut wire::UsageRecord);
-        let spoils: [(Spoil, &str); 6] = [
+        let spoils: [(Spoil, &str); 7] = [
+            (|record| record.client_key_id = -1, "client_key_id"),
             (|record| record.cost_nanos = -1, "cost_nanos"),
             (|record| record.images = -1, "images"),
             (|record| record.measure = 0, "measure"),

@@ -5,7 +5,8 @@
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 
-use crate::{Invalid, id::AccountId, money::Money};
+use super::leases::payer_from_wire;
+use crate::{Invalid, lease::Payer, money::Money};
 
 /// `ReportUsageRequest` with its records as they were written: the same bytes on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -30,17 +31,19 @@ struct Charge {
     cost_nanos: i64,
     #[prost(int64, tag = "35")]
     held_nanos: i64,
+    #[prost(int64, tag = "51")]
+    client_key_id: i64,
 }
 
-/// Whom a record charges, and how much, with what stays set aside.
+/// Whom a record charges, and how much, with what stays set aside. A client key that is told pays beside its account.
 ///
 /// # Errors
 /// When the bytes are no record.
-pub fn charge_from_bytes(record: &[u8]) -> Result<(AccountId, Money), Invalid> {
+pub fn charge_from_bytes(record: &[u8]) -> Result<(Payer, Money), Invalid> {
     let charge =
         Charge::decode(record).map_err(|error| Invalid::new("record", error.to_string()))?;
     Ok((
-        AccountId::new(charge.account_id).map_err(|error| error.under("account_id"))?,
+        payer_from_wire(charge.account_id, charge.client_key_id)?,
         Money::from_nanos(charge.cost_nanos.saturating_add(charge.held_nanos)),
     ))
 }
@@ -84,6 +87,7 @@ mod tests {
             account_id: 7,
             cost_nanos: 9,
             request_id: "r".to_owned(),
+            client_key_id: 4,
             ..wire::UsageRecord::default()
         };
         let expected = wire::ReportUsageRequest {
@@ -100,7 +104,10 @@ mod tests {
         };
         assert_eq!(spooled.encode_to_vec(), expected.encode_to_vec());
         let charge = charge_from_bytes(&record(1).encode_to_vec()).unwrap();
-        assert_eq!(charge, (AccountId::new(7).unwrap(), Money::from_nanos(9)));
+        assert_eq!(
+            charge,
+            (payer_from_wire(7, 4).unwrap(), Money::from_nanos(9))
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::{
     accounts::{account_from_wire, account_to_wire},
     keys::{health_from_wire, health_to_wire, key_from_wire, key_to_wire},
-    leases::{lease_from_wire, lease_to_wire},
+    leases::{client_key_to_wire, lease_from_wire, lease_to_wire, payer_from_wire},
     prices::{prices_from_wire, prices_to_wire},
     settings::{settings_from_wire, settings_to_wire},
     standing_from_wire, standing_to_wire,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Invalid,
     id::{AccountId, KeyId, Revision},
+    lease::Payer,
     snapshot::{Rejection, Update},
     wire,
 };
@@ -31,6 +32,7 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
         healths,
         leases,
         recalled_account_ids,
+        recalled_client_keys,
     } = update;
     let mut rejections = Vec::new();
     let mut refuse = |kind, item: String, error: Invalid| {
@@ -76,7 +78,13 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
     read.standings = readable(standings, |standing| standing_from_wire(&standing));
     read.healths = readable(healths, health_from_wire);
     read.leases = readable(leases, lease_from_wire);
-    read.recalls = readable(recalled_account_ids, AccountId::new);
+    read.recalls = readable(recalled_account_ids, |id| {
+        AccountId::new(id).map(Payer::from)
+    });
+    let keys = readable(recalled_client_keys, |key| {
+        payer_from_wire(key.account_id, key.client_key_id)
+    });
+    read.recalls.extend(keys);
     (read, rejections)
 }
 
@@ -113,6 +121,18 @@ pub fn update_to_wire(update: &Update) -> wire::Update {
         standings: standings.iter().map(standing_to_wire).collect(),
         healths: healths.iter().map(health_to_wire).collect(),
         leases: leases.iter().map(lease_to_wire).collect(),
-        recalled_account_ids: recalls.iter().map(|id| id.get()).collect(),
+        recalled_account_ids: recalls
+            .iter()
+            .filter(|payer| payer.client_key.is_none())
+            .map(|payer| payer.account.get())
+            .collect(),
+        recalled_client_keys: recalls
+            .iter()
+            .filter(|payer| payer.client_key.is_some())
+            .map(|payer| wire::ClientKeyRef {
+                account_id: payer.account.get(),
+                client_key_id: client_key_to_wire(payer.client_key),
+            })
+            .collect(),
     }
 }

@@ -1,6 +1,9 @@
 //! What is asked and granted of windows. Whether an account or a window exists is control's business.
 
-use super::{millis_from_wire, millis_to_wire, signed, unsigned};
+use super::{
+    leases::{client_key_from_wire, client_key_to_wire},
+    millis_from_wire, millis_to_wire, signed, unsigned,
+};
 use crate::{
     Invalid,
     id::AccountId,
@@ -87,6 +90,7 @@ fn key_from_wire(key: Option<wire::WindowKey>) -> Result<WindowKey, Invalid> {
         window,
         model,
         start_time,
+        client_key_id,
     } = key.ok_or_else(|| Invalid::new("key", "is missing"))?;
     let window = match wire::Window::try_from(window).unwrap_or_default() {
         wire::Window::Rpm => Window::Rpm,
@@ -105,6 +109,7 @@ fn key_from_wire(key: Option<wire::WindowKey>) -> Result<WindowKey, Invalid> {
         window,
         model,
         start: millis_from_wire("start_time", start_time.as_ref())?,
+        client_key: client_key_from_wire(client_key_id)?,
     })
 }
 
@@ -114,6 +119,7 @@ fn key_to_wire(key: &WindowKey) -> wire::WindowKey {
         window,
         model,
         start,
+        client_key,
     } = key;
     let window = match window {
         Window::Rpm => wire::Window::Rpm,
@@ -128,13 +134,14 @@ fn key_to_wire(key: &WindowKey) -> wire::WindowKey {
         window: window.into(),
         model: model.clone(),
         start_time: Some(millis_to_wire(*start)),
+        client_key_id: client_key_to_wire(*client_key),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Millis;
+    use crate::{clock::Millis, id::ClientKeyId};
 
     #[test]
     fn asks_and_grants_read_back() {
@@ -144,6 +151,7 @@ mod tests {
                 window,
                 model: "gpt-4*".to_owned(),
                 start: Millis(1_793_534_400_000),
+                client_key: ClientKeyId::new(9).ok(),
             };
             let ask = WindowAsk {
                 key: key.clone(),
@@ -175,6 +183,7 @@ mod tests {
             window: Window::Rpm,
             model: String::new(),
             start: Millis(0),
+            client_key: None,
         });
         long.model = "m".repeat(MODEL_BYTES_MAX + 1);
         assert!(key_from_wire(Some(long)).is_err());

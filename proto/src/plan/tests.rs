@@ -31,6 +31,7 @@ pub(super) fn account(id: i64) -> Account {
         calls_max: None,
         access: Access::ANY,
         routing: RoutingRules::default(),
+        further_keys: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{named, posted_to_wire, rows};
 use crate::{
     Error,
     ops::calls::SIZE,
-    view::{Call, CallFilter, Calls, CallsFrom, ModelOf, StatusOf},
+    view::{Call, CallFilter, Calls, CallsFrom, MadeWith, ModelOf, StatusOf},
 };
 
 pub(super) fn from_wire(
@@ -17,6 +17,7 @@ pub(super) fn from_wire(
         alone,
         model,
         key_id,
+        client_key_id,
         status,
         request_id,
         start_time,
@@ -32,6 +33,10 @@ pub(super) fn from_wire(
         alone,
         model: named(&model).map(ModelOf::parse).transpose()?.flatten(),
         key: key.transpose().map_err(|error| error.under("key_id"))?,
+        client_key: client_key_id
+            .map(MadeWith::of)
+            .transpose()
+            .map_err(|error| error.under("client_key_id"))?,
         status: named(&status).map(StatusOf::parse).transpose()?,
         request_id: text(&request_id),
         start: optional_millis_from_wire("start_time", start_time.as_ref())?,
@@ -51,6 +56,7 @@ pub(super) fn to_wire(listed: Calls) -> wire::ListCallsResponse {
         usage: Some(posted_to_wire(call.usage)),
         account_name: call.account_name,
         key_name: call.key_name.unwrap_or_default(),
+        client_key_name: call.client_key_name,
     };
     wire::ListCallsResponse {
         calls: calls.into_iter().map(call).collect(),

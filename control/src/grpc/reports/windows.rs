@@ -1,6 +1,6 @@
 //! Windows between the operations and the wire.
 
-use proxyxai_contract::{convert::millis_to_wire, wire};
+use proxyxai_contract::{convert::millis_to_wire, id::ClientKeyId, wire};
 
 use super::count;
 use crate::view::WindowUse;
@@ -9,6 +9,7 @@ pub(super) fn to_wire(used: WindowUse) -> wire::WindowUse {
     let WindowUse {
         key,
         name,
+        client_key,
         limit,
         taken,
         resets,
@@ -16,6 +17,8 @@ pub(super) fn to_wire(used: WindowUse) -> wire::WindowUse {
     wire::WindowUse {
         account_id: key.account.get(),
         account_name: name,
+        client_key_id: key.client_key.map_or(0, ClientKeyId::get),
+        client_key_name: client_key,
         window: key.window.name().to_owned(),
         model: key.model,
         limit: count(limit),

@@ -133,6 +133,7 @@ async fn root_alone_chooses_a_key_and_only_its_own() {
     let fresh = settings.generate_client_key(with_key(&anna, ask)).await;
     let fresh = fresh.unwrap().into_inner().client_key;
     let chosen = |account| wire::RotateKeyRequest {
+        overlap_seconds: 0,
         account,
         client_key: fresh.clone(),
     };

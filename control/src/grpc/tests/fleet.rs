@@ -282,6 +282,7 @@ async fn use_is_told_as_a_series_and_windows_by_what_is_left() {
         asks: vec![wire::WindowAsk {
             key: Some(wire::WindowKey {
                 account_id: anna.id,
+                client_key_id: 0,
                 window: wire::Window::Rpm.into(),
                 model: String::new(),
                 start_time: Some(millis_to_wire(Millis(START.0 / 60_000 * 60_000))),

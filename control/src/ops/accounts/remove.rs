@@ -94,6 +94,7 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     };
     store::accounts::update(&tx, &record).await?;
     store::accounts::update(&tx, &operator).await?;
+    store::client_keys::delete_of(&tx, record.view.id, now).await?;
     store::leases::recall(&tx, [record.view.id], now).await?;
     if record.gone {
         release_ancestors(&tx, &record, revision, now).await?;

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) const USAGE_HEAD: &str = "time,account,name,request,path,model_asked,model_used,status,cost,corrected_cost,measure,\
 input,cached,cache_write,output,reasoning,input_audio,output_audio,input_image,output_image,\
-key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour,tier,bill,tag,abandoned";
+key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour,tier,bill,tag,abandoned,client_key";
 
 /// What root's has beside it.
 pub(super) const EXPENSE_HEAD: &str = ",expense,attempts";
@@ -92,6 +92,9 @@ pub(super) fn usage(line: &mut Line<'_>, name: &str, posted: &PostedUsage, zone:
     line.text(&record.sum.text());
     line.text(&record.tag);
     line.text(record.abandoned.map_or("", Abandoned::as_str));
+    // Empty for the account's first.
+    let client_key = record.client_key.map(|id| id.to_string());
+    line.plain(client_key.unwrap_or_default());
 }
 
 /// What the call cost the operator, and which keys were asked; columns that only the operator has.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::{
     id::NodeName,
-    lease::{Lease, LeaseAnswer},
+    lease::{LeaseAnswer, Payer},
     money::{Money, Multiplier},
 };
 
@@ -40,18 +40,11 @@ pub(crate) async fn cover_rise(
     let Some(amount) = lease::cover(&room, from, record.view.rates) else {
         return Ok(None);
     };
-    let account = record.view.id;
+    let payer = Payer::from(record.view.id);
     let holder = NodeName::new(HOLDER)?;
-    let mut known = store::leases::of_node(tx, &holder, [account]).await?;
-    let mut held = known.remove(&account).unwrap_or(LeaseRecord {
-        lease: Lease {
-            account,
-            version: 0,
-            amount: Money::ZERO,
-        },
-        node: holder,
-        epoch: 0,
-    });
+    let mut known = store::leases::of_node(tx, &holder, [payer]).await?;
+    let held = known.remove(&payer);
+    let mut held = held.unwrap_or_else(|| LeaseRecord::first(&holder, 0, payer));
     let entry = money::lease(record, &mut held, amount)?;
     let lease_ms = i64::try_from(control.config().lease_ms).unwrap_or(i64::MAX);
     let early_ms = lease_ms.saturating_sub(COVER_MS).max(0);
@@ -69,7 +62,7 @@ pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<()
     let mut short: BTreeMap<_, _> = answers
         .iter_mut()
         .filter(waits)
-        .map(|answer| (answer.lease.account, &mut answer.elsewhere))
+        .map(|answer| (answer.lease.payer, &mut answer.elsewhere))
         .collect();
     if short.is_empty() {
         return Ok(());
@@ -77,8 +70,8 @@ pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<()
     for holder in [HOLDER, store::objects::HOLDER] {
         let ids = short.keys().copied();
         let nobodys = store::leases::of_node(tx, &NodeName::new(holder)?, ids).await?;
-        for (account, held) in nobodys {
-            if let Some(elsewhere) = short.get_mut(&account) {
+        for (payer, held) in nobodys {
+            if let Some(elsewhere) = short.get_mut(&payer) {
                 **elsewhere = elsewhere.saturating_sub(held.lease.amount);
             }
         }

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, NodeName},
-    lease::{Lease, LeaseAnswer, LeaseAsk, Shortage},
+    lease::{LeaseAnswer, LeaseAsk, Payer, Shortage},
     money::Money,
     snapshot::Standing,
 };
 
 use super::{
     cover::{is_cover, leave_out},
+    key_lease,
     objects::is_later,
 };
 use crate::{
@@ -53,25 +54,27 @@ pub(crate) async fn lease_credit(
     let mut asked = BTreeMap::new();
     for ask in &asks {
         // Of two on one lease the first is answered.
-        asked.entry(ask.account).or_insert(ask);
+        asked.entry(ask.payer).or_insert(ask);
     }
-    let ids: Vec<_> = asked.keys().copied().collect();
     // A deleted account gets nothing more, and what comes home of its credit is taken.
-    let mut accounts = store::accounts::lock_all(&tx, ids.iter().copied(), now).await?;
-    let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
+    let accounts = asked.keys().map(|payer| payer.account);
+    let mut accounts = store::accounts::lock_all(&tx, accounts, now).await?;
+    let mut leases = store::leases::of_node(&tx, node, asked.keys().copied()).await?;
     let records: Vec<_> = accounts.values().cloned().collect();
     let mut standings = control.publisher().standings_of(&tx, &records, now).await?;
     standings.extend(records.iter().filter_map(last_standing));
     let mut entries = Vec::new();
     let mut raised = Vec::new();
     let nodes = control.publisher().watching();
-    let mut answers = Vec::new();
+    let of_keys = key_lease::answer(&tx, (node, epoch), &asked, &mut leases, (nodes, now));
+    let mut answers = of_keys.await?;
     for standing in standings {
-        let id = standing.account;
-        let (Some(record), Some(ask)) = (accounts.get_mut(&id), asked.get(&id)) else {
+        let (id, payer) = (standing.account, Payer::from(standing.account));
+        let (Some(record), Some(ask)) = (accounts.get_mut(&id), asked.get(&payer)) else {
             continue;
         };
-        let held = leases.entry(id).or_insert_with(|| first(node, epoch, id));
+        let held = leases.entry(payer);
+        let held = held.or_insert_with(|| LeaseRecord::first(node, epoch, payer));
         entries.extend(adopt(record, held, epoch)?);
         let above = control.publisher().month_limit_above(id);
         let mut done = settle(record, held, ask, (&standing, above), nodes)?;
@@ -98,7 +101,7 @@ pub(crate) async fn lease_credit(
     let short: Vec<_> = answers
         .iter()
         .filter(|answer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO)
-        .map(|answer| answer.lease.account)
+        .map(|answer| answer.lease.payer)
         .collect();
     store::leases::recall(&tx, short.iter().copied(), now).await?;
     tx.commit().await?;
@@ -156,19 +159,6 @@ async fn store_raised(
     Ok(())
 }
 
-/// A lease before the first grant.
-fn first(node: &NodeName, epoch: u64, account: AccountId) -> LeaseRecord {
-    LeaseRecord {
-        lease: Lease {
-            account,
-            version: 0,
-            amount: Money::ZERO,
-        },
-        node: node.clone(),
-        epoch,
-    }
-}
-
 /// A node that lost its spool has lost what it knew of its leases, and cannot use them.
 fn adopt(
     record: &mut AccountRecord,
@@ -216,19 +206,19 @@ pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
     let silence_ms = i64::try_from(control.config().lease_ms).unwrap_or(i64::MAX);
     let since = now.plus(silence_ms.saturating_add(GRACE_MS).saturating_neg());
     let lost = store::leases::untouched_since(control.store(), since).await?;
-    let mut by_node: BTreeMap<NodeName, Vec<AccountId>> = BTreeMap::new();
-    for (node, account) in lost.into_iter().filter(|(node, _)| !is_later(node)) {
-        by_node.entry(node).or_default().push(account);
+    let mut by_node: BTreeMap<NodeName, Vec<Payer>> = BTreeMap::new();
+    for (node, payer) in lost.into_iter().filter(|(node, _)| !is_later(node)) {
+        by_node.entry(node).or_default().push(payer);
     }
-    for (node, accounts) in by_node {
+    for (node, payers) in by_node {
         if !is_cover(&node) {
             tracing::warn!(
                 node = node.as_str(),
-                accounts = accounts.len(),
+                payers = payers.len(),
                 "a data plane was not heard of; its leases are taken back"
             );
         }
-        release(control, &node, &accounts, now).await?;
+        release(control, &node, &payers, now).await?;
     }
     Ok(())
 }
@@ -236,20 +226,27 @@ pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
 async fn release(
     control: &Control,
     node: &NodeName,
-    ids: &[AccountId],
+    payers: &[Payer],
     now: Millis,
 ) -> Result<(), Error> {
     let tx = control.store().begin().await?;
-    let mut accounts = store::accounts::lock_all(&tx, ids.iter().copied(), now).await?;
-    let mut leases = store::leases::of_node(&tx, node, ids.iter().copied()).await?;
+    let ids = payers.iter().map(|payer| payer.account);
+    let mut accounts = store::accounts::lock_all(&tx, ids, now).await?;
+    let mut keys = key_lease::locked(&tx, payers.iter().copied()).await?;
+    let mut leases = store::leases::of_node(&tx, node, payers.iter().copied()).await?;
     let mut entries = Vec::new();
-    for (id, held) in &mut leases {
-        if let Some(record) = accounts.get_mut(id) {
-            let amount = held.lease.amount;
-            entries.push(money::lease(record, held, amount.negated())?);
+    for (payer, held) in &mut leases {
+        let amount = held.lease.amount.negated();
+        if let Some(id) = payer.client_key {
+            if let Some(key) = keys.get_mut(&id) {
+                key_lease::give(key, held, amount);
+            }
+        } else if let Some(record) = accounts.get_mut(&payer.account) {
+            entries.push(money::lease(record, held, amount)?);
             store::accounts::update_leased(&tx, record).await?;
         }
     }
+    store::client_keys::update_spend(&tx, keys.values()).await?;
     store::leases::put(&tx, leases.values(), now).await?;
     store::ledger::post(&tx, now, &entries).await?;
     tx.commit().await

@@ -11,12 +11,13 @@ use proxyxai_contract::{
     bill::Sum,
     clock::Millis,
     id::{AccountId, KeyId, NodeName},
-    lease::Lease,
+    lease::Payer,
     money::Money,
     object::{Due, ID_BYTES_MAX, LIST_MAX, Owned},
     usage::{Images, Measure, Tokens, UsageRecord},
 };
 
+use super::key_lease::{self, Keys};
 use crate::{
     Control, Error,
     domain::ledger::Entry,
@@ -39,9 +40,9 @@ const PRUNE_ROWS_MAX: u64 = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Movements {
     /// Set aside for work that goes on.
-    held: BTreeMap<AccountId, Money>,
+    held: BTreeMap<Payer, Money>,
     /// No longer set aside.
-    released: BTreeMap<AccountId, Money>,
+    released: BTreeMap<Payer, Money>,
 }
 
 /// Whether a lease is what is set aside for work that goes on.
@@ -71,7 +72,7 @@ pub(super) async fn apply(
             let known = accounts.contains_key(&record.account);
             let held = Some(objects.held).filter(|_| known).unwrap_or_default();
             if store::objects::keep_pending(tx, work, held, now).await? {
-                add(&mut movements.held, record.account, held);
+                add(&mut movements.held, record, held);
             } else {
                 tracing::warn!(
                     request.id = record.request_id,
@@ -101,9 +102,15 @@ async fn settle(
     movements: &mut Movements,
 ) -> Result<(), Error> {
     match store::objects::lock(tx, key, id).await? {
-        Work::Pending { account, held } if account == record.account => {
+        Work::Pending {
+            account,
+            client_key,
+            held,
+        } if account == record.account => {
             store::objects::settle(tx, key, id, settlement).await?;
-            add(&mut movements.released, account, held);
+            // Whoever made it pays for it, also with a key that data planes do not know any more.
+            record.client_key = client_key;
+            add(&mut movements.released, record, held);
         }
         Work::Settled(by) if by == settlement => {}
         Work::Pending { .. } | Work::Settled(_) => {
@@ -124,30 +131,42 @@ pub(super) async fn reserve(
     tx: &Tx,
     movements: &Movements,
     accounts: &mut BTreeMap<AccountId, AccountRecord>,
-    leases: &mut BTreeMap<AccountId, LeaseRecord>,
+    keys: &mut Keys,
+    leases: &mut BTreeMap<Payer, LeaseRecord>,
 ) -> Result<Vec<Entry>, Error> {
     let moved = movements.held.keys().chain(movements.released.keys());
-    let ids: BTreeSet<_> = moved.copied().collect();
+    let payers: BTreeSet<_> = moved.copied().collect();
     let mut entries = Vec::new();
-    if ids.is_empty() {
+    if payers.is_empty() {
         return Ok(entries);
     }
     let holder = NodeName::new(HOLDER)?;
-    let mut reserves = store::leases::of_node(tx, &holder, ids.iter().copied()).await?;
-    for id in ids {
-        let Some(account) = accounts.get_mut(&id) else {
+    let mut reserves = store::leases::of_node(tx, &holder, payers.iter().copied()).await?;
+    for payer in payers {
+        let of = |moved: &BTreeMap<_, Money>| moved.get(&payer).copied().unwrap_or_default();
+        let (held, released) = (of(&movements.held), of(&movements.released));
+        let reserve = reserves.entry(payer);
+        let reserve = reserve.or_insert_with(|| LeaseRecord::first(&holder, 0, payer));
+        let lease = leases.get_mut(&payer).filter(|_| held > Money::ZERO);
+        let part = |lease: &LeaseRecord| held.min(lease.lease.amount).max(Money::ZERO);
+        let change = held.saturating_sub(released);
+        if let Some(id) = payer.client_key {
+            if let Some(key) = keys.get_mut(&id) {
+                if let Some(lease) = lease {
+                    let part = part(lease);
+                    key_lease::give(key, lease, part.negated());
+                }
+                key_lease::give(key, reserve, change);
+            }
+            continue;
+        }
+        let Some(account) = accounts.get_mut(&payer.account) else {
             continue;
         };
-        let of = |moved: &BTreeMap<_, Money>| moved.get(&id).copied().unwrap_or_default();
-        let (held, released) = (of(&movements.held), of(&movements.released));
-        let reserve = reserves
-            .entry(id)
-            .or_insert_with(|| first(holder.clone(), id));
-        if let Some(lease) = leases.get_mut(&id).filter(|_| held > Money::ZERO) {
-            let part = held.min(lease.lease.amount).max(Money::ZERO);
+        if let Some(lease) = lease {
+            let part = part(lease);
             entries.push(money::lease(account, lease, part.negated())?);
         }
-        let change = held.saturating_sub(released);
         if change != Money::ZERO {
             entries.push(money::lease(account, reserve, change)?);
         }
@@ -201,19 +220,11 @@ pub(crate) async fn prune(control: &Control) -> Result<u64, Error> {
     Ok(gone)
 }
 
-fn first(node: NodeName, account: AccountId) -> LeaseRecord {
-    LeaseRecord {
-        lease: Lease {
-            account,
-            version: 0,
-            amount: Money::ZERO,
-        },
-        node,
-        epoch: 0,
+/// For the account of a record, and for its key.
+fn add(moved: &mut BTreeMap<Payer, Money>, record: &UsageRecord, amount: Money) {
+    let payers = [Some(record.account.into()), record.key_payer()];
+    for payer in payers.into_iter().flatten() {
+        let total = moved.entry(payer).or_default();
+        *total = total.saturating_add(amount);
     }
-}
-
-fn add(moved: &mut BTreeMap<AccountId, Money>, account: AccountId, amount: Money) {
-    let total = moved.entry(account).or_default();
-    *total = total.saturating_add(amount);
 }

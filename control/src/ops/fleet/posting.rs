@@ -6,13 +6,13 @@ use proxyxai_contract::{
     clock::{Millis, Zone},
     convert::Unfit,
     id::{AccountId, NodeName},
-    lease::Lease,
+    lease::{Lease, Payer},
     money::Money,
     snapshot::Standing,
     usage::UsageRecord,
 };
 
-use super::{aside, objects};
+use super::{aside, key_lease, objects};
 use crate::{
     Control, Error,
     domain::{
@@ -29,7 +29,7 @@ use crate::{
 };
 
 type Accounts = BTreeMap<AccountId, AccountRecord>;
-type Leases = BTreeMap<AccountId, LeaseRecord>;
+type Leases = BTreeMap<Payer, LeaseRecord>;
 
 /// What a data plane is told of its report.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ pub(crate) async fn report_usage(
     let Some(last) = last.max() else {
         return Ok(Reported::default());
     };
-    let ids: BTreeSet<_> = records.iter().map(|record| record.account).collect();
+    let payers = key_lease::payers(&records);
     let spool = (node, epoch);
     let mut posted = Posted::default();
     if !unfit.is_empty() {
@@ -97,7 +97,7 @@ pub(crate) async fn report_usage(
             (Err(error), _) => return Err(error),
         }
     }
-    told(control, spool, posted, ids, last).await
+    told(control, spool, posted, payers, last).await
 }
 
 /// Takes out what can be no usage.
@@ -162,7 +162,7 @@ async fn told(
     control: &Control,
     (node, epoch): (&NodeName, u64),
     posted: Posted,
-    ids: BTreeSet<AccountId>,
+    payers: BTreeSet<Payer>,
     last: u64,
 ) -> Result<Reported, Error> {
     let now = control.now();
@@ -174,16 +174,21 @@ async fn told(
             .await?;
     }
     // Those that were charged need not be read again. What changed since has a version of its own.
-    let others: Vec<_> = ids
-        .iter()
-        .copied()
-        .filter(|id| !posted.accounts.contains_key(id))
-        .collect();
-    let mut told: Vec<_> = posted.accounts.into_values().collect();
+    let ids: BTreeSet<_> = payers.iter().map(|payer| payer.account).collect();
+    let known = |payer: &Payer| match payer.client_key {
+        None => posted.accounts.contains_key(&payer.account),
+        Some(_) => posted.leases.contains_key(payer),
+    };
+    let others: Vec<_> = payers.into_iter().filter(|payer| !known(payer)).collect();
     let mut leases = posted.leases;
     if !others.is_empty() {
-        told.extend(store::accounts::some(control.store(), &others, now).await?);
         leases.extend(store::leases::of_node(control.store(), node, others).await?);
+    }
+    let others = ids.iter().filter(|id| !posted.accounts.contains_key(id));
+    let others: Vec<_> = others.copied().collect();
+    let mut told: Vec<_> = posted.accounts.into_values().collect();
+    if !others.is_empty() {
+        told.extend(store::accounts::some(control.store(), &others, now).await?);
     }
     let standings = control
         .publisher()
@@ -244,12 +249,18 @@ async fn post(
     let movements = objects::apply(tx, fresh, &accounts, now).await?;
     earned::price(fresh, batch.terms);
     store::usage::insert(tx, node, epoch, fresh, now).await?;
-    let mut leases = store::leases::of_node(tx, node, accounts.keys().copied()).await?;
+    let payers = key_lease::payers(fresh);
+    let mut keys = key_lease::locked(tx, payers.iter().copied()).await?;
+    let mut leases = store::leases::of_node(tx, node, payers).await?;
     // Usage of a lost spool is nothing that the node's leases of now were asked for.
     leases.retain(|_, held| held.epoch == epoch);
-    let mut entries = objects::reserve(tx, &movements, &mut accounts, &mut leases).await?;
+    let entries = objects::reserve(tx, &movements, &mut accounts, &mut keys, &mut leases);
+    let mut entries = entries.await?;
     let posting = charge(&mut accounts, &mut leases, fresh, batch)?;
     entries.extend(posting.entries);
+    let of = |record: &UsageRecord| Some(cost(record, accounts.get(&record.account)?).worth);
+    key_lease::charge_all(&mut keys, &mut leases, fresh, of);
+    store::client_keys::update_spend(tx, keys.values()).await?;
     store::leases::put(tx, leases.values(), now).await?;
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
     let above = |id| above(id).unwrap_or_default();
@@ -340,7 +351,7 @@ fn charge(
         let (lease, mark) = if is_later {
             (None, ":later")
         } else {
-            (leases.get_mut(&id), "")
+            (leases.get_mut(&id.into()), "")
         };
         let reference = format!("{reference}:{id}{mark}");
         let entries = money::charge(account, lease, cost, reference, *now)?;

@@ -71,6 +71,7 @@ pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<S
     // What root has set up is done in its name.
     let root = Caller {
         account: AccountId::ROOT,
+        client_key: None,
         address: None,
     };
     let (version, changes) = Box::pin(load(control, &root, new)).await?;

@@ -324,7 +324,7 @@ async fn a_key_opens_its_account_until_it_is_replaced_or_stopped() {
         assert_eq!(alice.partial_key, key.tail(20));
         let asked = async |key: &str| ops::auth::authenticate(&world.control, key, None).await;
         assert_eq!(asked(key.expose()).await.unwrap().account, alice.id);
-        let fresh = ops::accounts::rotate_key(&world.control, &by(&alice), None)
+        let fresh = ops::accounts::rotate_key(&world.control, &by(&alice), None, 0)
             .await
             .unwrap();
         assert!(matches!(

@@ -71,7 +71,7 @@ async fn change_everything(world: &World) -> AccountView {
     ops::settings::update(control, &ROOT, BTreeMap::new(), reset)
         .await
         .unwrap();
-    ops::accounts::rotate_key(control, &by(&anna), None)
+    ops::accounts::rotate_key(control, &by(&anna), None, 0)
         .await
         .unwrap();
     ops::accounts::delete(control, &ROOT, "anna").await.unwrap();
@@ -235,7 +235,7 @@ async fn no_record_and_no_mail_holds_a_secret() {
             ..NewAccount::default()
         };
         let (_, first) = ops::accounts::create(control, &ROOT, new).await.unwrap();
-        let second = ops::accounts::rotate_key(control, &ROOT, Some("anna"))
+        let second = ops::accounts::rotate_key(control, &ROOT, Some("anna"), 0)
             .await
             .unwrap();
         ops::settings::update(

@@ -18,7 +18,7 @@ async fn ask(world: &World, account: &AccountView, dollars: f64) -> LeaseAnswer 
         asked.await.unwrap().pop()
     };
     let nothing = LeaseAsk {
-        account: account.id,
+        payer: (account.id).into(),
         version: 0,
         change: Money::ZERO,
         need: Money::ZERO,

@@ -194,10 +194,10 @@ async fn nobody_but_root_learns_what_calls_cost_the_operator() {
             let pieces = ops::export::usage(&world.control, caller, around(world)).await;
             pieces.unwrap().try_collect().await.unwrap()
         };
-        assert!(text(&ROOT).await.contains(",tag,abandoned,expense,attempts\r\n"));
+        assert!(text(&ROOT).await.contains(",tag,abandoned,client_key,expense,attempts\r\n"));
         assert!(text(&ROOT).await.ends_with(",,0.100000000,\r\n"));
         let theirs = text(&by(&parent)).await;
-        assert!(theirs.contains(",tag,abandoned\r\n") && !theirs.contains("0.100000000"));
+        assert!(theirs.contains(",tag,abandoned,client_key\r\n") && !theirs.contains("0.100000000"));
         for caller in [by(&parent), by(&child)] {
             let filter = EarningFilter::default();
             let asked = ops::earnings::by(

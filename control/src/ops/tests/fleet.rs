@@ -274,6 +274,7 @@ async fn only_the_token_admits_a_data_plane() {
             ops::fleet::nodes(
                 &world.control,
                 &crate::view::Caller {
+                    client_key: None,
                     account: AccountId::new(2).unwrap(),
                     address: None,
                 },

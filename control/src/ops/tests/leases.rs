@@ -25,7 +25,7 @@ async fn ask_from(
     dollars: f64,
 ) -> LeaseAnswer {
     let mut ask = LeaseAsk {
-        account: account.id,
+        payer: (account.id).into(),
         version: 0,
         change: Money::ZERO,
         need: Money::ZERO,

@@ -52,6 +52,11 @@ enum Given<'a> {
     File(&'a ClientKey),
 }
 
+/// Whether a root key opens the copy of the master key.
+pub(super) async fn opens_with(world: &World, key: &ClientKey) -> bool {
+    opens(world, Given::RootKey(key)).await
+}
+
 async fn opens(world: &World, keys: Given<'_>) -> bool {
     let (started, dir) = start_bare(world, keys).await;
     let kept = file(dir.path());
@@ -137,10 +142,10 @@ async fn after_a_rotation_the_new_root_key_opens_and_the_old_one_does_not() {
             let control = &world.control;
             let chosen = fresh();
             let next = match way {
-                0 => ops::accounts::rotate_key(control, &ROOT, None).await,
-                1 => ops::accounts::rotate_key(control, &ROOT, Some("root")).await,
-                2 => ops::accounts::rotate_root(control, &ROOT, None).await,
-                _ => ops::accounts::rotate_root(control, &ROOT, Some(chosen.clone())).await,
+                0 => ops::accounts::rotate_key(control, &ROOT, None, 0).await,
+                1 => ops::accounts::rotate_key(control, &ROOT, Some("root"), 0).await,
+                2 => ops::accounts::rotate_root(control, &ROOT, None, 0).await,
+                _ => ops::accounts::rotate_root(control, &ROOT, Some(chosen.clone()), 0).await,
             };
             let next = next.unwrap();
             assert!(opens(world, Given::RootKey(&next)).await, "way {way}");
@@ -150,7 +155,7 @@ async fn after_a_rotation_the_new_root_key_opens_and_the_old_one_does_not() {
         // Nobody else's key has anything to do with it.
         world.child(&ROOT, "alice", 10.0).await;
         let before = format!("{:?}", copies(&world.control).await);
-        let alices = ops::accounts::rotate_key(&world.control, &ROOT, Some("alice")).await;
+        let alices = ops::accounts::rotate_key(&world.control, &ROOT, Some("alice"), 0).await;
         assert_eq!(format!("{:?}", copies(&world.control).await), before);
         assert!(!opens(world, Given::RootKey(&alices.unwrap())).await);
     })
@@ -164,7 +169,7 @@ async fn the_key_of_init_users_opens_until_another_is_given_there() {
         world.config.init_users = Some(users(&first));
         world.restart().await.unwrap();
         assert_eq!(slots(&world.control).await, [Slot::InitUsers, Slot::Root]);
-        let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+        let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None, 0).await;
         let rotated = rotated.unwrap();
         for _ in 0..2 {
             assert!(opens(world, Given::InitUsers(&first)).await);
@@ -224,7 +229,7 @@ async fn a_master_key_that_is_given_is_never_in_the_database() {
         world.config.init_users = Some(users(&root));
         world.restart().await.unwrap();
         assert_eq!(slots(&world.control).await, []);
-        ops::accounts::rotate_root(&world.control, &ROOT, None)
+        ops::accounts::rotate_root(&world.control, &ROOT, None, 0)
             .await
             .unwrap();
         assert_eq!(slots(&world.control).await, []);

@@ -285,7 +285,7 @@ async fn happening(
         3 => ops::accounts::update(control, &ROOT, &named, credit(-1.0))
             .await
             .map(drop),
-        4 => ops::accounts::rotate_key(control, &ROOT, Some(&named))
+        4 => ops::accounts::rotate_key(control, &ROOT, Some(&named), 0)
             .await
             .map(drop),
         5 => ops::accounts::delete(control, parent, &named)

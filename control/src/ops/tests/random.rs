@@ -461,7 +461,7 @@ impl History {
         let key = (id, name.clone());
         let mut held = self.leases.get(&key).cloned().unwrap_or(LeaseRecord {
             lease: Lease {
-                account: id,
+                payer: (id).into(),
                 version: 0,
                 amount: Money::ZERO,
             },

@@ -223,7 +223,7 @@ impl History {
         let reported = Box::pin(reported).await?;
         for lease in reported.leases {
             self.leases
-                .insert((name.clone(), lease.account), lease.version);
+                .insert((name.clone(), lease.payer.account), lease.version);
         }
         Ok(())
     }
@@ -245,7 +245,7 @@ impl History {
             one.max(two)
         };
         let ask = LeaseAsk {
-            account,
+            payer: account.into(),
             version,
             change,
             need: one.min(two),
@@ -256,7 +256,7 @@ impl History {
     async fn ask(&mut self, name: &NodeName, asks: Vec<LeaseAsk>) -> Result<(), Error> {
         let answers = ops::fleet::lease_credit(&self.world.control, name, 1, asks);
         for answer in Box::pin(answers).await? {
-            let key = (name.clone(), answer.lease.account);
+            let key = (name.clone(), answer.lease.payer.account);
             self.leases.insert(key, answer.lease.version);
         }
         Ok(())
@@ -271,7 +271,7 @@ impl History {
                     .iter()
                     .filter(|((holder, _), _)| *holder == name)
                     .map(|((_, account), version)| LeaseAsk {
-                        account: *account,
+                        payer: (*account).into(),
                         version: *version,
                         change: Money::from_nanos(-i64::MAX),
                         need: Money::ZERO,

@@ -33,7 +33,7 @@ async fn put_on(world: &World, account: &AccountView, number: f64) {
 async fn ask(world: &World, name: &str, account: &AccountView, amount: Money) -> LeaseAnswer {
     let lease = async |version, change| {
         let ask = LeaseAsk {
-            account: account.id,
+            payer: (account.id).into(),
             version,
             change,
             need: change,

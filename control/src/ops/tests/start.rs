@@ -40,11 +40,11 @@ async fn the_file_of_the_root_key_follows_each_rotation_here_and_is_known_for_ou
         for way in 0..3 {
             let control = &world.control;
             let key = match way {
-                0 => ops::accounts::rotate_key(control, &ROOT, None).await,
-                1 => ops::accounts::rotate_root(control, &ROOT, None).await,
+                0 => ops::accounts::rotate_key(control, &ROOT, None, 0).await,
+                1 => ops::accounts::rotate_root(control, &ROOT, None, 0).await,
                 _ => {
                     let chosen = ClientKey::generate().unwrap();
-                    ops::accounts::rotate_root(control, &ROOT, Some(chosen)).await
+                    ops::accounts::rotate_root(control, &ROOT, Some(chosen), 0).await
                 }
             };
             assert_eq!(kept(), key.unwrap().expose(), "way {way}");
@@ -64,12 +64,12 @@ async fn the_file_of_the_root_key_follows_each_rotation_here_and_is_known_for_ou
             std::fs::write(&path, other).unwrap();
             let file = world.control.root_key_file().await.unwrap();
             assert_eq!(file, RootKeyFile::Outdated, "{other:?}");
-            let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+            let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None, 0).await;
             rotated.unwrap();
             assert_eq!(kept(), other);
         }
         std::fs::remove_file(&path).unwrap();
-        let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+        let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None, 0).await;
         rotated.unwrap();
         assert!(!path.exists(), "a key that was kept nowhere still is");
         let file = world.control.root_key_file().await.unwrap();
@@ -85,7 +85,7 @@ async fn a_file_that_cannot_be_replaced_does_not_keep_root_from_another_key() {
     let path = world.dir.path().join("root.key");
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
-    let key = ops::accounts::rotate_root(&world.control, &ROOT, None).await;
+    let key = ops::accounts::rotate_root(&world.control, &ROOT, None, 0).await;
     let key = key.unwrap();
     let caller = ops::auth::authenticate(&world.control, key.expose(), None).await;
     assert_eq!(caller.unwrap().account, AccountId::ROOT);

@@ -6,16 +6,18 @@ use proxyxai_contract::{
     window::{Window, WindowAsk, WindowGrant, WindowKey},
 };
 
+use super::client_keys::key_of;
 use crate::{
     Error, ops,
     testing::{DAY_MS, NOON, ROOT, World, by, everywhere, node},
-    view::{AccountChange, Caller, LimitsChange, Page, WindowUse},
+    view::{AccountChange, Caller, ClientKeyChange, LimitsChange, Page, WindowUse},
 };
 
 fn ask(window: Window, start: Millis, units: [u64; 3]) -> WindowAsk {
     let [limit, need, want] = units;
     WindowAsk {
         key: WindowKey {
+            client_key: None,
             account: AccountId::new(7).unwrap(),
             window,
             model: String::new(),
@@ -215,6 +217,13 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
                 .await
                 .unwrap();
         };
+        let key = key_of(world, &berta, "night", ClientKeyChange::default());
+        let mut of_key = ask(Window::Rpm, NOON, [5, 1, 1]);
+        of_key.key.account = berta.id;
+        of_key.key.client_key = Some(key.await.0.id);
+        ops::fleet::lease_windows(&world.control, vec![of_key])
+            .await
+            .unwrap();
         let day = world
             .control
             .zone()
@@ -234,8 +243,8 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             let row = |used: WindowUse| {
                 let WindowKey { window, model, .. } = used.key;
                 format!(
-                    "{} {window}{model} {}/{}",
-                    used.name, used.taken, used.limit
+                    "{}{} {window}{model} {}/{}",
+                    used.name, used.client_key, used.taken, used.limit
                 )
             };
             (
@@ -249,11 +258,11 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             "carla RPMgpt-4* 5/10",
             "anna RPM 30/100",
         ];
-        let everybody = [&["berta RPH 4/4"], &of_anna[..]].concat();
+        let everybody = [&["berta RPH 4/4"], &of_anna[..], &["bertanight RPM 1/5"]].concat();
         let (rows, total) = seen(&ROOT, None, all).await;
         assert_eq!(
             (rows, total),
-            (everybody.iter().map(ToString::to_string).collect(), 4)
+            (everybody.iter().map(ToString::to_string).collect(), 5)
         );
         assert_eq!(seen(&by(&anna), None, all).await.0, of_anna);
         assert_eq!(seen(&ROOT, Some("anna"), all).await.0, of_anna);

@@ -4,6 +4,7 @@
 mod accounts;
 mod bills;
 mod calls;
+mod client_keys;
 mod conf;
 mod config;
 mod keys;

@@ -71,6 +71,7 @@ async fn windows_say_how_much_of_them_is_left() {
     let ask = WindowAsk {
         key: WindowKey {
             account: AccountId::new(2).unwrap(),
+            client_key: None,
             window: Window::Rph,
             model: String::new(),
             start: Millis(START.0 / 3_600_000 * 3_600_000),

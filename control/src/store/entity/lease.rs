@@ -8,6 +8,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub account_id: i64,
     #[sea_orm(primary_key, auto_increment = false)]
+    pub client_key_id: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
     pub node: String,
     pub epoch: i64,
     pub amount: i64,

@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod audit;
+pub(super) mod client_key;
 pub(super) mod credit_card;
 pub(super) mod job;
 pub(super) mod lease;

@@ -65,6 +65,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub attempts: String,
     pub expense: Option<i64>,
+    pub client_key_id: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

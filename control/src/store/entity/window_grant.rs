@@ -13,6 +13,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub account_id: i64,
     #[sea_orm(primary_key, auto_increment = false)]
+    pub client_key_id: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
     pub window: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub model: String,

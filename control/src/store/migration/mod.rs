@@ -30,6 +30,7 @@ mod m022_calls;
 mod m023_refused;
 mod m024_unpriced;
 mod m025_search;
+mod m026_client_keys;
 mod m027_names;
 mod m028_spend;
 
@@ -65,6 +66,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m023_refused", m023_refused::SCHEMA),
     ("m024_unpriced", m024_unpriced::SCHEMA),
     ("m025_search", m025_search::SCHEMA),
+    ("m026_client_keys", m026_client_keys::SCHEMA),
     ("m027_names", m027_names::SCHEMA),
     ("m028_spend", m028_spend::SCHEMA),
 ];

@@ -2,9 +2,11 @@
 //! account counts the calls of all below it as well.
 
 use proxyxai_contract::{
-    snapshot::Account,
+    snapshot::{Account, FurtherKey},
     window::{ModelLimit, ModelLimits, Window},
 };
+
+use super::super::admit::Asker;
 
 /// A limit on a call, of one account of its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,24 +16,27 @@ pub(crate) struct Limit<'a> {
     pub(crate) most: u64,
     /// Where in the chain the account is that counts it, with all below it; 0 is the caller's.
     pub(crate) at: usize,
+    /// The further client key that counts it by itself; none where the account does.
+    pub(crate) key: Option<&'a str>,
     /// Whose it is; none for the system's limits by model.
     pub(crate) owner: Option<&'a str>,
     /// The model or pattern it is for, and what is counted together; empty for an account's window.
     pub(crate) model: &'a str,
 }
 
-/// The limits in force on a call, nearest account first. At each account of the chain a limit by model takes the
+/// The limits in force on a call, its key's own first, then those of the nearest account. At each account of the chain a limit by model takes the
 /// place of the window of the same kind. Root counts its own calls only: what the system allows a model, it
 /// allows each account.
 pub(crate) fn in_force<'a>(
-    chain: &[&'a Account],
+    Asker { chain, key }: Asker<'a>,
     system: &'a ModelLimits,
     model: Option<&str>,
 ) -> Vec<Limit<'a>> {
     let unlimited =
         |account: &&Account| account.limits.is_wide() && account.model_limits.is_empty();
+    let own = key.and_then(|key| of_key(chain, key));
     if chain.iter().all(unlimited) && system.is_empty() {
-        return Vec::new();
+        return own.into_iter().collect();
     }
     let find = |limits: &'a ModelLimits| model.and_then(|model| limits.find(model));
     // From root down: who has no limits by model has those of its nearest ancestor.
@@ -47,8 +52,24 @@ pub(crate) fn in_force<'a>(
             limits.extend(windows.filter_map(|window| of(window, at, account, (by_model, set_by))));
         }
     }
+    // A key is below its account, and so is counted first.
+    limits.extend(own);
     limits.reverse();
     limits
+}
+
+/// What a further client key allows.
+fn of_key<'a>(chain: &[&'a Account], key: &'a FurtherKey) -> Option<Limit<'a>> {
+    let window = Window::Rpm;
+    let most = key.rpm.filter(|rpm| !window.is_wide(*rpm))?;
+    Some(Limit {
+        window,
+        most,
+        at: 0,
+        key: Some(&key.name),
+        owner: chain.first().map(|account| account.name.as_str()),
+        model: "",
+    })
 }
 
 /// What one account allows of a window; none when that is as good as no limit.
@@ -67,6 +88,7 @@ fn of<'a>(
         window,
         most,
         at,
+        key: None,
         owner,
         model,
     })

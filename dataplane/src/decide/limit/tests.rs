@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 use proxyxai_contract::{
     clock::Span,
+    id::AccountId,
     snapshot::{Account, RateLimits},
     window::{ModelLimits, WindowKey, grant},
 };
 
 use super::*;
-use crate::decide::samples::account;
+use crate::decide::{admit::Asker, samples::account};
 
 /// 1 November 2026, noon.
 const NOON: Millis = Millis(1_793_534_400_000);
@@ -46,7 +47,11 @@ fn found(chain: &[Account], system: &ModelLimits, model: &str) -> Vec<Found> {
         let (window, most, at) = (limit.window, limit.most, limit.at);
         (window, most, at, owner, limit.model.to_owned())
     };
-    in_force(&chain, system, Some(model))
+    let asker = Asker {
+        chain: &chain,
+        key: None,
+    };
+    in_force(asker, system, Some(model))
         .into_iter()
         .map(owned)
         .collect()
@@ -54,6 +59,30 @@ fn found(chain: &[Account], system: &ModelLimits, model: &str) -> Vec<Found> {
 
 fn limit(most: u64, at: usize, owner: &str, model: &str) -> Found {
     (Window::Rpm, most, at, owner.to_owned(), model.to_owned())
+}
+
+#[test]
+fn a_keys_own_limit_is_counted_before_its_accounts_and_beside_it() {
+    let [mut own, parent, root] = chain();
+    let key = proxyxai_contract::snapshot::FurtherKey {
+        rpm: Some(3),
+        ..crate::decide::samples::further_key("ci")
+    };
+    let found = |own: &Account| {
+        let chain = [own, &parent, &root];
+        let asker = Asker {
+            chain: &chain,
+            key: Some(&key),
+        };
+        let system = ModelLimits::default();
+        let limits = in_force(asker, &system, Some("gpt-4o"));
+        let plain = |limit: &Limit<'_>| (limit.key.map(str::to_owned), limit.most, limit.at);
+        limits.iter().map(plain).collect::<Vec<_>>()
+    };
+    let of_key = (Some("ci".to_owned()), 3, 0);
+    assert_eq!(found(&own), std::slice::from_ref(&of_key));
+    own.limits = narrow(Window::Rpm, 9);
+    assert_eq!(found(&own), [of_key, (None, 9, 0)]);
 }
 
 #[test]
@@ -206,6 +235,7 @@ fn of(window: Window, most: u64) -> Limit<'static> {
         window,
         most,
         at: 0,
+        key: None,
         owner: Some("team"),
         model: "",
     }

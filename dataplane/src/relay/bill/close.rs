@@ -12,10 +12,11 @@ use proxyxai_contract::{
 
 use super::{
     super::{abandoned::is_left, record},
-    Bill,
+    Bill, Holds,
 };
 use crate::{
     formats::usage::{Share, estimate_prompt},
+    live,
     sight::Ending,
 };
 
@@ -40,7 +41,11 @@ impl Bill {
             self.record.measure = Measure::Measured;
             self.price(true);
             if at + 1 < parts.len() {
-                self.account.purse.charge(self.record.charge());
+                live::charge(
+                    &self.account,
+                    self.client_key.as_deref(),
+                    self.record.charge(),
+                );
                 self.office.spool.push(None, &self.record);
                 self.objects().made.clear();
                 self.record.attempts.clear();
@@ -127,9 +132,15 @@ impl Bill {
         let tokens = &self.record.tokens;
         self.counted
             .settle(tokens.input.saturating_add(tokens.output));
-        match self.hold.take() {
-            Some(hold) => hold.settle(self.record.charge()),
-            None => self.account.purse.charge(self.record.charge()),
+        let charge = self.record.charge();
+        let Holds { account, key } = std::mem::take(&mut self.holds);
+        let key_purse = self.client_key.as_ref().map(|key| &key.purse);
+        for (hold, purse) in [(account, Some(&self.account.purse)), (key, key_purse)] {
+            match (hold, purse) {
+                (Some(hold), _) => hold.settle(charge),
+                (None, Some(purse)) => purse.charge(charge),
+                (None, None) => {}
+            }
         }
         self.office.spool.push(self.ticket.take(), &self.record);
         if let Some(story) = self.story.take() {

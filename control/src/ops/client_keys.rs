@@ -1,0 +1,302 @@
+//! Client keys that an account has beside its first one. An account looks after its own, and after those of the
+//! accounts below it. A change of a key is a change of its account, as far as data planes go.
+
+use proxyxai_contract::{
+    access::ModelList,
+    client_key::{ClientKey, KeyHash},
+    clock::Millis,
+    id::{AccountId, ClientKeyId},
+    money::Money,
+};
+
+use crate::{
+    Control, Error,
+    domain::client_key::{self, KEYS_MAX},
+    ops,
+    store::{self, AccountRecord, Db, Tx, client_keys::ClientKeyRecord},
+    view::{Caller, ClientKeyChange, ClientKeyView, NewClientKey},
+};
+
+/// The keys of the caller, or of an account below it, the newest first.
+pub(crate) async fn list(
+    control: &Control,
+    caller: &Caller,
+    identifier: Option<&str>,
+) -> Result<Vec<ClientKeyView>, Error> {
+    let target = target(control, control.store(), caller, identifier).await?;
+    let found = store::client_keys::of_account(control.store(), target).await?;
+    Ok(found
+        .into_iter()
+        .map(|record| shown(control, record.view))
+        .collect())
+}
+
+/// One of them.
+pub(crate) async fn get(
+    control: &Control,
+    caller: &Caller,
+    identifier: Option<&str>,
+    id: ClientKeyId,
+) -> Result<ClientKeyView, Error> {
+    let target = target(control, control.store(), caller, identifier).await?;
+    let found = store::client_keys::find(control.store(), target, id).await?;
+    let found = found.ok_or_else(|| no_such_key(id))?;
+    Ok(shown(control, found.view))
+}
+
+/// The key that the caller presented, where that is a further one.
+pub(crate) async fn own(
+    control: &Control,
+    caller: &Caller,
+) -> Result<Option<ClientKeyView>, Error> {
+    let Some(id) = caller.client_key else {
+        return Ok(None);
+    };
+    let found = store::client_keys::find(control.store(), caller.account, id).await?;
+    Ok(found.map(|record| shown(control, record.view)))
+}
+
+/// Makes a key. The answer is the only place that shows its secret.
+pub(crate) async fn create(
+    control: &Control,
+    caller: &Caller,
+    identifier: Option<&str>,
+    new: &NewClientKey,
+) -> Result<(ClientKeyView, ClientKey), Error> {
+    let secret = ClientKey::generate().map_err(Error::internal)?;
+    let hash = control.vault().hasher().hash(secret.expose());
+    let tx = control.store().begin().await?;
+    let mut account = locked_target(control, &tx, caller, identifier).await?;
+    let now = control.now();
+    let name = client_key::name(&new.name)?;
+    let tail = ops::accounts::tail(control, &secret);
+    let mut record = blank(account.view.id, name, (hash, tail), now);
+    client_key::apply(&mut record.view, &new.change, now)?;
+    make_room(&tx, account.view.id, now).await?;
+    let made = store::client_keys::insert(&tx, &mut record).await;
+    if let Err(Error::Conflict { field: "Name", .. }) = made {
+        return Err(taken(control, account.view.id, &record.view.name).await);
+    }
+    made?;
+    mark(&tx, &mut account).await?;
+    ops::audit::client_key(control, &tx, caller, &account.view, (None, Some(&record))).await?;
+    tx.commit().await?;
+    tell("client key made", caller, &record.view);
+    ops::published(control).await;
+    Ok((shown(control, record.view), secret))
+}
+
+/// Changes a key.
+pub(crate) async fn update(
+    control: &Control,
+    caller: &Caller,
+    identifier: Option<&str>,
+    (id, change): (ClientKeyId, &ClientKeyChange),
+) -> Result<ClientKeyView, Error> {
+    let tx = control.store().begin().await?;
+    let mut account = locked_target(control, &tx, caller, identifier).await?;
+    let before = locked_key(&tx, account.view.id, id).await?;
+    let now = control.now();
+    let mut record = before.clone();
+    client_key::apply(&mut record.view, change, now)?;
+    record.view.updated = now;
+    let changed = store::client_keys::update(&tx, &record).await;
+    if let Err(Error::Conflict { field: "Name", .. }) = changed {
+        return Err(taken(control, account.view.id, &record.view.name).await);
+    }
+    changed?;
+    mark(&tx, &mut account).await?;
+    let sides = (Some(&before), Some(&record));
+    ops::audit::client_key(control, &tx, caller, &account.view, sides).await?;
+    tx.commit().await?;
+    tell("client key changed", caller, &record.view);
+    ops::published(control).await;
+    Ok(shown(control, record.view))
+}
+
+/// Deletes a key, which stops at once. What its calls under way cost is still posted.
+pub(crate) async fn delete(
+    control: &Control,
+    caller: &Caller,
+    identifier: Option<&str>,
+    id: ClientKeyId,
+) -> Result<ClientKeyView, Error> {
+    let tx = control.store().begin().await?;
+    let mut account = locked_target(control, &tx, caller, identifier).await?;
+    let before = locked_key(&tx, account.view.id, id).await?;
+    let mut record = before.clone();
+    record.deleted = Some(control.now());
+    store::client_keys::update(&tx, &record).await?;
+    mark(&tx, &mut account).await?;
+    ops::audit::client_key(control, &tx, caller, &account.view, (Some(&before), None)).await?;
+    tx.commit().await?;
+    tell("client key deleted", caller, &before.view);
+    ops::published(control).await;
+    Ok(shown(control, before.view))
+}
+
+/// Keeps the secret that an account had first as a further key, for a while. Its account is locked.
+pub(super) async fn keep_former(
+    control: &Control,
+    tx: &Tx,
+    account: &AccountRecord,
+    overlap_ms: i64,
+) -> Result<(), Error> {
+    let Some(hash) = account.key_hash else {
+        return Ok(());
+    };
+    let (id, now) = (account.view.id, control.now());
+    make_room(tx, id, now).await?;
+    let known = store::client_keys::of_account(tx, id).await?;
+    let is_taken = |name: &str| known.iter().any(|record| record.view.name == name);
+    let name = client_key::former_name(&control.zone().rfc3339(now), is_taken);
+    let mut record = blank(id, name, (hash, account.view.partial_key.clone()), now);
+    record.view.expires = Some(now.plus(overlap_ms));
+    store::client_keys::insert(tx, &mut record).await
+}
+
+/// Refuses a secret that is a further key already: it would belong to two.
+pub(super) async fn check_free(tx: &Tx, hash: KeyHash) -> Result<(), Error> {
+    match store::client_keys::by_hash(tx, hash).await? {
+        None => Ok(()),
+        Some(_) => Err(Error::Conflict {
+            field: "SecretKey",
+            with: String::new(),
+        }),
+    }
+}
+
+fn blank(
+    account: AccountId,
+    name: String,
+    (key_hash, partial_key): (KeyHash, String),
+    now: Millis,
+) -> ClientKeyRecord {
+    ClientKeyRecord {
+        view: ClientKeyView {
+            // The database gives it one; nobody sees this.
+            id: ClientKeyId::FIRST,
+            account,
+            name,
+            partial_key,
+            enabled: true,
+            expires: None,
+            credit_limit: None,
+            rpm: None,
+            models: ModelList::Any,
+            credit_used: Money::ZERO,
+            requests: 0,
+            used: None,
+            created: now,
+            updated: now,
+        },
+        key_hash,
+        leased: Money::ZERO,
+        deleted: None,
+    }
+}
+
+/// The caller, or an account below it that it may manage.
+async fn target(
+    control: &Control,
+    db: &impl Db,
+    caller: &Caller,
+    identifier: Option<&str>,
+) -> Result<AccountId, Error> {
+    let Some(identifier) = identifier else {
+        return Ok(caller.account);
+    };
+    let own = ops::caller_account(control, db, caller).await?;
+    let found = ops::visible(control, db, &own, identifier).await?.view.id;
+    if found != caller.account {
+        ops::may_manage(control, db, &own).await?;
+    }
+    Ok(found)
+}
+
+/// The same, locked: so of two changes of its keys the second sees what the first has done.
+async fn locked_target(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    identifier: Option<&str>,
+) -> Result<AccountRecord, Error> {
+    let target = target(control, tx, caller, identifier).await?;
+    let mut locked = store::accounts::lock(tx, [target], control.now()).await?;
+    locked
+        .remove(&target)
+        .ok_or_else(|| ops::no_such_account(&target.to_string()))
+}
+
+async fn locked_key(
+    tx: &Tx,
+    account: AccountId,
+    id: ClientKeyId,
+) -> Result<ClientKeyRecord, Error> {
+    let mut locked = store::client_keys::lock(tx, [id]).await?;
+    let found = locked.remove(&id);
+    let found = found.filter(|key| key.view.account == account && key.deleted.is_none());
+    found.ok_or_else(|| no_such_key(id))
+}
+
+/// Keys that have come to their end make room for others, when there are as many as there may be.
+async fn make_room(tx: &Tx, account: AccountId, now: Millis) -> Result<(), Error> {
+    if store::client_keys::count(tx, account).await? < KEYS_MAX {
+        return Ok(());
+    }
+    let known = store::client_keys::of_account(tx, account).await?;
+    let over = |record: &ClientKeyRecord| record.view.expires.is_some_and(|end| end <= now);
+    let (mut expired, live): (Vec<_>, Vec<_>) = known.into_iter().partition(over);
+    let live = u64::try_from(live.len()).unwrap_or(u64::MAX);
+    if live >= KEYS_MAX {
+        return Err(Error::Forbidden(
+            "the account has 100 client keys beside its first one; delete some",
+        ));
+    }
+    for record in &mut expired {
+        record.deleted = Some(now);
+        store::client_keys::update(tx, record).await?;
+    }
+    Ok(())
+}
+
+/// Data planes get the account with its keys anew.
+async fn mark(tx: &Tx, account: &mut AccountRecord) -> Result<(), Error> {
+    account.revision = store::revisions::bump(tx).await?.0;
+    store::accounts::update_revision(tx, account).await
+}
+
+/// Says which key has a name already.
+async fn taken(control: &Control, account: AccountId, name: &str) -> Error {
+    let known = store::client_keys::of_account(control.store(), account).await;
+    let folded = store::client_keys::folded(name);
+    let same = |record: &ClientKeyRecord| store::client_keys::folded(&record.view.name) == folded;
+    let found = known.unwrap_or_default().into_iter().find(same);
+    Error::Conflict {
+        field: "Name",
+        with: found.map_or_else(String::new, |record| {
+            format!(" by client key {}", record.view.id)
+        }),
+    }
+}
+
+fn shown(control: &Control, mut view: ClientKeyView) -> ClientKeyView {
+    view.partial_key = ops::hint(control, &view.partial_key);
+    view
+}
+
+fn no_such_key(id: ClientKeyId) -> Error {
+    Error::NotFound {
+        kind: "Client key",
+        name: id.to_string(),
+    }
+}
+
+fn tell(what: &str, caller: &Caller, view: &ClientKeyView) {
+    tracing::info!(
+        client_key.id = view.id.get(),
+        account.id = view.account.get(),
+        operator.id = caller.account.get(),
+        "{what}"
+    );
+}

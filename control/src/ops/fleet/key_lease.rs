@@ -1,0 +1,169 @@
+//! Leases of what further client keys may spend: the same asks and answers as of accounts' credit, on the same terms.
+//! No money moves with them, so they have no entries in the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::{ClientKeyId, NodeName},
+    lease::{LeaseAnswer, LeaseAsk, Payer, Shortage},
+    money::Money,
+    snapshot::Standing,
+    usage::UsageRecord,
+};
+
+use crate::{
+    Error,
+    domain::lease::{self, Room},
+    store::{self, Tx, client_keys::ClientKeyRecord, leases::LeaseRecord},
+    view::FAILED_FROM,
+};
+
+pub(super) type Keys = BTreeMap<ClientKeyId, ClientKeyRecord>;
+type Leases = BTreeMap<Payer, LeaseRecord>;
+
+/// The further keys among payers.
+pub(super) async fn locked(
+    tx: &Tx,
+    payers: impl IntoIterator<Item = Payer>,
+) -> Result<Keys, Error> {
+    let ids = payers.into_iter().filter_map(|payer| payer.client_key);
+    store::client_keys::lock(tx, ids).await
+}
+
+/// What control still has of a key's limit. One that is not in force has nothing.
+fn room(key: &ClientKeyRecord, now: Millis) -> Room {
+    let view = &key.view;
+    let in_force = key.deleted.is_none() && view.enabled;
+    let in_force = in_force && view.expires.is_none_or(|end| end > now);
+    let balance = match view.credit_limit {
+        Some(limit) if in_force => limit.saturating_sub(view.credit_used),
+        // A data plane that has not heard that the limit is gone.
+        None if in_force => Money::MAX,
+        Some(_) | None => Money::ZERO,
+    };
+    Room {
+        balance,
+        month_left: None,
+        leased: key.leased,
+    }
+}
+
+/// Answers asks about the limits of keys.
+pub(super) async fn answer(
+    tx: &Tx,
+    (node, epoch): (&NodeName, u64),
+    asked: &BTreeMap<Payer, &LeaseAsk>,
+    leases: &mut Leases,
+    (nodes, now): (usize, Millis),
+) -> Result<Vec<LeaseAnswer>, Error> {
+    let mut keys = locked(tx, asked.keys().copied()).await?;
+    let mut answers = Vec::new();
+    for (payer, ask) in asked {
+        let key = payer.client_key.and_then(|id| keys.get_mut(&id));
+        let Some(key) = key.filter(|key| key.view.account == payer.account) else {
+            continue;
+        };
+        let held = leases
+            .entry(*payer)
+            .or_insert_with(|| LeaseRecord::first(node, epoch, *payer));
+        if held.epoch != epoch {
+            // A node that lost its spool has lost what it knew of its leases, and cannot use them.
+            held.epoch = epoch;
+            give(key, held, held.lease.amount.negated());
+        }
+        let room = room(key, now);
+        let shortage = settle(key, held, ask, (&room, nodes));
+        answers.push(LeaseAnswer {
+            lease: held.lease,
+            standing: Standing {
+                account: payer.account,
+                balance: room.balance,
+                month_used: Money::ZERO,
+            },
+            shortage,
+            elsewhere: key.leased.saturating_sub(held.lease.amount),
+        });
+    }
+    store::client_keys::update_spend(tx, keys.values()).await?;
+    Ok(answers)
+}
+
+/// Moves what is asked for, if it was asked on the lease as it is.
+fn settle(
+    key: &mut ClientKeyRecord,
+    held: &mut LeaseRecord,
+    ask: &LeaseAsk,
+    (room, nodes): (&Room, usize),
+) -> Option<Shortage> {
+    if ask.version != held.lease.version {
+        return None;
+    }
+    if ask.change.is_negative() {
+        let back = ask.change.max(held.lease.amount.negated());
+        give(key, held, back);
+        return None;
+    }
+    match lease::grant(room, ask.change, ask.need, nodes) {
+        Ok(granted) => {
+            give(key, held, granted);
+            None
+        }
+        Err(shortage) => Some(shortage),
+    }
+}
+
+/// Puts some of a key's limit on a lease; a negative amount takes it back.
+pub(super) fn give(key: &mut ClientKeyRecord, held: &mut LeaseRecord, amount: Money) {
+    held.lease.amount = held.lease.amount.saturating_add(amount);
+    held.lease.version = held.lease.version.saturating_add(1);
+    key.leased = key.leased.saturating_add(amount);
+}
+
+/// Who pays for records: accounts, and the further keys that their calls were made with.
+pub(super) fn payers(records: &[UsageRecord]) -> BTreeSet<Payer> {
+    let of = |record: &UsageRecord| [Some(record.account.into()), record.key_payer()];
+    records.iter().flat_map(of).flatten().collect()
+}
+
+/// Counts what calls cost to the keys that they were made with, in the units that their accounts have now.
+pub(super) fn charge_all(
+    keys: &mut Keys,
+    leases: &mut Leases,
+    records: &[UsageRecord],
+    cost: impl Fn(&UsageRecord) -> Option<Money>,
+) {
+    for record in records {
+        let Some(payer) = record.key_payer() else {
+            continue;
+        };
+        let key = payer.client_key.and_then(|id| keys.get_mut(&id));
+        let key = key.filter(|key| key.view.account == payer.account);
+        let (Some(key), Some(cost)) = (key, cost(record)) else {
+            continue;
+        };
+        let objects = record.objects.as_ref();
+        let is_later = objects.is_some_and(|objects| objects.settles.is_some());
+        let held = leases.get_mut(&payer).filter(|_| !is_later);
+        charge(key, held, record, cost);
+    }
+}
+
+/// Counts what a call cost to its key, and takes it from the lease that it was let in on, which work that ended later
+/// was not.
+fn charge(
+    key: &mut ClientKeyRecord,
+    held: Option<&mut LeaseRecord>,
+    record: &UsageRecord,
+    cost: Money,
+) {
+    let view = &mut key.view;
+    view.credit_used = view.credit_used.saturating_add(cost);
+    let answered = u64::from(record.status < FAILED_FROM);
+    view.requests = view.requests.saturating_add(answered);
+    view.used = view.used.max(Some(record.start));
+    if let Some(held) = held {
+        let part = cost.min(held.lease.amount).max(Money::ZERO);
+        give(key, held, part.negated());
+    }
+}

@@ -1,0 +1,311 @@
+//! Client keys that accounts have beside their first one. Who changes one holds the lock of its account, and what is
+//! spent of its limit is written with what its account is charged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxyxai_contract::{
+    Invalid,
+    access::AllowList,
+    client_key::KeyHash,
+    clock::Millis,
+    id::{AccountId, ClientKeyId},
+    money::Money,
+    snapshot::FurtherKey,
+};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Value,
+};
+
+use super::{
+    Db, ROWS_PER_INSERT, Tx, all_rows, corrupt, entity::client_key, in_batches, is_among, one_row,
+    signed, unsigned, write_error,
+};
+use crate::{Error, view::ClientKeyView};
+
+/// A further client key with what is not shown of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientKeyRecord {
+    /// What may be shown.
+    pub(crate) view: ClientKeyView,
+    /// Of its secret.
+    pub(crate) key_hash: KeyHash,
+    /// The part of its limit that data planes have on lease.
+    pub(crate) leased: Money,
+    /// When it was deleted. Its calls under way are still posted.
+    pub(crate) deleted: Option<Millis>,
+}
+
+/// A key in a column that has to be there: 0 for none.
+pub(super) fn key_column(key: Option<ClientKeyId>) -> i64 {
+    key.map_or(0, ClientKeyId::get)
+}
+
+/// Reads what `key_column` wrote.
+pub(super) fn key_of_column(id: i64) -> Result<Option<ClientKeyId>, Invalid> {
+    let given = Some(id).filter(|id| *id != 0).map(ClientKeyId::new);
+    given.transpose()
+}
+
+/// Names are told apart in this form, whatever their case.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// The living keys of an account, the newest first.
+pub(crate) async fn of_account(
+    db: &impl Db,
+    account: AccountId,
+) -> Result<Vec<ClientKeyRecord>, Error> {
+    let query = living()
+        .filter(client_key::Column::AccountId.eq(account.get()))
+        .order_by_desc(client_key::Column::Id);
+    records(db, query).await
+}
+
+/// How many living keys an account has.
+pub(crate) async fn count(db: &impl Db, account: AccountId) -> Result<u64, Error> {
+    let query = living().filter(client_key::Column::AccountId.eq(account.get()));
+    query.count(db.handle()).await.map_err(Error::from)
+}
+
+/// One of an account's living keys.
+pub(crate) async fn find(
+    db: &impl Db,
+    account: AccountId,
+    id: ClientKeyId,
+) -> Result<Option<ClientKeyRecord>, Error> {
+    let query = living()
+        .filter(client_key::Column::Id.eq(id.get()))
+        .filter(client_key::Column::AccountId.eq(account.get()));
+    records(db, query).await.map(|mut found| found.pop())
+}
+
+/// The living key with this secret.
+pub(crate) async fn by_hash(db: &impl Db, hash: KeyHash) -> Result<Option<ClientKeyRecord>, Error> {
+    let query = living().filter(client_key::Column::KeyHash.eq(hash.0.to_vec()));
+    records(db, query).await.map(|mut found| found.pop())
+}
+
+/// What data planes know of the living keys of these accounts, or of all.
+pub(crate) async fn known(
+    db: &impl Db,
+    accounts: Option<&[AccountId]>,
+) -> Result<BTreeMap<AccountId, Vec<FurtherKey>>, Error> {
+    let mut found = Vec::new();
+    match accounts {
+        None => found = records(db, living().order_by_asc(client_key::Column::Id)).await?,
+        Some(accounts) => {
+            for chunk in accounts.chunks(ROWS_PER_INSERT) {
+                let ids = chunk.iter().map(|id| id.get()).collect();
+                let these = living()
+                    .filter(is_among(db, client_key::Column::AccountId, ids))
+                    .order_by_asc(client_key::Column::Id);
+                found.extend(records(db, these).await?);
+            }
+        }
+    }
+    let mut known: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in found {
+        let account = record.view.account;
+        known.entry(account).or_default().push(record.as_known());
+    }
+    Ok(known)
+}
+
+/// Keys by id, deleted ones included, locked for what is spent of them. The locks of their accounts come first.
+pub(crate) async fn lock(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = ClientKeyId>,
+) -> Result<BTreeMap<ClientKeyId, ClientKeyRecord>, Error> {
+    let ids: BTreeSet<i64> = ids.into_iter().map(ClientKeyId::get).collect();
+    let ids: Vec<i64> = ids.into_iter().collect();
+    let mut locked = BTreeMap::new();
+    for chunk in ids.chunks(ROWS_PER_INSERT) {
+        let mut query = client_key::Entity::find()
+            .filter(is_among(tx, client_key::Column::Id, chunk.to_vec()))
+            .order_by_asc(client_key::Column::Id);
+        if tx.locks_rows() {
+            query = query.lock_exclusive();
+        }
+        let found = records(tx, query).await?.into_iter();
+        locked.extend(found.map(|record| (record.view.id, record)));
+    }
+    Ok(locked)
+}
+
+/// Names of keys, deleted ones too.
+pub(crate) async fn names(db: &impl Db, ids: Vec<i64>) -> Result<BTreeMap<i64, String>, Error> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let names: Vec<(i64, String)> = client_key::Entity::find()
+        .select_only()
+        .columns([client_key::Column::Id, client_key::Column::Name])
+        .filter(is_among(db, client_key::Column::Id, ids))
+        .into_tuple()
+        .all(db.handle())
+        .await?;
+    Ok(names.into_iter().collect())
+}
+
+/// A key that is to be, whose id the database chooses.
+pub(crate) async fn insert(tx: &Tx, record: &mut ClientKeyRecord) -> Result<(), Error> {
+    let mut row = to_row(record);
+    row.id = NotSet;
+    let insert = client_key::Entity::insert(row).exec(tx.handle());
+    let inserted = Box::pin(insert).await.map_err(write_error)?;
+    record.view.id = ClientKeyId::new(inserted.last_insert_id)?;
+    Ok(())
+}
+
+/// Stores all of a key.
+pub(crate) async fn update(tx: &Tx, record: &ClientKeyRecord) -> Result<(), Error> {
+    let mut row = to_row(record);
+    row.id = NotSet;
+    let update = client_key::Entity::update_many()
+        .set(row)
+        .filter(client_key::Column::Id.eq(record.view.id.get()));
+    let written = Box::pin(update.exec(tx.handle()));
+    written
+        .await
+        .map_err(write_error)
+        .and_then(|written| one_row(&written))
+}
+
+/// Stores what calls change.
+pub(crate) async fn update_spend(
+    tx: &Tx,
+    records: impl Iterator<Item = &ClientKeyRecord>,
+) -> Result<(), Error> {
+    let rows: Vec<[Value; 5]> = records
+        .map(|record| {
+            let view = &record.view;
+            [
+                view.id.get().into(),
+                view.credit_used.nanos().into(),
+                record.leased.nanos().into(),
+                signed(view.requests).into(),
+                view.used.map(|at| at.0).into(),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (count, sql) = (rows.len(), |rows: &str| {
+        format!(
+            "UPDATE client_key SET credit_used = new.column2, leased = new.column3, requests = new.column4, \
+             used_at = new.column5 FROM ({rows}) AS new WHERE client_key.id = new.column1"
+        )
+    });
+    all_rows(in_batches(tx, rows, sql).await?, count)
+}
+
+/// An account is deleted, and its keys with it.
+pub(crate) async fn delete_of(tx: &Tx, account: AccountId, now: Millis) -> Result<(), Error> {
+    client_key::Entity::update_many()
+        .set(client_key::ActiveModel {
+            deleted_at: Set(Some(now.0)),
+            ..Default::default()
+        })
+        .filter(client_key::Column::AccountId.eq(account.get()))
+        .filter(client_key::Column::DeletedAt.is_null())
+        .exec(tx.handle())
+        .await
+        .map(drop)
+        .map_err(Error::from)
+}
+
+fn living() -> Select<client_key::Entity> {
+    client_key::Entity::find().filter(client_key::Column::DeletedAt.is_null())
+}
+
+/// Reads rows. One that cannot be read is left out, so that it does not stop the others.
+async fn records(
+    db: &impl Db,
+    query: Select<client_key::Entity>,
+) -> Result<Vec<ClientKeyRecord>, Error> {
+    let rows = query.all(db.handle()).await?;
+    Ok(rows.into_iter().filter_map(readable).collect())
+}
+
+fn readable(row: client_key::Model) -> Option<ClientKeyRecord> {
+    let id = row.id;
+    read(row)
+        .map_err(|error| corrupt("client key", id, error))
+        .inspect_err(
+            |error| tracing::error!(client_key.id = id, error = ?error, "a client key is left out"),
+        )
+        .ok()
+}
+
+fn read(row: client_key::Model) -> Result<ClientKeyRecord, Invalid> {
+    let hash = <[u8; 32]>::try_from(row.key_hash);
+    Ok(ClientKeyRecord {
+        view: ClientKeyView {
+            id: ClientKeyId::new(row.id)?,
+            account: AccountId::new(row.account_id)?,
+            name: row.name,
+            partial_key: row.partial_key,
+            enabled: row.enabled,
+            expires: row.expires_at.map(Millis),
+            credit_limit: row.credit_limit.map(Money::from_nanos),
+            rpm: row.rpm.map(unsigned),
+            models: AllowList::parse(&row.allow_models)?,
+            credit_used: Money::from_nanos(row.credit_used),
+            requests: unsigned(row.requests),
+            used: row.used_at.map(Millis),
+            created: Millis(row.created_at),
+            updated: Millis(row.updated_at),
+        },
+        key_hash: hash
+            .map(KeyHash)
+            .map_err(|_| Invalid::new("key_hash", "must be 32 bytes"))?,
+        leased: Money::from_nanos(row.leased),
+        deleted: row.deleted_at.map(Millis),
+    })
+}
+
+fn to_row(record: &ClientKeyRecord) -> client_key::ActiveModel {
+    let view = &record.view;
+    client_key::ActiveModel {
+        id: Set(view.id.get()),
+        account_id: Set(view.account.get()),
+        name: Set(view.name.clone()),
+        name_folded: Set(folded(&view.name)),
+        key_hash: Set(record.key_hash.0.to_vec()),
+        partial_key: Set(view.partial_key.clone()),
+        enabled: Set(view.enabled),
+        expires_at: Set(view.expires.map(|at| at.0)),
+        credit_limit: Set(view.credit_limit.map(Money::nanos)),
+        rpm: Set(view.rpm.map(signed)),
+        allow_models: Set(view.models.text()),
+        credit_used: Set(view.credit_used.nanos()),
+        leased: Set(record.leased.nanos()),
+        requests: Set(signed(view.requests)),
+        used_at: Set(view.used.map(|at| at.0)),
+        created_at: Set(view.created.0),
+        updated_at: Set(view.updated.0),
+        deleted_at: Set(record.deleted.map(|at| at.0)),
+    }
+}
+
+// === impl ClientKeyRecord ===
+
+impl ClientKeyRecord {
+    fn as_known(&self) -> FurtherKey {
+        let view = &self.view;
+        FurtherKey {
+            id: view.id,
+            name: view.name.clone(),
+            key_hash: self.key_hash,
+            enabled: view.enabled,
+            expires: view.expires,
+            credit_limit: view.credit_limit,
+            rpm: view.rpm,
+            models: view.models.clone(),
+        }
+    }
+}
