@@ -134,6 +134,11 @@ impl Control {
         rest::router(self.clone())
     }
 
+    /// The `OpenAPI` document of the REST shim.
+    pub fn rest_document() -> utoipa::openapi::OpenApi {
+        rest::document()
+    }
+
     /// All gRPC services.
     pub fn grpc_routes(&self) -> tonic::service::Routes {
         grpc::routes(self.clone())

@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 pub use config::Config;
 pub use error::Error;
 pub use formats::tag::TagMembers;
-pub use http::{Edge, Surface, not_found, readiness};
+pub use http::{Edge, Surface, document, not_found, readiness};
 pub use link::connect;
 pub use relay::client_address;
 pub use sight::RequestId;

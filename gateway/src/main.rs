@@ -5,6 +5,7 @@ mod announce;
 mod books;
 mod channel;
 mod config;
+mod document;
 mod doors;
 mod files;
 mod full;

@@ -13,6 +13,8 @@ use memory_serve::{CacheControl, MemoryServe};
 use proxyxai_dataplane::not_found;
 use tower::ServiceExt as _;
 
+use crate::document::{self, Serves};
+
 /// Folders that are pages.
 const PAGES: [(&str, &str, &str); 5] = [
     ("/console", "/console/", "/console/index.html"),
@@ -40,9 +42,9 @@ const HEADERS: [(HeaderName, &str); 5] = [
 /// Unpacked when somebody first asks: most data planes are never looked at.
 static FILES: LazyLock<Router> = LazyLock::new(files);
 
-/// Answers `GET` and `HEAD` of the pages, and any other path with 404.
-pub(crate) fn router() -> Router {
-    Router::new().fallback(|request: Request<Body>| async {
+/// Answers `GET` and `HEAD` of the pages and of the document of what is served, and any other path with 404.
+pub(crate) fn router(serves: Serves) -> Router {
+    document::route(serves).fallback(|request: Request<Body>| async {
         let answer = FILES.clone().oneshot(request).await;
         answer.into_response()
     })

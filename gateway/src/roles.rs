@@ -25,8 +25,8 @@ use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    announce, channel, config::Config, doors::Doors, files, full, healthcheck, listen::Listen,
-    ownership, pages, polite::Polite, serve,
+    announce, channel, config::Config, document::Serves, doors::Doors, files, full, healthcheck,
+    listen::Listen, ownership, pages, polite::Polite, serve,
 };
 
 /// Scrapers are few.
@@ -107,7 +107,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
         router: control.rest_router(),
         storage_fault: control.storage_fault(),
     };
-    let surface = data.surface(admin, pages::router());
+    let surface = data.surface(admin, pages::router(Serves::All));
     let measuring = measuring(&surface, &config).await?;
     let here = announce::listening(config.listen, http.local_addr()?, Some(planes.grpc));
     announce_root_key(&control, &config.data_dir, here).await?;
@@ -145,7 +145,7 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
             "/readyz",
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
         )
-        .fallback_service(pages::router());
+        .fallback_service(pages::router(Serves::Administration));
     let here = announce::listening(config.listen, http.local_addr()?, Some(tasks.grpc));
     announce_root_key(&control, &config.data_dir, here).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
@@ -176,11 +176,11 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
     let channel = proxyxai_dataplane::connect(address)?;
     let http = config.listen.bind().await?;
     let data = data_plane(&config, (channel, &token), None)?;
-    let admin = config
-        .control_http
-        .clone()
-        .map_or(Admin::Nobody, Admin::Remote);
-    let surface = data.surface(admin, pages::router());
+    let (admin, serves) = match config.control_http.clone() {
+        Some(control) => (Admin::Remote(control), Serves::All),
+        None => (Admin::Nobody, Serves::Calls),
+    };
+    let surface = data.surface(admin, pages::router(serves));
     let measuring = measuring(&surface, &config).await?;
     announce::listening(config.listen, http.local_addr()?, None);
     serve_and_drain(

@@ -53,7 +53,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// In the order of the wire's numbers.
-    pub(crate) const ALL: [Self; 9] = [
+    pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::RateLimited,
         Self::Failed,

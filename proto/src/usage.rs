@@ -95,7 +95,8 @@ pub enum Abandoned {
 }
 
 impl Abandoned {
-    const ALL: [Self; 3] = [Self::ReadOn, Self::Cancel, Self::Hold];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ReadOn, Self::Cancel, Self::Hold];
 
     /// As set, stored and shown.
     pub const fn as_str(self) -> &'static str {

@@ -26,6 +26,7 @@ mod child;
 mod client_keys;
 mod credit;
 mod deleted;
+mod document;
 mod drain;
 mod earnings;
 mod edges;

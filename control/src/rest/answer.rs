@@ -11,44 +11,115 @@ use proxyxai_contract::{
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use serde::{Serialize, Serializer};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ObjectBuilder, Schema, Type,
+        header::{Header, HeaderBuilder},
+    },
+};
 
 use crate::{
     domain::credit::Card,
     view::{Listing, Page, Totals},
 };
 
-/// Total rows, page number, rows a page, total pages.
-pub(super) const PAGE_HEADERS: [&str; 4] =
-    ["x-total-count", "x-page", "x-per-page", "x-total-pages"];
+/// Where an answer stands in the whole listing.
+pub(super) const PAGE_HEADERS: [(&str, &str); 4] = [
+    ("x-total-count", "Rows of the whole listing"),
+    ("x-page", "Number of this page"),
+    ("x-per-page", "Rows of a page"),
+    ("x-total-pages", "Pages of the whole listing"),
+];
+
+/// An answer with headers that tell where it stands in the whole of so many rows.
+#[derive(Debug)]
+pub(super) struct Placed<A> {
+    pub(super) answer: A,
+    pub(super) total: u64,
+    pub(super) page: Page,
+}
 
 /// A bare array; where it stands in the whole listing is told in headers.
+#[derive(Debug)]
+pub(super) struct Paged<R>(Placed<Vec<R>>);
+
 pub(super) fn paged<T, R: Serialize>(
     listing: Listing<T>,
     page: Page,
     row: impl FnMut(T) -> R,
-) -> Response {
-    let rows: Vec<R> = listing.rows.into_iter().map(row).collect();
-    page_headers(Json(rows), listing.total, page)
+) -> Paged<R> {
+    Paged(Placed {
+        answer: listing.rows.into_iter().map(row).collect(),
+        total: listing.total,
+        page,
+    })
 }
 
-/// Tells where an answer stands in the whole of so many rows.
-pub(super) fn page_headers(answer: impl IntoResponse, total: u64, page: Page) -> Response {
-    let numbers = [
-        total,
-        page.page,
-        page.size,
-        total.div_ceil(page.size.max(1)),
-    ];
-    let mut response = answer.into_response();
-    for (name, number) in PAGE_HEADERS.into_iter().zip(numbers) {
-        let number = HeaderValue::from(number);
-        response.headers_mut().insert(name, number);
+impl<R: Serialize> IntoResponse for Paged<R> {
+    fn into_response(self) -> Response {
+        let Placed {
+            answer,
+            total,
+            page,
+        } = self.0;
+        let answer = Json(answer);
+        Placed {
+            answer,
+            total,
+            page,
+        }
+        .into_response()
     }
-    response
+}
+
+impl<A: IntoResponse> IntoResponse for Placed<A> {
+    fn into_response(self) -> Response {
+        let Self {
+            answer,
+            total,
+            page,
+        } = self;
+        let pages = total.div_ceil(page.size.max(1));
+        let numbers = [total, page.page, page.size, pages];
+        let mut response = answer.into_response();
+        for ((name, _), number) in PAGE_HEADERS.into_iter().zip(numbers) {
+            let number = HeaderValue::from(number);
+            response.headers_mut().insert(name, number);
+        }
+        response
+    }
+}
+
+/// One of these headers, as the document tells of it.
+pub(super) fn page_header(about: &str) -> Header {
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0));
+    HeaderBuilder::new()
+        .schema(Some(number))
+        .description(Some(about))
+        .build()
+}
+
+/// A text that is one of these.
+pub(super) fn words(words: impl IntoIterator<Item = &'static str>) -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
+        .into()
+}
+
+/// What stands in the place of a secret.
+pub(super) const MASK: &str = "***";
+
+pub(super) fn mask() -> Schema {
+    words([MASK])
 }
 
 /// Money as a JSON number of dollars; whole dollars without a fraction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = f64)]
 pub(super) struct Dollars(pub(super) Money);
 
 impl Serialize for Dollars {
@@ -58,7 +129,8 @@ impl Serialize for Dollars {
 }
 
 /// A multiplier as a JSON number.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = f64)]
 pub(super) struct Ratio(pub(super) Multiplier);
 
 impl Serialize for Ratio {
@@ -81,8 +153,9 @@ fn number<S: Serializer>(
 }
 
 /// Use over a day or a month.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Use)]
 pub(super) struct Used {
     #[serde(rename = "CreditUsed")]
     cost: Dollars,
@@ -119,13 +192,16 @@ pub(super) fn percentage(part: impl Into<Decimal>, whole: impl Into<Decimal>) ->
 }
 
 /// An element of `CreditBalance`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Card)]
 pub(super) struct CardRow {
     amount: Dollars,
     balance: Dollars,
     #[serde(skip_serializing_if = "String::is_empty")]
     reference: String,
+    #[schema(format = DateTime)]
     granted_at: String,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
@@ -177,8 +253,11 @@ mod tests {
             rows: vec![1, 2],
             total: 5,
         };
-        let response = paged(listing, Page { page: 2, size: 2 }, |row| row);
+        let response = paged(listing, Page { page: 2, size: 2 }, |row| row).into_response();
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
-        assert_eq!(PAGE_HEADERS.map(header), ["5", "2", "2", "3"]);
+        assert_eq!(
+            PAGE_HEADERS.map(|(name, _)| header(name)),
+            ["5", "2", "2", "3"]
+        );
     }
 }

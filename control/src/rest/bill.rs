@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, extract::State};
 use jiff::civil::Date;
 use proxyxai_contract::clock::Zone;
 use rust_decimal::Decimal;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
-    answer::{Dollars, page_headers, percentage},
+    answer::{Dollars, Placed, percentage},
     days::{days, month_so_far},
     failure::Failure,
     request::{Asker, Params, Reader, labels_of},
@@ -24,7 +25,7 @@ pub(super) async fn descendants(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Placed<Json<Sheet>>, Failure> {
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let page = params.page()?;
@@ -40,7 +41,11 @@ pub(super) async fn descendants(
     let bill = ops::reports::bill(&control, &caller, of, days, page).await?;
     let total = bill.accounts.total;
     let answer = Json(sheet(bill, &control.zone()));
-    Ok(page_headers(answer, total, page))
+    Ok(Placed {
+        answer,
+        total,
+        page,
+    })
 }
 
 /// `/dashboard/bill`: the caller's own; of today unless days are named.
@@ -87,15 +92,17 @@ fn by_day(rows: Vec<DayTotals>) -> Vec<Day> {
 
 // === /x-bill ===
 
-#[derive(Debug, Serialize)]
-struct Sheet {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Bill)]
+pub(super) struct Sheet {
     object: &'static str,
     data: Vec<SheetDay>,
     total_usage: TotalUsage,
     usage_users: Vec<UserRow>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillDay)]
 struct SheetDay {
     // When the day began, in seconds since 1970.
     aggregation_timestamp: i64,
@@ -106,7 +113,7 @@ struct SheetDay {
     usage_details: BTreeMap<String, ModelUse>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ModelUse {
     requests: u64,
     prompt: u64,
@@ -114,13 +121,15 @@ struct ModelUse {
     cost: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillTotal)]
 struct TotalUsage {
     requests: u64,
     cost: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillAccount)]
 struct UserRow {
     id: i64,
     name: String,
@@ -131,7 +140,8 @@ struct UserRow {
 }
 
 /// Shares of the whole bill, 0 to 100.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = BillShare)]
 struct Analysis {
     request_percentage: f64,
     cost_percentage: f64,
@@ -195,7 +205,7 @@ pub(super) fn seconds(zone: &Zone, day: Date) -> i64 {
 
 // === /dashboard/bill ===
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OwnBill {
     total_credit_used: Dollars,
     total_requests: u64,
@@ -205,14 +215,16 @@ pub(super) struct OwnBill {
     daily_costs: Vec<DailyCost>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnBillModel)]
 struct Summary {
     model_stats: Stats,
     usage_analysis: Analysis,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = ModelStats)]
 struct Stats {
     requests: u64,
     prompt: u64,
@@ -220,9 +232,11 @@ struct Stats {
     credit_used: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnBillDay)]
 struct DailyCost {
     // YYYY-MM-DD.
+    #[schema(format = Date)]
     date: String,
     timestamp: i64,
     total_credit_used: Dollars,
@@ -232,14 +246,16 @@ struct DailyCost {
     line_items: Vec<LineItem>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnBillLine)]
 struct LineItem {
     name: String,
     cost: Dollars,
     usage: LineUse,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnBillLineUse)]
 struct LineUse {
     model_stats: Stats,
 }

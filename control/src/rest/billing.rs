@@ -4,38 +4,80 @@
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Millis, money::Money};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{
     answer::Dollars,
     bill::seconds,
     days::dates,
     failure::Failure,
+    query::{Query, Takes, query},
     request::{Params, Reader},
 };
 use crate::{Control, domain::credit::Card, ops, view::AccountView};
+
+pub(super) const QUERY: [Query; 2] = [
+    query(
+        "start_date",
+        Takes::Day,
+        "The first day; the first of the month when missing",
+    ),
+    query(
+        "end_date",
+        Takes::Day,
+        "The last day, included; today when missing",
+    ),
+];
 
 /// `/dashboard/billing/usage`: both ends of `start_date` and `end_date` included.
 pub(super) async fn usage(
     State(control): State<Control>,
     Reader(caller): Reader,
     params: Params,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<UsageAnswer>, Failure> {
     let days = dates(&params, ops::reports::today(&control))?;
     let rows = ops::reports::by_day(&control, &caller, None, days).await?;
     let zone = control.zone();
     let total: Money = rows.iter().map(|row| row.totals.cost).sum();
-    let cost_of = |date| {
+    let costs_of = |date| {
         let items = rows.iter().filter(|row| row.day == date);
-        let items = items.map(|row| json!({ "name": row.model, "cost": Cents(row.totals.cost) }));
-        json!({ "timestamp": seconds(&zone, date), "line_items": items.collect::<Vec<_>>() })
+        let items = items.map(|row| Item {
+            name: row.model.clone(),
+            cost: Cents(row.totals.cost),
+        });
+        DayCosts {
+            timestamp: seconds(&zone, date),
+            line_items: items.collect(),
+        }
     };
-    let costs: Vec<Value> = days.each().map(cost_of).collect();
-    Ok(Json(json!({
-        "object": "list",
-        "daily_costs": costs,
-        "total_usage": Cents(total),
-    })))
+    Ok(Json(UsageAnswer {
+        object: "list",
+        daily_costs: days.each().map(costs_of).collect(),
+        total_usage: Cents(total),
+    }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillingUsage)]
+pub(super) struct UsageAnswer {
+    object: &'static str,
+    daily_costs: Vec<DayCosts>,
+    total_usage: Cents,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillingDay)]
+struct DayCosts {
+    /// When the day began, in seconds since 1970.
+    timestamp: i64,
+    line_items: Vec<Item>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillingItem)]
+struct Item {
+    name: String,
+    cost: Cents,
 }
 
 /// `/dashboard/billing/subscription`. Clients subtract the month's use from `hard_limit_usd`, so it is
@@ -43,7 +85,7 @@ pub(super) async fn usage(
 pub(super) async fn subscription(
     State(control): State<Control>,
     Reader(caller): Reader,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Subscription>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let (_, month) = ops::reports::today_and_month(&control, &caller, None).await?;
     let spendable = month.cost.saturating_add(account.balance.max(Money::ZERO));
@@ -53,34 +95,75 @@ pub(super) async fn subscription(
     let soft = account.soft_limit.map_or(hard, |mark| mark.min(hard));
     let cap = account.hard_limit.unwrap_or(hard);
     let access_until = account.cards.last().map(|card| unix(card.expires));
-    Ok(Json(json!({
-        "object": "billing_subscription",
-        "has_payment_method": true,
-        "canceled": false,
-        "canceled_at": null,
-        "delinquent": account.balance.is_negative(),
-        "access_until": access_until.unwrap_or_default(),
-        "soft_limit": Cents(soft),
-        "hard_limit": Cents(hard),
-        "system_hard_limit": Cents(cap),
-        "soft_limit_usd": Dollars(soft),
-        "hard_limit_usd": Dollars(hard),
-        "system_hard_limit_usd": Dollars(cap),
-        "plan": { "title": "Prepaid", "id": "prepaid" },
-        "account_name": account.name,
-        "po_number": null,
-        "billing_email": Some(account.billing_email).filter(|address| !address.is_empty()),
-        "tax_ids": null,
-        "billing_address": null,
-        "business_address": null,
-    })))
+    Ok(Json(Subscription {
+        object: "billing_subscription",
+        has_payment_method: true,
+        canceled: false,
+        canceled_at: None,
+        delinquent: account.balance.is_negative(),
+        access_until: access_until.unwrap_or_default(),
+        soft_limit: Cents(soft),
+        hard_limit: Cents(hard),
+        system_hard_limit: Cents(cap),
+        soft_limit_usd: Dollars(soft),
+        hard_limit_usd: Dollars(hard),
+        system_hard_limit_usd: Dollars(cap),
+        plan: Plan {
+            title: "Prepaid",
+            id: "prepaid",
+        },
+        account_name: account.name,
+        po_number: None,
+        billing_email: Some(account.billing_email).filter(|address| !address.is_empty()),
+        tax_ids: None,
+        billing_address: None,
+        business_address: None,
+    }))
+}
+
+/// `OpenAI`'s object; what is not kept here is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillingSubscription)]
+pub(super) struct Subscription {
+    object: &'static str,
+    has_payment_method: bool,
+    canceled: bool,
+    #[schema(required = true)]
+    canceled_at: Option<i64>,
+    delinquent: bool,
+    access_until: i64,
+    soft_limit: Cents,
+    hard_limit: Cents,
+    system_hard_limit: Cents,
+    soft_limit_usd: Dollars,
+    hard_limit_usd: Dollars,
+    system_hard_limit_usd: Dollars,
+    plan: Plan,
+    account_name: String,
+    #[schema(required = true)]
+    po_number: Option<String>,
+    #[schema(required = true)]
+    billing_email: Option<String>,
+    #[schema(required = true)]
+    tax_ids: Option<Vec<String>>,
+    #[schema(required = true)]
+    billing_address: Option<String>,
+    #[schema(required = true)]
+    business_address: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillingPlan)]
+struct Plan {
+    title: &'static str,
+    id: &'static str,
 }
 
 /// `/dashboard/billing/credit_grants`: the cards.
 pub(super) async fn credit_grants(
     State(control): State<Control>,
     Reader(caller): Reader,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Credit>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let granted: Money = account.cards.iter().map(|card| card.amount).sum();
     let left: Money = account.cards.iter().map(|card| card.balance).sum();
@@ -90,24 +173,55 @@ pub(super) async fn credit_grants(
         .enumerate()
         .map(|(at, card)| grant(&account, at, card))
         .collect();
-    Ok(Json(json!({
-        "object": "credit_summary",
-        "total_granted": Dollars(granted),
-        "total_used": Dollars(granted.saturating_sub(left)),
-        "total_available": Dollars(account.balance),
-        "grants": { "object": "list", "data": grants },
-    })))
+    Ok(Json(Credit {
+        object: "credit_summary",
+        total_granted: Dollars(granted),
+        total_used: Dollars(granted.saturating_sub(left)),
+        total_available: Dollars(account.balance),
+        grants: GrantList {
+            object: "list",
+            data: grants,
+        },
+    }))
 }
 
-fn grant(account: &AccountView, at: usize, card: &Card) -> Value {
-    json!({
-        "object": "credit_grant",
-        "id": format!("{}-{at}", account.id),
-        "grant_amount": Dollars(card.amount),
-        "used_amount": Dollars(card.amount.saturating_sub(card.balance)),
-        "effective_at": unix(card.granted),
-        "expires_at": unix(card.expires),
-    })
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreditSummary)]
+pub(super) struct Credit {
+    object: &'static str,
+    total_granted: Dollars,
+    total_used: Dollars,
+    total_available: Dollars,
+    grants: GrantList,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreditGrants)]
+struct GrantList {
+    object: &'static str,
+    data: Vec<GrantRow>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreditGrant)]
+struct GrantRow {
+    object: &'static str,
+    id: String,
+    grant_amount: Dollars,
+    used_amount: Dollars,
+    effective_at: i64,
+    expires_at: i64,
+}
+
+fn grant(account: &AccountView, at: usize, card: &Card) -> GrantRow {
+    GrantRow {
+        object: "credit_grant",
+        id: format!("{}-{at}", account.id),
+        grant_amount: Dollars(card.amount),
+        used_amount: Dollars(card.amount.saturating_sub(card.balance)),
+        effective_at: unix(card.granted),
+        expires_at: unix(card.expires),
+    }
 }
 
 fn unix(at: Millis) -> i64 {
@@ -115,6 +229,8 @@ fn unix(at: Millis) -> i64 {
 }
 
 /// Money as a JSON number of cents.
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = f64)]
 struct Cents(Money);
 
 impl Serialize for Cents {

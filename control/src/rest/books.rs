@@ -3,6 +3,7 @@
 use axum::{Json, extract::State};
 use proxyxai_contract::clock::Zone;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     answer::Dollars,
@@ -24,8 +25,9 @@ pub(super) async fn verify(
     Ok(Json(answer(books, &control.zone())))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Books)]
 pub(super) struct Answer {
     balanced: bool,
     accounts: u64,
@@ -34,6 +36,7 @@ pub(super) struct Answer {
     records: u64,
     books: Vec<Total>,
     /// The first one; none where all is well.
+    #[schema(required = true)]
     difference: Option<DifferenceRow>,
     pending: u64,
     pending_held: Dollars,
@@ -41,21 +44,25 @@ pub(super) struct Answer {
     latest_quarantined: Vec<QuarantinedRow>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = BookTotal)]
 struct Total {
     book: String,
     postings: u64,
     amount: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = BooksDifference)]
 struct DifferenceRow {
     message: String,
     #[serde(rename = "EntryID")]
+    #[schema(required = true)]
     entry: Option<i64>,
     #[serde(rename = "UserID")]
+    #[schema(required = true)]
     account: Option<i64>,
     book: String,
     subject: String,
@@ -63,17 +70,20 @@ struct DifferenceRow {
     expected: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = QuarantinedRecord)]
 struct QuarantinedRow {
     node: String,
     epoch: u64,
     sequence: u64,
     #[serde(rename = "UserID")]
+    #[schema(required = true)]
     account: Option<i64>,
     #[serde(rename = "RequestID")]
     request_id: String,
     reason: String,
+    #[schema(format = DateTime)]
     time: String,
 }
 

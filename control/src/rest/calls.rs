@@ -3,9 +3,11 @@
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, clock::Zone, id::KeyId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     failure::Failure,
+    query::{BELOW, FROM, ID, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
     records::{self, Row},
     request::{Asker, Params},
 };
@@ -15,19 +17,35 @@ use crate::{
     view::{Call, CallFilter, Calls, CallsFrom, MadeWith, ModelOf, StatusOf},
 };
 
-const PARAMETERS: [&str; 12] = [
-    "user",
-    "below",
-    "model",
-    "key",
-    "client_key",
-    "status",
-    "request_id",
-    "start",
-    "end",
-    "size",
-    "before",
-    "after",
+pub(super) const QUERY: [Query; 12] = [
+    USER,
+    BELOW,
+    query(
+        "model",
+        Takes::Text,
+        "A model, or the beginning of names with `*` after it",
+    ),
+    query("key", ID, "The ID of an upstream key"),
+    query(
+        "client_key",
+        Takes::Whole(0, i64::MAX),
+        "The ID of a further client key, or 0 for the account's first",
+    ),
+    STATUS,
+    REQUEST_ID,
+    FROM,
+    UNTIL,
+    size(SIZE_MAX),
+    query(
+        "before",
+        Takes::Text,
+        "The page after this one: `next` of the answer before",
+    ),
+    query(
+        "after",
+        Takes::Text,
+        "What came since: `latest` of the answer before",
+    ),
 ];
 
 pub(super) async fn list(
@@ -35,7 +53,7 @@ pub(super) async fn list(
     Asker(caller): Asker,
     params: Params,
 ) -> Result<Json<Answer>, Failure> {
-    params.only(&PARAMETERS)?;
+    params.only(&QUERY)?;
     let zone = control.zone();
     let filter = filter(&params, &zone)?;
     let cursor = |name| params.text(name).map(ToOwned::to_owned);
@@ -76,20 +94,24 @@ fn filter(params: &Params, zone: &Zone) -> Result<CallFilter, Invalid> {
     })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Calls)]
 pub(super) struct Answer {
     calls: Vec<CallRow>,
+    #[schema(required = true)]
     next: Option<String>,
     latest: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Call)]
 struct CallRow {
     #[serde(flatten)]
     row: Row,
     user_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key_name: Option<String>,
     client_key_name: String,
 }

@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{FromRequestParts, Path, State},
-    response::{IntoResponse as _, Response},
 };
 use http::request::Parts;
 use proxyxai_contract::{
@@ -105,14 +104,14 @@ pub(super) async fn list(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<Json<Vec<Row>>, Failure> {
     listed(&control, &caller, Some(&segment.0)).await
 }
 
 pub(super) async fn own(
     State(control): State<Control>,
     Asker(caller): Asker,
-) -> Result<Response, Failure> {
+) -> Result<Json<Vec<Row>>, Failure> {
     listed(&control, &caller, None).await
 }
 
@@ -121,7 +120,7 @@ pub(super) async fn create(
     Asker(caller): Asker,
     segment: Segment,
     JsonBody(body): JsonBody<CreateClientKey>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     created(&control, &caller, Some(&segment.0), body).await
 }
 
@@ -129,7 +128,7 @@ pub(super) async fn create_own(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<CreateClientKey>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     created(&control, &caller, None, body).await
 }
 
@@ -137,7 +136,7 @@ pub(super) async fn show(
     State(control): State<Control>,
     Asker(caller): Asker,
     Named { account, key: id }: Named,
-) -> Result<Response, Failure> {
+) -> Result<Json<Row>, Failure> {
     one(&control, &caller, Some(&account), &id).await
 }
 
@@ -145,7 +144,7 @@ pub(super) async fn show_own(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<Json<Row>, Failure> {
     one(&control, &caller, None, &segment.0).await
 }
 
@@ -154,7 +153,7 @@ pub(super) async fn update(
     Asker(caller): Asker,
     Named { account, key: id }: Named,
     JsonBody(body): JsonBody<UpdateClientKey>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     updated(&control, &caller, (Some(&account), &id), body).await
 }
 
@@ -163,7 +162,7 @@ pub(super) async fn update_own(
     Asker(caller): Asker,
     segment: Segment,
     JsonBody(body): JsonBody<UpdateClientKey>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     updated(&control, &caller, (None, &segment.0), body).await
 }
 
@@ -171,7 +170,7 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
     Named { account, key: id }: Named,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     deleted(&control, &caller, Some(&account), &id).await
 }
 
@@ -179,7 +178,7 @@ pub(super) async fn delete_own(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     deleted(&control, &caller, None, &segment.0).await
 }
 
@@ -187,11 +186,11 @@ async fn listed(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Vec<Row>>, Failure> {
     let keys = ops::client_keys::list(control, caller, account).await?;
     let zone = control.zone();
     let rows: Vec<_> = keys.into_iter().map(|key| Row::of(key, &zone)).collect();
-    Ok(Json(rows).into_response())
+    Ok(Json(rows))
 }
 
 async fn one(
@@ -199,9 +198,9 @@ async fn one(
     caller: &Caller,
     account: Option<&str>,
     id: &str,
-) -> Result<Response, Failure> {
+) -> Result<Json<Row>, Failure> {
     let key = ops::client_keys::get(control, caller, account, key_id(id)?).await?;
-    Ok(Json(Row::of(key, &control.zone())).into_response())
+    Ok(Json(Row::of(key, &control.zone())))
 }
 
 async fn created(
@@ -209,7 +208,7 @@ async fn created(
     caller: &Caller,
     account: Option<&str>,
     CreateClientKey { needed, rest }: CreateClientKey,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     let new = NewClientKey {
         name: needed.name.0,
         change: ClientKeyChange {
@@ -220,7 +219,7 @@ async fn created(
     let (key, secret) = ops::client_keys::create(control, caller, account, &new).await?;
     let mut row = Row::of(key, &control.zone());
     row.secret_key = Some(secret.expose().to_owned());
-    Ok(Json(Written::of("add", row)).into_response())
+    Ok(Json(Written::of("add", row)))
 }
 
 async fn updated(
@@ -228,12 +227,12 @@ async fn updated(
     caller: &Caller,
     (account, id): (Option<&str>, &str),
     body: UpdateClientKey,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     let change = change(body)?;
     let what = (key_id(id)?, &change);
     let key = ops::client_keys::update(control, caller, account, what).await?;
     let row = Row::of(key, &control.zone());
-    Ok(Json(Written::of("update", row)).into_response())
+    Ok(Json(Written::of("update", row)))
 }
 
 async fn deleted(
@@ -241,10 +240,10 @@ async fn deleted(
     caller: &Caller,
     account: Option<&str>,
     id: &str,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     let key = ops::client_keys::delete(control, caller, account, key_id(id)?).await?;
     let row = Row::of(key, &control.zone());
-    Ok(Json(Written::of("delete", row)).into_response())
+    Ok(Json(Written::of("delete", row)))
 }
 
 fn key_id(text: &str) -> Result<ClientKeyId, Invalid> {
@@ -282,7 +281,8 @@ fn expiry(at: Option<Text>, days: Option<Micros>) -> Result<Option<Expiry>, Inva
 }
 
 /// A key, in the names of accounts' fields.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ClientKey)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Row {
     #[serde(rename = "ID")]
@@ -293,9 +293,11 @@ pub(super) struct Row {
     partial_key: String,
     /// When it is made, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret_key: Option<String>,
     status: bool,
     /// Null for never.
+    #[schema(format = DateTime, required = true)]
     expires_at: Option<String>,
     /// 0 for none of its own.
     credit_limit: Dollars,
@@ -305,8 +307,11 @@ pub(super) struct Row {
     #[serde(rename = "RPM")]
     rpm: u64,
     allow_models: String,
+    #[schema(format = DateTime, required = true)]
     last_used_at: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
@@ -348,8 +353,9 @@ impl Row {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Written {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ClientKeyWritten)]
+pub(super) struct Written {
     success: bool,
     #[serde(rename = "Action")]
     action: &'static str,

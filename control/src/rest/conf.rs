@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, extract::State};
 use proxyxai_contract::{
     Invalid,
     clock::{Millis, Zone},
@@ -24,6 +20,7 @@ use super::{
     body::{Body, Shape, body},
     failure::Failure,
     fields::{DollarAmount, Flag, ObjectText, Rules, Text, Whole},
+    query::{Query, Takes, U, USER, query},
     request::{Asker, JsonBody, Params},
     routes,
 };
@@ -39,14 +36,24 @@ const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
 
+pub(super) const QUERY: [Query; 3] = [
+    query(
+        "explain",
+        Takes::Text,
+        "A model: which keys a call for it would be tried on, in place of the settings",
+    ),
+    USER,
+    U,
+];
+
 pub(super) async fn show(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Json<Shown>, Failure> {
     if let Some(model) = params.text("explain") {
         let route = routes::explain(&control, &caller, model, &params).await?;
-        return Ok(Json(route).into_response());
+        return Ok(Json(Shown::Route(route)));
     }
     let mut settings = ops::settings::get(&control, &caller).await?;
     let healths = ops::keys::health(&control, &caller).await?;
@@ -77,7 +84,7 @@ pub(super) async fn show(
         sleeping_keys: rows(false),
         disabled_keys: rows(true),
     };
-    Ok(Json(conf).into_response())
+    Ok(Json(Shown::Conf(Box::new(conf))))
 }
 
 /// Stores what is given, and takes away what accounts have of their own in its place: unlike
@@ -86,7 +93,7 @@ pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<UpdateConf>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Changed>, Failure> {
     let load_keys = body.load_keys.as_ref().is_some_and(|it| it.0);
     let ignored = ignored(&body);
     let settings = settings(body)?;
@@ -110,11 +117,11 @@ pub(super) async fn update(
         ops::keys::reload(&control, &caller).await?;
         updated.insert("LoadKeys".to_owned(), true.into());
     }
-    let mut answer = json!({ "success": true, "updated": updated });
-    if !ignored.is_empty() {
-        answer["ignored"] = json!(ignored);
-    }
-    Ok(Json(answer))
+    Ok(Json(Changed {
+        success: true,
+        updated,
+        ignored,
+    }))
 }
 
 /// Settings that then count for all accounts: what accounts have of their own in their place is taken away.
@@ -241,10 +248,30 @@ async fn unwell_keys(
     Ok(found)
 }
 
-// === answer ===
+// === answers ===
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SystemConfOrRoute)]
+#[serde(untagged)]
+pub(super) enum Shown {
+    Conf(Box<Conf>),
+    Route(routes::Explained),
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SystemConfUpdated)]
+pub(super) struct Changed {
+    success: bool,
+    /// What was stored, by the names of the body.
+    updated: Map<String, Value>,
+    /// Names that are understood, and that nothing acts on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = SystemConf)]
 pub(super) struct Conf {
     resources: String,
     level_mapper: String,
@@ -253,6 +280,7 @@ pub(super) struct Conf {
     key_strategy: String,
     affinity: String,
     hedge: String,
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     model_limits: Map<String, Value>,
     switch_over: String,
     user_min_balance: Dollars,
@@ -261,18 +289,21 @@ pub(super) struct Conf {
     disabled_keys: Vec<UnwellKey>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 struct UnwellKey {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
     provider: String,
+    #[schema(maximum = 10)]
     level: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     until: Option<String>,
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     model: Option<String>,
 }
 

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -19,16 +18,19 @@ use crate::{Control, ops};
 pub(super) async fn show(
     State(control): State<Control>,
     Asker(caller): Asker,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Shown>, Failure> {
     let settings = ops::settings::get(&control, &caller).await?;
-    Ok(Json(json!({ "success": true, "configs": settings })))
+    Ok(Json(Shown {
+        success: true,
+        configs: settings,
+    }))
 }
 
 pub(super) async fn update(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<Settings>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Stored>, Failure> {
     let set = body.checked()?;
     let names: Vec<String> = set.keys().cloned().collect();
     let mut settings = ops::settings::update(&control, &caller, set, Vec::new()).await?;
@@ -36,25 +38,51 @@ pub(super) async fn update(
         .into_iter()
         .filter_map(|name| settings.remove_entry(&name))
         .collect();
-    Ok(Json(json!({
-        "success": true,
-        "updated": updated,
-        "message": "Configurations updated successfully",
-    })))
+    Ok(Json(Stored {
+        success: true,
+        updated,
+        message: "Configurations updated successfully",
+    }))
 }
 
 pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<DropSettings>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Dropped>, Failure> {
     let Texts(keys) = body.keys;
     ops::settings::update(&control, &caller, BTreeMap::new(), keys.clone()).await?;
-    Ok(Json(json!({
-        "success": true,
-        "deleted": keys,
-        "message": "Configurations deleted successfully (restored to default env)",
-    })))
+    Ok(Json(Dropped {
+        success: true,
+        deleted: keys,
+        message: "Configurations deleted successfully (restored to default env)",
+    }))
+}
+
+// === answers ===
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingsInEffect)]
+pub(super) struct Shown {
+    success: bool,
+    /// By name; secret ones as `***`.
+    configs: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingsUpdated)]
+pub(super) struct Stored {
+    success: bool,
+    updated: BTreeMap<String, String>,
+    message: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingsDeleted)]
+pub(super) struct Dropped {
+    success: bool,
+    deleted: Vec<String>,
+    message: &'static str,
 }
 
 /// Settings that go back to what the environment says.

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Zone, money::Money};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{
     answer::{CardRow, Dollars, Ratio, Used, cards},
@@ -17,15 +18,6 @@ use crate::{
     Control, ops,
     view::{AccountView, Binding, Totals},
 };
-
-/// What root's own configuration is: the system's.
-const SYSTEM_RULES: [(&str, &str); 5] = [
-    ("resources", "RESOURCES"),
-    ("model_mapper", "MODEL_MAPPER"),
-    ("level_mapper", "LEVEL_MAPPER"),
-    ("switch_over", "SWITCH_OVER"),
-    ("model_failover", "MODEL_FAILOVER"),
-];
 
 /// `/dashboard/info`, `/dashboard/live` and its older paths.
 pub(super) async fn info(
@@ -46,29 +38,36 @@ pub(super) async fn info(
 pub(super) async fn conf(
     State(control): State<Control>,
     Asker(caller): Asker,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Conf>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let minimums = ops::settings::minimums(&control).await?;
-    let mut conf = json!({
-        "object": "user_conf",
-        "resources": account.access.resources.text(),
-        "allow_ips": account.access.ips.text(),
-        "allow_models": account.access.models.text(),
-        "allow_levels": account.access.levels.text(),
-        "model_mapper": account.routing.model_mapper.text(),
-        "level_mapper": account.routing.level_mapper.text(),
-        "switch_over": account.routing.switch_over.text(),
-        "model_failover": account.routing.model_failover.text(),
-        "call_min_balance": Dollars(minimums.call),
-        "user_min_balance": Dollars(minimums.opening),
-        "user_api_balance": Dollars(minimums.managing),
-        "time_zone": control.zone().name(),
-    });
+    let mut conf = Conf {
+        object: "user_conf",
+        resources: account.access.resources.text(),
+        allow_ips: account.access.ips.text(),
+        allow_models: account.access.models.text(),
+        allow_levels: account.access.levels.text(),
+        model_mapper: account.routing.model_mapper.text(),
+        level_mapper: account.routing.level_mapper.text(),
+        switch_over: account.routing.switch_over.text(),
+        model_failover: account.routing.model_failover.text(),
+        call_min_balance: Dollars(minimums.call),
+        user_min_balance: Dollars(minimums.opening),
+        user_api_balance: Dollars(minimums.managing),
+        time_zone: control.zone().name().to_owned(),
+    };
     if caller.is_root() {
+        // What root's own configuration is: the system's.
         let mut system = ops::settings::get(&control, &caller).await?;
-        for (key, name) in SYSTEM_RULES {
-            conf[key] = system.remove(name).unwrap_or_default().into();
-        }
+        let mut take = |name| system.remove(name).unwrap_or_default();
+        conf = Conf {
+            resources: take("RESOURCES"),
+            model_mapper: take("MODEL_MAPPER"),
+            level_mapper: take("LEVEL_MAPPER"),
+            switch_over: take("SWITCH_OVER"),
+            model_failover: take("MODEL_FAILOVER"),
+            ..conf
+        };
     }
     Ok(Json(conf))
 }
@@ -77,32 +76,70 @@ pub(super) async fn conf(
 pub(super) async fn status(
     State(control): State<Control>,
     Reader(caller): Reader,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Status>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let manage = ops::accounts::manages(&control, &caller).await?;
-    Ok(Json(json!({
-        "object": "user_status",
-        "id": account.id.get(),
-        "name": account.name,
-        "email": account.email,
-        "alias": account.alias,
-        "balance": Dollars(account.balance),
-        "dna": account.dna,
-        "public_key": account.public_key,
-        // Whether the consoles for sub-accounts and for the whole system let it in.
-        "manage": manage,
-        "admin": caller.is_root(),
-    })))
+    Ok(Json(Status {
+        object: "user_status",
+        id: account.id.get(),
+        name: account.name,
+        email: account.email,
+        alias: account.alias,
+        balance: Dollars(account.balance),
+        dna: account.dna,
+        public_key: account.public_key,
+        manage,
+        admin: caller.is_root(),
+    }))
+}
+
+/// The rules that routing and access follow for the caller.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountConf)]
+pub(super) struct Conf {
+    object: &'static str,
+    resources: String,
+    allow_ips: String,
+    allow_models: String,
+    allow_levels: String,
+    model_mapper: String,
+    level_mapper: String,
+    switch_over: String,
+    model_failover: String,
+    call_min_balance: Dollars,
+    user_min_balance: Dollars,
+    user_api_balance: Dollars,
+    time_zone: String,
+}
+
+/// Who the caller is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountStatus)]
+pub(super) struct Status {
+    object: &'static str,
+    id: i64,
+    name: String,
+    email: String,
+    alias: String,
+    balance: Dollars,
+    dna: String,
+    public_key: String,
+    /// Whether the console for accounts lets it in.
+    manage: bool,
+    /// Whether the console for the whole system does.
+    admin: bool,
 }
 
 /// The flat object that every page reads. All numbers are always there: pages compute with them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AccountInfo)]
 pub(super) struct Info {
     id: i64,
     name: String,
     email: String,
     alias: String,
     dna: String,
+    #[schema(maximum = 10)]
     level: u8,
     gear: u8,
     role: i32,
@@ -111,8 +148,11 @@ pub(super) struct Info {
     rates: Ratio,
     factor: Ratio,
     // The older and the newer name of one moment.
+    #[schema(format = DateTime)]
     create_at: String,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
     credit_balance: Vec<CardRow>,
     credit_used: Dollars,
@@ -131,6 +171,7 @@ pub(super) struct Info {
     tph: u64,
     tpd: u64,
     child_limit: u64,
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     model_limits: Map<String, Value>,
     binding: Binds,
     /// The further client key that asks; null for the account's first.
@@ -138,7 +179,8 @@ pub(super) struct Info {
 }
 
 /// What calls have to pass, of the caller's own and of the accounts above it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Binding)]
 struct Binds {
     /// Lists of which each has to let a call in; none where everything is allowed.
     allow_ips: Vec<String>,

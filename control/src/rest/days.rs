@@ -14,25 +14,30 @@ const DAYS_MAX: i64 = 366;
 
 /// `d`/`date`, or `s`/`start` and `e`/`end`, or `days` back from today; else what is given here.
 pub(super) fn days(params: &Params, today: Date, otherwise: Days) -> Result<Days, Invalid> {
-    if let Some(day) = either(params, "date", "d")? {
+    // All of them are read, so that a wrong one is named also where another counts before it.
+    let day = either(params, "date", "d")?;
+    let ends = (either(params, "start", "s")?, either(params, "end", "e")?);
+    let back = days_back(params, today)?;
+    if let Some(day) = day {
         return between("date", day, day);
     }
-    let (start, end) = (either(params, "start", "s")?, either(params, "end", "e")?);
-    match (start, end) {
+    match ends {
         (Some(start), end) => between("start", start, end.unwrap_or(today.max(start))),
         (None, Some(end)) => between("end", end.first_of_month(), end),
-        (None, None) => match params.whole("days")? {
-            Some(days) if (1..=DAYS_MAX).contains(&days) => {
-                let before = days.saturating_sub(1).days();
-                between("days", today.saturating_sub(before), today)
-            }
-            Some(_) => Err(Invalid::new(
-                "days",
-                format!("must be from 1 to {DAYS_MAX}"),
-            )),
-            None => Ok(otherwise),
-        },
+        (None, None) => Ok(back.unwrap_or(otherwise)),
     }
+}
+
+fn days_back(params: &Params, today: Date) -> Result<Option<Days>, Invalid> {
+    let span = |days: i64| {
+        if !(1..=DAYS_MAX).contains(&days) {
+            let problem = format!("must be from 1 to {DAYS_MAX}");
+            return Err(Invalid::new("days", problem));
+        }
+        let before = days.saturating_sub(1).days();
+        between("days", today.saturating_sub(before), today)
+    };
+    params.whole("days")?.map(span).transpose()
 }
 
 /// `start` and `end`, of which both or one may be missing: a start is meant up to today, an end from the first of its
@@ -74,10 +79,8 @@ pub(super) fn between(field: &str, start: Date, end: Date) -> Result<Days, Inval
 }
 
 fn either(params: &Params, name: &str, short: &str) -> Result<Option<Date>, Invalid> {
-    match day(params, name)? {
-        None => day(params, short),
-        found => Ok(found),
-    }
+    let (long, short) = (day(params, name)?, day(params, short)?);
+    Ok(long.or(short))
 }
 
 fn day(params: &Params, name: &str) -> Result<Option<Date>, Invalid> {
@@ -155,6 +158,15 @@ mod tests {
             (("start", "2024-13-01"), "start"),
         ] {
             assert_eq!(read(&[query]), Err(field.to_owned()), "{query:?}");
+        }
+        for query in [
+            [("date", "2024-03-01"), ("days", "x")],
+            [("date", "2024-03-01"), ("d", "x")],
+            [("end", "2024-03-01"), ("days", "0")],
+            [("date", "2024-03-01"), ("start", "x")],
+        ] {
+            let wrong = query[1].0.to_owned();
+            assert_eq!(read(&query), Err(wrong), "{query:?}");
         }
         let turned = [("start", "2024-02-02"), ("end", "2024-02-01")];
         assert_eq!(read(&turned), Err("start".to_owned()));

@@ -1,19 +1,41 @@
 //! `/x-earnings`: what calls cost customers beside what they cost whoever runs the gateway, for root alone; and
 //! `/x-tags`: what was used by tag.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, id::KeyId};
 use serde::Serialize;
+use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, paged},
+    answer::{Dollars, Paged, paged, words},
     days::{days, month_so_far},
     failure::Failure,
+    query::{ID, Query, Takes, query},
     request::{Asker, Params},
 };
 use crate::{
     Control, ops,
     view::{EarnedBy, Earning, EarningFilter, EarningRow, Earnings, TagTotals, Totals},
+};
+
+pub(super) const QUERY: [Query; 4] = [
+    query(
+        "by",
+        Takes::Words(&BY),
+        "What rows are of; keys when missing",
+    ),
+    query("key", ID, "The ID of an upstream key"),
+    query("provider", Takes::Text, "The host of a provider"),
+    query("model", Takes::Text, "A model"),
+];
+const BY: [&str; EarnedBy::NAMES.len()] = {
+    let mut names = [""; EarnedBy::NAMES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = EarnedBy::NAMES[at].0;
+        at += 1;
+    }
+    names
 };
 
 pub(super) async fn show(
@@ -45,18 +67,23 @@ fn by(params: &Params) -> Result<EarnedBy, Invalid> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Earnings)]
 pub(super) struct Answer {
+    #[schema(format = Date)]
     start: String,
+    #[schema(format = Date)]
     end: String,
+    #[schema(schema_with = ways)]
     by: &'static str,
     rows: Vec<Row>,
     total: Amounts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = EarningsRow)]
 struct Row {
     value: String,
     name: String,
@@ -64,14 +91,19 @@ struct Row {
     amounts: Amounts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = EarningsAmounts)]
 struct Amounts {
     requests: u64,
     cost: Dollars,
     expense: Dollars,
     flat: Dollars,
     margin: Dollars,
+}
+
+fn ways() -> Schema {
+    words(BY)
 }
 
 fn answer(by: EarnedBy, earnings: Earnings) -> Answer {
@@ -114,7 +146,7 @@ pub(super) async fn tags(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<TagRow>, Failure> {
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let page = params.page()?;
@@ -123,9 +155,10 @@ pub(super) async fn tags(
     Ok(paged(listing, page, tag))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct TagRow {
+#[schema(as = TagUse)]
+pub(super) struct TagRow {
     tag: String,
     requests: u64,
     prompt: u64,

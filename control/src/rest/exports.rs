@@ -3,13 +3,16 @@
 use axum::{
     body::Body,
     extract::State,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use futures_util::Stream;
 use http::header;
 use proxyxai_contract::Invalid;
+use utoipa::openapi::{Object, RefOr, Schema, Type};
 
 use super::{
+    api::Op,
+    described::Shown,
     failure::Failure,
     request::{Asker, Params},
 };
@@ -20,7 +23,7 @@ pub(super) async fn usage(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Csv, Failure> {
     let days = days(&control, &params)?;
     let pieces = ops::export::usage(&control, &caller, days).await?;
     Ok(csv(pieces, "usage", days))
@@ -31,7 +34,7 @@ pub(super) async fn ledger(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Csv, Failure> {
     let days = days(&control, &params)?;
     let pieces = ops::export::ledger(&control, &caller, days).await?;
     Ok(csv(pieces, "ledger", days))
@@ -42,7 +45,7 @@ pub(super) async fn earnings(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Csv, Failure> {
     let days = days(&control, &params)?;
     let pieces = ops::export::earnings(&control, &caller, days).await?;
     Ok(csv(pieces, "earnings", days))
@@ -53,7 +56,7 @@ pub(super) async fn tags(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Csv, Failure> {
     let days = days(&control, &params)?;
     let user = params.text("user").or_else(|| params.text("u"));
     let pieces = ops::export::tags(&control, &caller, user, days).await?;
@@ -81,7 +84,7 @@ fn csv(
     pieces: impl Stream<Item = Result<String, Error>> + Send + 'static,
     name: &str,
     days: Days,
-) -> Response {
+) -> Csv {
     let file = format!(
         "attachment; filename=\"{name}-{}-{}.csv\"",
         days.start, days.end
@@ -91,5 +94,22 @@ fn csv(
         (header::CONTENT_DISPOSITION, file),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    (headers, Body::from_stream(pieces)).into_response()
+    Csv((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// Rows as text, as a file.
+#[derive(Debug)]
+pub(super) struct Csv(Response);
+
+impl IntoResponse for Csv {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Shown for Csv {
+    fn show(op: &mut Op) {
+        let text = RefOr::T(Schema::Object(Object::with_type(Type::String)));
+        op.answers(200, "Rows, with a line of names first.", ("text/csv", text));
+    }
 }

@@ -6,7 +6,13 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use proxyxai_contract::Invalid;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::{
+    PartialSchema as _, ToSchema,
+    openapi::{
+        Components, Content, ObjectBuilder, Ref, ResponseBuilder, Type, header::HeaderBuilder,
+    },
+};
 
 use crate::Error;
 
@@ -66,6 +72,106 @@ impl Failure {
     }
 }
 
+/// The errors there are: status, name in the document, and when.
+const ERRORS: [(u16, &str, &str); 11] = [
+    (
+        400,
+        "BadRequest",
+        "A field, the query, the path or the body cannot be used.",
+    ),
+    (
+        401,
+        "Unauthorized",
+        "The key is missing or not good, the account is suspended, or has too little to manage accounts.",
+    ),
+    (402, "PaymentRequired", "The payer has too little."),
+    (403, "Forbidden", "It is root's alone, or not for oneself."),
+    (
+        404,
+        "NotFound",
+        "There is none, or none at or below the caller.",
+    ),
+    (408, "RequestTimeout", "The body did not arrive in time."),
+    (
+        409,
+        "Conflict",
+        "A name, an address or a key is taken, or something is under way.",
+    ),
+    (
+        413,
+        "ContentTooLarge",
+        "The body is larger than the path takes.",
+    ),
+    (
+        429,
+        "TooManyRequests",
+        "The account asks more often than `ADMIN_RPM` allows.",
+    ),
+    (
+        500,
+        "InternalServerError",
+        "A fault of the gateway; its log tells more.",
+    ),
+    (
+        503,
+        "ServiceUnavailable",
+        "The storage or the control plane cannot be reached.",
+    ),
+];
+/// What any operation may answer.
+pub(super) const ALWAYS: [u16; 2] = [500, 503];
+
+/// The name of the response that tells of a status.
+pub(super) fn name_of(status: u16) -> &'static str {
+    let found = ERRORS.iter().find(|(known, ..)| *known == status);
+    found.map_or("", |(_, name, _)| name)
+}
+
+/// Puts the errors into the document.
+pub(super) fn describe(components: &mut Components) {
+    let schema = (ErrorBody::name().into_owned(), ErrorBody::schema());
+    let mut schemas = vec![schema];
+    ErrorBody::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    for (status, name, when) in ERRORS {
+        let body = Ref::from_schema_name(ErrorBody::name());
+        let mut response = ResponseBuilder::new()
+            .description(when)
+            .content("application/json", Content::new(Some(body)));
+        if status == 429 {
+            let seconds = ObjectBuilder::new().schema_type(Type::Integer);
+            let header = HeaderBuilder::new()
+                .schema(Some(seconds))
+                .description(Some("Seconds until another request is taken"));
+            response = response.header("retry-after", header.build());
+        }
+        components
+            .responses
+            .insert(name.to_owned(), response.build().into());
+    }
+}
+
+/// What every error answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+struct ErrorBody<'a> {
+    error: ErrorTold<'a>,
+    // Older pages print it and would show `error` as "[object Object]".
+    message: &'a str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorTold<'a> {
+    /// For people. Of a field, it begins with its name.
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// What programs look at.
+    code: &'static str,
+    #[schema(required = true)]
+    param: Option<&'a str>,
+}
+
 fn kind(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "authentication_error",
@@ -109,11 +215,15 @@ impl IntoResponse for Failure {
             tracing::error!(error = cause, "a REST request failed");
         }
         let status = self.status();
-        // Older pages print the top-level `message` and would show `error` as "[object Object]".
-        let body = json!({
-            "error": { "message": &message, "type": kind(status), "code": code, "param": param },
-            "message": &message,
-        });
+        let body = ErrorBody {
+            error: ErrorTold {
+                message: &message,
+                kind: kind(status),
+                code,
+                param,
+            },
+            message: &message,
+        };
         let mut response = (status, Json(body)).into_response();
         if let Self::Operation(Error::TooOften { retry_after_ms, .. }) = &self {
             let seconds = HeaderValue::from((retry_after_ms + 999) / 1000);

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, extract::State};
 use proxyxai_contract::{
     Invalid,
     clock::Zone,
@@ -18,14 +14,15 @@ use proxyxai_contract::{
     snapshot::KeyConfig,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::paged,
+    answer::{MASK, Paged, mask, paged, words},
     body::{Body, Shape, body},
     failure::{Failure, of_field},
     fields::{Flag, Inside, LevelNumber, ObjectText, Pairs, Text, Texts, Whole},
     request::{Asker, JsonBody, OptionalBody, Params, Segment},
+    users::actions,
 };
 use crate::{
     Control, ops,
@@ -36,7 +33,7 @@ pub(super) async fn list(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<KeyRow>, Failure> {
     let id = params.whole("id")?.map(KeyId::new).transpose()?;
     let filter = KeyFilter {
         id,
@@ -54,7 +51,7 @@ pub(super) async fn filtered(
     Asker(caller): Asker,
     segment: Segment,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<KeyRow>, Failure> {
     let page = params.page()?;
     if segment.0.bytes().all(|byte| byte.is_ascii_digit()) {
         let key = ops::keys::get(&control, &caller, segment.key_id()?).await?;
@@ -80,7 +77,7 @@ async fn listed(
     caller: &Caller,
     filter: KeyFilter,
     page: Page,
-) -> Result<Response, Failure> {
+) -> Result<Paged<KeyRow>, Failure> {
     let listing = ops::keys::list(control, caller, filter, page).await?;
     let zone = control.zone();
     Ok(paged(listing, page, |key| row(key, &zone)))
@@ -90,7 +87,7 @@ pub(super) async fn create(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(CreateKey { needed, rest }): JsonBody<CreateKey>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     let provider = rest.provider.map(|it| it.0);
     let new = NewKey {
         secret: Secret::new(needed.secret_key.0),
@@ -110,7 +107,7 @@ pub(super) async fn update(
     Asker(caller): Asker,
     segment: Segment,
     JsonBody(body): JsonBody<UpdateKey>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     // Clients that send a whole row back send the mask with it.
     let secret = body.secret_key.map(|it| it.0).filter(|text| text != MASK);
     let change = KeyChange {
@@ -130,7 +127,7 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<Json<Written>, Failure> {
     let key = ops::keys::delete(&control, &caller, segment.key_id()?).await?;
     Ok(written("delete", key, None, &control.zone()))
 }
@@ -168,8 +165,9 @@ pub(super) struct ProbeKey {
 }
 body!(ProbeKey);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = KeyProbe)]
 pub(super) struct Probed {
     accepted: bool,
     /// 0 when it could not be reached.
@@ -289,25 +287,30 @@ fn headers(pairs: &[(String, String)]) -> Result<KeyHeaders, Invalid> {
 
 // === answers ===
 
-const MASK: &str = "***";
-
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct KeyRow {
+#[schema(as = UpstreamKey)]
+pub(super) struct KeyRow {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
+    #[schema(schema_with = mask)]
     secret_key: &'static str,
     provider: String,
+    #[schema(maximum = 10)]
     level: u8,
     status: bool,
     config: ConfigRow,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UpstreamKeyConfig)]
 struct ConfigRow {
+    #[schema(schema_with = provider_types)]
     provider_type: &'static str,
     include_usage: bool,
     models: Vec<String>,
@@ -317,28 +320,41 @@ struct ConfigRow {
     max_concurrency: u32,
     headers: BTreeMap<String, String>,
     /// Empty for the list.
+    #[schema(value_type = Object)]
     price: serde_json::Value,
 }
 
-#[derive(Debug, Serialize)]
-struct Written {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UpstreamKeyChanged)]
+pub(super) struct Written {
     success: bool,
     #[serde(rename = "Action")]
+    #[schema(schema_with = actions)]
     action: &'static str,
     #[serde(rename = "Key")]
     key: KeyRow,
     #[serde(rename = "Warning", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     warning: Option<String>,
 }
 
-fn written(action: &'static str, key: KeyView, warning: Option<String>, zone: &Zone) -> Response {
-    let answer = Written {
+fn provider_types() -> Schema {
+    use ProviderType::{Anthropic, Azure, Standard};
+    words([Standard, Anthropic, Azure].map(ProviderType::as_str))
+}
+
+fn written(
+    action: &'static str,
+    key: KeyView,
+    warning: Option<String>,
+    zone: &Zone,
+) -> Json<Written> {
+    Json(Written {
         success: true,
         action,
         key: row(key, zone),
         warning,
-    };
-    Json(answer).into_response()
+    })
 }
 
 fn row(key: KeyView, zone: &Zone) -> KeyRow {

@@ -1,29 +1,43 @@
 //! `/x-ledger`: postings of the books, newest first.
 
-use axum::{extract::State, response::Response};
+use axum::extract::State;
 use proxyxai_contract::clock::Zone;
 use serde::Serialize;
+use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, paged},
+    answer::{Dollars, Paged, paged, words},
     days::span,
     failure::Failure,
+    query::{END, PAGE, Query, START, Takes, U, USER, query, size},
     request::{Asker, Params},
 };
 use crate::{
-    Control, ops,
+    Control,
+    domain::ledger::REASONS,
+    ops,
     view::{LedgerFilter, LedgerLine},
 };
 
 const PAGE_ROWS: u64 = 100;
 const PAGE_ROWS_MAX: u64 = 1_000;
 
+pub(super) const QUERY: [Query; 7] = [
+    USER,
+    U,
+    query("reason", Takes::Words(&REASONS), "Why something moved"),
+    START,
+    END,
+    PAGE,
+    size(PAGE_ROWS_MAX),
+];
+
 pub(super) async fn list(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
-    params.only(&["user", "u", "reason", "start", "end", "page", "size"])?;
+) -> Result<Paged<Row>, Failure> {
+    params.only(&QUERY)?;
     let page = params.page_of(PAGE_ROWS, PAGE_ROWS_MAX)?;
     let user = params.text("user").or_else(|| params.text("u"));
     let filter = LedgerFilter {
@@ -36,22 +50,30 @@ pub(super) async fn list(
     Ok(paged(listing, page, |line| row(line, &zone)))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Row {
+#[schema(as = LedgerLine)]
+pub(super) struct Row {
     #[serde(rename = "ID")]
     posting: i64,
     #[serde(rename = "EntryID")]
     entry: i64,
+    #[schema(format = DateTime)]
     time: String,
+    #[schema(schema_with = reasons)]
     reason: String,
     reference: String,
     book: String,
     /// None for the books that are nobody's.
     #[serde(rename = "UserID")]
+    #[schema(required = true)]
     account: Option<i64>,
     name: String,
     amount: Dollars,
+}
+
+fn reasons() -> Schema {
+    words(REASONS)
 }
 
 fn row(line: LedgerLine, zone: &Zone) -> Row {

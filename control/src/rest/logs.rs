@@ -3,9 +3,11 @@
 use axum::{Json, extract::State};
 use proxyxai_contract::clock::Zone;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     failure::Failure,
+    query::{PAGE, Query, Takes, query, size},
     request::{Asker, Params},
 };
 use crate::{
@@ -15,6 +17,18 @@ use crate::{
 
 const PAGE_ROWS: u64 = 24;
 const PAGE_ROWS_MAX: u64 = 100;
+
+pub(super) const QUERY: [Query; 5] = [
+    query("action", Takes::Text, "Changes of this kind"),
+    query(
+        "target_id",
+        Takes::Whole(i64::MIN, i64::MAX),
+        "Changes of what has this ID",
+    ),
+    query("status", Takes::Text, "Changes that ended like this"),
+    PAGE,
+    size(PAGE_ROWS_MAX),
+];
 
 pub(super) async fn list(
     State(control): State<Control>,
@@ -42,7 +56,8 @@ pub(super) async fn list(
     }))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditLog)]
 pub(super) struct Answer {
     logs: Vec<LogRow>,
     total: u64,
@@ -51,7 +66,8 @@ pub(super) struct Answer {
     has_more: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditRecord)]
 struct LogRow {
     id: i64,
     action: String,
@@ -59,6 +75,7 @@ struct LogRow {
     operator_name: String,
     ip: String,
     target_type: String,
+    #[schema(required = true)]
     target_id: Option<i64>,
     target_name: String,
     status: String,

@@ -1,15 +1,15 @@
 //! `/x-news` and `/dashboard/news`.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    answer::paged,
+    answer::{Paged, paged},
     body::{Body, Shape, body},
     failure::Failure,
     fields::{Text, Whole},
+    query::{ID, PAGE, Query, query, size},
     request::{Asker, JsonBody, Params, Segment},
 };
 use crate::{
@@ -21,12 +21,19 @@ use crate::{
 const ROWS: u64 = 20;
 const ROWS_MAX: u64 = 100;
 
+pub(super) const QUERY: [Query; 2] = [PAGE, size(ROWS_MAX)];
+pub(super) const DELETE_QUERY: [Query; 1] = [query(
+    "id",
+    ID,
+    "The ID of one; all for everybody when missing",
+)];
+
 /// `POST /x-news`: for everybody.
 pub(super) async fn post(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<PostNews>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Posted>, Failure> {
     post_for(&control, &caller, None, body).await
 }
 
@@ -36,7 +43,7 @@ pub(super) async fn post_to(
     Asker(caller): Asker,
     segment: Segment,
     JsonBody(body): JsonBody<PostNews>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Posted>, Failure> {
     post_for(&control, &caller, Some(&segment.0), body).await
 }
 
@@ -45,8 +52,8 @@ pub(super) async fn posted(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
-    params.only(&["page", "size"])?;
+) -> Result<Paged<PostedRow>, Failure> {
+    params.only(&QUERY)?;
     let page = params.page_of(ROWS, ROWS_MAX)?;
     let listing = ops::news::posted(&control, &caller, page).await?;
     Ok(paged(listing, page, |posted: PostedNews| PostedRow {
@@ -62,13 +69,16 @@ pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Json<Value>, Failure> {
-    params.only(&["id"])?;
+) -> Result<Json<Removed>, Failure> {
+    params.only(&DELETE_QUERY)?;
     let deleted = match params.whole("id")? {
         Some(id) => ops::news::delete_one(&control, &caller, id).await?,
         None => ops::news::delete(&control, &caller, None).await?,
     };
-    Ok(Json(json!({ "success": true, "deleted": deleted })))
+    Ok(Json(Removed {
+        success: true,
+        deleted,
+    }))
 }
 
 /// `DELETE /x-news/{target}`.
@@ -76,9 +86,12 @@ pub(super) async fn delete_of(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Removed>, Failure> {
     let deleted = ops::news::delete(&control, &caller, Some(&segment.0)).await?;
-    Ok(Json(json!({ "success": true, "deleted": deleted })))
+    Ok(Json(Removed {
+        success: true,
+        deleted,
+    }))
 }
 
 /// `/dashboard/news` and its older path.
@@ -101,14 +114,17 @@ async fn post_for(
     caller: &Caller,
     target: Option<&str>,
     body: PostNews,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Posted>, Failure> {
     let new = NewNews {
         title: body.title.0,
         content: body.content.0,
         days: body.days.map(|it| it.0),
     };
     let news = ops::news::post(control, caller, target, new).await?;
-    Ok(Json(json!({ "success": true, "news": row(&news) })))
+    Ok(Json(Posted {
+        success: true,
+        news: row(&news),
+    }))
 }
 
 /// News for the board of whoever it is meant for.
@@ -124,7 +140,8 @@ pub(super) struct PostNews {
 }
 body!(PostNews);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewsBoard)]
 pub(super) struct Board {
     success: bool,
     system_news: Vec<NewsRow>,
@@ -132,8 +149,9 @@ pub(super) struct Board {
     dna_news: Vec<NewsRow>,
 }
 
-#[derive(Debug, Serialize)]
-struct PostedRow {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PostedNews)]
+pub(super) struct PostedRow {
     id: i64,
     /// As in the path they were posted to.
     target: String,
@@ -142,13 +160,30 @@ struct PostedRow {
     news: NewsRow,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewsPosted)]
+pub(super) struct Posted {
+    success: bool,
+    news: NewsRow,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewsDeleted)]
+pub(super) struct Removed {
+    success: bool,
+    deleted: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewsItem)]
 struct NewsRow {
     /// Whose words they are.
     from: String,
     title: String,
     content: String,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 

@@ -3,10 +3,12 @@
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Zone, id::Revision, snapshot::Rejection};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     answer::Dollars,
     failure::Failure,
+    query::{PAGE, Query, SIZE, Takes, query},
     request::{Asker, Params},
 };
 use crate::{
@@ -14,12 +16,22 @@ use crate::{
     view::{Leased, Listing, NodeFilter, NodeView},
 };
 
+pub(super) const QUERY: [Query; 3] = [
+    query(
+        "connected",
+        Takes::Flag,
+        "Those that are connected, or those that are not",
+    ),
+    PAGE,
+    SIZE,
+];
+
 pub(super) async fn list(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
 ) -> Result<Json<Answer>, Failure> {
-    params.only(&["connected", "page", "size"])?;
+    params.only(&QUERY)?;
     let page = params.page()?;
     let filter = NodeFilter {
         connected: params.flag("connected")?,
@@ -37,8 +49,9 @@ pub(super) async fn list(
     }))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Nodes)]
 pub(super) struct Answer {
     revision: u64,
     nodes: Vec<Row>,
@@ -47,8 +60,9 @@ pub(super) struct Answer {
     size: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Node)]
 struct Row {
     name: String,
     epoch: u64,
@@ -60,11 +74,13 @@ struct Row {
     rejections: Vec<RejectionRow>,
     leases: u64,
     leased: Dollars,
+    #[schema(format = DateTime)]
     seen_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Rejection)]
 struct RejectionRow {
     kind: &'static str,
     item: String,

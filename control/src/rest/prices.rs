@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{DefaultBodyLimit, State},
-    response::Response,
-    routing::{get, post},
 };
 use proxyxai_contract::{
     Invalid,
@@ -18,13 +16,15 @@ use proxyxai_contract::{
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Ratio, paged},
+    answer::{Dollars, Paged, Ratio, paged, words},
+    api::{Api, get, post},
     body::{Body, Shape, body},
     failure::{Failure, of_field},
     fields::{Flag, Moment, ObjectText, Text, Texts},
+    query::{PAGE, Query, SIZE, Takes, query},
     request::{JsonBody, Operator, Params},
     rerate,
 };
@@ -40,14 +40,66 @@ use crate::{
 /// A table of thousands of models has about a MiB, and public lists have four.
 const TABLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-pub(super) fn routes() -> Router<Control> {
-    Router::new()
-        .route("/x-prices", get(show).post(load))
-        .route("/x-prices/diff", post(diff))
-        .route("/x-prices/import", post(import))
-        .route("/x-prices/rerate", post(rerate::run))
-        .route("/x-prices/unpriced", get(unpriced))
-        .layer(DefaultBodyLimit::max(TABLE_BYTES_MAX))
+/// Versions to be told of at once.
+const SHOW: [Query; 2] = [
+    query("version", Takes::Text, "The name of a version"),
+    query("time", Takes::Moment, "What was in force at this moment"),
+];
+const UNPRICED: [Query; 3] = [
+    query(
+        "days",
+        Takes::Whole(1, 31),
+        "So many days up to today; 7 when missing",
+    ),
+    PAGE,
+    SIZE,
+];
+
+pub(super) fn routes() -> Api {
+    Api::new()
+        .about("Prices")
+        .at(
+            "/x-prices",
+            [
+                get(show)
+                    .named(
+                        "getPrices",
+                        "A version of the price table; the one in force when none is named",
+                    )
+                    .query(&SHOW)
+                    .fails(&[404]),
+                post(load)
+                    .named("loadPrices", "Loads a price table")
+                    .fails(&[409]),
+            ],
+        )
+        .at(
+            "/x-prices/diff",
+            [post(diff).named("comparePrices", "What loading a price table would change")],
+        )
+        .at(
+            "/x-prices/import",
+            [post(import).named(
+                "importPrices",
+                "Makes a price table of a public list; loads nothing",
+            )],
+        )
+        .at(
+            "/x-prices/rerate",
+            [post(rerate::run)
+                .named("reratePrices", "Prices the calls of some days anew")
+                .fails(&[402, 404, 409])],
+        )
+        .at(
+            "/x-prices/unpriced",
+            [get(unpriced)
+                .named(
+                    "listUnpricedModels",
+                    "Models that were called without having a price",
+                )
+                .query(&UNPRICED)],
+        )
+        .map_router(|router| router.layer(DefaultBodyLimit::max(TABLE_BYTES_MAX)))
 }
 
 async fn show(
@@ -55,7 +107,7 @@ async fn show(
     Operator(caller): Operator,
     params: Params,
 ) -> Result<Json<Shown>, Failure> {
-    params.only(&["version", "time"])?;
+    params.only(&SHOW)?;
     let time = params.moment("time")?;
     let found = ops::prices::get(&control, &caller, params.text("version"), time).await?;
     let versions = ops::prices::versions(&control, &caller).await?;
@@ -134,8 +186,8 @@ async fn unpriced(
     State(control): State<Control>,
     Operator(caller): Operator,
     params: Params,
-) -> Result<Response, Failure> {
-    params.only(&["days", "page", "size"])?;
+) -> Result<Paged<Missing>, Failure> {
+    params.only(&UNPRICED)?;
     let (days, page) = (params.whole("days")?, params.page()?);
     let listing = ops::prices::unpriced(&control, &caller, days, page).await?;
     let zone = control.zone();
@@ -198,34 +250,41 @@ body!(ImportPrices);
 
 // === answers ===
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Shown {
+#[schema(as = Prices)]
+pub(super) struct Shown {
     version: Version,
+    #[schema(value_type = Object)]
     table: Box<RawValue>,
+    #[schema(required = true, value_type = Option<Object>)]
     overrides: Option<Box<RawValue>>,
     versions: Vec<Version>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Differences {
+#[schema(as = PriceDifferences)]
+pub(super) struct Differences {
     changes: Vec<ChangeRow>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Loaded {
+#[schema(as = PricesLoaded)]
+pub(super) struct Loaded {
     #[serde(rename = "success")]
     success: bool,
     version: Version,
     changes: Vec<ChangeRow>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Import {
+#[schema(as = PricesImport)]
+pub(super) struct Import {
     over_version: String,
+    #[schema(value_type = Object)]
     table: Box<RawValue>,
     changes: Vec<ChangeRow>,
     /// What moves too far.
@@ -259,16 +318,20 @@ fn drafted(imported: ImportedPrices) -> Result<Import, Failure> {
     })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = PriceVersion)]
 struct Version {
     #[serde(rename = "Version")]
     name: String,
+    #[schema(format = DateTime)]
     valid_from: String,
     source: &'static str,
     note: String,
+    #[schema(format = DateTime)]
     created_at: String,
     /// None for the program itself.
+    #[schema(required = true)]
     created_by: Option<i64>,
 }
 
@@ -293,25 +356,36 @@ fn version(version: &PriceVersion, zone: &Zone) -> Version {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = PriceChange)]
 struct ChangeRow {
     model: String,
     field: String,
+    #[schema(schema_with = units)]
     unit: &'static str,
+    #[schema(required = true, value_type = Option<f64>)]
     old: Option<Amount>,
+    #[schema(required = true, value_type = Option<f64>)]
     new: Option<Amount>,
+    #[schema(required = true, value_type = Option<f64>)]
     fallback: Option<Amount>,
     /// None when there is nothing to compare.
+    #[schema(required = true)]
     percent: Option<f64>,
 }
 
+/// In dollars, a factor or tokens, as `Unit` says.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Amount {
     Dollars(Dollars),
     Factor(Ratio),
     Tokens(i64),
+}
+
+fn units() -> Schema {
+    words(["dollars", "factor", "tokens"])
 }
 
 fn change(change: Change) -> ChangeRow {
@@ -344,12 +418,14 @@ fn change(change: Change) -> ChangeRow {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-struct Missing {
+#[schema(as = UnpricedModel)]
+pub(super) struct Missing {
     model: String,
     requests: u64,
     users: u64,
+    #[schema(format = DateTime)]
     last_at: String,
     /// By now: its calls can be priced anew.
     has_price: bool,

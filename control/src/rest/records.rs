@@ -1,18 +1,19 @@
 //! `/x-usage`: single calls of the caller or a descendant, newest first, each with the bill that its cost is the sum of.
 
-use axum::{extract::State, response::Response};
+use axum::extract::State;
 use proxyxai_contract::{
-    attempt::Attempt,
+    attempt::{Attempt, Outcome},
     bill::{Line, Sum},
     clock::Zone,
     id::{ClientKeyId, KeyId},
     money::{Money, Multiplier},
-    usage::{Abandoned, Tokens, UsageRecord},
+    usage::{Abandoned, Measure, Tokens, UsageRecord},
 };
 use serde::Serialize;
+use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Ratio, paged},
+    answer::{Dollars, Paged, Ratio, paged, words},
     failure::Failure,
     request::{Asker, Params},
 };
@@ -25,7 +26,7 @@ pub(super) async fn list(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
     let page = params.page_of(PAGE_ROWS, PAGE_ROWS_MAX)?;
     let user = params.text("user").or_else(|| params.text("u"));
     let calls = CallsOf {
@@ -37,8 +38,9 @@ pub(super) async fn list(
     Ok(paged(listing, page, |usage| row(usage, &zone)))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = CallRecord)]
 pub(super) struct Row {
     node: String,
     epoch: u64,
@@ -49,12 +51,14 @@ pub(super) struct Row {
     account: i64,
     /// 0 for the account's first.
     client_key: i64,
+    #[schema(format = DateTime)]
     time: String,
     path: String,
     model_asked: String,
     model_used: String,
     /// 0 when none answered.
     key: i64,
+    #[schema(maximum = 10)]
     level: u8,
     tries: u32,
     status: u16,
@@ -63,38 +67,49 @@ pub(super) struct Row {
     first_byte_ms: u64,
     tag: String,
     /// Empty where the client stayed.
+    #[schema(schema_with = abandoned)]
     abandoned: &'static str,
     tier: String,
+    #[schema(schema_with = measures)]
     measure: &'static str,
     tokens: TokenRow,
     priced: bool,
     price_version: String,
     bill: Vec<BillLine>,
     /// None for those of short prompts.
+    #[schema(required = true)]
     prices_above: Option<u64>,
     model_rates: Ratio,
+    #[schema(required = true)]
     rates: Option<Ratio>,
+    #[schema(required = true)]
     factor: Option<Ratio>,
     cost: Dollars,
+    #[schema(required = true)]
     corrected_cost: Option<Dollars>,
     sum: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expense: Option<Dollars>,
     /// Where there was more than one, or the only one failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<AttemptRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     margin: Option<Dollars>,
 }
 
 /// A key that was asked.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Attempt)]
 struct AttemptRow {
     key: i64,
+    #[schema(maximum = 10)]
     level: u8,
     /// Empty where it is the model that was used.
     model: String,
+    #[schema(schema_with = outcomes)]
     outcome: &'static str,
     /// 0 when there was no answer.
     status: u16,
@@ -102,7 +117,7 @@ struct AttemptRow {
 }
 
 /// A line of a bill. Amounts are rounded each, the cost once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 struct BillLine {
     part: &'static str,
@@ -111,12 +126,14 @@ struct BillLine {
     /// What the price is for.
     unit: &'static str,
     /// None where there is none, and nothing is charged.
+    #[schema(required = true)]
     price: Option<Dollars>,
     amount: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Tokens)]
 struct TokenRow {
     input: u64,
     cached: u64,
@@ -133,6 +150,22 @@ struct TokenRow {
     cached_image: u64,
 }
 
+fn abandoned() -> Schema {
+    words(
+        [""].into_iter()
+            .chain(Abandoned::ALL.map(Abandoned::as_str)),
+    )
+}
+
+fn measures() -> Schema {
+    use Measure::{Estimated, Measured, Partial};
+    words([Measured, Partial, Estimated].map(Measure::as_str))
+}
+
+fn outcomes() -> Schema {
+    words(Outcome::ALL.map(Outcome::as_str))
+}
+
 pub(super) fn row(usage: PostedUsage, zone: &Zone) -> Row {
     let margin = ops::earnings::margin(&usage);
     let PostedUsage {
@@ -142,7 +175,7 @@ pub(super) fn row(usage: PostedUsage, zone: &Zone) -> Row {
         posted: _,
         corrected,
     } = usage;
-    let sum = words(&record);
+    let sum = sum_words(&record);
     let Sum {
         lines,
         above,
@@ -206,7 +239,7 @@ fn attempt_row(attempt: Attempt) -> AttemptRow {
     }
 }
 
-fn words(record: &UsageRecord) -> String {
+fn sum_words(record: &UsageRecord) -> String {
     if record.abandoned == Some(Abandoned::Hold) {
         let cost = record.cost;
         return format!("the client left, and all that was set aside is charged: {cost}");

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, clock::Zone, id::AccountId, refused::RefusedCall};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     failure::Failure,
+    query::{BELOW, FROM, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
     request::{Asker, Params},
 };
 use crate::{
@@ -16,16 +18,20 @@ use crate::{
     view::{RefusalFilter, RefusalPlace, Refusals, StatusOf},
 };
 
-const PARAMETERS: [&str; 9] = [
-    "user",
-    "below",
-    "model",
-    "status",
-    "request_id",
-    "start",
-    "end",
-    "size",
-    "before",
+pub(super) const QUERY: [Query; 9] = [
+    USER,
+    BELOW,
+    query("model", Takes::Text, "A model"),
+    STATUS,
+    REQUEST_ID,
+    FROM,
+    UNTIL,
+    size(SIZE_MAX),
+    query(
+        "before",
+        Takes::Text,
+        "The page after this one: `next` of the answer before",
+    ),
 ];
 
 pub(super) async fn list(
@@ -33,7 +39,7 @@ pub(super) async fn list(
     Asker(caller): Asker,
     params: Params,
 ) -> Result<Json<Answer>, Failure> {
-    params.only(&PARAMETERS)?;
+    params.only(&QUERY)?;
     let zone = control.zone();
     let filter = filter(&params, &zone)?;
     let size = params.page_of(SIZE, SIZE_MAX)?.size;
@@ -63,15 +69,19 @@ fn filter(params: &Params, zone: &Zone) -> Result<RefusalFilter, Invalid> {
     })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Refusals)]
 pub(super) struct Answer {
     refusals: Vec<Row>,
+    #[schema(required = true)]
     next: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Refusal)]
 struct Row {
+    #[schema(format = DateTime)]
     time: String,
     /// 0 when the key was unknown.
     #[serde(rename = "UserID")]

@@ -19,6 +19,7 @@ use proxyxai_contract::{
 use super::{
     body::{self, Body, unknown},
     failure::Failure,
+    query,
 };
 use crate::{
     Control, Error, ops,
@@ -29,7 +30,7 @@ use crate::{
 const BODY_MAX: Duration = Duration::from_secs(30);
 const PAGE_ROWS_MAX: u64 = 1000;
 /// Far beyond any listing, and small enough that row numbers cannot overflow.
-const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
+pub(super) const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
 
 /// The account whose first key the request carries.
 #[derive(Debug)]
@@ -179,10 +180,11 @@ impl Params {
     }
 
     /// Refuses what is none of these: a filter that is misspelt would be passed over, and all be shown.
-    pub(super) fn only(&self, names: &[&str]) -> Result<(), Invalid> {
+    pub(super) fn only(&self, queries: &[query::Query]) -> Result<(), Invalid> {
+        let names = query::names(queries);
         match self.0.keys().find(|name| !names.contains(&name.as_str())) {
             None => Ok(()),
-            Some(name) => Err(unknown(name, names)),
+            Some(name) => Err(unknown(name, &names)),
         }
     }
 

@@ -55,8 +55,9 @@ pub(super) struct Rerate {
 }
 body!(Rerate);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Rerated)]
 pub(super) struct Answer {
     dry_run: bool,
     records: u64,
@@ -64,7 +65,7 @@ pub(super) struct Answer {
     corrections: Vec<Correction>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 struct Correction {
     #[serde(rename = "UserID")]

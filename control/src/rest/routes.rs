@@ -9,8 +9,9 @@ use proxyxai_contract::{
     snapshot::{HealthState, KeyConfig},
 };
 use serde::Serialize;
+use utoipa::{ToSchema, openapi::Schema};
 
-use super::{failure::Failure, request::Params};
+use super::{answer::words, failure::Failure, request::Params};
 use crate::{
     Control, Error, ops,
     view::{Caller, KeyView, LevelView, RouteView, StageView, TurnView},
@@ -34,45 +35,56 @@ pub(super) async fn explain(
     Ok(Explained::of(route, &control.zone()))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = Route)]
 pub(super) struct Explained {
     user: User,
     model: String,
     affinity: &'static str,
+    #[schema(required = true)]
     refusal: Option<String>,
     route: Vec<Stage>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = RouteUser)]
 struct User {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = RouteStage)]
 struct Stage {
     model: String,
+    #[schema(schema_with = model_reasons)]
     why: &'static str,
+    #[schema(required = true)]
     by: Option<String>,
     levels: Vec<LevelRow>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = RouteLevel)]
 struct LevelRow {
+    #[schema(maximum = 10)]
     level: u8,
+    #[schema(schema_with = level_reasons)]
     why: &'static str,
+    #[schema(required = true)]
     by: Option<String>,
     strategy: &'static str,
     keys: Vec<Turn>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = RouteKey)]
 struct Turn {
     #[serde(rename = "ID")]
     id: i64,
@@ -82,7 +94,9 @@ struct Turn {
     weight: u16,
     /// 0 for none.
     max_concurrency: u32,
+    #[schema(schema_with = states)]
     state: &'static str,
+    #[schema(required = true)]
     until: Option<String>,
     reason: String,
 }
@@ -108,6 +122,25 @@ impl Explained {
             route: stages.into_iter().map(|it| stage(it, zone)).collect(),
         }
     }
+}
+
+fn model_reasons() -> Schema {
+    words(["asked", "mapped", "failover"])
+}
+
+fn level_reasons() -> Schema {
+    words(["account", "mapped", "switch-over"])
+}
+
+fn states() -> Schema {
+    words([
+        "off",
+        "other-models",
+        "ready",
+        "asleep",
+        "quarantined",
+        "disabled",
+    ])
 }
 
 fn stage(stage: StageView, zone: &Zone) -> Stage {

@@ -3,8 +3,7 @@
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, client_key::ClientKey, secret::Secret};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -22,7 +21,7 @@ pub(super) async fn rotate_self(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<RotateSelf>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Rotated>, Failure> {
     confirmed(&control, &body.confirm, "ROTATE-SELF")?;
     let overlap = body.overlap.map_or(0, |it| it.0);
     let key = ops::accounts::rotate_key(&control, &caller, None, overlap).await?;
@@ -35,7 +34,7 @@ pub(super) async fn rotate_root(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<RotateRoot>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Rotated>, Failure> {
     confirmed(&control, &body.confirm, "ROTATE-ROOT")?;
     let given = body.key.map(|it| it.0);
     let given = given.filter(|key| !key.trim().is_empty());
@@ -58,9 +57,12 @@ pub(super) async fn rotate_root(
 }
 
 /// `/x-gkey`: a client key of the right form that belongs to nobody.
-pub(super) async fn fresh_key(_: Asker) -> Result<Json<Value>, Failure> {
+pub(super) async fn fresh_key(_: Asker) -> Result<Json<FreshKey>, Failure> {
     let key = ops::settings::generate_client_key()?;
-    Ok(Json(json!({ "success": true, "key": key.expose() })))
+    Ok(Json(FreshKey {
+        success: true,
+        key: key.expose().to_owned(),
+    }))
 }
 
 /// `/x-ekey/{text}`: the text, sealed under the master key.
@@ -68,9 +70,12 @@ pub(super) async fn seal(
     State(control): State<Control>,
     Asker(caller): Asker,
     Segment(text): Segment,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Sealed>, Failure> {
     let sealed = ops::settings::seal_text(&control, &caller, &Secret::new(text)).await?;
-    Ok(Json(json!({ "success": true, "encrypted": sealed })))
+    Ok(Json(Sealed {
+        success: true,
+        encrypted: sealed,
+    }))
 }
 
 /// `/x-dkey/{text}`: what `/x-ekey` sealed.
@@ -78,11 +83,12 @@ pub(super) async fn open(
     State(control): State<Control>,
     Asker(caller): Asker,
     Segment(text): Segment,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Opened>, Failure> {
     let opened = ops::settings::open_text(&control, &caller, &text).await?;
-    Ok(Json(
-        json!({ "success": true, "decrypted": opened.expose() }),
-    ))
+    Ok(Json(Opened {
+        success: true,
+        decrypted: opened.expose().to_owned(),
+    }))
 }
 
 /// A new key for the caller.
@@ -128,16 +134,57 @@ fn rotated(
     account: &AccountView,
     key: &ClientKey,
     (whose, title): (&str, &str),
-) -> Json<Value> {
-    Json(json!({
-        "success": true,
-        "message": format!("{title} key rotated successfully"),
-        "rotate": {
-            "action": format!("rotate_{whose}"),
-            "id": account.id.get(),
-            "name": account.name,
-            "key": key.expose(),
-            "timestamp": control.zone().rfc3339(account.updated),
+) -> Json<Rotated> {
+    Json(Rotated {
+        success: true,
+        message: format!("{title} key rotated successfully"),
+        rotate: Rotation {
+            action: format!("rotate_{whose}"),
+            id: account.id.get(),
+            name: account.name.clone(),
+            key: key.expose().to_owned(),
+            timestamp: control.zone().rfc3339(account.updated),
         },
-    }))
+    })
+}
+
+// === answers: without `Debug`, for what is in them ===
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyRotated)]
+pub(super) struct Rotated {
+    success: bool,
+    message: String,
+    rotate: Rotation,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyRotation)]
+struct Rotation {
+    action: String,
+    id: i64,
+    name: String,
+    key: String,
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct FreshKey {
+    success: bool,
+    key: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = SealedText)]
+pub(super) struct Sealed {
+    success: bool,
+    encrypted: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenedText)]
+pub(super) struct Opened {
+    success: bool,
+    decrypted: String,
 }

@@ -3,11 +3,13 @@
 use axum::{Json, extract::State};
 use proxyxai_contract::Invalid;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     answer::Dollars,
     days::{days, month_so_far},
     failure::Failure,
+    query::{BELOW, DAYS, Query, Takes, U, USER, query},
     request::{Asker, Params},
 };
 use crate::{
@@ -15,8 +17,20 @@ use crate::{
     view::{Earning, Per, Spend, SpendFilter, SpendRow, SpentBy, SpentTokens},
 };
 
-const PARAMETERS: [&str; 12] = [
-    "by", "per", "user", "u", "below", "start", "s", "end", "e", "date", "d", "days",
+pub(super) const QUERY: [Query; 5] = [
+    query(
+        "by",
+        Takes::Words(&["model", "account", "key", "provider"]),
+        "What it is split by; `model` when missing. Upstream keys and providers are for root",
+    ),
+    query(
+        "per",
+        Takes::Words(&["day", "hour"]),
+        "How far points are apart; hours are there for the last two days",
+    ),
+    USER,
+    U,
+    BELOW,
 ];
 
 pub(super) async fn show(
@@ -24,7 +38,7 @@ pub(super) async fn show(
     Asker(caller): Asker,
     params: Params,
 ) -> Result<Json<Answer>, Failure> {
-    params.only(&PARAMETERS)?;
+    params.only(&[&QUERY[..], &DAYS[..]].concat())?;
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let filter = filter(&params)?;
@@ -49,7 +63,8 @@ fn filter(params: &Params) -> Result<SpendFilter, Invalid> {
     })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Spend)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Answer {
     by: &'static str,
@@ -68,7 +83,8 @@ pub(super) struct Answer {
     total: Row,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SpendOf)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
     value: String,
@@ -79,7 +95,8 @@ struct Row {
     points: Points,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SpendAmounts)]
 #[serde(rename_all = "PascalCase")]
 struct Amounts {
     requests: u64,
@@ -92,7 +109,8 @@ struct Amounts {
 }
 
 /// For root alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SpendEarned)]
 #[serde(rename_all = "PascalCase")]
 struct Earned {
     expense: Dollars,
@@ -101,7 +119,8 @@ struct Earned {
 }
 
 /// A number for each point.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SpendPoints)]
 #[serde(rename_all = "PascalCase")]
 struct Points {
     requests: Vec<u64>,
@@ -114,7 +133,8 @@ struct Points {
 }
 
 /// For root alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SpendEarnedPoints)]
 #[serde(rename_all = "PascalCase")]
 struct EarnedPoints {
     expense: Vec<Dollars>,

@@ -4,17 +4,21 @@ mod body;
 mod detail;
 mod shape;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, id::AccountId, money::Money};
 
-pub(super) use self::body::{CreateAccount, UpdateAccount};
+pub(super) use self::{
+    body::{CreateAccount, UpdateAccount},
+    shape::actions,
+};
+use self::{
+    detail::Detail,
+    shape::{Deleted, Done, Row},
+};
 use super::{
-    answer::paged,
+    answer::{Paged, paged},
     failure::Failure,
+    query::{ID, PAGE, Query, SIZE, Takes, query},
     request::{Asker, JsonBody, Params, Segment},
 };
 use crate::{
@@ -27,7 +31,7 @@ pub(super) async fn children(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
     let filter = filter(&params, false)?;
     listed(&control, &caller, filter, &params).await
 }
@@ -37,7 +41,7 @@ pub(super) async fn descendants(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
     let filter = filter(&params, true)?;
     listed(&control, &caller, filter, &params).await
 }
@@ -48,7 +52,7 @@ pub(super) async fn child(
     Asker(caller): Asker,
     segment: Segment,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
     one(&control, &caller, segment, &params, false).await
 }
 
@@ -58,7 +62,7 @@ pub(super) async fn descendant(
     Asker(caller): Asker,
     segment: Segment,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
     one(&control, &caller, segment, &params, true).await
 }
 
@@ -66,10 +70,10 @@ pub(super) async fn create(
     State(control): State<Control>,
     Asker(caller): Asker,
     JsonBody(body): JsonBody<CreateAccount>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Done>, Failure> {
     let new = body::new_account(body)?;
     let (changed, key) = ops::accounts::create(&control, &caller, new).await?;
-    Ok(Json(shape::created(&changed, &key, &control.zone())).into_response())
+    Ok(Json(shape::created(&changed, &key, &control.zone())))
 }
 
 pub(super) async fn update(
@@ -77,20 +81,20 @@ pub(super) async fn update(
     Asker(caller): Asker,
     segment: Segment,
     JsonBody(body): JsonBody<UpdateAccount>,
-) -> Result<Response, Failure> {
+) -> Result<Json<Done>, Failure> {
     let change = body::change(body)?;
     let moved = change.credit.unwrap_or(Money::ZERO);
     let changed = ops::accounts::update(&control, &caller, &segment.0, change).await?;
-    Ok(Json(shape::updated(&changed, moved, &control.zone())).into_response())
+    Ok(Json(shape::updated(&changed, moved, &control.zone())))
 }
 
 pub(super) async fn delete(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<Json<Deleted>, Failure> {
     let changed = ops::accounts::delete(&control, &caller, &segment.0).await?;
-    Ok(Json(shape::deleted(&changed, &control.zone())).into_response())
+    Ok(Json(shape::deleted(&changed, &control.zone())))
 }
 
 /// `/x-info?user=`: all there is to know of one account; of the caller when none is named.
@@ -98,7 +102,7 @@ pub(super) async fn info(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
+) -> Result<Json<Detail>, Failure> {
     let user = params.text("user").or_else(|| params.text("u"));
     let account = match user {
         Some(identifier) => ops::accounts::find(&control, &caller, identifier).await?,
@@ -106,7 +110,7 @@ pub(super) async fn info(
     };
     let (today, month) = ops::reports::today_and_month(&control, &caller, user).await?;
     let detail = detail::detail(account, today, month, &control.zone());
-    Ok(Json(detail).into_response())
+    Ok(Json(detail))
 }
 
 async fn one(
@@ -115,13 +119,12 @@ async fn one(
     segment: Segment,
     params: &Params,
     descendants: bool,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
+    // Read for one account too, so that a wrong parameter is refused rather than passed over.
+    let filter = filter(params, descendants)?;
     // No account can be called `L3`: names have at least four characters.
     if let Some(labels) = segment.labels()? {
-        let filter = AccountFilter {
-            labels,
-            ..filter(params, descendants)?
-        };
+        let filter = AccountFilter { labels, ..filter };
         return listed(control, caller, filter, params).await;
     }
     let page = params.page()?;
@@ -139,12 +142,40 @@ async fn listed(
     caller: &Caller,
     filter: AccountFilter,
     params: &Params,
-) -> Result<Response, Failure> {
+) -> Result<Paged<Row>, Failure> {
     let page = params.page()?;
     let listing = ops::accounts::list(control, caller, filter, page).await?;
     let zone = control.zone();
     Ok(paged(listing, page, |account| shape::row(&account, &zone)))
 }
+
+/// What selects accounts of a listing.
+pub(super) const QUERY: [Query; 8] = [
+    query("id", ID, "The account with this ID"),
+    query("name", Takes::Text, "The account with this name"),
+    query("email", Takes::Text, "The account with this address"),
+    query(
+        "dna",
+        Takes::Text,
+        "The account with this DNA path, and all below it",
+    ),
+    query(
+        "search",
+        Takes::Text,
+        "Names and addresses that begin like this, and the account with this ID",
+    ),
+    query(
+        "order",
+        Takes::Words(&ORDERS),
+        "What they are sorted by, with `-` before it for descending",
+    ),
+    PAGE,
+    SIZE,
+];
+const ORDERS: [&str; 12] = [
+    "id", "name", "email", "balance", "used", "-id", "-name", "-email", "-balance", "-used", "asc",
+    "desc",
+];
 
 /// The query names an account by `id`, `email` or `name`, in this order, or a part of the tree by `dna`.
 fn filter(params: &Params, descendants: bool) -> Result<AccountFilter, Invalid> {

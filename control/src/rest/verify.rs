@@ -7,29 +7,70 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{Object, RefOr, Schema, Type},
+};
 
 use super::{
+    api::Op,
+    described::Shown,
     failure::Failure,
     request::{Asker, Segment},
 };
 use crate::{Control, ops, ops::verification::Wish};
+
+const HTML: &str = "text/html";
 
 /// `POST /x-users/{id}/verify`: mails links to the addresses that are not verified.
 pub(super) async fn ask(
     State(control): State<Control>,
     Asker(caller): Asker,
     segment: Segment,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Asked>, Failure> {
     let sent = ops::verification::ask(&control, &caller, &segment.0).await?;
-    Ok(Json(json!({ "success": true, "sent": sent })))
+    Ok(Json(Asked {
+        success: true,
+        sent,
+    }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = VerificationAsked)]
+pub(super) struct Asked {
+    success: bool,
+    /// Which addresses a link was sent to.
+    sent: Vec<&'static str>,
+}
+
+/// What people see.
+#[derive(Debug)]
+pub(super) struct LinkPage(Response);
+
+impl IntoResponse for LinkPage {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Shown for LinkPage {
+    fn show(op: &mut Op) {
+        let html = || RefOr::T(Schema::Object(Object::with_type(Type::String)));
+        op.answers(200, "A page.", (HTML, html()));
+        op.answers(
+            410,
+            "A page that says that the link is not good any more.",
+            (HTML, html()),
+        );
+    }
 }
 
 /// `GET /x-verify/{token}`.
 pub(super) async fn show(
     State(control): State<Control>,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<LinkPage, Failure> {
     let wish = ops::verification::look(&control, &segment.0).await?;
     Ok(wish.map_or_else(no_such_link, |Wish { account, address }| {
         page(
@@ -47,7 +88,7 @@ pub(super) async fn show(
 pub(super) async fn confirm(
     State(control): State<Control>,
     segment: Segment,
-) -> Result<Response, Failure> {
+) -> Result<LinkPage, Failure> {
     let wish = ops::verification::confirm(&control, &segment.0).await?;
     Ok(wish.map_or_else(no_such_link, |Wish { account, address }| {
         let address = escaped(&address);
@@ -57,13 +98,13 @@ pub(super) async fn confirm(
     }))
 }
 
-fn no_such_link() -> Response {
+fn no_such_link() -> LinkPage {
     let text = "<p>This link is not good any more: it was used, a newer one was sent, or it is older than three days.</p>";
     page(StatusCode::GONE, text)
 }
 
 /// A page that loads nothing, tells nobody where it is, and is kept nowhere: its address is a secret.
-fn page(status: StatusCode, text: &str) -> Response {
+fn page(status: StatusCode, text: &str) -> LinkPage {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Address</title></head><body>\n{text}\n</body></html>\n"
     );
@@ -82,7 +123,7 @@ fn page(status: StatusCode, text: &str) -> Response {
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
-    response
+    LinkPage(response)
 }
 
 fn escaped(text: &str) -> String {

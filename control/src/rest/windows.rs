@@ -1,12 +1,14 @@
 //! `/x-windows`: what the caller and all accounts below it have used of their windows by now.
 
-use axum::{extract::State, response::Response};
+use axum::extract::State;
 use proxyxai_contract::clock::Zone;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
-    answer::paged,
+    answer::{Paged, paged},
     failure::Failure,
+    query::{PAGE, Query, USER, size},
     request::{Asker, Params},
 };
 use crate::{Control, ops, view::WindowUse};
@@ -15,21 +17,25 @@ use crate::{Control, ops, view::WindowUse};
 const ROWS: u64 = 50;
 const ROWS_MAX: u64 = 1000;
 
+pub(super) const QUERY: [Query; 3] = [USER, PAGE, size(ROWS_MAX)];
+
 pub(super) async fn list(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Response, Failure> {
-    params.only(&["user", "page", "size"])?;
+) -> Result<Paged<Row>, Failure> {
+    params.only(&QUERY)?;
     let page = params.page_of(ROWS, ROWS_MAX)?;
     let listing = ops::windows::nearest(&control, &caller, params.text("user"), page).await?;
     let zone = control.zone();
     Ok(paged(listing, page, |used| row(used, &zone)))
 }
 
-#[derive(Debug, Serialize)]
+/// What is taken of a window.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WindowUse)]
 #[serde(rename_all = "PascalCase")]
-struct Row {
+pub(super) struct Row {
     #[serde(rename = "UserID")]
     account: i64,
     name: String,
@@ -39,6 +45,7 @@ struct Row {
     model: String,
     limit: u64,
     taken: u64,
+    #[schema(format = DateTime)]
     resets_at: String,
 }
 

@@ -124,7 +124,8 @@ pub(crate) fn model(
             .iter()
             .map(|account| (account, &account.access.models))
     };
-    let Some(model) = model else {
+    let named = model.filter(|name| !takes_model || !name.trim().is_empty());
+    let Some(model) = named else {
         return if takes_model {
             Err(Refusal::ModelMissing)
         } else {
@@ -305,6 +306,11 @@ mod tests {
         let mut case = Case::new();
         case.model = None;
         assert_eq!(case.admit(), Err(Refusal::ModelMissing));
+        for nameless in ["", " \n"] {
+            case.model = Some(nameless);
+            assert_eq!(case.admit(), Err(Refusal::ModelMissing));
+        }
+        case.model = None;
         case.path = "/v1/files";
         assert_eq!(case.code(), "ok");
     }

@@ -6,56 +6,112 @@ use proxyxai_contract::{
     clock::Millis,
     object::{Kind, Owned},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::Family;
+use super::{Family, reply::json};
+
+/// A page of what calls have made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ObjectList)]
+pub(crate) struct OpenAiPage<'a> {
+    object: &'static str,
+    data: Vec<OpenAiEntry<'a>>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedObject)]
+struct OpenAiEntry<'a> {
+    id: &'a str,
+    object: &'static str,
+    /// In seconds since 1970; as completions have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    created: Option<i64>,
+    /// In seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    created_at: Option<i64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(required = false)]
+    status: &'a str,
+}
+
+/// The same in Anthropic's shape.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicObjectList)]
+pub(crate) struct AnthropicPage<'a> {
+    data: Vec<AnthropicEntry<'a>>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicListedObject)]
+struct AnthropicEntry<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    created_at: String,
+    expires_at: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(required = false)]
+    processing_status: &'a str,
+}
+
+/// Where a page stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ObjectListPlace)]
+struct Place<'a> {
+    #[schema(required = true)]
+    first_id: Option<&'a str>,
+    #[schema(required = true)]
+    last_id: Option<&'a str>,
+    has_more: bool,
+}
 
 /// A page of a list.
 pub(crate) fn page(family: Family, objects: &[Owned], more: bool) -> Bytes {
-    let data: Vec<Value> = objects.iter().map(|one| entry(family, one)).collect();
-    let id = |one: Option<&Owned>| one.map(|one| one.id.clone());
-    let mut page = json!({
-        "data": data,
-        "first_id": id(objects.first()),
-        "last_id": id(objects.last()),
-        "has_more": more,
-    });
-    if family == Family::OpenAi
-        && let Some(page) = page.as_object_mut()
-    {
-        page.insert("object".to_owned(), "list".into());
+    let place = Place {
+        first_id: objects.first().map(|one| one.id.as_str()),
+        last_id: objects.last().map(|one| one.id.as_str()),
+        has_more: more,
+    };
+    match family {
+        Family::OpenAi => json(&OpenAiPage {
+            object: "list",
+            data: objects.iter().map(openai_entry).collect(),
+            place,
+        }),
+        Family::Anthropic => json(&AnthropicPage {
+            data: objects.iter().map(anthropic_entry).collect(),
+            place,
+        }),
     }
-    page.to_string().into()
 }
 
-fn entry(family: Family, object: &Owned) -> Value {
-    let mut entry = Map::new();
-    let mut put = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
-    put("id", object.id.as_str().into());
-    let kind = object.kind.as_str();
-    match family {
-        Family::Anthropic => {
-            put("type", kind.into());
-            put("created_at", moment(object.created).into());
-            put("expires_at", moment(object.expires).into());
-            if !object.status.is_empty() {
-                put("processing_status", object.status.as_str().into());
-            }
-        }
-        Family::OpenAi => {
-            put("object", kind.into());
-            let created = if object.kind == Kind::Completion {
-                "created"
-            } else {
-                "created_at"
-            };
-            put(created, (object.created.0 / 1000).into());
-            if !object.status.is_empty() {
-                put("status", object.status.as_str().into());
-            }
-        }
+fn openai_entry(object: &Owned) -> OpenAiEntry<'_> {
+    let seconds = object.created.0 / 1000;
+    let is_completion = object.kind == Kind::Completion;
+    OpenAiEntry {
+        id: &object.id,
+        object: object.kind.as_str(),
+        created: is_completion.then_some(seconds),
+        created_at: (!is_completion).then_some(seconds),
+        status: &object.status,
     }
-    entry.into()
+}
+
+fn anthropic_entry(object: &Owned) -> AnthropicEntry<'_> {
+    AnthropicEntry {
+        id: &object.id,
+        kind: object.kind.as_str(),
+        created_at: moment(object.created),
+        expires_at: moment(object.expires),
+        processing_status: &object.status,
+    }
 }
 
 fn moment(at: Millis) -> String {
@@ -65,6 +121,7 @@ fn moment(at: Millis) -> String {
 #[cfg(test)]
 mod tests {
     use proxyxai_contract::id::{AccountId, KeyId};
+    use serde_json::{Value, json};
 
     use super::*;
 

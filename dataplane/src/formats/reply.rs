@@ -4,30 +4,37 @@ mod models;
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Family, Route};
 
-pub(crate) use models::{Page, anthropic_model, anthropic_models};
+pub(crate) use models::{AnthropicModel, AnthropicModels, Page, anthropic_model, anthropic_models};
 
-#[derive(Serialize)]
-struct OpenAiBody<'a> {
+/// An error.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallError)]
+pub(crate) struct OpenAiBody<'a> {
     error: OpenAiError<'a>,
     /// Old pages print the top-level text.
     message: &'a str,
 }
 
-#[derive(Serialize)]
-struct OpenAiError<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = CallErrorTold)]
+pub(crate) struct OpenAiError<'a> {
     message: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
     code: &'a str,
     /// Always null: we refuse calls, not parameters.
+    #[schema(required = true)]
     param: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct AnthropicBody<'a> {
+/// An error in Anthropic's shape.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicCallError)]
+pub(crate) struct AnthropicBody<'a> {
     #[serde(rename = "type")]
     body: &'static str,
     error: AnthropicError<'a>,
@@ -35,8 +42,9 @@ struct AnthropicBody<'a> {
     code: &'a str,
 }
 
-#[derive(Serialize)]
-struct AnthropicError<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicCallErrorTold)]
+pub(crate) struct AnthropicError<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     message: &'a str,
@@ -69,14 +77,15 @@ struct AnthropicEnd<'a> {
     error: AnthropicError<'a>,
 }
 
-#[derive(Serialize)]
-struct Models<'a> {
+/// A list of models.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Models<'a> {
     object: &'static str,
     data: Vec<Model<'a>>,
 }
 
-#[derive(Serialize)]
-struct Model<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Model<'a> {
     id: &'a str,
     object: &'static str,
     created: i64,
@@ -188,7 +197,7 @@ const fn anthropic_kind(status: u16) -> &'static str {
     }
 }
 
-fn json(value: &impl Serialize) -> Bytes {
+pub(super) fn json(value: &impl Serialize) -> Bytes {
     // Structs of plain text always serialise.
     serde_json::to_vec(value).unwrap_or_default().into()
 }

@@ -23,7 +23,7 @@ use crate::{
     sight::Rows,
 };
 
-const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The page, for whom it is.
 pub(super) fn page(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Response<Body> {
@@ -59,7 +59,7 @@ pub(super) fn open(relay: &Relay) -> Response<Body> {
     };
     let mut page = String::new();
     match text::encode(&mut page, &registry(relay, &snapshot)) {
-        Ok(()) => ([(header::CONTENT_TYPE, TYPE)], page).into_response(),
+        Ok(()) => ([(header::CONTENT_TYPE, KIND)], page).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             refuse(Family::OpenAi, &Refusal::Unavailable)

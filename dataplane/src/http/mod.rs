@@ -2,6 +2,7 @@
 //! router with layers, because each of those would cost every call.
 
 mod cors;
+mod document;
 mod edge;
 mod forward;
 mod lists;
@@ -12,6 +13,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
 use bytes::Bytes;
+pub use document::document;
 pub use edge::Edge;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use proxyxai_contract::object::Kind;

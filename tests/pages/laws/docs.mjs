@@ -33,6 +33,16 @@ async function programServes(rig) {
     expect(served === fs.readFileSync(path.join(REPOSITORY, file), 'utf8'), `${place} is not ${file}`);
   }
   await rig.visiting(gateway.origin, undefined, async (visitor) => {
+    await visitor.page.goto('/docs/api/');
+    await visitor.page.getByText('ProxyXAI').first().waitFor();
+    await visitor.page.getByText('/x-users', { exact: true }).first().waitFor();
+    await visitor.expectGood('docs-api-program');
+    for (const [group, said] of [['Accounts', 'Direct children of the caller'], ['Calls', 'Relayed, and paid by the model']]) {
+      await visitor.page.getByText(group, { exact: true }).first().click();
+      await visitor.page.getByText(said).first().waitFor();
+    }
+  });
+  await rig.visiting(gateway.origin, undefined, async (visitor) => {
     await visitor.page.goto('/docs/');
     await visitor.page.locator('article h1', { hasText: 'Quick start' }).waitFor();
     await visitor.expectGood('docs');

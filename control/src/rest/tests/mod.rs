@@ -7,6 +7,7 @@ mod calls;
 mod client_keys;
 mod conf;
 mod config;
+mod document;
 mod keys;
 mod logs;
 mod prices;

@@ -11,6 +11,7 @@ use proxyxai_contract::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{
     super::answer::{Dollars, Ratio, Used},
@@ -18,9 +19,10 @@ use super::{
 };
 use crate::view::{AccountView, Totals, Verified};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Detail {
+#[schema(as = AccountDetail)]
+pub(in crate::rest) struct Detail {
     #[serde(flatten)]
     row: Row,
     alias: String,
@@ -56,8 +58,9 @@ pub(super) struct Detail {
 }
 
 /// Windows besides `RPM`, which is in the row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schema(as = AccountWindows)]
 struct Windows {
     rph: u64,
     rpd: u64,
@@ -66,8 +69,9 @@ struct Windows {
     tpd: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = AccountRules)]
 struct Rules {
     #[serde(rename = "AllowIPs")]
     allow_ips: String,
@@ -78,6 +82,7 @@ struct Rules {
     level_mapper: String,
     switch_over: String,
     model_failover: String,
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     model_limits: Map<String, Value>,
 }
 

@@ -3,16 +3,19 @@
 use proxyxai_contract::{client_key::ClientKey, clock::Zone, money::Money};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::{ToSchema, openapi::Schema};
 
-use super::super::answer::{CardRow, Dollars, Ratio, cards};
+use super::super::answer::{CardRow, Dollars, Ratio, cards, mask, words};
 use crate::view::{AccountView, Changed};
 
 /// A row of a listing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Row {
+#[schema(as = Account)]
+pub(in crate::rest) struct Row {
     #[serde(rename = "ID")]
     id: i64,
+    #[schema(maximum = 10)]
     level: u8,
     name: String,
     rates: Ratio,
@@ -25,6 +28,7 @@ pub(super) struct Row {
     rpm: u64,
     // Its name until 2024.
     rate_limit: u64,
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     model_limits: Map<String, Value>,
     child_limit: u64,
     child: u64,
@@ -37,8 +41,11 @@ pub(super) struct Row {
     email_verified: bool,
     partial_key: String,
     /// Never the key itself.
+    #[schema(schema_with = mask)]
     secret_key: &'static str,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
@@ -72,29 +79,36 @@ pub(super) fn row(account: &AccountView, zone: &Zone) -> Row {
 }
 
 /// Answer to a change: what was done, the operator and the account after it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Done<P, U> {
+#[schema(as = AccountChanged)]
+pub(in crate::rest) struct Done {
+    #[schema(schema_with = actions)]
     action: &'static str,
-    parent: P,
-    user: U,
+    parent: Parent,
+    user: User,
 }
 
 /// The same, and what became of the credit, in the operator's units.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Deleted {
-    #[serde(flatten)]
-    done: Done<Side, Side>,
+#[schema(as = AccountDeleted)]
+pub(in crate::rest) struct Deleted {
+    #[schema(schema_with = actions)]
+    action: &'static str,
+    parent: Side,
+    user: Side,
     refund: Dollars,
     /// What calls under way may still cost; the rest of it comes back when they have ended.
     pending: Dollars,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Parent {
+#[schema(as = ChangedParent)]
+pub(in crate::rest) struct Parent {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     balance: Option<Dollars>,
     child: u64,
     child_limit: u64,
@@ -102,6 +116,7 @@ pub(super) struct Parent {
     hard_limit: Dollars,
     #[serde(rename = "ID")]
     id: i64,
+    #[schema(maximum = 10)]
     level: u8,
     name: String,
     #[serde(rename = "RPM")]
@@ -112,33 +127,40 @@ pub(super) struct Parent {
 }
 
 // No `Debug`: it holds a client key in clear.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct User {
+#[schema(as = ChangedAccount)]
+pub(in crate::rest) struct User {
     #[serde(rename = "ID")]
     id: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     alias: Option<String>,
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     secret_key: Option<String>,
     updates: Updates,
 }
 
 /// The account after the change. `Child` stands in the answer to creating, `ChildLimit` and `Status`
 /// in that to updating.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = AccountUpdates)]
 struct Updates {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     child: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     child_limit: Option<u64>,
     credit_balance: Vec<CardRow>,
     balance: Dollars,
     credit_granted: Dollars,
     email: String,
     hard_limit: Dollars,
+    #[schema(maximum = 10)]
     level: u8,
     name: String,
     #[serde(rename = "RPM")]
@@ -146,12 +168,14 @@ struct Updates {
     rates: Ratio,
     soft_limit: Dollars,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     status: Option<bool>,
 }
 
 /// What is told of either side of a deletion.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = DeletionSide)]
 pub(super) struct Side {
     credit_balance: Vec<CardRow>,
     #[serde(rename = "ID")]
@@ -160,7 +184,7 @@ pub(super) struct Side {
     rates: Ratio,
 }
 
-pub(super) fn created(changed: &Changed, key: &ClientKey, zone: &Zone) -> Done<Parent, User> {
+pub(super) fn created(changed: &Changed, key: &ClientKey, zone: &Zone) -> Done {
     let account = &changed.account;
     Done {
         action: "add",
@@ -179,7 +203,7 @@ pub(super) fn created(changed: &Changed, key: &ClientKey, zone: &Zone) -> Done<P
 }
 
 /// `moved` is the credit of this very change, 0 when it moved none.
-pub(super) fn updated(changed: &Changed, moved: Money, zone: &Zone) -> Done<Parent, User> {
+pub(super) fn updated(changed: &Changed, moved: Money, zone: &Zone) -> Done {
     let (account, operator) = (&changed.account, &changed.operator);
     Done {
         action: "update",
@@ -209,11 +233,9 @@ pub(super) fn deleted(changed: &Changed, zone: &Zone) -> Deleted {
         rates: Ratio(account.rates),
     };
     Deleted {
-        done: Done {
-            action: "delete",
-            parent: side(&changed.operator),
-            user: side(&changed.account),
-        },
+        action: "delete",
+        parent: side(&changed.operator),
+        user: side(&changed.account),
         refund: Dollars(changed.refund),
         pending: Dollars(changed.pending),
     }
@@ -252,6 +274,11 @@ fn updates(account: &AccountView, granted: Money, zone: &Zone) -> Updates {
         soft_limit: limit(account.soft_limit),
         status: None,
     }
+}
+
+/// What may be done to an account or a key.
+pub(in crate::rest) fn actions() -> Schema {
+    words(["add", "update", "delete"])
 }
 
 /// Pages compute with it, so "no limit" is the number 0.

@@ -29,7 +29,7 @@ const VERSIONS_MAX: usize = 3;
 /// A row of the register.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    verb: Verb,
+    pub(crate) verb: Verb,
     /// Without version; `{name}` is any segment.
     path: &'static str,
     pub(crate) family: Family,
@@ -115,7 +115,7 @@ impl Found {
 
 impl Endpoint {
     /// Whether Anthropic and others have an endpoint of that name.
-    fn is_of_both(&self) -> bool {
+    pub(crate) fn is_of_both(&self) -> bool {
         OF_BOTH.contains(&self.path)
     }
 
@@ -134,7 +134,7 @@ impl Endpoint {
         self
     }
 
-    /// The path that a provider is asked for, where it has no parameters.
+    /// The path that a provider is asked for, with its parameters as `{name}`.
     pub(crate) fn url(&self) -> String {
         format!("/v1{}", self.path)
     }
@@ -179,6 +179,11 @@ impl Verb {
             Self::Delete => method == Method::DELETE,
         }
     }
+}
+
+/// Every row of the register.
+pub(crate) fn all() -> &'static [Endpoint] {
+    ENDPOINTS
 }
 
 /// The path that a provider is asked for: `/v1` and the endpoint's own, whatever came before that and however

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::formats::percent_decoded;
 
@@ -12,16 +13,19 @@ const LIMIT_MAX: usize = 1000;
 /// What Anthropic says where it does not know.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
-#[derive(Serialize)]
-struct Models<'a> {
-    data: Vec<Model<'a>>,
+/// A page of models.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AnthropicModels<'a> {
+    data: Vec<AnthropicModel<'a>>,
     has_more: bool,
+    #[schema(required = true)]
     first_id: Option<&'a str>,
+    #[schema(required = true)]
     last_id: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Model<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AnthropicModel<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     id: &'a str,
@@ -55,7 +59,7 @@ impl Page {
     }
 }
 
-impl<'a> Model<'a> {
+impl<'a> AnthropicModel<'a> {
     const fn new(id: &'a str) -> Self {
         Self {
             kind: "model",
@@ -81,17 +85,17 @@ pub(crate) fn anthropic_models(names: &BTreeSet<String>, page: &Page) -> Bytes {
         0
     };
     let names: Vec<&str> = names.into_iter().skip(from).take(limit).collect();
-    super::json(&Models {
+    super::json(&AnthropicModels {
         has_more: skipped > 0,
         first_id: names.first().copied(),
         last_id: names.last().copied(),
-        data: names.into_iter().map(Model::new).collect(),
+        data: names.into_iter().map(AnthropicModel::new).collect(),
     })
 }
 
 /// One model.
 pub(crate) fn anthropic_model(id: &str) -> Bytes {
-    super::json(&Model::new(id))
+    super::json(&AnthropicModel::new(id))
 }
 
 #[cfg(test)]

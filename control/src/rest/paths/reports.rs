@@ -1,0 +1,136 @@
+//! What was used, what it cost and what it earned; and the same as files.
+
+use super::super::{
+    api::{Api, get},
+    bill, calls, earnings, exports, ledger,
+    query::{DAYS, END, LABELS, PAGE, Query, REQUEST_ID, SIZE, START, U, USER},
+    records, refusals, spend, windows,
+};
+
+/// Days of a file.
+const SPAN: [Query; 2] = [START, END];
+
+pub(super) fn reports() -> Api {
+    let whose = || [USER, U];
+    Api::new()
+        .about("Reports")
+        .at(
+            "/x-bill",
+            [get(bill::descendants)
+                .named("getBill", "What the accounts below the caller used")
+                .query(
+                    whose()
+                        .iter()
+                        .chain(&LABELS)
+                        .chain(&DAYS)
+                        .chain(&[PAGE, SIZE]),
+                )
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-usage",
+            [get(records::list)
+                .named(
+                    "listUsage",
+                    "Single calls of an account with their bills, newest first",
+                )
+                .query(&[USER, U, REQUEST_ID, PAGE, SIZE])
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-calls",
+            [get(calls::list)
+                .named(
+                    "listCalls",
+                    "Single calls of the caller and all accounts below it",
+                )
+                .query(&calls::QUERY)
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-refusals",
+            [get(refusals::list)
+                .named(
+                    "listRefusals",
+                    "Calls that were refused before any key was asked",
+                )
+                .query(&refusals::QUERY)
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-ledger",
+            [get(ledger::list)
+                .named("listLedger", "Lines of the books, newest first")
+                .query(&ledger::QUERY)
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-earnings",
+            [get(earnings::show)
+                .named("getEarnings", "What calls earn the operator")
+                .query(earnings::QUERY.iter().chain(&whose()).chain(&DAYS))
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-spend",
+            [get(spend::show)
+                .named(
+                    "getSpend",
+                    "What was used as a series, beside the span before",
+                )
+                .query(spend::QUERY.iter().chain(&DAYS))
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-windows",
+            [get(windows::list)
+                .named(
+                    "listWindows",
+                    "Windows of requests and tokens, nearest to their limit first",
+                )
+                .query(&windows::QUERY)
+                .fails(&[403, 404])],
+        )
+        .at(
+            "/x-tags",
+            [get(earnings::tags)
+                .named("listTags", "What an account used, by tag, dearest first")
+                .query(whose().iter().chain(&DAYS).chain(&[PAGE, SIZE]))
+                .fails(&[403, 404])],
+        )
+}
+
+pub(super) fn files() -> Api {
+    Api::new()
+        .about("Files")
+        .at(
+            "/x-bill.csv",
+            [get(exports::usage)
+                .named("exportUsage", "Single calls of the caller and all below it")
+                .query(&SPAN)],
+        )
+        .at(
+            "/x-ledger.csv",
+            [get(exports::ledger)
+                .named("exportLedger", "All lines of the books")
+                .query(&SPAN)
+                .fails(&[403])],
+        )
+        .at(
+            "/x-earnings.csv",
+            [get(exports::earnings)
+                .named(
+                    "exportEarnings",
+                    "What calls earned, by all that it is kept by",
+                )
+                .query(&SPAN)
+                .fails(&[403])],
+        )
+        .at(
+            "/x-tags.csv",
+            [get(exports::tags)
+                .named("exportTags", "What an account used, by tag")
+                .query([USER, U].iter().chain(&SPAN))
+                .fails(&[403, 404])],
+        )
+}

@@ -1,0 +1,162 @@
+//! Parameters of paths and queries, as the document tells of them. A handler that refuses others takes their names from
+//! the same list.
+
+use utoipa::openapi::{
+    KnownFormat, ObjectBuilder, Required, Schema, SchemaFormat, Type,
+    path::{Parameter, ParameterBuilder, ParameterIn},
+    schema::OneOfBuilder,
+};
+
+/// A parameter of a query. None is required.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query {
+    pub(super) name: &'static str,
+    about: &'static str,
+    takes: Takes,
+}
+
+/// What a parameter may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Takes {
+    Text,
+    /// One of these.
+    Words(&'static [&'static str]),
+    /// A whole number between these two.
+    Whole(i64, i64),
+    Number,
+    /// A status of HTTP, or a class of them.
+    Status,
+    Flag,
+    Day,
+    Moment,
+    MomentOrDay,
+}
+
+/// The ids there can be.
+pub(super) const ID: Takes = Takes::Whole(1, i64::MAX);
+
+pub(super) const fn query(name: &'static str, takes: Takes, about: &'static str) -> Query {
+    Query { name, about, takes }
+}
+
+/// Names alone, for whoever refuses others.
+pub(super) fn names(queries: &[Query]) -> Vec<&'static str> {
+    queries.iter().map(|query| query.name).collect()
+}
+
+pub(super) const USER: Query = query(
+    "user",
+    Takes::Text,
+    "An account: its ID, name, address or DNA path; the caller when missing",
+);
+pub(super) const U: Query = query("u", Takes::Text, "The same as `user`");
+pub(super) const PAGE: Query = query(
+    "page",
+    Takes::Whole(1, super::request::PAGE_NUMBER_MAX.cast_signed()),
+    "Which page; 1 when missing",
+);
+/// Rows of a page, of listings that have up to a thousand.
+pub(super) const SIZE: Query = size(1000);
+
+pub(super) const fn size(most: u64) -> Query {
+    query(
+        "size",
+        Takes::Whole(1, most.cast_signed()),
+        "Rows of a page",
+    )
+}
+
+/// What selects accounts by label.
+pub(super) const LABELS: [Query; 5] = [
+    query("level", Takes::Whole(0, 10), "Accounts of this level"),
+    query("gear", Takes::Whole(0, 255), "Accounts of this gear"),
+    query("role", WHOLE, "Accounts of this role"),
+    query("tier", WHOLE, "Accounts of this tier"),
+    query("factor", Takes::Number, "Accounts of this factor"),
+];
+const WHOLE: Takes = Takes::Whole(i32::MIN as i64, i32::MAX as i64);
+
+pub(super) const BELOW: Query = query(
+    "below",
+    Takes::Flag,
+    "Whether accounts below it count; they do when missing",
+);
+pub(super) const REQUEST_ID: Query = query("request_id", Takes::Text, "The id of a call");
+pub(super) const STATUS: Query = query("status", Takes::Status, "A status, or a class: `4xx`");
+pub(super) const FROM: Query = query("start", Takes::MomentOrDay, "The first moment or day");
+pub(super) const UNTIL: Query = query("end", Takes::MomentOrDay, "The last moment or day");
+
+/// The span of days of a report.
+pub(super) const DAYS: [Query; 7] = [
+    query("date", Takes::Day, "One day"),
+    query("d", Takes::Day, "The same as `date`"),
+    START,
+    query("s", Takes::Day, "The same as `start`"),
+    END,
+    query("e", Takes::Day, "The same as `end`"),
+    query("days", Takes::Whole(1, 366), "So many days up to today"),
+];
+pub(super) const START: Query = query("start", Takes::Day, "The first day");
+pub(super) const END: Query = query("end", Takes::Day, "The last day, included");
+
+impl Query {
+    pub(super) fn parameter(&self) -> Parameter {
+        ParameterBuilder::new()
+            .name(self.name)
+            .parameter_in(ParameterIn::Query)
+            .required(Required::False)
+            .description(Some(self.about))
+            .schema(Some(self.takes.schema()))
+            .build()
+    }
+}
+
+impl Takes {
+    fn schema(self) -> Schema {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let of = |format| text().format(Some(SchemaFormat::KnownFormat(format)));
+        match self {
+            Self::Text => text().into(),
+            Self::Words(words) => text().enum_values(Some(words.iter().copied())).into(),
+            Self::Whole(least, most) => ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(least))
+                .maximum(Some(most))
+                .into(),
+            Self::Number => ObjectBuilder::new().schema_type(Type::Number).into(),
+            Self::Status => text().pattern(Some("^[1-5]([0-9][0-9]|xx)$")).into(),
+            Self::Flag => ObjectBuilder::new().schema_type(Type::Boolean).into(),
+            Self::Day => of(KnownFormat::Date).into(),
+            Self::Moment => of(KnownFormat::DateTime).into(),
+            Self::MomentOrDay => OneOfBuilder::new()
+                .item(Self::Moment.schema())
+                .item(Self::Day.schema())
+                .into(),
+        }
+    }
+}
+
+/// A segment of a path is any text.
+pub(super) fn segment() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .into()
+}
+
+/// What a named segment of a path is.
+pub(super) fn about_segment(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "identifier" => {
+            "An account: its ID, name, address or DNA path. Of a listing, a label as well: `L3`"
+        }
+        "id" => "The ID of a client key",
+        "filter" => {
+            "The ID of a key. Of a listing, a level (`L3`) or the host of a provider as well"
+        }
+        "target" => "An account, or one and all below it: `.1.42.`",
+        "token" => "The secret part of a mailed link",
+        "text" => "A text, percent-encoded",
+        _ => return None,
+    })
+}
