@@ -2,8 +2,11 @@
 
 mod csv;
 
+use std::vec;
+
 use futures_util::{Stream, stream};
-use proxyxai_contract::{clock::Zone, id::AccountId};
+use jiff::civil::Date;
+use proxyxai_contract::{Invalid, clock::Zone, id::AccountId};
 
 use self::csv::Line;
 use crate::{
@@ -17,6 +20,8 @@ use crate::{
 const ROWS_PER_PAGE: u64 = 1_000;
 /// Small pages are put together until a piece has this much.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Days of earnings in one export.
+const EARNING_DAYS_MAX: usize = 366;
 /// A record lies in a month of the time zone that was in effect when it was posted, and zones differ by
 /// little more than a day.
 const ZONE_DAYS: i64 = 2;
@@ -52,32 +57,44 @@ pub(crate) async fn earnings(
     caller: &Caller,
     days: Days,
 ) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
+    type State = (
+        Control,
+        Which,
+        vec::IntoIter<Date>,
+        Vec<Flat>,
+        Option<&'static str>,
+    );
     let which = ops::earnings::which(control, caller, EarningFilter::default(), days).await?;
+    // The store is asked for each day.
+    let left: Vec<Date> = days.each().take(EARNING_DAYS_MAX + 1).collect();
+    if left.len() > EARNING_DAYS_MAX {
+        let problem = format!("must be at most {EARNING_DAYS_MAX} days before the end");
+        return Err(Invalid::new("start", problem).into());
+    }
     let flats = ops::earnings::flats(control, &which).await?;
-    let state = (control.clone(), which, flats, Some(csv::EARNINGS_HEAD));
-    let piece =
-        async |(control, mut which, flats, head): (Control, Which, Vec<Flat>, Option<&str>)| {
-            let mut piece = head.map_or_else(String::new, |head| format!("{head}\r\n"));
-            while which.days.start <= which.days.end && piece.len() < PIECE_BYTES {
-                let day = which.days.start;
-                let today = Which {
-                    days: Days {
-                        start: day,
-                        end: day,
-                    },
-                    ..which.clone()
-                };
-                for (of, earning) in store::earnings::of_day(control.store(), &today).await? {
-                    csv::earning(&mut Line::new(&mut piece), &of, &earning);
-                }
-                let text = day.to_string();
-                for flat in flats.iter().filter(|flat| flat.day == text) {
-                    csv::flat(&mut Line::new(&mut piece), flat);
-                }
-                which.days.start = day.saturating_add(jiff::Span::new().days(1));
+    let head = Some(csv::EARNINGS_HEAD);
+    let state: State = (control.clone(), which, left.into_iter(), flats, head);
+    let piece = async |(control, which, mut left, flats, head): State| {
+        let mut piece = head.map_or_else(String::new, |head| format!("{head}\r\n"));
+        while piece.len() < PIECE_BYTES {
+            let Some(day) = left.next() else { break };
+            let today = Which {
+                days: Days {
+                    start: day,
+                    end: day,
+                },
+                ..which.clone()
+            };
+            for (of, earning) in store::earnings::of_day(control.store(), &today).await? {
+                csv::earning(&mut Line::new(&mut piece), &of, &earning);
             }
-            Ok((!piece.is_empty()).then_some((piece, (control, which, flats, None))))
-        };
+            let text = day.to_string();
+            for flat in flats.iter().filter(|flat| flat.day == text) {
+                csv::flat(&mut Line::new(&mut piece), flat);
+            }
+        }
+        Ok((!piece.is_empty()).then_some((piece, (control, which, left, flats, None))))
+    };
     Ok(stream::try_unfold(state, piece))
 }
 

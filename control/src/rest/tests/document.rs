@@ -143,3 +143,13 @@ fn every_segment_of_a_path_is_told_of() {
         assert_eq!(named, told, "{method} {path}");
     }
 }
+
+#[tokio::test]
+async fn earnings_are_exported_of_a_year_and_up_to_the_last_day_there_is() {
+    let rig = Rig::start("document-earnings").await;
+    let endless = "/x-earnings.csv?start=0001-01-01&end=9999-12-31";
+    rig.get(endless).await.names("start");
+    let last = "/x-earnings.csv?start=9999-12-31&end=9999-12-31";
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(10), rig.get(last)).await;
+    assert_eq!(answer.unwrap().status, StatusCode::OK);
+}
