@@ -121,7 +121,10 @@ async fn a_customer_can_add_up_its_bill_and_sees_nothing_of_what_it_cost() {
     }
     let csv = ask("/x-bill.csv").await.text().await.unwrap();
     assert!(
-        csv.lines().next().unwrap().ends_with(",bill,tag,abandoned"),
+        csv.lines()
+            .next()
+            .unwrap()
+            .ends_with(",bill,tag,abandoned,client_key"),
         "{csv}"
     );
     for path in ["/x-earnings", "/x-earnings.csv", "/x-earnings?by=account"] {

@@ -165,7 +165,7 @@ async fn accounts_are_found_by_their_labels_and_put_in_order() {
     };
     for (path, found) in [
         ("/x-users/L3", "berta carla"),
-        ("/x-users/G1", "carla"),
+        ("/x-users/G2", "carla"),
         ("/x-dna/R2", "anna"),
         ("/x-users/T5", "anna"),
         ("/x-users/F2", "berta"),
