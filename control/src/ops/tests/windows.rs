@@ -203,6 +203,11 @@ async fn limits_by_model_are_stored_and_removed() {
     .await;
 }
 
+async fn lease(world: &World, ask: WindowAsk) {
+    let leased = ops::fleet::lease_windows(&world.control, vec![ask]);
+    leased.await.unwrap();
+}
+
 #[tokio::test]
 async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above() {
     everywhere(async |world: &mut World| {
@@ -213,17 +218,13 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             let mut ask = ask(window, start, units);
             ask.key.account = account;
             ask.key.model = model.to_owned();
-            ops::fleet::lease_windows(&world.control, vec![ask])
-                .await
-                .unwrap();
+            lease(world, ask).await;
         };
         let key = key_of(world, &berta, "night", ClientKeyChange::default());
         let mut of_key = ask(Window::Rpm, NOON, [5, 1, 1]);
         of_key.key.account = berta.id;
         of_key.key.client_key = Some(key.await.0.id);
-        ops::fleet::lease_windows(&world.control, vec![of_key])
-            .await
-            .unwrap();
+        lease(world, of_key).await;
         let day = world
             .control
             .zone()

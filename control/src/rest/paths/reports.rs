@@ -11,22 +11,13 @@ use super::super::{
 const SPAN: [Query; 2] = [START, END];
 
 pub(super) fn reports() -> Api {
-    let whose = || [USER, U];
+    calls().merge(sums())
+}
+
+/// One by one.
+fn calls() -> Api {
     Api::new()
         .about("Reports")
-        .at(
-            "/x-bill",
-            [get(bill::descendants)
-                .named("getBill", "What the accounts below the caller used")
-                .query(
-                    whose()
-                        .iter()
-                        .chain(&LABELS)
-                        .chain(&DAYS)
-                        .chain(&[PAGE, SIZE]),
-                )
-                .fails(&[403, 404])],
-        )
         .at(
             "/x-usage",
             [get(records::list)
@@ -62,6 +53,26 @@ pub(super) fn reports() -> Api {
             [get(ledger::list)
                 .named("listLedger", "Lines of the books, newest first")
                 .query(&ledger::QUERY)
+                .fails(&[403, 404])],
+        )
+}
+
+/// Added up.
+fn sums() -> Api {
+    let whose = || [USER, U];
+    Api::new()
+        .about("Reports")
+        .at(
+            "/x-bill",
+            [get(bill::descendants)
+                .named("getBill", "What the accounts below the caller used")
+                .query(
+                    whose()
+                        .iter()
+                        .chain(&LABELS)
+                        .chain(&DAYS)
+                        .chain(&[PAGE, SIZE]),
+                )
                 .fails(&[403, 404])],
         )
         .at(
