@@ -11,13 +11,13 @@ use super::super::{
 const SPAN: [Query; 2] = [START, END];
 
 pub(super) fn reports() -> Api {
-    calls().merge(sums())
+    records().merge(sums())
 }
 
 /// One by one.
-fn calls() -> Api {
+fn records() -> Api {
     Api::new()
-        .about("Reports")
+        .about("Records")
         .at(
             "/x-usage",
             [get(records::list)
