@@ -104,18 +104,16 @@ struct Amounts {
     cached: u64,
     completion: u64,
     cost: Dollars,
-    #[serde(flatten)]
-    earned: Option<Earned>,
-}
-
-/// For root alone.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SpendEarned)]
-#[serde(rename_all = "PascalCase")]
-struct Earned {
-    expense: Dollars,
-    flat: Dollars,
-    margin: Dollars,
+    /// What the operator paid, of calls and by the month, and what is left of the cost: for root alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expense: Option<Dollars>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    flat: Option<Dollars>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    margin: Option<Dollars>,
 }
 
 /// A number for each point.
@@ -128,18 +126,16 @@ struct Points {
     cached: Vec<u64>,
     completion: Vec<u64>,
     cost: Vec<Dollars>,
-    #[serde(flatten)]
-    earned: Option<EarnedPoints>,
-}
-
-/// For root alone.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SpendEarnedPoints)]
-#[serde(rename_all = "PascalCase")]
-struct EarnedPoints {
-    expense: Vec<Dollars>,
-    flat: Vec<Dollars>,
-    margin: Vec<Dollars>,
+    /// As in the sums, for root alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expense: Option<Vec<Dollars>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    flat: Option<Vec<Dollars>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    margin: Option<Vec<Dollars>>,
 }
 
 fn answer(spend: Spend) -> Answer {
@@ -208,11 +204,9 @@ fn amounts(used: &Earning, is_earned: bool) -> Amounts {
         cached,
         completion: output,
         cost: Dollars(cost),
-        earned: is_earned.then(|| Earned {
-            expense: Dollars(expense),
-            flat: Dollars(flat),
-            margin: Dollars(used.margin()),
-        }),
+        expense: is_earned.then_some(Dollars(expense)),
+        flat: is_earned.then_some(Dollars(flat)),
+        margin: is_earned.then(|| Dollars(used.margin())),
     }
 }
 
@@ -225,10 +219,8 @@ fn series(points: &[Earning], is_earned: bool) -> Points {
         cached: counts(|used| used.tokens.cached),
         completion: counts(|used| used.tokens.output),
         cost: dollars(|used| Dollars(used.cost)),
-        earned: is_earned.then(|| EarnedPoints {
-            expense: dollars(|used| Dollars(used.expense)),
-            flat: dollars(|used| Dollars(used.flat)),
-            margin: dollars(|used| Dollars(used.margin())),
-        }),
+        expense: is_earned.then(|| dollars(|used| Dollars(used.expense))),
+        flat: is_earned.then(|| dollars(|used| Dollars(used.flat))),
+        margin: is_earned.then(|| dollars(|used| Dollars(used.margin()))),
     }
 }

@@ -10,6 +10,7 @@ use proxyxai_contract::{
         update_from_wire, update_to_wire, window_ask_from_wire, window_ask_to_wire,
         window_grant_from_wire, window_grant_to_wire,
     },
+    lease::Payer,
     wire,
 };
 
@@ -38,7 +39,11 @@ fn record(bytes: &[u8]) {
     };
     let mut written = record_to_bytes(&read);
     assert_eq!(record_from_bytes(&written).as_ref(), Ok(&read));
-    assert_eq!(charge_from_bytes(bytes), Ok((read.account, read.cost)));
+    let payer = Payer {
+        account: read.account,
+        client_key: read.client_key,
+    };
+    assert_eq!(charge_from_bytes(bytes), Ok((payer, read.cost)));
     sequence_bytes(&mut written, SEQUENCE);
     let numbered = record_from_bytes(&written).expect("a number does no harm");
     assert_eq!(numbered.sequence, SEQUENCE);

@@ -203,11 +203,6 @@ async fn limits_by_model_are_stored_and_removed() {
     .await;
 }
 
-async fn lease(world: &World, ask: WindowAsk) {
-    let leased = ops::fleet::lease_windows(&world.control, vec![ask]);
-    leased.await.unwrap();
-}
-
 #[tokio::test]
 async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above() {
     everywhere(async |world: &mut World| {
