@@ -338,6 +338,21 @@ async fn a_key_spends_its_limit_and_nothing_beyond_on_one_node_through_a_kill() 
 }
 
 #[tokio::test]
+async fn a_limit_that_is_lowered_counts_as_soon_as_it_is_answered() {
+    let rig = Rig::start().await;
+    let (id, secret) = rig
+        .further(json!({"Name": "ci", "CreditLimit": 5_000}))
+        .await;
+    let nodes = [&rig.world.node];
+    let begun = rush(&nodes, &rig.world.http, &secret, 60).await;
+    assert_eq!(served(&begun), 60);
+    rig.spent(id, 60).await;
+    rig.change(id, json!({"CreditLimit": 1})).await;
+    let late = rush(&nodes, &rig.world.http, &secret, 40).await;
+    assert_eq!(served(&late), 0);
+}
+
+#[tokio::test]
 async fn a_key_spends_its_limit_and_nothing_beyond_over_two_data_planes() {
     let rig = Rig::of(World::control(&ENV).await).await;
     let pause = Duration::from_millis(30);

@@ -10,6 +10,7 @@ pub(crate) const KEYS_MAX: u64 = 100;
 /// A former key goes on for so long at most.
 const OVERLAP_SECONDS_MAX: i64 = 30 * 86_400;
 const NAME_BYTES_MAX: usize = 63;
+const MODELS_BYTES_MAX: usize = 4096;
 const DAYS_MICROS_MAX: i64 = 3_650 * 1_000_000;
 /// A millionth of a day is 86.4 ms.
 const MS_PER_10_MICROS: i64 = 864;
@@ -55,6 +56,11 @@ pub(crate) fn apply(
     if let Some(edit) = allow_models {
         let models = view.models.edited(edit);
         view.models = models.map_err(|error| error.under("AllowModels"))?;
+        // All keys of all accounts are in the configuration of each data plane.
+        if view.models.text().len() > MODELS_BYTES_MAX {
+            let problem = format!("must be at most {MODELS_BYTES_MAX} bytes");
+            return Err(Invalid::new("AllowModels", problem));
+        }
     }
     Ok(())
 }

@@ -15,8 +15,12 @@ const NAMESAKE: char = '\n';
 
 /// A name with its case folded, by Unicode: names that differ in nothing else are one name.
 pub(crate) fn folded(name: &str) -> String {
-    // By way of capitals, since some small letters have none of their own: ß and ss, ς and σ.
-    let capitals = name.nfc().flat_map(char::to_uppercase);
+    // By way of capitals, since some small letters have none of their own: ß and ss, ς and σ. Small ones first, since
+    // some capitals are not that of their small letter: ẞ.
+    let capitals = name
+        .nfc()
+        .flat_map(char::to_lowercase)
+        .flat_map(char::to_uppercase);
     let small = capitals.flat_map(char::to_lowercase);
     small.nfc().collect()
 }
@@ -92,6 +96,7 @@ mod tests {
             ("Anna", "aNNA"),
             ("Ünal", "üNAL"),
             ("STRASSE", "straße"),
+            ("WEIẞ", "weiß"),
             ("ΟΔΟΣ", "οδος"),
             ("Ren\u{e9}e", "rene\u{301}E"),
             ("张三 Ltd", "张三 LTD"),
@@ -190,6 +195,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_folded_folds_to_itself(name in any::<String>()) {
+            let once = folded(&name);
+            prop_assert_eq!(folded(&once), once);
+        }
+
         #[test]
         fn no_case_of_root_gets_through(upper in proptest::collection::vec(any::<bool>(), 4)) {
             let name: String = ROOT

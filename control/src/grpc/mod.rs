@@ -36,14 +36,16 @@ use crate::{Control, view::Page};
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// A table of thousands of models has about a MiB.
 const PRICES_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A full update with 100,000 accounts has about 20 MiB.
-const FLEET_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A report of a data plane.
+const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A full update with 100,000 accounts has about 20 MiB. As much as data planes take: one that is larger stops them all.
+const UPDATE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// All services, with health and both versions of reflection.
 pub(crate) fn routes(control: Control) -> Routes {
     let fleet = FleetServer::new(fleet::Service(control.clone()))
-        .max_decoding_message_size(FLEET_BYTES_MAX)
-        .max_encoding_message_size(FLEET_BYTES_MAX);
+        .max_decoding_message_size(REPORT_BYTES_MAX)
+        .max_encoding_message_size(UPDATE_BYTES_MAX);
     let keys = KeysServer::new(keys::Service(control.clone()));
     let accounts = AccountsServer::new(accounts::Service(control.clone()));
     let settings = SettingsServer::new(settings::Service(control.clone()));

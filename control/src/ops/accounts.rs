@@ -197,10 +197,10 @@ async fn replace_key(
     give_key(control, &mut record, key);
     record.view.updated = control.now();
     if let Some(hash) = record.key_hash {
-        ops::client_keys::check_free(&tx, hash).await?;
+        ops::client_keys::check_free(control, &tx, caller, &before.view, hash).await?;
     }
     if let Some(overlap_ms) = overlap_ms.filter(|_| record.key_hash != before.key_hash) {
-        ops::client_keys::keep_former(control, &tx, &before, overlap_ms).await?;
+        ops::client_keys::keep_former(control, &tx, caller, &before, overlap_ms).await?;
     }
     // Before the revision is locked, since it takes a while.
     if target == AccountId::ROOT {

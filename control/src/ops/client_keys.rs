@@ -11,10 +11,13 @@ use proxyxai_contract::{
 
 use crate::{
     Control, Error,
-    domain::client_key::{self, KEYS_MAX},
+    domain::{
+        client_key::{self, KEYS_MAX},
+        name,
+    },
     ops,
     store::{self, AccountRecord, Db, Tx, client_keys::ClientKeyRecord},
-    view::{Caller, ClientKeyChange, ClientKeyView, NewClientKey},
+    view::{AccountView, Caller, ClientKeyChange, ClientKeyView, NewClientKey},
 };
 
 /// The keys of the caller, or of an account below it, the newest first.
@@ -72,7 +75,7 @@ pub(crate) async fn create(
     let tail = ops::accounts::tail(control, &secret);
     let mut record = blank(account.view.id, name, (hash, tail), now);
     client_key::apply(&mut record.view, &new.change, now)?;
-    make_room(&tx, account.view.id, now).await?;
+    make_room(control, &tx, caller, &account.view).await?;
     let made = store::client_keys::insert(&tx, &mut record).await;
     if let Err(Error::Conflict { field: "Name", .. }) = made {
         return Err(taken(control, account.view.id, &record.view.name).await);
@@ -99,6 +102,9 @@ pub(crate) async fn update(
     let now = control.now();
     let mut record = before.clone();
     client_key::apply(&mut record.view, change, now)?;
+    if record == before {
+        return Ok(shown(control, record.view));
+    }
     record.view.updated = now;
     let changed = store::client_keys::update(&tx, &record).await;
     if let Err(Error::Conflict { field: "Name", .. }) = changed {
@@ -111,6 +117,10 @@ pub(crate) async fn update(
     tx.commit().await?;
     tell("client key changed", caller, &record.view);
     ops::published(control).await;
+    if record.view.credit_limit != before.view.credit_limit {
+        // Data planes would spend what they have on lease of the limit before.
+        ops::fleet::bring_back_of_key(control, account.view.id, id).await?;
+    }
     Ok(shown(control, record.view))
 }
 
@@ -124,11 +134,8 @@ pub(crate) async fn delete(
     let tx = control.store().begin().await?;
     let mut account = locked_target(control, &tx, caller, identifier).await?;
     let before = locked_key(&tx, account.view.id, id).await?;
-    let mut record = before.clone();
-    record.deleted = Some(control.now());
-    store::client_keys::update(&tx, &record).await?;
+    end(control, &tx, caller, &account.view, &before).await?;
     mark(&tx, &mut account).await?;
-    ops::audit::client_key(control, &tx, caller, &account.view, (Some(&before), None)).await?;
     tx.commit().await?;
     tell("client key deleted", caller, &before.view);
     ops::published(control).await;
@@ -139,6 +146,7 @@ pub(crate) async fn delete(
 pub(super) async fn keep_former(
     control: &Control,
     tx: &Tx,
+    caller: &Caller,
     account: &AccountRecord,
     overlap_ms: i64,
 ) -> Result<(), Error> {
@@ -146,24 +154,39 @@ pub(super) async fn keep_former(
         return Ok(());
     };
     let (id, now) = (account.view.id, control.now());
-    make_room(tx, id, now).await?;
+    make_room(control, tx, caller, &account.view).await?;
     let known = store::client_keys::of_account(tx, id).await?;
-    let is_taken = |name: &str| known.iter().any(|record| record.view.name == name);
+    let is_taken = |name: &str| {
+        let folded = name::folded(name);
+        known
+            .iter()
+            .any(|record| name::folded(&record.view.name) == folded)
+    };
     let name = client_key::former_name(&control.zone().rfc3339(now), is_taken);
     let mut record = blank(id, name, (hash, account.view.partial_key.clone()), now);
     record.view.expires = Some(now.plus(overlap_ms));
     store::client_keys::insert(tx, &mut record).await
 }
 
-/// Refuses a secret that is a further key already: it would belong to two.
-pub(super) async fn check_free(tx: &Tx, hash: KeyHash) -> Result<(), Error> {
-    match store::client_keys::by_hash(tx, hash).await? {
-        None => Ok(()),
-        Some(_) => Err(Error::Conflict {
-            field: "SecretKey",
-            with: String::new(),
-        }),
+/// Refuses a secret that is a further key already: it would belong to two. One of the account's own that has come to its
+/// end gives way.
+pub(super) async fn check_free(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    account: &AccountView,
+    hash: KeyHash,
+) -> Result<(), Error> {
+    let Some(found) = store::client_keys::by_hash(tx, hash).await? else {
+        return Ok(());
+    };
+    if found.view.account == account.id && is_over(&found, control.now()) {
+        return end(control, tx, caller, account, &found).await;
     }
+    Err(Error::Conflict {
+        field: "key",
+        with: format!(" by client key {}", found.view.id),
+    })
 }
 
 fn blank(
@@ -239,25 +262,46 @@ async fn locked_key(
     found.ok_or_else(|| no_such_key(id))
 }
 
-/// Keys that have come to their end make room for others, when there are as many as there may be.
-async fn make_room(tx: &Tx, account: AccountId, now: Millis) -> Result<(), Error> {
-    if store::client_keys::count(tx, account).await? < KEYS_MAX {
+fn is_over(record: &ClientKeyRecord, now: Millis) -> bool {
+    record.view.expires.is_some_and(|end| end <= now)
+}
+
+/// The key that came to its end first makes room for another, when there are as many as there may be.
+async fn make_room(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    account: &AccountView,
+) -> Result<(), Error> {
+    if store::client_keys::count(tx, account.id).await? < KEYS_MAX {
         return Ok(());
     }
-    let known = store::client_keys::of_account(tx, account).await?;
-    let over = |record: &ClientKeyRecord| record.view.expires.is_some_and(|end| end <= now);
-    let (mut expired, live): (Vec<_>, Vec<_>) = known.into_iter().partition(over);
-    let live = u64::try_from(live.len()).unwrap_or(u64::MAX);
-    if live >= KEYS_MAX {
-        return Err(Error::Forbidden(
+    let known = store::client_keys::of_account(tx, account.id).await?;
+    let over = known.iter().filter(|record| is_over(record, control.now()));
+    match over.min_by_key(|record| record.view.expires) {
+        Some(first) => end(control, tx, caller, account, first).await,
+        None => Err(Error::Forbidden(
             "the account has 100 client keys beside its first one; delete some",
-        ));
+        )),
     }
-    for record in &mut expired {
-        record.deleted = Some(now);
-        store::client_keys::update(tx, record).await?;
+}
+
+/// Deletes a key. Of one that was never used nothing is kept, so that nobody fills the table by making some.
+async fn end(
+    control: &Control,
+    tx: &Tx,
+    caller: &Caller,
+    account: &AccountView,
+    key: &ClientKeyRecord,
+) -> Result<(), Error> {
+    if key.was_never_used() {
+        store::client_keys::remove(tx, key.view.id).await?;
+    } else {
+        let mut ended = key.clone();
+        ended.deleted = Some(control.now());
+        store::client_keys::update(tx, &ended).await?;
     }
-    Ok(())
+    ops::audit::client_key(control, tx, caller, account, (Some(key), None)).await
 }
 
 /// Data planes get the account with its keys anew.
@@ -269,8 +313,8 @@ async fn mark(tx: &Tx, account: &mut AccountRecord) -> Result<(), Error> {
 /// Says which key has a name already.
 async fn taken(control: &Control, account: AccountId, name: &str) -> Error {
     let known = store::client_keys::of_account(control.store(), account).await;
-    let folded = store::client_keys::folded(name);
-    let same = |record: &ClientKeyRecord| store::client_keys::folded(&record.view.name) == folded;
+    let folded = name::folded(name);
+    let same = |record: &ClientKeyRecord| name::folded(&record.view.name) == folded;
     let found = known.unwrap_or_default().into_iter().find(same);
     Error::Conflict {
         field: "Name",

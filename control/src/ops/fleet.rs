@@ -11,7 +11,8 @@ mod windows;
 pub(crate) use cover::cover_rise;
 use futures_util::Stream;
 pub(crate) use lease::{
-    bring_back, come_home, has_planes, lease_credit, release_covers, release_lost,
+    bring_back, bring_back_of_key, come_home, has_planes, lease_credit, release_covers,
+    release_lost,
 };
 pub(crate) use posting::{Report, Reported, report_usage};
 use proxyxai_contract::{

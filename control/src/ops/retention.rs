@@ -33,12 +33,14 @@ pub(crate) async fn prune_usage(control: &Control) -> Result<u64, Error> {
         }
         last = Some(span);
     }
+    let tx = control.store().begin().await?;
+    // None of the records that are left was made with them.
+    store::client_keys::prune(&tx, before).await?;
     if pruned > 0 {
-        let tx = control.store().begin().await?;
         store::usage::seen::prune(&tx).await?;
-        tx.commit().await?;
         tracing::info!(records = pruned, "old usage records pruned");
     }
+    tx.commit().await?;
     Ok(pruned)
 }
 

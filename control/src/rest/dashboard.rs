@@ -79,6 +79,7 @@ pub(super) async fn status(
 ) -> Result<Json<Status>, Failure> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let manage = ops::accounts::manages(&control, &caller).await?;
+    let is_further = caller.client_key.is_some();
     Ok(Json(Status {
         object: "user_status",
         id: account.id.get(),
@@ -88,8 +89,9 @@ pub(super) async fn status(
         balance: Dollars(account.balance),
         dna: account.dna,
         public_key: account.public_key,
-        manage,
+        manage: manage && !is_further,
         admin: caller.is_root(),
+        client_key: is_further,
     }))
 }
 
@@ -128,6 +130,8 @@ pub(super) struct Status {
     manage: bool,
     /// Whether the console for the whole system does.
     admin: bool,
+    /// Whether it is a further client key of the account, which makes calls and reads of its account alone.
+    client_key: bool,
 }
 
 /// The flat object that every page reads. All numbers are always there: pages compute with them.

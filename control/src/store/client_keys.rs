@@ -22,7 +22,7 @@ use super::{
     Db, ROWS_PER_INSERT, Tx, all_rows, corrupt, entity::client_key, in_batches, is_among, one_row,
     signed, unsigned, write_error,
 };
-use crate::{Error, view::ClientKeyView};
+use crate::{Error, domain::name, view::ClientKeyView};
 
 /// A further client key with what is not shown of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,14 @@ pub(crate) struct ClientKeyRecord {
     pub(crate) deleted: Option<Millis>,
 }
 
+impl ClientKeyRecord {
+    /// Whether no call was made with it, and none that is under way has some of its limit.
+    pub(crate) fn was_never_used(&self) -> bool {
+        let view = &self.view;
+        view.used.is_none() && view.credit_used == Money::ZERO && self.leased == Money::ZERO
+    }
+}
+
 /// A key in a column that has to be there: 0 for none.
 pub(super) fn key_column(key: Option<ClientKeyId>) -> i64 {
     key.map_or(0, ClientKeyId::get)
@@ -46,11 +54,6 @@ pub(super) fn key_column(key: Option<ClientKeyId>) -> i64 {
 pub(super) fn key_of_column(id: i64) -> Result<Option<ClientKeyId>, Invalid> {
     let given = Some(id).filter(|id| *id != 0).map(ClientKeyId::new);
     given.transpose()
-}
-
-/// Names are told apart in this form, whatever their case.
-pub(crate) fn folded(name: &str) -> String {
-    name.to_lowercase()
 }
 
 /// The living keys of an account, the newest first.
@@ -68,6 +71,22 @@ pub(crate) async fn of_account(
 pub(crate) async fn count(db: &impl Db, account: AccountId) -> Result<u64, Error> {
     let query = living().filter(client_key::Column::AccountId.eq(account.get()));
     query.count(db.handle()).await.map_err(Error::from)
+}
+
+/// Forgets a key.
+pub(crate) async fn remove(tx: &Tx, key: ClientKeyId) -> Result<(), Error> {
+    let these = client_key::Entity::delete_by_id(key.get());
+    these.exec(tx.handle()).await?;
+    Ok(())
+}
+
+/// Forgets keys that were deleted before a moment and have nothing on lease.
+pub(crate) async fn prune(tx: &Tx, before: Millis) -> Result<u64, Error> {
+    let these = client_key::Entity::delete_many()
+        .filter(client_key::Column::DeletedAt.lt(before.0))
+        .filter(client_key::Column::Leased.eq(0));
+    let gone = these.exec(tx.handle()).await?;
+    Ok(gone.rows_affected)
 }
 
 /// One of an account's living keys.
@@ -274,7 +293,7 @@ fn to_row(record: &ClientKeyRecord) -> client_key::ActiveModel {
         id: Set(view.id.get()),
         account_id: Set(view.account.get()),
         name: Set(view.name.clone()),
-        name_folded: Set(folded(&view.name)),
+        name_folded: Set(name::folded(&view.name)),
         key_hash: Set(record.key_hash.0.to_vec()),
         partial_key: Set(view.partial_key.clone()),
         enabled: Set(view.enabled),

@@ -144,14 +144,20 @@ pub(crate) async fn put<'a>(
     in_batches(tx, rows.collect(), sql).await.map(drop)
 }
 
-/// A node was heard of, so its leases stay.
-pub(crate) async fn touch(tx: &Tx, node: &NodeName, now: Millis) -> Result<(), Error> {
+/// A node was heard of, so its leases stay. Those of a spool that it has lost are nobody's, and come home when their time
+/// is over.
+pub(crate) async fn touch(
+    tx: &Tx,
+    (node, epoch): (&NodeName, u64),
+    now: Millis,
+) -> Result<(), Error> {
     lease::Entity::update_many()
         .set(lease::ActiveModel {
             touched_at: Set(now.0),
             ..Default::default()
         })
         .filter(lease::Column::Node.eq(node.as_str()))
+        .filter(lease::Column::Epoch.eq(signed(epoch)))
         .filter(lease::Column::Amount.gt(0))
         .exec(tx.handle())
         .await

@@ -278,9 +278,12 @@ pub(super) async fn unlike(
     tx: &Tx,
     node: &str,
 ) -> Result<Option<(AccountId, Money, Money)>, Error> {
+    // Root's own work is set aside of the limits of its keys alone.
+    let root = AccountId::ROOT;
     let sql = format!(
         "SELECT account_id, CAST(SUM(held) AS BIGINT) AS held, CAST(SUM(leased) AS BIGINT) AS leased FROM (\
-         SELECT account_id, held, 0 AS leased FROM provider_object WHERE state = '{PENDING}' UNION ALL \
+         SELECT account_id, held, 0 AS leased FROM provider_object WHERE state = '{PENDING}' AND account_id <> {root} \
+         UNION ALL \
          SELECT account_id, 0, amount FROM lease WHERE node = ? AND client_key_id = 0) work \
          GROUP BY account_id HAVING SUM(held) <> SUM(leased) ORDER BY account_id LIMIT 1"
     );

@@ -121,6 +121,10 @@ pub(super) fn states(
             client_key: Some(key.id),
         };
         let known = before.get(&key.id);
+        if let Some(known) = known.filter(|known| known.key.credit_limit != key.credit_limit) {
+            // What is on lease was of the limit before.
+            known.purse.recall();
+        }
         let purse = known.map(|state| Arc::clone(&state.purse));
         let windows = known.map(|state| Arc::clone(&state.windows));
         Arc::new(FurtherKeyState {

@@ -187,9 +187,9 @@ impl Bill {
         self.follow.as_ref().is_some_and(|follow| follow.makes())
     }
 
-    /// What is set aside for it.
+    /// What is set aside for it: of its account, and for root's calls of the limit of their key alone.
     pub(super) fn held(&self) -> Money {
-        let hold = self.holds.account.as_ref();
+        let hold = self.holds.account.as_ref().or(self.holds.key.as_ref());
         hold.map_or(Money::ZERO, Hold::amount)
     }
 

@@ -31,6 +31,12 @@ pub(super) async fn locked(
     store::client_keys::lock(tx, ids).await
 }
 
+/// Whether what is on lease of a key's limit and what is spent of it are no more than the limit.
+pub(super) fn is_within(key: &ClientKeyRecord) -> bool {
+    let gone = key.view.credit_used.saturating_add(key.leased);
+    key.leased == Money::ZERO || key.view.credit_limit.is_none_or(|limit| gone <= limit)
+}
+
 /// What control still has of a key's limit. One that is not in force has nothing.
 fn room(key: &ClientKeyRecord, now: Millis) -> Room {
     let view = &key.view;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::{
     clock::Millis,
-    id::{AccountId, NodeName},
+    id::{AccountId, ClientKeyId, NodeName},
     lease::{LeaseAnswer, LeaseAsk, Payer, Shortage},
     money::Money,
     snapshot::Standing,
@@ -47,7 +47,7 @@ pub(crate) async fn lease_credit(
     let tx = control.store().begin().await?;
     store::nodes::lock(&tx, node, epoch, now).await?;
     if asks.is_empty() {
-        store::leases::touch(&tx, node, now).await?;
+        store::leases::touch(&tx, (node, epoch), now).await?;
         tx.commit().await?;
         return Ok(Vec::new());
     }
@@ -298,6 +298,31 @@ pub(crate) async fn come_home(control: &Control, account: AccountId) -> Result<(
         let now = leased(control, account).await?;
         still = if now == before { still + 1 } else { 0 };
         before = now;
+    }
+    Ok(())
+}
+
+/// Asks for what is on lease of a key's limit beyond what the limit leaves, and waits a little for it: what calls under
+/// way hold stays.
+pub(crate) async fn bring_back_of_key(
+    control: &Control,
+    account: AccountId,
+    key: ClientKeyId,
+) -> Result<(), Error> {
+    let payer = Payer {
+        account,
+        client_key: Some(key),
+    };
+    let tx = control.store().begin().await?;
+    store::leases::recall(&tx, [payer], control.now()).await?;
+    tx.commit().await?;
+    for _ in 0..RECALL_STEPS {
+        let found = store::client_keys::find(control.store(), account, key).await?;
+        if found.is_none_or(|found| key_lease::is_within(&found)) {
+            return Ok(());
+        }
+        control.publisher().recall([payer], None);
+        tokio::time::sleep(std::time::Duration::from_millis(RECALL_STEP_MS)).await;
     }
     Ok(())
 }

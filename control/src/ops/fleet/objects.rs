@@ -222,8 +222,9 @@ pub(crate) async fn prune(control: &Control) -> Result<u64, Error> {
 
 /// For the account of a record, and for its key.
 fn add(moved: &mut BTreeMap<Payer, Money>, record: &UsageRecord, amount: Money) {
-    let payers = [Some(record.account.into()), record.key_payer()];
-    for payer in payers.into_iter().flatten() {
+    // Root's own calls are held to no credit, only to the limit of the key that they are made with.
+    let own = (record.account != AccountId::ROOT).then(|| record.account.into());
+    for payer in [own, record.key_payer()].into_iter().flatten() {
         let total = moved.entry(payer).or_default();
         *total = total.saturating_add(amount);
     }

@@ -213,6 +213,50 @@ async fn what_a_silent_data_plane_had_of_a_limit_comes_back() {
 }
 
 #[tokio::test]
+async fn a_lease_of_a_spool_that_was_lost_comes_home_though_its_node_lives() {
+    everywhere(async |world: &mut World| {
+        let alice = world.child(&ROOT, "alice", 100.0).await;
+        let (key, _) = key_of(world, &alice, "ci", limited(10.0)).await;
+        for payer in [payer(&key), alice.id.into()] {
+            let (mut lost, mut other) = (Plane::new("n1"), Plane::new("n2"));
+            lost.ask(world, payer, 10.0).await;
+            for _ in 0..3 {
+                world.clock.advance(86_400_000);
+                // The node is there again, without what it had.
+                ops::fleet::lease_credit(&world.control, &node("n1"), 2, Vec::new())
+                    .await
+                    .unwrap();
+                other.ask(world, payer, 0.0).await;
+            }
+            ops::fleet::release_lost(&world.control).await.unwrap();
+            let rest = other.ask(world, payer, 10.0).await;
+            assert_eq!(rest.lease.amount, usd(10.0), "{payer:?}");
+            other.ask(world, payer, -10.0).await;
+        }
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn work_that_goes_on_is_set_aside_of_the_limit_of_a_key_of_roots_too() {
+    everywhere(async |world: &mut World| {
+        let root = ops::accounts::find(&world.control, &ROOT, "root")
+            .await
+            .unwrap();
+        let (key, _) = key_of(world, &root, "ci", limited(10.0)).await;
+        let payer = payer(&key);
+        let (mut one, mut two) = (Plane::new("n1"), Plane::new("n2"));
+        one.ask(world, payer, 4.0).await;
+        one.report(world, payer, vec![making(1, &key, 4.0)]).await;
+        assert!(two.ask(world, payer, 7.0).await.shortage.is_some());
+        assert_eq!(two.ask(world, payer, 6.0).await.lease.amount, usd(6.0));
+        world.balanced().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_limit_that_is_raised_or_lifted_is_in_force_at_once() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 100.0).await;
