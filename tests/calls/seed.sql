@@ -72,7 +72,8 @@ INSERT INTO credit_card (account_id, position, amount, balance, reference, grant
 
 INSERT INTO usage_daily (account_id, day, model, requests, input, cached, output, cost)
     SELECT account_id, to_char(to_timestamp(start_at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), model_used,
-        COUNT(*), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_record GROUP BY 1, 2, 3;
+        COUNT(*), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_record GROUP BY 1, 2, 3
+    ORDER BY 2, 1;
 INSERT INTO usage_span (span, account_id, requests, input, cached, output, cost)
     SELECT span, account_id, SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily, unnest(ARRAY[
         SUBSTR(day, 1, 4), SUBSTR(day, 1, 7), SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1'
@@ -86,7 +87,14 @@ INSERT INTO usage_below (account_id, day, model, node, requests, input, cached, 
     GROUP BY 1, 2, 3;
 INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, cost, expense)
     SELECT account_id, to_char(to_timestamp(start_at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), key_id,
-        'provider-' || key_id % 3, model_used, level, COUNT(*), SUM(cost), SUM(expense) FROM usage_record GROUP BY 1, 2, 3, 5, 6;
+        'provider-' || key_id % 3, model_used, level, COUNT(*), SUM(cost), SUM(expense) FROM usage_record GROUP BY 1, 2, 3, 5, 6
+    -- As days pass.
+    ORDER BY 2, 1;
+INSERT INTO earning_total (day, key_id, provider, model, level, node, requests, input, cached, output, cost, expense)
+    SELECT day, key_id, provider, model, level, 'node-0', SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost),
+        SUM(expense) FROM earning GROUP BY 1, 2, 3, 4, 5;
+-- The units of these accounts are dollars, and each call costs the operator as much.
+UPDATE usage_span SET charged = cost, expense = requests * 2000000;
 UPDATE account SET credit_used = used.cost, requests = used.calls FROM
     (SELECT account_id, SUM(cost)::BIGINT AS cost, SUM(requests)::BIGINT AS calls FROM usage_daily GROUP BY 1) AS used
     WHERE id = account_id;

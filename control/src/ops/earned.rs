@@ -97,9 +97,9 @@ impl Additions {
         total
     }
 
-    /// Writes it down, in the transaction that posts the records.
-    pub(super) async fn store(self, tx: &Tx) -> Result<(), Error> {
-        store::earnings::add(tx, &self.earned).await?;
+    /// Writes it down, in the transaction that posts the records of a data plane.
+    pub(super) async fn store(self, tx: &Tx, node: &str) -> Result<(), Error> {
+        store::earnings::add(tx, node, &self.earned).await?;
         store::usage::tags::add(tx, self.tagged).await?;
         store::usage::unpriced::add(tx, &self.unpriced).await
     }

@@ -201,7 +201,7 @@ async fn totals_of(db: &impl Db, ids: &[i64], used: &str) -> Result<BTreeMap<i64
 }
 
 /// The days of a year are all of it when nothing was used after them.
-async fn up_to_now(db: &impl Db, days: Days) -> Result<Days, Error> {
+pub(super) async fn up_to_now(db: &impl Db, days: Days) -> Result<Days, Error> {
     let newest = statement(db, "SELECT MAX(day) AS day FROM usage_daily", []);
     let newest = db.handle().query_one_raw(newest).await;
     let newest: Option<String> =

@@ -2,6 +2,8 @@
 //! The database adds up and hands over only the first row that differs, so the size of the books does
 //! not matter. Repairs nothing.
 
+mod earned;
+
 use proxyxai_contract::money::{Money, sum};
 use sea_orm::{ConnectionTrait as _, QueryResult};
 
@@ -91,7 +93,10 @@ async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Differ
     if let Some(found) = below(tx).await? {
         return Ok(Some(found));
     }
-    records(tx).await
+    if let Some(found) = records(tx).await? {
+        return Ok(Some(found));
+    }
+    earned::earned(tx).await
 }
 
 async fn count(tx: &Tx, table: &str) -> Result<u64, Error> {

@@ -1,5 +1,6 @@
 //! Totals of what calls cost their accounts and the operator, by all that they are asked by; and since when which key
-//! is paid by the month. Rows carry their account, whose lock is held by whoever posts, so no row is hot.
+//! is paid by the month. Rows carry their account, whose lock is held by whoever posts, so no row is hot; those of all
+//! accounts together carry the data plane whose report was posted.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,64 @@ pub(crate) struct Which {
     pub(crate) model: Option<String>,
 }
 
-/// Adds to the totals.
-pub(crate) async fn add(tx: &Tx, earned: &Earned) -> Result<(), Error> {
+/// Adds to the totals of accounts, and to those of all together in the rows of a data plane. What no data plane reported
+/// is without a name.
+pub(crate) async fn add(tx: &Tx, node: &str, earned: &Earned) -> Result<(), Error> {
+    let is_some = |(_, earning): &(&EarningOf, &Earning)| **earning != Earning::default();
+    add_to_accounts(tx, earned.iter().filter(is_some)).await?;
+    // In the order of its own key, so that two transactions never wait for each other.
+    let mut totals: BTreeMap<TotalOf<'_>, Earning> = BTreeMap::new();
+    for (of, earning) in earned.iter().filter(is_some) {
+        let EarningOf {
+            account: _,
+            day,
+            key,
+            provider,
+            model,
+            level,
+        } = of;
+        let total = (*day, *key, provider.as_str(), model.as_str(), *level);
+        totals.entry(total).or_default().add(earning);
+    }
+    add_to_all(tx, node, &totals).await
+}
+
+/// What totals of all accounts together are kept by.
+type TotalOf<'a> = (Date, Option<KeyId>, &'a str, &'a str, Level);
+
+async fn add_to_all(
+    tx: &Tx,
+    node: &str,
+    totals: &BTreeMap<TotalOf<'_>, Earning>,
+) -> Result<(), Error> {
+    let row = |(of, earning): (&TotalOf<'_>, &Earning)| -> [Value; 12] {
+        let (day, key, provider, model, level) = *of;
+        let [requests, input, cached, output, cost, expense] = counters(earning);
+        [
+            day.to_string().into(),
+            key.map_or(0, KeyId::get).into(),
+            provider.into(),
+            model.into(),
+            i64::from(level.get()).into(),
+            node.into(),
+            requests,
+            input,
+            cached,
+            output,
+            cost,
+            expense,
+        ]
+    };
+    let key = "day, key_id, provider, model, level, node";
+    let sql = |rows: &str| upsert("earning_total", key, rows);
+    let rows = totals.iter().map(row).collect();
+    in_batches(tx, rows, sql).await.map(drop)
+}
+
+async fn add_to_accounts(
+    tx: &Tx,
+    earned: impl Iterator<Item = (&EarningOf, &Earning)>,
+) -> Result<(), Error> {
     let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 12] {
         let EarningOf {
             account,
@@ -45,6 +102,7 @@ pub(crate) async fn add(tx: &Tx, earned: &Earned) -> Result<(), Error> {
             model,
             level,
         } = of;
+        let [requests, input, cached, output, cost, expense] = counters(earning);
         [
             account.get().into(),
             day.to_string().into(),
@@ -52,27 +110,40 @@ pub(crate) async fn add(tx: &Tx, earned: &Earned) -> Result<(), Error> {
             provider.as_str().into(),
             model.as_str().into(),
             i64::from(level.get()).into(),
-            signed(earning.requests).into(),
-            signed(earning.tokens.input).into(),
-            signed(earning.tokens.cached).into(),
-            signed(earning.tokens.output).into(),
-            earning.cost.nanos().into(),
-            earning.expense.nanos().into(),
+            requests,
+            input,
+            cached,
+            output,
+            cost,
+            expense,
         ]
     };
-    let sql = |rows: &str| {
-        format!(
-            "INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense) \
-             {rows} ON CONFLICT (account_id, day, key_id, provider, model, level) DO UPDATE SET \
-             requests = earning.requests + excluded.requests, input = earning.input + excluded.input, \
-             cached = earning.cached + excluded.cached, output = earning.output + excluded.output, cost = earning.cost + excluded.cost, \
-             expense = earning.expense + excluded.expense"
-        )
-    };
-    let some = earned
-        .iter()
-        .filter(|(_, earning)| **earning != Earning::default());
-    in_batches(tx, some.map(row).collect(), sql).await.map(drop)
+    let key = "account_id, day, key_id, provider, model, level";
+    let sql = |rows: &str| upsert("earning", key, rows);
+    in_batches(tx, earned.map(row).collect(), sql)
+        .await
+        .map(drop)
+}
+
+fn counters(earning: &Earning) -> [Value; 6] {
+    [
+        signed(earning.requests).into(),
+        signed(earning.tokens.input).into(),
+        signed(earning.tokens.cached).into(),
+        signed(earning.tokens.output).into(),
+        earning.cost.nanos().into(),
+        earning.expense.nanos().into(),
+    ]
+}
+
+fn upsert(table: &str, key: &str, rows: &str) -> String {
+    let columns = ["requests", "input", "cached", "output", "cost", "expense"];
+    let sums = columns.map(|name| format!("{name} = {table}.{name} + excluded.{name}"));
+    format!(
+        "INSERT INTO {table} ({key}, {}) {rows} ON CONFLICT ({key}) DO UPDATE SET {}",
+        columns.join(", "),
+        sums.join(", ")
+    )
 }
 
 /// Totals by one thing, as it is stored.
@@ -89,9 +160,15 @@ pub(crate) async fn by(
         EarnedBy::Day => "day",
         EarnedBy::Level => "level",
     };
+    // Of all accounts together there are far fewer rows.
+    let table = if which.account.is_none() && by != EarnedBy::Account {
+        "earning_total"
+    } else {
+        "earning"
+    };
     let (condition, values) = condition(which);
     let sql = format!(
-        "SELECT CAST({column} AS TEXT) AS named, {SUMS} FROM earning WHERE {condition} GROUP BY {column}"
+        "SELECT CAST({column} AS TEXT) AS named, {SUMS} FROM {table} WHERE {condition} GROUP BY {column}"
     );
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let read = |row: &QueryResult| Ok((row.try_get("", "named")?, earning(row)?));

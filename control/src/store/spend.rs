@@ -14,6 +14,7 @@ use super::{
     Db, among, bills,
     earnings::{SUMS, earning},
     is_server, number, statement, unsigned,
+    usage::{earned, used},
 };
 use crate::{
     Error,
@@ -60,7 +61,7 @@ pub(crate) async fn dearest(
     days: Days,
     most: u64,
 ) -> Result<(Vec<String>, u64), Error> {
-    let Part { sql, values } = source.split(db, days);
+    let Part { sql, values } = source.ranked(db, days).await?;
     // Floating point orders, and is half the work of PostgreSQL's decimals (`store::bills`).
     let sql = format!(
         "SELECT CAST(named AS TEXT) AS named, COUNT(*) OVER () AS counted FROM \
@@ -101,7 +102,7 @@ pub(crate) async fn by_day_of(
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let Part { sql, mut values } = source.split(db, days);
+    let Part { sql, mut values } = source.of_chosen(db, days);
     let (these, chosen) = source.these(db, names);
     values.extend(chosen);
     let sql = format!(
@@ -121,6 +122,44 @@ fn day(row: &QueryResult) -> Result<Date, Error> {
 // === impl Source ===
 
 impl Source {
+    /// What values are compared by, in a column `named`. Accounts are many: they are compared by sums of whole spans.
+    async fn ranked(&self, db: &impl Db, days: Days) -> Result<Part, Error> {
+        if self.by != SpentBy::Account || matches!(self.whose, Whose::One(_)) {
+            return Ok(self.split(db, days));
+        }
+        let days = bills::up_to_now(db, days).await?;
+        let (used, expense) = if self.is_earned {
+            (earned(days), "expense")
+        } else {
+            (used(days), "0")
+        };
+        let condition = self.whose.condition(db, "account_id");
+        Ok(Part {
+            sql: format!(
+                "SELECT account_id AS named, requests, cost, {expense} AS expense FROM ({used}) spans WHERE {}",
+                condition.sql
+            ),
+            values: condition.values,
+        })
+    }
+
+    /// Sums of days of values that were chosen of them. Accounts that were chosen are found by themselves.
+    fn of_chosen(&self, db: &impl Db, days: Days) -> Part {
+        if self.by != SpentBy::Account {
+            return self.split(db, days);
+        }
+        let table = if self.is_earned {
+            ("earning", "account_id", "expense")
+        } else {
+            ("usage_daily", "account_id", "0")
+        };
+        Self {
+            whose: Whose::Everybody,
+            ..self.clone()
+        }
+        .of_table(db, days, table)
+    }
+
     /// Sums of days by what it is split by, in a column `named`.
     fn split(&self, db: &impl Db, days: Days) -> Part {
         let column = match self.by {
@@ -129,6 +168,9 @@ impl Source {
             SpentBy::Key => "key_id",
             SpentBy::Provider => "provider",
         };
+        if self.is_earned && self.by != SpentBy::Account {
+            return self.of_table(db, days, (self.earnings(), column, "expense"));
+        }
         if self.is_earned {
             return self.of_table(db, days, ("earning", column, "expense"));
         }
@@ -141,7 +183,7 @@ impl Source {
     /// Sums of days that are all there is, by whatever is shortest; for accounts' units by model.
     fn whole(&self, db: &impl Db, days: Days) -> Part {
         match &self.whose {
-            _ if self.is_earned => self.of_table(db, days, ("earning", "model", "expense")),
+            _ if self.is_earned => self.of_table(db, days, (self.earnings(), "model", "expense")),
             // What all below an account used is kept in sums of its own.
             Whose::Below { account, .. } => {
                 let one = Self {
@@ -158,6 +200,14 @@ impl Source {
             Whose::Everybody | Whose::One(_) => {
                 self.of_table(db, days, ("usage_daily", "model", "0"))
             }
+        }
+    }
+
+    /// Where earnings are that are not asked for by account.
+    const fn earnings(&self) -> &'static str {
+        match self.whose {
+            Whose::Everybody => "earning_total",
+            Whose::One(_) | Whose::Below { .. } => "earning",
         }
     }
 

@@ -25,7 +25,7 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
 };
 
-pub(super) use self::totals::{SUMS, totals as read_totals, used};
+pub(super) use self::totals::{SUMS, earned, totals as read_totals, used};
 pub(crate) use self::{
     prune::{next_span, prune},
     totals::{Daily, add_totals, by_model, costs},

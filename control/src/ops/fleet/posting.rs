@@ -264,9 +264,10 @@ async fn post(
     store::leases::put(tx, leases.values(), now).await?;
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
     let above = |id| above(id).unwrap_or_default();
-    store::usage::add_totals(tx, node.as_str(), &posting.daily, above).await?;
+    let (used, node) = ((&posting.daily, &posting.additions.earned), node.as_str());
+    store::usage::add_totals(tx, node, used, above).await?;
     let earned = posting.additions.total();
-    posting.additions.store(tx).await?;
+    posting.additions.store(tx, node).await?;
     let raised = raise_limits(control, tx, &mut accounts, now).await?;
     for record in accounts.values_mut() {
         // One that was deleted has something to settle again.

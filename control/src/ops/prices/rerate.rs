@@ -174,8 +174,9 @@ async fn post(
         })
         .collect();
     store::usage::corrections::put(tx, &corrections, now).await?;
-    store::usage::add_totals(tx, "", &found.daily, |_| account.ancestors()).await?;
-    found.additions.store(tx).await?;
+    let used = (&found.daily, &found.additions.earned);
+    store::usage::add_totals(tx, "", used, |_| account.ancestors()).await?;
+    found.additions.store(tx, "").await?;
     store::accounts::update_money(tx, account).await?;
     store::ledger::post(tx, now, &entries).await
 }

@@ -123,7 +123,7 @@ const CORRUPTIONS: &[(&str, &str)] = &[
         "account {child}: requests in usage_span of 2026 is 0, usage_daily says 2",
     ),
     (
-        "INSERT INTO usage_span VALUES ('2027', {child}, 0, 0, 0, 1, 0)",
+        "INSERT INTO usage_span VALUES ('2027', {child}, 0, 0, 0, 1, 0, 0, 0)",
         "account {child}: output in usage_span of 2027 is 1, usage_daily says 0",
     ),
     (
@@ -149,6 +149,22 @@ const CORRUPTIONS: &[(&str, &str)] = &[
     (
         "INSERT INTO usage_carried VALUES ({child}, 'gpt-4o', 0, 0, 0, 2, 0)",
         "account {child}: output in usage records of \"gpt-4o\" is 12, usage_daily says 10",
+    ),
+    (
+        "UPDATE earning_total SET cost = cost + 1 WHERE day = '2026-11-01'",
+        "cost in earning_total of 2026-11-01 and \"gpt-4o\" is $6.500000001, earning says $6.5",
+    ),
+    (
+        "DELETE FROM earning_total",
+        "requests in earning_total of 2026-11-01 and \"gpt-4o\" is 0, earning says 4",
+    ),
+    (
+        "UPDATE usage_span SET charged = 0 WHERE account_id = {child} AND span = '2026-11'",
+        "account {child}: charged in usage_span of 2026-11 is $0, earning says $1.5",
+    ),
+    (
+        "UPDATE usage_span SET expense = expense + 1 WHERE account_id = {child} AND span = '2026'",
+        "account {child}: expense in usage_span of 2026 is $1.500000001, earning says $1.5",
     ),
 ];
 

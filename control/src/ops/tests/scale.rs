@@ -187,7 +187,11 @@ const TOTALS: &[&str] = &[
             'n1', SUM(d.requests), SUM(input), SUM(cached), SUM(output), SUM(cost) FROM usage_daily d JOIN account a \
             ON a.id = d.account_id WHERE a.parent_id <> 1 GROUP BY 1, 2, 3",
     "INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense) \
-            SELECT account_id, day, 1, 'p', model, 0, requests, input, cached, output, cost, cost / 2 FROM usage_daily",
+            SELECT account_id, day, 1, 'p', model, 0, requests, input, cached, output, cost, cost FROM usage_daily",
+    "INSERT INTO earning_total (day, key_id, provider, model, level, node, requests, input, cached, output, cost, expense) \
+            SELECT day, key_id, provider, model, level, 'n1', SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost), \
+            SUM(expense) FROM earning GROUP BY 1, 2, 3, 4, 5",
+    "UPDATE usage_span SET charged = cost, expense = cost",
     "CREATE TABLE used AS SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(requests) AS BIGINT) AS requests \
             FROM usage_span WHERE LENGTH(span) = 4 GROUP BY account_id",
     "CREATE UNIQUE INDEX used_account ON used (account_id)",

@@ -302,6 +302,60 @@ async fn hours_count_what_calls_cost_since_they_were_priced_anew() {
     .await;
 }
 
+/// By day, by account and of each account: what is told with one filter is the sum of what is told with others.
+#[tokio::test]
+async fn sums_of_all_accounts_are_those_of_each_when_posted_priced_anew_and_pruned() {
+    everywhere(async |world: &mut World| {
+        used(world).await;
+        let equal = async |world: &World| {
+            let asked = days(world, 9);
+            let tables = [
+                "earning",
+                "earning_total",
+                // Days of one month and year.
+                "(SELECT 0 AS requests, 0 AS input, 0 AS cached, 0 AS output, charged AS cost, expense FROM usage_span \
+                 WHERE LENGTH(span) = 4)",
+            ];
+            let mut told = Vec::new();
+            for column in ["cost", "expense", "requests", "input", "cached", "output"] {
+                let sum = async |table: &str| {
+                    let sql =
+                        format!("SELECT CAST(SUM({column}) AS BIGINT) AS number FROM {table} t");
+                    world.number(&sql).await
+                };
+                let [single, all, spans] = tables;
+                let sums = (sum(single).await, sum(all).await, sum(spans).await);
+                assert_eq!(sums.0, sums.1, "{column}");
+                if column == "cost" || column == "expense" {
+                    assert_eq!(sums.0, sums.2, "{column}");
+                }
+                told.push(sums.0);
+            }
+            let mut totals = Vec::new();
+            for (_, what) in SpentBy::NAMES {
+                let spend = spend(world, &ROOT, split(what, Per::Day), asked).await;
+                adds_up(&spend);
+                totals.push(spend.total.now);
+            }
+            assert!(totals.windows(2).all(|pair| pair[0] == pair[1]));
+            world.balanced().await;
+            told
+        };
+        let posted = equal(world).await;
+        load(&world.control, "3", Some(Millis(NOON.0 - 9 * DAY_MS)))
+            .await
+            .unwrap();
+        assert!(!rerate(&world.control, false).await.corrections.is_empty());
+        let anew = equal(world).await;
+        assert!(anew[0] > posted[0]);
+        assert_eq!(anew[1..], posted[1..]);
+        world.clock.advance(366 * DAY_MS);
+        assert!(ops::retention::prune_usage(&world.control).await.unwrap() > 0);
+        assert_eq!(equal(world).await, anew);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn hours_with_too_many_calls_are_left_out_whole() {
     everywhere(async |world: &mut World| {

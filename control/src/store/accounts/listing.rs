@@ -2,14 +2,15 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 use sea_orm::{
-    ColumnTrait as _, PaginatorTrait as _, QueryFilter, QueryOrder as _, QuerySelect as _,
-    sea_query::{Condition, Expr},
+    ColumnTrait as _, JoinType, PaginatorTrait as _, QueryFilter, QueryOrder as _, QuerySelect,
+    Select,
+    sea_query::{Condition, Expr, ExprTrait as _, Query},
 };
 
 use super::{label_values, living, records, with_children};
 use crate::{
     Error,
-    store::{AccountRecord, Db, entity::account, is_server},
+    store::{AccountRecord, Db, entity::{account, credit_card}, is_server},
     view::{Labels, Listing, Order, OrderBy, Page},
 };
 
@@ -55,11 +56,10 @@ pub(crate) async fn list(
         OrderBy::Name => Expr::col((account::Entity, account::Column::Name)),
         OrderBy::Email => Expr::col((account::Entity, account::Column::Email)),
         OrderBy::Used => Expr::col((account::Entity, account::Column::CreditUsed)),
-        OrderBy::Balance => Expr::cust(format!(
-            "(SELECT COALESCE(SUM(c.balance), 0) FROM credit_card c \
-             WHERE c.account_id = account.id AND c.expires_at > {}) - account.debt",
-            now.0
-        )),
+        OrderBy::Balance => {
+            with_credit(&mut query, now);
+            Expr::cust("COALESCE(credit.balance, 0) - account.debt")
+        }
     };
     let direction = if filter.order.ascending {
         sea_orm::Order::Asc
@@ -74,6 +74,21 @@ pub(crate) async fn list(
         .offset(page.page.saturating_sub(1).saturating_mul(page.size));
     let rows = with_children(db, records(db, query, now).await?).await?;
     Ok(Listing { rows, total })
+}
+
+/// Joins what accounts have on cards that have not ended. All cards are added up at once: a look for those of each account
+/// takes three times as long.
+fn with_credit(query: &mut Select<account::Entity>, now: Millis) {
+    let credit = Query::select()
+        .column(credit_card::Column::AccountId)
+        .expr_as(Expr::col(credit_card::Column::Balance).sum(), "balance")
+        .from(credit_card::Entity)
+        .and_where(Expr::col(credit_card::Column::ExpiresAt).gt(now.0))
+        .group_by_col(credit_card::Column::AccountId)
+        .take();
+    let its = Expr::col(("credit", "account_id"))
+        .equals((account::Entity, account::Column::Id));
+    QuerySelect::query(query).join_subquery(JoinType::LeftJoin, credit, "credit", its);
 }
 
 /// Accounts whose name or address begins with a text in any case, and the one with this id. As ranges of what the

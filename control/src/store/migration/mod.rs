@@ -33,6 +33,7 @@ mod m025_search;
 mod m026_client_keys;
 mod m027_names;
 mod m028_spend;
+mod m029_totals;
 
 use sea_orm_migration::{
     prelude::*,
@@ -69,6 +70,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m026_client_keys", m026_client_keys::SCHEMA),
     ("m027_names", m027_names::SCHEMA),
     ("m028_spend", m028_spend::SCHEMA),
+    ("m029_totals", m029_totals::SCHEMA),
 ];
 
 #[async_trait::async_trait]

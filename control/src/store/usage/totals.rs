@@ -10,7 +10,9 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 use super::spans::{Cover, spans_of};
 use crate::{
     Error,
-    store::{Db, Tx, among, in_batches, number, signed, statement, unsigned},
+    store::{
+        Db, Tx, among, earnings::Earned, in_batches, number, signed, statement, unsigned,
+    },
     view::{Days, ModelTotals, Totals},
 };
 
@@ -26,19 +28,21 @@ pub(crate) type Daily = BTreeMap<(AccountId, Date, String), Totals>;
 const ACCOUNTS_PER_QUERY: usize = 500;
 
 /// Adds to the totals of accounts and to those of their ancestors, in the rows of a data plane. What no
-/// data plane reported is without a name. `above` says the ancestors of an account.
+/// data plane reported is without a name. Spans know what was charged for it too, and what it cost the operator.
+/// `above` says the ancestors of an account.
 pub(crate) async fn add_totals(
     tx: &Tx,
     node: &str,
-    daily: &Daily,
+    (daily, earned): (&Daily, &Earned),
     above: impl Fn(AccountId) -> Vec<AccountId>,
 ) -> Result<(), Error> {
-    let mut spans: BTreeMap<(String, AccountId), Totals> = BTreeMap::new();
+    let mut spans: BTreeMap<(String, AccountId), Spanned> = BTreeMap::new();
     let mut below: BTreeMap<(AccountId, Date, &str), Totals> = BTreeMap::new();
     let mut rows = Vec::with_capacity(daily.len());
     for ((account, day, model), totals) in daily {
         for span in spans_of(*day) {
-            spans.entry((span, *account)).or_default().add(totals);
+            let spanned = spans.entry((span, *account)).or_default();
+            spanned.used.add(totals);
         }
         for ancestor in above(*account) {
             let all = below.entry((ancestor, *day, model)).or_default();
@@ -47,17 +51,58 @@ pub(crate) async fn add_totals(
         let key = [account.get().into(), day.to_string().into(), model.into()];
         rows.push(row(key, totals));
     }
+    for (of, earning) in earned {
+        if earning.cost == Money::ZERO && earning.expense == Money::ZERO {
+            continue;
+        }
+        for span in spans_of(of.day) {
+            let spanned = spans.entry((span, of.account)).or_default();
+            spanned.charged = spanned.charged.saturating_add(earning.cost);
+            spanned.expense = spanned.expense.saturating_add(earning.expense);
+        }
+    }
     upsert::<8>(tx, "usage_daily", "account_id, day, model", rows).await?;
-    let spans = spans
-        .into_iter()
-        .map(|((span, account), totals)| row([span.into(), account.get().into()], &totals));
-    upsert::<7>(tx, "usage_span", "span, account_id", spans.collect()).await?;
+    add_to_spans(tx, spans).await?;
     let below = below.into_iter().map(|((account, day, model), totals)| {
         let (day, model) = (day.to_string().into(), model.into());
         row([account.get().into(), day, model, node.into()], &totals)
     });
     let key = "account_id, day, model, node";
     upsert::<9>(tx, "usage_below", key, below.collect()).await
+}
+
+/// What an account used in a span.
+#[derive(Default)]
+struct Spanned {
+    used: Totals,
+    /// In dollars.
+    charged: Money,
+    expense: Money,
+}
+
+async fn add_to_spans(
+    tx: &Tx,
+    spans: BTreeMap<(String, AccountId), Spanned>,
+) -> Result<(), Error> {
+    let rows = spans.into_iter().map(|((span, account), spanned)| {
+        let earned = [spanned.charged, spanned.expense].map(|money| Value::from(money.nanos()));
+        let used: [Value; 7] = row([span.into(), account.get().into()], &spanned.used);
+        let mut all = used.into_iter().chain(earned);
+        array::from_fn::<_, 9, _>(|_| all.next().unwrap_or(Value::BigInt(None)))
+    });
+    let columns = [
+        "requests", "input", "cached", "output", "cost", "charged", "expense",
+    ];
+    let sums = columns.map(|name| format!("{name} = usage_span.{name} + excluded.{name}"));
+    let sql = |rows: &str| {
+        format!(
+            "INSERT INTO usage_span (span, account_id, {}) {rows} \
+             ON CONFLICT (span, account_id) DO UPDATE SET {}",
+            columns.join(", "),
+            sums.join(", ")
+        )
+    };
+    in_batches(tx, rows.collect(), sql).await.map(drop)
 }
 
 /// Adds rows to what is there. They come in the order of their key, so that two transactions never wait
@@ -152,27 +197,43 @@ pub(crate) async fn by_model(
 /// The rows that some days are made of, by account. Days and spans are written out, so that the database
 /// knows how much it is asked for.
 pub(in crate::store) fn used(days: Days) -> String {
+    let columns = ["requests", "input", "cached", "output", "cost"].map(|name| (name, name));
+    made_of(days, &columns, "usage_daily")
+}
+
+/// The same of what was charged and what it cost the operator.
+pub(in crate::store) fn earned(days: Days) -> String {
+    let columns = [
+        ("requests", "requests"),
+        ("cost", "charged"),
+        ("expense", "expense"),
+    ];
+    made_of(days, &columns, "earning")
+}
+
+/// Columns of sums of days, with what they are called in sums of spans.
+fn made_of(days: Days, columns: &[(&str, &str)], daily: &str) -> String {
     let cover = Cover::of(days);
     let mut parts = Vec::new();
     for (sign, spans, days) in [
         ("", &cover.spans[0], &cover.days[0]),
         ("-", &cover.spans[1], &cover.days[1]),
     ] {
-        let columns = format!(
-            "account_id, {sign}requests AS requests, {sign}input AS input, {sign}cached AS cached, \
-             {sign}output AS output, {sign}cost AS cost"
-        );
-        let mut add = |table: &str, key: &str, names: Vec<String>| {
+        let of_day = |(name, _): &(&str, &str)| format!("{sign}{name} AS {name}");
+        let of_span = |(name, in_span): &(&str, &str)| format!("{sign}{in_span} AS {name}");
+        let mut add = |table: &str, key: &str, columns: Vec<String>, names: Vec<String>| {
             if !names.is_empty() {
-                let names = names.join("','");
+                let (columns, names) = (columns.join(", "), names.join("','"));
                 parts.push(format!(
-                    "SELECT {columns} FROM {table} WHERE {key} IN ('{names}')"
+                    "SELECT account_id, {columns} FROM {table} WHERE {key} IN ('{names}')"
                 ));
             }
         };
-        add("usage_span", "span", spans.clone());
+        let in_spans = columns.iter().map(of_span).collect();
+        add("usage_span", "span", in_spans, spans.clone());
+        let in_days = columns.iter().map(of_day).collect();
         let days = days.iter().map(Date::to_string).collect();
-        add("usage_daily", "day", days);
+        add(daily, "day", in_days, days);
     }
     parts.join(" UNION ALL ")
 }

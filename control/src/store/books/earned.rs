@@ -1,0 +1,116 @@
+//! Sums of earnings, of all accounts by day and of each account by span, are those of its single days.
+
+use sea_orm::QueryResult;
+
+use super::{difference, first, money};
+use crate::{
+    Error,
+    store::{Tx, number},
+    view::Difference,
+};
+
+const TOTAL_KEYS: &str = "day, key_id, provider, model, level";
+const THIRD: &str = "SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' \
+    WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END";
+
+pub(super) async fn earned(tx: &Tx) -> Result<Option<Difference>, Error> {
+    if let Some(found) = totals(tx).await? {
+        return Ok(Some(found));
+    }
+    spans(tx).await
+}
+
+/// Of all accounts together.
+async fn totals(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let sums = "SUM(requests) AS requests, SUM(cost) AS cost, SUM(expense) AS expense";
+    let of = |table: &str| {
+        format!("SELECT {TOTAL_KEYS}, {sums} FROM {table} GROUP BY {TOTAL_KEYS}")
+    };
+    let columns = ["requests", "cost", "expense"];
+    let sql = unequal(
+        TOTAL_KEYS,
+        &columns,
+        [&of("earning_total"), &of("earning")],
+    );
+    let Some(row) = first(tx, &sql).await? else {
+        return Ok(None);
+    };
+    let day: String = row.try_get("", "day")?;
+    let model: String = row.try_get("", "model")?;
+    let place = format!("earning_total of {day} and {model:?}");
+    differing(&row, &columns, &place).map(Some)
+}
+
+/// Of each account.
+async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let days = format!(
+        "SELECT * FROM (WITH third AS (SELECT account_id, {THIRD} AS span, CAST(SUM(cost) AS BIGINT) AS charged, \
+         CAST(SUM(expense) AS BIGINT) AS expense FROM earning GROUP BY 1, 2) \
+         SELECT account_id, span, charged, expense FROM third UNION ALL \
+         SELECT account_id, SUBSTR(span, 1, 7), charged, expense FROM third UNION ALL \
+         SELECT account_id, SUBSTR(span, 1, 4), charged, expense FROM third) days"
+    );
+    let kept = "SELECT account_id, span, charged, expense FROM usage_span";
+    let columns = ["charged", "expense"];
+    let sql = unequal("account_id, span", &columns, [kept, &days]);
+    let Some(row) = first(tx, &sql).await? else {
+        return Ok(None);
+    };
+    let span: String = row.try_get("", "span")?;
+    let found = differing(&row, &columns, &format!("usage_span of {span}"))?;
+    Ok(Some(Difference {
+        account: Some(number(&row, "account_id")?),
+        ..found
+    }))
+}
+
+/// The first key of which two lists do not say the same.
+fn unequal(keys: &str, columns: &[&str], [found, expected]: [&str; 2]) -> String {
+    let each = |form: &dyn Fn(&str) -> String, by: &str| {
+        let all: Vec<_> = columns.iter().map(|name| form(name)).collect();
+        all.join(by)
+    };
+    let sums = each(
+        &|name| {
+            format!(
+                "CAST(SUM(found_{name}) AS BIGINT) AS found_{name}, CAST(SUM(expected_{name}) AS BIGINT) AS expected_{name}"
+            )
+        },
+        ", ",
+    );
+    let left = each(
+        &|name| format!("{name} AS found_{name}, 0 AS expected_{name}"),
+        ", ",
+    );
+    let right = each(&|name| format!("0, {name}"), ", ");
+    let differ = each(
+        &|name| format!("SUM(found_{name}) <> SUM(expected_{name})"),
+        " OR ",
+    );
+    format!(
+        "SELECT {keys}, {sums} FROM (SELECT {keys}, {left} FROM ({found}) f UNION ALL \
+         SELECT {keys}, {right} FROM ({expected}) e) both_sides GROUP BY {keys} HAVING {differ} ORDER BY {keys} LIMIT 1"
+    )
+}
+
+/// Names the column in which a row differs.
+fn differing(row: &QueryResult, columns: &[&str], place: &str) -> Result<Difference, Error> {
+    for name in columns {
+        let [found, expected] = ["found", "expected"].map(|side| {
+            let column = format!("{side}_{name}");
+            if *name == "requests" {
+                number(row, &column).map(|count| count.to_string())
+            } else {
+                money(row, &column).map(|money| money.to_string())
+            }
+        });
+        let (found, expected) = (found?, expected?);
+        if found != expected {
+            return Ok(Difference {
+                found,
+                ..difference(format!("{name} in {place}"), "earning", expected)
+            });
+        }
+    }
+    Err(Error::internal("earnings differ in nothing"))
+}
