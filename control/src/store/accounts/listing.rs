@@ -10,7 +10,11 @@ use sea_orm::{
 use super::{label_values, living, records, with_children};
 use crate::{
     Error,
-    store::{AccountRecord, Db, entity::{account, credit_card}, is_server},
+    store::{
+        AccountRecord, Db,
+        entity::{account, credit_card},
+        is_server,
+    },
     view::{Labels, Listing, Order, OrderBy, Page},
 };
 
@@ -86,8 +90,7 @@ fn with_credit(query: &mut Select<account::Entity>, now: Millis) {
         .and_where(Expr::col(credit_card::Column::ExpiresAt).gt(now.0))
         .group_by_col(credit_card::Column::AccountId)
         .take();
-    let its = Expr::col(("credit", "account_id"))
-        .equals((account::Entity, account::Column::Id));
+    let its = Expr::col(("credit", "account_id")).equals((account::Entity, account::Column::Id));
     QuerySelect::query(query).join_subquery(JoinType::LeftJoin, credit, "credit", its);
 }
 

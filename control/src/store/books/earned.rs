@@ -23,15 +23,10 @@ pub(super) async fn earned(tx: &Tx) -> Result<Option<Difference>, Error> {
 /// Of all accounts together.
 async fn totals(tx: &Tx) -> Result<Option<Difference>, Error> {
     let sums = "SUM(requests) AS requests, SUM(cost) AS cost, SUM(expense) AS expense";
-    let of = |table: &str| {
-        format!("SELECT {TOTAL_KEYS}, {sums} FROM {table} GROUP BY {TOTAL_KEYS}")
-    };
+    let of =
+        |table: &str| format!("SELECT {TOTAL_KEYS}, {sums} FROM {table} GROUP BY {TOTAL_KEYS}");
     let columns = ["requests", "cost", "expense"];
-    let sql = unequal(
-        TOTAL_KEYS,
-        &columns,
-        [&of("earning_total"), &of("earning")],
-    );
+    let sql = unequal(TOTAL_KEYS, &columns, [&of("earning_total"), &of("earning")]);
     let Some(row) = first(tx, &sql).await? else {
         return Ok(None);
     };

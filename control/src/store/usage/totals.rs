@@ -10,9 +10,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 use super::spans::{Cover, spans_of};
 use crate::{
     Error,
-    store::{
-        Db, Tx, among, earnings::Earned, in_batches, number, signed, statement, unsigned,
-    },
+    store::{Db, Tx, among, earnings::Earned, in_batches, number, signed, statement, unsigned},
     view::{Days, ModelTotals, Totals},
 };
 
@@ -80,10 +78,7 @@ struct Spanned {
     expense: Money,
 }
 
-async fn add_to_spans(
-    tx: &Tx,
-    spans: BTreeMap<(String, AccountId), Spanned>,
-) -> Result<(), Error> {
+async fn add_to_spans(tx: &Tx, spans: BTreeMap<(String, AccountId), Spanned>) -> Result<(), Error> {
     let rows = spans.into_iter().map(|((span, account), spanned)| {
         let earned = [spanned.charged, spanned.expense].map(|money| Value::from(money.nanos()));
         let used: [Value; 7] = row([span.into(), account.get().into()], &spanned.used);
