@@ -110,7 +110,7 @@ async fn a_child_is_refused_levels_and_switches_that_its_parent_may_not_use() {
         ("LevelMapper", json!({"LevelMapper": "gpt-4o=5"})),
         ("SwitchOver", json!({"SwitchOver": "0=5"})),
         ("AllowLevels", json!({"AllowLevels": "0,5"})),
-        ("Gear", json!({"Gear": 1})),
+        ("Gear", json!({"Gear": 2})),
         ("HardLimit", json!({"HardLimit": 101})),
     ] {
         let message = rig.set(body).await.unwrap_or_default();
