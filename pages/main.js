@@ -1,16 +1,12 @@
 // The front page: says what this is, and takes a key to where its owner wants to be.
 
-import { base } from "./lib/api.js";
+import { firstCall } from "./lib/first-call.js";
 import { Code } from "./lib/parts.js";
 import { resume, session } from "./lib/session.js";
 import { Foot, TopBar } from "./lib/shell.js";
 import { SignIn } from "./lib/sign-in.js";
 import { t } from "./lib/text.js";
 import { html, render } from "./lib/view.js";
-
-const curl = `curl ${base}/v1/chat/completions \\
-  -H "Authorization: Bearer $KEY" -H "Content-Type: application/json" \\
-  -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'`;
 
 const enter = () => location.assign("console/");
 
@@ -30,7 +26,7 @@ function Front() {
         <${Way} href="user/" title=${t("front.user")} text=${t("front.user.text")} />
         <${Way} href="docs/" title=${t("docs")} text=${t("front.docs.text")} />
       </div>
-      <div class="stack"><h2>${t("front.call")}</h2><${Code} text=${curl} /></div>
+      <div class="stack"><h2>${t("front.call")}</h2><${Code} text=${firstCall} /></div>
     </div></main></div>
     <${Foot} />`;
 }

@@ -93,22 +93,46 @@ function Ask({ keys, onAsk, onForget }) {
   </form>`;
 }
 
-function Sum({ infos }) {
+// Keys of one account share its balance: it counts once.
+function Sum({ infos: all }) {
+  const infos = [...new Map(all.map((info) => [info.id, info])).values()];
   const sum = (number) => money(infos.reduce((total, info) => total + number(info), 0));
   const tile = (name, text) => html`<div class="tile"><span class="dim">${t(name)}</span><b>${text}</b></div>`;
   return html`<div class="tiles">${tile("billing.balance-all", sum((info) => info.balance))}${tile("billing.today", sum((info) => info.daily_usage.CreditUsed))}${tile("billing.month", sum((info) => info.monthly_usage.CreditUsed))}</div>`;
 }
 
+// What is left for the calls of a key: of its account's balance, and of its own limit where it has one.
+function leftOf({ balance, client_key: own }) {
+  return own?.CreditLimit > 0 ? Math.max(0, Math.min(balance, own.CreditLimit - own.CreditUsed)) : balance;
+}
+
+function usedBy({ CreditUsed, CreditLimit }) {
+  const used = money(CreditUsed);
+  return CreditLimit > 0 ? t("billing.limit-of", { used, limit: money(CreditLimit) }) : used;
+}
+
+// Until when a key is good: its own end, or that of the credit which ends first.
+function untilOf({ credit_balance: cards, client_key: own }) {
+  const ends = [...cards.map((card) => card.expires_at), own?.ExpiresAt].filter(Boolean);
+  return ends.length > 0 ? day(ends.sort((one, other) => Date.parse(one) - Date.parse(other))[0]) : "–";
+}
+
+const Name = ({ info }) => (info.client_key
+  ? html`<bdi class="clip">${info.client_key.Name}</bdi><div class="small dim"><bdi>${info.name}</bdi> · ${t("billing.key-used", { used: usedBy(info.client_key) })}</div>`
+  : html`<bdi class="clip">${info.name}</bdi>`);
+
+// What an account used by day is not known of one of its further keys.
+const ofAccount = (show) => filled((info) => (info.client_key ? "–" : show(info)));
 const filled = (show) => ({ info }) => (info ? show(info) : "");
 const COLUMNS = [
   { name: "key", title: t("billing.key"), cell: ({ key }) => html`<code class="nowrap">${masked(key)}</code>` },
   { name: "name", title: t("billing.name"), text: true, cell: ({ info, error, loading }) => (error ? html`<span class="error-text">${error.message}</span>`
-    : info ? html`<bdi class="clip">${info.name}</bdi>` : loading && html`<span class="dim">${t("loading")}</span>`) },
-  { name: "balance", title: t("billing.balance"), num: true, cell: filled((info) => html`<b>${money(info.balance)}</b>`) },
-  { name: "today", title: t("billing.today"), num: true, cell: filled((info) => money(info.daily_usage.CreditUsed)) },
-  { name: "month", title: t("billing.month"), num: true, cell: filled((info) => money(info.monthly_usage.CreditUsed)) },
-  { name: "requests", title: t("billing.requests"), num: true, cell: filled((info) => compact(info.monthly_usage.Requests)) },
-  { name: "until", title: t("billing.until"), num: true, cell: filled(({ credit_balance: cards }) => (cards.length > 0 ? day(cards.map((card) => card.expires_at).sort()[0]) : "–")) },
+    : info ? html`<${Name} info=${info} />` : loading && html`<span class="dim">${t("loading")}</span>`) },
+  { name: "balance", title: t("billing.balance"), num: true, cell: filled((info) => html`<b>${money(leftOf(info))}</b>`) },
+  { name: "today", title: t("billing.today"), num: true, cell: ofAccount((info) => money(info.daily_usage.CreditUsed)) },
+  { name: "month", title: t("billing.month"), num: true, cell: ofAccount((info) => money(info.monthly_usage.CreditUsed)) },
+  { name: "requests", title: t("billing.requests"), num: true, cell: ofAccount((info) => compact(info.monthly_usage.Requests)) },
+  { name: "until", title: t("billing.until"), num: true, cell: filled(untilOf) },
 ];
 
 function Detail({ apiKey, info, error }) {
@@ -117,8 +141,12 @@ function Detail({ apiKey, info, error }) {
   // The console takes the key that this tab holds.
   const enter = () => secret.set("key", apiKey, false);
   const rate = (number, wide) => (number >= wide ? t("billing.unlimited") : compact(number));
+  const own = info.client_key;
   return html`<div class="stack wide">
+    ${own && html`<p>${t("billing.of-account", { name: info.name })}</p>`}
     <${Pairs} pairs=${[
+      own && [t("billing.own-used"), usedBy(own)],
+      own?.RPM > 0 && [t("billing.own-rpm"), compact(own.RPM)],
       [t("billing.mail"), html`<bdi>${info.email}</bdi>`],
       [t("billing.limit"), info.hard_limit > 0 ? t("billing.limit-of", { used: money(info.monthly_usage.CreditUsed), limit: money(info.hard_limit) }) : t("billing.unlimited")],
       [t("billing.rpm"), rate(info.rpm, WIDE)],
@@ -127,7 +155,8 @@ function Detail({ apiKey, info, error }) {
     ]} />
     <${Cards} cards=${info.credit_balance} />
     <${Spend} apiKey=${apiKey} />
-    <div class="row"><a class="button" href="../console/#calls" onClick=${enter}>${t("billing.calls")}</a></div>
+    <div class="row">${own ? html`<a class="button" href="../console/#playground" onClick=${enter}>${t("playground.title")}</a>`
+      : html`<a class="button" href="../console/#calls" onClick=${enter}>${t("billing.calls")}</a>`}</div>
   </div>`;
 }
 

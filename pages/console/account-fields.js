@@ -77,7 +77,7 @@ export function asText(field, value) {
 const items = (text) => text.split(/[\s,]+/).filter(Boolean);
 
 // The edits that make one list of another: the API adds and removes, one of them in a change.
-function listEdits(before, after) {
+export function listEdits(before, after) {
   const [old, now] = [items(before), items(after)];
   if (after.trim() === "*" || before === after) return before === "*" ? [] : ["*"];
   if (now.length === 0) return ["-*"];

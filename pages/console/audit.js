@@ -25,7 +25,8 @@ const COLUMNS = [
   { name: "ip", title: t("audit.ip"), cell: (log) => log.ip || "–" },
 ];
 
-const named = (field) => word("accounts.f", field);
+// Accounts, client keys and upstream keys share names of fields.
+const named = (field) => ["accounts.f", "client-keys.f", "audit.f"].map((prefix) => word(prefix, field)).find((text) => text !== field) ?? field;
 
 function details(log) {
   try {

@@ -1,5 +1,6 @@
 // Calls: single ones, newest first, each with its bill; the live tail looks for newer ones.
 
+import { firstCall } from "../lib/first-call.js";
 import { count, money, seconds, time } from "../lib/format.js";
 import { useLoad, useTicks } from "../lib/load.js";
 import { Check, Chip, Empty, Field, Problem, Search } from "../lib/parts.js";
@@ -8,10 +9,9 @@ import { mine, session } from "../lib/session.js";
 import { Pairs, Table } from "../lib/table.js";
 import { t, word } from "../lib/text.js";
 import { html, useEffect, useState } from "../lib/view.js";
-import { base } from "../lib/api.js";
 import { Refused } from "./calls-refused.js";
 
-const FILTERS = ["user", "model", "key", "status", "request_id", "start", "end"];
+const FILTERS = ["user", "model", "key", "client_key", "status", "request_id", "start", "end"];
 const TAIL_MS = 2000;
 // What a tab holds; older ones are a press of the button away.
 const ROWS_MAX = 2000;
@@ -45,7 +45,7 @@ function Models(call) {
 // What was answered, and what was refused before any key was asked.
 export function Page({ params }) {
   const isRefused = params.list === "refused";
-  const tab = (list, selected) => html`<button type="button" role="tab" aria-selected=${selected} onClick=${() => change({ list, open: "", key: "", live: "" })}>${t(list ? "calls.refused" : "calls.answered")}</button>`;
+  const tab = (list, selected) => html`<button type="button" role="tab" aria-selected=${selected} onClick=${() => change({ list, open: "", key: "", client_key: "", live: "" })}>${t(list ? "calls.refused" : "calls.answered")}</button>`;
   return html`<div class="tabs" role="tablist" aria-label=${t("calls.title")}>${tab("", !isRefused)}${tab("refused", isRefused)}</div>
     ${isRefused ? html`<${Refused} params=${params} />` : html`<${Answered} params=${params} />`}`;
 }
@@ -109,6 +109,7 @@ export function Filters({ params, isLive, isRefused }) {
   return html`<form class="card filters" aria-label=${t("filters")} onSubmit=${(event) => event.preventDefault()}>
     ${field("user")} ${field("model", { placeholder: "gpt-4o*" })}
     ${session.value.admin && !isRefused && field("key", { inputmode: "numeric" })}
+    ${params.client_key && !isRefused && field("client_key", { inputmode: "numeric" })}
     <${Field} label=${t("calls.status")} options=${statuses} value=${params.status ?? ""} onChange=${(event) => change({ status: event.target.value, open: "" })} />
     ${field("request_id")} ${period("start")} ${period("end")}
     <div class="row between">
@@ -120,10 +121,8 @@ export function Filters({ params, isLive, isRefused }) {
 
 function Nothing({ isFiltered }) {
   if (isFiltered) return html`<${Empty} title=${t("calls.none-match")} text=${t("calls.none-match.text")} />`;
-  const curl = `curl ${base}/v1/chat/completions -H "Authorization: Bearer $KEY" \\
-  -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'`;
   // What a first call takes, in its order.
-  return html`<${Empty} title=${t("calls.none")} text=${t("calls.none.text")} command=${curl}><div class="row">
+  return html`<${Empty} title=${t("calls.none")} text=${t("calls.none.text")} command=${firstCall}><div class="row">
     ${session.value.admin && html`<a class="button main" href=${link("keys", { do: "add" })}>${t("hand-out.no-models-go")}</a>`}
     ${session.value.manage && html`<a class="button" href=${link("hand-out")}>${t("hand-out.title")}</a>`}
     <a class="button" href=${link("playground")}>${t("playground.title")}</a>
@@ -143,6 +142,7 @@ function Detail({ call }) {
       call.PriceVersion && [t("calls.price-version"), call.PriceVersion],
       call.Abandoned && [t("calls.abandoned"), word("abandoned", call.Abandoned)],
       call.Tag && [t("calls.tag"), call.Tag],
+      call.ClientKeyName && [t("calls.client-key-name"), html`<bdi>${call.ClientKeyName}</bdi>`],
       call.Key > 0 && [t("calls.served-by"), t("calls.served-by.text", { key: call.KeyName ? `${call.KeyName} (${call.Key})` : call.Key, level: call.Level, tries: call.Tries })],
       call.Expense !== undefined && [t("calls.expense"), `${money(call.Expense)} · ${t("calls.margin")} ${money(call.Margin)}`],
       [t("calls.node"), `${call.Node} · ${call.Epoch} · ${call.Sequence}`],

@@ -8,7 +8,7 @@ import { change } from "../lib/route.js";
 import { html, useState } from "../lib/view.js";
 import { faultsOf } from "./faults.js";
 import { lined, pairsFrom, priceFrom, priceKind, priceValue, textOf } from "./keys-config.js";
-import { PROVIDERS, TYPES, typeOf } from "./providers.js";
+import { isMadeUp, madeUpKey, PROVIDERS, TYPES, typeOf } from "./providers.js";
 
 const FIELDS = ["SecretKey", "Provider", "Name", "Level", "models", "model_names", "weight", "max_concurrency", "headers", "price", "provider_type"];
 const PRICES = ["list", "factor", "free", "monthly", "own"];
@@ -18,7 +18,7 @@ function draftOf(key, preset) {
   const config = key?.Config ?? {};
   const [, base = PROVIDERS[0][1], type = "standard"] = PROVIDERS.find(([name]) => name === preset) ?? [];
   return {
-    secret: "", name: key?.Name ?? "", provider: key?.Provider ?? base, level: String(key?.Level ?? 0), status: key?.Status ?? true,
+    secret: key ? "" : madeUpKey(base), name: key?.Name ?? "", provider: key?.Provider ?? base, level: String(key?.Level ?? 0), status: key?.Status ?? true,
     type: config.provider_type ?? type, usage: config.include_usage ?? true, models: (config.models ?? []).join("\n"),
     names: textOf(config.model_names, " = "), weight: String(config.weight ?? 1), cap: String(config.max_concurrency ?? 0),
     headers: textOf(config.headers, ": "), priceKind: priceKind(config.price), priceValue: priceValue(config.price),
@@ -95,7 +95,9 @@ function Where({ draft, set, faults, existing }) {
   const chosen = PROVIDERS.find(([, base]) => base === draft.provider)?.[0] ?? "";
   const choose = (name) => {
     const [, base, type] = PROVIDERS.find(([known]) => known === name) ?? [];
-    set(base ? { provider: base, type } : { provider: "" });
+    // What was typed stays.
+    const secret = draft.secret && !isMadeUp(draft.secret) ? draft.secret : madeUpKey(base);
+    set(base ? { provider: base, type, secret } : { provider: "", secret });
   };
   const presets = [...PROVIDERS.map(([name]) => [name, name]), ["", t("keys.other-provider")]];
   return html`<div class="fields">
@@ -109,7 +111,7 @@ function Where({ draft, set, faults, existing }) {
 
 function Who({ draft, set, faults, existing }) {
   return html`<${Field} label=${t("keys.secret")} type="password" value=${draft.secret} required=${!existing} autocomplete="off" spellcheck=${false} error=${faults.SecretKey}
-      hint=${t(existing ? "keys.secret.keep" : "keys.secret.hint")} onInput=${(event) => set({ secret: event.target.value })} />
+      hint=${t(existing ? "keys.secret.keep" : isMadeUp(draft.secret) ? "keys.secret.made-up" : "keys.secret.hint")} onInput=${(event) => set({ secret: event.target.value })} />
     <div class="fields">
       <${Field} label=${t("keys.name")} value=${draft.name} autocomplete="off" error=${faults.Name} onInput=${(event) => set({ name: event.target.value })} />
       <${Field} label=${t("keys.level")} options=${LEVELS} value=${draft.level} hint=${t("keys.level.hint")} error=${faults.Level} onChange=${(event) => set({ level: event.target.value })} />

@@ -17,9 +17,11 @@ const MENU = [
   { group: "set", pages: [{ name: "settings", root: true }, { name: "news" }] },
 ];
 const PAGES = MENU.flatMap((group) => group.pages);
-const FIRST = "calls";
+// A further client key makes calls, and that is all.
+const isFurther = () => session.value.client_key === true;
+const first = () => (isFurther() ? "playground" : "calls");
 
-const allowed = (page) => !page.root || session.value.admin;
+const allowed = (page) => (isFurther() ? page.name === "playground" : !page.root || session.value.admin);
 
 function Menu({ open, onGo, current }) {
   return html`<div class=${`side ${open ? "open" : ""}`}><nav aria-label=${t("menu")}>
@@ -28,6 +30,7 @@ function Menu({ open, onGo, current }) {
       return shown.length > 0 && html`<div class="group">${t(`menu.${group}`)}</div>
         ${shown.map(({ name }) => html`<a href=${link(name)} aria-current=${name === current ? "page" : undefined} onClick=${onGo}>${t(`${name}.title`)}</a>`)}`;
     })}
+    ${isFurther() && html`<a href="../billing/">${t("billing.title")}</a>`}
   </nav></div>`;
 }
 
@@ -58,7 +61,7 @@ function Console() {
     return html`<${TopBar} /><div class="frame"><main id="main" tabindex="-1"><div class="narrow"><${SignIn} /></div></main></div><${Foot} />`;
   }
   const wanted = PAGES.find(({ name }) => name === here.value.page);
-  const page = wanted && allowed(wanted) ? wanted.name : FIRST;
+  const page = wanted && allowed(wanted) ? wanted.name : first();
   const burger = html`<button type="button" class="quiet only-phone" aria-label=${t("menu")} aria-expanded=${open} onClick=${() => setOpen(!open)}>☰</button>`;
   return html`<${TopBar} start=${burger}>
       <${Who} account=${account} />
@@ -66,7 +69,7 @@ function Console() {
     </${TopBar}>
     <div class="frame">
       <${Menu} open=${open} current=${page} onGo=${() => setOpen(false)} />
-      <main id="main" tabindex="-1"><h1>${t(`${page}.title`)}</h1><${Current} name=${page} /></main>
+      <main id="main" tabindex="-1"><h1>${t(`${page}.title`)}</h1>${isFurther() && html`<p class="note">${t("further-key")}</p>`}<${Current} name=${page} /></main>
     </div>
     <${Foot} />`;
 }

@@ -12,6 +12,7 @@ import { html } from "../lib/view.js";
 const SIZE = 50;
 const REASONS = ["grant", "deduct", "call", "lease", "expiry", "delete", "debt", "listing", "rates", "units", "correction"];
 const FILTERS = ["reason", "start", "end"];
+const ROOT = 1;
 
 const COLUMNS = [
   { name: "time", title: t("money.time"), cell: (line) => html`<span class="nowrap">${time(line.Time)}</span>` },
@@ -22,9 +23,14 @@ const COLUMNS = [
   { name: "entry", title: t("money.entry"), num: true, cell: (line) => line.EntryID },
 ];
 
+// Root has no books of its own to speak of: it sees those of all.
+const whose = { name: "account", title: t("money.account"), text: true, cell: (line) => html`<bdi class="clip">${line.Name || "–"}</bdi>` };
+const columnsFor = (isAll) => (isAll ? [COLUMNS[0], whose, ...COLUMNS.slice(1)] : COLUMNS);
+
 export function Ledger({ params, user, round }) {
   const page = Math.max(1, Number(params.page) || 1);
-  const query = { user, ...Object.fromEntries(FILTERS.map((name) => [name, params[name]])), page, size: SIZE };
+  const isAll = user === ROOT;
+  const query = { user: isAll ? "" : user, ...Object.fromEntries(FILTERS.map((name) => [name, params[name]])), page, size: SIZE };
   const list = useLoad(async (signal) => {
     const { data, total } = await mine("/x-ledger", { query, signal });
     return { rows: data, total };
@@ -40,8 +46,8 @@ export function Ledger({ params, user, round }) {
     </form>
     <${Problem} error=${list.error} />
     ${list.loading && !found && html`<p class="dim" role="status">${t("loading")}</p>`}
-    ${found?.total === 0 && html`<p class="dim">${t("money.no-lines")}</p>`}
-    ${found?.total > 0 && html`<${Table} label=${t("money.ledger")} columns=${COLUMNS} rows=${found.rows} rowKey=${(line) => line.ID} loading=${list.loading} />
+    ${found?.total === 0 && html`<p class="dim">${t(FILTERS.some((name) => params[name]) ? "money.no-lines" : "money.no-lines-yet")}</p>`}
+    ${found?.total > 0 && html`<${Table} label=${t("money.ledger")} columns=${columnsFor(isAll)} rows=${found.rows} rowKey=${(line) => line.ID} loading=${list.loading} />
       <${Pager} page=${page} pages=${Math.ceil(found.total / SIZE)} total=${count(found.total)} onPage=${(next) => change({ page: next })} />`}
   </section>`;
 }

@@ -1,7 +1,7 @@
 // Playground: a chat through a key, streamed, with what each answer cost and which key served it.
 
 import { open } from "../lib/api.js";
-import { DIALECTS, dialectOf, events, likely, modelsOf, newId, piece, recordOf, request } from "../lib/chat.js";
+import { DIALECTS, dialectOf, events, isRefused, likely, modelsOf, newId, piece, recordOf, request } from "../lib/chat.js";
 import { count, money, seconds } from "../lib/format.js";
 import { Model } from "../lib/handed.js";
 import { useLoad } from "../lib/load.js";
@@ -124,12 +124,15 @@ async function say(text, options) {
   account(options.apiKey, id);
 }
 
+// A further client key may not read records.
+const hasRecord = (turn, apiKey) => !isRefused(turn?.error) && !(apiKey === session.value?.key && session.value.client_key);
+
 // What the books say of it comes a moment later.
 async function account(apiKey, id) {
-  const isStopped = turns.value.some((turn) => turn.id === id && turn.stopped);
-  const update = (patch) => (turns.value = turns.value.map((turn) => (turn.id === id ? { ...turn, ...patch } : turn)));
+  const turn = turns.value.find((each) => each.id === id);
+  const update = (patch) => (turns.value = turns.value.map((each) => (each.id === id ? { ...each, ...patch } : each)));
   try {
-    const record = await recordOf(apiKey, id, isStopped);
+    const record = hasRecord(turn, apiKey) ? await recordOf(apiKey, id, turn?.stopped) : null;
     update({ record });
     if (apiKey === session.value?.key) refresh().catch(() => {});
     if (record?.Key && session.value?.admin) update({ keyName: (await mine(`/x-keys/${record.Key}`)).data?.[0]?.Name });

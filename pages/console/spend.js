@@ -13,6 +13,8 @@ import { Chart, colour } from "./spend-chart.js";
 import { OTHER, load, waysOf } from "./spend-data.js";
 
 const SPANS = [7, 30, 90];
+// A tile holds so many signs of the usual size.
+const LONG = 8;
 const short = new Intl.DateTimeFormat(language === "zh" ? "zh-CN" : "en-US", { month: "short", day: "numeric", timeZone: "UTC" });
 
 function spanOf(params) {
@@ -87,7 +89,7 @@ const nameOf = (row, by) => (row.value === OTHER ? t("spend.other") : row.name |
 
 function Tiles({ data }) {
   const { total, before, then } = data;
-  const tile = (name, format, isMargin) => html`<div class="tile"><span class="dim">${t(`spend.${name}`)}</span><b>${format(total[name])}</b>
+  const tile = (name, format, isMargin) => html`<div class="tile"><span class="dim">${t(`spend.${name}`)}</span><b class=${format(total[name]).length > LONG ? "long" : ""}>${format(total[name])}</b>
     <span class="small dim">${isMargin ? t("spend.of-cost", { share: percent(total[name], total.cost) }) : t("spend.change", { change: changeOf(total[name], before[name]), before: format(before[name]) })}</span></div>`;
   return html`<div class="tiles">
       ${tile("cost", money)} ${tile("requests", compact)} ${tile("tokens", compact)}

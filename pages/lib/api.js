@@ -58,43 +58,46 @@ function reason(status, text) {
   return new Refused(status, { message: typeof message === "string" ? message : "" });
 }
 
-async function send(path, { key, method = "GET", query, body, headers = {}, signal } = {}) {
-  const init = { method, headers: { ...headers }, cache: "no-store", credentials: "omit" };
+// Sends, and has the answer read by `read`; what goes wrong while it is read is as if there had been no answer.
+async function send(path, { key, method = "GET", query, body, headers = {}, signal } = {}, read) {
+  const init = { method, headers: { ...headers }, cache: "no-store", credentials: "omit", signal };
   if (key) init.headers.authorization = `Bearer ${key}`;
   if (body !== undefined) {
     init.headers["content-type"] = "application/json";
     init.body = JSON.stringify(body);
   }
-  init.signal = signal ?? AbortSignal.timeout(ANSWER_MS_MAX);
   try {
-    return await fetch(address(path, query), init);
+    return await read(await fetch(address(path, query), init));
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error.name === "AbortError" || error instanceof Refused) throw error;
     throw new Refused(0, { message: t(error.name === "TimeoutError" ? "error.slow" : "error.away") });
   }
 }
 
-// Asks for JSON. `total` is the number of rows of a list, where the gateway tells it.
-export async function ask(path, options) {
-  const answer = await send(path, options);
-  const text = await answer.text();
-  if (!answer.ok) throw reason(answer.status, text);
-  const total = answer.headers.get("x-total-count");
-  return { data: parsed(text), total: total === null ? null : Number(total), headers: answer.headers };
-}
-
-// Asks for a stream, and hands over its answer when it has begun.
-export async function open(path, options) {
-  const answer = await send(path, options);
+async function good(answer) {
   if (!answer.ok) throw reason(answer.status, await answer.text());
   return answer;
 }
 
+// Asks for JSON, and waits only so long. `total` is the number of rows of a list, where the gateway tells it.
+export async function ask(path, options = {}) {
+  const limit = AbortSignal.timeout(ANSWER_MS_MAX);
+  const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
+  return send(path, { ...options, signal }, async (answer) => {
+    const text = await (await good(answer)).text();
+    const total = answer.headers.get("x-total-count");
+    return { data: parsed(text), total: total === null ? null : Number(total), headers: answer.headers };
+  });
+}
+
+// Asks for a stream, and hands over its answer when it has begun.
+export const open = (path, options) => send(path, options, good);
+
 // Has the browser save what a path answers.
 export async function download(path, options, name) {
-  const answer = await open(path, options);
+  const file = await send(path, options, async (answer) => (await good(answer)).blob());
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await answer.blob());
+  link.href = URL.createObjectURL(file);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

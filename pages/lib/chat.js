@@ -96,6 +96,9 @@ function ofMessages(event) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// A call that the gateway refused left no record. Without an answer it may have been made all the same.
+export const isRefused = (error) => [401, 402, 403, 404].includes(error?.status);
+
 // The usage record of a call, or null where none has come in time. One that was stopped here may go on at its provider.
 export async function recordOf(key, id, isStopped = false) {
   for (let turn = 0; turn < RECORD_TRIES; turn++) {

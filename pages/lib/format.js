@@ -12,7 +12,9 @@ const share = new Intl.NumberFormat(locale, { style: "percent", maximumFractionD
 
 export const count = (number) => whole.format(number);
 export const compact = (number) => (Math.abs(number) < 100_000 ? whole.format(number) : short.format(number));
-export const percent = (part, of) => (of ? share.format(part / of) : "–");
+// What is rounded to nothing has no sign.
+const signed = (number, text) => `${number < 0 && /[1-9]/.test(text) ? "−" : ""}${text}`;
+export const percent = (part, of) => (of ? signed(part / of, share.format(Math.abs(part / of))) : "–");
 
 // At least cents; of less than a dollar as many digits as it takes to see two of them, to the nano-dollar.
 export function money(dollars) {
@@ -21,7 +23,7 @@ export function money(dollars) {
   let digits = 2;
   if (size > 0 && size < 1) digits = Math.min(9, Math.max(2, 1 - Math.floor(Math.log10(size))) + (size < 0.1 ? 1 : 0));
   const text = size.toLocaleString(locale, { minimumFractionDigits: 2, maximumFractionDigits: digits });
-  return `${dollars < 0 ? "−" : ""}$${text}`;
+  return signed(dollars, `$${text}`);
 }
 
 export function seconds(ms) {

@@ -1,26 +1,26 @@
 // What a browser keeps. It may refuse to (private windows, full disks); then it is kept for as long as the page is open.
 
-const memory = new Map();
+const device = { store: () => globalThis.localStorage, refused: new Map() };
+const tab = { store: () => globalThis.sessionStorage, refused: new Map() };
 
-function at(area, name) {
+function at({ store, refused }, name) {
+  if (refused.has(name)) return refused.get(name);
   try {
-    return area().getItem(name);
+    return store().getItem(name);
   } catch {
-    return memory.get(name) ?? null;
+    return null;
   }
 }
 
-function put(area, name, value) {
+function put({ store, refused }, name, value) {
   try {
-    if (value === null) area().removeItem(name);
-    else area().setItem(name, value);
+    if (value === null) store().removeItem(name);
+    else store().setItem(name, value);
+    refused.delete(name);
   } catch {
-    memory.set(name, value);
+    refused.set(name, value);
   }
 }
-
-const device = () => globalThis.localStorage;
-const tab = () => globalThis.sessionStorage;
 
 // Choices that are no secrets.
 export const choice = {

@@ -56,8 +56,8 @@ export function Accounts({ least }) {
       : html`<${Empty} title=${t("user.none")} text=${t("user.none-text")}><button type="button" class="main" onClick=${() => setNew(true)}>${t("user.new")}</button></${Empty}>`)}
     ${rows.length > 0 && html`<${Table} label=${t("user.title")} columns=${COLUMNS} rows=${rows} rowKey=${(row) => row.ID} loading=${list.loading} sort=${order}
       onSort=${(next) => change({ order: next, page: "" })} onOpen=${(id) => change({ open: id }, true)} />
-      ${total > ROWS && html`<${Pager} page=${page} pages=${Math.ceil(total / ROWS)} total=${total} onPage=${(next) => change({ page: next })} />`}
-      ${!session.value.admin && !find && html`<p class="small dim">${t("user.list-fee")}</p>`}`}
+      ${total > ROWS && html`<${Pager} page=${page} pages=${Math.ceil(total / ROWS)} total=${total} onPage=${(next) => change({ page: next })} />`}`}
+    ${!session.value.admin && html`<p class="small dim">${t("user.list-fee")}</p>`}
     ${params.open && html`<${Account} id=${params.open} key=${params.open} onPut=${put} onDrop=${drop} onClose=${() => change({ open: "" }, true)} />`}
     ${isNew && html`<${New} least=${least} onMade=${list.reload} onClose=${() => setNew(false)} />`}`;
 }

@@ -22,6 +22,9 @@ function Head() {
     ${secret && html`<div class="stack" role="status"><p>${t("accounts.new-key")}</p><${Secret} text=${secret} /></div>`}`;
 }
 
+const Further = () => html`<div class="stack"><h1>${t("user.title")}</h1><p class="note">${t("further-key")}</p></div>
+  <div class="row"><a class="button" href="../billing/">${t("billing.title")}</a></div>`;
+
 function Mine() {
   const rules = useLoad((signal) => mine("/dashboard/conf", { signal }).then(({ data }) => data), [session.value.id]);
   const { balance, manage } = session.value;
@@ -36,7 +39,7 @@ const Page = () => html`<${TopBar}>
     ${session.value ? html`<button type="button" class="quiet" onClick=${() => signOut()}>${t("sign-out")}</button>` : html`<a class="button quiet" href="../docs/">${t("docs")}</a>`}
   </${TopBar}>
   <div class="frame"><main id="main" tabindex="-1"><div class="narrow broad stack wide">
-    ${session.value ? html`<${Mine} />` : html`<div class="stack"><h1>${t("user.title")}</h1><p class="dim">${t("user.text")}</p></div><${SignIn} />`}
+    ${session.value?.client_key ? html`<${Further} />` : session.value ? html`<${Mine} />` : html`<div class="stack"><h1>${t("user.title")}</h1><p class="dim">${t("user.text")}</p></div><${SignIn} />`}
   </div></main></div>
   <${Foot} />`;
 

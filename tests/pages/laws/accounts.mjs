@@ -123,7 +123,7 @@ async function givesANewKey(rig, { gateway }) {
       });
       await page.addInitScript((text) => sessionStorage.setItem('proxyxai.key', text), gateway.rootKey);
       await page.goto(place);
-      await drawer(page).getByRole('button', { name: 'New key' }).click();
+      await drawer(page).getByRole('button', { name: 'New key', exact: true }).click();
       const shown = await drawer(page).locator('.secret code').innerText();
       expect(asked.length === 1 && asked[0].includes('loser'), asked);
       expect((await gateway.ask('GET', '/dashboard/info', undefined, shown)).status === 200, 'the new key is good');

@@ -101,6 +101,16 @@ async function everyLinkLeadsSomewhere() {
   }
 }
 
+/** A blank line cuts a table: its other half is a paragraph, and begins with a bar. */
+async function everyTableIsWhole() {
+  const { lexer } = await import(pathToFileURL(path.join(PAGES, 'vendor/marked.js')));
+  const files = [...documents().filter((each) => !each.page).map((each) => path.join(DOCS, `${each.name}.md`)), path.join(REPOSITORY, 'README.md')];
+  for (const file of files) {
+    const torn = lexer(fs.readFileSync(file, 'utf8')).find((token) => token.type === 'paragraph' && token.text.startsWith('|'));
+    expect(!torn, `${path.relative(REPOSITORY, file)}: ${torn?.text.slice(0, 80)} is in no table`);
+  }
+}
+
 async function show(visitor, look, chosen) {
   const { page } = visitor;
   for (const document of chosen) {
@@ -200,6 +210,7 @@ export async function run(rig) {
   const phone = { language: 'en', scheme: 'light', width: 390 };
   await rig.law('every document is in the contents, with a title in both languages', async () => everyDocumentIsInTheContents());
   await rig.law('every link between documents leads to a section', everyLinkLeadsSomewhere);
+  await rig.law('no table of a document is cut', everyTableIsWhole);
   const all = documents().filter((each) => !each.page).map((each) => each.name);
   for (const look of [LOOKS[0], LOOKS.at(-1)]) await law(`every document shows: ${lookName(look)}`, look, (visitor) => show(visitor, look, all));
   for (const look of LOOKS.slice(1, -1)) await law(`documents show: ${lookName(look)}`, look, (visitor) => show(visitor, look, PICTURED));

@@ -20,6 +20,22 @@ async function open(page, gateway, place) {
 const row = (page, name) => page.locator('tbody tr.opens').filter({ has: page.getByRole('button', { name, exact: true }) });
 const keyNamed = async (gateway, name) => (await gateway.call('GET', '/x-keys')).find((key) => key.Name === name);
 
+/** A server that asks for no key has one made up, which goes again with another provider; what was typed stays. */
+async function makesUpAKey(rig, { gateway }) {
+  await rig.visiting(gateway.origin, undefined, async ({ page }) => {
+    await open(page, gateway, 'keys?do=add&preset=Ollama');
+    const form = page.getByRole('dialog');
+    const [secret, provider] = [form.getByLabel('Key', { exact: true }), form.getByLabel('Provider', { exact: true })];
+    await form.getByText('asks for no key').waitFor();
+    expect((await secret.inputValue()).length >= 20, 'it is too short');
+    await provider.selectOption('Groq');
+    expect((await secret.inputValue()) === '', 'a provider that asks for one gets none that is made up');
+    await secret.fill(SECRET);
+    await provider.selectOption('vLLM');
+    expect((await secret.inputValue()) === SECRET, 'what was typed is still there');
+  });
+}
+
 /** From nothing to a key in the pool: what was typed survives a refusal, and the secret is nowhere afterwards. */
 async function addsTheFirst(rig, { gateway, provider }) {
   await rig.visiting(gateway.origin, undefined, async (visitor) => {
@@ -143,6 +159,7 @@ async function inEachLook(rig, { gateway }) {
 
 export async function run(rig) {
   const given = await prepared(rig);
+  await rig.law('a server that asks for no key gets one that is made up', () => makesUpAKey(rig, given));
   await rig.law('a new gateway leads to its first key, and a refusal loses nothing', () => addsTheFirst(rig, given));
   await rig.law('many keys are pasted at once, each with its own outcome', () => pastesMany(rig, given));
   await rig.law('a refused key is shown with its reason, woken, switched off and deleted', () => looksAfterOne(rig, given));

@@ -65,6 +65,17 @@ async function showsTheLedger(rig, { gateway }) {
   });
 }
 
+/** Root has no book of its own: it sees all of them, with whose they are. */
+async function showsAllBooksToRoot(rig, { gateway }) {
+  await rig.visiting(gateway.origin, undefined, async ({ page }) => {
+    await open(page, gateway, 'money?reason=grant');
+    const ledger = page.getByRole('region', { name: 'Ledger' });
+    await ledger.waitFor();
+    const text = await ledger.innerText();
+    expect(['Account', 'reseller', 'below-one', 'dear-one'].every((word) => text.includes(word)), text);
+  });
+}
+
 /** What the table says is what the gateway counts, for root in dollars and for others in their own bill. */
 async function showsSpend(rig, { gateway, reseller }) {
   const { Total, Rows } = await gateway.call('GET', '/x-earnings?by=model');
@@ -157,6 +168,7 @@ export async function run(rig) {
   const there = await prepared(rig);
   await rig.law('credit is topped up and transferred after a question, and a refusal keeps what was typed', () => movesMoney(rig, there));
   await rig.law('the ledger stands beside the cards', () => showsTheLedger(rig, there));
+  await rig.law('the ledger of root is of all accounts', () => showsAllBooksToRoot(rig, there));
   await rig.law('spend is the gateway\'s own count, by all that it is split by', () => showsSpend(rig, there));
   await rig.law('news reach whom they are for, as text', () => postsNews(rig, there));
   await rig.law('news that were posted are listed and taken back one by one', () => takesNewsBack(rig, there));

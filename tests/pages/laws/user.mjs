@@ -108,7 +108,7 @@ async function changes(rig, { gateway, reseller }) {
     expect(!(await infoOf(gateway, 'first-renamed')).Status, 'it is off');
     await press('Switch on');
     await drawer.getByRole('button', { name: 'Switch off' }).waitFor();
-    expect((await drawer.getByRole('button', { name: 'New key' }).count()) === 0, 'a new key for others is root\'s to give');
+    expect((await drawer.getByRole('button', { name: 'New key', exact: true }).count()) === 0, 'a new key for others is root\'s to give');
     await page.keyboard.press('Escape');
     await row(page, 'first-renamed').waitFor();
   });
@@ -153,7 +153,7 @@ async function renewsKeys(rig, { gateway, reseller }) {
     await row(page, 'first-renamed').getByRole('button').click();
     await dialog(page).getByRole('button', { name: 'Delete', exact: true }).waitFor();
     await page.goto('/console/#accounts?open=2');
-    await dialog(page).getByRole('button', { name: 'New key' }).click();
+    await dialog(page).getByRole('button', { name: 'New key', exact: true }).click();
     const again = await dialog(page).locator('.secret code').innerText();
     expect(again !== renewed && (await refused(renewed)), 'the console shows the newest');
     await page.reload();
@@ -164,7 +164,7 @@ async function renewsKeys(rig, { gateway, reseller }) {
     asked(page);
     await open(page, gateway.rootKey, '/user/');
     await row(page, 'reseller').getByRole('button').click();
-    await dialog(page).getByRole('button', { name: 'New key' }).click();
+    await dialog(page).getByRole('button', { name: 'New key', exact: true }).click();
     const given = await dialog(page).locator('.secret code').innerText();
     expect((await refused(renewed)) && (await gateway.call('GET', '/dashboard/status', undefined, given)).name === 'reseller', 'root gives a new one');
     await page.keyboard.press('Escape');
