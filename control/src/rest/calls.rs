@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     failure::Failure,
-    query::{BELOW, FROM, ID, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
+    query::{BEFORE, BELOW, FROM, ID, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
     records::{self, Row},
     request::{Asker, Params},
 };
@@ -36,11 +36,7 @@ pub(super) const QUERY: [Query; 12] = [
     FROM,
     UNTIL,
     size(SIZE_MAX),
-    query(
-        "before",
-        Takes::Text,
-        "The page after this one: `next` of the answer before",
-    ),
+    BEFORE,
     query(
         "after",
         Takes::Text,

@@ -5,9 +5,10 @@ mod reports;
 use super::{
     api::{Api, delete, get, post, update},
     bill, billing, books, client_keys, conf, config, dashboard, keys, logs, news, nodes, prices,
-    query::{DAYS, ID, LABELS, PAGE, SIZE, Takes, U, USER, query},
+    query::{DAYS, ID, LABELS, PAGE, SIZE, Takes, U, USER, query, words},
     secrets, users, verify,
 };
+use crate::view::KeyState;
 
 pub(super) fn table() -> Api {
     accounts()
@@ -33,10 +34,10 @@ fn accounts() -> Api {
                 get(users::children)
                     .named("listAccounts", "Direct children of the caller")
                     .query(list())
-                    .fails(&[402, 403, 404]),
+                    .fails(&[402, 404]),
                 post(users::create)
                     .named("createAccount", "Creates a direct child of the caller")
-                    .fails(&[402, 403, 409]),
+                    .fails(&[402, 409]),
             ],
         )
         .at(
@@ -48,16 +49,16 @@ fn accounts() -> Api {
                         "One account, as an array of one; or direct children with a label",
                     )
                     .query(list())
-                    .fails(&[402, 403, 404]),
+                    .fails(&[402, 404]),
                 update(users::update)
                     .named("updateAccount", "Changes an account, and moves credit")
-                    .fails(&[402, 403, 404, 409]),
+                    .fails(&[402, 404, 409]),
                 delete(users::delete)
                     .named(
                         "deleteAccount",
                         "Deletes an account, and refunds what is left",
                     )
-                    .fails(&[402, 403, 404, 409]),
+                    .fails(&[402, 404, 409]),
             ],
         )
         .at(
@@ -65,7 +66,7 @@ fn accounts() -> Api {
             [get(users::descendants)
                 .named("listDescendants", "All accounts below the caller")
                 .query(list())
-                .fails(&[402, 403, 404])],
+                .fails(&[402, 404])],
         )
         .at(
             "/x-dna/{identifier}",
@@ -75,14 +76,14 @@ fn accounts() -> Api {
                     "One account, as an array of one; or descendants with a label",
                 )
                 .query(list())
-                .fails(&[402, 403, 404])],
+                .fails(&[402, 404])],
         )
         .at(
             "/x-info",
             [get(users::info)
                 .named("getAccountDetail", "All there is to know of one account")
                 .query(&[USER, U])
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-self",
@@ -92,7 +93,7 @@ fn accounts() -> Api {
 
 /// Client keys that accounts have beside their first one.
 fn client_keys() -> Api {
-    let fails = &[403, 404];
+    let fails = &[404];
     Api::new()
         .about("Client keys")
         .at(
@@ -106,7 +107,7 @@ fn client_keys() -> Api {
                         "createClientKey",
                         "Makes a client key; its secret is shown once",
                     )
-                    .fails(&[403, 404, 409]),
+                    .fails(&[404, 409]),
             ],
         )
         .at(
@@ -117,7 +118,7 @@ fn client_keys() -> Api {
                     .fails(fails),
                 update(client_keys::update)
                     .named("updateClientKey", "Changes a client key")
-                    .fails(&[403, 404, 409]),
+                    .fails(&[404, 409]),
                 delete(client_keys::delete)
                     .named("deleteClientKey", "Ends a client key")
                     .fails(fails),
@@ -165,16 +166,14 @@ fn letters() -> Api {
                         "What the caller and accounts below it have posted",
                     )
                     .query(&news::QUERY),
-                post(news::post)
-                    .named("postNews", "News for everybody")
-                    .fails(&[403]),
+                post(news::post).named("postNews", "News for everybody"),
                 delete(news::delete)
                     .named(
                         "deleteNews",
                         "Takes news for everybody away, or one piece of news",
                     )
                     .query(&news::DELETE_QUERY)
-                    .fails(&[403, 404]),
+                    .fails(&[404]),
             ],
         )
         .at(
@@ -185,10 +184,10 @@ fn letters() -> Api {
                         "postNewsTo",
                         "News for an account, or for it and all below it",
                     )
-                    .fails(&[403, 404]),
+                    .fails(&[404]),
                 delete(news::delete_of)
                     .named("deleteNewsOf", "Takes news of an account away")
-                    .fails(&[403, 404]),
+                    .fails(&[404]),
             ],
         )
         .at(
@@ -198,7 +197,7 @@ fn letters() -> Api {
                     "askVerification",
                     "Mails links to addresses that are not verified",
                 )
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-verify/{token}",
@@ -250,8 +249,7 @@ fn dashboard() -> Api {
                     "listAudit",
                     "Administrative changes that concern the caller or a descendant",
                 )
-                .query(&logs::QUERY)
-                .fails(&[403])],
+                .query(&logs::QUERY)],
         )
         .at_each(
             &["/dashboard/news", "/dashboard/x-user-news"],
@@ -294,7 +292,7 @@ fn upstream_keys() -> Api {
         query("search", Takes::Text, "Keys whose name begins like this"),
         query(
             "state",
-            Takes::Words(&["ready", "asleep", "quarantined", "disabled", "off"]),
+            Takes::Words(&const { words(&KeyState::NAMES) }),
             "Keys in this state",
         ),
         PAGE,
@@ -307,11 +305,10 @@ fn upstream_keys() -> Api {
             [
                 get(keys::list)
                     .named("listUpstreamKeys", "The key pool, without secrets")
-                    .query(&list)
-                    .fails(&[403]),
+                    .query(&list),
                 post(keys::create)
                     .named("createUpstreamKey", "Adds an upstream key")
-                    .fails(&[403, 409]),
+                    .fails(&[409]),
             ],
         )
         .at(
@@ -323,20 +320,20 @@ fn upstream_keys() -> Api {
                         "One key, or those of a level or provider",
                     )
                     .query(&[PAGE, SIZE])
-                    .fails(&[403, 404]),
+                    .fails(&[404]),
                 update(keys::update)
                     .named("updateUpstreamKey", "Changes what is given of a key")
-                    .fails(&[403, 404, 409]),
+                    .fails(&[404, 409]),
                 delete(keys::delete)
                     .named("deleteUpstreamKey", "Takes a key out of the pool")
-                    .fails(&[403, 404]),
+                    .fails(&[404]),
             ],
         )
         .at(
             "/x-keys/{filter}/probe",
             [post(keys::probe)
                 .named("probeUpstreamKey", "Asks the provider with this key, now")
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
 }
 
@@ -347,14 +344,11 @@ fn settings() -> Api {
             "/x-config",
             [
                 get(config::show)
-                    .named("getSettings", "Settings in effect")
-                    .fails(&[403]),
+                    .named("getSettings", "Settings in effect"),
                 update(config::update)
-                    .named("updateSettings", "Stores settings")
-                    .fails(&[403]),
+                    .named("updateSettings", "Stores settings"),
                 delete(config::delete)
-                    .named("deleteSettings", "Drops settings back to the environment's values")
-                    .fails(&[403]),
+                    .named("deleteSettings", "Drops settings back to the environment's values"),
             ],
         )
         .at(
@@ -363,10 +357,9 @@ fn settings() -> Api {
                 get(conf::show)
                     .named("getSystemConf", "The system's rules and unwell keys; or which keys a call would be tried on")
                     .query(&conf::QUERY)
-                    .fails(&[403, 404]),
+                    .fails(&[404]),
                 post(conf::update)
-                    .named("updateSystemConf", "Stores rules, and takes away what accounts have in their place")
-                    .fails(&[403]),
+                    .named("updateSystemConf", "Stores rules, and takes away what accounts have in their place"),
             ],
         )
 }
@@ -379,8 +372,7 @@ fn running() -> Api {
             "/x-nodes",
             [get(nodes::list)
                 .named("listNodes", "Data planes")
-                .query(&nodes::QUERY)
-                .fails(&[403])],
+                .query(&nodes::QUERY)],
         )
         .at(
             "/x-books",
@@ -389,13 +381,13 @@ fn running() -> Api {
                     "verifyBooks",
                     "Recomputes the books and names the first difference",
                 )
-                .fails(&[403, 409])],
+                .fails(&[409])],
         )
         .at(
             "/x-root",
             [post(secrets::rotate_root)
                 .named("rotateKey", "Gives root, or an account below it, a new key")
-                .fails(&[403, 404, 409])],
+                .fails(&[404, 409])],
         )
         .at(
             "/x-gkey",
@@ -403,14 +395,10 @@ fn running() -> Api {
         )
         .at(
             "/x-ekey/{text}",
-            [get(secrets::seal)
-                .named("sealText", "Seals a text under the master key")
-                .fails(&[403])],
+            [get(secrets::seal).named("sealText", "Seals a text under the master key")],
         )
         .at(
             "/x-dkey/{text}",
-            [get(secrets::open)
-                .named("openText", "What was sealed")
-                .fails(&[403])],
+            [get(secrets::open).named("openText", "What was sealed")],
         )
 }

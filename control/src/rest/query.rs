@@ -39,6 +39,17 @@ pub(super) const fn query(name: &'static str, takes: Takes, about: &'static str)
     Query { name, about, takes }
 }
 
+/// The words of a table that says what each stands for.
+pub(super) const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
+    let mut words = [""; N];
+    let mut at = 0;
+    while at < N {
+        words[at] = table[at].0;
+        at += 1;
+    }
+    words
+}
+
 /// Names alone, for whoever refuses others.
 pub(super) fn names(queries: &[Query]) -> Vec<&'static str> {
     queries.iter().map(|query| query.name).collect()
@@ -80,6 +91,11 @@ pub(super) const BELOW: Query = query(
     "below",
     Takes::Flag,
     "Whether accounts below it count; they do when missing",
+);
+pub(super) const BEFORE: Query = query(
+    "before",
+    Takes::Text,
+    "The page after this one: `next` of the answer before",
 );
 pub(super) const REQUEST_ID: Query = query("request_id", Takes::Text, "The id of a call");
 pub(super) const STATUS: Query = query("status", Takes::Status, "A status, or a class: `4xx`");

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{
     failure::Failure,
-    query::{BELOW, FROM, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
+    query::{BEFORE, BELOW, FROM, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
     request::{Asker, Params},
 };
 use crate::{
@@ -27,11 +27,7 @@ pub(super) const QUERY: [Query; 9] = [
     FROM,
     UNTIL,
     size(SIZE_MAX),
-    query(
-        "before",
-        Takes::Text,
-        "The page after this one: `next` of the answer before",
-    ),
+    BEFORE,
 ];
 
 pub(super) async fn list(

@@ -9,7 +9,7 @@ use super::{
     answer::Dollars,
     days::{days, month_so_far},
     failure::Failure,
-    query::{BELOW, DAYS, Query, Takes, U, USER, query},
+    query::{BELOW, DAYS, Query, Takes, U, USER, query, words},
     request::{Asker, Params},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 pub(super) const QUERY: [Query; 5] = [
     query(
         "by",
-        Takes::Words(&["model", "account", "key", "provider"]),
+        Takes::Words(&const { words(&SpentBy::NAMES) }),
         "What it is split by; `model` when missing. Upstream keys and providers are for root",
     ),
     query(

@@ -26,7 +26,7 @@ fn records() -> Api {
                     "Single calls of an account with their bills, newest first",
                 )
                 .query(&[USER, U, REQUEST_ID, PAGE, SIZE])
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-calls",
@@ -36,7 +36,7 @@ fn records() -> Api {
                     "Single calls of the caller and all accounts below it",
                 )
                 .query(&calls::QUERY)
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-refusals",
@@ -46,14 +46,14 @@ fn records() -> Api {
                     "Calls that were refused before any key was asked",
                 )
                 .query(&refusals::QUERY)
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-ledger",
             [get(ledger::list)
                 .named("listLedger", "Lines of the books, newest first")
                 .query(&ledger::QUERY)
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
 }
 
@@ -73,14 +73,14 @@ fn sums() -> Api {
                         .chain(&DAYS)
                         .chain(&[PAGE, SIZE]),
                 )
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-earnings",
             [get(earnings::show)
                 .named("getEarnings", "What calls earn the operator")
                 .query(earnings::QUERY.iter().chain(&whose()).chain(&DAYS))
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-spend",
@@ -90,7 +90,7 @@ fn sums() -> Api {
                     "What was used as a series, beside the span before",
                 )
                 .query(spend::QUERY.iter().chain(&DAYS))
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-windows",
@@ -100,14 +100,14 @@ fn sums() -> Api {
                     "Windows of requests and tokens, nearest to their limit first",
                 )
                 .query(&windows::QUERY)
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
         .at(
             "/x-tags",
             [get(earnings::tags)
                 .named("listTags", "What an account used, by tag, dearest first")
                 .query(whose().iter().chain(&DAYS).chain(&[PAGE, SIZE]))
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
 }
 
@@ -124,8 +124,7 @@ pub(super) fn files() -> Api {
             "/x-ledger.csv",
             [get(exports::ledger)
                 .named("exportLedger", "All lines of the books")
-                .query(&SPAN)
-                .fails(&[403])],
+                .query(&SPAN)],
         )
         .at(
             "/x-earnings.csv",
@@ -134,14 +133,13 @@ pub(super) fn files() -> Api {
                     "exportEarnings",
                     "What calls earned, by all that it is kept by",
                 )
-                .query(&SPAN)
-                .fails(&[403])],
+                .query(&SPAN)],
         )
         .at(
             "/x-tags.csv",
             [get(exports::tags)
                 .named("exportTags", "What an account used, by tag")
                 .query([USER, U].iter().chain(&SPAN))
-                .fails(&[403, 404])],
+                .fails(&[404])],
         )
 }
