@@ -90,9 +90,13 @@ INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, 
         'provider-' || key_id % 3, model_used, level, COUNT(*), SUM(cost), SUM(expense) FROM usage_record GROUP BY 1, 2, 3, 5, 6
     -- As days pass.
     ORDER BY 2, 1;
-INSERT INTO earning_total (day, key_id, provider, model, level, node, requests, input, cached, output, cost, expense)
-    SELECT day, key_id, provider, model, level, 'node-0', SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost),
-        SUM(expense) FROM earning GROUP BY 1, 2, 3, 4, 5;
+INSERT INTO earning_below (account_id, day, key_id, provider, model, level, node, requests, input, cached, output, cost,
+        expense)
+    SELECT above.id, day, key_id, provider, model, e.level, 'node-0', SUM(e.requests), SUM(input), SUM(cached), SUM(output),
+        SUM(cost), SUM(expense)
+    FROM earning e JOIN account below ON below.id = e.account_id
+    JOIN account above ON above.id = below.parent_id OR above.id = 1
+    GROUP BY 1, 2, 3, 4, 5, 6;
 -- The units of these accounts are dollars, and each call costs the operator as much.
 UPDATE usage_span SET charged = cost, expense = requests * 2000000;
 UPDATE account SET credit_used = used.cost, requests = used.calls FROM

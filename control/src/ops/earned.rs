@@ -97,9 +97,14 @@ impl Additions {
         total
     }
 
-    /// Writes it down, in the transaction that posts the records of a data plane.
-    pub(super) async fn store(self, tx: &Tx, node: &str) -> Result<(), Error> {
-        store::earnings::add(tx, node, &self.earned).await?;
+    /// Writes it down, in the transaction that posts the records of a data plane. `above` says the ancestors of an account.
+    pub(super) async fn store(
+        self,
+        tx: &Tx,
+        node: &str,
+        above: impl Fn(AccountId) -> Vec<AccountId>,
+    ) -> Result<(), Error> {
+        store::earnings::add(tx, node, &self.earned, above).await?;
         store::usage::tags::add(tx, self.tagged).await?;
         store::usage::unpriced::add(tx, &self.unpriced).await
     }

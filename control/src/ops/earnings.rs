@@ -17,11 +17,11 @@ use crate::{
 
 const ROOT_ONLY: &str = "only root may see what calls earn";
 
-/// Earnings over some days by one thing.
+/// Earnings over some days by one thing, a page of it.
 pub(crate) async fn by(
     control: &Control,
     caller: &Caller,
-    by: EarnedBy,
+    (by, page): (EarnedBy, Page),
     filter: EarningFilter,
     days: Days,
 ) -> Result<Earnings, Error> {
@@ -49,17 +49,22 @@ pub(crate) async fn by(
         };
         rows.entry(of).or_default().add(&earning);
     }
-    let names = names(control.store(), by, rows.keys()).await?;
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    if by != EarnedBy::Day {
+        let spent = |earning: &Earning| earning.expense.saturating_add(earning.flat);
+        rows.sort_by_key(|(_, earning)| std::cmp::Reverse((spent(earning), earning.cost)));
+    }
+    let Listing { rows, total: found } = page.of(rows);
+    let names = names(control.store(), by, rows.iter().map(|(of, _)| of)).await?;
     let row = |(of, earning)| EarningRow {
         name: names.get(&of).cloned().unwrap_or_default(),
         of,
         earning,
     };
-    let mut rows: Vec<_> = rows.into_iter().map(row).collect();
-    if by != EarnedBy::Day {
-        let spent = |row: &EarningRow| row.earning.expense.saturating_add(row.earning.flat);
-        rows.sort_by_key(|row| std::cmp::Reverse((spent(row), row.earning.cost)));
-    }
+    let rows = Listing {
+        rows: rows.into_iter().map(row).collect(),
+        total: found,
+    };
     Ok(Earnings { days, rows, total })
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Paged, paged, words},
+    answer::{Dollars, Paged, Placed, paged, words},
     days::{days, month_so_far},
     failure::Failure,
     query::{ID, Query, Takes, query},
@@ -42,10 +42,10 @@ pub(super) async fn show(
     State(control): State<Control>,
     Asker(caller): Asker,
     params: Params,
-) -> Result<Json<Answer>, Failure> {
+) -> Result<Placed<Json<Answer>>, Failure> {
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
-    let by = by(&params)?;
+    let (by, page) = (by(&params)?, params.page()?);
     let text = |name: &str| params.text(name).map(ToOwned::to_owned);
     let key = params.whole("key")?.map(KeyId::new).transpose();
     let filter = EarningFilter {
@@ -54,8 +54,12 @@ pub(super) async fn show(
         provider: text("provider"),
         model: text("model"),
     };
-    let earnings = ops::earnings::by(&control, &caller, by, filter, days).await?;
-    Ok(Json(answer(by, earnings)))
+    let earnings = ops::earnings::by(&control, &caller, (by, page), filter, days).await?;
+    Ok(Placed {
+        total: earnings.rows.total,
+        page,
+        answer: Json(answer(by, earnings)),
+    })
 }
 
 fn by(params: &Params) -> Result<EarnedBy, Invalid> {
@@ -117,7 +121,7 @@ fn answer(by: EarnedBy, earnings: Earnings) -> Answer {
         start: days.start.to_string(),
         end: days.end.to_string(),
         by: by.name(),
-        rows: rows.into_iter().map(row).collect(),
+        rows: rows.rows.into_iter().map(row).collect(),
         total: total.into(),
     }
 }

@@ -332,15 +332,18 @@ async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
     measure(&row, &format!("usage_span of {span}"), "usage_daily").map(Some)
 }
 
+/// Every account beside each of its ancestors, in a common table expression.
+const ABOVE: &str = "WITH RECURSIVE above (id, account_id) AS (\
+    SELECT id, parent_id FROM account WHERE parent_id IS NOT NULL UNION ALL \
+    SELECT above.id, account.parent_id FROM above JOIN account ON account.id = above.account_id \
+    WHERE account.parent_id IS NOT NULL)";
+
 /// What is kept of all below an account is what those below it used.
 async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
     let columns = MEASURES.join(", ");
     let kept = format!("SELECT account_id, day, model, {columns} FROM usage_below");
     let days = format!(
-        "SELECT * FROM (WITH RECURSIVE above (id, account_id) AS (\
-         SELECT id, parent_id FROM account WHERE parent_id IS NOT NULL UNION ALL \
-         SELECT above.id, account.parent_id FROM above JOIN account ON account.id = above.account_id \
-         WHERE account.parent_id IS NOT NULL) \
+        "SELECT * FROM ({ABOVE} \
          SELECT above.account_id, day, model, {columns} FROM usage_daily JOIN above ON above.id = usage_daily.account_id) days"
     );
     let Some(row) = unequal(tx, &kept, &days, "account_id, day, model").await? else {

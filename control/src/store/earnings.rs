@@ -1,8 +1,8 @@
 //! Totals of what calls cost their accounts and the operator, by all that they are asked by; and since when which key
 //! is paid by the month. Rows carry their account, whose lock is held by whoever posts, so no row is hot; those of all
-//! accounts together carry the data plane whose report was posted.
+//! below an account carry the data plane whose report was posted.
 
-use std::collections::BTreeMap;
+use std::{array, collections::BTreeMap};
 
 use jiff::civil::Date;
 use proxyxai_contract::{
@@ -11,7 +11,7 @@ use proxyxai_contract::{
 };
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
-use super::{Db, Tx, in_batches, number, signed, statement, unsigned};
+use super::{Db, Tx, bills, in_batches, number, signed, statement, unsigned, usage::earned};
 use crate::{
     Error,
     domain::flat::Changes,
@@ -25,6 +25,12 @@ pub(super) const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(S
     CAST(SUM(cached) AS BIGINT) AS cached, CAST(SUM(output) AS BIGINT) AS output, \
     CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(expense) AS BIGINT) AS expense";
 
+/// Root's own and those of all below it, which are far fewer rows than those of each account.
+const OF_ALL: &str = "(SELECT day, key_id, provider, model, level, requests, input, cached, output, cost, expense FROM earning \
+    WHERE account_id = 1 UNION ALL \
+    SELECT day, key_id, provider, model, level, requests, input, cached, output, cost, expense FROM earning_below \
+    WHERE account_id = 1) of_all";
+
 /// Which earnings are asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Which {
@@ -35,57 +41,39 @@ pub(crate) struct Which {
     pub(crate) model: Option<String>,
 }
 
-/// Adds to the totals of accounts, and to those of all together in the rows of a data plane. What no data plane reported
-/// is without a name.
-pub(crate) async fn add(tx: &Tx, node: &str, earned: &Earned) -> Result<(), Error> {
+/// Adds to the totals of accounts, and to those of their ancestors in the rows of a data plane. What no data plane
+/// reported is without a name. `above` says the ancestors of an account.
+pub(crate) async fn add(
+    tx: &Tx,
+    node: &str,
+    earned: &Earned,
+    above: impl Fn(AccountId) -> Vec<AccountId>,
+) -> Result<(), Error> {
     let is_some = |(_, earning): &(&EarningOf, &Earning)| **earning != Earning::default();
     add_to_accounts(tx, earned.iter().filter(is_some)).await?;
     // In the order of its own key, so that two transactions never wait for each other.
-    let mut totals: BTreeMap<TotalOf<'_>, Earning> = BTreeMap::new();
+    let mut below: BTreeMap<EarningOf, Earning> = BTreeMap::new();
     for (of, earning) in earned.iter().filter(is_some) {
-        let EarningOf {
-            account: _,
-            day,
-            key,
-            provider,
-            model,
-            level,
-        } = of;
-        let total = (*day, *key, provider.as_str(), model.as_str(), *level);
-        totals.entry(total).or_default().add(earning);
+        for account in above(of.account) {
+            let of = EarningOf {
+                account,
+                ..of.clone()
+            };
+            below.entry(of).or_default().add(earning);
+        }
     }
-    add_to_all(tx, node, &totals).await
+    add_to_ancestors(tx, node, &below).await
 }
 
-/// What totals of all accounts together are kept by.
-type TotalOf<'a> = (Date, Option<KeyId>, &'a str, &'a str, Level);
-
-async fn add_to_all(
-    tx: &Tx,
-    node: &str,
-    totals: &BTreeMap<TotalOf<'_>, Earning>,
-) -> Result<(), Error> {
-    let row = |(of, earning): (&TotalOf<'_>, &Earning)| -> [Value; 12] {
-        let (day, key, provider, model, level) = *of;
-        let [requests, input, cached, output, cost, expense] = counters(earning);
-        [
-            day.to_string().into(),
-            key.map_or(0, KeyId::get).into(),
-            provider.into(),
-            model.into(),
-            i64::from(level.get()).into(),
-            node.into(),
-            requests,
-            input,
-            cached,
-            output,
-            cost,
-            expense,
-        ]
+async fn add_to_ancestors(tx: &Tx, node: &str, below: &Earned) -> Result<(), Error> {
+    let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 13] {
+        let (place, node) = (place(of).into_iter(), Value::from(node));
+        let mut all = place.chain([node]).chain(counters(earning));
+        array::from_fn(|_| all.next().unwrap_or(Value::BigInt(None)))
     };
-    let key = "day, key_id, provider, model, level, node";
-    let sql = |rows: &str| upsert("earning_total", key, rows);
-    let rows = totals.iter().map(row).collect();
+    let key = "account_id, day, key_id, provider, model, level, node";
+    let sql = |rows: &str| upsert("earning_below", key, rows);
+    let rows = below.iter().map(row).collect();
     in_batches(tx, rows, sql).await.map(drop)
 }
 
@@ -94,35 +82,33 @@ async fn add_to_accounts(
     earned: impl Iterator<Item = (&EarningOf, &Earning)>,
 ) -> Result<(), Error> {
     let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 12] {
-        let EarningOf {
-            account,
-            day,
-            key,
-            provider,
-            model,
-            level,
-        } = of;
-        let [requests, input, cached, output, cost, expense] = counters(earning);
-        [
-            account.get().into(),
-            day.to_string().into(),
-            key.map_or(0, KeyId::get).into(),
-            provider.as_str().into(),
-            model.as_str().into(),
-            i64::from(level.get()).into(),
-            requests,
-            input,
-            cached,
-            output,
-            cost,
-            expense,
-        ]
+        let mut all = place(of).into_iter().chain(counters(earning));
+        array::from_fn(|_| all.next().unwrap_or(Value::BigInt(None)))
     };
     let key = "account_id, day, key_id, provider, model, level";
     let sql = |rows: &str| upsert("earning", key, rows);
     in_batches(tx, earned.map(row).collect(), sql)
         .await
         .map(drop)
+}
+
+fn place(of: &EarningOf) -> [Value; 6] {
+    let EarningOf {
+        account,
+        day,
+        key,
+        provider,
+        model,
+        level,
+    } = of;
+    [
+        account.get().into(),
+        day.to_string().into(),
+        key.map_or(0, KeyId::get).into(),
+        provider.as_str().into(),
+        model.as_str().into(),
+        i64::from(level.get()).into(),
+    ]
 }
 
 fn counters(earning: &Earning) -> [Value; 6] {
@@ -160,20 +146,42 @@ pub(crate) async fn by(
         EarnedBy::Day => "day",
         EarnedBy::Level => "level",
     };
-    // Of all accounts together there are far fewer rows.
-    let table = if which.account.is_none() && by != EarnedBy::Account {
-        "earning_total"
+    let (rows, values) = if by == EarnedBy::Account && which.is_of_all() {
+        let days = bills::up_to_now(db, which.days).await?;
+        (earned(days), Vec::new())
     } else {
-        "earning"
+        let (condition, values) = condition(which);
+        let table = if by == EarnedBy::Account || which.account.is_some() {
+            "earning"
+        } else {
+            OF_ALL
+        };
+        (format!("SELECT * FROM {table} WHERE {condition}"), values)
     };
-    let (condition, values) = condition(which);
     let sql = format!(
-        "SELECT CAST({column} AS TEXT) AS named, {SUMS} FROM {table} WHERE {condition} GROUP BY {column}"
+        "SELECT CAST({column} AS TEXT) AS named, {SUMS} FROM ({rows}) rows_asked GROUP BY {column}"
     );
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let read = |row: &QueryResult| Ok((row.try_get("", "named")?, earning(row)?));
     let rows = rows.await?;
-    rows.iter().map(read).collect()
+    let rows: Result<Vec<_>, Error> = rows.iter().map(read).collect();
+    let mut rows = rows?;
+    // What was taken away from a span may be all of it.
+    rows.retain(|(_, earning)| *earning != Earning::default());
+    Ok(rows)
+}
+
+impl Which {
+    const fn is_of_all(&self) -> bool {
+        let Self {
+            days: _,
+            account,
+            key,
+            provider,
+            model,
+        } = self;
+        account.is_none() && key.is_none() && provider.is_none() && model.is_none()
+    }
 }
 
 /// The totals as they are kept, of one day.

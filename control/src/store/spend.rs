@@ -148,66 +148,58 @@ impl Source {
         if self.by != SpentBy::Account {
             return self.split(db, days);
         }
-        let table = if self.is_earned {
-            ("earning", "account_id", "expense")
-        } else {
-            ("usage_daily", "account_id", "0")
-        };
+        let (own, _, expense) = self.tables();
         Self {
             whose: Whose::Everybody,
             ..self.clone()
         }
-        .of_table(db, days, table)
+        .of_table(db, days, (own, "account_id", expense))
     }
 
     /// Sums of days by what it is split by, in a column `named`.
     fn split(&self, db: &impl Db, days: Days) -> Part {
-        let column = match self.by {
-            SpentBy::Model => "model",
-            SpentBy::Account => "account_id",
-            SpentBy::Key => "key_id",
-            SpentBy::Provider => "provider",
-        };
-        if self.is_earned && self.by != SpentBy::Account {
-            return self.of_table(db, days, (self.earnings(), column, "expense"));
+        match self.by {
+            SpentBy::Model => self.summed(db, days, "model"),
+            SpentBy::Key => self.summed(db, days, "key_id"),
+            SpentBy::Provider => self.summed(db, days, "provider"),
+            SpentBy::Account => {
+                let (own, _, expense) = self.tables();
+                self.of_table(db, days, (own, "account_id", expense))
+            }
         }
-        if self.is_earned {
-            return self.of_table(db, days, ("earning", column, "expense"));
-        }
-        if self.by == SpentBy::Account {
-            return self.of_table(db, days, ("usage_daily", column, "0"));
-        }
-        self.whole(db, days)
     }
 
-    /// Sums of days that are all there is, by whatever is shortest; for accounts' units by model.
+    /// Sums of days that are all there is, by whatever is shortest.
     fn whole(&self, db: &impl Db, days: Days) -> Part {
-        match &self.whose {
-            _ if self.is_earned => self.of_table(db, days, (self.earnings(), "model", "expense")),
-            // What all below an account used is kept in sums of its own.
-            Whose::Below { account, .. } => {
-                let one = Self {
-                    whose: Whose::One(*account),
-                    ..self.clone()
-                };
-                let [own, below] = ["usage_daily", "usage_below"]
-                    .map(|table| one.of_table(db, days, (table, "model", "0")));
-                Part {
-                    sql: format!("{} UNION ALL {}", own.sql, below.sql),
-                    values: own.values.into_iter().chain(below.values).collect(),
-                }
-            }
-            Whose::Everybody | Whose::One(_) => {
-                self.of_table(db, days, ("usage_daily", "model", "0"))
-            }
+        self.summed(db, days, "model")
+    }
+
+    /// Sums of days by anything but accounts. What all below an account used is kept in sums of its own.
+    fn summed(&self, db: &impl Db, days: Days, column: &str) -> Part {
+        let (own, below, expense) = self.tables();
+        let account = match self.whose {
+            Whose::One(_) => return self.of_table(db, days, (own, column, expense)),
+            Whose::Everybody => AccountId::ROOT,
+            Whose::Below { account, .. } => account,
+        };
+        let one = Self {
+            whose: Whose::One(account),
+            ..self.clone()
+        };
+        let [own, below] =
+            [own, below].map(|table| one.of_table(db, days, (table, column, expense)));
+        Part {
+            sql: format!("{} UNION ALL {}", own.sql, below.sql),
+            values: own.values.into_iter().chain(below.values).collect(),
         }
     }
 
-    /// Where earnings are that are not asked for by account.
-    const fn earnings(&self) -> &'static str {
-        match self.whose {
-            Whose::Everybody => "earning_total",
-            Whose::One(_) | Whose::Below { .. } => "earning",
+    /// Sums of days of single accounts, those of all below an account, and where they have what was spent on it.
+    const fn tables(&self) -> (&'static str, &'static str, &'static str) {
+        if self.is_earned {
+            ("earning", "earning_below", "expense")
+        } else {
+            ("usage_daily", "usage_below", "0")
         }
     }
 

@@ -6,7 +6,7 @@ use proxyxai_contract::{
     money::Money,
 };
 
-use super::{Days, SpentTokens, Totals};
+use super::{Days, Listing, SpentTokens, Totals};
 
 /// What some calls earn, in dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -145,8 +145,8 @@ pub struct EarningRow {
 pub struct Earnings {
     /// Which days.
     pub days: Days,
-    /// Every value that earned or cost anything, by what it costs, dearest first; days in their order.
-    pub rows: Vec<EarningRow>,
+    /// A page of every value that earned or cost anything, by what it costs, dearest first; days in their order.
+    pub rows: Listing<EarningRow>,
     /// All of it, with what keys cost by the month.
     pub total: Earning,
 }

@@ -3,16 +3,16 @@
 use jiff::civil::Date;
 use proxyxai_contract::{Invalid, id::KeyId, wire};
 
-use super::{count, days_from_wire, named};
+use super::{count, days_from_wire, named, page_from_wire};
 use crate::{
     Error,
-    view::{Days, EarnedBy, Earning, EarningFilter, EarningRow, Earnings, TagTotals, Totals},
+    view::{Days, EarnedBy, Earning, EarningFilter, EarningRow, Earnings, Page, TagTotals, Totals},
 };
 
 pub(super) fn from_wire(
     request: wire::GetEarningsRequest,
     today: Date,
-) -> Result<(EarnedBy, EarningFilter, Days), Error> {
+) -> Result<((EarnedBy, Page), EarningFilter, Days), Error> {
     let wire::GetEarningsRequest {
         by,
         start_date,
@@ -21,6 +21,7 @@ pub(super) fn from_wire(
         key_id,
         provider,
         model,
+        page,
     } = request;
     let by = match by.as_str() {
         "" => EarnedBy::Key,
@@ -36,7 +37,9 @@ pub(super) fn from_wire(
         provider: text(&provider),
         model: text(&model),
     };
-    Ok((by, filter, days_from_wire(&start_date, &end_date, today)?))
+    let page = page_from_wire(page)?;
+    let days = days_from_wire(&start_date, &end_date, today)?;
+    Ok(((by, page), filter, days))
 }
 
 pub(super) fn to_wire(earnings: Earnings) -> wire::GetEarningsResponse {
@@ -51,8 +54,9 @@ pub(super) fn to_wire(earnings: Earnings) -> wire::GetEarningsResponse {
         earning: total,
     };
     wire::GetEarningsResponse {
-        rows: rows.into_iter().map(row_to_wire).collect(),
+        rows: rows.rows.into_iter().map(row_to_wire).collect(),
         total: Some(row_to_wire(total)),
+        row_count: count(rows.total),
     }
 }
 

@@ -265,9 +265,9 @@ async fn post(
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
     let above = |id| above(id).unwrap_or_default();
     let (used, node) = ((&posting.daily, &posting.additions.earned), node.as_str());
-    store::usage::add_totals(tx, node, used, above).await?;
+    store::usage::add_totals(tx, node, used, &above).await?;
     let earned = posting.additions.total();
-    posting.additions.store(tx, node).await?;
+    posting.additions.store(tx, node, above).await?;
     let raised = raise_limits(control, tx, &mut accounts, now).await?;
     for record in accounts.values_mut() {
         // One that was deleted has something to settle again.

@@ -175,8 +175,9 @@ async fn post(
         .collect();
     store::usage::corrections::put(tx, &corrections, now).await?;
     let used = (&found.daily, &found.additions.earned);
-    store::usage::add_totals(tx, "", used, |_| account.ancestors()).await?;
-    found.additions.store(tx, "").await?;
+    let above = |_| account.ancestors();
+    store::usage::add_totals(tx, "", used, above).await?;
+    found.additions.store(tx, "", above).await?;
     store::accounts::update_money(tx, account).await?;
     store::ledger::post(tx, now, &entries).await
 }

@@ -151,12 +151,12 @@ const CORRUPTIONS: &[(&str, &str)] = &[
         "account {child}: output in usage records of \"gpt-4o\" is 12, usage_daily says 10",
     ),
     (
-        "UPDATE earning_total SET cost = cost + 1 WHERE day = '2026-11-01'",
-        "cost in earning_total of 2026-11-01 and \"gpt-4o\" is $6.500000001, earning says $6.5",
+        "UPDATE earning_below SET cost = cost + 1 WHERE day = '2026-11-01'",
+        "account 1: cost in earning_below of 2026-11-01 and \"gpt-4o\" is $6.500000001, earning says $6.5",
     ),
     (
-        "DELETE FROM earning_total",
-        "requests in earning_total of 2026-11-01 and \"gpt-4o\" is 0, earning says 4",
+        "DELETE FROM earning_below",
+        "account 1: requests in earning_below of 2026-11-01 and \"gpt-4o\" is 0, earning says 3",
     ),
     (
         "UPDATE usage_span SET charged = 0 WHERE account_id = {child} AND span = '2026-11'",

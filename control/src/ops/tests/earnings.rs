@@ -19,6 +19,11 @@ use crate::{
     },
 };
 
+const WHOLE: Page = Page {
+    page: 1,
+    size: 1000,
+};
+
 /// A key of the pool with a rule of what it costs.
 async fn key(world: &World, name: &str, price: &str) -> KeyId {
     let mut new: NewKey = new_key(&format!("sk-upstream-0123456789-{name}"));
@@ -45,13 +50,14 @@ fn around(world: &World) -> Days {
 
 async fn earned(world: &World, what: EarnedBy) -> Earnings {
     let filter = EarningFilter::default();
-    let earned = ops::earnings::by(&world.control, &ROOT, what, filter, around(world)).await;
+    let earned =
+        ops::earnings::by(&world.control, &ROOT, (what, WHOLE), filter, around(world)).await;
     earned.unwrap()
 }
 
 /// The expense and, in dollars, the cost of a row.
 fn row(earnings: &Earnings, of: &str) -> (Money, Money) {
-    let row = earnings.rows.iter().find(|row| row.of == of).unwrap();
+    let row = earnings.rows.rows.iter().find(|row| row.of == of).unwrap();
     (row.earning.expense, row.earning.cost)
 }
 
@@ -123,7 +129,7 @@ async fn totals_of_expense_are_the_sum_over_records_by_whatever_they_are_asked()
         for (name, what) in EarnedBy::NAMES {
             let earnings = earned(world, what).await;
             assert_eq!(earnings.total, whole, "{name}");
-            let rows = earnings.rows.iter();
+            let rows = earnings.rows.rows.iter();
             let sum: i64 = rows.map(|row| row.earning.expense.nanos()).sum();
             assert_eq!(sum, expense, "{name}");
         }
@@ -203,7 +209,7 @@ async fn nobody_but_root_learns_what_calls_cost_the_operator() {
             let asked = ops::earnings::by(
                 &world.control,
                 &caller,
-                EarnedBy::Model,
+                (EarnedBy::Model, WHOLE),
                 filter,
                 around(world),
             );
@@ -247,7 +253,7 @@ async fn a_rule_counts_for_what_is_posted_from_then_on_also_of_a_key_that_is_gon
         post(world, vec![plain(3, anna.id, own, &table)]).await;
         let earnings = earned(world, EarnedBy::Key).await;
         assert_eq!(row(&earnings, &own.to_string()), (usd(0.9), usd(0.6)));
-        assert_eq!(earnings.rows[0].name, "cheap");
+        assert_eq!(earnings.rows.rows[0].name, "cheap");
     })
     .await;
 }
@@ -283,7 +289,11 @@ async fn what_is_paid_by_the_month_is_in_the_totals_of_its_key_and_in_no_call() 
             let total = earnings.total;
             assert_eq!((total.expense, total.flat.nanos()), (Money::ZERO, left));
             assert_eq!(total.margin().nanos(), usd(0.2).nanos() - left);
-            let rows = earnings.rows.iter().map(|row| row.earning.flat.nanos());
+            let rows = earnings
+                .rows
+                .rows
+                .iter()
+                .map(|row| row.earning.flat.nanos());
             let expected = if what == EarnedBy::Model { 0 } else { left };
             assert_eq!(rows.sum::<i64>(), expected);
         }
@@ -291,7 +301,7 @@ async fn what_is_paid_by_the_month_is_in_the_totals_of_its_key_and_in_no_call() 
         ops::keys::delete(&world.control, &ROOT, own).await.unwrap();
         let earnings = earned(world, EarnedBy::Day).await;
         assert_eq!(earnings.total.flat, usd(1.0));
-        assert_eq!(earnings.rows.len(), 1);
+        assert_eq!(earnings.rows.rows.len(), 1);
         let pieces = ops::export::earnings(&world.control, &ROOT, days).await;
         let csv: String = pieces.unwrap().try_collect().await.unwrap();
         let line = format!(
@@ -317,7 +327,7 @@ async fn pricing_anew_changes_what_was_earned_and_not_what_it_cost() {
         rerate(&world.control, false).await;
         let earnings = earned(world, EarnedBy::Account).await;
         assert_eq!(row(&earnings, &anna.id.to_string()), (usd(0.1), usd(0.4)));
-        assert_eq!(earnings.rows[0].name, "anna");
+        assert_eq!(earnings.rows.rows[0].name, "anna");
         let page = Page { page: 1, size: 10 };
         let days = around(world);
         let tags = ops::earnings::tags(&world.control, &by(&anna), None, days, page).await;

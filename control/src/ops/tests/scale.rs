@@ -188,9 +188,13 @@ const TOTALS: &[&str] = &[
             ON a.id = d.account_id WHERE a.parent_id <> 1 GROUP BY 1, 2, 3",
     "INSERT INTO earning (account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense) \
             SELECT account_id, day, 1, 'p', model, 0, requests, input, cached, output, cost, cost FROM usage_daily",
-    "INSERT INTO earning_total (day, key_id, provider, model, level, node, requests, input, cached, output, cost, expense) \
-            SELECT day, key_id, provider, model, level, 'n1', SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost), \
-            SUM(expense) FROM earning GROUP BY 1, 2, 3, 4, 5",
+    "INSERT INTO earning_below (account_id, day, key_id, provider, model, level, node, requests, input, cached, output, cost, expense) \
+            SELECT 1, day, key_id, provider, model, level, 'n1', SUM(requests), SUM(input), SUM(cached), SUM(output), SUM(cost), \
+            SUM(expense) FROM earning GROUP BY 2, 3, 4, 5, 6",
+    "INSERT INTO earning_below (account_id, day, key_id, provider, model, level, node, requests, input, cached, output, cost, expense) \
+            SELECT parent_id, day, key_id, provider, model, e.level, 'n1', SUM(e.requests), SUM(input), SUM(cached), SUM(output), \
+            SUM(cost), SUM(expense) FROM earning e JOIN account a ON a.id = e.account_id WHERE a.parent_id <> 1 \
+            GROUP BY 1, 2, 3, 4, 5, 6",
     "UPDATE usage_span SET charged = cost, expense = cost",
     "CREATE TABLE used AS SELECT account_id, CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(requests) AS BIGINT) AS requests \
             FROM usage_span WHERE LENGTH(span) = 4 GROUP BY account_id",

@@ -14,11 +14,15 @@ use crate::{
     store::spend::{Source, Whose},
     testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, new_key, node, usd},
     view::{
-        AccountChange, AccountView, Caller, Days, EarnedBy, Earning, EarningFilter, NewKey, Per,
-        Spend, SpendFilter, SpentBy,
+        AccountChange, AccountView, Caller, Days, EarnedBy, Earning, EarningFilter, NewKey, Page,
+        Per, Spend, SpendFilter, SpentBy,
     },
 };
 
+const WHOLE: Page = Page {
+    page: 1,
+    size: 1000,
+};
 const HOUR_MS: i64 = 3_600_000;
 
 fn days(world: &World, back: i64) -> Days {
@@ -140,7 +144,7 @@ async fn use_split_by_anything_adds_up_to_what_bills_and_earnings_say() {
             let earned = ops::earnings::by(
                 &world.control,
                 &ROOT,
-                EarnedBy::Day,
+                (EarnedBy::Day, WHOLE),
                 EarningFilter::default(),
                 days,
             );
@@ -314,7 +318,8 @@ async fn sums_of_all_accounts_are_those_of_each_when_posted_priced_anew_and_prun
             let asked = days(world, 9);
             let tables = [
                 "earning",
-                "earning_total",
+                // Root itself calls nothing.
+                "(SELECT * FROM earning_below WHERE account_id = 1)",
                 // Every day is in one year.
                 "(SELECT 0 AS requests, 0 AS input, 0 AS cached, 0 AS output, charged AS cost, expense FROM usage_span \
                  WHERE LENGTH(span) = 4)",

@@ -79,7 +79,13 @@ fn sums() -> Api {
             "/x-earnings",
             [get(earnings::show)
                 .named("getEarnings", "What calls earn the operator")
-                .query(earnings::QUERY.iter().chain(&whose()).chain(&DAYS))
+                .query(
+                    earnings::QUERY
+                        .iter()
+                        .chain(&whose())
+                        .chain(&DAYS)
+                        .chain(&[PAGE, SIZE]),
+                )
                 .fails(&[404])],
         )
         .at(

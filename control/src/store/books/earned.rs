@@ -1,39 +1,47 @@
-//! Sums of earnings, of all accounts by day and of each account by span, are those of its single days.
+//! Sums of earnings, of all below an account by day and of each account by span, are those of single days.
 
 use sea_orm::QueryResult;
 
-use super::{difference, first, money};
+use super::{ABOVE, difference, first, money};
 use crate::{
     Error,
     store::{Tx, number},
     view::Difference,
 };
 
-const TOTAL_KEYS: &str = "day, key_id, provider, model, level";
+const BELOW_KEYS: &str = "account_id, day, key_id, provider, model, level";
 const THIRD: &str = "SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' \
     WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END";
 
 pub(super) async fn earned(tx: &Tx) -> Result<Option<Difference>, Error> {
-    if let Some(found) = totals(tx).await? {
+    if let Some(found) = below(tx).await? {
         return Ok(Some(found));
     }
     spans(tx).await
 }
 
-/// Of all accounts together.
-async fn totals(tx: &Tx) -> Result<Option<Difference>, Error> {
-    let sums = "SUM(requests) AS requests, SUM(cost) AS cost, SUM(expense) AS expense";
-    let of =
-        |table: &str| format!("SELECT {TOTAL_KEYS}, {sums} FROM {table} GROUP BY {TOTAL_KEYS}");
+/// Of all below an account.
+async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
+    let rest = "day, key_id, provider, model, level, requests, cost, expense";
+    let kept = format!("SELECT account_id, {rest} FROM earning_below");
+    let days = format!(
+        "SELECT * FROM ({ABOVE} SELECT above.account_id, {rest} FROM earning JOIN above ON above.id = earning.account_id) days"
+    );
     let columns = ["requests", "cost", "expense"];
-    let sql = unequal(TOTAL_KEYS, &columns, [&of("earning_total"), &of("earning")]);
-    let Some(row) = first(tx, &sql).await? else {
+    let Some(row) = first(tx, &unequal(BELOW_KEYS, &columns, [&kept, &days])).await? else {
         return Ok(None);
     };
     let day: String = row.try_get("", "day")?;
     let model: String = row.try_get("", "model")?;
-    let place = format!("earning_total of {day} and {model:?}");
-    differing(&row, &columns, &place).map(Some)
+    let found = differing(
+        &row,
+        &columns,
+        &format!("earning_below of {day} and {model:?}"),
+    )?;
+    Ok(Some(Difference {
+        account: Some(number(&row, "account_id")?),
+        ..found
+    }))
 }
 
 /// Of each account.

@@ -34,6 +34,7 @@ mod m026_client_keys;
 mod m027_names;
 mod m028_spend;
 mod m029_totals;
+mod m030_earning_below;
 
 use sea_orm_migration::{
     prelude::*,
@@ -71,6 +72,7 @@ const STEPS: &[(&str, &str)] = &[
     ("m027_names", m027_names::SCHEMA),
     ("m028_spend", m028_spend::SCHEMA),
     ("m029_totals", m029_totals::SCHEMA),
+    ("m030_earning_below", m030_earning_below::SCHEMA),
 ];
 
 #[async_trait::async_trait]

@@ -200,6 +200,9 @@ pub(in crate::store) fn used(days: Days) -> String {
 pub(in crate::store) fn earned(days: Days) -> String {
     let columns = [
         ("requests", "requests"),
+        ("input", "input"),
+        ("cached", "cached"),
+        ("output", "output"),
         ("cost", "charged"),
         ("expense", "expense"),
     ];

@@ -1,0 +1,33 @@
+//! What all below an account earn, by day, in place of what everybody earns: an account and the rows of those below it
+//! are asked for together, however many they are. A row for each data plane, so that no row is hot.
+
+pub(super) const SCHEMA: &str = "
+DROP TABLE earning_total;
+CREATE TABLE earning_below (
+    account_id BIGINT NOT NULL,
+    day TEXT NOT NULL,
+    key_id BIGINT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    level BIGINT NOT NULL,
+    node TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    input BIGINT NOT NULL,
+    cached BIGINT NOT NULL,
+    output BIGINT NOT NULL,
+    cost BIGINT NOT NULL,
+    expense BIGINT NOT NULL,
+    PRIMARY KEY (account_id, day, key_id, provider, model, level, node)
+) {CLUSTERED};
+INSERT INTO earning_below (account_id, day, key_id, provider, model, level, node, requests, input, cached, output, cost,
+    expense)
+WITH RECURSIVE above (id, account_id) AS (
+    SELECT id, parent_id FROM account WHERE parent_id IS NOT NULL
+    UNION ALL SELECT above.id, account.parent_id FROM above JOIN account ON account.id = above.account_id
+    WHERE account.parent_id IS NOT NULL)
+SELECT above.account_id, day, key_id, provider, model, level, '', CAST(SUM(requests) AS BIGINT),
+    CAST(SUM(input) AS BIGINT), CAST(SUM(cached) AS BIGINT), CAST(SUM(output) AS BIGINT), CAST(SUM(cost) AS BIGINT),
+    CAST(SUM(expense) AS BIGINT)
+FROM earning JOIN above ON above.id = earning.account_id
+GROUP BY above.account_id, day, key_id, provider, model, level
+";
