@@ -22,11 +22,11 @@ pub(crate) enum Listen {
 }
 
 impl Listen {
-    /// Begins to listen.
+    /// Begins to listen where some variables say.
     ///
     /// # Errors
-    /// When it cannot.
-    pub(crate) async fn bind(self) -> anyhow::Result<TcpListener> {
+    /// When it cannot: names them as the remedy.
+    pub(crate) async fn bind(self, variables: &str) -> anyhow::Result<TcpListener> {
         let bound = match self {
             Self::At(address) => TcpListener::bind(address).await,
             Self::Everywhere(port) => match both(port) {
@@ -38,10 +38,16 @@ impl Listen {
                 bound => bound,
             },
         };
-        bound.with_context(|| match self {
-            Self::At(address) => format!("{address} cannot be listened on"),
-            Self::Everywhere(port) => format!("port {port} cannot be listened on"),
-        })
+        let place = match self {
+            Self::At(address) => address.to_string(),
+            Self::Everywhere(port) => format!("port {port}"),
+        };
+        match bound {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error).context(format!(
+                "{place} cannot be listened on, since something does already: end it, or set {variables}"
+            )),
+            bound => bound.with_context(|| format!("{variables}: {place} cannot be listened on")),
+        }
     }
 
     /// Where a program on this host reaches what listens on this port.
@@ -86,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_alone_is_reached_over_both_families() {
         let everywhere = Listen::Everywhere(0);
-        let listener = everywhere.bind().await.unwrap();
+        let listener = everywhere.bind("`PORT`").await.unwrap();
         let bound = listener.local_addr().unwrap();
         let mut hosts = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         if bound.is_ipv6() {
@@ -96,8 +102,9 @@ mod tests {
             let reached = TcpStream::connect((host, bound.port())).await;
             assert!(reached.is_ok(), "{host}");
         }
-        let again = Listen::Everywhere(bound.port()).bind().await;
-        assert!(again.is_err());
+        let again = Listen::Everywhere(bound.port()).bind("`PORT`").await;
+        let said = format!("{:#}", again.unwrap_err());
+        assert!(said.contains("end it, or set `PORT`"), "{said}");
     }
 
     #[test]

@@ -30,7 +30,8 @@ use jiff::civil::Date;
 // Linked, it is the allocator of everything (see Cargo.toml).
 use mimalloc as _;
 
-/// An open gateway for AI API keys. Configured by environment variables: see `config-table`.
+/// An open gateway for AI API keys. Without a command it runs both planes in one process. Configured by environment
+/// variables: see `config-table`.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -38,7 +39,7 @@ struct Arguments {
     role: Option<Role>,
 }
 
-/// Without a role: both planes in one process.
+/// What to run or to ask.
 #[derive(Clone, Subcommand)]
 enum Role {
     /// The control plane alone: keys, accounts, credit, settings.

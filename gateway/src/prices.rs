@@ -43,7 +43,12 @@ pub(crate) enum Command {
         #[arg(long)]
         file: Option<PathBuf>,
         /// Shows this version instead of the one in force.
-        #[arg(long, default_value = "", conflicts_with = "file")]
+        #[arg(
+            long,
+            default_value = "",
+            hide_default_value = true,
+            conflicts_with = "file"
+        )]
         version: String,
         /// Writes the whole table as a file that `load` takes, without what `PRICING` lays over it.
         #[arg(long, conflicts_with_all = ["file", "model"])]
@@ -73,7 +78,7 @@ pub(crate) enum Command {
         #[arg(long)]
         valid_from: Option<String>,
         /// Why, for those who look at the versions later.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         note: String,
         /// Takes prices of more than 100 times the old ones or above a million dollars, and a table that leaves out
         /// more than 20 models.
@@ -100,10 +105,10 @@ pub(crate) enum Command {
         #[arg(long)]
         to: String,
         /// Only this account: id, name, email or DNA.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         account: String,
         /// Prices with this version. Default: for each call, the one in force when it began.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         version: String,
         /// Posts nothing.
         #[arg(long)]

@@ -29,6 +29,9 @@ use crate::{
     listen::Listen, ownership, pages, polite::Polite, serve,
 };
 
+/// The variables that say where servers listen, as the remedy when they cannot.
+const HTTP_ADDRESS: &str = "`PORT` or `LISTEN`";
+const GRPC_ADDRESS: &str = "`GRPC_PORT` or `GRPC_LISTEN`";
 /// Scrapers are few.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
@@ -94,7 +97,7 @@ fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
 
 async fn all_in_one(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
-    let http = config.listen.bind().await?;
+    let http = config.listen.bind(HTTP_ADDRESS).await?;
     let grpc = grpc_socket(&config).await?;
     let control = Control::start(config.control.clone(), Clock::system())
         .await
@@ -131,7 +134,7 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
 
 async fn control(mut config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
-    let http = config.listen.bind().await?;
+    let http = config.listen.bind(HTTP_ADDRESS).await?;
     let grpc = grpc_socket(&config).await?;
     let control = Control::start(config.control.clone(), Clock::system())
         .await
@@ -174,7 +177,7 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .clone()
         .context("NODE_TOKEN: a data plane alone needs it")?;
     let channel = proxyxai_dataplane::connect(address)?;
-    let http = config.listen.bind().await?;
+    let http = config.listen.bind(HTTP_ADDRESS).await?;
     let data = data_plane(&config, (channel, &token), None)?;
     let (admin, serves) = match config.control_http.clone() {
         Some(control) => (Admin::Remote(control), Serves::All),
@@ -216,8 +219,7 @@ async fn announce_root_key(
 /// Where gRPC is served, and to how many. Bound before anything is stored: a first start that cannot serve must leave no
 /// root key that was never shown.
 async fn grpc_socket(config: &Config) -> anyhow::Result<(TcpListener, Doors)> {
-    let listener = Listen::At(config.grpc_listen).bind().await;
-    let listener = listener.context("GRPC_LISTEN")?;
+    let listener = Listen::At(config.grpc_listen).bind(GRPC_ADDRESS).await?;
     let server = &config.server;
     let proxies = config.limits.trusted_proxies.clone();
     let most = server.address_connections_max;
@@ -285,7 +287,7 @@ async fn measuring(surface: &Surface, config: &Config) -> anyhow::Result<serve::
     let Some(address) = config.metrics_listen else {
         return Ok(end);
     };
-    let listener = Listen::At(address).bind().await?;
+    let listener = Listen::At(address).bind("`METRICS_LISTEN`").await?;
     announce::metrics(listener.local_addr()?);
     let surface = surface.sibling();
     let handler = move |_peer: SocketAddr, request| surface.clone().measure::<Polite>(request);

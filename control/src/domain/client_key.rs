@@ -1,5 +1,6 @@
 //! Rules of further client keys: what they may be called, until when they count, what they may spend.
 
+use jiff::civil::Date;
 use proxyxai_contract::{Invalid, clock::Millis, money::Money};
 
 use super::account::check_label;
@@ -106,8 +107,8 @@ pub(crate) fn overlap_ms(seconds: i64) -> Result<Option<i64>, Invalid> {
     }
 }
 
-/// What a former key is called: by the moment of its end, and by a number where there are several.
-pub(crate) fn former_name(replaced: &str, taken: impl Fn(&str) -> bool) -> String {
+/// What a former key is called: by the day on which it was replaced, and by a number where there are several.
+pub(crate) fn former_name(replaced: Date, taken: impl Fn(&str) -> bool) -> String {
     let name = format!("former key, replaced {replaced}");
     let numbered = |number: u64| match number {
         1 => name.clone(),
@@ -208,11 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn former_keys_of_one_moment_have_names_of_their_own() {
-        let first = former_name("t", |_| false);
-        let second = former_name("t", |name| name == first);
-        assert_ne!(first, second);
-        assert!(name(&former_name("2026-11-29T21:51:19.123+08:00", |_| false)).is_ok());
+    fn former_keys_of_one_day_have_names_of_their_own() {
+        let day = jiff::civil::date(2026, 11, 29);
+        let first = former_name(day, |_| false);
+        assert_eq!(first, "former key, replaced 2026-11-29");
+        let second = former_name(day, |name| name == first);
+        assert_eq!(second, "former key, replaced 2026-11-29 (2)");
+        assert!(name(&second).is_ok());
     }
 
     proptest! {

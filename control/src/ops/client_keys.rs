@@ -162,7 +162,7 @@ pub(super) async fn keep_former(
             .iter()
             .any(|record| name::folded(&record.view.name) == folded)
     };
-    let name = client_key::former_name(&control.zone().rfc3339(now), is_taken);
+    let name = client_key::former_name(control.zone().day(now), is_taken);
     let mut record = blank(id, name, (hash, account.view.partial_key.clone()), now);
     record.view.expires = Some(now.plus(overlap_ms));
     store::client_keys::insert(tx, &mut record).await

@@ -19,14 +19,17 @@ use utoipa::{
     },
 };
 
-use super::{described::Described, failure, query::Query};
+use super::{
+    described::Described,
+    failure,
+    flatten::{Schemas, flatten},
+    query::Query,
+};
 use crate::Control;
 
 pub(super) const JSON: &str = "application/json";
 /// The places of a key, as the document calls them. What they are is told by whoever puts documents together.
 const SECURITIES: [&str; 2] = ["bearer", "apiKey"];
-
-type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 /// Router and document in the making.
 pub(super) struct Api {
@@ -309,7 +312,8 @@ impl Api {
     }
 
     /// The document of these paths, to be put together with those of others.
-    pub(super) fn into_document(self) -> OpenApi {
+    pub(super) fn into_document(mut self) -> OpenApi {
+        flatten(&mut self.schemas, &self.paths);
         let mut components = Components::new();
         components.schemas.extend(self.schemas);
         failure::describe(&mut components);

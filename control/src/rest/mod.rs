@@ -18,6 +18,7 @@ mod earnings;
 mod exports;
 mod failure;
 mod fields;
+mod flatten;
 mod json;
 mod keys;
 mod ledger;

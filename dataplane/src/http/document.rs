@@ -11,7 +11,7 @@ use utoipa::{
         header::HeaderBuilder,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::{RequestBody, RequestBodyBuilder},
-        schema::AnyOfBuilder,
+        schema::{AnyOfBuilder, SchemaType},
         tag::TagBuilder,
     },
 };
@@ -424,7 +424,8 @@ fn text() -> Object {
 
 /// What is the provider's to say.
 fn anything() -> RefOr<Schema> {
-    RefOr::T(utoipa::openapi::schema::empty())
+    let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+    RefOr::T(any.into())
 }
 
 /// `/files/{id}/content` as `FilesIdContent`.

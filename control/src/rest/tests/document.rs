@@ -126,6 +126,33 @@ fn every_reference_leads_somewhere_and_everything_is_referred_to() {
 }
 
 #[test]
+fn what_is_put_together_is_one_object_with_each_field_once() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (name, schema) in schemas {
+        assert!(schema.get("allOf").is_none(), "{name}");
+    }
+    for (name, required) in [
+        ("CreateAccount", "Name"),
+        ("CreateKey", "SecretKey"),
+        ("CreateClientKey", "Name"),
+    ] {
+        let schema = &schemas[name];
+        assert!(
+            schema["required"]
+                .as_array()
+                .unwrap()
+                .contains(&required.into()),
+            "{name}"
+        );
+        // What must be there is no null.
+        let field = schema["properties"][required].to_string();
+        assert!(!field.contains("null"), "{name}: {field}");
+        assert!(schema["description"].is_string(), "{name}");
+    }
+}
+
+#[test]
 fn every_segment_of_a_path_is_told_of() {
     for (method, path, operation) in operations(&document()) {
         let named: BTreeSet<_> = path

@@ -44,50 +44,67 @@ use sea_orm_migration::{
 pub(super) struct Migrator;
 
 /// Every step: its name, which is stored, and its statements.
-const STEPS: &[(&str, &str)] = &[
-    ("m001_first", m001_first::SCHEMA),
-    ("m002_lease", m002_lease::SCHEMA),
-    ("m003_windows", m003_windows::SCHEMA),
-    ("m004_account", m004_account::SCHEMA),
-    ("m005_audit", m005_audit::SCHEMA),
-    ("m006_prices", m006_prices::SCHEMA),
-    ("m007_reports", m007_reports::SCHEMA),
-    ("m008_speed", m008_speed::SCHEMA),
-    ("m009_spans", m009_spans::SCHEMA),
-    ("m010_master_copy", m010_master_copy::SCHEMA),
-    ("m011_aside", m011_aside::SCHEMA),
-    ("m012_objects", m012_objects::SCHEMA),
-    ("m013_share", m013_share::SCHEMA),
-    ("m014_closing", m014_closing::SCHEMA),
-    ("m017_posting", m017_posting::SCHEMA),
-    ("m018_bills", m018_bills::SCHEMA),
-    ("m019_earnings", m019_earnings::SCHEMA),
-    ("m020_verified", m020_verified::SCHEMA),
-    ("m021_abandoned", m021_abandoned::SCHEMA),
-    ("m022_calls", m022_calls::SCHEMA),
-    ("m023_refused", m023_refused::SCHEMA),
-    ("m024_unpriced", m024_unpriced::SCHEMA),
-    ("m025_search", m025_search::SCHEMA),
-    ("m026_client_keys", m026_client_keys::SCHEMA),
-    ("m027_names", m027_names::SCHEMA),
-    ("m028_spend", m028_spend::SCHEMA),
-    ("m029_totals", m029_totals::SCHEMA),
-    ("m030_earning_below", m030_earning_below::SCHEMA),
+const STEPS: &[Step] = &[
+    step("m001_first", m001_first::SCHEMA),
+    step("m002_lease", m002_lease::SCHEMA),
+    step("m003_windows", m003_windows::SCHEMA),
+    step("m004_account", m004_account::SCHEMA),
+    step("m005_audit", m005_audit::SCHEMA),
+    step("m006_prices", m006_prices::SCHEMA),
+    step("m007_reports", m007_reports::SCHEMA),
+    step("m008_speed", m008_speed::SCHEMA),
+    step("m009_spans", m009_spans::SCHEMA),
+    step("m010_master_copy", m010_master_copy::SCHEMA),
+    step("m011_aside", m011_aside::SCHEMA),
+    step("m012_objects", m012_objects::SCHEMA),
+    step("m013_share", m013_share::SCHEMA),
+    step("m014_closing", m014_closing::SCHEMA),
+    step("m017_posting", m017_posting::SCHEMA),
+    step("m018_bills", m018_bills::SCHEMA),
+    step("m019_earnings", m019_earnings::SCHEMA),
+    step("m020_verified", m020_verified::SCHEMA),
+    step("m021_abandoned", m021_abandoned::SCHEMA),
+    step("m022_calls", m022_calls::SCHEMA),
+    step("m023_refused", m023_refused::SCHEMA),
+    step("m024_unpriced", m024_unpriced::SCHEMA),
+    step("m025_search", m025_search::SCHEMA),
+    step("m026_client_keys", m026_client_keys::SCHEMA),
+    Step {
+        fills: Some(Fill::Names),
+        ..step("m027_names", m027_names::SCHEMA)
+    },
+    step("m028_spend", m028_spend::SCHEMA),
+    step("m029_totals", m029_totals::SCHEMA),
+    step("m030_earning_below", m030_earning_below::SCHEMA),
 ];
+
+const fn step(name: &'static str, schema: &'static str) -> Step {
+    Step {
+        name,
+        schema,
+        fills: None,
+    }
+}
 
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        STEPS
-            .iter()
-            .map(|(name, schema)| Box::new(Step { name, schema }) as Box<dyn MigrationTrait>)
-            .collect()
+        let steps = STEPS.iter();
+        steps.map(|step| Box::new(*step) as Box<_>).collect()
     }
 }
 
+#[derive(Clone, Copy)]
 struct Step {
     name: &'static str,
     schema: &'static str,
+    /// What SQL of both databases cannot tell, after the statements.
+    fills: Option<Fill>,
+}
+
+#[derive(Clone, Copy)]
+enum Fill {
+    Names,
 }
 
 impl MigrationName for Step {
@@ -155,10 +172,9 @@ impl MigrationTrait for Step {
         {
             connection.execute_unprepared(statement).await?;
         }
-        // The one step that asks for more than SQL of both databases can tell.
-        if self.schema == m027_names::SCHEMA {
-            m027_names::fill(connection).await?;
+        match self.fills {
+            Some(Fill::Names) => m027_names::fill(connection).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
