@@ -259,6 +259,31 @@ async fn a_rule_counts_for_what_is_posted_from_then_on_also_of_a_key_that_is_gon
 }
 
 #[tokio::test]
+async fn pages_of_earnings_are_all_of_them_and_each_tells_the_total_of_all() {
+    everywhere(async |world: &mut World| {
+        for n in 1..=7_u32 {
+            let account = world.child(&ROOT, &format!("a{n}"), 100.0).await;
+            post(world, vec![call(n.into(), account.id, f64::from(n))]).await;
+        }
+        let page = async |page: u64| {
+            let asked = (EarnedBy::Account, Page { page, size: 3 });
+            let filter = EarningFilter::default();
+            let earned = ops::earnings::by(&world.control, &ROOT, asked, filter, around(world));
+            earned.await.unwrap()
+        };
+        let mut names = Vec::new();
+        for at in 1..=4 {
+            let earnings = page(at).await;
+            assert_eq!(earnings.total.cost, usd(28.0));
+            assert_eq!(earnings.rows.total, 7);
+            names.extend(earnings.rows.rows.into_iter().map(|row| row.name));
+        }
+        assert_eq!(names, ["a7", "a6", "a5", "a4", "a3", "a2", "a1"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn data_planes_are_not_told_what_keys_cost() {
     let world = World::file().await;
     let text = r#"{"Factor":0.123}"#;

@@ -31,3 +31,42 @@ SELECT above.account_id, day, key_id, provider, model, level, '', CAST(SUM(reque
 FROM earning JOIN above ON above.id = earning.account_id
 GROUP BY above.account_id, day, key_id, provider, model, level
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ops,
+        store::testing::meddle,
+        testing::{ROOT, World, by, call, everywhere, node},
+    };
+
+    #[tokio::test]
+    async fn what_was_earned_before_is_found_below_each_ancestor() {
+        everywhere(async |world: &mut World| {
+            let anna = world.child(&ROOT, "anna", 100.0).await;
+            let berta = world.child(&by(&anna), "berta", 10.0).await;
+            let records = (1..=9).map(|n| {
+                let caller = if n % 3 == 0 { anna.id } else { berta.id };
+                call(n, caller, 0.1)
+            });
+            let name = node("n1");
+            let posted = ops::fleet::report_usage(&world.control, &name, 1, records.collect());
+            Box::pin(posted).await.unwrap();
+            let store = world.control.store();
+            // As the step before left it.
+            meddle(store, "DROP TABLE earning_below").await;
+            meddle(store, "CREATE TABLE earning_total (day TEXT)").await;
+            for statement in SCHEMA.replace("{CLUSTERED}", "").split(";\n") {
+                meddle(store, statement).await;
+            }
+            world.balanced().await;
+            let of = |account| {
+                format!("SELECT CAST(SUM(requests) AS BIGINT) AS number FROM earning_below WHERE account_id = {account}")
+            };
+            assert_eq!(world.number(&of(1)).await, 9);
+            assert_eq!(world.number(&of(anna.id.get())).await, 6);
+        })
+        .await;
+    }
+}
