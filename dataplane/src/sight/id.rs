@@ -2,6 +2,7 @@
 //! headers from the beginning, so that whoever sends the call on sends it too.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use proxyxai_contract::clock::{Clock, Millis};
 
 /// Where ids travel.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -10,7 +11,8 @@ pub(crate) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-up
 
 /// Longer ids are replaced by one of our own.
 const BYTES_MAX: usize = 128;
-/// A new id: this, and 128 random bits in hexadecimal.
+/// A new id: this, and in hexadecimal 48 bits of milliseconds since 1970 and 80 random bits. Ids of one time lie side by
+/// side where control looks them up: at random places each record would cost it a page of its own.
 const NEW: [u8; 36] = *b"req_00000000000000000000000000000000";
 const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
@@ -28,7 +30,7 @@ impl RequestId {
         {
             return Self(id.clone());
         }
-        let id = Self::new(u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..)));
+        let id = Self::new(Clock::system().now(), fastrand::u128(..));
         headers.insert(X_REQUEST_ID, id.0.clone());
         id
     }
@@ -38,10 +40,12 @@ impl RequestId {
         headers.insert(X_REQUEST_ID, self.0);
     }
 
-    fn new(random: u128) -> Self {
+    fn new(now: Millis, random: u128) -> Self {
+        let mut bits = u128::from(now.0.cast_unsigned()) << 80 | random >> 48;
         let mut text = NEW;
-        for (at, place) in text.iter_mut().skip(4).enumerate() {
-            let digit = (random >> (at * 4) & 0xf) as usize;
+        for place in text.iter_mut().skip(4) {
+            bits = bits.rotate_left(4);
+            let digit = (bits & 0xf) as usize;
             *place = DIGITS.get(digit).copied().unwrap_or(b'0');
         }
         // Letters, digits and one underscore are always a header value.
@@ -92,10 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn every_random_bit_shows() {
+    fn an_id_is_its_moment_and_80_random_bits() {
+        let random = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
         assert_eq!(
-            RequestId::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677).0,
-            "req_7766554433221100fedcba9876543210"
+            RequestId::new(Millis(0x0190_1234_5678), random).0,
+            "req_0190123456780123456789abcdef0011"
         );
+        let [first, second] = [1, 2].map(|ms| RequestId::new(Millis(ms), random).0);
+        assert!(first.as_bytes() < second.as_bytes());
     }
 }
