@@ -16,10 +16,10 @@ mod report;
 mod shape;
 mod subject;
 mod tier;
+mod tokenizer;
 mod told;
 mod tools;
 mod unpack;
-mod vocabulary;
 
 use std::sync::LazyLock;
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{BYTES_PER_TOKEN, vocabulary};
+use super::{BYTES_PER_TOKEN, tokenizer};
 use crate::formats::Route;
 
 /// Around each message and before the answer, as OpenAI documents it for its chat models.
@@ -100,7 +100,7 @@ impl Place {
 
 impl Sum {
     fn text(&mut self, text: &str) {
-        self.tokens = self.tokens.saturating_add(vocabulary::count(text));
+        self.tokens = self.tokens.saturating_add(tokenizer::count(text));
     }
 
     /// What a member's name says by itself.

@@ -2,7 +2,7 @@
 //! JSON string to the next and looks at their names; it parses nothing. Of the text it keeps so much as
 //! a count of its tokens needs.
 
-use super::vocabulary;
+use super::tokenizer;
 use crate::formats::blocks::Marks;
 
 /// Long enough for the names and marks below.
@@ -124,7 +124,7 @@ impl Prose {
     /// Tokens of the generated text. The first count takes a while.
     pub(crate) fn tokens(&self) -> u64 {
         let kept = self.kept.len() as u64;
-        let tokens = vocabulary::count(&unescaped(&self.kept));
+        let tokens = tokenizer::count(&unescaped(&self.kept));
         // Escapes are counted as they are written on both sides.
         let all = self.delivered_bytes();
         if kept < KEPT_BYTES_MAX as u64 || kept == 0 {
