@@ -1,4 +1,4 @@
-"""README's blocks of code, run as somebody would who pastes them, in order."""
+"""The blocks of code that README and docs begin with, run as somebody would who pastes them, in order."""
 
 import json
 import os
@@ -9,18 +9,18 @@ import sys
 from gateway import Gateway
 from processes import Failure, plain_env, run
 
-README = pathlib.Path(__file__).resolve().parent.parent.parent / "README.md"
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 # One variable a line, after a line that no answer holds.
 MARK = "--- what the shell holds now"
 
 
-def blocks(heading: str, language: str) -> list[str]:
-    """The blocks of code in a section."""
-    section = README.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    found = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    if not found:
-        raise Failure(f"README has no {language} block under {heading}")
-    return found
+def block(document: str, heading: str, language: str) -> str:
+    """The one block of code of that language in a section."""
+    _, _, rest = (REPOSITORY / document).read_text().partition(f"\n## {heading}\n")
+    found = re.findall(rf"```{language}\n(.*?)```", rest.partition("\n## ")[0], re.DOTALL)
+    if len(found) != 1:
+        raise Failure(f"{document} has {len(found)} {language} blocks under {heading}, not 1")
+    return found[0]
 
 
 def answers(text: str) -> list[object]:
@@ -33,7 +33,7 @@ def answers(text: str) -> list[object]:
 
 
 class Reader:
-    """Somebody with a fresh gateway, two provider keys and README's first five minutes."""
+    """Somebody with a fresh gateway, two provider keys, and what README and docs begin with."""
 
     def __init__(self, gateway: Gateway, providers: dict[str, str], keys: dict[str, str]) -> None:
         self._gateway = gateway

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The gateway's main job with nothing made up: a real model, the official SDKs, curl and grpcurl.
 
-Pastes README's first five minutes; does the same by hand on a gateway whose pool holds the real key, a dead
+Pastes what README and docs begin with; does the same by hand on a gateway whose pool holds the real key, a dead
 one and one whose upstream always fails; then puts a second gateway in front of it; then restarts the first.
 Prints a line for every law it saw kept, and stops at the first that was not.
 """
@@ -24,7 +24,7 @@ from gateway import Gateway
 from laws import expect, kept, law
 from model_server import MODEL
 from processes import Failure, Process, curl, free_port, plain_env, wait_until
-from readme import Reader, answers, blocks
+from readme import Reader, answers, block
 from scripted import ScriptedUpstream
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -97,21 +97,28 @@ class Story:
 
 
 def readme(story: Story) -> None:
-    gateway, section = story.fresh, "The first five minutes"
+    gateway = story.fresh
     providers = {"https://api.openai.com": story.model_url, "https://api.anthropic.com": story.model_url}
     reader = Reader(gateway, providers, {"OPENAI_API_KEY": REAL_KEY, "ANTHROPIC_API_KEY": OTHER_KEY})
-    (five_minutes, grpc), (openai_sdk, anthropic_sdk) = blocks(section, "sh"), blocks(section, "python")
+    five_minutes, openai_sdk = (block("README.md", "Five minutes", language) for language in ("sh", "python"))
+    woken = block("docs/quick-start.md", "When something is refused", "sh")
+    grpc = block("docs/grpc.md", "A second provider", "sh")
+    anthropic_sdk = block("docs/quick-start.md", "A second provider", "python")
     with law("README's curl lines work when pasted, from the first start to the bill"):
         gateway.start()
         said = reader.paste(five_minutes)
-        added, loaded, answer, info, rows = answers(said)
-        expect(added["success"] is True and loaded["success"] is True, said)
+        added, answer, info, rows = answers(said)
+        expect(added["success"] is True, said)
         expect(answer["choices"][0]["message"]["content"], said)
         expect(info["monthly_usage"]["Requests"] == rows[0]["Requests"] == 1, said)
         expect(info["credit_used"] == rows[0]["CreditUsed"] > 0, said)
+    with law("the quick start's line that wakes every key works when pasted"):
+        said = reader.paste(woken)
+        (loaded,) = answers(said)
+        expect(loaded["success"] is True, said)
     with law("README's OpenAI lines stream an answer"):
         expect(reader.python(openai_sdk).strip(), "nothing was printed")
-    with law("README's grpcurl lines work when pasted"):
+    with law("the grpcurl lines of docs work when pasted"):
         said = reader.paste(grpc)
         services, _, messages = said.partition("{")
         expect("proxyxai.v1.Keys" in services.split(), said)
@@ -120,7 +127,7 @@ def readme(story: Story) -> None:
         expect(created["id"] == keys["keys"][1]["id"] and account["account"]["name"] == "bobby", said)
         expect(int(bill["total"]["requests"]) >= 1, said)
         expect([node["connected"] for node in nodes["nodes"]] == [True], said)
-    with law("README's Anthropic lines are answered, on the level that its models are sent to"):
+    with law("the quick start's Anthropic lines are answered, on the level that its models are sent to"):
         expect(reader.python(anthropic_sdk).strip(), "nothing was printed")
     with law("what README's reader started ends with exit status 0"):
         status = gateway.stop()
