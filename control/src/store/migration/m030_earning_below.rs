@@ -46,12 +46,10 @@ mod tests {
         everywhere(async |world: &mut World| {
             let anna = world.child(&ROOT, "anna", 100.0).await;
             let berta = world.child(&by(&anna), "berta", 10.0).await;
-            let records = (1..=9).map(|n| {
-                let caller = if n % 3 == 0 { anna.id } else { berta.id };
-                call(n, caller, 0.1)
-            });
+            let of = |n| if n % 3 == 0 { anna.id } else { berta.id };
+            let records: Vec<_> = (1..=9).map(|n| call(n, of(n), 0.1)).collect();
             let name = node("n1");
-            let posted = ops::fleet::report_usage(&world.control, &name, 1, records.collect());
+            let posted = ops::fleet::report_usage(&world.control, &name, 1, records);
             Box::pin(posted).await.unwrap();
             let store = world.control.store();
             // As the step before left it.
