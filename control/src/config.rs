@@ -6,8 +6,8 @@ mod database;
 use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
 use proxyxai_contract::{
-    Invalid, client_key::ClientKey, clock::Zone, earned::Earned, provider::BaseUrl, reach::Reach,
-    secret::Secret,
+    Invalid, client_key::ClientKey, clock::Zone, earnings::EarningCounters, egress::EgressPolicy,
+    provider::BaseUrl, secret::Secret,
 };
 
 use crate::domain::{account, setting, upstream_key};
@@ -51,9 +51,9 @@ pub struct Config {
     /// How long leases of credit stay reserved without a word from their data plane.
     pub lease_ms: u64,
     /// How far providers may be reached.
-    pub provider_reach: Reach,
+    pub provider_reach: EgressPolicy,
     /// What is posted is added up there, for whoever tells metrics.
-    pub earned: Earned,
+    pub earned: EarningCounters,
 }
 
 /// One entry of `INIT_USERS`.
@@ -90,8 +90,8 @@ impl Config {
             publish_wait_ms: 500,
             usage_retention_days: NonZero::new(365),
             lease_ms: 3_600_000,
-            provider_reach: Reach::Private,
-            earned: Earned::default(),
+            provider_reach: EgressPolicy::Private,
+            earned: EarningCounters::default(),
         }
     }
 

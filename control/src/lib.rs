@@ -8,6 +8,7 @@ mod error;
 mod grpc;
 mod jobs;
 pub mod lists;
+pub mod model;
 mod offline;
 mod ops;
 mod publish;
@@ -17,7 +18,6 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod vault;
-pub mod view;
 
 use std::{
     fmt,
@@ -26,9 +26,9 @@ use std::{
 };
 
 use config::Config;
-use domain::rate::Rates;
+use domain::admin_rate_limit::AdminRateLimiter;
 pub use error::Error;
-pub use offline::{Offline, Pieces};
+pub use offline::{CsvPieces, OfflineStore};
 use proxyxai_contract::{client_key::ClientKey, clock::Clock, clock::Zone, secret::Secret};
 use publish::Publisher;
 use store::Store;
@@ -54,10 +54,10 @@ const RELOAD_TICKS: u64 = 2 * 60 * 60 * 1000 / TICK_MS;
 /// A running control plane. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    inner: Arc<Inner>,
+    inner: Arc<ControlInner>,
 }
 
-struct Inner {
+struct ControlInner {
     config: Config,
     clock: Clock,
     vault: Vault,
@@ -66,7 +66,7 @@ struct Inner {
     node_token: Secret,
     first_root_key: Option<ClientKey>,
     /// Requests of each account to the administration.
-    rates: Mutex<Rates>,
+    rates: Mutex<AdminRateLimiter>,
     circulation: ops::circulation::Circulation,
     /// Held by whoever recomputes the books.
     verifying: tokio::sync::Mutex<()>,
@@ -91,13 +91,13 @@ impl Control {
             None => vault::kept_secret(&config.data_dir.join("node.token"))?,
         };
         let store = Store::open(&config.database).await?;
-        let ops::seed::Started {
+        let ops::seed::BootstrapResult {
             vault,
             root_key: first_root_key,
         } = ops::seed::first_start(&store, &config, clock.now()).await?;
         let publisher = Arc::new(Publisher::new(&config));
         publisher.refresh(&store, &vault, clock.now()).await?;
-        let inner = Inner {
+        let inner = ControlInner {
             config,
             clock,
             vault,
@@ -261,7 +261,7 @@ impl Control {
         &self.inner.verifying
     }
 
-    fn rates(&self) -> MutexGuard<'_, Rates> {
+    fn rates(&self) -> MutexGuard<'_, AdminRateLimiter> {
         // What a panic leaves are times, whole whatever happens.
         let rates = self.inner.rates.lock();
         rates.unwrap_or_else(PoisonError::into_inner)

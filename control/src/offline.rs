@@ -9,18 +9,18 @@ use crate::{
     Error,
     config::Config,
     domain::account::Dna,
-    ops::export::Export,
+    model::{DateRange, LedgerVerification},
+    ops::export::CsvExport,
     store::{self, Store},
-    view::{Books, Days},
 };
 
 /// A store that is looked at.
-pub struct Offline {
+pub struct OfflineStore {
     store: Store,
     zone: Zone,
 }
 
-impl Offline {
+impl OfflineStore {
     /// Opens the store.
     ///
     /// # Errors
@@ -36,15 +36,15 @@ impl Offline {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn verify(&self) -> Result<Books, Error> {
+    pub async fn verify(&self) -> Result<LedgerVerification, Error> {
         let tx = self.store.begin_reading().await?;
         store::books::verify(&tx).await
     }
 
     /// The days of the month up to now.
-    pub fn month(&self, clock: &Clock) -> Days {
+    pub fn month(&self, clock: &Clock) -> DateRange {
         let today = self.zone.day(clock.now());
-        Days {
+        DateRange {
             start: today.first_of_month(),
             end: today,
         }
@@ -54,10 +54,11 @@ impl Offline {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn usage(&self, days: Days) -> Result<Pieces<'_>, Error> {
+    pub async fn usage(&self, days: DateRange) -> Result<CsvPieces<'_>, Error> {
         let zone = self.zone.clone();
-        let export = Export::usage(&self.store, (Dna::root().as_str(), true), days, zone).await?;
-        Ok(Pieces {
+        let export =
+            CsvExport::usage(&self.store, (Dna::root().as_str(), true), days, zone).await?;
+        Ok(CsvPieces {
             store: &self.store,
             export,
         })
@@ -67,16 +68,16 @@ impl Offline {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn ledger(&self, days: Days) -> Result<Pieces<'_>, Error> {
-        let export = Export::ledger(&self.store, days, self.zone.clone()).await?;
-        Ok(Pieces {
+    pub async fn ledger(&self, days: DateRange) -> Result<CsvPieces<'_>, Error> {
+        let export = CsvExport::ledger(&self.store, days, self.zone.clone()).await?;
+        Ok(CsvPieces {
             store: &self.store,
             export,
         })
     }
 }
 
-impl fmt::Debug for Offline {
+impl fmt::Debug for OfflineStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Offline").field(&self.store).finish()
     }
@@ -84,12 +85,12 @@ impl fmt::Debug for Offline {
 
 /// CSV, a piece at a time.
 #[derive(Debug)]
-pub struct Pieces<'a> {
+pub struct CsvPieces<'a> {
     store: &'a Store,
-    export: Export,
+    export: CsvExport,
 }
 
-impl Pieces<'_> {
+impl CsvPieces<'_> {
     /// The next piece, of whole lines; none when all has been given.
     ///
     /// # Errors

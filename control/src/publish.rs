@@ -2,13 +2,13 @@
 //! changed. Also passes on money and key health, and waits until a change is in use everywhere.
 //! It changes nothing in the store.
 
-mod catalogue;
 mod convert;
+mod key_pricing;
 mod limits;
 mod routes;
 mod subscribers;
-mod terms;
-mod watcher;
+mod update_stream;
+mod versioned_config;
 
 use std::{
     collections::HashMap,
@@ -17,32 +17,32 @@ use std::{
     time::Duration,
 };
 
-use catalogue::{Catalogue, Changes};
 use convert::{account_entry, key_entry, log_setting, proxy_settings};
 pub(crate) use convert::{as_known, effective};
 use futures_util::Stream;
 use jiff::civil::Date;
+pub(crate) use key_pricing::TermsByKey;
+use key_pricing::{KeyPricing, rule};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
-    lease::Payer,
+    lease::PayerId,
     money::Money,
     price::PriceTable,
-    price_file::{self, Listing},
-    snapshot::{Health, HealthState, Standing, Update},
+    price_file::{self, PriceEntries},
+    snapshot::{HealthState, KeyHealthReport, PostedBalance, SnapshotUpdate},
     window::WindowKey,
 };
 use subscribers::Subscribers;
-pub(crate) use terms::TermsByKey;
-use terms::{Rules, rule};
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use versioned_config::{ConfigChanges, VersionedConfig};
 
 use crate::{
     Error,
     config::Config,
+    model::DateRange,
     store::{self, AccountRecord, Store},
     vault::Vault,
-    view::Days,
 };
 
 /// The money of more accounts than this is read together with everybody's.
@@ -53,7 +53,7 @@ const RECALL_HEARD_MS: i64 = 2_500;
 /// The publisher.
 pub(crate) struct Publisher {
     config: Config,
-    state: Mutex<State>,
+    state: Mutex<PublisherState>,
     /// Held while news is read from the store and handed out, so that older news never overtakes newer.
     order: AsyncMutex<()>,
     /// Moves when there may be something to tell.
@@ -63,11 +63,11 @@ pub(crate) struct Publisher {
 }
 
 #[derive(Default)]
-struct State {
-    catalogue: Catalogue,
+struct PublisherState {
+    catalogue: VersionedConfig,
     subscribers: Subscribers,
     /// What calls on keys cost.
-    rules: Rules,
+    rules: KeyPricing,
     /// First day of the month that standings were last told for.
     month: Option<Date>,
     /// The version of the prices that was last told.
@@ -75,7 +75,7 @@ struct State {
     /// When the next version comes into force.
     prices_next: Option<Millis>,
     /// Money as it was last told to all.
-    told: HashMap<AccountId, Standing>,
+    told: HashMap<AccountId, PostedBalance>,
     /// The newest posting that is known.
     posting: Option<i64>,
 }
@@ -128,13 +128,13 @@ impl Publisher {
         let rules: Vec<_> = keys.iter().map(rule).collect();
         let (prices, fields) = self.prices(store, now).await?.unzip();
         let value = |name: &str| effective(stored.get(name), name, &self.config);
-        let ids: Vec<_> = accounts.iter().map(|record| record.view.id).collect();
+        let ids: Vec<_> = accounts.iter().map(|record| record.account.id).collect();
         let mut further = store::client_keys::known(store, (!first).then_some(&ids)).await?;
         let mut entry = |record: AccountRecord| {
-            let keys = further.remove(&record.view.id);
+            let keys = further.remove(&record.account.id);
             account_entry(record, keys.unwrap_or_default())
         };
-        let changes = Changes {
+        let changes = ConfigChanges {
             accounts: accounts.into_iter().map(&mut entry).collect(),
             keys: keys.into_iter().map(|key| key_entry(key, vault)).collect(),
             settings: Some(proxy_settings(
@@ -229,7 +229,7 @@ impl Publisher {
         store: &Store,
         (node, epoch): (NodeName, u64),
         now: Millis,
-    ) -> Result<impl Stream<Item = Update> + Send + 'static + use<>, Error> {
+    ) -> Result<impl Stream<Item = SnapshotUpdate> + Send + 'static + use<>, Error> {
         let order = self.order.lock().await;
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
@@ -237,7 +237,7 @@ impl Publisher {
         // What was on lease to a spool that is lost cannot be spent: its usage would not count against it.
         let leases = leases.into_iter().filter(|held| held.epoch == epoch);
         let leases = leases.map(|held| held.lease).collect();
-        let updates = watcher::begin(self, node, standings, leases, now);
+        let updates = update_stream::begin(self, node, standings, leases, now);
         drop(order);
         // The older stream of the node has to notice that it is over.
         self.tell();
@@ -257,7 +257,7 @@ impl Publisher {
     /// Asks data planes, save for one, to give back the credit of these that they do not use.
     pub(crate) fn recall(
         &self,
-        payers: impl IntoIterator<Item = impl Into<Payer>>,
+        payers: impl IntoIterator<Item = impl Into<PayerId>>,
         save: Option<&NodeName>,
     ) {
         let payers = payers.into_iter().map(Into::into);
@@ -299,7 +299,7 @@ impl Publisher {
         &self,
         node: &NodeName,
         accounts: impl IntoIterator<Item = AccountId>,
-        standings: &[Standing],
+        standings: &[PostedBalance],
     ) {
         let state = &mut *self.state();
         if state.subscribers.are_only(node) {
@@ -340,15 +340,15 @@ impl Publisher {
         store: &impl store::Db,
         accounts: &[AccountRecord],
         now: Millis,
-    ) -> Result<Vec<Standing>, Error> {
-        let ids: Vec<_> = accounts.iter().map(|record| record.view.id).collect();
+    ) -> Result<Vec<PostedBalance>, Error> {
+        let ids: Vec<_> = accounts.iter().map(|record| record.account.id).collect();
         // A list of all costs more to send than the few rows it would keep away.
         let some = (ids.len() <= IDS_MAX).then_some(ids.as_slice());
         let used = store::usage::costs(store, some, self.month(now)).await?;
-        let standing = |record: &AccountRecord| Standing {
-            account: record.view.id,
-            balance: record.view.balance,
-            month_used: used.get(&record.view.id).copied().unwrap_or_default(),
+        let standing = |record: &AccountRecord| PostedBalance {
+            account: record.account.id,
+            balance: record.account.balance,
+            month_used: used.get(&record.account.id).copied().unwrap_or_default(),
         };
         Ok(accounts
             .iter()
@@ -358,16 +358,16 @@ impl Publisher {
     }
 
     /// The calendar month of this moment.
-    pub(crate) fn month(&self, now: Millis) -> Days {
+    pub(crate) fn month(&self, now: Millis) -> DateRange {
         let today = self.config.zone.day(now);
-        Days {
+        DateRange {
             start: today.first_of_month(),
             end: today.last_of_month(),
         }
     }
 
     /// Takes in what a data plane learnt about keys.
-    pub(crate) fn report_health(&self, node: &NodeName, healths: Vec<Health>) {
+    pub(crate) fn report_health(&self, node: &NodeName, healths: Vec<KeyHealthReport>) {
         {
             let state = &mut *self.state();
             for health in healths {
@@ -391,7 +391,7 @@ impl Publisher {
     }
 
     /// Everything that is not ready.
-    pub(crate) fn healths(&self, now: Millis) -> Vec<Health> {
+    pub(crate) fn healths(&self, now: Millis) -> Vec<KeyHealthReport> {
         let state = self.state();
         let healths = state.subscribers.healths(now).into_iter();
         healths
@@ -439,7 +439,7 @@ impl Publisher {
         &self,
         store: &Store,
         now: Millis,
-    ) -> Result<Option<(PriceTable, Listing)>, Error> {
+    ) -> Result<Option<(PriceTable, PriceEntries)>, Error> {
         let version = store::prices::version_at(store, now).await?;
         let next = store::prices::next_after(store, now).await?;
         self.state().prices_next = next;
@@ -452,7 +452,7 @@ impl Publisher {
         let Some(found) = store::prices::get(store, &version).await? else {
             return Ok(None);
         };
-        let read = price_file::compose_listed(&found.text, &found.overrides);
+        let read = price_file::compose_with_entries(&found.text, &found.overrides);
         self.state().prices = Some(version.clone());
         // One that an older program stored must not keep this one from serving.
         let read = read.inspect_err(log_setting).ok();
@@ -464,7 +464,7 @@ impl Publisher {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PublisherState> {
         // No code that runs under the lock leaves the state half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,20 +7,20 @@ use proxyxai_contract::{
     convert::{millis_from_wire, millis_to_wire},
     id::AccountId,
     money::Money,
-    price_diff::Change,
+    price_diff::PriceChange,
     secret::Secret,
     wire::{self, prices_client::PricesClient},
 };
 use tonic::{Request, Status, transport::Channel};
 
-use crate::view::Rerated;
+use crate::model::RerateResult;
 
 /// A table of thousands of models has about a MiB, and so has a correction of as many accounts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Why a running control plane did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum RemoteError {
     /// It said no, or could not be reached.
     #[error("{}", .0.message())]
     Refused(#[from] Status),
@@ -31,14 +31,14 @@ pub enum Error {
 
 /// A running control plane, as root sees it.
 #[derive(Debug)]
-pub struct Remote {
+pub struct ControlClient {
     client: PricesClient<Channel>,
     key: Secret,
 }
 
 /// A version of the prices.
 #[derive(Debug)]
-pub struct Version {
+pub struct PriceVersionInfo {
     /// Its name.
     pub version: String,
     /// When it comes into force.
@@ -51,20 +51,20 @@ pub struct Version {
 
 /// A version with its table.
 #[derive(Debug)]
-pub struct Prices {
+pub struct PriceTableInfo {
     /// Which.
-    pub version: Version,
+    pub version: PriceVersionInfo,
     /// The table as JSON.
     pub table: String,
     /// What `PRICING` laid over it.
     pub overrides: String,
     /// The newest versions.
-    pub versions: Vec<Version>,
+    pub versions: Vec<PriceVersionInfo>,
 }
 
 /// A table to be loaded.
 #[derive(Debug)]
-pub struct Table {
+pub struct PriceTableDraft {
     /// As JSON.
     pub text: String,
     /// None means now.
@@ -79,7 +79,7 @@ pub struct Table {
 
 /// What to price anew; empty texts mean all accounts, and the version in force then.
 #[derive(Debug)]
-pub struct Period {
+pub struct RerateOptions {
     /// First day.
     pub from: String,
     /// Last day.
@@ -94,7 +94,7 @@ pub struct Period {
 
 // === impl Remote ===
 
-impl Remote {
+impl ControlClient {
     /// Speaks over a channel with root's key.
     pub fn new(channel: Channel, key: Secret) -> Self {
         let client = PricesClient::new(channel)
@@ -107,7 +107,7 @@ impl Remote {
     ///
     /// # Errors
     /// As control answers.
-    pub async fn prices(&mut self, version: &str) -> Result<Prices, Error> {
+    pub async fn prices(&mut self, version: &str) -> Result<PriceTableInfo, RemoteError> {
         let request = self.request(wire::GetPricesRequest {
             version: version.to_owned(),
             time: None,
@@ -119,7 +119,7 @@ impl Remote {
             overrides,
             versions,
         } = answer;
-        Ok(Prices {
+        Ok(PriceTableInfo {
             version: read_version(version.unwrap_or_default())?,
             table,
             overrides,
@@ -138,7 +138,7 @@ impl Remote {
         &mut self,
         table: String,
         valid_from: Option<Millis>,
-    ) -> Result<Vec<Change>, Error> {
+    ) -> Result<Vec<PriceChange>, RemoteError> {
         let request = self.request(wire::DiffPricesRequest {
             table,
             valid_from: valid_from.map(millis_to_wire),
@@ -151,8 +151,11 @@ impl Remote {
     ///
     /// # Errors
     /// As control answers.
-    pub async fn load(&mut self, table: Table) -> Result<(Version, Vec<Change>), Error> {
-        let Table {
+    pub async fn load(
+        &mut self,
+        table: PriceTableDraft,
+    ) -> Result<(PriceVersionInfo, Vec<PriceChange>), RemoteError> {
+        let PriceTableDraft {
             text,
             valid_from,
             note,
@@ -175,8 +178,8 @@ impl Remote {
     ///
     /// # Errors
     /// As control answers.
-    pub async fn rerate(&mut self, period: Period) -> Result<Rerated, Error> {
-        let Period {
+    pub async fn rerate(&mut self, period: RerateOptions) -> Result<RerateResult, RemoteError> {
+        let RerateOptions {
             from,
             to,
             account,
@@ -197,7 +200,7 @@ impl Remote {
             AccountId::new(correction.account_id)
                 .map(|account| (account, (count(correction.records), difference)))
         };
-        Ok(Rerated {
+        Ok(RerateResult {
             records: count(answer.records),
             unpriced: count(answer.unpriced),
             corrections: answer
@@ -208,7 +211,7 @@ impl Remote {
         })
     }
 
-    fn request<T>(&self, message: T) -> Result<Request<T>, Error> {
+    fn request<T>(&self, message: T) -> Result<Request<T>, RemoteError> {
         let mut request = Request::new(message);
         let key = format!("Bearer {}", self.key.expose()).parse();
         let key = key.map_err(|_| Invalid::new("key", "cannot be sent"))?;
@@ -217,7 +220,7 @@ impl Remote {
     }
 }
 
-fn read_version(version: wire::PriceVersion) -> Result<Version, Error> {
+fn read_version(version: wire::PriceVersion) -> Result<PriceVersionInfo, RemoteError> {
     let wire::PriceVersion {
         version,
         valid_from,
@@ -226,7 +229,7 @@ fn read_version(version: wire::PriceVersion) -> Result<Version, Error> {
         create_time: _,
         created_by: _,
     } = version;
-    Ok(Version {
+    Ok(PriceVersionInfo {
         version,
         valid_from: millis_from_wire("valid_from", valid_from.as_ref())?,
         source,
@@ -234,7 +237,7 @@ fn read_version(version: wire::PriceVersion) -> Result<Version, Error> {
     })
 }
 
-fn read_changes(changes: Vec<wire::PriceChange>) -> Result<Vec<Change>, Error> {
-    let changes = changes.into_iter().map(Change::try_from);
+fn read_changes(changes: Vec<wire::PriceChange>) -> Result<Vec<PriceChange>, RemoteError> {
+    let changes = changes.into_iter().map(PriceChange::try_from);
     changes.collect::<Result<_, _>>().map_err(Into::into)
 }

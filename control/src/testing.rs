@@ -6,23 +6,24 @@ use std::{
 };
 
 use proxyxai_contract::{
-    bill::Sum,
+    bill::CallBill,
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
     secret::Secret,
     snapshot::KeyConfig,
-    usage::{Images, Measure, Tokens, UsageRecord},
+    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
 };
 
 use crate::{
     Control, Error,
     config::{Config, Database},
-    ops::{self, reports::CallsOf},
-    store::{self, testing::Scratch},
-    view::{
-        AccountChange, AccountView, Caller, Changed, KeyView, LedgerFilter, NewAccount, NewKey,
+    model::{
+        Account, AccountChange, AccountChangeResult, Caller, LedgerFilter, NewAccount,
+        NewUpstreamKey, UpstreamKey,
     },
+    ops::{self, reports::CallsOf},
+    store::{self, testing::ScratchDatabase},
 };
 
 /// 1 November 2026, noon.
@@ -79,7 +80,7 @@ pub(crate) async fn everywhere(test: impl AsyncFn(&mut World)) {
     Box::pin(test(&mut world)).await;
     let server = std::env::var_os("TEST_DATABASE_URL");
     if let Some(server) = server.and_then(|url| url.into_string().ok()) {
-        let scratch = Scratch::create(&server).await;
+        let scratch = ScratchDatabase::create(&server).await;
         let mut world = World::start(scratch.database(), TempDir::new()).await;
         Box::pin(test(&mut world)).await;
         scratch.drop_it().await;
@@ -119,7 +120,7 @@ impl World {
     }
 
     /// A child of the caller with this much credit.
-    pub(crate) async fn child(&self, caller: &Caller, name: &str, credit: f64) -> AccountView {
+    pub(crate) async fn child(&self, caller: &Caller, name: &str, credit: f64) -> Account {
         let new = NewAccount {
             name: name.to_owned(),
             email: format!("{name}@example.com"),
@@ -136,9 +137,9 @@ impl World {
     pub(crate) async fn change(
         &self,
         caller: &Caller,
-        account: &AccountView,
+        account: &Account,
         change: AccountChange,
-    ) -> Result<Changed, Error> {
+    ) -> Result<AccountChangeResult, Error> {
         Box::pin(ops::accounts::update(
             &self.control,
             caller,
@@ -148,13 +149,13 @@ impl World {
         .await
     }
 
-    pub(crate) async fn view(&self, account: &AccountView) -> AccountView {
+    pub(crate) async fn view(&self, account: &Account) -> Account {
         ops::accounts::find(&self.control, &ROOT, &account.id.to_string())
             .await
             .unwrap()
     }
 
-    pub(crate) async fn key(&self, secret: &str) -> Result<KeyView, Error> {
+    pub(crate) async fn key(&self, secret: &str) -> Result<UpstreamKey, Error> {
         ops::keys::create(&self.control, &ROOT, new_key(secret)).await
     }
 
@@ -184,7 +185,7 @@ pub(crate) fn usd(dollars: f64) -> Money {
     Money::from_dollars(dollars).unwrap()
 }
 
-pub(crate) fn by(account: &AccountView) -> Caller {
+pub(crate) fn by(account: &Account) -> Caller {
     Caller {
         client_key: None,
         account: account.id,
@@ -213,8 +214,8 @@ pub(crate) fn node(name: &str) -> NodeName {
 }
 
 /// An upstream key with every default.
-pub(crate) fn new_key(secret: &str) -> NewKey {
-    NewKey {
+pub(crate) fn new_key(secret: &str) -> NewUpstreamKey {
+    NewUpstreamKey {
         secret: Secret::new(secret),
         name: String::new(),
         provider: None,
@@ -238,16 +239,16 @@ pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord 
         level: Level::ZERO,
         tries: 1,
         status: 200,
-        tokens: Tokens {
+        tokens: TokenUsage {
             input: 10,
             cached: 2,
             output: 5,
-            ..Tokens::default()
+            ..TokenUsage::default()
         },
-        images: Images::default(),
+        images: ImageUsage::default(),
         tier: String::new(),
-        sum: Sum::default(),
-        measure: Measure::Measured,
+        sum: CallBill::default(),
+        measure: UsageMeasure::Measured,
         cost: usd(cost),
         priced: true,
         price_version: "v".to_owned(),

@@ -175,7 +175,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What a file of one line is good for.
-pub(crate) enum Kept {
+pub(crate) enum SecretFile {
     /// There is no file.
     Nothing,
     /// It is empty, cut off, or no text at all.
@@ -188,27 +188,27 @@ pub(crate) enum Kept {
 ///
 /// # Errors
 /// When it cannot be read, which says nothing about what it holds.
-pub(crate) fn look_into(path: &Path) -> Result<Kept, Error> {
+pub(crate) fn inspect_secret_file(path: &Path) -> Result<SecretFile, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kept::Nothing),
-        Err(error) if error.kind() == ErrorKind::InvalidData => return Ok(Kept::Unusable),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(SecretFile::Nothing),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Ok(SecretFile::Unusable),
         Err(error) => return Err(file_error(path, &error.to_string())),
     };
     let text = text.trim();
     Ok(if text.len() < SECRET_BYTES_MIN {
-        Kept::Unusable
+        SecretFile::Unusable
     } else {
-        Kept::Secret(Secret::new(text))
+        SecretFile::Secret(Secret::new(text))
     })
 }
 
 /// The secret in a file of one line, if there is a file.
 pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
-    match look_into(path)? {
-        Kept::Nothing => Ok(None),
-        Kept::Secret(secret) => Ok(Some(secret)),
-        Kept::Unusable => Err(file_error(path, "holds no usable key: move the file away")),
+    match inspect_secret_file(path)? {
+        SecretFile::Nothing => Ok(None),
+        SecretFile::Secret(secret) => Ok(Some(secret)),
+        SecretFile::Unusable => Err(file_error(path, "holds no usable key: move the file away")),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use proxyxai_contract::{
-    access::IpList, earned::Earned, id::NodeName, reach::Reach, secret::Secret,
+    access::IpList, earnings::EarningCounters, egress::EgressPolicy, id::NodeName, secret::Secret,
 };
 
-use crate::{decide::ceiling::Assumed, formats::tag::TagMembers, sight};
+use crate::{decide::ceiling::Assumed, formats::tag::TagMembers, telemetry};
 
 /// Limits and places. Every limit has a documented answer when it is reached.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct Config {
     /// Until a connection, TLS included, stands.
     pub connect: Duration,
     /// How far providers may be reached.
-    pub provider_reach: Reach,
+    pub provider_reach: EgressPolicy,
     /// From sending a request to the first byte of its answer.
     pub first_byte: Duration,
     /// Silence between chunks of an answer; in a stream of events, pings and comments are silence.
@@ -59,11 +59,11 @@ pub struct Config {
     /// What reads `/metrics`, besides root's key.
     pub metrics_token: Option<Secret>,
     /// What the control plane of this process has posted; none where there is none.
-    pub earned: Option<Earned>,
+    pub earned: Option<EarningCounters>,
     /// Where bodies say what their calls are counted under.
     pub tag_members: TagMembers,
     /// What of calls is to be seen.
-    pub sight: sight::Config,
+    pub telemetry: telemetry::TelemetryConfig,
 }
 
 impl Config {

@@ -7,10 +7,10 @@ mod error;
 mod formats;
 mod http;
 mod link;
-mod live;
 mod relay;
-pub mod sight;
 mod spool;
+mod state;
+pub mod telemetry;
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use tonic::transport::Channel;
 pub use config::Config;
 pub use error::Error;
 pub use formats::tag::TagMembers;
-pub use http::{Edge, Surface, document, not_found, readiness};
+pub use http::{Edge, HttpService, document, not_found, readiness};
 pub use link::connect;
 pub use relay::client_address;
-pub use sight::RequestId;
+pub use telemetry::RequestId;
 
 /// How long a stopping data plane tries to give back its leases.
 const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
@@ -36,8 +36,8 @@ const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 pub struct DataPlane {
     relay: relay::Relay,
     /// What calls are told to.
-    seeing: sight::Closing,
-    spool: spool::Writer,
+    telemetry: telemetry::TelemetryShutdown,
+    spool: spool::SpoolWriter,
     tasks: TaskTracker,
     watching: CancellationToken,
     reporting: CancellationToken,
@@ -61,31 +61,31 @@ impl DataPlane {
         node_token: &Secret,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let spool::Opened {
+        let spool::OpenedSpool {
             spool,
-            shelf,
+            record_queue: shelf,
             writer,
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
-        let (sight, seeing) = sight::Sight::open(&config.sight, &config.node, &clock)?;
-        let (objects, questions) = live::Objects::new();
-        let (live, wished) = live::Live::new(clock, &backlog, objects);
+        let (sight, seeing) = telemetry::Telemetry::open(&config.telemetry, &config.node, &clock)?;
+        let (objects, questions) = state::ObjectIndex::new();
+        let (live, wished) = state::RuntimeState::new(clock, &backlog, objects);
         let live = Arc::new(live);
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let link = link::Link::new(control, node_token, config.node.clone(), shelf.epoch())?;
+        let link = link::ControlLink::new(control, node_token, config.node.clone(), shelf.epoch())?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
-        let (wanting, wanted) = tokio::sync::mpsc::channel(live::ASK_QUEUE_MAX);
-        let outbox = relay::Outbox { learnt, wanting };
+        let (wanting, wanted) = tokio::sync::mpsc::channel(state::ASK_QUEUE_MAX);
+        let outbox = relay::ControlOutbox { learnt, wanting };
         let spool = (spool, shelf.clone());
         let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, sight)?;
         tasks.spawn(link::refusals::run(
             link.clone(),
             Arc::clone(&live),
-            relay.sight.refusals(),
+            relay.telemetry.refusals(),
             reporting.clone(),
         ));
         tasks.spawn(link::watch::run(
@@ -104,12 +104,12 @@ impl DataPlane {
         tasks.spawn(asking);
         tasks.spawn(link::health::run(link.clone(), health, watching.clone()));
         let (looks, looking) = (TaskTracker::new(), CancellationToken::new());
-        looks.spawn(relay::later::run(relay.sibling(), looking.clone()));
+        looks.spawn(relay::deferred_work::run(relay.sibling(), looking.clone()));
         let (leases, leasing) = (TaskTracker::new(), CancellationToken::new());
         leases.spawn(link::lease::run(link, live, wished, leasing.clone()));
         Ok(Self {
             relay,
-            seeing,
+            telemetry: seeing,
             spool: writer,
             tasks,
             watching,
@@ -122,8 +122,8 @@ impl DataPlane {
     }
 
     /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`, what is no call to `pages`.
-    pub fn surface(&self, admin: Admin, pages: Router) -> Surface {
-        Surface::new(
+    pub fn http_service(&self, admin: Admin, pages: Router) -> HttpService {
+        HttpService::new(
             self.relay.sibling(),
             admin,
             pages,
@@ -143,8 +143,8 @@ impl DataPlane {
 
     /// Has open answers end themselves: streams with the error event of their protocol, calls without an answer with
     /// 503. Each does so when it is polled next.
-    pub fn cut(&self) {
-        self.relay.cut();
+    pub fn end_open_calls(&self) {
+        self.relay.end_open_calls();
     }
 
     /// Hands in what is spooled, within a few seconds, and ends the background tasks.
@@ -154,7 +154,7 @@ impl DataPlane {
         self.looks.wait().await;
         drop(self.relay);
         self.spool.close().await;
-        self.seeing.close().await;
+        self.telemetry.close().await;
         self.reporting.cancel();
         self.tasks.close();
         // The report task gives up by itself; what it could not hand in waits on disk.

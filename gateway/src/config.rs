@@ -1,15 +1,15 @@
 //! The environment, read once. Every problem is collected, so that one start names them all.
 
+mod env_reader;
 mod parts;
-mod reader;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
+use env_reader::EnvReader;
 use proxyxai_contract::{
-    Invalid, access::IpList, id::NodeName, provider::BaseUrl, reach::Reach, secret::Secret,
+    Invalid, access::IpList, egress::EgressPolicy, id::NodeName, provider::BaseUrl, secret::Secret,
 };
-use proxyxai_dataplane::{TagMembers, sight};
-use reader::Reader;
+use proxyxai_dataplane::{TagMembers, telemetry};
 
 use crate::{listen::Listen, variables::IGNORED};
 
@@ -25,13 +25,13 @@ pub(crate) struct Config {
     pub(crate) node_name: Option<NodeName>,
     pub(crate) control_grpc: Option<String>,
     pub(crate) control_http: Option<BaseUrl>,
-    pub(crate) limits: Limits,
-    pub(crate) sight: sight::Config,
+    pub(crate) limits: DataPlaneLimits,
+    pub(crate) sight: telemetry::TelemetryConfig,
     /// Where bodies say what their calls are counted under.
     pub(crate) tag_members: TagMembers,
     /// What reads `/metrics`, besides root's key.
     pub(crate) metrics_token: Option<Secret>,
-    pub(crate) server: Server,
+    pub(crate) server: ServerLimits,
     pub(crate) grpc_connections_max: usize,
     /// Between saying that no more calls are wanted and taking no more.
     pub(crate) drain_delay: Duration,
@@ -45,11 +45,11 @@ pub(crate) struct Config {
 
 /// Limits of a data plane, as `proxyxai_dataplane::Config` takes them.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct DataPlaneLimits {
     pub(crate) body_bytes_max: usize,
     pub(crate) body_idle: Duration,
     pub(crate) connect: Duration,
-    pub(crate) provider_reach: Reach,
+    pub(crate) provider_reach: EgressPolicy,
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
     pub(crate) keepalive: Option<Duration>,
@@ -70,7 +70,7 @@ pub(crate) struct Limits {
 
 /// Limits of the HTTP server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Server {
+pub(crate) struct ServerLimits {
     pub(crate) header_bytes_max: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) send_timeout: Duration,
@@ -86,7 +86,7 @@ impl Config {
     pub(crate) fn read(
         get: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, Vec<Invalid>> {
-        let mut reader = Reader {
+        let mut reader = EnvReader {
             get: &get,
             problems: Vec::new(),
         };
@@ -105,7 +105,7 @@ impl Config {
             sight: reader.sight(),
             tag_members: reader.tag_members(),
             metrics_token: reader.metrics_token(),
-            server: Server {
+            server: ServerLimits {
                 header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
                 send_timeout: reader.millis("SEND_TIMEOUT_MS"),

@@ -20,7 +20,7 @@ use tonic::transport::{
     server::{Connected, TcpConnectInfo},
 };
 
-use crate::doors::{Doors, Place};
+use crate::connection_limits::{ConnectionLimits, ConnectionPermit};
 
 /// A connection on which nothing comes or goes for so long is closed.
 const IDLE_MAX: Duration = Duration::from_mins(5);
@@ -47,14 +47,14 @@ pub(crate) fn server() -> Server {
 /// Connections that there is room for, and what accepts them.
 pub(crate) fn incoming(
     listener: TcpListener,
-    doors: Doors,
+    doors: ConnectionLimits,
 ) -> (
-    ReceiverStream<io::Result<Guarded>>,
+    ReceiverStream<io::Result<IdleTimeoutStream>>,
     impl Future<Output = ()>,
 ) {
     let (sender, accepted) = mpsc::channel(ACCEPTED_MAX);
     let accepting = async move {
-        while let Some(permit) = doors.room().await {
+        while let Some(permit) = doors.acquire().await {
             let (socket, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -63,13 +63,17 @@ pub(crate) fn incoming(
                     continue;
                 }
             };
-            let Some(place) = doors.place(peer.ip(), permit) else {
+            let Some(place) = doors.admit(peer.ip(), permit) else {
                 continue;
             };
             if let Err(error) = socket.set_nodelay(true) {
                 tracing::debug!(%peer, %error, "Nagle's algorithm could not be switched off");
             }
-            if sender.send(Ok(Guarded::new(socket, place))).await.is_err() {
+            if sender
+                .send(Ok(IdleTimeoutStream::new(socket, place)))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -79,27 +83,27 @@ pub(crate) fn incoming(
 
 /// A connection that ends itself when it is silent for too long.
 #[derive(Debug)]
-pub(crate) struct Guarded {
+pub(crate) struct IdleTimeoutStream {
     socket: TcpStream,
-    silence: Pin<Box<Sleep>>,
-    _place: Place,
+    idle_timer: Pin<Box<Sleep>>,
+    _place: ConnectionPermit,
 }
 
-impl Guarded {
-    fn new(socket: TcpStream, place: Place) -> Self {
+impl IdleTimeoutStream {
+    fn new(socket: TcpStream, place: ConnectionPermit) -> Self {
         Self {
             socket,
-            silence: Box::pin(tokio::time::sleep(IDLE_MAX)),
+            idle_timer: Box::pin(tokio::time::sleep(IDLE_MAX)),
             _place: place,
         }
     }
 
-    fn heard(&mut self) {
-        self.silence.as_mut().reset(Instant::now() + IDLE_MAX);
+    fn reset_idle_timer(&mut self) {
+        self.idle_timer.as_mut().reset(Instant::now() + IDLE_MAX);
     }
 }
 
-impl Connected for Guarded {
+impl Connected for IdleTimeoutStream {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
@@ -107,7 +111,7 @@ impl Connected for Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for IdleTimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -115,11 +119,11 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.socket).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                self.heard();
+                self.reset_idle_timer();
                 Poll::Ready(read)
             }
             Poll::Pending => self
-                .silence
+                .idle_timer
                 .as_mut()
                 .poll(cx)
                 .map(|()| Err(io::ErrorKind::TimedOut.into())),
@@ -127,7 +131,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for IdleTimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -135,7 +139,7 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         if written.is_ready() {
-            self.heard();
+            self.reset_idle_timer();
         }
         written
     }
@@ -155,7 +159,7 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bytes);
         if written.is_ready() {
-            self.heard();
+            self.reset_idle_timer();
         }
         written
     }

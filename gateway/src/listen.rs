@@ -29,7 +29,7 @@ impl Listen {
     pub(crate) async fn bind(self, variables: &str) -> anyhow::Result<TcpListener> {
         let bound = match self {
             Self::At(address) => TcpListener::bind(address).await,
-            Self::Everywhere(port) => match both(port) {
+            Self::Everywhere(port) => match bind_dual_stack(port) {
                 // A port that is taken is no reason to listen on half of it.
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                     tracing::debug!(%error, "IPv6 cannot be listened on");
@@ -51,7 +51,7 @@ impl Listen {
     }
 
     /// Where a program on this host reaches what listens on this port.
-    pub(crate) fn seen_from_here(self, port: u16) -> SocketAddr {
+    pub(crate) fn local_address(self, port: u16) -> SocketAddr {
         let ip = match self {
             Self::Everywhere(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Self::At(address) => match address.ip() {
@@ -73,7 +73,7 @@ impl Listen {
 }
 
 /// Listens on all addresses of both families, whatever the system does by itself.
-fn both(port: u16) -> io::Result<TcpListener> {
+fn bind_dual_stack(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_only_v6(false)?;
     socket.set_reuse_address(true)?;
@@ -115,7 +115,7 @@ mod tests {
             (Listen::At("[::]:1".parse().unwrap()), "[::1]:8080"),
             (Listen::At("10.0.0.1:1".parse().unwrap()), "10.0.0.1:8080"),
         ] {
-            assert_eq!(listen.seen_from_here(8080).to_string(), reached);
+            assert_eq!(listen.local_address(8080).to_string(), reached);
         }
     }
 }

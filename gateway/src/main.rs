@@ -1,22 +1,22 @@
 //! ProxyXAI: reads the configuration, starts the role that was asked for, serves until it is told to
 //! stop, drains, and returns an exit code. Everything else lives in the packages below.
 
-mod announce;
-mod books;
-mod channel;
+mod allocator;
 mod config;
-mod document;
-mod doors;
-mod files;
-mod full;
+mod connection_limits;
+mod console;
+mod file_size_limit;
 mod grpc;
 mod healthcheck;
+mod in_process;
+mod ledger;
+mod lingering;
 mod listen;
-mod memory;
-mod out;
+mod open_files;
+mod openapi;
+mod output;
 mod ownership;
 mod pages;
-mod polite;
 mod prices;
 mod roles;
 mod serve;
@@ -34,14 +34,14 @@ use mimalloc as _;
 /// variables: see `config-table`.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
+struct Cli {
     #[command(subcommand)]
-    role: Option<Role>,
+    role: Option<CliCommand>,
 }
 
 /// What to run or to ask.
 #[derive(Clone, Subcommand)]
-enum Role {
+enum CliCommand {
     /// The control plane alone: keys, accounts, credit, settings.
     Control,
     /// A data plane alone; it needs `CONTROL_GRPC` and `NODE_TOKEN`.
@@ -52,12 +52,12 @@ enum Role {
     ConfigTable,
     /// Shows, loads and corrects prices; asks the control plane on `GRPC_PORT` as root.
     #[command(subcommand)]
-    Prices(prices::Command),
+    Prices(prices::PricesCommand),
     /// Recomputes all balances and totals: exits with 0 when the books balance, 1 when they do not.
     Verify,
     /// Prints usage or ledger of some days as CSV.
     Export {
-        what: books::What,
+        what: ledger::ExportKind,
         /// First day, `YYYY-MM-DD` in `TZ`; default: the first of this month.
         #[arg(long)]
         from: Option<Date>,
@@ -73,65 +73,65 @@ enum Role {
 const EXIT_BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
-    let role = Arguments::parse().role;
+    let role = Cli::parse().role;
     match role {
-        Some(Role::ConfigTable) => return printed(announce::config_table()),
-        Some(Role::Version) => {
-            out::print(format_args!("proxyxai {}\n", announce::version()));
-            return printed(ExitCode::SUCCESS);
+        Some(CliCommand::ConfigTable) => return exit_after_output(console::print_config_table()),
+        Some(CliCommand::Version) => {
+            output::print(format_args!("proxyxai {}\n", console::version()));
+            return exit_after_output(ExitCode::SUCCESS);
         }
         _ => {}
     }
     let config = match config::Config::read(std::env::var_os) {
         Ok(config) => config,
         Err(problems) => {
-            announce::problems(&problems);
+            console::print_config_problems(&problems);
             return EXIT_BAD_CONFIGURATION.into();
         }
     };
     let ended = match role {
-        Some(Role::Verify) => return printed(books::verify(&config)),
-        Some(Role::Export { what, from, to }) => {
-            return printed(books::export(&config, what, from, to));
+        Some(CliCommand::Verify) => return exit_after_output(ledger::verify(&config)),
+        Some(CliCommand::Export { what, from, to }) => {
+            return exit_after_output(ledger::export(&config, what, from, to));
         }
-        Some(Role::Prices(command)) => match prices::run(command, &config) {
-            Ok(()) => return printed(ExitCode::SUCCESS),
+        Some(CliCommand::Prices(command)) => match prices::run(command, &config) {
+            Ok(()) => return exit_after_output(ExitCode::SUCCESS),
             failed => failed,
         },
-        role => roles::run(role.map_or(roles::Role::AllInOne, Role::into), config),
+        role => roles::run(role.map_or(roles::Role::AllInOne, CliCommand::into), config),
     };
     let Err(error) = ended else {
         return ExitCode::SUCCESS;
     };
-    let failed = announce::failure(&error);
+    let failed = console::print_failure(&error);
     // Some of it shows only against the state that is there: a master key that does not fit, a `DATA_DIR` of
     // somebody else.
     match error.downcast_ref() {
         Some(proxyxai_control::Error::Invalid(_)) => EXIT_BAD_CONFIGURATION.into(),
-        _ if error.is::<ownership::Obstacle>() => EXIT_BAD_CONFIGURATION.into(),
+        _ if error.is::<ownership::OwnershipProblem>() => EXIT_BAD_CONFIGURATION.into(),
         _ => failed,
     }
 }
 
 /// A command whose output is not all there has failed.
-fn printed(ended: ExitCode) -> ExitCode {
-    match out::problem() {
-        Some(problem) => announce::failure(&anyhow::anyhow!("standard output: {problem}")),
+fn exit_after_output(ended: ExitCode) -> ExitCode {
+    match output::first_write_error() {
+        Some(problem) => console::print_failure(&anyhow::anyhow!("standard output: {problem}")),
         None => ended,
     }
 }
 
-impl From<Role> for roles::Role {
-    fn from(role: Role) -> Self {
+impl From<CliCommand> for roles::Role {
+    fn from(role: CliCommand) -> Self {
         match role {
-            Role::Control => Self::Control,
-            Role::Dataplane => Self::Dataplane,
-            Role::Healthcheck
-            | Role::ConfigTable
-            | Role::Version
-            | Role::Prices(_)
-            | Role::Verify
-            | Role::Export { .. } => Self::Healthcheck,
+            CliCommand::Control => Self::Control,
+            CliCommand::Dataplane => Self::Dataplane,
+            CliCommand::Healthcheck
+            | CliCommand::ConfigTable
+            | CliCommand::Version
+            | CliCommand::Prices(_)
+            | CliCommand::Verify
+            | CliCommand::Export { .. } => Self::Healthcheck,
         }
     }
 }

@@ -17,26 +17,30 @@ use rustix::{
 
 /// What of `DATA_DIR` is in the way, and how to mend it.
 #[derive(Debug)]
-pub(crate) struct Obstacle {
+pub(crate) struct OwnershipProblem {
     data_dir: PathBuf,
     path: PathBuf,
-    owner: Owner,
-    own: Owner,
+    owner: FileOwner,
+    own: FileOwner,
 }
 
 /// A user and a group, by number: what a container and its host have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owner {
+struct FileOwner {
     user: u32,
     group: u32,
 }
 
 /// The error, with a way out when somebody else's files are behind it. It stays what it is.
-pub(crate) fn explain(error: anyhow::Error, data_dir: &Path, database: &Database) -> anyhow::Error {
+pub(crate) fn with_ownership_hint(
+    error: anyhow::Error,
+    data_dir: &Path,
+    database: &Database,
+) -> anyhow::Error {
     if !is_about_files(&error, data_dir, database) {
         return error;
     }
-    match Obstacle::find(data_dir) {
+    match OwnershipProblem::find(data_dir) {
         Some(obstacle) => error.context(obstacle),
         None => error,
     }
@@ -66,7 +70,7 @@ fn is_about_files(error: &anyhow::Error, data_dir: &Path, database: &Database) -
 
 // === impl Obstacle ===
 
-impl Obstacle {
+impl OwnershipProblem {
     fn find(data_dir: &Path) -> Option<Self> {
         let data_dir = std::path::absolute(data_dir).ok()?;
         let nearest = data_dir.ancestors().find(|path| path.exists())?;
@@ -78,12 +82,12 @@ impl Obstacle {
         let found = fs::metadata(&path).ok()?;
         Some(Self {
             data_dir,
-            owner: Owner {
+            owner: FileOwner {
                 user: found.uid(),
                 group: found.gid(),
             },
             path,
-            own: Owner {
+            own: FileOwner {
                 user: geteuid().as_raw(),
                 group: getegid().as_raw(),
             },
@@ -91,7 +95,7 @@ impl Obstacle {
     }
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for OwnershipProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             data_dir,
@@ -110,7 +114,7 @@ impl fmt::Display for Obstacle {
             "{path} belongs to {owner}, and this program runs as {own} and may not {wanted} there. "
         )?;
         if !self.path.starts_with(data_dir) {
-            let Owner { user, group } = own;
+            let FileOwner { user, group } = own;
             return write!(f, "As root: install -d -m 0700 -o {user} -g {group} {data}");
         }
         if owner.user == own.user {
@@ -121,7 +125,7 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for FileOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.user, self.group)
     }
@@ -161,8 +165,8 @@ mod tests {
     use super::*;
 
     fn said(path: &str, owner: (u32, u32)) -> String {
-        let of = |(user, group)| Owner { user, group };
-        let obstacle = Obstacle {
+        let of = |(user, group)| FileOwner { user, group };
+        let obstacle = OwnershipProblem {
             data_dir: "/data".into(),
             path: path.into(),
             owner: of(owner),
@@ -235,16 +239,16 @@ mod tests {
     #[test]
     fn an_error_with_an_obstacle_is_still_what_it_was() {
         let error: proxyxai_control::Error = Invalid::new("/data/master.key", "x").into();
-        let obstacle = Obstacle {
+        let obstacle = OwnershipProblem {
             data_dir: "/data".into(),
             path: "/data".into(),
-            owner: Owner { user: 0, group: 0 },
-            own: Owner { user: 1, group: 1 },
+            owner: FileOwner { user: 0, group: 0 },
+            own: FileOwner { user: 1, group: 1 },
         };
         let error = anyhow::Error::from(error)
             .context("control cannot start")
             .context(obstacle);
-        assert!(error.is::<Obstacle>());
+        assert!(error.is::<OwnershipProblem>());
         assert!(matches!(
             error.downcast_ref(),
             Some(proxyxai_control::Error::Invalid(_))

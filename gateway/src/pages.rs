@@ -13,7 +13,7 @@ use memory_serve::{CacheControl, MemoryServe};
 use proxyxai_dataplane::not_found;
 use tower::ServiceExt as _;
 
-use crate::document::{self, Serves};
+use crate::openapi::{self, ServedApis};
 
 /// Folders that are pages.
 const PAGES: [(&str, &str, &str); 5] = [
@@ -43,8 +43,8 @@ const HEADERS: [(HeaderName, &str); 5] = [
 static FILES: LazyLock<Router> = LazyLock::new(files);
 
 /// Answers `GET` and `HEAD` of the pages and of the document of what is served, and any other path with 404.
-pub(crate) fn router(serves: Serves) -> Router {
-    document::route(serves).fallback(|request: Request<Body>| async {
+pub(crate) fn router(serves: ServedApis) -> Router {
+    openapi::route(serves).fallback(|request: Request<Body>| async {
         let answer = FILES.clone().oneshot(request).await;
         answer.into_response()
     })

@@ -15,26 +15,26 @@ use clap::Subcommand;
 use proxyxai_contract::{
     clock::{Clock, Millis, Zone},
     price::PriceTable,
-    price_diff::{self, Change},
+    price_diff::{self, PriceChange},
     price_file,
-    price_import::{self, Origin},
+    price_import::{self, ListOrigin},
     secret::Secret,
 };
 use proxyxai_control::{
-    remote::{Period, Prices, Remote, Table},
-    view::Rerated,
+    model::RerateResult,
+    remote::{ControlClient, PriceTableDraft, PriceTableInfo, RerateOptions},
 };
 
 use crate::{
     config::Config,
-    out::{self, complain, tell},
+    output::{self, complain, tell},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What to do with prices.
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum PricesCommand {
     /// Shows the prices in force, or those of a file.
     Show {
         /// Only this model, found as a call's would be.
@@ -86,7 +86,7 @@ pub(crate) enum Command {
         force: bool,
     },
     /// Lays a public list over the prices in force: shows what that would change, and does it when told to.
-    Sync(sync::Arguments),
+    Sync(sync::SyncArguments),
     /// Makes a table of a public list, `LiteLLM`'s or models.dev's. Nothing needs to run.
     #[command(alias = "import-litellm")]
     Import {
@@ -120,14 +120,14 @@ pub(crate) enum Command {
 ///
 /// # Errors
 /// When it cannot be done.
-pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
+pub(crate) fn run(command: PricesCommand, config: &Config) -> anyhow::Result<()> {
     match command {
-        Command::Show {
+        PricesCommand::Show {
             model,
             file: Some(file),
             ..
         } => show(&read_table(&file)?, model.as_deref()),
-        Command::Validate { file } => {
+        PricesCommand::Validate { file } => {
             let table = read_table(&file)?;
             tell!(
                 "{}: version {}, {} models",
@@ -137,38 +137,38 @@ pub(crate) fn run(command: Command, config: &Config) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Command::Diff {
+        PricesCommand::Diff {
             file,
             against: Some(old),
             valid_from: _,
         } => {
-            tell_changes(&price_diff::compare(
+            print_changes(&price_diff::compare(
                 &read_table(&old)?,
                 &read_table(&file)?,
             ));
             Ok(())
         }
-        Command::Import { file, out } => import(&file, out.as_deref(), &config.control.zone),
-        Command::Show { file: None, .. }
-        | Command::Diff { against: None, .. }
-        | Command::Load { .. }
-        | Command::Sync(_)
-        | Command::Rerate { .. } => tokio::runtime::Builder::new_current_thread()
+        PricesCommand::Import { file, out } => import(&file, out.as_deref(), &config.control.zone),
+        PricesCommand::Show { file: None, .. }
+        | PricesCommand::Diff { against: None, .. }
+        | PricesCommand::Load { .. }
+        | PricesCommand::Sync(_)
+        | PricesCommand::Rerate { .. } => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("the runtime cannot start")?
-            .block_on(ask(command, config)),
+            .block_on(run_against_control(command, config)),
     }
 }
 
 /// What needs a control plane that runs.
-async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
-    if let Command::Sync(arguments) = command {
+async fn run_against_control(command: PricesCommand, config: &Config) -> anyhow::Result<()> {
+    if let PricesCommand::Sync(arguments) = command {
         return Box::pin(sync::run(arguments, config)).await;
     }
     let mut control = connect(config).await?;
     match command {
-        Command::Show {
+        PricesCommand::Show {
             version,
             json: true,
             ..
@@ -176,26 +176,26 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
             tell!("{}", control.prices(&version).await?.table);
             Ok(())
         }
-        Command::Show { model, version, .. } => {
+        PricesCommand::Show { model, version, .. } => {
             show_stored(&control.prices(&version).await?, model.as_deref(), config)
         }
-        Command::Diff {
+        PricesCommand::Diff {
             file, valid_from, ..
         } => {
             let changes = control
                 .diff(read(&file)?, moment(valid_from.as_deref())?)
                 .await?;
-            tell_changes(&changes);
+            print_changes(&changes);
             Ok(())
         }
-        Command::Load {
+        PricesCommand::Load {
             file,
             valid_from,
             note,
             force,
         } => {
             let valid_from = moment(valid_from.as_deref())?;
-            let table = Table {
+            let table = PriceTableDraft {
                 text: read(&file)?,
                 valid_from,
                 note,
@@ -203,35 +203,39 @@ async fn ask(command: Command, config: &Config) -> anyhow::Result<()> {
                 over: String::new(),
             };
             let (version, changes) = control.load(table).await?;
-            tell_changes(&changes);
+            print_changes(&changes);
             let from = config.control.zone.rfc3339(version.valid_from);
             tell!("loaded: version {} from {from}", version.version);
             Ok(())
         }
-        Command::Rerate {
+        PricesCommand::Rerate {
             from,
             to,
             account,
             version,
             dry_run,
         } => {
-            let period = Period {
+            let period = RerateOptions {
                 from,
                 to,
                 account,
                 version,
                 dry_run,
             };
-            tell_rerated(&control.rerate(period).await?, dry_run);
+            print_rerated(&control.rerate(period).await?, dry_run);
             Ok(())
         }
-        Command::Validate { .. } | Command::Import { .. } | Command::Sync(_) => {
+        PricesCommand::Validate { .. } | PricesCommand::Import { .. } | PricesCommand::Sync(_) => {
             bail!("is done without control")
         }
     }
 }
 
-fn show_stored(prices: &Prices, model: Option<&str>, config: &Config) -> anyhow::Result<()> {
+fn show_stored(
+    prices: &PriceTableInfo,
+    model: Option<&str>,
+    config: &Config,
+) -> anyhow::Result<()> {
     let table = price_file::compose(&prices.table, Some(&prices.overrides))?;
     if model.is_none() {
         for other in prices.versions.iter().rev() {
@@ -244,7 +248,7 @@ fn show_stored(prices: &Prices, model: Option<&str>, config: &Config) -> anyhow:
     show(&table, model)
 }
 
-fn tell_rerated(done: &Rerated, dry_run: bool) {
+fn print_rerated(done: &RerateResult, dry_run: bool) {
     for (account, (records, difference)) in &done.corrections {
         tell!("account {account}: {records} records, {difference}");
     }
@@ -261,7 +265,7 @@ fn tell_rerated(done: &Rerated, dry_run: bool) {
     );
 }
 
-async fn connect(config: &Config) -> anyhow::Result<Remote> {
+async fn connect(config: &Config) -> anyhow::Result<ControlClient> {
     let address = config.control_grpc.clone().unwrap_or_else(|| {
         let listen = config.grpc_listen;
         let ip = match listen.ip() {
@@ -278,7 +282,7 @@ async fn connect(config: &Config) -> anyhow::Result<Remote> {
         .connect()
         .await
         .with_context(|| format!("no control plane answers at {address} (GRPC_PORT)"))?;
-    Ok(Remote::new(channel, root_key(config)?))
+    Ok(ControlClient::new(channel, root_key(config)?))
 }
 
 /// Given by `ROOT_KEY`, among `INIT_USERS`, or kept where the first start left it.
@@ -315,7 +319,7 @@ fn moment(text: Option<&str>) -> anyhow::Result<Option<Millis>> {
 fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
     let empty = PriceTable::default();
     let Some(model) = model else {
-        tell_prices(&price_diff::compare(&empty, table));
+        print_prices(&price_diff::compare(&empty, table));
         return Ok(());
     };
     let Some(price) = table.find(model) else {
@@ -325,17 +329,17 @@ fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
         models: std::iter::once((model.to_owned(), price.clone())).collect(),
         ..PriceTable::default()
     };
-    tell_prices(&price_diff::compare(&empty, &one));
+    print_prices(&price_diff::compare(&empty, &one));
     Ok(())
 }
 
-fn tell_prices(fields: &[Change]) {
+fn print_prices(fields: &[PriceChange]) {
     for field in fields {
         tell!("{}", field.price());
     }
 }
 
-fn tell_changes(changes: &[Change]) {
+fn print_changes(changes: &[PriceChange]) {
     for change in changes {
         let mark = if change.is_absurd() { "  ABSURD" } else { "" };
         tell!("{change}{mark}");
@@ -346,7 +350,7 @@ fn tell_changes(changes: &[Change]) {
 
 fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
     let today = zone.day(Clock::system().now()).to_string();
-    let origin = Origin {
+    let origin = ListOrigin {
         url: &file.display().to_string(),
         day: &today,
     };
@@ -357,7 +361,7 @@ fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
         Some(out) => {
             fs::write(out, text).with_context(|| format!("{} cannot be written", out.display()))?;
         }
-        None => out::print(format_args!("{text}")),
+        None => output::print(format_args!("{text}")),
     }
     complain!("imported {} models", imported.models);
     for (mode, count) in &imported.skipped {

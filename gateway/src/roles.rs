@@ -1,7 +1,7 @@
 //! Starting and stopping each role. Stopping goes in the order in which calls flow: no new calls,
 //! streams end, usage is handed in, control closes.
 
-mod departure;
+mod drain;
 mod handlers;
 mod node_name;
 mod tasks;
@@ -10,12 +10,12 @@ use std::{fs, io::IsTerminal as _, net::SocketAddr, os::unix::fs::DirBuilderExt 
 
 use anyhow::{Context as _, anyhow};
 use axum::routing::get;
-use departure::{Departure, serve_and_drain};
+use drain::{DrainSteps, serve_and_drain};
 use handlers::{router_handler, surface_handlers};
 use node_name::node_name;
-use proxyxai_contract::{Invalid, clock::Clock, earned::Earned, secret::Secret};
+use proxyxai_contract::{Invalid, clock::Clock, earnings::EarningCounters, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, Surface, readiness};
+use proxyxai_dataplane::{Admin, DataPlane, HttpService, readiness};
 use tasks::ControlTasks;
 use tokio::{
     net::TcpListener,
@@ -25,8 +25,9 @@ use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    announce, channel, config::Config, document::Serves, doors::Doors, files, full, healthcheck,
-    listen::Listen, ownership, pages, polite::Polite, serve,
+    config::Config, connection_limits::ConnectionLimits, console, file_size_limit, healthcheck,
+    in_process, lingering::LingeringBody, listen::Listen, open_files, openapi::ServedApis,
+    ownership, pages, serve,
 };
 
 /// The variables that say where servers listen, as the remedy when they cannot.
@@ -57,15 +58,16 @@ const BACKGROUND_THREADS: usize = 2;
 /// When it cannot start.
 pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
-        return healthcheck::run(config.listen.seen_from_here(config.listen.port()));
+        return healthcheck::run(config.listen.local_address(config.listen.port()));
     }
     let (data_dir, database) = (config.data_dir.clone(), config.control.database.clone());
-    serve_role(role, config).map_err(|error| ownership::explain(error, &data_dir, &database))
+    serve_role(role, config)
+        .map_err(|error| ownership::with_ownership_hint(error, &data_dir, &database))
 }
 
 fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
     init_tracing(&config)?;
-    fit_into_files(role, &mut config);
+    cap_connections(role, &mut config);
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("TLS was set up twice"))?;
@@ -88,41 +90,41 @@ fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
         .context("the runtime cannot start")?;
     runtime.block_on(async {
         match role {
-            Role::AllInOne => all_in_one(config).await,
-            Role::Control => control(config).await,
-            Role::Dataplane | Role::Healthcheck => dataplane(config).await,
+            Role::AllInOne => run_all_in_one(config).await,
+            Role::Control => run_control(config).await,
+            Role::Dataplane | Role::Healthcheck => run_dataplane(config).await,
         }
     })
 }
 
-async fn all_in_one(config: Config) -> anyhow::Result<()> {
+async fn run_all_in_one(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = config.listen.bind(HTTP_ADDRESS).await?;
-    let grpc = grpc_socket(&config).await?;
+    let grpc = bind_grpc(&config).await?;
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
-    let (channel, pipe) = channel::pair();
+    let (channel, pipe) = in_process::channel();
     let planes = ControlTasks::start(&control, grpc, Some(pipe))?;
     let earned = Some(config.control.earned.clone());
-    let data = data_plane(&config, (channel, control.node_token()), earned)?;
+    let data = start_data_plane(&config, (channel, control.node_token()), earned)?;
     let admin = Admin::Local {
         router: control.rest_router(),
         storage_fault: control.storage_fault(),
     };
-    let surface = data.surface(admin, pages::router(Serves::All));
-    let measuring = measuring(&surface, &config).await?;
-    let here = announce::listening(config.listen, http.local_addr()?, Some(planes.grpc));
-    announce_root_key(&control, &config.data_dir, here).await?;
+    let surface = data.http_service(admin, pages::router(ServedApis::All));
+    let measuring = start_metrics_server(&surface, &config).await?;
+    let here = console::print_addresses(config.listen, http.local_addr()?, Some(planes.grpc));
+    print_root_key(&control, &config.data_dir, here).await?;
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
         &config,
-        Departure {
+        DrainSteps {
             stopping,
             leave: || data.leave(),
             drain: || data.drain(),
-            cut: || data.cut(),
+            cut: || data.end_open_calls(),
         },
     )
     .await?;
@@ -132,10 +134,10 @@ async fn all_in_one(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn control(mut config: Config) -> anyhow::Result<()> {
+async fn run_control(mut config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let http = config.listen.bind(HTTP_ADDRESS).await?;
-    let grpc = grpc_socket(&config).await?;
+    let grpc = bind_grpc(&config).await?;
     let control = Control::start(config.control.clone(), Clock::system())
         .await
         .context("control cannot start")?;
@@ -148,13 +150,13 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
             "/readyz",
             get(move || async move { readiness(storage_fault.borrow().clone()) }),
         )
-        .fallback_service(pages::router(Serves::Administration));
-    let here = announce::listening(config.listen, http.local_addr()?, Some(tasks.grpc));
-    announce_root_key(&control, &config.data_dir, here).await?;
+        .fallback_service(pages::router(ServedApis::Administration));
+    let here = console::print_addresses(config.listen, http.local_addr()?, Some(tasks.grpc));
+    print_root_key(&control, &config.data_dir, here).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
     // Its `/readyz` tells of its storage; whoever administers tries again.
     config.drain_delay = std::time::Duration::ZERO;
-    let departure = Departure {
+    let departure = DrainSteps {
         stopping,
         leave: || (),
         drain: || (),
@@ -165,7 +167,7 @@ async fn control(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn dataplane(config: Config) -> anyhow::Result<()> {
+async fn run_dataplane(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
     let address = config
         .control_grpc
@@ -178,23 +180,23 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
         .context("NODE_TOKEN: a data plane alone needs it")?;
     let channel = proxyxai_dataplane::connect(address)?;
     let http = config.listen.bind(HTTP_ADDRESS).await?;
-    let data = data_plane(&config, (channel, &token), None)?;
+    let data = start_data_plane(&config, (channel, &token), None)?;
     let (admin, serves) = match config.control_http.clone() {
-        Some(control) => (Admin::Remote(control), Serves::All),
-        None => (Admin::Nobody, Serves::Calls),
+        Some(control) => (Admin::Remote(control), ServedApis::All),
+        None => (Admin::Nobody, ServedApis::Calls),
     };
-    let surface = data.surface(admin, pages::router(serves));
-    let measuring = measuring(&surface, &config).await?;
-    announce::listening(config.listen, http.local_addr()?, None);
+    let surface = data.http_service(admin, pages::router(serves));
+    let measuring = start_metrics_server(&surface, &config).await?;
+    console::print_addresses(config.listen, http.local_addr()?, None);
     serve_and_drain(
         http,
         surface_handlers(surface, &config),
         &config,
-        Departure {
+        DrainSteps {
             stopping,
             leave: || data.leave(),
             drain: || data.drain(),
-            cut: || data.cut(),
+            cut: || data.end_open_calls(),
         },
     )
     .await?;
@@ -203,38 +205,38 @@ async fn dataplane(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn announce_root_key(
+async fn print_root_key(
     control: &Control,
     data_dir: &Path,
     http: SocketAddr,
 ) -> anyhow::Result<()> {
     if let Some(key) = control.first_root_key() {
-        announce::first_root_key(data_dir, http, key);
+        console::print_first_root_key(data_dir, http, key);
     } else {
-        announce::root_key(data_dir, control.root_key_file().await?);
+        console::print_root_key_file(data_dir, control.root_key_file().await?);
     }
     Ok(())
 }
 
 /// Where gRPC is served, and to how many. Bound before anything is stored: a first start that cannot serve must leave no
 /// root key that was never shown.
-async fn grpc_socket(config: &Config) -> anyhow::Result<(TcpListener, Doors)> {
+async fn bind_grpc(config: &Config) -> anyhow::Result<(TcpListener, ConnectionLimits)> {
     let listener = Listen::At(config.grpc_listen).bind(GRPC_ADDRESS).await?;
     let server = &config.server;
     let proxies = config.limits.trusted_proxies.clone();
     let most = server.address_connections_max;
-    let doors = Doors::new(config.grpc_connections_max, most, proxies);
+    let doors = ConnectionLimits::new(config.grpc_connections_max, most, proxies);
     Ok((listener, doors))
 }
 
 /// What is promised has to fit into the files that the process may have open.
-fn fit_into_files(role: Role, config: &mut Config) {
+fn cap_connections(role: Role, config: &mut Config) {
     let files_each = match role {
         Role::Control => 1,
         Role::AllInOne | Role::Dataplane | Role::Healthcheck => 2,
     };
-    let (wanted, limit) = (config.server.connections_max, files::raise());
-    let fit = files::connections(wanted, limit, files_each);
+    let (wanted, limit) = (config.server.connections_max, open_files::raise_limit());
+    let fit = open_files::connections_within(wanted, limit, files_each);
     if fit < wanted {
         tracing::warn!(
             CONNECTIONS_MAX = wanted, lowered_to = fit, open_files = ?limit,
@@ -244,10 +246,10 @@ fn fit_into_files(role: Role, config: &mut Config) {
     }
 }
 
-fn data_plane(
+fn start_data_plane(
     config: &Config,
     (channel, token): (Channel, &Secret),
-    earned: Option<Earned>,
+    earned: Option<EarningCounters>,
 ) -> anyhow::Result<DataPlane> {
     let limits = &config.limits;
     let data = proxyxai_dataplane::Config {
@@ -276,23 +278,27 @@ fn data_plane(
         metrics_token: config.metrics_token.clone(),
         earned,
         tag_members: config.tag_members.clone(),
-        sight: config.sight.clone(),
+        telemetry: config.sight.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }
 
 /// Begins to serve `/metrics` on an address of its own, if there is one, for as long as calls are served.
-async fn measuring(surface: &Surface, config: &Config) -> anyhow::Result<serve::End> {
-    let end = serve::End::default();
+async fn start_metrics_server(
+    surface: &HttpService,
+    config: &Config,
+) -> anyhow::Result<serve::Shutdown> {
+    let end = serve::Shutdown::default();
     let Some(address) = config.metrics_listen else {
         return Ok(end);
     };
     let listener = Listen::At(address).bind("`METRICS_LISTEN`").await?;
-    announce::metrics(listener.local_addr()?);
+    console::print_metrics_address(listener.local_addr()?);
     let surface = surface.sibling();
-    let handler = move |_peer: SocketAddr, request| surface.clone().measure::<Polite>(request);
+    let handler =
+        move |_peer: SocketAddr, request| surface.clone().measure::<LingeringBody>(request);
     let most = METRICS_CONNECTIONS_MAX;
-    let doors = Doors::new(most, most, config.limits.trusted_proxies.clone());
+    let doors = ConnectionLimits::new(most, most, config.limits.trusted_proxies.clone());
     let serving = serve::serve((listener, doors), vec![handler], config.server, end.clone());
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -303,7 +309,7 @@ async fn measuring(surface: &Surface, config: &Config) -> anyhow::Result<serve::
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    full::ends_writes_not_the_process()?;
+    file_size_limit::handle_sigxfsz()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -19,8 +19,8 @@ use std::{
 };
 
 use axum::body::Body;
-pub(crate) use framing::UntilNext;
-use framing::{Framing, Head, Watched, framing};
+pub(crate) use framing::BodyEndMarker;
+use framing::{Framing, HeadInspector, InspectedStream, framing};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
     body::{Body as _, Incoming},
@@ -42,10 +42,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::Server,
-    doors::{Doors, Place},
-    memory,
-    polite::Polite,
+    allocator,
+    config::ServerLimits,
+    connection_limits::{ConnectionLimits, ConnectionPermit},
+    lingering::LingeringBody,
 };
 
 /// After a failed accept (out of file descriptors, mostly) some connections need time to end.
@@ -70,19 +70,19 @@ const TOO_MANY_CONNECTIONS: &str = concat!(
 
 /// When serving comes to its end; clones are one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct End {
-    leaving: Arc<AtomicBool>,
+pub(crate) struct Shutdown {
+    closing: Arc<AtomicBool>,
     stop: CancellationToken,
     cut: CancellationToken,
 }
 
 /// Answers requests; one clone for each connection.
-pub(crate) trait Handler: Clone + Send + Sync + 'static {
+pub(crate) trait RequestHandler: Clone + Send + Sync + 'static {
     /// Answers a request that came from `peer`.
-    fn answer(
+    fn handle(
         &self,
         peer: SocketAddr,
-        request: Request<Polite>,
+        request: Request<LingeringBody>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static;
 
     /// Waits until what goes on without a connection has ended.
@@ -91,45 +91,45 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     }
 }
 
-impl<F, A> Handler for F
+impl<F, A> RequestHandler for F
 where
-    F: Fn(SocketAddr, Request<Polite>) -> A + Clone + Send + Sync + 'static,
+    F: Fn(SocketAddr, Request<LingeringBody>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
-    fn answer(
+    fn handle(
         &self,
         peer: SocketAddr,
-        request: Request<Polite>,
+        request: Request<LingeringBody>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         self(peer, request)
     }
 }
 
 /// A connection on its way to a thread.
-struct Accepted {
+struct AcceptedConnection {
     socket: std::net::TcpStream,
     peer: SocketAddr,
     /// Room among all connections; given back when it ends.
-    place: Place,
+    permit: ConnectionPermit,
     /// Counts it among its thread's.
     load: Arc<()>,
 }
 
 /// Where the requests of one connection come in.
-struct Door<H> {
+struct ConnectionService<H> {
     peer: SocketAddr,
     handler: H,
     /// Reads on when a call was refused early.
-    bodies: TaskTracker,
+    lingering: TaskTracker,
     head_bytes_max: usize,
-    head: Arc<Head>,
-    end: End,
+    head: Arc<HeadInspector>,
+    end: Shutdown,
 }
 
 /// A thread that serves, with a runtime of its own. A call stays on one thread from its first byte to
 /// its last, which saves the wake-ups of other threads that a shared runtime costs (see `bench/`).
-struct Worker {
-    sockets: mpsc::Sender<Accepted>,
+struct ServingThread {
+    sockets: mpsc::Sender<AcceptedConnection>,
     thread: JoinHandle<()>,
     load: Arc<()>,
 }
@@ -140,14 +140,14 @@ struct Worker {
 /// # Errors
 /// When a thread cannot be started.
 pub(crate) async fn serve(
-    (listener, doors): (TcpListener, Doors),
-    handlers: Vec<impl Handler>,
-    limits: Server,
-    end: End,
+    (listener, doors): (TcpListener, ConnectionLimits),
+    handlers: Vec<impl RequestHandler>,
+    limits: ServerLimits,
+    end: Shutdown,
 ) -> io::Result<()> {
     let workers: Vec<_> = handlers
         .into_iter()
-        .map(|handler| Worker::start(handler, limits, &end))
+        .map(|handler| ServingThread::start(handler, limits, &end))
         .collect::<Result<_, _>>()?;
     while let Some(Some((socket, peer, place))) = end
         .stop
@@ -167,10 +167,10 @@ pub(crate) async fn serve(
         // A thread that is gone has panicked outside any call; the others go on.
         if worker
             .sockets
-            .send(Accepted {
+            .send(AcceptedConnection {
                 socket,
                 peer,
-                place,
+                permit: place,
                 load,
             })
             .await
@@ -192,10 +192,10 @@ pub(crate) async fn serve(
 
 // === impl End ===
 
-impl End {
+impl Shutdown {
     /// Answers close their connections from now on, so that nobody keeps one for later.
-    pub(crate) fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
+    pub(crate) fn close_after_responses(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// No more connections are taken.
@@ -209,9 +209,9 @@ impl End {
         self.cut.cancel();
     }
 
-    fn mark(&self, answer: Response<Body>) -> Response<Body> {
-        if self.leaving.load(Ordering::Relaxed) {
-            closing(answer)
+    fn mark_closing(&self, answer: Response<Body>) -> Response<Body> {
+        if self.closing.load(Ordering::Relaxed) {
+            with_connection_close(answer)
         } else {
             answer
         }
@@ -220,13 +220,17 @@ impl End {
 
 // === impl Worker ===
 
-impl Worker {
-    fn start(handler: impl Handler, limits: Server, end: &End) -> io::Result<Self> {
+impl ServingThread {
+    fn start(
+        handler: impl RequestHandler,
+        limits: ServerLimits,
+        end: &Shutdown,
+    ) -> io::Result<Self> {
         let (sockets, accepted) = mpsc::channel(ACCEPTED_MAX);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let serving = work(accepted, handler, limits, end.clone());
+        let serving = serve_connections(accepted, handler, limits, end.clone());
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || runtime.block_on(serving))?;
@@ -239,11 +243,11 @@ impl Worker {
 }
 
 /// What one thread does.
-async fn work(
-    mut accepted: mpsc::Receiver<Accepted>,
-    handler: impl Handler,
-    limits: Server,
-    end: End,
+async fn serve_connections(
+    mut accepted: mpsc::Receiver<AcceptedConnection>,
+    handler: impl RequestHandler,
+    limits: ServerLimits,
+    end: Shutdown,
 ) {
     let graceful = GracefulShutdown::new();
     // Of its own, so that the connections of different threads do not share a lock.
@@ -254,17 +258,17 @@ async fn work(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes_max.max(READ_BYTES));
     let (mut connections, bodies) = (JoinSet::new(), TaskTracker::new());
-    let mut breaths = memory::breaths();
+    let mut breaths = allocator::trim_interval();
     loop {
-        let Accepted {
+        let AcceptedConnection {
             socket,
             peer,
-            place,
+            permit: place,
             load,
         } = tokio::select! {
             Some(_) = connections.join_next() => continue,
             _ = breaths.tick() => {
-                memory::breathe();
+                allocator::trim_allocator();
                 continue;
             }
             accepted = accepted.recv() => match accepted {
@@ -276,12 +280,12 @@ async fn work(
             continue;
         };
         // A request shares its connection's door; what all threads share is not touched for each of them.
-        let head = Head::new(limits.header_bytes_max);
-        let socket = Watched::new(socket, Arc::clone(&head), limits.send_timeout);
-        let door = Arc::new(Door {
+        let head = HeadInspector::new(limits.header_bytes_max);
+        let socket = InspectedStream::new(socket, Arc::clone(&head), limits.send_timeout);
+        let door = Arc::new(ConnectionService {
             peer,
             handler: handler.clone(),
-            bodies: bodies.clone(),
+            lingering: bodies.clone(),
             head_bytes_max: limits.header_bytes_max,
             head,
             end: end.clone(),
@@ -289,11 +293,11 @@ async fn work(
         let service = service_fn(move |request| {
             let door = Arc::clone(&door);
             // Here, not when it is polled: hyper may read on before that.
-            let judged = door.judge(request);
+            let judged = door.check_framing(request);
             async move { Ok::<_, Infallible>(door.answer(judged).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
-        let served = looked_at_again(connection, cut.clone());
+        let served = poll_again_on_cut(connection, cut.clone());
         connections.spawn(async move {
             // A client that breaks its connection is no news.
             if let Err(error) = served.await {
@@ -320,7 +324,7 @@ async fn work(
 
 /// Serves a connection, and polls it once more when answers are to end: polling it polls what answers on it. That
 /// way an open call has nothing of its own to be woken by, and costs nothing for it.
-async fn looked_at_again<C: Future>(connection: C, cut: CancellationToken) -> C::Output {
+async fn poll_again_on_cut<C: Future>(connection: C, cut: CancellationToken) -> C::Output {
     let (mut connection, mut told) = (pin!(connection), pin!(cut.cancelled()));
     let mut waiting: Option<Waker> = None;
     poll_fn(|cx| {
@@ -335,28 +339,35 @@ async fn looked_at_again<C: Future>(connection: C, cut: CancellationToken) -> C:
     .await
 }
 
-impl<H: Handler> Door<H> {
+impl<H: RequestHandler> ConnectionService<H> {
     /// Judges what has come by its head, of which nothing is kept.
-    fn judge(&self, request: Request<Incoming>) -> (Framing, Request<Polite>) {
+    fn check_framing(&self, request: Request<Incoming>) -> (Framing, Request<LingeringBody>) {
         let waits = request.headers().contains_key(header::EXPECT);
         let framing = framing(&request, &self.head);
-        let next = self.head.over(request.body().size_hint().exact());
-        let polite = request.map(|body| Polite::new(body, waits, &self.bodies, next));
+        let next = self.head.begin_body(request.body().size_hint().exact());
+        let polite = request.map(|body| LingeringBody::new(body, waits, &self.lingering, next));
         (framing, polite)
     }
 
-    async fn answer(&self, (framing, request): (Framing, Request<Polite>)) -> Response<Body> {
+    async fn answer(
+        &self,
+        (framing, request): (Framing, Request<LingeringBody>),
+    ) -> Response<Body> {
         if let Framing::Refused(problem) = framing {
-            return closing(refused(StatusCode::BAD_REQUEST, "invalid_request", problem));
+            return with_connection_close(refusal_response(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                problem,
+            ));
         }
         if head_bytes(&request) > self.head_bytes_max {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return refused(status, "head_too_long", HEAD_TOO_LONG);
+            return refusal_response(status, "head_too_long", HEAD_TOO_LONG);
         }
-        let answer = self.handler.answer(self.peer, request).await;
+        let answer = self.handler.handle(self.peer, request).await;
         match framing {
-            Framing::Unseen => closing(answer),
-            Framing::Plain | Framing::Refused(_) => self.end.mark(answer),
+            Framing::Unseen => with_connection_close(answer),
+            Framing::Plain | Framing::Refused(_) => self.end.mark_closing(answer),
         }
     }
 }
@@ -370,14 +381,14 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
 }
 
 /// The same answer, after which the connection is closed.
-fn closing(mut answer: Response<Body>) -> Response<Body> {
+fn with_connection_close(mut answer: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(header::CONNECTION, close);
     answer
 }
 
 /// Refuses what no handler gets to see. The texts are our own and have nothing to escape.
-fn refused(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+fn refusal_response(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = format!(
         r#"{{"error":{{"message":"{message}","type":"invalid_request_error","code":"{code}","param":null}},"message":"{message}"}}"#
     );
@@ -390,12 +401,15 @@ fn refused(status: StatusCode, code: &str, message: &str) -> Response<Body> {
 }
 
 /// The next connection, when there is room for one. None when the semaphore is closed, which is never.
-async fn accept(listener: &TcpListener, doors: &Doors) -> Option<(TcpStream, SocketAddr, Place)> {
+async fn accept(
+    listener: &TcpListener,
+    doors: &ConnectionLimits,
+) -> Option<(TcpStream, SocketAddr, ConnectionPermit)> {
     loop {
-        let permit = doors.room().await?;
+        let permit = doors.acquire().await?;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(place) = doors.place(peer.ip(), permit) else {
+                let Some(place) = doors.admit(peer.ip(), permit) else {
                     // Best told; nobody waits for it.
                     let _told = stream.try_write(TOO_MANY_CONNECTIONS.as_bytes());
                     continue;

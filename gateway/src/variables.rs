@@ -1,10 +1,10 @@
 //! Every environment variable the program knows: the table in README is printed from here.
 
-mod running;
-mod settings;
+mod runtime_variables;
+mod setting_variables;
 
-use running::RUNNING;
-use settings::SETTINGS;
+use runtime_variables::RUNNING;
+use setting_variables::SETTINGS;
 
 /// One variable.
 #[derive(Debug)]

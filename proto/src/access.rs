@@ -14,7 +14,7 @@ use crate::{Invalid, id::Level, pattern::Pattern};
 const ITEMS_MAX: usize = 1000;
 
 /// What an access list is made of.
-pub trait Item: Sized + Clone + PartialEq + fmt::Debug {
+pub trait AllowListItem: Sized + Clone + PartialEq + fmt::Debug {
     /// Name of the list in messages.
     const FIELD: &'static str;
     /// Reads one item.
@@ -39,7 +39,7 @@ pub enum AllowList<T> {
     Only(Vec<T>),
 }
 
-impl<T: Item> AllowList<T> {
+impl<T: AllowListItem> AllowList<T> {
     /// Reads the stored form: `*`, or items separated by commas or spaces; empty means nothing.
     ///
     /// # Errors
@@ -55,7 +55,11 @@ impl<T: Item> AllowList<T> {
     pub fn text(&self) -> String {
         match self {
             Self::Any => "*".to_owned(),
-            Self::Only(items) => items.iter().map(Item::text).collect::<Vec<_>>().join(","),
+            Self::Only(items) => items
+                .iter()
+                .map(AllowListItem::text)
+                .collect::<Vec<_>>()
+                .join(","),
         }
     }
 
@@ -128,7 +132,7 @@ impl<T: Item> AllowList<T> {
     }
 }
 
-fn items<T: Item>(text: &str) -> Result<Vec<T>, Invalid> {
+fn items<T: AllowListItem>(text: &str) -> Result<Vec<T>, Invalid> {
     text.split([',', ' ', '\t', '\n'])
         // A minus may be repeated at each item of a removal.
         .map(|item| item.trim().trim_start_matches('-'))
@@ -191,7 +195,7 @@ impl PathPattern {
         let body = text.strip_suffix("/*").unwrap_or(text);
         if !is_path || body.contains('*') {
             let problem = format!("{text:?} is no path, and no path with /* at its end");
-            return Err(Invalid::new(<Self as Item>::FIELD, problem));
+            return Err(Invalid::new(<Self as AllowListItem>::FIELD, problem));
         }
         Ok(Self(text.to_owned()))
     }
@@ -232,7 +236,7 @@ impl PathPattern {
 
 // === impl Item ===
 
-impl Item for IpNet {
+impl AllowListItem for IpNet {
     const FIELD: &'static str = "AllowIPs";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
@@ -276,7 +280,7 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
-impl Item for Pattern {
+impl AllowListItem for Pattern {
     const FIELD: &'static str = "AllowModels";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
@@ -294,7 +298,7 @@ impl Item for Pattern {
     }
 }
 
-impl Item for Level {
+impl AllowListItem for Level {
     const FIELD: &'static str = "AllowLevels";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
@@ -308,7 +312,7 @@ impl Item for Level {
     }
 }
 
-impl Item for PathPattern {
+impl AllowListItem for PathPattern {
     const FIELD: &'static str = "Resources";
 
     fn parse(text: &str) -> Result<Self, Invalid> {

@@ -23,14 +23,14 @@ pub struct Attempt {
     /// Status of its answer; none when none came.
     pub status: Option<u16>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// From when it was asked to its outcome.
     pub duration_ms: u64,
 }
 
 /// What came of asking a key, as it decides what is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// An answer for the client.
     Answered,
     /// A rate limit of the key for the model.
@@ -51,7 +51,7 @@ pub enum Outcome {
     Cancelled,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     /// In the order of the wire's numbers.
     pub const ALL: [Self; 9] = [
         Self::Answered,
@@ -132,7 +132,7 @@ fn parse_one(words: &str) -> Option<Attempt> {
     let mut words = words.split(' ');
     let key = words.next()?.parse().ok()?;
     let level = words.next()?.parse().ok()?;
-    let outcome = Outcome::parse(words.next()?)?;
+    let outcome = AttemptOutcome::parse(words.next()?)?;
     let status: u16 = words.next()?.parse().ok()?;
     let duration_ms = words.next()?.parse().ok()?;
     let model = match words.next() {
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn attempt(key: i64, outcome: Outcome, status: u16, model: &str) -> Attempt {
+    fn attempt(key: i64, outcome: AttemptOutcome, status: u16, model: &str) -> Attempt {
         Attempt {
             key: KeyId::new(key).unwrap(),
             level: Level::new(2).unwrap(),
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn attempts_are_a_line_that_a_person_can_read() {
         let attempts = [
-            attempt(17, Outcome::RateLimited, 429, ""),
-            attempt(18, Outcome::Unreached, 0, "a b;c%"),
-            attempt(19, Outcome::Answered, 200, ""),
+            attempt(17, AttemptOutcome::RateLimited, 429, ""),
+            attempt(18, AttemptOutcome::Unreached, 0, "a b;c%"),
+            attempt(19, AttemptOutcome::Answered, 200, ""),
         ];
         assert_eq!(
             text(&attempts),
@@ -235,7 +235,7 @@ mod tests {
                     level: Level::new(level).unwrap(),
                     model,
                     status: Some(status).filter(|status| *status != 0),
-                    outcome: Outcome::ALL[outcome],
+                    outcome: AttemptOutcome::ALL[outcome],
                     duration_ms,
                 })
                 .collect();

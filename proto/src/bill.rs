@@ -6,29 +6,29 @@
 
 use crate::{
     money::{Money, Multiplier, div_round},
-    part::Part,
-    price::{self, ModelPrice, Scale, Units},
-    usage::{Images, Tokens},
+    part::BillPart,
+    price::{self, ModelPrice, PartPrices, TierPrices},
+    usage::{ImageUsage, TokenUsage},
 };
 
 /// What a call used.
 #[derive(Debug, Clone, Copy)]
-pub struct Used<'a> {
+pub struct BilledUsage<'a> {
     /// Tokens by kind.
-    pub tokens: &'a Tokens,
+    pub tokens: &'a TokenUsage,
     /// Pictures asked for.
-    pub images: &'a Images,
+    pub images: &'a ImageUsage,
     /// Everything else, by part.
-    pub pieces: &'a [(Part, u64)],
+    pub pieces: &'a [(BillPart, u64)],
     /// The tier that served, as the answer says.
     pub tier: &'a str,
 }
 
 /// One line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line {
+pub struct PriceLine {
     /// What is charged for.
-    pub part: Part,
+    pub part: BillPart,
     /// How much of it.
     pub quantity: u64,
     /// Price of its unit; none where the table has none, and the line is for nothing.
@@ -37,9 +37,9 @@ pub struct Line {
 
 /// All lines of a call's bill, before the rates of its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sum {
+pub struct CallBill {
     /// In the order of their parts.
-    pub lines: Vec<Line>,
+    pub lines: Vec<PriceLine>,
     /// The length of a prompt above which these prices count; none for those of short ones.
     pub above: Option<u64>,
     /// The model's own multiplier.
@@ -53,9 +53,9 @@ const SCALE: i128 = 18 * 10i128.pow(24);
 
 // === impl Line ===
 
-impl Line {
+impl PriceLine {
     /// Its amount, in parts of a nano-dollar.
-    fn fine(&self) -> Option<i128> {
+    fn exact_sum(&self) -> Option<i128> {
         let Some(price) = self.price else {
             return Some(0);
         };
@@ -67,13 +67,13 @@ impl Line {
 
     /// Its amount in nano-dollars, rounded; that of the whole is rounded once, so they may differ in the last digit.
     pub fn amount(&self) -> Option<Money> {
-        div_round(self.fine()?, i128::from(FINE)).map(Money::from_nanos)
+        div_round(self.exact_sum()?, i128::from(FINE)).map(Money::from_nanos)
     }
 }
 
 // === impl Sum ===
 
-impl Default for Sum {
+impl Default for CallBill {
     fn default() -> Self {
         Self {
             lines: Vec::new(),
@@ -83,7 +83,7 @@ impl Default for Sum {
     }
 }
 
-impl Sum {
+impl CallBill {
     /// The cost: the sum of all lines times the model's, the account's and the system's multipliers, rounded once,
     /// half away from zero. `None` when it is out of range.
     pub fn cost(&self, rates: Multiplier, factor: Multiplier) -> Option<Money> {
@@ -100,21 +100,26 @@ impl Sum {
     }
 
     /// Parts that were used and have no price.
-    pub fn unpriced(&self) -> impl Iterator<Item = Part> + '_ {
+    pub fn unpriced(&self) -> impl Iterator<Item = BillPart> + '_ {
         let lines = self.lines.iter().filter(|line| line.price.is_none());
         lines.map(|line| line.part)
     }
 
     /// How much of a part was used.
-    pub fn quantity(&self, part: Part) -> u64 {
+    pub fn quantity(&self, part: BillPart) -> u64 {
         let line = self.lines.iter().find(|line| line.part == part);
         line.map_or(0, |line| line.quantity)
     }
 
     /// What is neither tokens nor asked for with the call.
-    pub fn pieces(&self) -> Vec<(Part, u64)> {
-        let piece = |line: &&Line| {
-            let own = [Part::Image, Part::Call, Part::Minimum, Part::Tier];
+    pub fn pieces(&self) -> Vec<(BillPart, u64)> {
+        let piece = |line: &&PriceLine| {
+            let own = [
+                BillPart::Image,
+                BillPart::Call,
+                BillPart::Minimum,
+                BillPart::Tier,
+            ];
             !line.part.is_input() && !line.part.is_output() && !own.contains(&line.part)
         };
         let pieces = self.lines.iter().filter(piece);
@@ -124,15 +129,15 @@ impl Sum {
 
 /// The bill of a call: every token at the price of its kind, every piece at that of its own. What was used and has
 /// no price is named, for nothing.
-pub fn lines(price: &ModelPrice, used: &Used<'_>) -> Sum {
+pub fn lines(price: &ModelPrice, used: &BilledUsage<'_>) -> CallBill {
     lines_of_many(price, used, used.tokens.input)
 }
 
 /// The same of what several calls used, of whose prompts the longest is so long.
-pub fn lines_of_many(price: &ModelPrice, used: &Used<'_>, longest: u64) -> Sum {
+pub fn lines_of_many(price: &ModelPrice, used: &BilledUsage<'_>, longest: u64) -> CallBill {
     let (scale, known) = price.scale(used.tier);
     let (units, above) = scale.at(longest);
-    let mut sum = Sum {
+    let mut sum = CallBill {
         lines: Vec::with_capacity(4),
         above,
         rates: price.rates,
@@ -142,23 +147,26 @@ pub fn lines_of_many(price: &ModelPrice, used: &Used<'_>, longest: u64) -> Sum {
     }
     for (part, quantity) in used.pieces {
         let quantity = match part {
-            Part::AudioHour if *quantity > 0 => (*quantity).max(price.audio_ms_min),
+            BillPart::AudioHour if *quantity > 0 => (*quantity).max(price.audio_ms_min),
             _ => *quantity,
         };
         push(&mut sum.lines, units, *part, quantity);
     }
     hours_in_tokens(units, used, &mut sum.lines);
     size_lines(price, used, &mut sum.lines);
-    if units.get(Part::Call).is_some_and(|call| call > Money::ZERO) {
-        push(&mut sum.lines, units, Part::Call, 1);
+    if units
+        .get(BillPart::Call)
+        .is_some_and(|call| call > Money::ZERO)
+    {
+        push(&mut sum.lines, units, BillPart::Call, 1);
     }
     if !known {
-        push(&mut sum.lines, units, Part::Tier, 1);
+        push(&mut sum.lines, units, BillPart::Tier, 1);
     }
     let missing = missing(&sum.lines, price.minimum);
     if missing > 0 {
-        sum.lines.push(Line {
-            part: Part::Minimum,
+        sum.lines.push(PriceLine {
+            part: BillPart::Minimum,
             quantity: missing,
             price: Some(Money::from_nanos(1)),
         });
@@ -167,33 +175,33 @@ pub fn lines_of_many(price: &ModelPrice, used: &Used<'_>, longest: u64) -> Sum {
 }
 
 /// The same of a model without any price.
-pub fn without_price(used: &Used<'_>) -> Sum {
+pub fn without_price(used: &BilledUsage<'_>) -> CallBill {
     let nothing = ModelPrice {
-        standard: Scale::default(),
+        standard: TierPrices::default(),
         ..ModelPrice::of_call(Money::ZERO)
     };
     let mut sum = lines(&nothing, used);
-    sum.lines.retain(|line| line.part != Part::Tier);
+    sum.lines.retain(|line| line.part != BillPart::Tier);
     sum
 }
 
 /// Cost of a call; `None` when it is out of range.
 pub fn cost(
     price: &ModelPrice,
-    used: &Used<'_>,
+    used: &BilledUsage<'_>,
     rates: Multiplier,
     factor: Multiplier,
 ) -> Option<Money> {
     lines(price, used).cost(rates, factor)
 }
 
-fn push(lines: &mut Vec<Line>, units: &Units, part: Part, quantity: u64) {
+fn push(lines: &mut Vec<PriceLine>, units: &PartPrices, part: BillPart, quantity: u64) {
     if quantity == 0 {
         return;
     }
     match lines.iter_mut().find(|line| line.part == part) {
         Some(line) => line.quantity = line.quantity.saturating_add(quantity),
-        None => lines.push(Line {
+        None => lines.push(PriceLine {
             part,
             quantity,
             price: units.get(part),
@@ -203,22 +211,24 @@ fn push(lines: &mut Vec<Line>, units: &Units, part: Part, quantity: u64) {
 
 /// Where tokens of sound have a price of their own, those that are told are the sound; the price of an hour is that of
 /// calls whose tokens nobody tells.
-fn hours_in_tokens(units: &Units, used: &Used<'_>, lines: &mut [Line]) {
-    if used.tokens.input == 0 || units.own(Part::InputAudio).is_none() {
+fn hours_in_tokens(units: &PartPrices, used: &BilledUsage<'_>, lines: &mut [PriceLine]) {
+    if used.tokens.input == 0 || units.own(BillPart::InputAudio).is_none() {
         return;
     }
-    let hours = lines.iter_mut().filter(|line| line.part == Part::AudioHour);
+    let hours = lines
+        .iter_mut()
+        .filter(|line| line.part == BillPart::AudioHour);
     for line in hours {
         line.price = line.price.map(|_| Money::ZERO);
     }
 }
 
 /// Pictures and video, whose price is that of their size.
-fn size_lines(price: &ModelPrice, used: &Used<'_>, lines: &mut Vec<Line>) {
-    let Images { count, size } = used.images;
+fn size_lines(price: &ModelPrice, used: &BilledUsage<'_>, lines: &mut Vec<PriceLine>) {
+    let ImageUsage { count, size } = used.images;
     if let Some(by_size) = price.image.as_ref().filter(|_| *count > 0) {
-        lines.push(Line {
-            part: Part::Image,
+        lines.push(PriceLine {
+            part: BillPart::Image,
             quantity: *count,
             price: Some(by_size.of(size)),
         });
@@ -226,7 +236,7 @@ fn size_lines(price: &ModelPrice, used: &Used<'_>, lines: &mut Vec<Line>) {
     if let Some(by_size) = &price.video {
         let video = lines
             .iter_mut()
-            .filter(|line| line.part == Part::VideoSecond);
+            .filter(|line| line.part == BillPart::VideoSecond);
         for line in video {
             line.price = Some(by_size.of(size));
         }
@@ -235,7 +245,7 @@ fn size_lines(price: &ModelPrice, used: &Used<'_>, lines: &mut Vec<Line>) {
 
 /// What is missing to the least that a call costs, in nano-dollars. Half of one counts for nothing, so that the
 /// sum rounds to just that.
-fn missing(lines: &[Line], minimum: Money) -> u64 {
+fn missing(lines: &[PriceLine], minimum: Money) -> u64 {
     if minimum == Money::ZERO {
         return 0;
     }
@@ -249,23 +259,23 @@ fn missing(lines: &[Line], minimum: Money) -> u64 {
     whole.map_or(0, |nanos| u64::try_from(nanos).unwrap_or_default())
 }
 
-fn fine(lines: &[Line]) -> Option<i128> {
+fn fine(lines: &[PriceLine]) -> Option<i128> {
     lines
         .iter()
-        .try_fold(0i128, |sum, line| sum.checked_add(line.fine()?))
+        .try_fold(0i128, |sum, line| sum.checked_add(line.exact_sum()?))
 }
 
 /// The most that a call uses, whatever kinds it turns out to be.
 #[derive(Debug, Clone, Copy)]
-pub struct Most<'a> {
+pub struct UsageCeiling<'a> {
     /// Tokens it reads.
     pub input: u64,
     /// Tokens it writes.
     pub output: u64,
     /// Pictures it asks for.
-    pub images: &'a Images,
+    pub images: &'a ImageUsage,
     /// Everything else, by part. Searches of the web may turn out to be of any size.
-    pub pieces: &'a [(Part, u64)],
+    pub pieces: &'a [(BillPart, u64)],
     /// The tier it asks for; none where it asks for none.
     pub tier: Option<&'a str>,
 }
@@ -274,29 +284,29 @@ pub struct Most<'a> {
 /// the dearest tier that may serve. Never below `cost` of such a call. `None` when it is out of range.
 pub fn ceiling(
     price: &ModelPrice,
-    most: &Most<'_>,
+    most: &UsageCeiling<'_>,
     rates: Multiplier,
     factor: Multiplier,
 ) -> Option<Money> {
     let mut dearest = [Money::ZERO; 3];
-    let each = |units: &Units| {
+    let each = |units: &PartPrices| {
         let [input, output] = units.dearest();
-        let call = units.get(Part::Call).unwrap_or_default();
+        let call = units.get(BillPart::Call).unwrap_or_default();
         for (most, price) in dearest.iter_mut().zip([input, output, call]) {
             *most = price.max(*most);
         }
     };
     for_each_units(price, most, each);
     let counts = [most.input, most.output, 1];
-    let parts = [Part::InputText, Part::OutputText, Part::Call];
+    let parts = [BillPart::InputText, BillPart::OutputText, BillPart::Call];
     let mut sum: i128 = 0;
     let mut add = |part, quantity, price| {
-        let line = Line {
+        let line = PriceLine {
             part,
             quantity,
             price: Some(price),
         };
-        sum = sum.checked_add(line.fine()?)?;
+        sum = sum.checked_add(line.exact_sum()?)?;
         Some(())
     };
     for ((part, quantity), price) in parts.into_iter().zip(counts).zip(dearest) {
@@ -304,13 +314,13 @@ pub fn ceiling(
     }
     for (part, quantity) in most.pieces {
         let quantity = match part {
-            Part::AudioHour => (*quantity).max(price.audio_ms_min),
+            BillPart::AudioHour => (*quantity).max(price.audio_ms_min),
             _ => *quantity,
         };
         let dearest = match (part, &price.video) {
-            (Part::VideoSecond, Some(video)) => video.of(&most.images.size),
+            (BillPart::VideoSecond, Some(video)) => video.of(&most.images.size),
             // How much context it brings is told with the answer.
-            (Part::WebSearch, _) => SEARCHES
+            (BillPart::WebSearch, _) => SEARCHES
                 .into_iter()
                 .map(|size| dearest_of(price, most, size))
                 .fold(Money::ZERO, Money::max),
@@ -320,7 +330,7 @@ pub fn ceiling(
     }
     if let Some(by_size) = &price.image {
         add(
-            Part::Image,
+            BillPart::Image,
             most.images.count,
             by_size.of(&most.images.size),
         )?;
@@ -337,14 +347,14 @@ pub fn ceiling(
 }
 
 /// A search of the web, by its size.
-const SEARCHES: [Part; 4] = [
-    Part::WebSearch,
-    Part::WebSearchLow,
-    Part::WebSearchMedium,
-    Part::WebSearchHigh,
+const SEARCHES: [BillPart; 4] = [
+    BillPart::WebSearch,
+    BillPart::WebSearchLow,
+    BillPart::WebSearchMedium,
+    BillPart::WebSearchHigh,
 ];
 
-fn dearest_of(price: &ModelPrice, most: &Most<'_>, part: Part) -> Money {
+fn dearest_of(price: &ModelPrice, most: &UsageCeiling<'_>, part: BillPart) -> Money {
     let mut dearest = Money::ZERO;
     for_each_units(price, most, |units| {
         dearest = units.get(part).unwrap_or_default().max(dearest);
@@ -353,7 +363,7 @@ fn dearest_of(price: &ModelPrice, most: &Most<'_>, part: Part) -> Money {
 }
 
 /// Goes through the prices that may count for a call. A tier that is asked for may not be the one that serves.
-fn for_each_units(price: &ModelPrice, most: &Most<'_>, mut each: impl FnMut(&Units)) {
+fn for_each_units(price: &ModelPrice, most: &UsageCeiling<'_>, mut each: impl FnMut(&PartPrices)) {
     price.standard.up_to(most.input).for_each(&mut each);
     let Some(tier) = most.tier else {
         return;
@@ -398,7 +408,7 @@ fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
 
 /// Disjoint parts of the tokens. Their counts add up to input plus output, whatever nonsense a provider
 /// reports: a part is never larger than what is left of its total.
-fn partition(tokens: &Tokens) -> [(Part, u64); 13] {
+fn partition(tokens: &TokenUsage) -> [(BillPart, u64); 13] {
     let mut input = tokens.input;
     let mut output = tokens.output;
     let take = |left: &mut u64, wanted: u64| {
@@ -419,19 +429,19 @@ fn partition(tokens: &Tokens) -> [(Part, u64); 13] {
     let output_image = take(&mut output, tokens.output_image);
     let reasoning = take(&mut output, tokens.reasoning);
     [
-        (Part::InputText, input),
-        (Part::CachedText, cached),
-        (Part::CacheWrite, cache_write),
-        (Part::CacheWriteHour, hour),
-        (Part::InputAudio, input_audio),
-        (Part::CachedAudio, cached_audio),
-        (Part::InputImage, input_image),
-        (Part::CachedImage, cached_image),
-        (Part::InputVideo, input_video),
-        (Part::OutputText, output),
-        (Part::Reasoning, reasoning),
-        (Part::OutputAudio, output_audio),
-        (Part::OutputImage, output_image),
+        (BillPart::InputText, input),
+        (BillPart::CachedText, cached),
+        (BillPart::CacheWrite, cache_write),
+        (BillPart::CacheWriteHour, hour),
+        (BillPart::InputAudio, input_audio),
+        (BillPart::CachedAudio, cached_audio),
+        (BillPart::InputImage, input_image),
+        (BillPart::CachedImage, cached_image),
+        (BillPart::InputVideo, input_video),
+        (BillPart::OutputText, output),
+        (BillPart::Reasoning, reasoning),
+        (BillPart::OutputAudio, output_audio),
+        (BillPart::OutputImage, output_image),
     ]
 }
 

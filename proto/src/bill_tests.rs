@@ -7,17 +7,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     part::PARTS,
-    price::{SizePrice, Step},
+    price::{LongPromptPrices, SizePrice},
 };
 
-static NO_IMAGES: Images = Images {
+static NO_IMAGES: ImageUsage = ImageUsage {
     count: 0,
     size: String::new(),
 };
-static NOTHING: LazyLock<Tokens> = LazyLock::new(Tokens::default);
+static NOTHING: LazyLock<TokenUsage> = LazyLock::new(TokenUsage::default);
 const ONE: Multiplier = Multiplier::ONE;
 
-fn priced(prices: &[(Part, i64)]) -> ModelPrice {
+fn priced(prices: &[(BillPart, i64)]) -> ModelPrice {
     let mut price = ModelPrice::of_call(Money::ZERO);
     for (part, nanos) in prices {
         price
@@ -29,11 +29,11 @@ fn priced(prices: &[(Part, i64)]) -> ModelPrice {
 }
 
 fn text(input: i64, output: i64) -> ModelPrice {
-    priced(&[(Part::InputText, input), (Part::OutputText, output)])
+    priced(&[(BillPart::InputText, input), (BillPart::OutputText, output)])
 }
 
-fn of(tokens: &Tokens) -> Used<'_> {
-    Used {
+fn of(tokens: &TokenUsage) -> BilledUsage<'_> {
+    BilledUsage {
         tokens,
         images: &NO_IMAGES,
         pieces: &[],
@@ -43,15 +43,15 @@ fn of(tokens: &Tokens) -> Used<'_> {
 
 fn tokens_cost(
     price: &ModelPrice,
-    tokens: &Tokens,
+    tokens: &TokenUsage,
     rates: Multiplier,
     factor: Multiplier,
 ) -> Option<Money> {
     cost(price, &of(tokens), rates, factor)
 }
 
-fn most(input: u64, output: u64) -> Most<'static> {
-    Most {
+fn most(input: u64, output: u64) -> UsageCeiling<'static> {
+    UsageCeiling {
         input,
         output,
         images: &NO_IMAGES,
@@ -64,15 +64,15 @@ fn most(input: u64, output: u64) -> Most<'static> {
 fn a_call_costs_its_tokens_at_their_prices() {
     // gpt-4o: $2.50 in, $1.25 cached, $10 out per million.
     let gpt = priced(&[
-        (Part::InputText, 2_500_000_000),
-        (Part::CachedText, 1_250_000_000),
-        (Part::OutputText, 10_000_000_000),
+        (BillPart::InputText, 2_500_000_000),
+        (BillPart::CachedText, 1_250_000_000),
+        (BillPart::OutputText, 10_000_000_000),
     ]);
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 1000,
         cached: 400,
         output: 200,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
     // 600 * 2.5 + 400 * 1.25 + 200 * 10 = 4000 micro-dollars.
     let plain = tokens_cost(&gpt, &tokens, ONE, ONE).unwrap();
@@ -104,15 +104,15 @@ fn a_call_costs_its_tokens_at_their_prices() {
 
 #[test]
 fn what_is_kept_for_an_hour_costs_twice_the_input_where_writing_has_a_price() {
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 1_000_000,
         cache_write: 1_000_000,
         cache_write_hour: 400_000,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    let short = (Part::InputText, 1_000);
-    let write = (Part::CacheWrite, 1_250);
-    let own = (Part::CacheWriteHour, 3_000);
+    let short = (BillPart::InputText, 1_000);
+    let write = (BillPart::CacheWrite, 1_250);
+    let own = (BillPart::CacheWriteHour, 3_000);
     for (prices, nanos) in [
         (&[short][..], 1_000),
         (&[short, write], 750 + 800),
@@ -142,17 +142,17 @@ fn pictures_cost_what_their_size_costs() {
         (3, "1024x1792", 480_000_000),
         (3, "hd/1024x1792", 480_000_000),
     ] {
-        let images = &Images {
+        let images = &ImageUsage {
             count,
             size: size.to_owned(),
         };
-        let used = Used {
+        let used = BilledUsage {
             images,
             ..of(&NOTHING)
         };
         let cost = cost(&dall_e, &used, double, ONE).unwrap();
         assert_eq!(cost.nanos(), nanos, "{count} of {size:?}");
-        let most = Most {
+        let most = UsageCeiling {
             images,
             ..most(9, 9)
         };
@@ -164,10 +164,10 @@ fn pictures_cost_what_their_size_costs() {
 fn a_dear_call_with_high_multipliers_is_priced_all_the_same() {
     // o1-pro: $150 in, $600 out per million; 200,000 in, 100,000 out is $90.
     let dear = text(150_000_000_000, 600_000_000_000);
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 200_000,
         output: 100_000,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
     let [rates, factor] = [75.25, 99.75].map(|number| Multiplier::from_number(number).unwrap());
     let cost = tokens_cost(&dear, &tokens, rates, factor).unwrap();
@@ -178,15 +178,15 @@ fn a_dear_call_with_high_multipliers_is_priced_all_the_same() {
 fn the_whole_of_a_long_prompt_costs_what_its_step_says() {
     let mut price = text(1_000_000_000, 2_000_000_000);
     let mut units = price.standard.units.clone();
-    units.set(Part::InputText, Some(Money::from_nanos(3_000_000_000)));
-    price.standard.steps = vec![Step {
+    units.set(BillPart::InputText, Some(Money::from_nanos(3_000_000_000)));
+    price.standard.steps = vec![LongPromptPrices {
         above: 1_000,
         units,
     }];
     for (input, nanos, above) in [(1_000, 1_000_000, None), (1_001, 3_003_000, Some(1_000))] {
-        let tokens = Tokens {
+        let tokens = TokenUsage {
             input,
-            ..Tokens::default()
+            ..TokenUsage::default()
         };
         let sum = lines(&price, &of(&tokens));
         assert_eq!(
@@ -201,9 +201,9 @@ fn the_tier_that_served_has_its_prices_and_one_without_is_named() {
     let mut price = text(1_000_000_000, 0);
     let half = text(500_000_000, 0).standard;
     price.tiers.insert("flex".to_owned(), half);
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 1_000,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
     for (tier, nanos, named) in [
         ("", 1_000_000, false),
@@ -211,27 +211,27 @@ fn the_tier_that_served_has_its_prices_and_one_without_is_named() {
         ("flex", 500_000, false),
         ("priority", 1_000_000, true),
     ] {
-        let used = Used {
+        let used = BilledUsage {
             tier,
             ..of(&tokens)
         };
         let sum = lines(&price, &used);
         assert_eq!(sum.cost(ONE, ONE).unwrap().nanos(), nanos, "{tier}");
         let unpriced: Vec<_> = sum.unpriced().collect();
-        assert_eq!(unpriced == [Part::Tier], named, "{tier}");
+        assert_eq!(unpriced == [BillPart::Tier], named, "{tier}");
     }
 }
 
 #[test]
 fn what_was_used_and_has_no_price_is_named() {
-    let pieces = [(Part::WebSearch, 3), (Part::FileSearch, 2)];
-    let used = Used {
+    let pieces = [(BillPart::WebSearch, 3), (BillPart::FileSearch, 2)];
+    let used = BilledUsage {
         pieces: &pieces,
         ..of(&NOTHING)
     };
-    let sum = lines(&priced(&[(Part::FileSearch, 7)]), &used);
+    let sum = lines(&priced(&[(BillPart::FileSearch, 7)]), &used);
     assert_eq!(sum.cost(ONE, ONE).unwrap().nanos(), 14);
-    assert_eq!(sum.unpriced().collect::<Vec<_>>(), [Part::WebSearch]);
+    assert_eq!(sum.unpriced().collect::<Vec<_>>(), [BillPart::WebSearch]);
     assert_eq!(sum.pieces(), pieces);
     assert_eq!(without_price(&used).unpriced().count(), 2);
 }
@@ -239,21 +239,21 @@ fn what_was_used_and_has_no_price_is_named() {
 #[test]
 fn units_other_than_tokens_have_prices_of_their_own_size() {
     // $15 for a million characters, $0.36 an hour.
-    let speech = priced(&[(Part::Character, 15_000_000_000)]);
-    let mut listen = priced(&[(Part::AudioHour, 360_000_000)]);
+    let speech = priced(&[(BillPart::Character, 15_000_000_000)]);
+    let mut listen = priced(&[(BillPart::AudioHour, 360_000_000)]);
     let of = |price: &ModelPrice, part, quantity| {
-        let used = Used {
+        let used = BilledUsage {
             pieces: &[(part, quantity)],
             ..of(&NOTHING)
         };
         cost(price, &used, ONE, ONE).unwrap().nanos()
     };
-    assert_eq!(of(&speech, Part::Character, 1_234), 18_510_000);
+    assert_eq!(of(&speech, BillPart::Character, 1_234), 18_510_000);
     // A minute and a half at $0.006 a minute.
-    assert_eq!(of(&listen, Part::AudioHour, 90_000), 9_000_000);
+    assert_eq!(of(&listen, BillPart::AudioHour, 90_000), 9_000_000);
     listen.audio_ms_min = 10_000;
-    assert_eq!(of(&listen, Part::AudioHour, 1), 1_000_000);
-    assert_eq!(of(&listen, Part::AudioHour, 0), 0);
+    assert_eq!(of(&listen, BillPart::AudioHour, 1), 1_000_000);
+    assert_eq!(of(&listen, BillPart::AudioHour, 0), 0);
 }
 
 #[test]
@@ -261,9 +261,9 @@ fn a_call_costs_no_less_than_its_minimum() {
     let mut price = text(1, 1_500_000);
     price.minimum = Money::from_nanos(10);
     for (output, nanos) in [(0, 10), (1, 10), (3, 10), (6, 10), (7, 11), (100, 150)] {
-        let tokens = Tokens {
+        let tokens = TokenUsage {
             output,
-            ..Tokens::default()
+            ..TokenUsage::default()
         };
         let cost = tokens_cost(&price, &tokens, ONE, ONE).unwrap();
         assert_eq!(cost.nanos(), nanos, "{output}");
@@ -289,7 +289,7 @@ fn the_dearest_tier_that_may_serve_is_set_aside() {
         (Some("auto"), 60),
         (Some("whatever"), 60),
     ] {
-        let most = Most {
+        let most = UsageCeiling {
             tier,
             ..most(10, 0)
         };
@@ -309,36 +309,36 @@ fn sound_that_is_told_in_tokens_is_not_charged_by_the_hour_as_well() {
         .iter()
         .filter(|(_, price)| {
             let own = |part| price.standard.units.own(part).is_some();
-            own(Part::AudioHour) && own(Part::InputAudio)
+            own(BillPart::AudioHour) && own(BillPart::InputAudio)
         })
         .collect();
     assert!(both.iter().any(|(name, _)| *name == "gpt-4o-transcribe"));
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 122,
         input_audio: 122,
         output: 47,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    let hour = [(Part::AudioHour, 3_600_000)];
+    let hour = [(BillPart::AudioHour, 3_600_000)];
     for (name, price) in both {
-        let cost = |tokens: &Tokens, pieces: &[(Part, u64)]| {
+        let cost = |tokens: &TokenUsage, pieces: &[(BillPart, u64)]| {
             let sum = lines(
                 price,
-                &Used {
+                &BilledUsage {
                     pieces,
                     ..of(tokens)
                 },
             );
             assert_eq!(sum.unpriced().count(), 0, "{name}");
             assert_eq!(
-                sum.quantity(Part::AudioHour),
+                sum.quantity(BillPart::AudioHour),
                 pieces.iter().map(|(_, ms)| ms).sum::<u64>()
             );
             sum.cost(ONE, ONE).unwrap()
         };
         assert_eq!(cost(&tokens, &hour), cost(&tokens, &[]), "{name}");
-        let hours = price.of(Part::AudioHour).unwrap();
-        assert_eq!(cost(&Tokens::default(), &hour), hours, "{name}");
+        let hours = price.of(BillPart::AudioHour).unwrap();
+        assert_eq!(cost(&TokenUsage::default(), &hour), hours, "{name}");
     }
 }
 
@@ -349,8 +349,8 @@ fn any_price() -> impl Strategy<Value = ModelPrice> {
     (units(), units(), units(), whole).prop_map(
         |(base, step, tier, (rates, minimum, above, audio_ms_min))| {
             let of = |given: &[Option<i64>]| {
-                let mut units = Units::default();
-                for (part, nanos) in Part::all()
+                let mut units = PartPrices::default();
+                for (part, nanos) in BillPart::all()
                     .zip(given)
                     .filter(|(part, _)| part.field().is_some())
                 {
@@ -358,9 +358,9 @@ fn any_price() -> impl Strategy<Value = ModelPrice> {
                 }
                 units
             };
-            let scale = |base: &[Option<i64>]| Scale {
+            let scale = |base: &[Option<i64>]| TierPrices {
                 units: of(base),
-                steps: vec![Step {
+                steps: vec![LongPromptPrices {
                     above,
                     units: of(&step),
                 }],
@@ -377,10 +377,10 @@ fn any_price() -> impl Strategy<Value = ModelPrice> {
     )
 }
 
-fn any_tokens() -> impl Strategy<Value = Tokens> {
+fn any_tokens() -> impl Strategy<Value = TokenUsage> {
     let count = || 0u64..3_000_000;
     (count(), count(), proptest::array::uniform11(count())).prop_map(|(input, output, parts)| {
-        Tokens {
+        TokenUsage {
             input,
             output,
             cached: parts[0],
@@ -398,9 +398,11 @@ fn any_tokens() -> impl Strategy<Value = Tokens> {
     })
 }
 
-fn any_pieces() -> impl Strategy<Value = Vec<(Part, u64)>> {
-    let pieces: Vec<_> = Part::all()
-        .filter(|part| *part > Part::OutputImage && *part < Part::Call && *part != Part::Image)
+fn any_pieces() -> impl Strategy<Value = Vec<(BillPart, u64)>> {
+    let pieces: Vec<_> = BillPart::all()
+        .filter(|part| {
+            *part > BillPart::OutputImage && *part < BillPart::Call && *part != BillPart::Image
+        })
         .collect();
     proptest::collection::vec((proptest::sample::select(pieces), 0u64..1_000), 0..5)
 }
@@ -412,29 +414,29 @@ proptest! {
         rates in 1i64..1_000, factor in 1i64..1_000, tier in proptest::sample::select(vec!["", "flex", "other"]),
     ) {
         let [rates, factor] = [rates, factor].map(|hundredths| Multiplier::from_micros(hundredths * 10_000).unwrap());
-        let used = Used { pieces: &pieces, tier, ..of(&tokens) };
+        let used = BilledUsage { pieces: &pieces, tier, ..of(&tokens) };
         let cost = cost(&price, &used, rates, factor).unwrap();
-        let most = Most { pieces: &pieces, tier: Some(tier), ..most(tokens.input, tokens.output) };
+        let most = UsageCeiling { pieces: &pieces, tier: Some(tier), ..most(tokens.input, tokens.output) };
         let exact = ceiling(&price, &most, rates, factor).unwrap();
-        let wider = Most { input: tokens.input + less.0, output: tokens.output + less.1, ..most };
+        let wider = UsageCeiling { input: tokens.input + less.0, output: tokens.output + less.1, ..most };
         prop_assert!(cost <= exact && exact <= ceiling(&price, &wider, rates, factor).unwrap());
     }
 
     #[test]
     fn the_lines_partition_what_was_used(price in any_price(), tokens in any_tokens(), pieces in any_pieces()) {
-        let sum = lines(&price, &Used { pieces: &pieces, ..of(&tokens) });
-        let of = |chosen: fn(Part) -> bool| {
+        let sum = lines(&price, &BilledUsage { pieces: &pieces, ..of(&tokens) });
+        let of = |chosen: fn(BillPart) -> bool| {
             let lines = sum.lines.iter().filter(|line| chosen(line.part));
             lines.map(|line| line.quantity).sum::<u64>()
         };
-        prop_assert_eq!(of(Part::is_input), tokens.input);
-        prop_assert_eq!(of(Part::is_output), tokens.output);
-        for part in Part::all() {
+        prop_assert_eq!(of(BillPart::is_input), tokens.input);
+        prop_assert_eq!(of(BillPart::is_output), tokens.output);
+        for part in BillPart::all() {
             prop_assert!(sum.lines.iter().filter(|line| line.part == part).count() <= 1, "nothing is priced twice");
         }
         for (part, _) in &pieces {
             let all = pieces.iter().filter(|(other, _)| other == part).map(|(_, count)| count).sum::<u64>();
-            let least = if *part == Part::AudioHour { price.audio_ms_min } else { 0 };
+            let least = if *part == BillPart::AudioHour { price.audio_ms_min } else { 0 };
             prop_assert!(sum.quantity(*part) >= all && (all == 0 || sum.quantity(*part) <= all + 5 * least));
         }
     }
@@ -443,7 +445,7 @@ proptest! {
     fn the_cost_is_the_sum_of_the_lines(price in any_price(), tokens in any_tokens(), pieces in any_pieces()) {
         let mut price = price;
         price.rates = ONE;
-        let sum = lines(&price, &Used { pieces: &pieces, ..of(&tokens) });
+        let sum = lines(&price, &BilledUsage { pieces: &pieces, ..of(&tokens) });
         let amounts: i64 = sum.lines.iter().map(|line| line.amount().unwrap().nanos()).sum();
         let cost = sum.cost(ONE, ONE).unwrap().nanos();
         // Each line is rounded for itself.
@@ -459,7 +461,7 @@ proptest! {
     #[test]
     fn more_tokens_never_cost_less(input in 0u64..1_000_000, more in 0u64..1_000_000, unit in 0i64..100_000_000_000) {
         let of = |input| {
-            let tokens = Tokens { input, ..Tokens::default() };
+            let tokens = TokenUsage { input, ..TokenUsage::default() };
             tokens_cost(&text(unit, unit), &tokens, ONE, ONE).unwrap()
         };
         prop_assert!(of(input) <= of(input + more));

@@ -70,7 +70,7 @@ impl ClientKey {
 
 /// The key in a request's credentials: `Authorization: Bearer K`, `Authorization: K` or `x-api-key: K`.
 /// Given are the values of the two headers.
-pub fn presented<'a>(
+pub fn credential_from<'a>(
     authorization: Option<&'a str>,
     x_api_key: Option<&'a str>,
 ) -> Option<&'a str> {
@@ -165,12 +165,12 @@ mod tests {
 
     #[test]
     fn all_three_forms_of_a_credential_are_read() {
-        assert_eq!(presented(Some("Bearer K"), None), Some("K"));
-        assert_eq!(presented(Some(" bearer  K "), None), Some("K"));
-        assert_eq!(presented(Some("K"), Some("other")), Some("K"));
-        assert_eq!(presented(None, Some("K")), Some("K"));
-        assert_eq!(presented(Some(""), Some("K")), Some("K"));
-        assert_eq!(presented(None, Some(" ")), None);
+        assert_eq!(credential_from(Some("Bearer K"), None), Some("K"));
+        assert_eq!(credential_from(Some(" bearer  K "), None), Some("K"));
+        assert_eq!(credential_from(Some("K"), Some("other")), Some("K"));
+        assert_eq!(credential_from(None, Some("K")), Some("K"));
+        assert_eq!(credential_from(Some(""), Some("K")), Some("K"));
+        assert_eq!(credential_from(None, Some(" ")), None);
     }
 
     #[test]

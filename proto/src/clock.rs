@@ -66,10 +66,10 @@ impl From<Timestamp> for Millis {
 
 /// Where "now" comes from: the system, or a test that moves it by hand.
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone)]
-enum Source {
+enum TimeSource {
     System,
     Manual(Arc<AtomicI64>),
 }
@@ -77,12 +77,12 @@ enum Source {
 impl Clock {
     /// The system's clock.
     pub const fn system() -> Self {
-        Self(Source::System)
+        Self(TimeSource::System)
     }
 
     /// A clock that stands still until it is moved.
     pub fn manual(start: Millis) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+        Self(TimeSource::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
     /// The moment it shows.
@@ -92,14 +92,14 @@ impl Clock {
                 clippy::disallowed_methods,
                 reason = "the one place that reads the system's clock"
             )]
-            Source::System => Millis(since_epoch_ms(SystemTime::now())),
-            Source::Manual(now) => Millis(now.load(Ordering::Relaxed)),
+            TimeSource::System => Millis(since_epoch_ms(SystemTime::now())),
+            TimeSource::Manual(now) => Millis(now.load(Ordering::Relaxed)),
         }
     }
 
     /// Moves a manual clock; the system's stays as it is.
     pub fn advance(&self, ms: i64) {
-        if let Source::Manual(now) = &self.0 {
+        if let TimeSource::Manual(now) = &self.0 {
             now.fetch_add(ms, Ordering::Relaxed);
         }
     }
@@ -108,15 +108,15 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Source::System => "Clock(system)",
-            Source::Manual(_) => "Clock(manual)",
+            TimeSource::System => "Clock(system)",
+            TimeSource::Manual(_) => "Clock(manual)",
         })
     }
 }
 
 /// How long a window is, by the clock of a time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
+pub enum WindowLength {
     /// From one full minute to the next.
     Minute,
     /// From one full hour to the next.
@@ -125,7 +125,7 @@ pub enum Span {
     Day,
 }
 
-impl Span {
+impl WindowLength {
     /// Milliseconds of its usual length.
     pub const fn usual_ms(self) -> i64 {
         match self {
@@ -136,7 +136,7 @@ impl Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for WindowLength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Minute => "minute",
@@ -197,10 +197,10 @@ impl Zone {
 
     /// The period that contains a moment. When the clock is put by less than a full hour, the hour
     /// ends there and another begins.
-    pub fn period(&self, span: Span, at: Millis) -> Period {
+    pub fn period(&self, span: WindowLength, at: Millis) -> Period {
         match span {
-            Span::Minute | Span::Hour => self.by_the_clock(span.usual_ms(), at),
-            Span::Day => self.day_around(at),
+            WindowLength::Minute | WindowLength::Hour => self.by_the_clock(span.usual_ms(), at),
+            WindowLength::Day => self.day_around(at),
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
     }
 
     /// Start and end in the zone's own words.
-    fn shown(zone: &Zone, span: Span, moment: &str) -> [String; 2] {
+    fn shown(zone: &Zone, span: WindowLength, moment: &str) -> [String; 2] {
         let Period { start, end } = zone.period(span, at(moment));
         [zone.rfc3339(start), zone.rfc3339(end)]
     }
@@ -276,10 +276,14 @@ mod tests {
         let utc = Zone::UTC;
         let minute = ["2026-11-01T12:00:00+00:00", "2026-11-01T12:01:00+00:00"];
         for moment in ["2026-11-01T12:00:00Z", "2026-11-01T12:00:59.999Z"] {
-            assert_eq!(shown(&utc, Span::Minute, moment), minute, "{moment}");
+            assert_eq!(
+                shown(&utc, WindowLength::Minute, moment),
+                minute,
+                "{moment}"
+            );
         }
         assert_eq!(
-            shown(&utc, Span::Hour, "2026-11-01T12:59:59.999Z"),
+            shown(&utc, WindowLength::Hour, "2026-11-01T12:59:59.999Z"),
             ["2026-11-01T12:00:00+00:00", "2026-11-01T13:00:00+00:00"]
         );
     }
@@ -287,7 +291,11 @@ mod tests {
     #[test]
     fn hours_follow_the_clock_of_a_zone_that_is_half_an_hour_off() {
         assert_eq!(
-            shown(&zone("Asia/Kolkata"), Span::Hour, "2026-11-01T12:10:00Z"),
+            shown(
+                &zone("Asia/Kolkata"),
+                WindowLength::Hour,
+                "2026-11-01T12:10:00Z"
+            ),
             ["2026-11-01T17:00:00+05:30", "2026-11-01T18:00:00+05:30"]
         );
     }
@@ -296,22 +304,22 @@ mod tests {
     fn a_day_has_23_or_25_hours_when_the_clock_is_put() {
         let berlin = zone("Europe/Berlin");
         assert_eq!(
-            shown(&berlin, Span::Day, "2026-03-29T10:00:00Z"),
+            shown(&berlin, WindowLength::Day, "2026-03-29T10:00:00Z"),
             ["2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"]
         );
         assert_eq!(
-            shown(&berlin, Span::Day, "2026-10-25T22:59:59.999Z"),
+            shown(&berlin, WindowLength::Day, "2026-10-25T22:59:59.999Z"),
             ["2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"]
         );
         let length = |moment| {
-            let day = berlin.period(Span::Day, at(moment));
+            let day = berlin.period(WindowLength::Day, at(moment));
             day.end.since(day.start) / HOUR
         };
         assert_eq!(length("2026-03-29T10:00:00Z"), 23);
         assert_eq!(length("2026-10-25T10:00:00Z"), 25);
         // The hour that the clock shows twice is two hours.
         let hours = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]
-            .map(|moment| berlin.period(Span::Hour, at(moment)));
+            .map(|moment| berlin.period(WindowLength::Hour, at(moment)));
         assert_eq!(hours[0].end, hours[1].start);
         assert!(hours.iter().all(|hour| hour.end.since(hour.start) == HOUR));
     }
@@ -319,15 +327,19 @@ mod tests {
     #[test]
     fn leap_days_and_month_ends_are_days_like_others() {
         assert_eq!(
-            shown(&Zone::UTC, Span::Day, "2028-02-29T23:59:59.999Z"),
+            shown(&Zone::UTC, WindowLength::Day, "2028-02-29T23:59:59.999Z"),
             ["2028-02-29T00:00:00+00:00", "2028-03-01T00:00:00+00:00"]
         );
         assert_eq!(
-            shown(&Zone::UTC, Span::Day, "2027-02-28T12:00:00Z")[1],
+            shown(&Zone::UTC, WindowLength::Day, "2027-02-28T12:00:00Z")[1],
             "2027-03-01T00:00:00+00:00"
         );
         assert_eq!(
-            shown(&zone("Asia/Shanghai"), Span::Day, "2026-12-31T15:59:59Z")[1],
+            shown(
+                &zone("Asia/Shanghai"),
+                WindowLength::Day,
+                "2026-12-31T15:59:59Z"
+            )[1],
             "2027-01-01T00:00:00+08:00"
         );
     }
@@ -337,11 +349,11 @@ mod tests {
         let howe = zone("Australia/Lord_Howe");
         // 02:00 becomes 02:30 on 4 October 2026, and back on 5 April 2026.
         assert_eq!(
-            shown(&howe, Span::Hour, "2026-10-03T15:45:00Z"),
+            shown(&howe, WindowLength::Hour, "2026-10-03T15:45:00Z"),
             ["2026-10-04T02:30:00+11:00", "2026-10-04T03:00:00+11:00"]
         );
         assert_eq!(
-            shown(&howe, Span::Hour, "2026-04-04T15:10:00Z"),
+            shown(&howe, WindowLength::Hour, "2026-04-04T15:10:00Z"),
             ["2026-04-05T01:30:00+10:30", "2026-04-05T02:00:00+10:30"]
         );
     }
@@ -350,7 +362,7 @@ mod tests {
     fn a_day_that_begins_at_one_o_clock_is_whole() {
         // Midnight is left out on 6 September 2026.
         let santiago = zone("America/Santiago");
-        let [start, _] = shown(&santiago, Span::Day, "2026-09-06T12:00:00Z");
+        let [start, _] = shown(&santiago, WindowLength::Day, "2026-09-06T12:00:00Z");
         assert_eq!(start, "2026-09-06T01:00:00-03:00");
     }
 
@@ -364,7 +376,7 @@ mod tests {
             ]),
         ) {
             let (zone, moment) = (zone(name), Millis(seconds * 1000 + 7));
-            for span in [Span::Minute, Span::Hour, Span::Day] {
+            for span in [WindowLength::Minute, WindowLength::Hour, WindowLength::Day] {
                 let period = zone.period(span, moment);
                 prop_assert!(period.start <= moment && moment < period.end);
                 prop_assert_eq!(zone.period(span, period.start), period);

@@ -24,8 +24,8 @@ pub use leases::{
 };
 pub use objects::{due_from_wire, due_to_wire, kind, owned_from_wire, owned_to_wire};
 pub use records::{
-    Unfit, batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes, record_to_wire,
-    sequence_bytes,
+    UnpostableRecord, batch_from_wire, record_from_bytes, record_from_wire, record_to_bytes,
+    record_to_wire, sequence_bytes,
 };
 pub use refusals::{attempt_to_wire, refused_from_wire, refused_to_wire};
 pub use settings::routing_to_wire;
@@ -35,7 +35,7 @@ pub use windows::{
     window_ask_from_wire, window_ask_to_wire, window_grant_from_wire, window_grant_to_wire,
 };
 
-use crate::{Invalid, clock::Millis, part::Part};
+use crate::{Invalid, clock::Millis, part::BillPart};
 
 /// Milliseconds of a wire timestamp.
 ///
@@ -85,13 +85,13 @@ pub(crate) fn signed(value: u64) -> i64 {
 }
 
 /// A part of a bill, if this program knows it.
-pub fn part_from_wire(part: i32) -> Option<Part> {
+pub fn part_from_wire(part: i32) -> Option<BillPart> {
     let place = usize::try_from(part).ok()?.checked_sub(1)?;
-    Part::all().nth(place)
+    BillPart::all().nth(place)
 }
 
 /// A part of a bill for the wire.
-pub fn part_to_wire(part: Part) -> i32 {
+pub fn part_to_wire(part: BillPart) -> i32 {
     i32::from(part as u8) + 1
 }
 
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn parts_have_the_names_of_the_contract() {
-        for part in Part::all() {
+        for part in BillPart::all() {
             let wire = wire::Part::try_from(part_to_wire(part)).unwrap();
             assert_eq!(format!("{wire:?}"), format!("{part:?}"));
             assert_eq!(part_from_wire(part_to_wire(part)), Some(part));

@@ -123,12 +123,12 @@ impl Levels {
 
     /// Those that are in both.
     #[must_use]
-    pub const fn both(self, other: Self) -> Self {
+    pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// Each of them, in order.
-    pub fn each(self) -> impl Iterator<Item = Level> {
+    pub fn iter(self) -> impl Iterator<Item = Level> {
         Level::all().filter(move |level| self.has(*level))
     }
 }
@@ -145,7 +145,7 @@ impl FromIterator<Level> for Levels {
 
 impl fmt::Display for Levels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, level) in self.each().enumerate() {
+        for (at, level) in self.iter().enumerate() {
             let between = if at == 0 { "" } else { ", " };
             write!(f, "{between}{level}")?;
         }

@@ -13,7 +13,7 @@ use crate::{
     Invalid,
     money::{Money, Multiplier},
     price::{ModelPrice, PriceTable},
-    price_file::{Listing, check_fields},
+    price_file::{PriceEntries, check_fields},
     usage::UsageRecord,
 };
 
@@ -25,7 +25,7 @@ const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// The rule of a key, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyPrice {
-    calls: Calls,
+    calls: ListFactor,
     /// Fields of single models, laid over the list.
     models: BTreeMap<String, Map<String, Value>>,
     /// For each calendar month, whatever is called.
@@ -34,7 +34,7 @@ pub struct KeyPrice {
 
 /// What the list is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Calls {
+enum ListFactor {
     /// Not told: the list itself, or nothing where the month is paid.
     #[default]
     Untold,
@@ -46,10 +46,10 @@ enum Calls {
 
 /// The rule of a key, ready to be used on records.
 #[derive(Debug, Clone, Default)]
-pub struct Terms {
+pub struct ExpenseRule {
     /// Provider of the key, as the price table names it, else its host.
     pub provider: String,
-    calls: Calls,
+    calls: ListFactor,
     paid_by_month: bool,
     /// Prices of the key's own; they are what is paid, without a factor.
     own: PriceTable,
@@ -84,11 +84,11 @@ impl KeyPrice {
         let mut price = Self::default();
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             match name.as_str() {
-                "Factor" if price.calls != Calls::Free => price.calls = factor(value)?,
+                "Factor" if price.calls != ListFactor::Free => price.calls = factor(value)?,
                 "Factor" => return Err(Invalid::new(name, "is not there beside Free")),
                 "Free" => match (value.as_bool(), price.calls) {
                     (Some(false), _) => {}
-                    (Some(true), Calls::Untold) => price.calls = Calls::Free,
+                    (Some(true), ListFactor::Untold) => price.calls = ListFactor::Free,
                     (Some(true), _) => {
                         return Err(Invalid::new(name, "is not there beside Factor"));
                     }
@@ -115,9 +115,9 @@ impl KeyPrice {
     pub fn value(&self) -> Value {
         let mut fields = Map::new();
         match self.calls {
-            Calls::Untold => {}
-            Calls::Free => drop(fields.insert("Free".to_owned(), true.into())),
-            Calls::Factor(factor) => {
+            ListFactor::Untold => {}
+            ListFactor::Free => drop(fields.insert("Free".to_owned(), true.into())),
+            ListFactor::Factor(factor) => {
                 drop(fields.insert("Factor".to_owned(), factor.number().into()));
             }
         }
@@ -144,27 +144,27 @@ impl KeyPrice {
 
     /// Ready for use, for a key at this host. The prices of its own lie over what `fields` say, the entries of the
     /// same table as they are written.
-    pub fn terms(&self, host: &str, list: &PriceTable, fields: &Listing) -> Terms {
+    pub fn terms(&self, host: &str, list: &PriceTable, fields: &PriceEntries) -> ExpenseRule {
         let provider = provider_of(host, list);
-        Terms {
+        ExpenseRule {
             calls: self.calls,
             paid_by_month: self.monthly > Money::ZERO,
-            own: fields.laid_under(&provider, &self.models),
+            own: fields.merged_under(&provider, &self.models),
             listed: alone(&provider, list),
             provider,
         }
     }
 }
 
-fn factor(value: &Value) -> Result<Calls, Invalid> {
+fn factor(value: &Value) -> Result<ListFactor, Invalid> {
     let number = value.as_f64();
     let number = number.ok_or_else(|| Invalid::new("Factor", "must be a number"))?;
     if number == 0.0 {
-        return Ok(Calls::Free);
+        return Ok(ListFactor::Free);
     }
     let factor = Multiplier::from_number(number);
     factor
-        .map(Calls::Factor)
+        .map(ListFactor::Factor)
         .map_err(|_| Invalid::new("Factor", "must be from 0 to 1000000"))
 }
 
@@ -211,7 +211,7 @@ fn models(value: &Value) -> Result<BTreeMap<String, Map<String, Value>>, Invalid
 
 // === impl Terms ===
 
-impl Terms {
+impl ExpenseRule {
     /// What a record's call cost the operator, in dollars of the list: without the multipliers of model, account and
     /// system, which are what is put on top. What has no price counts for nothing, and so does what was not paid for.
     pub fn expense(&self, record: &UsageRecord) -> Money {
@@ -241,9 +241,9 @@ impl Terms {
     /// What the list is multiplied by; none where calls cost nothing.
     const fn factor(&self) -> Option<Multiplier> {
         match self.calls {
-            Calls::Untold if !self.paid_by_month => Some(Multiplier::ONE),
-            Calls::Untold | Calls::Free => None,
-            Calls::Factor(factor) => Some(factor),
+            ListFactor::Untold if !self.paid_by_month => Some(Multiplier::ONE),
+            ListFactor::Untold | ListFactor::Free => None,
+            ListFactor::Factor(factor) => Some(factor),
         }
     }
 }

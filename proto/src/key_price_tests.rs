@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bill::{self, Sum, Used},
+    bill::{self, BilledUsage, CallBill},
     clock::Millis,
     id::{AccountId, KeyId, Level},
     price_file,
-    usage::{Images, Measure, Tokens},
+    usage::{ImageUsage, TokenUsage, UsageMeasure},
 };
 
 const TABLE: &str = r#"{"Version":"2026-10-01","Providers":{"acme":["api.acme.test"]},"ChatPricing":{
@@ -18,11 +18,11 @@ const TABLE: &str = r#"{"Version":"2026-10-01","Providers":{"acme":["api.acme.te
 
 fn record(model: &str) -> UsageRecord {
     let table = price_file::compose(TABLE, None).unwrap();
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 600_000,
         cached: 100_000,
         output: 50_000,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
     let mut record = UsageRecord {
         sequence: 1,
@@ -37,10 +37,10 @@ fn record(model: &str) -> UsageRecord {
         tries: 1,
         status: 200,
         tokens,
-        images: Images::default(),
+        images: ImageUsage::default(),
         tier: String::new(),
-        sum: Sum::default(),
-        measure: Measure::Measured,
+        sum: CallBill::default(),
+        measure: UsageMeasure::Measured,
         cost: Money::ZERO,
         priced: true,
         price_version: "v".to_owned(),
@@ -56,7 +56,7 @@ fn record(model: &str) -> UsageRecord {
         attempts: Vec::new(),
         expense: None,
     };
-    let used = Used {
+    let used = BilledUsage {
         tokens: &record.tokens,
         images: &record.images,
         pieces: &[],
@@ -73,7 +73,7 @@ fn record(model: &str) -> UsageRecord {
 
 fn expense(price: &str, model: &str) -> String {
     let list = price_file::compose(TABLE, None).unwrap();
-    let fields = Listing::of(TABLE, None).unwrap();
+    let fields = PriceEntries::of(TABLE, None).unwrap();
     let terms = KeyPrice::parse(price).unwrap();
     let terms = terms.terms("api.acme.test", &list, &fields);
     assert_eq!(terms.provider, "acme");
@@ -133,14 +133,18 @@ fn a_model_that_no_list_has_can_have_a_price_of_the_keys() {
 fn what_was_not_paid_for_and_what_no_key_answered_cost_nothing() {
     let list = price_file::compose(TABLE, None).unwrap();
     let terms = KeyPrice::parse(r#"{"Models":{"house":{"Call":1}}}"#).unwrap();
-    let terms = terms.terms("elsewhere.test", &list, &Listing::of(TABLE, None).unwrap());
+    let terms = terms.terms(
+        "elsewhere.test",
+        &list,
+        &PriceEntries::of(TABLE, None).unwrap(),
+    );
     assert_eq!(terms.provider, "elsewhere.test");
     let nobody = UsageRecord {
         key: None,
         ..record("house")
     };
     let failed = UsageRecord {
-        sum: Sum::default(),
+        sum: CallBill::default(),
         cost: Money::ZERO,
         ..record("house")
     };
@@ -152,11 +156,11 @@ fn what_was_not_paid_for_and_what_no_key_answered_cost_nothing() {
 #[test]
 fn a_cost_without_lines_is_brought_back_to_the_list() {
     let unseen = UsageRecord {
-        sum: Sum::default(),
+        sum: CallBill::default(),
         cost: Money::from_nanos(3_000),
         ..record("house")
     };
-    let terms = Terms::default();
+    let terms = ExpenseRule::default();
     assert_eq!(terms.expense(&unseen).nanos(), 1_000);
 }
 
@@ -203,7 +207,7 @@ proptest! {
         let factor = Multiplier::from_micros(micros).unwrap();
         let terms = KeyPrice::parse(&format!(r#"{{"Factor":{}}}"#, factor.number())).unwrap();
         let list = price_file::compose(TABLE, None).unwrap();
-        let terms = terms.terms("x", &list, &Listing::default());
+        let terms = terms.terms("x", &list, &PriceEntries::default());
         let whole = Money::from_dollars(1.6).unwrap();
         prop_assert_eq!(Some(terms.expense(&record("house"))), whole.scale(factor, Multiplier::ONE));
     }

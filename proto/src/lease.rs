@@ -3,20 +3,20 @@
 use crate::{
     id::{AccountId, ClientKeyId},
     money::Money,
-    snapshot::Standing,
+    snapshot::PostedBalance,
 };
 
 /// What is spent from: an account's credit, or the limit of one of its further client keys. A call with such a key
 /// spends from both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Payer {
+pub struct PayerId {
     /// Whose credit, or whose key.
     pub account: AccountId,
     /// The key; none for the account itself.
     pub client_key: Option<ClientKeyId>,
 }
 
-impl From<AccountId> for Payer {
+impl From<AccountId> for PayerId {
     fn from(account: AccountId) -> Self {
         Self {
             account,
@@ -27,9 +27,9 @@ impl From<AccountId> for Payer {
 
 /// Credit of one payer that one data plane may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
+pub struct LeasedCredit {
     /// Whose.
-    pub payer: Payer,
+    pub payer: PayerId,
     /// Grows with every change; an older one is out of date. 0 before the first.
     pub version: u64,
     /// Reserved, less what was posted of it.
@@ -40,7 +40,7 @@ pub struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAsk {
     /// Whose.
-    pub payer: Payer,
+    pub payer: PayerId,
     /// The lease it was asked on; on another one nothing is done.
     pub version: u64,
     /// Positive asks for that much more, negative gives back.
@@ -51,7 +51,7 @@ pub struct LeaseAsk {
 
 /// Why an ask got less than it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shortage {
+pub enum LeaseShortage {
     /// The balance does not cover it.
     Balance,
     /// The month's hard limit does not leave room for it.
@@ -62,11 +62,11 @@ pub enum Shortage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAnswer {
     /// The lease as it is now.
-    pub lease: Lease,
+    pub lease: LeasedCredit,
     /// The account's money as it is now; of a client key, the balance is what is left of its limit.
-    pub standing: Standing,
+    pub standing: PostedBalance,
     /// None when the need was met, or nothing was asked for.
-    pub shortage: Option<Shortage>,
+    pub shortage: Option<LeaseShortage>,
     /// Reserved for other data planes.
     pub elsewhere: Money,
 }

@@ -14,7 +14,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ObjectKind {
     /// A stored or background response.
     Response,
     /// What a response put out, which others may refer to.
@@ -49,7 +49,7 @@ pub enum Kind {
     Thread,
 }
 
-impl Kind {
+impl ObjectKind {
     /// Every kind there is.
     pub const ALL: [Self; 16] = [
         Self::Response,
@@ -103,7 +103,7 @@ impl Kind {
     /// Responses and stored completions: 30 days (<https://platform.openai.com/docs/guides/your-data>); Anthropic's
     /// batches: 29 days of results (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>); uploads: an
     /// hour; xAI's deferred completions: 24 hours (<https://docs.x.ai/docs/guides/deferred-chat-completions>).
-    pub const fn life_ms(self) -> i64 {
+    pub const fn retention_ms(self) -> i64 {
         DAY_MS
             * match self {
                 Self::Upload => 1,
@@ -126,7 +126,7 @@ impl Kind {
     }
 
     /// How long its work may go on at most. What is not known by then is paid with what was set aside.
-    pub const fn work_ms(self) -> i64 {
+    pub const fn work_timeout_ms(self) -> i64 {
         match self {
             // 24 hours to be done, and 24 to be cancelled and written down.
             Self::Batch | Self::MessageBatch => 2 * DAY_MS,
@@ -136,7 +136,7 @@ impl Kind {
     }
 
     /// When the gateway first looks for the result by itself.
-    pub const fn first_look_ms(self) -> i64 {
+    pub const fn first_poll_ms(self) -> i64 {
         match self {
             // It can be fetched once only, which is left to the client as long as there is time.
             Self::Deferred => DAY_MS - DAY_MS / 24,
@@ -147,37 +147,37 @@ impl Kind {
 
 /// Something that a call made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct CreatedObject {
     /// The provider's id.
     pub id: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// When it is forgotten here.
     pub expires: Millis,
     /// What a list says of it; may be empty.
     pub status: String,
     /// The calls in it, where it is a file of such.
-    pub calls: Option<Pending>,
+    pub calls: Option<PendingWork>,
 }
 
 /// What a call had to do with objects. All of it is about the key that answered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Objects {
+pub struct CallObjects {
     /// What it made.
-    pub made: Vec<Made>,
+    pub made: Vec<CreatedObject>,
     /// Whether the first of them goes on after the call, and its work is yet to be paid.
     pub pending: bool,
     /// Stays set aside for that.
     pub held: Money,
     /// The object whose work is paid.
-    pub settles: Option<Settles>,
+    pub settles: Option<ObjectSettlement>,
     /// One that is gone.
     pub forgets: Option<String>,
 }
 
 /// A settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settles {
+pub struct ObjectSettlement {
     /// The object's id.
     pub id: String,
     /// The same in all its records.
@@ -186,11 +186,11 @@ pub struct Settles {
 
 /// An object, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
+pub struct OwnedObject {
     /// The provider's id.
     pub id: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// Who made it.
     pub account: AccountId,
     /// With which further client key; none for the account's first. It pays for the object's work.
@@ -204,14 +204,14 @@ pub struct Owned {
     /// What a list says of it; may be empty.
     pub status: String,
     /// Its work that is yet to be paid.
-    pub pending: Option<Pending>,
+    pub pending: Option<PendingWork>,
     /// The calls in it, where it is a file of such.
-    pub calls: Option<Pending>,
+    pub calls: Option<PendingWork>,
 }
 
 /// Work that is yet to be paid, or could be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingWork {
     /// What it is billed as, where it is one model.
     pub model: String,
     /// What is set aside for it, or would have to be.
@@ -220,17 +220,17 @@ pub struct Pending {
 
 /// Work to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct DueWork {
     /// Whose it is and where.
-    pub object: Owned,
+    pub object: OwnedObject,
     /// Nobody will be told any more what it used.
     pub overdue: bool,
 }
 
 /// After so many looks in vain the next one is this long after.
-pub const fn next_look_ms(kind: Kind, looks: u32) -> i64 {
+pub const fn next_poll_ms(kind: ObjectKind, looks: u32) -> i64 {
     let longest = match kind {
-        Kind::Deferred => 3_600_000 / 4,
+        ObjectKind::Deferred => 3_600_000 / 4,
         _ => 600_000,
     };
     let doubled = 2_000i64 << (if looks > 16 { 16 } else { looks });
@@ -243,18 +243,18 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_name_of_its_own() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
-            assert!(kind.work_ms() <= kind.life_ms());
-            assert!(kind.first_look_ms() < kind.work_ms());
+        for kind in ObjectKind::ALL {
+            assert_eq!(ObjectKind::parse(kind.as_str()), Some(kind));
+            assert!(kind.work_timeout_ms() <= kind.retention_ms());
+            assert!(kind.first_poll_ms() < kind.work_timeout_ms());
         }
-        assert_eq!(Kind::parse("nothing"), None);
+        assert_eq!(ObjectKind::parse("nothing"), None);
     }
 
     #[test]
     fn looks_get_rarer_and_never_stop() {
-        for kind in Kind::ALL {
-            let waits: Vec<_> = (0..40).map(|looks| next_look_ms(kind, looks)).collect();
+        for kind in ObjectKind::ALL {
+            let waits: Vec<_> = (0..40).map(|looks| next_poll_ms(kind, looks)).collect();
             assert!(waits.is_sorted());
             assert!(waits[0] >= 1_000 && waits[39] <= 900_000);
         }

@@ -5,7 +5,7 @@
 /// come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Part {
+pub enum BillPart {
     /// Prompt text that has nothing to do with a cache.
     InputText,
     /// Prompt text read from the cache.
@@ -73,11 +73,11 @@ pub enum Part {
 }
 
 /// How many parts there are.
-pub const PARTS: usize = Part::Tier as usize + 1;
+pub const PARTS: usize = BillPart::Tier as usize + 1;
 
 /// What the numbers of a part count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum PartUnit {
     /// Tokens; prices are for a million.
     Token,
     /// Characters; prices are for a million.
@@ -92,19 +92,19 @@ pub enum Unit {
 
 /// What is known of a part.
 #[derive(Debug)]
-struct Row {
-    part: Part,
+struct PartRow {
+    part: BillPart,
     /// In records and bills.
     name: &'static str,
     /// In the price table; empty where a part has no price of its own.
     field: &'static str,
-    unit: Unit,
+    unit: PartUnit,
     /// Whose price counts where it has none.
-    instead: Option<Part>,
+    instead: Option<BillPart>,
 }
 
-const fn row(part: Part, name: &'static str, field: &'static str, unit: Unit) -> Row {
-    Row {
+const fn row(part: BillPart, name: &'static str, field: &'static str, unit: PartUnit) -> PartRow {
+    PartRow {
         part,
         name,
         field,
@@ -113,121 +113,156 @@ const fn row(part: Part, name: &'static str, field: &'static str, unit: Unit) ->
     }
 }
 
-const fn or(part: Part, name: &'static str, field: &'static str, instead: Part) -> Row {
-    Row {
+const fn or(part: BillPart, name: &'static str, field: &'static str, instead: BillPart) -> PartRow {
+    PartRow {
         instead: Some(instead),
-        ..row(part, name, field, Unit::Token)
+        ..row(part, name, field, PartUnit::Token)
     }
 }
 
-const fn searches(part: Part, name: &'static str, field: &'static str) -> Row {
-    Row {
-        instead: Some(Part::WebSearch),
-        ..row(part, name, field, Unit::Piece)
+const fn searches(part: BillPart, name: &'static str, field: &'static str) -> PartRow {
+    PartRow {
+        instead: Some(BillPart::WebSearch),
+        ..row(part, name, field, PartUnit::Piece)
     }
 }
 
 /// By their place in `Part`.
-const ROWS: [Row; PARTS] = [
-    row(Part::InputText, "input_text", "InputText", Unit::Token),
+const ROWS: [PartRow; PARTS] = [
+    row(
+        BillPart::InputText,
+        "input_text",
+        "InputText",
+        PartUnit::Token,
+    ),
     or(
-        Part::CachedText,
+        BillPart::CachedText,
         "cached_text",
         "CachedText",
-        Part::InputText,
+        BillPart::InputText,
     ),
     or(
-        Part::CacheWrite,
+        BillPart::CacheWrite,
         "cache_write",
         "CacheWrite",
-        Part::InputText,
+        BillPart::InputText,
     ),
     or(
-        Part::CacheWriteHour,
+        BillPart::CacheWriteHour,
         "cache_write_hour",
         "CacheWriteHour",
-        Part::CacheWrite,
+        BillPart::CacheWrite,
     ),
     or(
-        Part::InputAudio,
+        BillPart::InputAudio,
         "input_audio",
         "InputAudio",
-        Part::InputText,
+        BillPart::InputText,
     ),
     or(
-        Part::CachedAudio,
+        BillPart::CachedAudio,
         "cached_audio",
         "CachedAudio",
-        Part::CachedText,
+        BillPart::CachedText,
     ),
     or(
-        Part::InputImage,
+        BillPart::InputImage,
         "input_image",
         "InputImage",
-        Part::InputText,
+        BillPart::InputText,
     ),
     or(
-        Part::CachedImage,
+        BillPart::CachedImage,
         "cached_image",
         "CachedImage",
-        Part::CachedText,
+        BillPart::CachedText,
     ),
     or(
-        Part::InputVideo,
+        BillPart::InputVideo,
         "input_video",
         "InputVideo",
-        Part::InputText,
+        BillPart::InputText,
     ),
     or(
-        Part::Citation,
+        BillPart::Citation,
         "citation_text",
         "CitationText",
-        Part::InputText,
+        BillPart::InputText,
     ),
-    row(Part::OutputText, "output_text", "OutputText", Unit::Token),
-    or(Part::Reasoning, "reasoning", "ReasonText", Part::OutputText),
+    row(
+        BillPart::OutputText,
+        "output_text",
+        "OutputText",
+        PartUnit::Token,
+    ),
     or(
-        Part::OutputAudio,
+        BillPart::Reasoning,
+        "reasoning",
+        "ReasonText",
+        BillPart::OutputText,
+    ),
+    or(
+        BillPart::OutputAudio,
         "output_audio",
         "OutputAudio",
-        Part::OutputText,
+        BillPart::OutputText,
     ),
     or(
-        Part::OutputImage,
+        BillPart::OutputImage,
         "output_image",
         "OutputImage",
-        Part::OutputText,
+        BillPart::OutputText,
     ),
-    row(Part::Character, "character", "Character", Unit::Character),
-    row(Part::AudioHour, "audio", "AudioHour", Unit::Hour),
-    row(Part::VideoSecond, "video", "", Unit::Second),
-    row(Part::Image, "image", "", Unit::Piece),
-    row(Part::WebSearch, "web_search", "WebSearch", Unit::Piece),
-    searches(Part::WebSearchLow, "web_search_low", "WebSearchLow"),
+    row(
+        BillPart::Character,
+        "character",
+        "Character",
+        PartUnit::Character,
+    ),
+    row(BillPart::AudioHour, "audio", "AudioHour", PartUnit::Hour),
+    row(BillPart::VideoSecond, "video", "", PartUnit::Second),
+    row(BillPart::Image, "image", "", PartUnit::Piece),
+    row(
+        BillPart::WebSearch,
+        "web_search",
+        "WebSearch",
+        PartUnit::Piece,
+    ),
+    searches(BillPart::WebSearchLow, "web_search_low", "WebSearchLow"),
     searches(
-        Part::WebSearchMedium,
+        BillPart::WebSearchMedium,
         "web_search_medium",
         "WebSearchMedium",
     ),
-    searches(Part::WebSearchHigh, "web_search_high", "WebSearchHigh"),
-    row(Part::FileSearch, "file_search", "FileSearch", Unit::Piece),
+    searches(BillPart::WebSearchHigh, "web_search_high", "WebSearchHigh"),
     row(
-        Part::CodeSession,
+        BillPart::FileSearch,
+        "file_search",
+        "FileSearch",
+        PartUnit::Piece,
+    ),
+    row(
+        BillPart::CodeSession,
         "code_session",
         "CodeSession",
-        Unit::Piece,
+        PartUnit::Piece,
     ),
-    row(Part::Maps, "maps", "Maps", Unit::Piece),
-    row(Part::Page, "page", "Page", Unit::Piece),
-    row(Part::Query, "query", "Query", Unit::Piece),
-    row(Part::SearchUnit, "search_unit", "SearchUnit", Unit::Piece),
-    row(Part::Document, "document", "Document", Unit::Piece),
-    row(Part::Call, "call", "Call", Unit::Piece),
-    row(Part::Minimum, "minimum", "", Unit::Piece),
-    row(Part::Tier, "tier", "", Unit::Piece),
+    row(BillPart::Maps, "maps", "Maps", PartUnit::Piece),
+    row(BillPart::Page, "page", "Page", PartUnit::Piece),
+    row(BillPart::Query, "query", "Query", PartUnit::Piece),
+    row(
+        BillPart::SearchUnit,
+        "search_unit",
+        "SearchUnit",
+        PartUnit::Piece,
+    ),
+    row(BillPart::Document, "document", "Document", PartUnit::Piece),
+    row(BillPart::Call, "call", "Call", PartUnit::Piece),
+    row(BillPart::Minimum, "minimum", "", PartUnit::Piece),
+    row(BillPart::Tier, "tier", "", PartUnit::Piece),
 ];
 
-impl Part {
+impl BillPart {
     /// All, in the order of bills.
     pub fn all() -> impl Iterator<Item = Self> {
         ROWS.iter().map(|row| row.part)
@@ -258,7 +293,7 @@ impl Part {
     }
 
     /// What its numbers count.
-    pub const fn unit(self) -> Unit {
+    pub const fn unit(self) -> PartUnit {
         self.row().unit
     }
 
@@ -277,12 +312,12 @@ impl Part {
         (Self::OutputText..=Self::OutputImage).contains(&self)
     }
 
-    const fn row(self) -> &'static Row {
+    const fn row(self) -> &'static PartRow {
         &ROWS[self as usize]
     }
 }
 
-impl Unit {
+impl PartUnit {
     /// How many of them a price is for.
     pub const fn per(self) -> u64 {
         match self {
@@ -311,20 +346,20 @@ mod tests {
 
     #[test]
     fn every_part_stands_in_its_place_under_its_own_name() {
-        for (at, part) in Part::all().enumerate() {
+        for (at, part) in BillPart::all().enumerate() {
             assert_eq!(part as usize, at);
-            assert_eq!(Part::parse(part.name()), Some(part));
+            assert_eq!(BillPart::parse(part.name()), Some(part));
             if let Some(field) = part.field() {
-                assert_eq!(Part::of_field(field), Some(part));
+                assert_eq!(BillPart::of_field(field), Some(part));
             }
         }
-        assert_eq!(Part::parse("nothing"), None);
-        assert_eq!(Part::of_field(""), None);
+        assert_eq!(BillPart::parse("nothing"), None);
+        assert_eq!(BillPart::of_field(""), None);
     }
 
     #[test]
     fn what_stands_for_a_price_leads_to_one_that_nothing_stands_for() {
-        for part in Part::all() {
+        for part in BillPart::all() {
             let mut last = part;
             let mut steps = 0;
             while let Some(next) = last.instead() {

@@ -15,11 +15,11 @@ const FIELD: &str = "PASSTHROUGH";
 
 /// All that is opened, in the order in which it is looked through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Passthrough(Vec<Opened>);
+pub struct Passthrough(Vec<PassthroughRoute>);
 
 /// One endpoint or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct PassthroughRoute {
     /// None for all.
     method: Option<String>,
     path: PathPattern,
@@ -39,7 +39,7 @@ impl Passthrough {
         let entries = text.split([';', '\n']).map(str::trim);
         let entries: Vec<_> = entries
             .filter(|entry| !entry.is_empty())
-            .map(Opened::parse)
+            .map(PassthroughRoute::parse)
             .collect::<Result<_, _>>()?;
         if entries.len() > ENTRIES_MAX {
             let problem = format!("has more than {ENTRIES_MAX} entries");
@@ -50,7 +50,7 @@ impl Passthrough {
 
     /// The stored form.
     pub fn text(&self) -> String {
-        let entries: Vec<_> = self.0.iter().map(Opened::text).collect();
+        let entries: Vec<_> = self.0.iter().map(PassthroughRoute::text).collect();
         entries.join(";")
     }
 
@@ -60,7 +60,7 @@ impl Passthrough {
         method: &str,
         path: &str,
         names: &(impl Iterator<Item = &'a str> + Clone),
-    ) -> Option<&Opened> {
+    ) -> Option<&PassthroughRoute> {
         self.0.iter().find(|opened| {
             opened.method.as_ref().is_none_or(|own| own == method)
                 && opened.path.matches(path)
@@ -72,7 +72,7 @@ impl Passthrough {
     }
 }
 
-impl Opened {
+impl PassthroughRoute {
     fn parse(text: &str) -> Result<Self, Invalid> {
         let invalid = |problem: &str| Invalid::new(FIELD, format!("{text:?} {problem}"));
         let mut words = text.split_whitespace();

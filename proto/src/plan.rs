@@ -2,40 +2,40 @@
 //! in order and with the rule behind each. Data planes obey it and control explains it. Which key of a
 //! level a call gets is picked later, attempt by attempt. What the accounts above leave of it is in `above`.
 
-mod above;
+mod ancestors;
 
 use crate::{
     id::{AccountId, Level, Levels},
     price::PriceTable,
     routing::RoutingRules,
-    snapshot::{Account, ProxySettings},
+    snapshot::{AccountConfig, ProxySettings},
 };
 
-pub use above::levels;
+pub use ancestors::levels;
 
-use above::Reach;
+use ancestors::LevelBounds;
 
 /// Where a call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct RoutePlan {
     /// At least one, no model twice. The next is for when no key of the one before can serve the call.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<PlanStage>,
 }
 
 /// One model and where it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stage {
+pub struct PlanStage {
     /// What the provider sees and what is billed; empty when the call names no model.
     pub model: String,
     /// Why this model.
     pub why: ModelReason,
     /// At least one, no level twice.
-    pub hops: Vec<Hop>,
+    pub hops: Vec<PlanLevel>,
 }
 
 /// A level of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hop {
+pub struct PlanLevel {
     /// Which.
     pub level: Level,
     /// Why this level.
@@ -44,7 +44,7 @@ pub struct Hop {
 
 /// Whose rule it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Giver {
+pub enum RuleOwner {
     /// The account's own, or its nearest ancestor's that has such rules.
     Account(AccountId),
     /// The system's.
@@ -57,9 +57,9 @@ pub enum ModelReason {
     /// It was asked for, and nobody maps it.
     Asked,
     /// By a model mapper.
-    Mapped(Giver),
+    Mapped(RuleOwner),
     /// By a model failover.
-    Failover(Giver),
+    Failover(RuleOwner),
 }
 
 /// Why a call goes to a level.
@@ -68,14 +68,14 @@ pub enum LevelReason {
     /// It is the account's, or its parent's where that may not use the account's.
     Account,
     /// By a level mapper.
-    Mapped(Giver),
+    Mapped(RuleOwner),
     /// By a switch-over.
-    SwitchOver(Giver),
+    SwitchOver(RuleOwner),
 }
 
 /// What keeps a call from going anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotAllowed {
+pub enum RouteRefusal {
     /// The level that it belongs to.
     Level {
         /// The account, of the chain, that may not use it.
@@ -92,7 +92,7 @@ pub enum NotAllowed {
     },
 }
 
-impl Plan {
+impl RoutePlan {
     /// What is tried first; the fallback is for an empty plan, which nobody makes.
     pub fn model(&self) -> &str {
         self.stages.first().map_or("", |stage| &stage.model)
@@ -129,12 +129,12 @@ impl Plan {
 /// # Errors
 /// When the level that the call belongs to is not allowed, or the model that it is mapped to.
 pub fn plan(
-    account: &Account,
-    ancestors: &[&Account],
+    account: &AccountConfig,
+    ancestors: &[&AccountConfig],
     settings: &ProxySettings,
     asked: Option<&str>,
-) -> Result<Plan, NotAllowed> {
-    let scope = Scope {
+) -> Result<RoutePlan, RouteRefusal> {
+    let scope = AccountRules {
         account,
         ancestors,
         system: &settings.routing,
@@ -152,11 +152,11 @@ pub fn plan(
         if bounded {
             scope.reach_above(model)
         } else {
-            Reach::all(account.level)
+            LevelBounds::all(account.level)
         }
     };
     let named = asked.map(|_| model);
-    let mut stages = vec![Stage {
+    let mut stages = vec![PlanStage {
         model: model.to_owned(),
         why,
         hops: scope.hops(named, reach(named))?,
@@ -172,46 +172,46 @@ pub fn plan(
         }
         let named = Some(substitute.as_str());
         if let Ok(hops) = scope.hops(named, reach(named)) {
-            stages.push(Stage {
+            stages.push(PlanStage {
                 model: substitute.clone(),
                 why: ModelReason::Failover(giver),
                 hops,
             });
         }
     }
-    Ok(Plan { stages })
+    Ok(RoutePlan { stages })
 }
 
 /// Whose rules count for a call.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
-    account: &'a Account,
-    ancestors: &'a [&'a Account],
+struct AccountRules<'a> {
+    account: &'a AccountConfig,
+    ancestors: &'a [&'a AccountConfig],
     system: &'a RoutingRules,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> AccountRules<'a> {
     /// What the account's own rules say, else those of the nearest ancestor that has such rules, else
     /// the system's.
     fn find<T>(
         &self,
         has_rule: impl Fn(&RoutingRules) -> bool,
         rule: impl Fn(&'a RoutingRules) -> Option<T>,
-    ) -> Option<(T, Giver)> {
+    ) -> Option<(T, RuleOwner)> {
         let nearest = || {
             let mut ancestors = self.ancestors.iter();
             ancestors.find(|account| has_rule(&account.routing))
         };
-        let of = |account: &'a Account| {
-            rule(&account.routing).map(|found| (found, Giver::Account(account.id)))
+        let of = |account: &'a AccountConfig| {
+            rule(&account.routing).map(|found| (found, RuleOwner::Account(account.id)))
         };
         of(self.account)
             .or_else(|| nearest().and_then(|ancestor| of(ancestor)))
-            .or_else(|| rule(self.system).map(|found| (found, Giver::System)))
+            .or_else(|| rule(self.system).map(|found| (found, RuleOwner::System)))
     }
 
     /// What a model is mapped to.
-    fn mapped(&self, asked: &str) -> Option<(&'a str, Giver)> {
+    fn mapped(&self, asked: &str) -> Option<(&'a str, RuleOwner)> {
         self.find(
             |rules| !rules.model_mapper.is_empty(),
             |rules| rules.model_mapper.map(asked),
@@ -219,7 +219,7 @@ impl<'a> Scope<'a> {
     }
 
     /// What stands in for a model.
-    fn substitutes(&self, model: &str) -> Option<(&'a [String], Giver)> {
+    fn substitutes(&self, model: &str) -> Option<(&'a [String], RuleOwner)> {
         self.find(
             |rules| !rules.model_failover.is_empty(),
             |rules| rules.model_failover.chain(model),
@@ -228,7 +228,11 @@ impl<'a> Scope<'a> {
 
     /// The level of a model and those it fails over to: at most `gear` switches, each level once. A
     /// level that is not allowed is passed over and counts as no switch.
-    fn hops(&self, model: Option<&str>, reach: Reach) -> Result<Vec<Hop>, NotAllowed> {
+    fn hops(
+        &self,
+        model: Option<&str>,
+        reach: LevelBounds,
+    ) -> Result<Vec<PlanLevel>, RouteRefusal> {
         let mapped = model.and_then(|model| {
             self.find(
                 |rules| !rules.level_mapper.is_empty(),
@@ -239,25 +243,25 @@ impl<'a> Scope<'a> {
             Some((level, giver)) => (level, LevelReason::Mapped(giver)),
             None => (reach.home, LevelReason::Account),
         };
-        if let Some(keeper) = self.keeper(first, model, reach) {
-            return Err(NotAllowed::Level {
+        if let Some(keeper) = self.restricting_account(first, model, reach) {
+            return Err(RouteRefusal::Level {
                 account: keeper.name.clone(),
                 level: first,
             });
         }
         let switches = self.switches(first, reach.may);
-        let switches = switches.into_iter().map(|(level, giver)| Hop {
+        let switches = switches.into_iter().map(|(level, giver)| PlanLevel {
             level,
             why: LevelReason::SwitchOver(giver),
         });
-        Ok([Hop { level: first, why }]
+        Ok([PlanLevel { level: first, why }]
             .into_iter()
             .chain(switches)
             .collect())
     }
 
     /// Where a level fails over to.
-    fn switches(&self, first: Level, may: Levels) -> Vec<(Level, Giver)> {
+    fn switches(&self, first: Level, may: Levels) -> Vec<(Level, RuleOwner)> {
         let mut seen = Levels::default();
         seen.insert(first);
         let (mut found, mut at) = (Vec::new(), first);
@@ -279,7 +283,12 @@ impl<'a> Scope<'a> {
     }
 
     /// The first account that may not use a level.
-    fn keeper(&self, level: Level, model: Option<&str>, reach: Reach) -> Option<&'a Account> {
+    fn restricting_account(
+        &self,
+        level: Level,
+        model: Option<&str>,
+        reach: LevelBounds,
+    ) -> Option<&'a AccountConfig> {
         let listed = self.list_without(level);
         if listed.is_some() || reach.may.has(level) {
             return listed;
@@ -288,7 +297,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The first account whose list leaves a level out.
-    fn list_without(&self, level: Level) -> Option<&'a Account> {
+    fn list_without(&self, level: Level) -> Option<&'a AccountConfig> {
         [self.account]
             .into_iter()
             .chain(self.ancestors.iter().copied())
@@ -297,6 +306,6 @@ impl<'a> Scope<'a> {
 }
 
 #[cfg(test)]
-mod above_tests;
+mod ancestors_tests;
 #[cfg(test)]
 mod tests;

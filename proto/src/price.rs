@@ -3,31 +3,31 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    model_aliases,
     money::{Money, Multiplier},
-    part::{PARTS, Part},
-    price_names,
+    part::{BillPart, PARTS},
 };
 
 /// Prices of the parts of one model, in nano-dollars for what the part's unit says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Units([Option<Money>; PARTS]);
+pub struct PartPrices([Option<Money>; PARTS]);
 
 /// Prices of one tier, by the length of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scale {
+pub struct TierPrices {
     /// Of every call that no step is for.
-    pub units: Units,
+    pub units: PartPrices,
     /// Of whole calls whose prompt is longer than a step, in ascending order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<LongPromptPrices>,
 }
 
 /// Prices of calls with long prompts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct LongPromptPrices {
     /// Most prompt tokens, cached ones included, that it is not for.
     pub above: u64,
     /// Its prices, whole.
-    pub units: Units,
+    pub units: PartPrices,
 }
 
 /// Price of one model.
@@ -36,9 +36,9 @@ pub struct ModelPrice {
     /// Provider that sells it, as named in the price table.
     pub provider: String,
     /// Where no other tier is told.
-    pub standard: Scale,
+    pub standard: TierPrices,
     /// By the name of the tier, as answers tell it.
-    pub tiers: BTreeMap<String, Scale>,
+    pub tiers: BTreeMap<String, TierPrices>,
     /// Per picture, added for each; none where pictures are charged by their tokens alone.
     pub image: Option<SizePrice>,
     /// Per second of video.
@@ -79,7 +79,7 @@ pub const BATCH_TIER: &str = "batch";
 
 /// How names are hashed where each call looks some up. What is in these maps comes from control, so nobody
 /// outside can make names collide.
-pub type Hashing = foldhash::fast::RandomState;
+pub type FastHashState = foldhash::fast::RandomState;
 
 /// All prices of one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,33 +87,33 @@ pub struct PriceTable {
     /// Changes whenever a price does.
     pub version: String,
     /// Price by model name.
-    pub models: HashMap<String, ModelPrice, Hashing>,
+    pub models: HashMap<String, ModelPrice, FastHashState>,
     /// Host names by provider.
     pub provider_hosts: HashMap<String, Vec<String>>,
 }
 
 // === impl Units ===
 
-impl Default for Units {
+impl Default for PartPrices {
     fn default() -> Self {
         Self([None; PARTS])
     }
 }
 
-impl Units {
+impl PartPrices {
     /// The price of a part in the table itself.
-    pub fn own(&self, part: Part) -> Option<Money> {
+    pub fn own(&self, part: BillPart) -> Option<Money> {
         self.0.get(part as usize).copied().flatten()
     }
 
     /// The price that counts for a part: its own, or that of the part that stands for it.
-    pub fn get(&self, part: Part) -> Option<Money> {
+    pub fn get(&self, part: BillPart) -> Option<Money> {
         self.own(part).or_else(|| match part {
             // Where writing has a price of its own at all, keeping it for an hour is twice that of reading, as
             // Anthropic has it for all its models.
-            Part::CacheWriteHour => {
-                let text = self.get(Part::InputText)?;
-                let short = self.own(Part::CacheWrite);
+            BillPart::CacheWriteHour => {
+                let text = self.get(BillPart::InputText)?;
+                let short = self.own(BillPart::CacheWrite);
                 Some(short.map_or(text, |short| text.saturating_add(text).max(short)))
             }
             _ => self.get(part.instead()?),
@@ -122,40 +122,40 @@ impl Units {
 
     /// The dearest of what is read, and of what is generated.
     pub(crate) fn dearest(&self) -> [Money; 2] {
-        let most = |parts: &mut dyn Iterator<Item = Part>| {
+        let most = |parts: &mut dyn Iterator<Item = BillPart>| {
             let prices = parts.filter_map(|part| self.own(part));
             prices.max().unwrap_or_default()
         };
-        let hour = self.get(Part::CacheWriteHour).unwrap_or_default();
-        let input = most(&mut Part::all().filter(|part| part.is_input()));
-        let output = most(&mut Part::all().filter(|part| part.is_output()));
+        let hour = self.get(BillPart::CacheWriteHour).unwrap_or_default();
+        let input = most(&mut BillPart::all().filter(|part| part.is_input()));
+        let output = most(&mut BillPart::all().filter(|part| part.is_output()));
         [input.max(hour), output]
     }
 
     /// Sets the price of a part.
-    pub fn set(&mut self, part: Part, price: Option<Money>) {
+    pub fn set(&mut self, part: BillPart, price: Option<Money>) {
         if let Some(place) = self.0.get_mut(part as usize) {
             *place = price;
         }
     }
 
     /// All that have a price of their own.
-    pub fn all(&self) -> impl Iterator<Item = (Part, Money)> + '_ {
-        Part::all().filter_map(|part| Some((part, self.own(part)?)))
+    pub fn all(&self) -> impl Iterator<Item = (BillPart, Money)> + '_ {
+        BillPart::all().filter_map(|part| Some((part, self.own(part)?)))
     }
 }
 
 // === impl Scale ===
 
-impl Scale {
+impl TierPrices {
     /// The prices of a call with so long a prompt, and the step it is above.
-    pub fn at(&self, input: u64) -> (&Units, Option<u64>) {
+    pub fn at(&self, input: u64) -> (&PartPrices, Option<u64>) {
         let step = self.steps.iter().rev().find(|step| input > step.above);
         step.map_or((&self.units, None), |step| (&step.units, Some(step.above)))
     }
 
     /// All prices that count for some prompt that is no longer than this.
-    pub(crate) fn up_to(&self, input: u64) -> impl Iterator<Item = &Units> {
+    pub(crate) fn up_to(&self, input: u64) -> impl Iterator<Item = &PartPrices> {
         let steps = self.steps.iter().filter(move |step| input > step.above);
         std::iter::once(&self.units).chain(steps.map(|step| &step.units))
     }
@@ -184,12 +184,12 @@ impl PriceTable {
             let base = tuned.split(':').next().unwrap_or_default();
             return [base]
                 .into_iter()
-                .chain(price_names::undated(base))
+                .chain(model_aliases::undated(base))
                 .find_map(|base| self.models.get(&format!("ft:{base}")));
         }
         // Mostly it is the name itself, and every call asks.
         let itself = self.models.get(model);
-        itself.or_else(|| price_names::others(model).find_map(|name| self.models.get(&*name)))
+        itself.or_else(|| model_aliases::aliases(model).find_map(|name| self.models.get(&*name)))
     }
 }
 
@@ -198,14 +198,14 @@ impl PriceTable {
 impl ModelPrice {
     /// A call at a fixed price, whatever it uses.
     pub fn of_call(call: Money) -> Self {
-        let mut units = Units::default();
-        for part in [Part::InputText, Part::OutputText] {
+        let mut units = PartPrices::default();
+        for part in [BillPart::InputText, BillPart::OutputText] {
             units.set(part, Some(Money::ZERO));
         }
-        units.set(Part::Call, Some(call));
+        units.set(BillPart::Call, Some(call));
         Self {
             provider: String::new(),
-            standard: Scale {
+            standard: TierPrices {
                 units,
                 steps: Vec::new(),
             },
@@ -222,17 +222,17 @@ impl ModelPrice {
     }
 
     /// The standard price of a part, or what stands for it.
-    pub fn of(&self, part: Part) -> Option<Money> {
+    pub fn of(&self, part: BillPart) -> Option<Money> {
         self.standard.units.get(part)
     }
 
     /// What a call costs whatever it uses.
     pub fn call(&self) -> Money {
-        self.of(Part::Call).unwrap_or_default()
+        self.of(BillPart::Call).unwrap_or_default()
     }
 
     /// The prices of the tier that served, and whether the table knows it. Another one's stand for one it does not.
-    pub fn scale(&self, tier: &str) -> (&Scale, bool) {
+    pub fn scale(&self, tier: &str) -> (&TierPrices, bool) {
         match self.tiers.get(tier) {
             Some(scale) => (scale, true),
             None => (&self.standard, is_standard(tier)),
@@ -251,7 +251,7 @@ mod tests {
 
     fn price(input: i64, output: i64) -> ModelPrice {
         let mut price = ModelPrice::of_call(Money::ZERO);
-        for (part, nanos) in [(Part::InputText, input), (Part::OutputText, output)] {
+        for (part, nanos) in [(BillPart::InputText, input), (BillPart::OutputText, output)] {
             price
                 .standard
                 .units
@@ -315,19 +315,22 @@ mod tests {
 
     #[test]
     fn what_has_no_price_of_its_own_has_that_of_its_direction() {
-        let mut units = Units::default();
-        assert_eq!(units.get(Part::CachedAudio), None);
-        units.set(Part::InputText, Some(Money::from_nanos(10)));
-        for part in Part::all().filter(|part| part.is_input()) {
+        let mut units = PartPrices::default();
+        assert_eq!(units.get(BillPart::CachedAudio), None);
+        units.set(BillPart::InputText, Some(Money::from_nanos(10)));
+        for part in BillPart::all().filter(|part| part.is_input()) {
             assert_eq!(units.get(part), Some(Money::from_nanos(10)), "{part:?}");
         }
-        assert_eq!(units.get(Part::OutputText), None);
-        assert_eq!(units.get(Part::WebSearchHigh), None);
-        units.set(Part::WebSearch, Some(Money::from_nanos(3)));
-        assert_eq!(units.get(Part::WebSearchHigh), Some(Money::from_nanos(3)));
-        units.set(Part::CachedText, Some(Money::from_nanos(1)));
-        assert_eq!(units.get(Part::CachedAudio), Some(Money::from_nanos(1)));
-        assert_eq!(units.get(Part::InputAudio), Some(Money::from_nanos(10)));
+        assert_eq!(units.get(BillPart::OutputText), None);
+        assert_eq!(units.get(BillPart::WebSearchHigh), None);
+        units.set(BillPart::WebSearch, Some(Money::from_nanos(3)));
+        assert_eq!(
+            units.get(BillPart::WebSearchHigh),
+            Some(Money::from_nanos(3))
+        );
+        units.set(BillPart::CachedText, Some(Money::from_nanos(1)));
+        assert_eq!(units.get(BillPart::CachedAudio), Some(Money::from_nanos(1)));
+        assert_eq!(units.get(BillPart::InputAudio), Some(Money::from_nanos(10)));
     }
 
     #[test]
@@ -354,12 +357,12 @@ mod tests {
 
     #[test]
     fn a_step_is_for_prompts_that_are_longer() {
-        let at = |above: u64| Step {
+        let at = |above: u64| LongPromptPrices {
             above,
-            units: Units::default(),
+            units: PartPrices::default(),
         };
-        let scale = Scale {
-            units: Units::default(),
+        let scale = TierPrices {
+            units: PartPrices::default(),
             steps: vec![at(100), at(200)],
         };
         let steps = [0, 100, 101, 200, 201].map(|input| scale.at(input).1);

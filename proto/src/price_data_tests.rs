@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     money::Money,
-    part::Part,
-    price::{PriceTable, Scale, Units},
+    part::BillPart,
+    price::{PartPrices, PriceTable, TierPrices},
     price_file,
 };
 
@@ -38,7 +38,7 @@ fn entries(text: &str) -> Vec<(String, String, Value)> {
         .collect()
 }
 
-fn scales(table: &PriceTable) -> Vec<(String, &Scale)> {
+fn scales(table: &PriceTable) -> Vec<(String, &TierPrices)> {
     let of = |(model, price): (&String, _)| {
         let price: &crate::price::ModelPrice = price;
         let tiers = price
@@ -111,7 +111,7 @@ fn what_is_cached_costs_no_more_than_what_is_read() {
     for (name, scale) in scales(&table) {
         let steps = scale.steps.iter().map(|step| &step.units);
         for units in std::iter::once(&scale.units).chain(steps) {
-            let at_most = |part: Part, other: Part| {
+            let at_most = |part: BillPart, other: BillPart| {
                 let none = Money::ZERO;
                 let (price, most) = (units.get(part), units.get(other));
                 assert!(
@@ -119,18 +119,18 @@ fn what_is_cached_costs_no_more_than_what_is_read() {
                     "{name}{part:?}"
                 );
             };
-            at_most(Part::CachedText, Part::InputText);
-            at_most(Part::CachedAudio, Part::InputAudio);
-            at_most(Part::CachedImage, Part::InputImage);
-            at_most(Part::CacheWrite, Part::CacheWriteHour);
+            at_most(BillPart::CachedText, BillPart::InputText);
+            at_most(BillPart::CachedAudio, BillPart::InputAudio);
+            at_most(BillPart::CachedImage, BillPart::InputImage);
+            at_most(BillPart::CacheWrite, BillPart::CacheWriteHour);
         }
     }
 }
 
 #[test]
 fn a_longer_prompt_costs_no_less_and_a_slower_tier_no_more() {
-    let cheaper = |few: &Units, many: &Units| {
-        Part::all().find(|part| {
+    let cheaper = |few: &PartPrices, many: &PartPrices| {
+        BillPart::all().find(|part| {
             let (few, many) = (few.get(*part), many.get(*part));
             (part.is_input() || part.is_output()) && few > many && many.is_some()
         })

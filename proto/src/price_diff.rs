@@ -11,8 +11,8 @@ use rust_decimal::Decimal;
 use crate::{
     Invalid,
     money::Money,
-    part::Part,
-    price::{ModelPrice, PriceTable, Scale, Units},
+    part::BillPart,
+    price::{ModelPrice, PartPrices, PriceTable, TierPrices},
 };
 
 /// A price may grow this many times before it is taken for a slip of the keyboard.
@@ -25,13 +25,13 @@ pub const GONE_MAX: usize = 20;
 
 /// One field of one model that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct PriceChange {
     /// Name in the table; fine-tuned models as `ft:BASE`.
     pub model: String,
     /// Name in the file, `Sizes.WxH` for a size of pictures.
     pub field: String,
     /// What the numbers count.
-    pub unit: Unit,
+    pub unit: ChangeUnit,
     /// In the old table; none when it has no such field.
     pub old: Option<i64>,
     /// In the new one.
@@ -42,7 +42,7 @@ pub struct Change {
 
 /// What the numbers of a change count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum ChangeUnit {
     /// Nano-dollars per million tokens, per call or per picture.
     NanoDollars,
     /// Millionths of a factor.
@@ -52,7 +52,7 @@ pub enum Unit {
 }
 
 /// Every field that differs, by model and in the order of the file's fields.
-pub fn compare(old: &PriceTable, new: &PriceTable) -> Vec<Change> {
+pub fn compare(old: &PriceTable, new: &PriceTable) -> Vec<PriceChange> {
     let models: BTreeSet<&String> = old.models.keys().chain(new.models.keys()).collect();
     models
         .into_iter()
@@ -65,7 +65,7 @@ pub fn compare(old: &PriceTable, new: &PriceTable) -> Vec<Change> {
 ///
 /// # Errors
 /// Names the first of them.
-pub fn check(old: &PriceTable, new: &PriceTable, changes: &[Change]) -> Result<(), Invalid> {
+pub fn check(old: &PriceTable, new: &PriceTable, changes: &[PriceChange]) -> Result<(), Invalid> {
     if let Some(absurd) = changes.iter().find(|change| change.is_absurd()) {
         let problem = format!("is absurd ({absurd}); force it if it is meant");
         return Err(Invalid::new(
@@ -90,17 +90,17 @@ pub fn check(old: &PriceTable, new: &PriceTable, changes: &[Change]) -> Result<(
 
 // === impl Change ===
 
-impl Change {
+impl PriceChange {
     /// Whether it looks like a mistake: more than 100 times what was charged before, or more than a
     /// million dollars.
     pub fn is_absurd(&self) -> bool {
-        let Some(new) = self.new.filter(|_| self.unit != Unit::Tokens) else {
+        let Some(new) = self.new.filter(|_| self.unit != ChangeUnit::Tokens) else {
             return false;
         };
         let before = self.old.or(self.fallback).unwrap_or_default();
         let grown = before > 0 && i128::from(new) > i128::from(before).saturating_mul(GROWTH_MAX);
         let most = DOLLARS_MAX.saturating_mul(Money::PER_DOLLAR);
-        grown || (self.unit == Unit::NanoDollars && new > most)
+        grown || (self.unit == ChangeUnit::NanoDollars && new > most)
     }
 
     /// Growth in percent, to a tenth; none when there is nothing to compare.
@@ -119,9 +119,9 @@ impl Change {
 
     fn shown(&self, number: Option<i64>) -> String {
         let digits = match self.unit {
-            Unit::NanoDollars => 9,
-            Unit::Micros => 6,
-            Unit::Tokens => 0,
+            ChangeUnit::NanoDollars => 9,
+            ChangeUnit::Micros => 6,
+            ChangeUnit::Tokens => 0,
         };
         number.map_or_else(
             || "-".to_owned(),
@@ -130,7 +130,7 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for PriceChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (old, new) = (self.shown(self.old), self.shown(self.new));
         write!(f, "{} {} {old} -> {new}", self.model, self.field)?;
@@ -142,7 +142,7 @@ impl fmt::Display for Change {
     }
 }
 
-fn of_model(model: &str, old: Option<&ModelPrice>, new: Option<&ModelPrice>) -> Vec<Change> {
+fn of_model(model: &str, old: Option<&ModelPrice>, new: Option<&ModelPrice>) -> Vec<PriceChange> {
     let (before, after) = (old.map(fields), new.map(fields));
     let names: Vec<&String> = [&before, &after]
         .into_iter()
@@ -150,7 +150,7 @@ fn of_model(model: &str, old: Option<&ModelPrice>, new: Option<&ModelPrice>) -> 
         .flat_map(|fields| fields.iter().map(|field| &field.name))
         .collect();
     let mut seen = BTreeSet::new();
-    let find = |fields: &Option<Vec<Field>>, name: &str| {
+    let find = |fields: &Option<Vec<PriceField>>, name: &str| {
         let found = fields.iter().flatten().find(|field| field.name == name);
         found.map(|field| (field.unit, field.value, field.fallback))
     };
@@ -160,7 +160,7 @@ fn of_model(model: &str, old: Option<&ModelPrice>, new: Option<&ModelPrice>) -> 
         .filter_map(|name| {
             let (old, new) = (find(&before, name), find(&after, name));
             let (unit, ..) = new.or(old)?;
-            let change = Change {
+            let change = PriceChange {
                 model: model.to_owned(),
                 field: name.clone(),
                 unit,
@@ -173,14 +173,14 @@ fn of_model(model: &str, old: Option<&ModelPrice>, new: Option<&ModelPrice>) -> 
         .collect()
 }
 
-struct Field {
+struct PriceField {
     name: String,
-    unit: Unit,
+    unit: ChangeUnit,
     value: Option<i64>,
     fallback: Option<i64>,
 }
 
-fn fields(price: &ModelPrice) -> Vec<Field> {
+fn fields(price: &ModelPrice) -> Vec<PriceField> {
     let ModelPrice {
         provider: _,
         standard,
@@ -195,15 +195,15 @@ fn fields(price: &ModelPrice) -> Vec<Field> {
         // No price.
         reasons: _,
     } = price;
-    let money = |name: String, value: Money, fallback: Option<Money>| Field {
+    let money = |name: String, value: Money, fallback: Option<Money>| PriceField {
         name,
-        unit: Unit::NanoDollars,
+        unit: ChangeUnit::NanoDollars,
         value: Some(value.nanos()),
         fallback: fallback.map(Money::nanos),
     };
-    let count = |name: &str, value: Option<u64>| Field {
+    let count = |name: &str, value: Option<u64>| PriceField {
         name: name.to_owned(),
-        unit: Unit::Tokens,
+        unit: ChangeUnit::Tokens,
         value: value.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
         fallback: None,
     };
@@ -211,9 +211,9 @@ fn fields(price: &ModelPrice) -> Vec<Field> {
     if *minimum > Money::ZERO {
         fields.push(money("Minimum".to_owned(), *minimum, None));
     }
-    fields.push(Field {
+    fields.push(PriceField {
         name: "Rates".to_owned(),
-        unit: Unit::Micros,
+        unit: ChangeUnit::Micros,
         value: Some(rates.micros()),
         fallback: None,
     });
@@ -240,11 +240,11 @@ fn fields(price: &ModelPrice) -> Vec<Field> {
 
 /// Prices of all parts at each length of a prompt. Those that a table may leave out are shown where it has them, with
 /// what counts where it has not.
-fn of_scale(under: &str, scale: &Scale, picture: Option<Money>) -> Vec<Field> {
-    let of_units = |under: String, units: &Units| {
-        let field = move |part: Part, name: &str| {
+fn of_scale(under: &str, scale: &TierPrices, picture: Option<Money>) -> Vec<PriceField> {
+    let of_units = |under: String, units: &PartPrices| {
+        let field = move |part: BillPart, name: &str| {
             let own = match part {
-                Part::Call => picture.or_else(|| units.own(part)),
+                BillPart::Call => picture.or_else(|| units.own(part)),
                 _ => units.own(part),
             };
             let without = part.instead().and_then(|_| {
@@ -252,14 +252,14 @@ fn of_scale(under: &str, scale: &Scale, picture: Option<Money>) -> Vec<Field> {
                 others.set(part, None);
                 others.get(part)
             });
-            Field {
+            PriceField {
                 name: format!("{under}{name}"),
-                unit: Unit::NanoDollars,
+                unit: ChangeUnit::NanoDollars,
                 value: own.map(Money::nanos),
                 fallback: without.map(Money::nanos),
             }
         };
-        let named = Part::all().filter_map(|part| Some((part, part.field()?)));
+        let named = BillPart::all().filter_map(|part| Some((part, part.field()?)));
         let fields = named.map(|(part, name)| field(part, name));
         fields.collect::<Vec<_>>()
     };
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use crate::price_file;
 
-    fn changes(pricing: &str) -> Vec<Change> {
+    fn changes(pricing: &str) -> Vec<PriceChange> {
         let old = price_file::load(None).unwrap();
         compare(&old, &price_file::load(Some(pricing)).unwrap())
     }
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_hundred_times_is_absurd_and_so_is_a_million_dollars() {
-        let absurd = |pricing: &str| changes(pricing).iter().any(Change::is_absurd);
+        let absurd = |pricing: &str| changes(pricing).iter().any(PriceChange::is_absurd);
         for (pricing, expected) in [
             (r#"{"ChatPricing":{"gpt-4o":{"InputText":250}}}"#, false),
             (r#"{"ChatPricing":{"gpt-4o":{"InputText":250.1}}}"#, true),

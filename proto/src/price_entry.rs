@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use crate::{
     Invalid,
     money::{Money, Multiplier},
-    part::Part,
-    price::{ModelPrice, Scale, SizePrice, Step, Units},
+    part::BillPart,
+    price::{LongPromptPrices, ModelPrice, PartPrices, SizePrice, TierPrices},
 };
 
 pub(crate) const CHAT: &str = "ChatPricing";
@@ -34,7 +34,7 @@ const TIERS_MAX: usize = 16;
 pub(crate) fn read(group: &str, fields: &Map<String, Value>) -> Result<ModelPrice, Invalid> {
     let mut price = ModelPrice::of_call(Money::ZERO);
     let units = &mut price.standard.units;
-    *units = Units::default();
+    *units = PartPrices::default();
     let mut sizes = SizePrice::default();
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
         if let Some(part) = part(name) {
@@ -74,7 +74,10 @@ pub(crate) fn read(group: &str, fields: &Map<String, Value>) -> Result<ModelPric
 /// Sees to it that a forgotten price makes nothing free, and sets what a group prices its own way.
 fn whole(group: &str, price: &mut ModelPrice, mut sizes: SizePrice) -> Result<(), Invalid> {
     let units = &mut price.standard.units;
-    let (input, output) = (units.own(Part::InputText), units.own(Part::OutputText));
+    let (input, output) = (
+        units.own(BillPart::InputText),
+        units.own(BillPart::OutputText),
+    );
     let (mut input, mut output) = (input, output);
     if [CHAT, FINE_TUNING].contains(&group) {
         // Both are required. One that was forgotten must not make half of each call free.
@@ -85,13 +88,13 @@ fn whole(group: &str, price: &mut ModelPrice, mut sizes: SizePrice) -> Result<()
             return Err(Invalid::new("InputText", problem));
         }
     }
-    units.set(Part::InputText, input.or(Some(Money::ZERO)));
-    units.set(Part::OutputText, output.or(Some(Money::ZERO)));
-    let call = units.own(Part::Call).unwrap_or_default();
-    units.set(Part::Call, Some(call));
+    units.set(BillPart::InputText, input.or(Some(Money::ZERO)));
+    units.set(BillPart::OutputText, output.or(Some(Money::ZERO)));
+    let call = units.own(BillPart::Call).unwrap_or_default();
+    units.set(BillPart::Call, Some(call));
     if group == IMAGES {
         sizes.other = call;
-        units.set(Part::Call, Some(Money::ZERO));
+        units.set(BillPart::Call, Some(Money::ZERO));
         price.image = Some(sizes);
     } else if group == VIDEO {
         price.video = Some(sizes);
@@ -100,7 +103,7 @@ fn whole(group: &str, price: &mut ModelPrice, mut sizes: SizePrice) -> Result<()
 }
 
 /// `Above`: prices of whole calls with longer prompts, each laid over the standard ones.
-fn steps(base: &Units, fields: &Map<String, Value>) -> Result<Vec<Step>, Invalid> {
+fn steps(base: &PartPrices, fields: &Map<String, Value>) -> Result<Vec<LongPromptPrices>, Invalid> {
     let Some(value) = fields.get("Above").filter(|value| !value.is_null()) else {
         return Ok(Vec::new());
     };
@@ -116,14 +119,17 @@ fn steps(base: &Units, fields: &Map<String, Value>) -> Result<Vec<Step>, Invalid
             .map_err(|_| Invalid::new(&field, "is no number of tokens"))?;
         let mut units = base.clone();
         lay_over(&field, &mut units, object(&field, over)?)?;
-        steps.push(Step { above, units });
+        steps.push(LongPromptPrices { above, units });
     }
     steps.sort_by_key(|step| step.above);
     Ok(steps)
 }
 
 /// `Tiers`: all prices of tokens times `Tokens`, then single fields, then steps of its own.
-fn tiers(base: &Scale, fields: &Map<String, Value>) -> Result<BTreeMap<String, Scale>, Invalid> {
+fn tiers(
+    base: &TierPrices,
+    fields: &Map<String, Value>,
+) -> Result<BTreeMap<String, TierPrices>, Invalid> {
     let Some(value) = fields.get("Tiers").filter(|value| !value.is_null()) else {
         return Ok(BTreeMap::new());
     };
@@ -139,7 +145,7 @@ fn tiers(base: &Scale, fields: &Map<String, Value>) -> Result<BTreeMap<String, S
             Some(value) => multiplier(&format!("{field}.Tokens"), value)?,
             None => Multiplier::ONE,
         };
-        let mut scale = Scale {
+        let mut scale = TierPrices {
             units: scaled(&base.units, factor),
             steps: Vec::new(),
         };
@@ -151,10 +157,10 @@ fn tiers(base: &Scale, fields: &Map<String, Value>) -> Result<BTreeMap<String, S
         scale.steps = if over.contains_key("Above") {
             steps(&scale.units, over).map_err(|error| error.under(&field))?
         } else {
-            let of = |step: &Step| {
+            let of = |step: &LongPromptPrices| {
                 let mut units = scaled(&step.units, factor);
                 lay_over(&field, &mut units, &single)?;
-                Ok(Step {
+                Ok(LongPromptPrices {
                     above: step.above,
                     units,
                 })
@@ -166,7 +172,7 @@ fn tiers(base: &Scale, fields: &Map<String, Value>) -> Result<BTreeMap<String, S
     Ok(tiers)
 }
 
-fn scaled(units: &Units, factor: Multiplier) -> Units {
+fn scaled(units: &PartPrices, factor: Multiplier) -> PartPrices {
     let mut scaled = units.clone();
     for (part, price) in units
         .all()
@@ -177,7 +183,7 @@ fn scaled(units: &Units, factor: Multiplier) -> Units {
     scaled
 }
 
-fn lay_over(field: &str, units: &mut Units, over: &Map<String, Value>) -> Result<(), Invalid> {
+fn lay_over(field: &str, units: &mut PartPrices, over: &Map<String, Value>) -> Result<(), Invalid> {
     for (name, value) in over {
         let field = format!("{field}.{name}");
         let part = part(name).ok_or_else(|| Invalid::new(&field, "is no field of a price"))?;
@@ -186,9 +192,9 @@ fn lay_over(field: &str, units: &mut Units, over: &Map<String, Value>) -> Result
     Ok(())
 }
 
-pub(crate) fn part(field: &str) -> Option<Part> {
+pub(crate) fn part(field: &str) -> Option<BillPart> {
     let alias = ALIASES.iter().find(|(alias, _)| *alias == field);
-    Part::of_field(alias.map_or(field, |(_, name)| name))
+    BillPart::of_field(alias.map_or(field, |(_, name)| name))
 }
 
 fn object<'a>(field: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Invalid> {

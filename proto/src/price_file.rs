@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Invalid, price::PriceTable, price_entry, price_names::undated};
+use crate::{Invalid, model_aliases::undated, price::PriceTable, price_entry};
 
 /// The files that ship, one for each provider. Each is a table by itself.
 const FILES: [&str; 16] = [
@@ -43,29 +43,29 @@ const GROUPS: [&str; 7] = [
 ];
 
 /// The table that ships: all files laid together.
-pub static DEFAULT: LazyLock<String> = LazyLock::new(|| together(&FILES).to_string());
+pub static DEFAULT: LazyLock<String> = LazyLock::new(|| merge_files(&FILES).to_string());
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct File {
+struct PriceFile {
     version: String,
     providers: BTreeMap<String, Vec<String>>,
     /// Where the prices were read, by a name that entries give.
     #[serde(default)]
-    sources: BTreeMap<String, Source>,
+    sources: BTreeMap<String, PriceListSource>,
     #[serde(flatten)]
     groups: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Source {
+struct PriceListSource {
     url: String,
     date: String,
 }
 
 /// Lays tables over each other. Their names do not meet, and the latest version is that of the whole.
-fn together(files: &[&str]) -> Value {
+fn merge_files(files: &[&str]) -> Value {
     let mut whole = Value::Object(Map::new());
     let mut version = String::new();
     for text in files {
@@ -73,9 +73,9 @@ fn together(files: &[&str]) -> Value {
         if let Some(own) = file.get("Version").and_then(Value::as_str) {
             version = version.max(own.to_owned());
         }
-        lay_over(&mut whole, file, 0);
+        merge_json(&mut whole, file, 0);
     }
-    lay_over(&mut whole, json!({ "Version": version }), 0);
+    merge_json(&mut whole, json!({ "Version": version }), 0);
     whole
 }
 
@@ -100,14 +100,17 @@ pub fn compose(table: &str, pricing: Option<&str>) -> Result<PriceTable, Invalid
 ///
 /// # Errors
 /// Names the group, model and field that is wrong.
-pub fn compose_listed(table: &str, pricing: &str) -> Result<(PriceTable, Listing), Invalid> {
+pub fn compose_with_entries(
+    table: &str,
+    pricing: &str,
+) -> Result<(PriceTable, PriceEntries), Invalid> {
     let (file, suffix) = read(table, Some(pricing))?;
-    let listing = Listing(file.groups.clone());
+    let listing = PriceEntries(file.groups.clone());
     Ok((parse(file, &suffix)?, listing))
 }
 
 /// A table as it is written, and what marks the version of what was laid over it.
-fn read(table: &str, pricing: Option<&str>) -> Result<(File, String), Invalid> {
+fn read(table: &str, pricing: Option<&str>) -> Result<(PriceFile, String), Invalid> {
     let mut table: Value =
         serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
     let mut suffix = String::new();
@@ -117,7 +120,7 @@ fn read(table: &str, pricing: Option<&str>) -> Result<(File, String), Invalid> {
         if !over.is_object() {
             return Err(Invalid::new("PRICING", "must be a JSON object"));
         }
-        lay_over(&mut table, over, 0);
+        merge_json(&mut table, over, 0);
         let digest = Sha256::digest(text.as_bytes());
         suffix = digest
             .iter()
@@ -129,16 +132,16 @@ fn read(table: &str, pricing: Option<&str>) -> Result<(File, String), Invalid> {
     } else {
         "PRICING"
     };
-    let file: File =
+    let file: PriceFile =
         serde_json::from_value(table).map_err(|error| Invalid::new(whole, error.to_string()))?;
     Ok((file, suffix))
 }
 
 /// The entries of a table as they are written, for others to be laid over.
 #[derive(Debug, Clone, Default)]
-pub struct Listing(BTreeMap<String, BTreeMap<String, Map<String, Value>>>);
+pub struct PriceEntries(BTreeMap<String, BTreeMap<String, Map<String, Value>>>);
 
-impl Listing {
+impl PriceEntries {
     /// Of a table with the fields of `PRICING` laid over it.
     ///
     /// # Errors
@@ -149,7 +152,7 @@ impl Listing {
 
     /// These fields of models, each laid over the entry that the table has of the provider alone or of the name. A
     /// model that has no price this way has none.
-    pub fn laid_under(
+    pub fn merged_under(
         &self,
         provider: &str,
         models: &BTreeMap<String, Map<String, Value>>,
@@ -220,25 +223,25 @@ fn group_of(fields: &Map<String, Value>) -> &'static str {
 }
 
 /// Groups, models and fields are three levels of objects; below them a value replaces a value.
-fn lay_over(base: &mut Value, over: Value, depth: usize) {
+fn merge_json(base: &mut Value, over: Value, depth: usize) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) if depth < 3 => {
             for (name, value) in over {
-                lay_over(base.entry(name).or_insert(Value::Null), value, depth + 1);
+                merge_json(base.entry(name).or_insert(Value::Null), value, depth + 1);
             }
         }
         (base, over) => *base = over,
     }
 }
 
-fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
-    let File {
+fn parse(file: PriceFile, suffix: &str) -> Result<PriceTable, Invalid> {
+    let PriceFile {
         version,
         providers,
         sources,
         mut groups,
     } = file;
-    for (name, Source { url, date }) in &sources {
+    for (name, PriceListSource { url, date }) in &sources {
         if url.is_empty() || date.parse::<jiff::civil::Date>().is_err() {
             let problem = "needs a Url, and a Date as YYYY-MM-DD";
             return Err(Invalid::new(format!("Sources.{name}"), problem));
@@ -283,7 +286,7 @@ fn parse(file: File, suffix: &str) -> Result<PriceTable, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{money::Money, part::Part};
+    use crate::{money::Money, part::BillPart};
 
     #[test]
     fn the_table_that_ships_can_be_read() {
@@ -304,7 +307,8 @@ mod tests {
             .models
             .iter()
             .find(|(model, price)| {
-                price.standard.units.own(Part::CachedText).is_some() && !model.starts_with("ft:")
+                price.standard.units.own(BillPart::CachedText).is_some()
+                    && !model.starts_with("ft:")
             })
             .unwrap();
         let text = format!(
@@ -312,8 +316,14 @@ mod tests {
         );
         let table = load(Some(&text)).unwrap();
         let after = table.models.get(model).unwrap();
-        assert_eq!(after.of(Part::InputText), Money::from_dollars(123.5).ok());
-        assert_eq!(after.of(Part::CachedText), before.of(Part::CachedText));
+        assert_eq!(
+            after.of(BillPart::InputText),
+            Money::from_dollars(123.5).ok()
+        );
+        assert_eq!(
+            after.of(BillPart::CachedText),
+            before.of(BillPart::CachedText)
+        );
         assert!(table.models.contains_key("own"));
         assert_ne!(table.version, plain.version);
     }
@@ -332,7 +342,7 @@ mod tests {
             let price = table.find(model).unwrap();
             let dollars = |number| Money::from_dollars(number).unwrap();
             assert_eq!(
-                [Part::InputText, Part::OutputText].map(|part| price.of(part)),
+                [BillPart::InputText, BillPart::OutputText].map(|part| price.of(part)),
                 [dollars(input), dollars(output)].map(Some),
                 "{model}"
             );
@@ -380,21 +390,21 @@ mod tests {
         let image = of("i").image.clone().unwrap();
         assert_eq!((of("i").call(), image.other), (Money::ZERO, dollars(0.04)));
         assert_eq!(image.sizes.get("512x512"), Some(&dollars(0.02)));
-        assert_eq!(of("a").of(Part::OutputAudio), Some(dollars(4.0)));
+        assert_eq!(of("a").of(BillPart::OutputAudio), Some(dollars(4.0)));
         assert_eq!(
-            [Part::InputText, Part::OutputText].map(|part| of("a").of(part)),
+            [BillPart::InputText, BillPart::OutputText].map(|part| of("a").of(part)),
             [1.0, 2.0].map(|price| Some(dollars(price)))
         );
         assert_eq!(of("k").call(), dollars(0.25));
         assert_eq!(
-            (of("r").of(Part::InputText), of("r").call()),
+            (of("r").of(BillPart::InputText), of("r").call()),
             (Some(dollars(2.0)), dollars(1.0))
         );
         assert_eq!(
-            of("ft:gpt-4o:me::1").of(Part::InputText),
+            of("ft:gpt-4o:me::1").of(BillPart::InputText),
             Some(dollars(3.75))
         );
-        assert_eq!(of("gpt-4o").of(Part::InputText), Some(dollars(2.5)));
+        assert_eq!(of("gpt-4o").of(BillPart::InputText), Some(dollars(2.5)));
     }
 
     #[test]

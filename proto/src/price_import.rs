@@ -2,11 +2,11 @@
 //! `api.json`, told apart by what is in them.
 
 mod litellm;
+mod media;
 mod models_dev;
-mod pieces;
-mod scale;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
 use std::{collections::BTreeMap, str::FromStr as _};
 
@@ -35,7 +35,7 @@ pub struct Imported {
 
 /// Where a list was read.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub struct ListOrigin<'a> {
     /// Its address, or the name of its file.
     pub url: &'a str,
     /// The day it was read, which becomes the version of the table.
@@ -83,7 +83,7 @@ const VENDORS: [(&str, &str, &str); 21] = [
 ///
 /// # Errors
 /// When it is no such list, or the table made of it could not be loaded.
-pub fn read(text: &str, origin: Origin<'_>) -> Result<Imported, Invalid> {
+pub fn read(text: &str, origin: ListOrigin<'_>) -> Result<Imported, Invalid> {
     let list: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| Invalid::new("list", error.to_string()))?;
     let any = |member: &str| list.values().any(|entry| entry.get(member).is_some());
@@ -125,7 +125,7 @@ pub fn read(text: &str, origin: Origin<'_>) -> Result<Imported, Invalid> {
 // === impl Groups ===
 
 impl Groups {
-    fn of(list: &str, origin: Origin<'_>) -> Self {
+    fn of(list: &str, origin: ListOrigin<'_>) -> Self {
         Self {
             // What an older list said keeps its date.
             source: format!("sync-{list}-{}", origin.day),

@@ -7,16 +7,15 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 use crate::{
-    Invalid,
-    price_diff::{self, Change, GONE_MAX, Unit},
+    Invalid, model_aliases,
+    price_diff::{self, ChangeUnit, GONE_MAX, PriceChange},
     price_file,
     price_import::{Imported, TUNED},
-    price_names,
 };
 
 /// What is to be laid over.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Scope<'a> {
+pub struct MergeScope<'a> {
     /// Only models of these providers; empty means all that the table has.
     pub providers: &'a [String],
     /// Whether models that the list does not have are taken out of the table.
@@ -25,7 +24,7 @@ pub struct Scope<'a> {
 
 /// A table with a list laid over it.
 #[derive(Debug)]
-pub struct Laid {
+pub struct MergedTable {
     /// The new table, as JSON. The very table that was given, when nothing changed.
     pub text: String,
     /// Models that are new.
@@ -36,16 +35,16 @@ pub struct Laid {
 
 /// A table with a list laid over it, and what loading it would change.
 #[derive(Debug)]
-pub struct Draft {
+pub struct MergeDraft {
     /// The table.
-    pub laid: Laid,
+    pub laid: MergedTable,
     /// Fields that differ, with what is laid over both tables.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PriceChange>,
 }
 
 /// How far prices may move before somebody has to say that it is meant.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct PriceBounds {
     /// How many times more, or less, a price may become.
     pub factor: Decimal,
     /// How many models may be taken out.
@@ -62,7 +61,7 @@ const PASSES_MAX: usize = 4;
 
 // === impl Bounds ===
 
-impl Default for Bounds {
+impl Default for PriceBounds {
     fn default() -> Self {
         Self {
             factor: Decimal::TWO,
@@ -71,7 +70,7 @@ impl Default for Bounds {
     }
 }
 
-impl Bounds {
+impl PriceBounds {
     /// Reads a factor as an operator writes it.
     ///
     /// # Errors
@@ -85,7 +84,7 @@ impl Bounds {
     }
 
     /// What needs a word: each price that moves too far, and models that vanish.
-    pub fn objections(&self, changes: &[Change], taken_out: usize) -> Vec<String> {
+    pub fn objections(&self, changes: &[PriceChange], taken_out: usize) -> Vec<String> {
         let far = changes.iter().filter(|change| self.is_far(change));
         let mut objections: Vec<_> = far.map(ToString::to_string).collect();
         if taken_out > self.gone_max {
@@ -95,11 +94,11 @@ impl Bounds {
         objections
     }
 
-    fn is_far(&self, change: &Change) -> bool {
+    fn is_far(&self, change: &PriceChange) -> bool {
         if change.is_absurd() {
             return true;
         }
-        let Some(new) = change.new.filter(|_| change.unit != Unit::Tokens) else {
+        let Some(new) = change.new.filter(|_| change.unit != ChangeUnit::Tokens) else {
             return false;
         };
         let more = |new: i64, old: i64| {
@@ -123,26 +122,26 @@ pub fn draft(
     table: &str,
     overrides: &str,
     list: &Imported,
-    scope: Scope<'_>,
-) -> Result<Draft, Invalid> {
-    let laid = lay(table, list, scope)?;
+    scope: MergeScope<'_>,
+) -> Result<MergeDraft, Invalid> {
+    let laid = merge(table, list, scope)?;
     let composed = |text: &str| price_file::compose(text, Some(overrides));
     let changes = price_diff::compare(&composed(table)?, &composed(&laid.text)?);
-    Ok(Draft { laid, changes })
+    Ok(MergeDraft { laid, changes })
 }
 
 /// Lays a list over a table.
 ///
 /// # Errors
 /// When the table is none, or a provider is none of its.
-pub fn lay(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Invalid> {
-    let mut laid = lay_once(table, list, scope)?;
+pub fn merge(table: &str, list: &Imported, scope: MergeScope<'_>) -> Result<MergedTable, Invalid> {
+    let mut laid = merge_once(table, list, scope)?;
     // A model that is taken out may have stood for others of the list, which are new without it.
     for _ in 1..PASSES_MAX {
         if !scope.prune || laid.gone.is_empty() {
             break;
         }
-        let again = lay_once(&laid.text, list, scope)?;
+        let again = merge_once(&laid.text, list, scope)?;
         if again.text == laid.text {
             break;
         }
@@ -154,7 +153,7 @@ pub fn lay(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Inval
     Ok(laid)
 }
 
-fn lay_once(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Invalid> {
+fn merge_once(table: &str, list: &Imported, scope: MergeScope<'_>) -> Result<MergedTable, Invalid> {
     let mut whole: Value =
         serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
     let providers: BTreeSet<String> = {
@@ -167,7 +166,7 @@ fn lay_once(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Inva
         let asked = |name: &String| scope.providers.is_empty() || scope.providers.contains(name);
         known.into_iter().filter(asked).collect()
     };
-    let mut work = Work {
+    let mut work = TableMerge {
         table: &mut whole,
         matched: BTreeSet::new(),
         added: Vec::new(),
@@ -178,10 +177,10 @@ fn lay_once(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Inva
         let provider = provider(entry);
         if providers.contains(provider) {
             told.insert(provider.to_owned());
-            work.lay(group, name, entry);
+            work.merge_entry(group, name, entry);
         }
     }
-    let Work {
+    let TableMerge {
         matched,
         mut added,
         mut changed,
@@ -202,7 +201,7 @@ fn lay_once(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Inva
         }
     }
     added.sort();
-    Ok(Laid {
+    Ok(MergedTable {
         text: if changed {
             finish(whole, &list.table)
         } else {
@@ -216,7 +215,7 @@ fn lay_once(table: &str, list: &Imported, scope: Scope<'_>) -> Result<Laid, Inva
     })
 }
 
-struct Work<'a> {
+struct TableMerge<'a> {
     table: &'a mut Value,
     /// Models that the list has, and whether they are tuned ones.
     matched: BTreeSet<(bool, String)>,
@@ -226,8 +225,8 @@ struct Work<'a> {
 
 // === impl Work ===
 
-impl Work<'_> {
-    fn lay(&mut self, group: &str, name: &str, entry: &Value) {
+impl TableMerge<'_> {
+    fn merge_entry(&mut self, group: &str, name: &str, entry: &Value) {
         let tuned = group == TUNED;
         let provider = provider(entry);
         if let Some(name) = self.own(tuned, name, provider) {
@@ -238,7 +237,7 @@ impl Work<'_> {
             }
             return;
         }
-        let others = price_names::others(name).find_map(|other| self.find(tuned, &other));
+        let others = model_aliases::aliases(name).find_map(|other| self.find(tuned, &other));
         if let Some((other, found)) = others {
             // Others who sell a model under its maker's name do not say what the name costs, and a release is
             // told only where its price is its own.

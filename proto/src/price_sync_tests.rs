@@ -7,10 +7,10 @@ use super::*;
 use crate::{
     price::PriceTable,
     price_diff, price_file,
-    price_import::{Origin, read},
+    price_import::{ListOrigin, read},
 };
 
-const ORIGIN: Origin<'_> = Origin {
+const ORIGIN: ListOrigin<'_> = ListOrigin {
     url: "https://lists.example/prices.json",
     day: "2030-01-01",
 };
@@ -39,17 +39,17 @@ fn chat(provider: &str, input: f64, output: f64) -> Value {
         "output_cost_per_token": output / 1e6})
 }
 
-fn laid(list: &Value, scope: Scope<'_>) -> Laid {
+fn laid(list: &Value, scope: MergeScope<'_>) -> MergedTable {
     let list = read(&list.to_string(), ORIGIN).unwrap();
-    lay(&table(), &list, scope).unwrap()
+    merge(&table(), &list, scope).unwrap()
 }
 
-fn parsed(laid: &Laid) -> (PriceTable, Value) {
+fn parsed(laid: &MergedTable) -> (PriceTable, Value) {
     let table = price_file::compose(&laid.text, None).unwrap();
     (table, serde_json::from_str(&laid.text).unwrap())
 }
 
-fn changes(laid: &Laid) -> Vec<Change> {
+fn changes(laid: &MergedTable) -> Vec<PriceChange> {
     let old = price_file::compose(&table(), None).unwrap();
     price_diff::compare(&old, &parsed(laid).0)
 }
@@ -58,15 +58,15 @@ fn changes(laid: &Laid) -> Vec<Change> {
 fn a_list_that_was_laid_over_with_pruning_changes_nothing_again() {
     // `old` of another provider has stood for groq's model, and is taken out.
     let list = json!({"gpt": chat("openai", 2.0, 8.0), "groq/old": chat("groq", 5.0, 5.0)});
-    let prune = Scope {
+    let prune = MergeScope {
         prune: true,
-        ..Scope::default()
+        ..MergeScope::default()
     };
     let done = laid(&list, prune);
     assert!(done.gone.contains(&"old".to_owned()));
     assert_eq!(done.added.len(), 1, "{:?}", done.added);
     let list = read(&list.to_string(), ORIGIN).unwrap();
-    let again = lay(&done.text, &list, prune).unwrap();
+    let again = merge(&done.text, &list, prune).unwrap();
     assert_eq!(again.text, done.text);
     assert!(again.gone.is_empty() && again.added.is_empty(), "{again:?}");
 }
@@ -76,7 +76,7 @@ fn what_the_list_does_not_have_stays() {
     let mut gpt = chat("openai", 3.0, 8.0);
     gpt["input_cost_per_token_batches"] = json!(1e-6);
     gpt["max_input_tokens"] = json!(9);
-    let done = laid(&json!({"gpt": gpt}), Scope::default());
+    let done = laid(&json!({"gpt": gpt}), MergeScope::default());
     let (_, text) = parsed(&done);
     let entry = &text["ChatPricing"]["gpt"];
     let expected = json!({"Provider": "openai", "Source": "sync-litellm-2030-01-01", "InputText": 3.0,
@@ -101,7 +101,7 @@ fn a_list_that_says_the_same_changes_nothing() {
     let list = json!({"gpt": chat("openai", 2.0, 8.0), "gpt-2030-01-01": chat("openai", 2.0, 8.0),
         "zai/glm": chat("zai", 1.0, 1.0), "say": {"litellm_provider": "openai", "mode": "audio_speech",
             "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}});
-    let done = laid(&list, Scope::default());
+    let done = laid(&list, MergeScope::default());
     assert_eq!(done.text, table());
     assert_eq!(changes(&done), []);
 }
@@ -110,7 +110,7 @@ fn a_list_that_says_the_same_changes_nothing() {
 fn a_name_of_two_providers_is_each_ones_own() {
     let list =
         json!({"dashscope/glm": chat("dashscope", 4.0, 3.0), "zai/glm": chat("zai", 1.5, 1.0)});
-    let done = laid(&list, Scope::default());
+    let done = laid(&list, MergeScope::default());
     let told: Vec<_> = changes(&done).iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
@@ -126,7 +126,7 @@ fn a_name_of_two_providers_is_each_ones_own() {
 fn a_model_under_its_makers_name_elsewhere_does_not_say_what_the_name_costs() {
     let list = json!({"groq/openai/gpt": chat("groq", 9.0, 9.0), "groq/new": chat("groq", 9.0, 9.0),
         "groq/gpt": chat("groq", 5.0, 5.0), "elsewhere/new": chat("elsewhere", 1.0, 1.0)});
-    let done = laid(&list, Scope::default());
+    let done = laid(&list, MergeScope::default());
     let (prices, _) = parsed(&done);
     assert_eq!(done.added, ["groq/gpt", "new"]);
     assert_eq!(prices.find("openai/gpt"), prices.models.get("gpt"));
@@ -135,15 +135,15 @@ fn a_model_under_its_makers_name_elsewhere_does_not_say_what_the_name_costs() {
 #[test]
 fn a_release_is_told_where_its_price_is_its_own() {
     let list = json!({"gpt": chat("openai", 2.0, 8.0), "gpt-2030-01-01": chat("openai", 1.0, 8.0)});
-    assert_eq!(laid(&list, Scope::default()).added, ["gpt-2030-01-01"]);
+    assert_eq!(laid(&list, MergeScope::default()).added, ["gpt-2030-01-01"]);
 }
 
 #[test]
 fn models_are_taken_out_when_that_is_asked_and_only_of_providers_that_the_list_has() {
     let list = json!({"gpt": chat("openai", 2.0, 8.0)});
-    let scope = Scope {
+    let scope = MergeScope {
         prune: true,
-        ..Scope::default()
+        ..MergeScope::default()
     };
     let done = laid(&list, scope);
     let (prices, _) = parsed(&done);
@@ -163,9 +163,9 @@ fn models_are_taken_out_when_that_is_asked_and_only_of_providers_that_the_list_h
 fn a_provider_can_be_asked_for() {
     let list = json!({"gpt": chat("openai", 3.0, 8.0), "zai/glm": chat("zai", 9.0, 9.0)});
     let asked = ["zhipu".to_owned()];
-    let scope = Scope {
+    let scope = MergeScope {
         providers: &asked,
-        ..Scope::default()
+        ..MergeScope::default()
     };
     let models: Vec<_> = changes(&laid(&list, scope))
         .into_iter()
@@ -173,12 +173,12 @@ fn a_provider_can_be_asked_for() {
         .collect();
     assert_eq!(models, ["glm", "glm"]);
     let unknown = ["nobody".to_owned()];
-    let scope = Scope {
+    let scope = MergeScope {
         providers: &unknown,
-        ..Scope::default()
+        ..MergeScope::default()
     };
     let list = read(&list.to_string(), ORIGIN).unwrap();
-    assert!(lay(&table(), &list, scope).is_err());
+    assert!(merge(&table(), &list, scope).is_err());
 }
 
 #[test]
@@ -186,16 +186,16 @@ fn a_price_that_moves_too_far_needs_a_word() {
     let far = |input: f64, output: f64| {
         let done = laid(
             &json!({"gpt": chat("openai", input, output)}),
-            Scope::default(),
+            MergeScope::default(),
         );
-        Bounds::default().objections(&changes(&done), 0).len()
+        PriceBounds::default().objections(&changes(&done), 0).len()
     };
     // Tiers that are factors move along.
     assert_eq!(far(4.0, 4.0), 0);
     assert_eq!(far(4.1, 8.0), 3);
     assert_eq!(far(0.9, 8.0), 3);
     assert_eq!(far(0.0, 8.0), 3);
-    let bounds = Bounds::default();
+    let bounds = PriceBounds::default();
     assert_eq!(bounds.objections(&[], 20).len(), 0);
     assert_eq!(bounds.objections(&[], 21).len(), 1);
 }
@@ -212,10 +212,10 @@ proptest! {
             .chain([("one".to_owned(), chat("openai", 1.0, 1.0))])
             .collect();
         let list = read(&Value::Object(list).to_string(), ORIGIN).unwrap();
-        let scope = Scope::default();
-        let once = lay(&table(), &list, scope).unwrap();
-        let twice = lay(&once.text, &list, scope).unwrap();
-        let prices = |laid: &Laid| price_file::compose(&laid.text, None).unwrap();
+        let scope = MergeScope::default();
+        let once = merge(&table(), &list, scope).unwrap();
+        let twice = merge(&once.text, &list, scope).unwrap();
+        let prices = |laid: &MergedTable| price_file::compose(&laid.text, None).unwrap();
         prop_assert_eq!(prices(&once), prices(&twice));
         prop_assert_eq!(twice.added, Vec::<String>::new());
     }

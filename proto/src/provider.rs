@@ -53,7 +53,7 @@ impl ProviderType {
 
 /// Where connections go: scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct ProviderOrigin {
     https: bool,
     authority: Authority,
     /// Of the other two, made once: an authority hashes byte by byte, and every call looks for its
@@ -61,13 +61,13 @@ pub struct Origin {
     hash: u64,
 }
 
-impl Hash for Origin {
+impl Hash for ProviderOrigin {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
 }
 
-impl Origin {
+impl ProviderOrigin {
     fn new(https: bool, authority: Authority) -> Self {
         let mut hasher = DefaultHasher::new();
         (https, &authority).hash(&mut hasher);
@@ -101,7 +101,7 @@ impl Origin {
 /// A provider's base URL: http or https, no credentials, no query, no fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
-    origin: Origin,
+    origin: ProviderOrigin,
     /// Without a trailing slash; empty for the root.
     path: String,
 }
@@ -137,7 +137,7 @@ impl BaseUrl {
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         Ok(Self {
-            origin: Origin::new(https, authority),
+            origin: ProviderOrigin::new(https, authority),
             path,
         })
     }
@@ -160,7 +160,7 @@ impl BaseUrl {
     }
 
     /// Where its connections go.
-    pub const fn origin(&self) -> &Origin {
+    pub const fn origin(&self) -> &ProviderOrigin {
         &self.origin
     }
 

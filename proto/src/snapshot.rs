@@ -11,16 +11,16 @@ use crate::{
     id::{AccountId, ClientKeyId, KeyId, Level, Revision},
     key_headers::KeyHeaders,
     key_price::KeyPrice,
-    lease::{Lease, Payer},
+    lease::{LeasedCredit, PayerId},
+    load_balancing::LoadBalancing,
     money::{Money, Multiplier},
     passthrough::Passthrough,
     pattern,
     price::PriceTable,
     provider::{BaseUrl, ProviderType},
-    rotation::Rotation,
     routing::RoutingRules,
     secret::Secret,
-    usage::Abandoned,
+    usage::AbandonedPolicy,
     window::ModelLimits,
 };
 
@@ -32,7 +32,7 @@ const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// An account as a data plane needs it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Account {
+pub struct AccountConfig {
     /// Its id.
     pub id: AccountId,
     /// None for root.
@@ -60,7 +60,7 @@ pub struct Account {
     /// Calls that it and all below it may have open at once; none means as many as the setting says.
     pub calls_max: Option<NonZeroU32>,
     /// What its calls may reach.
-    pub access: Access,
+    pub access: AccessLists,
     /// Its own routing rules; empty ones fall back to an ancestor's.
     pub routing: RoutingRules,
     /// Client keys that it has beside its first one.
@@ -126,7 +126,7 @@ impl RateLimits {
 
 /// Access lists of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
+pub struct AccessLists {
     /// Where calls may come from.
     pub ips: IpList,
     /// Models that may be asked for.
@@ -137,7 +137,7 @@ pub struct Access {
     pub resources: ResourceList,
 }
 
-impl Access {
+impl AccessLists {
     /// No restriction.
     pub const ANY: Self = Self {
         ips: IpList::Any,
@@ -183,7 +183,7 @@ pub struct KeyConfig {
     pub price: KeyPrice,
 }
 
-impl Account {
+impl AccountConfig {
     /// Takes a number of calls; 0 means none of its own.
     ///
     /// # Errors
@@ -282,7 +282,7 @@ pub struct ProxySettings {
     /// Paths that may be called at all.
     pub resources: ResourceList,
     /// How calls are spread over keys.
-    pub rotation: Rotation,
+    pub rotation: LoadBalancing,
     /// Limits by model for accounts that neither have nor inherit some.
     pub model_limits: ModelLimits,
     /// Calls that an account and all below it may have open at once; none means any number.
@@ -294,7 +294,7 @@ pub struct ProxySettings {
     /// Whether a model without a price is refused.
     pub refuse_unpriced: bool,
     /// What becomes of calls whose clients leave.
-    pub abandoned: Abandoned,
+    pub abandoned: AbandonedPolicy,
     /// Whether refused calls are kept, and so worth reporting.
     pub keeps_refusals: bool,
     /// Hashes presented client keys.
@@ -307,7 +307,7 @@ pub struct ProxySettings {
 
 /// Money of an account as last posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct PostedBalance {
     /// Whose.
     pub account: AccountId,
     /// What is left.
@@ -318,7 +318,7 @@ pub struct Standing {
 
 /// Health of a key, or of a key for one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
+pub struct KeyHealthReport {
     /// Which key.
     pub key: KeyId,
     /// None means the key as a whole.
@@ -363,13 +363,13 @@ impl fmt::Display for HealthState {
 
 /// What changed, or everything.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Update {
+pub struct SnapshotUpdate {
     /// Revision after this update.
     pub revision: Revision,
     /// Whether this is the complete state.
     pub full: bool,
     /// New or changed accounts.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<AccountConfig>,
     /// Accounts that are gone.
     pub removed_accounts: Vec<AccountId>,
     /// New or changed keys.
@@ -381,16 +381,16 @@ pub struct Update {
     /// None when unchanged.
     pub prices: Option<PriceTable>,
     /// Money; not tied to the revision.
-    pub standings: Vec<Standing>,
+    pub standings: Vec<PostedBalance>,
     /// What other data planes learnt.
-    pub healths: Vec<Health>,
+    pub healths: Vec<KeyHealthReport>,
     /// Leases of the data plane that is told.
-    pub leases: Vec<Lease>,
+    pub leases: Vec<LeasedCredit>,
     /// Whose unused credit somebody else needs.
-    pub recalls: Vec<Payer>,
+    pub recalls: Vec<PayerId>,
 }
 
-impl Update {
+impl SnapshotUpdate {
     /// An update that changes nothing.
     pub const fn empty(revision: Revision) -> Self {
         Self {
@@ -412,7 +412,7 @@ impl Update {
 
 /// An item of an update that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
+pub struct RejectedItem {
     /// `account`, `key`, `price` or `settings`.
     pub kind: &'static str,
     /// Id or name of the item.

@@ -2,18 +2,18 @@
 
 use crate::{
     attempt::Attempt,
-    bill::{self, Sum, Used},
+    bill::{self, BilledUsage, CallBill},
     clock::Millis,
     id::{AccountId, ClientKeyId, KeyId, Level},
-    lease::Payer,
+    lease::PayerId,
     money::{Money, Multiplier},
-    object::Objects,
+    object::CallObjects,
     price::{self, ModelPrice},
 };
 
 /// Tokens of one call by kind. Totals include their parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tokens {
+pub struct TokenUsage {
     /// All prompt tokens, cached ones included.
     pub input: u64,
     /// Prompt tokens read from the provider's cache.
@@ -44,7 +44,7 @@ pub struct Tokens {
 
 /// Pictures of one call that are charged by the piece, or what a video is to look like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Images {
+pub struct ImageUsage {
     /// How many were asked for.
     pub count: u64,
     /// Size asked for, e.g. `1024x1024`, after its quality where the call names one: `high/1024x1024`; empty when
@@ -54,7 +54,7 @@ pub struct Images {
 
 /// How the tokens were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub enum UsageMeasure {
     /// The provider reported them, and the answer was complete.
     Measured,
     /// The answer ended early, or its data plane died; what had been reported by then, and for the rest
@@ -64,7 +64,7 @@ pub enum Measure {
     Estimated,
 }
 
-impl Measure {
+impl UsageMeasure {
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl Measure {
 
 /// What becomes of a call whose client leaves before its end: the provider is paid for what it makes either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Abandoned {
+pub enum AbandonedPolicy {
     /// The answer is read to its end, within bounds, and paid by the provider's own count.
     #[default]
     ReadOn,
@@ -94,7 +94,7 @@ pub enum Abandoned {
     Hold,
 }
 
-impl Abandoned {
+impl AbandonedPolicy {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::ReadOn, Self::Cancel, Self::Hold];
 
@@ -140,15 +140,15 @@ pub struct UsageRecord {
     /// HTTP status sent to the client.
     pub status: u16,
     /// Tokens by kind.
-    pub tokens: Tokens,
+    pub tokens: TokenUsage,
     /// Pictures charged by the piece; none where the price is by tokens.
-    pub images: Images,
+    pub images: ImageUsage,
     /// The tier that served, as the answer said; empty when it said none.
     pub tier: String,
     /// The lines that the cost is the sum of, before rates and factor.
-    pub sum: Sum,
+    pub sum: CallBill,
     /// Where the tokens come from.
-    pub measure: Measure,
+    pub measure: UsageMeasure,
     /// What the call costs, rates and factor applied, in the units that the account had then. It is charged in
     /// those it has when this is posted.
     pub cost: Money,
@@ -169,11 +169,11 @@ pub struct UsageRecord {
     /// Whether the answer was a stream of events.
     pub streamed: bool,
     /// What it had to do with objects; none mostly.
-    pub objects: Option<Box<Objects>>,
+    pub objects: Option<Box<CallObjects>>,
     /// What the caller counts it under; may be empty.
     pub tag: String,
     /// What was done about a client that left before the end; none where it stayed.
-    pub abandoned: Option<Abandoned>,
+    pub abandoned: Option<AbandonedPolicy>,
     /// In the order in which they ended, where there was more than one or the only one failed. Of the usual call the
     /// rest of the record says as much, so it has none here and pays nothing for them.
     pub attempts: Vec<Attempt>,
@@ -184,8 +184,8 @@ pub struct UsageRecord {
 
 impl UsageRecord {
     /// What it comes to by a price.
-    pub fn bill(&self, price: &ModelPrice) -> Sum {
-        let used = Used {
+    pub fn bill(&self, price: &ModelPrice) -> CallBill {
+        let used = BilledUsage {
             tokens: &self.tokens,
             images: &self.images,
             pieces: &self.sum.pieces(),
@@ -200,8 +200,8 @@ impl UsageRecord {
     }
 
     /// The further client key whose limit it counts for as well, if it was made with one.
-    pub fn key_payer(&self) -> Option<Payer> {
-        self.client_key.map(|client_key| Payer {
+    pub fn key_payer(&self) -> Option<PayerId> {
+        self.client_key.map(|client_key| PayerId {
             account: self.account,
             client_key: Some(client_key),
         })

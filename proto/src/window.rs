@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     Invalid,
-    clock::{Millis, Span},
+    clock::{Millis, WindowLength},
     id::{AccountId, ClientKeyId},
-    lease::Payer,
+    lease::PayerId,
     pattern::Pattern,
     routing::best,
     snapshot::RateLimits,
@@ -23,7 +23,7 @@ const LIMIT_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// One of the six windows of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Window {
+pub enum LimitWindow {
     /// Requests per minute.
     Rpm,
     /// Requests per hour.
@@ -38,7 +38,7 @@ pub enum Window {
     Tpd,
 }
 
-impl Window {
+impl LimitWindow {
     /// How many there are.
     pub const COUNT: usize = 6;
     /// All of them, in the order they are looked at.
@@ -71,11 +71,11 @@ impl Window {
     }
 
     /// How long it is.
-    pub const fn span(self) -> Span {
+    pub const fn span(self) -> WindowLength {
         match self {
-            Self::Rpm | Self::Tpm => Span::Minute,
-            Self::Rph | Self::Tph => Span::Hour,
-            Self::Rpd | Self::Tpd => Span::Day,
+            Self::Rpm | Self::Tpm => WindowLength::Minute,
+            Self::Rph | Self::Tph => WindowLength::Hour,
+            Self::Rpd | Self::Tpd => WindowLength::Day,
         }
     }
 
@@ -85,12 +85,12 @@ impl Window {
     }
 
     /// Whether this many is as good as no limit.
-    pub const fn is_wide(self, limit: u64) -> bool {
+    pub const fn is_unlimited(self, limit: u64) -> bool {
         limit >= RateLimits::WIDE.of(self)
     }
 }
 
-impl fmt::Display for Window {
+impl fmt::Display for LimitWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -98,14 +98,14 @@ impl fmt::Display for Window {
 
 impl RateLimits {
     /// The limit of one window.
-    pub const fn of(&self, window: Window) -> u64 {
+    pub const fn of(&self, window: LimitWindow) -> u64 {
         match window {
-            Window::Rpm => self.rpm,
-            Window::Rph => self.rph,
-            Window::Rpd => self.rpd,
-            Window::Tpm => self.tpm,
-            Window::Tph => self.tph,
-            Window::Tpd => self.tpd,
+            LimitWindow::Rpm => self.rpm,
+            LimitWindow::Rph => self.rph,
+            LimitWindow::Rpd => self.rpd,
+            LimitWindow::Tpm => self.tpm,
+            LimitWindow::Tph => self.tph,
+            LimitWindow::Tpd => self.tpd,
         }
     }
 
@@ -119,12 +119,12 @@ impl RateLimits {
             tph,
             tpd,
         } = *self;
-        Window::Rpm.is_wide(rpm)
-            && Window::Rph.is_wide(rph)
-            && Window::Rpd.is_wide(rpd)
-            && Window::Tpm.is_wide(tpm)
-            && Window::Tph.is_wide(tph)
-            && Window::Tpd.is_wide(tpd)
+        LimitWindow::Rpm.is_unlimited(rpm)
+            && LimitWindow::Rph.is_unlimited(rph)
+            && LimitWindow::Rpd.is_unlimited(rpd)
+            && LimitWindow::Tpm.is_unlimited(tpm)
+            && LimitWindow::Tph.is_unlimited(tph)
+            && LimitWindow::Tpd.is_unlimited(tpd)
     }
 }
 
@@ -139,7 +139,7 @@ pub struct ModelLimits(Vec<(Pattern, ModelLimit)>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelLimit {
     pattern: String,
-    windows: [Option<u64>; Window::COUNT],
+    windows: [Option<u64>; LimitWindow::COUNT],
 }
 
 impl ModelLimit {
@@ -149,7 +149,7 @@ impl ModelLimit {
     }
 
     /// The limit that takes the place of this window.
-    pub fn of(&self, window: Window) -> Option<u64> {
+    pub fn of(&self, window: LimitWindow) -> Option<u64> {
         self.windows.get(window as usize).copied().flatten()
     }
 }
@@ -197,7 +197,7 @@ impl ModelLimits {
     /// As a JSON object.
     pub fn object(&self) -> Map<String, Value> {
         let windows = |limit: &ModelLimit| {
-            Window::ALL
+            LimitWindow::ALL
                 .into_iter()
                 .filter_map(|window| {
                     Some((window.name().to_ascii_lowercase(), limit.of(window)?.into()))
@@ -228,9 +228,9 @@ fn read_limit(model: &str, limits: &Value) -> Result<ModelLimit, String> {
     let Value::Object(limits) = limits else {
         return Err(format!("of {model:?} must be an object of windows"));
     };
-    let mut windows = [None; Window::COUNT];
+    let mut windows = [None; LimitWindow::COUNT];
     for (name, limit) in limits {
-        let known = Window::parse(name).and_then(|window| windows.get_mut(window as usize));
+        let known = LimitWindow::parse(name).and_then(|window| windows.get_mut(window as usize));
         let Some(slot) = known else {
             return Err(format!(
                 "of {model:?} has an unknown window; rpm, rph, rpd, tpm, tph and tpd are known"
@@ -255,7 +255,7 @@ pub struct WindowKey {
     /// Whose.
     pub account: AccountId,
     /// Which of the six.
-    pub window: Window,
+    pub window: LimitWindow,
     /// The pattern of the model limit it is counted for; empty for the account's own window.
     pub model: String,
     /// Its first moment.
@@ -266,8 +266,8 @@ pub struct WindowKey {
 
 impl WindowKey {
     /// Whose window it is.
-    pub const fn payer(&self) -> Payer {
-        Payer {
+    pub const fn payer(&self) -> PayerId {
+        PayerId {
             account: self.account,
             client_key: self.client_key,
         }
@@ -326,13 +326,21 @@ mod tests {
     #[test]
     fn an_exact_name_wins_then_the_most_literal_pattern() {
         let limits = limits(r#"{"*":{"rpm":1},"gpt-4*":{"rpm":2,"TPD":7},"gpt-4o":{"rpm":3}}"#);
-        let rpm = |model| limits.find(model).and_then(|limit| limit.of(Window::Rpm));
+        let rpm = |model| {
+            limits
+                .find(model)
+                .and_then(|limit| limit.of(LimitWindow::Rpm))
+        };
         assert_eq!(rpm("gpt-4o"), Some(3));
         assert_eq!(rpm("gpt-4.1"), Some(2));
         assert_eq!(rpm("claude"), Some(1));
         let tpd = limits.find("gpt-4.1").unwrap();
         assert_eq!(
-            (tpd.of(Window::Tpd), tpd.of(Window::Rph), tpd.pattern()),
+            (
+                tpd.of(LimitWindow::Tpd),
+                tpd.of(LimitWindow::Rph),
+                tpd.pattern()
+            ),
             (Some(7), None, "gpt-4*")
         );
         assert_eq!(ModelLimits::default().find("gpt-4o"), None);
@@ -382,10 +390,10 @@ mod tests {
     #[test]
     fn what_root_has_is_no_limit() {
         assert!(RateLimits::WIDE.is_wide());
-        for window in Window::ALL {
-            assert!(window.is_wide(RateLimits::WIDE.of(window)));
-            assert!(!window.is_wide(RateLimits::WIDE.of(window) - 1));
-            assert_eq!(Window::parse(window.name()), Some(window));
+        for window in LimitWindow::ALL {
+            assert!(window.is_unlimited(RateLimits::WIDE.of(window)));
+            assert!(!window.is_unlimited(RateLimits::WIDE.of(window) - 1));
+            assert_eq!(LimitWindow::parse(window.name()), Some(window));
         }
         let narrow = RateLimits {
             tpd: 5,
@@ -398,7 +406,7 @@ mod tests {
         WindowAsk {
             key: WindowKey {
                 account: AccountId::ROOT,
-                window: Window::Rpm,
+                window: LimitWindow::Rpm,
                 model: String::new(),
                 start: Millis(0),
                 client_key: None,

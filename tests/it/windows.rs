@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use proxyxai_contract::clock::{Clock, Span, Zone};
+use proxyxai_contract::clock::{Clock, WindowLength, Zone};
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ async fn a_refusal_says_whose_limit_it_is_and_when_it_resets() {
     assert_eq!(rig.statuses("gpt-4o", 1).await, [200]);
     let now = Clock::system().now();
     let answer = rig.chat("gpt-4o").await;
-    let end = rig.zone.period(Span::Day, now).end;
+    let end = rig.zone.period(WindowLength::Day, now).end;
     let seconds = u64::try_from(end.since(now)).unwrap().div_ceil(1000);
     let after: u64 = header(&answer, "retry-after").parse().unwrap();
     assert!(

@@ -27,12 +27,12 @@ pub struct Server {
 }
 
 /// What is wrong with a value that holds a secret.
-type Problem = &'static str;
+type DatabaseProblem = &'static str;
 
-const FORMS: Problem = "must be sqlite://path, postgres://… or host=… user=… dbname=…";
-const UNREADABLE: Problem = "cannot be read as postgres://user@host:port/name; characters like / ? # @ % of a password have to be percent-encoded, or the password given as DATABASE_PASSWORD";
-const UNKNOWN_OPTION: Problem = "has an option after the ? that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity";
-const SSL_MODE: Problem =
+const FORMS: DatabaseProblem = "must be sqlite://path, postgres://… or host=… user=… dbname=…";
+const UNREADABLE: DatabaseProblem = "cannot be read as postgres://user@host:port/name; characters like / ? # @ % of a password have to be percent-encoded, or the password given as DATABASE_PASSWORD";
+const UNKNOWN_OPTION: DatabaseProblem = "has an option after the ? that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity";
+const SSL_MODE: DatabaseProblem =
     "has an sslmode other than disable, allow, prefer, require, verify-ca and verify-full";
 
 // === impl Database ===
@@ -42,7 +42,7 @@ impl Database {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(text: &Secret) -> Result<Self, Problem> {
+    pub fn parse(text: &Secret) -> Result<Self, DatabaseProblem> {
         let text = text.expose().trim();
         if let Some(path) = text
             .strip_prefix("sqlite://")
@@ -72,7 +72,7 @@ impl Database {
     ///
     /// # Errors
     /// When there is nothing to log in to, or a password in the text as well.
-    pub fn with_password(self, password: Secret) -> Result<Self, Problem> {
+    pub fn with_password(self, password: Secret) -> Result<Self, DatabaseProblem> {
         match self {
             Self::Sqlite(_) => Err("is given, but no server that it is for"),
             Self::Postgres(server) if server.has_password() => Err(
@@ -100,7 +100,7 @@ impl fmt::Debug for Database {
 impl Server {
     /// Reads a URL more strictly than the driver does. A `/`, `?`, `#` or `@` of a password that is not encoded
     /// would otherwise end it, and its rest go on as a port, a name or an option: into messages and logs.
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, DatabaseProblem> {
         let (_, rest) = text.split_once("://").ok_or(UNREADABLE)?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at_checked(end).ok_or(UNREADABLE)?;
@@ -179,7 +179,7 @@ fn is_host_and_port(place: &str) -> bool {
     port_fits && host.chars().all(of_host)
 }
 
-fn check_option(name: &str, value: &str) -> Result<(), Problem> {
+fn check_option(name: &str, value: &str) -> Result<(), DatabaseProblem> {
     let fits = match name {
         "sslmode" | "ssl-mode" => {
             let modes = [
@@ -215,7 +215,7 @@ mod tests {
 
     use super::{dsn::percent_encoded, *};
 
-    fn parsed(text: &str) -> Result<Database, Problem> {
+    fn parsed(text: &str) -> Result<Database, DatabaseProblem> {
         Database::parse(&Secret::new(text))
     }
 

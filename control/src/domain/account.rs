@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proxyxai_contract::{Invalid, id::AccountId, unseen::is_unseen};
+use proxyxai_contract::{Invalid, id::AccountId, invisible_chars::is_invisible};
 
 use super::name::{ROOT, check_plain, reads_as_root};
 
@@ -27,7 +27,7 @@ pub(crate) fn check_name(name: &str) -> Result<String, Invalid> {
     if name.starts_with('.') || name.contains(['/', '@']) {
         return bad("must not begin with . or contain / or @");
     }
-    if name.chars().any(is_unseen) {
+    if name.chars().any(is_invisible) {
         return bad("must not contain control characters");
     }
     Ok(name.to_owned())
@@ -69,7 +69,7 @@ pub(crate) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<St
             format!("has more than {bytes_max} bytes"),
         ));
     }
-    if text.chars().any(is_unseen) {
+    if text.chars().any(is_invisible) {
         return Err(Invalid::new(field, "must not contain control characters"));
     }
     Ok(text.to_owned())
@@ -108,7 +108,7 @@ pub(crate) struct Dna(String);
 
 /// The ways to name an account in a path or a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Identifier {
+pub(crate) enum AccountIdentifier {
     /// Digits only.
     Id(AccountId),
     /// Begins with a dot.
@@ -186,7 +186,7 @@ impl fmt::Display for Dna {
 
 // === impl Identifier ===
 
-impl Identifier {
+impl AccountIdentifier {
     /// Tells the kinds apart by their form, which [`check_name`] keeps names out of.
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
@@ -381,13 +381,19 @@ mod tests {
 
     #[test]
     fn an_identifier_is_told_by_its_form() {
-        let read = |text| Identifier::parse(text).unwrap();
-        assert_eq!(read("42"), Identifier::Id(id(42)));
-        assert_eq!(read(".1.42."), Identifier::Dna(Dna::root().child(id(42))));
-        assert_eq!(read("A@b.co"), Identifier::Email("a@b.co".to_owned()));
-        assert_eq!(read("4you"), Identifier::Name("4you".to_owned()));
+        let read = |text| AccountIdentifier::parse(text).unwrap();
+        assert_eq!(read("42"), AccountIdentifier::Id(id(42)));
+        assert_eq!(
+            read(".1.42."),
+            AccountIdentifier::Dna(Dna::root().child(id(42)))
+        );
+        assert_eq!(
+            read("A@b.co"),
+            AccountIdentifier::Email("a@b.co".to_owned())
+        );
+        assert_eq!(read("4you"), AccountIdentifier::Name("4you".to_owned()));
         for bad in ["", "  ", "0", "99999999999999999999", ".1", "."] {
-            assert!(Identifier::parse(bad).is_err(), "{bad:?}");
+            assert!(AccountIdentifier::parse(bad).is_err(), "{bad:?}");
         }
     }
 
@@ -395,14 +401,14 @@ mod tests {
         #[test]
         fn a_good_name_is_found_as_a_name(text in "\\PC{0,70}") {
             if let Ok(name) = check_name(&text) {
-                prop_assert_eq!(Identifier::parse(&name), Ok(Identifier::Name(name)));
+                prop_assert_eq!(AccountIdentifier::parse(&name), Ok(AccountIdentifier::Name(name)));
             }
         }
 
         #[test]
         fn a_good_address_is_found_as_an_address(text in "[A-Za-z.]{1,8}@[A-Za-z.-]{1,12}") {
             if let Ok(email) = check_email(&text) {
-                prop_assert_eq!(Identifier::parse(&text), Ok(Identifier::Email(email)));
+                prop_assert_eq!(AccountIdentifier::parse(&text), Ok(AccountIdentifier::Email(email)));
             }
         }
 

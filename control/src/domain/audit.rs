@@ -11,11 +11,11 @@ use proxyxai_contract::{
     id::AccountId,
     money::{Money, Multiplier},
     routing::RoutingRules,
-    snapshot::{Access, KeyConfig, RateLimits},
+    snapshot::{AccessLists, KeyConfig, RateLimits},
 };
 use serde_json::{Map, Value, json};
 
-use crate::view::{AccountView, ClientKeyView, KeyView, NewsView, Verified};
+use crate::model::{Account, AddressVerification, ClientKeyInfo, NewsItem, UpstreamKey};
 
 /// Stands for a secret.
 pub(crate) const MASK: &str = "***";
@@ -23,11 +23,11 @@ pub(crate) const MASK: &str = "***";
 const VALUE_CHARS_MAX: usize = 1000;
 
 /// A thing at one moment: its fields by the names that `/x-*` has for them.
-pub(crate) type Fields = BTreeMap<String, Field>;
+pub(crate) type AuditFields = BTreeMap<String, AuditField>;
 
 /// One field.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Field {
+pub(crate) enum AuditField {
     /// May be shown.
     Open(Value),
     /// Is compared and never shown: a fingerprint, or the secret itself.
@@ -36,7 +36,7 @@ pub(crate) enum Field {
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum AuditAction {
     /// An account was created.
     AddUser,
     /// An account was changed, its credit too.
@@ -79,7 +79,7 @@ pub(crate) enum Action {
 
 /// What kind of thing the target's id belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AuditTargetKind {
     /// An account.
     User,
     /// An upstream key.
@@ -96,7 +96,7 @@ pub(crate) enum Kind {
 
 // === impl Action ===
 
-impl Action {
+impl AuditAction {
     /// As it is stored and shown.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -125,7 +125,7 @@ impl Action {
 
 // === impl Kind ===
 
-impl Kind {
+impl AuditTargetKind {
     /// As it is stored and shown.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -141,7 +141,7 @@ impl Kind {
 
 /// The fields that differ, each as `{"before":…,"after":…}`; one side is left out where there was,
 /// or is, nothing.
-pub(crate) fn changes(before: &Fields, after: &Fields) -> Value {
+pub(crate) fn changes(before: &AuditFields, after: &AuditFields) -> Value {
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let mut found = Map::new();
     for name in names {
@@ -159,8 +159,8 @@ pub(crate) fn changes(before: &Fields, after: &Fields) -> Value {
 }
 
 /// A further client key. What calls move is left out.
-pub(crate) fn client_key(view: &ClientKeyView, user: &str) -> Fields {
-    let ClientKeyView {
+pub(crate) fn client_key(view: &ClientKeyInfo, user: &str) -> AuditFields {
+    let ClientKeyInfo {
         id: _,
         account: _,
         partial_key: _,
@@ -185,13 +185,13 @@ pub(crate) fn client_key(view: &ClientKeyView, user: &str) -> Fields {
         ("RPM", json!(rpm)),
         ("AllowModels", json!(models.text())),
     ];
-    open.map(|(name, value)| (name.to_owned(), Field::Open(value)))
+    open.map(|(name, value)| (name.to_owned(), AuditField::Open(value)))
         .into()
 }
 
 /// An account. What calls move is left out, credit aside.
-pub(crate) fn account(view: &AccountView) -> Fields {
-    let AccountView {
+pub(crate) fn account(view: &Account) -> AuditFields {
+    let Account {
         // Who it is stands beside the fields; counters and cards are the ledger's.
         id: _,
         dna: _,
@@ -233,7 +233,7 @@ pub(crate) fn account(view: &AccountView) -> Fields {
         addresses,
     } = view;
     let limit = |limit: &Option<Money>| limit.map(dollars);
-    let by = |verified: Option<Verified>| verified.map_or("", |it| it.by.as_str());
+    let by = |verified: Option<AddressVerification>| verified.map_or("", |it| it.by.as_str());
     let mut fields = named([
         ("Parent", json!(parent.map(AccountId::get))),
         ("Name", json!(name)),
@@ -266,8 +266,8 @@ pub(crate) fn account(view: &AccountView) -> Fields {
 }
 
 /// An upstream key. `secret` tells two secrets apart without showing either.
-pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
-    let KeyView {
+pub(crate) fn key(view: &UpstreamKey, secret: &[u8]) -> AuditFields {
+    let UpstreamKey {
         id: _,
         created: _,
         updated: _,
@@ -306,12 +306,12 @@ pub(crate) fn key(view: &KeyView, secret: &[u8]) -> Fields {
         ("Headers", json!(headers.texts())),
         ("Price", price.value()),
     ]);
-    fields.insert("SecretKey".to_owned(), Field::Secret(secret.to_vec()));
+    fields.insert("SecretKey".to_owned(), AuditField::Secret(secret.to_vec()));
     fields
 }
 
 /// News.
-pub(crate) fn news(view: &NewsView) -> Fields {
+pub(crate) fn news(view: &NewsItem) -> AuditFields {
     named([
         ("Title", json!(view.title)),
         ("Content", json!(view.content)),
@@ -320,12 +320,12 @@ pub(crate) fn news(view: &NewsView) -> Fields {
 }
 
 /// Some fields by name.
-pub(crate) fn named<const N: usize>(fields: [(&str, Value); N]) -> Fields {
-    let owned = |(name, value): (&str, Value)| (name.to_owned(), Field::Open(value));
+pub(crate) fn named<const N: usize>(fields: [(&str, Value); N]) -> AuditFields {
+    let owned = |(name, value): (&str, Value)| (name.to_owned(), AuditField::Open(value));
     fields.into_iter().map(owned).collect()
 }
 
-fn windows(limits: RateLimits) -> Fields {
+fn windows(limits: RateLimits) -> AuditFields {
     let RateLimits {
         rpm,
         rph,
@@ -344,8 +344,8 @@ fn windows(limits: RateLimits) -> Fields {
     ])
 }
 
-fn lists(access: &Access) -> Fields {
-    let Access {
+fn lists(access: &AccessLists) -> AuditFields {
+    let AccessLists {
         ips,
         models,
         levels,
@@ -359,7 +359,7 @@ fn lists(access: &Access) -> Fields {
     ])
 }
 
-fn rules(routing: &RoutingRules) -> Fields {
+fn rules(routing: &RoutingRules) -> AuditFields {
     let RoutingRules {
         model_mapper,
         level_mapper,
@@ -384,14 +384,14 @@ fn ratio(multiplier: Multiplier) -> Value {
 }
 
 /// A value as it may be shown and stored.
-fn shown(field: &Field) -> Value {
+fn shown(field: &AuditField) -> Value {
     match field {
-        Field::Secret(_) => json!(MASK),
-        Field::Open(Value::String(text)) if text.chars().count() > VALUE_CHARS_MAX => {
+        AuditField::Secret(_) => json!(MASK),
+        AuditField::Open(Value::String(text)) if text.chars().count() > VALUE_CHARS_MAX => {
             let start: String = text.chars().take(VALUE_CHARS_MAX).collect();
             json!(format!("{start}… ({} bytes)", text.len()))
         }
-        Field::Open(value) => value.clone(),
+        AuditField::Open(value) => value.clone(),
     }
 }
 
@@ -416,8 +416,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_told_to_differ_and_not_shown() {
-        let secret =
-            |text: &str| Fields::from([("SecretKey".to_owned(), Field::Secret(text.into()))]);
+        let secret = |text: &str| {
+            AuditFields::from([("SecretKey".to_owned(), AuditField::Secret(text.into()))])
+        };
         let told = changes(&secret("one"), &secret("two")).to_string();
         assert_eq!(told, r#"{"SecretKey":{"after":"***","before":"***"}}"#);
         assert_eq!(changes(&secret("one"), &secret("one")), json!({}));
@@ -426,7 +427,7 @@ mod tests {
     #[test]
     fn a_long_value_is_cut() {
         let long = "ä".repeat(VALUE_CHARS_MAX + 1);
-        let told = changes(&Fields::new(), &named([("PRICING", json!(long))]));
+        let told = changes(&AuditFields::new(), &named([("PRICING", json!(long))]));
         let after = told["PRICING"]["after"].as_str().unwrap();
         assert!(after.ends_with("… (2002 bytes)"), "{after}");
         assert!(after.chars().count() < VALUE_CHARS_MAX + 30);

@@ -9,11 +9,11 @@ use proxyxai_contract::{
     money::Money,
 };
 
-use crate::view::AccountView;
+use crate::model::Account;
 
 /// What the parent of an account, and those above it, leave to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(crate) struct InheritedBounds {
     /// Levels that the parent may use.
     pub(crate) levels: Levels,
     /// Level switches that its calls may make.
@@ -22,7 +22,7 @@ pub(crate) struct Bounds {
     pub(crate) hard_limit: Option<Money>,
 }
 
-impl Bounds {
+impl InheritedBounds {
     /// For whoever belongs to root.
     pub(crate) const NONE: Self = Self {
         levels: Levels::ALL,
@@ -34,7 +34,7 @@ impl Bounds {
     ///
     /// # Errors
     /// Names the field that is more than the parent's.
-    pub(crate) fn check(&self, before: &AccountView, after: &AccountView) -> Result<(), Invalid> {
+    pub(crate) fn check(&self, before: &Account, after: &Account) -> Result<(), Invalid> {
         if after.gear != before.gear && after.gear > self.gear {
             let problem = format!("must not be above the parent's {}", self.gear);
             return Err(Invalid::new("Gear", problem));
@@ -101,11 +101,11 @@ mod tests {
         fn only_levels_that_the_parent_may_use_pass(
             may in prop::collection::vec(0i64..11, 0..11), asked in prop::collection::vec(0i64..11, 0..4),
         ) {
-            let bounds = Bounds { levels: some(&may).collect(), ..Bounds::NONE };
+            let bounds = InheritedBounds { levels: some(&may).collect(), ..InheritedBounds::NONE };
             let inside = asked.iter().all(|level| may.contains(level));
             let checked = bounds.check_levels("Level", some(&asked));
             prop_assert_eq!(checked.is_ok(), inside);
-            prop_assert!(Bounds::NONE.check_levels("Level", some(&asked)).is_ok());
+            prop_assert!(InheritedBounds::NONE.check_levels("Level", some(&asked)).is_ok());
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use proxyxai_contract::{Invalid, clock::Millis, money::Money};
 
 use super::account::check_label;
-use crate::view::{ClientKeyChange, ClientKeyView, Expiry};
+use crate::model::{ClientKeyChange, ClientKeyInfo, Expiry};
 
 /// More than these are accounts' work.
 pub(crate) const KEYS_MAX: u64 = 100;
@@ -23,7 +23,7 @@ const RPM_MAX: u64 = i64::MAX.unsigned_abs();
 /// # Errors
 /// Names the field that cannot be used.
 pub(crate) fn apply(
-    view: &mut ClientKeyView,
+    view: &mut ClientKeyInfo,
     change: &ClientKeyChange,
     now: Millis,
 ) -> Result<(), Invalid> {
@@ -130,8 +130,8 @@ mod tests {
 
     const NOW: Millis = Millis(1_800_000_000_000);
 
-    fn key() -> ClientKeyView {
-        ClientKeyView {
+    fn key() -> ClientKeyInfo {
+        ClientKeyInfo {
             id: ClientKeyId::new(1).unwrap(),
             account: AccountId::ROOT,
             name: "ci".to_owned(),
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    fn changed(change: &ClientKeyChange) -> Result<ClientKeyView, String> {
+    fn changed(change: &ClientKeyChange) -> Result<ClientKeyInfo, String> {
         let mut view = key();
         apply(&mut view, change, NOW)
             .map(|()| view)

@@ -19,8 +19,8 @@ use proxyxai_contract::{
 
 pub use limits::{auto_quota, first_limits, hard_limit_below, risen_within, within};
 pub use transfer::{
-    Closing, DEDUCTION_FEE, DELETE_FEE, Deduction, Exchange, LISTING_FEE, REFUND_LIFE_MS, Refused,
-    check_rates, close, deduct, grant, price_of_grant,
+    ClosingTransfer, DEDUCTION_FEE, DELETE_FEE, Deduction, LISTING_FEE, REFUND_LIFE_MS,
+    RateExchange, TransferRefusal, check_rates, close, deduct, grant, price_of_grant,
 };
 pub use units::Cost;
 
@@ -50,14 +50,14 @@ pub struct Card {
 
 /// Credit that was taken from a card, and that card's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct CardPortion {
     pub(super) amount: Money,
     pub(super) ends: Millis,
 }
 
 /// The cards of one account, ordered by expiry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Purse(Vec<Card>);
+pub struct Wallet(Vec<Card>);
 
 /// Life of a card in milliseconds, from millionths of a day; 365 days unless told otherwise.
 ///
@@ -109,7 +109,7 @@ impl Card {
 
 // === impl Purse ===
 
-impl Purse {
+impl Wallet {
     /// Takes cards as they were stored, in any order.
     pub fn new(mut cards: Vec<Card>) -> Self {
         cards.sort_by_key(|card| card.expires);
@@ -144,19 +144,19 @@ impl Purse {
     }
 
     /// The same, and tells what was taken that ends when.
-    pub(super) fn take_first(&mut self, amount: Money, now: Millis) -> (Vec<Taken>, Money) {
+    pub(super) fn take_first(&mut self, amount: Money, now: Millis) -> (Vec<CardPortion>, Money) {
         let mut parts = Vec::new();
         let rest = spend(self.0.iter_mut(), amount, now, |amount, ends| {
-            parts.push(Taken { amount, ends });
+            parts.push(CardPortion { amount, ends });
         });
         (parts, rest)
     }
 
     /// The same from the card that lives longest on.
-    pub(super) fn take_last(&mut self, amount: Money, now: Millis) -> (Vec<Taken>, Money) {
+    pub(super) fn take_last(&mut self, amount: Money, now: Millis) -> (Vec<CardPortion>, Money) {
         let mut parts = Vec::new();
         let rest = spend(self.0.iter_mut().rev(), amount, now, |amount, ends| {
-            parts.push(Taken { amount, ends });
+            parts.push(CardPortion { amount, ends });
         });
         (parts, rest)
     }
@@ -319,13 +319,13 @@ mod tests {
         assert_eq!(purse.restore(Money::from_nanos(9), NOW).nanos(), 2);
     }
 
-    fn balances(purse: &Purse) -> Vec<i64> {
+    fn balances(purse: &Wallet) -> Vec<i64> {
         let cards = purse.cards().iter();
         cards.map(|card| card.balance.nanos()).collect()
     }
 
-    fn filled(cards: impl IntoIterator<Item = Card>) -> Purse {
-        let mut purse = Purse::default();
+    fn filled(cards: impl IntoIterator<Item = Card>) -> Wallet {
+        let mut purse = Wallet::default();
         for card in cards {
             purse.add(card, NOW).unwrap();
         }
@@ -432,8 +432,8 @@ mod tests {
         })
     }
 
-    fn any_purse(cards_max: usize) -> impl Strategy<Value = Purse> {
-        prop::collection::vec(any_card(), 0..=cards_max).prop_map(Purse::new)
+    fn any_purse(cards_max: usize) -> impl Strategy<Value = Wallet> {
+        prop::collection::vec(any_card(), 0..=cards_max).prop_map(Wallet::new)
     }
 
     proptest! {

@@ -19,7 +19,7 @@ pub(crate) const QUIET_MS: i64 = 3_600_000;
 /// What is posted: of each spool that posted lately, the records up to a sequence, and of any other those posted before
 /// that time.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Mark {
+pub(crate) struct PostedWatermark {
     /// When it was made, in milliseconds.
     at: i64,
     /// Number of a spool, and the last sequence.
@@ -28,7 +28,7 @@ pub(crate) struct Mark {
 
 /// A place in the order of pages, before which its rows are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct CallPosition {
     /// When the row there began.
     pub(crate) start: i64,
     /// Its id.
@@ -39,14 +39,14 @@ pub(crate) struct Place {
 
 /// Where the next page begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Cursor {
-    pub(crate) mark: Mark,
-    pub(crate) place: Place,
+pub(crate) struct CallCursor {
+    pub(crate) mark: PostedWatermark,
+    pub(crate) place: CallPosition,
 }
 
 // === impl Mark ===
 
-impl Mark {
+impl PostedWatermark {
     /// Of spools with the last sequence of each.
     pub(crate) fn new(at: Millis, spools: Vec<(i64, i64)>) -> Self {
         Self { at: at.0, spools }
@@ -79,7 +79,7 @@ impl Mark {
 
 // === impl Place ===
 
-impl Place {
+impl CallPosition {
     /// Before it is what began before this moment. No data plane is without a name.
     pub(crate) const fn below(start: i64) -> Self {
         Self {
@@ -106,17 +106,17 @@ mod tests {
 
     #[test]
     fn before_a_moment_is_what_began_earlier() {
-        assert_eq!(Place::below(7).latest(), 6);
-        let row = Place {
+        assert_eq!(CallPosition::below(7).latest(), 6);
+        let row = CallPosition {
             node: "n1".to_owned(),
-            ..Place::below(7)
+            ..CallPosition::below(7)
         };
         assert_eq!(row.latest(), 7);
     }
 
     #[test]
     fn a_mark_has_what_was_posted_before_it() {
-        let mark = Mark::new(Millis(QUIET_MS + 100), vec![(1, 7)]);
+        let mark = PostedWatermark::new(Millis(QUIET_MS + 100), vec![(1, 7)]);
         assert!(mark.has(Some(1), 7, Millis(QUIET_MS + 100)));
         assert!(!mark.has(Some(1), 8, Millis(0)));
         // A spool that was quiet has only what is old, whoever has a number for it by now.

@@ -6,13 +6,13 @@
 )]
 
 use proxyxai_contract::{
-    lease::Shortage,
+    lease::LeaseShortage,
     money::{Money, Multiplier},
 };
 
 /// What an account can still give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct Headroom {
     /// Cards less debt.
     pub(crate) balance: Money,
     /// What is left of the month's hard limit, if it has one.
@@ -21,7 +21,7 @@ pub(crate) struct Room {
     pub(crate) leased: Money,
 }
 
-impl Room {
+impl Headroom {
     /// What may still be leased; may be negative.
     pub(crate) fn available(&self) -> Money {
         let bound = self
@@ -37,18 +37,18 @@ impl Room {
 /// When not even `need` is there. Nothing is granted then, so that the last of an account's credit
 /// is not scattered in pieces of which none is enough for a call.
 pub(crate) fn grant(
-    room: &Room,
+    room: &Headroom,
     change: Money,
     need: Money,
     nodes: usize,
-) -> Result<Money, Shortage> {
+) -> Result<Money, LeaseShortage> {
     let available = room.available().max(Money::ZERO);
     if available < need {
         let month = room.month_left.is_some_and(|left| left < room.balance);
         return Err(if month {
-            Shortage::Month
+            LeaseShortage::Month
         } else {
-            Shortage::Balance
+            LeaseShortage::Balance
         });
     }
     // Half of what is there goes round once; each further ask halves what is left again.
@@ -65,7 +65,7 @@ pub(crate) fn grant(
 /// What is to be reserved on top of what is on lease when an account goes from one `Rates` to others:
 /// calls under way hold credit in the old units and are paid in the new ones. None when they cost no more
 /// than they hold. The room is that in the new units.
-pub(crate) fn cover(room: &Room, from: Multiplier, to: Multiplier) -> Option<Money> {
+pub(crate) fn cover(room: &Headroom, from: Multiplier, to: Multiplier) -> Option<Money> {
     // What cannot be told is more than there is.
     let worth = room.leased.scale(to, from).unwrap_or(Money::MAX);
     let beyond = worth.saturating_sub(room.leased).min(room.available());
@@ -82,8 +82,8 @@ mod tests {
         Money::from_nanos(nanos)
     }
 
-    const fn room(balance: i64, leased: i64) -> Room {
-        Room {
+    const fn room(balance: i64, leased: i64) -> Headroom {
+        Headroom {
             balance: nanos(balance),
             month_left: None,
             leased: nanos(leased),
@@ -98,7 +98,7 @@ mod tests {
         );
         assert_eq!(
             grant(&room(100, 41), nanos(500), nanos(60), 4),
-            Err(Shortage::Balance)
+            Err(LeaseShortage::Balance)
         );
     }
 
@@ -117,11 +117,14 @@ mod tests {
 
     #[test]
     fn the_months_limit_bounds_leases_too() {
-        let room = Room {
+        let room = Headroom {
             month_left: Some(nanos(50)),
             ..room(800, 0)
         };
-        assert_eq!(grant(&room, nanos(60), nanos(60), 1), Err(Shortage::Month));
+        assert_eq!(
+            grant(&room, nanos(60), nanos(60), 1),
+            Err(LeaseShortage::Month)
+        );
         assert_eq!(grant(&room, nanos(60), nanos(40), 1), Ok(nanos(40)));
     }
 
@@ -134,7 +137,7 @@ mod tests {
             let [from, to] = [from, to].map(|micros| Multiplier::from_micros(micros).unwrap());
             // The balance keeps its worth, the lease its number.
             let after = nanos(balance).scale(to, from).unwrap();
-            let room = Room { balance: after, month_left: None, leased: nanos(leased) };
+            let room = Headroom { balance: after, month_left: None, leased: nanos(leased) };
             let reserved = nanos(leased).saturating_add(cover(&room, from, to).unwrap_or_default());
             prop_assert!(reserved >= nanos(leased).scale(to, from).unwrap());
             prop_assert!(to < from || reserved <= after);
@@ -142,7 +145,7 @@ mod tests {
 
         #[test]
         fn a_grant_never_exceeds_what_is_there(balance in -100i64..1000, leased in 0i64..1000, left in prop::option::of(-50i64..1000), change in 0i64..2000, need in 0i64..1000, nodes in 0usize..9) {
-            let room = Room { balance: nanos(balance), month_left: left.map(nanos), leased: nanos(leased) };
+            let room = Headroom { balance: nanos(balance), month_left: left.map(nanos), leased: nanos(leased) };
             let (change, need) = (nanos(change.max(need)), nanos(need));
             match grant(&room, change, need, nodes) {
                 Ok(granted) => {

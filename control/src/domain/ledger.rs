@@ -65,7 +65,7 @@ impl Book {
 
 /// One movement: amounts by book that add up to zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct LedgerEntry {
     /// Why, in one word.
     pub(crate) reason: &'static str,
     /// What it belongs to.
@@ -73,7 +73,7 @@ pub(crate) struct Entry {
     postings: Vec<(Book, Money)>,
 }
 
-impl Entry {
+impl LedgerEntry {
     /// `None` when the postings do not add up to zero. Postings of nothing are left out.
     pub(crate) fn new(
         reason: &'static str,
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn an_entry_adds_up_to_zero_or_is_none() {
         let amount = Money::from_nanos;
-        let entry = Entry::new(
+        let entry = LedgerEntry::new(
             "call",
             "x",
             [
@@ -124,7 +124,7 @@ mod tests {
             [(Book::Mint, amount(-5)), (Book::Spent, amount(5))]
         );
         assert_eq!(
-            Entry::new(
+            LedgerEntry::new(
                 "call",
                 "x",
                 [(Book::Mint, amount(-5)), (Book::Spent, amount(4))]
@@ -132,6 +132,6 @@ mod tests {
             None
         );
         let overflow = [(Book::Mint, Money::MAX), (Book::Spent, Money::MAX)];
-        assert_eq!(Entry::new("call", "x", overflow), None);
+        assert_eq!(LedgerEntry::new("call", "x", overflow), None);
     }
 }

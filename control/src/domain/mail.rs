@@ -17,7 +17,7 @@ const ADDRESSES_MAX: usize = 20;
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MailKind {
     /// An account was created.
     Welcome,
     /// The month's use passed `SoftLimit`.
@@ -36,8 +36,8 @@ pub(crate) enum Kind {
 
 /// A mail without its recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) kind: Kind,
+pub(crate) struct MailMessage {
+    pub(crate) kind: MailKind,
     /// One line.
     pub(crate) subject: String,
     pub(crate) text: String,
@@ -46,7 +46,7 @@ pub(crate) struct Message {
 
 /// An address with the name that is shown for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mailbox {
+pub(crate) struct MailAddress {
     /// May be empty.
     pub(crate) name: String,
     pub(crate) address: String,
@@ -54,7 +54,7 @@ pub(crate) struct Mailbox {
 
 /// What becomes of a mail that could not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum RetryDecision {
     /// It is tried again after so many milliseconds.
     Again { delay_ms: i64 },
     /// It is given up.
@@ -63,7 +63,7 @@ pub(crate) enum Next {
 
 // === impl Kind ===
 
-impl Kind {
+impl MailKind {
     /// As it is stored.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -80,13 +80,13 @@ impl Kind {
 
 /// After the try with this number, from 1, failed. A refusal of the mail itself is final; whatever else
 /// is wrong may pass.
-pub(crate) fn after_failure(tries: u64, refused: bool) -> Next {
+pub(crate) fn after_failure(tries: u64, refused: bool) -> RetryDecision {
     if refused || tries >= TRIES_MAX {
-        return Next::Never;
+        return RetryDecision::Never;
     }
     let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
     let factor = 2i64.checked_pow(doublings).unwrap_or(i64::MAX);
-    Next::Again {
+    RetryDecision::Again {
         delay_ms: DELAY_FIRST_MS.saturating_mul(factor).min(DELAY_MS_MAX),
     }
 }
@@ -98,14 +98,14 @@ pub(crate) const fn is_refusal(status: u16) -> bool {
 }
 
 /// Reads `Name<address>` or an address alone.
-pub(crate) fn mailbox(text: &str) -> Result<Mailbox, Invalid> {
+pub(crate) fn mailbox(text: &str) -> Result<MailAddress, Invalid> {
     let (name, address) = match text.trim().strip_suffix('>') {
         Some(rest) => rest
             .split_once('<')
             .ok_or_else(|| Invalid::new("sender", "must be an address or Name<address>"))?,
         None => ("", text),
     };
-    Ok(Mailbox {
+    Ok(MailAddress {
         name: check_text("sender", name.trim_matches([' ', '"']), NAME_BYTES_MAX)?,
         address: check_email(address)?,
     })
@@ -159,16 +159,16 @@ mod tests {
         for status in [421, 450, 451, 535, 530, 250] {
             assert!(!is_refusal(status), "{status}");
         }
-        assert_eq!(after_failure(1, true), Next::Never);
-        assert_eq!(after_failure(TRIES_MAX, false), Next::Never);
+        assert_eq!(after_failure(1, true), RetryDecision::Never);
+        assert_eq!(after_failure(TRIES_MAX, false), RetryDecision::Never);
     }
 
     proptest! {
         #[test]
         fn delays_grow_and_end(tries in 1u64..TRIES_MAX - 1) {
             let delay = |tries| match after_failure(tries, false) {
-                Next::Again { delay_ms } => delay_ms,
-                Next::Never => 0,
+                RetryDecision::Again { delay_ms } => delay_ms,
+                RetryDecision::Never => 0,
             };
             prop_assert!(delay(tries) >= DELAY_FIRST_MS);
             prop_assert!(delay(tries + 1) >= delay(tries));

@@ -1,7 +1,7 @@
 //! Names that people read: what they may be made of, so that what is shown is what is there and a page that shows it
 //! stays the page it was. Which names mean root, however they are written.
 
-use proxyxai_contract::{Invalid, unseen::is_unseen};
+use proxyxai_contract::{Invalid, invisible_chars::is_invisible};
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 use unicode_security::confusable_detection::skeleton;
 
@@ -44,7 +44,7 @@ pub(crate) fn is_key_of(key: &str, folded: &str) -> bool {
 
 /// Checks that a text is seen as it is, and is nothing but text.
 pub(crate) fn check_plain(field: &str, text: &str) -> Result<(), Invalid> {
-    if text.chars().any(is_unseen) {
+    if text.chars().any(is_invisible) {
         let problem = "must not contain control characters or characters that are not seen";
         return Err(Invalid::new(field, problem));
     }

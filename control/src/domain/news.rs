@@ -3,7 +3,7 @@
 use proxyxai_contract::{Invalid, clock::Millis};
 
 use super::account::check_text;
-use crate::view::{NewNews, Scope};
+use crate::model::{NewsDraft, NewsScope};
 
 const TITLE_BYTES_MAX: usize = 200;
 const CONTENT_BYTES_MAX: usize = 10_000;
@@ -18,7 +18,7 @@ pub(crate) const LIVE_MAX: u64 = 100;
 
 /// News as they may be stored.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Checked {
+pub(crate) struct CheckedNews {
     pub(crate) title: String,
     pub(crate) content: String,
     pub(crate) expires: Millis,
@@ -28,8 +28,12 @@ pub(crate) struct Checked {
 ///
 /// # Errors
 /// Names the field that cannot be used.
-pub(crate) fn check(new: &NewNews, scope: Scope, now: Millis) -> Result<Checked, Invalid> {
-    let NewNews {
+pub(crate) fn check(
+    new: &NewsDraft,
+    scope: NewsScope,
+    now: Millis,
+) -> Result<CheckedNews, Invalid> {
+    let NewsDraft {
         title,
         content,
         days,
@@ -58,21 +62,21 @@ pub(crate) fn check(new: &NewNews, scope: Scope, now: Millis) -> Result<Checked,
         ));
     }
     let usual = match scope {
-        Scope::System => DAYS_SYSTEM,
-        Scope::Account | Scope::Group => DAYS_TARGET,
+        NewsScope::System => DAYS_SYSTEM,
+        NewsScope::Account | NewsScope::Group => DAYS_TARGET,
     };
     let days = days.unwrap_or(usual);
     if !(1..=DAYS_MAX).contains(&days) {
         return Err(Invalid::new("days", format!("must be 1 to {DAYS_MAX}")));
     }
-    Ok(Checked {
+    Ok(CheckedNews {
         title,
         content,
         expires: now.plus(days.saturating_mul(DAY_MS)),
     })
 }
 
-impl Scope {
+impl NewsScope {
     /// As it is stored.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -94,8 +98,8 @@ impl Scope {
 mod tests {
     use super::*;
 
-    fn news(title: &str, content: &str, days: Option<i64>) -> NewNews {
-        NewNews {
+    fn news(title: &str, content: &str, days: Option<i64>) -> NewsDraft {
+        NewsDraft {
             title: title.to_owned(),
             content: content.to_owned(),
             days,
@@ -107,10 +111,10 @@ mod tests {
         let expires = |scope, days| {
             check(&news("t", "c", days), scope, Millis(0)).map(|news| news.expires.0 / DAY_MS)
         };
-        assert_eq!(expires(Scope::System, None), Ok(7));
-        assert_eq!(expires(Scope::Account, None), Ok(32));
-        assert_eq!(expires(Scope::Group, None), Ok(32));
-        assert_eq!(expires(Scope::System, Some(1)), Ok(1));
+        assert_eq!(expires(NewsScope::System, None), Ok(7));
+        assert_eq!(expires(NewsScope::Account, None), Ok(32));
+        assert_eq!(expires(NewsScope::Group, None), Ok(32));
+        assert_eq!(expires(NewsScope::System, Some(1)), Ok(1));
     }
 
     #[test]
@@ -126,10 +130,15 @@ mod tests {
             ("days", news("t", "c", Some(0))),
             ("days", news("t", "c", Some(366))),
         ] {
-            let error = check(&bad, Scope::System, Millis(0)).unwrap_err();
+            let error = check(&bad, NewsScope::System, Millis(0)).unwrap_err();
             assert_eq!(error.field, field);
         }
-        let lines = check(&news("t", "a\r\nb\tc\n", None), Scope::System, Millis(0)).unwrap();
+        let lines = check(
+            &news("t", "a\r\nb\tc\n", None),
+            NewsScope::System,
+            Millis(0),
+        )
+        .unwrap();
         assert_eq!(lines.content, "a\nb\tc");
     }
 }

@@ -5,11 +5,11 @@
 use proxyxai_contract::{Invalid, clock::Millis, id::AccountId, price_file};
 use sha2::{Digest as _, Sha256};
 
-use crate::view::{PriceSource, PriceVersion};
+use crate::model::{PriceSource, PriceVersion};
 
 /// Who makes versions, and when.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Making {
+pub(crate) struct VersionStamp {
     /// None for the program itself.
     pub(crate) by: Option<AccountId>,
     /// The present.
@@ -18,7 +18,7 @@ pub(crate) struct Making {
 
 /// A table that an operator wants to count from a moment on.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct ScheduledTable {
     /// The whole table, as JSON.
     pub(crate) text: String,
     /// When it is to begin; may lie in the past.
@@ -36,7 +36,7 @@ pub(crate) fn renewed(
     present: Option<&PriceVersion>,
     later: &[PriceVersion],
     overrides: &str,
-    making: Making,
+    making: VersionStamp,
 ) -> Result<Vec<PriceVersion>, Invalid> {
     let stands = |version: &PriceVersion| {
         let text = version.source == PriceSource::Loaded || version.text == *price_file::DEFAULT;
@@ -77,10 +77,10 @@ pub(crate) fn renewed(
 pub(crate) fn loaded(
     before: Option<&PriceVersion>,
     later: &[PriceVersion],
-    loaded: Loaded,
-    making: Making,
+    loaded: ScheduledTable,
+    making: VersionStamp,
 ) -> Result<Vec<PriceVersion>, Invalid> {
-    let Loaded {
+    let ScheduledTable {
         text,
         valid_from,
         note,
@@ -105,7 +105,7 @@ fn made(
     text: String,
     overrides: &str,
     (valid_from, note): (Millis, String),
-    making: Making,
+    making: VersionStamp,
 ) -> Result<PriceVersion, Invalid> {
     let table = price_file::compose(&text, Some(overrides))?;
     // The table's own date is for people; the rest makes the name unique.
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     const NOW: Millis = Millis(1_000_000);
-    const MAKING: Making = Making { by: None, now: NOW };
+    const MAKING: VersionStamp = VersionStamp { by: None, now: NOW };
     const OVER: &str = r#"{"ChatPricing":{"gpt-4o":{"InputText":7}}}"#;
 
     fn table(date: &str) -> String {
@@ -154,8 +154,8 @@ mod tests {
         )
     }
 
-    fn load(date: &str, valid_from: Millis) -> Loaded {
-        Loaded {
+    fn load(date: &str, valid_from: Millis) -> ScheduledTable {
+        ScheduledTable {
             text: table(date),
             valid_from,
             note: "n".to_owned(),
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_makes_no_version() {
-        let bad = Loaded {
+        let bad = ScheduledTable {
             text: "{}".to_owned(),
             ..load("x", NOW)
         };

@@ -5,14 +5,14 @@ use std::{num::NonZeroU32, str::FromStr as _};
 use proxyxai_contract::{
     Invalid,
     access::ResourceList,
+    load_balancing::{self, KeyAffinity, LevelStrategies},
     money::Money,
     passthrough::Passthrough,
     price_file,
     provider::BaseUrl,
-    rotation::{self, Affinity, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
-    snapshot::Account,
-    usage::Abandoned,
+    snapshot::AccountConfig,
+    usage::AbandonedPolicy,
     window::ModelLimits,
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
@@ -166,9 +166,9 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         LEVEL_MAPPER => LevelMapper::parse(value).map(drop),
         SWITCH_OVER => SwitchOver::parse(value).map(drop),
         MODEL_FAILOVER => ModelFailover::parse(value).map(drop),
-        KEY_STRATEGY => Strategies::parse(value).map(drop),
-        AFFINITY => Affinity::parse(value).map(drop),
-        HEDGE => rotation::hedge(value).map(drop),
+        KEY_STRATEGY => LevelStrategies::parse(value).map(drop),
+        AFFINITY => KeyAffinity::parse(value).map(drop),
+        HEDGE => load_balancing::hedge(value).map(drop),
         MODEL_LIMITS => ModelLimits::parse(value).map(drop),
         RESOURCES => ResourceList::parse(value).map(drop),
         PASSTHROUGH => Passthrough::parse(value).map(drop),
@@ -180,7 +180,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
         PRICES_SYNC_HOURS => hours(value).map(drop),
         UNPRICED if ["serve", "refuse"].contains(&value.trim()) => Ok(()),
         UNPRICED => Err(Invalid::new(UNPRICED, "must be serve or refuse")),
-        ABANDONED if Abandoned::parse(value).is_some() => Ok(()),
+        ABANDONED if AbandonedPolicy::parse(value).is_some() => Ok(()),
         ABANDONED => Err(Invalid::new(ABANDONED, "must be read-on, cancel or hold")),
         CALL_MIN_BALANCE | USER_MIN_BALANCE | USER_API_BALANCE | EMAIL_BALANCE => {
             dollars(value).map(drop)
@@ -248,7 +248,7 @@ fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
 /// When it is none, or more than a data plane can have open.
 pub(crate) fn calls(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
     let number = value.trim().parse().unwrap_or(-1);
-    Account::calls_of(number)
+    AccountConfig::calls_of(number)
 }
 
 /// Requests in a minute, or mails in an hour; 0 means any number.

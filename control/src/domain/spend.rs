@@ -6,7 +6,7 @@ use proxyxai_contract::{
     clock::{Millis, Zone},
 };
 
-use crate::view::{Days, Earning, SpendRow, SpentTokens};
+use crate::model::{DateRange, Earning, SpendRow, SpentTokens};
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
@@ -14,21 +14,21 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 const DAYS_MAX: i64 = 366;
 
 /// The span of the same length that ends where this one begins.
-pub(crate) fn before(days: Days) -> Result<Days, Invalid> {
+pub(crate) fn before(days: DateRange) -> Result<DateRange, Invalid> {
     let first = days.end.saturating_sub((DAYS_MAX - 1).days());
     if days.start < first {
         let problem = format!("must be at most {DAYS_MAX} days before the end");
         return Err(Invalid::new("start", problem));
     }
     let length = i64::try_from(days.each().count()).unwrap_or(DAYS_MAX);
-    Ok(Days {
+    Ok(DateRange {
         start: days.start.saturating_sub(length.days()),
         end: days.start.saturating_sub(1.day()),
     })
 }
 
 /// The first moment of each hour of some days, up to now, counted from the first one's midnight.
-pub(crate) fn hours(days: Days, zone: &Zone, now: Millis) -> Result<Vec<Millis>, Invalid> {
+pub(crate) fn hours(days: DateRange, zone: &Zone, now: Millis) -> Result<Vec<Millis>, Invalid> {
     let today = zone.day(now);
     if days.start < today.saturating_sub(1.day()) || days.end > today {
         return Err(Invalid::new("per", "hour is for today and yesterday only"));
@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
 
-    fn days(start: &str, end: &str) -> Days {
-        Days {
+    fn days(start: &str, end: &str) -> DateRange {
+        DateRange {
             start: start.parse().unwrap(),
             end: end.parse().unwrap(),
         }

@@ -6,10 +6,10 @@ use proxyxai_contract::{
     clock::Millis,
     provider::BaseUrl,
     secret::Secret,
-    snapshot::{Health, HealthState},
+    snapshot::{HealthState, KeyHealthReport},
 };
 
-use crate::view::KeyView;
+use crate::model::UpstreamKey;
 
 const SECRET_CHARS_MIN: usize = 20;
 /// It travels in a header, which servers commonly cap at 8 KiB together with the others.
@@ -49,7 +49,7 @@ pub(crate) fn host_matches(provider: &BaseUrl, filter: &str) -> bool {
 }
 
 /// Whether a search finds a key: its name, or a model of its list, begins like this in any case, or this is its id.
-pub(crate) fn is_found(key: &KeyView, text: &str) -> bool {
+pub(crate) fn is_found(key: &UpstreamKey, text: &str) -> bool {
     let text = text.trim().to_lowercase();
     let begins = |name: &str| name.to_lowercase().starts_with(&text);
     begins(&key.name)
@@ -60,7 +60,7 @@ pub(crate) fn is_found(key: &KeyView, text: &str) -> bool {
 /// The worst that was said of a key as a whole, and why; what was said of single models does not
 /// count. A sleep that is over counts as ready, a quarantine only ends by a word of its own.
 pub(crate) fn worst<'a>(
-    reports: impl IntoIterator<Item = &'a Health>,
+    reports: impl IntoIterator<Item = &'a KeyHealthReport>,
     now: Millis,
 ) -> (HealthState, &'a str) {
     reports
@@ -145,8 +145,8 @@ mod tests {
         }
     }
 
-    fn report(state: HealthState, reason: &str) -> Health {
-        Health {
+    fn report(state: HealthState, reason: &str) -> KeyHealthReport {
+        KeyHealthReport {
             key: KeyId::new(1).unwrap(),
             model: None,
             state,
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn the_worst_report_of_the_key_as_a_whole_counts() {
         let until = |ms| Millis(ms);
-        let of_a_model = Health {
+        let of_a_model = KeyHealthReport {
             model: Some("m".to_owned()),
             ..report(HealthState::Disabled, "model")
         };

@@ -14,13 +14,13 @@ use self::convert::{
     account_to_wire, change_from_wire, filter_from_wire, identifier, new_from_wire,
 };
 use super::{auth, count, page_from_wire};
-use crate::{Control, Error, ops, view::AccountChange};
+use crate::{Control, Error, model::AccountChange, ops};
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct AccountsService(pub(super) Control);
 
 #[tonic::async_trait]
-impl Accounts for Service {
+impl Accounts for AccountsService {
     async fn create_account(
         &self,
         request: Request<wire::CreateAccountRequest>,

@@ -3,7 +3,7 @@
 use proxyxai_contract::client_key;
 use tonic::{Request, metadata::MetadataMap};
 
-use crate::{Control, Error, ops, view::Caller};
+use crate::{Control, Error, model::Caller, ops};
 
 /// The account whose key the call carries.
 pub(super) async fn caller<T: Sync>(
@@ -24,7 +24,7 @@ pub(super) async fn node<T: Sync>(control: &Control, request: &Request<T>) -> Re
 /// The key or token in the metadata.
 fn presented(metadata: &MetadataMap) -> Option<&str> {
     let text = |name| metadata.get(name)?.to_str().ok();
-    client_key::presented(text("authorization"), text("x-api-key"))
+    client_key::credential_from(text("authorization"), text("x-api-key"))
 }
 
 #[cfg(test)]

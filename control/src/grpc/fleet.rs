@@ -11,7 +11,7 @@ use proxyxai_contract::{
         update_to_wire, window_ask_from_wire, window_grant_to_wire,
     },
     id::{AccountId, NodeName, Revision},
-    snapshot::Rejection,
+    snapshot::RejectedItem,
     wire::{self, fleet_server::Fleet},
 };
 use tonic::{Request, Response, Status};
@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status};
 use super::auth;
 use crate::{
     Control, Error,
-    ops::{self, fleet::objects::Wanted},
-    view::{Leased, NodeFilter, NodeView},
+    model::{Node, NodeFilter, NodeLeases},
+    ops::{self, fleet::objects::ObjectQuery},
 };
 
 /// What one acknowledgement or health report may hold at most. A data plane sends changes only.
@@ -33,10 +33,10 @@ const WINDOW_ASKS_MAX: usize = 1000;
 const ASKS_MAX: usize = 1000;
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct FleetService(pub(super) Control);
 
 #[tonic::async_trait]
-impl Fleet for Service {
+impl Fleet for FleetService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Update, Status>> + Send>>;
 
     async fn watch(
@@ -83,8 +83,8 @@ impl Fleet for Service {
         } = request.into_inner();
         let node = node_name(&node)?;
         let (records, unfit) = batch_from_wire(records).map_err(Error::from)?;
-        let report = ops::fleet::Report { records, unfit };
-        let ops::fleet::Reported {
+        let report = ops::fleet::UsageReport { records, unfit };
+        let ops::fleet::ReportReceipt {
             through,
             standings,
             leases,
@@ -228,7 +228,7 @@ fn bounded(field: &str, items: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn wanted_from_wire(request: wire::ListObjectsRequest) -> Result<Wanted, Error> {
+fn wanted_from_wire(request: wire::ListObjectsRequest) -> Result<ObjectQuery, Error> {
     let wire::ListObjectsRequest {
         node,
         account_id,
@@ -240,7 +240,7 @@ fn wanted_from_wire(request: wire::ListObjectsRequest) -> Result<Wanted, Error> 
     } = request;
     node_name(&node)?;
     let given = |id: String| Some(id).filter(|id| !id.is_empty());
-    Ok(Wanted {
+    Ok(ObjectQuery {
         account: AccountId::new(account_id)?,
         kind: proxyxai_contract::convert::kind(&kind)?,
         limit: u32::try_from(limit).unwrap_or_default(),
@@ -250,7 +250,7 @@ fn wanted_from_wire(request: wire::ListObjectsRequest) -> Result<Wanted, Error> 
     })
 }
 
-fn rejections_from_wire(rejections: Vec<wire::Rejection>) -> Result<Vec<Rejection>, Error> {
+fn rejections_from_wire(rejections: Vec<wire::Rejection>) -> Result<Vec<RejectedItem>, Error> {
     bounded("rejections", rejections.len())?;
     let read = |rejection| {
         let wire::Rejection {
@@ -264,7 +264,7 @@ fn rejections_from_wire(rejections: Vec<wire::Rejection>) -> Result<Vec<Rejectio
             .ok_or_else(|| {
                 Invalid::new("rejections.kind", "must be account, key, price or settings")
             })?;
-        Ok(Rejection {
+        Ok(RejectedItem {
             kind,
             item,
             problem,
@@ -273,8 +273,8 @@ fn rejections_from_wire(rejections: Vec<wire::Rejection>) -> Result<Vec<Rejectio
     rejections.into_iter().map(read).collect()
 }
 
-fn rejection_to_wire(rejection: Rejection) -> wire::Rejection {
-    let Rejection {
+fn rejection_to_wire(rejection: RejectedItem) -> wire::Rejection {
+    let RejectedItem {
         kind,
         item,
         problem,
@@ -286,8 +286,8 @@ fn rejection_to_wire(rejection: Rejection) -> wire::Rejection {
     }
 }
 
-fn node_to_wire(node: NodeView) -> wire::Node {
-    let NodeView {
+fn node_to_wire(node: Node) -> wire::Node {
+    let Node {
         name,
         epoch,
         version,
@@ -295,7 +295,7 @@ fn node_to_wire(node: NodeView) -> wire::Node {
         applied,
         rejections,
         seen,
-        leased: Leased { accounts, amount },
+        leased: NodeLeases { accounts, amount },
     } = node;
     wire::Node {
         name: name.as_str().to_owned(),

@@ -11,15 +11,18 @@ use tonic::{Request, Response, Status};
 
 use super::{auth, count, page_from_wire};
 use crate::{
-    Control, Error, ops,
-    view::{KeyChange, KeyFilter, KeyState, KeyView, NewKey, Probe},
+    Control, Error,
+    model::{
+        KeyState, NewUpstreamKey, ProbeResult, UpstreamKey, UpstreamKeyChange, UpstreamKeyFilter,
+    },
+    ops,
 };
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct KeysService(pub(super) Control);
 
 #[tonic::async_trait]
-impl Keys for Service {
+impl Keys for KeysService {
     async fn create_key(
         &self,
         request: Request<wire::CreateKeyRequest>,
@@ -52,7 +55,7 @@ impl Keys for Service {
             search,
             state,
         } = request.into_inner();
-        let filter = KeyFilter {
+        let filter = UpstreamKeyFilter {
             id: None,
             level: level.map(level_from_wire).transpose()?,
             provider: (!provider.is_empty()).then_some(provider),
@@ -96,7 +99,7 @@ impl Keys for Service {
     ) -> Result<Response<wire::ProbeKeyResponse>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
         let wire::ProbeKeyRequest { id, model } = request.into_inner();
-        let Probe {
+        let ProbeResult {
             accepted,
             status,
             detail,
@@ -111,7 +114,7 @@ impl Keys for Service {
     }
 }
 
-fn new_from_wire(request: wire::CreateKeyRequest) -> Result<NewKey, Error> {
+fn new_from_wire(request: wire::CreateKeyRequest) -> Result<NewUpstreamKey, Error> {
     let wire::CreateKeyRequest {
         secret,
         name,
@@ -120,7 +123,7 @@ fn new_from_wire(request: wire::CreateKeyRequest) -> Result<NewKey, Error> {
         enabled,
         config,
     } = request;
-    Ok(NewKey {
+    Ok(NewUpstreamKey {
         secret: Secret::new(secret),
         name,
         provider: (!provider.is_empty()).then_some(provider),
@@ -133,7 +136,7 @@ fn new_from_wire(request: wire::CreateKeyRequest) -> Result<NewKey, Error> {
     })
 }
 
-fn change_from_wire(request: wire::UpdateKeyRequest) -> Result<(KeyId, KeyChange), Error> {
+fn change_from_wire(request: wire::UpdateKeyRequest) -> Result<(KeyId, UpstreamKeyChange), Error> {
     let wire::UpdateKeyRequest {
         id,
         secret,
@@ -143,7 +146,7 @@ fn change_from_wire(request: wire::UpdateKeyRequest) -> Result<(KeyId, KeyChange
         enabled,
         config,
     } = request;
-    let change = KeyChange {
+    let change = UpstreamKeyChange {
         secret: secret.map(Secret::new),
         name,
         provider,
@@ -154,8 +157,8 @@ fn change_from_wire(request: wire::UpdateKeyRequest) -> Result<(KeyId, KeyChange
     Ok((key_id(id)?, change))
 }
 
-pub(super) fn key_to_wire(key: KeyView) -> wire::Key {
-    let KeyView {
+pub(super) fn key_to_wire(key: UpstreamKey) -> wire::Key {
+    let UpstreamKey {
         id,
         name,
         provider,

@@ -30,7 +30,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::{Control, view::Page};
+use crate::{Control, model::Page};
 
 /// Administration takes small messages; the longest is a settings change with a price table in it.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
@@ -43,16 +43,16 @@ const UPDATE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// All services, with health and both versions of reflection.
 pub(crate) fn routes(control: Control) -> Routes {
-    let fleet = FleetServer::new(fleet::Service(control.clone()))
+    let fleet = FleetServer::new(fleet::FleetService(control.clone()))
         .max_decoding_message_size(REPORT_BYTES_MAX)
         .max_encoding_message_size(UPDATE_BYTES_MAX);
-    let keys = KeysServer::new(keys::Service(control.clone()));
-    let accounts = AccountsServer::new(accounts::Service(control.clone()));
-    let settings = SettingsServer::new(settings::Service(control.clone()));
-    let news = NewsServer::new(news::Service(control.clone()));
-    let prices = PricesServer::new(prices::Service(control.clone()))
+    let keys = KeysServer::new(keys::KeysService(control.clone()));
+    let accounts = AccountsServer::new(accounts::AccountsService(control.clone()));
+    let settings = SettingsServer::new(settings::SettingsService(control.clone()));
+    let news = NewsServer::new(news::NewsService(control.clone()));
+    let prices = PricesServer::new(prices::PricesService(control.clone()))
         .max_decoding_message_size(PRICES_BYTES_MAX);
-    let reports = ReportsServer::new(reports::Service(control));
+    let reports = ReportsServer::new(reports::ReportsService(control));
     let routes = Routes::new(fleet)
         .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(accounts.max_decoding_message_size(REQUEST_BYTES_MAX))
@@ -67,13 +67,13 @@ pub(crate) fn routes(control: Control) -> Routes {
 fn health() -> HealthServer<HealthService> {
     let reporter = HealthReporter::new();
     let names = [
-        PricesServer::<prices::Service>::NAME,
-        KeysServer::<keys::Service>::NAME,
-        AccountsServer::<accounts::Service>::NAME,
-        SettingsServer::<settings::Service>::NAME,
-        NewsServer::<news::Service>::NAME,
-        ReportsServer::<reports::Service>::NAME,
-        FleetServer::<fleet::Service>::NAME,
+        PricesServer::<prices::PricesService>::NAME,
+        KeysServer::<keys::KeysService>::NAME,
+        AccountsServer::<accounts::AccountsService>::NAME,
+        SettingsServer::<settings::SettingsService>::NAME,
+        NewsServer::<news::NewsService>::NAME,
+        ReportsServer::<reports::ReportsService>::NAME,
+        FleetServer::<fleet::FleetService>::NAME,
     ];
     for name in names {
         let report = reporter.set_service_status(name, ServingStatus::Serving);

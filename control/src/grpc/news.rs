@@ -8,18 +8,19 @@ use tonic::{Request, Response, Status};
 
 use super::{auth, count, page_from_wire};
 use crate::{
-    Control, Error, ops,
-    view::{NewNews, NewsBoard, NewsView, Page, PostedNews},
+    Control, Error,
+    model::{NewsBoard, NewsDraft, NewsItem, Page, PostedNews},
+    ops,
 };
 
 /// News are long.
 const POSTED_ROWS_MAX: u64 = 100;
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct NewsService(pub(super) Control);
 
 #[tonic::async_trait]
-impl News for Service {
+impl News for NewsService {
     async fn post_news(
         &self,
         request: Request<wire::PostNewsRequest>,
@@ -31,7 +32,7 @@ impl News for Service {
             content,
             days,
         } = request.into_inner();
-        let new = NewNews {
+        let new = NewsDraft {
             title,
             content,
             days,
@@ -65,7 +66,7 @@ impl News for Service {
             user,
             group,
         } = ops::news::board(&self.0, &caller).await?;
-        let items = |news: Vec<NewsView>| news.into_iter().map(item_to_wire).collect();
+        let items = |news: Vec<NewsItem>| news.into_iter().map(item_to_wire).collect();
         Ok(Response::new(wire::ListNewsResponse {
             system: items(system),
             user: items(user),
@@ -100,8 +101,8 @@ fn named(target: &str) -> Option<&str> {
     (!target.trim().is_empty()).then_some(target)
 }
 
-fn item_to_wire(news: NewsView) -> wire::NewsItem {
-    let NewsView {
+fn item_to_wire(news: NewsItem) -> wire::NewsItem {
+    let NewsItem {
         id,
         scope: _,
         author,

@@ -10,15 +10,15 @@ use tonic::{Request, Response, Status};
 use super::{auth, count, reports::days_from_wire};
 use crate::{
     Control, Error,
-    ops::{self, prices::NewPrices},
-    view::{PriceVersion, Rerated, Rerating},
+    model::{PriceVersion, RerateRequest, RerateResult},
+    ops::{self, prices::PriceTableUpload},
 };
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct PricesService(pub(super) Control);
 
 #[tonic::async_trait]
-impl Prices for Service {
+impl Prices for PricesService {
     async fn get_prices(
         &self,
         request: Request<wire::GetPricesRequest>,
@@ -62,7 +62,7 @@ impl Prices for Service {
             force,
             over_version,
         } = request.into_inner();
-        let new = NewPrices {
+        let new = PriceTableUpload {
             text: table,
             valid_from: optional_millis_from_wire("valid_from", valid_from.as_ref())
                 .map_err(Error::from)?,
@@ -90,13 +90,13 @@ impl Prices for Service {
             dry_run,
         } = request.into_inner();
         let today = ops::reports::today(&self.0);
-        let rerating = Rerating {
+        let rerating = RerateRequest {
             days: days_from_wire(&start_date, &end_date, today)?,
             account: named(&account).map(str::to_owned),
             version: named(&version).map(str::to_owned),
             dry_run,
         };
-        let Rerated {
+        let RerateResult {
             records,
             unpriced,
             corrections,

@@ -22,16 +22,17 @@ use tonic::{Request, Response, Status};
 
 use super::{auth, count, page_from_wire};
 use crate::{
-    Control, Error, ops,
+    Control, Error,
+    model::{AuditFilter, AuditRecord, DateRange, PostedUsage},
+    ops,
     ops::reports::CallsOf,
-    view::{Days, LogFilter, LogView, PostedUsage},
 };
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct ReportsService(pub(super) Control);
 
 #[tonic::async_trait]
-impl Reports for Service {
+impl Reports for ReportsService {
     async fn get_bill(
         &self,
         request: Request<wire::GetBillRequest>,
@@ -104,7 +105,7 @@ impl Reports for Service {
         } = request.into_inner();
         let page = page_from_wire(page).map_err(Error::from)?;
         let text = |text: String| (!text.is_empty()).then_some(text);
-        let filter = LogFilter {
+        let filter = AuditFilter {
             action: text(action),
             target: target_id,
             status: text(status),
@@ -139,12 +140,12 @@ impl Reports for Service {
         }))
     }
 
-    type ExportUsageStream = Pieces;
+    type ExportUsageStream = CsvStream;
 
     async fn export_usage(
         &self,
         request: Request<wire::ExportRequest>,
-    ) -> Result<Response<Pieces>, Status> {
+    ) -> Result<Response<CsvStream>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
         let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
         let pieces = ops::export::usage(&self.0, &caller, days).await?;
@@ -162,12 +163,12 @@ impl Reports for Service {
         Ok(Response::new(earnings::to_wire(earnings)))
     }
 
-    type ExportEarningsStream = Pieces;
+    type ExportEarningsStream = CsvStream;
 
     async fn export_earnings(
         &self,
         request: Request<wire::ExportRequest>,
-    ) -> Result<Response<Pieces>, Status> {
+    ) -> Result<Response<CsvStream>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
         let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
         let pieces = ops::export::earnings(&self.0, &caller, days).await?;
@@ -233,12 +234,12 @@ impl Reports for Service {
         }))
     }
 
-    type ExportLedgerStream = Pieces;
+    type ExportLedgerStream = CsvStream;
 
     async fn export_ledger(
         &self,
         request: Request<wire::ExportRequest>,
-    ) -> Result<Response<Pieces>, Status> {
+    ) -> Result<Response<CsvStream>, Status> {
         let caller = auth::caller(&self.0, &request).await?;
         let days = export_days(request.into_inner(), ops::reports::today(&self.0))?;
         let pieces = ops::export::ledger(&self.0, &caller, days).await?;
@@ -246,9 +247,9 @@ impl Reports for Service {
     }
 }
 
-type Pieces = Pin<Box<dyn Stream<Item = Result<wire::CsvPiece, Status>> + Send>>;
+type CsvStream = Pin<Box<dyn Stream<Item = Result<wire::CsvPiece, Status>> + Send>>;
 
-fn export_days(request: wire::ExportRequest, today: Date) -> Result<Days, Error> {
+fn export_days(request: wire::ExportRequest, today: Date) -> Result<DateRange, Error> {
     let wire::ExportRequest {
         start_date,
         end_date,
@@ -256,7 +257,7 @@ fn export_days(request: wire::ExportRequest, today: Date) -> Result<Days, Error>
     days_from_wire(&start_date, &end_date, today)
 }
 
-fn pieces_to_wire(pieces: impl Stream<Item = Result<String, Error>> + Send + 'static) -> Pieces {
+fn pieces_to_wire(pieces: impl Stream<Item = Result<String, Error>> + Send + 'static) -> CsvStream {
     let piece = |piece: Result<String, Error>| Ok(wire::CsvPiece { text: piece? });
     Box::pin(pieces.map(piece))
 }
@@ -274,14 +275,14 @@ fn named(account: &str) -> Option<&str> {
     (!account.is_empty()).then_some(account)
 }
 
-pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days, Error> {
+pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<DateRange, Error> {
     let day = |field: &str, text: &str| match text {
         "" => Ok(today),
         text => text
             .parse()
             .map_err(|_| Invalid::new(field, "must be a day, YYYY-MM-DD")),
     };
-    let days = Days {
+    let days = DateRange {
         start: day("start_date", start)?,
         end: day("end_date", end)?,
     };
@@ -291,8 +292,8 @@ pub(super) fn days_from_wire(start: &str, end: &str, today: Date) -> Result<Days
     Ok(days)
 }
 
-fn log_to_wire(log: LogView) -> wire::Log {
-    let LogView {
+fn log_to_wire(log: AuditRecord) -> wire::Log {
+    let AuditRecord {
         id,
         action,
         operator,

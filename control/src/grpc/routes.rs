@@ -2,15 +2,15 @@
 
 use proxyxai_contract::{
     convert::health_state_to_wire,
-    plan::{Giver, Hop, LevelReason, ModelReason},
+    plan::{LevelReason, ModelReason, PlanLevel, RuleOwner},
     wire::{self, route_level, route_stage, rule_giver},
 };
 
 use super::keys::key_to_wire;
-use crate::view::{LevelView, RouteView, StageView, TurnView};
+use crate::model::{RouteExplanation, RouteKey, RouteLevel, RouteStage};
 
-pub(super) fn route_to_wire(route: RouteView) -> wire::ExplainRouteResponse {
-    let RouteView {
+pub(super) fn route_to_wire(route: RouteExplanation) -> wire::ExplainRouteResponse {
+    let RouteExplanation {
         account,
         name,
         // The caller knows what it asked for.
@@ -28,9 +28,9 @@ pub(super) fn route_to_wire(route: RouteView) -> wire::ExplainRouteResponse {
     }
 }
 
-fn stage(stage: StageView) -> wire::RouteStage {
+fn stage(stage: RouteStage) -> wire::RouteStage {
     use route_stage::Why;
-    let StageView { model, why, levels } = stage;
+    let RouteStage { model, why, levels } = stage;
     let (why, by) = match why {
         ModelReason::Asked => (Why::Asked, None),
         ModelReason::Mapped(giver) => (Why::Mapped, Some(giver)),
@@ -44,10 +44,10 @@ fn stage(stage: StageView) -> wire::RouteStage {
     }
 }
 
-fn level(level: LevelView) -> wire::RouteLevel {
+fn level(level: RouteLevel) -> wire::RouteLevel {
     use route_level::Why;
-    let LevelView {
-        hop: Hop { level, why },
+    let RouteLevel {
+        hop: PlanLevel { level, why },
         strategy,
         keys,
     } = level;
@@ -65,8 +65,8 @@ fn level(level: LevelView) -> wire::RouteLevel {
     }
 }
 
-fn turn(turn: TurnView) -> wire::RouteKey {
-    let TurnView {
+fn turn(turn: RouteKey) -> wire::RouteKey {
+    let RouteKey {
         key,
         state,
         reason,
@@ -79,10 +79,10 @@ fn turn(turn: TurnView) -> wire::RouteKey {
     }
 }
 
-const fn giver(giver: Giver) -> wire::RuleGiver {
+const fn giver(giver: RuleOwner) -> wire::RuleGiver {
     let giver = match giver {
-        Giver::Account(id) => rule_giver::Giver::AccountId(id.get()),
-        Giver::System => rule_giver::Giver::System(true),
+        RuleOwner::Account(id) => rule_giver::Giver::AccountId(id.get()),
+        RuleOwner::System => rule_giver::Giver::System(true),
     };
     wire::RuleGiver { giver: Some(giver) }
 }

@@ -7,13 +7,13 @@ use proxyxai_contract::{
 use tonic::{Request, Response, Status};
 
 use super::{auth, count, routes::route_to_wire};
-use crate::{Control, ops, ops::settings::Scope};
+use crate::{Control, ops, ops::settings::SettingsScope};
 
 #[derive(Debug)]
-pub(super) struct Service(pub(super) Control);
+pub(super) struct SettingsService(pub(super) Control);
 
 #[tonic::async_trait]
-impl Settings for Service {
+impl Settings for SettingsService {
     async fn get_settings(
         &self,
         request: Request<wire::GetSettingsRequest>,
@@ -37,9 +37,9 @@ impl Settings for Service {
         } = request.into_inner();
         let set = set.into_iter().collect();
         let scope = if cascade {
-            Scope::AllAccounts
+            SettingsScope::AllAccounts
         } else {
-            Scope::System
+            SettingsScope::System
         };
         let settings = ops::settings::change(&self.0, &caller, set, reset, scope).await?;
         Ok(Response::new(wire::GetSettingsResponse {

@@ -2,12 +2,12 @@
 //! writes to the readers of news, reports key faults, drops old records, takes over public price lists. Each step is bounded, and one
 //! that fails is tried again at its next turn. Any number of replicas may do it at the same time.
 
-mod bills;
-mod faults;
-mod notices;
-mod post;
+mod bill_mail;
+mod key_alerts;
+mod limit_alerts;
+mod mailer;
+mod news_mail;
 pub(crate) mod prices;
-mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +30,7 @@ const MAIL_LIFE_MS: i64 = 30 * 86_400_000;
 pub(crate) async fn run(control: Control, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut post = post::Post::default();
+    let mut post = mailer::Mailer::default();
     let mut count = 0u64;
     loop {
         tokio::select! {
@@ -41,14 +41,14 @@ pub(crate) async fn run(control: Control, shutdown: CancellationToken) {
         if count.is_multiple_of(NOTICE_TICKS) {
             log(
                 "telling accounts of their limits",
-                notices::tell(&control).await,
+                limit_alerts::tell(&control).await,
             );
             log(
                 "writing to the readers of news",
-                readers::write(&control).await,
+                news_mail::write(&control).await,
             );
-            log("reporting key faults", faults::report(&control).await);
-            log("writing bills", bills::write(&control).await);
+            log("reporting key faults", key_alerts::report(&control).await);
+            log("writing bills", bill_mail::write(&control).await);
         }
         log("sending mail", post.send_due(&control, &shutdown).await);
         if count.is_multiple_of(PRUNE_TICKS) {

@@ -11,7 +11,7 @@ use crate::{
     Control, Error,
     domain::setting,
     lists,
-    ops::prices::{Synced, sync},
+    ops::prices::{SyncOutcome, sync},
     store,
 };
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(control: Control, shutdown: &CancellationToken) {
 }
 
 /// One look: whether a list was asked for, and what came of it.
-pub(super) async fn step(control: &Control) -> Result<Option<Synced>, Error> {
+pub(super) async fn step(control: &Control) -> Result<Option<SyncOutcome>, Error> {
     let stored = store::settings::all(control.store()).await?;
     let value = |name| crate::publish::effective(stored.get(name), name, control.config());
     let url = value(setting::PRICES_SYNC_URL);
@@ -51,11 +51,11 @@ pub(super) async fn step(control: &Control) -> Result<Option<Synced>, Error> {
         Err(error) => Err(error.under(setting::PRICES_SYNC_URL).into()),
     };
     match &done {
-        Ok(Synced::Nothing) => tracing::info!("the price list changes nothing"),
-        Ok(Synced::Loaded { version, changes }) => {
+        Ok(SyncOutcome::Nothing) => tracing::info!("the price list changes nothing"),
+        Ok(SyncOutcome::Loaded { version, changes }) => {
             tracing::info!(version, changes, "a price list was taken over");
         }
-        Ok(Synced::Refused { told, objections }) => tracing::warn!(
+        Ok(SyncOutcome::Refused { told, objections }) => tracing::warn!(
             objections,
             told = told.join("; "),
             "a price list moves prices too far and was not taken over; see `proxyxai prices sync`"

@@ -47,7 +47,7 @@ async fn configure(world: &World, url: &str, hours: &str) {
 
 async fn versions(world: &World) -> Vec<(String, String)> {
     let versions = ops::prices::versions(&world.control, &ROOT).await.unwrap();
-    let told = |version: crate::view::PriceVersion| (version.version, version.note);
+    let told = |version: crate::model::PriceVersion| (version.version, version.note);
     versions.into_iter().map(told).collect()
 }
 
@@ -65,7 +65,10 @@ async fn a_list_is_taken_over_when_it_is_time_and_once() {
         let (one, other) = tokio::join!(step(&world.control), step(&world.control));
         let both = [one.unwrap(), other.unwrap()];
         let loaded = both.iter().flatten().collect::<Vec<_>>();
-        assert!(matches!(loaded[..], [Synced::Loaded { .. }]), "{both:?}");
+        assert!(
+            matches!(loaded[..], [SyncOutcome::Loaded { .. }]),
+            "{both:?}"
+        );
         let after = versions(world).await;
         assert_eq!(after.len(), before + 1);
         let note = format!("by schedule, 2 changes: {url}");
@@ -73,7 +76,10 @@ async fn a_list_is_taken_over_when_it_is_time_and_once() {
         assert!(told, "{after:?}");
         assert_eq!(step(&world.control).await.unwrap(), None);
         world.clock.advance(6 * HOUR_MS);
-        assert_eq!(step(&world.control).await.unwrap(), Some(Synced::Nothing));
+        assert_eq!(
+            step(&world.control).await.unwrap(),
+            Some(SyncOutcome::Nothing)
+        );
         assert_eq!(versions(world).await.len(), before + 1);
     })
     .await;
@@ -85,7 +91,7 @@ async fn a_list_that_moves_a_price_too_far_is_refused_and_told() {
         configure(world, &server(25.0).await, "1").await;
         let before = versions(world).await;
         let done = step(&world.control).await.unwrap();
-        let Some(Synced::Refused { told, objections }) = done else {
+        let Some(SyncOutcome::Refused { told, objections }) = done else {
             panic!("{done:?}");
         };
         assert!(objections >= 1 && told.len() == objections, "{told:?}");

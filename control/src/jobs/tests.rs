@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use proxyxai_contract::snapshot::{Health, HealthState};
+use proxyxai_contract::snapshot::{HealthState, KeyHealthReport};
 
-use super::{bills, faults, notices, readers};
+use super::{bill_mail, key_alerts, limit_alerts, news_mail};
 use crate::{
-    Control, ops,
+    Control,
+    model::{Account, AccountChange, NewsDraft},
+    ops,
     store::{
         self,
-        mail::Outcome,
+        mail::SendOutcome,
         testing::{QueuedMail, mails},
     },
     testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, AccountView, NewNews},
 };
 
 async fn configure(world: &World, pairs: &[(&str, &str)]) {
@@ -27,10 +28,10 @@ async fn configure(world: &World, pairs: &[(&str, &str)]) {
 async fn switch_on(world: &World) {
     configure(world, &[("EMAIL_SMTP", "mail.example.com")]).await;
     // The first look only notes where the ledger stands.
-    notices::tell(&world.control).await.unwrap();
+    limit_alerts::tell(&world.control).await.unwrap();
 }
 
-async fn spend(world: &World, sequence: u64, account: &AccountView, cost: f64) {
+async fn spend(world: &World, sequence: u64, account: &Account, cost: f64) {
     let mut record = call(sequence, account.id, cost);
     record.start = world.clock.now();
     ops::fleet::report_usage(&world.control, &node("n"), 1, vec![record])
@@ -55,7 +56,7 @@ async fn nothing_is_queued_while_there_is_no_server() {
         .await;
         let anna = world.child(&ROOT, "anna", 2.0).await;
         spend(world, 1, &anna, 1.9).await;
-        let new = NewNews {
+        let new = NewsDraft {
             title: "t".to_owned(),
             content: "c".to_owned(),
             days: None,
@@ -64,10 +65,10 @@ async fn nothing_is_queued_while_there_is_no_server() {
             .await
             .unwrap();
         world.clock.advance(2 * DAY_MS);
-        notices::tell(&world.control).await.unwrap();
-        readers::write(&world.control).await.unwrap();
-        faults::report(&world.control).await.unwrap();
-        bills::write(&world.control).await.unwrap();
+        limit_alerts::tell(&world.control).await.unwrap();
+        news_mail::write(&world.control).await.unwrap();
+        key_alerts::report(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         assert!(mails(world.control.store()).await.is_empty());
     })
     .await;
@@ -104,13 +105,13 @@ async fn a_soft_limit_is_told_once_a_month() {
         world.change(&ROOT, &anna, change).await.unwrap();
         for (sequence, cost, told) in [(1, 10.0, 0), (2, 0.5, 1), (3, 5.0, 1)] {
             spend(world, sequence, &anna, cost).await;
-            notices::tell(&world.control).await.unwrap();
-            notices::tell(&world.control).await.unwrap();
+            limit_alerts::tell(&world.control).await.unwrap();
+            limit_alerts::tell(&world.control).await.unwrap();
             assert_eq!(of(world, "soft_limit").await.len(), told, "{sequence}");
         }
         world.clock.advance(30 * DAY_MS);
         spend(world, 4, &anna, 11.0).await;
-        notices::tell(&world.control).await.unwrap();
+        limit_alerts::tell(&world.control).await.unwrap();
         let mails = of(world, "soft_limit").await;
         assert_eq!(mails.len(), 2);
         assert_eq!(mails[0].recipient, "books@example.com");
@@ -125,7 +126,7 @@ async fn a_low_balance_is_told_once_until_it_rises() {
         switch_on(world).await;
         let anna = world.child(&ROOT, "anna", 5.0).await;
         let told = async |expected: usize| {
-            notices::tell(&world.control).await.unwrap();
+            limit_alerts::tell(&world.control).await.unwrap();
             assert_eq!(of(world, "low_balance").await.len(), expected);
         };
         told(0).await;
@@ -153,7 +154,7 @@ async fn a_low_balance_is_told_once_until_it_rises() {
 async fn accounts_with_one_bill_address_share_a_mail() {
     everywhere(async |world| {
         configure(world, &[("EMAIL_SMTP", "h"), ("EMAIL_BILL", "daily")]).await;
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         let change = AccountChange {
             billing_email: Some("books@example.com".to_owned()),
             ..AccountChange::default()
@@ -167,15 +168,15 @@ async fn accounts_with_one_bill_address_share_a_mail() {
         for (sequence, account) in [(1, &anna), (2, &bert), (3, &carl)] {
             spend(world, sequence, account, 1.5).await;
         }
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         assert!(of(world, "bill").await.is_empty());
         // Half past midnight is too early for usage that came late.
         world.clock.advance(DAY_MS / 2 + 1_800_000);
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         assert!(of(world, "bill").await.is_empty());
         world.clock.advance(1_800_000);
         for _ in 0..3 {
-            bills::write(&world.control).await.unwrap();
+            bill_mail::write(&world.control).await.unwrap();
         }
         let written = of(world, "bill").await;
         let to: Vec<_> = written.iter().map(|mail| mail.recipient.as_str()).collect();
@@ -185,10 +186,10 @@ async fn accounts_with_one_bill_address_share_a_mail() {
         assert!(!written[0].text.contains("carl"));
         // A clock that is set back bills nothing again, and a day without usage none.
         world.clock.advance(-DAY_MS / 2);
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         world.clock.advance(2 * DAY_MS);
         for _ in 0..3 {
-            bills::write(&world.control).await.unwrap();
+            bill_mail::write(&world.control).await.unwrap();
         }
         assert_eq!(of(world, "bill").await.len(), 2);
     })
@@ -199,16 +200,16 @@ async fn accounts_with_one_bill_address_share_a_mail() {
 async fn a_month_is_billed_as_a_whole() {
     everywhere(async |world| {
         configure(world, &[("EMAIL_SMTP", "h"), ("EMAIL_BILL", "monthly")]).await;
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         let anna = world.child(&ROOT, "anna", 100.0).await;
         spend(world, 1, &anna, 1.0).await;
         world.clock.advance(20 * DAY_MS);
         spend(world, 2, &anna, 2.0).await;
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         assert!(of(world, "bill").await.is_empty());
         world.clock.advance(10 * DAY_MS);
-        bills::write(&world.control).await.unwrap();
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         let written = of(world, "bill").await;
         assert_eq!(written.len(), 1);
         assert_eq!(written[0].subject, "Usage 2026-11-01 to 2026-11-30: $3");
@@ -230,7 +231,7 @@ async fn news_are_written_to_their_readers_once() {
         };
         world.change(&ROOT, &carl, known).await.unwrap();
         switch_on(world).await;
-        let new = |title: &str| NewNews {
+        let new = |title: &str| NewsDraft {
             title: title.to_owned(),
             content: "c".to_owned(),
             days: None,
@@ -245,7 +246,7 @@ async fn news_are_written_to_their_readers_once() {
                 .unwrap();
         }
         for _ in 0..5 {
-            readers::write(&world.control).await.unwrap();
+            news_mail::write(&world.control).await.unwrap();
         }
         let written = of(world, "news").await;
         let to = |title: &str| -> Vec<_> {
@@ -272,7 +273,7 @@ async fn news_for_one_account_that_cannot_be_written_to_reach_nobody_else() {
         };
         world.change(&ROOT, &below, known).await.unwrap();
         switch_on(world).await;
-        let new = NewNews {
+        let new = NewsDraft {
             title: "t".to_owned(),
             content: "c".to_owned(),
             days: None,
@@ -280,7 +281,7 @@ async fn news_for_one_account_that_cannot_be_written_to_reach_nobody_else() {
         ops::news::post(&world.control, &ROOT, Some("carl"), new)
             .await
             .unwrap();
-        readers::write(&world.control).await.unwrap();
+        news_mail::write(&world.control).await.unwrap();
         assert!(of(world, "news").await.is_empty());
     })
     .await;
@@ -301,8 +302,8 @@ async fn a_sender_beyond_its_rate_waits_and_holds_up_nobody() {
         }
         switch_on(world).await;
         configure(world, &[("EMAIL_RPH", "2")]).await;
-        let post = async |caller: &AccountView, target: &str| {
-            let new = NewNews {
+        let post = async |caller: &Account, target: &str| {
+            let new = NewsDraft {
                 title: "hello".to_owned(),
                 content: "words".to_owned(),
                 days: None,
@@ -314,7 +315,7 @@ async fn a_sender_beyond_its_rate_waits_and_holds_up_nobody() {
         post(&anna, &anna.dna).await;
         let sent = async |expected: usize| {
             for _ in 0..4 {
-                readers::write(&world.control).await.unwrap();
+                news_mail::write(&world.control).await.unwrap();
             }
             let news = of(world, "news").await;
             assert_eq!(news.len(), expected);
@@ -328,7 +329,7 @@ async fn a_sender_beyond_its_rate_waits_and_holds_up_nobody() {
             first[0].text
         );
         // Root's own, behind it, go out.
-        let new = NewNews {
+        let new = NewsDraft {
             title: "all".to_owned(),
             content: "c".to_owned(),
             days: None,
@@ -350,7 +351,7 @@ async fn notices_and_bills_go_to_verified_addresses_only() {
     everywhere(async |world| {
         configure(world, &[("EMAIL_BILL", "daily")]).await;
         switch_on(world).await;
-        bills::write(&world.control).await.unwrap();
+        bill_mail::write(&world.control).await.unwrap();
         let anna = world.child(&ROOT, "anna", 100.0).await;
         let carl = world.child(&by(&anna), "carl", 20.0).await;
         // Whoever has a key may enter any address for bills.
@@ -365,10 +366,10 @@ async fn notices_and_bills_go_to_verified_addresses_only() {
         world.change(&by(&carl), &carl, victim).await.unwrap();
         spend(world, 1, &anna, 79.0).await;
         spend(world, 2, &carl, 19.0).await;
-        notices::tell(&world.control).await.unwrap();
+        limit_alerts::tell(&world.control).await.unwrap();
         world.clock.advance(DAY_MS);
         for _ in 0..3 {
-            bills::write(&world.control).await.unwrap();
+            bill_mail::write(&world.control).await.unwrap();
         }
         for kind in ["low_balance", "bill"] {
             let sent = of(world, kind).await;
@@ -392,7 +393,7 @@ async fn a_refused_key_is_reported_once_a_day_and_state() {
         .await;
         let key = world.key("sk-upstream-0123456789").await.unwrap();
         let say = async |state: HealthState| {
-            let health = Health {
+            let health = KeyHealthReport {
                 key: key.id,
                 model: None,
                 state,
@@ -401,8 +402,8 @@ async fn a_refused_key_is_reported_once_a_day_and_state() {
             ops::fleet::report_health(&world.control, &node("n"), vec![health])
                 .await
                 .unwrap();
-            faults::report(&world.control).await.unwrap();
-            faults::report(&world.control).await.unwrap();
+            key_alerts::report(&world.control).await.unwrap();
+            key_alerts::report(&world.control).await.unwrap();
             of(world, "key_fault").await.len()
         };
         let until = NOON.plus(30 * DAY_MS);
@@ -443,19 +444,19 @@ async fn a_claimed_mail_is_nobody_elses_until_the_claim_runs_out() {
             store::mail::settle(&tx, mail, outcome).await.unwrap();
             tx.commit().await.unwrap();
         };
-        settle(&first[0], Outcome::Sent).await;
-        let failed = Outcome::Failed {
+        settle(&first[0], SendOutcome::Sent).await;
+        let failed = SendOutcome::Failed {
             error: "550".to_owned(),
         };
         settle(&first[1], failed).await;
-        let untried = Outcome::Untried {
+        let untried = SendOutcome::Untried {
             due: now.plus(1_000),
         };
         settle(&first[2], untried).await;
         let later = claim(9, now.plus(1_000)).await;
         assert_eq!(later.len(), 3);
         // The late word of whoever had it first counts for nothing.
-        settle(&second[0], Outcome::Sent).await;
+        settle(&second[0], SendOutcome::Sent).await;
         let all = mails(control.store()).await;
         let states: Vec<_> = all
             .iter()

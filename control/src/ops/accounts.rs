@@ -19,10 +19,10 @@ pub(crate) use update::update;
 
 use crate::{
     Control, Error,
-    domain::{account::check_text, client_key, credit::LISTING_FEE, ledger::Entry},
+    domain::{account::check_text, client_key, credit::LISTING_FEE, ledger::LedgerEntry},
+    model::{Account, AccountChangeResult, AccountFilter, Caller, Listing, Page},
     ops::{self, money},
-    store::{self, AccountRecord, Tx, accounts::Filter},
-    view::{AccountFilter, AccountView, Caller, Changed, Listing, Page},
+    store::{self, AccountRecord, Tx, accounts::AccountQuery},
 };
 
 /// How long a change waits for credit that calls under way hold.
@@ -36,17 +36,17 @@ pub(crate) async fn find(
     control: &Control,
     caller: &Caller,
     identifier: &str,
-) -> Result<AccountView, Error> {
+) -> Result<Account, Error> {
     let own = ops::caller_account(control, control.store(), caller).await?;
     let record = ops::visible(control, control.store(), &own, identifier).await?;
-    if record.view.id != own.view.id {
+    if record.account.id != own.account.id {
         ops::may_manage(control, control.store(), &own).await?;
     }
     Ok(ops::shown(control, record))
 }
 
 /// The caller itself.
-pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<AccountView, Error> {
+pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<Account, Error> {
     let own = store::accounts::get(control.store(), caller.account, control.now()).await?;
     own.filter(|record| record.deleted.is_none())
         .map(|record| ops::shown(control, record))
@@ -69,7 +69,7 @@ pub(crate) async fn list(
     caller: &Caller,
     filter: AccountFilter,
     page: Page,
-) -> Result<Listing<AccountView>, Error> {
+) -> Result<Listing<Account>, Error> {
     let AccountFilter {
         descendants,
         identifier,
@@ -83,7 +83,7 @@ pub(crate) async fn list(
     ops::may_manage(control, store, &own).await?;
     if let Some(identifier) = identifier {
         let record = ops::visible(control, store, &own, &identifier).await?;
-        if !labels.fit(&record.view) {
+        if !labels.fit(&record.account) {
             return Err(ops::no_such_account(&identifier));
         }
         return Ok(Listing {
@@ -92,19 +92,19 @@ pub(crate) async fn list(
         });
     }
     let top = match subtree {
-        Some(dna) => Some(ops::visible(control, store, &own, &dna).await?.view.dna),
+        Some(dna) => Some(ops::visible(control, store, &own, &dna).await?.account.dna),
         None => None,
     };
     if let Some(search) = &search {
         check_text("search", search, SEARCH_BYTES_MAX)?;
     }
-    let is_part = top.as_ref().is_some_and(|top| *top != own.view.dna);
+    let is_part = top.as_ref().is_some_and(|top| *top != own.account.dna);
     if labels.is_empty() && !is_part && search.is_none() && !caller.is_root() {
         pay_for_listing(control, caller).await?;
     }
-    let filter = Filter {
+    let filter = AccountQuery {
         parent: (!descendants && top.is_none()).then_some(caller.account),
-        below: top.as_deref().unwrap_or(&own.view.dna),
+        below: top.as_deref().unwrap_or(&own.account.dna),
         with_top: top.is_some(),
         search: search.as_deref(),
         labels,
@@ -126,7 +126,7 @@ pub(crate) async fn list(
 
 /// A client key that takes the place of an account's first one.
 #[derive(Debug)]
-struct Replacement<'a> {
+struct KeyReplacement<'a> {
     key: &'a ClientKey,
     /// For how long the former one goes on; none for not at all.
     overlap_ms: Option<i64>,
@@ -144,14 +144,19 @@ pub(crate) async fn rotate_key(
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let target = match identifier {
-        Some(identifier) => ops::visible(control, &tx, &own, identifier).await?.view.id,
+        Some(identifier) => {
+            ops::visible(control, &tx, &own, identifier)
+                .await?
+                .account
+                .id
+        }
         None => caller.account,
     };
     if target != caller.account {
         ops::may_manage(control, &tx, &own).await?;
     }
     let key = ClientKey::generate().map_err(Error::internal)?;
-    let new = Replacement {
+    let new = KeyReplacement {
         key: &key,
         overlap_ms,
     };
@@ -174,7 +179,7 @@ pub(crate) async fn rotate_root(
         None => ClientKey::generate().map_err(Error::internal)?,
     };
     let tx = control.store().begin().await?;
-    let new = Replacement {
+    let new = KeyReplacement {
         key: &key,
         overlap_ms,
     };
@@ -187,7 +192,7 @@ async fn replace_key(
     tx: Tx,
     caller: &Caller,
     target: AccountId,
-    Replacement { key, overlap_ms }: Replacement<'_>,
+    KeyReplacement { key, overlap_ms }: KeyReplacement<'_>,
 ) -> Result<(), Error> {
     let mut locked = store::accounts::lock(&tx, [target], control.now()).await?;
     let mut record = locked
@@ -195,20 +200,20 @@ async fn replace_key(
         .ok_or_else(|| ops::no_such_account(&target.to_string()))?;
     let before = record.clone();
     give_key(control, &mut record, key);
-    record.view.updated = control.now();
+    record.account.updated = control.now();
     if let Some(hash) = record.key_hash {
-        ops::client_keys::check_free(control, &tx, caller, &before.view, hash).await?;
+        ops::client_keys::check_free(control, &tx, caller, &before.account, hash).await?;
     }
     if let Some(overlap_ms) = overlap_ms.filter(|_| record.key_hash != before.key_hash) {
         ops::client_keys::keep_former(control, &tx, caller, &before, overlap_ms).await?;
     }
     // Before the revision is locked, since it takes a while.
     if target == AccountId::ROOT {
-        ops::master::follow_root(control, &tx, key).await?;
+        ops::master_key::follow_root(control, &tx, key).await?;
     }
     record.revision = store::revisions::bump(&tx).await?.0;
     store::accounts::update(&tx, &record).await?;
-    ops::audit::rotation(control, &tx, caller, &record.view, overlap_ms).await?;
+    ops::audit::rotation(control, &tx, caller, &record.account, overlap_ms).await?;
     tx.commit().await?;
     if target == AccountId::ROOT {
         ops::root_key::replace(control, before.key_hash, key);
@@ -224,7 +229,7 @@ async fn replace_key(
 
 fn give_key(control: &Control, record: &mut AccountRecord, key: &ClientKey) {
     record.key_hash = Some(control.vault().hasher().hash(key.expose()));
-    record.view.partial_key = tail(control, key);
+    record.account.partial_key = tail(control, key);
 }
 
 /// What is kept of a client key in clear.
@@ -271,22 +276,22 @@ async fn credit_came_back<T: Sync>(
 }
 
 /// The sides of a change, locked and free of expired cards.
-struct Sides {
+struct LockedParties {
     operator: AccountRecord,
     target: AccountRecord,
     /// The target's parent, where it takes part and lives.
-    patron: Option<AccountRecord>,
-    entries: Vec<Entry>,
+    parent: Option<AccountRecord>,
+    entries: Vec<LedgerEntry>,
 }
 
 /// Locks the caller and the descendant it means to change, and the latter's parent if it takes part.
-async fn lock_sides(
+async fn lock_parties(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
     target: AccountId,
     patron: Option<AccountId>,
-) -> Result<Sides, Error> {
+) -> Result<LockedParties, Error> {
     let now = control.now();
     let ids = [caller.account, target].into_iter().chain(patron);
     let mut locked = store::accounts::lock(tx, ids, now).await?;
@@ -301,10 +306,10 @@ async fn lock_sides(
     for record in [&mut operator, &mut target].into_iter().chain(&mut patron) {
         entries.extend(money::clear_expired(record, now)?);
     }
-    Ok(Sides {
+    Ok(LockedParties {
         operator,
         target,
-        patron,
+        parent: patron,
         entries,
     })
 }
@@ -315,14 +320,14 @@ async fn changed(
     tx: &Tx,
     operator: AccountId,
     target: AccountId,
-) -> Result<Changed, Error> {
+) -> Result<AccountChangeResult, Error> {
     let view = async |id: AccountId| {
         let record = store::accounts::get(tx, id, control.now()).await?;
         record
             .map(|record| ops::shown(control, record))
             .ok_or(Error::Unauthenticated)
     };
-    Ok(Changed {
+    Ok(AccountChangeResult {
         account: view(target).await?,
         operator: view(operator).await?,
         refund: Money::ZERO,

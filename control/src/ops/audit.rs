@@ -8,12 +8,14 @@ use serde_json::Value;
 use crate::{
     Control, Error,
     domain::{
-        audit::{self, Action, Field, Fields, Kind},
+        audit::{self, AuditAction, AuditField, AuditFields, AuditTargetKind},
         setting,
     },
+    model::{Account, AuditFilter, AuditRecord, Caller, Listing, Page},
     ops,
-    store::{self, AccountRecord, KeyRecord, Tx, audit::NewRecord, client_keys::ClientKeyRecord},
-    view::{AccountView, Caller, Listing, LogFilter, LogView, Page},
+    store::{
+        self, AccountRecord, KeyRecord, Tx, audit::NewAuditRecord, client_keys::ClientKeyRecord,
+    },
 };
 
 const SUCCESS: &str = "success";
@@ -22,19 +24,19 @@ const DAY_MS: i64 = 86_400_000;
 
 /// What a change was made to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target<'a> {
-    kind: Kind,
+pub(super) struct AuditTarget<'a> {
+    kind: AuditTargetKind,
     id: Option<i64>,
     name: &'a str,
     /// Of the account or group, so that those above it see the record.
     dna: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> AuditTarget<'a> {
     /// An account.
-    pub(super) fn account(view: &'a AccountView) -> Self {
+    pub(super) fn account(view: &'a Account) -> Self {
         Self {
-            kind: Kind::User,
+            kind: AuditTargetKind::User,
             id: Some(view.id.get()),
             name: &view.name,
             dna: &view.dna,
@@ -42,9 +44,9 @@ impl<'a> Target<'a> {
     }
 
     /// An account or group that news are for; none means everybody.
-    pub(super) fn news(view: Option<&'a AccountView>) -> Self {
+    pub(super) fn news(view: Option<&'a Account>) -> Self {
         Self {
-            kind: Kind::News,
+            kind: AuditTargetKind::News,
             id: view.map(|view| view.id.get()),
             name: view.map_or("", |view| &view.name),
             dna: view.map_or("", |view| &view.dna),
@@ -53,7 +55,7 @@ impl<'a> Target<'a> {
 
     /// Settings.
     pub(super) const CONFIG: Self = Self {
-        kind: Kind::Config,
+        kind: AuditTargetKind::Config,
         id: None,
         name: "",
         dna: "",
@@ -65,19 +67,19 @@ pub(super) async fn account(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    before: Option<&AccountView>,
+    before: Option<&Account>,
     after: Option<&AccountRecord>,
 ) -> Result<(), Error> {
-    let after = after.map(|record| &record.view);
+    let after = after.map(|record| &record.account);
     let action = match (before, after) {
-        (None, _) => Action::AddUser,
-        (Some(_), Some(_)) => Action::UpdateUser,
-        (Some(_), None) => Action::DeleteUser,
+        (None, _) => AuditAction::AddUser,
+        (Some(_), Some(_)) => AuditAction::UpdateUser,
+        (Some(_), None) => AuditAction::DeleteUser,
     };
-    let Some(target) = after.or(before).map(Target::account) else {
+    let Some(target) = after.or(before).map(AuditTarget::account) else {
         return Ok(());
     };
-    let fields = |view: Option<&AccountView>| view.map(audit::account).unwrap_or_default();
+    let fields = |view: Option<&Account>| view.map(audit::account).unwrap_or_default();
     record(
         control,
         tx,
@@ -93,25 +95,25 @@ pub(super) async fn client_key(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    account: &AccountView,
+    account: &Account,
     (before, after): (Option<&ClientKeyRecord>, Option<&ClientKeyRecord>),
 ) -> Result<(), Error> {
     let action = match (before, after) {
-        (None, _) => Action::AddClientKey,
-        (Some(_), Some(_)) => Action::UpdateClientKey,
-        (Some(_), None) => Action::DeleteClientKey,
+        (None, _) => AuditAction::AddClientKey,
+        (Some(_), Some(_)) => AuditAction::UpdateClientKey,
+        (Some(_), None) => AuditAction::DeleteClientKey,
     };
-    let Some(view) = after.or(before).map(|record| &record.view) else {
+    let Some(view) = after.or(before).map(|record| &record.key) else {
         return Ok(());
     };
-    let target = Target {
-        kind: Kind::ClientKey,
+    let target = AuditTarget {
+        kind: AuditTargetKind::ClientKey,
         id: Some(view.id.get()),
         name: &view.name,
         dna: &account.dna,
     };
     let fields = |record: Option<&ClientKeyRecord>| {
-        let fields = record.map(|record| audit::client_key(&record.view, &account.name));
+        let fields = record.map(|record| audit::client_key(&record.key, &account.name));
         fields.unwrap_or_default()
     };
     let sides = (fields(before), fields(after));
@@ -123,28 +125,28 @@ pub(super) async fn rotation(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    account: &AccountView,
+    account: &Account,
     overlap_ms: Option<i64>,
 ) -> Result<(), Error> {
     let action = match (account.id == caller.account, caller.is_root()) {
-        (true, true) => Action::RotateRoot,
-        (true, false) => Action::RotateSelf,
-        (false, _) => Action::RotateKey,
+        (true, true) => AuditAction::RotateRoot,
+        (true, false) => AuditAction::RotateSelf,
+        (false, _) => AuditAction::RotateKey,
     };
     let key = |side: u8| {
-        let secret = Field::Secret(vec![side]);
-        Fields::from([("SecretKey".to_owned(), secret)])
+        let secret = AuditField::Secret(vec![side]);
+        AuditFields::from([("SecretKey".to_owned(), secret)])
     };
     let mut after = key(1);
     if let Some(ms) = overlap_ms {
-        after.insert("Overlap".to_owned(), Field::Open((ms / 1000).into()));
+        after.insert("Overlap".to_owned(), AuditField::Open((ms / 1000).into()));
     }
     let sides = (key(0), after);
     record(
         control,
         tx,
         caller,
-        (action, Target::account(account)),
+        (action, AuditTarget::account(account)),
         sides,
     )
     .await
@@ -159,22 +161,22 @@ pub(super) async fn key(
     after: Option<&KeyRecord>,
 ) -> Result<(), Error> {
     let action = match (before, after) {
-        (None, _) => Action::AddKey,
-        (Some(_), Some(_)) => Action::UpdateKey,
-        (Some(_), None) => Action::DeleteKey,
+        (None, _) => AuditAction::AddKey,
+        (Some(_), Some(_)) => AuditAction::UpdateKey,
+        (Some(_), None) => AuditAction::DeleteKey,
     };
-    let Some(view) = after.or(before).map(|record| &record.view) else {
+    let Some(view) = after.or(before).map(|record| &record.key) else {
         return Ok(());
     };
-    let target = Target {
-        kind: Kind::Key,
+    let target = AuditTarget {
+        kind: AuditTargetKind::Key,
         id: Some(view.id.get()),
         name: &view.name,
         dna: "",
     };
     let fields = |record: Option<&KeyRecord>| {
         record
-            .map(|record| audit::key(&record.view, &record.fingerprint))
+            .map(|record| audit::key(&record.key, &record.fingerprint))
             .unwrap_or_default()
     };
     let sides = (fields(before), fields(after));
@@ -183,7 +185,7 @@ pub(super) async fn key(
 
 /// The pool was loaded anew.
 pub(super) async fn reload(control: &Control, tx: &Tx, caller: &Caller) -> Result<(), Error> {
-    let what = (Action::LoadKeys, Target::CONFIG);
+    let what = (AuditAction::LoadKeys, AuditTarget::CONFIG);
     record(control, tx, caller, what, Default::default()).await
 }
 
@@ -192,19 +194,19 @@ pub(super) async fn prices(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    (action, version): (Action, &str),
+    (action, version): (AuditAction, &str),
     asked: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Result<(), Error> {
-    let target = Target {
-        kind: Kind::Prices,
+    let target = AuditTarget {
+        kind: AuditTargetKind::Prices,
         id: None,
         name: version,
         dna: "",
     };
     let fields = asked
         .into_iter()
-        .map(|(name, value)| (name.to_owned(), Field::Open(value)));
-    let sides = (Fields::new(), fields.collect());
+        .map(|(name, value)| (name.to_owned(), AuditField::Open(value)));
+    let sides = (AuditFields::new(), fields.collect());
     record(control, tx, caller, (action, target), sides).await
 }
 
@@ -213,13 +215,13 @@ pub(super) async fn record(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    (action, target): (Action, Target<'_>),
-    (before, after): (Fields, Fields),
+    (action, target): (AuditAction, AuditTarget<'_>),
+    (before, after): (AuditFields, AuditFields),
 ) -> Result<(), Error> {
     let now = control.now();
     let operator = store::accounts::get(tx, caller.account, now).await?;
-    let operator = operator.ok_or(Error::Unauthenticated)?.view;
-    let record = NewRecord {
+    let operator = operator.ok_or(Error::Unauthenticated)?.account;
+    let record = NewAuditRecord {
         at: now,
         action: action.as_str(),
         operator: operator.id,
@@ -240,12 +242,12 @@ pub(super) async fn record(
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
-    filter: LogFilter,
+    filter: AuditFilter,
     page: Page,
-) -> Result<Listing<LogView>, Error> {
+) -> Result<Listing<AuditRecord>, Error> {
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
-    let dna = (caller.account != AccountId::ROOT).then_some(own.view.dna.as_str());
+    let dna = (caller.account != AccountId::ROOT).then_some(own.account.dna.as_str());
     let page = Page {
         page: page.page.max(1),
         size: page.size.clamp(1, PAGE_ROWS_MAX),

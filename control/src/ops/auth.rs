@@ -10,9 +10,9 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     domain::account::Dna,
+    model::{Caller, ClientKeyInfo},
     ops,
     store::{self, AccountRecord},
-    view::{Caller, ClientKeyView},
 };
 
 /// The account whose first client key this is: no other administrates anything.
@@ -45,24 +45,26 @@ pub(crate) async fn identify(
     };
     let now = control.now();
     let own = store::accounts::some(control.store(), &[account], now).await?;
-    let dna = own.first().and_then(|own| Dna::parse(&own.view.dna).ok());
+    let dna = own
+        .first()
+        .and_then(|own| Dna::parse(&own.account.dna).ok());
     let above: Vec<_> = dna
         .iter()
         .flat_map(Dna::ids)
         .filter(|id| *id != account)
         .collect();
     let above = store::accounts::some(control.store(), &above, now).await?;
-    if let Some(suspended) = above.iter().find(|ancestor| !ancestor.view.is_active()) {
+    if let Some(suspended) = above.iter().find(|ancestor| !ancestor.account.is_active()) {
         return Err(Error::Suspended {
-            name: suspended.view.name.clone(),
+            name: suspended.account.name.clone(),
         });
     }
     let refuses = |record: &&AccountRecord| {
-        address.is_some_and(|address| !record.view.access.ips.allows(address))
+        address.is_some_and(|address| !record.account.access.ips.allows(address))
     };
     if let Some(refusing) = own.iter().chain(&above).find(refuses) {
         return Err(Error::IpNotAllowed {
-            name: refusing.view.name.clone(),
+            name: refusing.account.name.clone(),
         });
     }
     within_rate(control, own.first(), &above).await?;
@@ -80,14 +82,14 @@ async fn further(
 ) -> Result<(AccountId, Option<ClientKeyId>), Error> {
     let now = control.now();
     let found = store::client_keys::by_hash(control.store(), hash).await?;
-    let in_force = |view: &ClientKeyView| view.enabled && view.expires.is_none_or(|end| end > now);
-    let view = found.map(|record| record.view).filter(in_force);
+    let in_force = |view: &ClientKeyInfo| view.enabled && view.expires.is_none_or(|end| end > now);
+    let view = found.map(|record| record.key).filter(in_force);
     let view = view.ok_or(Error::Unauthenticated)?;
     let account = store::accounts::childless(control.store(), view.account, now).await?;
     match account.filter(|record| record.deleted.is_none()) {
-        Some(record) if record.view.is_active() => Ok((view.account, Some(view.id))),
+        Some(record) if record.account.is_active() => Ok((view.account, Some(view.id))),
         Some(record) => Err(Error::Suspended {
-            name: record.view.name,
+            name: record.account.name,
         }),
         None => Err(Error::Unauthenticated),
     }
@@ -100,7 +102,7 @@ async fn within_rate(
     above: &[AccountRecord],
 ) -> Result<(), Error> {
     let below_root = |id: &AccountId| *id != AccountId::ROOT;
-    let dna = own.and_then(|own| Dna::parse(&own.view.dna).ok());
+    let dna = own.and_then(|own| Dna::parse(&own.account.dna).ok());
     let path: Vec<_> = dna.iter().flat_map(Dna::ids).filter(below_root).collect();
     if path.is_empty() {
         return Ok(());
@@ -111,9 +113,9 @@ async fn within_rate(
     let admitted = control.rates().admit(&path, rate, control.now());
     admitted.map_err(|refused| {
         let mut known = own.into_iter().chain(above);
-        let whose = known.find(|record| record.view.id == refused.account);
+        let whose = known.find(|record| record.account.id == refused.account);
         Error::TooOften {
-            name: whose.map_or_else(String::new, |record| record.view.name.clone()),
+            name: whose.map_or_else(String::new, |record| record.account.name.clone()),
             retry_after_ms: refused.retry_after_ms,
         }
     })

@@ -12,15 +12,15 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Control, Error,
     domain::{
-        account::{Identifier, check_text},
-        cursor::{Cursor, Mark, Place},
+        account::{AccountIdentifier, check_text},
+        cursor::{CallCursor, CallPosition, PostedWatermark},
     },
+    model::{Call, CallFilter, CallPage, Caller, ModelFilter, PageCursor, PostedUsage},
     ops::{self, reports::told},
     store::{
         self, AccountRecord, Tx,
-        calls::{Newer, Older, Whose},
+        calls::{CallScope, NewerCalls, OlderCalls},
     },
-    view::{Call, CallFilter, Caller, Calls, CallsFrom, ModelOf, PostedUsage},
 };
 
 /// A page's rows when it is not said, and at most.
@@ -36,8 +36,8 @@ pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
     filter: CallFilter,
-    (from, size): (CallsFrom, u64),
-) -> Result<Calls, Error> {
+    (from, size): (PageCursor, u64),
+) -> Result<CallPage, Error> {
     check(caller, &filter, size)?;
     let now = control.now();
     let size = usize::try_from(size).map_err(Error::internal)?;
@@ -46,26 +46,26 @@ pub(crate) async fn list(
     let whose = whose(control, &tx, caller, &filter).await?;
     let search = store::calls::search(&tx, &whose, &filter).await?;
     let (rows, next, mark) = match from {
-        CallsFrom::Latest => {
+        PageCursor::Latest => {
             let mark = store::calls::mark(&tx, now).await?;
-            let place = Place::below(filter.end.map_or(i64::MAX, |end| end.plus(1).0));
-            let Older { rows, next } =
+            let place = CallPosition::below(filter.end.map_or(i64::MAX, |end| end.plus(1).0));
+            let OlderCalls { rows, next } =
                 store::calls::older(&tx, &search, (place, None), size).await?;
             (rows, before(control, &mark, next)?, mark)
         }
-        CallsFrom::Before(text) => {
-            let Cursor { mark, mut place } = opened(control, ("before", BEFORE), &text)?;
+        PageCursor::Before(text) => {
+            let CallCursor { mark, mut place } = opened(control, ("before", BEFORE), &text)?;
             if let Some(end) = filter.end.filter(|end| end.0 < place.start) {
-                place = Place::below(end.plus(1).0);
+                place = CallPosition::below(end.plus(1).0);
             }
             let older = store::calls::older(&tx, &search, (place, Some(&mark)), size);
-            let Older { rows, next } = older.await?;
+            let OlderCalls { rows, next } = older.await?;
             (rows, before(control, &mark, next)?, mark)
         }
-        CallsFrom::After(text) => {
-            let mark: Mark = opened(control, ("after", AFTER), &text)?;
+        PageCursor::After(text) => {
+            let mark: PostedWatermark = opened(control, ("after", AFTER), &text)?;
             let newer = store::calls::newer(&tx, &search, &mark, (size, now)).await?;
-            let Newer {
+            let NewerCalls {
                 mut rows,
                 mark,
                 more,
@@ -75,7 +75,7 @@ pub(crate) async fn list(
             (rows, next, mark)
         }
     };
-    Ok(Calls {
+    Ok(CallPage {
         calls: named(&tx, caller, rows).await?,
         next,
         latest: sealed(control, AFTER, &mark)?,
@@ -93,7 +93,7 @@ fn check(caller: &Caller, filter: &CallFilter, size: u64) -> Result<(), Error> {
         return Err(Invalid::new("size", format!("must be from 1 to {SIZE_MAX}")).into());
     }
     let texts = [
-        ("model", filter.model.as_ref().map(ModelOf::text)),
+        ("model", filter.model.as_ref().map(ModelFilter::text)),
         ("request_id", filter.request_id.as_deref()),
     ];
     for (name, text) in texts {
@@ -113,17 +113,17 @@ async fn whose(
     tx: &Tx,
     caller: &Caller,
     filter: &CallFilter,
-) -> Result<Whose, Error> {
+) -> Result<CallScope, Error> {
     let own = ops::caller_account(control, tx, caller).await?;
     let account = filter.account.as_deref().map(str::trim);
     let record = match account.filter(|text| !text.is_empty()) {
         Some(identifier) => known(control, tx, own, identifier).await?,
         None => own,
     };
-    Ok(match (filter.alone, record.view.id) {
-        (true, id) => Whose::One(id),
-        (false, AccountId::ROOT) => Whose::Everybody,
-        (false, _) => Whose::Below(record.view.dna),
+    Ok(match (filter.alone, record.account.id) {
+        (true, id) => CallScope::One(id),
+        (false, AccountId::ROOT) => CallScope::Everybody,
+        (false, _) => CallScope::Below(record.account.dna),
     })
 }
 
@@ -138,15 +138,15 @@ async fn known(
     if !matches!(found, Err(Error::NotFound { .. })) {
         return found;
     }
-    let id = match Identifier::parse(identifier)? {
-        Identifier::Id(id) => Some(id),
-        Identifier::Dna(dna) => dna.ids().last().copied(),
-        Identifier::Email(_) | Identifier::Name(_) => None,
+    let id = match AccountIdentifier::parse(identifier)? {
+        AccountIdentifier::Id(id) => Some(id),
+        AccountIdentifier::Dna(dna) => dna.ids().last().copied(),
+        AccountIdentifier::Email(_) | AccountIdentifier::Name(_) => None,
     };
     let Some(id) = id else { return found };
     let record = store::accounts::childless(tx, id, control.now()).await?;
     let is_same =
-        |record: &AccountRecord| !identifier.starts_with('.') || record.view.dna == identifier;
+        |record: &AccountRecord| !identifier.starts_with('.') || record.account.dna == identifier;
     match record.filter(|record| is_same(record) && ops::is_at_or_below(&own, record)) {
         Some(record) => Ok(record),
         None => found,
@@ -195,8 +195,12 @@ fn order(row: &PostedUsage) -> (i64, &str, u64, u64) {
     (record.start.0, node, *epoch, record.sequence)
 }
 
-fn before(control: &Control, mark: &Mark, place: Option<Place>) -> Result<Option<String>, Error> {
-    let cursor = |place| Cursor {
+fn before(
+    control: &Control,
+    mark: &PostedWatermark,
+    place: Option<CallPosition>,
+) -> Result<Option<String>, Error> {
+    let cursor = |place| CallCursor {
         mark: mark.clone(),
         place,
     };

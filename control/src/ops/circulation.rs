@@ -7,7 +7,7 @@ use proxyxai_contract::{Invalid, money::Money};
 
 use crate::{
     Control, Error,
-    domain::ledger::{Book, Entry},
+    domain::ledger::{Book, LedgerEntry},
     store::{self, Tx},
 };
 
@@ -38,7 +38,11 @@ impl Circulation {
 ///
 /// # Errors
 /// When there is none.
-pub(super) async fn check(control: &Control, tx: &Tx, entries: &[Entry]) -> Result<(), Error> {
+pub(super) async fn check(
+    control: &Control,
+    tx: &Tx,
+    entries: &[LedgerEntry],
+) -> Result<(), Error> {
     let created = entries.iter().map(created).sum::<Money>();
     if created <= Money::ZERO || !control.circulation().add(created) {
         return Ok(());
@@ -52,7 +56,7 @@ pub(super) async fn check(control: &Control, tx: &Tx, entries: &[Entry]) -> Resu
 }
 
 /// Credit that was not there before the entry, or was there in larger units.
-fn created(entry: &Entry) -> Money {
+fn created(entry: &LedgerEntry) -> Money {
     let minted = entry.postings().iter();
     let minted = minted.filter(|(book, _)| *book == Book::Mint);
     minted

@@ -15,9 +15,9 @@ use crate::{
         client_key::{self, KEYS_MAX},
         name,
     },
+    model::{Account, Caller, ClientKeyChange, ClientKeyInfo, NewClientKey},
     ops,
     store::{self, AccountRecord, Db, Tx, client_keys::ClientKeyRecord},
-    view::{AccountView, Caller, ClientKeyChange, ClientKeyView, NewClientKey},
 };
 
 /// The keys of the caller, or of an account below it, the newest first.
@@ -25,12 +25,12 @@ pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
     identifier: Option<&str>,
-) -> Result<Vec<ClientKeyView>, Error> {
+) -> Result<Vec<ClientKeyInfo>, Error> {
     let target = target(control, control.store(), caller, identifier).await?;
     let found = store::client_keys::of_account(control.store(), target).await?;
     Ok(found
         .into_iter()
-        .map(|record| shown(control, record.view))
+        .map(|record| shown(control, record.key))
         .collect())
 }
 
@@ -40,23 +40,23 @@ pub(crate) async fn get(
     caller: &Caller,
     identifier: Option<&str>,
     id: ClientKeyId,
-) -> Result<ClientKeyView, Error> {
+) -> Result<ClientKeyInfo, Error> {
     let target = target(control, control.store(), caller, identifier).await?;
     let found = store::client_keys::find(control.store(), target, id).await?;
     let found = found.ok_or_else(|| no_such_key(id))?;
-    Ok(shown(control, found.view))
+    Ok(shown(control, found.key))
 }
 
 /// The key that the caller presented, where that is a further one.
 pub(crate) async fn own(
     control: &Control,
     caller: &Caller,
-) -> Result<Option<ClientKeyView>, Error> {
+) -> Result<Option<ClientKeyInfo>, Error> {
     let Some(id) = caller.client_key else {
         return Ok(None);
     };
     let found = store::client_keys::find(control.store(), caller.account, id).await?;
-    Ok(found.map(|record| shown(control, record.view)))
+    Ok(found.map(|record| shown(control, record.key)))
 }
 
 /// Makes a key. The answer is the only place that shows its secret.
@@ -65,7 +65,7 @@ pub(crate) async fn create(
     caller: &Caller,
     identifier: Option<&str>,
     new: &NewClientKey,
-) -> Result<(ClientKeyView, ClientKey), Error> {
+) -> Result<(ClientKeyInfo, ClientKey), Error> {
     let secret = ClientKey::generate().map_err(Error::internal)?;
     let hash = control.vault().hasher().hash(secret.expose());
     let tx = control.store().begin().await?;
@@ -73,20 +73,27 @@ pub(crate) async fn create(
     let now = control.now();
     let name = client_key::name(&new.name)?;
     let tail = ops::accounts::tail(control, &secret);
-    let mut record = blank(account.view.id, name, (hash, tail), now);
-    client_key::apply(&mut record.view, &new.change, now)?;
-    make_room(control, &tx, caller, &account.view).await?;
+    let mut record = blank(account.account.id, name, (hash, tail), now);
+    client_key::apply(&mut record.key, &new.change, now)?;
+    make_room(control, &tx, caller, &account.account).await?;
     let made = store::client_keys::insert(&tx, &mut record).await;
     if let Err(Error::Conflict { field: "Name", .. }) = made {
-        return Err(taken(control, account.view.id, &record.view.name).await);
+        return Err(taken(control, account.account.id, &record.key.name).await);
     }
     made?;
     mark(&tx, &mut account).await?;
-    ops::audit::client_key(control, &tx, caller, &account.view, (None, Some(&record))).await?;
+    ops::audit::client_key(
+        control,
+        &tx,
+        caller,
+        &account.account,
+        (None, Some(&record)),
+    )
+    .await?;
     tx.commit().await?;
-    tell("client key made", caller, &record.view);
+    tell("client key made", caller, &record.key);
     ops::published(control).await;
-    Ok((shown(control, record.view), secret))
+    Ok((shown(control, record.key), secret))
 }
 
 /// Changes a key.
@@ -95,33 +102,33 @@ pub(crate) async fn update(
     caller: &Caller,
     identifier: Option<&str>,
     (id, change): (ClientKeyId, &ClientKeyChange),
-) -> Result<ClientKeyView, Error> {
+) -> Result<ClientKeyInfo, Error> {
     let tx = control.store().begin().await?;
     let mut account = locked_target(control, &tx, caller, identifier).await?;
-    let before = locked_key(&tx, account.view.id, id).await?;
+    let before = locked_key(&tx, account.account.id, id).await?;
     let now = control.now();
     let mut record = before.clone();
-    client_key::apply(&mut record.view, change, now)?;
+    client_key::apply(&mut record.key, change, now)?;
     if record == before {
-        return Ok(shown(control, record.view));
+        return Ok(shown(control, record.key));
     }
-    record.view.updated = now;
+    record.key.updated = now;
     let changed = store::client_keys::update(&tx, &record).await;
     if let Err(Error::Conflict { field: "Name", .. }) = changed {
-        return Err(taken(control, account.view.id, &record.view.name).await);
+        return Err(taken(control, account.account.id, &record.key.name).await);
     }
     changed?;
     mark(&tx, &mut account).await?;
     let sides = (Some(&before), Some(&record));
-    ops::audit::client_key(control, &tx, caller, &account.view, sides).await?;
+    ops::audit::client_key(control, &tx, caller, &account.account, sides).await?;
     tx.commit().await?;
-    tell("client key changed", caller, &record.view);
+    tell("client key changed", caller, &record.key);
     ops::published(control).await;
-    if record.view.credit_limit != before.view.credit_limit {
+    if record.key.credit_limit != before.key.credit_limit {
         // Data planes would spend what they have on lease of the limit before.
-        ops::fleet::bring_back_of_key(control, account.view.id, id).await?;
+        ops::fleet::bring_back_of_key(control, account.account.id, id).await?;
     }
-    Ok(shown(control, record.view))
+    Ok(shown(control, record.key))
 }
 
 /// Deletes a key, which stops at once. What its calls under way cost is still posted.
@@ -130,16 +137,16 @@ pub(crate) async fn delete(
     caller: &Caller,
     identifier: Option<&str>,
     id: ClientKeyId,
-) -> Result<ClientKeyView, Error> {
+) -> Result<ClientKeyInfo, Error> {
     let tx = control.store().begin().await?;
     let mut account = locked_target(control, &tx, caller, identifier).await?;
-    let before = locked_key(&tx, account.view.id, id).await?;
-    end(control, &tx, caller, &account.view, &before).await?;
+    let before = locked_key(&tx, account.account.id, id).await?;
+    end(control, &tx, caller, &account.account, &before).await?;
     mark(&tx, &mut account).await?;
     tx.commit().await?;
-    tell("client key deleted", caller, &before.view);
+    tell("client key deleted", caller, &before.key);
     ops::published(control).await;
-    Ok(shown(control, before.view))
+    Ok(shown(control, before.key))
 }
 
 /// Keeps the secret that an account had first as a further key, for a while. Its account is locked.
@@ -153,18 +160,18 @@ pub(super) async fn keep_former(
     let Some(hash) = account.key_hash else {
         return Ok(());
     };
-    let (id, now) = (account.view.id, control.now());
-    make_room(control, tx, caller, &account.view).await?;
+    let (id, now) = (account.account.id, control.now());
+    make_room(control, tx, caller, &account.account).await?;
     let known = store::client_keys::of_account(tx, id).await?;
     let is_taken = |name: &str| {
         let folded = name::folded(name);
         known
             .iter()
-            .any(|record| name::folded(&record.view.name) == folded)
+            .any(|record| name::folded(&record.key.name) == folded)
     };
     let name = client_key::former_name(control.zone().day(now), is_taken);
-    let mut record = blank(id, name, (hash, account.view.partial_key.clone()), now);
-    record.view.expires = Some(now.plus(overlap_ms));
+    let mut record = blank(id, name, (hash, account.account.partial_key.clone()), now);
+    record.key.expires = Some(now.plus(overlap_ms));
     store::client_keys::insert(tx, &mut record).await
 }
 
@@ -174,18 +181,18 @@ pub(super) async fn check_free(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    account: &AccountView,
+    account: &Account,
     hash: KeyHash,
 ) -> Result<(), Error> {
     let Some(found) = store::client_keys::by_hash(tx, hash).await? else {
         return Ok(());
     };
-    if found.view.account == account.id && is_over(&found, control.now()) {
+    if found.key.account == account.id && is_over(&found, control.now()) {
         return end(control, tx, caller, account, &found).await;
     }
     Err(Error::Conflict {
         field: "key",
-        with: format!(" by client key {}", found.view.id),
+        with: format!(" by client key {}", found.key.id),
     })
 }
 
@@ -196,7 +203,7 @@ fn blank(
     now: Millis,
 ) -> ClientKeyRecord {
     ClientKeyRecord {
-        view: ClientKeyView {
+        key: ClientKeyInfo {
             // The database gives it one; nobody sees this.
             id: ClientKeyId::FIRST,
             account,
@@ -230,7 +237,10 @@ async fn target(
         return Ok(caller.account);
     };
     let own = ops::caller_account(control, db, caller).await?;
-    let found = ops::visible(control, db, &own, identifier).await?.view.id;
+    let found = ops::visible(control, db, &own, identifier)
+        .await?
+        .account
+        .id;
     if found != caller.account {
         ops::may_manage(control, db, &own).await?;
     }
@@ -258,12 +268,12 @@ async fn locked_key(
 ) -> Result<ClientKeyRecord, Error> {
     let mut locked = store::client_keys::lock(tx, [id]).await?;
     let found = locked.remove(&id);
-    let found = found.filter(|key| key.view.account == account && key.deleted.is_none());
+    let found = found.filter(|key| key.key.account == account && key.deleted.is_none());
     found.ok_or_else(|| no_such_key(id))
 }
 
 fn is_over(record: &ClientKeyRecord, now: Millis) -> bool {
-    record.view.expires.is_some_and(|end| end <= now)
+    record.key.expires.is_some_and(|end| end <= now)
 }
 
 /// The key that came to its end first makes room for another, when there are as many as there may be.
@@ -271,14 +281,14 @@ async fn make_room(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    account: &AccountView,
+    account: &Account,
 ) -> Result<(), Error> {
     if store::client_keys::count(tx, account.id).await? < KEYS_MAX {
         return Ok(());
     }
     let known = store::client_keys::of_account(tx, account.id).await?;
     let over = known.iter().filter(|record| is_over(record, control.now()));
-    match over.min_by_key(|record| record.view.expires) {
+    match over.min_by_key(|record| record.key.expires) {
         Some(first) => end(control, tx, caller, account, first).await,
         None => Err(Error::Forbidden(
             "the account has 100 client keys beside its first one; delete some",
@@ -291,11 +301,11 @@ async fn end(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    account: &AccountView,
+    account: &Account,
     key: &ClientKeyRecord,
 ) -> Result<(), Error> {
     if key.was_never_used() {
-        store::client_keys::remove(tx, key.view.id).await?;
+        store::client_keys::remove(tx, key.key.id).await?;
     } else {
         let mut ended = key.clone();
         ended.deleted = Some(control.now());
@@ -314,17 +324,17 @@ async fn mark(tx: &Tx, account: &mut AccountRecord) -> Result<(), Error> {
 async fn taken(control: &Control, account: AccountId, name: &str) -> Error {
     let known = store::client_keys::of_account(control.store(), account).await;
     let folded = name::folded(name);
-    let same = |record: &ClientKeyRecord| name::folded(&record.view.name) == folded;
+    let same = |record: &ClientKeyRecord| name::folded(&record.key.name) == folded;
     let found = known.unwrap_or_default().into_iter().find(same);
     Error::Conflict {
         field: "Name",
         with: found.map_or_else(String::new, |record| {
-            format!(" by client key {}", record.view.id)
+            format!(" by client key {}", record.key.id)
         }),
     }
 }
 
-fn shown(control: &Control, mut view: ClientKeyView) -> ClientKeyView {
+fn shown(control: &Control, mut view: ClientKeyInfo) -> ClientKeyInfo {
     view.partial_key = ops::hint(control, &view.partial_key);
     view
 }
@@ -336,7 +346,7 @@ fn no_such_key(id: ClientKeyId) -> Error {
     }
 }
 
-fn tell(what: &str, caller: &Caller, view: &ClientKeyView) {
+fn tell(what: &str, caller: &Caller, view: &ClientKeyInfo) {
     tracing::info!(
         client_key.id = view.id.get(),
         account.id = view.account.get(),

@@ -6,13 +6,13 @@ use proxyxai_contract::{id::KeyId, money::Money};
 
 use crate::{
     Control, Error,
-    domain::flat,
-    ops,
-    store::{self, Store, earnings::Which},
-    view::{
-        Caller, Days, EarnedBy, Earning, EarningFilter, EarningRow, Earnings, Listing, Page,
-        PostedUsage, TagTotals,
+    domain::flat_rate,
+    model::{
+        Caller, DateRange, Earning, EarningDimension, EarningFilter, EarningRow, EarningsReport,
+        Listing, Page, PostedUsage, TagTotals,
     },
+    ops,
+    store::{self, Store, earnings::EarningQuery},
 };
 
 const ROOT_ONLY: &str = "only root may see what calls earn";
@@ -21,10 +21,10 @@ const ROOT_ONLY: &str = "only root may see what calls earn";
 pub(crate) async fn by(
     control: &Control,
     caller: &Caller,
-    (by, page): (EarnedBy, Page),
+    (by, page): (EarningDimension, Page),
     filter: EarningFilter,
-    days: Days,
-) -> Result<Earnings, Error> {
+    days: DateRange,
+) -> Result<EarningsReport, Error> {
     let which = which(control, caller, filter, days).await?;
     let mut rows: BTreeMap<String, Earning> = store::earnings::by(control.store(), by, &which)
         .await?
@@ -41,16 +41,18 @@ pub(crate) async fn by(
         };
         total.add(&earning);
         let of = match by {
-            EarnedBy::Key => flat.key.to_string(),
-            EarnedBy::Provider => flat.provider,
-            EarnedBy::Day => flat.day,
+            EarningDimension::Key => flat.key.to_string(),
+            EarningDimension::Provider => flat.provider,
+            EarningDimension::Day => flat.day,
             // A month is paid for all that is called in it.
-            EarnedBy::Model | EarnedBy::Account | EarnedBy::Level => continue,
+            EarningDimension::Model | EarningDimension::Account | EarningDimension::Level => {
+                continue;
+            }
         };
         rows.entry(of).or_default().add(&earning);
     }
     let mut rows: Vec<_> = rows.into_iter().collect();
-    if by != EarnedBy::Day {
+    if by != EarningDimension::Day {
         let spent = |earning: &Earning| earning.expense.saturating_add(earning.flat);
         rows.sort_by_key(|(_, earning)| std::cmp::Reverse((spent(earning), earning.cost)));
     }
@@ -65,11 +67,11 @@ pub(crate) async fn by(
         rows: rows.into_iter().map(row).collect(),
         total: found,
     };
-    Ok(Earnings { days, rows, total })
+    Ok(EarningsReport { days, rows, total })
 }
 
 /// What a day of a key costs that is paid by the month.
-pub(crate) struct Flat {
+pub(crate) struct FlatCost {
     pub(crate) key: KeyId,
     pub(crate) provider: String,
     pub(crate) day: String,
@@ -77,7 +79,7 @@ pub(crate) struct Flat {
 }
 
 /// What keys cost by the month, by day; none where single accounts or models are asked for.
-pub(crate) async fn flats(control: &Control, which: &Which) -> Result<Vec<Flat>, Error> {
+pub(crate) async fn flats(control: &Control, which: &EarningQuery) -> Result<Vec<FlatCost>, Error> {
     if which.account.is_some() || which.model.is_some() {
         return Ok(Vec::new());
     }
@@ -91,8 +93,8 @@ pub(crate) async fn flats(control: &Control, which: &Which) -> Result<Vec<Flat>,
         if !asked {
             continue;
         }
-        let days = flat::by_day(&changes, which.days).into_iter();
-        found.extend(days.map(|(day, amount)| Flat {
+        let days = flat_rate::by_day(&changes, which.days).into_iter();
+        found.extend(days.map(|(day, amount)| FlatCost {
             key,
             provider: provider.clone(),
             day: day.to_string(),
@@ -107,8 +109,8 @@ pub(crate) async fn which(
     control: &Control,
     caller: &Caller,
     filter: EarningFilter,
-    days: Days,
-) -> Result<Which, Error> {
+    days: DateRange,
+) -> Result<EarningQuery, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     let EarningFilter {
         account,
@@ -120,7 +122,7 @@ pub(crate) async fn which(
         Some(_) => Some(ops::reports::subject(control, caller, account.as_deref()).await?),
         None => None,
     };
-    Ok(Which {
+    Ok(EarningQuery {
         days,
         account,
         key,
@@ -133,33 +135,34 @@ pub(crate) async fn which(
 pub(crate) fn margin(usage: &PostedUsage) -> Option<Money> {
     let record = &usage.record;
     let cost = usage.corrected.unwrap_or(record.cost);
-    let charged = ops::earned::charged(record, cost);
+    let charged = ops::usage_additions::charged(record, cost);
     Some(charged.saturating_sub(record.expense?))
 }
 
 /// Names of accounts or keys, deleted ones too.
 pub(super) async fn names(
     store: &Store,
-    by: EarnedBy,
+    by: EarningDimension,
     ids: impl Iterator<Item = &String>,
 ) -> Result<BTreeMap<String, String>, Error> {
     let ids: Vec<i64> = ids.filter_map(|id| id.parse().ok()).collect();
     match by {
-        EarnedBy::Account => {
+        EarningDimension::Account => {
             let names = store::bills::names(store, &ids).await?.into_iter();
             Ok(names
                 .map(|(id, (name, _))| (id.to_string(), name))
                 .collect())
         }
-        EarnedBy::Key => {
+        EarningDimension::Key => {
             let keys = store::keys::all(store).await?.into_iter();
             Ok(keys
-                .map(|key| (key.view.id.to_string(), key.view.name))
+                .map(|key| (key.key.id.to_string(), key.key.name))
                 .collect())
         }
-        EarnedBy::Provider | EarnedBy::Model | EarnedBy::Day | EarnedBy::Level => {
-            Ok(BTreeMap::new())
-        }
+        EarningDimension::Provider
+        | EarningDimension::Model
+        | EarningDimension::Day
+        | EarningDimension::Level => Ok(BTreeMap::new()),
     }
 }
 
@@ -168,7 +171,7 @@ pub(crate) async fn tags(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-    days: Days,
+    days: DateRange,
     page: Page,
 ) -> Result<Listing<TagTotals>, Error> {
     let account = ops::reports::subject(control, caller, account).await?;

@@ -8,12 +8,13 @@ use futures_util::{Stream, stream};
 use jiff::civil::Date;
 use proxyxai_contract::{Invalid, clock::Zone, id::AccountId};
 
-use self::csv::Line;
+use self::csv::CsvLine;
 use crate::{
-    Control, Error, ops,
-    ops::earnings::Flat,
-    store::{self, Store, earnings::Which, exports::Between},
-    view::{Caller, Days, EarningFilter, Page, PostedUsage},
+    Control, Error,
+    model::{Caller, DateRange, EarningFilter, Page, PostedUsage},
+    ops,
+    ops::earnings::FlatCost,
+    store::{self, Store, earnings::EarningQuery, exports::PostingSpan},
 };
 
 /// Rows read at once; a piece is a few hundred KiB at most.
@@ -30,12 +31,12 @@ const ZONE_DAYS: i64 = 2;
 pub(crate) async fn usage(
     control: &Control,
     caller: &Caller,
-    days: Days,
+    days: DateRange,
 ) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
     let own = ops::caller_account(control, control.store(), caller).await?;
     let zone = control.config().zone.clone();
     let expense = caller.is_root();
-    let export = Export::usage(control.store(), (&own.view.dna, expense), days, zone).await?;
+    let export = CsvExport::usage(control.store(), (&own.account.dna, expense), days, zone).await?;
     Ok(streamed(control, export))
 }
 
@@ -43,11 +44,11 @@ pub(crate) async fn usage(
 pub(crate) async fn ledger(
     control: &Control,
     caller: &Caller,
-    days: Days,
+    days: DateRange,
 ) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
     ops::root_only(caller, "only root may read the ledger")?;
     let zone = control.config().zone.clone();
-    let export = Export::ledger(control.store(), days, zone).await?;
+    let export = CsvExport::ledger(control.store(), days, zone).await?;
     Ok(streamed(control, export))
 }
 
@@ -55,13 +56,13 @@ pub(crate) async fn ledger(
 pub(crate) async fn earnings(
     control: &Control,
     caller: &Caller,
-    days: Days,
+    days: DateRange,
 ) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
     type State = (
         Control,
-        Which,
+        EarningQuery,
         vec::IntoIter<Date>,
-        Vec<Flat>,
+        Vec<FlatCost>,
         Option<&'static str>,
     );
     let which = ops::earnings::which(control, caller, EarningFilter::default(), days).await?;
@@ -78,19 +79,19 @@ pub(crate) async fn earnings(
         let mut piece = head.map_or_else(String::new, |head| format!("{head}\r\n"));
         while piece.len() < PIECE_BYTES {
             let Some(day) = left.next() else { break };
-            let today = Which {
-                days: Days {
+            let today = EarningQuery {
+                days: DateRange {
                     start: day,
                     end: day,
                 },
                 ..which.clone()
             };
             for (of, earning) in store::earnings::of_day(control.store(), &today).await? {
-                csv::earning(&mut Line::new(&mut piece), &of, &earning);
+                csv::earning(&mut CsvLine::new(&mut piece), &of, &earning);
             }
             let text = day.to_string();
             for flat in flats.iter().filter(|flat| flat.day == text) {
-                csv::flat(&mut Line::new(&mut piece), flat);
+                csv::flat(&mut CsvLine::new(&mut piece), flat);
             }
         }
         Ok((!piece.is_empty()).then_some((piece, (control, which, left, flats, None))))
@@ -103,9 +104,9 @@ pub(crate) async fn tags(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-    days: Days,
+    days: DateRange,
 ) -> Result<impl Stream<Item = Result<String, Error>> + Send + 'static + use<>, Error> {
-    type State = (Control, (AccountId, Days), u64, Option<&'static str>);
+    type State = (Control, (AccountId, DateRange), u64, Option<&'static str>);
     let account = ops::reports::subject(control, caller, account).await?;
     let state: State = (control.clone(), (account, days), 1, Some(csv::TAGS_HEAD));
     let piece = async |(control, of, number, head): State| {
@@ -116,7 +117,7 @@ pub(crate) async fn tags(
         };
         let listing = store::usage::tags::list(control.store(), of.0, of.1, page).await?;
         for row in &listing.rows {
-            csv::tag(&mut Line::new(&mut piece), row);
+            csv::tag(&mut CsvLine::new(&mut piece), row);
         }
         let next = (control, of, number.saturating_add(1), None);
         Ok((!piece.is_empty()).then_some((piece, next)))
@@ -126,7 +127,7 @@ pub(crate) async fn tags(
 
 fn streamed(
     control: &Control,
-    export: Export,
+    export: CsvExport,
 ) -> impl Stream<Item = Result<String, Error>> + Send + 'static + use<> {
     stream::try_unfold((control.clone(), export), async |(control, mut export)| {
         let piece = export.next(control.store()).await?;
@@ -136,17 +137,17 @@ fn streamed(
 
 /// An export under way.
 #[derive(Debug)]
-pub(crate) struct Export {
-    between: Between,
+pub(crate) struct CsvExport {
+    between: PostingSpan,
     zone: Zone,
     /// The first line, until it has been given.
     head: Option<String>,
-    rest: Rest,
+    rest: ExportProgress,
 }
 
 /// What is still to come.
 #[derive(Debug)]
-enum Rest {
+enum ExportProgress {
     Usage {
         /// Accounts to come, the next one last.
         accounts: Vec<(AccountId, String)>,
@@ -161,16 +162,16 @@ enum Rest {
     },
 }
 
-impl Export {
+impl CsvExport {
     /// Everything at or below an account, for its operator with what calls cost that one.
     pub(crate) async fn usage(
         store: &Store,
         (dna, expense): (&str, bool),
-        days: Days,
+        days: DateRange,
         zone: Zone,
     ) -> Result<Self, Error> {
         let around = jiff::Span::new().days(ZONE_DAYS);
-        let around = Days {
+        let around = DateRange {
             start: days.start.saturating_sub(around),
             end: days.end.saturating_add(around),
         };
@@ -184,7 +185,7 @@ impl Export {
                 csv::USAGE_HEAD,
                 if expense { csv::EXPENSE_HEAD } else { "" }
             )),
-            rest: Rest::Usage {
+            rest: ExportProgress::Usage {
                 accounts,
                 expense,
                 last: None,
@@ -193,12 +194,12 @@ impl Export {
     }
 
     /// Everything that is in the ledger by now.
-    pub(crate) async fn ledger(store: &Store, days: Days, zone: Zone) -> Result<Self, Error> {
+    pub(crate) async fn ledger(store: &Store, days: DateRange, zone: Zone) -> Result<Self, Error> {
         Ok(Self {
             between: between(days, &zone),
             zone,
             head: Some(csv::LEDGER_HEAD.to_owned()),
-            rest: Rest::Ledger {
+            rest: ExportProgress::Ledger {
                 after: 0,
                 through: store::exports::last_posting(store).await?,
             },
@@ -215,7 +216,7 @@ impl Export {
     /// Reads a page, and says whether there may be more.
     async fn read(&mut self, store: &Store, piece: &mut String) -> Result<bool, Error> {
         match &mut self.rest {
-            Rest::Usage {
+            ExportProgress::Usage {
                 accounts,
                 expense,
                 last,
@@ -232,7 +233,7 @@ impl Export {
                 );
                 let rows = rows.await?;
                 for row in &rows {
-                    let mut line = Line::new(piece);
+                    let mut line = CsvLine::new(piece);
                     csv::usage(&mut line, name, row, &self.zone);
                     if *expense {
                         csv::expense(&mut line, row);
@@ -244,14 +245,14 @@ impl Export {
                     accounts.pop();
                 }
             }
-            Rest::Ledger { after, through } => {
+            ExportProgress::Ledger { after, through } => {
                 if after >= through {
                     return Ok(false);
                 }
                 let page = i64::try_from(ROWS_PER_PAGE).unwrap_or(i64::MAX);
                 let end = after.saturating_add(page).min(*through);
                 for row in store::exports::ledger(store, self.between, *after, end).await? {
-                    csv::ledger(&mut Line::new(piece), &row, &self.zone);
+                    csv::ledger(&mut CsvLine::new(piece), &row, &self.zone);
                 }
                 *after = end;
             }
@@ -260,9 +261,9 @@ impl Export {
     }
 }
 
-pub(super) fn between(days: Days, zone: &Zone) -> Between {
+pub(super) fn between(days: DateRange, zone: &Zone) -> PostingSpan {
     let after = days.end.saturating_add(jiff::Span::new().days(1));
-    Between {
+    PostingSpan {
         from: zone.start_of(days.start),
         until: zone.start_of(after),
     }

@@ -1,29 +1,30 @@
 //! What data planes ask: the stream of updates, acknowledgements, usage, key health.
 
-mod aside;
-mod cover;
-mod key_lease;
-mod lease;
+mod client_key_lease;
+mod credit_lease;
 pub(crate) mod objects;
 mod posting;
-mod windows;
+mod quarantine;
+mod rate_change_cover;
+mod window_lease;
 
-pub(crate) use cover::cover_rise;
-use futures_util::Stream;
-pub(crate) use lease::{
+pub(crate) use credit_lease::{
     bring_back, bring_back_of_key, come_home, has_planes, lease_credit, release_covers,
     release_lost,
 };
-pub(crate) use posting::{Report, Reported, report_usage};
+use futures_util::Stream;
+pub(crate) use posting::{ReportReceipt, UsageReport, report_usage};
 use proxyxai_contract::{
     id::{NodeName, Revision},
-    snapshot::{Health, Rejection, Update},
+    snapshot::{KeyHealthReport, RejectedItem, SnapshotUpdate},
 };
-pub(crate) use windows::{lease_windows, prune as prune_windows};
+pub(crate) use rate_change_cover::cover_rise;
+pub(crate) use window_lease::{lease_windows, prune as prune_windows};
 
 use crate::{
-    Control, Error, ops, store,
-    view::{Caller, NodeFilter, NodeView},
+    Control, Error,
+    model::{Caller, Node, NodeFilter},
+    ops, store,
 };
 
 /// A version is shown to operators; longer ones are nonsense.
@@ -38,7 +39,7 @@ pub(crate) async fn watch(
     node: NodeName,
     epoch: u64,
     version: String,
-) -> Result<impl Stream<Item = Update> + Send + 'static + use<>, Error> {
+) -> Result<impl Stream<Item = SnapshotUpdate> + Send + 'static + use<>, Error> {
     let version: String = version
         .chars()
         .filter(|char| !char.is_control())
@@ -68,7 +69,7 @@ pub(crate) async fn acknowledge(
     node: &NodeName,
     epoch: u64,
     revision: Revision,
-    rejections: Vec<Rejection>,
+    rejections: Vec<RejectedItem>,
 ) -> Result<(), Error> {
     // Whoever waits for this need not wait for its being written down.
     control.publisher().acknowledge(node, revision);
@@ -82,11 +83,11 @@ pub(crate) async fn acknowledge(
         .into_iter()
         .take(REJECTIONS_MAX)
         .map(
-            |Rejection {
+            |RejectedItem {
                  kind,
                  item,
                  problem,
-             }| Rejection {
+             }| RejectedItem {
                 kind,
                 item: short(item),
                 problem: short(problem),
@@ -115,7 +116,7 @@ pub(crate) async fn acknowledge(
 pub(crate) async fn report_health(
     control: &Control,
     node: &NodeName,
-    healths: Vec<Health>,
+    healths: Vec<KeyHealthReport>,
 ) -> Result<(), Error> {
     for health in &healths {
         tracing::info!(
@@ -132,7 +133,7 @@ pub(crate) async fn nodes(
     control: &Control,
     caller: &Caller,
     filter: NodeFilter,
-) -> Result<(Revision, Vec<NodeView>), Error> {
+) -> Result<(Revision, Vec<Node>), Error> {
     ops::root_only(caller, "only root may list the data planes")?;
     let mut nodes = store::nodes::all(control.store()).await?;
     let mut leased = store::leases::by_node(control.store()).await?;
@@ -140,7 +141,7 @@ pub(crate) async fn nodes(
         node.connected = control.publisher().is_watching(&node.name);
         node.leased = leased.remove(node.name.as_str()).unwrap_or_default();
     }
-    let wanted = |node: &NodeView| filter.connected.is_none_or(|it| it == node.connected);
+    let wanted = |node: &Node| filter.connected.is_none_or(|it| it == node.connected);
     nodes.retain(wanted);
     Ok((control.publisher().revision(), nodes))
 }

@@ -1,26 +1,29 @@
 //! The pool of upstream keys. Root's alone.
 
 mod probe;
-mod trial;
+mod probe_call;
 
 use proxyxai_contract::{
     Invalid,
     clock::Millis,
+    egress::{self, AddressClass},
     id::{KeyId, Revision},
     money::Money,
     provider::BaseUrl,
-    reach::{self, Place},
     secret::Secret,
-    snapshot::{Health, HealthState, KeyConfig},
+    snapshot::{HealthState, KeyConfig, KeyHealthReport},
 };
 
 use crate::{
     Control, Error,
     domain::{account::check_label, setting, upstream_key},
+    model::{
+        Caller, KeyState, Listing, NewUpstreamKey, Page, ProbeResult, UpstreamKey,
+        UpstreamKeyChange, UpstreamKeyFilter,
+    },
     ops::{self, audit},
     store::{self, KeyRecord, Tx},
     vault::Vault,
-    view::{Caller, KeyChange, KeyFilter, KeyState, KeyView, Listing, NewKey, Page, Probe},
 };
 
 const ROOT_ONLY: &str = "only root may see and change upstream keys";
@@ -31,8 +34,8 @@ const HINT_CHARS: usize = 4;
 pub(crate) async fn create(
     control: &Control,
     caller: &Caller,
-    new: NewKey,
-) -> Result<KeyView, Error> {
+    new: NewUpstreamKey,
+) -> Result<UpstreamKey, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     upstream_key::check_secret(&new.secret)?;
     check_config(&new.config)?;
@@ -52,43 +55,47 @@ pub(crate) async fn create(
     look_at(control, &provider)?;
     let now = control.now();
     let mut record = sealed(control.vault(), &new.secret, &provider, now)?;
-    record.view.name = name;
-    record.view.level = new.level;
-    record.view.enabled = new.enabled;
-    record.view.config = new.config;
+    record.key.name = name;
+    record.key.level = new.level;
+    record.key.enabled = new.enabled;
+    record.key.config = new.config;
     check_unknown(&tx, &record).await?;
     record.revision = store::revisions::bump(&tx).await?.0;
-    record.view.id = store::keys::insert(&tx, &record).await?;
-    put_flat(control, &tx, &record.view, Money::ZERO).await?;
+    record.key.id = store::keys::insert(&tx, &record).await?;
+    put_flat(control, &tx, &record.key, Money::ZERO).await?;
     audit::key(control, &tx, caller, None, Some(&record)).await?;
     tx.commit().await?;
     tracing::info!(
-        key.id = record.view.id.get(),
-        provider = record.view.provider,
+        key.id = record.key.id.get(),
+        provider = record.key.provider,
         "upstream key added"
     );
     ops::published(control).await;
-    Ok(record.view)
+    Ok(record.key)
 }
 
 /// One key.
-pub(crate) async fn get(control: &Control, caller: &Caller, id: KeyId) -> Result<KeyView, Error> {
+pub(crate) async fn get(
+    control: &Control,
+    caller: &Caller,
+    id: KeyId,
+) -> Result<UpstreamKey, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     find(control.store(), id)
         .await
-        .map(|record| with_health(control, record.view))
+        .map(|record| with_health(control, record.key))
 }
 
 /// Keys by ascending id.
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
-    filter: KeyFilter,
+    filter: UpstreamKeyFilter,
     page: Page,
-) -> Result<Listing<KeyView>, Error> {
+) -> Result<Listing<UpstreamKey>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     let page = page.bounded();
-    let wanted = |view: &KeyView| {
+    let wanted = |view: &UpstreamKey| {
         filter.id.is_none_or(|id| view.id == id)
             && filter.level.is_none_or(|level| view.level == level)
             && filter.provider.as_deref().is_none_or(|text| {
@@ -104,7 +111,7 @@ pub(crate) async fn list(
     let keys = store::keys::living(control.store())
         .await?
         .into_iter()
-        .map(|record| with_health(control, record.view));
+        .map(|record| with_health(control, record.key));
     Ok(page.of(keys.filter(wanted).collect()))
 }
 
@@ -113,10 +120,10 @@ pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
     id: KeyId,
-    change: KeyChange,
-) -> Result<KeyView, Error> {
+    change: UpstreamKeyChange,
+) -> Result<UpstreamKey, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    let KeyChange {
+    let UpstreamKeyChange {
         secret,
         name,
         provider,
@@ -129,30 +136,24 @@ pub(crate) async fn update(
     let before = record.clone();
     let now = control.now();
     let moved = secret.is_some() || provider.is_some();
-    let wakes = moved || enabled.is_some_and(|enabled| enabled != record.view.enabled);
+    let wakes = moved || enabled.is_some_and(|enabled| enabled != record.key.enabled);
     if moved {
         reseal(control, &mut record, secret, provider.as_deref(), now)?;
         check_unknown(&tx, &record).await?;
     }
-    if let Some(name) = name.filter(|name| *name != record.view.name) {
-        record.view.name = check_label("Name", &name, NAME_BYTES_MAX)?;
+    if let Some(name) = name.filter(|name| *name != record.key.name) {
+        record.key.name = check_label("Name", &name, NAME_BYTES_MAX)?;
     }
     if let Some(config) = config {
         check_config(&config)?;
-        record.view.config = config;
+        record.key.config = config;
     }
-    record.view.level = level.unwrap_or(record.view.level);
-    record.view.enabled = enabled.unwrap_or(record.view.enabled);
-    record.view.updated = now;
+    record.key.level = level.unwrap_or(record.key.level);
+    record.key.enabled = enabled.unwrap_or(record.key.enabled);
+    record.key.updated = now;
     record.revision = store::revisions::bump(&tx).await?.0;
     store::keys::update(&tx, &record).await?;
-    put_flat(
-        control,
-        &tx,
-        &record.view,
-        before.view.config.price.monthly(),
-    )
-    .await?;
+    put_flat(control, &tx, &record.key, before.key.config.price.monthly()).await?;
     audit::key(control, &tx, caller, Some(&before), Some(&record)).await?;
     tx.commit().await?;
     tracing::info!(key.id = id.get(), "upstream key changed");
@@ -160,7 +161,7 @@ pub(crate) async fn update(
         control.publisher().wake_key(id);
     }
     ops::published(control).await;
-    Ok(with_health(control, record.view))
+    Ok(with_health(control, record.key))
 }
 
 /// Takes a key out of the pool for good. Usage records keep its id.
@@ -168,19 +169,19 @@ pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
     id: KeyId,
-) -> Result<KeyView, Error> {
+) -> Result<UpstreamKey, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     let tx = control.store().begin().await?;
     let mut record = find(&tx, id).await?;
     audit::key(control, &tx, caller, Some(&record), None).await?;
     let now = control.now();
     record.deleted = Some(now);
-    record.view.updated = now;
+    record.key.updated = now;
     // The secret is of no more use, so it does not stay.
     record.sealed = Vec::new();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::keys::update(&tx, &record).await?;
-    if record.view.config.price.monthly() != Money::ZERO {
+    if record.key.config.price.monthly() != Money::ZERO {
         // Its last day is paid.
         let tomorrow = ops::reports::today(control).saturating_add(jiff::Span::new().days(1));
         store::earnings::put_flat(&tx, id, tomorrow, Money::ZERO).await?;
@@ -188,7 +189,7 @@ pub(crate) async fn delete(
     tx.commit().await?;
     tracing::info!(key.id = id.get(), "upstream key deleted");
     ops::published(control).await;
-    Ok(record.view)
+    Ok(record.key)
 }
 
 /// Asks the provider with this key: for its models, or for a word of one of them. A key that works is woken.
@@ -197,20 +198,20 @@ pub(crate) async fn probe(
     caller: &Caller,
     id: KeyId,
     model: Option<&str>,
-) -> Result<Probe, Error> {
+) -> Result<ProbeResult, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     let model = model.map(str::trim).filter(|model| !model.is_empty());
     model.map_or(Ok(()), ops::routes::check_model)?;
     let record = find(control.store(), id).await?;
     let secret = control
         .vault()
-        .open_sealed(&record.view.provider, &record.sealed)?;
-    let provider = BaseUrl::parse(&record.view.provider)?;
-    let target = probe::Target {
+        .open_sealed(&record.key.provider, &record.sealed)?;
+    let provider = BaseUrl::parse(&record.key.provider)?;
+    let target = probe::ProbeTarget {
         reach: control.config().provider_reach,
         provider: &provider,
         secret: &secret,
-        config: &record.view.config,
+        config: &record.key.config,
     };
     let probe = Box::pin(probe::ask(target, model)).await?;
     tracing::info!(
@@ -231,16 +232,16 @@ pub(crate) async fn probe(
 pub(crate) async fn mixed_level(
     control: &Control,
     caller: &Caller,
-    key: &KeyView,
+    key: &UpstreamKey,
 ) -> Result<Option<String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
-    let host = |view: &KeyView| {
+    let host = |view: &UpstreamKey| {
         let provider = BaseUrl::parse(&view.provider);
         provider.map_or_else(|_| view.provider.clone(), |url| url.authority().to_string())
     };
     let own = host(key);
     let keys = store::keys::living(control.store()).await?;
-    let other = keys.into_iter().map(|record| record.view).find(|view| {
+    let other = keys.into_iter().map(|record| record.key).find(|view| {
         view.level == key.level
             && view.enabled
             && key.enabled
@@ -295,7 +296,10 @@ async fn reload_for(control: &Control, caller: Option<&Caller>) -> Result<(u64, 
     clippy::unused_async,
     reason = "the fronts wait for every operation alike"
 )]
-pub(crate) async fn health(control: &Control, caller: &Caller) -> Result<Vec<Health>, Error> {
+pub(crate) async fn health(
+    control: &Control,
+    caller: &Caller,
+) -> Result<Vec<KeyHealthReport>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     Ok(control.publisher().healths(control.now()))
 }
@@ -313,7 +317,7 @@ pub(super) fn sealed(
         fingerprint: vault.fingerprint(secret)?,
         deleted: None,
         revision: 0,
-        view: KeyView {
+        key: UpstreamKey {
             // The store gives the real one.
             id: KeyId::new(1)?,
             name: String::new(),
@@ -344,20 +348,20 @@ fn reseal(
             look_at(control, &provider)?;
             provider
         }
-        None => BaseUrl::parse(&record.view.provider)?,
+        None => BaseUrl::parse(&record.key.provider)?,
     };
     let secret = match secret {
         Some(secret) => {
             upstream_key::check_secret(&secret)?;
             secret
         }
-        None => vault.open_sealed(&record.view.provider, &record.sealed)?,
+        None => vault.open_sealed(&record.key.provider, &record.sealed)?,
     };
     let fresh = sealed(vault, &secret, &provider, now)?;
     record.sealed = fresh.sealed;
     record.fingerprint = fresh.fingerprint;
-    record.view.provider = fresh.view.provider;
-    record.view.secret_hint = fresh.view.secret_hint;
+    record.key.provider = fresh.key.provider;
+    record.key.secret_hint = fresh.key.secret_hint;
     Ok(())
 }
 
@@ -370,10 +374,10 @@ async fn find(db: &impl store::Db, id: KeyId) -> Result<KeyRecord, Error> {
 }
 
 async fn check_unknown(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
-    let same = store::keys::knows(tx, &record.fingerprint, &record.view.provider, false).await?;
+    let same = store::keys::knows(tx, &record.fingerprint, &record.key.provider, false).await?;
     match same {
-        Some(id) if id != record.view.id || record.revision == 0 => {
-            let name = find(tx, id).await?.view.name;
+        Some(id) if id != record.key.id || record.revision == 0 => {
+            let name = find(tx, id).await?.key.name;
             Err(Error::Conflict {
                 field: "SecretKey",
                 with: format!(" by upstream key {id}{}", ops::in_brackets(&name)),
@@ -391,7 +395,12 @@ fn check_config(config: &KeyConfig) -> Result<(), Error> {
 }
 
 /// Notes since when a key costs something else by the month.
-async fn put_flat(control: &Control, tx: &Tx, key: &KeyView, before: Money) -> Result<(), Error> {
+async fn put_flat(
+    control: &Control,
+    tx: &Tx,
+    key: &UpstreamKey,
+    before: Money,
+) -> Result<(), Error> {
     let monthly = key.config.price.monthly();
     if monthly == before {
         return Ok(());
@@ -403,7 +412,7 @@ async fn put_flat(control: &Control, tx: &Tx, key: &KeyView, before: Money) -> R
 /// Whether keys may be sent there, as far as it is written. What should not be passed over in silence is logged.
 fn look_at(control: &Control, provider: &BaseUrl) -> Result<(), Invalid> {
     control.config().provider_reach.check(provider)?;
-    if reach::written(provider.host()) == Some(Place::Private) {
+    if egress::classify_host(provider.host()) == Some(AddressClass::Private) {
         tracing::warn!(
             provider = provider.text(),
             "this provider is at a private address, which PROVIDER_PRIVATE=allow lets keys be sent to"
@@ -418,7 +427,7 @@ fn look_at(control: &Control, provider: &BaseUrl) -> Result<(), Invalid> {
     Ok(())
 }
 
-pub(super) fn with_health(control: &Control, mut view: KeyView) -> KeyView {
+pub(super) fn with_health(control: &Control, mut view: UpstreamKey) -> UpstreamKey {
     (view.health, view.health_reason) = control.publisher().health_of(view.id, control.now());
     view
 }

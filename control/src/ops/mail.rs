@@ -8,23 +8,23 @@ use proxyxai_contract::provider::BaseUrl;
 use crate::{
     Control, Error,
     domain::{
-        mail::templates::{self, Links},
+        mail::templates::{self, FooterLinks},
         setting,
     },
+    model::Account,
     publish,
     store::{self, Db, Tx, mail::NewMail},
-    view::AccountView,
 };
 
 /// Settings in effect, read once.
-pub(crate) struct Settings<'a> {
+pub(crate) struct MailSettings<'a> {
     stored: BTreeMap<String, String>,
     control: &'a Control,
 }
 
 // === impl Settings ===
 
-impl<'a> Settings<'a> {
+impl<'a> MailSettings<'a> {
     /// Reads them.
     pub(crate) async fn read(control: &'a Control, db: &impl Db) -> Result<Self, Error> {
         Ok(Self {
@@ -45,13 +45,13 @@ impl<'a> Settings<'a> {
     }
 
     /// What the footer points to.
-    pub(crate) fn links(&self) -> Links {
+    pub(crate) fn links(&self) -> FooterLinks {
         let link = |name| {
             let text = self.value(name);
             // What is empty is no base URL, and has no link.
             BaseUrl::parse_lenient(&text).map_or_else(|_| String::new(), |base| base.text())
         };
-        Links {
+        FooterLinks {
             service: link(setting::XAI_SVC),
             api: link(setting::XAI_API),
             chat: link(setting::XAI_CHAT),
@@ -62,14 +62,14 @@ impl<'a> Settings<'a> {
 
 /// Whether mail is sent at all.
 pub(super) async fn is_on(control: &Control, db: &impl Db) -> Result<bool, Error> {
-    Settings::read(control, db)
+    MailSettings::read(control, db)
         .await
         .map(|settings| settings.is_on())
 }
 
 /// A new account is told of itself, once its address is known to be its own.
-pub(super) async fn welcome(control: &Control, tx: &Tx, view: &AccountView) -> Result<(), Error> {
-    let settings = Settings::read(control, tx).await?;
+pub(super) async fn welcome(control: &Control, tx: &Tx, view: &Account) -> Result<(), Error> {
+    let settings = MailSettings::read(control, tx).await?;
     if !settings.is_on() || view.addresses.email.is_none() {
         return Ok(());
     }

@@ -7,14 +7,13 @@ pub(crate) mod auth;
 pub(crate) mod calls;
 pub(crate) mod circulation;
 pub(crate) mod client_keys;
-mod earned;
 pub(crate) mod earnings;
 pub(crate) mod expiry;
 pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 pub(crate) mod mail;
-mod master;
+mod master_key;
 mod money;
 pub(crate) mod news;
 pub(crate) mod prices;
@@ -28,6 +27,7 @@ pub(crate) mod settings;
 pub(crate) mod spend;
 #[cfg(test)]
 mod tests;
+mod usage_additions;
 pub(crate) mod verification;
 pub(crate) mod windows;
 
@@ -36,18 +36,18 @@ use proxyxai_contract::id::AccountId;
 use crate::{
     Control, Error,
     domain::{
-        account::{Dna, Identifier},
+        account::{AccountIdentifier, Dna},
         setting,
     },
+    model::{Account, Caller},
     store::{self, AccountRecord, Db},
     vault,
-    view::{AccountView, Caller},
 };
 
 /// Rows of a page: what is asked for, within bounds.
 const PAGE_SIZE_MAX: u64 = 1000;
 
-impl crate::view::Page {
+impl crate::model::Page {
     /// The page within the documented bounds.
     fn bounded(self) -> Self {
         Self {
@@ -94,14 +94,18 @@ async fn visible(
     caller: &AccountRecord,
     identifier: &str,
 ) -> Result<AccountRecord, Error> {
-    let found = store::accounts::find(db, &Identifier::parse(identifier)?, control.now()).await?;
+    let found =
+        store::accounts::find(db, &AccountIdentifier::parse(identifier)?, control.now()).await?;
     found
         .filter(|record| is_at_or_below(caller, record))
         .ok_or_else(|| no_such_account(identifier))
 }
 
 fn is_at_or_below(caller: &AccountRecord, record: &AccountRecord) -> bool {
-    match (Dna::parse(&caller.view.dna), Dna::parse(&record.view.dna)) {
+    match (
+        Dna::parse(&caller.account.dna),
+        Dna::parse(&record.account.dna),
+    ) {
         (Ok(caller), Ok(record)) => caller.is_ancestor_or_self_of(&record),
         _ => false,
     }
@@ -116,11 +120,11 @@ fn no_such_account(identifier: &str) -> Error {
 
 /// Managing descendants takes a balance, root aside.
 async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> Result<(), Error> {
-    if caller.view.id == AccountId::ROOT {
+    if caller.account.id == AccountId::ROOT {
         return Ok(());
     }
     let minimum = settings::dollars(control, db, setting::USER_API_BALANCE).await?;
-    let balance = caller.view.balance;
+    let balance = caller.account.balance;
     if balance >= minimum {
         Ok(())
     } else {
@@ -129,9 +133,9 @@ async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> 
 }
 
 /// An account as it may be shown now.
-fn shown(control: &Control, record: AccountRecord) -> AccountView {
+fn shown(control: &Control, record: AccountRecord) -> Account {
     let now = control.now();
-    let mut view = record.view;
+    let mut view = record.account;
     view.public_key = record.key_hash.map(vault::public_key).unwrap_or_default();
     view.cards.retain(|card| card.is_live(now));
     view.partial_key = hint(control, &view.partial_key);

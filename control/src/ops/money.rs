@@ -15,8 +15,8 @@ use proxyxai_contract::{
 use crate::{
     Error,
     domain::{
-        credit::{self, Card, Cost, Exchange, Purse, Refused},
-        ledger::{Book, Entry},
+        credit::{self, Card, Cost, RateExchange, TransferRefusal, Wallet},
+        ledger::{Book, LedgerEntry},
     },
     store::{AccountRecord, leases::LeaseRecord},
 };
@@ -28,8 +28,8 @@ const CORRECTION_REFERENCE: &str = "Correction";
 pub(super) fn clear_expired(
     record: &mut AccountRecord,
     now: Millis,
-) -> Result<Option<Entry>, Error> {
-    let (leased, account) = (record.leased, record.view.id);
+) -> Result<Option<LedgerEntry>, Error> {
+    let (leased, account) = (record.leased, record.account.id);
     let lost = with_purse(record, now, |purse| purse.expire(now, leased));
     if lost == Money::ZERO {
         return Ok(None);
@@ -46,7 +46,7 @@ pub(super) fn grant(
     operator: &mut AccountRecord,
     child: &mut AccountRecord,
     card: Card,
-) -> Result<Entry, Error> {
+) -> Result<LedgerEntry, Error> {
     let (now, credit) = (card.granted, card.amount);
     let exchange = exchange(operator, child);
     let mut theirs = purse(child);
@@ -54,13 +54,13 @@ pub(super) fn grant(
     let price = credit::grant(own.as_mut(), &mut theirs, exchange, card).map_err(refused)?;
     put_back(child, theirs, now);
     pay_debt(child, now);
-    let reference = format!("grant:{}>{}", operator.view.id, child.view.id);
-    let mut postings = vec![(Book::Account(child.view.id), credit)];
+    let reference = format!("grant:{}>{}", operator.account.id, child.account.id);
+    let mut postings = vec![(Book::Account(child.account.id), credit)];
     match own {
         Some(own) => {
             put_back(operator, own, now);
             not_on_lease(operator, price)?;
-            postings.push((Book::Account(operator.view.id), price.negated()));
+            postings.push((Book::Account(operator.account.id), price.negated()));
             // Two accounts count in different units; root stands for the difference.
             postings.push((Book::Mint, price.saturating_sub(credit)));
         }
@@ -75,7 +75,7 @@ pub(super) fn deduct(
     child: &mut AccountRecord,
     amount: Money,
     now: Millis,
-) -> Result<Entry, Error> {
+) -> Result<LedgerEntry, Error> {
     let exchange = exchange(operator, child);
     let mut theirs = purse(child);
     let mut own = payer(operator);
@@ -83,14 +83,14 @@ pub(super) fn deduct(
         credit::deduct(own.as_mut(), &mut theirs, exchange, amount, now).map_err(refused)?;
     put_back(child, theirs, now);
     not_on_lease(child, moved.taken)?;
-    let reference = format!("deduct:{}>{}", child.view.id, operator.view.id);
-    let mut postings = vec![(Book::Account(child.view.id), moved.taken.negated())];
+    let reference = format!("deduct:{}>{}", child.account.id, operator.account.id);
+    let mut postings = vec![(Book::Account(child.account.id), moved.taken.negated())];
     match own {
         Some(own) => {
             put_back(operator, own, now);
             pay_debt(operator, now);
             postings.push((
-                Book::Account(operator.view.id),
+                Book::Account(operator.account.id),
                 moved.refund.saturating_sub(moved.fee),
             ));
             postings.push((Book::Fees, moved.fee));
@@ -106,8 +106,8 @@ pub(super) fn rescale(
     record: &mut AccountRecord,
     to: Multiplier,
     now: Millis,
-) -> Result<Entry, Error> {
-    let from = record.view.rates;
+) -> Result<LedgerEntry, Error> {
+    let from = record.account.rates;
     let held = |record: &AccountRecord| {
         purse(record)
             .total()
@@ -119,12 +119,12 @@ pub(super) fn rescale(
     purse.rescale(from, to).ok_or_else(out_of_range)?;
     record.debt = record.debt.scale(to, from).ok_or_else(out_of_range)?;
     put_back(record, purse, now);
-    record.view.rates = to;
+    record.account.rates = to;
     let (after, exact) = (
         held(record)?,
         before.scale(to, from).ok_or_else(out_of_range)?,
     );
-    let account = record.view.id;
+    let account = record.account.id;
     let postings = [
         (Book::Account(account), after.saturating_sub(before)),
         (Book::Mint, before.saturating_sub(exact)),
@@ -139,8 +139,8 @@ pub(super) fn fee(
     fee: Money,
     reason: &'static str,
     now: Millis,
-) -> Result<Entry, Error> {
-    let balance = record.view.balance;
+) -> Result<LedgerEntry, Error> {
+    let balance = record.account.balance;
     let uncovered = with_purse(record, now, |purse| purse.spend(fee, now));
     if uncovered > Money::ZERO {
         return Err(Error::InsufficientBalance {
@@ -150,7 +150,7 @@ pub(super) fn fee(
         });
     }
     not_on_lease(record, fee)?;
-    let account = record.view.id;
+    let account = record.account.id;
     entry(
         reason,
         format!("{reason}:{account}"),
@@ -163,8 +163,8 @@ pub(super) fn lease(
     record: &mut AccountRecord,
     held: &mut LeaseRecord,
     amount: Money,
-) -> Result<Entry, Error> {
-    let account = record.view.id;
+) -> Result<LedgerEntry, Error> {
+    let account = record.account.id;
     held.lease.amount = held.lease.amount.saturating_add(amount);
     held.lease.version = held.lease.version.saturating_add(1);
     record.leased = record.leased.saturating_add(amount);
@@ -185,10 +185,10 @@ pub(super) fn charge(
     cost: Cost,
     reference: String,
     now: Millis,
-) -> Result<[Entry; 2], Error> {
+) -> Result<[LedgerEntry; 2], Error> {
     let Cost { counted, worth } = cost;
-    record.view.credit_used = record.view.credit_used.saturating_add(counted);
-    if record.view.parent.is_none() {
+    record.account.credit_used = record.account.credit_used.saturating_add(counted);
+    if record.account.parent.is_none() {
         let postings = [(Book::Mint, counted.negated()), (Book::Spent, counted)];
         let change = units(record, Cost::even(counted), &reference)?;
         return Ok([entry("call", reference, postings)?, change]);
@@ -203,7 +203,7 @@ pub(super) fn charge(
         part
     });
     record.leased = record.leased.saturating_sub(leased);
-    let account = record.view.id;
+    let account = record.account.id;
     let postings = [
         (Book::Reserved(account), leased.negated()),
         (Book::Account(account), leased.saturating_sub(counted)),
@@ -215,10 +215,10 @@ pub(super) fn charge(
 
 /// What lies between the units of calls and those their account has now is root's. It is an entry of its
 /// own, so that what is booked as spent is what the account used.
-fn units(record: &AccountRecord, cost: Cost, reference: &str) -> Result<Entry, Error> {
+fn units(record: &AccountRecord, cost: Cost, reference: &str) -> Result<LedgerEntry, Error> {
     let gap = cost.gap();
     let postings = [
-        (Book::Account(record.view.id), gap),
+        (Book::Account(record.account.id), gap),
         (Book::Mint, gap.negated()),
     ];
     entry("units", format!("{reference}:units"), postings)
@@ -226,7 +226,7 @@ fn units(record: &AccountRecord, cost: Cost, reference: &str) -> Result<Entry, E
 
 /// Refuses a movement that would take credit which data planes have on lease.
 pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), Error> {
-    let left = record.view.balance.saturating_sub(record.leased);
+    let left = record.account.balance.saturating_sub(record.leased);
     if record.leased > Money::ZERO && left.is_negative() {
         let balance = left.saturating_add(needed).max(Money::ZERO);
         return Err(Error::InsufficientBalance {
@@ -246,12 +246,12 @@ pub(super) fn correct(
     difference: Cost,
     reference: String,
     now: Millis,
-) -> Result<[Entry; 2], Error> {
+) -> Result<[LedgerEntry; 2], Error> {
     let Cost { counted, worth } = difference;
-    record.view.credit_used = record.view.credit_used.saturating_add(counted);
-    let (book, difference) = match record.view.parent {
+    record.account.credit_used = record.account.credit_used.saturating_add(counted);
+    let (book, difference) = match record.account.parent {
         None => (Book::Mint, Cost::even(counted)),
-        Some(_) => (Book::Account(record.view.id), difference),
+        Some(_) => (Book::Account(record.account.id), difference),
     };
     if book != Book::Mint {
         let uncovered = with_purse(record, now, |purse| purse.spend(worth, now));
@@ -281,32 +281,32 @@ fn pay_debt(record: &mut AccountRecord, now: Millis) {
 fn with_purse<T>(
     record: &mut AccountRecord,
     now: Millis,
-    change: impl FnOnce(&mut Purse) -> T,
+    change: impl FnOnce(&mut Wallet) -> T,
 ) -> T {
-    let mut purse = Purse::new(mem::take(&mut record.view.cards));
+    let mut purse = Wallet::new(mem::take(&mut record.account.cards));
     let result = change(&mut purse);
     put_back(record, purse, now);
     result
 }
 
-fn purse(record: &AccountRecord) -> Purse {
-    Purse::new(record.view.cards.clone())
+fn purse(record: &AccountRecord) -> Wallet {
+    Wallet::new(record.account.cards.clone())
 }
 
 /// The purse of whoever pays; root has none.
-fn payer(operator: &AccountRecord) -> Option<Purse> {
-    operator.view.parent.map(|_| purse(operator))
+fn payer(operator: &AccountRecord) -> Option<Wallet> {
+    operator.account.parent.map(|_| purse(operator))
 }
 
-fn put_back(record: &mut AccountRecord, purse: Purse, now: Millis) {
-    record.view.cards = purse.into_cards();
+fn put_back(record: &mut AccountRecord, purse: Wallet, now: Millis) {
+    record.account.cards = purse.into_cards();
     record.refresh_balance(now);
 }
 
-fn exchange(operator: &AccountRecord, child: &AccountRecord) -> Exchange {
-    Exchange {
-        child: child.view.rates,
-        operator: operator.view.rates,
+fn exchange(operator: &AccountRecord, child: &AccountRecord) -> RateExchange {
+    RateExchange {
+        child: child.account.rates,
+        operator: operator.account.rates,
     }
 }
 
@@ -314,19 +314,19 @@ fn entry(
     reason: &'static str,
     reference: String,
     postings: impl IntoIterator<Item = (Book, Money)>,
-) -> Result<Entry, Error> {
-    Entry::new(reason, reference, postings)
+) -> Result<LedgerEntry, Error> {
+    LedgerEntry::new(reason, reference, postings)
         .ok_or_else(|| Error::internal(format!("a {reason} entry is not even")))
 }
 
-fn refused(refused: Refused) -> Error {
+fn refused(refused: TransferRefusal) -> Error {
     match refused {
-        Refused::Short { balance, needed } => Error::InsufficientBalance {
+        TransferRefusal::Short { balance, needed } => Error::InsufficientBalance {
             balance,
             needed,
             in_use: Money::ZERO,
         },
-        Refused::OutOfRange => out_of_range(),
+        TransferRefusal::OutOfRange => out_of_range(),
     }
 }
 

@@ -7,13 +7,15 @@ use proxyxai_contract::Invalid;
 use crate::{
     Control, Error,
     domain::{
-        account::{Dna, Identifier},
-        audit::{Action, Field, Fields, news as fields},
+        account::{AccountIdentifier, Dna},
+        audit::{AuditAction, AuditField, AuditFields, news as fields},
         news::{LIVE_MAX, SHOWN_MAX, check},
     },
-    ops::{self, audit, audit::Target},
-    store::{self, AccountRecord, Db, news::Address},
-    view::{AccountView, Caller, Listing, NewNews, NewsBoard, NewsView, Page, PostedNews, Scope},
+    model::{
+        Account, Caller, Listing, NewsBoard, NewsDraft, NewsItem, NewsScope, Page, PostedNews,
+    },
+    ops::{self, audit, audit::AuditTarget},
+    store::{self, AccountRecord, Db, news::NewsAudience},
 };
 
 const ROOT_ONLY: &str = "only root may post news for everybody, or delete them";
@@ -23,17 +25,17 @@ pub(crate) async fn post(
     control: &Control,
     caller: &Caller,
     target: Option<&str>,
-    new: NewNews,
-) -> Result<NewsView, Error> {
+    new: NewsDraft,
+) -> Result<NewsItem, Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
-    let Parties { own, scope, target } = parties(control, &tx, caller, target).await?;
+    let NewsParties { own, scope, target } = parties(control, &tx, caller, target).await?;
     let checked = check(&new, scope, now)?;
-    let mut view = NewsView {
+    let mut view = NewsItem {
         id: 0,
         scope,
-        author: own.view.id,
-        author_name: own.view.name.clone(),
+        author: own.account.id,
+        author_name: own.account.name.clone(),
         title: checked.title,
         content: checked.content,
         created: now,
@@ -46,8 +48,8 @@ pub(crate) async fn post(
     }
     let mailed = ops::mail::is_on(control, &tx).await?;
     store::news::insert(&tx, &mut view, address, mailed).await?;
-    let what = (Action::AddNews, Target::news(target.as_ref()));
-    let sides = (Fields::new(), fields(&view));
+    let what = (AuditAction::AddNews, AuditTarget::news(target.as_ref()));
+    let sides = (AuditFields::new(), fields(&view));
     audit::record(control, &tx, caller, what, sides).await?;
     tx.commit().await?;
     tracing::info!(
@@ -65,11 +67,11 @@ pub(crate) async fn delete(
     target: Option<&str>,
 ) -> Result<u64, Error> {
     let tx = control.store().begin().await?;
-    let Parties { own, scope, target } = parties(control, &tx, caller, target).await?;
+    let NewsParties { own, scope, target } = parties(control, &tx, caller, target).await?;
     let deleted = store::news::delete(&tx, address(&own, scope, target.as_ref())).await?;
-    let before = Fields::from([("Count".to_owned(), Field::Open(deleted.into()))]);
-    let what = (Action::DeleteNews, Target::news(target.as_ref()));
-    audit::record(control, &tx, caller, what, (before, Fields::new())).await?;
+    let before = AuditFields::from([("Count".to_owned(), AuditField::Open(deleted.into()))]);
+    let what = (AuditAction::DeleteNews, AuditTarget::news(target.as_ref()));
+    audit::record(control, &tx, caller, what, (before, AuditFields::new())).await?;
     tx.commit().await?;
     tracing::info!(deleted, operator.id = caller.account.get(), "news deleted");
     Ok(deleted)
@@ -79,7 +81,7 @@ pub(crate) async fn delete(
 pub(crate) async fn delete_one(control: &Control, caller: &Caller, id: i64) -> Result<u64, Error> {
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
-    let found = store::news::find(&tx, id, &own.view.dna).await?;
+    let found = store::news::find(&tx, id, &own.account.dna).await?;
     let (news, target) = found.ok_or_else(|| Error::NotFound {
         kind: "News",
         name: id.to_string(),
@@ -87,12 +89,19 @@ pub(crate) async fn delete_one(control: &Control, caller: &Caller, id: i64) -> R
     ops::may_manage(control, &tx, &own).await?;
     let target = match target.as_str() {
         "" => None,
-        dna => store::accounts::find(&tx, &Identifier::parse(dna)?, control.now()).await?,
+        dna => store::accounts::find(&tx, &AccountIdentifier::parse(dna)?, control.now()).await?,
     };
     store::news::delete_one(&tx, id).await?;
-    let target = target.map(|record| record.view);
-    let what = (Action::DeleteNews, Target::news(target.as_ref()));
-    audit::record(control, &tx, caller, what, (fields(&news), Fields::new())).await?;
+    let target = target.map(|record| record.account);
+    let what = (AuditAction::DeleteNews, AuditTarget::news(target.as_ref()));
+    audit::record(
+        control,
+        &tx,
+        caller,
+        what,
+        (fields(&news), AuditFields::new()),
+    )
+    .await?;
     tx.commit().await?;
     tracing::info!(
         news.id = id,
@@ -111,7 +120,7 @@ pub(crate) async fn posted(
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let now = control.now();
-    let listing = store::news::posted(&tx, &own.view.dna, now, page.bounded()).await?;
+    let listing = store::news::posted(&tx, &own.account.dna, now, page.bounded()).await?;
     let last = |dna: &str| dna.trim_end_matches('.').rsplit('.').next()?.parse().ok();
     let ids: BTreeSet<i64> = listing
         .rows
@@ -119,14 +128,14 @@ pub(crate) async fn posted(
         .filter_map(|(_, dna)| last(dna))
         .collect();
     let names = store::calls::account_names(&tx, ids.into_iter().collect()).await?;
-    let posted = |(news, dna): (NewsView, String)| {
+    let posted = |(news, dna): (NewsItem, String)| {
         let id: Option<i64> = last(&dna);
         PostedNews {
             target_name: id
                 .and_then(|id| names.get(&id).cloned())
                 .unwrap_or_default(),
             target: match (news.scope, id) {
-                (Scope::Account, Some(id)) => id.to_string(),
+                (NewsScope::Account, Some(id)) => id.to_string(),
                 _ => dna,
             },
             news,
@@ -142,22 +151,22 @@ pub(crate) async fn posted(
 pub(crate) async fn board(control: &Control, caller: &Caller) -> Result<NewsBoard, Error> {
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
-    let dna = Dna::parse(&own.view.dna).map_err(Error::internal)?;
+    let dna = Dna::parse(&own.account.dna).map_err(Error::internal)?;
     let newest = async |scope, targets: &[String]| {
         store::news::newest(&tx, scope, targets, control.now(), SHOWN_MAX).await
     };
     Ok(NewsBoard {
-        system: newest(Scope::System, &[String::new()]).await?,
-        user: newest(Scope::Account, std::slice::from_ref(&own.view.dna)).await?,
-        group: newest(Scope::Group, &dna.heads()).await?,
+        system: newest(NewsScope::System, &[String::new()]).await?,
+        user: newest(NewsScope::Account, std::slice::from_ref(&own.account.dna)).await?,
+        group: newest(NewsScope::Group, &dna.heads()).await?,
     })
 }
 
-struct Parties {
+struct NewsParties {
     own: AccountRecord,
-    scope: Scope,
+    scope: NewsScope,
     /// None for everybody.
-    target: Option<AccountView>,
+    target: Option<Account>,
 }
 
 /// Who posts for whom, once it is clear that they may.
@@ -166,38 +175,40 @@ async fn parties(
     db: &impl Db,
     caller: &Caller,
     target: Option<&str>,
-) -> Result<Parties, Error> {
+) -> Result<NewsParties, Error> {
     let own = ops::caller_account(control, db, caller).await?;
     let Some(identifier) = target else {
         ops::root_only(caller, ROOT_ONLY)?;
-        return Ok(Parties {
+        return Ok(NewsParties {
             own,
-            scope: Scope::System,
+            scope: NewsScope::System,
             target: None,
         });
     };
-    let scope = match Identifier::parse(identifier)? {
-        Identifier::Dna(_) => Scope::Group,
-        Identifier::Id(_) | Identifier::Email(_) | Identifier::Name(_) => Scope::Account,
+    let scope = match AccountIdentifier::parse(identifier)? {
+        AccountIdentifier::Dna(_) => NewsScope::Group,
+        AccountIdentifier::Id(_) | AccountIdentifier::Email(_) | AccountIdentifier::Name(_) => {
+            NewsScope::Account
+        }
     };
     let record = ops::visible(control, db, &own, identifier).await?;
     ops::may_manage(control, db, &own).await?;
-    Ok(Parties {
+    Ok(NewsParties {
         own,
         scope,
-        target: Some(record.view),
+        target: Some(record.account),
     })
 }
 
 fn address<'a>(
     own: &'a AccountRecord,
-    scope: Scope,
-    target: Option<&'a AccountView>,
-) -> Address<'a> {
-    Address {
+    scope: NewsScope,
+    target: Option<&'a Account>,
+) -> NewsAudience<'a> {
+    NewsAudience {
         scope,
         target_dna: target.map_or("", |view| &view.dna),
-        author: own.view.id,
-        author_dna: &own.view.dna,
+        author: own.account.id,
+        author_dna: &own.account.dna,
     }
 }

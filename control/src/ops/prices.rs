@@ -9,26 +9,26 @@ use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
     price::PriceTable,
-    price_diff::{self, Change},
+    price_diff::{self, PriceChange},
     price_file,
 };
 
-pub(crate) use import::{NewImport, import};
+pub(crate) use import::{PriceListUpload, import};
 pub(crate) use rerate::rerate;
-pub(crate) use sync::{Synced, sync};
+pub(crate) use sync::{SyncOutcome, sync};
 
 use super::root_only;
 use crate::{
     Control, Error,
     config::Config,
     domain::{
-        audit::Action,
-        price_version::{self, Loaded, Making},
+        audit::AuditAction,
+        price_version::{self, ScheduledTable, VersionStamp},
         setting,
     },
+    model::{Caller, DateRange, Listing, Page, PriceVersion, UnpricedModel},
     ops, publish,
     store::{self, Tx},
-    view::{Caller, Days, Listing, Page, PriceVersion, UnpricedModel},
 };
 
 const ROOT_ONLY: &str = "only root may see and change the prices";
@@ -41,7 +41,7 @@ const NOTE_CHARS_MAX: usize = 255;
 
 /// A table to be loaded.
 #[derive(Debug)]
-pub(crate) struct NewPrices {
+pub(crate) struct PriceTableUpload {
     /// The whole table, as JSON.
     pub(crate) text: String,
     /// None means now.
@@ -101,7 +101,7 @@ pub(crate) async fn unpriced(
     }
     let end = ops::reports::today(control);
     let before = jiff::Span::new().days(days.saturating_sub(1));
-    let days = Days {
+    let days = DateRange {
         start: end.saturating_sub(before),
         end,
     };
@@ -130,7 +130,7 @@ pub(crate) async fn diff(
     caller: &Caller,
     text: &str,
     valid_from: Option<Millis>,
-) -> Result<Vec<Change>, Error> {
+) -> Result<Vec<PriceChange>, Error> {
     root_only(caller, ROOT_ONLY)?;
     let valid_from = valid_from.unwrap_or_else(|| control.now());
     let before = store::prices::at(control.store(), valid_from).await?;
@@ -141,8 +141,8 @@ pub(crate) async fn diff(
 pub(crate) async fn load(
     control: &Control,
     caller: &Caller,
-    new: NewPrices,
-) -> Result<(PriceVersion, Vec<Change>), Error> {
+    new: PriceTableUpload,
+) -> Result<(PriceVersion, Vec<PriceChange>), Error> {
     root_only(caller, ROOT_ONLY)?;
     let now = control.now();
     let valid_from = new.valid_from.unwrap_or(now);
@@ -167,12 +167,12 @@ pub(crate) async fn load(
         .filter(|char| !char.is_control())
         .take(NOTE_CHARS_MAX)
         .collect();
-    let loaded = Loaded {
+    let loaded = ScheduledTable {
         text: new.text,
         valid_from,
         note,
     };
-    let making = Making {
+    let making = VersionStamp {
         by: Some(caller.account),
         now,
     };
@@ -188,7 +188,7 @@ pub(crate) async fn load(
         ("Force", new.force.into()),
         ("Changes", changes.len().into()),
     ];
-    let what = (Action::LoadPrices, version.version.as_str());
+    let what = (AuditAction::LoadPrices, version.version.as_str());
     ops::audit::prices(control, &tx, caller, what, asked).await?;
     tx.commit().await?;
     tracing::info!(
@@ -213,7 +213,7 @@ pub(crate) async fn renew(
     let pricing = publish::effective(stored.get(setting::PRICING), setting::PRICING, config);
     let present = store::prices::at(tx, now).await?;
     let later = store::prices::after(tx, now).await?;
-    let making = Making { by, now };
+    let making = VersionStamp { by, now };
     let versions = price_version::renewed(present.as_ref(), &later, pricing.trim(), making)
         .map_err(|error| error.under(setting::PRICING))?;
     store::prices::insert(tx, &versions).await?;
@@ -239,7 +239,7 @@ pub(crate) fn table(version: &PriceVersion) -> Result<PriceTable, Invalid> {
     price_file::compose(&version.text, Some(&version.overrides))
 }
 
-fn changes(before: Option<&PriceVersion>, text: &str) -> Result<Vec<Change>, Invalid> {
+fn changes(before: Option<&PriceVersion>, text: &str) -> Result<Vec<PriceChange>, Invalid> {
     let (old, new) = tables(before, text)?;
     Ok(price_diff::compare(&old, &new))
 }

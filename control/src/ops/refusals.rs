@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use proxyxai_contract::{Invalid, id::AccountId, refused::RefusedCall};
+use proxyxai_contract::{Invalid, id::AccountId, refused_call::RefusedCall};
 
 use crate::{
     Control, Error,
     domain::{account::check_text, setting},
+    model::{Caller, RefusalCursor, RefusalFilter, RefusalPage},
     ops,
-    store::{self, refusals::Whose},
-    view::{Caller, RefusalFilter, RefusalPlace, Refusals},
+    store::{self, refusals::RefusalScope},
 };
 
 /// A page's rows when it is not said, and at most.
@@ -39,8 +39,8 @@ pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
     filter: &RefusalFilter,
-    (before, size): (Option<RefusalPlace>, u64),
-) -> Result<Refusals, Error> {
+    (before, size): (Option<RefusalCursor>, u64),
+) -> Result<RefusalPage, Error> {
     if !(1..=SIZE_MAX).contains(&size) {
         return Err(Invalid::new("size", format!("must be from 1 to {SIZE_MAX}")).into());
     }
@@ -59,10 +59,10 @@ pub(crate) async fn list(
         Some(identifier) => ops::visible(control, &tx, &own, identifier).await?,
         None => own,
     };
-    let whose = match (filter.alone, record.view.id) {
-        (true, id) => Whose::One(id),
-        (false, AccountId::ROOT) => Whose::Everybody,
-        (false, _) => Whose::Below(record.view.dna),
+    let whose = match (filter.alone, record.account.id) {
+        (true, id) => RefusalScope::One(id),
+        (false, AccountId::ROOT) => RefusalScope::Everybody,
+        (false, _) => RefusalScope::Below(record.account.dna),
     };
     // One more tells whether there are more.
     let asked = (before, size.saturating_add(1));
@@ -70,7 +70,7 @@ pub(crate) async fn list(
     let size = usize::try_from(size).map_err(Error::internal)?;
     let more = calls.len() > size;
     calls.truncate(size);
-    let next = calls.last().filter(|_| more).map(|call| RefusalPlace {
+    let next = calls.last().filter(|_| more).map(|call| RefusalCursor {
         at: call.at,
         id: call.id,
     });
@@ -80,5 +80,5 @@ pub(crate) async fn list(
         .map(AccountId::get)
         .collect();
     let names = store::calls::account_names(&tx, ids.into_iter().collect()).await?;
-    Ok(Refusals { calls, names, next })
+    Ok(RefusalPage { calls, names, next })
 }

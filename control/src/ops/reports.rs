@@ -6,12 +6,12 @@ use proxyxai_contract::{Invalid, id::AccountId};
 use crate::{
     Control, Error,
     domain::ledger::REASONS,
-    ops,
-    store::{self, bills::Whose, exports::Postings},
-    view::{
-        Bill, BillOf, Books, Caller, DayTotals, Days, LedgerFilter, LedgerLine, Listing,
-        ModelTotals, Page, PostedUsage, Totals,
+    model::{
+        Bill, BillFilter, Caller, DateRange, DayTotals, LedgerFilter, LedgerLine,
+        LedgerVerification, Listing, ModelTotals, Page, PostedUsage, UsageTotals,
     },
+    ops,
+    store::{self, bills::BillScope, exports::PostingFilter},
 };
 
 /// Totals by model of the caller or a descendant, dearest first.
@@ -19,7 +19,7 @@ pub(crate) async fn totals(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-    days: Days,
+    days: DateRange,
 ) -> Result<Vec<ModelTotals>, Error> {
     let account = subject(control, caller, account).await?;
     store::usage::by_model(control.store(), account, days).await
@@ -30,32 +30,32 @@ pub(crate) async fn by_day(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-    days: Days,
+    days: DateRange,
 ) -> Result<Vec<DayTotals>, Error> {
     let account = subject(control, caller, account).await?;
-    store::bills::by_day(control.store(), &Whose::Account(account), days).await
+    store::bills::by_day(control.store(), &BillScope::Account(account), days).await
 }
 
 /// What the accounts below the caller used, or one of them, or those with these labels.
 pub(crate) async fn bill(
     control: &Control,
     caller: &Caller,
-    of: BillOf,
-    days: Days,
+    of: BillFilter,
+    days: DateRange,
     page: Page,
 ) -> Result<Bill, Error> {
-    let BillOf { account, labels } = of;
+    let BillFilter { account, labels } = of;
     // One unchanging state, so that the parts add up.
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let whose = match account {
         Some(identifier) => {
             let record = ops::visible(control, &tx, &own, &identifier).await?;
-            Whose::Account(record.view.id)
+            BillScope::Account(record.account.id)
         }
-        None => Whose::Below {
+        None => BillScope::Below {
             account: caller.account,
-            dna: own.view.dna,
+            dna: own.account.dna,
             labels,
         },
     };
@@ -63,7 +63,7 @@ pub(crate) async fn bill(
     let by_day = store::bills::by_day(&tx, &whose, days).await?;
     let total = by_day
         .iter()
-        .fold(Totals::default(), |total, day| total.and(day.totals));
+        .fold(UsageTotals::default(), |total, day| total.and(day.totals));
     Ok(Bill {
         days: by_day,
         total,
@@ -76,17 +76,17 @@ pub(crate) async fn today_and_month(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-) -> Result<(Totals, Totals), Error> {
+) -> Result<(UsageTotals, UsageTotals), Error> {
     let account = subject(control, caller, account).await?;
     let today = today(control);
     let days = [
-        Days {
+        DateRange {
             start: today,
             end: today,
         },
         control.publisher().month(control.now()),
     ];
-    let mut both = [Totals::default(); 2];
+    let mut both = [UsageTotals::default(); 2];
     for (total, days) in both.iter_mut().zip(days) {
         for model in store::usage::by_model(control.store(), account, days).await? {
             *total = total.and(model.totals);
@@ -135,7 +135,10 @@ pub(super) fn told(caller: &Caller, usage: &mut PostedUsage) {
 }
 
 /// Recomputes the books from the postings and the records. One at a time.
-pub(crate) async fn verify(control: &Control, caller: &Caller) -> Result<Books, Error> {
+pub(crate) async fn verify(
+    control: &Control,
+    caller: &Caller,
+) -> Result<LedgerVerification, Error> {
     ops::root_only(caller, "only root may verify the books")?;
     let verifying = control.verifying();
     // It reads everything, so two at a time would only hold each other up.
@@ -168,7 +171,7 @@ pub(crate) async fn ledger(
         None if caller.is_root() => None,
         _ => Some(subject(control, caller, account).await?),
     };
-    let which = Postings {
+    let which = PostingFilter {
         account,
         reason,
         between: days.map(|days| ops::export::between(days, &control.zone())),
@@ -189,5 +192,5 @@ pub(super) async fn subject(
     let own = ops::caller_account(control, control.store(), caller).await?;
     ops::visible(control, control.store(), &own, identifier)
         .await
-        .map(|record| record.view.id)
+        .map(|record| record.account.id)
 }

@@ -12,9 +12,9 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     config::Config,
+    model::RootKeyFile,
     store,
-    vault::{self, Kept},
-    view::RootKeyFile,
+    vault::{self, SecretFile},
 };
 
 const ROOT_KEY_FILE: &str = "root.key";
@@ -25,10 +25,10 @@ impl Control {
     /// # Errors
     /// When the database cannot be read.
     pub async fn root_key_file(&self) -> Result<RootKeyFile, Error> {
-        let kept = match vault::look_into(&self.config().data_dir.join(ROOT_KEY_FILE)) {
-            Ok(Kept::Secret(kept)) => kept,
-            Ok(Kept::Nothing) => return Ok(RootKeyFile::Missing),
-            Ok(Kept::Unusable) | Err(_) => return Ok(RootKeyFile::Outdated),
+        let kept = match vault::inspect_secret_file(&self.config().data_dir.join(ROOT_KEY_FILE)) {
+            Ok(SecretFile::Secret(kept)) => kept,
+            Ok(SecretFile::Nothing) => return Ok(RootKeyFile::Missing),
+            Ok(SecretFile::Unusable) | Err(_) => return Ok(RootKeyFile::Outdated),
         };
         let root = store::accounts::get(self.store(), AccountId::ROOT, self.now()).await?;
         let current = root.and_then(|root| root.key_hash);

@@ -3,14 +3,15 @@
 use proxyxai_contract::{
     Invalid,
     id::Level,
-    plan::{Hop, Stage},
-    rotation::Rotation,
-    snapshot::{Health, HealthState},
+    load_balancing::LoadBalancing,
+    plan::{PlanLevel, PlanStage},
+    snapshot::{HealthState, KeyHealthReport},
 };
 
 use crate::{
-    Control, Error, ops, store,
-    view::{Caller, KeyView, LevelView, RouteView, StageView, TurnView},
+    Control, Error,
+    model::{Caller, RouteExplanation, RouteKey, RouteLevel, RouteStage, UpstreamKey},
+    ops, store,
 };
 
 const MODEL_BYTES_MAX: usize = 255;
@@ -31,7 +32,7 @@ pub(crate) async fn explain(
     caller: &Caller,
     model: &str,
     account: Option<&str>,
-) -> Result<RouteView, Error> {
+) -> Result<RouteExplanation, Error> {
     ops::root_only(caller, "only root may see which keys serve a call")?;
     check_model(model)?;
     let account = match account {
@@ -44,10 +45,10 @@ pub(crate) async fn explain(
     let route = publisher.route(account.id, model);
     let route = route.ok_or_else(|| ops::no_such_account(&account.name))?;
     let keys = store::keys::living(store).await?;
-    let pool = Pool {
+    let pool = KeyPool {
         keys: keys
             .into_iter()
-            .map(|record| ops::keys::with_health(control, record.view))
+            .map(|record| ops::keys::with_health(control, record.key))
             .collect(),
         healths: publisher.healths(now),
         rotation: route.rotation,
@@ -56,7 +57,7 @@ pub(crate) async fn explain(
         Ok(plan) => (plan.stages, None),
         Err(refusal) => (Vec::new(), Some(refusal)),
     };
-    Ok(RouteView {
+    Ok(RouteExplanation {
         account: account.id,
         name: account.name,
         model: model.to_owned(),
@@ -67,30 +68,30 @@ pub(crate) async fn explain(
 }
 
 /// What there is to route to.
-struct Pool {
-    keys: Vec<KeyView>,
+struct KeyPool {
+    keys: Vec<UpstreamKey>,
     /// Of what is not ready.
-    healths: Vec<Health>,
-    rotation: Rotation,
+    healths: Vec<KeyHealthReport>,
+    rotation: LoadBalancing,
 }
 
-impl Pool {
-    fn stage(&self, stage: Stage) -> StageView {
-        let Stage { model, why, hops } = stage;
-        let level = |hop: Hop| LevelView {
+impl KeyPool {
+    fn stage(&self, stage: PlanStage) -> RouteStage {
+        let PlanStage { model, why, hops } = stage;
+        let level = |hop: PlanLevel| RouteLevel {
             hop,
             strategy: self.rotation.strategies.of(hop.level),
             keys: self.turns(hop.level, &model),
         };
-        StageView {
+        RouteStage {
             levels: hops.into_iter().map(level).collect(),
             model,
             why,
         }
     }
 
-    fn turns(&self, level: Level, model: &str) -> Vec<TurnView> {
-        let turn = |key: &KeyView| {
+    fn turns(&self, level: Level, model: &str) -> Vec<RouteKey> {
+        let turn = |key: &UpstreamKey| {
             let said = self.healths.iter().filter(|health| health.key == key.id);
             let of = |whole: bool| {
                 said.clone().find(|health| match &health.model {
@@ -104,7 +105,7 @@ impl Pool {
                 .map_or((HealthState::Ready, ""), |health| {
                     (health.state, health.reason.as_str())
                 });
-            TurnView {
+            RouteKey {
                 key: key.clone(),
                 serves: key.config.serves(model),
                 state,

@@ -8,26 +8,26 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     provider::BaseUrl,
     routing::RoutingRules,
-    snapshot::{Access, RateLimits},
+    snapshot::{AccessLists, RateLimits},
     window::ModelLimits,
 };
 
-use super::{accounts::blank, keys::sealed, master, root_key};
+use super::{accounts::blank, keys::sealed, master_key, root_key};
 use crate::{
     Error,
     config::{Config, InitUser},
     domain::{account::Dna, setting},
+    model::{Account, AddressVerification, VerifiedAddresses, VerifiedBy},
     publish,
     store::{self, AccountRecord, Store, Tx},
     vault::Vault,
-    view::{AccountView, Addresses, Verified, VerifiedBy},
 };
 
 const CHILD_LIMIT: u64 = 88_888_888;
 const ROOT_EMAIL: &str = "root@localhost";
 
 /// What a start begins with.
-pub(crate) struct Started {
+pub(crate) struct BootstrapResult {
     pub(crate) vault: Vault,
     /// The root key, when it was generated here.
     pub(crate) root_key: Option<ClientKey>,
@@ -39,10 +39,10 @@ pub(crate) async fn first_start(
     store: &Store,
     config: &Config,
     now: Millis,
-) -> Result<Started, Error> {
+) -> Result<BootstrapResult, Error> {
     let tx = store.begin().await?;
     tx.lock_start().await?;
-    let vault = master::open(&tx, config).await?;
+    let vault = master_key::open(&tx, config).await?;
     let is_new = store::accounts::get(&tx, AccountId::ROOT, now)
         .await?
         .is_none();
@@ -52,13 +52,13 @@ pub(crate) async fn first_start(
         tell_of_another_root_key(&tx, &vault, config, now).await?;
         None
     };
-    master::keep_copies(&tx, &vault, config, now).await?;
+    master_key::keep_copies(&tx, &vault, config, now).await?;
     seed_keys(&tx, &vault, config, now).await?;
     if super::prices::renew(&tx, config, None, now).await? {
         store::revisions::bump(&tx).await?;
     }
     tx.commit().await?;
-    Ok(Started {
+    Ok(BootstrapResult {
         vault,
         root_key: generated,
     })
@@ -110,15 +110,15 @@ async fn seed_accounts(
     let key_of = |record: &mut AccountRecord, key: &ClientKey| {
         record.key_hash = Some(vault.hasher().hash(key.expose()));
         key.tail(config.partial_key_chars)
-            .clone_into(&mut record.view.partial_key);
+            .clone_into(&mut record.account.partial_key);
         record.revision = revision;
     };
     let mut root = root(&root_user, now);
     key_of(&mut root, &root_user.key);
     store::accounts::insert(tx, &mut root, None).await?;
     for user in users {
-        let mut child = blank(&root.view, user.name, user.email, now);
-        child.view.addresses = by_root(now);
+        let mut child = blank(&root.account, user.name, user.email, now);
+        child.account.addresses = by_root(now);
         key_of(&mut child, &user.key);
         store::accounts::insert(tx, &mut child, Some(&Dna::root())).await?;
     }
@@ -126,9 +126,9 @@ async fn seed_accounts(
 }
 
 /// What the first start is told is root's word.
-const fn by_root(now: Millis) -> Addresses {
-    Addresses {
-        email: Some(Verified {
+const fn by_root(now: Millis) -> VerifiedAddresses {
+    VerifiedAddresses {
+        email: Some(AddressVerification {
             at: now,
             by: VerifiedBy::Root,
         }),
@@ -149,7 +149,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
         revision: 0,
         stored_name_key: String::new(),
         stored_cards: Vec::new(),
-        view: AccountView {
+        account: Account {
             id: AccountId::ROOT,
             parent: None,
             dna: Dna::root().as_str().to_owned(),
@@ -178,7 +178,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             limits: RateLimits::WIDE,
             model_limits: ModelLimits::default(),
             calls_max: None,
-            access: Access::ANY,
+            access: AccessLists::ANY,
             routing: RoutingRules::default(),
             children: 0,
             child_limit: CHILD_LIMIT,
@@ -208,7 +208,7 @@ async fn seed_keys(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Resu
             key.provider.as_ref().unwrap_or(&base),
             now,
         )?;
-        if store::keys::knows(tx, &record.fingerprint, &record.view.provider, true)
+        if store::keys::knows(tx, &record.fingerprint, &record.key.provider, true)
             .await?
             .is_some()
         {

@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::{
     Control, Error,
     domain::{
-        audit::{Action, Field, Fields, MASK},
+        audit::{AuditAction, AuditField, AuditFields, MASK},
         setting,
     },
+    model::Caller,
     ops::{self, audit},
     publish,
-    store::{self, Db, accounts::OwnRules},
-    view::Caller,
+    store::{self, Db, accounts::AccountOverride},
 };
 
 const ROOT_ONLY: &str = "only root may see and change the settings";
@@ -35,7 +35,7 @@ pub(crate) async fn get(
 
 /// Whom a change of settings is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(crate) enum SettingsScope {
     /// The system; accounts keep what they have of their own in place of a setting.
     System,
     /// Every account: what they have of their own in place of what is set is taken away.
@@ -49,7 +49,7 @@ pub(crate) async fn update(
     set: BTreeMap<String, String>,
     reset: Vec<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
-    change(control, caller, set, reset, Scope::System).await
+    change(control, caller, set, reset, SettingsScope::System).await
 }
 
 /// Stores some, drops others back to their defaults; all or nothing.
@@ -58,7 +58,7 @@ pub(crate) async fn change(
     caller: &Caller,
     mut set: BTreeMap<String, String>,
     reset: Vec<String>,
-    scope: Scope,
+    scope: SettingsScope,
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     check(&set, &reset)?;
@@ -71,22 +71,22 @@ pub(crate) async fn change(
     let revision = store::revisions::bump(&tx).await?;
     store::settings::drop_names(&tx, &reset).await?;
     store::settings::set(&tx, &set, revision).await?;
-    if scope == Scope::AllAccounts {
+    if scope == SettingsScope::AllAccounts {
         for rules in set.keys().filter_map(|name| own_rules(name)) {
             store::accounts::clear_own(&tx, rules, revision).await?;
         }
     }
     let action = if set.is_empty() && !reset.is_empty() {
-        Action::DeleteConfig
+        AuditAction::DeleteConfig
     } else {
-        Action::UpdateConfig
+        AuditAction::UpdateConfig
     };
     let mut after = fields(control, &tx, &names).await?;
-    if scope == Scope::AllAccounts {
-        after.insert("Cascade".to_owned(), Field::Open(json!(true)));
+    if scope == SettingsScope::AllAccounts {
+        after.insert("Cascade".to_owned(), AuditField::Open(json!(true)));
     }
     let sides = (before, after);
-    let what = (action, audit::Target::CONFIG);
+    let what = (action, audit::AuditTarget::CONFIG);
     audit::record(control, &tx, caller, what, sides).await?;
     if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
         ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
@@ -111,7 +111,7 @@ fn check(set: &BTreeMap<String, String>, reset: &[String]) -> Result<(), Error> 
 
 /// Balances that things take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Minimums {
+pub(crate) struct BalanceMinimums {
     /// A call.
     pub(crate) call: Money,
     /// Opening an account.
@@ -121,9 +121,9 @@ pub(crate) struct Minimums {
 }
 
 /// What things take; everybody may know.
-pub(crate) async fn minimums(control: &Control) -> Result<Minimums, Error> {
+pub(crate) async fn minimums(control: &Control) -> Result<BalanceMinimums, Error> {
     let db = control.store();
-    Ok(Minimums {
+    Ok(BalanceMinimums {
         call: dollars(control, db, setting::CALL_MIN_BALANCE).await?,
         opening: dollars(control, db, setting::USER_MIN_BALANCE).await?,
         managing: dollars(control, db, setting::USER_API_BALANCE).await?,
@@ -131,14 +131,14 @@ pub(crate) async fn minimums(control: &Control) -> Result<Minimums, Error> {
 }
 
 /// What an account may have of its own in place of a setting.
-fn own_rules(name: &str) -> Option<OwnRules> {
+fn own_rules(name: &str) -> Option<AccountOverride> {
     match name {
-        setting::MODEL_MAPPER => Some(OwnRules::ModelMapper),
-        setting::LEVEL_MAPPER => Some(OwnRules::LevelMapper),
-        setting::SWITCH_OVER => Some(OwnRules::SwitchOver),
-        setting::MODEL_FAILOVER => Some(OwnRules::ModelFailover),
-        setting::MODEL_LIMITS => Some(OwnRules::ModelLimits),
-        setting::RESOURCES => Some(OwnRules::Resources),
+        setting::MODEL_MAPPER => Some(AccountOverride::ModelMapper),
+        setting::LEVEL_MAPPER => Some(AccountOverride::LevelMapper),
+        setting::SWITCH_OVER => Some(AccountOverride::SwitchOver),
+        setting::MODEL_FAILOVER => Some(AccountOverride::ModelFailover),
+        setting::MODEL_LIMITS => Some(AccountOverride::ModelLimits),
+        setting::RESOURCES => Some(AccountOverride::Resources),
         _ => None,
     }
 }
@@ -239,14 +239,14 @@ fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Err
 }
 
 /// Settings in effect as the audit log sees them.
-async fn fields(control: &Control, db: &impl Db, names: &[String]) -> Result<Fields, Error> {
+async fn fields(control: &Control, db: &impl Db, names: &[String]) -> Result<AuditFields, Error> {
     let stored = store::settings::all(db).await?;
     let field = |name: &String| {
         let value = publish::effective(stored.get(name), name, control.config());
         if is_secret(name) {
-            Field::Secret(value.into_bytes())
+            AuditField::Secret(value.into_bytes())
         } else {
-            Field::Open(json!(value))
+            AuditField::Open(json!(value))
         }
     };
     Ok(names

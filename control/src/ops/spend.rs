@@ -12,14 +12,17 @@ use proxyxai_contract::{
 use crate::{
     Control, Error,
     domain::spend::{before, hours, others},
-    ops::{self, earnings::Flat},
+    model::{
+        Caller, DateRange, Earning, EarningDimension, SeriesInterval, SpendDimension, SpendFilter,
+        SpendReport, SpendRow,
+    },
+    ops::{self, earnings::FlatCost},
     publish::TermsByKey,
     store::{
         self, AccountRecord, Tx,
-        earnings::Which,
-        spend::{Source, Whose},
+        earnings::EarningQuery,
+        spend::{SpendScope, SpendSource},
     },
-    view::{Caller, Days, EarnedBy, Earning, Per, Spend, SpendFilter, SpendRow, SpentBy},
 };
 
 /// Values that are told one by one.
@@ -30,25 +33,25 @@ pub(crate) async fn series(
     control: &Control,
     caller: &Caller,
     filter: SpendFilter,
-    days: Days,
-) -> Result<Spend, Error> {
+    days: DateRange,
+) -> Result<SpendReport, Error> {
     let SpendFilter {
         account,
         alone,
         by,
         per,
     } = filter;
-    if matches!(by, SpentBy::Key | SpentBy::Provider) {
+    if matches!(by, SpendDimension::Key | SpendDimension::Provider) {
         ops::root_only(caller, "only root may see what was used by key or provider")?;
     }
     let earlier = before(days)?;
-    let both = Days {
+    let both = DateRange {
         start: earlier.start,
         end: days.end,
     };
     let hours = match per {
-        Per::Day => None,
-        Per::Hour => Some(hours(days, &control.config().zone, control.now())?),
+        SeriesInterval::Day => None,
+        SeriesInterval::Hour => Some(hours(days, &control.config().zone, control.now())?),
     };
     // One unchanging state, so that the parts add up.
     let tx = control.store().begin_reading().await?;
@@ -58,18 +61,18 @@ pub(crate) async fn series(
         Some(identifier) => ops::visible(control, &tx, &own, identifier).await?,
         None => own,
     };
-    let source = Source {
+    let source = SpendSource {
         whose: whose(record, alone),
         by,
         is_earned: caller.is_root(),
     };
     store::bills::prepare(&tx).await?;
     let (top, values) = store::spend::dearest(&tx, &source, days, TOP).await?;
-    let mut kept = Kept {
+    let mut kept = DailySpend {
         total: store::spend::by_day(&tx, &source, both).await?,
         of: store::spend::by_day_of(&tx, &source, both, &top).await?,
     };
-    if source.is_earned && matches!(source.whose, Whose::Everybody) {
+    if source.is_earned && matches!(source.whose, SpendScope::Everybody) {
         kept.add_flats(flats(control, both).await?, by);
     }
     let mut spend = kept.spend((by, per), (days, earlier), &top);
@@ -84,19 +87,19 @@ pub(crate) async fn series(
     Ok(spend)
 }
 
-fn whose(record: AccountRecord, alone: bool) -> Whose {
-    match (alone, record.view.id) {
-        (true, id) => Whose::One(id),
-        (false, AccountId::ROOT) => Whose::Everybody,
-        (false, account) => Whose::Below {
+fn whose(record: AccountRecord, alone: bool) -> SpendScope {
+    match (alone, record.account.id) {
+        (true, id) => SpendScope::One(id),
+        (false, AccountId::ROOT) => SpendScope::Everybody,
+        (false, account) => SpendScope::Below {
             account,
-            dna: record.view.dna,
+            dna: record.account.dna,
         },
     }
 }
 
-async fn flats(control: &Control, days: Days) -> Result<Vec<Flat>, Error> {
-    let all = Which {
+async fn flats(control: &Control, days: DateRange) -> Result<Vec<FlatCost>, Error> {
+    let all = EarningQuery {
         days,
         account: None,
         key: None,
@@ -107,14 +110,14 @@ async fn flats(control: &Control, days: Days) -> Result<Vec<Flat>, Error> {
 }
 
 /// Sums of days: of all, and of the dearest values.
-struct Kept {
+struct DailySpend {
     total: BTreeMap<Date, Earning>,
     of: BTreeMap<(String, Date), Earning>,
 }
 
-impl Kept {
+impl DailySpend {
     /// What keys cost by the month is theirs and their provider's, and in all that is told of all.
-    fn add_flats(&mut self, flats: Vec<Flat>, by: SpentBy) {
+    fn add_flats(&mut self, flats: Vec<FlatCost>, by: SpendDimension) {
         for flat in flats {
             let Ok(day) = flat.day.parse() else {
                 continue;
@@ -125,9 +128,9 @@ impl Kept {
             };
             self.total.entry(day).or_default().add(&earning);
             let of = match by {
-                SpentBy::Key => flat.key.to_string(),
-                SpentBy::Provider => flat.provider,
-                SpentBy::Model | SpentBy::Account => continue,
+                SpendDimension::Key => flat.key.to_string(),
+                SpendDimension::Provider => flat.provider,
+                SpendDimension::Model | SpendDimension::Account => continue,
             };
             self.of.entry((of, day)).or_default().add(&earning);
         }
@@ -135,10 +138,10 @@ impl Kept {
 
     fn spend(
         self,
-        (by, per): (SpentBy, Per),
-        (days, before): (Days, Days),
+        (by, per): (SpendDimension, SeriesInterval),
+        (days, before): (DateRange, DateRange),
         top: &[String],
-    ) -> Spend {
+    ) -> SpendReport {
         let row = |of: &str, at: &dyn Fn(Date) -> Earning| {
             let points: Vec<Earning> = days.each().map(at).collect();
             SpendRow {
@@ -151,7 +154,7 @@ impl Kept {
         };
         let found = |found: Option<&Earning>| found.copied().unwrap_or_default();
         let of = |of: &String| row(of, &|day| found(self.of.get(&(of.clone(), day))));
-        Spend {
+        SpendReport {
             by,
             per,
             days,
@@ -179,9 +182,9 @@ fn sum(points: &[Earning]) -> Earning {
 async fn by_hour(
     control: &Control,
     tx: &Tx,
-    source: &Source,
+    source: &SpendSource,
     hours: &[Millis],
-    spend: &mut Spend,
+    spend: &mut SpendReport,
 ) -> Result<(), Error> {
     let names: Vec<String> = spend.rows.iter().map(|row| row.of.clone()).collect();
     let most = store::spend::records_max(tx);
@@ -200,8 +203,8 @@ async fn by_hour(
             all.add(&used);
         }
         let of = of.map(|of| match source.by {
-            SpentBy::Provider => provider(&terms, &of),
-            SpentBy::Model | SpentBy::Account | SpentBy::Key => of,
+            SpendDimension::Provider => provider(&terms, &of),
+            SpendDimension::Model | SpendDimension::Account | SpendDimension::Key => of,
         });
         let row = of.and_then(|of| points.get_mut(*at.get(of.as_str())?));
         if let Some(point) = row.and_then(|row| row.get_mut(hour)) {
@@ -227,11 +230,11 @@ fn provider(terms: &TermsByKey, key: &str) -> String {
         .unwrap_or_default()
 }
 
-async fn name(control: &Control, spend: &mut Spend) -> Result<(), Error> {
+async fn name(control: &Control, spend: &mut SpendReport) -> Result<(), Error> {
     let by = match spend.by {
-        SpentBy::Account => EarnedBy::Account,
-        SpentBy::Key => EarnedBy::Key,
-        SpentBy::Model | SpentBy::Provider => return Ok(()),
+        SpendDimension::Account => EarningDimension::Account,
+        SpendDimension::Key => EarningDimension::Key,
+        SpendDimension::Model | SpendDimension::Provider => return Ok(()),
     };
     let ids = spend.rows.iter().map(|row| &row.of);
     let mut names = ops::earnings::names(control.store(), by, ids).await?;

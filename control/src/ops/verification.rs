@@ -5,26 +5,27 @@ use std::fmt::Write as _;
 
 use proxyxai_contract::{Invalid, id::AccountId, secret::Secret};
 
-use super::mail::{self, Settings};
+use super::mail::{self, MailSettings};
 use crate::{
     Control, Error,
     domain::{
         account::Dna,
         mail::{
-            Kind, templates,
+            MailKind, templates,
             verification::{
-                DAY_MS, Field, HOUR_MS, LINK_LIFE_MS, LINK_PAUSE_MS, LINKS_A_DAY_MAX, Token,
+                AddressField, DAY_MS, HOUR_MS, LINK_LIFE_MS, LINK_PAUSE_MS, LINKS_A_DAY_MAX,
+                VerificationToken,
             },
         },
         setting,
     },
+    model::{Account, AddressVerification, Caller, VerifiedBy},
     ops,
     store::{
         self, AccountRecord, Tx,
-        links::Link,
-        mail::{NewMail, Sent},
+        links::VerificationLink,
+        mail::{NewMail, SentCount},
     },
-    view::{AccountView, Caller, Verified, VerifiedBy},
 };
 
 /// What a link is sealed for.
@@ -33,7 +34,7 @@ const NONCE_BYTES: usize = 24;
 
 /// What an address is verified for.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct VerificationRequest {
     pub(crate) account: AccountId,
     pub(crate) address: String,
 }
@@ -46,16 +47,16 @@ pub(crate) async fn ask(
 ) -> Result<Vec<&'static str>, Error> {
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
-    let target = ops::visible(control, &tx, &own, identifier).await?.view;
+    let target = ops::visible(control, &tx, &own, identifier).await?.account;
     if target.id != caller.account {
         ops::may_manage(control, &tx, &own).await?;
     }
-    let settings = Settings::read(control, &tx).await?;
+    let settings = MailSettings::read(control, &tx).await?;
     if !settings.is_on() || settings.links().api.is_empty() {
         return Err(Invalid::new("EMAIL_SMTP", "and XAI_API must be set for links").into());
     }
     let mut sent = Vec::new();
-    for field in Field::ALL
+    for field in AddressField::ALL
         .into_iter()
         .filter(|field| is_open(*field, &target))
     {
@@ -76,9 +77,9 @@ pub(super) async fn invite(
     control: &Control,
     tx: &Tx,
     sender: &AccountRecord,
-    view: &AccountView,
+    view: &Account,
 ) -> Result<(), Error> {
-    for field in Field::ALL {
+    for field in AddressField::ALL {
         send_if_open(control, tx, sender, (view, field)).await?;
     }
     Ok(())
@@ -89,9 +90,9 @@ pub(super) async fn changed(
     control: &Control,
     tx: &Tx,
     sender: &AccountRecord,
-    (before, after): (&AccountView, &AccountView),
+    (before, after): (&Account, &Account),
 ) -> Result<(), Error> {
-    for field in Field::ALL {
+    for field in AddressField::ALL {
         if field.of(before) != field.of(after) {
             store::links::remove(tx, after.id, field.as_str()).await?;
             send_if_open(control, tx, sender, (after, field)).await?;
@@ -101,7 +102,10 @@ pub(super) async fn changed(
 }
 
 /// What a link is for, as long as it is good.
-pub(crate) async fn look(control: &Control, token: &str) -> Result<Option<Wish>, Error> {
+pub(crate) async fn look(
+    control: &Control,
+    token: &str,
+) -> Result<Option<VerificationRequest>, Error> {
     let tx = control.store().begin_reading().await?;
     let Some(token) = opened(control, token) else {
         return Ok(None);
@@ -112,7 +116,10 @@ pub(crate) async fn look(control: &Control, token: &str) -> Result<Option<Wish>,
 }
 
 /// Verifies the address that a link is for; none when it is not good, or not any more.
-pub(crate) async fn confirm(control: &Control, token: &str) -> Result<Option<Wish>, Error> {
+pub(crate) async fn confirm(
+    control: &Control,
+    token: &str,
+) -> Result<Option<VerificationRequest>, Error> {
     let Some(token) = opened(control, token) else {
         return Ok(None);
     };
@@ -127,13 +134,13 @@ pub(crate) async fn confirm(control: &Control, token: &str) -> Result<Option<Wis
     let Some(wish) = good(control, &token, &record, link.as_ref()) else {
         return Ok(None);
     };
-    let before = record.view.clone();
-    let verified = Verified {
+    let before = record.account.clone();
+    let verified = AddressVerification {
         at: now,
         by: VerifiedBy::Link,
     };
-    token.field.set(&mut record.view, Some(verified));
-    record.view.updated = now;
+    token.field.set(&mut record.account, Some(verified));
+    record.account.updated = now;
     store::accounts::update(&tx, &record).await?;
     store::links::remove(&tx, token.account, token.field.as_str()).await?;
     let itself = Caller {
@@ -142,8 +149,8 @@ pub(crate) async fn confirm(control: &Control, token: &str) -> Result<Option<Wis
         address: None,
     };
     ops::audit::account(control, &tx, &itself, Some(&before), Some(&record)).await?;
-    if token.field == Field::Email {
-        mail::welcome(control, &tx, &record.view).await?;
+    if token.field == AddressField::Email {
+        mail::welcome(control, &tx, &record.account).await?;
     }
     tx.commit().await?;
     tracing::info!(
@@ -164,7 +171,7 @@ pub(crate) fn customer(dna: &str) -> Option<AccountId> {
 pub(crate) async fn mails_left(
     control: &Control,
     tx: &Tx,
-    settings: &Settings<'_>,
+    settings: &MailSettings<'_>,
     customer: Option<AccountId>,
 ) -> Result<u64, Error> {
     let rate = setting::rate(&settings.value(setting::EMAIL_RPH))?;
@@ -176,7 +183,7 @@ pub(crate) async fn mails_left(
     Ok(u64::from(rate.get()).saturating_sub(sent))
 }
 
-fn is_open(field: Field, view: &AccountView) -> bool {
+fn is_open(field: AddressField, view: &Account) -> bool {
     !field.of(view).is_empty() && field.verified(view).is_none()
 }
 
@@ -184,12 +191,12 @@ async fn send_if_open(
     control: &Control,
     tx: &Tx,
     sender: &AccountRecord,
-    (view, field): (&AccountView, Field),
+    (view, field): (&Account, AddressField),
 ) -> Result<(), Error> {
     if !is_open(field, view) {
         return Ok(());
     }
-    let settings = Settings::read(control, tx).await?;
+    let settings = MailSettings::read(control, tx).await?;
     if settings.is_on() && !settings.links().api.is_empty() {
         send(control, tx, &settings, (sender, view, field)).await?;
     }
@@ -200,13 +207,13 @@ async fn send_if_open(
 async fn send(
     control: &Control,
     tx: &Tx,
-    settings: &Settings<'_>,
-    (sender, view, field): (&AccountRecord, &AccountView, Field),
+    settings: &MailSettings<'_>,
+    (sender, view, field): (&AccountRecord, &Account, AddressField),
 ) -> Result<Option<i64>, Error> {
     let now = control.now();
     let address = field.of(view).to_owned();
-    let Sent { count, latest } =
-        store::mail::sent_to(tx, Kind::Verify.as_str(), &address, now.plus(-DAY_MS)).await?;
+    let SentCount { count, latest } =
+        store::mail::sent_to(tx, MailKind::Verify.as_str(), &address, now.plus(-DAY_MS)).await?;
     if count >= LINKS_A_DAY_MAX {
         return Ok(Some(DAY_MS));
     }
@@ -214,7 +221,7 @@ async fn send(
     if since < LINK_PAUSE_MS {
         return Ok(Some(LINK_PAUSE_MS.saturating_sub(since)));
     }
-    let customer = customer(&sender.view.dna);
+    let customer = customer(&sender.account.dna);
     if mails_left(control, tx, settings, customer).await? == 0 {
         return Ok(Some(HOUR_MS));
     }
@@ -225,7 +232,7 @@ async fn send(
         write!(text, "{byte:02x}").ok();
         text
     });
-    let token = Token {
+    let token = VerificationToken {
         account: view.id,
         field,
         nonce: nonce.clone(),
@@ -233,7 +240,7 @@ async fn send(
     let sealed = control
         .vault()
         .seal_text(CONTEXT, &Secret::new(token.text()))?;
-    let link = Link {
+    let link = VerificationLink {
         address: address.clone(),
         nonce,
         expires: now.plus(LINK_LIFE_MS),
@@ -252,21 +259,21 @@ async fn send(
 }
 
 /// What is in a token, if this gateway sealed it.
-fn opened(control: &Control, token: &str) -> Option<Token> {
+fn opened(control: &Control, token: &str) -> Option<VerificationToken> {
     let text = control.vault().open_text(CONTEXT, token).ok()?;
-    Token::parse(text.expose())
+    VerificationToken::parse(text.expose())
 }
 
 /// What a link is for, if it is the latest one for an address that the account still has.
 fn good(
     control: &Control,
-    token: &Token,
+    token: &VerificationToken,
     record: &AccountRecord,
-    link: Option<&Link>,
-) -> Option<Wish> {
+    link: Option<&VerificationLink>,
+) -> Option<VerificationRequest> {
     let link = link.filter(|link| link.nonce == token.nonce && link.expires > control.now())?;
-    let has_it = token.field.of(&record.view) == link.address;
-    (record.deleted.is_none() && has_it).then(|| Wish {
+    let has_it = token.field.of(&record.account) == link.address;
+    (record.deleted.is_none() && has_it).then(|| VerificationRequest {
         account: token.account,
         address: link.address.clone(),
     })

@@ -1,10 +1,11 @@
 //! What accounts have used of their windows by now, as far as data planes have told.
 
-use proxyxai_contract::window::Window;
+use proxyxai_contract::window::LimitWindow;
 
 use crate::{
-    Control, Error, ops, store,
-    view::{Caller, Listing, Page, WindowUse},
+    Control, Error,
+    model::{Caller, Listing, Page, WindowUsage},
+    ops, store,
 };
 
 /// Open windows of the caller or a descendant and of all below it, those with the least left first.
@@ -13,7 +14,7 @@ pub(crate) async fn nearest(
     caller: &Caller,
     account: Option<&str>,
     page: Page,
-) -> Result<Listing<WindowUse>, Error> {
+) -> Result<Listing<WindowUsage>, Error> {
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let account = account.map(str::trim).filter(|text| !text.is_empty());
@@ -22,9 +23,9 @@ pub(crate) async fn nearest(
         None => own,
     };
     let (zone, now) = (&control.config().zone, control.now());
-    let open = Window::ALL.map(|window| {
+    let open = LimitWindow::ALL.map(|window| {
         let period = zone.period(window.span(), now);
         (window, period.start, period.end)
     });
-    store::windows::nearest(&tx, &record.view.dna, &open, page.bounded()).await
+    store::windows::nearest(&tx, &record.account.dna, &open, page.bounded()).await
 }

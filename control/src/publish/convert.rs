@@ -6,12 +6,12 @@ use proxyxai_contract::{
     clock::Zone,
     id::{AccountId, KeyId},
     key_price::KeyPrice,
+    load_balancing::{self, KeyAffinity, LevelStrategies, LoadBalancing},
     passthrough::Passthrough,
     provider::BaseUrl,
-    rotation::{self, Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{Account, FurtherKey, KeyConfig, ProxySettings, UpstreamKey},
-    usage::Abandoned,
+    snapshot::{AccountConfig, FurtherKey, KeyConfig, ProxySettings, UpstreamKey},
+    usage::AbandonedPolicy,
     window::ModelLimits,
 };
 
@@ -60,10 +60,10 @@ pub(super) fn proxy_settings(
             model_failover: ModelFailover::parse(&value(setting::MODEL_FAILOVER))
                 .unwrap_or_default(),
         },
-        rotation: Rotation {
-            strategies: Strategies::parse(&value(setting::KEY_STRATEGY)).unwrap_or_default(),
-            affinity: Affinity::parse(&value(setting::AFFINITY)).unwrap_or_default(),
-            hedge: rotation::hedge(&value(setting::HEDGE)).unwrap_or_default(),
+        rotation: LoadBalancing {
+            strategies: LevelStrategies::parse(&value(setting::KEY_STRATEGY)).unwrap_or_default(),
+            affinity: KeyAffinity::parse(&value(setting::AFFINITY)).unwrap_or_default(),
+            hedge: load_balancing::hedge(&value(setting::HEDGE)).unwrap_or_default(),
         },
         resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
         passthrough: Passthrough::parse(&value(setting::PASSTHROUGH)).unwrap_or_default(),
@@ -72,7 +72,7 @@ pub(super) fn proxy_settings(
             .unwrap_or_default(),
         call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
         refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
-        abandoned: Abandoned::parse(&value(setting::ABANDONED)).unwrap_or_default(),
+        abandoned: AbandonedPolicy::parse(&value(setting::ABANDONED)).unwrap_or_default(),
         keeps_refusals: setting::refusal_days(&value(setting::REFUSAL_RETENTION_DAYS))
             .is_ok_and(|days| days > 0),
         hasher: vault.hasher().clone(),
@@ -84,9 +84,9 @@ pub(super) fn proxy_settings(
 pub(super) fn account_entry(
     record: AccountRecord,
     further_keys: Vec<FurtherKey>,
-) -> (AccountId, Option<Account>) {
-    let (id, gone) = (record.view.id, record.gone);
-    let known = || Account {
+) -> (AccountId, Option<AccountConfig>) {
+    let (id, gone) = (record.account.id, record.gone);
+    let known = || AccountConfig {
         further_keys,
         ..as_known(record)
     };
@@ -94,15 +94,15 @@ pub(super) fn account_entry(
 }
 
 /// An account as data planes know it, without its further client keys.
-pub(crate) fn as_known(record: AccountRecord) -> Account {
+pub(crate) fn as_known(record: AccountRecord) -> AccountConfig {
     let AccountRecord {
-        view,
+        account: view,
         key_hash,
         deleted,
         ..
     } = record;
     let enabled = view.is_active();
-    Account {
+    AccountConfig {
         id: view.id,
         parent: view.parent,
         name: view.name,
@@ -123,22 +123,22 @@ pub(crate) fn as_known(record: AccountRecord) -> Account {
 }
 
 pub(super) fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<UpstreamKey>) {
-    let id = record.view.id;
-    if record.deleted.is_some() || !record.view.enabled {
+    let id = record.key.id;
+    if record.deleted.is_some() || !record.key.enabled {
         return (id, None);
     }
-    let opened = vault.open_sealed(&record.view.provider, &record.sealed);
-    let provider = BaseUrl::parse(&record.view.provider).map_err(Into::into);
+    let opened = vault.open_sealed(&record.key.provider, &record.sealed);
+    let provider = BaseUrl::parse(&record.key.provider).map_err(Into::into);
     let key = opened.and_then(|secret| {
         provider.map(|provider| UpstreamKey {
             id,
             secret,
             provider,
-            level: record.view.level,
+            level: record.key.level,
             // What it costs is the operator's to know.
             config: KeyConfig {
                 price: KeyPrice::default(),
-                ..record.view.config
+                ..record.key.config
             },
         })
     });

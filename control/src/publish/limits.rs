@@ -2,17 +2,17 @@
 //! to that all the same. Data planes ask for the windows of the accounts above by themselves.
 
 use proxyxai_contract::{
-    snapshot::Account,
-    window::{ModelLimits, Window, WindowKey},
+    snapshot::AccountConfig,
+    window::{LimitWindow, ModelLimits, WindowKey},
 };
 
 /// The most that a window of the first account of a chain can have; none when it has no such limit, or nothing is
 /// known. The chain is from the account to root.
-pub(super) fn most(chain: &[&Account], system: &ModelLimits, key: &WindowKey) -> Option<u64> {
+pub(super) fn most(chain: &[&AccountConfig], system: &ModelLimits, key: &WindowKey) -> Option<u64> {
     let own = chain.first()?;
     if let Some(id) = key.client_key {
         let known = own.further_keys.iter().find(|known| known.id == id)?;
-        return known.rpm.filter(|_| key.window == Window::Rpm);
+        return known.rpm.filter(|_| key.window == LimitWindow::Rpm);
     }
     if key.model.is_empty() {
         return Some(own.limits.of(key.window));
@@ -25,7 +25,7 @@ pub(super) fn most(chain: &[&Account], system: &ModelLimits, key: &WindowKey) ->
 
 /// The limits by model of the first account: its own, else those of the next that has some, else the
 /// system's.
-fn by_model<'a>(chain: &[&'a Account], system: &'a ModelLimits) -> &'a ModelLimits {
+fn by_model<'a>(chain: &[&'a AccountConfig], system: &'a ModelLimits) -> &'a ModelLimits {
     let own = chain.iter().map(|account| &account.model_limits);
     own.clone().find(|own| !own.is_empty()).unwrap_or(system)
 }
@@ -37,13 +37,13 @@ mod tests {
         id::{AccountId, Level},
         money::Multiplier,
         routing::RoutingRules,
-        snapshot::{Access, RateLimits},
+        snapshot::{AccessLists, RateLimits},
     };
 
     use super::*;
 
-    fn account(id: i64, rpm: u64, by_model: &str) -> Account {
-        Account {
+    fn account(id: i64, rpm: u64, by_model: &str) -> AccountConfig {
+        AccountConfig {
             id: AccountId::new(id).unwrap(),
             parent: None,
             name: String::new(),
@@ -60,17 +60,17 @@ mod tests {
             },
             model_limits: ModelLimits::parse(by_model).unwrap(),
             calls_max: None,
-            access: Access::ANY,
+            access: AccessLists::ANY,
             routing: RoutingRules::default(),
             further_keys: Vec::new(),
         }
     }
 
-    fn rpm(chain: &[Account], system: &str, model: &str) -> Option<u64> {
+    fn rpm(chain: &[AccountConfig], system: &str, model: &str) -> Option<u64> {
         let key = WindowKey {
             client_key: None,
             account: AccountId::new(2).unwrap(),
-            window: Window::Rpm,
+            window: LimitWindow::Rpm,
             model: model.to_owned(),
             start: Millis(0),
         };

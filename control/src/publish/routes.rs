@@ -2,29 +2,29 @@
 
 use proxyxai_contract::{
     id::AccountId,
-    plan::{self, NotAllowed, Plan},
-    rotation::Rotation,
-    snapshot::{Account, ProxySettings},
+    load_balancing::LoadBalancing,
+    plan::{self, RoutePlan, RouteRefusal},
+    snapshot::{AccountConfig, ProxySettings},
 };
 
-use super::{Publisher, State};
+use super::{Publisher, PublisherState};
 
 /// What becomes of a call.
 #[derive(Debug)]
-pub(crate) struct Route {
+pub(crate) struct PlannedRoute {
     /// How calls are spread over keys.
-    pub(crate) rotation: Rotation,
+    pub(crate) rotation: LoadBalancing,
     /// Where it goes, or why it is refused.
-    pub(crate) plan: Result<Plan, String>,
+    pub(crate) plan: Result<RoutePlan, String>,
 }
 
 impl Publisher {
     /// Where a call of an account for a model goes; none when data planes do not know the account.
-    pub(crate) fn route(&self, account: AccountId, model: &str) -> Option<Route> {
+    pub(crate) fn route(&self, account: AccountId, model: &str) -> Option<PlannedRoute> {
         let state = self.state();
         let settings = state.catalogue.settings()?;
         let plan = planned(&state, settings, account, model)?;
-        Some(Route {
+        Some(PlannedRoute {
             rotation: settings.rotation,
             plan,
         })
@@ -32,14 +32,14 @@ impl Publisher {
 }
 
 fn planned(
-    state: &State,
+    state: &PublisherState,
     settings: &ProxySettings,
     account: AccountId,
     model: &str,
-) -> Option<Result<Plan, String>> {
+) -> Option<Result<RoutePlan, String>> {
     let chain = state.catalogue.chain(account);
     let (account, ancestors) = chain.split_first()?;
-    let closed = |account: &&&Account| !account.access.models.allows(model);
+    let closed = |account: &&&AccountConfig| !account.access.models.allows(model);
     if let Some(keeper) = chain.iter().find(closed) {
         let name = &keeper.name;
         return Some(Err(format!(
@@ -47,14 +47,14 @@ fn planned(
         )));
     }
     let plan = plan::plan(account, ancestors, settings, Some(model)).map_err(|not| match not {
-        NotAllowed::Level { account, level } => {
+        RouteRefusal::Level { account, level } => {
             format!("The level {level} that serves this call is not allowed by the account {account}")
         }
-        NotAllowed::Model { account, model } => {
+        RouteRefusal::Model { account, model } => {
             format!("The model {model:?} that this call is mapped to is not one of the account {account}")
         }
     });
-    let priced = |plan: Plan| match state.catalogue.prices() {
+    let priced = |plan: RoutePlan| match state.catalogue.prices() {
         Some(prices) if settings.refuse_unpriced => plan.priced(prices).map_err(|model| {
             format!("The model {model:?} has no price, and this server refuses such models")
         }),

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
-    lease::{Lease, Payer},
-    snapshot::{Health, HealthState, Standing},
+    lease::{LeasedCredit, PayerId},
+    snapshot::{HealthState, KeyHealthReport, PostedBalance},
 };
 
 use crate::domain::upstream_key;
@@ -16,14 +16,14 @@ use crate::domain::upstream_key;
 /// data plane.
 const HEALTHS_MAX: usize = 10_000;
 
-type Subject = (KeyId, Option<String>);
+type HealthSubject = (KeyId, Option<String>);
 
 /// Everything about data planes that lives in memory only.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     next: u64,
     watching: BTreeMap<u64, Subscriber>,
-    healths: BTreeMap<Subject, HashMap<NodeName, Health>>,
+    healths: BTreeMap<HealthSubject, HashMap<NodeName, KeyHealthReport>>,
     /// Accounts whose money moved since the last flush.
     dirty: BTreeSet<AccountId>,
 }
@@ -32,23 +32,23 @@ pub(super) struct Subscribers {
 struct Subscriber {
     node: NodeName,
     acknowledged: Revision,
-    pending: Pending,
+    pending: PendingUpdate,
 }
 
 /// News without a revision.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
-    standings: BTreeMap<AccountId, Standing>,
-    healths: BTreeMap<Subject, Health>,
+pub(super) struct PendingUpdate {
+    standings: BTreeMap<AccountId, PostedBalance>,
+    healths: BTreeMap<HealthSubject, KeyHealthReport>,
     /// Told once, when the stream begins; later ones are answers to what the data plane asks.
-    pub(super) leases: Vec<Lease>,
+    pub(super) leases: Vec<LeasedCredit>,
     /// Whose unused credit is wanted back.
-    pub(super) recalls: BTreeSet<Payer>,
+    pub(super) recalls: BTreeSet<PayerId>,
 }
 
 // === impl Pending ===
 
-impl Pending {
+impl PendingUpdate {
     /// Whether there is nothing to tell.
     pub(super) fn is_empty(&self) -> bool {
         self.standings.is_empty()
@@ -58,12 +58,12 @@ impl Pending {
     }
 
     /// Money that moved.
-    pub(super) fn standings(&self) -> Vec<Standing> {
+    pub(super) fn standings(&self) -> Vec<PostedBalance> {
         self.standings.values().copied().collect()
     }
 
     /// What was learnt about keys.
-    pub(super) fn healths(&self) -> Vec<Health> {
+    pub(super) fn healths(&self) -> Vec<KeyHealthReport> {
         self.healths.values().cloned().collect()
     }
 }
@@ -75,8 +75,8 @@ impl Subscribers {
     pub(super) fn join(
         &mut self,
         node: NodeName,
-        standings: Vec<Standing>,
-        leases: Vec<Lease>,
+        standings: Vec<PostedBalance>,
+        leases: Vec<LeasedCredit>,
         now: Millis,
     ) -> u64 {
         self.watching
@@ -86,7 +86,7 @@ impl Subscribers {
             .healths(now)
             .into_iter()
             .map(|health| ((health.key, health.model.clone()), health));
-        let pending = Pending {
+        let pending = PendingUpdate {
             standings: standings
                 .into_iter()
                 .map(|standing| (standing.account, standing))
@@ -112,7 +112,7 @@ impl Subscribers {
     }
 
     /// What a stream has to tell; `None` when another stream has taken its place.
-    pub(super) fn take(&mut self, id: u64) -> Option<Pending> {
+    pub(super) fn take(&mut self, id: u64) -> Option<PendingUpdate> {
         self.watching
             .get_mut(&id)
             .map(|subscriber| std::mem::take(&mut subscriber.pending))
@@ -131,7 +131,7 @@ impl Subscribers {
     /// Wants credit of these back from all but one. Tells whether there is anybody to ask.
     pub(super) fn recall(
         &mut self,
-        payers: impl IntoIterator<Item = Payer>,
+        payers: impl IntoIterator<Item = PayerId>,
         save: Option<&NodeName>,
     ) -> bool {
         let payers: Vec<_> = payers.into_iter().collect();
@@ -171,7 +171,7 @@ impl Subscribers {
     }
 
     /// Tells all of money.
-    pub(super) fn tell_standings(&mut self, standings: &[Standing]) {
+    pub(super) fn tell_standings(&mut self, standings: &[PostedBalance]) {
         for subscriber in self.watching.values_mut() {
             subscriber.pending.standings.extend(
                 standings
@@ -201,7 +201,7 @@ impl Subscribers {
     }
 
     /// Remembers what a data plane learnt and tells the others.
-    pub(super) fn report(&mut self, node: &NodeName, health: &Health) {
+    pub(super) fn report(&mut self, node: &NodeName, health: &KeyHealthReport) {
         let subject = (health.key, health.model.clone());
         if health.state == HealthState::Ready {
             // Whoever got an answer with the key proves the others wrong.
@@ -243,7 +243,7 @@ impl Subscribers {
             subjects.push((key, None));
         }
         for (key, model) in subjects {
-            let health = Health {
+            let health = KeyHealthReport {
                 key,
                 model: model.clone(),
                 state: HealthState::Ready,
@@ -267,23 +267,24 @@ impl Subscribers {
     }
 
     /// The worst that is said of each key, or of each key for one model, as far as it still holds.
-    pub(super) fn healths(&self, now: Millis) -> Vec<Health> {
-        let worst = |((key, model), reports): (&Subject, &HashMap<NodeName, Health>)| {
-            let reports: Vec<_> = reports
-                .values()
-                .map(|report| Health {
-                    model: None,
-                    ..report.clone()
+    pub(super) fn healths(&self, now: Millis) -> Vec<KeyHealthReport> {
+        let worst =
+            |((key, model), reports): (&HealthSubject, &HashMap<NodeName, KeyHealthReport>)| {
+                let reports: Vec<_> = reports
+                    .values()
+                    .map(|report| KeyHealthReport {
+                        model: None,
+                        ..report.clone()
+                    })
+                    .collect();
+                let (state, reason) = upstream_key::worst(&reports, now);
+                (state != HealthState::Ready).then(|| KeyHealthReport {
+                    key: *key,
+                    model: model.clone(),
+                    state,
+                    reason: reason.to_owned(),
                 })
-                .collect();
-            let (state, reason) = upstream_key::worst(&reports, now);
-            (state != HealthState::Ready).then(|| Health {
-                key: *key,
-                model: model.clone(),
-                state,
-                reason: reason.to_owned(),
-            })
-        };
+            };
         self.healths.iter().filter_map(worst).collect()
     }
 
@@ -297,7 +298,7 @@ impl Subscribers {
 
     /// Drops sleeps that are over.
     pub(super) fn sweep(&mut self, now: Millis) {
-        let over = |health: &Health| matches!(health.state, HealthState::Sleeping { until } if until <= now);
+        let over = |health: &KeyHealthReport| matches!(health.state, HealthState::Sleeping { until } if until <= now);
         self.healths.retain(|_, reports| {
             reports.retain(|_, health| !over(health));
             !reports.is_empty()
@@ -313,8 +314,8 @@ mod tests {
         NodeName::new(name).unwrap()
     }
 
-    fn health(state: HealthState) -> Health {
-        Health {
+    fn health(state: HealthState) -> KeyHealthReport {
+        KeyHealthReport {
             key: KeyId::new(7).unwrap(),
             model: None,
             state,

@@ -10,28 +10,29 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    answer::{Dollars, Placed, percentage},
     days::{days, month_so_far},
-    failure::Failure,
-    request::{Asker, Params, Reader, labels_of},
+    error::RestError,
+    request::{AccountCaller, AnyKeyCaller, QueryParams, labels_of},
+    response::{Dollars, WithPageHeaders, percentage},
 };
 use crate::{
-    Control, ops,
-    view::{AccountTotals, Bill, BillOf, DayTotals, Days, Totals},
+    Control,
+    model::{AccountTotals, Bill, BillFilter, DateRange, DayTotals, UsageTotals},
+    ops,
 };
 
 /// `/x-bill`: the accounts below the caller. Their list comes in pages, the totals are of all.
 pub(super) async fn descendants(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Placed<Json<Sheet>>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<WithPageHeaders<Json<BillSheet>>, RestError> {
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let page = params.page()?;
     let user = params.text("user").or_else(|| params.text("u"));
     let filter = user.map(labels_of).transpose()?.flatten();
-    let of = BillOf {
+    let of = BillFilter {
         account: user.filter(|_| filter.is_none()).map(ToOwned::to_owned),
         labels: match filter {
             Some(labels) => labels,
@@ -41,7 +42,7 @@ pub(super) async fn descendants(
     let bill = ops::reports::bill(&control, &caller, of, days, page).await?;
     let total = bill.accounts.total;
     let answer = Json(sheet(bill, &control.zone()));
-    Ok(Placed {
+    Ok(WithPageHeaders {
         answer,
         total,
         page,
@@ -51,11 +52,11 @@ pub(super) async fn descendants(
 /// `/dashboard/bill`: the caller's own; of today unless days are named.
 pub(super) async fn own(
     State(control): State<Control>,
-    Reader(caller): Reader,
-    params: Params,
-) -> Result<Json<OwnBill>, Failure> {
+    AnyKeyCaller(caller): AnyKeyCaller,
+    params: QueryParams,
+) -> Result<Json<OwnBill>, RestError> {
     let today = ops::reports::today(&control);
-    let only_today = Days {
+    let only_today = DateRange {
         start: today,
         end: today,
     };
@@ -65,22 +66,22 @@ pub(super) async fn own(
 }
 
 /// What was used on one day.
-struct Day {
+struct DayUsage {
     date: Date,
-    total: Totals,
-    models: Vec<(String, Totals)>,
+    total: UsageTotals,
+    models: Vec<(String, UsageTotals)>,
 }
 
 /// Rows that come ordered by day, put together by day.
-fn by_day(rows: Vec<DayTotals>) -> Vec<Day> {
-    let mut days: Vec<Day> = Vec::new();
+fn by_day(rows: Vec<DayTotals>) -> Vec<DayUsage> {
+    let mut days: Vec<DayUsage> = Vec::new();
     for DayTotals { day, model, totals } in rows {
         match days.last_mut().filter(|last| last.date == day) {
             Some(last) => {
                 last.total = last.total.and(totals);
                 last.models.push((model, totals));
             }
-            None => days.push(Day {
+            None => days.push(DayUsage {
                 date: day,
                 total: totals,
                 models: vec![(model, totals)],
@@ -94,7 +95,7 @@ fn by_day(rows: Vec<DayTotals>) -> Vec<Day> {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Bill)]
-pub(super) struct Sheet {
+pub(super) struct BillSheet {
     object: &'static str,
     data: Vec<SheetDay>,
     total_usage: TotalUsage,
@@ -147,13 +148,13 @@ struct Analysis {
     cost_percentage: f64,
 }
 
-fn sheet(bill: Bill, zone: &Zone) -> Sheet {
+fn sheet(bill: Bill, zone: &Zone) -> BillSheet {
     let Bill {
         days,
         total,
         accounts,
     } = bill;
-    let day = |day: Day| SheetDay {
+    let day = |day: DayUsage| SheetDay {
         aggregation_timestamp: seconds(zone, day.date),
         n_requests: day.total.requests,
         n_context_tokens_total: day.total.input,
@@ -169,7 +170,7 @@ fn sheet(bill: Bill, zone: &Zone) -> Sheet {
         total_cost: Dollars(account.totals.cost),
         usage_analysis: analysis(account.totals, total),
     };
-    Sheet {
+    BillSheet {
         object: "list",
         data: by_day(days).into_iter().map(day).collect(),
         total_usage: TotalUsage {
@@ -180,7 +181,7 @@ fn sheet(bill: Bill, zone: &Zone) -> Sheet {
     }
 }
 
-fn model_use((model, totals): (String, Totals)) -> (String, ModelUse) {
+fn model_use((model, totals): (String, UsageTotals)) -> (String, ModelUse) {
     let used = ModelUse {
         requests: totals.requests,
         prompt: totals.input,
@@ -190,8 +191,8 @@ fn model_use((model, totals): (String, Totals)) -> (String, ModelUse) {
     (model, used)
 }
 
-fn analysis(part: Totals, whole: Totals) -> Analysis {
-    let nanos = |totals: Totals| Decimal::from(totals.cost.nanos());
+fn analysis(part: UsageTotals, whole: UsageTotals) -> Analysis {
+    let nanos = |totals: UsageTotals| Decimal::from(totals.cost.nanos());
     Analysis {
         request_percentage: percentage(part.requests, whole.requests),
         cost_percentage: percentage(nanos(part), nanos(whole)),
@@ -260,22 +261,22 @@ struct LineUse {
     model_stats: Stats,
 }
 
-fn own_bill(rows: Vec<DayTotals>, days: Days, zone: &Zone) -> OwnBill {
-    let mut models: BTreeMap<String, Totals> = BTreeMap::new();
-    let mut total = Totals::default();
+fn own_bill(rows: Vec<DayTotals>, days: DateRange, zone: &Zone) -> OwnBill {
+    let mut models: BTreeMap<String, UsageTotals> = BTreeMap::new();
+    let mut total = UsageTotals::default();
     for row in &rows {
         total = total.and(row.totals);
         let model = models.entry(row.model.clone()).or_default();
         *model = model.and(row.totals);
     }
-    let summary = |(model, totals): (String, Totals)| {
+    let summary = |(model, totals): (String, UsageTotals)| {
         let summary = Summary {
             model_stats: totals.into(),
             usage_analysis: analysis(totals, total),
         };
         (model, summary)
     };
-    let daily = |day: Day| DailyCost {
+    let daily = |day: DayUsage| DailyCost {
         date: day.date.to_string(),
         timestamp: seconds(zone, day.date),
         total_credit_used: Dollars(day.total.cost),
@@ -295,19 +296,19 @@ fn own_bill(rows: Vec<DayTotals>, days: Days, zone: &Zone) -> OwnBill {
 }
 
 /// Days without use among the others: whoever draws a line wants their zeros.
-fn every_day(used: Vec<Day>, days: Days) -> impl Iterator<Item = Day> {
+fn every_day(used: Vec<DayUsage>, days: DateRange) -> impl Iterator<Item = DayUsage> {
     let mut used = used.into_iter().peekable();
     days.each().map(move |date| {
         let found = used.next_if(|day| day.date == date);
-        found.unwrap_or(Day {
+        found.unwrap_or(DayUsage {
             date,
-            total: Totals::default(),
+            total: UsageTotals::default(),
             models: Vec::new(),
         })
     })
 }
 
-fn line_item((name, totals): (String, Totals)) -> LineItem {
+fn line_item((name, totals): (String, UsageTotals)) -> LineItem {
     LineItem {
         name,
         cost: Dollars(totals.cost),
@@ -317,8 +318,8 @@ fn line_item((name, totals): (String, Totals)) -> LineItem {
     }
 }
 
-impl From<Totals> for Stats {
-    fn from(totals: Totals) -> Self {
+impl From<UsageTotals> for Stats {
+    fn from(totals: UsageTotals) -> Self {
         Self {
             requests: totals.requests,
             prompt: totals.input,

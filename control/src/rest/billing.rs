@@ -7,24 +7,24 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
     bill::seconds,
     days::dates,
-    failure::Failure,
-    query::{Query, Takes, query},
-    request::{Params, Reader},
+    error::RestError,
+    query::{ParamType, QueryParam, query},
+    request::{AnyKeyCaller, QueryParams},
+    response::Dollars,
 };
-use crate::{Control, domain::credit::Card, ops, view::AccountView};
+use crate::{Control, domain::credit::Card, model::Account, ops};
 
-pub(super) const QUERY: [Query; 2] = [
+pub(super) const QUERY: [QueryParam; 2] = [
     query(
         "start_date",
-        Takes::Day,
+        ParamType::Day,
         "The first day; the first of the month when missing",
     ),
     query(
         "end_date",
-        Takes::Day,
+        ParamType::Day,
         "The last day, included; today when missing",
     ),
 ];
@@ -32,16 +32,16 @@ pub(super) const QUERY: [Query; 2] = [
 /// `/dashboard/billing/usage`: both ends of `start_date` and `end_date` included.
 pub(super) async fn usage(
     State(control): State<Control>,
-    Reader(caller): Reader,
-    params: Params,
-) -> Result<Json<UsageAnswer>, Failure> {
+    AnyKeyCaller(caller): AnyKeyCaller,
+    params: QueryParams,
+) -> Result<Json<BillingUsage>, RestError> {
     let days = dates(&params, ops::reports::today(&control))?;
     let rows = ops::reports::by_day(&control, &caller, None, days).await?;
     let zone = control.zone();
     let total: Money = rows.iter().map(|row| row.totals.cost).sum();
     let costs_of = |date| {
         let items = rows.iter().filter(|row| row.day == date);
-        let items = items.map(|row| Item {
+        let items = items.map(|row| BillingItem {
             name: row.model.clone(),
             cost: Cents(row.totals.cost),
         });
@@ -50,7 +50,7 @@ pub(super) async fn usage(
             line_items: items.collect(),
         }
     };
-    Ok(Json(UsageAnswer {
+    Ok(Json(BillingUsage {
         object: "list",
         daily_costs: days.each().map(costs_of).collect(),
         total_usage: Cents(total),
@@ -59,7 +59,7 @@ pub(super) async fn usage(
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BillingUsage)]
-pub(super) struct UsageAnswer {
+pub(super) struct BillingUsage {
     object: &'static str,
     daily_costs: Vec<DayCosts>,
     total_usage: Cents,
@@ -70,12 +70,12 @@ pub(super) struct UsageAnswer {
 struct DayCosts {
     /// When the day began, in seconds since 1970.
     timestamp: i64,
-    line_items: Vec<Item>,
+    line_items: Vec<BillingItem>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BillingItem)]
-struct Item {
+struct BillingItem {
     name: String,
     cost: Cents,
 }
@@ -84,8 +84,8 @@ struct Item {
 /// what this month may come to: what has been used and what is left, within the month's cap.
 pub(super) async fn subscription(
     State(control): State<Control>,
-    Reader(caller): Reader,
-) -> Result<Json<Subscription>, Failure> {
+    AnyKeyCaller(caller): AnyKeyCaller,
+) -> Result<Json<BillingSubscription>, RestError> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let (_, month) = ops::reports::today_and_month(&control, &caller, None).await?;
     let spendable = month.cost.saturating_add(account.balance.max(Money::ZERO));
@@ -95,7 +95,7 @@ pub(super) async fn subscription(
     let soft = account.soft_limit.map_or(hard, |mark| mark.min(hard));
     let cap = account.hard_limit.unwrap_or(hard);
     let access_until = account.cards.last().map(|card| unix(card.expires));
-    Ok(Json(Subscription {
+    Ok(Json(BillingSubscription {
         object: "billing_subscription",
         has_payment_method: true,
         canceled: false,
@@ -108,7 +108,7 @@ pub(super) async fn subscription(
         soft_limit_usd: Dollars(soft),
         hard_limit_usd: Dollars(hard),
         system_hard_limit_usd: Dollars(cap),
-        plan: Plan {
+        plan: BillingPlan {
             title: "Prepaid",
             id: "prepaid",
         },
@@ -124,7 +124,7 @@ pub(super) async fn subscription(
 /// `OpenAI`'s object; what is not kept here is null.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BillingSubscription)]
-pub(super) struct Subscription {
+pub(super) struct BillingSubscription {
     object: &'static str,
     has_payment_method: bool,
     canceled: bool,
@@ -138,7 +138,7 @@ pub(super) struct Subscription {
     soft_limit_usd: Dollars,
     hard_limit_usd: Dollars,
     system_hard_limit_usd: Dollars,
-    plan: Plan,
+    plan: BillingPlan,
     account_name: String,
     #[schema(required = true)]
     po_number: Option<String>,
@@ -154,7 +154,7 @@ pub(super) struct Subscription {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BillingPlan)]
-struct Plan {
+struct BillingPlan {
     title: &'static str,
     id: &'static str,
 }
@@ -162,8 +162,8 @@ struct Plan {
 /// `/dashboard/billing/credit_grants`: the cards.
 pub(super) async fn credit_grants(
     State(control): State<Control>,
-    Reader(caller): Reader,
-) -> Result<Json<Credit>, Failure> {
+    AnyKeyCaller(caller): AnyKeyCaller,
+) -> Result<Json<CreditSummary>, RestError> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let granted: Money = account.cards.iter().map(|card| card.amount).sum();
     let left: Money = account.cards.iter().map(|card| card.balance).sum();
@@ -173,7 +173,7 @@ pub(super) async fn credit_grants(
         .enumerate()
         .map(|(at, card)| grant(&account, at, card))
         .collect();
-    Ok(Json(Credit {
+    Ok(Json(CreditSummary {
         object: "credit_summary",
         total_granted: Dollars(granted),
         total_used: Dollars(granted.saturating_sub(left)),
@@ -187,7 +187,7 @@ pub(super) async fn credit_grants(
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CreditSummary)]
-pub(super) struct Credit {
+pub(super) struct CreditSummary {
     object: &'static str,
     total_granted: Dollars,
     total_used: Dollars,
@@ -213,7 +213,7 @@ struct GrantRow {
     expires_at: i64,
 }
 
-fn grant(account: &AccountView, at: usize, card: &Card) -> GrantRow {
+fn grant(account: &Account, at: usize, card: &Card) -> GrantRow {
     GrantRow {
         object: "credit_grant",
         id: format!("{}-{at}", account.id),

@@ -6,21 +6,22 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
-    failure::Failure,
-    request::{Asker, Params},
+    error::RestError,
+    request::{AccountCaller, QueryParams},
+    response::Dollars,
 };
 use crate::{
-    Control, ops,
-    view::{Books, Difference, Quarantined},
+    Control,
+    model::{LedgerDifference, LedgerVerification, QuarantinedRecord},
+    ops,
 };
 
 pub(super) async fn verify(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Answer>, Failure> {
-    params.only(&[])?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<BooksResponse>, RestError> {
+    params.reject_unknown(&[])?;
     let books = ops::reports::verify(&control, &caller).await?;
     Ok(Json(answer(books, &control.zone())))
 }
@@ -28,13 +29,13 @@ pub(super) async fn verify(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Books)]
-pub(super) struct Answer {
+pub(super) struct BooksResponse {
     balanced: bool,
     accounts: u64,
     entries: u64,
     postings: u64,
     records: u64,
-    books: Vec<Total>,
+    books: Vec<BookTotalRow>,
     /// The first one; none where all is well.
     #[schema(required = true)]
     difference: Option<DifferenceRow>,
@@ -47,7 +48,7 @@ pub(super) struct Answer {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = BookTotal)]
-struct Total {
+struct BookTotalRow {
     book: String,
     postings: u64,
     amount: Dollars,
@@ -87,9 +88,9 @@ struct QuarantinedRow {
     time: String,
 }
 
-fn answer(books: Books, zone: &Zone) -> Answer {
+fn answer(books: LedgerVerification, zone: &Zone) -> BooksResponse {
     let postings = books.postings();
-    let Books {
+    let LedgerVerification {
         accounts,
         entries,
         records,
@@ -100,7 +101,7 @@ fn answer(books: Books, zone: &Zone) -> Answer {
         pending: (pending, held),
     } = books;
     let aside = latest_quarantined.into_iter();
-    Answer {
+    BooksResponse {
         balanced: difference.is_none(),
         accounts,
         entries,
@@ -108,7 +109,7 @@ fn answer(books: Books, zone: &Zone) -> Answer {
         records,
         books: totals
             .into_iter()
-            .map(|total| Total {
+            .map(|total| BookTotalRow {
                 book: total.book,
                 postings: total.postings,
                 amount: Dollars(total.amount),
@@ -122,9 +123,9 @@ fn answer(books: Books, zone: &Zone) -> Answer {
     }
 }
 
-fn difference_row(difference: Difference) -> DifferenceRow {
+fn difference_row(difference: LedgerDifference) -> DifferenceRow {
     let message = difference.to_string();
-    let Difference {
+    let LedgerDifference {
         entry,
         account,
         book,
@@ -144,8 +145,8 @@ fn difference_row(difference: Difference) -> DifferenceRow {
     }
 }
 
-fn quarantined_row(record: Quarantined, zone: &Zone) -> QuarantinedRow {
-    let Quarantined {
+fn quarantined_row(record: QuarantinedRecord, zone: &Zone) -> QuarantinedRow {
+    let QuarantinedRecord {
         node,
         epoch,
         sequence,

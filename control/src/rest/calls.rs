@@ -6,29 +6,32 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    failure::Failure,
-    query::{BEFORE, BELOW, FROM, ID, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
-    records::{self, Row},
-    request::{Asker, Params},
+    error::RestError,
+    query::{
+        BEFORE, BELOW, FROM, ID, ParamType, QueryParam, REQUEST_ID, STATUS, UNTIL, USER, query,
+        size,
+    },
+    records::{self, CallRecordRow},
+    request::{AccountCaller, QueryParams},
 };
 use crate::{
     Control,
+    model::{Call, CallFilter, CallPage, ClientKeyFilter, ModelFilter, PageCursor, StatusFilter},
     ops::calls::{self, SIZE, SIZE_MAX},
-    view::{Call, CallFilter, Calls, CallsFrom, MadeWith, ModelOf, StatusOf},
 };
 
-pub(super) const QUERY: [Query; 12] = [
+pub(super) const QUERY: [QueryParam; 12] = [
     USER,
     BELOW,
     query(
         "model",
-        Takes::Text,
+        ParamType::Text,
         "A model, or the beginning of names with `*` after it",
     ),
     query("key", ID, "The ID of an upstream key"),
     query(
         "client_key",
-        Takes::Whole(0, i64::MAX),
+        ParamType::Whole(0, i64::MAX),
         "The ID of a further client key, or 0 for the account's first",
     ),
     STATUS,
@@ -39,51 +42,54 @@ pub(super) const QUERY: [Query; 12] = [
     BEFORE,
     query(
         "after",
-        Takes::Text,
+        ParamType::Text,
         "What came since: `latest` of the answer before",
     ),
 ];
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Answer>, Failure> {
-    params.only(&QUERY)?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<CallsResponse>, RestError> {
+    params.reject_unknown(&QUERY)?;
     let zone = control.zone();
     let filter = filter(&params, &zone)?;
     let cursor = |name| params.text(name).map(ToOwned::to_owned);
-    let from = CallsFrom::of(cursor("before"), cursor("after"))?;
+    let from = PageCursor::of(cursor("before"), cursor("after"))?;
     let size = params.page_of(SIZE, SIZE_MAX)?.size;
     let listed = calls::list(&control, &caller, filter, (from, size)).await?;
-    let Calls {
+    let CallPage {
         calls,
         next,
         latest,
     } = listed;
-    Ok(Json(Answer {
+    Ok(Json(CallsResponse {
         calls: calls.into_iter().map(|call| row(call, &zone)).collect(),
         next,
         latest,
     }))
 }
 
-fn filter(params: &Params, zone: &Zone) -> Result<CallFilter, Invalid> {
+fn filter(params: &QueryParams, zone: &Zone) -> Result<CallFilter, Invalid> {
     let text = |name: &str| params.text(name).map(ToOwned::to_owned);
-    let key = params.whole("key")?.map(KeyId::new).transpose();
-    let client_key = params.whole("client_key")?.map(MadeWith::of).transpose();
+    let key = params.int("key")?.map(KeyId::new).transpose();
+    let client_key = params
+        .int("client_key")?
+        .map(ClientKeyFilter::of)
+        .transpose();
     let alone = !params.flag("below")?.unwrap_or(true);
     Ok(CallFilter {
         account: text("user"),
         alone,
         model: params
             .text("model")
-            .map(ModelOf::parse)
+            .map(ModelFilter::parse)
             .transpose()?
             .flatten(),
         key: key.map_err(|error| error.under("key"))?,
         client_key: client_key.map_err(|error| error.under("client_key"))?,
-        status: params.text("status").map(StatusOf::parse).transpose()?,
+        status: params.text("status").map(StatusFilter::parse).transpose()?,
         request_id: text("request_id"),
         start: params.moment_or_day("start", zone, false)?,
         end: params.moment_or_day("end", zone, true)?,
@@ -92,7 +98,7 @@ fn filter(params: &Params, zone: &Zone) -> Result<CallFilter, Invalid> {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Calls)]
-pub(super) struct Answer {
+pub(super) struct CallsResponse {
     calls: Vec<CallRow>,
     #[schema(required = true)]
     next: Option<String>,
@@ -104,7 +110,7 @@ pub(super) struct Answer {
 #[schema(as = Call)]
 struct CallRow {
     #[serde(flatten)]
-    row: Row,
+    row: CallRecordRow,
     user_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

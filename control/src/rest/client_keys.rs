@@ -15,28 +15,29 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
     body::{Body, Shape, body},
-    failure::Failure,
+    error::RestError,
     fields::{Count, DollarAmount, Flag, Micros, Text},
-    request::{Asker, JsonBody, Segment},
+    request::{AccountCaller, JsonBody, PathParam},
+    response::Dollars,
 };
 use crate::{
-    Control, ops,
-    view::{Caller, ClientKeyChange, ClientKeyView, Expiry, NewClientKey},
+    Control,
+    model::{Caller, ClientKeyChange, ClientKeyInfo, Expiry, NewClientKey},
+    ops,
 };
 
 /// The account and the key that a path names.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct ClientKeyPath {
     account: String,
     key: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for ClientKeyPath {
+    type Rejection = RestError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, RestError> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path((account, key))) => Ok(Self { account, key }),
             Err(_) => Err(Invalid::new("path", "is not valid text").into()),
@@ -102,83 +103,83 @@ body!(
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-) -> Result<Json<Vec<Row>>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+) -> Result<Json<Vec<ClientKeyRow>>, RestError> {
     listed(&control, &caller, Some(&segment.0)).await
 }
 
 pub(super) async fn own(
     State(control): State<Control>,
-    Asker(caller): Asker,
-) -> Result<Json<Vec<Row>>, Failure> {
+    AccountCaller(caller): AccountCaller,
+) -> Result<Json<Vec<ClientKeyRow>>, RestError> {
     listed(&control, &caller, None).await
 }
 
 pub(super) async fn create(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
     JsonBody(body): JsonBody<CreateClientKey>,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     created(&control, &caller, Some(&segment.0), body).await
 }
 
 pub(super) async fn create_own(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<CreateClientKey>,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     created(&control, &caller, None, body).await
 }
 
 pub(super) async fn show(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    Named { account, key: id }: Named,
-) -> Result<Json<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    ClientKeyPath { account, key: id }: ClientKeyPath,
+) -> Result<Json<ClientKeyRow>, RestError> {
     one(&control, &caller, Some(&account), &id).await
 }
 
 pub(super) async fn show_own(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-) -> Result<Json<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+) -> Result<Json<ClientKeyRow>, RestError> {
     one(&control, &caller, None, &segment.0).await
 }
 
 pub(super) async fn update(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    Named { account, key: id }: Named,
+    AccountCaller(caller): AccountCaller,
+    ClientKeyPath { account, key: id }: ClientKeyPath,
     JsonBody(body): JsonBody<UpdateClientKey>,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     updated(&control, &caller, (Some(&account), &id), body).await
 }
 
 pub(super) async fn update_own(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
     JsonBody(body): JsonBody<UpdateClientKey>,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     updated(&control, &caller, (None, &segment.0), body).await
 }
 
 pub(super) async fn delete(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    Named { account, key: id }: Named,
-) -> Result<Json<Written>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    ClientKeyPath { account, key: id }: ClientKeyPath,
+) -> Result<Json<ClientKeyChanged>, RestError> {
     deleted(&control, &caller, Some(&account), &id).await
 }
 
 pub(super) async fn delete_own(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-) -> Result<Json<Written>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+) -> Result<Json<ClientKeyChanged>, RestError> {
     deleted(&control, &caller, None, &segment.0).await
 }
 
@@ -186,10 +187,13 @@ async fn listed(
     control: &Control,
     caller: &Caller,
     account: Option<&str>,
-) -> Result<Json<Vec<Row>>, Failure> {
+) -> Result<Json<Vec<ClientKeyRow>>, RestError> {
     let keys = ops::client_keys::list(control, caller, account).await?;
     let zone = control.zone();
-    let rows: Vec<_> = keys.into_iter().map(|key| Row::of(key, &zone)).collect();
+    let rows: Vec<_> = keys
+        .into_iter()
+        .map(|key| ClientKeyRow::of(key, &zone))
+        .collect();
     Ok(Json(rows))
 }
 
@@ -198,9 +202,9 @@ async fn one(
     caller: &Caller,
     account: Option<&str>,
     id: &str,
-) -> Result<Json<Row>, Failure> {
+) -> Result<Json<ClientKeyRow>, RestError> {
     let key = ops::client_keys::get(control, caller, account, key_id(id)?).await?;
-    Ok(Json(Row::of(key, &control.zone())))
+    Ok(Json(ClientKeyRow::of(key, &control.zone())))
 }
 
 async fn created(
@@ -208,7 +212,7 @@ async fn created(
     caller: &Caller,
     account: Option<&str>,
     CreateClientKey { needed, rest }: CreateClientKey,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     let new = NewClientKey {
         name: needed.name.0,
         change: ClientKeyChange {
@@ -217,9 +221,9 @@ async fn created(
         },
     };
     let (key, secret) = ops::client_keys::create(control, caller, account, &new).await?;
-    let mut row = Row::of(key, &control.zone());
+    let mut row = ClientKeyRow::of(key, &control.zone());
     row.secret_key = Some(secret.expose().to_owned());
-    Ok(Json(Written::of("add", row)))
+    Ok(Json(ClientKeyChanged::of("add", row)))
 }
 
 async fn updated(
@@ -227,12 +231,12 @@ async fn updated(
     caller: &Caller,
     (account, id): (Option<&str>, &str),
     body: UpdateClientKey,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     let change = change(body)?;
     let what = (key_id(id)?, &change);
     let key = ops::client_keys::update(control, caller, account, what).await?;
-    let row = Row::of(key, &control.zone());
-    Ok(Json(Written::of("update", row)))
+    let row = ClientKeyRow::of(key, &control.zone());
+    Ok(Json(ClientKeyChanged::of("update", row)))
 }
 
 async fn deleted(
@@ -240,10 +244,10 @@ async fn deleted(
     caller: &Caller,
     account: Option<&str>,
     id: &str,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<ClientKeyChanged>, RestError> {
     let key = ops::client_keys::delete(control, caller, account, key_id(id)?).await?;
-    let row = Row::of(key, &control.zone());
-    Ok(Json(Written::of("delete", row)))
+    let row = ClientKeyRow::of(key, &control.zone());
+    Ok(Json(ClientKeyChanged::of("delete", row)))
 }
 
 fn key_id(text: &str) -> Result<ClientKeyId, Invalid> {
@@ -284,7 +288,7 @@ fn expiry(at: Option<Text>, days: Option<Micros>) -> Result<Option<Expiry>, Inva
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ClientKey)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Row {
+pub(super) struct ClientKeyRow {
     #[serde(rename = "ID")]
     id: i64,
     #[serde(rename = "UserID")]
@@ -315,9 +319,9 @@ pub(super) struct Row {
     updated_at: String,
 }
 
-impl Row {
-    pub(super) fn of(key: ClientKeyView, zone: &Zone) -> Self {
-        let ClientKeyView {
+impl ClientKeyRow {
+    pub(super) fn of(key: ClientKeyInfo, zone: &Zone) -> Self {
+        let ClientKeyInfo {
             id,
             account,
             name,
@@ -355,16 +359,16 @@ impl Row {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ClientKeyWritten)]
-pub(super) struct Written {
+pub(super) struct ClientKeyChanged {
     success: bool,
     #[serde(rename = "Action")]
     action: &'static str,
     #[serde(rename = "Key")]
-    key: Row,
+    key: ClientKeyRow,
 }
 
-impl Written {
-    const fn of(action: &'static str, key: Row) -> Self {
+impl ClientKeyChanged {
+    const fn of(action: &'static str, key: ClientKeyRow) -> Self {
         Self {
             success: true,
             action,

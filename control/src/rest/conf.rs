@@ -8,7 +8,7 @@ use proxyxai_contract::{
     clock::{Millis, Zone},
     id::KeyId,
     money::Money,
-    snapshot::{Health, HealthState},
+    snapshot::{HealthState, KeyHealthReport},
     window::ModelLimits,
 };
 use serde::{Deserialize, Serialize};
@@ -16,30 +16,30 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
     body::{Body, Shape, body},
-    failure::Failure,
+    error::RestError,
     fields::{DollarAmount, Flag, ObjectText, Rules, Text, Whole},
-    query::{Query, Takes, U, USER, query},
-    request::{Asker, JsonBody, Params},
+    query::{ParamType, QueryParam, U, USER, query},
+    request::{AccountCaller, JsonBody, QueryParams},
+    response::Dollars,
     routes,
 };
 use crate::{
     Control, Error,
     domain::setting,
+    model::{Caller, Page, UpstreamKey, UpstreamKeyFilter},
     ops,
-    ops::settings::Scope,
-    view::{Caller, KeyFilter, KeyView, Page},
+    ops::settings::SettingsScope,
 };
 
 const PAGE_ROWS: u64 = 1000;
 /// So many pages of keys are looked through for the names of unwell ones.
 const PAGES_MAX: u64 = 100;
 
-pub(super) const QUERY: [Query; 3] = [
+pub(super) const QUERY: [QueryParam; 3] = [
     query(
         "explain",
-        Takes::Text,
+        ParamType::Text,
         "A model: which keys a call for it would be tried on, in place of the settings",
     ),
     USER,
@@ -48,12 +48,12 @@ pub(super) const QUERY: [Query; 3] = [
 
 pub(super) async fn show(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Shown>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<ConfOrRoute>, RestError> {
     if let Some(model) = params.text("explain") {
         let route = routes::explain(&control, &caller, model, &params).await?;
-        return Ok(Json(Shown::Route(route)));
+        return Ok(Json(ConfOrRoute::Route(route)));
     }
     let mut settings = ops::settings::get(&control, &caller).await?;
     let healths = ops::keys::health(&control, &caller).await?;
@@ -69,7 +69,7 @@ pub(super) async fn show(
             .collect()
     };
     let mut take = |name| settings.remove(name).unwrap_or_default();
-    let conf = Conf {
+    let conf = SystemConf {
         resources: take("RESOURCES"),
         level_mapper: take("LEVEL_MAPPER"),
         model_mapper: take("MODEL_MAPPER"),
@@ -84,16 +84,16 @@ pub(super) async fn show(
         sleeping_keys: rows(false),
         disabled_keys: rows(true),
     };
-    Ok(Json(Shown::Conf(Box::new(conf))))
+    Ok(Json(ConfOrRoute::Conf(Box::new(conf))))
 }
 
 /// Stores what is given, and takes away what accounts have of their own in its place: unlike
 /// `/x-config`, this counts for every account below, whatever it had.
 pub(super) async fn update(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<UpdateConf>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Json<SystemConfUpdated>, RestError> {
     let load_keys = body.load_keys.as_ref().is_some_and(|it| it.0);
     let ignored = ignored(&body);
     let settings = settings(body)?;
@@ -106,8 +106,14 @@ pub(super) async fn update(
         }
     }
     if !set.is_empty() {
-        let stored =
-            ops::settings::change(&control, &caller, set, Vec::new(), Scope::AllAccounts).await;
+        let stored = ops::settings::change(
+            &control,
+            &caller,
+            set,
+            Vec::new(),
+            SettingsScope::AllAccounts,
+        )
+        .await;
         stored.map_err(|error| as_named_here(error, &settings))?;
     } else if !load_keys {
         // Whoever may not see the settings may not send an empty change either.
@@ -117,7 +123,7 @@ pub(super) async fn update(
         ops::keys::reload(&control, &caller).await?;
         updated.insert("LoadKeys".to_owned(), true.into());
     }
-    Ok(Json(Changed {
+    Ok(Json(SystemConfUpdated {
         success: true,
         updated,
         ignored,
@@ -162,9 +168,9 @@ pub(super) struct UpdateConf {
 body!(UpdateConf);
 
 /// A field, its setting, and where it is given the text of the setting and how the answer shows it.
-type Given = (&'static str, &'static str, Option<(String, Value)>);
+type SettingUpdate = (&'static str, &'static str, Option<(String, Value)>);
 
-fn settings(body: UpdateConf) -> Result<[Given; 11], Invalid> {
+fn settings(body: UpdateConf) -> Result<[SettingUpdate; 11], Invalid> {
     let text = |text: Option<Text>| text.map(|it| (it.0.clone(), it.0.into()));
     let rules = |rules: Option<Rules>| text(rules.map(|it| Text(it.0)));
     let dollars = |amount: Option<DollarAmount>| {
@@ -210,7 +216,7 @@ fn ignored(body: &UpdateConf) -> Vec<&'static str> {
 }
 
 /// A refusal names the field of the body, not the setting behind it.
-fn as_named_here(error: Error, settings: &[Given]) -> Error {
+fn as_named_here(error: Error, settings: &[SettingUpdate]) -> Error {
     let Error::Invalid(invalid) = error else {
         return error;
     };
@@ -225,8 +231,8 @@ fn as_named_here(error: Error, settings: &[Given]) -> Error {
 async fn unwell_keys(
     control: &Control,
     caller: &Caller,
-    healths: &[Health],
-) -> Result<BTreeMap<KeyId, KeyView>, Error> {
+    healths: &[KeyHealthReport],
+) -> Result<BTreeMap<KeyId, UpstreamKey>, Error> {
     let wanted: BTreeSet<KeyId> = healths.iter().map(|health| health.key).collect();
     let mut found = BTreeMap::new();
     for page in 1..=PAGES_MAX {
@@ -237,7 +243,7 @@ async fn unwell_keys(
             page,
             size: PAGE_ROWS,
         };
-        let listing = ops::keys::list(control, caller, KeyFilter::default(), page).await?;
+        let listing = ops::keys::list(control, caller, UpstreamKeyFilter::default(), page).await?;
         let last = page.page * page.size >= listing.total;
         let rows = listing.rows.into_iter().map(|key| (key.id, key));
         found.extend(rows.filter(|(id, _)| wanted.contains(id)));
@@ -253,14 +259,14 @@ async fn unwell_keys(
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SystemConfOrRoute)]
 #[serde(untagged)]
-pub(super) enum Shown {
-    Conf(Box<Conf>),
-    Route(routes::Explained),
+pub(super) enum ConfOrRoute {
+    Conf(Box<SystemConf>),
+    Route(routes::RouteResponse),
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SystemConfUpdated)]
-pub(super) struct Changed {
+pub(super) struct SystemConfUpdated {
     success: bool,
     /// What was stored, by the names of the body.
     updated: Map<String, Value>,
@@ -272,7 +278,7 @@ pub(super) struct Changed {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = SystemConf)]
-pub(super) struct Conf {
+pub(super) struct SystemConf {
     resources: String,
     level_mapper: String,
     model_mapper: String,
@@ -307,7 +313,7 @@ struct UnwellKey {
     model: Option<String>,
 }
 
-fn unwell_row(health: &Health, key: &KeyView, zone: &Zone) -> UnwellKey {
+fn unwell_row(health: &KeyHealthReport, key: &UpstreamKey, zone: &Zone) -> UnwellKey {
     UnwellKey {
         id: key.id.get(),
         name: key.name.clone(),

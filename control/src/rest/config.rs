@@ -9,18 +9,18 @@ use utoipa::ToSchema;
 
 use super::{
     body::{Body, Shape, body},
-    failure::Failure,
+    error::RestError,
     fields::{Settings, Texts},
-    request::{Asker, JsonBody},
+    request::{AccountCaller, JsonBody},
 };
 use crate::{Control, ops};
 
 pub(super) async fn show(
     State(control): State<Control>,
-    Asker(caller): Asker,
-) -> Result<Json<Shown>, Failure> {
+    AccountCaller(caller): AccountCaller,
+) -> Result<Json<SettingsResponse>, RestError> {
     let settings = ops::settings::get(&control, &caller).await?;
-    Ok(Json(Shown {
+    Ok(Json(SettingsResponse {
         success: true,
         configs: settings,
     }))
@@ -28,9 +28,9 @@ pub(super) async fn show(
 
 pub(super) async fn update(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<Settings>,
-) -> Result<Json<Stored>, Failure> {
+) -> Result<Json<SettingsStored>, RestError> {
     let set = body.checked()?;
     let names: Vec<String> = set.keys().cloned().collect();
     let mut settings = ops::settings::update(&control, &caller, set, Vec::new()).await?;
@@ -38,7 +38,7 @@ pub(super) async fn update(
         .into_iter()
         .filter_map(|name| settings.remove_entry(&name))
         .collect();
-    Ok(Json(Stored {
+    Ok(Json(SettingsStored {
         success: true,
         updated,
         message: "Configurations updated successfully",
@@ -47,12 +47,12 @@ pub(super) async fn update(
 
 pub(super) async fn delete(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<DropSettings>,
-) -> Result<Json<Dropped>, Failure> {
+) -> Result<Json<SettingsDropped>, RestError> {
     let Texts(keys) = body.keys;
     ops::settings::update(&control, &caller, BTreeMap::new(), keys.clone()).await?;
-    Ok(Json(Dropped {
+    Ok(Json(SettingsDropped {
         success: true,
         deleted: keys,
         message: "Configurations deleted successfully (restored to default env)",
@@ -63,7 +63,7 @@ pub(super) async fn delete(
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsInEffect)]
-pub(super) struct Shown {
+pub(super) struct SettingsResponse {
     success: bool,
     /// By name; secret ones as `***`.
     configs: BTreeMap<String, String>,
@@ -71,7 +71,7 @@ pub(super) struct Shown {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsUpdated)]
-pub(super) struct Stored {
+pub(super) struct SettingsStored {
     success: bool,
     updated: BTreeMap<String, String>,
     message: &'static str,
@@ -79,7 +79,7 @@ pub(super) struct Stored {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsDeleted)]
-pub(super) struct Dropped {
+pub(super) struct SettingsDropped {
     success: bool,
     deleted: Vec<String>,
     message: &'static str,

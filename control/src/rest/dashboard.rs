@@ -9,27 +9,28 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    answer::{CardRow, Dollars, Ratio, Used, cards},
     client_keys,
-    failure::Failure,
-    request::{Asker, Reader},
+    error::RestError,
+    request::{AccountCaller, AnyKeyCaller},
+    response::{CardRow, Dollars, Ratio, UsedTotals, cards},
 };
 use crate::{
-    Control, ops,
-    view::{AccountView, Binding, Totals},
+    Control,
+    model::{Account, EffectiveRestrictions, UsageTotals},
+    ops,
 };
 
 /// `/dashboard/info`, `/dashboard/live` and its older paths.
 pub(super) async fn info(
     State(control): State<Control>,
-    Reader(caller): Reader,
-) -> Result<Json<Info>, Failure> {
+    AnyKeyCaller(caller): AnyKeyCaller,
+) -> Result<Json<AccountInfo>, RestError> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let used = ops::reports::today_and_month(&control, &caller, None).await?;
     let binding = ops::accounts::binding(&control, &caller).await?;
     let mut info = flat(account, used, binding, &control.zone());
     let key = ops::client_keys::own(&control, &caller).await?;
-    info.client_key = key.map(|key| client_keys::Row::of(key, &control.zone()));
+    info.client_key = key.map(|key| client_keys::ClientKeyRow::of(key, &control.zone()));
     Ok(Json(info))
 }
 
@@ -37,11 +38,11 @@ pub(super) async fn info(
 /// the system add to them is root's to see.
 pub(super) async fn conf(
     State(control): State<Control>,
-    Asker(caller): Asker,
-) -> Result<Json<Conf>, Failure> {
+    AccountCaller(caller): AccountCaller,
+) -> Result<Json<AccountConf>, RestError> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let minimums = ops::settings::minimums(&control).await?;
-    let mut conf = Conf {
+    let mut conf = AccountConf {
         object: "user_conf",
         resources: account.access.resources.text(),
         allow_ips: account.access.ips.text(),
@@ -60,7 +61,7 @@ pub(super) async fn conf(
         // What root's own configuration is: the system's.
         let mut system = ops::settings::get(&control, &caller).await?;
         let mut take = |name| system.remove(name).unwrap_or_default();
-        conf = Conf {
+        conf = AccountConf {
             resources: take("RESOURCES"),
             model_mapper: take("MODEL_MAPPER"),
             level_mapper: take("LEVEL_MAPPER"),
@@ -75,12 +76,12 @@ pub(super) async fn conf(
 /// `/dashboard/status` and its older path.
 pub(super) async fn status(
     State(control): State<Control>,
-    Reader(caller): Reader,
-) -> Result<Json<Status>, Failure> {
+    AnyKeyCaller(caller): AnyKeyCaller,
+) -> Result<Json<AccountStatus>, RestError> {
     let account = ops::accounts::caller(&control, &caller).await?;
     let manage = ops::accounts::manages(&control, &caller).await?;
     let is_further = caller.client_key.is_some();
-    Ok(Json(Status {
+    Ok(Json(AccountStatus {
         object: "user_status",
         id: account.id.get(),
         name: account.name,
@@ -98,7 +99,7 @@ pub(super) async fn status(
 /// The rules that routing and access follow for the caller.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AccountConf)]
-pub(super) struct Conf {
+pub(super) struct AccountConf {
     object: &'static str,
     resources: String,
     allow_ips: String,
@@ -117,7 +118,7 @@ pub(super) struct Conf {
 /// Who the caller is.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AccountStatus)]
-pub(super) struct Status {
+pub(super) struct AccountStatus {
     object: &'static str,
     id: i64,
     name: String,
@@ -137,7 +138,7 @@ pub(super) struct Status {
 /// The flat object that every page reads. All numbers are always there: pages compute with them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AccountInfo)]
-pub(super) struct Info {
+pub(super) struct AccountInfo {
     id: i64,
     name: String,
     email: String,
@@ -164,8 +165,8 @@ pub(super) struct Info {
     hard_limit: Dollars,
     soft_limit: Dollars,
     auto_quota: Dollars,
-    daily_usage: Used,
-    monthly_usage: Used,
+    daily_usage: UsedTotals,
+    monthly_usage: UsedTotals,
     // The older and the newer name of one number.
     rate_limit: u64,
     rpm: u64,
@@ -177,15 +178,15 @@ pub(super) struct Info {
     child_limit: u64,
     #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     model_limits: Map<String, Value>,
-    binding: Binds,
+    binding: RestrictionsRow,
     /// The further client key that asks; null for the account's first.
-    client_key: Option<client_keys::Row>,
+    client_key: Option<client_keys::ClientKeyRow>,
 }
 
 /// What calls have to pass, of the caller's own and of the accounts above it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Binding)]
-struct Binds {
+struct RestrictionsRow {
     /// Lists of which each has to let a call in; none where everything is allowed.
     allow_ips: Vec<String>,
     allow_models: Vec<String>,
@@ -199,14 +200,14 @@ struct Binds {
 }
 
 fn flat(
-    account: AccountView,
-    (today, month): (Totals, Totals),
-    binding: Binding,
+    account: Account,
+    (today, month): (UsageTotals, UsageTotals),
+    binding: EffectiveRestrictions,
     zone: &Zone,
-) -> Info {
+) -> AccountInfo {
     let limit = |limit: Option<Money>| Dollars(limit.unwrap_or(Money::ZERO));
     let created = zone.rfc3339(account.created);
-    Info {
+    AccountInfo {
         id: account.id.get(),
         credit_balance: cards(&account.cards, zone),
         name: account.name,
@@ -240,7 +241,7 @@ fn flat(
         child_limit: account.child_limit,
         model_limits: account.model_limits.object(),
         client_key: None,
-        binding: Binds {
+        binding: RestrictionsRow {
             allow_ips: binding.ips,
             allow_models: binding.models,
             allow_levels: binding.levels,

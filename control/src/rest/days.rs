@@ -5,15 +5,19 @@ use proxyxai_contract::Invalid;
 
 use super::{
     fields::{NO_DAY, date},
-    request::Params,
+    request::QueryParams,
 };
-use crate::view::Days;
+use crate::model::DateRange;
 
 /// Use is kept for about a year, and no longer span can be asked for at once.
 const DAYS_MAX: i64 = 366;
 
 /// `d`/`date`, or `s`/`start` and `e`/`end`, or `days` back from today; else what is given here.
-pub(super) fn days(params: &Params, today: Date, otherwise: Days) -> Result<Days, Invalid> {
+pub(super) fn days(
+    params: &QueryParams,
+    today: Date,
+    otherwise: DateRange,
+) -> Result<DateRange, Invalid> {
     // All of them are read, so that a wrong one is named also where another counts before it.
     let day = either(params, "date", "d")?;
     let ends = (either(params, "start", "s")?, either(params, "end", "e")?);
@@ -28,7 +32,7 @@ pub(super) fn days(params: &Params, today: Date, otherwise: Days) -> Result<Days
     }
 }
 
-fn days_back(params: &Params, today: Date) -> Result<Option<Days>, Invalid> {
+fn days_back(params: &QueryParams, today: Date) -> Result<Option<DateRange>, Invalid> {
     let span = |days: i64| {
         if !(1..=DAYS_MAX).contains(&days) {
             let problem = format!("must be from 1 to {DAYS_MAX}");
@@ -37,12 +41,12 @@ fn days_back(params: &Params, today: Date) -> Result<Option<Days>, Invalid> {
         let before = days.saturating_sub(1).days();
         between("days", today.saturating_sub(before), today)
     };
-    params.whole("days")?.map(span).transpose()
+    params.int("days")?.map(span).transpose()
 }
 
 /// `start` and `end`, of which both or one may be missing: a start is meant up to today, an end from the first of its
 /// month. None of them is always.
-pub(super) fn span(params: &Params, today: Date) -> Result<Option<Days>, Invalid> {
+pub(super) fn span(params: &QueryParams, today: Date) -> Result<Option<DateRange>, Invalid> {
     match (day(params, "start")?, day(params, "end")?) {
         (None, None) => Ok(None),
         (Some(start), end) => between("start", start, end.unwrap_or(today.max(start))).map(Some),
@@ -51,22 +55,22 @@ pub(super) fn span(params: &Params, today: Date) -> Result<Option<Days>, Invalid
 }
 
 /// `start_date` and `end_date`; what is missing is the first of this month and today.
-pub(super) fn dates(params: &Params, today: Date) -> Result<Days, Invalid> {
+pub(super) fn dates(params: &QueryParams, today: Date) -> Result<DateRange, Invalid> {
     let end = day(params, "end_date")?.unwrap_or(today);
     let start = day(params, "start_date")?.unwrap_or_else(|| end.first_of_month());
     between("start_date", start, end)
 }
 
 /// From the first of the month to this day.
-pub(super) fn month_so_far(today: Date) -> Days {
-    Days {
+pub(super) fn month_so_far(today: Date) -> DateRange {
+    DateRange {
         start: today.first_of_month(),
         end: today,
     }
 }
 
 /// Days from one to another, not too many.
-pub(super) fn between(field: &str, start: Date, end: Date) -> Result<Days, Invalid> {
+pub(super) fn between(field: &str, start: Date, end: Date) -> Result<DateRange, Invalid> {
     if start > end {
         return Err(Invalid::new(field, "must not be after the end"));
     }
@@ -75,15 +79,15 @@ pub(super) fn between(field: &str, start: Date, end: Date) -> Result<Days, Inval
         let problem = format!("must be at most {DAYS_MAX} days before the end");
         return Err(Invalid::new(field, problem));
     }
-    Ok(Days { start, end })
+    Ok(DateRange { start, end })
 }
 
-fn either(params: &Params, name: &str, short: &str) -> Result<Option<Date>, Invalid> {
+fn either(params: &QueryParams, name: &str, short: &str) -> Result<Option<Date>, Invalid> {
     let (long, short) = (day(params, name)?, day(params, short)?);
     Ok(long.or(short))
 }
 
-fn day(params: &Params, name: &str) -> Result<Option<Date>, Invalid> {
+fn day(params: &QueryParams, name: &str) -> Result<Option<Date>, Invalid> {
     let day = params.text(name).map(|text| date(text).ok_or(NO_DAY));
     day.transpose()
         .map_err(|problem| Invalid::new(name, problem))
@@ -99,7 +103,7 @@ mod tests {
 
     fn read(query: &[(&str, &str)]) -> Result<(String, String), String> {
         let today = date("2024-03-10");
-        days(&Params::of(query), today, month_so_far(today))
+        days(&QueryParams::of(query), today, month_so_far(today))
             .map(|days| (days.start.to_string(), days.end.to_string()))
             .map_err(|error| error.field)
     }

@@ -7,32 +7,36 @@ use serde::Serialize;
 use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Paged, Placed, paged, words},
     days::{days, month_so_far},
-    failure::Failure,
-    query::{ID, Query, Takes, query},
-    request::{Asker, Params},
+    error::RestError,
+    query::{ID, ParamType, QueryParam, query},
+    request::{AccountCaller, QueryParams},
+    response::{Dollars, PagedResponse, WithPageHeaders, paged, words},
 };
 use crate::{
-    Control, ops,
-    view::{EarnedBy, Earning, EarningFilter, EarningRow, Earnings, TagTotals, Totals},
+    Control,
+    model::{
+        Earning, EarningDimension, EarningFilter, EarningRow, EarningsReport, TagTotals,
+        UsageTotals,
+    },
+    ops,
 };
 
-pub(super) const QUERY: [Query; 4] = [
+pub(super) const QUERY: [QueryParam; 4] = [
     query(
         "by",
-        Takes::Words(&BY),
+        ParamType::Words(&BY),
         "What rows are of; keys when missing",
     ),
     query("key", ID, "The ID of an upstream key"),
-    query("provider", Takes::Text, "The host of a provider"),
-    query("model", Takes::Text, "A model"),
+    query("provider", ParamType::Text, "The host of a provider"),
+    query("model", ParamType::Text, "A model"),
 ];
-const BY: [&str; EarnedBy::NAMES.len()] = {
-    let mut names = [""; EarnedBy::NAMES.len()];
+const BY: [&str; EarningDimension::NAMES.len()] = {
+    let mut names = [""; EarningDimension::NAMES.len()];
     let mut at = 0;
     while at < names.len() {
-        names[at] = EarnedBy::NAMES[at].0;
+        names[at] = EarningDimension::NAMES[at].0;
         at += 1;
     }
     names
@@ -40,14 +44,14 @@ const BY: [&str; EarnedBy::NAMES.len()] = {
 
 pub(super) async fn show(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Placed<Json<Answer>>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<WithPageHeaders<Json<EarningsResponse>>, RestError> {
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let (by, page) = (by(&params)?, params.page()?);
     let text = |name: &str| params.text(name).map(ToOwned::to_owned);
-    let key = params.whole("key")?.map(KeyId::new).transpose();
+    let key = params.int("key")?.map(KeyId::new).transpose();
     let filter = EarningFilter {
         account: text("user").or_else(|| text("u")),
         key: key.map_err(|error| error.under("key"))?,
@@ -55,18 +59,18 @@ pub(super) async fn show(
         model: text("model"),
     };
     let earnings = ops::earnings::by(&control, &caller, (by, page), filter, days).await?;
-    Ok(Placed {
+    Ok(WithPageHeaders {
         total: earnings.rows.total,
         page,
         answer: Json(answer(by, earnings)),
     })
 }
 
-fn by(params: &Params) -> Result<EarnedBy, Invalid> {
-    let known = || EarnedBy::NAMES.map(|(name, _)| name).join(", ");
+fn by(params: &QueryParams) -> Result<EarningDimension, Invalid> {
+    let known = || EarningDimension::NAMES.map(|(name, _)| name).join(", ");
     match params.text("by") {
-        None => Ok(EarnedBy::Key),
-        Some(name) => EarnedBy::parse(name)
+        None => Ok(EarningDimension::Key),
+        Some(name) => EarningDimension::parse(name)
             .ok_or_else(|| Invalid::new("by", format!("must be one of {}", known()))),
     }
 }
@@ -74,31 +78,31 @@ fn by(params: &Params) -> Result<EarnedBy, Invalid> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Earnings)]
-pub(super) struct Answer {
+pub(super) struct EarningsResponse {
     #[schema(format = Date)]
     start: String,
     #[schema(format = Date)]
     end: String,
     #[schema(schema_with = ways)]
     by: &'static str,
-    rows: Vec<Row>,
-    total: Amounts,
+    rows: Vec<EarningsRow>,
+    total: EarningsAmounts,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = EarningsRow)]
-struct Row {
+struct EarningsRow {
     value: String,
     name: String,
     #[serde(flatten)]
-    amounts: Amounts,
+    amounts: EarningsAmounts,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = EarningsAmounts)]
-struct Amounts {
+struct EarningsAmounts {
     requests: u64,
     cost: Dollars,
     expense: Dollars,
@@ -110,14 +114,14 @@ fn ways() -> Schema {
     words(BY)
 }
 
-fn answer(by: EarnedBy, earnings: Earnings) -> Answer {
-    let Earnings { days, rows, total } = earnings;
-    let row = |row: EarningRow| Row {
+fn answer(by: EarningDimension, earnings: EarningsReport) -> EarningsResponse {
+    let EarningsReport { days, rows, total } = earnings;
+    let row = |row: EarningRow| EarningsRow {
         value: row.of,
         name: row.name,
         amounts: row.earning.into(),
     };
-    Answer {
+    EarningsResponse {
         start: days.start.to_string(),
         end: days.end.to_string(),
         by: by.name(),
@@ -126,7 +130,7 @@ fn answer(by: EarnedBy, earnings: Earnings) -> Answer {
     }
 }
 
-impl From<Earning> for Amounts {
+impl From<Earning> for EarningsAmounts {
     fn from(earning: Earning) -> Self {
         let Earning {
             requests,
@@ -148,9 +152,9 @@ impl From<Earning> for Amounts {
 /// One page of tags, dearest first, of the caller or a descendant.
 pub(super) async fn tags(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<TagRow>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<TagUsageRow>, RestError> {
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let page = params.page()?;
@@ -162,7 +166,7 @@ pub(super) async fn tags(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = TagUse)]
-pub(super) struct TagRow {
+pub(super) struct TagUsageRow {
     tag: String,
     requests: u64,
     prompt: u64,
@@ -171,16 +175,16 @@ pub(super) struct TagRow {
     cost: Dollars,
 }
 
-fn tag(row: TagTotals) -> TagRow {
+fn tag(row: TagTotals) -> TagUsageRow {
     let TagTotals { tag, totals } = row;
-    let Totals {
+    let UsageTotals {
         requests,
         input,
         cached,
         output,
         cost,
     } = totals;
-    TagRow {
+    TagUsageRow {
         tag,
         requests,
         prompt: input,

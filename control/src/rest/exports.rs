@@ -11,19 +11,19 @@ use proxyxai_contract::Invalid;
 use utoipa::openapi::{Object, RefOr, Schema, Type};
 
 use super::{
-    api::Op,
-    described::Shown,
-    failure::Failure,
-    request::{Asker, Params},
+    error::RestError,
+    handler_spec::ResponseSpec,
+    openapi::ApiOperation,
+    request::{AccountCaller, QueryParams},
 };
-use crate::{Control, Error, ops, view::Days};
+use crate::{Control, Error, model::DateRange, ops};
 
 /// Single calls of the caller and everybody below it.
 pub(super) async fn usage(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Csv, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<CsvResponse, RestError> {
     let days = days(&control, &params)?;
     let pieces = ops::export::usage(&control, &caller, days).await?;
     Ok(csv(pieces, "usage", days))
@@ -32,9 +32,9 @@ pub(super) async fn usage(
 /// Everything that moved.
 pub(super) async fn ledger(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Csv, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<CsvResponse, RestError> {
     let days = days(&control, &params)?;
     let pieces = ops::export::ledger(&control, &caller, days).await?;
     Ok(csv(pieces, "ledger", days))
@@ -43,9 +43,9 @@ pub(super) async fn ledger(
 /// What calls earned, by all that it is kept by.
 pub(super) async fn earnings(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Csv, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<CsvResponse, RestError> {
     let days = days(&control, &params)?;
     let pieces = ops::export::earnings(&control, &caller, days).await?;
     Ok(csv(pieces, "earnings", days))
@@ -54,9 +54,9 @@ pub(super) async fn earnings(
 /// What the caller or a descendant used by tag.
 pub(super) async fn tags(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Csv, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<CsvResponse, RestError> {
     let days = days(&control, &params)?;
     let user = params.text("user").or_else(|| params.text("u"));
     let pieces = ops::export::tags(&control, &caller, user, days).await?;
@@ -64,7 +64,7 @@ pub(super) async fn tags(
 }
 
 /// `start` and `end`, both included; without them this month so far.
-fn days(control: &Control, params: &Params) -> Result<Days, Invalid> {
+fn days(control: &Control, params: &QueryParams) -> Result<DateRange, Invalid> {
     let today = ops::reports::today(control);
     let day = |name: &str| {
         let bad = |_| Invalid::new(name, "must be a day, YYYY-MM-DD");
@@ -75,7 +75,7 @@ fn days(control: &Control, params: &Params) -> Result<Days, Invalid> {
     if start > end {
         return Err(Invalid::new("start", "must not be after end"));
     }
-    Ok(Days { start, end })
+    Ok(DateRange { start, end })
 }
 
 /// The status is told before the rows are read: one that cannot be read cuts the answer off, which a
@@ -83,8 +83,8 @@ fn days(control: &Control, params: &Params) -> Result<Days, Invalid> {
 fn csv(
     pieces: impl Stream<Item = Result<String, Error>> + Send + 'static,
     name: &str,
-    days: Days,
-) -> Csv {
+    days: DateRange,
+) -> CsvResponse {
     let file = format!(
         "attachment; filename=\"{name}-{}-{}.csv\"",
         days.start, days.end
@@ -94,21 +94,21 @@ fn csv(
         (header::CONTENT_DISPOSITION, file),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Csv((headers, Body::from_stream(pieces)).into_response())
+    CsvResponse((headers, Body::from_stream(pieces)).into_response())
 }
 
 /// Rows as text, as a file.
 #[derive(Debug)]
-pub(super) struct Csv(Response);
+pub(super) struct CsvResponse(Response);
 
-impl IntoResponse for Csv {
+impl IntoResponse for CsvResponse {
     fn into_response(self) -> Response {
         self.0
     }
 }
 
-impl Shown for Csv {
-    fn show(op: &mut Op) {
+impl ResponseSpec for CsvResponse {
+    fn show(op: &mut ApiOperation) {
         let text = RefOr::T(Schema::Object(Object::with_type(Type::String)));
         op.answers(200, "Rows, with a line of names first.", ("text/csv", text));
     }

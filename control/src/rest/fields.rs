@@ -26,7 +26,7 @@ use super::{
 };
 
 /// What is wrong, as a phrase that follows the name of the field. It never holds the value.
-type Problem = Cow<'static, str>;
+type FieldProblem = Cow<'static, str>;
 
 /// A text.
 #[derive(Deserialize, ToSchema)]
@@ -35,9 +35,9 @@ type Problem = Cow<'static, str>;
 pub(super) struct Text(pub(super) String);
 
 impl TryFrom<Value> for Text {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         match value {
             Value::String(text) => Ok(Self(text)),
             _ => Err("must be a string".into()),
@@ -52,12 +52,12 @@ impl TryFrom<Value> for Text {
 pub(super) struct Texts(pub(super) Vec<String>);
 
 impl TryFrom<Value> for Texts {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let texts = match value {
             Value::Array(items) => items.into_iter().map(Text::try_from).collect(),
-            _ => Err(Problem::default()),
+            _ => Err(FieldProblem::default()),
         };
         let texts: Vec<Text> = texts.map_err(|_| "must be an array of strings")?;
         Ok(Self(texts.into_iter().map(|text| text.0).collect()))
@@ -71,9 +71,9 @@ impl TryFrom<Value> for Texts {
 pub(super) struct Flag(pub(super) bool);
 
 impl TryFrom<Value> for Flag {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let flag = value.as_bool().ok_or("must be true or false")?;
         Ok(Self(flag))
     }
@@ -85,9 +85,9 @@ impl TryFrom<Value> for Flag {
 pub(super) struct Whole<T>(pub(super) T);
 
 impl<T: TryFrom<i64>> TryFrom<Value> for Whole<T> {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let number = value.as_i64().ok_or("must be a whole number")?;
         let number = T::try_from(number).map_err(|_| "is out of range")?;
         Ok(Self(number))
@@ -101,9 +101,9 @@ impl<T: TryFrom<i64>> TryFrom<Value> for Whole<T> {
 pub(super) struct Count(pub(super) u64);
 
 impl TryFrom<Value> for Count {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let Whole(count) = Whole::<i64>::try_from(value)?;
         let count = u64::try_from(count).map_err(|_| NEGATIVE)?;
         Ok(Self(count))
@@ -117,9 +117,9 @@ impl TryFrom<Value> for Count {
 pub(super) struct LevelNumber(pub(super) Level);
 
 impl TryFrom<Value> for LevelNumber {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let Whole(number) = Whole::try_from(value)?;
         Level::new(number).map(Self).map_err(problem)
     }
@@ -132,9 +132,9 @@ impl TryFrom<Value> for LevelNumber {
 pub(super) struct SignedDollars(pub(super) Money);
 
 impl TryFrom<Value> for SignedDollars {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let money = Money::from_dollars(number(&value)?);
         money.map(Self).map_err(problem)
     }
@@ -147,9 +147,9 @@ impl TryFrom<Value> for SignedDollars {
 pub(super) struct DollarAmount(pub(super) Money);
 
 impl TryFrom<Value> for DollarAmount {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         match SignedDollars::try_from(value)? {
             SignedDollars(money) if money.is_negative() => Err(NEGATIVE.into()),
             SignedDollars(money) => Ok(Self(money)),
@@ -164,9 +164,9 @@ impl TryFrom<Value> for DollarAmount {
 pub(super) struct MultiplierNumber(pub(super) Multiplier);
 
 impl TryFrom<Value> for MultiplierNumber {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let multiplier = Multiplier::from_number(number(&value)?);
         multiplier.map(Self).map_err(problem)
     }
@@ -179,9 +179,9 @@ impl TryFrom<Value> for MultiplierNumber {
 pub(super) struct Micros(pub(super) i64);
 
 impl TryFrom<Value> for Micros {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let number = number(&value)?;
         if number < 0.0 {
             return Err(NEGATIVE.into());
@@ -201,9 +201,9 @@ impl TryFrom<Value> for Micros {
 pub(super) struct Moment(pub(super) Millis);
 
 impl TryFrom<Value> for Moment {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let Text(text) = Text::try_from(value)?;
         Millis::from_rfc3339(&text).map(Self).map_err(problem)
     }
@@ -216,9 +216,9 @@ impl TryFrom<Value> for Moment {
 pub(super) struct Day(pub(super) Date);
 
 impl TryFrom<Value> for Day {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         let Text(text) = Text::try_from(value)?;
         date(&text).map(Self).ok_or_else(|| NO_DAY.into())
     }
@@ -246,9 +246,9 @@ impl ObjectText {
 }
 
 impl TryFrom<Value> for ObjectText {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         match value {
             Value::String(text) => Ok(Self(text)),
             Value::Object(_) => Ok(Self(value.to_string())),
@@ -273,9 +273,9 @@ impl PartialSchema for ObjectText {
 pub(super) struct Rules(pub(super) String);
 
 impl TryFrom<Value> for Rules {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         match value {
             Value::String(text) => Ok(Self(text)),
             Value::Object(pairs) => {
@@ -289,7 +289,7 @@ impl TryFrom<Value> for Rules {
     }
 }
 
-fn rule((source, target): (&String, &Value)) -> Result<String, Problem> {
+fn rule((source, target): (&String, &Value)) -> Result<String, FieldProblem> {
     let target = match target {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -323,9 +323,9 @@ impl PartialSchema for Rules {
 pub(super) struct SettingText(String);
 
 impl TryFrom<Value> for SettingText {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         match value {
             Value::String(text) => Ok(Self(text)),
             Value::Bool(_) | Value::Number(_) | Value::Object(_) => Ok(Self(value.to_string())),
@@ -389,9 +389,9 @@ impl Pairs {
 pub(super) struct Inside<B>(Map<String, Value>, PhantomData<B>);
 
 impl<B> TryFrom<Value> for Inside<B> {
-    type Error = Problem;
+    type Error = FieldProblem;
 
-    fn try_from(value: Value) -> Result<Self, Problem> {
+    fn try_from(value: Value) -> Result<Self, FieldProblem> {
         match value {
             Value::Object(fields) => Ok(Self(fields, PhantomData)),
             _ => Err("must be a JSON object".into()),
@@ -407,11 +407,11 @@ impl<B: Body> Inside<B> {
 
 const NEGATIVE: &str = "must not be negative";
 
-fn number(value: &Value) -> Result<f64, Problem> {
+fn number(value: &Value) -> Result<f64, FieldProblem> {
     value.as_f64().ok_or_else(|| "must be a number".into())
 }
 
-fn problem(invalid: Invalid) -> Problem {
+fn problem(invalid: Invalid) -> FieldProblem {
     invalid.problem.into()
 }
 

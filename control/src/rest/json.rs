@@ -14,7 +14,7 @@ use serde_json::{Map, Number, Value};
 pub(super) fn read(body: &[u8]) -> Result<Value, Invalid> {
     let twice = RefCell::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let read = Once(&twice)
+    let read = UniqueKeys(&twice)
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
     read.map_err(|error| match twice.take() {
@@ -28,7 +28,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Invalid> {
     let twice = RefCell::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     // An error without a name is of another kind.
-    let _read = Once(&twice).deserialize(&mut reader);
+    let _read = UniqueKeys(&twice).deserialize(&mut reader);
     twice
         .take()
         .map_or(Ok(()), |member| Err(given_twice(&member)))
@@ -41,9 +41,9 @@ fn given_twice(member: &str) -> Invalid {
 
 /// Reads a value whose members stand once, and keeps the name of one that does not.
 #[derive(Clone, Copy)]
-struct Once<'a>(&'a RefCell<Option<String>>);
+struct UniqueKeys<'a>(&'a RefCell<Option<String>>);
 
-impl<'de> DeserializeSeed<'de> for Once<'_> {
+impl<'de> DeserializeSeed<'de> for UniqueKeys<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -51,7 +51,7 @@ impl<'de> DeserializeSeed<'de> for Once<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Once<'_> {
+impl<'de> Visitor<'de> for UniqueKeys<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

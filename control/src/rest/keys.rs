@@ -17,25 +17,29 @@ use serde::{Deserialize, Serialize};
 use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{MASK, Paged, mask, paged, words},
     body::{Body, Shape, body},
-    failure::{Failure, of_field},
+    error::{RestError, of_field},
     fields::{Flag, Inside, LevelNumber, ObjectText, Pairs, Text, Texts, Whole},
-    request::{Asker, JsonBody, OptionalBody, Params, Segment},
+    request::{AccountCaller, JsonBody, OptionalBody, PathParam, QueryParams},
+    response::{MASK, PagedResponse, mask, paged, words},
     users::actions,
 };
 use crate::{
-    Control, ops,
-    view::{Caller, KeyChange, KeyFilter, KeyState, KeyView, Listing, NewKey, Page, Probe},
+    Control,
+    model::{
+        Caller, KeyState, Listing, NewUpstreamKey, Page, ProbeResult, UpstreamKey,
+        UpstreamKeyChange, UpstreamKeyFilter,
+    },
+    ops,
 };
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<KeyRow>, Failure> {
-    let id = params.whole("id")?.map(KeyId::new).transpose()?;
-    let filter = KeyFilter {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<UpstreamKeyRow>, RestError> {
+    let id = params.int("id")?.map(KeyId::new).transpose()?;
+    let filter = UpstreamKeyFilter {
         id,
         level: params.level()?,
         provider: params.text("provider").map(ToOwned::to_owned),
@@ -48,10 +52,10 @@ pub(super) async fn list(
 /// `/x-keys/{id}`, `/x-keys/L{n}` or `/x-keys/{provider host}`.
 pub(super) async fn filtered(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-    params: Params,
-) -> Result<Paged<KeyRow>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+    params: QueryParams,
+) -> Result<PagedResponse<UpstreamKeyRow>, RestError> {
     let page = params.page()?;
     if segment.0.bytes().all(|byte| byte.is_ascii_digit()) {
         let key = ops::keys::get(&control, &caller, segment.key_id()?).await?;
@@ -62,9 +66,9 @@ pub(super) async fn filtered(
         let zone = control.zone();
         return Ok(paged(listing, page, |key| row(key, &zone)));
     }
-    let mut filter = KeyFilter {
+    let mut filter = UpstreamKeyFilter {
         level: segment.level_filter()?,
-        ..KeyFilter::default()
+        ..UpstreamKeyFilter::default()
     };
     if filter.level.is_none() {
         filter.provider = Some(segment.0);
@@ -75,9 +79,9 @@ pub(super) async fn filtered(
 async fn listed(
     control: &Control,
     caller: &Caller,
-    filter: KeyFilter,
+    filter: UpstreamKeyFilter,
     page: Page,
-) -> Result<Paged<KeyRow>, Failure> {
+) -> Result<PagedResponse<UpstreamKeyRow>, RestError> {
     let listing = ops::keys::list(control, caller, filter, page).await?;
     let zone = control.zone();
     Ok(paged(listing, page, |key| row(key, &zone)))
@@ -85,11 +89,11 @@ async fn listed(
 
 pub(super) async fn create(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(CreateKey { needed, rest }): JsonBody<CreateKey>,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<UpstreamKeyChanged>, RestError> {
     let provider = rest.provider.map(|it| it.0);
-    let new = NewKey {
+    let new = NewUpstreamKey {
         secret: Secret::new(needed.secret_key.0),
         name: rest.name.map(|it| it.0).unwrap_or_default(),
         provider: provider.filter(|text| !text.is_empty()),
@@ -104,13 +108,13 @@ pub(super) async fn create(
 
 pub(super) async fn update(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
     JsonBody(body): JsonBody<UpdateKey>,
-) -> Result<Json<Written>, Failure> {
+) -> Result<Json<UpstreamKeyChanged>, RestError> {
     // Clients that send a whole row back send the mask with it.
     let secret = body.secret_key.map(|it| it.0).filter(|text| text != MASK);
-    let change = KeyChange {
+    let change = UpstreamKeyChange {
         secret: secret.map(Secret::new),
         name: body.name.map(|it| it.0),
         provider: body.provider.map(|it| it.0),
@@ -125,9 +129,9 @@ pub(super) async fn update(
 
 pub(super) async fn delete(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-) -> Result<Json<Written>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+) -> Result<Json<UpstreamKeyChanged>, RestError> {
     let key = ops::keys::delete(&control, &caller, segment.key_id()?).await?;
     Ok(written("delete", key, None, &control.zone()))
 }
@@ -135,19 +139,19 @@ pub(super) async fn delete(
 /// `POST /x-keys/{id}/probe`: whether the provider takes the key, and for `Model` where one is named.
 pub(super) async fn probe(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
     OptionalBody(body): OptionalBody<ProbeKey>,
-) -> Result<Json<Probed>, Failure> {
+) -> Result<Json<ProbeKeyResponse>, RestError> {
     let model = body.and_then(|body| body.model).map(|it| it.0);
     let probe = ops::keys::probe(&control, &caller, segment.key_id()?, model.as_deref()).await;
-    let Probe {
+    let ProbeResult {
         accepted,
         status,
         detail,
         duration_ms,
     } = probe.map_err(|error| of_field(error, "Model"))?;
-    Ok(Json(Probed {
+    Ok(Json(ProbeKeyResponse {
         accepted,
         status,
         detail,
@@ -168,7 +172,7 @@ body!(ProbeKey);
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = KeyProbe)]
-pub(super) struct Probed {
+pub(super) struct ProbeKeyResponse {
     accepted: bool,
     /// 0 when it could not be reached.
     status: u16,
@@ -290,7 +294,7 @@ fn headers(pairs: &[(String, String)]) -> Result<KeyHeaders, Invalid> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = UpstreamKey)]
-pub(super) struct KeyRow {
+pub(super) struct UpstreamKeyRow {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
@@ -300,7 +304,7 @@ pub(super) struct KeyRow {
     #[schema(maximum = 10)]
     level: u8,
     status: bool,
-    config: ConfigRow,
+    config: KeyConfigRow,
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(format = DateTime)]
@@ -309,7 +313,7 @@ pub(super) struct KeyRow {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UpstreamKeyConfig)]
-struct ConfigRow {
+struct KeyConfigRow {
     #[schema(schema_with = provider_types)]
     provider_type: &'static str,
     include_usage: bool,
@@ -326,13 +330,13 @@ struct ConfigRow {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UpstreamKeyChanged)]
-pub(super) struct Written {
+pub(super) struct UpstreamKeyChanged {
     success: bool,
     #[serde(rename = "Action")]
     #[schema(schema_with = actions)]
     action: &'static str,
     #[serde(rename = "Key")]
-    key: KeyRow,
+    key: UpstreamKeyRow,
     #[serde(rename = "Warning", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     warning: Option<String>,
@@ -345,11 +349,11 @@ fn provider_types() -> Schema {
 
 fn written(
     action: &'static str,
-    key: KeyView,
+    key: UpstreamKey,
     warning: Option<String>,
     zone: &Zone,
-) -> Json<Written> {
-    Json(Written {
+) -> Json<UpstreamKeyChanged> {
+    Json(UpstreamKeyChanged {
         success: true,
         action,
         key: row(key, zone),
@@ -357,8 +361,8 @@ fn written(
     })
 }
 
-fn row(key: KeyView, zone: &Zone) -> KeyRow {
-    let KeyView {
+fn row(key: UpstreamKey, zone: &Zone) -> UpstreamKeyRow {
+    let UpstreamKey {
         id,
         name,
         provider,
@@ -382,14 +386,14 @@ fn row(key: KeyView, zone: &Zone) -> KeyRow {
         headers,
         price,
     } = config;
-    KeyRow {
+    UpstreamKeyRow {
         id: id.get(),
         name,
         secret_key: MASK,
         provider,
         level: level.get(),
         status: enabled,
-        config: ConfigRow {
+        config: KeyConfigRow {
             provider_type: provider_type.as_str(),
             include_usage,
             models,

@@ -6,26 +6,26 @@ use serde::Serialize;
 use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Paged, paged, words},
     days::span,
-    failure::Failure,
-    query::{END, PAGE, Query, START, Takes, U, USER, query, size},
-    request::{Asker, Params},
+    error::RestError,
+    query::{END, PAGE, ParamType, QueryParam, START, U, USER, query, size},
+    request::{AccountCaller, QueryParams},
+    response::{Dollars, PagedResponse, paged, words},
 };
 use crate::{
     Control,
     domain::ledger::REASONS,
+    model::{LedgerFilter, LedgerLine},
     ops,
-    view::{LedgerFilter, LedgerLine},
 };
 
 const PAGE_ROWS: u64 = 100;
 const PAGE_ROWS_MAX: u64 = 1_000;
 
-pub(super) const QUERY: [Query; 7] = [
+pub(super) const QUERY: [QueryParam; 7] = [
     USER,
     U,
-    query("reason", Takes::Words(&REASONS), "Why something moved"),
+    query("reason", ParamType::Words(&REASONS), "Why something moved"),
     START,
     END,
     PAGE,
@@ -34,10 +34,10 @@ pub(super) const QUERY: [Query; 7] = [
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
-    params.only(&QUERY)?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<LedgerRow>, RestError> {
+    params.reject_unknown(&QUERY)?;
     let page = params.page_of(PAGE_ROWS, PAGE_ROWS_MAX)?;
     let user = params.text("user").or_else(|| params.text("u"));
     let filter = LedgerFilter {
@@ -53,7 +53,7 @@ pub(super) async fn list(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = LedgerLine)]
-pub(super) struct Row {
+pub(super) struct LedgerRow {
     #[serde(rename = "ID")]
     posting: i64,
     #[serde(rename = "EntryID")]
@@ -76,7 +76,7 @@ fn reasons() -> Schema {
     words(REASONS)
 }
 
-fn row(line: LedgerLine, zone: &Zone) -> Row {
+fn row(line: LedgerLine, zone: &Zone) -> LedgerRow {
     let LedgerLine {
         posting,
         entry,
@@ -88,7 +88,7 @@ fn row(line: LedgerLine, zone: &Zone) -> Row {
         name,
         amount,
     } = line;
-    Row {
+    LedgerRow {
         posting,
         entry,
         time: zone.rfc3339(at),

@@ -1,8 +1,7 @@
 //! The REST front: the paths and JSON shapes that existing pages and scripts know, over the same
 //! operations as gRPC. Parses at the border, calls one operation, shapes the answer; decides nothing.
 
-mod answer;
-mod api;
+mod audit_log;
 mod bill;
 mod billing;
 mod body;
@@ -13,18 +12,18 @@ mod conf;
 mod config;
 mod dashboard;
 mod days;
-mod described;
 mod earnings;
+mod email_verification;
+mod error;
 mod exports;
-mod failure;
 mod fields;
-mod flatten;
+mod handler_spec;
 mod json;
 mod keys;
 mod ledger;
-mod logs;
 mod news;
 mod nodes;
+mod openapi;
 mod paths;
 mod prices;
 mod query;
@@ -32,19 +31,20 @@ mod records;
 mod refusals;
 mod request;
 mod rerate;
+mod response;
 mod routes;
+mod schema_flatten;
 mod secrets;
 mod spend;
 #[cfg(test)]
 mod tests;
 mod users;
-mod verify;
 mod windows;
 
 use axum::{Router, extract::DefaultBodyLimit};
 use utoipa::openapi::OpenApi;
 
-use self::failure::Failure;
+use self::error::RestError;
 use crate::Control;
 
 /// The longest body is a settings change with a price table in it.
@@ -56,8 +56,8 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) fn router(control: Control) -> Router {
     paths::table()
         .into_router()
-        .fallback(|| async { Failure::UNKNOWN_PATH })
-        .method_not_allowed_fallback(|| async { Failure::WRONG_METHOD })
+        .fallback(|| async { RestError::UNKNOWN_PATH })
+        .method_not_allowed_fallback(|| async { RestError::WRONG_METHOD })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
 }

@@ -5,24 +5,25 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    answer::{Paged, paged},
     body::{Body, Shape, body},
-    failure::Failure,
+    error::RestError,
     fields::{Text, Whole},
-    query::{ID, PAGE, Query, query, size},
-    request::{Asker, JsonBody, Params, Segment},
+    query::{ID, PAGE, QueryParam, query, size},
+    request::{AccountCaller, JsonBody, PathParam, QueryParams},
+    response::{PagedResponse, paged},
 };
 use crate::{
-    Control, ops,
-    view::{Caller, NewNews, NewsView, PostedNews},
+    Control,
+    model::{Caller, NewsDraft, NewsItem, PostedNews},
+    ops,
 };
 
 /// Rows of a page when it is not said, and at most: news are long.
 const ROWS: u64 = 20;
 const ROWS_MAX: u64 = 100;
 
-pub(super) const QUERY: [Query; 2] = [PAGE, size(ROWS_MAX)];
-pub(super) const DELETE_QUERY: [Query; 1] = [query(
+pub(super) const QUERY: [QueryParam; 2] = [PAGE, size(ROWS_MAX)];
+pub(super) const DELETE_QUERY: [QueryParam; 1] = [query(
     "id",
     ID,
     "The ID of one; all for everybody when missing",
@@ -31,29 +32,29 @@ pub(super) const DELETE_QUERY: [Query; 1] = [query(
 /// `POST /x-news`: for everybody.
 pub(super) async fn post(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<PostNews>,
-) -> Result<Json<Posted>, Failure> {
+) -> Result<Json<NewsPosted>, RestError> {
     post_for(&control, &caller, None, body).await
 }
 
 /// `POST /x-news/{target}`: for an account, or for an account and all below it (`.1.42.`).
 pub(super) async fn post_to(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
     JsonBody(body): JsonBody<PostNews>,
-) -> Result<Json<Posted>, Failure> {
+) -> Result<Json<NewsPosted>, RestError> {
     post_for(&control, &caller, Some(&segment.0), body).await
 }
 
 /// `GET /x-news`: what the caller and those below it have posted.
 pub(super) async fn posted(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<PostedRow>, Failure> {
-    params.only(&QUERY)?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<PostedRow>, RestError> {
+    params.reject_unknown(&QUERY)?;
     let page = params.page_of(ROWS, ROWS_MAX)?;
     let listing = ops::news::posted(&control, &caller, page).await?;
     Ok(paged(listing, page, |posted: PostedNews| PostedRow {
@@ -67,15 +68,15 @@ pub(super) async fn posted(
 /// `DELETE /x-news`: all for everybody, or, with `id`, one for whomever.
 pub(super) async fn delete(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Removed>, Failure> {
-    params.only(&DELETE_QUERY)?;
-    let deleted = match params.whole("id")? {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<NewsDeleted>, RestError> {
+    params.reject_unknown(&DELETE_QUERY)?;
+    let deleted = match params.int("id")? {
         Some(id) => ops::news::delete_one(&control, &caller, id).await?,
         None => ops::news::delete(&control, &caller, None).await?,
     };
-    Ok(Json(Removed {
+    Ok(Json(NewsDeleted {
         success: true,
         deleted,
     }))
@@ -84,11 +85,11 @@ pub(super) async fn delete(
 /// `DELETE /x-news/{target}`.
 pub(super) async fn delete_of(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-) -> Result<Json<Removed>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+) -> Result<Json<NewsDeleted>, RestError> {
     let deleted = ops::news::delete(&control, &caller, Some(&segment.0)).await?;
-    Ok(Json(Removed {
+    Ok(Json(NewsDeleted {
         success: true,
         deleted,
     }))
@@ -97,11 +98,11 @@ pub(super) async fn delete_of(
 /// `/dashboard/news` and its older path.
 pub(super) async fn board(
     State(control): State<Control>,
-    Asker(caller): Asker,
-) -> Result<Json<Board>, Failure> {
+    AccountCaller(caller): AccountCaller,
+) -> Result<Json<NewsBoardResponse>, RestError> {
     let board = ops::news::board(&control, &caller).await?;
-    let rows = |news: Vec<NewsView>| news.iter().map(row).collect();
-    Ok(Json(Board {
+    let rows = |news: Vec<NewsItem>| news.iter().map(row).collect();
+    Ok(Json(NewsBoardResponse {
         success: true,
         system_news: rows(board.system),
         user_news: rows(board.user),
@@ -114,14 +115,14 @@ async fn post_for(
     caller: &Caller,
     target: Option<&str>,
     body: PostNews,
-) -> Result<Json<Posted>, Failure> {
-    let new = NewNews {
+) -> Result<Json<NewsPosted>, RestError> {
+    let new = NewsDraft {
         title: body.title.0,
         content: body.content.0,
         days: body.days.map(|it| it.0),
     };
     let news = ops::news::post(control, caller, target, new).await?;
-    Ok(Json(Posted {
+    Ok(Json(NewsPosted {
         success: true,
         news: row(&news),
     }))
@@ -142,7 +143,7 @@ body!(PostNews);
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewsBoard)]
-pub(super) struct Board {
+pub(super) struct NewsBoardResponse {
     success: bool,
     system_news: Vec<NewsRow>,
     user_news: Vec<NewsRow>,
@@ -162,14 +163,14 @@ pub(super) struct PostedRow {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewsPosted)]
-pub(super) struct Posted {
+pub(super) struct NewsPosted {
     success: bool,
     news: NewsRow,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewsDeleted)]
-pub(super) struct Removed {
+pub(super) struct NewsDeleted {
     success: bool,
     deleted: u64,
 }
@@ -187,7 +188,7 @@ struct NewsRow {
     expires_at: String,
 }
 
-fn row(news: &NewsView) -> NewsRow {
+fn row(news: &NewsItem) -> NewsRow {
     NewsRow {
         from: news.author_name.clone(),
         title: news.title.clone(),

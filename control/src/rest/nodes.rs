@@ -1,25 +1,26 @@
 //! `/x-nodes`: data planes, what they run on, and the credit that they have on lease.
 
 use axum::{Json, extract::State};
-use proxyxai_contract::{clock::Zone, id::Revision, snapshot::Rejection};
+use proxyxai_contract::{clock::Zone, id::Revision, snapshot::RejectedItem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
-    failure::Failure,
-    query::{PAGE, Query, SIZE, Takes, query},
-    request::{Asker, Params},
+    error::RestError,
+    query::{PAGE, ParamType, QueryParam, SIZE, query},
+    request::{AccountCaller, QueryParams},
+    response::Dollars,
 };
 use crate::{
-    Control, ops,
-    view::{Leased, Listing, NodeFilter, NodeView},
+    Control,
+    model::{Listing, Node, NodeFilter, NodeLeases},
+    ops,
 };
 
-pub(super) const QUERY: [Query; 3] = [
+pub(super) const QUERY: [QueryParam; 3] = [
     query(
         "connected",
-        Takes::Flag,
+        ParamType::Flag,
         "Those that are connected, or those that are not",
     ),
     PAGE,
@@ -28,10 +29,10 @@ pub(super) const QUERY: [Query; 3] = [
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Answer>, Failure> {
-    params.only(&QUERY)?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<NodesResponse>, RestError> {
+    params.reject_unknown(&QUERY)?;
     let page = params.page()?;
     let filter = NodeFilter {
         connected: params.flag("connected")?,
@@ -40,7 +41,7 @@ pub(super) async fn list(
     let Listing { rows, total } = page.of(nodes);
     let zone = control.zone();
     let rows = rows.into_iter().map(|node| row(node, revision, &zone));
-    Ok(Json(Answer {
+    Ok(Json(NodesResponse {
         revision: revision.0,
         nodes: rows.collect(),
         total,
@@ -52,9 +53,9 @@ pub(super) async fn list(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Nodes)]
-pub(super) struct Answer {
+pub(super) struct NodesResponse {
     revision: u64,
-    nodes: Vec<Row>,
+    nodes: Vec<NodeRow>,
     total: u64,
     page: u64,
     size: u64,
@@ -63,7 +64,7 @@ pub(super) struct Answer {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Node)]
-struct Row {
+struct NodeRow {
     name: String,
     epoch: u64,
     version: String,
@@ -87,8 +88,8 @@ struct RejectionRow {
     problem: String,
 }
 
-fn row(node: NodeView, revision: Revision, zone: &Zone) -> Row {
-    let NodeView {
+fn row(node: Node, revision: Revision, zone: &Zone) -> NodeRow {
+    let Node {
         name,
         epoch,
         version,
@@ -96,10 +97,10 @@ fn row(node: NodeView, revision: Revision, zone: &Zone) -> Row {
         applied,
         rejections,
         seen,
-        leased: Leased { accounts, amount },
+        leased: NodeLeases { accounts, amount },
     } = node;
-    let rejection = |rejection: Rejection| {
-        let Rejection {
+    let rejection = |rejection: RejectedItem| {
+        let RejectedItem {
             kind,
             item,
             problem,
@@ -110,7 +111,7 @@ fn row(node: NodeView, revision: Revision, zone: &Zone) -> Row {
             problem,
         }
     };
-    Row {
+    NodeRow {
         name: name.as_str().to_owned(),
         epoch,
         version,

@@ -3,12 +3,14 @@
 mod reports;
 
 use super::{
-    api::{Api, delete, get, post, update},
-    bill, billing, books, client_keys, conf, config, dashboard, keys, logs, news, nodes, prices,
-    query::{DAYS, ID, LABELS, PAGE, SIZE, Takes, U, USER, query, words},
-    secrets, users, verify,
+    audit_log, bill, billing, books, client_keys, conf, config, dashboard, email_verification,
+    keys, news, nodes,
+    openapi::{Api, delete, get, post, update},
+    prices,
+    query::{DAYS, ID, LABELS, PAGE, ParamType, SIZE, U, USER, query, words},
+    secrets, users,
 };
-use crate::view::KeyState;
+use crate::model::KeyState;
 
 pub(super) fn table() -> Api {
     accounts()
@@ -192,7 +194,7 @@ fn letters() -> Api {
         )
         .at(
             "/x-users/{identifier}/verify",
-            [post(verify::ask)
+            [post(email_verification::ask)
                 .named(
                     "askVerification",
                     "Mails links to addresses that are not verified",
@@ -202,11 +204,12 @@ fn letters() -> Api {
         .at(
             "/x-verify/{token}",
             [
-                get(verify::show).named(
+                get(email_verification::show).named(
                     "showVerification",
                     "A page that asks whether an address is one's own",
                 ),
-                post(verify::confirm).named("confirmVerification", "Verifies an address"),
+                post(email_verification::confirm)
+                    .named("confirmVerification", "Verifies an address"),
             ],
         )
 }
@@ -244,12 +247,12 @@ fn dashboard() -> Api {
         )
         .at_each(
             &["/dashboard/logs", "/dashboard/x-user-logs"],
-            [get(logs::list)
+            [get(audit_log::list)
                 .named(
                     "listAudit",
                     "Administrative changes that concern the caller or a descendant",
                 )
-                .query(&logs::QUERY)],
+                .query(&audit_log::QUERY)],
         )
         .at_each(
             &["/dashboard/news", "/dashboard/x-user-news"],
@@ -287,12 +290,20 @@ fn openai_billing() -> Api {
 fn upstream_keys() -> Api {
     let list = [
         query("id", ID, "The key with this ID"),
-        query("level", Takes::Whole(0, 10), "Keys of this level"),
-        query("provider", Takes::Text, "Keys of the provider at this host"),
-        query("search", Takes::Text, "Keys whose name begins like this"),
+        query("level", ParamType::Whole(0, 10), "Keys of this level"),
+        query(
+            "provider",
+            ParamType::Text,
+            "Keys of the provider at this host",
+        ),
+        query(
+            "search",
+            ParamType::Text,
+            "Keys whose name begins like this",
+        ),
         query(
             "state",
-            Takes::Words(&const { words(&KeyState::NAMES) }),
+            ParamType::Words(&const { words(&KeyState::NAMES) }),
             "Keys in this state",
         ),
         PAGE,

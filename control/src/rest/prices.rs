@@ -11,7 +11,7 @@ use proxyxai_contract::{
     clock::Zone,
     id::AccountId,
     money::{Money, Multiplier},
-    price_diff::{Change, Unit},
+    price_diff::{ChangeUnit, PriceChange},
 };
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Deserialize, Serialize};
@@ -19,36 +19,40 @@ use serde_json::value::RawValue;
 use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Paged, Ratio, paged, words},
-    api::{Api, get, post},
     body::{Body, Shape, body},
-    failure::{Failure, of_field},
+    error::{RestError, of_field},
     fields::{Flag, Moment, ObjectText, Text, Texts},
-    query::{PAGE, Query, SIZE, Takes, query},
-    request::{JsonBody, Operator, Params},
+    openapi::{Api, get, post},
+    query::{PAGE, ParamType, QueryParam, SIZE, query},
+    request::{JsonBody, QueryParams, RootCaller},
     rerate,
+    response::{Dollars, PagedResponse, Ratio, paged, words},
 };
 use crate::{
     Control, Error,
+    model::{ImportedPrices, PriceVersion, UnpricedModel},
     ops::{
         self,
-        prices::{NewImport, NewPrices},
+        prices::{PriceListUpload, PriceTableUpload},
     },
-    view::{ImportedPrices, PriceVersion, UnpricedModel},
 };
 
 /// A table of thousands of models has about a MiB, and public lists have four.
 const TABLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Versions to be told of at once.
-const SHOW: [Query; 2] = [
-    query("version", Takes::Text, "The name of a version"),
-    query("time", Takes::Moment, "What was in force at this moment"),
+const SHOW: [QueryParam; 2] = [
+    query("version", ParamType::Text, "The name of a version"),
+    query(
+        "time",
+        ParamType::Moment,
+        "What was in force at this moment",
+    ),
 ];
-const UNPRICED: [Query; 3] = [
+const UNPRICED: [QueryParam; 3] = [
     query(
         "days",
-        Takes::Whole(1, 31),
+        ParamType::Whole(1, 31),
         "So many days up to today; 7 when missing",
     ),
     PAGE,
@@ -104,15 +108,15 @@ pub(super) fn routes() -> Api {
 
 async fn show(
     State(control): State<Control>,
-    Operator(caller): Operator,
-    params: Params,
-) -> Result<Json<Shown>, Failure> {
-    params.only(&SHOW)?;
+    RootCaller(caller): RootCaller,
+    params: QueryParams,
+) -> Result<Json<PricesResponse>, RestError> {
+    params.reject_unknown(&SHOW)?;
     let time = params.moment("time")?;
     let found = ops::prices::get(&control, &caller, params.text("version"), time).await?;
     let versions = ops::prices::versions(&control, &caller).await?;
     let zone = control.zone();
-    Ok(Json(Shown {
+    Ok(Json(PricesResponse {
         version: version(&found, &zone),
         table: raw(found.text)?,
         overrides: match found.overrides.as_str() {
@@ -125,22 +129,22 @@ async fn show(
 
 async fn diff(
     State(control): State<Control>,
-    Operator(caller): Operator,
+    RootCaller(caller): RootCaller,
     JsonBody(body): JsonBody<DiffPrices>,
-) -> Result<Json<Differences>, Failure> {
+) -> Result<Json<PriceDiffResponse>, RestError> {
     let (table, from) = (body.table.checked()?, body.valid_from.map(|it| it.0));
     let changes = ops::prices::diff(&control, &caller, &table, from).await;
-    Ok(Json(Differences {
+    Ok(Json(PriceDiffResponse {
         changes: changes.map_err(of_table)?.into_iter().map(change).collect(),
     }))
 }
 
 async fn load(
     State(control): State<Control>,
-    Operator(caller): Operator,
+    RootCaller(caller): RootCaller,
     JsonBody(body): JsonBody<LoadPrices>,
-) -> Result<Json<Loaded>, Failure> {
-    let new = NewPrices {
+) -> Result<Json<PricesLoaded>, RestError> {
+    let new = PriceTableUpload {
         text: body.table.checked()?,
         valid_from: body.valid_from.map(|it| it.0),
         note: body.note.map(|it| it.0).unwrap_or_default(),
@@ -152,7 +156,7 @@ async fn load(
     };
     let loaded = Box::pin(ops::prices::load(&control, &caller, new)).await;
     let (loaded, changes) = loaded.map_err(of_table)?;
-    Ok(Json(Loaded {
+    Ok(Json(PricesLoaded {
         success: true,
         version: version(&loaded, &control.zone()),
         changes: changes.into_iter().map(change).collect(),
@@ -161,10 +165,10 @@ async fn load(
 
 async fn import(
     State(control): State<Control>,
-    Operator(caller): Operator,
+    RootCaller(caller): RootCaller,
     JsonBody(body): JsonBody<ImportPrices>,
-) -> Result<Json<Import>, Failure> {
-    let new = NewImport {
+) -> Result<Json<PriceImportResponse>, RestError> {
+    let new = PriceListUpload {
         format: body.format.map(|it| it.0),
         list: body.table.checked()?,
         providers: body.providers.map(|it| it.0).unwrap_or_default(),
@@ -177,28 +181,28 @@ async fn import(
             let known = known.iter().find(|(name, _)| *name == field);
             Invalid::new(known.map_or("Table", |(_, known)| *known), problem).into()
         }
-        other => Failure::from(other),
+        other => RestError::from(other),
     })?;
     Ok(Json(drafted(imported)?))
 }
 
 async fn unpriced(
     State(control): State<Control>,
-    Operator(caller): Operator,
-    params: Params,
-) -> Result<Paged<Missing>, Failure> {
-    params.only(&UNPRICED)?;
-    let (days, page) = (params.whole("days")?, params.page()?);
+    RootCaller(caller): RootCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<UnpricedRow>, RestError> {
+    params.reject_unknown(&UNPRICED)?;
+    let (days, page) = (params.int("days")?, params.page()?);
     let listing = ops::prices::unpriced(&control, &caller, days, page).await?;
     let zone = control.zone();
     Ok(paged(listing, page, |model| missing(model, &zone)))
 }
 
-fn of_table(error: Error) -> Failure {
+fn of_table(error: Error) -> RestError {
     of_field(error, "Table")
 }
 
-fn raw(text: String) -> Result<Box<RawValue>, Failure> {
+fn raw(text: String) -> Result<Box<RawValue>, RestError> {
     RawValue::from_string(text).map_err(|error| Error::internal(error).into())
 }
 
@@ -253,36 +257,36 @@ body!(ImportPrices);
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Prices)]
-pub(super) struct Shown {
-    version: Version,
+pub(super) struct PricesResponse {
+    version: PriceVersionRow,
     #[schema(value_type = Object)]
     table: Box<RawValue>,
     #[schema(required = true, value_type = Option<Object>)]
     overrides: Option<Box<RawValue>>,
-    versions: Vec<Version>,
+    versions: Vec<PriceVersionRow>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = PriceDifferences)]
-pub(super) struct Differences {
+pub(super) struct PriceDiffResponse {
     changes: Vec<ChangeRow>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = PricesLoaded)]
-pub(super) struct Loaded {
+pub(super) struct PricesLoaded {
     #[serde(rename = "success")]
     success: bool,
-    version: Version,
+    version: PriceVersionRow,
     changes: Vec<ChangeRow>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = PricesImport)]
-pub(super) struct Import {
+pub(super) struct PriceImportResponse {
     over_version: String,
     #[schema(value_type = Object)]
     table: Box<RawValue>,
@@ -295,7 +299,7 @@ pub(super) struct Import {
     skipped: BTreeMap<String, usize>,
 }
 
-fn drafted(imported: ImportedPrices) -> Result<Import, Failure> {
+fn drafted(imported: ImportedPrices) -> Result<PriceImportResponse, RestError> {
     let ImportedPrices {
         over,
         text,
@@ -306,7 +310,7 @@ fn drafted(imported: ImportedPrices) -> Result<Import, Failure> {
         read,
         skipped,
     } = imported;
-    Ok(Import {
+    Ok(PriceImportResponse {
         over_version: over,
         table: raw(text)?,
         changes: changes.into_iter().map(change).collect(),
@@ -321,7 +325,7 @@ fn drafted(imported: ImportedPrices) -> Result<Import, Failure> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = PriceVersion)]
-struct Version {
+struct PriceVersionRow {
     #[serde(rename = "Version")]
     name: String,
     #[schema(format = DateTime)]
@@ -335,7 +339,7 @@ struct Version {
     created_by: Option<i64>,
 }
 
-fn version(version: &PriceVersion, zone: &Zone) -> Version {
+fn version(version: &PriceVersion, zone: &Zone) -> PriceVersionRow {
     let PriceVersion {
         version,
         valid_from,
@@ -346,7 +350,7 @@ fn version(version: &PriceVersion, zone: &Zone) -> Version {
         created,
         created_by,
     } = version;
-    Version {
+    PriceVersionRow {
         name: version.clone(),
         valid_from: zone.rfc3339(*valid_from),
         source: source.as_str(),
@@ -365,11 +369,11 @@ struct ChangeRow {
     #[schema(schema_with = units)]
     unit: &'static str,
     #[schema(required = true, value_type = Option<f64>)]
-    old: Option<Amount>,
+    old: Option<PriceAmount>,
     #[schema(required = true, value_type = Option<f64>)]
-    new: Option<Amount>,
+    new: Option<PriceAmount>,
     #[schema(required = true, value_type = Option<f64>)]
-    fallback: Option<Amount>,
+    fallback: Option<PriceAmount>,
     /// None when there is nothing to compare.
     #[schema(required = true)]
     percent: Option<f64>,
@@ -378,7 +382,7 @@ struct ChangeRow {
 /// In dollars, a factor or tokens, as `Unit` says.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Amount {
+enum PriceAmount {
     Dollars(Dollars),
     Factor(Ratio),
     Tokens(i64),
@@ -388,9 +392,9 @@ fn units() -> Schema {
     words(["dollars", "factor", "tokens"])
 }
 
-fn change(change: Change) -> ChangeRow {
+fn change(change: PriceChange) -> ChangeRow {
     let percent = change.percent();
-    let Change {
+    let PriceChange {
         model,
         field,
         unit,
@@ -399,17 +403,17 @@ fn change(change: Change) -> ChangeRow {
         fallback,
     } = change;
     let amount = |number: i64| match (unit, Multiplier::from_micros(number)) {
-        (Unit::NanoDollars, _) => Amount::Dollars(Dollars(Money::from_nanos(number))),
-        (Unit::Micros, Ok(factor)) => Amount::Factor(Ratio(factor)),
-        (Unit::Micros, Err(_)) | (Unit::Tokens, _) => Amount::Tokens(number),
+        (ChangeUnit::NanoDollars, _) => PriceAmount::Dollars(Dollars(Money::from_nanos(number))),
+        (ChangeUnit::Micros, Ok(factor)) => PriceAmount::Factor(Ratio(factor)),
+        (ChangeUnit::Micros, Err(_)) | (ChangeUnit::Tokens, _) => PriceAmount::Tokens(number),
     };
     ChangeRow {
         model,
         field,
         unit: match unit {
-            Unit::NanoDollars => "dollars",
-            Unit::Micros => "factor",
-            Unit::Tokens => "tokens",
+            ChangeUnit::NanoDollars => "dollars",
+            ChangeUnit::Micros => "factor",
+            ChangeUnit::Tokens => "tokens",
         },
         old: old.map(amount),
         new: new.map(amount),
@@ -421,7 +425,7 @@ fn change(change: Change) -> ChangeRow {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = UnpricedModel)]
-pub(super) struct Missing {
+pub(super) struct UnpricedRow {
     model: String,
     requests: u64,
     users: u64,
@@ -431,7 +435,7 @@ pub(super) struct Missing {
     has_price: bool,
 }
 
-fn missing(row: UnpricedModel, zone: &Zone) -> Missing {
+fn missing(row: UnpricedModel, zone: &Zone) -> UnpricedRow {
     let UnpricedModel {
         model,
         requests,
@@ -439,7 +443,7 @@ fn missing(row: UnpricedModel, zone: &Zone) -> Missing {
         last,
         has_price,
     } = row;
-    Missing {
+    UnpricedRow {
         model,
         requests,
         users: accounts,

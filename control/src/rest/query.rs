@@ -9,15 +9,15 @@ use utoipa::openapi::{
 
 /// A parameter of a query. None is required.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Query {
+pub(super) struct QueryParam {
     pub(super) name: &'static str,
     about: &'static str,
-    takes: Takes,
+    takes: ParamType,
 }
 
 /// What a parameter may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Takes {
+pub(super) enum ParamType {
     Text,
     /// One of these.
     Words(&'static [&'static str]),
@@ -33,10 +33,10 @@ pub(super) enum Takes {
 }
 
 /// The ids there can be.
-pub(super) const ID: Takes = Takes::Whole(1, i64::MAX);
+pub(super) const ID: ParamType = ParamType::Whole(1, i64::MAX);
 
-pub(super) const fn query(name: &'static str, takes: Takes, about: &'static str) -> Query {
-    Query { name, about, takes }
+pub(super) const fn query(name: &'static str, takes: ParamType, about: &'static str) -> QueryParam {
+    QueryParam { name, about, takes }
 }
 
 /// The words of a table that says what each stands for.
@@ -51,71 +51,73 @@ pub(super) const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> 
 }
 
 /// Names alone, for whoever refuses others.
-pub(super) fn names(queries: &[Query]) -> Vec<&'static str> {
+pub(super) fn names(queries: &[QueryParam]) -> Vec<&'static str> {
     queries.iter().map(|query| query.name).collect()
 }
 
-pub(super) const USER: Query = query(
+pub(super) const USER: QueryParam = query(
     "user",
-    Takes::Text,
+    ParamType::Text,
     "An account: its ID, name, address or DNA path; the caller when missing",
 );
-pub(super) const U: Query = query("u", Takes::Text, "The same as `user`");
-pub(super) const PAGE: Query = query(
+pub(super) const U: QueryParam = query("u", ParamType::Text, "The same as `user`");
+pub(super) const PAGE: QueryParam = query(
     "page",
-    Takes::Whole(1, super::request::PAGE_NUMBER_MAX.cast_signed()),
+    ParamType::Whole(1, super::request::PAGE_NUMBER_MAX.cast_signed()),
     "Which page; 1 when missing",
 );
 /// Rows of a page, of listings that have up to a thousand.
-pub(super) const SIZE: Query = size(1000);
+pub(super) const SIZE: QueryParam = size(1000);
 
-pub(super) const fn size(most: u64) -> Query {
+pub(super) const fn size(most: u64) -> QueryParam {
     query(
         "size",
-        Takes::Whole(1, most.cast_signed()),
+        ParamType::Whole(1, most.cast_signed()),
         "Rows of a page",
     )
 }
 
 /// What selects accounts by label.
-pub(super) const LABELS: [Query; 5] = [
-    query("level", Takes::Whole(0, 10), "Accounts of this level"),
-    query("gear", Takes::Whole(0, 255), "Accounts of this gear"),
+pub(super) const LABELS: [QueryParam; 5] = [
+    query("level", ParamType::Whole(0, 10), "Accounts of this level"),
+    query("gear", ParamType::Whole(0, 255), "Accounts of this gear"),
     query("role", WHOLE, "Accounts of this role"),
     query("tier", WHOLE, "Accounts of this tier"),
-    query("factor", Takes::Number, "Accounts of this factor"),
+    query("factor", ParamType::Number, "Accounts of this factor"),
 ];
-const WHOLE: Takes = Takes::Whole(i32::MIN as i64, i32::MAX as i64);
+const WHOLE: ParamType = ParamType::Whole(i32::MIN as i64, i32::MAX as i64);
 
-pub(super) const BELOW: Query = query(
+pub(super) const BELOW: QueryParam = query(
     "below",
-    Takes::Flag,
+    ParamType::Flag,
     "Whether accounts below it count; they do when missing",
 );
-pub(super) const BEFORE: Query = query(
+pub(super) const BEFORE: QueryParam = query(
     "before",
-    Takes::Text,
+    ParamType::Text,
     "The page after this one: `next` of the answer before",
 );
-pub(super) const REQUEST_ID: Query = query("request_id", Takes::Text, "The id of a call");
-pub(super) const STATUS: Query = query("status", Takes::Status, "A status, or a class: `4xx`");
-pub(super) const FROM: Query = query("start", Takes::MomentOrDay, "The first moment or day");
-pub(super) const UNTIL: Query = query("end", Takes::MomentOrDay, "The last moment or day");
+pub(super) const REQUEST_ID: QueryParam = query("request_id", ParamType::Text, "The id of a call");
+pub(super) const STATUS: QueryParam =
+    query("status", ParamType::Status, "A status, or a class: `4xx`");
+pub(super) const FROM: QueryParam =
+    query("start", ParamType::MomentOrDay, "The first moment or day");
+pub(super) const UNTIL: QueryParam = query("end", ParamType::MomentOrDay, "The last moment or day");
 
 /// The span of days of a report.
-pub(super) const DAYS: [Query; 7] = [
-    query("date", Takes::Day, "One day"),
-    query("d", Takes::Day, "The same as `date`"),
+pub(super) const DAYS: [QueryParam; 7] = [
+    query("date", ParamType::Day, "One day"),
+    query("d", ParamType::Day, "The same as `date`"),
     START,
-    query("s", Takes::Day, "The same as `start`"),
+    query("s", ParamType::Day, "The same as `start`"),
     END,
-    query("e", Takes::Day, "The same as `end`"),
-    query("days", Takes::Whole(1, 366), "So many days up to today"),
+    query("e", ParamType::Day, "The same as `end`"),
+    query("days", ParamType::Whole(1, 366), "So many days up to today"),
 ];
-pub(super) const START: Query = query("start", Takes::Day, "The first day");
-pub(super) const END: Query = query("end", Takes::Day, "The last day, included");
+pub(super) const START: QueryParam = query("start", ParamType::Day, "The first day");
+pub(super) const END: QueryParam = query("end", ParamType::Day, "The last day, included");
 
-impl Query {
+impl QueryParam {
     pub(super) fn parameter(&self) -> Parameter {
         ParameterBuilder::new()
             .name(self.name)
@@ -127,7 +129,7 @@ impl Query {
     }
 }
 
-impl Takes {
+impl ParamType {
     fn schema(self) -> Schema {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let of = |format| text().format(Some(SchemaFormat::KnownFormat(format)));

@@ -2,31 +2,31 @@
 
 use axum::extract::State;
 use proxyxai_contract::{
-    attempt::{Attempt, Outcome},
-    bill::{Line, Sum},
+    attempt::{Attempt, AttemptOutcome},
+    bill::{CallBill, PriceLine},
     clock::Zone,
     id::{ClientKeyId, KeyId},
     money::{Money, Multiplier},
-    usage::{Abandoned, Measure, Tokens, UsageRecord},
+    usage::{AbandonedPolicy, TokenUsage, UsageMeasure, UsageRecord},
 };
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::Schema};
 
 use super::{
-    answer::{Dollars, Paged, Ratio, paged, words},
-    failure::Failure,
-    request::{Asker, Params},
+    error::RestError,
+    request::{AccountCaller, QueryParams},
+    response::{Dollars, PagedResponse, Ratio, paged, words},
 };
-use crate::{Control, ops, ops::reports::CallsOf, view::PostedUsage};
+use crate::{Control, model::PostedUsage, ops, ops::reports::CallsOf};
 
 const PAGE_ROWS: u64 = 100;
 const PAGE_ROWS_MAX: u64 = 1_000;
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<CallRecordRow>, RestError> {
     let page = params.page_of(PAGE_ROWS, PAGE_ROWS_MAX)?;
     let user = params.text("user").or_else(|| params.text("u"));
     let calls = CallsOf {
@@ -41,7 +41,7 @@ pub(super) async fn list(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = CallRecord)]
-pub(super) struct Row {
+pub(super) struct CallRecordRow {
     node: String,
     epoch: u64,
     sequence: u64,
@@ -153,20 +153,20 @@ struct TokenRow {
 fn abandoned() -> Schema {
     words(
         [""].into_iter()
-            .chain(Abandoned::ALL.map(Abandoned::as_str)),
+            .chain(AbandonedPolicy::ALL.map(AbandonedPolicy::as_str)),
     )
 }
 
 fn measures() -> Schema {
-    use Measure::{Estimated, Measured, Partial};
-    words([Measured, Partial, Estimated].map(Measure::as_str))
+    use UsageMeasure::{Estimated, Measured, Partial};
+    words([Measured, Partial, Estimated].map(UsageMeasure::as_str))
 }
 
 fn outcomes() -> Schema {
-    words(Outcome::ALL.map(Outcome::as_str))
+    words(AttemptOutcome::ALL.map(AttemptOutcome::as_str))
 }
 
-pub(super) fn row(usage: PostedUsage, zone: &Zone) -> Row {
+pub(super) fn row(usage: PostedUsage, zone: &Zone) -> CallRecordRow {
     let margin = ops::earnings::margin(&usage);
     let PostedUsage {
         node,
@@ -176,12 +176,12 @@ pub(super) fn row(usage: PostedUsage, zone: &Zone) -> Row {
         corrected,
     } = usage;
     let sum = sum_words(&record);
-    let Sum {
+    let CallBill {
         lines,
         above,
         rates,
     } = record.sum;
-    Row {
+    CallRecordRow {
         node,
         epoch,
         sequence: record.sequence,
@@ -200,7 +200,7 @@ pub(super) fn row(usage: PostedUsage, zone: &Zone) -> Row {
         duration_ms: record.duration_ms,
         first_byte_ms: record.first_byte_ms,
         tag: record.tag,
-        abandoned: record.abandoned.map_or("", Abandoned::as_str),
+        abandoned: record.abandoned.map_or("", AbandonedPolicy::as_str),
         tier: record.tier,
         measure: record.measure.as_str(),
         tokens: tokens(&record.tokens),
@@ -240,7 +240,7 @@ fn attempt_row(attempt: Attempt) -> AttemptRow {
 }
 
 fn sum_words(record: &UsageRecord) -> String {
-    if record.abandoned == Some(Abandoned::Hold) {
+    if record.abandoned == Some(AbandonedPolicy::Hold) {
         let cost = record.cost;
         return format!("the client left, and all that was set aside is charged: {cost}");
     }
@@ -248,7 +248,7 @@ fn sum_words(record: &UsageRecord) -> String {
     record.sum.words(by, record.cost)
 }
 
-fn bill_line(line: &Line) -> BillLine {
+fn bill_line(line: &PriceLine) -> BillLine {
     BillLine {
         part: line.part.name(),
         quantity: line.quantity,
@@ -258,8 +258,8 @@ fn bill_line(line: &Line) -> BillLine {
     }
 }
 
-fn tokens(tokens: &Tokens) -> TokenRow {
-    let Tokens {
+fn tokens(tokens: &TokenUsage) -> TokenRow {
+    let TokenUsage {
         input,
         cached,
         cache_write,

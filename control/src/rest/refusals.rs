@@ -3,25 +3,27 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use proxyxai_contract::{Invalid, clock::Zone, id::AccountId, refused::RefusedCall};
+use proxyxai_contract::{Invalid, clock::Zone, id::AccountId, refused_call::RefusedCall};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    failure::Failure,
-    query::{BEFORE, BELOW, FROM, Query, REQUEST_ID, STATUS, Takes, UNTIL, USER, query, size},
-    request::{Asker, Params},
+    error::RestError,
+    query::{
+        BEFORE, BELOW, FROM, ParamType, QueryParam, REQUEST_ID, STATUS, UNTIL, USER, query, size,
+    },
+    request::{AccountCaller, QueryParams},
 };
 use crate::{
     Control,
+    model::{RefusalCursor, RefusalFilter, RefusalPage, StatusFilter},
     ops::refusals::{self, SIZE, SIZE_MAX},
-    view::{RefusalFilter, RefusalPlace, Refusals, StatusOf},
 };
 
-pub(super) const QUERY: [Query; 9] = [
+pub(super) const QUERY: [QueryParam; 9] = [
     USER,
     BELOW,
-    query("model", Takes::Text, "A model"),
+    query("model", ParamType::Text, "A model"),
     STATUS,
     REQUEST_ID,
     FROM,
@@ -32,33 +34,36 @@ pub(super) const QUERY: [Query; 9] = [
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Answer>, Failure> {
-    params.only(&QUERY)?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<RefusalsResponse>, RestError> {
+    params.reject_unknown(&QUERY)?;
     let zone = control.zone();
     let filter = filter(&params, &zone)?;
     let size = params.page_of(SIZE, SIZE_MAX)?.size;
-    let before = params.text("before").map(RefusalPlace::parse).transpose()?;
-    let Refusals { calls, names, next } =
+    let before = params
+        .text("before")
+        .map(RefusalCursor::parse)
+        .transpose()?;
+    let RefusalPage { calls, names, next } =
         refusals::list(&control, &caller, &filter, (before, size)).await?;
-    Ok(Json(Answer {
+    Ok(Json(RefusalsResponse {
         refusals: calls
             .into_iter()
             .map(|call| row(call, &names, &zone))
             .collect(),
-        next: next.map(RefusalPlace::text),
+        next: next.map(RefusalCursor::text),
     }))
 }
 
-fn filter(params: &Params, zone: &Zone) -> Result<RefusalFilter, Invalid> {
+fn filter(params: &QueryParams, zone: &Zone) -> Result<RefusalFilter, Invalid> {
     let text = |name: &str| params.text(name).map(ToOwned::to_owned);
     let alone = !params.flag("below")?.unwrap_or(true);
     Ok(RefusalFilter {
         account: text("user"),
         alone,
         model: text("model"),
-        status: params.text("status").map(StatusOf::parse).transpose()?,
+        status: params.text("status").map(StatusFilter::parse).transpose()?,
         request_id: text("request_id"),
         start: params.moment_or_day("start", zone, false)?,
         end: params.moment_or_day("end", zone, true)?,
@@ -67,8 +72,8 @@ fn filter(params: &Params, zone: &Zone) -> Result<RefusalFilter, Invalid> {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Refusals)]
-pub(super) struct Answer {
-    refusals: Vec<Row>,
+pub(super) struct RefusalsResponse {
+    refusals: Vec<RefusalRow>,
     #[schema(required = true)]
     next: Option<String>,
 }
@@ -76,7 +81,7 @@ pub(super) struct Answer {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Refusal)]
-struct Row {
+struct RefusalRow {
     #[schema(format = DateTime)]
     time: String,
     /// 0 when the key was unknown.
@@ -95,7 +100,7 @@ struct Row {
     represents: u64,
 }
 
-fn row(call: RefusedCall, names: &BTreeMap<i64, String>, zone: &Zone) -> Row {
+fn row(call: RefusedCall, names: &BTreeMap<i64, String>, zone: &Zone) -> RefusalRow {
     let RefusedCall {
         id: _,
         at,
@@ -110,7 +115,7 @@ fn row(call: RefusedCall, names: &BTreeMap<i64, String>, zone: &Zone) -> Row {
         represents,
     } = call;
     let account = account.map_or(0, AccountId::get);
-    Row {
+    RefusalRow {
         time: zone.rfc3339(at),
         account,
         user_name: names.get(&account).cloned().unwrap_or_default(),

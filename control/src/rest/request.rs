@@ -18,12 +18,13 @@ use proxyxai_contract::{
 
 use super::{
     body::{self, Body, unknown},
-    failure::Failure,
+    error::RestError,
     query,
 };
 use crate::{
-    Control, Error, ops,
-    view::{Caller, Labels, Order, Page},
+    Control, Error,
+    model::{AccountLabels, Caller, Page, SortOrder},
+    ops,
 };
 
 /// A body of a MiB comes in less on any line; longer, and it only holds a connection.
@@ -34,26 +35,26 @@ pub(super) const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
 
 /// The account whose first key the request carries.
 #[derive(Debug)]
-pub(super) struct Asker(pub(super) Caller);
+pub(super) struct AccountCaller(pub(super) Caller);
 
 /// Whoever's key it carries, a further one as well: for what an account reads of itself.
 #[derive(Debug)]
-pub(super) struct Reader(pub(super) Caller);
+pub(super) struct AnyKeyCaller(pub(super) Caller);
 
-impl FromRequestParts<Control> for Asker {
-    type Rejection = Failure;
+impl FromRequestParts<Control> for AccountCaller {
+    type Rejection = RestError;
 
-    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, RestError> {
         let (key, address) = credentials(parts)?;
         let caller = ops::auth::authenticate(control, key, address).await?;
         Ok(Self(caller))
     }
 }
 
-impl FromRequestParts<Control> for Reader {
-    type Rejection = Failure;
+impl FromRequestParts<Control> for AnyKeyCaller {
+    type Rejection = RestError;
 
-    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, RestError> {
         let (key, address) = credentials(parts)?;
         let caller = ops::auth::identify(control, key, address).await?;
         Ok(Self(caller))
@@ -61,7 +62,7 @@ impl FromRequestParts<Control> for Reader {
 }
 
 fn credentials(parts: &Parts) -> Result<(&str, Option<IpAddr>), Error> {
-    let key = presented(&parts.headers).ok_or(Error::Unauthenticated)?;
+    let key = credential_from(&parts.headers).ok_or(Error::Unauthenticated)?;
     // Whoever serves the routes says where a request came from.
     let address = parts.extensions.get::<ConnectInfo<IpAddr>>();
     Ok((key, address.map(|ConnectInfo(address)| *address)))
@@ -69,30 +70,30 @@ fn credentials(parts: &Parts) -> Result<(&str, Option<IpAddr>), Error> {
 
 /// Root, where whoever else asks is not even listened to: bodies are large.
 #[derive(Debug)]
-pub(super) struct Operator(pub(super) Caller);
+pub(super) struct RootCaller(pub(super) Caller);
 
-impl FromRequestParts<Control> for Operator {
-    type Rejection = Failure;
+impl FromRequestParts<Control> for RootCaller {
+    type Rejection = RestError;
 
-    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Failure> {
-        let Asker(caller) = Asker::from_request_parts(parts, control).await?;
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, RestError> {
+        let AccountCaller(caller) = AccountCaller::from_request_parts(parts, control).await?;
         ops::prices::check_caller(&caller)?;
         Ok(Self(caller))
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<&str> {
+fn credential_from(headers: &HeaderMap) -> Option<&str> {
     let text = |name| headers.get(name)?.to_str().ok();
-    client_key::presented(text(header::AUTHORIZATION.as_str()), text("x-api-key"))
+    client_key::credential_from(text(header::AUTHORIZATION.as_str()), text("x-api-key"))
 }
 
 /// The body, whatever its content type says: `curl -d` calls everything a form.
 pub(super) struct JsonBody<B>(pub(super) B);
 
 impl<B: Body, S: Send + Sync> FromRequest<S> for JsonBody<B> {
-    type Rejection = Failure;
+    type Rejection = RestError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, RestError> {
         let body = read(request, state).await?;
         Ok(Self(body::read(&body)?))
     }
@@ -100,12 +101,12 @@ impl<B: Body, S: Send + Sync> FromRequest<S> for JsonBody<B> {
 
 /// The named part of the path, percent-decoded.
 #[derive(Debug)]
-pub(super) struct Segment(pub(super) String);
+pub(super) struct PathParam(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for PathParam {
+    type Rejection = RestError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, RestError> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(segment)) => Ok(Self(segment)),
             Err(_) => Err(Invalid::new("path", "is not valid text").into()),
@@ -117,9 +118,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 pub(super) struct OptionalBody<B>(pub(super) Option<B>);
 
 impl<B: Body, S: Send + Sync> FromRequest<S> for OptionalBody<B> {
-    type Rejection = Failure;
+    type Rejection = RestError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, RestError> {
         let body = read(request, state).await?;
         if body.is_empty() {
             return Ok(Self(None));
@@ -128,23 +129,23 @@ impl<B: Body, S: Send + Sync> FromRequest<S> for OptionalBody<B> {
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, RestError> {
     let body = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, state)).await;
-    let body = body.map_err(|_| Failure::SLOW_BODY)?;
+    let body = body.map_err(|_| RestError::SLOW_BODY)?;
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::TOO_LARGE,
+        StatusCode::PAYLOAD_TOO_LARGE => RestError::TOO_LARGE,
         _ => Invalid::new("body", "could not be read").into(),
     })
 }
 
-impl Segment {
+impl PathParam {
     /// `L3` filters by level.
     pub(super) fn level_filter(&self) -> Result<Option<Level>, Invalid> {
         short_filter(&self.0, 'L').map(Level::new).transpose()
     }
 
     /// `L3`, `G1`, `R2`, `T1` and `F2` filter by level, gear, role, tier and factor.
-    pub(super) fn labels(&self) -> Result<Option<Labels>, Invalid> {
+    pub(super) fn labels(&self) -> Result<Option<AccountLabels>, Invalid> {
         labels_of(&self.0)
     }
 
@@ -156,12 +157,12 @@ impl Segment {
 
 /// The query. A parameter without a value counts as absent.
 #[derive(Debug)]
-pub(super) struct Params(BTreeMap<String, String>);
+pub(super) struct QueryParams(BTreeMap<String, String>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
+    type Rejection = RestError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, RestError> {
         match Query::<BTreeMap<String, String>>::from_request_parts(parts, state).await {
             Ok(Query(mut params)) => {
                 params.retain(|_, value| !value.is_empty());
@@ -172,7 +173,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
-impl Params {
+impl QueryParams {
     #[cfg(test)]
     pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -180,7 +181,7 @@ impl Params {
     }
 
     /// Refuses what is none of these: a filter that is misspelt would be passed over, and all be shown.
-    pub(super) fn only(&self, queries: &[query::Query]) -> Result<(), Invalid> {
+    pub(super) fn reject_unknown(&self, queries: &[query::QueryParam]) -> Result<(), Invalid> {
         let names = query::names(queries);
         match self.0.keys().find(|name| !names.contains(&name.as_str())) {
             None => Ok(()),
@@ -210,7 +211,7 @@ impl Params {
             .transpose()
     }
 
-    pub(super) fn whole(&self, name: &str) -> Result<Option<i64>, Invalid> {
+    pub(super) fn int(&self, name: &str) -> Result<Option<i64>, Invalid> {
         let number = self.text(name).map(str::parse).transpose();
         number.map_err(|_| not_whole(name))
     }
@@ -222,25 +223,25 @@ impl Params {
     }
 
     pub(super) fn level(&self) -> Result<Option<Level>, Invalid> {
-        let level = self.whole("level")?.map(Level::new).transpose();
+        let level = self.int("level")?.map(Level::new).transpose();
         level.map_err(|error| error.under("level"))
     }
 
     /// Accounts with these labels, by `level`, `gear`, `role`, `tier` and `factor`.
-    pub(super) fn labels(&self) -> Result<Labels, Invalid> {
+    pub(super) fn labels(&self) -> Result<AccountLabels, Invalid> {
         let out_of_range = |name: &str| Invalid::new(name, "is out of range");
         let label = |name: &str| -> Result<Option<i32>, Invalid> {
-            let number = self.whole(name)?.map(i32::try_from).transpose();
+            let number = self.int(name)?.map(i32::try_from).transpose();
             number.map_err(|_| out_of_range(name))
         };
-        let gear = self.whole("gear")?.map(u8::try_from).transpose();
+        let gear = self.int("gear")?.map(u8::try_from).transpose();
         let factor = self.text("factor").map(|text| {
             let number = text
                 .parse()
                 .map_err(|_| Invalid::new("factor", "must be a number"))?;
             Multiplier::from_number(number).map_err(|error| error.under("factor"))
         });
-        Ok(Labels {
+        Ok(AccountLabels {
             level: self.level()?,
             gear: gear.map_err(|_| out_of_range("gear"))?,
             role: label("role")?,
@@ -249,8 +250,8 @@ impl Params {
         })
     }
 
-    pub(super) fn order(&self) -> Result<Order, Invalid> {
-        let order = self.text("order").map(Order::parse);
+    pub(super) fn order(&self) -> Result<SortOrder, Invalid> {
+        let order = self.text("order").map(SortOrder::parse);
         Ok(order.transpose()?.unwrap_or_default())
     }
 
@@ -260,7 +261,7 @@ impl Params {
 
     /// A page with this many rows unless another size up to the most is asked for.
     pub(super) fn page_of(&self, rows: u64, rows_max: u64) -> Result<Page, Invalid> {
-        let within = |name: &str, otherwise, max| match self.whole(name)?.map(u64::try_from) {
+        let within = |name: &str, otherwise, max| match self.int(name)?.map(u64::try_from) {
             None => Ok(otherwise),
             Some(Ok(number)) if (1..=max).contains(&number) => Ok(number),
             Some(_) => Err(Invalid::new(name, format!("must be from 1 to {max}"))),
@@ -274,10 +275,10 @@ impl Params {
 
 /// A filter that stands where an identifier may stand. With more than two digits it would be a name
 /// that somebody may have.
-pub(super) fn labels_of(text: &str) -> Result<Option<Labels>, Invalid> {
-    let none = Labels::default();
+pub(super) fn labels_of(text: &str) -> Result<Option<AccountLabels>, Invalid> {
+    let none = AccountLabels::default();
     if let Some(factor) = factor_filter(text) {
-        return Ok(Some(Labels {
+        return Ok(Some(AccountLabels {
             factor: Some(factor?),
             ..none
         }));
@@ -290,19 +291,19 @@ pub(super) fn labels_of(text: &str) -> Result<Option<Labels>, Invalid> {
     };
     let label = i32::try_from(number).ok();
     let labels = match letter {
-        'L' => Labels {
+        'L' => AccountLabels {
             level: Some(Level::new(number)?),
             ..none
         },
-        'G' => Labels {
+        'G' => AccountLabels {
             gear: u8::try_from(number).ok(),
             ..none
         },
-        'R' => Labels {
+        'R' => AccountLabels {
             role: label,
             ..none
         },
-        _ => Labels {
+        _ => AccountLabels {
             tier: label,
             ..none
         },
@@ -351,8 +352,8 @@ fn not_whole(field: &str) -> Invalid {
 mod tests {
     use super::*;
 
-    fn params(pairs: &[(&str, &str)]) -> Params {
-        Params::of(pairs)
+    fn params(pairs: &[(&str, &str)]) -> QueryParams {
+        QueryParams::of(pairs)
     }
 
     #[test]
@@ -367,7 +368,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            assert_eq!(presented(&headers), key, "{name}: {value}");
+            assert_eq!(credential_from(&headers), key, "{name}: {value}");
         }
     }
 
@@ -414,23 +415,23 @@ mod tests {
     #[test]
     fn a_letter_and_a_number_filter_by_a_label() {
         let labels = |text| labels_of(text).unwrap();
-        let none = Labels::default();
-        let gear = Labels {
+        let none = AccountLabels::default();
+        let gear = AccountLabels {
             gear: Some(2),
             ..none
         };
         assert_eq!(labels("G2"), Some(gear));
-        let role = Labels {
+        let role = AccountLabels {
             role: Some(12),
             ..none
         };
         assert_eq!(labels("R12"), Some(role));
-        let tier = Labels {
+        let tier = AccountLabels {
             tier: Some(0),
             ..none
         };
         assert_eq!(labels("T0"), Some(tier));
-        let factor = Labels {
+        let factor = AccountLabels {
             factor: Some(Multiplier::ONE),
             ..none
         };
@@ -460,7 +461,7 @@ mod tests {
 
     #[test]
     fn only_l_and_digits_filter_by_level() {
-        let level = |text: &str| Segment(text.to_owned()).level_filter();
+        let level = |text: &str| PathParam(text.to_owned()).level_filter();
         assert_eq!(level("L3").unwrap(), Some(Level::new(3).unwrap()));
         for name in ["Lisa", "L1234", "L-12", "L+12", "L", "3"] {
             assert_eq!(level(name).unwrap(), None, "{name}");

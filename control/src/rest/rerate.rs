@@ -6,29 +6,30 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
     body::{Body, Shape, body},
     days::between,
-    failure::Failure,
+    error::RestError,
     fields::{Day, Flag, Text},
-    request::{JsonBody, Operator},
+    request::{JsonBody, RootCaller},
+    response::Dollars,
 };
 use crate::{
-    Control, ops,
-    view::{Rerated, Rerating},
+    Control,
+    model::{RerateRequest, RerateResult},
+    ops,
 };
 
 pub(super) async fn run(
     State(control): State<Control>,
-    Operator(caller): Operator,
+    RootCaller(caller): RootCaller,
     JsonBody(body): JsonBody<Rerate>,
-) -> Result<Json<Answer>, Failure> {
+) -> Result<Json<RerateResponse>, RestError> {
     let Day(start) = body.start;
     let end = body.end.map(|it| it.0);
     let end = end.unwrap_or_else(|| ops::reports::today(&control).max(start));
     let named = |text: Option<Text>| text.map(|it| it.0).filter(|text| !text.trim().is_empty());
     let dry_run = body.dry_run.is_none_or(|it| it.0);
-    let rerating = Rerating {
+    let rerating = RerateRequest {
         days: between("Start", start, end)?,
         account: named(body.user),
         version: named(body.version),
@@ -58,7 +59,7 @@ body!(Rerate);
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Rerated)]
-pub(super) struct Answer {
+pub(super) struct RerateResponse {
     dry_run: bool,
     records: u64,
     unpriced: u64,
@@ -74,8 +75,8 @@ struct Correction {
     difference: Dollars,
 }
 
-fn answer(rerated: Rerated, dry_run: bool) -> Answer {
-    let Rerated {
+fn answer(rerated: RerateResult, dry_run: bool) -> RerateResponse {
+    let RerateResult {
         records,
         unpriced,
         corrections,
@@ -85,7 +86,7 @@ fn answer(rerated: Rerated, dry_run: bool) -> Answer {
         records,
         difference: Dollars(difference),
     };
-    Answer {
+    RerateResponse {
         dry_run,
         records,
         unpriced,

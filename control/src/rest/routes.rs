@@ -5,24 +5,25 @@ use std::num::NonZeroU32;
 use proxyxai_contract::{
     Invalid,
     clock::{Millis, Zone},
-    plan::{Giver, Hop, LevelReason, ModelReason},
+    plan::{LevelReason, ModelReason, PlanLevel, RuleOwner},
     snapshot::{HealthState, KeyConfig},
 };
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::Schema};
 
-use super::{answer::words, failure::Failure, request::Params};
+use super::{error::RestError, request::QueryParams, response::words};
 use crate::{
-    Control, Error, ops,
-    view::{Caller, KeyView, LevelView, RouteView, StageView, TurnView},
+    Control, Error,
+    model::{Caller, RouteExplanation, RouteKey, RouteLevel, RouteStage, UpstreamKey},
+    ops,
 };
 
 pub(super) async fn explain(
     control: &Control,
     caller: &Caller,
     model: &str,
-    params: &Params,
-) -> Result<Explained, Failure> {
+    params: &QueryParams,
+) -> Result<RouteResponse, RestError> {
     let user = params.text("user").or_else(|| params.text("u"));
     let route = ops::routes::explain(control, caller, model, user).await;
     // The parameter is what the caller knows.
@@ -32,25 +33,25 @@ pub(super) async fn explain(
         }
         other => other,
     })?;
-    Ok(Explained::of(route, &control.zone()))
+    Ok(RouteResponse::of(route, &control.zone()))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = Route)]
-pub(super) struct Explained {
-    user: User,
+pub(super) struct RouteResponse {
+    user: RouteAccount,
     model: String,
     affinity: &'static str,
     #[schema(required = true)]
     refusal: Option<String>,
-    route: Vec<Stage>,
+    route: Vec<RouteStageRow>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = RouteUser)]
-struct User {
+struct RouteAccount {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
@@ -59,19 +60,19 @@ struct User {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = RouteStage)]
-struct Stage {
+struct RouteStageRow {
     model: String,
     #[schema(schema_with = model_reasons)]
     why: &'static str,
     #[schema(required = true)]
     by: Option<String>,
-    levels: Vec<LevelRow>,
+    levels: Vec<RouteLevelRow>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = RouteLevel)]
-struct LevelRow {
+struct RouteLevelRow {
     #[schema(maximum = 10)]
     level: u8,
     #[schema(schema_with = level_reasons)]
@@ -79,13 +80,13 @@ struct LevelRow {
     #[schema(required = true)]
     by: Option<String>,
     strategy: &'static str,
-    keys: Vec<Turn>,
+    keys: Vec<RouteKeyRow>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = RouteKey)]
-struct Turn {
+struct RouteKeyRow {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
@@ -101,9 +102,9 @@ struct Turn {
     reason: String,
 }
 
-impl Explained {
-    fn of(route: RouteView, zone: &Zone) -> Self {
-        let RouteView {
+impl RouteResponse {
+    fn of(route: RouteExplanation, zone: &Zone) -> Self {
+        let RouteExplanation {
             account,
             name,
             model,
@@ -112,7 +113,7 @@ impl Explained {
             stages,
         } = route;
         Self {
-            user: User {
+            user: RouteAccount {
                 id: account.get(),
                 name,
             },
@@ -143,14 +144,14 @@ fn states() -> Schema {
     ])
 }
 
-fn stage(stage: StageView, zone: &Zone) -> Stage {
-    let StageView { model, why, levels } = stage;
+fn stage(stage: RouteStage, zone: &Zone) -> RouteStageRow {
+    let RouteStage { model, why, levels } = stage;
     let (why, by) = match why {
         ModelReason::Asked => ("asked", None),
         ModelReason::Mapped(giver) => ("mapped", Some(giver)),
         ModelReason::Failover(giver) => ("failover", Some(giver)),
     };
-    Stage {
+    RouteStageRow {
         model,
         why,
         by: by.map(by_whom),
@@ -158,9 +159,9 @@ fn stage(stage: StageView, zone: &Zone) -> Stage {
     }
 }
 
-fn level(level: LevelView, zone: &Zone) -> LevelRow {
-    let LevelView {
-        hop: Hop { level, why },
+fn level(level: RouteLevel, zone: &Zone) -> RouteLevelRow {
+    let RouteLevel {
+        hop: PlanLevel { level, why },
         strategy,
         keys,
     } = level;
@@ -169,7 +170,7 @@ fn level(level: LevelView, zone: &Zone) -> LevelRow {
         LevelReason::Mapped(giver) => ("mapped", Some(giver)),
         LevelReason::SwitchOver(giver) => ("switch-over", Some(giver)),
     };
-    LevelRow {
+    RouteLevelRow {
         level: level.get(),
         why,
         by: by.map(by_whom),
@@ -178,14 +179,14 @@ fn level(level: LevelView, zone: &Zone) -> LevelRow {
     }
 }
 
-fn key(turn: TurnView, zone: &Zone) -> Turn {
-    let TurnView {
+fn key(turn: RouteKey, zone: &Zone) -> RouteKeyRow {
+    let RouteKey {
         key,
         state,
         reason,
         serves,
     } = turn;
-    let KeyView {
+    let UpstreamKey {
         id,
         name,
         provider,
@@ -217,7 +218,7 @@ fn key(turn: TurnView, zone: &Zone) -> Turn {
         HealthState::Quarantined { until } => ("quarantined", Some(until)),
         HealthState::Disabled => ("disabled", None),
     };
-    Turn {
+    RouteKeyRow {
         id: id.get(),
         name,
         partial_key: secret_hint,
@@ -230,9 +231,9 @@ fn key(turn: TurnView, zone: &Zone) -> Turn {
     }
 }
 
-fn by_whom(giver: Giver) -> String {
+fn by_whom(giver: RuleOwner) -> String {
     match giver {
-        Giver::Account(id) => format!("account {id}"),
-        Giver::System => "system".to_owned(),
+        RuleOwner::Account(id) => format!("account {id}"),
+        RuleOwner::System => "system".to_owned(),
     }
 }

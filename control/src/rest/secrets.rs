@@ -8,20 +8,20 @@ use utoipa::ToSchema;
 
 use super::{
     body::{Body, Shape, body},
-    failure::Failure,
+    error::RestError,
     fields::{Text, Whole},
-    request::{Asker, JsonBody, Segment},
+    request::{AccountCaller, JsonBody, PathParam},
 };
-use crate::{Control, ops, view::AccountView};
+use crate::{Control, model::Account, ops};
 
 const ROOT: &str = "root";
 
 /// `/x-self`: a new key for the caller.
 pub(super) async fn rotate_self(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<RotateSelf>,
-) -> Result<Json<Rotated>, Failure> {
+) -> Result<Json<KeyRotated>, RestError> {
     confirmed(&control, &body.confirm, "ROTATE-SELF")?;
     let overlap = body.overlap.map_or(0, |it| it.0);
     let key = ops::accounts::rotate_key(&control, &caller, None, overlap).await?;
@@ -32,9 +32,9 @@ pub(super) async fn rotate_self(
 /// `/x-root`: a new key for root, chosen by it or made here; or one for an account below it, by `name`.
 pub(super) async fn rotate_root(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<RotateRoot>,
-) -> Result<Json<Rotated>, Failure> {
+) -> Result<Json<KeyRotated>, RestError> {
     confirmed(&control, &body.confirm, "ROTATE-ROOT")?;
     let given = body.key.map(|it| it.0);
     let given = given.filter(|key| !key.trim().is_empty());
@@ -57,7 +57,7 @@ pub(super) async fn rotate_root(
 }
 
 /// `/x-gkey`: a client key of the right form that belongs to nobody.
-pub(super) async fn fresh_key(_: Asker) -> Result<Json<FreshKey>, Failure> {
+pub(super) async fn fresh_key(_: AccountCaller) -> Result<Json<FreshKey>, RestError> {
     let key = ops::settings::generate_client_key()?;
     Ok(Json(FreshKey {
         success: true,
@@ -68,11 +68,11 @@ pub(super) async fn fresh_key(_: Asker) -> Result<Json<FreshKey>, Failure> {
 /// `/x-ekey/{text}`: the text, sealed under the master key.
 pub(super) async fn seal(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    Segment(text): Segment,
-) -> Result<Json<Sealed>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    PathParam(text): PathParam,
+) -> Result<Json<SealedText>, RestError> {
     let sealed = ops::settings::seal_text(&control, &caller, &Secret::new(text)).await?;
-    Ok(Json(Sealed {
+    Ok(Json(SealedText {
         success: true,
         encrypted: sealed,
     }))
@@ -81,11 +81,11 @@ pub(super) async fn seal(
 /// `/x-dkey/{text}`: what `/x-ekey` sealed.
 pub(super) async fn open(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    Segment(text): Segment,
-) -> Result<Json<Opened>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    PathParam(text): PathParam,
+) -> Result<Json<OpenedText>, RestError> {
     let opened = ops::settings::open_text(&control, &caller, &text).await?;
-    Ok(Json(Opened {
+    Ok(Json(OpenedText {
         success: true,
         decrypted: opened.expose().to_owned(),
     }))
@@ -131,14 +131,14 @@ fn confirmed(control: &Control, Text(confirm): &Text, word: &str) -> Result<(), 
 
 fn rotated(
     control: &Control,
-    account: &AccountView,
+    account: &Account,
     key: &ClientKey,
     (whose, title): (&str, &str),
-) -> Json<Rotated> {
-    Json(Rotated {
+) -> Json<KeyRotated> {
+    Json(KeyRotated {
         success: true,
         message: format!("{title} key rotated successfully"),
-        rotate: Rotation {
+        rotate: KeyRotation {
             action: format!("rotate_{whose}"),
             id: account.id.get(),
             name: account.name.clone(),
@@ -152,15 +152,15 @@ fn rotated(
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = KeyRotated)]
-pub(super) struct Rotated {
+pub(super) struct KeyRotated {
     success: bool,
     message: String,
-    rotate: Rotation,
+    rotate: KeyRotation,
 }
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = KeyRotation)]
-struct Rotation {
+struct KeyRotation {
     action: String,
     id: i64,
     name: String,
@@ -177,14 +177,14 @@ pub(super) struct FreshKey {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = SealedText)]
-pub(super) struct Sealed {
+pub(super) struct SealedText {
     success: bool,
     encrypted: String,
 }
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = OpenedText)]
-pub(super) struct Opened {
+pub(super) struct OpenedText {
     success: bool,
     decrypted: String,
 }

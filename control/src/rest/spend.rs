@@ -6,26 +6,29 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    answer::Dollars,
     days::{days, month_so_far},
-    failure::Failure,
-    query::{BELOW, DAYS, Query, Takes, U, USER, query, words},
-    request::{Asker, Params},
+    error::RestError,
+    query::{BELOW, DAYS, ParamType, QueryParam, U, USER, query, words},
+    request::{AccountCaller, QueryParams},
+    response::Dollars,
 };
 use crate::{
-    Control, ops,
-    view::{Earning, Per, Spend, SpendFilter, SpendRow, SpentBy, SpentTokens},
+    Control,
+    model::{
+        Earning, SeriesInterval, SpendDimension, SpendFilter, SpendReport, SpendRow, SpentTokens,
+    },
+    ops,
 };
 
-pub(super) const QUERY: [Query; 5] = [
+pub(super) const QUERY: [QueryParam; 5] = [
     query(
         "by",
-        Takes::Words(&const { words(&SpentBy::NAMES) }),
+        ParamType::Words(&const { words(&SpendDimension::NAMES) }),
         "What it is split by; `model` when missing. Upstream keys and providers are for root",
     ),
     query(
         "per",
-        Takes::Words(&["day", "hour"]),
+        ParamType::Words(&["day", "hour"]),
         "How far points are apart; hours are there for the last two days",
     ),
     USER,
@@ -35,10 +38,10 @@ pub(super) const QUERY: [Query; 5] = [
 
 pub(super) async fn show(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Answer>, Failure> {
-    params.only(&[&QUERY[..], &DAYS[..]].concat())?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<SpendResponse>, RestError> {
+    params.reject_unknown(&[&QUERY[..], &DAYS[..]].concat())?;
     let today = ops::reports::today(&control);
     let days = days(&params, today, month_so_far(today))?;
     let filter = filter(&params)?;
@@ -46,15 +49,16 @@ pub(super) async fn show(
     Ok(Json(answer(spend)))
 }
 
-fn filter(params: &Params) -> Result<SpendFilter, Invalid> {
+fn filter(params: &QueryParams) -> Result<SpendFilter, Invalid> {
     let user = params.text("user").or_else(|| params.text("u"));
     let by = params.text("by").map(|name| {
-        let known = SpentBy::NAMES.map(|(name, _)| name).join(", ");
-        SpentBy::parse(name).ok_or_else(|| Invalid::new("by", format!("must be one of {known}")))
+        let known = SpendDimension::NAMES.map(|(name, _)| name).join(", ");
+        SpendDimension::parse(name)
+            .ok_or_else(|| Invalid::new("by", format!("must be one of {known}")))
     });
-    let per = params
-        .text("per")
-        .map(|name| Per::parse(name).ok_or_else(|| Invalid::new("per", "must be day or hour")));
+    let per = params.text("per").map(|name| {
+        SeriesInterval::parse(name).ok_or_else(|| Invalid::new("per", "must be day or hour"))
+    });
     Ok(SpendFilter {
         account: user.map(ToOwned::to_owned),
         alone: !params.flag("below")?.unwrap_or(true),
@@ -66,7 +70,7 @@ fn filter(params: &Params) -> Result<SpendFilter, Invalid> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Spend)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Answer {
+pub(super) struct SpendResponse {
     by: &'static str,
     per: &'static str,
     start: String,
@@ -78,27 +82,27 @@ pub(super) struct Answer {
     points: Vec<String>,
     skipped: usize,
     values: u64,
-    rows: Vec<Row>,
-    other: Row,
-    total: Row,
+    rows: Vec<SpendValueRow>,
+    other: SpendValueRow,
+    total: SpendValueRow,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SpendOf)]
 #[serde(rename_all = "PascalCase")]
-struct Row {
+struct SpendValueRow {
     value: String,
     name: String,
     #[serde(flatten)]
-    now: Amounts,
-    before: Amounts,
-    points: Points,
+    now: SpendAmounts,
+    before: SpendAmounts,
+    points: SpendPoints,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SpendAmounts)]
 #[serde(rename_all = "PascalCase")]
-struct Amounts {
+struct SpendAmounts {
     requests: u64,
     prompt: u64,
     cached: u64,
@@ -120,7 +124,7 @@ struct Amounts {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SpendPoints)]
 #[serde(rename_all = "PascalCase")]
-struct Points {
+struct SpendPoints {
     requests: Vec<u64>,
     prompt: Vec<u64>,
     cached: Vec<u64>,
@@ -138,8 +142,8 @@ struct Points {
     margin: Option<Vec<Dollars>>,
 }
 
-fn answer(spend: Spend) -> Answer {
-    let Spend {
+fn answer(spend: SpendReport) -> SpendResponse {
+    let SpendReport {
         by,
         per,
         days,
@@ -152,7 +156,7 @@ fn answer(spend: Spend) -> Answer {
         total,
         is_earned,
     } = spend;
-    Answer {
+    SpendResponse {
         by: by.name(),
         per: per.name(),
         start: days.start.to_string(),
@@ -169,7 +173,7 @@ fn answer(spend: Spend) -> Answer {
     }
 }
 
-fn row(row: &SpendRow, is_earned: bool) -> Row {
+fn row(row: &SpendRow, is_earned: bool) -> SpendValueRow {
     let SpendRow {
         of,
         name,
@@ -177,7 +181,7 @@ fn row(row: &SpendRow, is_earned: bool) -> Row {
         before,
         points,
     } = row;
-    Row {
+    SpendValueRow {
         value: of.clone(),
         name: name.clone(),
         now: amounts(now, is_earned),
@@ -186,7 +190,7 @@ fn row(row: &SpendRow, is_earned: bool) -> Row {
     }
 }
 
-fn amounts(used: &Earning, is_earned: bool) -> Amounts {
+fn amounts(used: &Earning, is_earned: bool) -> SpendAmounts {
     let Earning {
         requests,
         tokens: SpentTokens {
@@ -198,7 +202,7 @@ fn amounts(used: &Earning, is_earned: bool) -> Amounts {
         expense,
         flat,
     } = *used;
-    Amounts {
+    SpendAmounts {
         requests,
         prompt: input,
         cached,
@@ -210,10 +214,10 @@ fn amounts(used: &Earning, is_earned: bool) -> Amounts {
     }
 }
 
-fn series(points: &[Earning], is_earned: bool) -> Points {
+fn series(points: &[Earning], is_earned: bool) -> SpendPoints {
     let counts = |of: fn(&Earning) -> u64| points.iter().map(of).collect();
     let dollars = |of: fn(&Earning) -> Dollars| points.iter().map(of).collect();
-    Points {
+    SpendPoints {
         requests: counts(|used| used.requests),
         prompt: counts(|used| used.tokens.input),
         cached: counts(|used| used.tokens.cached),

@@ -2,36 +2,37 @@
 
 mod body;
 mod detail;
-mod shape;
+mod response;
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, id::AccountId, money::Money};
 
 pub(super) use self::{
     body::{CreateAccount, UpdateAccount},
-    shape::actions,
+    response::actions,
 };
 use self::{
-    detail::Detail,
-    shape::{Deleted, Done, Row},
+    detail::AccountDetail,
+    response::{AccountChanged, AccountDeleted, AccountRow},
 };
 use super::{
-    answer::{Paged, paged},
-    failure::Failure,
-    query::{ID, PAGE, Query, SIZE, Takes, query},
-    request::{Asker, JsonBody, Params, Segment},
+    error::RestError,
+    query::{ID, PAGE, ParamType, QueryParam, SIZE, query},
+    request::{AccountCaller, JsonBody, PathParam, QueryParams},
+    response::{PagedResponse, paged},
 };
 use crate::{
-    Control, ops,
-    view::{AccountFilter, Caller, Listing},
+    Control,
+    model::{AccountFilter, Caller, Listing},
+    ops,
 };
 
 /// `/x-users`: direct children.
 pub(super) async fn children(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<AccountRow>, RestError> {
     let filter = filter(&params, false)?;
     listed(&control, &caller, filter, &params).await
 }
@@ -39,9 +40,9 @@ pub(super) async fn children(
 /// `/x-dna`: all descendants.
 pub(super) async fn descendants(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<AccountRow>, RestError> {
     let filter = filter(&params, true)?;
     listed(&control, &caller, filter, &params).await
 }
@@ -49,60 +50,60 @@ pub(super) async fn descendants(
 /// `/x-users/{identifier}`: one account, or direct children with a label (`L3`).
 pub(super) async fn child(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+    params: QueryParams,
+) -> Result<PagedResponse<AccountRow>, RestError> {
     one(&control, &caller, segment, &params, false).await
 }
 
 /// `/x-dna/{identifier}`: one account, or descendants with a label (`L3`).
 pub(super) async fn descendant(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+    params: QueryParams,
+) -> Result<PagedResponse<AccountRow>, RestError> {
     one(&control, &caller, segment, &params, true).await
 }
 
 pub(super) async fn create(
     State(control): State<Control>,
-    Asker(caller): Asker,
+    AccountCaller(caller): AccountCaller,
     JsonBody(body): JsonBody<CreateAccount>,
-) -> Result<Json<Done>, Failure> {
+) -> Result<Json<AccountChanged>, RestError> {
     let new = body::new_account(body)?;
     let (changed, key) = ops::accounts::create(&control, &caller, new).await?;
-    Ok(Json(shape::created(&changed, &key, &control.zone())))
+    Ok(Json(response::created(&changed, &key, &control.zone())))
 }
 
 pub(super) async fn update(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
     JsonBody(body): JsonBody<UpdateAccount>,
-) -> Result<Json<Done>, Failure> {
+) -> Result<Json<AccountChanged>, RestError> {
     let change = body::change(body)?;
     let moved = change.credit.unwrap_or(Money::ZERO);
     let changed = ops::accounts::update(&control, &caller, &segment.0, change).await?;
-    Ok(Json(shape::updated(&changed, moved, &control.zone())))
+    Ok(Json(response::updated(&changed, moved, &control.zone())))
 }
 
 pub(super) async fn delete(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    segment: Segment,
-) -> Result<Json<Deleted>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    segment: PathParam,
+) -> Result<Json<AccountDeleted>, RestError> {
     let changed = ops::accounts::delete(&control, &caller, &segment.0).await?;
-    Ok(Json(shape::deleted(&changed, &control.zone())))
+    Ok(Json(response::deleted(&changed, &control.zone())))
 }
 
 /// `/x-info?user=`: all there is to know of one account; of the caller when none is named.
 pub(super) async fn info(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Json<Detail>, Failure> {
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<Json<AccountDetail>, RestError> {
     let user = params.text("user").or_else(|| params.text("u"));
     let account = match user {
         Some(identifier) => ops::accounts::find(&control, &caller, identifier).await?,
@@ -116,10 +117,10 @@ pub(super) async fn info(
 async fn one(
     control: &Control,
     caller: &Caller,
-    segment: Segment,
-    params: &Params,
+    segment: PathParam,
+    params: &QueryParams,
     descendants: bool,
-) -> Result<Paged<Row>, Failure> {
+) -> Result<PagedResponse<AccountRow>, RestError> {
     // Read for one account too, so that a wrong parameter is refused rather than passed over.
     let filter = filter(params, descendants)?;
     // No account can be called `L3`: names have at least four characters.
@@ -134,39 +135,43 @@ async fn one(
         total: 1,
     };
     let zone = control.zone();
-    Ok(paged(listing, page, |account| shape::row(&account, &zone)))
+    Ok(paged(listing, page, |account| {
+        response::row(&account, &zone)
+    }))
 }
 
 async fn listed(
     control: &Control,
     caller: &Caller,
     filter: AccountFilter,
-    params: &Params,
-) -> Result<Paged<Row>, Failure> {
+    params: &QueryParams,
+) -> Result<PagedResponse<AccountRow>, RestError> {
     let page = params.page()?;
     let listing = ops::accounts::list(control, caller, filter, page).await?;
     let zone = control.zone();
-    Ok(paged(listing, page, |account| shape::row(&account, &zone)))
+    Ok(paged(listing, page, |account| {
+        response::row(&account, &zone)
+    }))
 }
 
 /// What selects accounts of a listing.
-pub(super) const QUERY: [Query; 8] = [
+pub(super) const QUERY: [QueryParam; 8] = [
     query("id", ID, "The account with this ID"),
-    query("name", Takes::Text, "The account with this name"),
-    query("email", Takes::Text, "The account with this address"),
+    query("name", ParamType::Text, "The account with this name"),
+    query("email", ParamType::Text, "The account with this address"),
     query(
         "dna",
-        Takes::Text,
+        ParamType::Text,
         "The account with this DNA path, and all below it",
     ),
     query(
         "search",
-        Takes::Text,
+        ParamType::Text,
         "Names and addresses that begin like this, and the account with this ID",
     ),
     query(
         "order",
-        Takes::Words(&ORDERS),
+        ParamType::Words(&ORDERS),
         "What they are sorted by, with `-` before it for descending",
     ),
     PAGE,
@@ -178,8 +183,8 @@ const ORDERS: [&str; 12] = [
 ];
 
 /// The query names an account by `id`, `email` or `name`, in this order, or a part of the tree by `dna`.
-fn filter(params: &Params, descendants: bool) -> Result<AccountFilter, Invalid> {
-    let id = params.whole("id")?.map(AccountId::new).transpose()?;
+fn filter(params: &QueryParams, descendants: bool) -> Result<AccountFilter, Invalid> {
+    let id = params.int("id")?.map(AccountId::new).transpose()?;
     let text = |name| params.text(name).map(ToOwned::to_owned);
     let identifier = id
         .map(|id| id.to_string())

@@ -6,25 +6,25 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    answer::{Paged, paged},
-    failure::Failure,
-    query::{PAGE, Query, USER, size},
-    request::{Asker, Params},
+    error::RestError,
+    query::{PAGE, QueryParam, USER, size},
+    request::{AccountCaller, QueryParams},
+    response::{PagedResponse, paged},
 };
-use crate::{Control, ops, view::WindowUse};
+use crate::{Control, model::WindowUsage, ops};
 
 /// Rows of a page when it is not said, and at most.
 const ROWS: u64 = 50;
 const ROWS_MAX: u64 = 1000;
 
-pub(super) const QUERY: [Query; 3] = [USER, PAGE, size(ROWS_MAX)];
+pub(super) const QUERY: [QueryParam; 3] = [USER, PAGE, size(ROWS_MAX)];
 
 pub(super) async fn list(
     State(control): State<Control>,
-    Asker(caller): Asker,
-    params: Params,
-) -> Result<Paged<Row>, Failure> {
-    params.only(&QUERY)?;
+    AccountCaller(caller): AccountCaller,
+    params: QueryParams,
+) -> Result<PagedResponse<WindowRow>, RestError> {
+    params.reject_unknown(&QUERY)?;
     let page = params.page_of(ROWS, ROWS_MAX)?;
     let listing = ops::windows::nearest(&control, &caller, params.text("user"), page).await?;
     let zone = control.zone();
@@ -35,7 +35,7 @@ pub(super) async fn list(
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = WindowUse)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Row {
+pub(super) struct WindowRow {
     #[serde(rename = "UserID")]
     account: i64,
     name: String,
@@ -49,8 +49,8 @@ pub(super) struct Row {
     resets_at: String,
 }
 
-fn row(used: WindowUse, zone: &Zone) -> Row {
-    let WindowUse {
+fn row(used: WindowUsage, zone: &Zone) -> WindowRow {
+    let WindowUsage {
         key,
         name,
         client_key,
@@ -58,7 +58,7 @@ fn row(used: WindowUse, zone: &Zone) -> Row {
         taken,
         resets,
     } = used;
-    Row {
+    WindowRow {
         account: key.account.get(),
         name,
         client_key,

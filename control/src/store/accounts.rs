@@ -17,7 +17,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-pub(crate) use self::listing::{Filter, list};
+pub(crate) use self::listing::{AccountQuery, list};
 use super::{
     AccountRecord, Db, ROWS_PER_INSERT, Tx, all_rows, cards, entity::account, in_batches, is_among,
     one_row, signed, unsigned, write_error,
@@ -25,15 +25,15 @@ use super::{
 use crate::{
     Error,
     domain::{
-        account::{Dna, Identifier},
+        account::{AccountIdentifier, Dna},
         name,
     },
-    view::Labels,
+    model::AccountLabels,
 };
 
 /// A rule that an account may have of its own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum OwnRules {
+pub(crate) enum AccountOverride {
     ModelMapper,
     LevelMapper,
     SwitchOver,
@@ -65,21 +65,21 @@ pub(crate) async fn childless(
 /// A living account by one of its names. The case of a name tells older namesakes apart, and nothing else.
 pub(crate) async fn find(
     db: &impl Db,
-    identifier: &Identifier,
+    identifier: &AccountIdentifier,
     now: Millis,
 ) -> Result<Option<AccountRecord>, Error> {
     let named = match identifier {
-        Identifier::Id(id) => account::Column::Id.eq(id.get()),
-        Identifier::Dna(dna) => account::Column::Dna.eq(dna.as_str()),
-        Identifier::Email(email) => account::Column::Email.eq(email.as_str()),
-        Identifier::Name(name) => ExprTrait::or(
+        AccountIdentifier::Id(id) => account::Column::Id.eq(id.get()),
+        AccountIdentifier::Dna(dna) => account::Column::Dna.eq(dna.as_str()),
+        AccountIdentifier::Email(email) => account::Column::Email.eq(email.as_str()),
+        AccountIdentifier::Name(name) => ExprTrait::or(
             account::Column::Name.eq(name.as_str()),
             account::Column::NameKey.eq(name::folded(name)),
         ),
     };
     let mut found = records(db, living().filter(named), now).await?;
-    if let Identifier::Name(name) = identifier {
-        found.sort_by_key(|record| record.view.name == *name);
+    if let AccountIdentifier::Name(name) = identifier {
+        found.sort_by_key(|record| record.account.name == *name);
     }
     with_children(db, found).await.map(|mut found| found.pop())
 }
@@ -109,14 +109,18 @@ pub(crate) async fn by_key(
 }
 
 /// Takes a rule of their own away from all accounts that have one.
-pub(crate) async fn clear_own(tx: &Tx, rules: OwnRules, revision: Revision) -> Result<(), Error> {
+pub(crate) async fn clear_own(
+    tx: &Tx,
+    rules: AccountOverride,
+    revision: Revision,
+) -> Result<(), Error> {
     let (column, none) = match rules {
-        OwnRules::ModelMapper => (account::Column::ModelMapper, ""),
-        OwnRules::LevelMapper => (account::Column::LevelMapper, ""),
-        OwnRules::SwitchOver => (account::Column::SwitchOver, ""),
-        OwnRules::ModelFailover => (account::Column::ModelFailover, ""),
-        OwnRules::ModelLimits => (account::Column::ModelLimits, ""),
-        OwnRules::Resources => (account::Column::Resources, "*"),
+        AccountOverride::ModelMapper => (account::Column::ModelMapper, ""),
+        AccountOverride::LevelMapper => (account::Column::LevelMapper, ""),
+        AccountOverride::SwitchOver => (account::Column::SwitchOver, ""),
+        AccountOverride::ModelFailover => (account::Column::ModelFailover, ""),
+        AccountOverride::ModelLimits => (account::Column::ModelLimits, ""),
+        AccountOverride::Resources => (account::Column::Resources, "*"),
     };
     let cleared = account::Entity::update_many()
         .col_expr(column, Expr::value(none))
@@ -198,7 +202,7 @@ pub(crate) async fn lock_all(
             records(tx, query, now)
                 .await?
                 .into_iter()
-                .map(|record| (record.view.id, record)),
+                .map(|record| (record.account.id, record)),
         );
     }
     Ok(locked)
@@ -256,16 +260,16 @@ pub(crate) async fn insert(
     let insert = account::Entity::insert(row).exec(tx.handle());
     let inserted = Box::pin(insert).await.map_err(write_error)?;
     let id = AccountId::new(inserted.last_insert_id)?;
-    record.view.id = id;
+    record.account.id = id;
     record.stored_name_key = record.name_key();
     let dna = parent.map_or_else(Dna::root, |parent| parent.child(id));
-    dna.as_str().clone_into(&mut record.view.dna);
+    dna.as_str().clone_into(&mut record.account.dna);
     let named = account::ActiveModel {
-        dna: Set(record.view.dna.clone()),
+        dna: Set(record.account.dna.clone()),
         ..Default::default()
     };
     set(tx, id, named).await?;
-    cards::replace(tx, id, &record.stored_cards, &record.view.cards).await
+    cards::replace(tx, id, &record.stored_cards, &record.account.cards).await
 }
 
 /// Refuses a new name that an older namesake has, whose key is not the name itself. All others are the index's to refuse.
@@ -292,8 +296,14 @@ async fn check_namesakes(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
 /// Stores all of an account.
 pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     check_namesakes(tx, record).await?;
-    set(tx, record.view.id, record.to_row()).await?;
-    cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+    set(tx, record.account.id, record.to_row()).await?;
+    cards::replace(
+        tx,
+        record.account.id,
+        &record.stored_cards,
+        &record.account.cards,
+    )
+    .await
 }
 
 /// Stores what a charge changes.
@@ -301,14 +311,20 @@ pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), 
     let row = account::ActiveModel {
         debt: Set(record.debt.nanos()),
         leased: Set(record.leased.nanos()),
-        credit_used: Set(record.view.credit_used.nanos()),
-        requests: Set(signed(record.view.requests)),
-        hard_limit: Set(record.view.hard_limit.map(Money::nanos)),
+        credit_used: Set(record.account.credit_used.nanos()),
+        requests: Set(signed(record.account.requests)),
+        hard_limit: Set(record.account.hard_limit.map(Money::nanos)),
         revision: Set(signed(record.revision)),
         ..Default::default()
     };
-    set(tx, record.view.id, row).await?;
-    cards::replace(tx, record.view.id, &record.stored_cards, &record.view.cards).await
+    set(tx, record.account.id, row).await?;
+    cards::replace(
+        tx,
+        record.account.id,
+        &record.stored_cards,
+        &record.account.cards,
+    )
+    .await
 }
 
 /// The same for many accounts at once. PostgreSQL looks at the parent of a row that is written twice in a transaction,
@@ -319,7 +335,7 @@ pub(crate) async fn update_money_of_all(
 ) -> Result<(), Error> {
     let (mut rows, mut purses) = (Vec::<[Value; 8]>::new(), Vec::new());
     for record in records {
-        let view = &record.view;
+        let view = &record.account;
         rows.push([
             view.id.get().into(),
             record.debt.nanos().into(),
@@ -353,7 +369,7 @@ pub(crate) async fn update_revision(tx: &Tx, record: &AccountRecord) -> Result<(
         revision: Set(signed(record.revision)),
         ..Default::default()
     };
-    set(tx, record.view.id, row).await
+    set(tx, record.account.id, row).await
 }
 
 /// Stores what is on lease.
@@ -362,7 +378,7 @@ pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(),
         leased: Set(record.leased.nanos()),
         ..Default::default()
     };
-    set(tx, record.view.id, row).await
+    set(tx, record.account.id, row).await
 }
 
 /// Writes columns of one row. The library's update of a single row would read it back.
@@ -378,8 +394,8 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
 }
 
 /// Columns and the values they have to have.
-pub(super) fn label_values(labels: Labels) -> impl Iterator<Item = (account::Column, i64)> {
-    let Labels {
+pub(super) fn label_values(labels: AccountLabels) -> impl Iterator<Item = (account::Column, i64)> {
+    let AccountLabels {
         level,
         gear,
         role,
@@ -413,11 +429,11 @@ async fn records(
 ) -> Result<Vec<AccountRecord>, Error> {
     let rows = query.all(db.handle()).await?;
     let mut found: Vec<_> = rows.into_iter().filter_map(readable).collect();
-    let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
+    let ids: Vec<_> = found.iter().map(|record| record.account.id).collect();
     let mut cards = cards::of(db, &ids).await?;
     for record in &mut found {
-        record.stored_cards = cards.remove(&record.view.id).unwrap_or_default();
-        record.view.cards.clone_from(&record.stored_cards);
+        record.stored_cards = cards.remove(&record.account.id).unwrap_or_default();
+        record.account.cards.clone_from(&record.stored_cards);
         record.refresh_balance(now);
     }
     Ok(found)
@@ -427,10 +443,10 @@ async fn with_children(
     db: &impl Db,
     mut found: Vec<AccountRecord>,
 ) -> Result<Vec<AccountRecord>, Error> {
-    let ids: Vec<_> = found.iter().map(|record| record.view.id).collect();
+    let ids: Vec<_> = found.iter().map(|record| record.account.id).collect();
     let counts = children(db, &ids).await?;
     for record in &mut found {
-        record.view.children = counts.get(&record.view.id).copied().unwrap_or_default();
+        record.account.children = counts.get(&record.account.id).copied().unwrap_or_default();
     }
     Ok(found)
 }

@@ -9,12 +9,12 @@ use sea_orm::{
 use super::{Db, Tx, entity::audit};
 use crate::{
     Error,
-    view::{Listing, LogFilter, LogView, Page},
+    model::{AuditFilter, AuditRecord, Listing, Page},
 };
 
 /// A record that is to be written.
 #[derive(Debug)]
-pub(crate) struct NewRecord<'a> {
+pub(crate) struct NewAuditRecord<'a> {
     pub(crate) at: Millis,
     pub(crate) action: &'static str,
     pub(crate) operator: AccountId,
@@ -32,7 +32,7 @@ pub(crate) struct NewRecord<'a> {
 }
 
 /// Writes a record.
-pub(crate) async fn insert(tx: &Tx, record: NewRecord<'_>) -> Result<(), Error> {
+pub(crate) async fn insert(tx: &Tx, record: NewAuditRecord<'_>) -> Result<(), Error> {
     let row = audit::ActiveModel {
         at: Set(record.at.0),
         action: Set(record.action.to_owned()),
@@ -59,10 +59,10 @@ pub(crate) async fn insert(tx: &Tx, record: NewRecord<'_>) -> Result<(), Error> 
 pub(crate) async fn list(
     db: &impl Db,
     dna: Option<&str>,
-    filter: &LogFilter,
+    filter: &AuditFilter,
     page: Page,
-) -> Result<Listing<LogView>, Error> {
-    let LogFilter {
+) -> Result<Listing<AuditRecord>, Error> {
+    let AuditFilter {
         action,
         target,
         status,
@@ -114,7 +114,7 @@ pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64,
     Ok(dropped.rows_affected)
 }
 
-fn read(row: audit::Model) -> LogView {
+fn read(row: audit::Model) -> AuditRecord {
     let audit::Model {
         id,
         at,
@@ -130,7 +130,7 @@ fn read(row: audit::Model) -> LogView {
         status,
         details,
     } = row;
-    LogView {
+    AuditRecord {
         id,
         action,
         operator: operator_id,

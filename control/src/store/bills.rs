@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error,
-    view::{AccountTotals, DayTotals, Days, Labels, Listing, Page, Totals},
+    model::{AccountLabels, AccountTotals, DateRange, DayTotals, Listing, Page, UsageTotals},
 };
 
 /// Bills of many accounts add up hundreds of thousands of rows: in memory, by a plan that is not worth
@@ -27,18 +27,18 @@ const ROOM: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off; \
 
 /// Whose use is asked for.
 #[derive(Debug, Clone)]
-pub(crate) enum Whose {
+pub(crate) enum BillScope {
     /// One account's.
     Account(AccountId),
     /// Everybody's below an account, deleted ones included.
     Below {
         account: AccountId,
         dna: String,
-        labels: Labels,
+        labels: AccountLabels,
     },
 }
 
-impl Whose {
+impl BillScope {
     /// A condition with its values.
     fn condition(&self, db: &impl Db) -> (String, Vec<Value>) {
         match self {
@@ -87,19 +87,19 @@ pub(crate) async fn prepare(tx: &Tx) -> Result<(), Error> {
 /// Totals by day and model, in this order.
 pub(crate) async fn by_day(
     db: &impl Db,
-    whose: &Whose,
-    days: Days,
+    whose: &BillScope,
+    days: DateRange,
 ) -> Result<Vec<DayTotals>, Error> {
     let (table, condition, values) = match whose {
         // Totals of all below an account are kept.
-        Whose::Below {
+        BillScope::Below {
             account, labels, ..
         } if labels.is_empty() => (
             "usage_below",
             "account_id = ?".to_owned(),
             vec![account.get().into()],
         ),
-        Whose::Account(_) | Whose::Below { .. } => {
+        BillScope::Account(_) | BillScope::Below { .. } => {
             let (condition, values) = whose.condition(db);
             ("usage_daily", condition, values)
         }
@@ -127,8 +127,8 @@ pub(crate) async fn by_day(
 /// One page of totals by account, dearest first.
 pub(crate) async fn by_account(
     db: &impl Db,
-    whose: &Whose,
-    days: Days,
+    whose: &BillScope,
+    days: DateRange,
     page: Page,
 ) -> Result<Listing<AccountTotals>, Error> {
     let used = used(up_to_now(db, days).await?);
@@ -184,7 +184,11 @@ pub(crate) async fn by_account(
 }
 
 /// Totals of the accounts on a page.
-async fn totals_of(db: &impl Db, ids: &[i64], used: &str) -> Result<BTreeMap<i64, Totals>, Error> {
+async fn totals_of(
+    db: &impl Db,
+    ids: &[i64],
+    used: &str,
+) -> Result<BTreeMap<i64, UsageTotals>, Error> {
     let mut found = BTreeMap::new();
     for chunk in ids.chunks(ROWS_PER_INSERT) {
         let marks = vec!["?"; chunk.len()].join(",");
@@ -201,13 +205,13 @@ async fn totals_of(db: &impl Db, ids: &[i64], used: &str) -> Result<BTreeMap<i64
 }
 
 /// The days of a year are all of it when nothing was used after them.
-pub(super) async fn up_to_now(db: &impl Db, days: Days) -> Result<Days, Error> {
+pub(super) async fn up_to_now(db: &impl Db, days: DateRange) -> Result<DateRange, Error> {
     let newest = statement(db, "SELECT MAX(day) AS day FROM usage_daily", []);
     let newest = db.handle().query_one_raw(newest).await;
     let newest: Option<String> =
         newest.and_then(|row| row.map_or(Ok(None), |row| row.try_get("", "day")))?;
     let last = newest.is_none_or(|newest| newest <= days.end.to_string());
-    Ok(Days {
+    Ok(DateRange {
         end: if last {
             days.end.last_of_year()
         } else {

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult};
 use super::{Db as _, Tx, number, objects, statement, unsigned, usage};
 use crate::{
     Error,
-    view::{BookTotal, Books, Difference, FAILED_FROM},
+    model::{BookTotal, FAILED_FROM, LedgerDifference, LedgerVerification},
 };
 
 /// What a total counts; the last one is money.
@@ -42,29 +42,32 @@ const CORRECTIONS: &str = "SELECT r.account_id, r.model_used, 0, 0, 0, 0, SUM(c.
     ON r.node = c.node AND r.epoch = c.epoch AND r.sequence = c.sequence GROUP BY r.account_id, r.model_used";
 
 /// Recomputes the books of one unchanging state.
-pub(crate) async fn verify(tx: &Tx) -> Result<Books, Error> {
-    let mut books = Books {
+pub(crate) async fn verify(tx: &Tx) -> Result<LedgerVerification, Error> {
+    let mut books = LedgerVerification {
         accounts: count(tx, "account").await?,
         entries: count(tx, "ledger_entry").await?,
         records: count(tx, "usage_record").await?,
         totals: totals(tx).await?,
         difference: None,
-        quarantined: usage::aside::count(tx).await?,
-        latest_quarantined: usage::aside::latest(tx, QUARANTINED_SHOWN_MAX).await?,
+        quarantined: usage::quarantine::count(tx).await?,
+        latest_quarantined: usage::quarantine::latest(tx, QUARANTINED_SHOWN_MAX).await?,
         pending: objects::pending(tx).await?,
     };
     books.difference = first_difference(tx, &books.totals).await?;
     Ok(books)
 }
 
-async fn first_difference(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Error> {
+async fn first_difference(
+    tx: &Tx,
+    totals: &[BookTotal],
+) -> Result<Option<LedgerDifference>, Error> {
     if let Some(found) = entries(tx).await? {
         return Ok(Some(found));
     }
     let all = totals.iter().map(|total| total.amount);
     let all = sum(all).ok_or_else(|| Error::internal("the sum of all postings is out of range"))?;
     if all != Money::ZERO {
-        return Ok(Some(Difference {
+        return Ok(Some(LedgerDifference {
             found: all.to_string(),
             ..difference("all postings together", "double entry", Money::ZERO)
         }));
@@ -120,11 +123,11 @@ async fn totals(tx: &Tx) -> Result<Vec<BookTotal>, Error> {
 }
 
 /// Every entry has postings in known books, and they add up to zero.
-async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn entries(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let uneven = "SELECT entry_id, CAST(SUM(amount) AS BIGINT) AS amount FROM posting \
          GROUP BY entry_id HAVING SUM(amount) <> 0 ORDER BY entry_id LIMIT 1";
     if let Some(row) = first(tx, uneven).await? {
-        return Ok(Some(Difference {
+        return Ok(Some(LedgerDifference {
             entry: Some(number(&row, "entry_id")?),
             found: money(&row, "amount")?.to_string(),
             ..difference("the sum of its postings", "double entry", Money::ZERO)
@@ -133,7 +136,7 @@ async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
     let empty = "SELECT e.id FROM ledger_entry e LEFT JOIN posting p ON p.entry_id = e.id \
          WHERE p.id IS NULL ORDER BY e.id LIMIT 1";
     if let Some(row) = first(tx, empty).await? {
-        return Ok(Some(Difference {
+        return Ok(Some(LedgerDifference {
             entry: Some(number(&row, "id")?),
             found: "0".to_owned(),
             ..difference("the number of its postings", "double entry", "2 or more")
@@ -146,7 +149,7 @@ async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
          ORDER BY p.id LIMIT 1";
     first(tx, strange).await?.map_or(Ok(None), |row| {
         let book: String = row.try_get("", "book")?;
-        Ok(Some(Difference {
+        Ok(Some(LedgerDifference {
             entry: Some(number(&row, "entry_id")?),
             account: row.try_get("", "account_id")?,
             found: book,
@@ -160,7 +163,7 @@ async fn entries(tx: &Tx) -> Result<Option<Difference>, Error> {
 }
 
 /// Cards less debt are an account's two books, and what is leased is the second of them.
-async fn purses(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn purses(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT * FROM (SELECT a.id, a.debt, a.leased, CAST(COALESCE(c.balance, 0) AS BIGINT) AS cards, \
          CAST(COALESCE(b.own, 0) AS BIGINT) AS own, CAST(COALESCE(b.reserved, 0) AS BIGINT) AS reserved, \
@@ -189,7 +192,7 @@ async fn purses(tx: &Tx) -> Result<Option<Difference>, Error> {
         Some((what, found, against, expected)) => (what, found, against, expected.to_string()),
         None => negative(&[("debt", debt), ("leased", leased), ("cards", cards)]),
     };
-    Ok(Some(Difference {
+    Ok(Some(LedgerDifference {
         account: Some(number(&row, "id")?),
         found: found.to_string(),
         ..difference(what, against, expected)
@@ -197,7 +200,7 @@ async fn purses(tx: &Tx) -> Result<Option<Difference>, Error> {
 }
 
 /// What a further key has on lease is what its leases say.
-async fn keys(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn keys(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT k.account_id, k.leased, CAST(COALESCE(l.amount, 0) AS BIGINT) AS leases FROM client_key k \
          LEFT JOIN ({KEY_LEASES}) l ON l.client_key_id = k.id \
@@ -207,7 +210,7 @@ async fn keys(tx: &Tx) -> Result<Option<Difference>, Error> {
         return Ok(None);
     };
     let (leased, held_on) = (money(&row, "leased")?, money(&row, "leases")?);
-    Ok(Some(Difference {
+    Ok(Some(LedgerDifference {
         account: Some(number(&row, "account_id")?),
         found: leased.to_string(),
         ..difference("leased of a client key", "the table of leases", held_on)
@@ -221,9 +224,9 @@ fn negative(amounts: &[(&'static str, Money)]) -> (&'static str, Money, &'static
 }
 
 /// What is set aside for work that ends later is what its lease says.
-async fn later(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn later(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let unlike = objects::unlike(tx, objects::HOLDER).await?;
-    Ok(unlike.map(|(account, held, leased)| Difference {
+    Ok(unlike.map(|(account, held, leased)| LedgerDifference {
         account: Some(account.get()),
         found: held.to_string(),
         ..difference("set aside for pending work", "its lease", leased)
@@ -231,7 +234,7 @@ async fn later(tx: &Tx) -> Result<Option<Difference>, Error> {
 }
 
 /// Money of a deleted account waits for being settled; there is none that nobody waits for.
-async fn nobodys(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn nobodys(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT a.id FROM account a LEFT JOIN ({CARDS}) c ON c.account_id = a.id \
          WHERE a.deleted_at IS NOT NULL AND NOT a.closing \
@@ -240,7 +243,7 @@ async fn nobodys(tx: &Tx) -> Result<Option<Difference>, Error> {
     let Some(row) = first(tx, &sql).await? else {
         return Ok(None);
     };
-    Ok(Some(Difference {
+    Ok(Some(LedgerDifference {
         account: Some(number(&row, "id")?),
         found: "some".to_owned(),
         ..difference(
@@ -252,7 +255,7 @@ async fn nobodys(tx: &Tx) -> Result<Option<Difference>, Error> {
 }
 
 /// What an account used is what it was charged and what its totals say.
-async fn charges(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn charges(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT * FROM (SELECT a.id, a.credit_used, a.requests, a.parent_id, \
          CAST(COALESCE(d.cost, 0) AS BIGINT) AS cost, CAST(COALESCE(d.requests, 0) AS BIGINT) AS answered, \
@@ -270,29 +273,29 @@ async fn charges(tx: &Tx) -> Result<Option<Difference>, Error> {
     let cost = money(&row, "cost")?;
     let parent: Option<i64> = row.try_get("", "parent_id")?;
     let broken = if parent.is_some() && used != charged {
-        Difference {
+        LedgerDifference {
             found: used.to_string(),
             ..difference("credit_used", "the ledger", charged)
         }
     } else if used != cost {
-        Difference {
+        LedgerDifference {
             found: cost.to_string(),
             ..difference("the cost in usage_daily", "credit_used", used)
         }
     } else {
-        Difference {
+        LedgerDifference {
             found: number(&row, "requests")?.to_string(),
             ..difference("requests", "usage_daily", number(&row, "answered")?)
         }
     };
-    Ok(Some(Difference {
+    Ok(Some(LedgerDifference {
         account: Some(number(&row, "id")?),
         ..broken
     }))
 }
 
 /// All that was used is in the book of charges; this is what root's calls are found by.
-async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Error> {
+async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<LedgerDifference>, Error> {
     let used = first(
         tx,
         "SELECT CAST(COALESCE(SUM(credit_used), 0) AS BIGINT) AS used FROM account",
@@ -302,7 +305,7 @@ async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Erro
         .map_or(Ok(Money::ZERO), |row| money(&row, "used"))?;
     let spent = totals.iter().find(|total| total.book == "spent");
     let spent = spent.map_or(Money::ZERO, |total| total.amount);
-    Ok((used != spent).then(|| Difference {
+    Ok((used != spent).then(|| LedgerDifference {
         book: "spent".to_owned(),
         found: spent.to_string(),
         ..difference("the book of charges", "credit_used of all accounts", used)
@@ -310,7 +313,7 @@ async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<Difference>, Erro
 }
 
 /// Days add up to thirds of months, months and years.
-async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn spans(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let columns = MEASURES.join(", ");
     let sums = MEASURES
         .map(|name| format!("{} AS {name}", total(tx, name, name)))
@@ -339,7 +342,7 @@ const ABOVE: &str = "WITH RECURSIVE above (id, account_id) AS (\
     WHERE account.parent_id IS NOT NULL)";
 
 /// What is kept of all below an account is what those below it used.
-async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn below(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let columns = MEASURES.join(", ");
     let kept = format!("SELECT account_id, day, model, {columns} FROM usage_below");
     let days = format!(
@@ -357,7 +360,7 @@ async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
 
 /// Raw records with their corrections, and what is carried of those that are gone, add up to the days.
 /// Records of an account that does not exist were kept without a charge.
-async fn records(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn records(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let records = format!(
         "SELECT account_id, model_used AS model, SUM(CASE WHEN status < {FAILED_FROM} THEN 1 ELSE 0 END) AS requests, \
          {}, SUM(cost) AS cost FROM usage_record GROUP BY account_id, model_used",
@@ -437,7 +440,7 @@ fn total(tx: &Tx, measure: &str, column: &str) -> String {
 }
 
 /// Names the measure in which two totals differ.
-fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<Difference, Error> {
+fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<LedgerDifference, Error> {
     let account = number(row, "account_id")?;
     for name in MEASURES {
         let text = |side: &str| -> Result<String, Error> {
@@ -451,7 +454,7 @@ fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<Differe
         if found == expected {
             continue;
         }
-        return Ok(Difference {
+        return Ok(LedgerDifference {
             account: Some(account),
             what: format!("{name} in {of}"),
             found,
@@ -469,8 +472,8 @@ fn difference(
     what: impl Into<String>,
     against: &'static str,
     expected: impl ToString,
-) -> Difference {
-    Difference {
+) -> LedgerDifference {
+    LedgerDifference {
         entry: None,
         account: None,
         book: String::new(),

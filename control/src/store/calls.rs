@@ -1,8 +1,8 @@
 //! Lists of calls over any number of records. What is asked for becomes conditions; those for which there is an index are
 //! ways to walk along (`walk`), and the others are looked at row by row.
 
-mod tail;
-mod walk;
+mod newer;
+mod older;
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use sea_orm::{
 };
 
 pub(crate) use self::{
-    tail::{Newer, newer},
-    walk::{Older, older},
+    newer::{NewerCalls, newer},
+    older::{OlderCalls, older},
 };
 use super::{
     Db, among,
@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     Error,
-    domain::cursor::Mark,
-    view::{CallFilter, MadeWith, ModelOf, PostedUsage, StatusOf},
+    domain::cursor::PostedWatermark,
+    model::{CallFilter, ClientKeyFilter, ModelFilter, PostedUsage, StatusFilter},
 };
 
 /// Ways that are walked along together, at most: each costs a look into its index.
@@ -45,7 +45,7 @@ const USUAL: u16 = 200;
 
 /// Whose calls.
 #[derive(Debug, Clone)]
-pub(crate) enum Whose {
+pub(crate) enum CallScope {
     /// Those of everybody who ever was.
     Everybody,
     /// Of one account.
@@ -56,14 +56,14 @@ pub(crate) enum Whose {
 
 /// A condition on a record `r`, with its values.
 #[derive(Debug, Clone)]
-struct Clause {
+struct SqlClause {
     sql: String,
     values: Vec<Value>,
 }
 
 /// What a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ConditionKind {
     Whose,
     Model,
     Key,
@@ -74,29 +74,29 @@ enum Part {
 
 /// A way along the records by descending time, through indexes that have nothing but what a condition is about.
 #[derive(Debug)]
-struct Way {
+struct ScanPath {
     /// None passes all records.
-    part: Option<Part>,
+    part: Option<ConditionKind>,
     /// Conditions of which each row meets one, each with an index in the order of time.
-    lanes: Vec<Clause>,
+    lanes: Vec<SqlClause>,
 }
 
 /// What is asked for, as the database is asked.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub(crate) struct CallQuery {
     /// Looked at row by row, in words that no index is taken for: a guess of the database's could choose one that passes
     /// millions of rows.
-    conditions: Vec<(Part, Clause)>,
-    ways: Vec<Way>,
+    conditions: Vec<(ConditionKind, SqlClause)>,
+    ways: Vec<ScanPath>,
     /// First and last moment.
     start: Option<Millis>,
     end: Option<Millis>,
-    skips: Vec<Skip>,
+    skips: Vec<SkipHint>,
 }
 
 /// A way to know of a time that has nothing of what is asked for.
 #[derive(Debug)]
-enum Skip {
+enum SkipHint {
     /// The accounts at or below a place in the tree, few enough to be asked for their latest call.
     Accounts { dna: String, accounts: u64 },
     /// Spans in which any of some values was seen.
@@ -106,16 +106,16 @@ enum Skip {
     },
 }
 
-fn clause<const N: usize>(sql: impl Into<String>, values: [Value; N]) -> Clause {
-    Clause {
+fn clause<const N: usize>(sql: impl Into<String>, values: [Value; N]) -> SqlClause {
+    SqlClause {
         sql: sql.into(),
         values: values.into(),
     }
 }
 
 /// What is posted at this moment of the transaction's.
-pub(crate) async fn mark(db: &impl Db, now: Millis) -> Result<Mark, Error> {
-    let quiet = Mark::new(now, Vec::new()).quiet();
+pub(crate) async fn mark(db: &impl Db, now: Millis) -> Result<PostedWatermark, Error> {
+    let quiet = PostedWatermark::new(now, Vec::new()).quiet();
     let sql = "SELECT id, through FROM usage_spool WHERE posted_at > ? ORDER BY id";
     let rows = db
         .handle()
@@ -123,22 +123,22 @@ pub(crate) async fn mark(db: &impl Db, now: Millis) -> Result<Mark, Error> {
     let rows = rows.await?;
     let spool = |row| Ok((number(row, "id")?, number(row, "through")?));
     let spools = rows.iter().map(spool).collect::<Result<_, Error>>()?;
-    Ok(Mark::new(now, spools))
+    Ok(PostedWatermark::new(now, spools))
 }
 
 /// Makes out how to look for calls.
 pub(crate) async fn search(
     db: &impl Db,
-    whose: &Whose,
+    whose: &CallScope,
     filter: &CallFilter,
-) -> Result<Search, Error> {
+) -> Result<CallQuery, Error> {
     if is_server(db) {
         // The queries are for few rows. Compiling one takes longer than running it.
         db.handle()
             .execute_unprepared("SET LOCAL jit = off")
             .await?;
     }
-    let mut search = Search {
+    let mut search = CallQuery {
         conditions: Vec::new(),
         ways: Vec::new(),
         start: filter.start,
@@ -148,38 +148,46 @@ pub(crate) async fn search(
     search.whose(db, whose).await?;
     if let Some(id) = &filter.request_id {
         let condition = clause("r.request_id || '' = ?", [id.as_str().into()]);
-        search.add(Part::RequestId, condition, of_request(db, id).await?);
+        search.add(
+            ConditionKind::RequestId,
+            condition,
+            of_request(db, id).await?,
+        );
     }
     if let Some(key) = filter.key {
         let condition = clause("+r.key_id = ?", [key.get().into()]);
-        search.add(Part::Key, condition, Vec::new());
-        search.skips.push(Skip::Spans {
+        search.add(ConditionKind::Key, condition, Vec::new());
+        search.skips.push(SkipHint::Spans {
             kind: KEY,
             values: vec![key.to_string()],
         });
     }
     if let Some(with) = filter.client_key {
         let (condition, lanes) = made_with(with);
-        search.add(Part::ClientKey, condition, lanes);
+        search.add(ConditionKind::ClientKey, condition, lanes);
     }
     if let Some(status) = filter.status {
         let (first, last) = status.range().into_inner();
         let values = [i64::from(first).into(), i64::from(last).into()];
         let condition = clause("+r.status BETWEEN ? AND ?", values);
-        search.add(Part::Status, condition, statuses(db, status).await?);
+        search.add(
+            ConditionKind::Status,
+            condition,
+            statuses(db, status).await?,
+        );
     }
     if let Some(model) = &filter.model {
         let condition = either_model(model);
-        search.add(Part::Model, condition, Vec::new());
+        search.add(ConditionKind::Model, condition, Vec::new());
         let values = models(db, model).await?;
         if values.len() as u64 <= WAYS_MAX {
-            search.skips.push(Skip::Spans {
+            search.skips.push(SkipHint::Spans {
                 kind: MODEL,
                 values,
             });
         }
     }
-    search.ways.push(Way {
+    search.ways.push(ScanPath {
         part: None,
         lanes: vec![clause("TRUE", [])],
     });
@@ -188,24 +196,24 @@ pub(crate) async fn search(
 
 // === impl Search ===
 
-impl Search {
-    fn add(&mut self, part: Part, condition: Clause, lanes: Vec<Clause>) {
+impl CallQuery {
+    fn add(&mut self, part: ConditionKind, condition: SqlClause, lanes: Vec<SqlClause>) {
         self.conditions.push((part, condition));
         if !lanes.is_empty() {
             let part = Some(part);
-            self.ways.push(Way { part, lanes });
+            self.ways.push(ScanPath { part, lanes });
         }
     }
 
-    async fn whose(&mut self, db: &impl Db, whose: &Whose) -> Result<(), Error> {
+    async fn whose(&mut self, db: &impl Db, whose: &CallScope) -> Result<(), Error> {
         let lane = |id: i64| clause("r.account_id = ?", [id.into()]);
         match whose {
-            Whose::Everybody => {}
-            Whose::One(id) => {
+            CallScope::Everybody => {}
+            CallScope::One(id) => {
                 let condition = clause("+r.account_id = ?", [id.get().into()]);
-                self.add(Part::Whose, condition, vec![lane(id.get())]);
+                self.add(ConditionKind::Whose, condition, vec![lane(id.get())]);
             }
-            Whose::Below(dna) => {
+            CallScope::Below(dna) => {
                 let ids = at_or_below(db, dna).await?;
                 let accounts = u64::try_from(ids.len()).unwrap_or(u64::MAX);
                 let few = if accounts <= WAYS_MAX {
@@ -220,16 +228,20 @@ impl Search {
                 );
                 if (WAYS_MAX + 1..=ASKED_MAX).contains(&accounts) {
                     let dna = dna.clone();
-                    self.skips.push(Skip::Accounts { dna, accounts });
+                    self.skips.push(SkipHint::Accounts { dna, accounts });
                 }
-                self.add(Part::Whose, condition, few.into_iter().map(lane).collect());
+                self.add(
+                    ConditionKind::Whose,
+                    condition,
+                    few.into_iter().map(lane).collect(),
+                );
             }
         }
         Ok(())
     }
 
     /// All conditions but the one that a way keeps by itself.
-    fn rest(&self, kept: Option<Part>) -> Clause {
+    fn rest(&self, kept: Option<ConditionKind>) -> SqlClause {
         let rest = self
             .conditions
             .iter()
@@ -257,7 +269,7 @@ async fn at_or_below(db: &impl Db, dna: &str) -> Result<Vec<i64>, Error> {
 }
 
 /// The lanes of each status, since the index has not a class of them in the order of time.
-async fn statuses(db: &impl Db, status: StatusOf) -> Result<Vec<Clause>, Error> {
+async fn statuses(db: &impl Db, status: StatusFilter) -> Result<Vec<SqlClause>, Error> {
     let (first, last) = status.range().into_inner();
     if (first..=last).contains(&USUAL) {
         return Ok(Vec::new());
@@ -288,10 +300,10 @@ async fn statuses(db: &impl Db, status: StatusOf) -> Result<Vec<Clause>, Error> 
 }
 
 /// Calls with an account's first key are most; others have an index.
-fn made_with(with: MadeWith) -> (Clause, Vec<Clause>) {
+fn made_with(with: ClientKeyFilter) -> (SqlClause, Vec<SqlClause>) {
     match with {
-        MadeWith::First => (clause("r.client_key_id IS NULL", []), Vec::new()),
-        MadeWith::Further(id) => {
+        ClientKeyFilter::First => (clause("r.client_key_id IS NULL", []), Vec::new()),
+        ClientKeyFilter::Further(id) => {
             let id = id.get();
             let lane = clause("r.client_key_id = ?", [id.into()]);
             (clause("+r.client_key_id = ?", [id.into()]), vec![lane])
@@ -299,11 +311,11 @@ fn made_with(with: MadeWith) -> (Clause, Vec<Clause>) {
     }
 }
 
-fn one_model(column: &str, model: &ModelOf) -> Clause {
+fn one_model(column: &str, model: &ModelFilter) -> SqlClause {
     let text = Value::from(model.text());
     match model {
-        ModelOf::Named(_) => clause(format!("{column} || '' = ?"), [text]),
-        ModelOf::Beginning(beginning) => {
+        ModelFilter::Named(_) => clause(format!("{column} || '' = ?"), [text]),
+        ModelFilter::Beginning(beginning) => {
             let chars = i64::try_from(beginning.chars().count()).unwrap_or(i64::MAX);
             let sql = format!("SUBSTR({column}, 1, CAST(? AS INTEGER)) = ?");
             clause(sql, [chars.into(), text])
@@ -311,22 +323,22 @@ fn one_model(column: &str, model: &ModelOf) -> Clause {
     }
 }
 
-fn either_model(model: &ModelOf) -> Clause {
+fn either_model(model: &ModelFilter) -> SqlClause {
     let (used, asked) = (
         one_model("r.model_used", model),
         one_model("r.model_asked", model),
     );
-    Clause {
+    SqlClause {
         sql: format!("({} OR {})", used.sql, asked.sql),
         values: used.values.into_iter().chain(asked.values).collect(),
     }
 }
 
 /// Models that are meant, as far as any was seen; one more than matters, when they are many: a step in the index for each.
-async fn models(db: &impl Db, model: &ModelOf) -> Result<Vec<String>, Error> {
+async fn models(db: &impl Db, model: &ModelFilter) -> Result<Vec<String>, Error> {
     let beginning = match model {
-        ModelOf::Named(name) => return Ok(vec![name.clone()]),
-        ModelOf::Beginning(beginning) => beginning,
+        ModelFilter::Named(name) => return Ok(vec![name.clone()]),
+        ModelFilter::Beginning(beginning) => beginning,
     };
     let mut found: Vec<String> = Vec::new();
     while found.len() as u64 <= WAYS_MAX {
@@ -351,7 +363,7 @@ async fn models(db: &impl Db, model: &ModelOf) -> Result<Vec<String>, Error> {
 }
 
 /// The lane of calls with an id, day by day. None, when they are many: clients may give all of theirs the same.
-async fn of_request(db: &impl Db, id: &str) -> Result<Vec<Clause>, Error> {
+async fn of_request(db: &impl Db, id: &str) -> Result<Vec<SqlClause>, Error> {
     let sql = "SELECT MIN(start_at) AS first, MAX(start_at) AS last FROM usage_record";
     let row = db.handle().query_one_raw(statement(db, sql, [])).await?;
     let row = row.ok_or_else(|| Error::internal("a query for numbers has no row"))?;
@@ -377,7 +389,7 @@ async fn of_request(db: &impl Db, id: &str) -> Result<Vec<Clause>, Error> {
     if found.await?.len() > SAME_MAX {
         return Ok(Vec::new());
     }
-    Ok(vec![Clause { sql, values }])
+    Ok(vec![SqlClause { sql, values }])
 }
 
 /// Names of accounts, deleted ones too.

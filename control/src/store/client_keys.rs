@@ -22,13 +22,13 @@ use super::{
     Db, ROWS_PER_INSERT, Tx, all_rows, corrupt, entity::client_key, in_batches, is_among, one_row,
     signed, unsigned, write_error,
 };
-use crate::{Error, domain::name, view::ClientKeyView};
+use crate::{Error, domain::name, model::ClientKeyInfo};
 
 /// A further client key with what is not shown of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientKeyRecord {
     /// What may be shown.
-    pub(crate) view: ClientKeyView,
+    pub(crate) key: ClientKeyInfo,
     /// Of its secret.
     pub(crate) key_hash: KeyHash,
     /// The part of its limit that data planes have on lease.
@@ -40,7 +40,7 @@ pub(crate) struct ClientKeyRecord {
 impl ClientKeyRecord {
     /// Whether no call was made with it, and none that is under way has some of its limit.
     pub(crate) fn was_never_used(&self) -> bool {
-        let view = &self.view;
+        let view = &self.key;
         view.used.is_none() && view.credit_used == Money::ZERO && self.leased == Money::ZERO
     }
 }
@@ -127,7 +127,7 @@ pub(crate) async fn known(
     }
     let mut known: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for record in found {
-        let account = record.view.account;
+        let account = record.key.account;
         known.entry(account).or_default().push(record.as_known());
     }
     Ok(known)
@@ -149,7 +149,7 @@ pub(crate) async fn lock(
             query = query.lock_exclusive();
         }
         let found = records(tx, query).await?.into_iter();
-        locked.extend(found.map(|record| (record.view.id, record)));
+        locked.extend(found.map(|record| (record.key.id, record)));
     }
     Ok(locked)
 }
@@ -175,7 +175,7 @@ pub(crate) async fn insert(tx: &Tx, record: &mut ClientKeyRecord) -> Result<(), 
     row.id = NotSet;
     let insert = client_key::Entity::insert(row).exec(tx.handle());
     let inserted = Box::pin(insert).await.map_err(write_error)?;
-    record.view.id = ClientKeyId::new(inserted.last_insert_id)?;
+    record.key.id = ClientKeyId::new(inserted.last_insert_id)?;
     Ok(())
 }
 
@@ -185,7 +185,7 @@ pub(crate) async fn update(tx: &Tx, record: &ClientKeyRecord) -> Result<(), Erro
     row.id = NotSet;
     let update = client_key::Entity::update_many()
         .set(row)
-        .filter(client_key::Column::Id.eq(record.view.id.get()));
+        .filter(client_key::Column::Id.eq(record.key.id.get()));
     let written = Box::pin(update.exec(tx.handle()));
     written
         .await
@@ -200,7 +200,7 @@ pub(crate) async fn update_spend(
 ) -> Result<(), Error> {
     let rows: Vec<[Value; 5]> = records
         .map(|record| {
-            let view = &record.view;
+            let view = &record.key;
             [
                 view.id.get().into(),
                 view.credit_used.nanos().into(),
@@ -263,7 +263,7 @@ fn readable(row: client_key::Model) -> Option<ClientKeyRecord> {
 fn read(row: client_key::Model) -> Result<ClientKeyRecord, Invalid> {
     let hash = <[u8; 32]>::try_from(row.key_hash);
     Ok(ClientKeyRecord {
-        view: ClientKeyView {
+        key: ClientKeyInfo {
             id: ClientKeyId::new(row.id)?,
             account: AccountId::new(row.account_id)?,
             name: row.name,
@@ -288,7 +288,7 @@ fn read(row: client_key::Model) -> Result<ClientKeyRecord, Invalid> {
 }
 
 fn to_row(record: &ClientKeyRecord) -> client_key::ActiveModel {
-    let view = &record.view;
+    let view = &record.key;
     client_key::ActiveModel {
         id: Set(view.id.get()),
         account_id: Set(view.account.get()),
@@ -315,7 +315,7 @@ fn to_row(record: &ClientKeyRecord) -> client_key::ActiveModel {
 
 impl ClientKeyRecord {
     fn as_known(&self) -> FurtherKey {
-        let view = &self.view;
+        let view = &self.key;
         FurtherKey {
             id: view.id,
             name: view.name.clone(),

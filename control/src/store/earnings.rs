@@ -14,12 +14,12 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 use super::{Db, Tx, bills, in_batches, number, signed, statement, unsigned, usage::earned};
 use crate::{
     Error,
-    domain::flat::Changes,
-    view::{Days, EarnedBy, Earning, EarningOf, SpentTokens},
+    domain::flat_rate::MonthlyPrices,
+    model::{DateRange, Earning, EarningDimension, EarningKey, SpentTokens},
 };
 
 /// Totals by all that they are kept by.
-pub(crate) type Earned = BTreeMap<EarningOf, Earning>;
+pub(crate) type EarningTotals = BTreeMap<EarningKey, Earning>;
 
 pub(super) const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(input) AS BIGINT) AS input, \
     CAST(SUM(cached) AS BIGINT) AS cached, CAST(SUM(output) AS BIGINT) AS output, \
@@ -33,8 +33,8 @@ const OF_ALL: &str = "(SELECT day, key_id, provider, model, level, requests, inp
 
 /// Which earnings are asked for.
 #[derive(Debug, Clone)]
-pub(crate) struct Which {
-    pub(crate) days: Days,
+pub(crate) struct EarningQuery {
+    pub(crate) days: DateRange,
     pub(crate) account: Option<AccountId>,
     pub(crate) key: Option<KeyId>,
     pub(crate) provider: Option<String>,
@@ -46,16 +46,16 @@ pub(crate) struct Which {
 pub(crate) async fn add(
     tx: &Tx,
     node: &str,
-    earned: &Earned,
+    earned: &EarningTotals,
     above: impl Fn(AccountId) -> Vec<AccountId>,
 ) -> Result<(), Error> {
-    let is_some = |(_, earning): &(&EarningOf, &Earning)| **earning != Earning::default();
+    let is_some = |(_, earning): &(&EarningKey, &Earning)| **earning != Earning::default();
     add_to_accounts(tx, earned.iter().filter(is_some)).await?;
     // In the order of its own key, so that two transactions never wait for each other.
-    let mut below: BTreeMap<EarningOf, Earning> = BTreeMap::new();
+    let mut below: BTreeMap<EarningKey, Earning> = BTreeMap::new();
     for (of, earning) in earned.iter().filter(is_some) {
         for account in above(of.account) {
-            let of = EarningOf {
+            let of = EarningKey {
                 account,
                 ..of.clone()
             };
@@ -65,8 +65,8 @@ pub(crate) async fn add(
     add_to_ancestors(tx, node, &below).await
 }
 
-async fn add_to_ancestors(tx: &Tx, node: &str, below: &Earned) -> Result<(), Error> {
-    let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 13] {
+async fn add_to_ancestors(tx: &Tx, node: &str, below: &EarningTotals) -> Result<(), Error> {
+    let row = |(of, earning): (&EarningKey, &Earning)| -> [Value; 13] {
         let (place, node) = (place(of).into_iter(), Value::from(node));
         let mut all = place.chain([node]).chain(counters(earning));
         array::from_fn(|_| all.next().unwrap_or(Value::BigInt(None)))
@@ -79,9 +79,9 @@ async fn add_to_ancestors(tx: &Tx, node: &str, below: &Earned) -> Result<(), Err
 
 async fn add_to_accounts(
     tx: &Tx,
-    earned: impl Iterator<Item = (&EarningOf, &Earning)>,
+    earned: impl Iterator<Item = (&EarningKey, &Earning)>,
 ) -> Result<(), Error> {
-    let row = |(of, earning): (&EarningOf, &Earning)| -> [Value; 12] {
+    let row = |(of, earning): (&EarningKey, &Earning)| -> [Value; 12] {
         let mut all = place(of).into_iter().chain(counters(earning));
         array::from_fn(|_| all.next().unwrap_or(Value::BigInt(None)))
     };
@@ -92,8 +92,8 @@ async fn add_to_accounts(
         .map(drop)
 }
 
-fn place(of: &EarningOf) -> [Value; 6] {
-    let EarningOf {
+fn place(of: &EarningKey) -> [Value; 6] {
+    let EarningKey {
         account,
         day,
         key,
@@ -135,23 +135,23 @@ fn upsert(table: &str, key: &str, rows: &str) -> String {
 /// Totals by one thing, as it is stored.
 pub(crate) async fn by(
     db: &impl Db,
-    by: EarnedBy,
-    which: &Which,
+    by: EarningDimension,
+    which: &EarningQuery,
 ) -> Result<Vec<(String, Earning)>, Error> {
     let column = match by {
-        EarnedBy::Key => "key_id",
-        EarnedBy::Provider => "provider",
-        EarnedBy::Model => "model",
-        EarnedBy::Account => "account_id",
-        EarnedBy::Day => "day",
-        EarnedBy::Level => "level",
+        EarningDimension::Key => "key_id",
+        EarningDimension::Provider => "provider",
+        EarningDimension::Model => "model",
+        EarningDimension::Account => "account_id",
+        EarningDimension::Day => "day",
+        EarningDimension::Level => "level",
     };
-    let (rows, values) = if by == EarnedBy::Account && which.is_of_all() {
+    let (rows, values) = if by == EarningDimension::Account && which.is_of_all() {
         let days = bills::up_to_now(db, which.days).await?;
         (earned(days), Vec::new())
     } else {
         let (condition, values) = condition(which);
-        let table = if by == EarnedBy::Account || which.account.is_some() {
+        let table = if by == EarningDimension::Account || which.account.is_some() {
             "earning"
         } else {
             OF_ALL
@@ -171,7 +171,7 @@ pub(crate) async fn by(
     Ok(rows)
 }
 
-impl Which {
+impl EarningQuery {
     const fn is_of_all(&self) -> bool {
         let Self {
             days: _,
@@ -185,7 +185,7 @@ impl Which {
 }
 
 /// The totals as they are kept, of one day.
-pub(crate) async fn of_day(db: &impl Db, which: &Which) -> Result<Earned, Error> {
+pub(crate) async fn of_day(db: &impl Db, which: &EarningQuery) -> Result<EarningTotals, Error> {
     let (condition, values) = condition(which);
     let sql = format!(
         "SELECT account_id, day, key_id, provider, model, level, requests, input, cached, output, cost, expense \
@@ -196,7 +196,7 @@ pub(crate) async fn of_day(db: &impl Db, which: &Which) -> Result<Earned, Error>
     let read = |row: &QueryResult| {
         let key = Some(number(row, "key_id")?).filter(|key| *key != 0);
         let day: String = row.try_get("", "day")?;
-        let of = EarningOf {
+        let of = EarningKey {
             account: AccountId::new(number(row, "account_id")?)?,
             day: day.parse().map_err(Error::internal)?,
             key: key.map(KeyId::new).transpose()?,
@@ -210,8 +210,8 @@ pub(crate) async fn of_day(db: &impl Db, which: &Which) -> Result<Earned, Error>
     rows.iter().map(read).collect()
 }
 
-fn condition(which: &Which) -> (String, Vec<Value>) {
-    let Which {
+fn condition(which: &EarningQuery) -> (String, Vec<Value>) {
+    let EarningQuery {
         days,
         account,
         key,
@@ -261,10 +261,10 @@ pub(crate) async fn put_flat(tx: &Tx, key: KeyId, from: Date, monthly: Money) ->
 }
 
 /// What all keys cost by the month, since when.
-pub(crate) async fn flats(db: &impl Db) -> Result<BTreeMap<KeyId, Changes>, Error> {
+pub(crate) async fn flats(db: &impl Db) -> Result<BTreeMap<KeyId, MonthlyPrices>, Error> {
     let sql = "SELECT key_id, day, monthly FROM key_flat ORDER BY key_id, day";
     let rows = db.handle().query_all_raw(statement(db, sql, []));
-    let mut flats: BTreeMap<KeyId, Changes> = BTreeMap::new();
+    let mut flats: BTreeMap<KeyId, MonthlyPrices> = BTreeMap::new();
     for row in rows.await? {
         let day: String = row.try_get("", "day")?;
         let day = day.parse().map_err(Error::internal)?;

@@ -10,7 +10,7 @@ use sea_orm::{
 use super::{Db, Tx, entity::usage_record, number, statement, usage};
 use crate::{
     Error,
-    view::{Days, LedgerLine, Listing, Page, PostedUsage},
+    model::{DateRange, LedgerLine, Listing, Page, PostedUsage},
 };
 
 /// Postings with the entry they belong to.
@@ -19,7 +19,7 @@ const LINES: &str = "SELECT p.id, p.entry_id, e.at, e.reason, e.reference, p.boo
 
 /// A span of time, the end not included.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Between {
+pub(crate) struct PostingSpan {
     /// First moment.
     pub(crate) from: Millis,
     /// First moment after it.
@@ -31,9 +31,9 @@ pub(crate) struct Between {
 pub(crate) async fn users(
     db: &impl Db,
     dna: &str,
-    days: Days,
+    days: DateRange,
 ) -> Result<Vec<(AccountId, String)>, Error> {
-    let used = usage::used(Days {
+    let used = usage::used(DateRange {
         start: days.start.first_of_month(),
         end: days.end.last_of_month(),
     });
@@ -55,12 +55,12 @@ pub(crate) async fn users(
 pub(crate) async fn usage(
     db: &impl Db,
     account: AccountId,
-    between: Between,
+    between: PostingSpan,
     after: Option<&PostedUsage>,
     limit: u64,
 ) -> Result<Vec<PostedUsage>, Error> {
     use usage_record::Column;
-    let Between { from, until } = between;
+    let PostingSpan { from, until } = between;
     let first = after.map_or(from, |last| last.record.start.max(from));
     let mut query = usage_record::Entity::find()
         .filter(Column::AccountId.eq(account.get()))
@@ -102,16 +102,16 @@ pub(crate) async fn last_posting(db: &impl Db) -> Result<i64, Error> {
 
 /// Which postings are asked for; none takes all.
 #[derive(Debug, Default)]
-pub(crate) struct Postings {
+pub(crate) struct PostingFilter {
     /// Whose books.
     pub(crate) account: Option<AccountId>,
     /// Why they were written.
     pub(crate) reason: Option<String>,
     /// When.
-    pub(crate) between: Option<Between>,
+    pub(crate) between: Option<PostingSpan>,
 }
 
-impl Postings {
+impl PostingFilter {
     /// Conditions on a posting and its entry, with their values.
     fn conditions(self) -> (String, Vec<Value>) {
         let Self {
@@ -126,7 +126,7 @@ impl Postings {
         if let Some(reason) = reason {
             all.push(("e.reason = ?", vec![reason.into()]));
         }
-        if let Some(Between { from, until }) = between {
+        if let Some(PostingSpan { from, until }) = between {
             let span = vec![from.0.into(), until.0.into()];
             all.push(("e.at >= ? AND e.at < ?", span));
         }
@@ -142,7 +142,7 @@ impl Postings {
 /// One page of postings, newest first.
 pub(crate) async fn latest(
     tx: &Tx,
-    which: Postings,
+    which: PostingFilter,
     page: Page,
 ) -> Result<Listing<LedgerLine>, Error> {
     // Entries are looked up only where they are asked for.
@@ -174,13 +174,13 @@ pub(crate) async fn latest(
 /// last included.
 pub(crate) async fn ledger(
     db: &impl Db,
-    between: Between,
+    between: PostingSpan,
     after: i64,
     through: i64,
 ) -> Result<Vec<LedgerLine>, Error> {
     let sql =
         format!("{LINES} WHERE p.id > ? AND p.id <= ? AND e.at >= ? AND e.at < ? ORDER BY p.id");
-    let Between { from, until } = between;
+    let PostingSpan { from, until } = between;
     let values: [Value; 4] = [after.into(), through.into(), from.0.into(), until.0.into()];
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     rows.await?.iter().map(line).collect()

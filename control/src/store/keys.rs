@@ -84,7 +84,7 @@ pub(crate) async fn insert(tx: &Tx, record: &KeyRecord) -> Result<KeyId, Error> 
 /// Stores a changed key.
 pub(crate) async fn update(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
     let row = upstream_key::ActiveModel {
-        id: Set(record.view.id.get()),
+        id: Set(record.key.id.get()),
         ..record.to_row()?
     };
     upstream_key::Entity::update(row)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, NodeName},
-    lease::{Lease, Payer},
+    lease::{LeasedCredit, PayerId},
     money::Money,
 };
 use sea_orm::{
@@ -19,7 +19,7 @@ use super::{
     entity::lease,
     in_batches, is_among, number, signed, statement, unsigned,
 };
-use crate::{Error, view::Leased};
+use crate::{Error, model::NodeLeases};
 
 /// At most this many leases are looked at in one go.
 const ROWS_MAX: u64 = 1000;
@@ -28,7 +28,7 @@ const ROWS_MAX: u64 = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseRecord {
     /// What the data plane knows of it.
-    pub(crate) lease: Lease,
+    pub(crate) lease: LeasedCredit,
     /// Who holds it.
     pub(crate) node: NodeName,
     /// The spool whose usage is posted against it.
@@ -37,9 +37,9 @@ pub(crate) struct LeaseRecord {
 
 impl LeaseRecord {
     /// A lease before the first grant.
-    pub(crate) fn first(node: &NodeName, epoch: u64, payer: Payer) -> Self {
+    pub(crate) fn first(node: &NodeName, epoch: u64, payer: PayerId) -> Self {
         Self {
-            lease: Lease {
+            lease: LeasedCredit {
                 payer,
                 version: 0,
                 amount: Money::ZERO,
@@ -54,9 +54,9 @@ impl LeaseRecord {
 pub(crate) async fn of_node(
     db: &impl Db,
     node: &NodeName,
-    payers: impl IntoIterator<Item = impl Into<Payer>>,
-) -> Result<BTreeMap<Payer, LeaseRecord>, Error> {
-    let payers: BTreeSet<Payer> = payers.into_iter().map(Into::into).collect();
+    payers: impl IntoIterator<Item = impl Into<PayerId>>,
+) -> Result<BTreeMap<PayerId, LeaseRecord>, Error> {
+    let payers: BTreeSet<PayerId> = payers.into_iter().map(Into::into).collect();
     let ids: BTreeSet<i64> = payers.iter().map(|payer| payer.account.get()).collect();
     let ids: Vec<i64> = ids.into_iter().collect();
     let only_accounts = payers.iter().all(|payer| payer.client_key.is_none());
@@ -98,12 +98,12 @@ pub(crate) async fn on_account(
 }
 
 /// What each node may spend without asking.
-pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, Leased>, Error> {
+pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, NodeLeases>, Error> {
     let sql = "SELECT node, COUNT(*) AS accounts, CAST(SUM(amount) AS BIGINT) AS amount FROM lease \
         WHERE amount > 0 AND client_key_id = 0 GROUP BY node";
     let rows = db.handle().query_all_raw(statement(db, sql, []));
     let read = |row: &QueryResult| {
-        let leased = Leased {
+        let leased = NodeLeases {
             accounts: number(row, "accounts").map(unsigned)?,
             amount: Money::from_nanos(number(row, "amount")?),
         };
@@ -116,7 +116,7 @@ pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, Leased>, Er
 pub(crate) async fn untouched_since(
     db: &impl Db,
     since: Millis,
-) -> Result<Vec<(NodeName, Payer)>, Error> {
+) -> Result<Vec<(NodeName, PayerId)>, Error> {
     let rows = lease::Entity::find()
         .filter(lease::Column::Amount.gt(0))
         .filter(lease::Column::TouchedAt.lt(since.0))
@@ -168,11 +168,11 @@ pub(crate) async fn touch(
 /// Leaves word for the other replicas that unused credit of these is wanted back.
 pub(crate) async fn recall(
     tx: &Tx,
-    payers: impl IntoIterator<Item = impl Into<Payer>>,
+    payers: impl IntoIterator<Item = impl Into<PayerId>>,
     now: Millis,
 ) -> Result<(), Error> {
-    let payers: Vec<Payer> = payers.into_iter().map(Into::into).collect();
-    let (accounts, keys): (Vec<Payer>, Vec<Payer>) = payers
+    let payers: Vec<PayerId> = payers.into_iter().map(Into::into).collect();
+    let (accounts, keys): (Vec<PayerId>, Vec<PayerId>) = payers
         .into_iter()
         .partition(|payer| payer.client_key.is_none());
     let mut wanted = Vec::new();
@@ -201,7 +201,7 @@ pub(crate) async fn recall(
 }
 
 /// Whose credit was wanted back since.
-pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<Payer>, Error> {
+pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<PayerId>, Error> {
     let ids: Vec<(i64, i64)> = lease::Entity::find()
         .select_only()
         .columns([lease::Column::AccountId, lease::Column::ClientKeyId])
@@ -217,8 +217,8 @@ pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<Pa
         .collect()
 }
 
-fn payer(account: i64, client_key: i64) -> Result<Payer, Error> {
-    Ok(Payer {
+fn payer(account: i64, client_key: i64) -> Result<PayerId, Error> {
+    Ok(PayerId {
         account: AccountId::new(account)?,
         client_key: key_of_column(client_key)?,
     })
@@ -250,7 +250,7 @@ fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
         recalled_at: _,
     } = row;
     Ok(LeaseRecord {
-        lease: Lease {
+        lease: LeasedCredit {
             payer: payer(account_id, client_key_id)?,
             version: unsigned(version),
             amount: Money::from_nanos(amount),
@@ -260,7 +260,7 @@ fn record(row: lease::Model) -> Result<LeaseRecord, Error> {
     })
 }
 
-fn by_payer(rows: Vec<lease::Model>) -> Result<BTreeMap<Payer, LeaseRecord>, Error> {
+fn by_payer(rows: Vec<lease::Model>) -> Result<BTreeMap<PayerId, LeaseRecord>, Error> {
     rows.into_iter()
         .map(|row| record(row).map(|held| (held.lease.payer, held)))
         .collect()

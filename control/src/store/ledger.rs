@@ -11,14 +11,14 @@ use sea_orm::{
 use super::{Db, Tx, entity::posting, in_batches, is_server, returned_in_batches, statement};
 use crate::{
     Error,
-    domain::ledger::{Book, Entry},
+    domain::ledger::{Book, LedgerEntry},
 };
 
 /// How many postings may have been written between the beginning of a transaction and its end.
 const POSTINGS_LATE_MAX: i64 = 2_000;
 
 /// Writes entries. References of one call have to differ from each other.
-pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[Entry]) -> Result<(), Error> {
+pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[LedgerEntry]) -> Result<(), Error> {
     let entries: Vec<_> = entries.iter().filter(|entry| !entry.is_empty()).collect();
     let ids = insert_entries(tx, at, &entries).await?;
     let mut rows = Vec::with_capacity(entries.len() * 2);
@@ -56,9 +56,9 @@ pub(crate) async fn minted(tx: &Tx) -> Result<f64, Error> {
 async fn insert_entries(
     tx: &Tx,
     at: Millis,
-    entries: &[&Entry],
+    entries: &[&LedgerEntry],
 ) -> Result<HashMap<String, i64>, Error> {
-    let row = |entry: &&Entry| -> [Value; 3] {
+    let row = |entry: &&LedgerEntry| -> [Value; 3] {
         [
             at.0.into(),
             entry.reason.into(),

@@ -8,7 +8,7 @@ use crate::Error;
 
 /// A link that was sent, as it has to come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct VerificationLink {
     pub(crate) address: String,
     pub(crate) nonce: String,
     pub(crate) expires: Millis,
@@ -19,13 +19,13 @@ pub(crate) async fn get(
     db: &impl Db,
     account: AccountId,
     field: &str,
-) -> Result<Option<Link>, Error> {
+) -> Result<Option<VerificationLink>, Error> {
     let sql = "SELECT address, nonce, expires_at FROM mail_link WHERE account_id = ? AND field = ?";
     let found = statement(db, sql, [account.get().into(), field.into()]);
     let Some(row) = db.handle().query_one_raw(found).await? else {
         return Ok(None);
     };
-    Ok(Some(Link {
+    Ok(Some(VerificationLink {
         address: row.try_get("", "address")?,
         nonce: row.try_get("", "nonce")?,
         expires: Millis(row.try_get("", "expires_at")?),
@@ -37,12 +37,12 @@ pub(crate) async fn put(
     tx: &Tx,
     account: AccountId,
     field: &str,
-    link: &Link,
+    link: &VerificationLink,
 ) -> Result<(), Error> {
     let sql = "INSERT INTO mail_link (account_id, field, address, nonce, expires_at) VALUES (?, ?, ?, ?, ?) \
          ON CONFLICT (account_id, field) DO UPDATE SET address = excluded.address, nonce = excluded.nonce, \
          expires_at = excluded.expires_at";
-    let Link {
+    let VerificationLink {
         address,
         nonce,
         expires,

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Error,
-    domain::mail::{Message, templates::BillLine},
-    view::{Days, Totals},
+    domain::mail::{MailMessage, templates::BillMailLine},
+    model::{DateRange, UsageTotals},
 };
 
 const QUEUED: &str = "queued";
@@ -33,12 +33,12 @@ pub(crate) struct NewMail {
     /// Of whose doing it is, where that has a rate.
     pub(crate) sender: Option<AccountId>,
     pub(crate) recipient: String,
-    pub(crate) message: Message,
+    pub(crate) message: MailMessage,
 }
 
 /// A mail that a sender has to itself for a while.
 #[derive(Debug)]
-pub(crate) struct Claimed {
+pub(crate) struct ClaimedMail {
     pub(crate) id: i64,
     pub(crate) kind: String,
     pub(crate) recipient: String,
@@ -52,7 +52,7 @@ pub(crate) struct Claimed {
 
 /// How a try ended.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum SendOutcome {
     /// The server took it.
     Sent,
     /// It is due again at this moment.
@@ -90,7 +90,7 @@ pub(crate) async fn queue(tx: &Tx, now: Millis, mails: Vec<NewMail>) -> Result<(
 
 /// Mails of a kind to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct SentCount {
     pub(crate) count: u64,
     pub(crate) latest: Option<Millis>,
 }
@@ -111,7 +111,7 @@ pub(crate) async fn sent_to(
     kind: &str,
     recipient: &str,
     since: Millis,
-) -> Result<Sent, Error> {
+) -> Result<SentCount, Error> {
     let times: Vec<i64> = mail::Entity::find()
         .select_only()
         .column(mail::Column::CreatedAt)
@@ -121,7 +121,7 @@ pub(crate) async fn sent_to(
         .into_tuple()
         .all(db.handle())
         .await?;
-    Ok(Sent {
+    Ok(SentCount {
         count: times.len() as u64,
         latest: times.into_iter().max().map(Millis),
     })
@@ -147,7 +147,7 @@ pub(crate) async fn claim(
     now: Millis,
     until: Millis,
     rows_max: u64,
-) -> Result<Vec<Claimed>, Error> {
+) -> Result<Vec<ClaimedMail>, Error> {
     let mut query = mail::Entity::find()
         .filter(mail::Column::State.eq(QUEUED))
         .filter(mail::Column::DueAt.lte(now.0))
@@ -168,10 +168,10 @@ pub(crate) async fn claim(
 }
 
 /// Writes down how a try ended, unless the claim ran out and somebody else has the mail by now.
-pub(crate) async fn settle(tx: &Tx, mail: &Claimed, outcome: Outcome) -> Result<(), Error> {
+pub(crate) async fn settle(tx: &Tx, mail: &ClaimedMail, outcome: SendOutcome) -> Result<(), Error> {
     let tried = signed(mail.tries);
     let row = match outcome {
-        Outcome::Sent => mail::ActiveModel {
+        SendOutcome::Sent => mail::ActiveModel {
             state: Set(SENT.to_owned()),
             // What was said is of no more use, and may be personal.
             text_body: Set(String::new()),
@@ -179,17 +179,17 @@ pub(crate) async fn settle(tx: &Tx, mail: &Claimed, outcome: Outcome) -> Result<
             last_error: Set(String::new()),
             ..Default::default()
         },
-        Outcome::Again { due, error } => mail::ActiveModel {
+        SendOutcome::Again { due, error } => mail::ActiveModel {
             due_at: Set(due.0),
             last_error: Set(error),
             ..Default::default()
         },
-        Outcome::Untried { due } => mail::ActiveModel {
+        SendOutcome::Untried { due } => mail::ActiveModel {
             due_at: Set(due.0),
             tries: Set(tried.saturating_sub(1)),
             ..Default::default()
         },
-        Outcome::Failed { error } => mail::ActiveModel {
+        SendOutcome::Failed { error } => mail::ActiveModel {
             state: Set(FAILED.to_owned()),
             last_error: Set(error),
             ..Default::default()
@@ -263,10 +263,10 @@ const RECIPIENT: &str = "CASE WHEN a.billing_email <> '' AND a.billing_verified_
 /// pays nothing, gets none.
 pub(crate) async fn bills(
     db: &impl Db,
-    days: Days,
+    days: DateRange,
     after: &str,
     recipients_max: u64,
-) -> Result<BTreeMap<String, Vec<BillLine>>, Error> {
+) -> Result<BTreeMap<String, Vec<BillMailLine>>, Error> {
     let sql = format!(
         "SELECT r.recipient, a.name, a.id, u.model, \
            CAST(SUM(u.requests) AS BIGINT) AS requests, CAST(SUM(u.input) AS BIGINT) AS input, \
@@ -289,7 +289,7 @@ pub(crate) async fn bills(
     ];
     let statement = Statement::from_sql_and_values(handle.get_database_backend(), sql, values);
     let rows = handle.query_all_raw(statement).await?;
-    let mut bills: BTreeMap<String, Vec<BillLine>> = BTreeMap::new();
+    let mut bills: BTreeMap<String, Vec<BillMailLine>> = BTreeMap::new();
     for row in rows {
         let (recipient, line) = bill_line(&row)?;
         bills.entry(recipient).or_default().push(line);
@@ -297,13 +297,13 @@ pub(crate) async fn bills(
     Ok(bills)
 }
 
-fn bill_line(row: &sea_orm::QueryResult) -> Result<(String, BillLine), sea_orm::DbErr> {
+fn bill_line(row: &sea_orm::QueryResult) -> Result<(String, BillMailLine), sea_orm::DbErr> {
     let count = |name: &str| row.try_get::<i64>("", name).map(unsigned);
     let (name, id): (String, i64) = (row.try_get("", "name")?, row.try_get("", "id")?);
-    let line = BillLine {
+    let line = BillMailLine {
         account: format!("{name} ({id})"),
         model: row.try_get("", "model")?,
-        totals: Totals {
+        totals: UsageTotals {
             requests: count("requests")?,
             input: count("input")?,
             cached: count("cached")?,
@@ -314,7 +314,7 @@ fn bill_line(row: &sea_orm::QueryResult) -> Result<(String, BillLine), sea_orm::
     Ok((row.try_get("", "recipient")?, line))
 }
 
-fn claimed(row: mail::Model) -> Claimed {
+fn claimed(row: mail::Model) -> ClaimedMail {
     let mail::Model {
         id,
         kind,
@@ -330,7 +330,7 @@ fn claimed(row: mail::Model) -> Claimed {
         last_error: _,
         sender_id: _,
     } = row;
-    Claimed {
+    ClaimedMail {
         id,
         kind,
         recipient,

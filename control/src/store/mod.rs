@@ -21,6 +21,7 @@ pub(crate) mod links;
 pub(crate) mod mail;
 pub(crate) mod master_copies;
 mod migration;
+mod monitored;
 pub(crate) mod news;
 pub(crate) mod nodes;
 pub(crate) mod objects;
@@ -34,13 +35,14 @@ pub(crate) mod spend;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod usage;
-mod watched;
 pub(crate) mod windows;
 
 use std::{fmt, path::Path};
 
 pub(crate) use connect::can_read;
 use connect::{create_private, file_options, server_options, unreachable_database};
+pub(crate) use monitored::refuses_data;
+use monitored::{MonitoredConnection, StorageHealth};
 use proxyxai_contract::Invalid;
 use record::number;
 pub(crate) use record::{AccountRecord, KeyRecord};
@@ -53,8 +55,6 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait as _;
 use tokio::sync::watch;
-pub(crate) use watched::refuses_data;
-use watched::{Health, Watched};
 
 use crate::{
     Error,
@@ -75,14 +75,14 @@ const ROWS_PER_INSERT: usize = 500;
 
 /// The state on disk.
 pub(crate) struct Store {
-    writer: Watched<DatabaseConnection>,
-    reader: Watched<DatabaseConnection>,
-    health: Health,
+    writer: MonitoredConnection<DatabaseConnection>,
+    reader: MonitoredConnection<DatabaseConnection>,
+    health: StorageHealth,
     postgres: bool,
 }
 
 /// A transaction. Dropped without `commit`, it never happened.
-pub(crate) struct Tx(Watched<DatabaseTransaction>);
+pub(crate) struct Tx(MonitoredConnection<DatabaseTransaction>);
 
 /// What a query may run on: the store itself for single reads, or a transaction.
 pub(crate) trait Db: Sync {
@@ -159,10 +159,10 @@ impl Store {
     }
 
     fn of(writer: DatabaseConnection, reader: DatabaseConnection, postgres: bool) -> Self {
-        let health = Health::of([writer.clone(), reader.clone()]);
+        let health = StorageHealth::of([writer.clone(), reader.clone()]);
         Self {
-            writer: Watched::connection(writer, health.clone()),
-            reader: Watched::connection(reader, health.clone()),
+            writer: MonitoredConnection::connection(writer, health.clone()),
+            reader: MonitoredConnection::connection(reader, health.clone()),
             health,
             postgres,
         }
@@ -216,7 +216,7 @@ impl Store {
         };
         let begun = self.writer.inner.begin_with_options(options).await;
         let tx = self.writer.looked_at(begun)?;
-        Ok(Tx(Watched::transaction(tx, &self.writer)))
+        Ok(Tx(MonitoredConnection::transaction(tx, &self.writer)))
     }
 
     /// Begins a transaction that reads one unchanging state.
@@ -224,12 +224,12 @@ impl Store {
         let isolation = self.postgres.then_some(IsolationLevel::RepeatableRead);
         let begun = self.reader.inner.begin_with_config(isolation, None).await;
         let tx = self.reader.looked_at(begun)?;
-        Ok(Tx(Watched::transaction(tx, &self.reader)))
+        Ok(Tx(MonitoredConnection::transaction(tx, &self.reader)))
     }
 }
 
 impl Db for Store {
-    type Handle = Watched<DatabaseConnection>;
+    type Handle = MonitoredConnection<DatabaseConnection>;
 
     fn handle(&self) -> &Self::Handle {
         &self.reader
@@ -263,7 +263,7 @@ impl Tx {
 }
 
 impl Db for Tx {
-    type Handle = Watched<DatabaseTransaction>;
+    type Handle = MonitoredConnection<DatabaseTransaction>;
 
     fn handle(&self) -> &Self::Handle {
         &self.0

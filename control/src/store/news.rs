@@ -16,13 +16,13 @@ use super::{
 };
 use crate::{
     Error,
-    view::{Listing, NewsView, Page, Scope},
+    model::{Listing, NewsItem, NewsScope, Page},
 };
 
 /// Who posts, and for whom.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Address<'a> {
-    pub(crate) scope: Scope,
+pub(crate) struct NewsAudience<'a> {
+    pub(crate) scope: NewsScope,
     /// Empty for everybody.
     pub(crate) target_dna: &'a str,
     pub(crate) author: AccountId,
@@ -31,8 +31,8 @@ pub(crate) struct Address<'a> {
 
 /// News whose readers have not all been written to.
 #[derive(Debug)]
-pub(crate) struct Unmailed {
-    pub(crate) news: NewsView,
+pub(crate) struct UnmailedNews {
+    pub(crate) news: NewsItem,
     /// Of who posted them, who knows them already.
     pub(crate) author_dna: String,
     /// Empty for everybody.
@@ -44,8 +44,8 @@ pub(crate) struct Unmailed {
 /// Stores news and fills in the id. Their readers are written to when `mailed` says so.
 pub(crate) async fn insert(
     tx: &Tx,
-    view: &mut NewsView,
-    address: Address<'_>,
+    view: &mut NewsItem,
+    address: NewsAudience<'_>,
     mailed: bool,
 ) -> Result<(), Error> {
     let row = news::ActiveModel {
@@ -68,7 +68,7 @@ pub(crate) async fn insert(
 /// How many of a scope are shown now.
 pub(crate) async fn count(
     db: &impl Db,
-    scope: Scope,
+    scope: NewsScope,
     target_dna: &str,
     now: Millis,
 ) -> Result<u64, Error> {
@@ -82,11 +82,11 @@ pub(crate) async fn count(
 /// The newest of a scope that have not expired.
 pub(crate) async fn newest(
     db: &impl Db,
-    scope: Scope,
+    scope: NewsScope,
     targets: &[String],
     now: Millis,
     rows_max: u64,
-) -> Result<Vec<NewsView>, Error> {
+) -> Result<Vec<NewsItem>, Error> {
     let rows = of(scope, targets.iter().map(String::as_str))
         .filter(news::Column::ExpiresAt.gt(now.0))
         .order_by_desc(news::Column::Id)
@@ -97,7 +97,7 @@ pub(crate) async fn newest(
 }
 
 /// News with the place in the tree that they are for; empty for everybody.
-pub(crate) type Addressed = (NewsView, String);
+pub(crate) type AddressedNews = (NewsItem, String);
 
 /// What accounts at or below a place in the tree posted and is still shown, newest first.
 pub(crate) async fn posted(
@@ -105,7 +105,7 @@ pub(crate) async fn posted(
     author_dna: &str,
     now: Millis,
     page: Page,
-) -> Result<Listing<Addressed>, Error> {
+) -> Result<Listing<AddressedNews>, Error> {
     let these = news::Entity::find()
         .filter(news::Column::AuthorDna.starts_with(author_dna))
         .filter(news::Column::ExpiresAt.gt(now.0));
@@ -129,7 +129,7 @@ pub(crate) async fn find(
     db: &impl Db,
     id: i64,
     author_dna: &str,
-) -> Result<Option<Addressed>, Error> {
+) -> Result<Option<AddressedNews>, Error> {
     let row = news::Entity::find_by_id(id)
         .filter(news::Column::AuthorDna.starts_with(author_dna))
         .one(db.handle())
@@ -152,7 +152,7 @@ pub(crate) async fn delete_one(tx: &Tx, id: i64) -> Result<(), Error> {
 }
 
 /// With the names of those who posted them.
-async fn named(db: &impl Db, mut news: Vec<NewsView>) -> Result<Vec<NewsView>, Error> {
+async fn named(db: &impl Db, mut news: Vec<NewsItem>) -> Result<Vec<NewsItem>, Error> {
     if news.is_empty() {
         return Ok(news);
     }
@@ -173,7 +173,7 @@ async fn named(db: &impl Db, mut news: Vec<NewsView>) -> Result<Vec<NewsView>, E
 }
 
 /// Drops what was posted for a scope by the author or anybody below; says how many there were.
-pub(crate) async fn delete(tx: &Tx, address: Address<'_>) -> Result<u64, Error> {
+pub(crate) async fn delete(tx: &Tx, address: NewsAudience<'_>) -> Result<u64, Error> {
     let dropped = news::Entity::delete_many()
         .filter(news::Column::Scope.eq(address.scope.as_str()))
         .filter(news::Column::TargetDna.eq(address.target_dna))
@@ -202,7 +202,7 @@ pub(crate) async fn has_unmailed(db: &impl Db) -> Result<bool, Error> {
 
 /// The oldest news with readers to be written to, of others than those at or below some accounts. Locked, so that two
 /// replicas take turns.
-pub(crate) async fn unmailed(tx: &Tx, resting: &[String]) -> Result<Option<Unmailed>, Error> {
+pub(crate) async fn unmailed(tx: &Tx, resting: &[String]) -> Result<Option<UnmailedNews>, Error> {
     let resting = resting.iter().fold(Condition::all(), |all, dna| {
         all.add(news::Column::AuthorDna.starts_with(dna).not())
     });
@@ -221,7 +221,7 @@ pub(crate) async fn unmailed(tx: &Tx, resting: &[String]) -> Result<Option<Unmai
     let (target_dna, mailed_to) = (row.target_dna.clone(), row.mailed_to.unwrap_or_default());
     let author_dna = row.author_dna.clone();
     let news = named(tx, vec![read(row)?]).await?.pop();
-    Ok(news.map(|news| Unmailed {
+    Ok(news.map(|news| UnmailedNews {
         news,
         author_dna,
         target_dna,
@@ -244,14 +244,14 @@ pub(crate) async fn mailed(tx: &Tx, id: i64, mailed_to: Option<i64>) -> Result<(
         .map_err(Error::from)
 }
 
-fn of<'a>(scope: Scope, targets: impl IntoIterator<Item = &'a str>) -> Select<news::Entity> {
+fn of<'a>(scope: NewsScope, targets: impl IntoIterator<Item = &'a str>) -> Select<news::Entity> {
     let these = Condition::all()
         .add(news::Column::Scope.eq(scope.as_str()))
         .add(news::Column::TargetDna.is_in(targets));
     news::Entity::find().filter(these)
 }
 
-fn read(row: news::Model) -> Result<NewsView, Error> {
+fn read(row: news::Model) -> Result<NewsItem, Error> {
     let news::Model {
         id,
         scope,
@@ -264,8 +264,8 @@ fn read(row: news::Model) -> Result<NewsView, Error> {
         expires_at,
         mailed_to: _,
     } = row;
-    let scope = Scope::parse(&scope).ok_or_else(|| corrupt("news", id, "unknown scope"))?;
-    Ok(NewsView {
+    let scope = NewsScope::parse(&scope).ok_or_else(|| corrupt("news", id, "unknown scope"))?;
+    Ok(NewsItem {
         id,
         scope,
         author: AccountId::new(author_id)?,

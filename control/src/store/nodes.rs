@@ -3,7 +3,7 @@
 use proxyxai_contract::{
     clock::Millis,
     id::{NodeName, Revision},
-    snapshot::Rejection,
+    snapshot::RejectedItem,
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -13,11 +13,11 @@ use sea_orm::{
 use super::{Db, Tx, entity::node, signed, unsigned};
 use crate::{
     Error,
-    view::{Leased, NodeView},
+    model::{Node, NodeLeases},
 };
 
 /// All nodes by name; none is connected here, and none has credit.
-pub(crate) async fn all(db: &impl Db) -> Result<Vec<NodeView>, Error> {
+pub(crate) async fn all(db: &impl Db) -> Result<Vec<Node>, Error> {
     let rows = node::Entity::find()
         .order_by_asc(node::Column::Name)
         .all(db.handle())
@@ -72,7 +72,7 @@ pub(crate) async fn applied(
     name: &NodeName,
     epoch: u64,
     revision: Revision,
-    rejections: &[Rejection],
+    rejections: &[RejectedItem],
     now: Millis,
 ) -> Result<(), Error> {
     let list: Vec<_> = rejections
@@ -119,7 +119,7 @@ pub(crate) async fn lock(tx: &Tx, name: &NodeName, epoch: u64, now: Millis) -> R
         .map_err(Error::from)
 }
 
-fn view(row: node::Model) -> Result<NodeView, Error> {
+fn view(row: node::Model) -> Result<Node, Error> {
     let node::Model {
         name,
         epoch,
@@ -129,12 +129,12 @@ fn view(row: node::Model) -> Result<NodeView, Error> {
         seen_at,
     } = row;
     let stored: Vec<[String; 3]> = serde_json::from_str(&rejections).unwrap_or_default();
-    let rejection = |[kind, item, problem]: [String; 3]| Rejection {
+    let rejection = |[kind, item, problem]: [String; 3]| RejectedItem {
         kind: known_kind(&kind),
         item,
         problem,
     };
-    Ok(NodeView {
+    Ok(Node {
         name: NodeName::new(&name)?,
         epoch: epoch.cast_unsigned(),
         version,
@@ -142,7 +142,7 @@ fn view(row: node::Model) -> Result<NodeView, Error> {
         applied: Revision(unsigned(applied)),
         rejections: stored.into_iter().map(rejection).collect(),
         seen: Millis(seen_at),
-        leased: Leased::default(),
+        leased: NodeLeases::default(),
     })
 }
 

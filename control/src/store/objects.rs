@@ -6,7 +6,7 @@ use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, ClientKeyId, KeyId},
     money::Money,
-    object::{Due, Kind, Made, Owned, Pending, next_look_ms},
+    object::{CreatedObject, DueWork, ObjectKind, OwnedObject, PendingWork, next_poll_ms},
     usage::UsageRecord,
 };
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
@@ -27,7 +27,7 @@ const KEPT: &str = "kept";
 
 /// How it stands with an object's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Work {
+pub(crate) enum ObjectWork {
     /// To be paid yet.
     Pending {
         account: AccountId,
@@ -42,9 +42,9 @@ pub(crate) enum Work {
 
 /// A page of a list.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct ObjectQuery {
     pub(crate) account: AccountId,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ObjectKind,
     pub(crate) limit: u32,
     /// The object that it begins behind.
     pub(crate) after: Option<String>,
@@ -78,7 +78,7 @@ pub(crate) async fn keep(tx: &Tx, records: &[UsageRecord], now: Millis) -> Resul
 /// be paid as well, or which is somebody else's.
 pub(crate) async fn keep_pending(
     tx: &Tx,
-    (key, record, made): (KeyId, &UsageRecord, &Made),
+    (key, record, made): (KeyId, &UsageRecord, &CreatedObject),
     held: Money,
     now: Millis,
 ) -> Result<bool, Error> {
@@ -98,7 +98,7 @@ pub(crate) async fn keep_pending(
 }
 
 /// How it stands with an object, which nobody else changes before this transaction ends.
-pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<Work, Error> {
+pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<ObjectWork, Error> {
     let lock = if tx.locks_rows() { " FOR UPDATE" } else { "" };
     let sql = format!(
         "SELECT account_id, client_key_id, state, held, settlement FROM provider_object WHERE key_id = ? AND object_id = ?{lock}"
@@ -109,17 +109,17 @@ pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<Work, Error> {
         .query_one_raw(statement(tx, &sql, values))
         .await?;
     let Some(row) = row else {
-        return Ok(Work::None);
+        return Ok(ObjectWork::None);
     };
     let state: String = row.try_get("", "state")?;
     Ok(match state.as_str() {
-        PENDING => Work::Pending {
+        PENDING => ObjectWork::Pending {
             account: AccountId::new(number(&row, "account_id")?)?,
             client_key: client_key(&row)?,
             held: Money::from_nanos(number(&row, "held")?),
         },
-        SETTLED => Work::Settled(row.try_get("", "settlement")?),
-        _ => Work::None,
+        SETTLED => ObjectWork::Settled(row.try_get("", "settlement")?),
+        _ => ObjectWork::None,
     })
 }
 
@@ -145,7 +145,11 @@ pub(crate) async fn forget(tx: &Tx, key: KeyId, id: &str) -> Result<(), Error> {
 }
 
 /// All objects of some ids.
-pub(crate) async fn find(db: &impl Db, ids: &[String], now: Millis) -> Result<Vec<Owned>, Error> {
+pub(crate) async fn find(
+    db: &impl Db,
+    ids: &[String],
+    now: Millis,
+) -> Result<Vec<OwnedObject>, Error> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -166,10 +170,10 @@ pub(crate) async fn find(db: &impl Db, ids: &[String], now: Millis) -> Result<Ve
 /// A page of an account's objects, and whether there are more.
 pub(crate) async fn list(
     db: &impl Db,
-    wanted: &Wanted,
+    wanted: &ObjectQuery,
     now: Millis,
-) -> Result<(Vec<Owned>, bool), Error> {
-    let Wanted {
+) -> Result<(Vec<OwnedObject>, bool), Error> {
+    let ObjectQuery {
         account,
         kind,
         limit,
@@ -225,7 +229,7 @@ pub(crate) async fn is_due(db: &impl Db, now: Millis) -> Result<bool, Error> {
 }
 
 /// Work that is due. It is somebody else's to fetch only after the next wait.
-pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<Due>, Error> {
+pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<DueWork>, Error> {
     let lock = if tx.locks_rows() {
         " FOR UPDATE SKIP LOCKED"
     } else {
@@ -244,7 +248,7 @@ pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<Due>, 
         let object = read(row)?;
         let looks = unsigned(number(row, "looks")?);
         let overdue = number(row, "overdue_at")? <= now.0;
-        let wait = next_look_ms(object.kind, u32::try_from(looks).unwrap_or(u32::MAX));
+        let wait = next_poll_ms(object.kind, u32::try_from(looks).unwrap_or(u32::MAX));
         let sql =
             "UPDATE provider_object SET looks = ?, look_at = ? WHERE key_id = ? AND object_id = ?";
         let values = [
@@ -254,7 +258,7 @@ pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<Due>, 
             object.id.as_str().into(),
         ];
         tx.handle().execute_raw(statement(tx, sql, values)).await?;
-        due.push(Due { object, overdue });
+        due.push(DueWork { object, overdue });
     }
     Ok(due)
 }
@@ -317,7 +321,7 @@ pub(super) async fn pending(tx: &Tx) -> Result<(u64, Money), Error> {
 fn row(
     key: KeyId,
     record: &UsageRecord,
-    made: &Made,
+    made: &CreatedObject,
     (state, held): (&str, Money),
     now: Millis,
 ) -> [Value; 15] {
@@ -340,8 +344,8 @@ fn row(
         held.nanos().into(),
         "".into(),
         0i64.into(),
-        now.plus(made.kind.first_look_ms()).0.into(),
-        now.plus(made.kind.work_ms()).0.into(),
+        now.plus(made.kind.first_poll_ms()).0.into(),
+        now.plus(made.kind.work_timeout_ms()).0.into(),
         record.client_key.map(ClientKeyId::get).into(),
     ]
 }
@@ -351,12 +355,12 @@ fn client_key(row: &QueryResult) -> Result<Option<ClientKeyId>, Error> {
     Ok(id.map(ClientKeyId::new).transpose()?)
 }
 
-fn read(row: &QueryResult) -> Result<Owned, Error> {
+fn read(row: &QueryResult) -> Result<OwnedObject, Error> {
     let key = number(row, "key_id")?;
     read_owned(row, key)?.map_err(|error| corrupt("object of key", key, error))
 }
 
-fn read_owned(row: &QueryResult, key: i64) -> Result<Result<Owned, Invalid>, Error> {
+fn read_owned(row: &QueryResult, key: i64) -> Result<Result<OwnedObject, Invalid>, Error> {
     let kind: String = row.try_get("", "kind")?;
     let state: String = row.try_get("", "state")?;
     let model: String = row.try_get("", "model")?;
@@ -368,20 +372,20 @@ fn read_owned(row: &QueryResult, key: i64) -> Result<Result<Owned, Invalid>, Err
         Millis(number(row, "expires_at")?),
     );
     let owned = || {
-        Ok(Owned {
+        Ok(OwnedObject {
             id,
-            kind: Kind::parse(&kind).ok_or_else(|| Invalid::new("kind", "is not known"))?,
+            kind: ObjectKind::parse(&kind).ok_or_else(|| Invalid::new("kind", "is not known"))?,
             account: AccountId::new(account)?,
             client_key,
             key: KeyId::new(key)?,
             created,
             expires,
             status,
-            calls: (state == KEPT && !model.is_empty()).then(|| Pending {
+            calls: (state == KEPT && !model.is_empty()).then(|| PendingWork {
                 model: model.clone(),
                 held,
             }),
-            pending: (state == PENDING).then_some(Pending { model, held }),
+            pending: (state == PENDING).then_some(PendingWork { model, held }),
         })
     };
     Ok(owned())

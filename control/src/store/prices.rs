@@ -9,7 +9,7 @@ use sea_orm::{
 use super::{Db, Tx, corrupt, entity::price_version};
 use crate::{
     Error,
-    view::{PriceSource, PriceVersion},
+    model::{PriceSource, PriceVersion},
 };
 
 /// Of the versions that begin by then, the last; of several of one moment, the one made last.

@@ -13,7 +13,7 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     provider::ProviderType,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{Access, Account, HealthState, KeyConfig, RateLimits},
+    snapshot::{AccessLists, AccountConfig, HealthState, KeyConfig, RateLimits},
     window::ModelLimits,
 };
 use sea_orm::{ActiveValue::Set, QueryResult};
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     Error,
     domain::{account::Dna, credit::Card, name},
-    view::{AccountView, Addresses, KeyView, Verified, VerifiedBy},
+    model::{Account, AddressVerification, UpstreamKey, VerifiedAddresses, VerifiedBy},
 };
 
 /// A whole number that a query answers.
@@ -39,7 +39,7 @@ pub(super) fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
 #[derive(Debug, Clone)]
 pub(crate) struct AccountRecord {
     /// What may be shown. `children` and `public_key` are filled where they are asked for.
-    pub(crate) view: AccountView,
+    pub(crate) account: Account,
     /// What charges exceeded the cards by.
     pub(crate) debt: Money,
     /// The part of the balance that data planes have on lease.
@@ -68,7 +68,7 @@ pub(crate) struct AccountRecord {
 #[derive(Debug, Clone)]
 pub(crate) struct KeyRecord {
     /// What may be shown; its health is always ready here.
-    pub(crate) view: KeyView,
+    pub(crate) key: UpstreamKey,
     /// Opens under the vault with the provider as context.
     pub(crate) sealed: Vec<u8>,
     /// Equal for equal secrets.
@@ -108,7 +108,7 @@ impl AccountRecord {
 
     /// All columns, for inserting or updating.
     pub(super) fn to_row(&self) -> account::ActiveModel {
-        let view = &self.view;
+        let view = &self.account;
         let limits = &view.limits;
         account::ActiveModel {
             id: Set(view.id.get()),
@@ -172,7 +172,7 @@ impl AccountRecord {
 
     /// What no other account's name may fold to. An older namesake keeps its own as long as it keeps its name.
     pub(super) fn name_key(&self) -> String {
-        let folded = name::folded(&self.view.name);
+        let folded = name::folded(&self.account.name);
         if name::is_key_of(&self.stored_name_key, &folded) {
             return self.stored_name_key.clone();
         }
@@ -181,7 +181,7 @@ impl AccountRecord {
 
     /// Ids of the accounts above it, root first.
     pub(crate) fn ancestors(&self) -> Vec<AccountId> {
-        let mut ids = Dna::parse(&self.view.dna).map_or_else(|_| Vec::new(), |dna| dna.ids());
+        let mut ids = Dna::parse(&self.account.dna).map_or_else(|_| Vec::new(), |dna| dna.ids());
         ids.pop();
         ids
     }
@@ -189,13 +189,13 @@ impl AccountRecord {
     /// Recomputes the balance shown: what live cards hold, less debt.
     pub(crate) fn refresh_balance(&mut self, now: Millis) {
         let live: Money = self
-            .view
+            .account
             .cards
             .iter()
             .filter(|card| card.is_live(now))
             .map(|card| card.balance)
             .sum();
-        self.view.balance = live.saturating_sub(self.debt);
+        self.account.balance = live.saturating_sub(self.debt);
     }
 }
 
@@ -218,7 +218,7 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
         revision: unsigned(row.revision),
         stored_name_key: row.name_key,
         stored_cards: Vec::new(),
-        view: AccountView {
+        account: Account {
             id: AccountId::new(row.id)?,
             parent: row.parent_id.map(AccountId::new).transpose()?,
             dna: row.dna,
@@ -245,14 +245,14 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
             auto_quota: Money::from_nanos(row.auto_quota),
             limits,
             model_limits: ModelLimits::parse(&row.model_limits)?,
-            calls_max: Account::calls_of(row.calls_max)?,
+            calls_max: AccountConfig::calls_of(row.calls_max)?,
             access,
             routing,
             children: 0,
             child_limit: unsigned(row.child_limit),
             enabled: row.enabled,
             suspended: row.suspended,
-            addresses: Addresses {
+            addresses: VerifiedAddresses {
                 email: verified(row.email_verified_at, &row.email_verified_by),
                 billing: verified(row.billing_verified_at, &row.billing_verified_by),
             },
@@ -262,16 +262,16 @@ fn read_account(row: account::Model) -> Result<AccountRecord, Invalid> {
     })
 }
 
-fn verified(at: Option<i64>, by: &str) -> Option<Verified> {
+fn verified(at: Option<i64>, by: &str) -> Option<AddressVerification> {
     let by = if by == VerifiedBy::Root.as_str() {
         VerifiedBy::Root
     } else {
         VerifiedBy::Link
     };
-    at.map(|at| Verified { at: Millis(at), by })
+    at.map(|at| AddressVerification { at: Millis(at), by })
 }
 
-fn verified_by(verified: Option<Verified>) -> String {
+fn verified_by(verified: Option<AddressVerification>) -> String {
     verified.map_or_else(String::new, |it| it.by.as_str().to_owned())
 }
 
@@ -289,8 +289,8 @@ const fn read_limits(row: &account::Model) -> RateLimits {
     }
 }
 
-fn read_access(row: &account::Model) -> Result<Access, Invalid> {
-    Ok(Access {
+fn read_access(row: &account::Model) -> Result<AccessLists, Invalid> {
+    Ok(AccessLists {
         ips: AllowList::parse(&row.allow_ips)?,
         models: AllowList::parse(&row.allow_models)?,
         levels: AllowList::parse(&row.allow_levels)?,
@@ -329,7 +329,7 @@ impl KeyRecord {
             max_concurrency,
             headers,
             price,
-        } = &self.view.config;
+        } = &self.key.config;
         let config = StoredConfig {
             provider_type: provider_type.as_str().to_owned(),
             include_usage: *include_usage,
@@ -341,16 +341,16 @@ impl KeyRecord {
             price: price.text(),
         };
         Ok(upstream_key::ActiveModel {
-            name: Set(self.view.name.clone()),
+            name: Set(self.key.name.clone()),
             sealed: Set(self.sealed.clone()),
             fingerprint: Set(self.fingerprint.clone()),
-            hint: Set(self.view.secret_hint.clone()),
-            provider: Set(self.view.provider.clone()),
-            level: Set(self.view.level.get().into()),
-            enabled: Set(self.view.enabled),
+            hint: Set(self.key.secret_hint.clone()),
+            provider: Set(self.key.provider.clone()),
+            level: Set(self.key.level.get().into()),
+            enabled: Set(self.key.enabled),
             config: Set(serde_json::to_string(&config).map_err(Error::internal)?),
-            created_at: Set(self.view.created.0),
-            updated_at: Set(self.view.updated.0),
+            created_at: Set(self.key.created.0),
+            updated_at: Set(self.key.updated.0),
             deleted_at: Set(self.deleted.map(|at| at.0)),
             revision: Set(signed(self.revision)),
             ..Default::default()
@@ -388,7 +388,7 @@ fn read_key(row: upstream_key::Model, config: StoredConfig) -> Result<KeyRecord,
         fingerprint: row.fingerprint,
         deleted: row.deleted_at.map(Millis),
         revision: unsigned(row.revision),
-        view: KeyView {
+        key: UpstreamKey {
             id: KeyId::new(row.id)?,
             name: row.name,
             provider: row.provider,

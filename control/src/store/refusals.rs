@@ -1,12 +1,12 @@
 //! Calls that were refused before any key was asked: storing, listing and pruning them.
 
-use proxyxai_contract::{clock::Millis, id::AccountId, refused::RefusedCall};
+use proxyxai_contract::{clock::Millis, id::AccountId, refused_call::RefusedCall};
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
 use super::{Db, Tx, in_batches, number, signed, statement, unsigned};
 use crate::{
     Error,
-    view::{RefusalFilter, RefusalPlace},
+    model::{RefusalCursor, RefusalFilter},
 };
 
 const COLUMNS: &str =
@@ -14,7 +14,7 @@ const COLUMNS: &str =
 
 /// Whose refused calls.
 #[derive(Debug)]
-pub(crate) enum Whose {
+pub(crate) enum RefusalScope {
     /// Everybody's, and those of unknown keys.
     Everybody,
     /// Of one account.
@@ -50,9 +50,9 @@ pub(crate) async fn insert(tx: &Tx, calls: &[RefusedCall]) -> Result<(), Error> 
 /// At most so many, newest first, from a place on.
 pub(crate) async fn list(
     db: &impl Db,
-    whose: &Whose,
+    whose: &RefusalScope,
     filter: &RefusalFilter,
-    (before, most): (Option<RefusalPlace>, u64),
+    (before, most): (Option<RefusalCursor>, u64),
 ) -> Result<Vec<RefusedCall>, Error> {
     let mut conditions = vec!["at >= ? AND at <= ?"];
     let first = filter.start.map_or(i64::MIN, |start| start.0);
@@ -63,9 +63,9 @@ pub(crate) async fn list(
         values.extend(more);
     };
     match whose {
-        Whose::Everybody => {}
-        Whose::One(id) => and("account_id = ?", vec![id.get().into()]),
-        Whose::Below(dna) => and(
+        RefusalScope::Everybody => {}
+        RefusalScope::One(id) => and("account_id = ?", vec![id.get().into()]),
+        RefusalScope::Below(dna) => and(
             "account_id IN (SELECT id FROM account WHERE dna LIKE ?)",
             vec![format!("{dna}%").into()],
         ),
@@ -88,7 +88,7 @@ pub(crate) async fn list(
     if let Some(id) = &filter.request_id {
         and("request_id = ?", vec![id.as_str().into()]);
     }
-    if let Some(RefusalPlace { at, id }) = before {
+    if let Some(RefusalCursor { at, id }) = before {
         and("(at, id) < (?, ?)", vec![at.0.into(), id.into()]);
     }
     let sql = format!(

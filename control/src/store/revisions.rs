@@ -17,7 +17,7 @@ const PROBE_BYTES: usize = 64 * 1024;
 
 /// Where the configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct ConfigRevision {
     /// Its revision.
     pub(crate) revision: Revision,
     /// How often the key pool was reloaded.
@@ -25,9 +25,9 @@ pub(crate) struct Standing {
 }
 
 /// Reads it.
-pub(crate) async fn current(db: &impl Db) -> Result<Standing, Error> {
+pub(crate) async fn current(db: &impl Db) -> Result<ConfigRevision, Error> {
     let row = row(db).await?;
-    Ok(Standing {
+    Ok(ConfigRevision {
         revision: Revision(unsigned(row.current)),
         reloads: unsigned(row.reload_count),
     })
@@ -40,11 +40,11 @@ pub(crate) async fn bump(tx: &Tx) -> Result<Revision, Error> {
 }
 
 /// Counts a reload of the key pool.
-pub(crate) async fn bump_reload(tx: &Tx) -> Result<Standing, Error> {
+pub(crate) async fn bump_reload(tx: &Tx) -> Result<ConfigRevision, Error> {
     bump_by(tx, 1).await
 }
 
-async fn bump_by(tx: &Tx, reloads: i64) -> Result<Standing, Error> {
+async fn bump_by(tx: &Tx, reloads: i64) -> Result<ConfigRevision, Error> {
     revision::Entity::update_many()
         .col_expr(
             revision::Column::Current,

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error,
     domain::spend::HOUR_MS,
-    view::{Days, Earning, FAILED_FROM, SpentBy},
+    model::{DateRange, Earning, FAILED_FROM, SpendDimension},
 };
 
 /// Records whose hours are added up, at most: a second or two of work. A file takes longer for each than a server.
@@ -30,7 +30,7 @@ const LANES_MAX: u64 = 32;
 
 /// Whose use.
 #[derive(Debug, Clone)]
-pub(crate) enum Whose {
+pub(crate) enum SpendScope {
     /// That of everybody who ever was.
     Everybody,
     /// Of one account.
@@ -41,15 +41,15 @@ pub(crate) enum Whose {
 
 /// Which use, split by what.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
-    pub(crate) whose: Whose,
-    pub(crate) by: SpentBy,
+pub(crate) struct SpendSource {
+    pub(crate) whose: SpendScope,
+    pub(crate) by: SpendDimension,
     /// In dollars, with what calls cost the operator; else in the units of each account.
     pub(crate) is_earned: bool,
 }
 
 /// A query with its values.
-struct Part {
+struct SqlQuery {
     sql: String,
     values: Vec<Value>,
 }
@@ -57,11 +57,11 @@ struct Part {
 /// Values of what use is split by, dearest first, and how many there are.
 pub(crate) async fn dearest(
     db: &impl Db,
-    source: &Source,
-    days: Days,
+    source: &SpendSource,
+    days: DateRange,
     most: u64,
 ) -> Result<(Vec<String>, u64), Error> {
-    let Part { sql, values } = source.ranked(db, days).await?;
+    let SqlQuery { sql, values } = source.ranked(db, days).await?;
     // Floating point orders, and is half the work of PostgreSQL's decimals (`store::bills`).
     let sql = format!(
         "SELECT CAST(named AS TEXT) AS named, COUNT(*) OVER () AS counted FROM \
@@ -81,10 +81,10 @@ pub(crate) async fn dearest(
 /// Use of each day.
 pub(crate) async fn by_day(
     db: &impl Db,
-    source: &Source,
-    days: Days,
+    source: &SpendSource,
+    days: DateRange,
 ) -> Result<BTreeMap<Date, Earning>, Error> {
-    let Part { sql, values } = source.whole(db, days);
+    let SqlQuery { sql, values } = source.whole(db, days);
     let sql = format!("SELECT day, {SUMS} FROM ({sql}) used GROUP BY day");
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let rows = rows.await?;
@@ -95,14 +95,14 @@ pub(crate) async fn by_day(
 /// Use of some values on each day.
 pub(crate) async fn by_day_of(
     db: &impl Db,
-    source: &Source,
-    days: Days,
+    source: &SpendSource,
+    days: DateRange,
     names: &[String],
 ) -> Result<BTreeMap<(String, Date), Earning>, Error> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let Part { sql, mut values } = source.of_chosen(db, days);
+    let SqlQuery { sql, mut values } = source.of_chosen(db, days);
     let (these, chosen) = source.these(db, names);
     values.extend(chosen);
     let sql = format!(
@@ -121,10 +121,10 @@ fn day(row: &QueryResult) -> Result<Date, Error> {
 
 // === impl Source ===
 
-impl Source {
+impl SpendSource {
     /// What values are compared by, in a column `named`. Accounts are many: they are compared by sums of whole spans.
-    async fn ranked(&self, db: &impl Db, days: Days) -> Result<Part, Error> {
-        if self.by != SpentBy::Account || matches!(self.whose, Whose::One(_)) {
+    async fn ranked(&self, db: &impl Db, days: DateRange) -> Result<SqlQuery, Error> {
+        if self.by != SpendDimension::Account || matches!(self.whose, SpendScope::One(_)) {
             return Ok(self.split(db, days));
         }
         let days = bills::up_to_now(db, days).await?;
@@ -134,7 +134,7 @@ impl Source {
             (used(days), "0")
         };
         let condition = self.whose.condition(db, "account_id");
-        Ok(Part {
+        Ok(SqlQuery {
             sql: format!(
                 "SELECT account_id AS named, requests, cost, {expense} AS expense FROM ({used}) spans WHERE {}",
                 condition.sql
@@ -144,25 +144,25 @@ impl Source {
     }
 
     /// Sums of days of values that were chosen of them. Accounts that were chosen are found by themselves.
-    fn of_chosen(&self, db: &impl Db, days: Days) -> Part {
-        if self.by != SpentBy::Account {
+    fn of_chosen(&self, db: &impl Db, days: DateRange) -> SqlQuery {
+        if self.by != SpendDimension::Account {
             return self.split(db, days);
         }
         let (own, _, expense) = self.tables();
         Self {
-            whose: Whose::Everybody,
+            whose: SpendScope::Everybody,
             ..self.clone()
         }
         .of_table(db, days, (own, "account_id", expense))
     }
 
     /// Sums of days by what it is split by, in a column `named`.
-    fn split(&self, db: &impl Db, days: Days) -> Part {
+    fn split(&self, db: &impl Db, days: DateRange) -> SqlQuery {
         match self.by {
-            SpentBy::Model => self.summed(db, days, "model"),
-            SpentBy::Key => self.summed(db, days, "key_id"),
-            SpentBy::Provider => self.summed(db, days, "provider"),
-            SpentBy::Account => {
+            SpendDimension::Model => self.summed(db, days, "model"),
+            SpendDimension::Key => self.summed(db, days, "key_id"),
+            SpendDimension::Provider => self.summed(db, days, "provider"),
+            SpendDimension::Account => {
                 let (own, _, expense) = self.tables();
                 self.of_table(db, days, (own, "account_id", expense))
             }
@@ -170,25 +170,25 @@ impl Source {
     }
 
     /// Sums of days that are all there is, by whatever is shortest.
-    fn whole(&self, db: &impl Db, days: Days) -> Part {
+    fn whole(&self, db: &impl Db, days: DateRange) -> SqlQuery {
         self.summed(db, days, "model")
     }
 
     /// Sums of days by anything but accounts. What all below an account used is kept in sums of its own.
-    fn summed(&self, db: &impl Db, days: Days, column: &str) -> Part {
+    fn summed(&self, db: &impl Db, days: DateRange, column: &str) -> SqlQuery {
         let (own, below, expense) = self.tables();
         let account = match self.whose {
-            Whose::One(_) => return self.of_table(db, days, (own, column, expense)),
-            Whose::Everybody => AccountId::ROOT,
-            Whose::Below { account, .. } => account,
+            SpendScope::One(_) => return self.of_table(db, days, (own, column, expense)),
+            SpendScope::Everybody => AccountId::ROOT,
+            SpendScope::Below { account, .. } => account,
         };
         let one = Self {
-            whose: Whose::One(account),
+            whose: SpendScope::One(account),
             ..self.clone()
         };
         let [own, below] =
             [own, below].map(|table| one.of_table(db, days, (table, column, expense)));
-        Part {
+        SqlQuery {
             sql: format!("{} UNION ALL {}", own.sql, below.sql),
             values: own.values.into_iter().chain(below.values).collect(),
         }
@@ -206,14 +206,14 @@ impl Source {
     fn of_table(
         &self,
         db: &impl Db,
-        days: Days,
+        days: DateRange,
         (table, column, expense): (&str, &str, &str),
-    ) -> Part {
+    ) -> SqlQuery {
         let condition = self.whose.condition(db, "account_id");
         let mut values: Vec<Value> =
             vec![days.start.to_string().into(), days.end.to_string().into()];
         values.extend(condition.values);
-        Part {
+        SqlQuery {
             sql: format!(
                 "SELECT day, {column} AS named, requests, input, cached, output, cost, {expense} AS expense \
                  FROM {table} WHERE day BETWEEN ? AND ? AND {}",
@@ -226,32 +226,32 @@ impl Source {
     /// A condition's end: one of some values, as they are stored.
     fn these(&self, db: &impl Db, names: &[String]) -> (String, Vec<Value>) {
         match self.by {
-            SpentBy::Account | SpentBy::Key => among(
+            SpendDimension::Account | SpendDimension::Key => among(
                 db,
                 names
                     .iter()
                     .filter_map(|id| id.parse::<i64>().ok())
                     .collect(),
             ),
-            SpentBy::Model | SpentBy::Provider => among(db, names.to_vec()),
+            SpendDimension::Model | SpendDimension::Provider => among(db, names.to_vec()),
         }
     }
 }
 
-impl Whose {
-    fn condition(&self, db: &impl Db, column: &str) -> Part {
+impl SpendScope {
+    fn condition(&self, db: &impl Db, column: &str) -> SqlQuery {
         match self {
-            Self::Everybody => Part {
+            Self::Everybody => SqlQuery {
                 sql: "TRUE".to_owned(),
                 values: Vec::new(),
             },
-            Self::One(id) => Part {
+            Self::One(id) => SqlQuery {
                 sql: format!("{column} = ?"),
                 values: vec![id.get().into()],
             },
             Self::Below { dna, .. } => {
                 let (range, values) = bills::below(db, dna, true);
-                Part {
+                SqlQuery {
                     sql: format!("{column} IN (SELECT id FROM account WHERE {range})"),
                     values,
                 }
@@ -273,7 +273,7 @@ pub(crate) fn records_max(db: &impl Db) -> u64 {
 
 /// Use by hour, of each of some values and of all.
 #[derive(Debug, Default)]
-pub(crate) struct Hours {
+pub(crate) struct HourlySpend {
     /// How many of the first hours are left out, because there are too many records.
     pub(crate) skipped: usize,
     /// By hour and value; values that are not asked for are together, without a name.
@@ -283,26 +283,26 @@ pub(crate) struct Hours {
 /// Adds up records of some hours, of as many of the latest hours as have no more of them than `most`. Of providers it tells keys: a record does not know its provider.
 pub(crate) async fn by_hour(
     db: &impl Db,
-    source: &Source,
+    source: &SpendSource,
     hours: &[Millis],
     names: &[String],
     most: u64,
-) -> Result<Hours, Error> {
+) -> Result<HourlySpend, Error> {
     let (Some(first), Some(last)) = (hours.first(), hours.last()) else {
-        return Ok(Hours::default());
+        return Ok(HourlySpend::default());
     };
     let span = (*first, last.plus(HOUR_MS));
     let lanes = lanes(db, &source.whose).await?;
     let oldest = oldest(db, &lanes, span, most).await?;
     let skipped = hours.iter().take_while(|at| Some(**at) <= oldest).count();
-    let mut found = Hours {
+    let mut found = HourlySpend {
         skipped,
-        ..Hours::default()
+        ..HourlySpend::default()
     };
     let Some(start) = hours.get(skipped) else {
         return Ok(found);
     };
-    let Part { sql, values } = sums_of_hours(db, source, (names, &lanes), (*start, span.1));
+    let SqlQuery { sql, values } = sums_of_hours(db, source, (names, &lanes), (*start, span.1));
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     for row in rows.await? {
         let hour = usize::try_from(number(&row, "hour")?).unwrap_or_default();
@@ -329,11 +329,11 @@ fn in_dollars(row: &QueryResult, cost: Money) -> Result<Money, Error> {
 }
 
 /// The accounts, where they are few enough to be looked at one by one.
-async fn lanes(db: &impl Db, whose: &Whose) -> Result<Vec<i64>, Error> {
+async fn lanes(db: &impl Db, whose: &SpendScope) -> Result<Vec<i64>, Error> {
     let dna = match whose {
-        Whose::Everybody => return Ok(Vec::new()),
-        Whose::One(id) => return Ok(vec![id.get()]),
-        Whose::Below { dna, .. } => dna,
+        SpendScope::Everybody => return Ok(Vec::new()),
+        SpendScope::One(id) => return Ok(vec![id.get()]),
+        SpendScope::Below { dna, .. } => dna,
     };
     let (range, values) = bills::below(db, dna, true);
     let sql = format!(
@@ -387,20 +387,20 @@ async fn oldest(
 
 fn sums_of_hours(
     db: &impl Db,
-    source: &Source,
+    source: &SpendSource,
     (names, lanes): (&[String], &[i64]),
     (start, end): (Millis, Millis),
-) -> Part {
+) -> SqlQuery {
     let mut values: Vec<Value> = vec![start.0.into()];
     let value = match source.by {
         // All keys, of which those of a provider are picked out afterwards.
-        SpentBy::Provider => "CAST(COALESCE(r.key_id, 0) AS TEXT)".to_owned(),
+        SpendDimension::Provider => "CAST(COALESCE(r.key_id, 0) AS TEXT)".to_owned(),
         _ if names.is_empty() => "NULL".to_owned(),
-        SpentBy::Model | SpentBy::Account | SpentBy::Key => {
+        SpendDimension::Model | SpendDimension::Account | SpendDimension::Key => {
             let column = match source.by {
-                SpentBy::Model => "r.model_used",
-                SpentBy::Account => "r.account_id",
-                SpentBy::Key | SpentBy::Provider => "COALESCE(r.key_id, 0)",
+                SpendDimension::Model => "r.model_used",
+                SpendDimension::Account => "r.account_id",
+                SpendDimension::Key | SpendDimension::Provider => "COALESCE(r.key_id, 0)",
             };
             let (these, mut chosen) = source.these(db, names);
             values.append(&mut chosen);
@@ -420,7 +420,7 @@ fn sums_of_hours(
         source.whose.condition(db, "+r.account_id")
     } else {
         let (these, values) = among(db, lanes.to_vec());
-        Part {
+        SqlQuery {
             sql: format!("r.account_id {these}"),
             values,
         }
@@ -435,5 +435,5 @@ fn sums_of_hours(
          WHERE r.start_at >= ? AND r.start_at < ? AND {}) used GROUP BY hour, named, rates, is_root",
         whose.sql
     );
-    Part { sql, values }
+    SqlQuery { sql, values }
 }

@@ -9,12 +9,12 @@ use super::entity;
 use crate::{config::Database, testing::random_name};
 
 /// A database on a server, and how to get rid of it.
-pub(crate) struct Scratch {
+pub(crate) struct ScratchDatabase {
     server: String,
     name: String,
 }
 
-impl Scratch {
+impl ScratchDatabase {
     /// Makes an empty database.
     pub(crate) async fn create(server: &str) -> Self {
         let scratch = Self {

@@ -1,7 +1,7 @@
 //! Usage records: storing, listing and pruning them, and the totals made of them.
 
-pub(crate) mod aside;
 mod prune;
+pub(crate) mod quarantine;
 pub(crate) mod seen;
 mod spans;
 mod spools;
@@ -13,12 +13,12 @@ use std::collections::BTreeSet;
 
 use proxyxai_contract::{
     Invalid, attempt,
-    bill::Sum,
+    bill::CallBill,
     clock::Millis,
     id::{AccountId, ClientKeyId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
-    part::Part,
-    usage::{Abandoned, Images, Measure, Tokens, UsageRecord},
+    part::BillPart,
+    usage::{AbandonedPolicy, ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,
@@ -28,25 +28,25 @@ use sea_orm::{
 pub(super) use self::totals::{SUMS, earned, totals as read_totals, used};
 pub(crate) use self::{
     prune::{next_span, prune},
-    totals::{Daily, add_totals, by_model, costs},
+    totals::{DailyTotals, add_totals, by_model, costs},
 };
 use super::{Db, Tx, corrupt, entity::usage_record, in_batches, signed, statement, unsigned};
 use crate::{
     Error,
-    view::{Listing, Page, PostedUsage},
+    model::{Listing, Page, PostedUsage},
 };
 
 pub(crate) mod corrections;
 
 /// What is posted already of some records in sequence.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct PostedSequences {
     /// Everything up to here was there and has been pruned.
     through: Option<u64>,
     stored: BTreeSet<u64>,
 }
 
-impl Known {
+impl PostedSequences {
     /// Whether the record with this sequence was posted before.
     pub(crate) fn contains(&self, sequence: u64) -> bool {
         self.through.is_some_and(|through| sequence <= through) || self.stored.contains(&sequence)
@@ -60,7 +60,7 @@ pub(crate) async fn known(
     epoch: u64,
     first: u64,
     last: u64,
-) -> Result<Known, Error> {
+) -> Result<PostedSequences, Error> {
     // One question for both, since every report waits for it.
     let sql = "SELECT sequence, FALSE AS pruned FROM usage_record \
          WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
@@ -72,7 +72,7 @@ pub(crate) async fn known(
     let stored = || spool().into_iter().chain(range());
     let values = stored().chain(stored()).chain(spool());
     let rows = tx.handle().query_all_raw(statement(tx, sql, values));
-    let mut known = Known {
+    let mut known = PostedSequences {
         through: None,
         stored: BTreeSet::new(),
     };
@@ -226,7 +226,7 @@ fn values(
         record.sum.text().into(),
         record.tag.as_str().into(),
         record.expense.map(Money::nanos).into(),
-        record.abandoned.map_or("", Abandoned::as_str).into(),
+        record.abandoned.map_or("", AbandonedPolicy::as_str).into(),
         attempt::text(&record.attempts).into(),
         record.client_key.map(ClientKeyId::get).into(),
     ]
@@ -239,7 +239,7 @@ pub(super) fn read(row: usage_record::Model) -> Result<PostedUsage, Error> {
 
 fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
     let out_of_range = |field: &str| Invalid::new(field, "is out of range");
-    let sum = Sum::parse(&row.bill)?;
+    let sum = CallBill::parse(&row.bill)?;
     let record = UsageRecord {
         sequence: unsigned(row.sequence),
         request_id: row.request_id,
@@ -252,7 +252,7 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         level: Level::new(row.level)?,
         tries: u32::try_from(row.tries).map_err(|_| out_of_range("tries"))?,
         status: u16::try_from(row.status).map_err(|_| out_of_range("status"))?,
-        tokens: Tokens {
+        tokens: TokenUsage {
             input: unsigned(row.input),
             cached: unsigned(row.cached),
             cache_write: unsigned(row.cache_write),
@@ -263,17 +263,17 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
             output_audio: unsigned(row.output_audio),
             input_image: unsigned(row.input_image),
             output_image: unsigned(row.output_image),
-            input_video: sum.quantity(Part::InputVideo),
-            cached_audio: sum.quantity(Part::CachedAudio),
-            cached_image: sum.quantity(Part::CachedImage),
+            input_video: sum.quantity(BillPart::InputVideo),
+            cached_audio: sum.quantity(BillPart::CachedAudio),
+            cached_image: sum.quantity(BillPart::CachedImage),
         },
         tier: row.tier,
         sum,
-        images: Images {
+        images: ImageUsage {
             count: unsigned(row.images),
             size: row.image_size,
         },
-        measure: Measure::parse(&row.measure).ok_or_else(|| out_of_range("measure"))?,
+        measure: UsageMeasure::parse(&row.measure).ok_or_else(|| out_of_range("measure"))?,
         cost: Money::from_nanos(row.cost),
         priced: row.priced,
         price_version: row.price_version,
@@ -285,7 +285,7 @@ fn read_record(row: usage_record::Model) -> Result<PostedUsage, Invalid> {
         streamed: row.streamed,
         objects: None,
         tag: row.tag,
-        abandoned: Abandoned::parse(&row.abandoned),
+        abandoned: AbandonedPolicy::parse(&row.abandoned),
         attempts: attempt::parse(&row.attempts)?,
         expense: row.expense.map(Money::from_nanos),
     };

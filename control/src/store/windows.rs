@@ -3,7 +3,7 @@
 use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
-    window::{Window, WindowKey},
+    window::{LimitWindow, WindowKey},
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
@@ -19,12 +19,12 @@ use super::{
 };
 use crate::{
     Error,
-    view::{Listing, Page, WindowUse},
+    model::{Listing, Page, WindowUsage},
 };
 
 /// Units of one window that are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct WindowConsumption {
     /// Granted to data planes.
     pub(crate) granted: u64,
     /// Spent beyond what was granted.
@@ -33,7 +33,7 @@ pub(crate) struct Taken {
     pub(crate) most: u64,
 }
 
-impl Taken {
+impl WindowConsumption {
     /// Both together.
     pub(crate) const fn total(self) -> u64 {
         self.granted.saturating_add(self.overspent)
@@ -41,7 +41,7 @@ impl Taken {
 }
 
 /// Locks a window and reads what is gone of it.
-pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
+pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<WindowConsumption, Error> {
     let fresh = row::ActiveModel {
         account_id: Set(key.account.get()),
         client_key_id: Set(key_column(key.client_key)),
@@ -62,7 +62,7 @@ pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
     }
     let found = query.one(tx.handle()).await?;
     let found = found.ok_or_else(|| Error::internal("a window vanished before it was read"))?;
-    Ok(Taken {
+    Ok(WindowConsumption {
         granted: unsigned(found.granted),
         overspent: unsigned(found.overspent),
         most: unsigned(found.most),
@@ -70,7 +70,7 @@ pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<Taken, Error> {
 }
 
 /// Stores what is gone of a window that is locked.
-pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: Taken) -> Result<(), Error> {
+pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: WindowConsumption) -> Result<(), Error> {
     let values = row::ActiveModel {
         granted: Set(signed(taken.granted)),
         overspent: Set(signed(taken.overspent)),
@@ -90,18 +90,18 @@ pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: Taken) -> Result<(), Er
 }
 
 /// A kind of windows, when the one of now began and when it ends.
-pub(crate) type Open = (Window, Millis, Millis);
+pub(crate) type OpenWindow = (LimitWindow, Millis, Millis);
 
 /// Open windows of the accounts at or below a place in the tree, those with the least left first.
 pub(crate) async fn nearest(
     db: &impl Db,
     dna: &str,
-    open: &[Open],
+    open: &[OpenWindow],
     page: Page,
-) -> Result<Listing<WindowUse>, Error> {
+) -> Result<Listing<WindowUsage>, Error> {
     let (range, below) = bills::below(db, dna, true);
     let kinds = vec!["(w.\"window\" = ? AND w.start_at = ?)"; open.len()].join(" OR ");
-    let kind = |(window, start, _): &Open| [Value::from(window.name()), start.0.into()];
+    let kind = |(window, start, _): &OpenWindow| [Value::from(window.name()), start.0.into()];
     let values: Vec<Value> = open.iter().flat_map(kind).chain(below).collect();
     // Of a limit that is 0 nothing is ever taken.
     let these = format!(
@@ -137,12 +137,12 @@ pub(crate) async fn nearest(
     })
 }
 
-fn used(row: &QueryResult, open: &[Open]) -> Result<WindowUse, Error> {
+fn used(row: &QueryResult, open: &[OpenWindow]) -> Result<WindowUsage, Error> {
     let account = number(row, "account_id")?;
     let name: String = row.try_get("", "named")?;
     let found = open.iter().find(|(window, ..)| window.name() == name);
     let (window, start, end) = found.ok_or_else(|| corrupt("window", account, "unknown window"))?;
-    Ok(WindowUse {
+    Ok(WindowUsage {
         key: WindowKey {
             account: AccountId::new(account)?,
             client_key: key_of_column(number(row, "client_key_id")?)?,
@@ -159,7 +159,7 @@ fn used(row: &QueryResult, open: &[Open]) -> Result<WindowUse, Error> {
 }
 
 /// Forgets windows of these kinds that began before a moment.
-pub(crate) async fn prune(tx: &Tx, windows: &[Window], before: Millis) -> Result<u64, Error> {
+pub(crate) async fn prune(tx: &Tx, windows: &[LimitWindow], before: Millis) -> Result<u64, Error> {
     let these = row::Entity::delete_many()
         .filter(row::Column::StartAt.lt(before.0))
         .filter(row::Column::Window.is_in(windows.iter().map(|window| window.name())));

@@ -7,16 +7,16 @@ use proxyxai_contract::{
     clock::{Millis, Zone},
     id::AccountId,
     money::Money,
-    snapshot::{Account, FurtherKey, ProxySettings},
+    snapshot::{AccountConfig, FurtherKey, ProxySettings},
 };
 
 pub(crate) use super::refusal::{Refusal, key::KeyRefusal};
 
 /// Who asks: whose lists and limits count.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asker<'a> {
+pub(crate) struct CallerScope<'a> {
     /// The caller's account, then its ancestors up to root.
-    pub(crate) chain: &'a [&'a Account],
+    pub(crate) chain: &'a [&'a AccountConfig],
     /// The further client key that was presented; none for the account's first.
     pub(crate) key: Option<&'a FurtherKey>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Asker<'a> {
 #[derive(Debug)]
 pub(crate) struct Admission<'a> {
     /// The caller's account, then its ancestors up to root.
-    pub(crate) chain: &'a [&'a Account],
+    pub(crate) chain: &'a [&'a AccountConfig],
     /// The system's settings.
     pub(crate) settings: &'a ProxySettings,
     /// Where it comes from.
@@ -56,7 +56,7 @@ pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When the first account, or one above it, is suspended.
-pub(crate) fn state(chain: &[&Account]) -> Result<(), Refusal> {
+pub(crate) fn state(chain: &[&AccountConfig]) -> Result<(), Refusal> {
     let suspended = chain
         .iter()
         .find(|account| !account.enabled && account.key_hash.is_some());
@@ -73,7 +73,7 @@ pub(crate) fn state(chain: &[&Account]) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When a list does not allow the address.
-pub(crate) fn address(chain: &[&Account], ip: IpAddr) -> Result<(), Refusal> {
+pub(crate) fn address(chain: &[&AccountConfig], ip: IpAddr) -> Result<(), Refusal> {
     match chain.iter().find(|account| !account.access.ips.allows(ip)) {
         Some(account) => Err(Refusal::IpNotAllowed {
             account: account.name.clone(),
@@ -88,7 +88,7 @@ pub(crate) fn address(chain: &[&Account], ip: IpAddr) -> Result<(), Refusal> {
 /// # Errors
 /// When a list does not allow the path.
 pub(crate) fn resource(
-    chain: &[&Account],
+    chain: &[&AccountConfig],
     settings: &ProxySettings,
     path: &str,
 ) -> Result<(), Refusal> {
@@ -115,7 +115,7 @@ pub(crate) fn resource(
 /// # Errors
 /// When it names none and has to, or one that a list does not allow.
 pub(crate) fn model(
-    Asker { chain, key }: Asker<'_>,
+    CallerScope { chain, key }: CallerScope<'_>,
     takes_model: bool,
     model: Option<&str>,
 ) -> Result<(), Refusal> {
@@ -151,13 +151,13 @@ pub(crate) fn model(
 ///
 /// # Errors
 /// When a list does not allow one of them.
-pub(crate) fn named(asker: Asker<'_>, names: &[String]) -> Result<(), Refusal> {
+pub(crate) fn named(asker: CallerScope<'_>, names: &[String]) -> Result<(), Refusal> {
     names
         .iter()
         .try_for_each(|name| model(asker, false, Some(name)))
 }
 
-fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
+fn money(call: &Admission<'_>, account: &AccountConfig) -> Result<(), Refusal> {
     let minimum = call.settings.call_min_balance;
     if account.id != AccountId::ROOT && call.balance < minimum {
         let (account, balance) = (account.name.clone(), call.balance);
@@ -177,7 +177,7 @@ fn money(call: &Admission<'_>, account: &Account) -> Result<(), Refusal> {
 
 /// The smallest limit of a month along the chain, and whose it is: no account has more than one above it. Of equal
 /// ones it is the nearest.
-fn month_limit<'a>(chain: &[&'a Account]) -> Option<(&'a Account, Money)> {
+fn month_limit<'a>(chain: &[&'a AccountConfig]) -> Option<(&'a AccountConfig, Money)> {
     let limits = chain
         .iter()
         .map(|account| Some((*account, account.hard_limit?)));
@@ -185,7 +185,7 @@ fn month_limit<'a>(chain: &[&'a Account]) -> Option<(&'a Account, Money)> {
 }
 
 /// The refusal of a call that this month's limit leaves no room for.
-pub(crate) fn month_is_over(zone: &Zone, chain: &[&Account], now: Millis) -> Refusal {
+pub(crate) fn month_is_over(zone: &Zone, chain: &[&AccountConfig], now: Millis) -> Refusal {
     let next = next_month(zone, now);
     let limit = month_limit(chain);
     Refusal::HardLimit {
@@ -217,7 +217,7 @@ mod tests {
     const NOW: Millis = Millis(1_738_367_999_000);
 
     struct Case {
-        chain: Vec<Account>,
+        chain: Vec<AccountConfig>,
         key: Option<FurtherKey>,
         settings: ProxySettings,
         ip: IpAddr,
@@ -252,7 +252,7 @@ mod tests {
                 month_used: self.month_used,
                 now: NOW,
             })?;
-            let asker = Asker {
+            let asker = CallerScope {
                 chain: &chain,
                 key: self.key.as_ref(),
             };

@@ -5,9 +5,9 @@ use proxyxai_contract::id::KeyId;
 
 /// What tells a conversation from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Conversation(u64);
+pub(crate) struct ConversationHash(u64);
 
-impl Conversation {
+impl ConversationHash {
     /// By what its calls have in common. FNV-1a: it is the same on every node and in every version, which
     /// the standard library's hashes do not promise.
     pub(crate) fn new<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
@@ -43,13 +43,13 @@ mod tests {
 
     use super::*;
 
-    fn favourite(of: Conversation, keys: impl IntoIterator<Item = i64>) -> i64 {
+    fn favourite(of: ConversationHash, keys: impl IntoIterator<Item = i64>) -> i64 {
         let ids = keys.into_iter().map(|id| KeyId::new(id).unwrap());
         ids.max_by_key(|id| of.liking(*id)).unwrap().get()
     }
 
-    fn session(name: u32) -> Conversation {
-        Conversation::new([format!("session-{name}").as_bytes()])
+    fn session(name: u32) -> ConversationHash {
+        ConversationHash::new([format!("session-{name}").as_bytes()])
     }
 
     #[test]
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn where_a_part_ends_matters() {
-        let of = |parts: &[&str]| Conversation::new(parts.iter().map(|part| part.as_bytes()));
+        let of = |parts: &[&str]| ConversationHash::new(parts.iter().map(|part| part.as_bytes()));
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
         assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
     }

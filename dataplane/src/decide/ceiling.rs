@@ -2,15 +2,15 @@
 //! bound is assumed, and the call is known for one that may cost more.
 
 use proxyxai_contract::{
-    bill::{self, Most},
+    bill::{self, UsageCeiling},
     money::Money,
-    part::Part,
+    part::BillPart,
     price::ModelPrice,
-    snapshot::Account,
-    usage::Images,
+    snapshot::AccountConfig,
+    usage::ImageUsage,
 };
 
-use crate::formats::{request::Tools, sound::CLAIM_MS_PER_BYTE};
+use crate::formats::{request::RequestTools, sound::CLAIM_MS_PER_BYTE};
 
 /// Most tokens of an answer when neither the request nor the price table tells.
 const OUTPUT_TOKENS_DEFAULT: u64 = 16_384;
@@ -30,7 +30,7 @@ pub(crate) struct Assumed {
 
 /// Bounds of a call as its request states them.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounds<'a> {
+pub(crate) struct RequestBounds<'a> {
     /// Bytes of the request; a token of text is at least one.
     pub(crate) body_bytes: usize,
     /// Whether the model may read what is not there as text.
@@ -40,18 +40,18 @@ pub(crate) struct Bounds<'a> {
     /// Answers asked for.
     pub(crate) choices: u64,
     /// Pictures asked for.
-    pub(crate) images: Images,
+    pub(crate) images: ImageUsage,
     /// The tier asked for.
     pub(crate) tier: Option<&'a str>,
     /// Tools, and how often those that the provider runs may be used in all.
-    pub(crate) tools: &'a Tools,
+    pub(crate) tools: &'a RequestTools,
     pub(crate) tool_calls_max: Option<u64>,
     pub(crate) assumed: Assumed,
 }
 
 /// The most a call can cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Ceiling {
+pub(crate) struct CostCeiling {
     /// What is set aside.
     pub(crate) hold: Money,
     /// Whether it may cost more all the same, because something was assumed.
@@ -62,10 +62,10 @@ pub(crate) struct Ceiling {
 
 /// What a call uses at most.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Uses {
+pub(crate) struct MaxUsage {
     pub(crate) input: u64,
     pub(crate) output: u64,
-    pub(crate) pieces: Vec<(Part, u64)>,
+    pub(crate) pieces: Vec<(BillPart, u64)>,
     /// Something of it was assumed.
     pub(crate) open: bool,
 }
@@ -73,14 +73,14 @@ pub(crate) struct Uses {
 /// The most a call can cost its account. Without a price it costs nothing.
 pub(crate) fn ceiling(
     price: Option<&ModelPrice>,
-    bounds: &Bounds<'_>,
-    account: &Account,
-) -> Ceiling {
+    bounds: &RequestBounds<'_>,
+    account: &AccountConfig,
+) -> CostCeiling {
     let Some(price) = price else {
-        return Ceiling::default();
+        return CostCeiling::default();
     };
     let uses = uses(price, bounds);
-    let most = Most {
+    let most = UsageCeiling {
         input: uses.input,
         output: uses.output,
         images: &bounds.images,
@@ -88,7 +88,7 @@ pub(crate) fn ceiling(
         tier: bounds.tier,
     };
     let hold = bill::ceiling(price, &most, account.rates, account.factor);
-    Ceiling {
+    CostCeiling {
         hold: hold.unwrap_or(Money::MAX),
         open: uses.open,
         output: uses.output,
@@ -97,8 +97,8 @@ pub(crate) fn ceiling(
 
 /// The most a call can use. With each use of a tool that the provider runs, the model reads its context once more, and
 /// writes once more: providers report the sum of all passes.
-pub(crate) fn uses(price: &ModelPrice, bounds: &Bounds<'_>) -> Uses {
-    let Bounds { assumed, tools, .. } = *bounds;
+pub(crate) fn uses(price: &ModelPrice, bounds: &RequestBounds<'_>) -> MaxUsage {
+    let RequestBounds { assumed, tools, .. } = *bounds;
     let mut pieces = pieces(price, bounds);
     let (mut runs, mut open) = (0u64, false);
     for run in &tools.runs {
@@ -123,7 +123,7 @@ pub(crate) fn uses(price: &ModelPrice, bounds: &Bounds<'_>) -> Uses {
     let output = least(bounds.max_tokens, price.max_output);
     open |= output.is_none();
     let output = output.unwrap_or(OUTPUT_TOKENS_DEFAULT);
-    Uses {
+    MaxUsage {
         input: input.saturating_mul(passes),
         output: output
             .saturating_mul(bounds.choices.max(1))
@@ -142,28 +142,28 @@ fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 }
 
 /// What a model is charged for beside tokens and tools, where it has a price for that.
-fn pieces(price: &ModelPrice, bounds: &Bounds<'_>) -> Vec<(Part, u64)> {
+fn pieces(price: &ModelPrice, bounds: &RequestBounds<'_>) -> Vec<(BillPart, u64)> {
     let bytes = u64::try_from(bounds.body_bytes).unwrap_or(u64::MAX);
     let units = &price.standard.units;
     let by_size = [
-        Part::WebSearchLow,
-        Part::WebSearchMedium,
-        Part::WebSearchHigh,
+        BillPart::WebSearchLow,
+        BillPart::WebSearchMedium,
+        BillPart::WebSearchHigh,
     ];
     // A model with a price by the size of a search does one with every call, asked or not.
     let searches = by_size.iter().any(|part| units.own(*part).is_some());
     let context = price.max_input.unwrap_or(bounds.assumed.input);
     let all = [
-        (Part::WebSearch, u64::from(searches)),
-        (Part::Query, bounds.assumed.uses),
-        (Part::Citation, context),
-        (Part::Character, bytes),
-        (Part::AudioHour, bytes.saturating_mul(CLAIM_MS_PER_BYTE)),
-        (Part::SearchUnit, 1 + bytes / SEARCH_UNIT_BYTES),
-        (Part::Document, 1 + bytes / SEARCH_UNIT_BYTES),
+        (BillPart::WebSearch, u64::from(searches)),
+        (BillPart::Query, bounds.assumed.uses),
+        (BillPart::Citation, context),
+        (BillPart::Character, bytes),
+        (BillPart::AudioHour, bytes.saturating_mul(CLAIM_MS_PER_BYTE)),
+        (BillPart::SearchUnit, 1 + bytes / SEARCH_UNIT_BYTES),
+        (BillPart::Document, 1 + bytes / SEARCH_UNIT_BYTES),
     ];
-    let priced = |part: Part| match part {
-        Part::WebSearch => searches,
+    let priced = |part: BillPart| match part {
+        BillPart::WebSearch => searches,
         part => units.own(part).is_some(),
     };
     all.into_iter()
@@ -172,23 +172,23 @@ fn pieces(price: &ModelPrice, bounds: &Bounds<'_>) -> Vec<(Part, u64)> {
 }
 
 /// What covers all of several ceilings together.
-pub(crate) fn together(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
-    let both = |one: Ceiling, other: Ceiling| Ceiling {
+pub(crate) fn together(ceilings: impl IntoIterator<Item = CostCeiling>) -> CostCeiling {
+    let both = |one: CostCeiling, other: CostCeiling| CostCeiling {
         hold: one.hold.saturating_add(other.hold),
         open: one.open || other.open,
         output: one.output.saturating_add(other.output),
     };
-    ceilings.into_iter().fold(Ceiling::default(), both)
+    ceilings.into_iter().fold(CostCeiling::default(), both)
 }
 
 /// What covers each of several ceilings: a call may be answered by any of its models.
-pub(crate) fn dearest(ceilings: impl IntoIterator<Item = Ceiling>) -> Ceiling {
-    let worse = |one: Ceiling, other: Ceiling| Ceiling {
+pub(crate) fn dearest(ceilings: impl IntoIterator<Item = CostCeiling>) -> CostCeiling {
+    let worse = |one: CostCeiling, other: CostCeiling| CostCeiling {
         hold: one.hold.max(other.hold),
         open: one.open || other.open,
         output: one.output.max(other.output),
     };
-    ceilings.into_iter().fold(Ceiling::default(), worse)
+    ceilings.into_iter().fold(CostCeiling::default(), worse)
 }
 
 #[cfg(test)]

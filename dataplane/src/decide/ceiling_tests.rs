@@ -1,7 +1,7 @@
 //! Laws of ceilings: what is not in a body counts, and no report costs more than was set aside.
 
 use proptest::prelude::*;
-use proxyxai_contract::{bill::Used, money::Multiplier, usage::Tokens};
+use proxyxai_contract::{bill::BilledUsage, money::Multiplier, usage::TokenUsage};
 use serde_json::{Value, json};
 
 use super::*;
@@ -20,12 +20,12 @@ const ASSUMED: Assumed = Assumed {
 #[test]
 fn the_dearest_of_several_models_is_covered_and_any_may_exceed_it() {
     // The answer's most tokens are as many as its price has nano-dollars.
-    let of = |hold: i64, open| Ceiling {
+    let of = |hold: i64, open| CostCeiling {
         hold: nanos(hold),
         open,
         output: hold.unsigned_abs(),
     };
-    assert_eq!(dearest([]), Ceiling::default());
+    assert_eq!(dearest([]), CostCeiling::default());
     assert_eq!(dearest([of(5, false)]), of(5, false));
     assert_eq!(
         dearest([of(5, false), of(7, false), of(1, true)]),
@@ -37,11 +37,11 @@ fn the_dearest_of_several_models_is_covered_and_any_may_exceed_it() {
 fn model(max_input: Option<u64>) -> ModelPrice {
     let mut price = ModelPrice::of_call(Money::ZERO);
     let parts = [
-        (Part::InputText, 1000),
-        (Part::InputImage, 3000),
-        (Part::OutputText, 4000),
-        (Part::WebSearch, 10),
-        (Part::FileSearch, 20),
+        (BillPart::InputText, 1000),
+        (BillPart::InputImage, 3000),
+        (BillPart::OutputText, 4000),
+        (BillPart::WebSearch, 10),
+        (BillPart::FileSearch, 20),
     ];
     for (part, nanos) in parts {
         price
@@ -53,17 +53,17 @@ fn model(max_input: Option<u64>) -> ModelPrice {
     price
 }
 
-fn uses_of(price: &ModelPrice, route: Route, body: &Value) -> Uses {
+fn uses_of(price: &ModelPrice, route: Route, body: &Value) -> MaxUsage {
     let text = body.to_string();
     let facts = read(text.as_bytes(), "application/json", true).unwrap();
     uses(
         price,
-        &Bounds {
+        &RequestBounds {
             body_bytes: text.len(),
             reads_more: facts.reads_more(route),
             max_tokens: facts.max_tokens(route),
             choices: facts.choices(),
-            images: Images::default(),
+            images: ImageUsage::default(),
             tier: None,
             tools: &facts.tools,
             tool_calls_max: facts.tool_calls_max,
@@ -182,31 +182,31 @@ fn with_each_use_of_a_tool_the_context_is_read_once_more() {
         (
             json!({"tools": [search]}),
             11,
-            vec![(Part::WebSearch, 10)],
+            vec![(BillPart::WebSearch, 10)],
             true,
         ),
         (
             json!({"tools": [bound]}),
             3,
-            vec![(Part::WebSearch, 2)],
+            vec![(BillPart::WebSearch, 2)],
             false,
         ),
         (
             json!({"tools": [bound], "max_tool_calls": 1}),
             2,
-            vec![(Part::WebSearch, 1)],
+            vec![(BillPart::WebSearch, 1)],
             false,
         ),
         (
             json!({"tools": both}),
             21,
-            vec![(Part::WebSearch, 10), (Part::FileSearch, 10)],
+            vec![(BillPart::WebSearch, 10), (BillPart::FileSearch, 10)],
             true,
         ),
         (
             json!({"tools": both, "max_tool_calls": 3}),
             4,
-            vec![(Part::WebSearch, 3), (Part::FileSearch, 3)],
+            vec![(BillPart::WebSearch, 3), (BillPart::FileSearch, 3)],
             false,
         ),
         (
@@ -262,24 +262,24 @@ proptest! {
         let passes = if searches { passes.min(max_uses) } else { 0 };
         let [read, pictures, written, first] = shares;
         let input = CONTEXT * (passes + 1) * read / 100;
-        let tokens = Tokens {
+        let tokens = TokenUsage {
             input,
             input_image: input * pictures / 100,
             output: max_tokens.min(8_000) * (passes + 1) * written / 100,
-            ..Tokens::default()
+            ..TokenUsage::default()
         };
         let first = passes * first / 100;
-        let used = Used {
+        let used = BilledUsage {
             tokens: &tokens,
-            images: &Images::default(),
-            pieces: &[(Part::WebSearch, first), (Part::FileSearch, passes - first)],
+            images: &ImageUsage::default(),
+            pieces: &[(BillPart::WebSearch, first), (BillPart::FileSearch, passes - first)],
             tier: "",
         };
         let cost = bill::cost(&price, &used, Multiplier::ONE, Multiplier::ONE).unwrap();
-        let ceiling = bill::ceiling(&price, &Most {
+        let ceiling = bill::ceiling(&price, &UsageCeiling {
             input: most.input,
             output: most.output,
-            images: &Images::default(),
+            images: &ImageUsage::default(),
             pieces: &most.pieces,
             tier: None,
         }, Multiplier::ONE, Multiplier::ONE).unwrap();

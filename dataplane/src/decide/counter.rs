@@ -2,9 +2,9 @@
 //! calls under way hold. Knows one period at a time and never goes back to an earlier one.
 
 use proxyxai_contract::{
-    clock::{Millis, Period, Span, Zone},
-    lease::Payer,
-    window::{Window, WindowAsk, WindowGrant, WindowKey},
+    clock::{Millis, Period, WindowLength, Zone},
+    lease::PayerId,
+    window::{LimitWindow, WindowAsk, WindowGrant, WindowKey},
 };
 
 /// What is asked for at a time is this share of the limit: little enough that what a restart loses is
@@ -48,7 +48,7 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// Nothing spent in the period that contains this moment.
-    pub(crate) fn new(span: Span, zone: &Zone, now: Millis) -> Self {
+    pub(crate) fn new(span: WindowLength, zone: &Zone, now: Millis) -> Self {
         Self {
             period: zone.period(span, now),
             leased: 0,
@@ -63,7 +63,7 @@ impl Counter {
 
     /// Begins a new period when this one is over. A clock that steps back stays in the one begun, so
     /// that it brings no second allowance.
-    pub(crate) fn roll(&mut self, span: Span, zone: &Zone, now: Millis) {
+    pub(crate) fn roll(&mut self, span: WindowLength, zone: &Zone, now: Millis) {
         if now >= self.period.end {
             *self = Self::new(span, zone, now);
         }
@@ -155,8 +155,8 @@ impl Counter {
     /// The next ask, if there is something to ask for and no ask under way.
     pub(crate) fn ask(
         &mut self,
-        payer: Payer,
-        window: Window,
+        payer: PayerId,
+        window: LimitWindow,
         model: &str,
         limit: u64,
     ) -> Option<WindowAsk> {

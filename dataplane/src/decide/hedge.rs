@@ -16,12 +16,12 @@ const SLOW_OF: u16 = 20;
 
 /// How long answers took to begin, lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waits {
+pub(crate) struct LatencyHistogram {
     counts: [u16; BUCKETS],
     answers: u16,
 }
 
-impl Default for Waits {
+impl Default for LatencyHistogram {
     fn default() -> Self {
         Self {
             counts: [0; BUCKETS],
@@ -30,9 +30,9 @@ impl Default for Waits {
     }
 }
 
-impl Waits {
+impl LatencyHistogram {
     /// An answer began after this long. One that was asked for twice counts from the first asking.
-    pub(crate) fn seen(&mut self, first_byte: Duration) {
+    pub(crate) fn observe(&mut self, first_byte: Duration) {
         if self.answers >= ANSWERS_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.answers = self.counts.iter().sum();
@@ -72,24 +72,24 @@ mod tests {
 
     #[test]
     fn little_is_known_of_few_answers() {
-        let mut waits = Waits::default();
+        let mut waits = LatencyHistogram::default();
         for _ in 1..ANSWERS_MIN {
-            waits.seen(Duration::from_millis(100));
+            waits.observe(Duration::from_millis(100));
         }
         assert_eq!(waits.slow(), None);
-        waits.seen(Duration::from_millis(100));
+        waits.observe(Duration::from_millis(100));
         let slow = waits.slow().unwrap();
         assert!((100..126).contains(&slow.as_millis()), "{slow:?}");
     }
 
     #[test]
     fn what_was_long_ago_fades() {
-        let mut waits = Waits::default();
+        let mut waits = LatencyHistogram::default();
         for _ in 0..2000 {
-            waits.seen(Duration::from_secs(30));
+            waits.observe(Duration::from_secs(30));
         }
         for _ in 0..5000 {
-            waits.seen(Duration::from_millis(50));
+            waits.observe(Duration::from_millis(50));
         }
         assert!(waits.slow().unwrap() < Duration::from_millis(70));
     }
@@ -97,9 +97,9 @@ mod tests {
     proptest! {
         #[test]
         fn about_one_in_twenty_is_slow(millis in prop::collection::vec(1u64..600_000, 40..900)) {
-            let mut waits = Waits::default();
+            let mut waits = LatencyHistogram::default();
             for ms in &millis {
-                waits.seen(Duration::from_millis(*ms));
+                waits.observe(Duration::from_millis(*ms));
             }
             let slow = waits.slow().unwrap().as_millis();
             let beyond = |limit: u128| millis.iter().filter(|ms| u128::from(**ms) > limit).count();

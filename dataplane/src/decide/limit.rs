@@ -5,11 +5,11 @@ mod in_force;
 
 use proxyxai_contract::{
     clock::{Millis, Zone},
-    lease::Payer,
-    window::{Window, WindowAsk, WindowGrant},
+    lease::PayerId,
+    window::{LimitWindow, WindowAsk, WindowGrant},
 };
 
-pub(crate) use in_force::{Limit, in_force};
+pub(crate) use in_force::{EffectiveLimit, effective_limits};
 
 use super::{
     counter::{Counter, Fit},
@@ -21,7 +21,7 @@ const COUNTERS_KEPT: usize = 64;
 
 /// What is left of a limit, for those who are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct WindowStatus {
     pub(crate) limit: u64,
     pub(crate) left: u64,
     /// Until the window ends.
@@ -30,19 +30,20 @@ pub(crate) struct Share {
 
 /// The scarcest window of either kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Left {
-    pub(crate) requests: Option<Share>,
-    pub(crate) tokens: Option<Share>,
+pub(crate) struct RemainingLimits {
+    pub(crate) requests: Option<WindowStatus>,
+    pub(crate) tokens: Option<WindowStatus>,
 }
 
-impl Left {
-    fn see(&mut self, window: Window, share: Share) {
+impl RemainingLimits {
+    fn see(&mut self, window: LimitWindow, share: WindowStatus) {
         let slot = if window.counts_tokens() {
             &mut self.tokens
         } else {
             &mut self.requests
         };
-        let part = |share: Share, of: Share| u128::from(share.left) * u128::from(of.limit);
+        let part =
+            |share: WindowStatus, of: WindowStatus| u128::from(share.left) * u128::from(of.limit);
         if slot.is_none_or(|known| part(share, known) < part(known, share)) {
             *slot = Some(share);
         }
@@ -51,7 +52,7 @@ impl Left {
 
 /// What a call took of one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct CountedUnits {
     /// Which of the places it is counted at.
     place: usize,
     counter: u64,
@@ -62,9 +63,12 @@ pub(crate) struct Taken {
 
 /// The answer to a call.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum WindowDecision {
     /// It fits and is counted.
-    Admitted { taken: Vec<Taken>, left: Left },
+    Admitted {
+        taken: Vec<CountedUnits>,
+        left: RemainingLimits,
+    },
     /// A window has nothing left.
     Refused(Refusal),
     /// Control has to be asked first.
@@ -72,43 +76,43 @@ pub(crate) enum Verdict {
 }
 
 /// The counters of an account, and the limits that a call has there.
-pub(crate) type Place<'a, 'l> = (&'a mut Counters, &'l [Limit<'l>]);
+pub(crate) type LimitScope<'a, 'l> = (&'a mut WindowCounters, &'l [EffectiveLimit<'l>]);
 
 /// What was found out about a call.
 #[derive(Default)]
-struct Look<'a> {
+struct LimitCheck<'a> {
     /// For each limit that counts: its place, and its slot there.
-    found: Vec<(&'a Limit<'a>, usize, usize)>,
+    found: Vec<(&'a EffectiveLimit<'a>, usize, usize)>,
     wait: bool,
     /// The limit that has nothing left for the longest.
-    refused: Option<(&'a Limit<'a>, Millis)>,
+    refused: Option<(&'a EffectiveLimit<'a>, Millis)>,
 }
 
 /// Counts a call at all its places, if all its windows have room: one unit of each window of requests, and these
 /// tokens, which are a guess, of each window of tokens. Without tokens those are not looked at. What is counted is
 /// counted everywhere or nowhere.
 pub(crate) fn admit(
-    places: &mut [Place<'_, '_>],
+    places: &mut [LimitScope<'_, '_>],
     tokens: Option<u64>,
     zone: &Zone,
     now: Millis,
-) -> Verdict {
-    let mut look = Look::default();
+) -> WindowDecision {
+    let mut look = LimitCheck::default();
     for (place, (counters, limits)) in places.iter_mut().enumerate() {
         counters.prune(now);
         counters.look(limits, place, tokens, (zone, now), &mut look);
     }
-    let Look {
+    let LimitCheck {
         found,
         wait,
         refused,
     } = look;
     if let Some((limit, end)) = refused {
         let left = left(places, &found, now);
-        return Verdict::Refused(refusal(limit, left, zone.rfc3339(end), end.since(now)));
+        return WindowDecision::Refused(refusal(limit, left, zone.rfc3339(end), end.since(now)));
     }
     if wait {
-        return Verdict::Wait;
+        return WindowDecision::Wait;
     }
     let mut taken = Vec::with_capacity(found.len());
     for (_, place, slot) in &found {
@@ -118,20 +122,24 @@ pub(crate) fn admit(
         taken.extend(slot.map(|slot| slot.take(*place, tokens)));
     }
     let left = left(places, &found, now);
-    Verdict::Admitted { taken, left }
+    WindowDecision::Admitted { taken, left }
 }
 
 /// What is left of limits whose slots are known.
-fn left(places: &[Place<'_, '_>], found: &[(&Limit<'_>, usize, usize)], now: Millis) -> Left {
-    let mut left = Left::default();
+fn left(
+    places: &[LimitScope<'_, '_>],
+    found: &[(&EffectiveLimit<'_>, usize, usize)],
+    now: Millis,
+) -> RemainingLimits {
+    let mut left = RemainingLimits::default();
     for (limit, place, slot) in found {
         let slot = places
             .get(*place)
             .and_then(|(counters, _)| counters.slots.get(*slot));
-        let Some(Slot { counter, .. }) = slot else {
+        let Some(CounterSlot { counter, .. }) = slot else {
             continue;
         };
-        let share = Share {
+        let share = WindowStatus {
             limit: limit.most,
             left: counter.left(limit.most),
             reset_ms: counter.period().end.since(now),
@@ -143,25 +151,25 @@ fn left(places: &[Place<'_, '_>], found: &[(&Limit<'_>, usize, usize)], now: Mil
 
 /// The counters of one account, or of one further client key.
 #[derive(Debug)]
-pub(crate) struct Counters {
-    payer: Payer,
+pub(crate) struct WindowCounters {
+    payer: PayerId,
     next: u64,
-    slots: Vec<Slot>,
+    slots: Vec<CounterSlot>,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct CounterSlot {
     id: u64,
-    window: Window,
+    window: LimitWindow,
     model: String,
     /// The limit in force at the latest call.
     limit: u64,
     counter: Counter,
 }
 
-impl Counters {
+impl WindowCounters {
     /// Nothing is counted yet.
-    pub(crate) fn new(payer: impl Into<Payer>) -> Self {
+    pub(crate) fn new(payer: impl Into<PayerId>) -> Self {
         Self {
             payer: payer.into(),
             next: 0,
@@ -172,17 +180,18 @@ impl Counters {
     /// Whether a call fits here.
     fn look<'a>(
         &mut self,
-        limits: &'a [Limit<'a>],
+        limits: &'a [EffectiveLimit<'a>],
         place: usize,
         tokens: Option<u64>,
         (zone, now): (&Zone, Millis),
-        look: &mut Look<'a>,
+        look: &mut LimitCheck<'a>,
     ) {
-        let looked_at = |limit: &&Limit<'_>| tokens.is_some() || !limit.window.counts_tokens();
+        let looked_at =
+            |limit: &&EffectiveLimit<'_>| tokens.is_some() || !limit.window.counts_tokens();
         for limit in limits.iter().filter(looked_at) {
             let at = self.slot(limit, zone, now);
             look.found.push((limit, place, at));
-            let Some(Slot { counter, .. }) = self.slots.get_mut(at) else {
+            let Some(CounterSlot { counter, .. }) = self.slots.get_mut(at) else {
                 continue;
             };
             let units = units(limit.window, tokens);
@@ -204,7 +213,11 @@ impl Counters {
     }
 
     /// A call ended after so many tokens.
-    pub(crate) fn settle<'t>(&mut self, taken: impl IntoIterator<Item = &'t Taken>, tokens: u64) {
+    pub(crate) fn settle<'t>(
+        &mut self,
+        taken: impl IntoIterator<Item = &'t CountedUnits>,
+        tokens: u64,
+    ) {
         self.each(taken, |counter, held| {
             if let Some(held) = held {
                 counter.settle(held, tokens);
@@ -213,7 +226,7 @@ impl Counters {
     }
 
     /// A call that was counted did not take place.
-    pub(crate) fn give_back<'t>(&mut self, taken: impl IntoIterator<Item = &'t Taken>) {
+    pub(crate) fn give_back<'t>(&mut self, taken: impl IntoIterator<Item = &'t CountedUnits>) {
         self.each(taken, |counter, held| match held {
             Some(held) => counter.settle(held, 0),
             None => counter.give_back(),
@@ -224,10 +237,10 @@ impl Counters {
     /// count.
     fn each<'t>(
         &mut self,
-        taken: impl IntoIterator<Item = &'t Taken>,
+        taken: impl IntoIterator<Item = &'t CountedUnits>,
         act: impl Fn(&mut Counter, Option<u64>),
     ) {
-        for Taken {
+        for CountedUnits {
             place: _,
             counter,
             start,
@@ -249,7 +262,7 @@ impl Counters {
     /// What control is to be asked for now.
     pub(crate) fn asks(&mut self) -> Vec<WindowAsk> {
         let payer = self.payer;
-        let ask = |slot: &mut Slot| {
+        let ask = |slot: &mut CounterSlot| {
             slot.counter
                 .ask(payer, slot.window, &slot.model, slot.limit)
         };
@@ -259,7 +272,7 @@ impl Counters {
     /// Control has answered an ask.
     pub(crate) fn granted(&mut self, grant: &WindowGrant) {
         let key = &grant.key;
-        let asked = |slot: &&mut Slot| slot.window == key.window && slot.model == key.model;
+        let asked = |slot: &&mut CounterSlot| slot.window == key.window && slot.model == key.model;
         if let Some(slot) = self.slots.iter_mut().find(asked) {
             slot.counter.granted(grant);
         }
@@ -273,12 +286,12 @@ impl Counters {
     }
 
     /// Where a limit is counted, in the period of this moment.
-    fn slot(&mut self, limit: &Limit<'_>, zone: &Zone, now: Millis) -> usize {
+    fn slot(&mut self, limit: &EffectiveLimit<'_>, zone: &Zone, now: Millis) -> usize {
         let span = limit.window.span();
-        let known = |slot: &Slot| slot.window == limit.window && slot.model == limit.model;
+        let known = |slot: &CounterSlot| slot.window == limit.window && slot.model == limit.model;
         let at = self.slots.iter().position(known).unwrap_or_else(|| {
             self.next = self.next.wrapping_add(1);
-            self.slots.push(Slot {
+            self.slots.push(CounterSlot {
                 id: self.next,
                 window: limit.window,
                 model: limit.model.to_owned(),
@@ -301,21 +314,21 @@ impl Counters {
     }
 }
 
-impl Taken {
+impl CountedUnits {
     /// Which of the places it is counted at.
     pub(crate) const fn place(&self) -> usize {
         self.place
     }
 }
 
-impl Slot {
-    fn take(&mut self, place: usize, tokens: Option<u64>) -> Taken {
+impl CounterSlot {
+    fn take(&mut self, place: usize, tokens: Option<u64>) -> CountedUnits {
         let held = tokens.filter(|_| self.window.counts_tokens());
         match held {
             Some(tokens) => self.counter.hold(self.limit, tokens),
             None => self.counter.spend(self.limit),
         }
-        Taken {
+        CountedUnits {
             place,
             counter: self.id,
             start: self.counter.period().start,
@@ -324,11 +337,16 @@ impl Slot {
     }
 }
 
-fn units(window: Window, tokens: Option<u64>) -> u64 {
+fn units(window: LimitWindow, tokens: Option<u64>) -> u64 {
     tokens.filter(|_| window.counts_tokens()).unwrap_or(1)
 }
 
-fn refusal(limit: &Limit<'_>, left: Left, resets: String, retry_after_ms: i64) -> Refusal {
+fn refusal(
+    limit: &EffectiveLimit<'_>,
+    left: RemainingLimits,
+    resets: String,
+    retry_after_ms: i64,
+) -> Refusal {
     Refusal::RateLimited(Box::new(FullWindow {
         account: limit.owner.map(ToOwned::to_owned),
         key: limit.key.map(ToOwned::to_owned),

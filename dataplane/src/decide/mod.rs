@@ -7,21 +7,21 @@ pub(crate) mod admit;
 pub(crate) mod affinity;
 pub(crate) mod blame;
 pub(crate) mod ceiling;
+pub(crate) mod connect_failure;
 mod counter;
-pub(crate) mod gate;
+pub(crate) mod endpoint_access;
 pub(crate) mod health;
 pub(crate) mod hedge;
 pub(crate) mod hidden;
+pub(crate) mod lease_sizing;
 pub(crate) mod limit;
+pub(crate) mod load_balancing;
 pub(crate) mod own;
-pub(crate) mod pace;
-pub(crate) mod pick;
+pub(crate) mod peak_ewma;
 mod refusal;
-pub(crate) mod retry;
+pub(crate) mod retry_budget;
 pub(crate) mod sample;
 pub(crate) mod share;
-pub(crate) mod spend;
-pub(crate) mod unreached;
 pub(crate) mod via;
 
 #[cfg(test)]

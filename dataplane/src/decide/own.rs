@@ -2,15 +2,15 @@
 
 use proxyxai_contract::{
     id::{AccountId, KeyId},
-    object::{Kind, Owned},
+    object::{ObjectKind, OwnedObject},
 };
 
 use super::refusal::Refusal;
 
 /// A reference of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Named<'a> {
-    pub(crate) kind: Kind,
+pub(crate) struct ObjectReference<'a> {
+    pub(crate) kind: ObjectKind,
     pub(crate) id: &'a str,
     /// Whether the path names it, and not the body.
     pub(crate) by_path: bool,
@@ -24,12 +24,12 @@ pub(crate) struct Named<'a> {
 /// When one is not the caller's, or they belong to different keys.
 pub(crate) fn objects<'o>(
     caller: AccountId,
-    named: &[Named<'_>],
-    known: &[&'o Owned],
+    named: &[ObjectReference<'_>],
+    known: &[&'o OwnedObject],
     is_above: impl Fn(AccountId) -> bool,
-) -> Result<(Option<KeyId>, Option<&'o Owned>), Refusal> {
+) -> Result<(Option<KeyId>, Option<&'o OwnedObject>), Refusal> {
     let (mut key, mut about) = (None, None);
-    for Named { kind, id, by_path } in named {
+    for ObjectReference { kind, id, by_path } in named {
         let mine = known
             .iter()
             .copied()
@@ -72,10 +72,10 @@ mod tests {
         AccountId::new(id).unwrap()
     }
 
-    fn owned(id: &str, of: i64, key: i64) -> Owned {
-        Owned {
+    fn owned(id: &str, of: i64, key: i64) -> OwnedObject {
+        OwnedObject {
             id: id.to_owned(),
-            kind: Kind::File,
+            kind: ObjectKind::File,
             account: account(of),
             client_key: None,
             key: KeyId::new(key).unwrap(),
@@ -87,9 +87,9 @@ mod tests {
         }
     }
 
-    fn file(id: &str) -> Named<'_> {
-        Named {
-            kind: Kind::File,
+    fn file(id: &str) -> ObjectReference<'_> {
+        ObjectReference {
+            kind: ObjectKind::File,
             id,
             by_path: false,
         }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn objects_of_one_call_are_on_one_key() {
         let known = [owned("a", 2, 1), owned("b", 2, 2), owned("b", 2, 1)];
-        let ask = |named: &[Named<'_>], known: &[Owned]| {
+        let ask = |named: &[ObjectReference<'_>], known: &[OwnedObject]| {
             let known: Vec<_> = known.iter().collect();
             objects(account(2), named, &known, |_| false).map(|found| found.0.map(KeyId::get))
         };
@@ -112,7 +112,7 @@ mod tests {
     fn what_root_names_in_a_body_and_nobody_made_here_is_its_own() {
         let root = AccountId::ROOT;
         assert_eq!(objects(root, &[file("x")], &[], |_| true), Ok((None, None)));
-        let by_path = Named {
+        let by_path = ObjectReference {
             by_path: true,
             ..file("x")
         };
@@ -123,7 +123,7 @@ mod tests {
         #[test]
         fn nobody_but_the_owner_and_those_above_refers_to_an_object(owner in 2i64..6, caller in 2i64..6, above in any::<bool>(), by_path in any::<bool>()) {
             let known = owned("x", owner, 1);
-            let named = [Named { by_path, ..file("x") }];
+            let named = [ObjectReference { by_path, ..file("x") }];
             let found = objects(account(caller), &named, &[&known], |_| above);
             prop_assert_eq!(found.is_ok(), owner == caller || above);
             if let Err(refusal) = found {

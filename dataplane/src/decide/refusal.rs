@@ -5,9 +5,9 @@ pub(crate) mod key;
 
 use std::net::IpAddr;
 
-use proxyxai_contract::{id::Level, money::Money, window::Window};
+use proxyxai_contract::{id::Level, money::Money, window::LimitWindow};
 
-use super::limit::Left;
+use super::limit::RemainingLimits;
 
 const NO_UPGRADE: &str =
     "WebSockets are not served here; make the call as an ordinary HTTP request";
@@ -178,7 +178,7 @@ pub(crate) struct FullWindow {
     /// The further client key of that account whose limit it is.
     pub(crate) key: Option<String>,
     /// Which of the six.
-    pub(crate) window: Window,
+    pub(crate) window: LimitWindow,
     /// The limit.
     pub(crate) limit: u64,
     /// The model or pattern that the limit is for; empty for all.
@@ -188,7 +188,7 @@ pub(crate) struct FullWindow {
     /// Until then.
     pub(crate) retry_after_ms: i64,
     /// What is left, for the headers.
-    pub(crate) left: Left,
+    pub(crate) left: RemainingLimits,
 }
 
 /// An id as it may be shown.

@@ -21,8 +21,8 @@ const WAITING_MAX: usize = 1024;
 
 /// Refused calls that wait to be told.
 #[derive(Debug)]
-pub(crate) struct Sampled<T> {
-    accounts: HashMap<Option<AccountId>, Account<T>>,
+pub(crate) struct RefusalSampler<T> {
+    accounts: HashMap<Option<AccountId>, AccountGroups<T>>,
     rows: usize,
     /// Calls for which there was no room, not even to be counted with others.
     lost: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Sampled<T> {
 }
 
 #[derive(Debug)]
-struct Account<T> {
+struct AccountGroups<T> {
     /// How many came before it.
     place: u64,
     groups: Vec<Group<T>>,
@@ -48,12 +48,12 @@ struct Group<T> {
 
 /// A row, and how many calls it stands for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Row<T> {
+pub(crate) struct SampledRow<T> {
     pub(crate) row: T,
     pub(crate) represents: u64,
 }
 
-impl<T> Default for Sampled<T> {
+impl<T> Default for RefusalSampler<T> {
     fn default() -> Self {
         Self {
             accounts: HashMap::new(),
@@ -64,7 +64,7 @@ impl<T> Default for Sampled<T> {
     }
 }
 
-impl<T> Sampled<T> {
+impl<T> RefusalSampler<T> {
     /// A call was refused; of an unknown key when there is no account. Its row is made only if it is kept.
     pub(crate) fn add(
         &mut self,
@@ -96,7 +96,7 @@ impl<T> Sampled<T> {
     }
 
     /// What is told now, at most so many rows. What is not told now waits.
-    pub(crate) fn take(&mut self, most: usize) -> Vec<Row<T>> {
+    pub(crate) fn take(&mut self, most: usize) -> Vec<SampledRow<T>> {
         let mut waiting: Vec<_> = take(&mut self.accounts).into_iter().collect();
         waiting.sort_unstable_by_key(|(_, account)| account.place);
         let wants: Vec<_> = waiting
@@ -108,10 +108,10 @@ impl<T> Sampled<T> {
             let place = account.place;
             let groups = account.tell(rows, &mut told);
             if !groups.is_empty() {
-                self.accounts.insert(id, Account { place, groups });
+                self.accounts.insert(id, AccountGroups { place, groups });
             }
         }
-        self.rows = self.accounts.values().map(Account::rows).sum();
+        self.rows = self.accounts.values().map(AccountGroups::rows).sum();
         told
     }
 
@@ -129,7 +129,7 @@ impl<T> Sampled<T> {
                 self.came += 1;
                 let place = self.came;
                 let groups = Vec::new();
-                &mut entry.insert(Account { place, groups }).groups
+                &mut entry.insert(AccountGroups { place, groups }).groups
             }
             Entry::Vacant(_) => {
                 self.lost = self.lost.saturating_add(calls);
@@ -157,18 +157,18 @@ impl<T> Sampled<T> {
 
     /// Whether a group of the account that has a row may have another one.
     fn has_room_for_more(&self, account: Option<AccountId>) -> bool {
-        let of_account = self.accounts.get(&account).map_or(0, Account::rows);
+        let of_account = self.accounts.get(&account).map_or(0, AccountGroups::rows);
         self.rows < WAITING_MAX / 2 && of_account < share(account)
     }
 }
 
-impl<T> Account<T> {
+impl<T> AccountGroups<T> {
     fn rows(&self) -> usize {
         self.groups.iter().map(|group| group.rows.len()).sum()
     }
 
     /// Tells so many rows, a round at a time over the groups. Those of which none was told are left.
-    fn tell(self, rows: usize, told: &mut Vec<Row<T>>) -> Vec<Group<T>> {
+    fn tell(self, rows: usize, told: &mut Vec<SampledRow<T>>) -> Vec<Group<T>> {
         let wants: Vec<_> = self.groups.iter().map(|group| group.rows.len()).collect();
         let mut left = Vec::new();
         for (group, rows) in self.groups.into_iter().zip(shares(&wants, rows)) {
@@ -178,7 +178,7 @@ impl<T> Account<T> {
             }
             let counts = split(group.seen, rows);
             let kept = group.rows.into_iter().zip(counts);
-            told.extend(kept.map(|(row, represents)| Row { row, represents }));
+            told.extend(kept.map(|(row, represents)| SampledRow { row, represents }));
         }
         left
     }
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    type Call = (Option<AccountId>, &'static str);
+    type CallKey = (Option<AccountId>, &'static str);
 
     const CODES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -233,15 +233,15 @@ mod tests {
         AccountId::new(id).ok()
     }
 
-    fn add(sampled: &mut Sampled<Call>, (account, code): Call, calls: usize) {
+    fn add(sampled: &mut RefusalSampler<CallKey>, (account, code): CallKey, calls: usize) {
         for _ in 0..calls {
             sampled.add(account, code, || (account, code));
         }
     }
 
-    fn sums(rows: &[Row<Call>]) -> BTreeMap<Call, u64> {
+    fn sums(rows: &[SampledRow<CallKey>]) -> BTreeMap<CallKey, u64> {
         let mut sums = BTreeMap::new();
-        for Row { row, represents } in rows {
+        for SampledRow { row, represents } in rows {
             *sums.entry(*row).or_default() += represents;
         }
         sums
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_account_leaves_room_for_its_neighbours() {
-        let mut sampled = Sampled::default();
+        let mut sampled = RefusalSampler::default();
         add(&mut sampled, (account(2), "a"), 100_000);
         add(&mut sampled, (None, "u"), 100_000);
         for id in 3..=17 {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn one_account_gets_no_more_rows_a_second_than_its_share() {
-        let mut sampled = Sampled::default();
+        let mut sampled = RefusalSampler::default();
         add(&mut sampled, (account(2), "a"), 1000);
         add(&mut sampled, (None, "u"), 1000);
         let told = sampled.take(TOLD_MAX);
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_seldom_reason_is_told_beside_a_frequent_one() {
-        let mut sampled = Sampled::default();
+        let mut sampled = RefusalSampler::default();
         add(&mut sampled, (account(2), "a"), 1000);
         add(&mut sampled, (account(2), "b"), 1);
         let sums = sums(&sampled.take(TOLD_MAX));
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_one_account_may_hold_cannot_fill_the_room() {
-        let mut sampled = Sampled::default();
+        let mut sampled = RefusalSampler::default();
         for code in CODES {
             add(&mut sampled, (account(2), code), 10_000);
         }
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn each_account_is_told_in_time_however_many_there_are() {
-        let mut sampled = Sampled::default();
+        let mut sampled = RefusalSampler::default();
         for id in 2..=401 {
             add(&mut sampled, (account(id), "a"), 1);
         }
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn beyond_its_room_it_counts_what_it_lost() {
-        let mut sampled = Sampled::default();
+        let mut sampled = RefusalSampler::default();
         for id in 0..5000 {
             add(&mut sampled, (account(id + 1), "a"), 2);
         }
@@ -340,7 +340,7 @@ mod tests {
         fn whatever_comes_the_sums_are_right(
             there in calls(), here in calls(), most in 1usize..40,
         ) {
-            let mut threads = [Sampled::default(), Sampled::default()];
+            let mut threads = [RefusalSampler::default(), RefusalSampler::default()];
             let mut expected = BTreeMap::new();
             for (thread, calls) in threads.iter_mut().zip([&there, &here]) {
                 for (id, code, count) in calls {
@@ -349,7 +349,7 @@ mod tests {
                     *expected.entry(call).or_insert(0u64) += *count as u64;
                 }
             }
-            let mut all = Sampled::default();
+            let mut all = RefusalSampler::default();
             for thread in threads {
                 all.merge(thread);
             }

@@ -5,16 +5,16 @@ use proxyxai_contract::{
     client_key::{KeyHash, KeyHasher},
     clock::Zone,
     id::{AccountId, Level},
+    load_balancing::LoadBalancing,
     money::{Money, Multiplier},
-    rotation::Rotation,
     routing::RoutingRules,
-    snapshot::{Access, Account, FurtherKey, ProxySettings, RateLimits},
-    usage::Abandoned,
+    snapshot::{AccessLists, AccountConfig, FurtherKey, ProxySettings, RateLimits},
+    usage::AbandonedPolicy,
     window::ModelLimits,
 };
 
-pub(crate) fn account(id: i64) -> Account {
-    Account {
+pub(crate) fn account(id: i64) -> AccountConfig {
+    AccountConfig {
         id: AccountId::new(id).unwrap(),
         parent: (id != 1).then_some(AccountId::ROOT),
         name: format!("account-{id}"),
@@ -28,7 +28,7 @@ pub(crate) fn account(id: i64) -> Account {
         limits: RateLimits::WIDE,
         model_limits: ModelLimits::default(),
         calls_max: None,
-        access: Access::ANY,
+        access: AccessLists::ANY,
         routing: RoutingRules::default(),
         further_keys: Vec::new(),
     }
@@ -41,14 +41,14 @@ fn hash() -> KeyHash {
 pub(crate) fn settings() -> ProxySettings {
     ProxySettings {
         routing: RoutingRules::default(),
-        rotation: Rotation::default(),
+        rotation: LoadBalancing::default(),
         resources: ResourceList::Any,
         passthrough: proxyxai_contract::passthrough::Passthrough::default(),
         model_limits: ModelLimits::default(),
         calls_per_account_max: None,
         call_min_balance: Money::from_nanos(1_000_000_000),
         refuse_unpriced: false,
-        abandoned: Abandoned::ReadOn,
+        abandoned: AbandonedPolicy::ReadOn,
         keeps_refusals: true,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),
         zone: Zone::UTC,

@@ -5,15 +5,15 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use http::Method;
 use memchr::{memchr, memmem::Finder};
-use proxyxai_contract::{object::Kind, usage::Images};
+use proxyxai_contract::{object::ObjectKind, usage::ImageUsage};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
     Route,
-    endpoint::{self, Endpoint, Found},
+    endpoint::{self, Endpoint, EndpointMatch},
     references::{self, REFERENCES_MAX, Reference},
-    request::{self, BadRequest, Tools},
+    request::{self, BadRequest, RequestTools},
 };
 
 /// Anthropic takes no more in one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
@@ -28,7 +28,7 @@ const CODED: &str = "content-transfer-encoding:";
 
 /// One call of a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct BatchCall {
     /// Where it would go by itself.
     pub(crate) row: &'static Endpoint,
     pub(crate) model: String,
@@ -37,15 +37,15 @@ pub(crate) struct Part {
     pub(crate) max_tokens: Option<u64>,
     /// Answers that are written.
     pub(crate) choices: u64,
-    pictures: Images,
+    pictures: ImageUsage,
     pub(crate) bytes: usize,
     /// Whether the model may read what is not in those.
     pub(crate) reads_more: bool,
-    pub(crate) tools: Tools,
+    pub(crate) tools: RequestTools,
     pub(crate) tool_calls_max: Option<u64>,
 }
 
-impl Part {
+impl BatchCall {
     /// All models that it names.
     pub(crate) fn models(&self) -> impl Iterator<Item = &str> {
         let named = self.named.iter().map(String::as_str);
@@ -61,13 +61,13 @@ impl Part {
 #[derive(Deserialize)]
 struct Messages<'a> {
     #[serde(borrow)]
-    requests: Vec<Message<'a>>,
+    requests: Vec<BatchRequest<'a>>,
 }
 
 /// Nothing may stand beside what is read that could be read in its place.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Message<'a> {
+struct BatchRequest<'a> {
     #[serde(default, rename = "custom_id")]
     _id: IgnoredAny,
     #[serde(borrow)]
@@ -78,7 +78,7 @@ struct Message<'a> {
 ///
 /// # Errors
 /// When one of them cannot be read, or there is none.
-pub(crate) fn messages(body: &[u8]) -> Result<(Vec<Part>, Vec<Reference>), BadRequest> {
+pub(crate) fn messages(body: &[u8]) -> Result<(Vec<BatchCall>, Vec<Reference>), BadRequest> {
     let malformed = |error: serde_json::Error| BadRequest::Malformed {
         what: "JSON",
         problem: error.to_string(),
@@ -92,7 +92,7 @@ pub(crate) fn messages(body: &[u8]) -> Result<(Vec<Part>, Vec<Reference>), BadRe
     }
     let row = row(&Method::POST, MESSAGES).ok_or_else(|| wrong("cannot be made"))?;
     let mut references = HashSet::new();
-    let part = |message: Message<'_>| {
+    let part = |message: BatchRequest<'_>| {
         let (part, own) = part(row, message.params)?;
         references.extend(own);
         // A batch may have no more than a call.
@@ -107,7 +107,7 @@ pub(crate) fn messages(body: &[u8]) -> Result<(Vec<Part>, Vec<Reference>), BadRe
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
+struct BatchLine<'a> {
     #[serde(default, rename = "custom_id")]
     _id: IgnoredAny,
     method: Option<String>,
@@ -119,7 +119,7 @@ struct Line<'a> {
 /// The calls in a file for a batch, found in the form that it is sent in: each is a line of its own. None when there
 /// are none, something could be one and cannot be read, or one refers to an object: whose that is would have to be
 /// asked again when the batch is made, by somebody else perhaps, and nobody keeps what is in a file until then.
-pub(crate) fn lines(form: &[u8]) -> Option<Vec<Part>> {
+pub(crate) fn lines(form: &[u8]) -> Option<Vec<BatchCall>> {
     let mut parts = Vec::new();
     for line in form.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = line.trim_ascii();
@@ -146,8 +146,8 @@ fn is_coded(line: &[u8]) -> bool {
     name.eq_ignore_ascii_case(CODED.as_bytes()) && !plain
 }
 
-fn line_part(line: &[u8]) -> Option<Part> {
-    let Line {
+fn line_part(line: &[u8]) -> Option<BatchCall> {
+    let BatchLine {
         method, url, body, ..
     } = serde_json::from_slice(line).ok()?;
     let posts = method.is_none_or(|method| method == "POST");
@@ -178,17 +178,20 @@ pub(crate) fn made_for(body: &[u8]) -> Result<Option<&'static Endpoint>, BadRequ
 /// The endpoint that a call goes to. It has to be one that is paid by its model.
 fn row(method: &Method, path: &str) -> Option<&'static Endpoint> {
     match endpoint::find(method, path) {
-        Found::Row(row) => Some(row).filter(|row| row.takes_model()),
-        Found::Misspelt | Found::Unknown => None,
+        EndpointMatch::Row(row) => Some(row).filter(|row| row.takes_model()),
+        EndpointMatch::Misspelt | EndpointMatch::Unknown => None,
     }
 }
 
 /// One call, read as it would be by itself, and what it refers to.
-fn part(row: &'static Endpoint, body: &RawValue) -> Result<(Part, Vec<Reference>), BadRequest> {
+fn part(
+    row: &'static Endpoint,
+    body: &RawValue,
+) -> Result<(BatchCall, Vec<Reference>), BadRequest> {
     let text = body.get().as_bytes();
     let facts = request::read(text, "application/json", true)?;
     let (count, size) = facts.pictures();
-    let pictures = Images {
+    let pictures = ImageUsage {
         count,
         size: size.to_owned(),
     };
@@ -196,15 +199,15 @@ fn part(row: &'static Endpoint, body: &RawValue) -> Result<(Part, Vec<Reference>
     let reads_more = facts.reads_more(row.route);
     let model = facts.model.filter(|model| !model.is_empty());
     let model = model.ok_or_else(|| wrong("must each name a model"))?;
-    if facts.later.is_some() {
+    if facts.deferred_by.is_some() {
         return Err(wrong("must not ask for work that ends after them"));
     }
     // A provider may go by the endpoint that the batch is made for, whatever its lines say.
     let references = references::find(text, Route::Other, facts.cues);
     let mut references = references.map_err(|_| wrong("refer to what cannot be read"))?;
-    references.extend(facts.previous.map(|id| (Kind::Response, id)));
-    references.extend(facts.conversation.map(|id| (Kind::Conversation, id)));
-    let part = Part {
+    references.extend(facts.previous.map(|id| (ObjectKind::Response, id)));
+    references.extend(facts.conversation.map(|id| (ObjectKind::Conversation, id)));
+    let part = BatchCall {
         row,
         model,
         named: facts.named,

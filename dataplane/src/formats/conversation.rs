@@ -9,11 +9,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::decide::affinity::Conversation;
+use crate::decide::affinity::ConversationHash;
 
 /// The fields of a body that may name its conversation.
 #[derive(Deserialize)]
-struct Names<'a> {
+struct ConversationNames<'a> {
     #[serde(borrow, default)]
     user: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -24,46 +24,46 @@ struct Names<'a> {
 #[derive(Deserialize)]
 struct Beginning<'a> {
     #[serde(borrow, default)]
-    system: Texts<'a>,
+    system: ContentTexts<'a>,
     #[serde(borrow, default)]
-    instructions: Texts<'a>,
+    instructions: ContentTexts<'a>,
     #[serde(borrow, default)]
-    messages: Opening<'a>,
+    messages: FirstMessages<'a>,
     #[serde(borrow, default)]
-    input: Opening<'a>,
+    input: FirstMessages<'a>,
 }
 
 /// Messages up to the first one of the user.
 #[derive(Default)]
-struct Opening<'a>(Vec<Message<'a>>);
+struct FirstMessages<'a>(Vec<ChatMessage<'a>>);
 
 #[derive(Default)]
-struct Message<'a> {
+struct ChatMessage<'a> {
     role: Cow<'a, str>,
-    content: Texts<'a>,
+    content: ContentTexts<'a>,
 }
 
 /// The texts of a content, whatever goes with them: pictures are left out, and so are marks that move from
 /// turn to turn, such as `cache_control`.
 #[derive(Default)]
-struct Texts<'a>(Vec<Cow<'a, str>>);
+struct ContentTexts<'a>(Vec<Cow<'a, str>>);
 
 /// By the name that the client gives it: a header of its own, else a field of the body.
-pub(crate) fn session(header: Option<&[u8]>, body: &[u8]) -> Option<Conversation> {
+pub(crate) fn session(header: Option<&[u8]>, body: &[u8]) -> Option<ConversationHash> {
     if let Some(name) = header.filter(|name| !name.is_empty()) {
-        return Some(Conversation::new([name]));
+        return Some(ConversationHash::new([name]));
     }
-    let names: Names<'_> = serde_json::from_slice(body).ok()?;
+    let names: ConversationNames<'_> = serde_json::from_slice(body).ok()?;
     let text = |raw: Option<&RawValue>| {
         let text: Option<String> = serde_json::from_str(raw?.get()).ok();
         text.filter(|text| !text.is_empty())
     };
     let name = text(names.user).or_else(|| text(names.prompt_cache_key))?;
-    Some(Conversation::new([name.as_bytes()]))
+    Some(ConversationHash::new([name.as_bytes()]))
 }
 
 /// By its system prompt and the first message of its user, which all its turns begin with.
-pub(crate) fn prefix(body: &[u8]) -> Option<Conversation> {
+pub(crate) fn prefix(body: &[u8]) -> Option<ConversationHash> {
     let Beginning {
         system,
         instructions,
@@ -80,36 +80,36 @@ pub(crate) fn prefix(body: &[u8]) -> Option<Conversation> {
         return None;
     }
     let parts = parts.iter().flatten();
-    Some(Conversation::new(parts.map(|part| part.as_bytes())))
+    Some(ConversationHash::new(parts.map(|part| part.as_bytes())))
 }
 
 // === reading ===
 
-impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FirstMessages<'a> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Opening<'de>;
+        struct MessagesVisitor;
+        impl<'de> Visitor<'de> for MessagesVisitor {
+            type Value = FirstMessages<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or messages")
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Opening::default())
+                Ok(FirstMessages::default())
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Opening::said(Cow::Borrowed(text)))
+                Ok(FirstMessages::said(Cow::Borrowed(text)))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Opening::said(Cow::Owned(text.to_owned())))
+                Ok(FirstMessages::said(Cow::Owned(text.to_owned())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
                 let mut opening = Vec::new();
-                while let Some(message) = items.next_element::<Message<'de>>()? {
+                while let Some(message) = items.next_element::<ChatMessage<'de>>()? {
                     let last = message.role == "user";
                     opening.push(message);
                     if last {
@@ -117,79 +117,79 @@ impl<'de: 'a, 'a> Deserialize<'de> for Opening<'a> {
                     }
                 }
                 while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Opening(opening))
+                Ok(FirstMessages(opening))
             }
         }
-        input.deserialize_any(Reader)
+        input.deserialize_any(MessagesVisitor)
     }
 }
 
-impl<'a> Opening<'a> {
+impl<'a> FirstMessages<'a> {
     fn said(text: Cow<'a, str>) -> Self {
-        Self(vec![Message {
+        Self(vec![ChatMessage {
             role: Cow::Borrowed("user"),
-            content: Texts(vec![text]),
+            content: ContentTexts(vec![text]),
         }])
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ChatMessage<'a> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct Fields<'a> {
+        struct MessageFields<'a> {
             #[serde(borrow, default)]
             role: Cow<'a, str>,
             #[serde(borrow, default)]
-            content: Texts<'a>,
+            content: ContentTexts<'a>,
         }
-        let Fields { role, content } = Fields::deserialize(input)?;
+        let MessageFields { role, content } = MessageFields::deserialize(input)?;
         Ok(Self { role, content })
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ContentTexts<'a> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Texts<'de>;
+        struct TextsVisitor;
+        impl<'de> Visitor<'de> for TextsVisitor {
+            type Value = ContentTexts<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or parts")
             }
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Texts::default())
+                Ok(ContentTexts::default())
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Texts(vec![Cow::Borrowed(text)]))
+                Ok(ContentTexts(vec![Cow::Borrowed(text)]))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Texts(vec![Cow::Owned(text.to_owned())]))
+                Ok(ContentTexts(vec![Cow::Owned(text.to_owned())]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
                 let mut texts = Vec::new();
-                while let Some(part) = items.next_element::<Texts<'de>>()? {
+                while let Some(part) = items.next_element::<ContentTexts<'de>>()? {
                     texts.extend(part.0);
                 }
-                Ok(Texts(texts))
+                Ok(ContentTexts(texts))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
                 let mut texts = Vec::new();
                 while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
                     if name == "text" {
-                        texts = fields.next_value::<Texts<'de>>()?.0;
+                        texts = fields.next_value::<ContentTexts<'de>>()?.0;
                     } else {
                         fields.next_value::<IgnoredAny>()?;
                     }
                 }
-                Ok(Texts(texts))
+                Ok(ContentTexts(texts))
             }
         }
-        input.deserialize_any(Reader)
+        input.deserialize_any(TextsVisitor)
     }
 }
 
@@ -199,14 +199,14 @@ mod tests {
 
     use super::*;
 
-    fn of(body: &serde_json::Value) -> Option<Conversation> {
+    fn of(body: &serde_json::Value) -> Option<ConversationHash> {
         prefix(body.to_string().as_bytes())
     }
 
     #[test]
     fn the_header_names_a_session_before_the_body_does() {
         let body = br#"{"prompt_cache_key":"c","user":"u"}"#;
-        let named = |name: &str| Some(Conversation::new([name.as_bytes()]));
+        let named = |name: &str| Some(ConversationHash::new([name.as_bytes()]));
         assert_eq!(session(Some(b"h"), body), named("h"));
         assert_eq!(session(None, body), named("u"));
         assert_eq!(

@@ -11,30 +11,32 @@ use serde::{
 
 /// A text; none for anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Text(pub(super) Option<String>);
+pub(super) struct LenientText(pub(super) Option<String>);
 
 /// The text, or the text that is the `id` of the object; none for anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Id(pub(super) Option<String>);
 
-struct Texts {
+struct TextVisitor {
     /// Whether an object's `id` will do.
     or_id: bool,
 }
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for LenientText {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(Texts { or_id: false }).map(Self)
+        input
+            .deserialize_any(TextVisitor { or_id: false })
+            .map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(Texts { or_id: true }).map(Self)
+        input.deserialize_any(TextVisitor { or_id: true }).map(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Texts {
+impl<'de> Visitor<'de> for TextVisitor {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,10 +60,10 @@ impl<'de> Visitor<'de> for Texts {
                 // Which of two counts is not the same to all readers.
                 return Err(A::Error::duplicate_field("id"));
             } else {
-                id = Some(members.next_value::<Text>()?);
+                id = Some(members.next_value::<LenientText>()?);
             }
         }
-        Ok(id.and_then(|Text(id)| id))
+        Ok(id.and_then(|LenientText(id)| id))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<String>, A::Error> {
@@ -141,7 +143,7 @@ mod tests {
             ("true", None, None),
             ("null", None, None),
         ] {
-            let Text(found) = serde_json::from_str(json).unwrap();
+            let LenientText(found) = serde_json::from_str(json).unwrap();
             assert_eq!(found.as_deref(), text, "{json}");
             let Id(found) = serde_json::from_str(json).unwrap();
             assert_eq!(found.as_deref(), id, "{json}");
@@ -154,10 +156,10 @@ mod tests {
         #[test]
         fn what_follows_a_value_is_read_as_ever(items in prop::collection::vec(any::<Option<i64>>(), 0..9), after in "[a-z]{0,9}") {
             let list = json!([items, {"id": items}, after]);
-            let read: Vec<Text> = serde_json::from_value(list.clone()).unwrap();
-            let texts: Vec<_> = read.into_iter().map(|Text(text)| text).collect();
+            let read: Vec<LenientText> = serde_json::from_value(list.clone()).unwrap();
+            let texts: Vec<_> = read.into_iter().map(|LenientText(text)| text).collect();
             prop_assert_eq!(&texts, &[None, None, Some(after.clone())]);
-            let Text(whole) = serde_json::from_value(list).unwrap();
+            let LenientText(whole) = serde_json::from_value(list).unwrap();
             prop_assert_eq!(whole, None);
             let Id(id) = serde_json::from_value(json!({"x": items, "id": after})).unwrap();
             prop_assert_eq!(Value::from(id), Value::from(after));

@@ -5,23 +5,23 @@ pub(crate) mod batch;
 mod blocks;
 pub(crate) mod conversation;
 pub(crate) mod endpoint;
-mod ends;
-pub(crate) mod fault;
+pub(crate) mod error_classifier;
+pub(crate) mod first_event;
+mod json_skip;
 mod lenient;
-pub(crate) mod listing;
-pub(crate) mod mask;
 pub(crate) mod model_list;
 mod multipart;
-pub(crate) mod opening;
+pub(crate) mod object_list;
+pub(crate) mod own_bodies;
 pub(crate) mod references;
-pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod secret_mask;
 pub(crate) mod sound;
 pub(crate) mod sse;
 pub(crate) mod tag;
 mod text;
 pub(crate) mod usage;
-mod words;
+mod word_finder;
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub(crate) use text::{parameters, percent_decoded};
 
 /// The dialect a client speaks, which decides the shape of our errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(crate) enum Dialect {
     /// Everything but Anthropic's routes.
     OpenAi,
     /// `/v1/messages` and what is below it.
@@ -56,7 +56,7 @@ pub(crate) enum Route {
 
 // === impl Family ===
 
-impl Family {
+impl Dialect {
     /// The family of a path.
     pub(crate) fn of(path: &str) -> Self {
         let path = endpoint::canonical(path);
@@ -119,10 +119,10 @@ mod tests {
 
     #[test]
     fn only_paths_below_messages_speak_anthropic() {
-        assert_eq!(Family::of("/v1/messages/count_tokens"), Family::Anthropic);
-        assert_eq!(Family::of("/messages"), Family::Anthropic);
-        assert_eq!(Family::of("/v1/messagesx"), Family::OpenAi);
-        assert_eq!(Family::of("/v1/threads/t/messages"), Family::OpenAi);
+        assert_eq!(Dialect::of("/v1/messages/count_tokens"), Dialect::Anthropic);
+        assert_eq!(Dialect::of("/messages"), Dialect::Anthropic);
+        assert_eq!(Dialect::of("/v1/messagesx"), Dialect::OpenAi);
+        assert_eq!(Dialect::of("/v1/threads/t/messages"), Dialect::OpenAi);
     }
 
     #[test]

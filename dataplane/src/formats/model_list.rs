@@ -15,14 +15,14 @@ const COLLECTION: &str = "models/";
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Listing {
-    data: Vec<Entry>,
-    models: Vec<Entry>,
+struct ModelListing {
+    data: Vec<ModelEntry>,
+    models: Vec<ModelEntry>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Entry {
+struct ModelEntry {
     id: Option<String>,
     name: Option<String>,
 }
@@ -30,10 +30,10 @@ struct Entry {
 /// The names in a list; none when it is no list.
 pub(crate) fn names(body: &[u8]) -> Option<BTreeSet<String>> {
     let json = body.get(text::spaces(body)..).unwrap_or_default();
-    let entries: Vec<Entry> = if json.starts_with(b"[") {
+    let entries: Vec<ModelEntry> = if json.starts_with(b"[") {
         serde_json::from_slice(json).ok()?
     } else {
-        let Listing { mut data, models } = serde_json::from_slice(json).ok()?;
+        let ModelListing { mut data, models } = serde_json::from_slice(json).ok()?;
         data.extend(models);
         data
     };

@@ -7,7 +7,7 @@ use std::{borrow::Cow, ops::Range};
 
 use memchr::memmem;
 
-use self::head::Head;
+use self::head::PartHead;
 
 /// Forms have a dozen fields; more than this is not walked through.
 const PARTS_MAX: usize = 256;
@@ -15,7 +15,7 @@ const HEADER_BYTES_MAX: usize = 8 * 1024;
 
 /// A named part.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Field<'a> {
+pub(super) struct FormField<'a> {
     /// Its name.
     pub(super) name: Cow<'a, str>,
     /// Where its value lies in the body.
@@ -26,7 +26,7 @@ pub(super) struct Field<'a> {
 
 /// The parts of a body, in order. Ends after the first error.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(super) struct FormFields<'a> {
     body: &'a [u8],
     /// `CRLF--boundary`; the first one may stand at the very beginning without its CRLF.
     delimiter: String,
@@ -36,14 +36,14 @@ pub(super) struct Fields<'a> {
     /// Whether all readers have to read it alike.
     strict: bool,
     /// Found before the first part.
-    problem: Option<Problem>,
+    problem: Option<FormProblem>,
 }
 
-type Problem = &'static str;
+type FormProblem = &'static str;
 
 // === impl Fields ===
 
-impl<'a> Fields<'a> {
+impl<'a> FormFields<'a> {
     pub(super) fn new(body: &'a [u8], boundary: &str, strict: bool) -> Self {
         let problem = strict.then(|| head::boundaries(body, boundary).err());
         let delimiter = format!("\r\n--{boundary}");
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The part after the delimiter that ends at `at`, or none after the last one.
-    fn part(&mut self, at: usize) -> Result<Option<Part<'a>>, Problem> {
+    fn part(&mut self, at: usize) -> Result<Option<FormPart<'a>>, FormProblem> {
         let rest = self.body.get(at..).unwrap_or_default();
         if rest.starts_with(b"--") {
             return Ok(None);
@@ -83,12 +83,12 @@ impl<'a> Fields<'a> {
         self.at = Some(start + len + self.delimiter.len());
         let head = head.get(..head_len).unwrap_or_default();
         let (name, typed) = if self.strict {
-            let Head { name, typed } = Head::read(head)?;
+            let PartHead { name, typed } = PartHead::read(head)?;
             (Some(Cow::Borrowed(name)), typed)
         } else {
             (name(head), false)
         };
-        Ok(Some(Part {
+        Ok(Some(FormPart {
             name,
             value: start..start + len,
             typed,
@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-struct Part<'a> {
+struct FormPart<'a> {
     name: Option<Cow<'a, str>>,
     value: Range<usize>,
     typed: bool,
@@ -110,8 +110,8 @@ pub(super) struct Parameter<'a> {
     pub(super) quoted: bool,
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Problem>;
+impl<'a> Iterator for FormFields<'a> {
+    type Item = Result<FormField<'a>, FormProblem>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(problem) = self.problem.take() {
@@ -120,13 +120,13 @@ impl<'a> Iterator for Fields<'a> {
         }
         while let Some(at) = self.at.take() {
             match self.part(at) {
-                Ok(Some(Part {
+                Ok(Some(FormPart {
                     name: Some(name),
                     value,
                     typed,
-                })) => return Some(Ok(Field { name, value, typed })),
+                })) => return Some(Ok(FormField { name, value, typed })),
                 // A part without a name is nobody's field.
-                Ok(Some(Part { name: None, .. })) => {}
+                Ok(Some(FormPart { name: None, .. })) => {}
                 Ok(None) => return None,
                 Err(problem) => {
                     self.at = None;
@@ -266,8 +266,8 @@ mod tests {
 
     use super::*;
 
-    fn fields(body: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Problem> {
-        Fields::new(body, "b", false)
+    fn fields(body: &[u8]) -> Result<Vec<(String, Vec<u8>)>, FormProblem> {
+        FormFields::new(body, "b", false)
             .map(|field| {
                 let field = field?;
                 Ok((field.name.into_owned(), body[field.value].to_vec()))
@@ -330,7 +330,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_fail_badly(body in prop::collection::vec(any::<u8>(), 0..200), strict: bool) {
-            for field in Fields::new(&body, "b", strict).flatten() {
+            for field in FormFields::new(&body, "b", strict).flatten() {
                 prop_assert!(field.value.end <= body.len());
             }
         }

@@ -5,16 +5,16 @@ mod walk;
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use proxyxai_contract::{object::Kind, price::Hashing};
+use proxyxai_contract::{object::ObjectKind, price::FastHashState};
 
 use super::{
-    Route, ends,
+    Route, json_skip,
     request::{FOLDED_BYTES_MAX, fold_into},
     text,
 };
 
 /// A reference: to what, and its id.
-pub(crate) type Reference = (Kind, String);
+pub(crate) type Reference = (ObjectKind, String);
 
 /// More than this many references are too many.
 pub(super) const REFERENCES_MAX: usize = 256;
@@ -27,7 +27,7 @@ const NAME_BYTES_MAX: usize = 64;
 
 /// Where a name refers to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum ReferenceScope {
     /// In every body.
     Everywhere,
     /// Where no model is called: elsewhere it may be anything.
@@ -35,25 +35,81 @@ enum Scope {
 }
 
 /// A member with one of these names holds an id, or a list of them, or an object that has one.
-const NAMES: &[(&str, Kind, Scope)] = &[
-    ("file_id", Kind::File, Scope::Everywhere),
-    ("file_ids", Kind::File, Scope::Everywhere),
-    ("image_file_id", Kind::File, Scope::Everywhere),
-    ("input_file_id", Kind::File, Scope::Everywhere),
-    ("output_file_id", Kind::File, Scope::Everywhere),
-    ("error_file_id", Kind::File, Scope::Everywhere),
-    ("vector_store_id", Kind::VectorStore, Scope::Everywhere),
-    ("vector_store_ids", Kind::VectorStore, Scope::Everywhere),
-    ("container", Kind::Container, Scope::Everywhere),
-    ("container_id", Kind::Container, Scope::Everywhere),
-    ("training_file", Kind::File, Scope::WithoutModel),
-    ("validation_file", Kind::File, Scope::WithoutModel),
-    ("previous_response_id", Kind::Response, Scope::WithoutModel),
-    ("response_id", Kind::Response, Scope::WithoutModel),
-    ("assistant_id", Kind::Assistant, Scope::WithoutModel),
-    ("thread_id", Kind::Thread, Scope::WithoutModel),
-    ("batch_id", Kind::Batch, Scope::WithoutModel),
-    ("eval_id", Kind::Eval, Scope::WithoutModel),
+const NAMES: &[(&str, ObjectKind, ReferenceScope)] = &[
+    ("file_id", ObjectKind::File, ReferenceScope::Everywhere),
+    ("file_ids", ObjectKind::File, ReferenceScope::Everywhere),
+    (
+        "image_file_id",
+        ObjectKind::File,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "input_file_id",
+        ObjectKind::File,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "output_file_id",
+        ObjectKind::File,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "error_file_id",
+        ObjectKind::File,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "vector_store_id",
+        ObjectKind::VectorStore,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "vector_store_ids",
+        ObjectKind::VectorStore,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "container",
+        ObjectKind::Container,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "container_id",
+        ObjectKind::Container,
+        ReferenceScope::Everywhere,
+    ),
+    (
+        "training_file",
+        ObjectKind::File,
+        ReferenceScope::WithoutModel,
+    ),
+    (
+        "validation_file",
+        ObjectKind::File,
+        ReferenceScope::WithoutModel,
+    ),
+    (
+        "previous_response_id",
+        ObjectKind::Response,
+        ReferenceScope::WithoutModel,
+    ),
+    (
+        "response_id",
+        ObjectKind::Response,
+        ReferenceScope::WithoutModel,
+    ),
+    (
+        "assistant_id",
+        ObjectKind::Assistant,
+        ReferenceScope::WithoutModel,
+    ),
+    (
+        "thread_id",
+        ObjectKind::Thread,
+        ReferenceScope::WithoutModel,
+    ),
+    ("batch_id", ObjectKind::Batch, ReferenceScope::WithoutModel),
+    ("eval_id", ObjectKind::Eval, ReferenceScope::WithoutModel),
 ];
 
 /// A member with one of these names holds a picture, a recording, a document, or says where it is. How many tokens that
@@ -77,25 +133,25 @@ const MEDIA: &[&str] = &[
 
 /// What a name tells.
 #[derive(Debug, Clone, Copy)]
-enum Tells {
-    Refers(Kind, Scope),
+enum NameMeaning {
+    Refers(ObjectKind, ReferenceScope),
     Media,
 }
 
 /// The same, by how the most lenient reader compares names.
-static BY_NAME: LazyLock<HashMap<String, Tells, Hashing>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<String, NameMeaning, FastHashState>> = LazyLock::new(|| {
     let folded = |name: &str| super::request::folded(name).collect();
     let names = NAMES
         .iter()
-        .map(|(name, kind, scope)| (folded(name), Tells::Refers(*kind, *scope)));
+        .map(|(name, kind, scope)| (folded(name), NameMeaning::Refers(*kind, *scope)));
     names
-        .chain(MEDIA.iter().map(|name| (folded(name), Tells::Media)))
+        .chain(MEDIA.iter().map(|name| (folded(name), NameMeaning::Media)))
         .collect()
 });
 
 /// Why it cannot be told what a body refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unclear {
+pub(crate) enum ReferenceError {
     #[error("the request refers to more than {REFERENCES_MAX} objects")]
     TooMany,
     #[error("what the request refers to cannot be read: it is no plain JSON in UTF-8")]
@@ -103,14 +159,14 @@ pub(crate) enum Unclear {
 }
 
 /// What a name in a body stands for.
-fn refers(name: &str) -> Option<(Kind, Scope)> {
+fn refers(name: &str) -> Option<(ObjectKind, ReferenceScope)> {
     match tells(name)? {
-        Tells::Refers(kind, scope) => Some((kind, scope)),
-        Tells::Media => None,
+        NameMeaning::Refers(kind, scope) => Some((kind, scope)),
+        NameMeaning::Media => None,
     }
 }
 
-fn tells(name: &str) -> Option<Tells> {
+fn tells(name: &str) -> Option<NameMeaning> {
     let mut buffer = [0; FOLDED_BYTES_MAX];
     BY_NAME.get(fold_into(&mut buffer, name)?).copied()
 }
@@ -125,7 +181,7 @@ pub(super) fn of_field(name: &str, value: &str) -> Option<Reference> {
 /// What the names of a body's members tell of references and media in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is heard for itself")]
-pub(crate) struct Cues {
+pub(crate) struct ReferenceCues {
     /// There is one that refers everywhere.
     everywhere: bool,
     /// One that does so where no model is called.
@@ -136,7 +192,7 @@ pub(crate) struct Cues {
     pub(super) media: bool,
 }
 
-impl Cues {
+impl ReferenceCues {
     const ALL: Self = Self {
         everywhere: true,
         without_model: true,
@@ -147,7 +203,7 @@ impl Cues {
     /// Those of all members of a text; none when they cannot be followed.
     pub(super) fn of(json: &[u8]) -> Option<Self> {
         let mut cues = Self::default();
-        ends::of_nested(json, |before| cues.hear(before))?;
+        json_skip::skip_nested(json, |before| cues.hear(before))?;
         Some(cues)
     }
 
@@ -181,9 +237,9 @@ impl Cues {
             return;
         }
         match tells(name) {
-            Some(Tells::Refers(_, Scope::Everywhere)) => self.everywhere = true,
-            Some(Tells::Refers(_, Scope::WithoutModel)) => self.without_model = true,
-            Some(Tells::Media) => self.media = true,
+            Some(NameMeaning::Refers(_, ReferenceScope::Everywhere)) => self.everywhere = true,
+            Some(NameMeaning::Refers(_, ReferenceScope::WithoutModel)) => self.without_model = true,
+            Some(NameMeaning::Media) => self.media = true,
             None => self.id |= super::request::folded(name).eq("id".chars()),
         }
     }
@@ -242,8 +298,8 @@ fn may_refer(name: &[u8]) -> bool {
 pub(crate) fn find(
     body: &[u8],
     route: Route,
-    cues: Option<Cues>,
-) -> Result<Vec<Reference>, Unclear> {
+    cues: Option<ReferenceCues>,
+) -> Result<Vec<Reference>, ReferenceError> {
     // Their input is text.
     if matches!(route, Route::Embeddings | Route::Completions) {
         return Ok(Vec::new());
@@ -251,12 +307,12 @@ pub(crate) fn find(
     let json = body.get(text::bom(body)..).unwrap_or_default();
     let json = json.get(text::spaces(json)..).unwrap_or_default();
     if is_wide(json) {
-        return Err(Unclear::Unreadable);
+        return Err(ReferenceError::Unreadable);
     }
     if !matches!(json.first(), Some(b'{' | b'[')) {
         return Ok(Vec::new());
     }
-    let cues = cues.or_else(|| Cues::of(json));
+    let cues = cues.or_else(|| ReferenceCues::of(json));
     if cues.is_some_and(|cues| !cues.may_refer(route)) {
         return Ok(Vec::new());
     }

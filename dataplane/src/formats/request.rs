@@ -2,25 +2,25 @@
 //! same bytes, with at most two places replaced. Unknown fields are neither read nor checked; that a body's
 //! structure is what it seems is, and so is, where a model is read, that nobody could read another one.
 
+pub(crate) mod decompress;
 mod form;
 mod kind;
 mod members;
-mod named;
+mod model_names;
 mod rewrite;
 mod skim;
 mod tools;
-pub(crate) mod unpack;
 
 use std::ops::Range;
 
-use proxyxai_contract::{part::Part, price};
+use proxyxai_contract::{part::BillPart, price};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use self::{
-    kind::Kind,
+    kind::BodyKind,
     members::{
-        BEST_OF, CHOICES, CONVERSATION, LATER, LIMITS, MCP_SERVERS, MODEL, Members, N, NAMES,
+        BEST_OF, BodyMembers, CHOICES, CONVERSATION, LATER, LIMITS, MCP_SERVERS, MODEL, N, NAMES,
         PREVIOUS, PROMPT, QUALITY, REASONING, ROUTE, SEARCHES, SIZE, STORE, STREAM, STREAM_OPTIONS,
         TIER, TOLD, TOOL_CALLS,
     },
@@ -29,15 +29,15 @@ use super::{
     Route,
     lenient::Id,
     multipart,
-    references::{Cues, Reference},
+    references::{Reference, ReferenceCues},
     text,
 };
 
 pub(crate) use members::{FOLDED_BYTES_MAX, fold_into, folded, in_query};
-pub(crate) use named::in_target;
+pub(crate) use model_names::in_target;
 use rewrite::usage_ask;
 pub(crate) use rewrite::{UsageAsk, rewrite};
-pub(crate) use tools::Tools;
+pub(crate) use tools::RequestTools;
 
 /// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
 /// sent under its name.
@@ -69,7 +69,7 @@ pub(crate) struct RequestFacts {
     /// The tier that it asks for.
     pub(crate) tier: Option<String>,
     /// The member that has the work done after the call.
-    pub(crate) later: Option<&'static str>,
+    pub(crate) deferred_by: Option<&'static str>,
     /// Further models that it names, for others to be used: alternatives, of tools, of requests inside it.
     pub(crate) named: Vec<String>,
     /// The response that it goes on from.
@@ -79,7 +79,7 @@ pub(crate) struct RequestFacts {
     /// Whether it says that the provider is to keep the answer, or not to.
     pub(crate) store: Option<bool>,
     /// What the names of its members tell of references to objects; none where nothing is known of them.
-    pub(crate) cues: Option<Cues>,
+    pub(crate) cues: Option<ReferenceCues>,
     /// References in fields of a form.
     pub(crate) in_form: Vec<Reference>,
     /// Whether the model may read what is not in the body as text: pictures, what it refers to, what is kept elsewhere.
@@ -87,7 +87,7 @@ pub(crate) struct RequestFacts {
     /// Whether it names a `prompt`, which is a template that the provider keeps where it is not the text itself.
     prompts: bool,
     /// Its tools, and whatever else has the provider search or run something.
-    pub(crate) tools: Tools,
+    pub(crate) tools: RequestTools,
     /// How often those may be used in all.
     pub(crate) tool_calls_max: Option<u64>,
     /// Whether it has something to say about thinking.
@@ -96,7 +96,7 @@ pub(crate) struct RequestFacts {
     pub(crate) has_file: bool,
     form: Form,
     /// Where it says whom it is for: `user`, `safety_identifier`, `metadata`.
-    pub(crate) told: [Option<Range<usize>>; 3],
+    pub(crate) tag_spans: [Option<Range<usize>>; 3],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,11 +144,11 @@ pub(crate) fn read(
         return Ok(RequestFacts::default());
     }
     let kind = if strict {
-        Kind::strictly(content_type)?
+        BodyKind::strictly(content_type)?
     } else {
-        Kind::of(content_type)
+        BodyKind::of(content_type)
     };
-    if let Kind::Form { boundary } = &kind {
+    if let BodyKind::Form { boundary } = &kind {
         return form::read(body, boundary, strict);
     }
     let start = text::bom(body);
@@ -157,7 +157,7 @@ pub(crate) fn read(
     if strict {
         check_text(body, start, is_object)?;
     }
-    let said_json = kind == Kind::Json;
+    let said_json = kind == BodyKind::Json;
     if !is_object {
         if said_json {
             serde_json::from_slice::<IgnoredAny>(json).map_err(|error| malformed(&error))?;
@@ -173,9 +173,9 @@ pub(crate) fn read(
 }
 
 /// The same members of a body that is unusual.
-fn read_slowly(json: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+fn read_slowly(json: &[u8]) -> Result<BodyMembers<'_>, serde_json::Error> {
     let mut members = NAMES.read(json)?;
-    members.cues = Cues::of(json);
+    members.cues = ReferenceCues::of(json);
     Ok(members)
 }
 
@@ -237,7 +237,7 @@ impl RequestFacts {
 
 fn facts(
     body: &[u8],
-    mut members: Members<'_>,
+    mut members: BodyMembers<'_>,
     brace: usize,
     strict: bool,
 ) -> Result<RequestFacts, BadRequest> {
@@ -271,7 +271,7 @@ fn facts(
         limits: [old?, new?, of_responses?],
         n: number(N)?,
         written: number(BEST_OF)?.max(candidates?).max(generations?),
-        later: later(&members),
+        deferred_by: later(&members),
         named,
         reads_more: previous.is_some()
             || conversation.is_some()
@@ -290,17 +290,17 @@ fn facts(
         cues: members.cues,
         in_form: Vec::new(),
         form: Form::Json,
-        told: told(body, &members),
+        tag_spans: told(body, &members),
     })
 }
 
 /// Where it says whom it is for.
-fn told(body: &[u8], members: &Members<'_>) -> [Option<Range<usize>>; 3] {
+fn told(body: &[u8], members: &BodyMembers<'_>) -> [Option<Range<usize>>; 3] {
     TOLD_PLACES.map(|at| members.value(at).and_then(|raw| span(body, raw)))
 }
 
 /// `OpenRouter` chooses a model by itself where it is told to fall back and not what to.
-fn check_route(members: &Members<'_>) -> Result<(), BadRequest> {
+fn check_route(members: &BodyMembers<'_>) -> Result<(), BadRequest> {
     let field = "route";
     let Some(route) = members.value(ROUTE).map(RawValue::get) else {
         return Ok(());
@@ -331,16 +331,16 @@ fn id_of(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, 
 }
 
 /// The member, if there is one, that has the work done after the call.
-fn later(members: &Members<'_>) -> Option<&'static str> {
+fn later(members: &BodyMembers<'_>) -> Option<&'static str> {
     let wanted = |at: &&usize| is_wanted(members, **at);
     LATER.iter().find(wanted).map(|at| NAMES.get(*at))
 }
 
 /// The tools, and whatever else has the provider search or run something.
-fn tools(members: &mut Members<'_>) -> Tools {
+fn tools(members: &mut BodyMembers<'_>) -> RequestTools {
     let mut tools = std::mem::take(&mut members.named.tools);
     if SEARCHES.iter().any(|at| is_wanted(members, *at)) {
-        tools.run(Some(Part::WebSearch), None);
+        tools.run(Some(BillPart::WebSearch), None);
     }
     if is_wanted(members, MCP_SERVERS) {
         tools.run(None, None);
@@ -349,7 +349,7 @@ fn tools(members: &mut Members<'_>) -> Tools {
 }
 
 /// Whether a member is there, and says more than that it might as well not be.
-fn is_wanted(members: &Members<'_>, at: usize) -> bool {
+fn is_wanted(members: &BodyMembers<'_>, at: usize) -> bool {
     let raw = members.value(at).map(RawValue::get);
     raw.is_some_and(|text| !matches!(text, "false" | "null" | "[]"))
 }

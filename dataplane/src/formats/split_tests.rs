@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use proxyxai_contract::usage::Tokens;
+use proxyxai_contract::usage::TokenUsage;
 
 use super::{
-    sse::{Events, events},
-    usage::{Schema, UsageReader, without_usage},
+    sse::{EventCutter, events},
+    usage::{UsageReader, UsageSchema, without_usage},
 };
 
 const CHAT: &str = concat!(
@@ -39,14 +39,19 @@ const MESSAGES: &str = concat!(
 #[derive(Debug, PartialEq)]
 struct Passed {
     out: Vec<u8>,
-    tokens: Option<Tokens>,
+    tokens: Option<TokenUsage>,
     marks: [bool; 3],
     delivered: u64,
     words: u64,
 }
 
-fn pass<'c>(schema: Schema, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
-    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(schema), Vec::new());
+fn pass<'c>(
+    schema: UsageSchema,
+    edits: bool,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+) -> Passed {
+    let (mut cutter, mut reader, mut out) =
+        (EventCutter::new(), UsageReader::new(schema), Vec::new());
     let mut show = |run: Bytes| {
         reader.push(&run);
         let shown = if edits { without_usage(run) } else { Some(run) };
@@ -61,17 +66,17 @@ fn pass<'c>(schema: Schema, edits: bool, chunks: impl IntoIterator<Item = &'c [u
         tokens: reader.tokens(),
         marks: [reader.is_near_end(), reader.finished(), reader.closed()],
         delivered: reader.delivered_bytes(),
-        words: reader.take_prose().tokens(),
+        words: reader.take_output_text().tokens(),
     }
 }
 
 /// Every stream with every kind of line end.
-fn streams() -> Vec<(Schema, String)> {
+fn streams() -> Vec<(UsageSchema, String)> {
     let all = [
-        (Schema::Completions, CHAT),
-        (Schema::Responses, RESPONSES),
-        (Schema::Responses, FAILED),
-        (Schema::Messages, MESSAGES),
+        (UsageSchema::Completions, CHAT),
+        (UsageSchema::Responses, RESPONSES),
+        (UsageSchema::Responses, FAILED),
+        (UsageSchema::Messages, MESSAGES),
     ];
     all.into_iter()
         .flat_map(|(schema, text)| {
@@ -98,38 +103,38 @@ fn a_stream_cut_at_any_byte_comes_to_the_same() {
 #[test]
 fn usage_of_every_kind_is_heard_in_every_stream_also_one_that_failed() {
     let heard = |schema, text: &str| pass(schema, false, [text.as_bytes()]).tokens.unwrap();
-    let chat = Tokens {
+    let chat = TokenUsage {
         input: 19,
         cached: 4,
         input_audio: 1,
         output: 10,
         output_audio: 2,
         reasoning: 3,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    assert_eq!(heard(Schema::Completions, CHAT), chat);
-    let incomplete = Tokens {
+    assert_eq!(heard(UsageSchema::Completions, CHAT), chat);
+    let incomplete = TokenUsage {
         input: 5,
         cached: 2,
         output: 9,
         reasoning: 4,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    assert_eq!(heard(Schema::Responses, RESPONSES), incomplete);
-    let failed = Tokens {
+    assert_eq!(heard(UsageSchema::Responses, RESPONSES), incomplete);
+    let failed = TokenUsage {
         input: 5,
         output: 1,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    assert_eq!(heard(Schema::Responses, FAILED), failed);
-    let messages = Tokens {
+    assert_eq!(heard(UsageSchema::Responses, FAILED), failed);
+    let messages = TokenUsage {
         input: 35,
         cached: 7,
         cache_write: 3,
         output: 15,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    assert_eq!(heard(Schema::Messages, MESSAGES), messages);
+    assert_eq!(heard(UsageSchema::Messages, MESSAGES), messages);
 }
 
 #[test]
@@ -171,6 +176,6 @@ proptest! {
             rest = after;
         }
         chunks.push(rest);
-        prop_assert_eq!(pass(Schema::Completions, edits, chunks), pass(Schema::Completions, edits, [body.as_bytes()]));
+        prop_assert_eq!(pass(UsageSchema::Completions, edits, chunks), pass(UsageSchema::Completions, edits, [body.as_bytes()]));
     }
 }

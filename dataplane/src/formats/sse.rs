@@ -18,17 +18,17 @@ const PING_BYTES_MAX: usize = 128;
 /// Keeps back the beginning of an event until its end has come. An event ends with a blank line; lines
 /// end with LF, CRLF or CR.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub(crate) struct EventCutter {
     /// The beginning of an event whose end has not come yet.
     carry: BytesMut,
-    line: Line,
+    line: SseLine,
     /// A part of the event under way has gone through.
     torn: bool,
 }
 
 /// Where in a line the last byte was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Line {
+enum SseLine {
     /// At its beginning.
     #[default]
     Start,
@@ -43,7 +43,7 @@ enum Line {
 
 // === impl Events ===
 
-impl Events {
+impl EventCutter {
     /// At the beginning of a stream.
     pub(crate) fn new() -> Self {
         Self::default()
@@ -102,7 +102,7 @@ fn some(bytes: Bytes) -> Option<Bytes> {
 
 // === impl Line ===
 
-impl Line {
+impl SseLine {
     /// Length of the chunk's beginning up to the end of the last event in it; none when none ends.
     fn run(&mut self, chunk: &[u8]) -> Option<usize> {
         // Whatever came before, this ends a line and then a blank one.
@@ -151,7 +151,7 @@ impl Line {
 
 /// The events of a run, and what follows the last of them.
 pub(crate) fn events(run: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (mut line, mut rest) = (Line::Start, run);
+    let (mut line, mut rest) = (SseLine::Start, run);
     std::iter::from_fn(move || {
         let end = line.end(rest).unwrap_or(rest.len());
         let (event, after) = rest.split_at_checked(end)?;
@@ -228,7 +228,7 @@ mod tests {
 
     /// What goes through of a stream that comes in pieces of these lengths, piece by piece.
     fn through(stream: &[u8], lengths: &[usize]) -> Vec<Bytes> {
-        let mut cutter = Events::new();
+        let mut cutter = EventCutter::new();
         let mut left = Bytes::copy_from_slice(stream);
         let mut out = Vec::new();
         for length in lengths {
@@ -249,7 +249,7 @@ mod tests {
     fn a_chunk_of_whole_events_is_given_back_as_it_is() {
         for end in ["\n\n", "\r\n\r\n"] {
             let chunk = Bytes::from(format!("data: a{end}: b{end}data: c{end}"));
-            let mut cutter = Events::new();
+            let mut cutter = EventCutter::new();
             let out = cutter.push(chunk.clone()).unwrap();
             assert_eq!((out.as_ptr(), out.len()), (chunk.as_ptr(), chunk.len()));
             assert_eq!((cutter.holds(), cutter.release()), (false, None));
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_beginning_of_an_event_waits_for_its_end() {
-        let mut cutter = Events::new();
+        let mut cutter = EventCutter::new();
         let mut push = |chunk: &'static str| cutter.push(Bytes::from_static(chunk.as_bytes()));
         assert_eq!(
             push("data: a\n\ndata: b\n\nda").unwrap(),
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn an_event_without_end_goes_through_once_it_is_too_long() {
-        let mut cutter = Events::new();
+        let mut cutter = EventCutter::new();
         let part = Bytes::from(vec![b'x'; EVENT_BYTES_MAX / 2]);
         assert_eq!(cutter.push(part.clone()), None);
         assert_eq!(cutter.push(part.clone()), None);

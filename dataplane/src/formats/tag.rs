@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderMap, HeaderName};
-use proxyxai_contract::{Invalid, unseen::is_unseen};
+use proxyxai_contract::{Invalid, invisible_chars::is_invisible};
 use serde_json::value::RawValue;
 
 use super::request::RequestFacts;
@@ -21,10 +21,10 @@ const METADATA: &str = "metadata.";
 
 /// Where bodies say it, in the order in which it counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TagMembers(Vec<Member>);
+pub struct TagMembers(Vec<TagMember>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Member {
+enum TagMember {
     User,
     Safety,
     /// A text inside `metadata`.
@@ -39,10 +39,10 @@ impl TagMembers {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let names = text.split(',').map(str::trim);
         let member = |name: &str| match name {
-            USER => Ok(Member::User),
-            SAFETY => Ok(Member::Safety),
+            USER => Ok(TagMember::User),
+            SAFETY => Ok(TagMember::Safety),
             _ => match name.strip_prefix(METADATA) {
-                Some(key) if !key.is_empty() => Ok(Member::Metadata(key.to_owned())),
+                Some(key) if !key.is_empty() => Ok(TagMember::Metadata(key.to_owned())),
                 _ => Err(Invalid::new(
                     "TAG_MEMBERS",
                     "must be a list of user, safety_identifier and metadata.KEY",
@@ -74,14 +74,14 @@ pub(crate) fn of_header(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
 
 /// The tag that a body says; empty where it says none.
 pub(crate) fn of_body(body: &[u8], facts: &RequestFacts, members: &TagMembers) -> String {
-    let [user, safety, metadata] = facts.told.each_ref().map(|at| {
+    let [user, safety, metadata] = facts.tag_spans.each_ref().map(|at| {
         let bytes = body.get(at.clone()?)?;
         std::str::from_utf8(bytes).ok()
     });
-    let text = |member: &Member| match member {
-        Member::User => word(user?),
-        Member::Safety => word(safety?),
-        Member::Metadata(key) => {
+    let text = |member: &TagMember| match member {
+        TagMember::User => word(user?),
+        TagMember::Safety => word(safety?),
+        TagMember::Metadata(key) => {
             let json = metadata.filter(|json| json.len() <= METADATA_BYTES_MAX)?;
             let texts: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json).ok()?;
             word(texts.get(key.as_str())?.get())
@@ -94,7 +94,7 @@ pub(crate) fn of_body(body: &[u8], facts: &RequestFacts, members: &TagMembers) -
 fn word(json: &str) -> Option<String> {
     let text: Cow<'_, str> = serde_json::from_str(json).ok()?;
     // No further than is kept: a text may be as long as its body.
-    let seen = text.chars().filter(|sign| !is_unseen(*sign));
+    let seen = text.chars().filter(|sign| !is_invisible(*sign));
     let mut tag = String::new();
     for sign in seen.skip_while(|sign| sign.is_whitespace()) {
         if tag.len() + sign.len_utf8() > BYTES_MAX {

@@ -18,10 +18,10 @@ use utoipa::{
 
 use super::metrics;
 use crate::formats::{
-    Family, Route,
-    endpoint::{self, Endpoint, Paid, Verb},
-    listing::{AnthropicPage, OpenAiPage},
-    reply::{AnthropicBody, AnthropicModel, AnthropicModels, Model, Models, OpenAiBody},
+    Dialect, Route,
+    endpoint::{self, BillingRule, Endpoint, Verb},
+    object_list::{AnthropicPage, OpenAiPage},
+    own_bodies::{AnthropicBody, AnthropicModel, AnthropicModels, Model, Models, OpenAiBody},
 };
 
 const JSON: &str = "application/json";
@@ -92,7 +92,7 @@ const SYSTEM: &str = "The system";
 
 /// Whose shape errors have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Dialect {
+enum ErrorDialect {
     OpenAi,
     Anthropic,
     /// As the request says.
@@ -106,7 +106,7 @@ pub fn document() -> OpenApi {
         paths.add_path_operation(row.url(), vec![method(row.verb)], relayed(row));
     }
     for path in MODELS {
-        let list = models(path, Dialect::Either);
+        let list = models(path, ErrorDialect::Either);
         paths.add_path_operation(path, vec![HttpMethod::Get], list);
     }
     paths.add_path_operation(METRICS, vec![HttpMethod::Get], metrics_page());
@@ -123,7 +123,7 @@ pub fn document() -> OpenApi {
 
 fn relayed(row: &Endpoint) -> Operation {
     let path = row.url();
-    let dialect = dialect(row);
+    let dialect = error_dialect(row);
     if path.starts_with("/v1/models") && row.verb == Verb::Get {
         return models(&path, dialect);
     }
@@ -159,12 +159,16 @@ fn relayed(row: &Endpoint) -> Operation {
 }
 
 fn told(row: &Endpoint) -> (&'static str, String) {
-    match row.paid {
-        Paid::ByModel => (CALLS, "Relayed, and paid by the model".to_owned()),
-        Paid::ByCalls | Paid::ByFile => (BATCHES, "Relayed, and paid by its calls".to_owned()),
-        Paid::Free if row.lists.is_some() => (OBJECTS, "What the caller has made".to_owned()),
-        Paid::Free => (OBJECTS, "Relayed for whom the object belongs to".to_owned()),
-        Paid::Closed(why) => (CLOSED, format!("Not open: {why}")),
+    match row.billing {
+        BillingRule::ByModel => (CALLS, "Relayed, and paid by the model".to_owned()),
+        BillingRule::ByCalls | BillingRule::ByFile => {
+            (BATCHES, "Relayed, and paid by its calls".to_owned())
+        }
+        BillingRule::Free if row.lists.is_some() => {
+            (OBJECTS, "What the caller has made".to_owned())
+        }
+        BillingRule::Free => (OBJECTS, "Relayed for whom the object belongs to".to_owned()),
+        BillingRule::Closed(why) => (CLOSED, format!("Not open: {why}")),
     }
 }
 
@@ -260,7 +264,7 @@ fn answered(row: &Endpoint) -> Vec<(&'static str, RefOr<Schema>)> {
 
 // === lists ===
 
-fn models(path: &str, dialect: Dialect) -> Operation {
+fn models(path: &str, dialect: ErrorDialect) -> Operation {
     let one = path.ends_with("/{model}");
     let shapes = if one {
         [reference::<Model<'_>>(), reference::<AnthropicModel<'_>>()]
@@ -312,16 +316,16 @@ fn metrics_page() -> Operation {
             "200",
             answer("All of them.", [(metrics::KIND, text().into())]),
         );
-    refused(operation, &[401, 503], Dialect::OpenAi).build()
+    refused(operation, &[401, 503], ErrorDialect::OpenAi).build()
 }
 
 // === pieces ===
 
-fn dialect(row: &Endpoint) -> Dialect {
-    match row.family {
-        _ if row.is_of_both() => Dialect::Either,
-        Family::OpenAi => Dialect::OpenAi,
-        Family::Anthropic => Dialect::Anthropic,
+fn error_dialect(row: &Endpoint) -> ErrorDialect {
+    match row.dialect {
+        _ if row.is_of_both() => ErrorDialect::Either,
+        Dialect::OpenAi => ErrorDialect::OpenAi,
+        Dialect::Anthropic => ErrorDialect::Anthropic,
     }
 }
 
@@ -337,7 +341,7 @@ const fn method(verb: Verb) -> HttpMethod {
 fn refused(
     mut operation: OperationBuilder,
     statuses: &[u16],
-    dialect: Dialect,
+    dialect: ErrorDialect,
 ) -> OperationBuilder {
     for status in statuses {
         let response = Ref::from_response_name(refusal_name(*status, dialect));
@@ -346,7 +350,7 @@ fn refused(
     operation
 }
 
-fn refusal_name(status: u16, dialect: Dialect) -> String {
+fn refusal_name(status: u16, dialect: ErrorDialect) -> String {
     format!("{dialect:?}{status}")
 }
 
@@ -359,7 +363,11 @@ fn components() -> Components {
             reference::<AnthropicBody<'_>>(),
         ]
     };
-    for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Either] {
+    for dialect in [
+        ErrorDialect::OpenAi,
+        ErrorDialect::Anthropic,
+        ErrorDialect::Either,
+    ] {
         for (status, when) in REFUSALS {
             let content = Content::new(Some(either(dialect, bodies())));
             let mut response = ResponseBuilder::new()
@@ -399,11 +407,11 @@ fn reference<T: ToSchema>() -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
 }
 
-fn either(dialect: Dialect, [openai, anthropic]: [RefOr<Schema>; 2]) -> RefOr<Schema> {
+fn either(dialect: ErrorDialect, [openai, anthropic]: [RefOr<Schema>; 2]) -> RefOr<Schema> {
     match dialect {
-        Dialect::OpenAi => openai,
-        Dialect::Anthropic => anthropic,
-        Dialect::Either => RefOr::T(AnyOfBuilder::new().item(openai).item(anthropic).into()),
+        ErrorDialect::OpenAi => openai,
+        ErrorDialect::Anthropic => anthropic,
+        ErrorDialect::Either => RefOr::T(AnyOfBuilder::new().item(openai).item(anthropic).into()),
     }
 }
 
@@ -448,7 +456,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::formats::endpoint::{Found, canonical, find};
+    use crate::formats::endpoint::{EndpointMatch, canonical, find};
 
     fn operations() -> Vec<(Method, String, Value)> {
         let document = serde_json::to_value(document()).unwrap();
@@ -485,7 +493,7 @@ mod tests {
             let is_own = path == METRICS || super::super::models::is_asked(&asked);
             let found = find(&method, &canonical(&asked));
             assert!(
-                is_own || matches!(found, Found::Row(row) if row.url() == path),
+                is_own || matches!(found, EndpointMatch::Row(row) if row.url() == path),
                 "{method} {path}"
             );
         }

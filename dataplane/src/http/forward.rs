@@ -11,8 +11,8 @@ use tower::BoxError;
 
 use crate::{
     decide::admit::Refusal,
-    formats::Family,
-    relay::{Relay, Segments, X_FORWARDED_FOR, refuse, strip_hop_by_hop},
+    formats::Dialect,
+    relay::{BodySegments, Relay, X_FORWARDED_FOR, refuse, strip_hop_by_hop},
 };
 
 /// Control takes no larger body.
@@ -32,11 +32,11 @@ where
     let (mut parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect();
     let Ok(body) = tokio::time::timeout(relay.config.body_idle, body).await else {
-        return refuse(Family::OpenAi, &Refusal::SlowBody);
+        return refuse(Dialect::OpenAi, &Refusal::SlowBody);
     };
     let Ok(body) = body else {
         return refuse(
-            Family::OpenAi,
+            Dialect::OpenAi,
             &Refusal::TooLarge {
                 limit: BODY_BYTES_MAX,
             },
@@ -48,7 +48,7 @@ where
         control.join(&path),
         HeaderValue::from_str(control.authority().as_str()),
     ) else {
-        return refuse(Family::OpenAi, &Refusal::Unavailable);
+        return refuse(Dialect::OpenAi, &Refusal::Unavailable);
     };
     strip_hop_by_hop(&mut parts.headers);
     for name in [header::CONTENT_LENGTH, header::EXPECT] {
@@ -59,9 +59,9 @@ where
         parts.headers.append(X_FORWARDED_FOR, peer);
     }
     parts.uri = path.into();
-    let body = Segments::new([body.to_bytes()]);
+    let body = BodySegments::new([body.to_bytes()]);
     let request = || Request::from_parts(parts.clone(), body.clone());
-    let answer = relay.inner.send(control.origin(), request);
+    let answer = relay.control_client.send(control.origin(), request);
     match tokio::time::timeout(relay.config.idle, answer).await {
         Ok(Ok(response)) => {
             let (mut parts, body) = response.into_parts();
@@ -70,8 +70,8 @@ where
         }
         Ok(Err(lost)) => {
             tracing::warn!(?lost, "control cannot be reached");
-            refuse(Family::OpenAi, &Refusal::Unavailable)
+            refuse(Dialect::OpenAi, &Refusal::Unavailable)
         }
-        Err(_) => refuse(Family::OpenAi, &Refusal::Unavailable),
+        Err(_) => refuse(Dialect::OpenAi, &Refusal::Unavailable),
     }
 }

@@ -5,27 +5,27 @@ use std::net::IpAddr;
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Response, Uri};
-use proxyxai_contract::object::{Kind, LIST_MAX, Owned};
+use proxyxai_contract::object::{LIST_MAX, ObjectKind, OwnedObject};
 
 use super::json;
 use crate::{
     decide::admit::{self, Refusal},
     formats::{
-        endpoint::{self, Found},
-        listing, percent_decoded, upstream_path,
+        endpoint::{self, EndpointMatch},
+        object_list, percent_decoded, upstream_path,
     },
-    live::Wanted,
     relay::{Relay, refuse, speaks_anthropic},
+    state::ObjectListQuery,
 };
 
 const LIMIT_DEFAULT: u32 = 20;
 
 /// What a path lists, and the row that says so.
-pub(super) fn find(path: &str) -> Option<(Kind, Found)> {
+pub(super) fn find(path: &str) -> Option<(ObjectKind, EndpointMatch)> {
     let found = endpoint::find(&Method::GET, &endpoint::canonical(path));
     match found {
-        Found::Row(row) => row.lists.map(|kind| (kind, found)),
-        Found::Misspelt | Found::Unknown => None,
+        EndpointMatch::Row(row) => row.lists.map(|kind| (kind, found)),
+        EndpointMatch::Misspelt | EndpointMatch::Unknown => None,
     }
 }
 
@@ -34,11 +34,11 @@ pub(super) async fn answer(
     relay: &Relay,
     peer: IpAddr,
     asked: (&Uri, &HeaderMap),
-    (kind, found): (Kind, Found),
+    (kind, found): (ObjectKind, EndpointMatch),
 ) -> Response<Body> {
-    let family = found.family(asked.0.path(), speaks_anthropic(asked.1));
+    let family = found.dialect(asked.0.path(), speaks_anthropic(asked.1));
     match page(relay, peer, asked, kind).await {
-        Ok((objects, more)) => json(listing::page(family, &objects, more)),
+        Ok((objects, more)) => json(object_list::page(family, &objects, more)),
         Err(refusal) => refuse(family, &refusal),
     }
 }
@@ -47,9 +47,9 @@ async fn page(
     relay: &Relay,
     peer: IpAddr,
     (uri, headers): (&Uri, &HeaderMap),
-    kind: Kind,
-) -> Result<(Vec<Owned>, bool), Refusal> {
-    let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
+    kind: ObjectKind,
+) -> Result<(Vec<OwnedObject>, bool), Refusal> {
+    let snapshot = relay.state.snapshot().ok_or(Refusal::Unavailable)?;
     let account = relay.authenticate(&snapshot, headers)?.account;
     let chain = snapshot.chain(&account.account);
     admit::state(&chain)?;
@@ -57,20 +57,20 @@ async fn page(
     let path = upstream_path(uri.path());
     admit::resource(&chain, &snapshot.settings, &path)?;
     let wanted = wanted(uri.query().unwrap_or_default())?;
-    let wanted = Wanted {
+    let wanted = ObjectListQuery {
         account: account.account.id,
         kind,
         ..wanted
     };
-    let listed = relay.live.objects().list(wanted).await;
+    let listed = relay.state.objects().list(wanted).await;
     listed.map_err(|_| Refusal::Unavailable)
 }
 
 /// What a query wants, of nobody's yet.
-fn wanted(query: &str) -> Result<Wanted, Refusal> {
-    let mut wanted = Wanted {
+fn wanted(query: &str) -> Result<ObjectListQuery, Refusal> {
+    let mut wanted = ObjectListQuery {
         account: proxyxai_contract::id::AccountId::ROOT,
-        kind: Kind::File,
+        kind: ObjectKind::File,
         limit: LIMIT_DEFAULT,
         after: String::new(),
         before: String::new(),

@@ -11,24 +11,24 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use proxyxai_contract::{
-    clock::Millis, earned::Earned, id::AccountId, money::Money, snapshot::HealthState,
+    clock::Millis, earnings::EarningCounters, id::AccountId, money::Money, snapshot::HealthState,
 };
 use subtle::ConstantTimeEq as _;
 
 use crate::{
     decide::admit::{self, Refusal},
-    formats::Family,
-    live::{Caller, Figures, LeaseState, Snapshot},
-    relay::{Relay, presented, refuse},
-    sight::Rows,
+    formats::Dialect,
+    relay::{Relay, credential_from, refuse},
+    state::{Caller, Figures, LeaseState, Snapshot},
+    telemetry::Rows,
 };
 
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The page, for whom it is.
 pub(super) fn page(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Response<Body> {
-    let Some(snapshot) = relay.live.snapshot() else {
-        return refuse(Family::OpenAi, &Refusal::Unavailable);
+    let Some(snapshot) = relay.state.snapshot() else {
+        return refuse(Dialect::OpenAi, &Refusal::Unavailable);
     };
     let by_root = || {
         let Caller { account, key } = relay.authenticate(&snapshot, headers)?;
@@ -41,11 +41,14 @@ pub(super) fn page(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Response
     if holds_token(relay, headers) {
         return open(relay);
     }
-    by_root().map_or_else(|refusal| refuse(Family::OpenAi, &refusal), |()| open(relay))
+    by_root().map_or_else(
+        |refusal| refuse(Dialect::OpenAi, &refusal),
+        |()| open(relay),
+    )
 }
 
 fn holds_token(relay: &Relay, headers: &HeaderMap) -> bool {
-    let (Some(token), Some(given)) = (&relay.config.metrics_token, presented(headers)) else {
+    let (Some(token), Some(given)) = (&relay.config.metrics_token, credential_from(headers)) else {
         return false;
     };
     // In a time that tells nothing of where they begin to differ.
@@ -54,22 +57,22 @@ fn holds_token(relay: &Relay, headers: &HeaderMap) -> bool {
 
 /// The page, for everybody.
 pub(super) fn open(relay: &Relay) -> Response<Body> {
-    let Some(snapshot) = relay.live.snapshot() else {
-        return refuse(Family::OpenAi, &Refusal::Unavailable);
+    let Some(snapshot) = relay.state.snapshot() else {
+        return refuse(Dialect::OpenAi, &Refusal::Unavailable);
     };
     let mut page = String::new();
     match text::encode(&mut page, &registry(relay, &snapshot)) {
         Ok(()) => ([(header::CONTENT_TYPE, KIND)], page).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
-            refuse(Family::OpenAi, &Refusal::Unavailable)
+            refuse(Dialect::OpenAi, &Refusal::Unavailable)
         }
     }
 }
 
 fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
     let mut sums = Figures::default();
-    for purse in snapshot.purses() {
+    for purse in snapshot.credit_leases() {
         let own = purse.figures();
         sums.leased = sums.leased.saturating_add(own.leased);
         sums.held = sums.held.saturating_add(own.held);
@@ -78,7 +81,7 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
         sums.exceeded = sums.exceeded.saturating_add(own.exceeded);
     }
     let mut registry = Registry::with_prefix("proxyxai");
-    relay.sight.register(&mut registry);
+    relay.telemetry.register(&mut registry);
     let mut dollars = |name: &str, help: &str, amount: Money| {
         registry.register(name, help, ConstGauge::new(amount.dollars()));
     };
@@ -129,7 +132,11 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
             "Revision of the configuration in use",
             snapshot.revision.0,
         ),
-        ("accounts", "Accounts", snapshot.purses().count() as u64),
+        (
+            "accounts",
+            "Accounts",
+            snapshot.credit_leases().count() as u64,
+        ),
     ];
     for (name, help, count) in counts {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -141,7 +148,7 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
 }
 
 /// Beside a control plane, which alone knows what keys cost.
-fn posted(earned: &Earned, registry: &mut Registry) {
+fn posted(earned: &EarningCounters, registry: &mut Registry) {
     for (name, help, sum) in [
         (
             "earned_usd",
@@ -161,7 +168,7 @@ fn posted(earned: &Earned, registry: &mut Registry) {
 fn ages(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
     let now = relay.clock.now();
     let since = |at: Millis| Duration::from_millis(now.since(at).unsigned_abs());
-    let oldest = relay.shelf.waiting_since().map(since);
+    let oldest = relay.record_queue.waiting_since().map(since);
     for (name, help, age) in [
         (
             "config_age",
@@ -171,7 +178,7 @@ fn ages(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
         (
             "control_silence",
             "Since control was last heard of",
-            relay.live.reach().silence(),
+            relay.state.reach().silence(),
         ),
         (
             "spool_oldest_age",
@@ -196,7 +203,7 @@ fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
         }
     }
     let mut leases = Counts::of(LEASE_STATES);
-    for purse in snapshot.purses() {
+    for purse in snapshot.credit_leases() {
         leases.add(match purse.lease_state() {
             LeaseState::Absent => continue,
             LeaseState::Active => "active",
@@ -207,7 +214,7 @@ fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
     }
     let records = [
         ("memory", relay.spool().queued() as u64),
-        ("disk", relay.shelf.depth()),
+        ("disk", relay.record_queue.depth()),
     ];
     for (name, help, rows) in [
         ("keys", "Upstream keys by state", keys.rows("state")),

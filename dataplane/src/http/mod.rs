@@ -16,24 +16,24 @@ use bytes::Bytes;
 pub use document::document;
 pub use edge::Edge;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use proxyxai_contract::object::Kind;
+use proxyxai_contract::object::ObjectKind;
 use tokio::runtime::Handle;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::{
     Admin,
     decide::admit::{self, Refusal},
-    formats::{Family, endpoint::Found, is_relayed},
+    formats::{Dialect, endpoint::EndpointMatch, is_relayed},
     relay::{Relay, asks_websocket, refuse},
-    sight::Room,
+    telemetry::EndpointKind,
 };
 
 /// Answers every request of a data plane. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Surface(Arc<Inner>);
+pub struct HttpService(Arc<ServiceState>);
 
 #[derive(Debug)]
-struct Inner {
+struct ServiceState {
     relay: Arc<Relay>,
     admin: Admin,
     /// What people look at.
@@ -42,9 +42,9 @@ struct Inner {
     home: Handle,
 }
 
-impl Surface {
+impl HttpService {
     pub(crate) fn new(relay: Relay, admin: Admin, pages: Router, home: Handle) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServiceState {
             relay: Arc::new(relay),
             admin,
             pages,
@@ -60,7 +60,7 @@ impl Surface {
     /// The same for another thread, with connections to providers of its own.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        let Inner {
+        let ServiceState {
             relay,
             admin,
             pages,
@@ -80,7 +80,7 @@ impl Surface {
             Err(preflight) => return *preflight,
         };
         let relay = &self.0.relay;
-        let place = place(request.method(), request.uri().path());
+        let place = local_endpoint(request.method(), request.uri().path());
         // A WebSocket is refused like a call, wherever it was asked for.
         let place = place.filter(|_| !asks_websocket(request.headers()));
         let mut response = match place {
@@ -88,7 +88,7 @@ impl Surface {
             Some(place) => {
                 let response = Box::pin(self.clone().page(place, peer, request)).await;
                 relay
-                    .sight
+                    .telemetry
                     .page(place.room(response.status()), response.status().as_u16());
                 response
             }
@@ -114,21 +114,28 @@ impl Surface {
     }
 
     /// Answers what is no call.
-    async fn page<B>(self, place: Place, peer: IpAddr, request: Request<B>) -> Response<Body>
+    async fn page<B>(
+        self,
+        place: LocalEndpoint,
+        peer: IpAddr,
+        request: Request<B>,
+    ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Inner { relay, .. } = &*self.0;
+        let ServiceState { relay, .. } = &*self.0;
         let path = request.uri().path();
         match place {
-            Place::Models => models::answer(relay, peer, request.uri(), request.headers()).await,
-            Place::List(kind, found) => {
+            LocalEndpoint::Models => {
+                models::answer(relay, peer, request.uri(), request.headers()).await
+            }
+            LocalEndpoint::List(kind, found) => {
                 let asked = (request.uri(), request.headers());
                 lists::answer(relay, peer, asked, (kind, found)).await
             }
-            Place::Administration => self.administer(peer, request).await,
-            Place::Pages => match path {
+            LocalEndpoint::Administration => self.administer(peer, request).await,
+            LocalEndpoint::Pages => match path {
                 "/metrics" => metrics::page(relay, peer, request.headers()),
                 "/healthz" => "ok\n".into_response(),
                 "/readyz" => self.ready(),
@@ -137,14 +144,14 @@ impl Surface {
                     page.await.into_response()
                 }
             },
-            Place::Unknown => not_found(path),
+            LocalEndpoint::Unknown => not_found(path),
         }
     }
 
     /// Whether calls are wanted; if not, why.
     fn ready(&self) -> Response<Body> {
-        let Inner { relay, admin, .. } = &*self.0;
-        readiness(relay.obstacle().or_else(|| admin.fault()))
+        let ServiceState { relay, admin, .. } = &*self.0;
+        readiness(relay.unready_reason().or_else(|| admin.fault()))
     }
 
     /// Hands a request to control.
@@ -153,11 +160,11 @@ impl Surface {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Inner {
+        let ServiceState {
             relay, admin, home, ..
         } = &*self.0;
         if let Err(refusal) = may_administer(relay, peer, request.headers()) {
-            return refuse(Family::OpenAi, &refusal);
+            return refuse(Dialect::OpenAi, &refusal);
         }
         match admin {
             Admin::Local { router, .. } => {
@@ -167,7 +174,7 @@ impl Surface {
                 let answer = router.clone().oneshot(request);
                 let answered = home.spawn(answer).await;
                 answered.map_or_else(
-                    |_| refuse(Family::OpenAi, &Refusal::Unavailable),
+                    |_| refuse(Dialect::OpenAi, &Refusal::Unavailable),
                     axum::response::IntoResponse::into_response,
                 )
             }
@@ -179,35 +186,35 @@ impl Surface {
 
 /// Where a request goes that is no call.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum LocalEndpoint {
     Models,
-    List(Kind, Found),
+    List(ObjectKind, EndpointMatch),
     Administration,
     Pages,
     Unknown,
 }
 
-impl Place {
+impl LocalEndpoint {
     /// As it is counted.
-    fn room(self, status: StatusCode) -> Room {
+    fn room(self, status: StatusCode) -> EndpointKind {
         match self {
-            Self::Pages if status == StatusCode::NOT_FOUND => Room::Unknown,
-            Self::Models | Self::List(..) => Room::Models,
-            Self::Administration => Room::Administration,
-            Self::Pages => Room::Pages,
-            Self::Unknown => Room::Unknown,
+            Self::Pages if status == StatusCode::NOT_FOUND => EndpointKind::Unknown,
+            Self::Models | Self::List(..) => EndpointKind::Models,
+            Self::Administration => EndpointKind::Administration,
+            Self::Pages => EndpointKind::Pages,
+            Self::Unknown => EndpointKind::Unknown,
         }
     }
 }
 
 /// Where a request goes; none for a call, which is relayed.
-fn place(method: &Method, path: &str) -> Option<Place> {
+fn local_endpoint(method: &Method, path: &str) -> Option<LocalEndpoint> {
     if *method == Method::GET {
         if models::is_asked(path) {
-            return Some(Place::Models);
+            return Some(LocalEndpoint::Models);
         }
         if let Some((kind, found)) = lists::find(path) {
-            return Some(Place::List(kind, found));
+            return Some(LocalEndpoint::List(kind, found));
         }
     }
     if is_relayed(path) {
@@ -216,16 +223,16 @@ fn place(method: &Method, path: &str) -> Option<Place> {
     let administers = ["/x-", "/dashboard/", "/v1/dashboard/"];
     let administers = administers.iter().any(|start| path.starts_with(start));
     Some(match *method {
-        _ if administers => Place::Administration,
-        Method::GET | Method::HEAD => Place::Pages,
-        _ => Place::Unknown,
+        _ if administers => LocalEndpoint::Administration,
+        Method::GET | Method::HEAD => LocalEndpoint::Pages,
+        _ => LocalEndpoint::Unknown,
     })
 }
 
 /// Whether the key may be used from where the request comes. Whose key it is and what it may do is
 /// control's to judge, and all of it before the first snapshot.
 fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(snapshot) = relay.live.snapshot() else {
+    let Some(snapshot) = relay.state.snapshot() else {
         return Ok(());
     };
     match relay.authenticate(&snapshot, headers) {
@@ -249,7 +256,7 @@ pub fn readiness(obstacle: Option<String>) -> Response<Body> {
 /// The answer for a path that nothing is at, in the shape that clients of it read.
 pub fn not_found(path: &str) -> Response<Body> {
     let path_shown = path.chars().take(200).collect();
-    refuse(Family::of(path), &Refusal::NotFound { path: path_shown })
+    refuse(Dialect::of(path), &Refusal::NotFound { path: path_shown })
 }
 
 /// A JSON answer.

@@ -12,15 +12,15 @@ use http::{HeaderMap, Response, Uri};
 use proxyxai_contract::{
     id::Level,
     plan::plan,
-    snapshot::{Account, FurtherKey, KeyConfig},
+    snapshot::{AccountConfig, FurtherKey, KeyConfig},
 };
 
 use super::json;
 use crate::{
     decide::admit::{self, Refusal},
-    formats::{Family, endpoint, reply, upstream_path},
-    live::{KeyState, Snapshot},
+    formats::{Dialect, endpoint, own_bodies, upstream_path},
     relay::{Relay, refuse, speaks_anthropic},
+    state::{KeyState, Snapshot},
 };
 
 /// Whether a path is for this list, or for one model of it.
@@ -37,9 +37,9 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let anthropic = speaks_anthropic(headers);
     let family = if anthropic {
-        Family::Anthropic
+        Dialect::Anthropic
     } else {
-        Family::OpenAi
+        Dialect::OpenAi
     };
     let names = match names(relay, peer, uri.path(), headers).await {
         Ok(names) => names,
@@ -51,13 +51,13 @@ pub(super) async fn answer(
             let path = uri.path().chars().take(200).collect();
             return refuse(family, &Refusal::NotFound { path });
         }
-        Some(id) if anthropic => reply::anthropic_model(&id),
-        Some(id) => reply::model(&id, now),
+        Some(id) if anthropic => own_bodies::anthropic_model(&id),
+        Some(id) => own_bodies::model(&id, now),
         None if anthropic => {
-            let page = reply::Page::of(uri.query().unwrap_or_default());
-            reply::anthropic_models(&names, &page)
+            let page = own_bodies::Page::of(uri.query().unwrap_or_default());
+            own_bodies::anthropic_models(&names, &page)
         }
-        None => reply::models_list(names.iter().map(String::as_str), now),
+        None => own_bodies::models_list(names.iter().map(String::as_str), now),
     };
     json(body)
 }
@@ -68,7 +68,7 @@ async fn names(
     path: &str,
     headers: &HeaderMap,
 ) -> Result<BTreeSet<String>, Refusal> {
-    let snapshot = relay.live.snapshot().ok_or(Refusal::Unavailable)?;
+    let snapshot = relay.state.snapshot().ok_or(Refusal::Unavailable)?;
     let caller = relay.authenticate(&snapshot, headers)?;
     let chain = snapshot.chain(&caller.account.account);
     admit::state(&chain)?;
@@ -80,8 +80,8 @@ async fn names(
     }
     let silent = |key: &&Arc<KeyState>| is_open(&key.key.config);
     let asked: Vec<_> = snapshot.keys().filter(silent).collect();
-    relay.renew_offers(asked.iter().copied());
-    let view = View {
+    relay.refresh_listed_models(asked.iter().copied());
+    let view = CallerModels {
         snapshot: &snapshot,
         chain: &chain,
         key: caller.key.as_deref().map(|state| &state.key),
@@ -89,7 +89,7 @@ async fn names(
     let mut names = view.visible();
     if names.is_empty() {
         // Only where there is nothing else to say.
-        relay.first_offer(&asked).await;
+        relay.wait_for_listed_models(&asked).await;
         names = view.visible();
     }
     if names.is_empty() {
@@ -99,22 +99,22 @@ async fn names(
 }
 
 /// The models of one caller.
-struct View<'a> {
+struct CallerModels<'a> {
     snapshot: &'a Snapshot,
-    chain: &'a [&'a Account],
+    chain: &'a [&'a AccountConfig],
     key: Option<&'a FurtherKey>,
 }
 
-impl View<'_> {
+impl CallerModels<'_> {
     /// Models of the keys in reachable levels, and names that mappers understand, as far as every access list of
     /// the chain allows them and they may be called.
     fn visible(&self) -> BTreeSet<String> {
-        let offers: Vec<Offers<'_>> = (0..Level::COUNT)
+        let offers: Vec<LevelModels<'_>> = (0..Level::COUNT)
             .filter_map(|level| Level::new(i64::try_from(level).ok()?).ok())
-            .map(|level| Offers::of(self.snapshot, level))
+            .map(|level| LevelModels::of(self.snapshot, level))
             .collect();
         let has_keys = |level, model: &str| self.has_key(level, model);
-        let all = offers.iter().flat_map(Offers::names);
+        let all = offers.iter().flat_map(LevelModels::names);
         let mut names: BTreeSet<String> = BTreeSet::new();
         for name in all.collect::<HashSet<_>>() {
             if self.is_allowed(name)
@@ -183,13 +183,13 @@ fn is_open(config: &KeyConfig) -> bool {
 
 /// What the keys of a level have: what the operator says, else what the provider lists, else what the price table
 /// says of it.
-struct Offers<'s> {
+struct LevelModels<'s> {
     said: HashSet<&'s str>,
     /// What of a provider's list a key serves is its configuration's to say.
     listed: Vec<(Arc<BTreeSet<String>>, &'s KeyConfig)>,
 }
 
-impl<'s> Offers<'s> {
+impl<'s> LevelModels<'s> {
     fn of(snapshot: &'s Snapshot, level: Level) -> Self {
         let (mut said, mut listed) = (HashSet::new(), Vec::new());
         let mut hosts: HashMap<&str, Vec<&KeyConfig>> = HashMap::new();

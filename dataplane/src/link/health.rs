@@ -1,16 +1,20 @@
 //! Passes on what this data plane learnt about keys, so that the others need not learn it again.
 
-use proxyxai_contract::{convert::health_to_wire, snapshot::Health, wire};
+use proxyxai_contract::{convert::health_to_wire, snapshot::KeyHealthReport, wire};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Link;
+use super::ControlLink;
 
 const BATCH_MAX: usize = 256;
 
 /// Runs until it is cancelled. A report that fails is not repeated: health is soon out of date, and
 /// every data plane can learn it by itself.
-pub(crate) async fn run(link: Link, mut learnt: mpsc::Receiver<Health>, stop: CancellationToken) {
+pub(crate) async fn run(
+    link: ControlLink,
+    mut learnt: mpsc::Receiver<KeyHealthReport>,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::new();
     while let Some(count) = stop
         .run_until_cancelled(learnt.recv_many(&mut batch, BATCH_MAX))

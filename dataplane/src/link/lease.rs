@@ -16,8 +16,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::Link;
-use crate::live::{Live, Purse};
+use super::ControlLink;
+use crate::state::{CreditLease, RuntimeState};
 
 /// Accounts of one request.
 const BATCH_MAX: usize = 500;
@@ -30,9 +30,9 @@ const ROUND_MIN: Duration = Duration::from_millis(500);
 
 /// Runs until it is cancelled, then gives back what is left.
 pub(crate) async fn run(
-    link: Link,
-    live: Arc<Live>,
-    mut wished: mpsc::Receiver<Arc<Purse>>,
+    link: ControlLink,
+    live: Arc<RuntimeState>,
+    mut wished: mpsc::Receiver<Arc<CreditLease>>,
     stop: CancellationToken,
 ) {
     let mut under_way = FuturesUnordered::new();
@@ -55,7 +55,7 @@ pub(crate) async fn run(
                 if last_round.is_none_or(|last| last.elapsed() >= often) {
                     last_round = Some(Instant::now());
                     under_way.push(serve(&link, &live, Vec::new()));
-                    live.purses().iter().for_each(Purse::rest);
+                    live.credit_leases().iter().for_each(CreditLease::return_idle);
                 }
             }
         }
@@ -65,8 +65,12 @@ pub(crate) async fn run(
 }
 
 /// Everything goes back at the end; what calls still hold is covered until control's patience ends.
-async fn give_back(link: &Link, live: &Live, wished: &mut mpsc::Receiver<Arc<Purse>>) {
-    let mut purses = live.purses();
+async fn give_back(
+    link: &ControlLink,
+    live: &RuntimeState,
+    wished: &mut mpsc::Receiver<Arc<CreditLease>>,
+) {
+    let mut purses = live.credit_leases();
     purses.retain(|purse| purse.has_lease());
     for purse in &purses {
         purse.recall();
@@ -78,7 +82,7 @@ async fn give_back(link: &Link, live: &Live, wished: &mut mpsc::Receiver<Arc<Pur
 }
 
 /// Asks for a batch of accounts; an empty one is a sign of life.
-async fn serve(link: &Link, live: &Live, purses: Vec<Arc<Purse>>) {
+async fn serve(link: &ControlLink, live: &RuntimeState, purses: Vec<Arc<CreditLease>>) {
     let greeting = purses.is_empty();
     let mut asking = Vec::with_capacity(purses.len());
     for purse in purses {
@@ -113,7 +117,7 @@ async fn serve(link: &Link, live: &Live, purses: Vec<Arc<Purse>>) {
     }
 }
 
-async fn request(link: &Link, asks: &[LeaseAsk]) -> Result<(Vec<LeaseAnswer>, u64), Status> {
+async fn request(link: &ControlLink, asks: &[LeaseAsk]) -> Result<(Vec<LeaseAnswer>, u64), Status> {
     let mut request = tonic::Request::new(wire::LeaseCreditRequest {
         node: link.node.to_string(),
         epoch: link.epoch,

@@ -63,7 +63,7 @@ pub fn connect(address: &str) -> Result<Channel, Error> {
 
 /// A client of `Fleet`, and as whom it speaks.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub(crate) struct ControlLink {
     client: FleetClient<InterceptedService<Channel, NodeToken>>,
     /// The same without the generated code, for messages that are passed on as they are stored.
     raw: Grpc<InterceptedService<Channel, NodeToken>>,
@@ -71,7 +71,7 @@ pub(crate) struct Link {
     epoch: u64,
 }
 
-impl Link {
+impl ControlLink {
     /// Speaks as this node.
     ///
     /// # Errors
@@ -136,9 +136,9 @@ impl Interceptor for NodeToken {
 }
 
 /// Waits that double until something works.
-pub(crate) struct Patience(Duration);
+pub(crate) struct ReconnectBackoff(Duration);
 
-impl Patience {
+impl ReconnectBackoff {
     pub(crate) const fn new() -> Self {
         Self(RECONNECT_FIRST)
     }

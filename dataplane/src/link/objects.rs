@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use proxyxai_contract::{
     Invalid,
     convert::{due_from_wire, owned_from_wire},
-    object::{Due, Owned},
+    object::{DueWork, OwnedObject},
     wire,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use super::Link;
-use crate::live::{Question, Wanted};
+use super::ControlLink;
+use crate::state::{ControlQuery, ObjectListQuery};
 
 /// Questions under way at the same moment.
 const UNDER_WAY_MAX: usize = 64;
@@ -22,8 +22,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until it is cancelled. A question that fails is not answered, which whoever asked takes for an answer.
 pub(crate) async fn run(
-    link: Link,
-    mut questions: mpsc::Receiver<Question>,
+    link: ControlLink,
+    mut questions: mpsc::Receiver<ControlQuery>,
     stop: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
@@ -42,16 +42,16 @@ pub(crate) async fn run(
     }
 }
 
-async fn answer(link: &Link, question: Question) -> Result<(), Status> {
+async fn answer(link: &ControlLink, question: ControlQuery) -> Result<(), Status> {
     match question {
-        Question::Find(ids, answer) => drop(answer.send(find(link, ids).await?)),
-        Question::List(wanted, answer) => drop(answer.send(list(link, *wanted).await?)),
-        Question::Claim(limit, answer) => drop(answer.send(claim(link, limit).await?)),
+        ControlQuery::Find(ids, answer) => drop(answer.send(find(link, ids).await?)),
+        ControlQuery::List(wanted, answer) => drop(answer.send(list(link, *wanted).await?)),
+        ControlQuery::Claim(limit, answer) => drop(answer.send(claim(link, limit).await?)),
     }
     Ok(())
 }
 
-async fn find(link: &Link, ids: Vec<String>) -> Result<Vec<Owned>, Status> {
+async fn find(link: &ControlLink, ids: Vec<String>) -> Result<Vec<OwnedObject>, Status> {
     let mut found = Vec::new();
     for ids in ids.chunks(64) {
         let request = in_time(wire::FindObjectsRequest {
@@ -66,8 +66,11 @@ async fn find(link: &Link, ids: Vec<String>) -> Result<Vec<Owned>, Status> {
     Ok(found)
 }
 
-async fn list(link: &Link, wanted: Wanted) -> Result<(Vec<Owned>, bool), Status> {
-    let Wanted {
+async fn list(
+    link: &ControlLink,
+    wanted: ObjectListQuery,
+) -> Result<(Vec<OwnedObject>, bool), Status> {
+    let ObjectListQuery {
         account,
         kind,
         limit,
@@ -94,7 +97,7 @@ async fn list(link: &Link, wanted: Wanted) -> Result<(Vec<Owned>, bool), Status>
     Ok((objects.map_err(unread)?, answer.has_more))
 }
 
-async fn claim(link: &Link, limit: u32) -> Result<Vec<Due>, Status> {
+async fn claim(link: &ControlLink, limit: u32) -> Result<Vec<DueWork>, Status> {
     let request = in_time(wire::ClaimWorkRequest {
         node: link.node.to_string(),
         limit: i32::try_from(limit).unwrap_or(i32::MAX),

@@ -7,8 +7,8 @@ use proxyxai_contract::{convert::refused_to_wire, wire};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
 
-use super::Link;
-use crate::{live::Live, sight::Refusals};
+use super::ControlLink;
+use crate::{state::RuntimeState, telemetry::RefusedCallQueue};
 
 const ROUND: Duration = Duration::from_secs(1);
 const REPORT_MAX: Duration = Duration::from_secs(5);
@@ -17,9 +17,9 @@ const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until it is cancelled, and once more then.
 pub(crate) async fn run(
-    link: Link,
-    live: Arc<Live>,
-    mut refusals: Refusals,
+    link: ControlLink,
+    live: Arc<RuntimeState>,
+    mut refusals: RefusedCallQueue,
     stop: CancellationToken,
 ) {
     let mut batch = Vec::new();
@@ -65,7 +65,11 @@ pub(crate) async fn run(
     }
 }
 
-async fn report(link: &Link, batch: &[wire::RefusedCall], limit: Duration) -> Result<(), Status> {
+async fn report(
+    link: &ControlLink,
+    batch: &[wire::RefusedCall],
+    limit: Duration,
+) -> Result<(), Status> {
     let mut request = Request::new(wire::ReportRefusalsRequest {
         node: link.node.to_string(),
         refusals: batch.to_vec(),

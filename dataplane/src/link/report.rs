@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
     convert::{charge_from_bytes, lease_from_wire, standing_from_wire},
-    lease::Payer,
+    lease::PayerId,
     money::Money,
     wire,
 };
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::{Link, Patience};
-use crate::{live::Live, spool::Shelf};
+use super::{ControlLink, ReconnectBackoff};
+use crate::{spool::RecordQueue, state::RuntimeState};
 
 /// Records of one report.
 const BATCH_RECORDS_MAX: usize = 1000;
@@ -39,12 +39,17 @@ const PACE_RECORDS_PER_SECOND: u32 = 5000;
 const PACED_DEPTH_MAX: u64 = 200_000;
 
 /// Runs until it is cancelled and the spool is empty, or handing in fails after that.
-pub(crate) async fn run(link: Link, live: Arc<Live>, shelf: Shelf, stop: CancellationToken) {
+pub(crate) async fn run(
+    link: ControlLink,
+    live: Arc<RuntimeState>,
+    shelf: RecordQueue,
+    stop: CancellationToken,
+) {
     // What was there before this start is charged to purses, which come with the first snapshot.
     while live.snapshot().is_none() && !stop.is_cancelled() {
         tokio::time::sleep(GATHER).await;
     }
-    let mut patience = Patience::new();
+    let mut patience = ReconnectBackoff::new();
     let mut batch = BATCH_RECORDS_MAX;
     // Reports since nothing was left to hand in.
     let mut reports = 0u32;
@@ -102,7 +107,12 @@ fn rest(count: usize, reports: u32, took: Duration) -> Duration {
 }
 
 /// Hands in one batch and returns how many records it had.
-async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Result<usize, Status> {
+async fn hand_in(
+    link: &ControlLink,
+    live: &RuntimeState,
+    shelf: &RecordQueue,
+    batch: usize,
+) -> Result<usize, Status> {
     let records = shelf.oldest(batch);
     let mut records = records.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut charged = HashMap::new();
@@ -130,7 +140,7 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
         .map(|lease| (lease.payer, lease))
         .collect();
     for (payer, cost) in charged {
-        if let Some(purse) = live.purse(payer) {
+        if let Some(purse) = live.credit_lease(payer) {
             purse.posted(cost, leases.get(&payer));
         }
     }
@@ -145,7 +155,7 @@ async fn hand_in(link: &Link, live: &Live, shelf: &Shelf, batch: usize) -> Resul
 
 /// Gives up the oldest record, which control refuses. Nobody will post it, so it must not count as spent
 /// either.
-fn leave_out(live: &Live, shelf: &Shelf) {
+fn leave_out(live: &RuntimeState, shelf: &RecordQueue) {
     let mut charged = HashMap::new();
     let Ok(records) = shelf.oldest(1) else {
         return;
@@ -154,7 +164,7 @@ fn leave_out(live: &Live, shelf: &Shelf) {
         charge(&record, &mut charged);
     }
     for (payer, cost) in charged {
-        if let Some(purse) = live.purse(payer) {
+        if let Some(purse) = live.credit_lease(payer) {
             purse.posted(cost, None);
         }
     }
@@ -171,7 +181,7 @@ fn is_about_records(status: &Status) -> bool {
 
 /// Adds what a record charges to the totals of its account and its client key. False when it cannot be read. Control acknowledges
 /// a batch as a whole.
-fn charge(record: &[u8], charged: &mut HashMap<Payer, Money>) -> bool {
+fn charge(record: &[u8], charged: &mut HashMap<PayerId, Money>) -> bool {
     match charge_from_bytes(record) {
         Ok((payer, cost)) => {
             let key = payer.client_key.map(|_| payer);

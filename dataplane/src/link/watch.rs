@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use proxyxai_contract::{convert::update_from_wire, snapshot::Rejection, wire};
+use proxyxai_contract::{convert::update_from_wire, snapshot::RejectedItem, wire};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
-use super::{Link, Patience};
-use crate::live::Live;
+use super::{ControlLink, ReconnectBackoff};
+use crate::state::RuntimeState;
 
 /// Runs until it is cancelled.
-pub(crate) async fn run(link: Link, live: Arc<Live>, stop: CancellationToken) {
-    let mut patience = Patience::new();
+pub(crate) async fn run(link: ControlLink, live: Arc<RuntimeState>, stop: CancellationToken) {
+    let mut patience = ReconnectBackoff::new();
     let following = async {
         loop {
             match follow(&link, &live, &mut patience).await {
@@ -32,7 +32,11 @@ pub(crate) async fn run(link: Link, live: Arc<Live>, stop: CancellationToken) {
     stop.run_until_cancelled(following).await;
 }
 
-async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(), Status> {
+async fn follow(
+    link: &ControlLink,
+    live: &RuntimeState,
+    patience: &mut ReconnectBackoff,
+) -> Result<(), Status> {
     let request = wire::WatchRequest {
         node: link.node.to_string(),
         epoch: link.epoch,
@@ -43,7 +47,7 @@ async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(),
     while let Some(update) = updates.message().await? {
         patience.reset();
         let (update, rejections) = update_from_wire(update);
-        for Rejection {
+        for RejectedItem {
             kind,
             item,
             problem,
@@ -69,9 +73,13 @@ async fn follow(link: &Link, live: &Live, patience: &mut Patience) -> Result<(),
     Ok(())
 }
 
-async fn acknowledge(link: &Link, revision: u64, rejections: Vec<Rejection>) -> Result<(), Status> {
+async fn acknowledge(
+    link: &ControlLink,
+    revision: u64,
+    rejections: Vec<RejectedItem>,
+) -> Result<(), Status> {
     let rejections = rejections.into_iter().map(
-        |Rejection {
+        |RejectedItem {
              kind,
              item,
              problem,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use proxyxai_contract::{
     convert::{window_ask_to_wire, window_grant_from_wire},
-    lease::Payer,
+    lease::PayerId,
     window::{WindowAsk, WindowGrant},
     wire,
 };
@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::Link;
-use crate::live::Windows;
+use super::ControlLink;
+use crate::state::RateLimitWindows;
 
 /// Accounts asked for at a time.
 const ACCOUNTS_MAX: usize = 100;
@@ -30,8 +30,8 @@ const REST: Duration = Duration::from_millis(100);
 /// Runs until it is cancelled. An ask that fails is not repeated here: whoever still wants something
 /// says so again.
 pub(crate) async fn run(
-    link: Link,
-    mut wanting: mpsc::Receiver<Arc<Windows>>,
+    link: ControlLink,
+    mut wanting: mpsc::Receiver<Arc<RateLimitWindows>>,
     stop: CancellationToken,
 ) {
     let mut accounts = Vec::new();
@@ -62,7 +62,7 @@ pub(crate) async fn run(
 }
 
 /// Asks for all of it; nothing of it when a part fails.
-async fn lease(link: &Link, asks: &[WindowAsk]) -> Result<Vec<WindowGrant>, Status> {
+async fn lease(link: &ControlLink, asks: &[WindowAsk]) -> Result<Vec<WindowGrant>, Status> {
     let mut grants = Vec::with_capacity(asks.len());
     for some in asks.chunks(ASKS_MAX) {
         let mut request = tonic::Request::new(wire::LeaseWindowsRequest {
@@ -83,8 +83,8 @@ async fn lease(link: &Link, asks: &[WindowAsk]) -> Result<Vec<WindowGrant>, Stat
 }
 
 /// Lets each account know of its own.
-fn tell(accounts: impl Iterator<Item = Arc<Windows>>, grants: Option<Vec<WindowGrant>>) {
-    let mut of: Option<HashMap<Payer, Vec<WindowGrant>>> = grants.map(|grants| {
+fn tell(accounts: impl Iterator<Item = Arc<RateLimitWindows>>, grants: Option<Vec<WindowGrant>>) {
+    let mut of: Option<HashMap<PayerId, Vec<WindowGrant>>> = grants.map(|grants| {
         let mut of: HashMap<_, Vec<_>> = HashMap::new();
         for grant in grants {
             of.entry(grant.key.payer()).or_default().push(grant);

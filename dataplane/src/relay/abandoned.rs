@@ -17,8 +17,8 @@ use http_body_util::BodyExt as _;
 use proxyxai_contract::{
     clock::Millis,
     money::Money,
-    part::Part,
-    usage::{Abandoned, Tokens},
+    part::BillPart,
+    usage::{AbandonedPolicy, TokenUsage},
 };
 use tokio::{
     runtime::Handle,
@@ -28,13 +28,13 @@ use tokio::{
 
 use super::{
     Relay,
-    bill::{Bill, Office},
-    client::Reply,
+    charge::{ChargeSinks, PendingCharge},
     cutoff::Cutoff,
-    meter::Meter,
+    meter::ResponseMeter,
     record::elapsed,
+    upstream_client::UpstreamBody,
 };
-use crate::{Config, decide::hidden, formats::sse::is_quiet, sight::Ending};
+use crate::{Config, decide::hidden, formats::sse::is_quiet, telemetry::ResponseEnd};
 
 task_local! {
     /// Until when the call that is at work may go on without its client. A call that has one does not know of it: asking
@@ -43,15 +43,15 @@ task_local! {
 }
 
 /// Whether the call that is at work has lost its client.
-pub(super) fn is_left() -> bool {
+pub(super) fn client_is_gone() -> bool {
     LEFT.try_with(|_| ()).is_ok()
 }
 
 /// Does some work, if the call has its client or gets so far before it leaves. None when there is nobody to work for.
-pub(super) async fn unless_left<T>(work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn unless_client_gone<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| {
-        if is_left() {
+        if client_is_gone() {
             return Poll::Ready(None);
         }
         work.as_mut().poll(cx).map(Some)
@@ -68,7 +68,7 @@ struct Bound {
 
 /// The bounds of what is done without a client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct AbandonBounds {
     /// Where calls go on.
     whole: Bound,
     /// Of an answer that is near its end.
@@ -77,7 +77,7 @@ pub(super) struct Bounds {
     idle: Duration,
 }
 
-impl Bounds {
+impl AbandonBounds {
     pub(super) const fn of(config: &Config) -> Self {
         Self {
             whole: Bound {
@@ -95,14 +95,14 @@ impl Bounds {
 
 /// The part of a call before there is an answer. Dropped before that, its client has left: what is at work is then waited
 /// for by itself, and nothing new is begun.
-pub(super) struct BeforeAnswer<F: Future + Send + 'static> {
+pub(super) struct PendingResponse<F: Future + Send + 'static> {
     work: Option<Pin<Box<F>>>,
     relay: Arc<Relay>,
     /// How long it is waited for.
     wait: Duration,
 }
 
-impl<F: Future + Send + 'static> BeforeAnswer<F> {
+impl<F: Future + Send + 'static> PendingResponse<F> {
     /// What has to be heard, because work goes on after it, is waited for as if the client were there.
     pub(super) fn new(work: F, relay: Arc<Relay>, has_to_be_heard: bool) -> Self {
         let config = &relay.config;
@@ -119,7 +119,7 @@ impl<F: Future + Send + 'static> BeforeAnswer<F> {
     }
 }
 
-impl<F: Future + Send + 'static> Future for BeforeAnswer<F> {
+impl<F: Future + Send + 'static> Future for PendingResponse<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -135,12 +135,12 @@ impl<F: Future + Send + 'static> Future for BeforeAnswer<F> {
     }
 }
 
-impl<F: Future + Send + 'static> Drop for BeforeAnswer<F> {
+impl<F: Future + Send + 'static> Drop for PendingResponse<F> {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else {
             return;
         };
-        let Office { cutoff, tasks, .. } = &*self.relay.office;
+        let ChargeSinks { cutoff, tasks, .. } = &*self.relay.sinks;
         let runtime = Handle::try_current().ok();
         let Some(runtime) = runtime.filter(|_| !cutoff.has_come()) else {
             return;
@@ -163,21 +163,21 @@ async fn within<T>(until: Instant, cutoff: &Cutoff, work: impl Future<Output = T
 }
 
 /// What is left of an answer without a client.
-pub(super) struct Left {
+pub(super) struct AbandonedResponse {
     /// None once the bill is closed.
-    meter: Option<Meter>,
+    meter: Option<ResponseMeter>,
     /// Frames that have come and that nobody has heard.
     unheard: VecDeque<Frame<Bytes>>,
-    rest: Reply,
+    rest: UpstreamBody,
     /// When the last one came.
     heard: Instant,
 }
 
-impl Left {
+impl AbandonedResponse {
     /// The client has just left, so long after something last came.
     pub(super) fn new(
-        mut meter: Meter,
-        (unheard, rest): (VecDeque<Frame<Bytes>>, Reply),
+        mut meter: ResponseMeter,
+        (unheard, rest): (VecDeque<Frame<Bytes>>, UpstreamBody),
         silence: Duration,
     ) -> Self {
         meter.leave();
@@ -191,12 +191,12 @@ impl Left {
     }
 
     /// Closes the bill: at once, or after as much of the answer as may be read on.
-    pub(super) fn close(mut self, bounds: Bounds) {
-        let office = self.meter.as_ref().map(Meter::office);
+    pub(super) fn close(mut self, bounds: AbandonBounds) {
+        let office = self.meter.as_ref().map(ResponseMeter::office);
         let (Some(Bound { bytes_max, wait }), Some(office), Ok(runtime)) =
             (self.bound(bounds), office, Handle::try_current())
         else {
-            return self.finish(Ending::Abandoned);
+            return self.finish(ResponseEnd::Abandoned);
         };
         let until = LEFT.try_with(|until| *until);
         let until = until.unwrap_or_else(|_| Instant::now() + wait);
@@ -204,13 +204,13 @@ impl Left {
         let reading = async move {
             let hearing = self.hear(bytes_max, bounds.idle);
             let ending = within(until, &cutoff, hearing).await;
-            self.finish(ending.unwrap_or(Ending::Abandoned));
+            self.finish(ending.unwrap_or(ResponseEnd::Abandoned));
         };
         office.tasks.spawn_on(reading, &runtime);
     }
 
     /// How much of it may be read on; none where nothing may.
-    fn bound(&self, bounds: Bounds) -> Option<Bound> {
+    fn bound(&self, bounds: AbandonBounds) -> Option<Bound> {
         let meter = self.meter.as_ref()?;
         let whole = meter.reads_on().then_some(bounds.whole);
         let end = meter.is_near_end().then_some(bounds.end);
@@ -221,40 +221,40 @@ impl Left {
         [whole, end].into_iter().flatten().find(fits)
     }
 
-    async fn hear(&mut self, mut bytes_left: u64, idle: Duration) -> Ending {
+    async fn hear(&mut self, mut bytes_left: u64, idle: Duration) -> ResponseEnd {
         loop {
             let Some(meter) = &mut self.meter else {
-                return Ending::Abandoned;
+                return ResponseEnd::Abandoned;
             };
             if meter.closed() {
-                return Ending::Complete;
+                return ResponseEnd::Complete;
             }
             if !meter.is_covered() {
-                return Ending::Abandoned;
+                return ResponseEnd::Abandoned;
             }
             let frame = match self.unheard.pop_front() {
                 Some(frame) => frame,
                 None => match timeout_at(self.heard + idle, self.rest.frame()).await {
                     Ok(Some(Ok(frame))) => frame,
-                    Ok(None) => return Ending::Complete,
+                    Ok(None) => return ResponseEnd::Complete,
                     // Nobody pays for a provider that fell silent or broke off.
-                    Ok(Some(Err(_))) | Err(_) => return Ending::Cut,
+                    Ok(Some(Err(_))) | Err(_) => return ResponseEnd::Cut,
                 },
             };
             let data = frame.into_data().unwrap_or_default();
             let Some(left) = bytes_left.checked_sub(data.len() as u64) else {
-                return Ending::Abandoned;
+                return ResponseEnd::Abandoned;
             };
             bytes_left = left;
             if !is_sign_of_life(&data) {
                 meter.add_silence(self.heard.elapsed());
                 self.heard = Instant::now();
             }
-            meter.listen(&data, false);
+            meter.observe(&data, false);
         }
     }
 
-    fn finish(&mut self, ending: Ending) {
+    fn finish(&mut self, ending: ResponseEnd) {
         if let Some(mut meter) = self.meter.take() {
             meter.add_silence(self.heard.elapsed());
             meter.finish(ending);
@@ -267,16 +267,16 @@ fn is_sign_of_life(data: &[u8]) -> bool {
     data.trim_ascii().is_empty() || is_quiet(data)
 }
 
-impl Drop for Left {
+impl Drop for AbandonedResponse {
     fn drop(&mut self) {
         // Its thread ends before the answer did.
-        self.finish(Ending::Abandoned);
+        self.finish(ResponseEnd::Abandoned);
     }
 }
 
 /// What is known of a call for the case that its client leaves.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Leaving {
+pub(super) struct AbandonInfo {
     /// Most tokens that its answer may have.
     pub(super) output_max: u64,
     /// Whether its answer comes as a whole, so that nothing of it is seen before its end.
@@ -289,7 +289,7 @@ pub(super) struct Leaving {
     pub(super) silent: Duration,
 }
 
-impl Leaving {
+impl AbandonInfo {
     /// Nothing came for so long.
     pub(super) fn add_silence(&mut self, time: Duration) {
         self.silent = self.silent.saturating_add(hidden::silence(time));
@@ -301,10 +301,10 @@ impl Leaving {
     }
 }
 
-impl Bill {
+impl PendingCharge {
     /// Whether the call goes on without its client, because that tells what it costs.
     pub(super) fn reads_on(&self) -> bool {
-        let is_rule = self.snapshot.settings.abandoned == Abandoned::ReadOn;
+        let is_rule = self.snapshot.settings.abandoned == AbandonedPolicy::ReadOn;
         let is_worth_it = self.metered && self.fixed_price.is_none() && !self.may_go_on();
         is_rule && is_worth_it && self.held() > Money::ZERO
     }
@@ -317,7 +317,7 @@ impl Bill {
     /// Nothing has come since its latest attempt was sent.
     pub(super) fn add_silence_until(&mut self, now: Millis) {
         let silent = elapsed(self.sent, now);
-        self.leaving.add_silence(Duration::from_millis(silent));
+        self.abandon_info.add_silence(Duration::from_millis(silent));
     }
 
     /// Its client has left, and its end was `heard` all the same or is not to be heard.
@@ -326,7 +326,7 @@ impl Bill {
     /// Gives the bill back where it is to be closed with what is known.
     pub(super) fn client_left(mut self: Box<Self>, heard: bool) -> Result<(), Box<Self>> {
         if heard {
-            self.record.abandoned = Some(Abandoned::ReadOn);
+            self.record.abandoned = Some(AbandonedPolicy::ReadOn);
             return Err(self);
         }
         self.close_abandoned()
@@ -338,12 +338,12 @@ impl Bill {
     /// Gives the bill back where that is not the rule: what the call made unseen is to be estimated then.
     pub(super) fn close_abandoned(mut self: Box<Self>) -> Result<(), Box<Self>> {
         let held = self.held();
-        let is_rule = self.snapshot.settings.abandoned == Abandoned::Hold;
+        let is_rule = self.snapshot.settings.abandoned == AbandonedPolicy::Hold;
         if held == Money::ZERO || !(is_rule || self.cannot_be_estimated()) {
-            self.record.abandoned = Some(Abandoned::Cancel);
+            self.record.abandoned = Some(AbandonedPolicy::Cancel);
             return Err(self);
         }
-        self.record.abandoned = Some(Abandoned::Hold);
+        self.record.abandoned = Some(AbandonedPolicy::Hold);
         let cost = held.max(self.record.cost);
         self.close_at(cost);
         Ok(())
@@ -354,20 +354,20 @@ impl Bill {
         let price = self.snapshot.prices.find(&self.record.model_used);
         let by_piece = price.is_some_and(|price| price.image.is_some() || price.video.is_some());
         let is_known = self.is_text() || by_piece || self.fixed_price.is_some();
-        !is_known && self.asked().is_none()
+        !is_known && self.request_measure().is_none()
     }
 
     /// Adds what its model wrote unseen, where that is to be estimated.
-    pub(super) fn add_hidden(&self, tokens: &mut Tokens) {
-        let reasons = || self.leaving.asks_reasoning || self.reasons();
-        if self.record.abandoned != Some(Abandoned::Cancel) {
+    pub(super) fn add_hidden(&self, tokens: &mut TokenUsage) {
+        let reasons = || self.abandon_info.asks_reasoning || self.reasons();
+        if self.record.abandoned != Some(AbandonedPolicy::Cancel) {
             return;
         }
-        if self.leaving.is_whole {
+        if self.abandon_info.is_whole {
             // What has come of it was written in the silence before.
-            tokens.output = tokens.output.max(self.leaving.hidden(0));
+            tokens.output = tokens.output.max(self.abandon_info.hidden(0));
         } else if reasons() {
-            let hidden = self.leaving.hidden(tokens.output);
+            let hidden = self.abandon_info.hidden(tokens.output);
             // What was told of it already is not there twice.
             let hidden = hidden.saturating_sub(tokens.reasoning);
             tokens.output = tokens.output.saturating_add(hidden);
@@ -379,7 +379,7 @@ impl Bill {
     fn reasons(&self) -> bool {
         let price = self.snapshot.prices.find(&self.record.model_used);
         price.is_some_and(|price| {
-            price.reasons || price.standard.units.own(Part::Reasoning).is_some()
+            price.reasons || price.standard.units.own(BillPart::Reasoning).is_some()
         })
     }
 }

@@ -12,19 +12,19 @@ use tokio::time::Instant;
 
 use super::{
     Call, Relay,
-    client::{Lost, Reply},
+    first_event::ResponseHead,
     headers,
-    opening::Begun,
-    segments::Segments,
+    segments::BodySegments,
+    upstream_client::{SendError, UpstreamBody},
 };
 use crate::{
-    decide::{health::storm, unreached::Why},
+    decide::{connect_failure::ConnectFailure, health::storm},
     formats::{
-        Family,
-        fault::{Refusal, Refused, Verdict, judge},
+        Dialect,
+        error_classifier::{ClassifiedRefusal, FaultVerdict, UpstreamRefusal, classify},
     },
-    live::{KeyState, Snapshot, Trouble},
-    sight::{Asks, Try, TrySpan},
+    state::{KeyFailure, KeyState, Snapshot},
+    telemetry::{AttemptInfo, AttemptResult, AttemptSpan},
 };
 
 /// How much of a refusal is read to judge it, and how long that may take.
@@ -32,65 +32,69 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const REFUSAL_WAIT: Duration = Duration::from_secs(10);
 
 /// What came of an attempt.
-pub(super) enum Outcome {
+pub(super) enum AttemptOutcome {
     /// An answer for the client.
-    Answer(Box<Answer>),
+    Answer(Box<UpstreamResponse>),
     /// A refusal or failure that another key may not have.
-    Failed(Failure),
+    Failed(AttemptFailure),
 }
 
 /// An answer that has begun.
-pub(super) struct Answer {
+pub(super) struct UpstreamResponse {
     pub(super) parts: Parts,
     /// Frames that were read to judge it.
     pub(super) read: VecDeque<Frame<Bytes>>,
-    pub(super) rest: Reply,
+    pub(super) body: UpstreamBody,
     /// Whether usage was asked for on the client's behalf.
     pub(super) asked_usage: bool,
     /// The attempt in the call's trace; it ends with the answer.
-    pub(super) span: Option<TrySpan>,
+    pub(super) span: Option<AttemptSpan>,
 }
 
 /// Why an attempt failed, as the client may be told in the end.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     /// Status of the provider; 502 or 504 when there was none.
     pub(super) status: StatusCode,
     /// What it said, or what happened, without secrets.
     pub(super) reason: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: FaultVerdict,
     /// What happened instead of an answer; none where the provider said what is wrong.
-    pub(super) silence: Option<attempt::Outcome>,
+    pub(super) silence: Option<attempt::AttemptOutcome>,
     /// Why there was no connection, and to whom; for root alone.
-    pub(super) unreached: Option<(Why, Arc<str>)>,
+    pub(super) connect_failure: Option<(ConnectFailure, Arc<str>)>,
 }
 
-impl Failure {
+impl AttemptFailure {
     /// Whether a node above has seen the call before.
     pub(super) fn is_loop(&self) -> bool {
         self.status == StatusCode::LOOP_DETECTED
     }
 
     /// As it is counted.
-    const fn seen(&self) -> Try {
+    const fn seen(&self) -> AttemptResult {
         match self.verdict {
-            Verdict::RetrySleepPair { .. } => Try::RateLimited,
-            Verdict::RetrySleepKey { .. } | Verdict::RetryBlame => Try::Failed,
-            Verdict::RetryQuarantine | Verdict::RetryDoubt => Try::Refused,
-            Verdict::RetryOnly | Verdict::Deliver => Try::PassedOn,
+            FaultVerdict::RetrySleepPair { .. } => AttemptResult::RateLimited,
+            FaultVerdict::RetrySleepKey { .. } | FaultVerdict::RetryBlame => AttemptResult::Failed,
+            FaultVerdict::RetryQuarantine | FaultVerdict::RetryDoubt => AttemptResult::Refused,
+            FaultVerdict::RetryOnly | FaultVerdict::Deliver => AttemptResult::PassedOn,
         }
     }
 
     /// As it is told of the attempt, with the status of the provider if there was one.
-    pub(super) fn came_to(&self) -> (attempt::Outcome, Option<u16>) {
+    pub(super) fn came_to(&self) -> (attempt::AttemptOutcome, Option<u16>) {
         if let Some(silence) = self.silence {
             return (silence, None);
         }
         let outcome = match self.verdict {
-            Verdict::RetrySleepPair { .. } => attempt::Outcome::RateLimited,
-            Verdict::RetrySleepKey { .. } | Verdict::RetryBlame => attempt::Outcome::Failed,
-            Verdict::RetryQuarantine | Verdict::RetryDoubt => attempt::Outcome::Refused,
-            Verdict::RetryOnly | Verdict::Deliver => attempt::Outcome::PassedOn,
+            FaultVerdict::RetrySleepPair { .. } => attempt::AttemptOutcome::RateLimited,
+            FaultVerdict::RetrySleepKey { .. } | FaultVerdict::RetryBlame => {
+                attempt::AttemptOutcome::Failed
+            }
+            FaultVerdict::RetryQuarantine | FaultVerdict::RetryDoubt => {
+                attempt::AttemptOutcome::Refused
+            }
+            FaultVerdict::RetryOnly | FaultVerdict::Deliver => attempt::AttemptOutcome::PassedOn,
         };
         (outcome, Some(self.status.as_u16()))
     }
@@ -99,35 +103,35 @@ impl Failure {
     /// said when to come back.
     pub(super) fn may_pass(&self) -> bool {
         let hinted = match self.verdict {
-            Verdict::RetrySleepKey { hint_ms } | Verdict::RetrySleepPair { hint_ms } => {
+            FaultVerdict::RetrySleepKey { hint_ms } | FaultVerdict::RetrySleepPair { hint_ms } => {
                 hint_ms.is_some()
             }
-            Verdict::Deliver
-            | Verdict::RetryQuarantine
-            | Verdict::RetryDoubt
-            | Verdict::RetryBlame
-            | Verdict::RetryOnly => false,
+            FaultVerdict::Deliver
+            | FaultVerdict::RetryQuarantine
+            | FaultVerdict::RetryDoubt
+            | FaultVerdict::RetryBlame
+            | FaultVerdict::RetryOnly => false,
         };
         hinted || matches!(self.status.as_u16(), 408 | 425)
     }
 
     /// Whether the call may have brought it about.
     pub(super) fn may_be_the_calls(&self) -> bool {
-        self.verdict == Verdict::RetryBlame
+        self.verdict == FaultVerdict::RetryBlame
     }
 
     /// There was no answer, perhaps because of what was asked.
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         let silence = match status {
-            StatusCode::GATEWAY_TIMEOUT => attempt::Outcome::TimedOut,
-            _ => attempt::Outcome::Broken,
+            StatusCode::GATEWAY_TIMEOUT => attempt::AttemptOutcome::TimedOut,
+            _ => attempt::AttemptOutcome::Broken,
         };
         Self {
             status,
             reason: reason.to_owned(),
-            verdict: Verdict::RetryBlame,
+            verdict: FaultVerdict::RetryBlame,
             silence: Some(silence),
-            unreached: None,
+            connect_failure: None,
         }
     }
 
@@ -136,19 +140,19 @@ impl Failure {
         Self {
             status: StatusCode::BAD_GATEWAY,
             reason: reason.to_owned(),
-            verdict: Verdict::RetrySleepKey { hint_ms: None },
-            silence: Some(attempt::Outcome::Unreached),
-            unreached: None,
+            verdict: FaultVerdict::RetrySleepKey { hint_ms: None },
+            silence: Some(attempt::AttemptOutcome::Unreached),
+            connect_failure: None,
         }
     }
 
-    fn lost(lost: Lost, provider: &BaseUrl) -> Self {
+    fn lost(lost: SendError, provider: &BaseUrl) -> Self {
         match lost {
-            Lost::Unreachable(why) => Self {
-                unreached: Some((why, provider.authority().as_str().into())),
+            SendError::Unreachable(why) => Self {
+                connect_failure: Some((why, provider.authority().as_str().into())),
                 ..Self::unreachable("the provider cannot be reached")
             },
-            Lost::Broken => {
+            SendError::Broken => {
                 let reason = "the connection to the provider broke";
                 Self::transport(StatusCode::BAD_GATEWAY, reason)
             }
@@ -158,39 +162,44 @@ impl Failure {
 
 impl Relay {
     /// Makes one attempt, now. Its failure has been noted with the key when this returns.
-    pub(super) async fn attempt(&self, call: &Call, key: &Arc<KeyState>, now: Instant) -> Outcome {
+    pub(super) async fn attempt(
+        &self,
+        call: &Call,
+        key: &Arc<KeyState>,
+        now: Instant,
+    ) -> AttemptOutcome {
         let _probe = key.health.probe();
-        let trying = self.sight.trying();
+        let trying = self.telemetry.begin_attempt();
         let span = span(call, key);
         let sent = self.send(call, key, span.as_ref(), now).await;
-        let mut outcome = sent.unwrap_or_else(Outcome::Failed);
+        let mut outcome = sent.unwrap_or_else(AttemptOutcome::Failed);
         match (&mut outcome, span) {
-            (Outcome::Answer(answer), span) => answer.span = span,
-            (Outcome::Failed(failure), Some(span)) => {
+            (AttemptOutcome::Answer(answer), span) => answer.span = span,
+            (AttemptOutcome::Failed(failure), Some(span)) => {
                 span.failed(failure.status.as_u16(), &failure.reason);
             }
-            (Outcome::Failed(_), None) => {}
+            (AttemptOutcome::Failed(_), None) => {}
         }
         trying.ended(match &outcome {
-            Outcome::Answer(_) => Try::Answered,
-            Outcome::Failed(failure) => failure.seen(),
+            AttemptOutcome::Answer(_) => AttemptResult::Answered,
+            AttemptOutcome::Failed(failure) => failure.seen(),
         });
         self.note(call, key, &outcome);
         outcome
     }
 
     /// Notes with the key what came of an attempt.
-    fn note(&self, call: &Call, key: &Arc<KeyState>, outcome: &Outcome) {
-        let (id, want) = (key.key.id, call.wants());
+    fn note(&self, call: &Call, key: &Arc<KeyState>, outcome: &AttemptOutcome) {
+        let (id, want) = (key.key.id, call.key_query());
         match outcome {
             // A refusal for the client's own fault proves the key as well as a success does.
-            Outcome::Answer(answer) => {
+            AttemptOutcome::Answer(answer) => {
                 if answer.parts.status.is_success() {
                     key.health.serve(want.account, self.clock.now());
                 }
-                self.tell(key.health.succeed(id, want));
+                self.report_health(key.health.succeed(id, want));
             }
-            Outcome::Failed(failure) => {
+            AttemptOutcome::Failed(failure) => {
                 tracing::debug!(
                     key.id = id.get(),
                     status = failure.status.as_u16(),
@@ -198,35 +207,35 @@ impl Relay {
                     "attempt failed"
                 );
                 let verdict = self.settled(call, key, failure.verdict);
-                let refused = verdict == Verdict::RetryQuarantine;
-                let unreached = failure.unreached.as_ref();
+                let refused = verdict == FaultVerdict::RetryQuarantine;
+                let unreached = failure.connect_failure.as_ref();
                 let about = unreached.map(|(why, host)| why.about(host));
-                let trouble = Trouble {
+                let trouble = KeyFailure {
                     verdict,
                     reason: about.as_deref().unwrap_or(&failure.reason),
-                    lost: unreached.map(|(why, _)| *why),
-                    storm: refused && self.storm(&call.bill.snapshot, key),
+                    connect_failure: unreached.map(|(why, _)| *why),
+                    storm: refused && self.storm(&call.charge.snapshot, key),
                 };
                 let now = self.clock.now();
-                self.tell(key.health.fail(id, want, trouble, now));
+                self.report_health(key.health.fail(id, want, trouble, now));
             }
         }
     }
 
     /// What to make of a refusal that may be the key's fault or the call's. A key that nobody has seen
     /// answer is not worth the doubt; about others it is found out, and the call does not wait for that.
-    fn settled(&self, call: &Call, key: &Arc<KeyState>, verdict: Verdict) -> Verdict {
-        if verdict != Verdict::RetryDoubt {
+    fn settled(&self, call: &Call, key: &Arc<KeyState>, verdict: FaultVerdict) -> FaultVerdict {
+        if verdict != FaultVerdict::RetryDoubt {
             return verdict;
         }
         if call.metered && !key.health.has_served() {
-            return Verdict::RetryQuarantine;
+            return FaultVerdict::RetryQuarantine;
         }
-        self.inquire(call, key);
+        self.start_key_check(call, key);
         if call.metered {
             verdict
         } else {
-            Verdict::RetryOnly
+            FaultVerdict::RetryOnly
         }
     }
 
@@ -234,9 +243,9 @@ impl Relay {
         &self,
         call: &Call,
         key: &Arc<KeyState>,
-        span: Option<&TrySpan>,
+        span: Option<&AttemptSpan>,
         now: Instant,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<AttemptOutcome, AttemptFailure> {
         let config = &key.key.config;
         let name = config.upstream_name(call.model());
         let (body, asked_usage) = if name == call.model() {
@@ -247,7 +256,7 @@ impl Relay {
         let provider = &key.key.provider;
         let path = provider
             .join(&call.request.target)
-            .map_err(|_| Failure::unreachable("the provider's address cannot be used"))?;
+            .map_err(|_| AttemptFailure::unreachable("the provider's address cannot be used"))?;
         let request = || {
             let mut request = Request::new(body.clone());
             *request.method_mut() = call.request.method.clone();
@@ -263,20 +272,22 @@ impl Relay {
         let exchange = async {
             let response = self.client.send(provider.origin(), request).await;
             let (parts, body) = response
-                .map_err(|lost| Failure::lost(lost, provider))?
+                .map_err(|lost| AttemptFailure::lost(lost, provider))?
                 .into_parts();
             if parts.status.is_informational() {
                 // Nobody asked it to switch protocols.
-                return Err(Failure::transport(
+                return Err(AttemptFailure::transport(
                     StatusCode::BAD_GATEWAY,
                     "the provider changed the protocol",
                 ));
             }
-            let begun = begun.insert(Begun::new(parts, body));
+            let begun = begun.insert(ResponseHead::new(parts, body));
             if begun.is_refusal() {
                 return Ok(());
             }
-            begun.wait(call, self.config.idle, &self.clock).await
+            begun
+                .wait_for_first_event(call, self.config.idle, &self.clock)
+                .await
         };
         let in_time = {
             // It is large, and would be moved into the timer otherwise.
@@ -287,22 +298,26 @@ impl Relay {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {
                 // Seldom needed, and it would make every attempt's state larger.
-                Box::pin(self.judge(begun.parts, begun.rest, call.metered)).await
+                Box::pin(self.judge(begun.parts, begun.body, call.metered)).await
             }
             (Ok(Ok(())), Some(begun)) => Ok(answer(begun, asked_usage)),
             // It says that it is at work, and the client has waited long enough to be told.
             (Err(_), Some(begun)) if !begun.read.is_empty() => Ok(answer(begun, asked_usage)),
-            (Err(_) | Ok(Ok(())), _) => Err(Failure::transport(
+            (Err(_) | Ok(Ok(())), _) => Err(AttemptFailure::transport(
                 StatusCode::GATEWAY_TIMEOUT,
                 "no answer from the provider in time",
             )),
         }
     }
 
-    fn headers(call: &Call, key: &KeyState, body: &Segments) -> HeaderMap {
+    fn headers(call: &Call, key: &KeyState, body: &BodySegments) -> HeaderMap {
         let mut headers = call.request.headers.clone();
         headers.insert(http::header::HOST, key.host.clone());
-        headers::of_key(&mut headers, key, call.request.family == Family::Anthropic);
+        headers::add_key_headers(
+            &mut headers,
+            key,
+            call.request.dialect == Dialect::Anthropic,
+        );
         if let Some(length) = headers.get_mut(http::header::CONTENT_LENGTH) {
             *length = body.len().into();
         }
@@ -316,9 +331,9 @@ impl Relay {
     async fn judge(
         &self,
         parts: Parts,
-        mut body: Reply,
+        mut body: UpstreamBody,
         of_model: bool,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<AttemptOutcome, AttemptFailure> {
         let (mut read, mut text) = (VecDeque::new(), Vec::new());
         let reading = async {
             while text.len() < REFUSAL_BYTES_MAX {
@@ -340,30 +355,32 @@ impl Relay {
                 .get(name)
                 .and_then(|value| value.to_str().ok())
         };
-        let refusal = Refusal {
+        let refusal = UpstreamRefusal {
             status: parts.status.as_u16(),
             body: &text,
             of_model,
         };
-        let Refused { verdict, reason } = judge(refusal, &header, self.clock.now());
+        let ClassifiedRefusal { verdict, reason } = classify(refusal, &header, self.clock.now());
         match verdict {
-            Verdict::Deliver if in_time => Ok(Outcome::Answer(Box::new(Answer {
-                parts,
-                read,
-                rest: body,
-                asked_usage: false,
-                span: None,
-            }))),
-            Verdict::Deliver => Err(Failure::transport(
+            FaultVerdict::Deliver if in_time => {
+                Ok(AttemptOutcome::Answer(Box::new(UpstreamResponse {
+                    parts,
+                    read,
+                    body,
+                    asked_usage: false,
+                    span: None,
+                })))
+            }
+            FaultVerdict::Deliver => Err(AttemptFailure::transport(
                 StatusCode::GATEWAY_TIMEOUT,
                 "the provider's answer stalled",
             )),
-            verdict => Err(Failure {
+            verdict => Err(AttemptFailure {
                 status: parts.status,
                 reason,
                 verdict,
                 silence: None,
-                unreached: None,
+                connect_failure: None,
             }),
         }
     }
@@ -382,28 +399,33 @@ impl Relay {
             .filter(|sibling| sibling.health.refused_lately(now));
         let storm = storm(refused.clone().count() + 1, siblings.len() + 1);
         if storm {
-            refused.for_each(|sibling| self.tell(sibling.health.calm(sibling.key.id, now)));
+            refused
+                .for_each(|sibling| self.report_health(sibling.health.calm(sibling.key.id, now)));
         }
         storm
     }
 }
 
 /// The attempt in the call's trace, if there is one.
-fn span(call: &Call, key: &KeyState) -> Option<TrySpan> {
-    let asks = Asks {
+fn span(call: &Call, key: &KeyState) -> Option<AttemptSpan> {
+    let asks = AttemptInfo {
         key: &key.key,
         method: &call.request.method,
         model: call.model(),
     };
-    call.bill.story.as_ref()?.asks(&asks)
+    call.charge.recorder.as_ref()?.begin_attempt_span(&asks)
 }
 
-fn answer(begun: Begun, asked_usage: bool) -> Outcome {
-    let Begun { parts, read, rest } = begun;
-    Outcome::Answer(Box::new(Answer {
+fn answer(begun: ResponseHead, asked_usage: bool) -> AttemptOutcome {
+    let ResponseHead {
         parts,
         read,
-        rest,
+        body: rest,
+    } = begun;
+    AttemptOutcome::Answer(Box::new(UpstreamResponse {
+        parts,
+        read,
+        body: rest,
         asked_usage,
         span: None,
     }))

@@ -2,19 +2,19 @@
 //! the usual call puts nothing down.
 
 use proxyxai_contract::{
-    attempt::{ATTEMPTS_MAX, Attempt, Outcome},
+    attempt::{ATTEMPTS_MAX, Attempt, AttemptOutcome},
     clock::Millis,
 };
 use tokio::time::Instant;
 
-use super::{attempt, bill::Bill, hedge::Asked, record::elapsed};
-use crate::live::KeyState;
+use super::{attempt, charge::PendingCharge, hedge::HedgedAttempt, record::elapsed};
+use crate::state::KeyState;
 
 /// An attempt for this model that has just ended.
 pub(super) fn ended(
     key: &KeyState,
     model: &str,
-    (outcome, status): (Outcome, Option<u16>),
+    (outcome, status): (AttemptOutcome, Option<u16>),
     begun: Instant,
 ) -> Attempt {
     Attempt {
@@ -29,7 +29,7 @@ pub(super) fn ended(
 
 /// One that was given up, since another one answered.
 pub(super) fn cancelled(key: &KeyState, model: &str, begun: Instant) -> Attempt {
-    ended(key, model, (Outcome::Cancelled, None), begun)
+    ended(key, model, (AttemptOutcome::Cancelled, None), begun)
 }
 
 /// Puts down one more. Of too many, the first ones and the last one are kept.
@@ -40,20 +40,20 @@ fn put(attempts: &mut Vec<Attempt>, attempt: Attempt) {
     attempts.push(attempt);
 }
 
-impl Bill {
+impl PendingCharge {
     /// Puts down what came of asking a key, or two at once.
-    pub(super) fn attempted(&mut self, asked: &Asked) {
+    pub(super) fn attempted(&mut self, asked: &HedgedAttempt) {
         let came_to = match &asked.outcome {
-            attempt::Outcome::Failed(failure) => failure.came_to(),
-            attempt::Outcome::Answer(answer) => {
+            attempt::AttemptOutcome::Failed(failure) => failure.came_to(),
+            attempt::AttemptOutcome::Answer(answer) => {
                 if self.record.attempts.is_empty() && asked.other.is_none() {
                     return;
                 }
-                (Outcome::Answered, Some(answer.parts.status.as_u16()))
+                (AttemptOutcome::Answered, Some(answer.parts.status.as_u16()))
             }
         };
         let this = ended(
-            &asked.seat.key,
+            &asked.permit.key,
             &self.record.model_used,
             came_to,
             asked.begun,
@@ -73,7 +73,7 @@ impl Bill {
                 level: record.level,
                 model: record.model_used.clone(),
                 status: None,
-                outcome: Outcome::Cancelled,
+                outcome: AttemptOutcome::Cancelled,
                 duration_ms: elapsed(self.sent, now),
             };
             put(&mut record.attempts, attempt);
@@ -105,7 +105,7 @@ mod tests {
                 level: Level::ZERO,
                 model: String::new(),
                 status: None,
-                outcome: Outcome::Broken,
+                outcome: AttemptOutcome::Broken,
                 duration_ms: 0,
             };
             put(&mut attempts, attempt);

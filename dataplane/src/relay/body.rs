@@ -14,61 +14,61 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    abandoned::{Bounds, Left, is_left},
-    client::Reply,
-    cover::{self, Cover},
-    memory::Room,
-    meter::Meter,
-    waits::{Due, Waits},
+    abandoned::{AbandonBounds, AbandonedResponse, client_is_gone},
+    buffer_budget::BufferReservation,
+    key_mask::{self, KeyMasker},
+    meter::ResponseMeter,
+    timeouts::{BodyTimers, TimerEvent},
+    upstream_client::UpstreamBody,
 };
 use crate::{
     Config,
     formats::{
         Route,
-        reply::broken_stream,
-        sse::{Events, is_quiet},
+        own_bodies::broken_stream,
+        sse::{EventCutter, is_quiet},
         usage::without_usage,
     },
-    sight::Ending,
+    telemetry::ResponseEnd,
 };
 
 static KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// The body that is relayed.
-pub(super) struct Relayed {
+pub(super) struct RelayedBody {
     read: VecDeque<Frame<Bytes>>,
     /// None once nothing more of it is wanted.
-    rest: Option<Reply>,
-    meter: Option<Meter>,
-    stream: Option<Stream>,
-    cover: Cover,
-    waits: Waits,
-    bounds: Bounds,
+    rest: Option<UpstreamBody>,
+    meter: Option<ResponseMeter>,
+    stream: Option<EventStream>,
+    key_mask: KeyMasker,
+    timers: BodyTimers,
+    bounds: AbandonBounds,
     /// The break that is told next.
     broken: Option<io::Error>,
 }
 
 /// A stream of events on a route whose protocol is known.
-pub(super) struct Stream {
-    events: Events,
+pub(super) struct EventStream {
+    events: EventCutter,
     route: Route,
     /// Whether usage was asked for on the client's behalf, and is to be kept back.
     edits: bool,
     /// For the event under way.
-    room: Room,
+    reservation: BufferReservation,
 }
 
 /// What comes next.
-enum Next {
+enum BodyEvent {
     Frame(Option<Result<Frame<Bytes>, io::Error>>),
-    Due(Due),
+    Due(TimerEvent),
     /// Nothing: the gateway ends.
     Stop,
 }
 
 /// Why an answer ends early.
 #[derive(Clone, Copy)]
-enum Break {
+enum BodyBreak {
     /// The provider broke off.
     Off,
     /// The provider fell silent.
@@ -79,7 +79,7 @@ enum Break {
 
 // === impl Break ===
 
-impl Break {
+impl BodyBreak {
     const fn message(self) -> &'static str {
         match self {
             Self::Off => "The upstream failed in the middle of its answer: it broke off",
@@ -90,10 +90,10 @@ impl Break {
         }
     }
 
-    const fn ending(self) -> Ending {
+    const fn ending(self) -> ResponseEnd {
         match self {
-            Self::Off | Self::Silence => Ending::Cut,
-            Self::Stop => Ending::Stopped,
+            Self::Off | Self::Silence => ResponseEnd::Cut,
+            Self::Stop => ResponseEnd::Stopped,
         }
     }
 
@@ -110,22 +110,22 @@ impl Break {
 
 // === impl Stream ===
 
-impl Stream {
-    pub(super) fn new(route: Route, edits: bool, room: Room) -> Self {
+impl EventStream {
+    pub(super) fn new(route: Route, edits: bool, room: BufferReservation) -> Self {
         Self {
-            events: Events::new(),
+            events: EventCutter::new(),
             route,
             edits,
-            room,
+            reservation: room,
         }
     }
 
     /// Takes a chunk and gives what of it may go on: whole events, while there is room for the rest.
     fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
         // What went out is gone by now, for more is asked for only then.
-        self.room.shrink(self.events.kept());
+        self.reservation.shrink(self.events.kept());
         let run = self.events.push(chunk);
-        if self.room.hold(self.events.kept()).is_ok() {
+        if self.reservation.grow_to(self.events.kept()).is_ok() {
             return run;
         }
         let tail = self.events.release().unwrap_or_default();
@@ -136,10 +136,10 @@ impl Stream {
     }
 
     /// Has a run of events heard, and gives what of it the client may see.
-    fn show(&self, run: Bytes, meter: &mut Option<Meter>) -> Option<Bytes> {
+    fn show(&self, run: Bytes, meter: &mut Option<ResponseMeter>) -> Option<Bytes> {
         let run = match meter {
             Some(meter) => {
-                meter.listen(&run, false);
+                meter.observe(&run, false);
                 match meter.mask() {
                     Some(mask) => mask.cover(run),
                     None => run,
@@ -155,7 +155,7 @@ impl Stream {
     }
 
     /// Shows what is kept back.
-    fn release(&mut self, meter: &mut Option<Meter>) -> Option<Bytes> {
+    fn release(&mut self, meter: &mut Option<ResponseMeter>) -> Option<Bytes> {
         let tail = self.events.release()?;
         self.show(tail, meter)
     }
@@ -163,12 +163,12 @@ impl Stream {
 
 // === impl Relayed ===
 
-impl Relayed {
+impl RelayedBody {
     pub(super) fn new(
         read: VecDeque<Frame<Bytes>>,
-        rest: Reply,
-        (meter, cover): (Meter, Cover),
-        stream: Option<Stream>,
+        rest: UpstreamBody,
+        (meter, cover): (ResponseMeter, KeyMasker),
+        stream: Option<EventStream>,
         config: &Config,
     ) -> Self {
         Self {
@@ -176,14 +176,14 @@ impl Relayed {
             rest: Some(rest),
             meter: Some(meter),
             stream,
-            cover,
-            waits: Waits::new(config.idle, config.keepalive),
-            bounds: Bounds::of(config),
+            key_mask: cover,
+            timers: BodyTimers::new(config.idle, config.keepalive),
+            bounds: AbandonBounds::of(config),
             broken: None,
         }
     }
 
-    fn finish(&mut self, ending: Ending) {
+    fn finish(&mut self, ending: ResponseEnd) {
         if let Some(meter) = self.meter.take() {
             meter.finish(ending);
         }
@@ -202,80 +202,80 @@ impl Relayed {
     /// What of a chunk goes to the client; none when all of it is kept back.
     fn pass(&mut self, chunk: Bytes) -> Option<Bytes> {
         let Some(stream) = &mut self.stream else {
-            if let (Some(gap), Some(meter)) = (self.waits.came(false), &mut self.meter) {
+            if let (Some(gap), Some(meter)) = (self.timers.came(false), &mut self.meter) {
                 meter.whole_gap(gap);
             }
             let last = self.all_passed();
             if let Some(meter) = &mut self.meter {
-                meter.listen(&chunk, last);
+                meter.observe(&chunk, last);
             }
-            let mask = self.meter.as_ref().and_then(Meter::mask);
-            let shown = self.cover.pass(chunk, mask, last);
+            let mask = self.meter.as_ref().and_then(ResponseMeter::mask);
+            let shown = self.key_mask.pass(chunk, mask, last);
             if last {
                 // The bill is closed before the client has the end: hyper drops a body of known length
                 // after its last byte without asking for more.
-                self.finish(Ending::Complete);
+                self.finish(ResponseEnd::Complete);
             }
             return shown;
         };
         let Some(run) = stream.push(chunk) else {
-            self.waits.came(true);
+            self.timers.came(true);
             return None;
         };
         // A part of an event may be anything.
         let quiet = stream.events.is_at_border() && is_quiet(&run);
         let shown = stream.show(run, &mut self.meter);
-        if let (Some(gap), Some(meter)) = (self.waits.came(quiet), &mut self.meter) {
+        if let (Some(gap), Some(meter)) = (self.timers.came(quiet), &mut self.meter) {
             meter.gap(gap);
         }
-        self.waits.sent(shown.as_ref());
+        self.timers.sent(shown.as_ref());
         shown
     }
 
     /// The next frame, or what is due before it comes.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
         if let Some(frame) = self.read.pop_front() {
-            return Poll::Ready(Next::Frame(Some(Ok(frame))));
+            return Poll::Ready(BodyEvent::Frame(Some(Ok(frame))));
         }
         let Some(rest) = &mut self.rest else {
-            return Poll::Ready(Next::Frame(None));
+            return Poll::Ready(BodyEvent::Frame(None));
         };
-        if self.meter.as_ref().is_some_and(Meter::is_cut_off) && !rest.is_end_stream() {
-            return Poll::Ready(Next::Stop);
+        if self.meter.as_ref().is_some_and(ResponseMeter::is_cut_off) && !rest.is_end_stream() {
+            return Poll::Ready(BodyEvent::Stop);
         }
         if let Poll::Ready(frame) = Pin::new(rest).poll_frame(cx) {
             let frame = frame.map(|frame| frame.map_err(io::Error::other));
-            return Poll::Ready(Next::Frame(frame));
+            return Poll::Ready(BodyEvent::Frame(frame));
         }
         let events = self.stream.as_ref().map(|stream| &stream.events);
-        self.waits.poll(events, cx).map(Next::Due)
+        self.timers.poll(events, cx).map(BodyEvent::Due)
     }
 
     /// Shows what is kept back of an event that is not whole.
     fn release(&mut self) -> Option<Bytes> {
         let tail = match &mut self.stream {
             Some(stream) => stream.release(&mut self.meter),
-            None => self.cover.release(),
+            None => self.key_mask.release(),
         };
-        self.waits.sent(tail.as_ref());
+        self.timers.sent(tail.as_ref());
         tail
     }
 
     /// Ends a body that broke off: with an error event where one can be, which takes the place of the
     /// event that is not whole.
-    fn cut(&mut self, why: Break) -> Option<Bytes> {
+    fn cut(&mut self, why: BodyBreak) -> Option<Bytes> {
         // Nothing more comes, or nothing more is waited for.
         self.rest = None;
-        let closed = self.meter.as_ref().is_some_and(Meter::closed);
+        let closed = self.meter.as_ref().is_some_and(ResponseMeter::closed);
         self.finish(if closed {
-            Ending::Complete
+            ResponseEnd::Complete
         } else {
             why.ending()
         });
         let stream = self.stream.take();
         match stream.filter(|stream| stream.events.is_at_border()) {
             Some(_) if closed => None,
-            Some(Stream { route, .. }) => why.event(route),
+            Some(EventStream { route, .. }) => why.event(route),
             None => {
                 self.broken = Some(io::Error::other(why.message()));
                 None
@@ -286,7 +286,7 @@ impl Relayed {
     /// The same as the next frame.
     fn poll_cut(
         &mut self,
-        why: Break,
+        why: BodyBreak,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let last = self.cut(why);
@@ -300,7 +300,7 @@ impl Relayed {
     }
 }
 
-impl Body for Relayed {
+impl Body for RelayedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -314,7 +314,7 @@ impl Body for Relayed {
         }
         loop {
             let shown = match ready!(this.poll_next(cx)) {
-                Next::Frame(Some(Ok(frame))) => match frame.into_data() {
+                BodyEvent::Frame(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => this.pass(data),
                     Err(trailers) => match this.release() {
                         Some(tail) => {
@@ -324,21 +324,23 @@ impl Body for Relayed {
                         None => return Poll::Ready(Some(Ok(trailers))),
                     },
                 },
-                Next::Frame(Some(Err(error))) => {
+                BodyEvent::Frame(Some(Err(error))) => {
                     tracing::debug!(%error, "an answer broke off");
-                    return this.poll_cut(Break::Off, cx);
+                    return this.poll_cut(BodyBreak::Off, cx);
                 }
-                Next::Frame(None) => {
+                BodyEvent::Frame(None) => {
                     let tail = this.release();
                     this.stream = None;
-                    this.finish(Ending::Complete);
+                    this.finish(ResponseEnd::Complete);
                     return Poll::Ready(tail.map(|data| Ok(Frame::data(data))));
                 }
-                Next::Due(Due::Silence) => return this.poll_cut(Break::Silence, cx),
-                Next::Stop => return this.poll_cut(Break::Stop, cx),
-                Next::Due(Due::Tail) => this.release(),
-                Next::Due(Due::KeepAlive) => {
-                    this.waits.sent(Some(&KEEP_ALIVE));
+                BodyEvent::Due(TimerEvent::Silence) => {
+                    return this.poll_cut(BodyBreak::Silence, cx);
+                }
+                BodyEvent::Stop => return this.poll_cut(BodyBreak::Stop, cx),
+                BodyEvent::Due(TimerEvent::Tail) => this.release(),
+                BodyEvent::Due(TimerEvent::KeepAlive) => {
+                    this.timers.sent(Some(&KEEP_ALIVE));
                     Some(KEEP_ALIVE.clone())
                 }
             };
@@ -356,7 +358,7 @@ impl Body for Relayed {
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.rest.as_ref().and_then(|rest| rest.size_hint().exact());
-        let read = cover::length(self.read.iter()) + self.cover.held();
+        let read = key_mask::length(self.read.iter()) + self.key_mask.held();
         let all = rest
             .filter(|_| self.stream.is_none())
             .map(|rest| rest + read);
@@ -367,10 +369,10 @@ impl Body for Relayed {
     }
 }
 
-impl Drop for Relayed {
+impl Drop for RelayedBody {
     fn drop(&mut self) {
         if self.all_passed() {
-            self.finish(Ending::Complete);
+            self.finish(ResponseEnd::Complete);
         }
         let tail = self
             .stream
@@ -382,15 +384,15 @@ impl Drop for Relayed {
         let rest = self
             .rest
             .take()
-            .filter(|_| is_left() || !meter.is_cut_off());
+            .filter(|_| client_is_gone() || !meter.is_cut_off());
         let Some(rest) = rest else {
-            return meter.finish(Ending::Stopped);
+            return meter.finish(ResponseEnd::Stopped);
         };
         let mut unheard = std::mem::take(&mut self.read);
         if let Some(tail) = tail {
             unheard.push_front(Frame::data(tail));
         }
-        let left = Left::new(meter, (unheard, rest), self.waits.silence());
+        let left = AbandonedResponse::new(meter, (unheard, rest), self.timers.silence());
         left.close(self.bounds);
     }
 }

@@ -15,10 +15,10 @@ use tokio::sync::Notify;
 
 /// Whether the time is over; clones are one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cutoff(Arc<Inner>);
+pub(super) struct Cutoff(Arc<CutoffState>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct CutoffState {
     is_over: AtomicBool,
     /// For what goes on without a client.
     come: Notify,

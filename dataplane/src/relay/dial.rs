@@ -23,14 +23,14 @@ use hyper_util::{
     rt::TokioIo,
 };
 use proxyxai_contract::{
-    provider::Origin,
-    reach::{self, Place, Reach},
+    egress::{self, AddressClass, EgressPolicy},
+    provider::ProviderOrigin,
 };
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
 
-use crate::{Config, Error, decide::unreached::Why};
+use crate::{Config, Error, decide::connect_failure::ConnectFailure};
 
 /// Connects to providers. It gives up by itself: hyper's own limit ends with TCP, and a TLS handshake
 /// can hang as well.
@@ -42,31 +42,31 @@ pub(crate) struct Dialer {
 
 /// Why there is no connection, on its way through connectors, with what was said.
 #[derive(Debug)]
-struct Failed(Why, String);
+struct DialError(ConnectFailure, String);
 
 /// TCP connections to where they may go.
 #[derive(Debug, Clone)]
 struct Tcp {
     http: HttpConnector<Resolver>,
-    rule: Rule,
+    rule: ReachRule,
 }
 
 /// Names, looked up and looked at.
 #[derive(Debug, Clone)]
 struct Resolver {
-    rule: Rule,
+    rule: ReachRule,
     limit: Duration,
 }
 
 /// Where connections may go; none for anywhere, which the operator has said.
 #[derive(Debug, Clone)]
-struct Rule {
-    reach: Option<Reach>,
+struct ReachRule {
+    reach: Option<EgressPolicy>,
     /// Whether it was said that a provider is at a private address.
     told: Arc<AtomicBool>,
 }
 
-type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, DialError>> + Send>>;
 
 // === impl Dialer ===
 
@@ -75,7 +75,7 @@ impl Dialer {
     ///
     /// # Errors
     /// When the TLS library refuses its protocol versions.
-    pub(crate) fn new(config: &Config, reach: Option<Reach>) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, reach: Option<EgressPolicy>) -> Result<Self, Error> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
@@ -85,8 +85,8 @@ impl Dialer {
         Ok(Self::with(reach, config.connect, tls))
     }
 
-    fn with(reach: Option<Reach>, limit: Duration, tls: ClientConfig) -> Self {
-        let rule = Rule {
+    fn with(reach: Option<EgressPolicy>, limit: Duration, tls: ClientConfig) -> Self {
+        let rule = ReachRule {
             reach,
             told: Arc::default(),
         };
@@ -114,16 +114,16 @@ impl Dialer {
     /// When there is no connection within the limit. It has been logged.
     pub(crate) async fn dial(
         &self,
-        to: &Origin,
-    ) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, Why> {
+        to: &ProviderOrigin,
+    ) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, ConnectFailure> {
         let dialled = tokio::time::timeout(self.limit, self.https.clone().oneshot(to.uri())).await;
-        let Failed(why, said) = match dialled {
+        let DialError(why, said) = match dialled {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => match error.downcast::<Failed>() {
+            Ok(Err(error)) => match error.downcast::<DialError>() {
                 Ok(failed) => *failed,
-                Err(error) => Failed(tls(error.as_ref()), error.to_string()),
+                Err(error) => DialError(tls(error.as_ref()), error.to_string()),
             },
-            Err(_) => Failed(Why::Timeout, String::new()),
+            Err(_) => DialError(ConnectFailure::Timeout, String::new()),
         };
         tracing::warn!(
             host = to.authority().as_str(),
@@ -137,18 +137,19 @@ impl Dialer {
 
 // === impl Failed ===
 
-impl fmt::Display for Failed {
+impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.word(), self.1)
     }
 }
 
-impl std::error::Error for Failed {}
+impl std::error::Error for DialError {}
 
-impl Failed {
+impl DialError {
     /// What came of a TCP connection.
     fn tcp(error: &(dyn std::error::Error + 'static)) -> Self {
-        let (mut cause, mut why, mut said) = (Some(error), Why::Network, error.to_string());
+        let (mut cause, mut why, mut said) =
+            (Some(error), ConnectFailure::Network, error.to_string());
         while let Some(error) = cause {
             if let Some(Self(why, said)) = error.downcast_ref() {
                 return Self(*why, said.clone());
@@ -156,9 +157,9 @@ impl Failed {
             if let Some(error) = error.downcast_ref::<io::Error>() {
                 said = error.to_string();
                 why = match error.kind() {
-                    io::ErrorKind::ConnectionRefused => Why::Refused,
-                    io::ErrorKind::TimedOut => Why::Timeout,
-                    _ => Why::Network,
+                    io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
+                    io::ErrorKind::TimedOut => ConnectFailure::Timeout,
+                    _ => ConnectFailure::Network,
                 };
             }
             cause = error.source();
@@ -169,16 +170,18 @@ impl Failed {
 
 // === impl Rule ===
 
-impl Rule {
-    fn check(&self, host: &str, ips: impl Iterator<Item = IpAddr>) -> Result<(), Failed> {
+impl ReachRule {
+    fn check(&self, host: &str, ips: impl Iterator<Item = IpAddr>) -> Result<(), DialError> {
         let Some(reach) = self.reach else {
             return Ok(());
         };
         for ip in ips {
             if !reach.allows(ip) {
-                return Err(Failed(Why::Forbidden, ip.to_string()));
+                return Err(DialError(ConnectFailure::Forbidden, ip.to_string()));
             }
-            if reach::place(ip) == Place::Private && !self.told.swap(true, Ordering::Relaxed) {
+            if egress::classify(ip) == AddressClass::Private
+                && !self.told.swap(true, Ordering::Relaxed)
+            {
                 tracing::warn!(
                     host,
                     %ip,
@@ -192,10 +195,10 @@ impl Rule {
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Failed;
+    type Error = DialError;
     type Future = Connecting<Self::Response>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -203,10 +206,11 @@ impl Service<Name> for Resolver {
         let Self { rule, limit } = self.clone();
         Box::pin(async move {
             let host = name.as_str();
-            if rule.reach.is_some() && reach::written(host) == Some(Place::Forbidden) {
-                return Err(Failed(Why::Forbidden, String::new()));
+            if rule.reach.is_some() && egress::classify_host(host) == Some(AddressClass::Forbidden)
+            {
+                return Err(DialError(ConnectFailure::Forbidden, String::new()));
             }
-            let unknown = |said: String| Failed(Why::Name, said);
+            let unknown = |said: String| DialError(ConnectFailure::Name, said);
             let found = tokio::time::timeout(limit, tokio::net::lookup_host((host, 0))).await;
             let found = found.map_err(|_| unknown("no answer in time".to_owned()))?;
             let found: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
@@ -221,13 +225,13 @@ impl Service<Name> for Resolver {
 
 impl Service<Uri> for Tcp {
     type Response = TokioIo<TcpStream>;
-    type Error = Failed;
+    type Error = DialError;
     type Future = Connecting<Self::Response>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DialError>> {
         self.http
             .poll_ready(cx)
-            .map_err(|error| Failed::tcp(&error))
+            .map_err(|error| DialError::tcp(&error))
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
@@ -238,16 +242,16 @@ impl Service<Uri> for Tcp {
             return Box::pin(async { Err(failed) });
         }
         let connecting = self.http.call(to);
-        Box::pin(async { connecting.await.map_err(|error| Failed::tcp(&error)) })
+        Box::pin(async { connecting.await.map_err(|error| DialError::tcp(&error)) })
     }
 }
 
 /// What failed once the connection stood.
-fn tls(error: &(dyn std::error::Error + 'static)) -> Why {
+fn tls(error: &(dyn std::error::Error + 'static)) -> ConnectFailure {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return Why::Certificate;
+            return ConnectFailure::Certificate;
         }
         // An error of this kind passes over itself when it is asked for its source.
         let inside = error
@@ -258,7 +262,7 @@ fn tls(error: &(dyn std::error::Error + 'static)) -> Why {
             |inside| Some(inside as &(dyn std::error::Error + 'static)),
         );
     }
-    Why::Tls
+    ConnectFailure::Tls
 }
 
 /// The system's certificates, so that a private authority can be added the usual way, and Mozilla's
@@ -281,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    fn dialer(reach: Option<Reach>) -> Dialer {
+    fn dialer(reach: Option<EgressPolicy>) -> Dialer {
         let provider = rustls::crypto::ring::default_provider();
         let tls = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()
@@ -291,7 +295,7 @@ mod tests {
         Dialer::with(reach, Duration::from_millis(500), tls)
     }
 
-    async fn dial(reach: Option<Reach>, url: &str) -> Option<Why> {
+    async fn dial(reach: Option<EgressPolicy>, url: &str) -> Option<ConnectFailure> {
         let to = BaseUrl::parse(url).unwrap();
         dialer(reach).dial(to.origin()).await.err()
     }
@@ -308,14 +312,18 @@ mod tests {
             "[::ffff:127.0.0.1]",
         ] {
             let url = format!("http://{host}:{port}");
-            assert_eq!(dial(Some(Reach::Private), &url).await, None, "{host}");
+            assert_eq!(
+                dial(Some(EgressPolicy::Private), &url).await,
+                None,
+                "{host}"
+            );
             assert_eq!(dial(None, &url).await, None, "{host}");
-            let refused = dial(Some(Reach::Public), &url).await;
-            assert_eq!(refused, Some(Why::Forbidden), "{host}");
+            let refused = dial(Some(EgressPolicy::Public), &url).await;
+            assert_eq!(refused, Some(ConnectFailure::Forbidden), "{host}");
         }
         let localhost = format!("http://localhost:{port}");
-        let refused = dial(Some(Reach::Public), &localhost).await;
-        assert_eq!(refused, Some(Why::Forbidden));
+        let refused = dial(Some(EgressPolicy::Public), &localhost).await;
+        assert_eq!(refused, Some(ConnectFailure::Forbidden));
         for host in [
             "169.254.169.254",
             "2852039166",
@@ -323,27 +331,34 @@ mod tests {
             "[fe80::1]",
             "metadata.google.internal.",
         ] {
-            let refused = dial(Some(Reach::Private), &format!("http://{host}:{port}")).await;
-            assert_eq!(refused, Some(Why::Forbidden), "{host}");
+            let refused = dial(
+                Some(EgressPolicy::Private),
+                &format!("http://{host}:{port}"),
+            )
+            .await;
+            assert_eq!(refused, Some(ConnectFailure::Forbidden), "{host}");
         }
     }
 
     #[tokio::test]
     async fn each_cause_is_told_apart() {
-        let any = Some(Reach::Private);
+        let any = Some(EgressPolicy::Private);
         assert_eq!(
             dial(any, "http://no-such-host.invalid").await,
-            Some(Why::Name)
+            Some(ConnectFailure::Name)
         );
-        assert_eq!(dial(any, "http://127.0.0.1:1").await, Some(Why::Refused));
+        assert_eq!(
+            dial(any, "http://127.0.0.1:1").await,
+            Some(ConnectFailure::Refused)
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        assert_eq!(dial(any, &url).await, Some(Why::Timeout));
+        assert_eq!(dial(any, &url).await, Some(ConnectFailure::Timeout));
         tokio::spawn(async move {
             loop {
                 drop(listener.accept().await);
             }
         });
-        assert_eq!(dial(any, &url).await, Some(Why::Tls));
+        assert_eq!(dial(any, &url).await, Some(ConnectFailure::Tls));
     }
 }

@@ -13,8 +13,8 @@ use proxyxai_contract::{access::IpList, client_key, provider::ProviderType};
 use super::terms::MAX_COST;
 use crate::{
     decide::address,
-    live::KeyState,
-    sight::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
+    state::KeyState,
+    telemetry::{UPSTREAM_REQUEST_ID, X_REQUEST_ID},
 };
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -115,7 +115,7 @@ fn is_clients_own(name: &str) -> bool {
 }
 
 /// Takes off an answer what is not for the client.
-pub(super) fn for_client(headers: &mut HeaderMap) {
+pub(super) fn strip_for_client(headers: &mut HeaderMap) {
     strip(headers, |name, _| is_providers_own(name));
 }
 
@@ -152,11 +152,11 @@ pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
 
 /// Turns a client's headers into the part that all attempts share. A request that says how long it is
 /// goes on as one that does, one that does not (a GET, mostly) as one that does not.
-pub(crate) fn for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
+pub(crate) fn prepare_for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
     let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
     let framed = framed.iter().any(|name| headers.contains_key(name));
     let takes_trailers = takes_trailers(headers);
-    let key = presented(headers).map(|key| key.as_bytes().to_vec());
+    let key = credential_from(headers).map(|key| key.as_bytes().to_vec());
     let holds_key = |value: &HeaderValue| {
         let key = key.as_deref().unwrap_or_default();
         !key.is_empty() && holds(value.as_bytes(), key)
@@ -225,7 +225,7 @@ pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
 }
 
 /// Adds what a key's calls carry, its credential last. What the operator has said wins over the client.
-pub(crate) fn of_key(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
+pub(crate) fn add_key_headers(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
     for (name, value) in key.key.config.headers.iter() {
         headers.insert(name.clone(), value.clone());
     }
@@ -269,9 +269,9 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> Ip
 }
 
 /// The key that a client presents, in whichever form.
-pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn credential_from(headers: &HeaderMap) -> Option<&str> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
-    client_key::presented(text(AUTHORIZATION), text(X_API_KEY))
+    client_key::credential_from(text(AUTHORIZATION), text(X_API_KEY))
 }
 
 #[cfg(test)]
@@ -346,7 +346,7 @@ mod tests {
             ),
             ("x-own", "1"),
         ]);
-        for_upstream(
+        prepare_for_upstream(
             &mut headers,
             HeaderValue::from_static("1.1 proxyxai-a"),
             false,
@@ -362,7 +362,7 @@ mod tests {
             ("set-cookie", "a=b"),
             ("openai-version", "2020-10-01"),
         ]);
-        for_client(&mut headers);
+        strip_for_client(&mut headers);
         assert_eq!(headers, map(&[("openai-version", "2020-10-01")]));
     }
 }

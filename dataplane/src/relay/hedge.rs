@@ -6,24 +6,24 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use proxyxai_contract::{
     attempt::Attempt,
     id::{KeyId, Level},
-    rotation::Strategy,
+    load_balancing::KeyStrategy,
 };
 use tokio::time::Instant;
 
 use super::{
     Call, Relay,
-    abandoned::is_left,
-    attempt::Outcome,
+    abandoned::client_is_gone,
+    attempt::AttemptOutcome,
     attempts::{cancelled, ended},
-    rounds::Tried,
+    retry::TriedKeys,
 };
-use crate::live::{Ask, Seat};
+use crate::state::{KeyPermit, PickQuery};
 
 /// What came of asking.
-pub(super) struct Asked {
+pub(super) struct HedgedAttempt {
     /// The key whose outcome it is.
-    pub(super) seat: Seat,
-    pub(super) outcome: Outcome,
+    pub(super) permit: KeyPermit,
+    pub(super) outcome: AttemptOutcome,
     /// What came of the other one, if two were asked.
     pub(super) other: Option<Box<Attempt>>,
     /// When this key was asked.
@@ -32,7 +32,7 @@ pub(super) struct Asked {
     pub(super) since: Instant,
 }
 
-impl Asked {
+impl HedgedAttempt {
     /// Whether a second key was asked.
     pub(super) const fn twice(&self) -> bool {
         self.other.is_some()
@@ -41,19 +41,19 @@ impl Asked {
 
 impl Relay {
     /// Asks a key. Those that were asked are among the `tried` when this returns.
-    pub(super) async fn ask(
+    pub(super) async fn attempt_with_hedge(
         &self,
         call: &Call,
         level: Level,
-        seat: Seat,
-        tried: &mut Tried,
-    ) -> Asked {
+        seat: KeyPermit,
+        tried: &mut TriedKeys,
+    ) -> HedgedAttempt {
         tried.keys.push(seat.key.key.id);
         let begun = Instant::now();
-        let hedges = call.bill.snapshot.settings.rotation.hedge;
-        let pool = call.bill.snapshot.pool(level);
+        let hedges = call.charge.snapshot.settings.rotation.hedge;
+        let pool = call.charge.snapshot.pool(level);
         // What makes something makes it twice when it is asked twice.
-        let once = call.only.is_some() || call.bill.makes();
+        let once = call.pinned_key.is_some() || call.charge.makes();
         let asked = match (hedges && tried.left > 0 && !once)
             .then(|| pool.slow_after())
             .flatten()
@@ -62,17 +62,17 @@ impl Relay {
                 let both = self.hedged(call, level, (seat, begun, slow), tried);
                 Box::pin(both).await
             }
-            None => Asked {
+            None => HedgedAttempt {
                 outcome: self.attempt(call, &seat.key, begun).await,
-                seat,
+                permit: seat,
                 other: None,
                 begun,
                 since: begun,
             },
         };
-        if let Outcome::Answer(_) = asked.outcome {
-            if call.strategy(level) == Strategy::Fastest {
-                let load = &asked.seat.key.load;
+        if let AttemptOutcome::Answer(_) = asked.outcome {
+            if call.strategy(level) == KeyStrategy::Fastest {
+                let load = &asked.permit.key.load;
                 load.answered(asked.begun.elapsed(), self.clock.now());
             }
             if hedges {
@@ -87,27 +87,27 @@ impl Relay {
         &self,
         call: &Call,
         level: Level,
-        (seat, begun, slow): (Seat, Instant, Duration),
-        tried: &mut Tried,
-    ) -> Asked {
+        (seat, begun, slow): (KeyPermit, Instant, Duration),
+        tried: &mut TriedKeys,
+    ) -> HedgedAttempt {
         let since = begun;
         let key = Arc::clone(&seat.key);
         let mut first = pin!(self.attempt(call, &key, begun));
-        let asked = |seat, outcome, begun, other: Option<Attempt>| Asked {
-            seat,
+        let asked = |seat, outcome, begun, other: Option<Attempt>| HedgedAttempt {
+            permit: seat,
             outcome,
             other: other.map(Box::new),
             begun,
             since,
         };
-        let model = &call.bill.record.model_used;
+        let model = &call.charge.record.model_used;
         if let Ok(outcome) = tokio::time::timeout_at(begun + slow, &mut first).await {
             return asked(seat, outcome, begun, None);
         }
-        if is_left() {
+        if client_is_gone() {
             return asked(seat, first.await, begun, None);
         }
-        let Some(other) = self.second(call, level, &tried.keys) else {
+        let Some(other) = self.second_permit(call, level, &tried.keys) else {
             return asked(seat, first.await, begun, None);
         };
         let again = Instant::now();
@@ -116,23 +116,23 @@ impl Relay {
         let mut second = pin!(self.attempt(call, &other_key, again));
         tokio::select! {
             outcome = &mut first => match outcome {
-                Outcome::Answer(_) => {
+                AttemptOutcome::Answer(_) => {
                     let slower = cancelled(&other.key, model, again);
                     asked(seat, outcome, begun, Some(slower))
                 }
-                Outcome::Failed(failure) => {
+                AttemptOutcome::Failed(failure) => {
                     let failed = ended(&seat.key, model, failure.came_to(), begun);
                     asked(other, second.await, again, Some(failed))
                 }
             },
             outcome = &mut second => match outcome {
-                Outcome::Answer(_) => {
+                AttemptOutcome::Answer(_) => {
                     // It would have taken longer still.
                     key.load.answered(begun.elapsed(), self.clock.now());
                     let slower = cancelled(&seat.key, model, begun);
                     asked(other, outcome, again, Some(slower))
                 }
-                Outcome::Failed(failure) => {
+                AttemptOutcome::Failed(failure) => {
                     let failed = ended(&other.key, model, failure.came_to(), again);
                     asked(seat, first.await, begun, Some(failed))
                 }
@@ -142,18 +142,18 @@ impl Relay {
 
     /// A place on another key of the level. It is paid for from the budget of retries, so that a slow
     /// moment of all keys does not double the load.
-    fn second(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<Seat> {
+    fn second_permit(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<KeyPermit> {
         let now = self.clock.now();
-        let ask = Ask {
-            want: call.wants(),
+        let ask = PickQuery {
+            query: call.key_query(),
             now,
             tried,
-            only: call.only,
+            only: call.pinned_key,
             strategy: call.strategy(level),
             conversation: call.conversation,
         };
         let paid = self.budget().withdraw(now);
-        paid.then(|| call.bill.snapshot.pool(level).pick(&ask, true))
+        paid.then(|| call.charge.snapshot.pool(level).pick(&ask, true))
             .flatten()
     }
 }

@@ -5,32 +5,32 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use proxyxai_contract::{
     clock::{Clock, Millis},
-    usage::Measure,
+    usage::UsageMeasure,
 };
 
 use super::{
     Call, Relay,
-    abandoned::is_left,
-    bill::{Bill, Office},
-    objects::Come,
+    abandoned::client_is_gone,
+    charge::{ChargeSinks, PendingCharge},
+    objects::FollowUpOutcome,
     record::elapsed,
-    waits::Gap,
+    timeouts::FrameGap,
 };
 use crate::{
     formats::{
-        mask::Mask,
-        usage::{Known, Schema, Subject, UsageReader},
+        secret_mask::SecretMask,
+        usage::{ResolvedUsage, Subject, UsageReader, UsageSchema},
     },
-    sight::Ending,
+    telemetry::ResponseEnd,
 };
 
 /// A stream is noted anew when this much text has gone out since it last was.
 const NOTE_BYTES: u64 = 4096;
 
 /// Listens to one answer.
-pub(super) struct Meter {
+pub(super) struct ResponseMeter {
     reader: Option<Box<UsageReader>>,
-    bill: Box<Bill>,
+    charge: Box<PendingCharge>,
     /// Whether what it hears is what the call is paid by.
     metered: bool,
     /// Whether the provider was named several models.
@@ -38,18 +38,18 @@ pub(super) struct Meter {
     /// Whether the client left before the answer's end.
     left: bool,
     clock: Clock,
-    noted: Noted,
+    noted: JournaledState,
 }
 
 /// What of an answer the journal knows.
 #[derive(Default, PartialEq, Eq)]
-struct Noted {
+struct JournaledState {
     finished: bool,
     /// Each of so much text.
     steps: u64,
 }
 
-impl Meter {
+impl ResponseMeter {
     pub(super) fn new(
         relay: &Relay,
         call: Box<Call>,
@@ -59,7 +59,7 @@ impl Meter {
     ) -> Self {
         let Call {
             request,
-            mut bill,
+            charge: mut bill,
             metered,
             ..
         } = *call;
@@ -72,16 +72,16 @@ impl Meter {
             record.first_byte_ms = elapsed(request.start, now);
             bill.add_silence_until(now);
         }
-        bill.leaving.unheard = is_left();
+        bill.abandon_info.unheard = client_is_gone();
         let record = &mut bill.record;
         (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
-        let schema = Schema::of(request.route, &record.path);
+        let schema = UsageSchema::of(request.route, &record.path);
         // A refusal costs nothing, whatever words stand in it.
         let metered = metered && status.is_success();
         if !metered {
             bill.forget_prompt();
         }
-        let follows = bill.follow.as_ref().is_some_and(|it| it.listens());
+        let follows = bill.follow_up.as_ref().is_some_and(|it| it.listens());
         // Where the provider had a choice of models, its answer tells which one is paid.
         let chooses = metered && !request.facts.named.is_empty();
         let listens = follows || chooses;
@@ -92,19 +92,19 @@ impl Meter {
         };
         Self {
             reader,
-            bill,
+            charge: bill,
             metered,
             chooses,
             left: false,
             clock: relay.clock.clone(),
-            noted: Noted::default(),
+            noted: JournaledState::default(),
         }
     }
 
     /// Hears a chunk before it goes out. What it says for the bill outlives the process from then on,
     /// so that a client that has seen the end of an answer pays for that answer, whatever is killed.
     /// After the `last` chunk the bill is closed anyway.
-    pub(super) fn listen(&mut self, chunk: &[u8], last: bool) {
+    pub(super) fn observe(&mut self, chunk: &[u8], last: bool) {
         let Some(reader) = &mut self.reader else {
             return;
         };
@@ -113,30 +113,30 @@ impl Meter {
             return;
         }
         reader.push(chunk);
-        let noted = Noted {
+        let noted = JournaledState {
             finished: reader.finished(),
             steps: reader.delivered_bytes() / NOTE_BYTES,
         };
         let news = reader.take_news() || noted != self.noted;
         if news && self.metered {
             self.noted = noted;
-            let known = Known::of(reader, reader.finished(), || self.bill.bounds());
-            note(&known, &mut self.bill, reader);
-            self.bill.price(true);
-            self.bill.note();
+            let known = ResolvedUsage::of(reader, reader.finished(), || self.charge.bounds());
+            note(&known, &mut self.charge, reader);
+            self.charge.price(true);
+            self.charge.note();
         }
     }
 
     /// A piece of the stream came so long after the one before.
-    pub(super) fn gap(&mut self, gap: Gap) {
+    pub(super) fn gap(&mut self, gap: FrameGap) {
         self.whole_gap(gap);
-        if let Some(story) = &self.bill.story {
+        if let Some(story) = &self.charge.recorder {
             story.gap(gap.time);
         }
     }
 
     /// The same of an answer that comes as a whole, whose pace nobody measures.
-    pub(super) fn whole_gap(&mut self, gap: Gap) {
+    pub(super) fn whole_gap(&mut self, gap: FrameGap) {
         if gap.of_provider {
             self.add_silence(gap.time);
         }
@@ -144,7 +144,7 @@ impl Meter {
 
     /// Nothing came for so long.
     pub(super) fn add_silence(&mut self, time: Duration) {
-        self.bill.leaving.add_silence(time);
+        self.charge.abandon_info.add_silence(time);
     }
 
     /// The client leaves, which does not matter where the answer has told what it used, or its last word. That a choice of
@@ -156,26 +156,26 @@ impl Meter {
 
     /// Whether the answer is to be heard without a client.
     pub(super) fn reads_on(&self) -> bool {
-        self.metered && self.bill.reads_on()
+        self.metered && self.charge.reads_on()
     }
 
     /// Whether what was set aside covers what the answer costs by now.
     pub(super) fn is_covered(&self) -> bool {
-        self.bill.is_covered() || !self.bill.reads_on()
+        self.charge.is_covered() || !self.charge.reads_on()
     }
 
-    pub(super) fn office(&self) -> Arc<Office> {
-        Arc::clone(&self.bill.office)
+    pub(super) fn office(&self) -> Arc<ChargeSinks> {
+        Arc::clone(&self.charge.sinks)
     }
 
     /// Whether the time for open calls is over.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.bill.is_cut_off()
+        self.charge.is_cut_off()
     }
 
     /// Finds the key that answers.
-    pub(super) fn mask(&self) -> Option<&Mask> {
-        self.bill.key().map(|key| &key.mask)
+    pub(super) fn mask(&self) -> Option<&SecretMask> {
+        self.charge.key().map(|key| &key.mask)
     }
 
     /// Whether the answer has said the last thing it says.
@@ -188,21 +188,21 @@ impl Meter {
         let near = |reader: &UsageReader| reader.is_near_end() && !reader.closed();
         let reader = self.reader.as_deref();
         let id = reader.and_then(UsageReader::subject);
-        let nameless = self.bill.may_go_on() && id.is_some_and(|subject| subject.id().is_none());
+        let nameless = self.charge.may_go_on() && id.is_some_and(|subject| subject.id().is_none());
         nameless || reader.is_some_and(near)
     }
 
     /// Records a call that no attempt answered.
     pub(super) fn finish_failed(mut self) {
         self.reader = None;
-        self.finish(Ending::Complete);
+        self.finish(ResponseEnd::Complete);
     }
 
     /// Closes the bill.
-    pub(super) fn finish(self, ending: Ending) {
+    pub(super) fn finish(self, ending: ResponseEnd) {
         let Self {
             reader,
-            mut bill,
+            charge: mut bill,
             metered,
             chooses,
             left,
@@ -212,27 +212,33 @@ impl Meter {
         let now = clock.now();
         bill.record.duration_ms = elapsed(bill.record.start, now);
         let finished = reader.as_ref().is_some_and(|reader| reader.finished());
-        let heard = matches!(ending, Ending::Complete | Ending::Cut);
+        let heard = matches!(ending, ResponseEnd::Complete | ResponseEnd::Cut);
         let ending = tell_ending(&mut bill, (ending, left), finished, now);
-        let come = conclude(&mut bill, reader.as_deref(), ending == Ending::Complete);
+        let come = conclude(
+            &mut bill,
+            reader.as_deref(),
+            ending == ResponseEnd::Complete,
+        );
         let pays = match come {
-            Come::Usual => metered,
-            Come::Settles => true,
-            Come::GoesOn | Come::Nothing | Come::CameToNothing => false,
+            FollowUpOutcome::Usual => metered,
+            FollowUpOutcome::Settles => true,
+            FollowUpOutcome::GoesOn | FollowUpOutcome::Nothing | FollowUpOutcome::CameToNothing => {
+                false
+            }
         };
         let Some(reader) = reader.filter(|_| pays) else {
             let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
             // What goes on, or came to nothing, is not paid with the call.
-            let billable = answered && come == Come::Usual;
+            let billable = answered && come == FollowUpOutcome::Usual;
             bill.costs_nothing();
-            bill.record.measure = Measure::Measured;
+            bill.record.measure = UsageMeasure::Measured;
             bill.close(billable);
             return;
         };
         if chooses && let Some(subject) = reader.subject() {
             bill.answered_by(subject.model());
         }
-        let known = Known::of(&reader, ending == Ending::Complete, || bill.bounds());
+        let known = ResolvedUsage::of(&reader, ending == ResponseEnd::Complete, || bill.bounds());
         note(&known, &mut bill, &reader);
         if known.absurd {
             tell_absurd(&mut bill);
@@ -248,7 +254,7 @@ impl Meter {
 }
 
 /// Closes the bill with what is known, and what is counted.
-fn close(mut bill: Box<Bill>, known: &Known, mut reader: Box<UsageReader>) {
+fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<UsageReader>) {
     let parts = reader.subject().map(Subject::sums).unwrap_or_default();
     if !parts.is_empty() {
         return bill.close_parts(parts);
@@ -265,7 +271,7 @@ fn close(mut bill: Box<Bill>, known: &Known, mut reader: Box<UsageReader>) {
         return bill.close(false);
     }
     if known.counts_input || known.counts_output {
-        let prose = reader.take_prose();
+        let prose = reader.take_output_text();
         let unread = reader.unread_tokens();
         let counts_output = known.counts_output;
         let output = move || {
@@ -284,22 +290,26 @@ fn close(mut bill: Box<Bill>, known: &Known, mut reader: Box<UsageReader>) {
 
 /// Tells the story and the key how an answer ended.
 fn tell_ending(
-    bill: &mut Bill,
-    (ending, left): (Ending, bool),
+    bill: &mut PendingCharge,
+    (ending, left): (ResponseEnd, bool),
     finished: bool,
     now: Millis,
-) -> Ending {
+) -> ResponseEnd {
     // Some clients hang up right after the end mark; nothing is missing then.
     let ending = match ending {
-        Ending::Abandoned | Ending::Stopped if finished => Ending::Complete,
+        ResponseEnd::Abandoned | ResponseEnd::Stopped if finished => ResponseEnd::Complete,
         ending => ending,
     };
-    if let Some(story) = &mut bill.story {
-        let unheard = left && !finished || bill.leaving.unheard;
-        let unheard = unheard && ending != Ending::Cut;
-        story.ended(if unheard { Ending::Abandoned } else { ending });
+    if let Some(story) = &mut bill.recorder {
+        let unheard = left && !finished || bill.abandon_info.unheard;
+        let unheard = unheard && ending != ResponseEnd::Cut;
+        story.ended(if unheard {
+            ResponseEnd::Abandoned
+        } else {
+            ending
+        });
     }
-    if ending == Ending::Cut
+    if ending == ResponseEnd::Cut
         && let Some(key) = bill.key()
     {
         let whose = (bill.record.account, bill.account.customer);
@@ -309,7 +319,7 @@ fn tell_ending(
 }
 
 /// Sets what is known, by length where it will be counted.
-fn note(known: &Known, bill: &mut Bill, reader: &UsageReader) {
+fn note(known: &ResolvedUsage, bill: &mut PendingCharge, reader: &UsageReader) {
     let guess = bill.guess(reader.delivered_bytes());
     bill.record.tokens = known.tokens(&guess);
     bill.record.measure = known.measure;
@@ -321,22 +331,26 @@ fn note(known: &Known, bill: &mut Bill, reader: &UsageReader) {
 }
 
 /// What an answer comes to beside its usage.
-fn conclude(bill: &mut Bill, reader: Option<&UsageReader>, whole: bool) -> Come {
+fn conclude(
+    bill: &mut PendingCharge,
+    reader: Option<&UsageReader>,
+    whole: bool,
+) -> FollowUpOutcome {
     let answered = (200..300).contains(&bill.record.status);
-    match bill.follow.take().filter(|_| answered) {
+    match bill.follow_up.take().filter(|_| answered) {
         Some(follow) => follow.conclude(bill, reader, whole),
-        None => Come::Usual,
+        None => FollowUpOutcome::Usual,
     }
 }
 
-fn tell_absurd(bill: &mut Bill) {
+fn tell_absurd(bill: &mut PendingCharge) {
     tracing::warn!(
         request.id = bill.record.request_id,
         key.id = bill.key().map(|key| key.key.id.get()),
         model = bill.record.model_used,
         "a provider reported counts of tokens that can not be; they are counted here"
     );
-    if let Some(story) = &mut bill.story {
+    if let Some(story) = &mut bill.recorder {
         story.is_absurd();
     }
 }

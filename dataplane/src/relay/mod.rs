@@ -2,36 +2,36 @@
 //! This file is the journey; each station has a file of its own.
 
 mod abandoned;
-mod answer;
+mod admission;
 mod attempt;
 mod attempts;
-mod bill;
 mod body;
-mod client;
-mod cover;
+mod buffer_budget;
+mod charge;
 mod cutoff;
-mod desk;
+pub(crate) mod deferred_work;
 mod dial;
-mod entry;
+mod first_event;
 mod headers;
 mod hedge;
-mod inquiry;
-pub(crate) mod later;
-mod limits;
-mod memory;
+mod key_check;
+mod key_mask;
+mod limit_headers;
 mod meter;
+mod model_discovery;
 mod objects;
-mod offers;
-mod opening;
 mod packed;
 mod query;
 mod record;
 mod request;
-mod rounds;
+mod response;
+mod retry;
 mod route;
 mod segments;
 mod terms;
-mod waits;
+mod timeouts;
+mod token_counter;
+mod upstream_client;
 
 use std::{
     net::IpAddr,
@@ -47,8 +47,8 @@ use http::{HeaderValue, Request, Response};
 use proxyxai_contract::{
     clock::Clock,
     id::KeyId,
-    plan::Plan,
-    snapshot::{Account, Health, ProxySettings},
+    plan::RoutePlan,
+    snapshot::{AccountConfig, KeyHealthReport, ProxySettings},
 };
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -56,21 +56,23 @@ use tower::BoxError;
 
 use crate::{
     Config, Error,
-    decide::{admit::Refusal, affinity::Conversation, retry::Budget, via},
+    decide::{admit::Refusal, affinity::ConversationHash, retry_budget::RetryBudget, via},
     formats::endpoint,
-    live::{AccountState, Caller, Dialect, Live, Seat, Snapshot, Windows},
-    sight::Sight,
-    spool::{Shelf, Spool},
+    spool::{RecordQueue, Spool},
+    state::{
+        AccountState, Caller, DialectNeed, KeyPermit, RateLimitWindows, RuntimeState, Snapshot,
+    },
+    telemetry::Telemetry,
 };
 
-use abandoned::BeforeAnswer;
-pub(crate) use answer::refuse;
-pub(crate) use client::Upstream;
+use abandoned::PendingResponse;
 pub use headers::client_address;
 pub(crate) use headers::{
-    X_FORWARDED_FOR, asks_websocket, presented, speaks_anthropic, strip_hop_by_hop,
+    X_FORWARDED_FOR, asks_websocket, credential_from, speaks_anthropic, strip_hop_by_hop,
 };
-pub(crate) use segments::Segments;
+pub(crate) use response::refuse;
+pub(crate) use segments::BodySegments;
+pub(crate) use upstream_client::UpstreamClient;
 
 /// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
 pub(crate) const HEALTH_QUEUE_MAX: usize = 1024;
@@ -80,17 +82,17 @@ pub(crate) const HEALTH_QUEUE_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
     pub(crate) config: Arc<Config>,
-    pub(crate) live: Arc<Live>,
-    pub(crate) client: Upstream,
+    pub(crate) state: Arc<RuntimeState>,
+    pub(crate) client: UpstreamClient,
     /// To control, which may be anywhere.
-    pub(crate) inner: Upstream,
+    pub(crate) control_client: UpstreamClient,
     pub(crate) clock: Clock,
-    pub(crate) sight: Sight,
-    pub(crate) shelf: Shelf,
-    office: Arc<bill::Office>,
-    outbox: Outbox,
-    budget: Arc<std::sync::Mutex<Budget>>,
-    memory: memory::Memory,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) record_queue: RecordQueue,
+    sinks: Arc<charge::ChargeSinks>,
+    outbox: ControlOutbox,
+    retry_budget: Arc<std::sync::Mutex<RetryBudget>>,
+    buffer_budget: buffer_budget::BufferBudget,
     leaving: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
     via: HeaderValue,
@@ -98,28 +100,28 @@ pub(crate) struct Relay {
 
 /// What calls leave for the link to pass on.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox {
+pub(crate) struct ControlOutbox {
     /// What was learnt about keys.
-    pub(crate) learnt: mpsc::Sender<Health>,
+    pub(crate) learnt: mpsc::Sender<KeyHealthReport>,
     /// Accounts that need units of windows.
-    pub(crate) wanting: mpsc::Sender<Arc<Windows>>,
+    pub(crate) wanting: mpsc::Sender<Arc<RateLimitWindows>>,
 }
 
 /// A call that has been let in.
 struct Call {
-    request: request::Prepared,
-    plan: Plan,
+    request: request::PreparedRequest,
+    plan: RoutePlan,
     /// Which stage of the plan it is at.
     stage: usize,
     /// Whether it belongs to others that should get the same key.
-    conversation: Option<Conversation>,
+    conversation: Option<ConversationHash>,
     /// What a key has to speak.
-    dialect: Dialect,
+    dialect_need: DialectNeed,
     /// The one key that has what it refers to, where it refers to something.
-    only: Option<KeyId>,
+    pinned_key: Option<KeyId>,
     /// Whether its answer carries usage.
     metered: bool,
-    bill: Box<bill::Bill>,
+    charge: Box<charge::PendingCharge>,
 }
 
 impl Relay {
@@ -127,10 +129,10 @@ impl Relay {
     /// When the client towards providers or a thread cannot be made.
     pub(crate) fn new(
         config: Config,
-        live: Arc<Live>,
-        (spool, shelf): (Spool, Shelf),
-        outbox: Outbox,
-        sight: Sight,
+        live: Arc<RuntimeState>,
+        (spool, shelf): (Spool, RecordQueue),
+        outbox: ControlOutbox,
+        sight: Telemetry,
     ) -> Result<Self, Error> {
         let clock = live.clock().clone();
         let dialer = dial::Dialer::new(&config, Some(config.provider_reach))?;
@@ -138,18 +140,18 @@ impl Relay {
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
-            budget: Arc::new(std::sync::Mutex::new(Budget::new(clock.now()))),
-            client: Upstream::new(dialer, config.idle_connections_max),
-            inner: Upstream::new(inner, config.idle_connections_max),
-            sight,
-            memory: memory::Memory::new(config.buffer_bytes_max),
+            retry_budget: Arc::new(std::sync::Mutex::new(RetryBudget::new(clock.now()))),
+            client: UpstreamClient::new(dialer, config.idle_connections_max),
+            control_client: UpstreamClient::new(inner, config.idle_connections_max),
+            telemetry: sight,
+            buffer_budget: buffer_budget::BufferBudget::new(config.buffer_bytes_max),
             config: Arc::new(config),
-            live,
+            state: live,
             clock,
-            shelf,
-            office: Arc::new(bill::Office {
+            record_queue: shelf,
+            sinks: Arc::new(charge::ChargeSinks {
                 spool,
-                desk: desk::Desk::start().map_err(Error::Thread)?,
+                token_counter: token_counter::TokenCounter::start().map_err(Error::Thread)?,
                 open_calls: Arc::default(),
                 cutoff: cutoff::Cutoff::default(),
                 tasks: TaskTracker::new(),
@@ -165,9 +167,9 @@ impl Relay {
     pub(crate) fn sibling(&self) -> Self {
         Self {
             client: self.client.sibling(),
-            inner: self.inner.sibling(),
-            sight: self.sight.sibling(),
-            office: Arc::new(bill::Office::clone(&self.office)),
+            control_client: self.control_client.sibling(),
+            telemetry: self.telemetry.sibling(),
+            sinks: Arc::new(charge::ChargeSinks::clone(&self.sinks)),
             ..self.clone()
         }
     }
@@ -183,34 +185,34 @@ impl Relay {
     }
 
     /// Open calls end themselves from now on, each when it is polled next.
-    pub(crate) fn cut(&self) {
-        self.office.cutoff.come();
+    pub(crate) fn end_open_calls(&self) {
+        self.sinks.cutoff.come();
     }
 
     /// Calls that are open now.
     pub(crate) fn open_calls(&self) -> usize {
-        self.office.open_calls.load(Ordering::Relaxed)
+        self.sinks.open_calls.load(Ordering::Relaxed)
     }
 
     /// Those of them that go on without their clients.
     pub(crate) fn abandoned_calls(&self) -> usize {
-        self.office.tasks.len()
+        self.sinks.tasks.len()
     }
 
     /// Usage on its way to disk.
     pub(crate) fn spool(&self) -> &Spool {
-        &self.office.spool
+        &self.sinks.spool
     }
 
     /// Why calls are not wanted or would not be taken; none when they are.
-    pub(crate) fn obstacle(&self) -> Option<String> {
+    pub(crate) fn unready_reason(&self) -> Option<String> {
         if self.leaving.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed) {
             return Some("it is stopping".to_owned());
         }
-        if self.live.snapshot().is_none() {
+        if self.state.snapshot().is_none() {
             return Some("it has no configuration from control yet".to_owned());
         }
-        if let Some(fault) = self.shelf.fault() {
+        if let Some(fault) = self.record_queue.fault() {
             return Some(format!("usage cannot be written to disk: {fault}"));
         }
         let full = !self.spool().has_room();
@@ -219,7 +221,7 @@ impl Relay {
 
     /// Waits until the calls have ended that go on without their clients.
     pub(crate) async fn wait_abandoned(&self) {
-        let tasks = &self.office.tasks;
+        let tasks = &self.sinks.tasks;
         tasks.close();
         tasks.wait().await;
     }
@@ -237,27 +239,27 @@ impl Relay {
         let path = request.uri().path();
         let found = endpoint::find(request.method(), &endpoint::canonical(path));
         let says_anthropic = speaks_anthropic(request.headers());
-        let family = found.family(path, says_anthropic);
-        let mut story = self.sight.begin(found.route(), &request);
-        let cutoff = &self.office.cutoff;
+        let family = found.dialect(path, says_anthropic);
+        let mut story = self.telemetry.begin(found.route(), &request);
+        let cutoff = &self.sinks.cutoff;
         let spoken = (found, says_anthropic);
-        let let_in = Box::pin(self.let_in(peer, spoken, request, &mut story));
+        let let_in = Box::pin(self.admit(peer, spoken, request, &mut story));
         let let_in = cutoff.unless_over(let_in).await;
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
-                call.bill.story = Some(story);
-                let has_to_be_heard = call.bill.may_go_on();
-                let answer = if has_to_be_heard || call.bill.reads_on() {
+                call.charge.recorder = Some(story);
+                let has_to_be_heard = call.charge.may_go_on();
+                let answer = if has_to_be_heard || call.charge.reads_on() {
                     let relay = Arc::clone(self);
-                    let rounds = async move { relay.rounds(call).await };
-                    let rounds = BeforeAnswer::new(rounds, Arc::clone(self), has_to_be_heard);
+                    let rounds = async move { relay.retry_loop(call).await };
+                    let rounds = PendingResponse::new(rounds, Arc::clone(self), has_to_be_heard);
                     cutoff.unless_over(rounds).await
                 } else {
-                    cutoff.unless_over(Box::pin(self.rounds(call))).await
+                    cutoff.unless_over(Box::pin(self.retry_loop(call))).await
                 };
                 answer.unwrap_or_else(|| refuse(family, &Refusal::Unavailable))
             }
-            Err(refusal) => answer::refuse_call(family, &refusal, Some(&mut story)),
+            Err(refusal) => response::refuse_call(family, &refusal, Some(&mut story)),
         }
     }
 
@@ -272,13 +274,13 @@ impl Relay {
         snapshot: &Snapshot,
         headers: &http::HeaderMap,
     ) -> Result<Caller, Refusal> {
-        let key = presented(headers).ok_or(Refusal::Unauthenticated)?;
+        let key = credential_from(headers).ok_or(Refusal::Unauthenticated)?;
         let caller = snapshot.authenticate(key, || self.clock.now());
         caller.cloned()
     }
 
     /// Passes on what was learnt about a key.
-    fn tell(&self, health: Option<Health>) {
+    fn report_health(&self, health: Option<KeyHealthReport>) {
         if let Some(health) = health {
             tracing::info!(key.id = health.key.get(), model = health.model, state = %health.state, reason = health.reason, "key health changed");
             if self.outbox.learnt.try_send(health).is_err() {
@@ -291,21 +293,24 @@ impl Relay {
 /// An open call; counted until it is dropped.
 #[derive(Debug)]
 struct OpenCall {
-    office: Arc<bill::Office>,
+    sinks: Arc<charge::ChargeSinks>,
     /// Its place on the key that answers it.
-    seat: Option<Seat>,
+    permit: Option<KeyPermit>,
     /// For its body; whose it is, once the call counts among its account's.
-    room: memory::Room,
+    reservation: buffer_budget::BufferReservation,
 }
 
 impl OpenCall {
     /// And how many are open with it.
-    fn enter(office: &Arc<bill::Office>, room: memory::Room) -> (Self, usize) {
+    fn enter(
+        office: &Arc<charge::ChargeSinks>,
+        room: buffer_budget::BufferReservation,
+    ) -> (Self, usize) {
         let before = office.open_calls.fetch_add(1, Ordering::Relaxed);
         let open = Self {
-            office: Arc::clone(office),
-            seat: None,
-            room,
+            sinks: Arc::clone(office),
+            permit: None,
+            reservation: room,
         };
         (open, before.saturating_add(1))
     }
@@ -313,20 +318,20 @@ impl OpenCall {
     /// Counts it among its account's.
     fn enter_share(
         &mut self,
-        (account, chain): (&Arc<AccountState>, &[&Account]),
+        (account, chain): (&Arc<AccountState>, &[&AccountConfig]),
         settings: &ProxySettings,
         open_calls_max: usize,
     ) -> Result<(), Refusal> {
-        self.room.belong_to(account);
+        self.reservation.belong_to(account);
         account.enter(chain, settings, open_calls_max)
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        if let Some(account) = self.room.owner() {
+        if let Some(account) = self.reservation.owner() {
             account.leave();
         }
-        self.office.open_calls.fetch_sub(1, Ordering::Relaxed);
+        self.sinks.open_calls.fetch_sub(1, Ordering::Relaxed);
     }
 }

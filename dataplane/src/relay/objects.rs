@@ -7,57 +7,57 @@ use http::StatusCode;
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId},
-    object::{Kind, Made, Objects, Owned, Pending, Settles},
-    plan::{Hop, LevelReason, Plan},
-    snapshot::Account,
+    object::{CallObjects, CreatedObject, ObjectKind, ObjectSettlement, OwnedObject, PendingWork},
+    plan::{LevelReason, PlanLevel, RoutePlan},
+    snapshot::AccountConfig,
 };
 
-use super::{Relay, bill::Bill, request};
+use super::{Relay, charge::PendingCharge, request};
 use crate::{
     decide::{
         admit::Refusal,
-        affinity::Conversation,
-        gate::Later,
-        own::{self, Named},
+        affinity::ConversationHash,
+        endpoint_access::DeferredWork,
+        own::{self, ObjectReference},
     },
     formats::{
-        endpoint::{self, Endpoint, Found},
+        endpoint::{self, Endpoint, EndpointMatch},
         references::{self, Reference},
         request::RequestFacts,
         usage::{Subject, UsageReader},
     },
-    live::{Caller, FurtherKeyState, Live, Snapshot},
+    state::{Caller, FurtherKeyState, RuntimeState, Snapshot},
 };
 
 /// What a call refers to.
 #[derive(Debug, Default)]
-pub(super) struct Referred {
+pub(super) struct ReferencedObjects {
     /// The key that has it; no other will do.
     pub(super) only: Option<KeyId>,
     /// What the path is about.
-    pub(super) about: Option<Arc<Owned>>,
+    pub(super) about: Option<Arc<OwnedObject>>,
     /// All that there is of the ids that it names.
-    known: Vec<Arc<Owned>>,
+    known: Vec<Arc<OwnedObject>>,
 }
 
 /// What is to be made of an answer, beside its usage.
 #[derive(Debug)]
-pub(super) struct Follow {
-    live: Arc<Live>,
-    makes: Option<Kind>,
+pub(super) struct FollowUp {
+    live: Arc<RuntimeState>,
+    makes: Option<ObjectKind>,
     /// Whether its work may go on after the call.
     pub(super) later: bool,
     /// The object whose work it may tell the end of.
-    pub(super) work: Option<Arc<Owned>>,
+    pub(super) work: Option<Arc<OwnedObject>>,
     /// Whether the object is gone when the answer says so.
-    deletes: Option<Arc<Owned>>,
+    deletes: Option<Arc<OwnedObject>>,
     /// The calls in what it makes.
-    pub(super) calls: Option<Pending>,
+    pub(super) calls: Option<PendingWork>,
 }
 
 /// What an answer comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Come {
+pub(super) enum FollowUpOutcome {
     /// It is paid like any other.
     Usual,
     /// Its work goes on, and what may be due stays set aside.
@@ -70,7 +70,7 @@ pub(super) enum Come {
     CameToNothing,
 }
 
-impl Referred {
+impl ReferencedObjects {
     /// Whether there is anything.
     pub(super) fn is_some(&self) -> bool {
         !self.known.is_empty()
@@ -80,8 +80,8 @@ impl Referred {
     ///
     /// # Errors
     /// When it names none, or the gateway has not seen what is in it.
-    pub(super) fn calls(&self) -> Result<Pending, Refusal> {
-        let files = self.known.iter().filter(|one| one.kind == Kind::File);
+    pub(super) fn calls(&self) -> Result<PendingWork, Refusal> {
+        let files = self.known.iter().filter(|one| one.kind == ObjectKind::File);
         let mut files = files.filter(|one| self.only == Some(one.key));
         // Of several nobody knows which one the provider takes.
         let first = files
@@ -97,12 +97,12 @@ impl Referred {
     }
 
     /// Has a call go to the key that has what it refers to.
-    pub(super) fn pin(&self, plan: &mut Plan, snapshot: &Snapshot) {
+    pub(super) fn pin(&self, plan: &mut RoutePlan, snapshot: &Snapshot) {
         let Some(key) = self.only.and_then(|only| snapshot.key(only)) else {
             return;
         };
         for stage in &mut plan.stages {
-            stage.hops = vec![Hop {
+            stage.hops = vec![PlanLevel {
                 level: key.key.level,
                 why: LevelReason::Account,
             }];
@@ -115,16 +115,16 @@ impl Relay {
     ///
     /// # Errors
     /// When something of it is not the caller's, or its key is gone.
-    pub(super) async fn refer(
+    pub(super) async fn find_references(
         &self,
         snapshot: &Snapshot,
-        caller: &Account,
-        (found, path): (Found, &str),
+        caller: &AccountConfig,
+        (found, path): (EndpointMatch, &str),
         (facts, body, inside): (&RequestFacts, &Bytes, Vec<Reference>),
-    ) -> Result<Referred, Refusal> {
+    ) -> Result<ReferencedObjects, Refusal> {
         let row = match found {
-            Found::Row(row) => Some(row),
-            Found::Misspelt | Found::Unknown => None,
+            EndpointMatch::Row(row) => Some(row),
+            EndpointMatch::Misspelt | EndpointMatch::Unknown => None,
         };
         let known = (found.route(), facts.cues);
         let find = |body: &[u8], (route, cues): &_| references::find(body, *route, *cues);
@@ -137,10 +137,10 @@ impl Relay {
         let by_path = own.then(|| endpoint::object(path)).flatten();
         let named = named(by_path, facts, &in_body);
         if named.is_empty() {
-            return Ok(Referred::default());
+            return Ok(ReferencedObjects::default());
         }
         let ids: Vec<_> = named.iter().map(|named| named.id).collect();
-        let known = self.live.objects().find(&ids).await;
+        let known = self.state.objects().find(&ids).await;
         let known = known.map_err(|_| Refusal::Unavailable)?;
         let is_above = |owner: AccountId| {
             caller.parent.is_none()
@@ -166,14 +166,14 @@ impl Relay {
             Some(about) if deletes && self.work_of(about).is_some() => Err(Refusal::UnderWay {
                 id: about.id.clone(),
             }),
-            _ => Ok(Referred { only, about, known }),
+            _ => Ok(ReferencedObjects { only, about, known }),
         }
     }
 
     /// The work that an object can tell the end of, and that is yet to be paid.
-    fn work_of(&self, about: &Arc<Owned>) -> Option<Arc<Owned>> {
+    fn work_of(&self, about: &Arc<OwnedObject>) -> Option<Arc<OwnedObject>> {
         match about.kind {
-            Kind::File => self.live.objects().batch_of(&about.id),
+            ObjectKind::File => self.state.objects().batch_of(&about.id),
             _ => Some(about).filter(|it| it.pending.is_some()).cloned(),
         }
     }
@@ -181,25 +181,25 @@ impl Relay {
     /// What is to be made of the answer; none when nothing is.
     pub(super) fn follow(
         &self,
-        found: Found,
+        found: EndpointMatch,
         facts: &RequestFacts,
-        later: &Later,
-        about: Option<&Arc<Owned>>,
-    ) -> Option<Box<Follow>> {
-        let Found::Row(row) = found else {
+        later: &DeferredWork,
+        about: Option<&Arc<OwnedObject>>,
+    ) -> Option<Box<FollowUp>> {
+        let EndpointMatch::Row(row) = found else {
             return None;
         };
-        let later = *later == Later::Held;
+        let later = *later == DeferredWork::Held;
         let makes = row.makes.and_then(|kind| match kind {
-            Kind::Completion if later => Some(Kind::Deferred),
-            Kind::Completion => (facts.store == Some(true)).then_some(kind),
-            Kind::Response => (later || facts.store != Some(false)).then_some(kind),
+            ObjectKind::Completion if later => Some(ObjectKind::Deferred),
+            ObjectKind::Completion => (facts.store == Some(true)).then_some(kind),
+            ObjectKind::Response => (later || facts.store != Some(false)).then_some(kind),
             _ => Some(kind),
         });
         let deletes = about.filter(|_| row.deletes()).cloned();
         let work = about.and_then(|about| self.work_of(about));
-        let follow = Follow {
-            live: Arc::clone(&self.live),
+        let follow = FollowUp {
+            live: Arc::clone(&self.state),
             makes,
             later,
             work,
@@ -213,47 +213,47 @@ impl Relay {
 
 /// All that a call refers to.
 fn named<'a>(
-    by_path: Option<(Kind, &'a str)>,
+    by_path: Option<(ObjectKind, &'a str)>,
     facts: &'a RequestFacts,
     in_body: &'a [Reference],
-) -> Vec<Named<'a>> {
-    let by_path = by_path.map(|(kind, id)| Named {
+) -> Vec<ObjectReference<'a>> {
+    let by_path = by_path.map(|(kind, id)| ObjectReference {
         kind,
         id,
         by_path: true,
     });
     let member = |kind, id: &'a Option<String>| {
-        id.as_deref().map(|id| Named {
+        id.as_deref().map(|id| ObjectReference {
             kind,
             id,
             by_path: false,
         })
     };
-    let in_body = in_body.iter().map(|(kind, id)| Named {
+    let in_body = in_body.iter().map(|(kind, id)| ObjectReference {
         kind: *kind,
         id,
         by_path: false,
     });
     let members = [
-        member(Kind::Response, &facts.previous),
-        member(Kind::Conversation, &facts.conversation),
+        member(ObjectKind::Response, &facts.previous),
+        member(ObjectKind::Conversation, &facts.conversation),
     ];
     let all = by_path.into_iter().chain(members.into_iter().flatten());
     all.chain(in_body).collect()
 }
 
 /// The further client key that an object was made with, as long as it is there.
-pub(super) fn key_of(snapshot: &Snapshot, object: &Owned) -> Option<Arc<FurtherKeyState>> {
+pub(super) fn key_of(snapshot: &Snapshot, object: &OwnedObject) -> Option<Arc<FurtherKeyState>> {
     let key = snapshot.further_key(object.account, object.client_key?);
     key.map(Arc::clone)
 }
 
 /// What an account makes goes to one key as long as that can be used, so that it can be used together.
-pub(super) fn of_account(account: AccountId) -> Conversation {
-    Conversation::new([account.get().to_string().as_bytes()])
+pub(super) fn of_account(account: AccountId) -> ConversationHash {
+    ConversationHash::new([account.get().to_string().as_bytes()])
 }
 
-impl Follow {
+impl FollowUp {
     /// Whether what the answer says of objects matters.
     pub(super) const fn listens(&self) -> bool {
         self.makes.is_some() || self.later || self.work.is_some()
@@ -266,7 +266,7 @@ impl Follow {
 
     /// Whether it makes a file.
     pub(super) fn makes_file(&self) -> bool {
-        self.makes == Some(Kind::File)
+        self.makes == Some(ObjectKind::File)
     }
 
     /// Whoever pays for the work that it may tell the end of, whoever asks.
@@ -279,7 +279,7 @@ impl Follow {
     }
 
     /// Of work that is over, fetched by the gateway.
-    pub(super) fn of_work(live: &Arc<Live>, work: Arc<Owned>) -> Self {
+    pub(super) fn of_work(live: &Arc<RuntimeState>, work: Arc<OwnedObject>) -> Self {
         Self {
             live: Arc::clone(live),
             makes: None,
@@ -294,29 +294,32 @@ impl Follow {
     /// made counts.
     pub(super) fn conclude(
         &self,
-        bill: &mut Bill,
+        bill: &mut PendingCharge,
         reader: Option<&UsageReader>,
         whole: bool,
-    ) -> Come {
+    ) -> FollowUpOutcome {
         let Some(key) = bill.key().map(|key| key.key.id) else {
-            return Come::Usual;
+            return FollowUpOutcome::Usual;
         };
         if let Some(gone) = &self.deletes {
             self.live.objects().forgotten(key, &gone.id);
             bill.objects().forgets = Some(gone.id.clone());
         }
         let Some((reader, subject)) = reader.and_then(|it| Some((it, it.subject()?))) else {
-            return Come::Usual;
+            return FollowUpOutcome::Usual;
         };
-        let goes_on = self.later && !is_over(Kind::Response, subject, reader, whole);
+        let goes_on = self.later && !is_over(ObjectKind::Response, subject, reader, whole);
         let made = self.made(subject, bill.record.start);
         if let Some(work) = &self.work {
-            if let (Some(file), Kind::Batch) = (subject.output(), work.kind) {
+            if let (Some(file), ObjectKind::Batch) = (subject.output(), work.kind) {
                 self.live.objects().results_are_in(file, Arc::clone(work));
             }
             let come = end_of(work, subject, reader, bill.record.status, whole);
             self.keep(bill, key, made, None);
-            if matches!(come, Come::Settles | Come::CameToNothing) {
+            if matches!(
+                come,
+                FollowUpOutcome::Settles | FollowUpOutcome::CameToNothing
+            ) {
                 self.live.objects().settled(key, &work.id);
                 bill.settles(work);
             }
@@ -326,20 +329,24 @@ impl Follow {
             && made
                 .first()
                 .is_some_and(|made| Some(made.kind) == self.makes);
-        let pending = goes_on.then(|| Pending {
+        let pending = goes_on.then(|| PendingWork {
             model: bill.record.model_used.clone(),
             held: bill.held(),
         });
         self.keep(bill, key, made, pending);
-        if goes_on { Come::GoesOn } else { Come::Usual }
+        if goes_on {
+            FollowUpOutcome::GoesOn
+        } else {
+            FollowUpOutcome::Usual
+        }
     }
 
     /// What was made.
-    fn made(&self, subject: &Subject, start: Millis) -> Vec<Made> {
-        let of = |kind: Kind, id: &str, status: &str| Made {
+    fn made(&self, subject: &Subject, start: Millis) -> Vec<CreatedObject> {
+        let of = |kind: ObjectKind, id: &str, status: &str| CreatedObject {
             id: id.to_owned(),
             kind,
-            expires: start.plus(kind.life_ms()),
+            expires: start.plus(kind.retention_ms()),
             status: status.to_owned(),
             calls: self.calls.clone().filter(|_| Some(kind) == self.makes),
         };
@@ -351,12 +358,18 @@ impl Follow {
     }
 
     /// Remembers what was made, here and in the record.
-    fn keep(&self, bill: &mut Bill, key: KeyId, made: Vec<Made>, pending: Option<Pending>) {
+    fn keep(
+        &self,
+        bill: &mut PendingCharge,
+        key: KeyId,
+        made: Vec<CreatedObject>,
+        pending: Option<PendingWork>,
+    ) {
         if made.is_empty() {
             return;
         }
         for (at, made) in made.iter().enumerate() {
-            self.live.objects().made(Owned {
+            self.live.objects().made(OwnedObject {
                 id: made.id.clone(),
                 kind: made.kind,
                 account: bill.record.account,
@@ -379,32 +392,38 @@ impl Follow {
 }
 
 /// Whether an answer tells that work is over.
-fn end_of(work: &Owned, subject: &Subject, reader: &UsageReader, status: u16, whole: bool) -> Come {
+fn end_of(
+    work: &OwnedObject,
+    subject: &Subject,
+    reader: &UsageReader,
+    status: u16,
+    whole: bool,
+) -> FollowUpOutcome {
     let ended = matches!(
         subject.status(),
         "completed" | "failed" | "cancelled" | "expired"
     );
-    if work.kind == Kind::Batch && ended && whole && subject.output().is_none() {
+    if work.kind == ObjectKind::Batch && ended && whole && subject.output().is_none() {
         // It has no results that could be paid for.
-        return Come::CameToNothing;
+        return FollowUpOutcome::CameToNothing;
     }
     // Accepted is not done.
     if status != StatusCode::OK.as_u16() || !is_over(work.kind, subject, reader, whole) {
-        return Come::Nothing;
+        return FollowUpOutcome::Nothing;
     }
     let failed = matches!(subject.status(), "failed" | "cancelled" | "expired");
     if failed && reader.reported().is_none() {
-        Come::CameToNothing
+        FollowUpOutcome::CameToNothing
     } else {
-        Come::Settles
+        FollowUpOutcome::Settles
     }
 }
 
 /// Whether the work that an answer is about is over.
-fn is_over(kind: Kind, subject: &Subject, reader: &UsageReader, whole: bool) -> bool {
+fn is_over(kind: ObjectKind, subject: &Subject, reader: &UsageReader, whole: bool) -> bool {
     match (kind, subject.status()) {
         // The results of a batch are there when it is over, and only then.
-        (Kind::MessageBatch | Kind::Batch, _) => whole && subject.calls() > 0,
+        (ObjectKind::MessageBatch | ObjectKind::Batch, _) => whole && subject.calls() > 0,
         (_, "completed" | "incomplete" | "failed" | "cancelled" | "expired") => whole,
         // Of what says nothing of itself, the usage says it.
         (_, "") => whole && reader.has_last_word(),
@@ -412,20 +431,20 @@ fn is_over(kind: Kind, subject: &Subject, reader: &UsageReader, whole: bool) -> 
     }
 }
 
-impl Bill {
+impl PendingCharge {
     /// What its record says of objects.
-    pub(super) fn objects(&mut self) -> &mut Objects {
+    pub(super) fn objects(&mut self) -> &mut CallObjects {
         self.record.objects.get_or_insert_default()
     }
 
     /// It pays for work that was done meanwhile.
-    pub(super) fn settles(&mut self, work: &Owned) {
+    pub(super) fn settles(&mut self, work: &OwnedObject) {
         if let Some(pending) = &work.pending {
             self.record.model_asked.clone_from(&pending.model);
             self.record.model_used.clone_from(&pending.model);
         }
         let settlement = format!("{:016x}", fastrand::u64(..));
-        self.objects().settles = Some(Settles {
+        self.objects().settles = Some(ObjectSettlement {
             id: work.id.clone(),
             settlement,
         });

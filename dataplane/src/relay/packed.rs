@@ -9,16 +9,16 @@ use http::{
 };
 
 use super::{
-    memory::Room,
-    request::{self, Received},
+    buffer_budget::BufferReservation,
+    request::{self, ReceivedBody},
 };
 use crate::{
     decide::admit::Refusal,
     formats::{
-        endpoint::Found,
+        endpoint::EndpointMatch,
         request::{
+            decompress::{ContentCoding, Decompressor, bytes_max},
             in_query,
-            unpack::{Coding, Unpacking, bytes_max},
         },
     },
 };
@@ -29,11 +29,11 @@ const KEPT: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, VIA];
 const STEP_BYTES: usize = 64 * 1024;
 
 /// Refuses a head whose word on its body is not one; what the body is packed with, where it has to be read.
-pub(super) fn check(
+pub(super) fn check_encoding(
     parts: &Parts,
-    found: Found,
+    found: EndpointMatch,
     names_model: bool,
-) -> Result<Option<Coding>, Refusal> {
+) -> Result<Option<ContentCoding>, Refusal> {
     let known = found.is_row();
     let headers = &parts.headers;
     let wrong = |problem: String| Err(Refusal::Malformed(problem));
@@ -58,7 +58,7 @@ pub(super) fn check(
     if said.is_some_and(|said| !readable(said)) {
         return wrong("content-type cannot be read".to_owned());
     }
-    if let (Found::Row(row), Some(said)) = (found, said)
+    if let (EndpointMatch::Row(row), Some(said)) = (found, said)
         && is_form(said)
         && !row.takes_form()
     {
@@ -73,7 +73,7 @@ pub(super) fn check(
     if said.contains(',') {
         return wrong("only one content encoding is supported".to_owned());
     }
-    let coding = Coding::of(said.trim());
+    let coding = ContentCoding::of(said.trim());
     let unknown = || Refusal::UnknownCoding(said.to_owned());
     coding.map(Some).ok_or_else(unknown)
 }
@@ -103,11 +103,11 @@ fn taken_off(headers: &HeaderMap) -> Option<HeaderName> {
 
 /// Unpacks a body, within the limits of one that came as it is, and within the store that all share.
 pub(super) async fn unpack(
-    received: Received,
-    coding: Option<Coding>,
-    room: &mut Room,
+    received: ReceivedBody,
+    coding: Option<ContentCoding>,
+    room: &mut BufferReservation,
     body_bytes_max: usize,
-) -> Result<Received, Refusal> {
+) -> Result<ReceivedBody, Refusal> {
     let Some(coding) = coding.filter(|_| !received.body.is_empty()) else {
         return Ok(received);
     };
@@ -117,7 +117,7 @@ pub(super) async fn unpack(
     };
     let packed = received.body;
     let limit = bytes_max(packed.len(), body_bytes_max);
-    let mut unpacking = Unpacking::new(coding, packed.clone()).map_err(|_| damaged())?;
+    let mut unpacking = Decompressor::new(coding, packed.clone()).map_err(|_| damaged())?;
     let beside = packed.len() + unpacking.memory_bytes();
     let mut body = Vec::new();
     loop {
@@ -136,7 +136,7 @@ pub(super) async fn unpack(
     drop(unpacking);
     body.shrink_to_fit();
     room.shrink(packed.len() + body.len());
-    Ok(Received {
+    Ok(ReceivedBody {
         body: Bytes::from(body),
         packed: Some(packed),
         trailers: received.trailers,
@@ -144,7 +144,11 @@ pub(super) async fn unpack(
 }
 
 /// Makes space for a step, if there is enough in the store.
-fn make_space(body: &mut Vec<u8>, beside: usize, room: &mut Room) -> Result<(), Refusal> {
+fn make_space(
+    body: &mut Vec<u8>,
+    beside: usize,
+    room: &mut BufferReservation,
+) -> Result<(), Refusal> {
     let (held, needed) = (body.capacity(), body.len() + STEP_BYTES);
     if needed <= held {
         return Ok(());

@@ -1,15 +1,15 @@
 //! A call's record as it begins, and what of a request goes into it.
 
 use proxyxai_contract::{
-    bill::Sum,
+    bill::CallBill,
     clock::Millis,
     money::Money,
-    plan::Plan,
-    usage::{Images, Measure, Tokens, UsageRecord},
+    plan::RoutePlan,
+    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
 };
 
-use super::request::Prepared;
-use crate::live::{Caller, Snapshot};
+use super::request::PreparedRequest;
+use crate::state::{Caller, Snapshot};
 
 const PATH_BYTES_MAX: usize = 255;
 /// Names go into keys of tables, whose length databases limit.
@@ -21,8 +21,8 @@ pub(super) const INTERRUPTED: u16 = 499;
 pub(super) fn begun(
     snapshot: &Snapshot,
     Caller { account, key }: &Caller,
-    request: &Prepared,
-    plan: &Plan,
+    request: &PreparedRequest,
+    plan: &RoutePlan,
 ) -> UsageRecord {
     let asked = request.facts.model.as_deref().unwrap_or_default();
     UsageRecord {
@@ -37,7 +37,7 @@ pub(super) fn begun(
         level: plan.level().unwrap_or(account.account.level),
         tries: 0,
         status: INTERRUPTED,
-        tokens: Tokens::default(),
+        tokens: TokenUsage::default(),
         images: images(
             snapshot,
             plan.model(),
@@ -45,8 +45,8 @@ pub(super) fn begun(
             request.facts.pictures(),
         ),
         tier: String::new(),
-        sum: Sum::default(),
-        measure: Measure::Measured,
+        sum: CallBill::default(),
+        measure: UsageMeasure::Measured,
         cost: Money::ZERO,
         priced: false,
         price_version: String::new(),
@@ -75,13 +75,13 @@ pub(super) fn images(
     model: &str,
     path: &str,
     (count, size): (u64, &str),
-) -> Images {
+) -> ImageUsage {
     let priced = snapshot.prices.find(model);
     let by_piece = priced.is_some_and(|price| price.image.is_some());
     if !by_piece && !path.starts_with("/v1/images/") {
-        return Images::default();
+        return ImageUsage::default();
     }
-    Images {
+    ImageUsage {
         count,
         size: plain_size(size),
     }

@@ -15,20 +15,20 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
+    buffer_budget::{BufferExhausted, BufferReservation},
     headers,
-    memory::{NoRoom, Room},
     query::without_credentials,
-    segments::Segments,
+    segments::BodySegments,
 };
 use crate::{
     Config,
     decide::admit::Refusal,
     formats::{
-        Family, Route,
+        Dialect, Route,
         request::{BadRequest, RequestFacts, in_target, read as read_facts, rewrite},
         upstream_path,
     },
-    sight::X_REQUEST_ID,
+    telemetry::X_REQUEST_ID,
 };
 
 /// A body may take this many times the longest silence, and longer only while it keeps this pace, in
@@ -39,13 +39,13 @@ const BODY_PACE: u64 = 1024;
 const READ_AT_ONCE_BYTES: usize = 1024 * 1024;
 
 /// A request as it is sent upstream, save what depends on the key.
-pub(super) struct Prepared {
+pub(super) struct PreparedRequest {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     /// Path and query, with `/v1`, whatever alias the client used.
     pub(super) target: PathAndQuery,
     pub(super) route: Route,
-    pub(super) family: Family,
+    pub(super) dialect: Dialect,
     pub(super) facts: RequestFacts,
     /// As it came, unpacked.
     pub(super) whole: Bytes,
@@ -55,12 +55,12 @@ pub(super) struct Prepared {
     trailers: Option<Box<HeaderMap>>,
     pub(super) request_id: String,
     pub(super) start: Millis,
-    plain: Segments,
-    asking: Option<Segments>,
+    plain: BodySegments,
+    asking: Option<BodySegments>,
 }
 
 /// A request's body.
-pub(super) struct Received {
+pub(super) struct ReceivedBody {
     /// To be read.
     pub(super) body: Bytes,
     /// As it came, where that was packed.
@@ -69,15 +69,15 @@ pub(super) struct Received {
     pub(super) trailers: Option<Box<HeaderMap>>,
 }
 
-impl Prepared {
+impl PreparedRequest {
     pub(super) fn new(
         mut parts: Parts,
-        (target, route, family): (PathAndQuery, Route, Family),
-        Received {
+        (target, route, family): (PathAndQuery, Route, Dialect),
+        ReceivedBody {
             body,
             packed,
             trailers,
-        }: Received,
+        }: ReceivedBody,
         facts: RequestFacts,
         (model, start): (&str, Millis),
     ) -> Self {
@@ -90,7 +90,7 @@ impl Prepared {
             method: parts.method,
             request_id: request_id(&parts.headers),
             headers: parts.headers,
-            family,
+            dialect: family,
             route,
             target,
             whole: body,
@@ -112,7 +112,7 @@ impl Prepared {
     }
 
     /// The body for a key, and whether it asks for usage on the client's behalf.
-    pub(super) fn body(&self, may_ask: bool) -> (Segments, bool) {
+    pub(super) fn body(&self, may_ask: bool) -> (BodySegments, bool) {
         let (body, asks) = match &self.asking {
             Some(asking) if may_ask => (asking.clone(), true),
             _ => (self.plain.clone(), false),
@@ -121,7 +121,7 @@ impl Prepared {
     }
 
     /// The same under the name that a provider has for the model.
-    pub(super) fn body_naming(&self, model: &str, may_ask: bool) -> (Segments, bool) {
+    pub(super) fn body_naming(&self, model: &str, may_ask: bool) -> (BodySegments, bool) {
         let whole = (&self.whole, self.packed.as_ref());
         let (plain, asking) = bodies(whole, &self.facts, model, self.route);
         let (body, asks) = match asking {
@@ -152,11 +152,11 @@ fn bodies(
     facts: &RequestFacts,
     model: &str,
     route: Route,
-) -> (Segments, Option<Segments>) {
+) -> (BodySegments, Option<BodySegments>) {
     let asked = facts.model.as_deref();
     let mapped = asked.filter(|asked| *asked != model).map(|_| model);
     let segments = |ask| {
-        let changed = Segments::new(rewrite(whole, facts, mapped, ask).into_pieces());
+        let changed = BodySegments::new(rewrite(whole, facts, mapped, ask).into_pieces());
         if packed.is_some() {
             changed.unpacked()
         } else {
@@ -165,7 +165,7 @@ fn bodies(
     };
     let asking = (facts.stream && facts.may_ask_usage(route)).then(|| segments(true));
     let plain = match packed {
-        Some(packed) if mapped.is_none() => Segments::new([packed.clone()]),
+        Some(packed) if mapped.is_none() => BodySegments::new([packed.clone()]),
         Some(_) | None => segments(false),
     };
     (plain, asking)
@@ -174,11 +174,11 @@ fn bodies(
 /// Reads the whole body, within its limits of size and silence from `start` on, when its head came.
 pub(super) async fn read<B>(
     config: &Config,
-    room: &mut Room,
+    room: &mut BufferReservation,
     fields: &HeaderMap,
     body: B,
     start: Instant,
-) -> Result<Received, Refusal>
+) -> Result<ReceivedBody, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<BoxError>,
@@ -194,13 +194,13 @@ where
     }
     let mut limited = pin!(Limited::new(body, config.body_bytes_max));
     if limited.is_end_stream() {
-        return Ok(Received {
+        return Ok(ReceivedBody {
             body: Bytes::new(),
             packed: None,
             trailers: None,
         });
     }
-    let (mut gathered, mut trailers) = (Gathered::default(), None);
+    let (mut gathered, mut trailers) = (BodyBuffer::default(), None);
     let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.
@@ -235,7 +235,7 @@ where
         }
         now = Instant::now();
     }
-    Ok(Received {
+    Ok(ReceivedBody {
         body: gathered.whole(),
         packed: None,
         trailers,
@@ -243,11 +243,11 @@ where
 }
 
 /// Makes room for what has come of a body.
-pub(super) fn hold(room: &mut Room, bytes: usize) -> Result<(), Refusal> {
-    let account = |room: &Room| room.owner().map(|owner| owner.account.name.clone());
-    room.hold(bytes).map_err(|no| match no {
-        NoRoom::Store => Refusal::Busy("request bodies are under way"),
-        NoRoom::Share => Refusal::ShareTaken {
+pub(super) fn hold(room: &mut BufferReservation, bytes: usize) -> Result<(), Refusal> {
+    let account = |room: &BufferReservation| room.owner().map(|owner| owner.account.name.clone());
+    room.grow_to(bytes).map_err(|no| match no {
+        BufferExhausted::Store => Refusal::Busy("request bodies are under way"),
+        BufferExhausted::Share => Refusal::ShareTaken {
             account: account(room).unwrap_or_default(),
             what: "bytes of request bodies",
         },
@@ -256,12 +256,12 @@ pub(super) fn hold(room: &mut Room, bytes: usize) -> Result<(), Refusal> {
 
 /// What has come of a body. Most bodies are one piece, which is then never copied.
 #[derive(Default)]
-struct Gathered {
+struct BodyBuffer {
     first: Bytes,
     rest: Vec<u8>,
 }
 
-impl Gathered {
+impl BodyBuffer {
     fn push(&mut self, data: Bytes, declared: Option<u64>) {
         let Self { first, rest } = self;
         if first.is_empty() && rest.is_empty() {
@@ -310,7 +310,7 @@ where
 /// What the gateway needs to know of a body.
 pub(super) async fn facts(
     parts: &Parts,
-    received: &Received,
+    received: &ReceivedBody,
     names_model: bool,
 ) -> Result<RequestFacts, Refusal> {
     let headers = &parts.headers;
@@ -335,7 +335,7 @@ pub(super) async fn facts(
 pub(super) fn target(uri: &Uri, fields: &HeaderMap) -> Result<PathAndQuery, Refusal> {
     let asked = uri.path_and_query();
     let path = upstream_path(asked.map_or("/", PathAndQuery::as_str));
-    let presented = || headers::presented(fields);
+    let presented = || headers::credential_from(fields);
     let path = match path {
         Cow::Borrowed(path) => without_credentials(path, presented),
         Cow::Owned(path) => Cow::Owned(without_credentials(&path, presented).into_owned()),

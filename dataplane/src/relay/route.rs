@@ -6,33 +6,33 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
-    bill::{self, Most},
+    bill::{self, UsageCeiling},
     id::Level,
+    load_balancing::{KeyAffinity, KeyStrategy},
     money::Money,
-    object::Pending,
-    plan::{self, NotAllowed, Plan},
+    object::PendingWork,
+    plan::{self, RoutePlan, RouteRefusal},
     price::ModelPrice,
-    rotation::{Affinity, Strategy},
-    snapshot::Account,
-    usage::Images,
+    snapshot::AccountConfig,
+    usage::ImageUsage,
 };
 
 use super::{Call, record, request};
 use crate::{
     decide::{
-        admit::{self, Asker, Refusal},
-        affinity::Conversation,
+        admit::{self, CallerScope, Refusal},
+        affinity::ConversationHash,
         ceiling,
-        gate::Way,
+        endpoint_access::AllowedEndpoint,
     },
     formats::{
-        Family, Route,
-        batch::{self, Part},
+        Dialect, Route,
+        batch::{self, BatchCall},
         conversation,
         references::Reference,
         request::RequestFacts,
     },
-    live::{AccountState, Dialect, Snapshot, Want},
+    state::{AccountState, DialectNeed, KeyQuery, Snapshot},
 };
 
 /// So many calls of a batch are gone through in one go: less than a millisecond.
@@ -48,28 +48,28 @@ impl Call {
     }
 
     /// What it wants a key for.
-    pub(super) fn wants(&self) -> Want<'_> {
-        Want {
+    pub(super) fn key_query(&self) -> KeyQuery<'_> {
+        KeyQuery {
             model: self.model(),
-            account: self.bill.record.account,
-            customer: self.bill.account.customer,
-            dialect: self.dialect,
+            account: self.charge.record.account,
+            customer: self.charge.account.customer,
+            dialect_need: self.dialect_need,
         }
     }
 
     /// The levels of the stage it is at.
-    pub(super) fn hops(&self) -> &[plan::Hop] {
+    pub(super) fn hops(&self) -> &[plan::PlanLevel] {
         let stage = self.plan.stages.get(self.stage);
         stage.map_or(&[], |stage| &stage.hops)
     }
 
     /// How keys of a level take turns.
-    pub(super) fn strategy(&self, level: Level) -> Strategy {
-        self.bill.snapshot.settings.rotation.strategies.of(level)
+    pub(super) fn strategy(&self, level: Level) -> KeyStrategy {
+        self.charge.snapshot.settings.rotation.strategies.of(level)
     }
 
     /// Goes on to a stage of the plan: from here on everything is of that stage's model.
-    pub(super) fn turn_to(&mut self, stage: usize) {
+    pub(super) fn switch_stage(&mut self, stage: usize) {
         if self.stage == stage {
             return;
         }
@@ -77,26 +77,30 @@ impl Call {
         if let Some(stage) = self.plan.stages.get(stage) {
             self.request.name_model(&stage.model);
             let (path, asked) = (self.request.path(), self.request.facts.pictures());
-            let images = record::images(&self.bill.snapshot, &stage.model, path, asked);
-            self.bill.name_model(&stage.model, images);
+            let images = record::images(&self.charge.snapshot, &stage.model, path, asked);
+            self.charge.name_model(&stage.model, images);
         }
     }
 }
 
 /// What a key has to speak for a call that no model leads to one. Where one of the plan's speaks Anthropic for sure, no
 /// other is asked in that dialect.
-pub(super) fn dialect(snapshot: &Snapshot, plan: &Plan, spoken: Option<Family>) -> Dialect {
+pub(super) fn dialect_need(
+    snapshot: &Snapshot,
+    plan: &RoutePlan,
+    spoken: Option<Dialect>,
+) -> DialectNeed {
     match spoken {
-        None => Dialect::Any,
-        Some(Family::OpenAi) => Dialect::OpenAi,
-        Some(Family::Anthropic) => {
+        None => DialectNeed::Any,
+        Some(Dialect::OpenAi) => DialectNeed::OpenAi,
+        Some(Dialect::Anthropic) => {
             let hops = plan.stages.iter().flat_map(|stage| &stage.hops);
             let keys = hops.flat_map(|hop| snapshot.pool(hop.level).keys());
-            let sure = keys.clone().any(|key| key.speaks(Dialect::Anthropic));
+            let sure = keys.clone().any(|key| key.speaks(DialectNeed::Anthropic));
             if sure {
-                Dialect::Anthropic
+                DialectNeed::Anthropic
             } else {
-                Dialect::PerhapsAnthropic
+                DialectNeed::PerhapsAnthropic
             }
         }
     }
@@ -107,10 +111,10 @@ pub(super) async fn conversation(
     snapshot: &Snapshot,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Option<Conversation> {
+) -> Option<ConversationHash> {
     let found = match snapshot.settings.rotation.affinity {
-        Affinity::Off => return None,
-        Affinity::Session => {
+        KeyAffinity::Off => return None,
+        KeyAffinity::Session => {
             let named = headers
                 .get("x-session-id")
                 .map_or(&[][..], HeaderValue::as_bytes);
@@ -119,7 +123,9 @@ pub(super) async fn conversation(
             })
             .await
         }
-        Affinity::Prefix => request::beside(body, &(), |body, ()| conversation::prefix(body)).await,
+        KeyAffinity::Prefix => {
+            request::beside(body, &(), |body, ()| conversation::prefix(body)).await
+        }
     };
     // Without one it goes wherever there is room.
     found.ok().flatten()
@@ -129,15 +135,15 @@ pub(super) async fn conversation(
 /// substituted.
 pub(super) fn plan(
     snapshot: &Snapshot,
-    chain: &[&Account],
+    chain: &[&AccountConfig],
     facts: &RequestFacts,
-) -> Result<Plan, Refusal> {
+) -> Result<RoutePlan, Refusal> {
     let (account, ancestors) = chain.split_first().ok_or(Refusal::Unauthenticated)?;
     let settings = &snapshot.settings;
     let plan = plan::plan(account, ancestors, settings, facts.model.as_deref());
     let plan = plan.map_err(|not| match not {
-        NotAllowed::Level { account, level } => Refusal::LevelNotAllowed { account, level },
-        NotAllowed::Model { account, model } => Refusal::ModelNotAllowed { account, model },
+        RouteRefusal::Level { account, level } => Refusal::LevelNotAllowed { account, level },
+        RouteRefusal::Model { account, model } => Refusal::ModelNotAllowed { account, model },
     })?;
     let is_root = ancestors.is_empty();
     if !settings.refuse_unpriced || is_root {
@@ -159,12 +165,12 @@ pub(super) fn plan(
 pub(super) fn ceiling(
     snapshot: &Snapshot,
     account: &AccountState,
-    plan: &Plan,
+    plan: &RoutePlan,
     ((route, path), body_bytes, assumed): ((Route, &str), usize, ceiling::Assumed),
     facts: &RequestFacts,
-) -> ceiling::Ceiling {
+) -> ceiling::CostCeiling {
     let of = |model: &str| {
-        let bounds = ceiling::Bounds {
+        let bounds = ceiling::RequestBounds {
             body_bytes,
             reads_more: facts.reads_more(route),
             max_tokens: facts.max_tokens(route),
@@ -188,10 +194,10 @@ pub(super) fn ceiling(
 /// itself.
 pub(super) async fn calls(
     snapshot: &Snapshot,
-    asker: Asker<'_>,
-    way: Way<'_>,
+    asker: CallerScope<'_>,
+    way: AllowedEndpoint<'_>,
     body: &Bytes,
-) -> Result<(Vec<Part>, Vec<Reference>), Refusal> {
+) -> Result<(Vec<BatchCall>, Vec<Reference>), Refusal> {
     if !way.takes_calls() {
         return Ok(Default::default());
     }
@@ -205,7 +211,7 @@ pub(super) async fn calls(
 /// made for, whatever they say themselves.
 pub(super) async fn check_made_for(
     snapshot: &Snapshot,
-    chain: &[&Account],
+    chain: &[&AccountConfig],
     body: &Bytes,
 ) -> Result<(), Refusal> {
     let row = request::beside(body, &(), |body, ()| batch::made_for(body)).await?;
@@ -218,9 +224,9 @@ pub(super) async fn check_made_for(
 /// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
 pub(super) async fn calls_in_file(
     snapshot: &Snapshot,
-    (account, asker): (&AccountState, Asker<'_>),
+    (account, asker): (&AccountState, CallerScope<'_>),
     (form, assumed): (&Bytes, ceiling::Assumed),
-) -> Result<Option<Pending>, Refusal> {
+) -> Result<Option<PendingWork>, Refusal> {
     let calls = request::beside(form, &(), |form, ()| batch::lines(form)).await?;
     let Some(calls) = calls else {
         return Ok(None);
@@ -231,7 +237,7 @@ pub(super) async fn calls_in_file(
     if check(snapshot, asker, &calls).await.is_err() {
         return Ok(None);
     }
-    Ok(Some(Pending {
+    Ok(Some(PendingWork {
         model: first,
         held: ceiling_of_all(snapshot, account, &calls, assumed)
             .await
@@ -239,7 +245,11 @@ pub(super) async fn calls_in_file(
     }))
 }
 
-async fn check(snapshot: &Snapshot, asker: Asker<'_>, calls: &[Part]) -> Result<(), Refusal> {
+async fn check(
+    snapshot: &Snapshot,
+    asker: CallerScope<'_>,
+    calls: &[BatchCall],
+) -> Result<(), Refusal> {
     let chain = asker.chain;
     let is_root = chain.len() == 1;
     let (mut rows, mut seen) = (Vec::new(), BTreeSet::new());
@@ -264,7 +274,7 @@ async fn check(snapshot: &Snapshot, asker: Asker<'_>, calls: &[Part]) -> Result<
 }
 
 /// Lets others have their turn between many calls.
-async fn pause(done: &[Part]) {
+async fn pause(done: &[BatchCall]) {
     if done.len() == STEP_CALLS {
         tokio::task::yield_now().await;
     }
@@ -274,13 +284,13 @@ async fn pause(done: &[Part]) {
 pub(super) async fn ceiling_of_all(
     snapshot: &Snapshot,
     account: &AccountState,
-    calls: &[Part],
+    calls: &[BatchCall],
     assumed: ceiling::Assumed,
-) -> ceiling::Ceiling {
-    let of = |call: &Part| {
+) -> ceiling::CostCeiling {
+    let of = |call: &BatchCall| {
         let path = call.row.url();
         let of = |model: &str| {
-            let bounds = ceiling::Bounds {
+            let bounds = ceiling::RequestBounds {
                 body_bytes: call.bytes,
                 reads_more: call.reads_more,
                 max_tokens: call.max_tokens,
@@ -296,7 +306,7 @@ pub(super) async fn ceiling_of_all(
         };
         ceiling::dearest(call.models().map(of))
     };
-    let mut all = ceiling::Ceiling::default();
+    let mut all = ceiling::CostCeiling::default();
     for some in calls.chunks(STEP_CALLS) {
         all = ceiling::together([all].into_iter().chain(some.iter().map(of)));
         pause(some).await;
@@ -305,17 +315,17 @@ pub(super) async fn ceiling_of_all(
 }
 
 /// The same for a call with a fixed price.
-pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> ceiling::Ceiling {
-    let none = Images::default();
-    let most = Most {
+pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> ceiling::CostCeiling {
+    let none = ImageUsage::default();
+    let most = UsageCeiling {
         input: 0,
         output: 0,
         images: &none,
         pieces: &[],
         tier: None,
     };
-    let Account { rates, factor, .. } = account.account;
-    ceiling::Ceiling {
+    let AccountConfig { rates, factor, .. } = account.account;
+    ceiling::CostCeiling {
         hold: bill::ceiling(price, &most, rates, factor).unwrap_or(Money::MAX),
         open: false,
         output: 0,

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 /// A request body of a few pieces: the client's own bytes with what must change laid between them.
 /// Cloning it counts references, so each attempt gets its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Segments {
+pub(crate) struct BodySegments {
     pieces: Arc<[Bytes]>,
     /// The piece that is sent next.
     next: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Segments {
     trailers: Option<Box<HeaderMap>>,
 }
 
-impl Segments {
+impl BodySegments {
     /// The pieces in order; empty ones are left out.
     pub(crate) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
@@ -63,7 +63,7 @@ impl Segments {
     }
 }
 
-impl Body for Segments {
+impl Body for BodySegments {
     type Data = Bytes;
     type Error = Infallible;
 

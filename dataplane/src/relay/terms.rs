@@ -3,17 +3,19 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use proxyxai_contract::{id::KeyId, money::Money, part::Part, plan::Plan, price::ModelPrice};
+use proxyxai_contract::{
+    id::KeyId, money::Money, part::BillPart, plan::RoutePlan, price::ModelPrice,
+};
 
-use super::{Relay, objects::Follow, route};
+use super::{Relay, objects::FollowUp, route};
 use crate::{
     decide::{
-        admit::{self, Asker, Refusal},
-        ceiling::Ceiling,
-        gate::{self, Later, Way},
+        admit::{self, CallerScope, Refusal},
+        ceiling::CostCeiling,
+        endpoint_access::{self, AllowedEndpoint, DeferredWork},
     },
-    formats::{endpoint::Found, request::RequestFacts, usage},
-    live::{AccountState, Snapshot},
+    formats::{endpoint::EndpointMatch, request::RequestFacts, usage},
+    state::{AccountState, Snapshot},
 };
 
 /// What a client says it would pay for its call at most, in dollars.
@@ -21,25 +23,25 @@ pub(super) const MAX_COST: &str = "x-proxyxai-max-cost";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) found: Found,
-    pub(super) way: Way<'a>,
+pub(super) struct TermsRequest<'a> {
+    pub(super) found: EndpointMatch,
+    pub(super) way: AllowedEndpoint<'a>,
     pub(super) method: &'a Method,
     pub(super) path: &'a str,
 }
 
 /// The terms.
-pub(super) struct Terms {
-    pub(super) plan: Plan,
+pub(super) struct CallTerms {
+    pub(super) plan: RoutePlan,
     /// What it may cost at most.
-    pub(super) ceiling: Ceiling,
+    pub(super) ceiling: CostCeiling,
     /// What it costs whatever it uses, where that is so.
     pub(super) fixed_price: Option<Box<ModelPrice>>,
     /// Whether its answer carries usage, or a price.
     pub(super) metered: bool,
-    pub(super) follow: Option<Box<Follow>>,
+    pub(super) follow_up: Option<Box<FollowUp>>,
     /// The one key that will do.
-    pub(super) only: Option<KeyId>,
+    pub(super) pinned_key: Option<KeyId>,
 }
 
 impl Relay {
@@ -50,11 +52,11 @@ impl Relay {
     pub(super) async fn terms(
         &self,
         snapshot: &Snapshot,
-        (account, lists): (&AccountState, Asker<'_>),
-        asked: Asked<'_>,
+        (account, lists): (&AccountState, CallerScope<'_>),
+        asked: TermsRequest<'_>,
         (facts, body): (&mut RequestFacts, &Bytes),
-    ) -> Result<Terms, Refusal> {
-        let Asked {
+    ) -> Result<CallTerms, Refusal> {
+        let TermsRequest {
             found,
             way,
             method,
@@ -67,10 +69,18 @@ impl Relay {
         }
         let settings = &snapshot.settings;
         let assumed = self.config.assumed();
-        let later = gate::later((method, path), found, facts.later, chain, settings)?;
+        let later = endpoint_access::deferred_work(
+            (method, path),
+            found,
+            facts.deferred_by,
+            chain,
+            settings,
+        )?;
         let said = (&*facts, body, inside);
         let place = (found, path);
-        let referred = self.refer(snapshot, &account.account, place, said).await?;
+        let referred = self
+            .find_references(snapshot, &account.account, place, said)
+            .await?;
         facts.reads_more |= referred.is_some();
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {
@@ -80,15 +90,15 @@ impl Relay {
             facts.model = Some(calls.model.clone());
         }
         let is_batch = !calls.is_empty() || in_file.is_some();
-        let later = if is_batch { Later::Held } else { later };
+        let later = if is_batch { DeferredWork::Held } else { later };
         let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
         if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
             let form = (body, assumed);
             follow.calls = route::calls_in_file(snapshot, (account, lists), form).await?;
         }
         let fixed_price = match later {
-            Later::Fixed(price) => price,
-            Later::No | Later::Held => None,
+            DeferredWork::Fixed(price) => price,
+            DeferredWork::No | DeferredWork::Held => None,
         };
         let fixed_price = fixed_price.or_else(|| way.fixed_price());
         let mut plan = route::plan(snapshot, chain, facts)?;
@@ -104,7 +114,7 @@ impl Relay {
                 route::ceiling(snapshot, account, &plan, asked, facts)
             }
             None => match &in_file {
-                Some(calls) => Ceiling {
+                Some(calls) => CostCeiling {
                     hold: calls.held,
                     open: false,
                     output: 0,
@@ -112,13 +122,13 @@ impl Relay {
                 None => route::ceiling_of_all(snapshot, account, &calls, assumed).await,
             },
         };
-        Ok(Terms {
+        Ok(CallTerms {
             plan,
             ceiling,
             metered: takes_model || is_batch || fixed_price.is_some(),
             fixed_price,
-            follow,
-            only: referred.only,
+            follow_up: follow,
+            pinned_key: referred.only,
         })
     }
 }
@@ -127,15 +137,15 @@ impl Relay {
 fn check_recording(
     snapshot: &Snapshot,
     path: &str,
-    plan: &Plan,
+    plan: &RoutePlan,
     facts: &RequestFacts,
 ) -> Result<(), Refusal> {
-    if facts.has_file || usage::Asked::of(path) != Some(usage::Asked::Recording) {
+    if facts.has_file || usage::RequestMeasure::of(path) != Some(usage::RequestMeasure::Recording) {
         return Ok(());
     }
     let by_hour = |model: &str| {
         let price = snapshot.prices.find(model);
-        price.is_some_and(|price| price.standard.units.own(Part::AudioHour).is_some())
+        price.is_some_and(|price| price.standard.units.own(BillPart::AudioHour).is_some())
     };
     if plan.stages.iter().any(|stage| by_hour(&stage.model)) {
         let problem = "the recording must be uploaded as `file`: it is paid by its length, and one that is elsewhere cannot be measured";
@@ -150,7 +160,7 @@ fn check_recording(
 /// # Errors
 /// When that is so, or nobody can tell.
 pub(super) fn check_cost(
-    Ceiling { hold, open, .. }: Ceiling,
+    CostCeiling { hold, open, .. }: CostCeiling,
     most: Option<Money>,
 ) -> Result<(), Refusal> {
     match most {

@@ -41,13 +41,13 @@ const HEADER_BYTES: usize = 20;
 /// The longest record that a slot has room for.
 pub(super) const RECORD_BYTES_MAX: usize = SLOT_BYTES - HEADER_BYTES;
 
-type Slot = [u8; SLOT_BYTES];
+type JournalSlot = [u8; SLOT_BYTES];
 
 /// Names an entry; unique over restarts. Whoever holds it may change the entry.
-pub(crate) struct Ticket {
+pub(crate) struct JournalTicket {
     pub(super) number: u64,
     version: u32,
-    slot: &'static mut Slot,
+    slot: &'static mut JournalSlot,
 }
 
 /// The journal in use.
@@ -61,9 +61,9 @@ pub(super) struct Journal {
 /// Slots that nobody holds.
 struct Slots {
     /// Used before, the last one first: what was written lately is in the processor's cache.
-    freed: Vec<&'static mut Slot>,
+    freed: Vec<&'static mut JournalSlot>,
     /// Not used by this process.
-    fresh: slice::IterMut<'static, Slot>,
+    fresh: slice::IterMut<'static, JournalSlot>,
     /// How many are no longer fresh, as the file tells it.
     taken: &'static mut [u8; TAKEN_BYTES],
     next: u64,
@@ -72,14 +72,14 @@ struct Slots {
 }
 
 /// An entry that was left: its ticket, and the record.
-pub(super) type Left = (u64, Vec<u8>);
+pub(super) type RecoveredEntry = (u64, Vec<u8>);
 
 impl Journal {
     /// Opens the journal and returns what the run before left in it. Tickets begin after `after`.
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub(super) fn open(path: &Path, after: u64) -> io::Result<(Self, Vec<Left>)> {
+    pub(super) fn open(path: &Path, after: u64) -> io::Result<(Self, Vec<RecoveredEntry>)> {
         let file = private_file(path)?;
         let left = left(&file)?;
         reserve(&file)?;
@@ -108,14 +108,14 @@ impl Journal {
     }
 
     /// Writes a new entry; none when there is no slot for it.
-    pub(super) fn add(&self, record: &[u8]) -> Option<Ticket> {
+    pub(super) fn add(&self, record: &[u8]) -> Option<JournalTicket> {
         let mut slots = self.slots();
         let slot = slots.take()?;
         let number = slots.next;
         slots.next = number.saturating_add(1);
         self.free.store(slots.free(), Ordering::Relaxed);
         drop(slots);
-        let mut ticket = Ticket {
+        let mut ticket = JournalTicket {
             number,
             version: 0,
             slot,
@@ -128,11 +128,11 @@ impl Journal {
     }
 
     /// Writes an entry anew. Says whether that worked.
-    pub(super) fn put(&self, ticket: &mut Ticket, record: &[u8]) -> bool {
+    pub(super) fn put(&self, ticket: &mut JournalTicket, record: &[u8]) -> bool {
         let Some(slot) = self.slots().take() else {
             return false;
         };
-        let mut before = Ticket {
+        let mut before = JournalTicket {
             number: ticket.number,
             version: ticket.version.wrapping_add(1),
             slot,
@@ -146,9 +146,9 @@ impl Journal {
     }
 
     /// Takes entries out.
-    pub(super) fn remove(&self, tickets: impl IntoIterator<Item = Ticket>) {
+    pub(super) fn remove(&self, tickets: impl IntoIterator<Item = JournalTicket>) {
         let mut slots = self.slots();
-        for Ticket { slot, .. } in tickets {
+        for JournalTicket { slot, .. } in tickets {
             slot[..HEADER_BYTES].fill(0);
             slots.freed.push(slot);
         }
@@ -201,7 +201,7 @@ impl Slots {
         SLOTS - self.fresh.len()
     }
 
-    fn take(&mut self) -> Option<&'static mut Slot> {
+    fn take(&mut self) -> Option<&'static mut JournalSlot> {
         self.high = self.high.max(SLOTS.saturating_sub(self.free()) + 1);
         if let Some(slot) = self.freed.pop() {
             return Some(slot);
@@ -215,7 +215,7 @@ impl Slots {
     }
 }
 
-impl Ticket {
+impl JournalTicket {
     /// False when the record is longer than a slot.
     fn write(&mut self, record: &[u8]) -> bool {
         let (header, rest) = self.slot.split_at_mut(HEADER_BYTES);
@@ -243,14 +243,14 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-impl std::fmt::Debug for Ticket {
+impl std::fmt::Debug for JournalTicket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Ticket").field(&self.number).finish()
     }
 }
 
 /// Entries of the process before, in the order in which they were begun; the latest version of each.
-fn left(file: &File) -> io::Result<Vec<Left>> {
+fn left(file: &File) -> io::Result<Vec<RecoveredEntry>> {
     let mut taken = [0; TAKEN_BYTES];
     if file.metadata()?.len() < file_bytes() {
         return Ok(Vec::new());
@@ -267,7 +267,7 @@ fn left(file: &File) -> io::Result<Vec<Left>> {
 }
 
 /// Ticket, version and record of a slot; none when there is no whole entry in it.
-fn entry(slot: &Slot) -> Option<(u64, u32, &[u8])> {
+fn entry(slot: &JournalSlot) -> Option<(u64, u32, &[u8])> {
     let (checksum, rest) = slot.split_first_chunk()?;
     let (facts, rest) = rest.split_at_checked(HEADER_BYTES - size_of::<u32>())?;
     let (number, lengths) = facts.split_first_chunk()?;
@@ -349,11 +349,11 @@ mod tests {
             Self(std::env::temp_dir().join(file))
         }
 
-        fn open(&self) -> (Journal, Vec<Left>) {
+        fn open(&self) -> (Journal, Vec<RecoveredEntry>) {
             Journal::open(&self.0, 0).unwrap()
         }
 
-        fn left(&self) -> Vec<Left> {
+        fn left(&self) -> Vec<RecoveredEntry> {
             left(&File::open(&self.0).unwrap()).unwrap()
         }
     }
@@ -369,7 +369,7 @@ mod tests {
         let path = Path::new("versions");
         let (journal, _) = path.open();
         let ticket = journal.add(b"one").unwrap();
-        let mut next = Ticket {
+        let mut next = JournalTicket {
             number: ticket.number,
             version: 1,
             slot: journal.slots().take().unwrap(),

@@ -3,7 +3,7 @@
 //! shelf, where they are safe from a power cut as well. No call waits for the disk.
 
 mod journal;
-mod shelf;
+mod record_queue;
 mod writer;
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 };
 
 use proxyxai_contract::{
-    bill::Sum,
+    bill::CallBill,
     clock::Clock,
     convert::{record_from_bytes, record_to_bytes, sequence_bytes},
     usage::UsageRecord,
@@ -24,10 +24,10 @@ use tokio::sync::mpsc;
 
 #[cfg(test)]
 pub(crate) use self::writer::{GATHER_FEW, LOOK};
-pub(crate) use self::{journal::Ticket, shelf::Shelf, writer::Writer};
+pub(crate) use self::{journal::JournalTicket, record_queue::RecordQueue, writer::SpoolWriter};
 use self::{
-    journal::{Journal, Left},
-    shelf::Shared,
+    journal::{Journal, RecoveredEntry},
+    record_queue::QueueStore,
 };
 use crate::Error;
 
@@ -40,21 +40,21 @@ const QUEUE_RECORDS_SPARE: usize = 16_384;
 #[derive(Debug, Clone)]
 pub(crate) struct Spool {
     journal: Arc<Journal>,
-    ended: mpsc::Sender<Ended>,
+    ended: mpsc::Sender<EndedRecord>,
 }
 
 /// The record of an ended call on its way to the shelf, without a sequence.
-struct Ended {
+struct EndedRecord {
     /// Its entry in the journal; none when the journal would not take it.
-    ticket: Option<Ticket>,
+    ticket: Option<JournalTicket>,
     bytes: Vec<u8>,
 }
 
 /// An open spool.
-pub(crate) struct Opened {
+pub(crate) struct OpenedSpool {
     pub(crate) spool: Spool,
-    pub(crate) shelf: Shelf,
-    pub(crate) writer: Writer,
+    pub(crate) record_queue: RecordQueue,
+    pub(crate) writer: SpoolWriter,
     /// What was left from before, calls that were under way included.
     pub(crate) backlog: Vec<UsageRecord>,
 }
@@ -66,13 +66,13 @@ const IN_USE: &str =
 ///
 /// # Errors
 /// When a file of it cannot be used.
-pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
+pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<OpenedSpool, Error> {
     let path = directory.join("spool.redb");
     let fail = |path: &Path, cause| Error::Spool {
         path: path.to_owned(),
         cause,
     };
-    let shared = Shared::open(&path, clock).map_err(|error| match error {
+    let shared = QueueStore::open(&path, clock).map_err(|error| match error {
         redb::Error::DatabaseAlreadyOpen => fail(&path, IN_USE.into()),
         error => fail(&path, error.into()),
     })?;
@@ -99,11 +99,11 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<Opened, Error> {
     shared.begin(backlog.first().map(|record| record.sequence));
     let (journal, shared) = (Arc::new(journal), Arc::new(shared));
     let (ended, records) = mpsc::channel(QUEUE_RECORDS_MAX);
-    let writer = Writer::start(Arc::clone(&shared), Arc::clone(&journal), records)
+    let writer = SpoolWriter::start(Arc::clone(&shared), Arc::clone(&journal), records)
         .map_err(|error| fail(&path, error.into()))?;
-    Ok(Opened {
+    Ok(OpenedSpool {
         spool: Spool { journal, ended },
-        shelf: Shelf::new(shared),
+        record_queue: RecordQueue::new(shared),
         writer,
         backlog,
     })
@@ -132,7 +132,7 @@ fn entry_of<'a>(record: &UsageRecord, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         return Cow::Owned(bytes);
     }
     Cow::Owned(record_to_bytes(&UsageRecord {
-        sum: Sum::default(),
+        sum: CallBill::default(),
         tag: String::new(),
         ..shorter
     }))
@@ -141,18 +141,18 @@ fn entry_of<'a>(record: &UsageRecord, bytes: &'a [u8]) -> Cow<'a, [u8]> {
 impl Spool {
     /// Notes a call that is about to be sent, as the record that it leaves if nothing more is heard of
     /// it. None when that cannot be written; the call must not be sent then.
-    pub(crate) fn begin(&self, record: &UsageRecord) -> Option<Ticket> {
+    pub(crate) fn begin(&self, record: &UsageRecord) -> Option<JournalTicket> {
         self.journal.add(&entry(record))
     }
 
     /// Notes what is known of a call by now.
-    pub(crate) fn note(&self, ticket: &mut Ticket, record: &UsageRecord) {
+    pub(crate) fn note(&self, ticket: &mut JournalTicket, record: &UsageRecord) {
         self.journal.put(ticket, &entry(record));
     }
 
     /// Hands over the record of an ended call. It outlives this process when this returns. Its sequence
     /// is given by the writer.
-    pub(crate) fn push(&self, ticket: Option<Ticket>, record: &UsageRecord) {
+    pub(crate) fn push(&self, ticket: Option<JournalTicket>, record: &UsageRecord) {
         let bytes = record_to_bytes(record);
         let ticket = match ticket {
             Some(mut ticket) => {
@@ -161,7 +161,7 @@ impl Spool {
             }
             None => self.journal.add(&entry_of(record, &bytes)),
         };
-        if self.ended.try_send(Ended { ticket, bytes }).is_err() {
+        if self.ended.try_send(EndedRecord { ticket, bytes }).is_err() {
             // Admission stops long before the queue is full (`has_room`), so this needs a disk that has
             // hung while thousands of calls ended.
             tracing::error!(
@@ -182,7 +182,7 @@ impl Spool {
 }
 
 /// Entries of the journal that are not on the shelf.
-fn recovered(shared: &Shared, mut left: Vec<Left>) -> Vec<Left> {
+fn recovered(shared: &QueueStore, mut left: Vec<RecoveredEntry>) -> Vec<RecoveredEntry> {
     left.retain(|(ticket, _)| !shared.has_moved(*ticket));
     if !left.is_empty() {
         tracing::warn!(
@@ -212,7 +212,7 @@ fn discard(path: &Path) -> std::io::Result<()> {
 }
 
 /// Gives records their sequences, from `next`.
-fn number(records: &mut [Ended], next: u64) {
+fn number(records: &mut [EndedRecord], next: u64) {
     for (record, sequence) in records.iter_mut().zip(next..) {
         sequence_bytes(&mut record.bytes, sequence);
     }

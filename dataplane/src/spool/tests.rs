@@ -6,16 +6,18 @@ use std::{
 };
 
 use proxyxai_contract::{
-    attempt::{ATTEMPTS_MAX, Attempt, Outcome},
-    bill::{Line, Sum},
+    attempt::{ATTEMPTS_MAX, Attempt, AttemptOutcome},
+    bill::{CallBill, PriceLine},
     clock::{Clock, Millis},
     id::{AccountId, Level},
     money::Money,
-    part::Part,
-    usage::{Images, Measure, Tokens, UsageRecord},
+    part::BillPart,
+    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
 };
 
-use super::{Opened, decode, journal::Journal, open, shelf::Shared, writer::GATHER_FEW};
+use super::{
+    OpenedSpool, decode, journal::Journal, open, record_queue::QueueStore, writer::GATHER_FEW,
+};
 
 struct Dir(PathBuf);
 
@@ -26,7 +28,7 @@ impl Dir {
         Self(path)
     }
 
-    fn open(&self) -> Opened {
+    fn open(&self) -> OpenedSpool {
         open(&self.0, &Clock::system()).unwrap()
     }
 }
@@ -50,11 +52,11 @@ fn record(id: &str) -> UsageRecord {
         level: Level::new(0).unwrap(),
         tries: 1,
         status: 499,
-        tokens: Tokens::default(),
-        measure: Measure::Partial,
-        images: Images::default(),
+        tokens: TokenUsage::default(),
+        measure: UsageMeasure::Partial,
+        images: ImageUsage::default(),
         tier: String::new(),
-        sum: Sum::default(),
+        sum: CallBill::default(),
         attempts: Vec::new(),
         rates: None,
         factor: None,
@@ -72,21 +74,21 @@ fn record(id: &str) -> UsageRecord {
     }
 }
 
-async fn shelved(opened: &Opened, records: u64) {
-    while opened.shelf.depth() < records {
+async fn shelved(opened: &OpenedSpool, records: u64) {
+    while opened.record_queue.depth() < records {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-fn left(opened: &Opened) -> Vec<(u64, String)> {
+fn left(opened: &OpenedSpool) -> Vec<(u64, String)> {
     let backlog = opened.backlog.iter();
     backlog
         .map(|record| (record.sequence, record.request_id.clone()))
         .collect()
 }
 
-async fn close(opened: Opened) {
-    drop((opened.spool, opened.shelf));
+async fn close(opened: OpenedSpool) {
+    drop((opened.spool, opened.record_queue));
     opened.writer.close().await;
 }
 
@@ -140,7 +142,7 @@ async fn tickets_are_never_given_again() {
         close(opened).await;
     }
     assert_eq!(
-        Shared::open(&dir.0.join("spool.redb"), &Clock::system())
+        QueueStore::open(&dir.0.join("spool.redb"), &Clock::system())
             .unwrap()
             .next(),
         3
@@ -156,7 +158,7 @@ async fn of_records_packed_together_those_that_control_has_are_not_sent_again() 
     }
     shelved(&opened, 300).await;
     let ids = |count| {
-        let records = opened.shelf.oldest(count).unwrap();
+        let records = opened.record_queue.oldest(count).unwrap();
         let ids = records.iter().map(|bytes| {
             let record = proxyxai_contract::convert::record_from_bytes(bytes).unwrap();
             assert_eq!(record.request_id, record.sequence.to_string());
@@ -166,10 +168,10 @@ async fn of_records_packed_together_those_that_control_has_are_not_sent_again() 
     };
     assert_eq!(ids(300), (1..=300).collect::<Vec<_>>());
     for through in [0, 1, 127, 128, 129, 255, 298] {
-        opened.shelf.acknowledge(through);
+        opened.record_queue.acknowledge(through);
         assert_eq!(ids(2), [through + 1, through + 2]);
     }
-    opened.shelf.acknowledge(300);
+    opened.record_queue.acknowledge(300);
     assert!(ids(1).is_empty());
     close(opened).await;
 }
@@ -184,7 +186,7 @@ async fn few_records_wait_for_each_other_and_a_stop_for_none_of_them() {
         let ticket = opened.spool.begin(&record(id));
         opened.spool.push(ticket, &record(id));
     }
-    assert_eq!(opened.shelf.depth(), 1);
+    assert_eq!(opened.record_queue.depth(), 1);
     let began = Instant::now();
     close(opened).await;
     assert!(began.elapsed() < GATHER_FEW);
@@ -197,7 +199,7 @@ async fn few_records_wait_for_each_other_and_a_stop_for_none_of_them() {
 #[tokio::test]
 async fn the_longest_record_fits_into_the_journal() {
     let long = |bytes| "x".repeat(bytes);
-    let all = Tokens {
+    let all = TokenUsage {
         input: i64::MAX.unsigned_abs(),
         cached: i64::MAX.unsigned_abs(),
         cache_write: i64::MAX.unsigned_abs(),
@@ -212,15 +214,15 @@ async fn the_longest_record_fits_into_the_journal() {
         cached_audio: i64::MAX.unsigned_abs(),
         cached_image: i64::MAX.unsigned_abs(),
     };
-    let line = |part| Line {
+    let line = |part| PriceLine {
         part,
         quantity: i64::MAX.unsigned_abs(),
         price: Some(Money::from_nanos(i64::MAX)),
     };
-    let sum = Sum {
-        lines: Part::all().map(line).collect(),
+    let sum = CallBill {
+        lines: BillPart::all().map(line).collect(),
         above: Some(i64::MAX.unsigned_abs()),
-        ..Sum::default()
+        ..CallBill::default()
     };
     let longest = UsageRecord {
         tag: long(64),
@@ -230,7 +232,7 @@ async fn the_longest_record_fits_into_the_journal() {
         model_used: long(255),
         key: proxyxai_contract::id::KeyId::new(i64::MAX).ok(),
         tokens: all,
-        images: Images {
+        images: ImageUsage {
             count: i64::MAX.unsigned_abs(),
             size: long(32),
         },
@@ -259,7 +261,7 @@ async fn attempts_are_handed_in_whole_however_many_there_are() {
         level: Level::new(10).unwrap(),
         model: "m".repeat(255),
         status: Some(503),
-        outcome: Outcome::Failed,
+        outcome: AttemptOutcome::Failed,
         duration_ms: i64::MAX.unsigned_abs(),
     };
     let retried = UsageRecord {
@@ -272,7 +274,7 @@ async fn attempts_are_handed_in_whole_however_many_there_are() {
     opened.spool.note(&mut ticket, &retried);
     opened.spool.push(Some(ticket), &retried);
     shelved(&opened, 1).await;
-    let stored = opened.shelf.oldest(1).unwrap();
+    let stored = opened.record_queue.oldest(1).unwrap();
     assert_eq!(decode(&stored[0]).unwrap().attempts, retried.attempts);
     close(opened).await;
 }

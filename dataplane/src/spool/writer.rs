@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Ended, journal::Journal, number, shelf::Shared};
+use super::{EndedRecord, journal::Journal, number, record_queue::QueueStore};
 
 /// Records of one commit.
 const COMMIT_RECORDS_MAX: usize = 4096;
@@ -33,19 +33,19 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 
 /// The writer thread's end.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct SpoolWriter {
     closed: oneshot::Receiver<Infallible>,
 }
 
-impl Writer {
+impl SpoolWriter {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system gives no more threads.
     pub(super) fn start(
-        shared: Arc<Shared>,
+        shared: Arc<QueueStore>,
         journal: Arc<Journal>,
-        records: mpsc::Receiver<Ended>,
+        records: mpsc::Receiver<EndedRecord>,
     ) -> std::io::Result<Self> {
         let (ended, closed) = oneshot::channel::<Infallible>();
         std::thread::Builder::new()
@@ -69,7 +69,7 @@ impl Writer {
     }
 }
 
-fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<Ended>) {
+fn write_all(shared: &QueueStore, journal: &Journal, mut records: mpsc::Receiver<EndedRecord>) {
     let mut batch = Vec::new();
     let mut last: Option<Instant> = None;
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
@@ -81,11 +81,11 @@ fn write_all(shared: &Shared, journal: &Journal, mut records: mpsc::Receiver<End
             batch.extend(more.take(COMMIT_RECORDS_MAX));
         }
         last = Some(Instant::now());
-        shelve(shared, journal, &mut batch);
+        write_batch(shared, journal, &mut batch);
         shared.gathers(false);
     }
     // What control has by now need not be sent again after a restart.
-    shelve(shared, journal, &mut batch);
+    write_batch(shared, journal, &mut batch);
     if let Err(error) = shared.close() {
         tracing::warn!(%error, "the usage spool was not closed in order");
     }
@@ -103,7 +103,7 @@ fn gathers(records: usize, since: Option<Duration>) -> bool {
 
 /// Shelves a batch, however long that takes: a full disk may get room again, and admission stops
 /// when the queue fills meanwhile. Control hears of records only after they have left the journal.
-fn shelve(shared: &Shared, journal: &Journal, batch: &mut Vec<Ended>) {
+fn write_batch(shared: &QueueStore, journal: &Journal, batch: &mut Vec<EndedRecord>) {
     let mut wait = RETRY_FIRST;
     let first = shared.next();
     number(batch, first);

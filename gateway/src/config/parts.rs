@@ -6,14 +6,14 @@ use proxyxai_contract::{
     Invalid,
     access::{AllowList, IpList},
     clock::Zone,
+    egress::EgressPolicy,
     provider::BaseUrl,
-    reach::Reach,
     secret::Secret,
 };
 use proxyxai_control::config::Database;
-use proxyxai_dataplane::{TagMembers, sight};
+use proxyxai_dataplane::{TagMembers, telemetry};
 
-use super::{Limits, reader::Reader};
+use super::{DataPlaneLimits, env_reader::EnvReader};
 
 /// Settings that may also be stored; the environment gives their defaults.
 const SETTINGS: [&str; 38] = [
@@ -57,7 +57,7 @@ const SETTINGS: [&str; 38] = [
     "XAI_DOCS",
 ];
 
-impl Reader<'_> {
+impl EnvReader<'_> {
     fn database(&mut self, data_dir: &Path) -> Database {
         let url = self.of_secret("DATABASE_URL", Database::parse);
         let dsn = self.of_secret("POSTGRES_DSN", Database::parse);
@@ -130,10 +130,10 @@ impl Reader<'_> {
         settings
     }
 
-    pub(super) fn sight(&mut self) -> sight::Config {
-        sight::Config {
+    pub(super) fn sight(&mut self) -> telemetry::TelemetryConfig {
+        telemetry::TelemetryConfig {
             headers: self
-                .parsed("RESPONSE_HEADERS", sight::OwnHeader::list)
+                .parsed("RESPONSE_HEADERS", telemetry::GatewayHeader::list)
                 .unwrap_or_default(),
             log: self.access_log(),
             traces: self.tracing(),
@@ -148,15 +148,15 @@ impl Reader<'_> {
         })
     }
 
-    fn tracing(&mut self) -> Option<sight::Tracing> {
+    fn tracing(&mut self) -> Option<telemetry::Tracing> {
         let endpoint = self.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", BaseUrl::parse)?;
-        Some(sight::Tracing {
+        Some(telemetry::Tracing {
             endpoint: endpoint.text(),
             service: self.or_default("OTEL_SERVICE_NAME"),
         })
     }
 
-    fn access_log(&mut self) -> Option<sight::AccessLog> {
+    fn access_log(&mut self) -> Option<telemetry::AccessLog> {
         let to = self.text("ACCESS_LOG")?;
         let bad = || Invalid::new("sample", "must be a number from 0 to 1");
         let sample = self.parsed("ACCESS_LOG_SAMPLE", |text| {
@@ -165,10 +165,10 @@ impl Reader<'_> {
                 .filter(|part| (0.0..=1.0).contains(part))
                 .ok_or_else(bad)
         });
-        Some(sight::AccessLog {
+        Some(telemetry::AccessLog {
             to: match to.as_str() {
-                "stdout" => sight::LogTo::Stdout,
-                path => sight::LogTo::File(path.into()),
+                "stdout" => telemetry::LogDestination::Stdout,
+                path => telemetry::LogDestination::File(path.into()),
             },
             sample: sample.unwrap_or(1.0),
             all_errors: self.choice("ACCESS_LOG_ERRORS", ["all", "sampled"]) == "all",
@@ -187,15 +187,15 @@ impl Reader<'_> {
         })
     }
 
-    fn provider_reach(&mut self) -> Reach {
+    fn provider_reach(&mut self) -> EgressPolicy {
         match self.choice("PROVIDER_PRIVATE", ["allow", "refuse"]) {
-            "refuse" => Reach::Public,
-            _ => Reach::Private,
+            "refuse" => EgressPolicy::Public,
+            _ => EgressPolicy::Private,
         }
     }
 
-    pub(super) fn limits(&mut self) -> Limits {
-        Limits {
+    pub(super) fn limits(&mut self) -> DataPlaneLimits {
+        DataPlaneLimits {
             body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
             body_idle: self.millis("BODY_TIMEOUT_MS"),
             connect: self.millis("CONNECT_TIMEOUT_MS"),

@@ -7,18 +7,18 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use proxyxai_contract::{
     clock::Clock,
-    price_diff::{Change, GONE_MAX},
-    price_import::{self, Imported, Origin},
-    price_sync::{self, Bounds, Draft, Laid, Scope},
+    price_diff::{GONE_MAX, PriceChange},
+    price_import::{self, Imported, ListOrigin},
+    price_sync::{self, MergeDraft, MergeScope, MergedTable, PriceBounds},
 };
-use proxyxai_control::{lists, remote::Table};
+use proxyxai_control::{lists, remote::PriceTableDraft};
 
-use super::{connect, read, tell_changes};
-use crate::{config::Config, out::tell};
+use super::{connect, print_changes, read};
+use crate::{config::Config, output::tell};
 
 /// Where the list is and how it is laid over.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct SyncArguments {
     /// The list, as a file or an address over https: `LiteLLM`'s `model_prices_and_context_window.json` or
     /// models.dev's `api.json`. Default: `PRICES_SYNC_URL`.
     list: Option<String>,
@@ -55,16 +55,16 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When the list cannot be had, or what it says is not to be applied.
-pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
-    let bounds = Bounds::parse(&arguments.factor, arguments.gone_max)?;
+pub(super) async fn run(arguments: SyncArguments, config: &Config) -> anyhow::Result<()> {
+    let bounds = PriceBounds::parse(&arguments.factor, arguments.gone_max)?;
     let (name, text) = list(arguments.list.as_deref(), config).await?;
     let day = config.control.zone.day(Clock::system().now()).to_string();
-    let origin = Origin {
+    let origin = ListOrigin {
         url: &name,
         day: &day,
     };
     let list = price_import::read(&text, origin).with_context(|| format!("{name} is no list"))?;
-    let scope = Scope {
+    let scope = MergeScope {
         providers: &arguments.providers,
         prune: arguments.prune,
     };
@@ -76,8 +76,8 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         let prices = connected.prices("").await?;
         (prices.table, prices.overrides, prices.version.version)
     };
-    let Draft { laid, changes } = price_sync::draft(&table, &overrides, &list, scope)?;
-    tell_all(&changes, &laid, &list, arguments.prune);
+    let MergeDraft { laid, changes } = price_sync::draft(&table, &overrides, &list, scope)?;
+    print_sync(&changes, &laid, &list, arguments.prune);
     let taken_out = if arguments.prune { laid.gone.len() } else { 0 };
     let objections = bounds.objections(&changes, taken_out);
     for objection in &objections {
@@ -105,7 +105,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         "" => format!("sync, {} changes: {name}", changes.len()),
         note => note.to_owned(),
     };
-    let new = Table {
+    let new = PriceTableDraft {
         text: laid.text,
         valid_from: None,
         note,
@@ -138,12 +138,12 @@ async fn list(given: Option<&str>, config: &Config) -> anyhow::Result<(String, S
     Ok((name.to_owned(), text))
 }
 
-fn tell_all(changes: &[Change], laid: &Laid, list: &Imported, prune: bool) {
+fn print_sync(changes: &[PriceChange], laid: &MergedTable, list: &Imported, prune: bool) {
     // All fields of a new model are new; its name tells enough.
     let known = changes
         .iter()
         .filter(|change| !laid.added.contains(&change.model));
-    tell_changes(&known.cloned().collect::<Vec<_>>());
+    print_changes(&known.cloned().collect::<Vec<_>>());
     for model in &laid.added {
         tell!("new: {model}");
     }

@@ -5,27 +5,34 @@ use std::{net::SocketAddr, num::NonZero};
 use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse as _};
 use hyper::{Request, Response};
 use proxyxai_contract::access::IpList;
-use proxyxai_dataplane::{Edge, Surface, client_address};
+use proxyxai_dataplane::{Edge, HttpService, client_address};
 use tower::ServiceExt as _;
 
-use crate::{config::Config, polite::Polite, serve::Handler};
+use crate::{config::Config, lingering::LingeringBody, serve::RequestHandler};
 
 /// Calls go to the data plane directly; each serving thread has its own connections to providers.
-pub(super) fn surface_handlers(surface: Surface, config: &Config) -> Vec<impl Handler + use<>> {
+pub(super) fn surface_handlers(
+    surface: HttpService,
+    config: &Config,
+) -> Vec<impl RequestHandler + use<>> {
     let siblings = (1..serving_threads(config)).map(|_| surface.sibling());
     let surfaces: Vec<_> = siblings.collect();
-    surfaces.into_iter().chain([surface]).map(Calls).collect()
+    surfaces
+        .into_iter()
+        .chain([surface])
+        .map(SurfaceHandler)
+        .collect()
 }
 
 /// Answers with a data plane.
 #[derive(Clone)]
-struct Calls(Surface);
+struct SurfaceHandler(HttpService);
 
-impl Handler for Calls {
-    fn answer(
+impl RequestHandler for SurfaceHandler {
+    fn handle(
         &self,
         peer: SocketAddr,
-        request: Request<Polite>,
+        request: Request<LingeringBody>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static {
         self.0.clone().answer(peer.ip(), request)
     }
@@ -41,8 +48,8 @@ fn serving_threads(config: &Config) -> usize {
 }
 
 /// A control plane alone is an ordinary axum application.
-pub(super) fn router_handler(router: Router, trusted: IpList) -> impl Handler {
-    move |peer: SocketAddr, mut request: Request<Polite>| {
+pub(super) fn router_handler(router: Router, trusted: IpList) -> impl RequestHandler {
+    move |peer: SocketAddr, mut request: Request<LingeringBody>| {
         let edge = Edge::enter(&mut request);
         let address = client_address(peer.ip(), request.headers(), &trusted);
         let mut request = request.map(Body::new);

@@ -6,7 +6,7 @@ use proxyxai_control::Control;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{channel, doors::Doors, grpc, memory};
+use crate::{allocator, connection_limits::ConnectionLimits, grpc, in_process};
 
 /// The gRPC servers and background work of control.
 pub(super) struct ControlTasks {
@@ -18,8 +18,8 @@ pub(super) struct ControlTasks {
 impl ControlTasks {
     pub(super) fn start(
         control: &Control,
-        (listener, doors): (TcpListener, Doors),
-        pipe: Option<channel::Incoming>,
+        (listener, doors): (TcpListener, ConnectionLimits),
+        pipe: Option<in_process::PipeConnections>,
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
@@ -43,7 +43,9 @@ impl ControlTasks {
         // Posting is what a burst leaves behind, and it is done on these threads.
         let stopped = stop.clone();
         tasks.spawn(async move {
-            let _stopped = stopped.run_until_cancelled(memory::keep_breathing()).await;
+            let _stopped = stopped
+                .run_until_cancelled(allocator::trim_periodically())
+                .await;
         });
         Ok(Self {
             grpc: address,

@@ -36,7 +36,7 @@ const UNKNOWN: u64 = u64::MAX;
 
 /// What is known of the head of the request that comes next on a connection.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct HeadInspector {
     /// Whether what comes is a head, from its first byte on.
     due: AtomicBool,
     /// Bytes that came behind the last head, and those of its body.
@@ -56,15 +56,15 @@ pub(super) struct Head {
 
 /// A connection whose heads are looked at as they come.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct InspectedStream {
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
-    head: Arc<Head>,
+    head: Arc<HeadInspector>,
 }
 
 /// A request's body on its way. Where it is dropped before its end, nothing that comes is known to be a head.
 #[derive(Debug)]
-pub(crate) struct UntilNext {
-    head: Arc<Head>,
+pub(crate) struct BodyEndMarker {
+    head: Arc<HeadInspector>,
     turn: u64,
 }
 
@@ -78,7 +78,7 @@ pub(super) enum Framing {
 }
 
 /// Judges how a request is framed, and which host it names.
-pub(super) fn framing<B>(request: &Request<B>, head: &Head) -> Framing {
+pub(super) fn framing<B>(request: &Request<B>, head: &HeadInspector) -> Framing {
     let headers = request.headers();
     if let Err(problem) = check_host(headers, request.version()) {
         return Framing::Refused(problem);
@@ -108,14 +108,14 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), &'static str>
     if hosts.next().is_some() {
         return Err("The request has more than one Host.");
     }
-    if !host.as_bytes().iter().copied().all(is_of_host) {
+    if !host.as_bytes().iter().copied().all(is_host_byte) {
         return Err("The request's Host is none.");
     }
     Ok(())
 }
 
 /// What a host and its port may be made of (RFC 3986, section 3.2.2).
-const fn is_of_host(byte: u8) -> bool {
+const fn is_host_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
         || matches!(
@@ -126,7 +126,7 @@ const fn is_of_host(byte: u8) -> bool {
 
 // === impl Head ===
 
-impl Head {
+impl HeadInspector {
     pub(super) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
             due: AtomicBool::new(true),
@@ -144,7 +144,7 @@ impl Head {
 
     /// The request has come: what is read now is its body, of this length if it has one. To be told before anything
     /// more is read.
-    pub(super) fn over(self: &Arc<Self>, length: Option<u64>) -> UntilNext {
+    pub(super) fn begin_body(self: &Arc<Self>, length: Option<u64>) -> BodyEndMarker {
         self.due.store(false, Ordering::Relaxed);
         if self.seen.swap(UNSEEN, Ordering::Relaxed) == UNSEEN {
             self.behind.store(UNKNOWN, Ordering::Relaxed);
@@ -157,15 +157,15 @@ impl Head {
         // Nobody else counts on.
         let turn = self.turn.load(Ordering::Relaxed).wrapping_add(1);
         self.turn.store(turn, Ordering::Relaxed);
-        UntilNext {
+        BodyEndMarker {
             head: Arc::clone(self),
             turn,
         }
     }
 
     /// Hears what has been read.
-    fn come(&self, read: &[u8]) {
-        let due = self.due.load(Ordering::Relaxed) || self.begins();
+    fn record_read(&self, read: &[u8]) {
+        let due = self.due.load(Ordering::Relaxed) || self.at_head_start();
         let shifted = |last: u32, byte: &u8| last << 8 | u32::from(*byte);
         let tail = read.last_chunk::<4>().map_or(read, |tail| tail);
         let last = self.last.load(Ordering::Relaxed);
@@ -209,7 +209,7 @@ impl Head {
     }
 
     /// Whether a head begins with what comes next.
-    fn begins(&self) -> bool {
+    fn at_head_start(&self) -> bool {
         let is = |number: &AtomicU64, other: &AtomicU64| {
             number.load(Ordering::Relaxed) == other.load(Ordering::Relaxed)
         };
@@ -219,10 +219,10 @@ impl Head {
         }
         let known = self.behind.load(Ordering::Relaxed) != UNKNOWN;
         (known && is(&self.behind, &self.length))
-            || (is(&self.ended, &self.turn) && self.came_blank_line())
+            || (is(&self.ended, &self.turn) && self.ends_in_blank_line())
     }
 
-    fn came_blank_line(&self) -> bool {
+    fn ends_in_blank_line(&self) -> bool {
         let last = self.last.load(Ordering::Relaxed);
         last & 0xFFFF == u32::from_be_bytes(*b"\0\0\n\n")
             || last & 0xFF_FFFF == u32::from_be_bytes(*b"\0\n\r\n")
@@ -268,7 +268,7 @@ fn is_length(line: &[u8]) -> bool {
 
 // === impl UntilNext ===
 
-impl UntilNext {
+impl BodyEndMarker {
     /// The body has been read to its end.
     pub(crate) fn body_ended(self) {
         // It may be told late, when another request has come: that one's is what counts then.
@@ -278,9 +278,9 @@ impl UntilNext {
 
 // === impl Watched ===
 
-impl Watched {
+impl InspectedStream {
     /// A write that waits for longer than the client may let it fails.
-    pub(super) fn new(stream: TcpStream, head: Arc<Head>, send_timeout: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, head: Arc<HeadInspector>, send_timeout: Duration) -> Self {
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(send_timeout));
         Self {
@@ -290,7 +290,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for InspectedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -299,13 +299,13 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buffer);
         if let Some(new @ [_, ..]) = buffer.filled().get(before..) {
-            self.head.come(new);
+            self.head.record_read(new);
         }
         read
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for InspectedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -14,12 +14,12 @@ use crate::{
     client_key::KeyHash,
     id::{AccountId, ClientKeyId, Level},
     money::{Money, Multiplier},
-    snapshot::{Access, Account, FurtherKey, RateLimits},
+    snapshot::{AccessLists, AccountConfig, FurtherKey, RateLimits},
     window::ModelLimits,
     wire,
 };
 
-pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, Invalid> {
+pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<AccountConfig, Invalid> {
     let wire::AccountEntry {
         id,
         parent_id,
@@ -38,7 +38,7 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
         calls_max,
         further_keys,
     } = entry;
-    Ok(Account {
+    Ok(AccountConfig {
         id: AccountId::new(id)?,
         parent: if parent_id == 0 {
             None
@@ -70,8 +70,8 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<Account, In
     })
 }
 
-pub(super) fn account_to_wire(account: &Account) -> wire::AccountEntry {
-    let Account {
+pub(super) fn account_to_wire(account: &AccountConfig) -> wire::AccountEntry {
+    let AccountConfig {
         id,
         parent,
         name,
@@ -204,14 +204,14 @@ pub fn limits_to_wire(limits: &RateLimits) -> wire::RateLimits {
     }
 }
 
-fn access_from_wire(access: &wire::AccessLists) -> Result<Access, Invalid> {
+fn access_from_wire(access: &wire::AccessLists) -> Result<AccessLists, Invalid> {
     let wire::AccessLists {
         ips,
         models,
         levels,
         resources,
     } = access;
-    Ok(Access {
+    Ok(AccessLists {
         ips: AllowList::parse(ips)?,
         models: AllowList::parse(models)?,
         levels: AllowList::parse(levels)?,
@@ -220,8 +220,8 @@ fn access_from_wire(access: &wire::AccessLists) -> Result<Access, Invalid> {
 }
 
 /// Access lists for the wire.
-pub fn access_to_wire(access: &Access) -> wire::AccessLists {
-    let Access {
+pub fn access_to_wire(access: &AccessLists) -> wire::AccessLists {
+    let AccessLists {
         ips,
         models,
         levels,

@@ -2,13 +2,13 @@
 
 use crate::{
     Invalid,
-    price_diff::{Change, Unit},
+    price_diff::{ChangeUnit, PriceChange},
     wire,
 };
 
-impl From<&Change> for wire::PriceChange {
-    fn from(change: &Change) -> Self {
-        let Change {
+impl From<&PriceChange> for wire::PriceChange {
+    fn from(change: &PriceChange) -> Self {
+        let PriceChange {
             model,
             field,
             unit,
@@ -17,9 +17,9 @@ impl From<&Change> for wire::PriceChange {
             fallback,
         } = change;
         let unit = match unit {
-            Unit::NanoDollars => wire::PriceUnit::NanoDollars,
-            Unit::Micros => wire::PriceUnit::Micros,
-            Unit::Tokens => wire::PriceUnit::Tokens,
+            ChangeUnit::NanoDollars => wire::PriceUnit::NanoDollars,
+            ChangeUnit::Micros => wire::PriceUnit::Micros,
+            ChangeUnit::Tokens => wire::PriceUnit::Tokens,
         };
         Self {
             model: model.clone(),
@@ -32,14 +32,14 @@ impl From<&Change> for wire::PriceChange {
     }
 }
 
-impl TryFrom<wire::PriceChange> for Change {
+impl TryFrom<wire::PriceChange> for PriceChange {
     type Error = Invalid;
 
     fn try_from(change: wire::PriceChange) -> Result<Self, Invalid> {
         let unit = match change.unit() {
-            wire::PriceUnit::NanoDollars => Unit::NanoDollars,
-            wire::PriceUnit::Micros => Unit::Micros,
-            wire::PriceUnit::Tokens => Unit::Tokens,
+            wire::PriceUnit::NanoDollars => ChangeUnit::NanoDollars,
+            wire::PriceUnit::Micros => ChangeUnit::Micros,
+            wire::PriceUnit::Tokens => ChangeUnit::Tokens,
             wire::PriceUnit::Unspecified => return Err(Invalid::new("unit", "is missing")),
         };
         let wire::PriceChange {

@@ -9,7 +9,7 @@ use crate::{
     key_price::KeyPrice,
     provider::{BaseUrl, ProviderType},
     secret::Secret,
-    snapshot::{Health, HealthState, KeyConfig, UpstreamKey},
+    snapshot::{HealthState, KeyConfig, KeyHealthReport, UpstreamKey},
     wire,
 };
 
@@ -111,7 +111,7 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
 ///
 /// # Errors
 /// When the key id, the state or its end is wrong.
-pub fn health_from_wire(entry: wire::HealthEntry) -> Result<Health, Invalid> {
+pub fn health_from_wire(entry: wire::HealthEntry) -> Result<KeyHealthReport, Invalid> {
     let wire::HealthEntry {
         key_id,
         model,
@@ -126,7 +126,7 @@ pub fn health_from_wire(entry: wire::HealthEntry) -> Result<Health, Invalid> {
         wire::key_health::State::Disabled => HealthState::Disabled,
         wire::key_health::State::Unspecified => return Err(Invalid::new("state", "is missing")),
     };
-    Ok(Health {
+    Ok(KeyHealthReport {
         key: KeyId::new(key_id).map_err(|error| error.under("key_id"))?,
         model: (!model.is_empty()).then_some(model),
         state,
@@ -135,8 +135,8 @@ pub fn health_from_wire(entry: wire::HealthEntry) -> Result<Health, Invalid> {
 }
 
 /// A health entry for the wire.
-pub fn health_to_wire(health: &Health) -> wire::HealthEntry {
-    let Health {
+pub fn health_to_wire(health: &KeyHealthReport) -> wire::HealthEntry {
+    let KeyHealthReport {
         key,
         model,
         state,

@@ -3,9 +3,9 @@
 use crate::{
     Invalid,
     id::{AccountId, ClientKeyId},
-    lease::{Lease, LeaseAnswer, LeaseAsk, Payer, Shortage},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, LeasedCredit, PayerId},
     money::Money,
-    snapshot::Standing,
+    snapshot::PostedBalance,
     wire,
 };
 
@@ -13,8 +13,8 @@ use crate::{
 ///
 /// # Errors
 /// When an id cannot be one.
-pub(super) fn payer_from_wire(account: i64, client_key: i64) -> Result<Payer, Invalid> {
-    Ok(Payer {
+pub(super) fn payer_from_wire(account: i64, client_key: i64) -> Result<PayerId, Invalid> {
+    Ok(PayerId {
         account: AccountId::new(account).map_err(|error| error.under("account_id"))?,
         client_key: client_key_from_wire(client_key)?,
     })
@@ -40,7 +40,7 @@ pub(super) fn client_key_to_wire(id: Option<ClientKeyId>) -> i64 {
 ///
 /// # Errors
 /// When its account's id cannot be one, or its amount is negative.
-pub fn lease_from_wire(lease: wire::Lease) -> Result<Lease, Invalid> {
+pub fn lease_from_wire(lease: wire::Lease) -> Result<LeasedCredit, Invalid> {
     let wire::Lease {
         account_id,
         version,
@@ -50,7 +50,7 @@ pub fn lease_from_wire(lease: wire::Lease) -> Result<Lease, Invalid> {
     if amount_nanos < 0 {
         return Err(Invalid::new("amount_nanos", "must not be negative"));
     }
-    Ok(Lease {
+    Ok(LeasedCredit {
         payer: payer_from_wire(account_id, client_key_id)?,
         version,
         amount: Money::from_nanos(amount_nanos),
@@ -58,8 +58,8 @@ pub fn lease_from_wire(lease: wire::Lease) -> Result<Lease, Invalid> {
 }
 
 /// A lease for the wire.
-pub fn lease_to_wire(lease: &Lease) -> wire::Lease {
-    let Lease {
+pub fn lease_to_wire(lease: &LeasedCredit) -> wire::Lease {
+    let LeasedCredit {
         payer,
         version,
         amount,
@@ -133,8 +133,8 @@ pub fn answer_from_wire(answer: wire::LeaseAnswer) -> Result<LeaseAnswer, Invali
         standing: standing_from_wire(&standing)?,
         shortage: match shortage {
             wire::LeaseShortage::Unspecified => None,
-            wire::LeaseShortage::Balance => Some(Shortage::Balance),
-            wire::LeaseShortage::Month => Some(Shortage::Month),
+            wire::LeaseShortage::Balance => Some(LeaseShortage::Balance),
+            wire::LeaseShortage::Month => Some(LeaseShortage::Month),
         },
         elsewhere: Money::from_nanos(elsewhere_nanos),
     })
@@ -150,8 +150,8 @@ pub fn answer_to_wire(answer: &LeaseAnswer) -> wire::LeaseAnswer {
     } = answer;
     let shortage = match shortage {
         None => wire::LeaseShortage::Unspecified,
-        Some(Shortage::Balance) => wire::LeaseShortage::Balance,
-        Some(Shortage::Month) => wire::LeaseShortage::Month,
+        Some(LeaseShortage::Balance) => wire::LeaseShortage::Balance,
+        Some(LeaseShortage::Month) => wire::LeaseShortage::Month,
     };
     wire::LeaseAnswer {
         lease: Some(lease_to_wire(lease)),
@@ -165,13 +165,13 @@ pub fn answer_to_wire(answer: &LeaseAnswer) -> wire::LeaseAnswer {
 ///
 /// # Errors
 /// When the account id is wrong.
-pub fn standing_from_wire(standing: &wire::Standing) -> Result<Standing, Invalid> {
+pub fn standing_from_wire(standing: &wire::Standing) -> Result<PostedBalance, Invalid> {
     let wire::Standing {
         account_id,
         balance_nanos,
         month_used_nanos,
     } = *standing;
-    Ok(Standing {
+    Ok(PostedBalance {
         account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
         balance: Money::from_nanos(balance_nanos),
         month_used: Money::from_nanos(month_used_nanos),
@@ -179,8 +179,8 @@ pub fn standing_from_wire(standing: &wire::Standing) -> Result<Standing, Invalid
 }
 
 /// A standing for the wire.
-pub fn standing_to_wire(standing: &Standing) -> wire::Standing {
-    let Standing {
+pub fn standing_to_wire(standing: &PostedBalance) -> wire::Standing {
+    let PostedBalance {
         account,
         balance,
         month_used,

@@ -11,7 +11,9 @@ use crate::{
     clock::Millis,
     id::{AccountId, KeyId},
     money::Money,
-    object::{Due, Kind, Made, Objects, Owned, Pending, Settles},
+    object::{
+        CallObjects, CreatedObject, DueWork, ObjectKind, ObjectSettlement, OwnedObject, PendingWork,
+    },
     wire,
 };
 
@@ -19,7 +21,7 @@ use crate::{
 ///
 /// # Errors
 /// Names the field that cannot be read.
-pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<Owned, Invalid> {
+pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<OwnedObject, Invalid> {
     let wire::ObjectEntry {
         id,
         kind,
@@ -33,7 +35,7 @@ pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<Owned, Invalid> {
         held_nanos,
         client_key_id,
     } = entry;
-    Ok(Owned {
+    Ok(OwnedObject {
         id,
         kind: self::kind(&kind)?,
         account: AccountId::new(account_id).map_err(|error| error.under("account_id"))?,
@@ -48,8 +50,8 @@ pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<Owned, Invalid> {
 }
 
 /// An owner for the wire.
-pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
-    let Owned {
+pub fn owned_to_wire(owned: &OwnedObject) -> wire::ObjectEntry {
+    let OwnedObject {
         id,
         kind,
         account,
@@ -81,16 +83,16 @@ pub fn owned_to_wire(owned: &Owned) -> wire::ObjectEntry {
 ///
 /// # Errors
 /// Names the field that cannot be read.
-pub fn due_from_wire(work: wire::DueWork) -> Result<Due, Invalid> {
+pub fn due_from_wire(work: wire::DueWork) -> Result<DueWork, Invalid> {
     let object = work.object.ok_or(Invalid::new("object", "is missing"))?;
-    Ok(Due {
+    Ok(DueWork {
         object: owned_from_wire(object).map_err(|error| error.under("object"))?,
         overdue: work.overdue,
     })
 }
 
 /// Work that is due, for the wire.
-pub fn due_to_wire(due: &Due) -> wire::DueWork {
+pub fn due_to_wire(due: &DueWork) -> wire::DueWork {
     wire::DueWork {
         object: Some(owned_to_wire(&due.object)),
         overdue: due.overdue,
@@ -103,31 +105,31 @@ pub(super) fn objects_from_wire(
     (pending, held_nanos): (bool, i64),
     (settles, settlement): (&mut String, &mut String),
     forgets: &mut String,
-) -> Result<Option<Box<Objects>>, Invalid> {
+) -> Result<Option<Box<CallObjects>>, Invalid> {
     if held_nanos < 0 {
         return Err(Invalid::new("held_nanos", "must not be negative"));
     }
     let facts: Result<Vec<_>, Invalid> = made.iter().map(facts_of_made).collect();
     let made = made.iter_mut().zip(facts?).map(made_from_wire).collect();
-    let objects = Objects {
+    let objects = CallObjects {
         made,
         pending,
         held: Money::from_nanos(held_nanos),
-        settles: (!settles.is_empty()).then(|| Settles {
+        settles: (!settles.is_empty()).then(|| ObjectSettlement {
             id: take(settles),
             settlement: take(settlement),
         }),
         forgets: (!forgets.is_empty()).then(|| take(forgets)),
     };
-    Ok((objects != Objects::default()).then(|| Box::new(objects)))
+    Ok((objects != CallObjects::default()).then(|| Box::new(objects)))
 }
 
 /// Writes it into a record.
-pub(super) fn objects_into_wire(objects: Option<&Objects>, record: &mut wire::UsageRecord) {
+pub(super) fn objects_into_wire(objects: Option<&CallObjects>, record: &mut wire::UsageRecord) {
     let Some(objects) = objects else {
         return;
     };
-    let Objects {
+    let CallObjects {
         made,
         pending,
         held,
@@ -136,7 +138,7 @@ pub(super) fn objects_into_wire(objects: Option<&Objects>, record: &mut wire::Us
     } = objects;
     record.made = made.iter().map(made_to_wire).collect();
     (record.pending, record.held_nanos) = (*pending, held.nanos());
-    if let Some(Settles { id, settlement }) = settles {
+    if let Some(ObjectSettlement { id, settlement }) = settles {
         record.settles.clone_from(id);
         record.settlement.clone_from(settlement);
     }
@@ -144,12 +146,14 @@ pub(super) fn objects_into_wire(objects: Option<&Objects>, record: &mut wire::Us
 }
 
 /// What may be wrong in one.
-fn facts_of_made(made: &wire::MadeObject) -> Result<(Kind, Millis), Invalid> {
+fn facts_of_made(made: &wire::MadeObject) -> Result<(ObjectKind, Millis), Invalid> {
     let expires = millis_from_wire("expire_time", made.expire_time.as_ref());
     Ok((kind(&made.kind)?, expires?))
 }
 
-fn made_from_wire((made, (kind, expires)): (&mut wire::MadeObject, (Kind, Millis))) -> Made {
+fn made_from_wire(
+    (made, (kind, expires)): (&mut wire::MadeObject, (ObjectKind, Millis)),
+) -> CreatedObject {
     let wire::MadeObject {
         id,
         kind: _,
@@ -158,8 +162,8 @@ fn made_from_wire((made, (kind, expires)): (&mut wire::MadeObject, (Kind, Millis
         model,
         worth_nanos,
     } = made;
-    Made {
-        calls: (!model.is_empty()).then(|| Pending {
+    CreatedObject {
+        calls: (!model.is_empty()).then(|| PendingWork {
             model: take(model),
             held: Money::from_nanos(*worth_nanos),
         }),
@@ -170,8 +174,8 @@ fn made_from_wire((made, (kind, expires)): (&mut wire::MadeObject, (Kind, Millis
     }
 }
 
-fn made_to_wire(made: &Made) -> wire::MadeObject {
-    let Made {
+fn made_to_wire(made: &CreatedObject) -> wire::MadeObject {
+    let CreatedObject {
         id,
         kind,
         expires,
@@ -191,8 +195,8 @@ fn made_to_wire(made: &Made) -> wire::MadeObject {
     }
 }
 
-fn work(model: &str, nanos: i64) -> Pending {
-    Pending {
+fn work(model: &str, nanos: i64) -> PendingWork {
+    PendingWork {
         model: model.to_owned(),
         held: Money::from_nanos(nanos),
     }
@@ -202,6 +206,6 @@ fn work(model: &str, nanos: i64) -> Pending {
 ///
 /// # Errors
 /// When there is no such kind.
-pub fn kind(text: &str) -> Result<Kind, Invalid> {
-    Kind::parse(text).ok_or_else(|| Invalid::new("kind", "is not known"))
+pub fn kind(text: &str) -> Result<ObjectKind, Invalid> {
+    ObjectKind::parse(text).ok_or_else(|| Invalid::new("kind", "is not known"))
 }

@@ -7,8 +7,8 @@ use super::{part_from_wire, part_to_wire, signed, unsigned};
 use crate::{
     Invalid,
     money::{Money, Multiplier},
-    part::Part,
-    price::{ModelPrice, PriceTable, Scale, SizePrice, Step, Units},
+    part::BillPart,
+    price::{LongPromptPrices, ModelPrice, PartPrices, PriceTable, SizePrice, TierPrices},
     wire,
 };
 
@@ -63,7 +63,7 @@ pub(super) fn prices_to_wire(table: &PriceTable) -> wire::PriceTable {
 fn price_from_wire(price: wire::ModelPrice) -> Result<ModelPrice, Invalid> {
     let standard = match price.standard.clone() {
         Some(scale) => scale_from_wire(scale)?,
-        None => Scale {
+        None => TierPrices {
             units: units_from_wire(named(&price))?,
             steps: Vec::new(),
         },
@@ -96,15 +96,15 @@ fn amount(field: &str, nanos: i64) -> Result<Money, Invalid> {
     }
 }
 
-fn scale_from_wire(scale: wire::Scale) -> Result<Scale, Invalid> {
+fn scale_from_wire(scale: wire::Scale) -> Result<TierPrices, Invalid> {
     let wire::Scale { parts, steps } = scale;
     let step = |step: wire::Step| {
-        Ok(Step {
+        Ok(LongPromptPrices {
             above: unsigned("above", step.above)?,
             units: units_from_wire(priced(&step.parts))?,
         })
     };
-    Ok(Scale {
+    Ok(TierPrices {
         units: units_from_wire(priced(&parts))?,
         steps: steps
             .into_iter()
@@ -114,13 +114,15 @@ fn scale_from_wire(scale: wire::Scale) -> Result<Scale, Invalid> {
 }
 
 /// Prices of parts that this program knows; one that it does not know has none here.
-fn priced(parts: &[wire::PartPrice]) -> impl Iterator<Item = (Part, i64)> + '_ {
+fn priced(parts: &[wire::PartPrice]) -> impl Iterator<Item = (BillPart, i64)> + '_ {
     let known = |price: &wire::PartPrice| Some((part_from_wire(price.part)?, price.nanos));
     parts.iter().filter_map(known)
 }
 
-fn units_from_wire(prices: impl IntoIterator<Item = (Part, i64)>) -> Result<Units, Invalid> {
-    let mut units = Units::default();
+fn units_from_wire(
+    prices: impl IntoIterator<Item = (BillPart, i64)>,
+) -> Result<PartPrices, Invalid> {
+    let mut units = PartPrices::default();
     for (part, nanos) in prices {
         units.set(part, Some(amount(part.name(), nanos)?));
     }
@@ -128,20 +130,20 @@ fn units_from_wire(prices: impl IntoIterator<Item = (Part, i64)>) -> Result<Unit
 }
 
 /// What control planes say that know these parts alone.
-fn named(price: &wire::ModelPrice) -> impl Iterator<Item = (Part, i64)> + use<> {
+fn named(price: &wire::ModelPrice) -> impl Iterator<Item = (BillPart, i64)> + use<> {
     let named = [
-        (Part::InputText, Some(price.input_text)),
-        (Part::OutputText, Some(price.output_text)),
-        (Part::CachedText, price.cached_text),
-        (Part::CacheWrite, price.cache_write),
-        (Part::CacheWriteHour, price.cache_write_hour),
-        (Part::Reasoning, price.reason_text),
-        (Part::InputAudio, price.input_audio),
-        (Part::OutputAudio, price.output_audio),
-        (Part::CachedAudio, price.cached_audio),
-        (Part::InputImage, price.input_image),
-        (Part::OutputImage, price.output_image),
-        (Part::Call, Some(price.call)),
+        (BillPart::InputText, Some(price.input_text)),
+        (BillPart::OutputText, Some(price.output_text)),
+        (BillPart::CachedText, price.cached_text),
+        (BillPart::CacheWrite, price.cache_write),
+        (BillPart::CacheWriteHour, price.cache_write_hour),
+        (BillPart::Reasoning, price.reason_text),
+        (BillPart::InputAudio, price.input_audio),
+        (BillPart::OutputAudio, price.output_audio),
+        (BillPart::CachedAudio, price.cached_audio),
+        (BillPart::InputImage, price.input_image),
+        (BillPart::OutputImage, price.output_image),
+        (BillPart::Call, Some(price.call)),
     ];
     named
         .into_iter()
@@ -171,16 +173,16 @@ fn sizes_to_wire(price: &SizePrice) -> wire::ImagePrice {
     }
 }
 
-fn units_to_wire(units: &Units) -> Vec<wire::PartPrice> {
-    let price = |(part, price): (Part, Money)| wire::PartPrice {
+fn units_to_wire(units: &PartPrices) -> Vec<wire::PartPrice> {
+    let price = |(part, price): (BillPart, Money)| wire::PartPrice {
         part: part_to_wire(part),
         nanos: price.nanos(),
     };
     units.all().map(price).collect()
 }
 
-fn scale_to_wire(scale: &Scale) -> wire::Scale {
-    let step = |step: &Step| wire::Step {
+fn scale_to_wire(scale: &TierPrices) -> wire::Scale {
+    let step = |step: &LongPromptPrices| wire::Step {
         above: signed(step.above),
         parts: units_to_wire(&step.units),
     };
@@ -205,30 +207,30 @@ fn price_to_wire(model: &str, price: &ModelPrice) -> wire::ModelPrice {
         reasons,
     } = price;
     let own = |part| standard.units.own(part).map(Money::nanos);
-    let tier = |(name, scale): (&String, &Scale)| wire::Tier {
+    let tier = |(name, scale): (&String, &TierPrices)| wire::Tier {
         name: name.clone(),
         scale: Some(scale_to_wire(scale)),
     };
     wire::ModelPrice {
         model: model.to_owned(),
         provider: provider.clone(),
-        input_text: own(Part::InputText).unwrap_or_default(),
-        output_text: own(Part::OutputText).unwrap_or_default(),
-        cached_text: own(Part::CachedText),
-        cache_write: own(Part::CacheWrite),
-        reason_text: own(Part::Reasoning),
-        input_audio: own(Part::InputAudio),
-        output_audio: own(Part::OutputAudio),
-        cached_audio: own(Part::CachedAudio),
-        input_image: own(Part::InputImage),
-        output_image: own(Part::OutputImage),
-        call: own(Part::Call).unwrap_or_default(),
+        input_text: own(BillPart::InputText).unwrap_or_default(),
+        output_text: own(BillPart::OutputText).unwrap_or_default(),
+        cached_text: own(BillPart::CachedText),
+        cache_write: own(BillPart::CacheWrite),
+        reason_text: own(BillPart::Reasoning),
+        input_audio: own(BillPart::InputAudio),
+        output_audio: own(BillPart::OutputAudio),
+        cached_audio: own(BillPart::CachedAudio),
+        input_image: own(BillPart::InputImage),
+        output_image: own(BillPart::OutputImage),
+        call: own(BillPart::Call).unwrap_or_default(),
         rates_micros: rates.micros(),
         max_input: max_input.map(signed),
         max_output: max_output.map(signed),
         reasons: *reasons,
         image: image.as_ref().map(sizes_to_wire),
-        cache_write_hour: own(Part::CacheWriteHour),
+        cache_write_hour: own(BillPart::CacheWriteHour),
         standard: Some(scale_to_wire(standard)),
         tiers: tiers.iter().map(tier).collect(),
         video: video.as_ref().map(sizes_to_wire),

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     Invalid,
-    bill::{Line, Sum},
+    bill::{CallBill, PriceLine},
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
-    usage::{Abandoned, Images, Measure, Tokens, UsageRecord},
+    usage::{AbandonedPolicy, ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
     wire,
 };
 
@@ -24,7 +24,7 @@ const BATCH_RECORDS_MAX: usize = 1000;
 
 /// A record that control cannot take as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
+pub struct UnpostableRecord {
     /// Its place in its spool.
     pub sequence: u64,
     /// Whose it says that it is.
@@ -37,7 +37,7 @@ pub struct Unfit {
     pub record: Vec<u8>,
 }
 
-impl Unfit {
+impl UnpostableRecord {
     fn new(record: &wire::UsageRecord, reason: impl Into<String>) -> Self {
         Self {
             sequence: record.sequence,
@@ -60,7 +60,7 @@ impl Unfit {
 /// When there are too many, or they do not ascend.
 pub fn batch_from_wire(
     records: Vec<wire::UsageRecord>,
-) -> Result<(Vec<UsageRecord>, Vec<Unfit>), Invalid> {
+) -> Result<(Vec<UsageRecord>, Vec<UnpostableRecord>), Invalid> {
     if records.len() > BATCH_RECORDS_MAX {
         return Err(Invalid::new(
             "records",
@@ -76,7 +76,7 @@ pub fn batch_from_wire(
     for mut record in records {
         match take_from_wire(&mut record) {
             Ok(record) => read.push(record),
-            Err(error) => unfit.push(Unfit::new(&record, error.to_string())),
+            Err(error) => unfit.push(UnpostableRecord::new(&record, error.to_string())),
         }
     }
     Ok((read, unfit))
@@ -173,7 +173,7 @@ fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid
         tag: std::mem::take(tag),
         abandoned: abandoned_from_wire(abandoned),
         expense: None,
-        images: Images {
+        images: ImageUsage {
             count,
             size: std::mem::take(image_size),
         },
@@ -188,30 +188,30 @@ fn cost_from_wire(nanos: i64) -> Result<Money, Invalid> {
     Ok(cost)
 }
 
-fn measure_from_wire(measure: wire::Measure) -> Result<Measure, Invalid> {
+fn measure_from_wire(measure: wire::Measure) -> Result<UsageMeasure, Invalid> {
     Ok(match measure {
-        wire::Measure::Measured => Measure::Measured,
-        wire::Measure::Partial => Measure::Partial,
-        wire::Measure::Estimated => Measure::Estimated,
+        wire::Measure::Measured => UsageMeasure::Measured,
+        wire::Measure::Partial => UsageMeasure::Partial,
+        wire::Measure::Estimated => UsageMeasure::Estimated,
         wire::Measure::Unspecified => return Err(Invalid::new("measure", "is missing")),
     })
 }
 
-const fn abandoned_from_wire(abandoned: wire::Abandoned) -> Option<Abandoned> {
+const fn abandoned_from_wire(abandoned: wire::Abandoned) -> Option<AbandonedPolicy> {
     match abandoned {
         wire::Abandoned::Unspecified => None,
-        wire::Abandoned::ReadOn => Some(Abandoned::ReadOn),
-        wire::Abandoned::Cancel => Some(Abandoned::Cancel),
-        wire::Abandoned::Hold => Some(Abandoned::Hold),
+        wire::Abandoned::ReadOn => Some(AbandonedPolicy::ReadOn),
+        wire::Abandoned::Cancel => Some(AbandonedPolicy::Cancel),
+        wire::Abandoned::Hold => Some(AbandonedPolicy::Hold),
     }
 }
 
-const fn abandoned_to_wire(abandoned: Option<Abandoned>) -> wire::Abandoned {
+const fn abandoned_to_wire(abandoned: Option<AbandonedPolicy>) -> wire::Abandoned {
     match abandoned {
         None => wire::Abandoned::Unspecified,
-        Some(Abandoned::ReadOn) => wire::Abandoned::ReadOn,
-        Some(Abandoned::Cancel) => wire::Abandoned::Cancel,
-        Some(Abandoned::Hold) => wire::Abandoned::Hold,
+        Some(AbandonedPolicy::ReadOn) => wire::Abandoned::ReadOn,
+        Some(AbandonedPolicy::Cancel) => wire::Abandoned::Cancel,
+        Some(AbandonedPolicy::Hold) => wire::Abandoned::Hold,
     }
 }
 
@@ -257,9 +257,9 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         expense: _,
     } = record;
     let measure = match measure {
-        Measure::Measured => wire::Measure::Measured,
-        Measure::Partial => wire::Measure::Partial,
-        Measure::Estimated => wire::Measure::Estimated,
+        UsageMeasure::Measured => wire::Measure::Measured,
+        UsageMeasure::Partial => wire::Measure::Partial,
+        UsageMeasure::Estimated => wire::Measure::Estimated,
     };
     let mut written = wire::UsageRecord {
         sequence: *sequence,
@@ -299,8 +299,12 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
     written
 }
 
-fn sum_from_wire(lines: &[wire::PriceLine], above: i64, rates_micros: i64) -> Result<Sum, Invalid> {
-    Ok(Sum {
+fn sum_from_wire(
+    lines: &[wire::PriceLine],
+    above: i64,
+    rates_micros: i64,
+) -> Result<CallBill, Invalid> {
+    Ok(CallBill {
         lines: lines
             .iter()
             .filter_map(|line| line_from_wire(line).transpose())
@@ -311,20 +315,20 @@ fn sum_from_wire(lines: &[wire::PriceLine], above: i64, rates_micros: i64) -> Re
 }
 
 /// A line of a part that this program does not know yet is left out; its amount is in the cost.
-fn line_from_wire(line: &wire::PriceLine) -> Result<Option<Line>, Invalid> {
+fn line_from_wire(line: &wire::PriceLine) -> Result<Option<PriceLine>, Invalid> {
     let price = line.price_nanos.map(Money::from_nanos);
     if price.is_some_and(Money::is_negative) {
         return Err(Invalid::new("lines.price_nanos", "must not be negative"));
     }
     let quantity = unsigned("lines.quantity", line.quantity)?;
-    Ok(part_from_wire(line.part).map(|part| Line {
+    Ok(part_from_wire(line.part).map(|part| PriceLine {
         part,
         quantity,
         price,
     }))
 }
 
-fn line_to_wire(line: &Line) -> wire::PriceLine {
+fn line_to_wire(line: &PriceLine) -> wire::PriceLine {
     wire::PriceLine {
         part: part_to_wire(line.part),
         quantity: signed(line.quantity),
@@ -364,7 +368,7 @@ pub fn record_from_bytes(bytes: &[u8]) -> Result<UsageRecord, Invalid> {
     record_from_wire(record.map_err(|error| Invalid::new("record", error.to_string()))?)
 }
 
-fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
+fn tokens_from_wire(tokens: wire::Tokens) -> Result<TokenUsage, Invalid> {
     let wire::Tokens {
         input,
         cached,
@@ -380,7 +384,7 @@ fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
         cached_audio,
         cached_image,
     } = tokens;
-    Ok(Tokens {
+    Ok(TokenUsage {
         input: unsigned("tokens.input", input)?,
         cached: unsigned("tokens.cached", cached)?,
         cache_write: unsigned("tokens.cache_write", cache_write)?,
@@ -397,8 +401,8 @@ fn tokens_from_wire(tokens: wire::Tokens) -> Result<Tokens, Invalid> {
     })
 }
 
-fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
-    let Tokens {
+fn tokens_to_wire(tokens: &TokenUsage) -> wire::Tokens {
+    let TokenUsage {
         input,
         cached,
         cache_write,
@@ -434,22 +438,22 @@ fn tokens_to_wire(tokens: &Tokens) -> wire::Tokens {
 mod tests {
     use super::*;
     use crate::{
-        attempt::{Attempt, Outcome},
+        attempt::{Attempt, AttemptOutcome},
         clock::Millis,
         id::ClientKeyId,
-        object::{Kind, Made, Objects, Settles},
+        object::{CallObjects, CreatedObject, ObjectKind, ObjectSettlement},
     };
 
-    fn sum() -> Sum {
-        Sum {
+    fn sum() -> CallBill {
+        CallBill {
             lines: vec![
-                Line {
-                    part: crate::part::Part::InputText,
+                PriceLine {
+                    part: crate::part::BillPart::InputText,
                     quantity: 12,
                     price: Some(Money::from_nanos(5)),
                 },
-                Line {
-                    part: crate::part::Part::WebSearch,
+                PriceLine {
+                    part: crate::part::BillPart::WebSearch,
                     quantity: 1,
                     price: None,
                 },
@@ -459,7 +463,7 @@ mod tests {
         }
     }
 
-    fn attempt(outcome: Outcome, status: Option<u16>, model: &str) -> Attempt {
+    fn attempt(outcome: AttemptOutcome, status: Option<u16>, model: &str) -> Attempt {
         Attempt {
             key: KeyId::new(3).unwrap(),
             level: Level::new(2).unwrap(),
@@ -483,7 +487,7 @@ mod tests {
             level: Level::new(2).unwrap(),
             tries: 2,
             status: 200,
-            tokens: Tokens {
+            tokens: TokenUsage {
                 input: 1,
                 cached: 2,
                 cache_write: 3,
@@ -500,18 +504,18 @@ mod tests {
             },
             tier: "flex".to_owned(),
             tag: "team-a".to_owned(),
-            abandoned: Some(Abandoned::Hold),
+            abandoned: Some(AbandonedPolicy::Hold),
             attempts: vec![
-                attempt(Outcome::Unreached, None, "c"),
-                attempt(Outcome::Answered, Some(200), ""),
+                attempt(AttemptOutcome::Unreached, None, "c"),
+                attempt(AttemptOutcome::Answered, Some(200), ""),
             ],
             expense: None,
             sum: sum(),
-            images: Images {
+            images: ImageUsage {
                 count: 2,
                 size: "1x1".to_owned(),
             },
-            measure: Measure::Partial,
+            measure: UsageMeasure::Partial,
             cost: Money::from_nanos(7),
             priced: true,
             price_version: "v".to_owned(),
@@ -521,20 +525,20 @@ mod tests {
             duration_ms: 5,
             first_byte_ms: 3,
             streamed: true,
-            objects: Some(Box::new(Objects {
-                made: vec![Made {
+            objects: Some(Box::new(CallObjects {
+                made: vec![CreatedObject {
                     id: "resp_1".to_owned(),
-                    kind: Kind::Response,
+                    kind: ObjectKind::Response,
                     expires: Millis(1_800_000_000_000),
                     status: "queued".to_owned(),
-                    calls: Some(crate::object::Pending {
+                    calls: Some(crate::object::PendingWork {
                         model: "m".to_owned(),
                         held: Money::from_nanos(3),
                     }),
                 }],
                 pending: true,
                 held: Money::from_nanos(5),
-                settles: Some(Settles {
+                settles: Some(ObjectSettlement {
                     id: "resp_0".to_owned(),
                     settlement: "s".to_owned(),
                 }),

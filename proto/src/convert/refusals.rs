@@ -3,9 +3,9 @@
 use super::{millis_from_wire, millis_to_wire, signed, unsigned};
 use crate::{
     Invalid,
-    attempt::{ATTEMPTS_MAX, Attempt, Outcome},
+    attempt::{ATTEMPTS_MAX, Attempt, AttemptOutcome},
     id::{AccountId, KeyId, Level},
-    refused::RefusedCall,
+    refused_call::RefusedCall,
     wire,
 };
 
@@ -57,12 +57,12 @@ pub fn attempt_to_wire(attempt: &Attempt) -> wire::Attempt {
     }
 }
 
-fn outcome_from_wire(outcome: i32) -> Option<Outcome> {
+fn outcome_from_wire(outcome: i32) -> Option<AttemptOutcome> {
     let place = usize::try_from(outcome).ok()?.checked_sub(1)?;
-    Outcome::ALL.get(place).copied()
+    AttemptOutcome::ALL.get(place).copied()
 }
 
-const fn outcome_to_wire(outcome: Outcome) -> i32 {
+const fn outcome_to_wire(outcome: AttemptOutcome) -> i32 {
     outcome as i32 + 1
 }
 
@@ -146,11 +146,11 @@ mod tests {
 
     #[test]
     fn outcomes_have_the_names_of_the_contract() {
-        for outcome in Outcome::ALL {
+        for outcome in AttemptOutcome::ALL {
             let wire = wire::AttemptOutcome::try_from(outcome_to_wire(outcome)).unwrap();
             assert_eq!(format!("{wire:?}"), format!("{outcome:?}"));
             assert_eq!(outcome_from_wire(wire.into()), Some(outcome));
-            assert_eq!(Outcome::parse(outcome.as_str()), Some(outcome));
+            assert_eq!(AttemptOutcome::parse(outcome.as_str()), Some(outcome));
         }
         assert_eq!(outcome_from_wire(0), None);
         assert_eq!(outcome_from_wire(10), None);

@@ -8,12 +8,12 @@ use crate::{
     access::AllowList,
     client_key::KeyHasher,
     clock::Zone,
+    load_balancing::{KeyAffinity, LevelStrategies, LoadBalancing},
     money::Money,
     passthrough::Passthrough,
-    rotation::{Affinity, Rotation, Strategies},
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
     snapshot::ProxySettings,
-    usage::Abandoned,
+    usage::AbandonedPolicy,
     window::ModelLimits,
     wire,
 };
@@ -38,9 +38,9 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
     } = settings;
     Ok(ProxySettings {
         routing: routing_from_wire(&routing.unwrap_or_default())?,
-        rotation: Rotation {
-            strategies: Strategies::parse(&key_strategy)?,
-            affinity: Affinity::parse(&affinity)?,
+        rotation: LoadBalancing {
+            strategies: LevelStrategies::parse(&key_strategy)?,
+            affinity: KeyAffinity::parse(&affinity)?,
             hedge,
         },
         resources: AllowList::parse(&resources)?,
@@ -50,7 +50,7 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
         refuse_unpriced,
         // A control plane that does not know it sends none.
-        abandoned: Abandoned::parse(&abandoned).unwrap_or_default(),
+        abandoned: AbandonedPolicy::parse(&abandoned).unwrap_or_default(),
         keeps_refusals,
         hasher: KeyHasher::new(&client_key_hash_key)?,
         zone: Zone::new(&time_zone)?,
@@ -62,7 +62,7 @@ pub(super) fn settings_to_wire(settings: &ProxySettings) -> wire::ProxySettings 
     let ProxySettings {
         routing,
         rotation:
-            Rotation {
+            LoadBalancing {
                 strategies,
                 affinity,
                 hedge,

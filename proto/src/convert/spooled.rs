@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 
 use super::leases::payer_from_wire;
-use crate::{Invalid, lease::Payer, money::Money};
+use crate::{Invalid, lease::PayerId, money::Money};
 
 /// `ReportUsageRequest` with its records as they were written: the same bytes on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -24,7 +24,7 @@ pub struct SpooledReport {
 
 /// The part of a `UsageRecord` that concerns its account's purse.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Charge {
+struct SpooledCharge {
     #[prost(int64, tag = "3")]
     account_id: i64,
     #[prost(int64, tag = "13")]
@@ -39,9 +39,9 @@ struct Charge {
 ///
 /// # Errors
 /// When the bytes are no record.
-pub fn charge_from_bytes(record: &[u8]) -> Result<(Payer, Money), Invalid> {
+pub fn charge_from_bytes(record: &[u8]) -> Result<(PayerId, Money), Invalid> {
     let charge =
-        Charge::decode(record).map_err(|error| Invalid::new("record", error.to_string()))?;
+        SpooledCharge::decode(record).map_err(|error| Invalid::new("record", error.to_string()))?;
     Ok((
         payer_from_wire(charge.account_id, charge.client_key_id)?,
         Money::from_nanos(charge.cost_nanos.saturating_add(charge.held_nanos)),

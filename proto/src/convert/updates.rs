@@ -12,13 +12,13 @@ use super::{
 use crate::{
     Invalid,
     id::{AccountId, KeyId, Revision},
-    lease::Payer,
-    snapshot::{Rejection, Update},
+    lease::PayerId,
+    snapshot::{RejectedItem, SnapshotUpdate},
     wire,
 };
 
 /// Reads an update; items that cannot be read are left out and named.
-pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
+pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedItem>) {
     let wire::Update {
         revision,
         full,
@@ -36,15 +36,15 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
     } = update;
     let mut rejections = Vec::new();
     let mut refuse = |kind, item: String, error: Invalid| {
-        rejections.push(Rejection {
+        rejections.push(RejectedItem {
             kind,
             item,
             problem: error.to_string(),
         });
     };
-    let mut read = Update {
+    let mut read = SnapshotUpdate {
         full,
-        ..Update::empty(Revision(revision))
+        ..SnapshotUpdate::empty(Revision(revision))
     };
     for entry in accounts {
         let id = entry.id.to_string();
@@ -79,7 +79,7 @@ pub fn update_from_wire(update: wire::Update) -> (Update, Vec<Rejection>) {
     read.healths = readable(healths, health_from_wire);
     read.leases = readable(leases, lease_from_wire);
     read.recalls = readable(recalled_account_ids, |id| {
-        AccountId::new(id).map(Payer::from)
+        AccountId::new(id).map(PayerId::from)
     });
     let keys = readable(recalled_client_keys, |key| {
         payer_from_wire(key.account_id, key.client_key_id)
@@ -94,8 +94,8 @@ fn readable<T, U>(items: Vec<T>, read: impl FnMut(T) -> Result<U, Invalid>) -> V
 }
 
 /// An update for the wire.
-pub fn update_to_wire(update: &Update) -> wire::Update {
-    let Update {
+pub fn update_to_wire(update: &SnapshotUpdate) -> wire::Update {
+    let SnapshotUpdate {
         revision,
         full,
         accounts,

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Invalid,
     id::AccountId,
-    window::{Window, WindowAsk, WindowGrant, WindowKey},
+    window::{LimitWindow, WindowAsk, WindowGrant, WindowKey},
     wire,
 };
 
@@ -93,12 +93,12 @@ fn key_from_wire(key: Option<wire::WindowKey>) -> Result<WindowKey, Invalid> {
         client_key_id,
     } = key.ok_or_else(|| Invalid::new("key", "is missing"))?;
     let window = match wire::Window::try_from(window).unwrap_or_default() {
-        wire::Window::Rpm => Window::Rpm,
-        wire::Window::Rph => Window::Rph,
-        wire::Window::Rpd => Window::Rpd,
-        wire::Window::Tpm => Window::Tpm,
-        wire::Window::Tph => Window::Tph,
-        wire::Window::Tpd => Window::Tpd,
+        wire::Window::Rpm => LimitWindow::Rpm,
+        wire::Window::Rph => LimitWindow::Rph,
+        wire::Window::Rpd => LimitWindow::Rpd,
+        wire::Window::Tpm => LimitWindow::Tpm,
+        wire::Window::Tph => LimitWindow::Tph,
+        wire::Window::Tpd => LimitWindow::Tpd,
         wire::Window::Unspecified => return Err(Invalid::new("window", "is not known")),
     };
     if model.len() > MODEL_BYTES_MAX || model.contains('\0') {
@@ -122,12 +122,12 @@ fn key_to_wire(key: &WindowKey) -> wire::WindowKey {
         client_key,
     } = key;
     let window = match window {
-        Window::Rpm => wire::Window::Rpm,
-        Window::Rph => wire::Window::Rph,
-        Window::Rpd => wire::Window::Rpd,
-        Window::Tpm => wire::Window::Tpm,
-        Window::Tph => wire::Window::Tph,
-        Window::Tpd => wire::Window::Tpd,
+        LimitWindow::Rpm => wire::Window::Rpm,
+        LimitWindow::Rph => wire::Window::Rph,
+        LimitWindow::Rpd => wire::Window::Rpd,
+        LimitWindow::Tpm => wire::Window::Tpm,
+        LimitWindow::Tph => wire::Window::Tph,
+        LimitWindow::Tpd => wire::Window::Tpd,
     };
     wire::WindowKey {
         account_id: account.get(),
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn asks_and_grants_read_back() {
-        for window in Window::ALL {
+        for window in LimitWindow::ALL {
             let key = WindowKey {
                 account: AccountId::new(7).unwrap(),
                 window,
@@ -180,7 +180,7 @@ mod tests {
         assert!(key_from_wire(Some(unknown)).is_err());
         let mut long = key_to_wire(&WindowKey {
             account: AccountId::ROOT,
-            window: Window::Rpm,
+            window: LimitWindow::Rpm,
             model: String::new(),
             start: Millis(0),
             client_key: None,

@@ -7,15 +7,15 @@ use crate::{
     access::{LevelList, ResourceList},
     client_key::KeyHasher,
     clock::Zone,
+    load_balancing::LoadBalancing,
     money::{Money, Multiplier},
-    rotation::Rotation,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
-    snapshot::{Access, RateLimits},
+    snapshot::{AccessLists, RateLimits},
     window::ModelLimits,
 };
 
-pub(super) fn account(id: i64) -> Account {
-    Account {
+pub(super) fn account(id: i64) -> AccountConfig {
+    AccountConfig {
         id: AccountId::new(id).unwrap(),
         parent: (id != 1).then_some(AccountId::ROOT),
         name: format!("account-{id}"),
@@ -29,7 +29,7 @@ pub(super) fn account(id: i64) -> Account {
         limits: RateLimits::WIDE,
         model_limits: ModelLimits::default(),
         calls_max: None,
-        access: Access::ANY,
+        access: AccessLists::ANY,
         routing: RoutingRules::default(),
         further_keys: Vec::new(),
     }
@@ -38,14 +38,14 @@ pub(super) fn account(id: i64) -> Account {
 pub(super) fn system(routing: RoutingRules) -> ProxySettings {
     ProxySettings {
         routing,
-        rotation: Rotation::default(),
+        rotation: LoadBalancing::default(),
         resources: ResourceList::Any,
         passthrough: crate::passthrough::Passthrough::default(),
         model_limits: ModelLimits::default(),
         calls_per_account_max: None,
         call_min_balance: Money::ZERO,
         refuse_unpriced: false,
-        abandoned: crate::usage::Abandoned::ReadOn,
+        abandoned: crate::usage::AbandonedPolicy::ReadOn,
         keeps_refusals: true,
         hasher: KeyHasher::new(&[7; 32]).unwrap(),
         zone: Zone::UTC,
@@ -62,13 +62,13 @@ pub(super) fn rules(models: &str, levels: &str, switches: &str, failover: &str) 
     }
 }
 
-pub(super) fn levels(stage: &Stage) -> Vec<u8> {
+pub(super) fn levels(stage: &PlanStage) -> Vec<u8> {
     stage.hops.iter().map(|hop| hop.level.get()).collect()
 }
 
 /// `model@level,level` for each stage.
-pub(super) fn route(plan: &Plan) -> Vec<String> {
-    let stage = |stage: &Stage| {
+pub(super) fn route(plan: &RoutePlan) -> Vec<String> {
+    let stage = |stage: &PlanStage| {
         let levels: Vec<_> = levels(stage).iter().map(u8::to_string).collect();
         format!("{}@{}", stage.model, levels.join(","))
     };
@@ -80,12 +80,12 @@ fn the_own_map_wins_then_the_nearest_ancestor_with_one_then_the_system() {
     let (mut own, mut parent, mut root) = (account(7), account(3), account(1));
     let system = system(rules("a=system,b=system,c=system,d=system", "", "", ""));
     root.routing = rules("a=root,b=root,c=root", "", "", "");
-    let ask = |own: &Account, parent: &Account, model| {
+    let ask = |own: &AccountConfig, parent: &AccountConfig, model| {
         let plan = plan(own, &[parent, &root], &system, Some(model)).unwrap();
         let first = &plan.stages[0];
         let giver = match first.why {
-            ModelReason::Mapped(Giver::Account(id)) => id.get(),
-            ModelReason::Mapped(Giver::System) => 0,
+            ModelReason::Mapped(RuleOwner::Account(id)) => id.get(),
+            ModelReason::Mapped(RuleOwner::System) => 0,
             ModelReason::Asked | ModelReason::Failover(_) => -1,
         };
         (first.model.clone(), giver)
@@ -115,7 +115,7 @@ fn the_level_follows_the_mapped_model_else_the_account() {
     own.level = Level::new(5).unwrap();
     let system = system(rules("x=gpt-4", "gpt-4*=2,x=9", "", ""));
     let first = |model| plan(&own, &[], &system, model).unwrap().stages[0].hops[0];
-    let mapped = LevelReason::Mapped(Giver::System);
+    let mapped = LevelReason::Mapped(RuleOwner::System);
     assert_eq!(
         (first(Some("x")).level.get(), first(Some("x")).why),
         (2, mapped)
@@ -152,7 +152,7 @@ fn every_list_of_the_chain_keeps_a_level_out() {
     let found = plan(&own, &[&parent], &system, None).unwrap();
     assert_eq!(levels(&found.stages[0]), [0, 3]);
     parent.access.levels = LevelList::parse("1").unwrap();
-    let refused = NotAllowed::Level {
+    let refused = RouteRefusal::Level {
         account: parent.name.clone(),
         level: Level::ZERO,
     };
@@ -165,7 +165,10 @@ fn a_substitute_has_levels_of_its_own_and_comes_when_all_of_the_model_before_are
     let system = system(rules("ask=a", "b*=4", "0=1,1=2,4=5", "a=b|a|c|b"));
     let found = plan(&own, &[], &system, Some("ask")).unwrap();
     assert_eq!(route(&found), ["a@0,1", "b@4,5", "c@0,1"]);
-    assert_eq!(found.stages[1].why, ModelReason::Failover(Giver::System));
+    assert_eq!(
+        found.stages[1].why,
+        ModelReason::Failover(RuleOwner::System)
+    );
     own.gear = 0;
     let found = plan(&own, &[], &system, Some("ask")).unwrap();
     assert_eq!(route(&found), ["a@0", "b@4", "c@0"]);
@@ -194,7 +197,8 @@ fn an_accounts_own_chain_takes_the_place_of_the_systems() {
     let (mut own, mut parent) = (account(7), account(3));
     let system = system(rules("", "", "", "a=system,z=system"));
     parent.routing = rules("", "", "", "a=parent");
-    let ask = |own: &Account, model| route(&plan(own, &[&parent], &system, Some(model)).unwrap());
+    let ask =
+        |own: &AccountConfig, model| route(&plan(own, &[&parent], &system, Some(model)).unwrap());
     assert_eq!(ask(&own, "a"), ["a@0", "parent@0"]);
     assert_eq!(ask(&own, "z"), ["z@0", "system@0"]);
     own.routing = rules("", "", "", "a=own");

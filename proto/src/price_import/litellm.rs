@@ -7,9 +7,10 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::{
-    CHAT, Groups, VENDORS, decimal, number,
-    pieces::{PER_PIXEL, add_size, pictures, sized, sound, video},
-    scale::{Fields, Scale},
+    CHAT, Groups, VENDORS, decimal,
+    media::{PER_PIXEL, add_size, pictures, sized, sound, video},
+    number,
+    tiers::{Fields, ImportedTier},
 };
 
 const TOKENS: [(&str, &str); 14] = [
@@ -154,7 +155,7 @@ fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<Stri
 
 /// All prices of tokens, with their steps and tiers.
 fn by_tokens(entry: &Value) -> Map<String, Value> {
-    let mut scale = Scale {
+    let mut scale = ImportedTier {
         fields: prices(entry, "", ""),
         steps: steps(entry, ""),
     };
@@ -173,7 +174,7 @@ fn by_tokens(entry: &Value) -> Map<String, Value> {
         .map(|(name, ending)| {
             let fields = prices(entry, "", ending);
             let steps = steps(entry, ending);
-            (name, Scale { fields, steps })
+            (name, ImportedTier { fields, steps })
         })
         .collect();
     // Anthropic's fast mode is a factor of all its prices.
@@ -184,9 +185,9 @@ fn by_tokens(entry: &Value) -> Map<String, Value> {
         let fields = scale.fields.iter().filter_map(times).collect();
         tiers.insert(
             "fast",
-            Scale {
+            ImportedTier {
                 fields,
-                ..Scale::default()
+                ..ImportedTier::default()
             },
         );
     }

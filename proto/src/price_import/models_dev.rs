@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     CHAT, Groups, VENDORS, decimal, number,
-    scale::{Fields, Scale},
+    tiers::{Fields, ImportedTier},
 };
 
 const PRICES: [(&str, &str); 7] = [
@@ -48,7 +48,7 @@ pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
 
 fn entry(model: &Value) -> Option<Map<String, Value>> {
     let cost = model.get("cost")?;
-    let mut scale = Scale {
+    let mut scale = ImportedTier {
         fields: prices(cost),
         steps: BTreeMap::new(),
     };

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use crate::{
     money::Money,
-    part::Part,
+    part::BillPart,
     price_file,
-    price_import::{Imported, Origin, read},
+    price_import::{Imported, ListOrigin, read},
 };
 
-const ORIGIN: Origin<'_> = Origin {
+const ORIGIN: ListOrigin<'_> = ListOrigin {
     url: "https://lists.example/prices.json",
     day: "2030-01-01",
 };
@@ -54,36 +54,36 @@ fn a_public_price_list_becomes_a_table() {
     let gpt = of("gpt-4o");
     assert_eq!(
         (
-            gpt.of(Part::InputText).unwrap(),
-            gpt.of(Part::OutputText).unwrap()
+            gpt.of(BillPart::InputText).unwrap(),
+            gpt.of(BillPart::OutputText).unwrap()
         ),
         (dollars(2.5), dollars(10.0))
     );
     assert_eq!(
-        (gpt.of(Part::CachedText), gpt.max_input),
+        (gpt.of(BillPart::CachedText), gpt.max_input),
         (Some(dollars(1.25)), Some(128_000))
     );
     assert_eq!(of("gemini-x").provider, "google");
-    assert_eq!(of("gemini-x").of(Part::Reasoning), Some(dollars(3.5)));
-    assert_eq!(of("gemini-x").of(Part::InputAudio), Some(dollars(1.0)));
+    assert_eq!(of("gemini-x").of(BillPart::Reasoning), Some(dollars(3.5)));
+    assert_eq!(of("gemini-x").of(BillPart::InputAudio), Some(dollars(1.0)));
     assert_eq!(
-        of("azure/gpt-4o").of(Part::InputText).unwrap(),
+        of("azure/gpt-4o").of(BillPart::InputText).unwrap(),
         dollars(2.75)
     );
-    assert_eq!(of("claude-x").of(Part::CacheWrite), Some(dollars(3.75)));
+    assert_eq!(of("claude-x").of(BillPart::CacheWrite), Some(dollars(3.75)));
     assert_eq!(
         (
             of("embed").max_input,
-            of("embed").of(Part::InputText).unwrap()
+            of("embed").of(BillPart::InputText).unwrap()
         ),
         (None, dollars(0.02))
     );
-    assert_eq!(of("speak").of(Part::OutputAudio), Some(dollars(12.0)));
-    assert_eq!(of("rank").of(Part::SearchUnit), Some(dollars(0.002)));
+    assert_eq!(of("speak").of(BillPart::OutputAudio), Some(dollars(12.0)));
+    assert_eq!(of("rank").of(BillPart::SearchUnit), Some(dollars(0.002)));
     assert_eq!(of("paint").image.as_ref().unwrap().other, dollars(0.07));
     assert_eq!(
         (
-            of("draw").of(Part::OutputText).unwrap(),
+            of("draw").of(BillPart::OutputText).unwrap(),
             of("draw").image.is_none()
         ),
         (dollars(40.0), true)
@@ -99,7 +99,7 @@ fn a_public_price_list_becomes_a_table() {
         table
             .find("ft:gpt-4o-2024-08-06:me::1")
             .unwrap()
-            .of(Part::OutputText)
+            .of(BillPart::OutputText)
             .unwrap(),
         dollars(15.0)
     );

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::secret::Secret;
 
-use super::Problem;
+use super::DatabaseProblem;
 
-const NO_WORD: Problem = "has a word that is not name=value";
+const NO_WORD: DatabaseProblem = "has a word that is not name=value";
 
 /// libpq's key=value form as a URL.
-pub(super) fn url_of(dsn: &str) -> Result<Secret, Problem> {
+pub(super) fn url_of(dsn: &str) -> Result<Secret, DatabaseProblem> {
     let mut fields = fields_of(dsn)?;
     let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
     let host = take("host")
@@ -46,7 +46,7 @@ pub(super) fn url_of(dsn: &str) -> Result<Secret, Problem> {
 }
 
 /// Fields of a DSN; a value may stand in single quotes with backslash escapes.
-fn fields_of(dsn: &str) -> Result<BTreeMap<String, String>, Problem> {
+fn fields_of(dsn: &str) -> Result<BTreeMap<String, String>, DatabaseProblem> {
     let mut fields = BTreeMap::new();
     let mut rest = dsn.trim_start();
     while !rest.is_empty() {

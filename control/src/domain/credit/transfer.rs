@@ -13,7 +13,7 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
 };
 
-use super::{Card, Purse, Taken};
+use super::{Card, CardPortion, Wallet};
 
 /// Most life of a card that comes back from a child: 180 days. It ends no later than the card it comes from.
 pub const REFUND_LIFE_MS: i64 = 180 * super::DAY_MS;
@@ -28,7 +28,7 @@ const REFUND_REFERENCE: &str = "Refund";
 
 /// `Rates` of the two sides. A dollar of one side is worth `child / operator` of the other's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exchange {
+pub struct RateExchange {
     /// Of the account that is granted to or taken from.
     pub child: Multiplier,
     /// Of the account that pays or gets it back.
@@ -48,7 +48,7 @@ pub struct Deduction {
 
 /// What closing an account moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closing {
+pub struct ClosingTransfer {
     /// From the child, in its units.
     pub returned: Money,
     /// To the operator, in its units, after the fee.
@@ -59,7 +59,7 @@ pub struct Closing {
 
 /// Why credit did not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum TransferRefusal {
     /// The side that gives has too little, in its own units.
     Short {
         /// What it could spend.
@@ -96,16 +96,16 @@ pub fn check_rates(child: Multiplier, parent: Multiplier) -> Result<(), Invalid>
 /// # Errors
 /// As [`Refused`] says; both purses are then unchanged.
 pub fn grant(
-    operator: Option<&mut Purse>,
-    child: &mut Purse,
-    exchange: Exchange,
+    operator: Option<&mut Wallet>,
+    child: &mut Wallet,
+    exchange: RateExchange,
     card: Card,
-) -> Result<Money, Refused> {
+) -> Result<Money, TransferRefusal> {
     positive(card.amount)?;
     let now = card.granted;
     let price = exchange.price(card.amount)?;
     let Some(purse) = operator else {
-        child.add(card, now).ok_or(Refused::OutOfRange)?;
+        child.add(card, now).ok_or(TransferRefusal::OutOfRange)?;
         return Ok(price);
     };
     // What costs nothing would be made out of nothing.
@@ -119,27 +119,33 @@ pub fn grant(
     for part in ending_by(&shared(card.amount, price, &parts)?, card.expires) {
         let mut part_card = Card::new(part.amount, card.reference.clone(), now, 0);
         part_card.expires = part.ends;
-        given.add(part_card, now).ok_or(Refused::OutOfRange)?;
+        given
+            .add(part_card, now)
+            .ok_or(TransferRefusal::OutOfRange)?;
     }
     (*purse, *child) = (paying, given);
     Ok(price)
 }
 
 /// The same parts, each ending by then, and those that end at once in one.
-fn ending_by(parts: &[Taken], last: Millis) -> Vec<Taken> {
-    let mut ending: Vec<Taken> = Vec::with_capacity(parts.len());
+fn ending_by(parts: &[CardPortion], last: Millis) -> Vec<CardPortion> {
+    let mut ending: Vec<CardPortion> = Vec::with_capacity(parts.len());
     for part in parts {
         let ends = part.ends.min(last);
         match ending.iter_mut().find(|other| other.ends == ends) {
             Some(other) => other.amount = other.amount.saturating_add(part.amount),
-            None => ending.push(Taken { ends, ..*part }),
+            None => ending.push(CardPortion { ends, ..*part }),
         }
     }
     ending
 }
 
 /// Splits a whole as the parts of its price are. Nothing is lost by rounding.
-fn shared(whole: Money, price: Money, parts: &[Taken]) -> Result<Vec<Taken>, Refused> {
+fn shared(
+    whole: Money,
+    price: Money,
+    parts: &[CardPortion],
+) -> Result<Vec<CardPortion>, TransferRefusal> {
     let mut split = Vec::with_capacity(parts.len());
     let (mut paid, mut given) = (0i128, 0i128);
     for part in parts {
@@ -147,11 +153,12 @@ fn shared(whole: Money, price: Money, parts: &[Taken]) -> Result<Vec<Taken>, Ref
         let upto = i128::from(whole.nanos())
             .checked_mul(paid)
             .and_then(|product| product.checked_div(price.nanos().into()))
-            .ok_or(Refused::OutOfRange)?;
-        let amount = i64::try_from(upto.saturating_sub(given)).map_err(|_| Refused::OutOfRange)?;
+            .ok_or(TransferRefusal::OutOfRange)?;
+        let amount =
+            i64::try_from(upto.saturating_sub(given)).map_err(|_| TransferRefusal::OutOfRange)?;
         given = upto;
         if amount > 0 {
-            split.push(Taken {
+            split.push(CardPortion {
                 amount: Money::from_nanos(amount),
                 ends: part.ends,
             });
@@ -167,12 +174,12 @@ fn shared(whole: Money, price: Money, parts: &[Taken]) -> Result<Vec<Taken>, Ref
 /// # Errors
 /// As [`Refused`] says; both purses are then unchanged.
 pub fn deduct(
-    operator: Option<&mut Purse>,
-    child: &mut Purse,
-    exchange: Exchange,
+    operator: Option<&mut Wallet>,
+    child: &mut Wallet,
+    exchange: RateExchange,
     amount: Money,
     now: Millis,
-) -> Result<Deduction, Refused> {
+) -> Result<Deduction, TransferRefusal> {
     positive(amount)?;
     let mut left = child.clone();
     let (parts, missing) = left.take_first(amount, now);
@@ -203,12 +210,12 @@ pub fn deduct(
 /// # Errors
 /// As [`Refused`] says; both purses are then unchanged.
 pub fn close(
-    operator: Option<&mut Purse>,
-    child: &mut Purse,
-    exchange: Exchange,
+    operator: Option<&mut Wallet>,
+    child: &mut Wallet,
+    exchange: RateExchange,
     (amount, fee_due): (Money, Money),
     now: Millis,
-) -> Result<Closing, Refused> {
+) -> Result<ClosingTransfer, TransferRefusal> {
     let returned = amount.min(child.spendable(now)).max(Money::ZERO);
     let gross = exchange.price(returned)?;
     let fee = match &operator {
@@ -226,7 +233,7 @@ pub fn close(
         *purse = after;
     }
     *child = left;
-    Ok(Closing {
+    Ok(ClosingTransfer {
         returned,
         refund,
         fee,
@@ -235,16 +242,16 @@ pub fn close(
 
 // === impl Exchange ===
 
-impl Exchange {
+impl RateExchange {
     /// An amount of the child in the operator's units.
-    fn price(self, amount: Money) -> Result<Money, Refused> {
-        price_of_grant(amount, self.child, self.operator).ok_or(Refused::OutOfRange)
+    fn price(self, amount: Money) -> Result<Money, TransferRefusal> {
+        price_of_grant(amount, self.child, self.operator).ok_or(TransferRefusal::OutOfRange)
     }
 }
 
 // === impl Refused ===
 
-impl fmt::Display for Refused {
+impl fmt::Display for TransferRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short { balance, needed } => write!(f, "{balance} available, {needed} needed"),
@@ -253,29 +260,33 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for TransferRefusal {}
 
-fn positive(amount: Money) -> Result<(), Refused> {
+fn positive(amount: Money) -> Result<(), TransferRefusal> {
     if amount > Money::ZERO {
         Ok(())
     } else {
-        Err(Refused::OutOfRange)
+        Err(TransferRefusal::OutOfRange)
     }
 }
 
-fn short(purse: &Purse, needed: Money, now: Millis) -> Refused {
-    Refused::Short {
+fn short(purse: &Wallet, needed: Money, now: Millis) -> TransferRefusal {
+    TransferRefusal::Short {
         balance: purse.spendable(now),
         needed,
     }
 }
 
 /// Puts in what comes back, which ends no later than it would have.
-fn give_back(purse: &mut Purse, parts: &[Taken], now: Millis) -> Result<(), Refused> {
+fn give_back(
+    purse: &mut Wallet,
+    parts: &[CardPortion],
+    now: Millis,
+) -> Result<(), TransferRefusal> {
     for part in ending_by(parts, now.plus(REFUND_LIFE_MS)) {
         let mut card = Card::new(part.amount, REFUND_REFERENCE, now, 0);
         card.expires = part.ends;
-        purse.add(card, now).ok_or(Refused::OutOfRange)?;
+        purse.add(card, now).ok_or(TransferRefusal::OutOfRange)?;
     }
     Ok(())
 }
@@ -288,7 +299,7 @@ mod tests {
     use crate::domain::credit::{first_limits, hard_limit_below, life};
 
     const NOW: Millis = Millis(1_698_105_600_000);
-    const EVEN: Exchange = Exchange {
+    const EVEN: RateExchange = RateExchange {
         child: Multiplier::ONE,
         operator: Multiplier::ONE,
     };
@@ -306,16 +317,16 @@ mod tests {
     }
 
     fn close_all(
-        operator: Option<&mut Purse>,
-        child: &mut Purse,
-        exchange: Exchange,
+        operator: Option<&mut Wallet>,
+        child: &mut Wallet,
+        exchange: RateExchange,
         now: Millis,
-    ) -> Result<Closing, Refused> {
+    ) -> Result<ClosingTransfer, TransferRefusal> {
         let all = (child.total(), DELETE_FEE);
         close(operator, child, exchange, all, now)
     }
 
-    fn balances(purse: &Purse) -> Vec<f64> {
+    fn balances(purse: &Wallet) -> Vec<f64> {
         let cards = purse.cards().iter();
         cards.map(|card| card.balance.dollars()).collect()
     }
@@ -323,7 +334,7 @@ mod tests {
     #[test]
     fn the_documented_chain_comes_out_to_the_cent() {
         let (mut parent, mut child, mut sibling) =
-            (Purse::default(), Purse::default(), Purse::default());
+            (Wallet::default(), Wallet::default(), Wallet::default());
         grant(None, &mut parent, EVEN, year(10_000.0, NOW)).unwrap();
 
         // Two children open with 100 each, one of them gets 80 more.
@@ -364,13 +375,13 @@ mod tests {
         );
 
         // It is deleted.
-        let exchange = Exchange {
+        let exchange = RateExchange {
             child: double,
             operator: Multiplier::ONE,
         };
         let last = NOW.plus(2_000);
         let moved = close_all(Some(&mut parent), &mut child, exchange, last).unwrap();
-        let expected = Closing {
+        let expected = ClosingTransfer {
             returned: usd(260.0),
             refund: usd(129.8),
             fee: usd(0.2),
@@ -385,11 +396,11 @@ mod tests {
 
     #[test]
     fn credit_that_is_handed_on_ends_no_later_than_the_card_it_comes_from() {
-        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        let (mut parent, mut child) = (Wallet::default(), Wallet::default());
         let nine = Card::new(usd(3.0), "", NOW, 9_000);
         grant(None, &mut parent, EVEN, nine).unwrap();
         grant(None, &mut parent, EVEN, year(10.0, NOW)).unwrap();
-        let double = Exchange {
+        let double = RateExchange {
             child: rates(2_000_000),
             operator: Multiplier::ONE,
         };
@@ -414,7 +425,7 @@ mod tests {
 
     #[test]
     fn closing_leaves_what_is_not_asked_for_and_takes_the_fee_once() {
-        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        let (mut parent, mut child) = (Wallet::default(), Wallet::default());
         grant(None, &mut child, EVEN, year(10.0, NOW)).unwrap();
         let some = (usd(0.05), DELETE_FEE);
         let first = close(Some(&mut parent), &mut child, EVEN, some, NOW).unwrap();
@@ -436,7 +447,7 @@ mod tests {
 
     #[test]
     fn root_pays_nothing_and_gets_nothing_back() {
-        let mut child = Purse::default();
+        let mut child = Wallet::default();
         grant(None, &mut child, EVEN, year(10.0, NOW)).unwrap();
         let moved = deduct(None, &mut child, EVEN, usd(4.0), NOW).unwrap();
         assert_eq!((moved.refund, moved.fee), (usd(4.0), Money::ZERO));
@@ -447,10 +458,10 @@ mod tests {
 
     #[test]
     fn what_is_not_there_does_not_move() {
-        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        let (mut parent, mut child) = (Wallet::default(), Wallet::default());
         grant(None, &mut parent, EVEN, year(10.0, NOW)).unwrap();
         let before = parent.clone();
-        let short = Refused::Short {
+        let short = TransferRefusal::Short {
             balance: usd(10.0),
             needed: usd(11.0),
         };
@@ -460,30 +471,30 @@ mod tests {
         assert_eq!(refused, Err(short));
         for amount in [0.0, -1.0] {
             let refused = grant(Some(&mut parent), &mut child, EVEN, year(amount, NOW));
-            assert_eq!(refused, Err(Refused::OutOfRange));
+            assert_eq!(refused, Err(TransferRefusal::OutOfRange));
             let refused = deduct(Some(&mut parent), &mut child, EVEN, usd(amount), NOW);
-            assert_eq!(refused, Err(Refused::OutOfRange));
+            assert_eq!(refused, Err(TransferRefusal::OutOfRange));
         }
-        assert_eq!((parent, child), (before, Purse::default()));
+        assert_eq!((parent, child), (before, Wallet::default()));
     }
 
     #[test]
     fn a_full_purse_that_cannot_take_more_leaves_both_sides_alone() {
-        let mut parent = Purse::new(vec![Card::new(Money::MAX, "", NOW, 1_000)]);
-        let mut child = Purse::new(vec![Card::new(Money::MAX, "", NOW, 1_000)]);
+        let mut parent = Wallet::new(vec![Card::new(Money::MAX, "", NOW, 1_000)]);
+        let mut child = Wallet::new(vec![Card::new(Money::MAX, "", NOW, 1_000)]);
         let before = parent.clone();
         let refused = grant(Some(&mut parent), &mut child, EVEN, year(1.0, NOW));
-        assert_eq!(refused, Err(Refused::OutOfRange));
+        assert_eq!(refused, Err(TransferRefusal::OutOfRange));
         let refused = deduct(Some(&mut parent), &mut child, EVEN, usd(1.0), NOW);
-        assert_eq!(refused, Err(Refused::OutOfRange));
+        assert_eq!(refused, Err(TransferRefusal::OutOfRange));
         let refused = close_all(Some(&mut parent), &mut child, EVEN, NOW);
-        assert_eq!(refused, Err(Refused::OutOfRange));
+        assert_eq!(refused, Err(TransferRefusal::OutOfRange));
         assert_eq!((&parent, &child), (&before, &before));
     }
 
     #[test]
     fn a_fee_takes_no_more_than_there_is() {
-        let (mut parent, mut child) = (Purse::default(), Purse::default());
+        let (mut parent, mut child) = (Wallet::default(), Wallet::default());
         grant(None, &mut child, EVEN, year(1.05, NOW)).unwrap();
         let moved = deduct(Some(&mut parent), &mut child, EVEN, usd(1.0), NOW).unwrap();
         assert_eq!((moved.refund, moved.fee), (usd(1.0), usd(0.2)));
@@ -498,7 +509,7 @@ mod tests {
         fn the_price_of_a_grant_converts_back_to_the_grant(
             credit in 1i64..1_000_000_000_000_000, payer in 1i64..10_000_000, times in 1_000_000i64..10_000_000,
         ) {
-            let (credit, exchange) = (Money::from_nanos(credit), Exchange {
+            let (credit, exchange) = (Money::from_nanos(credit), RateExchange {
                 child: rates(payer * times / 1_000_000),
                 operator: rates(payer),
             });
@@ -515,7 +526,7 @@ mod tests {
         ) {
             let life_ms = life(None).unwrap();
             let card = |nanos| Card::new(Money::from_nanos(nanos), "", NOW, life_ms);
-            let (mut parent, mut child) = (Purse::default(), Purse::default());
+            let (mut parent, mut child) = (Wallet::default(), Wallet::default());
             grant(None, &mut parent, EVEN, card(opening)).unwrap();
             let mut fees = Money::ZERO;
             let _paid = grant(Some(&mut parent), &mut child, EVEN, card(granted));

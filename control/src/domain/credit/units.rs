@@ -52,7 +52,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::credit::{Card, Purse};
+    use crate::domain::credit::{Card, Wallet};
 
     fn rates(micros: i64) -> Multiplier {
         Multiplier::from_micros(micros).unwrap()
@@ -81,7 +81,7 @@ mod tests {
         ) {
             let at = proxyxai_contract::clock::Millis(1_700_000_000_000);
             let cost = Money::from_nanos(i64::try_from(i128::from(balance) * i128::from(part) / 100).unwrap());
-            let purse = || Purse::new(vec![Card::new(Money::from_nanos(balance), "", at, 1_000)]);
+            let purse = || Wallet::new(vec![Card::new(Money::from_nanos(balance), "", at, 1_000)]);
             let (then, now) = (rates(then), rates(now));
             let mut before = purse();
             before.spend(cost, at);

@@ -4,8 +4,8 @@
 use jiff::civil::Date;
 use proxyxai_contract::{id::AccountId, money::Money};
 
-use super::{Kind, Message};
-use crate::view::{AccountView, NewsView, Totals};
+use super::{MailKind, MailMessage};
+use crate::model::{Account, NewsItem, UsageTotals};
 
 const POWERED: &str = "Powered by ProxyXAI";
 const SUBJECT_CHARS_MAX: usize = 150;
@@ -14,7 +14,7 @@ const BILL_LINES_MAX: usize = 500;
 
 /// Where the footer points. Empty ones are left out.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Links {
+pub(crate) struct FooterLinks {
     pub(crate) service: String,
     pub(crate) api: String,
     pub(crate) chat: String,
@@ -23,15 +23,15 @@ pub(crate) struct Links {
 
 /// One line of a bill.
 #[derive(Debug, Clone)]
-pub(crate) struct BillLine {
+pub(crate) struct BillMailLine {
     pub(crate) account: String,
     pub(crate) model: String,
-    pub(crate) totals: Totals,
+    pub(crate) totals: UsageTotals,
 }
 
 /// An upstream key that its provider refuses.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
+pub(crate) struct KeyFault {
     pub(crate) key: i64,
     pub(crate) name: String,
     pub(crate) provider: String,
@@ -40,7 +40,7 @@ pub(crate) struct Fault {
     pub(crate) reason: String,
 }
 
-enum Part {
+enum MailPart {
     Words(String),
     /// Preformatted.
     Lines(Vec<String>),
@@ -51,35 +51,35 @@ enum Part {
 }
 
 /// A new account, to its own address.
-pub(crate) fn welcome(view: &AccountView, footer: &Links) -> Message {
+pub(crate) fn welcome(view: &Account, footer: &FooterLinks) -> MailMessage {
     let base = if footer.api.is_empty() {
         "https://<this gateway>"
     } else {
         &footer.api
     };
     let parts = [
-        Part::Words(format!(
+        MailPart::Words(format!(
             "The account {} (ID {}) has been created for you, with a balance of {}.",
             view.name, view.id, view.balance
         )),
-        Part::Words(
+        MailPart::Words(
             "Its key, which begins with sk-Xvs, is given to you by whoever created the account. It is \
              shown only once and never sent by mail."
                 .to_owned(),
         ),
-        Part::Words("Use it like the provider's own:".to_owned()),
-        Part::Lines(vec![
+        MailPart::Words("Use it like the provider's own:".to_owned()),
+        MailPart::Lines(vec![
             format!("curl {base}/v1/chat/completions \\"),
             "  -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\".to_owned(),
             r#"  -d '{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Say hello"}]}'"#.to_owned(),
         ]),
-        Part::Words(format!(
+        MailPart::Words(format!(
             "OpenAI SDK: base_url=\"{base}/v1\". Anthropic SDK: base_url=\"{base}\". What you have used: \
              GET {base}/dashboard/info."
         )),
     ];
     write(
-        Kind::Welcome,
+        MailKind::Welcome,
         &format!("Your account {}", view.name),
         &parts,
         footer,
@@ -87,7 +87,7 @@ pub(crate) fn welcome(view: &AccountView, footer: &Links) -> Message {
 }
 
 /// The month's use passed the mark.
-pub(crate) fn soft_limit(view: &AccountView, used: Money, footer: &Links) -> Message {
+pub(crate) fn soft_limit(view: &Account, used: Money, footer: &FooterLinks) -> MailMessage {
     let soft = view.soft_limit.unwrap_or_default();
     let hard = view.hard_limit.map_or_else(
         || "There is no hard limit.".to_owned(),
@@ -98,30 +98,45 @@ pub(crate) fn soft_limit(view: &AccountView, used: Money, footer: &Links) -> Mes
         view.name, view.id
     );
     let subject = format!("{} has passed its soft limit", view.name);
-    write(Kind::SoftLimit, &subject, &[Part::Words(words)], footer)
+    write(
+        MailKind::SoftLimit,
+        &subject,
+        &[MailPart::Words(words)],
+        footer,
+    )
 }
 
 /// The balance fell below the mark.
-pub(crate) fn low_balance(view: &AccountView, mark: Money, footer: &Links) -> Message {
+pub(crate) fn low_balance(view: &Account, mark: Money, footer: &FooterLinks) -> MailMessage {
     let words = format!(
         "The account {} (ID {}) has a balance of {}, which is below {mark}. Calls are refused when it is \
          used up; whoever manages the account can add credit.",
         view.name, view.id, view.balance
     );
     let subject = format!("{} has a low balance", view.name);
-    write(Kind::LowBalance, &subject, &[Part::Words(words)], footer)
+    write(
+        MailKind::LowBalance,
+        &subject,
+        &[MailPart::Words(words)],
+        footer,
+    )
 }
 
 /// What the accounts of one recipient cost from `start` to `end`.
-pub(crate) fn bill(start: Date, end: Date, lines: &[BillLine], footer: &Links) -> Message {
+pub(crate) fn bill(
+    start: Date,
+    end: Date,
+    lines: &[BillMailLine],
+    footer: &FooterLinks,
+) -> MailMessage {
     let span = if start == end {
         start.to_string()
     } else {
         format!("{start} to {end}")
     };
     let total: Money = lines.iter().map(|line| line.totals.cost).sum();
-    let row = |line: &BillLine| {
-        let BillLine {
+    let row = |line: &BillMailLine| {
+        let BillMailLine {
             account,
             model,
             totals,
@@ -133,8 +148,8 @@ pub(crate) fn bill(start: Date, end: Date, lines: &[BillLine], footer: &Links) -
         cells
     };
     let mut parts = vec![
-        Part::Words(format!("Usage from {span}: {total}.")),
-        Part::Table {
+        MailPart::Words(format!("Usage from {span}: {total}.")),
+        MailPart::Table {
             head: vec![
                 "Account",
                 "Model",
@@ -148,13 +163,13 @@ pub(crate) fn bill(start: Date, end: Date, lines: &[BillLine], footer: &Links) -
     ];
     if let Some(rest) = lines.get(BILL_LINES_MAX..).filter(|rest| !rest.is_empty()) {
         let cost: Money = rest.iter().map(|line| line.totals.cost).sum();
-        parts.push(Part::Words(format!(
+        parts.push(MailPart::Words(format!(
             "{} more lines: {cost}. The total counts them.",
             rest.len()
         )));
     }
     write(
-        Kind::Bill,
+        MailKind::Bill,
         &format!("Usage {span}: {total}"),
         &parts,
         footer,
@@ -162,39 +177,41 @@ pub(crate) fn bill(start: Date, end: Date, lines: &[BillLine], footer: &Links) -
 }
 
 /// An address, which may be anybody's: so nothing is in it that somebody could choose.
-pub(crate) fn verify(account: AccountId, url: &str, footer: &Links) -> Message {
+pub(crate) fn verify(account: AccountId, url: &str, footer: &FooterLinks) -> MailMessage {
     let parts = [
-        Part::Words(format!(
+        MailPart::Words(format!(
             "This address was given for the account with ID {account}. If that is right, open this page and say so; \
              until then no mail of that account is sent here. The link is good for three days, and once."
         )),
-        Part::Lines(vec![url.to_owned()]),
-        Part::Words("If you do not know of it, nothing need be done.".to_owned()),
+        MailPart::Lines(vec![url.to_owned()]),
+        MailPart::Words("If you do not know of it, nothing need be done.".to_owned()),
     ];
-    write(Kind::Verify, "Is this your address?", &parts, footer)
+    write(MailKind::Verify, "Is this your address?", &parts, footer)
 }
 
 /// News, to their readers. Others' than root's say whose they are.
-pub(crate) fn news(view: &NewsView, footer: &Links) -> Message {
+pub(crate) fn news(view: &NewsItem, footer: &FooterLinks) -> MailMessage {
     let content = view.content.split("\n\n");
-    let content = content.map(|words| Part::Words(words.to_owned()));
+    let content = content.map(|words| MailPart::Words(words.to_owned()));
     if view.author == AccountId::ROOT {
         let parts: Vec<_> = content.collect();
-        return write(Kind::News, &view.title, &parts, footer);
+        return write(MailKind::News, &view.title, &parts, footer);
     }
     let from = format!(
         "From the account {} (ID {}). These are its words, not those of the service.",
         view.author_name, view.author
     );
-    let parts: Vec<_> = std::iter::once(Part::Words(from)).chain(content).collect();
+    let parts: Vec<_> = std::iter::once(MailPart::Words(from))
+        .chain(content)
+        .collect();
     let subject = format!("{}: {}", view.author_name, view.title);
-    write(Kind::News, &subject, &parts, footer)
+    write(MailKind::News, &subject, &parts, footer)
 }
 
 /// Keys that need somebody's attention.
-pub(crate) fn faults(faults: &[Fault], footer: &Links) -> Message {
-    let row = |fault: &Fault| {
-        let Fault {
+pub(crate) fn faults(faults: &[KeyFault], footer: &FooterLinks) -> MailMessage {
+    let row = |fault: &KeyFault| {
+        let KeyFault {
             key,
             name,
             provider,
@@ -204,12 +221,12 @@ pub(crate) fn faults(faults: &[Fault], footer: &Links) -> Message {
         vec![key.to_string(), name, provider, state.to_owned(), reason]
     };
     let parts = [
-        Part::Words(
+        MailPart::Words(
             "Providers refuse these upstream keys. A quarantined key is asked again from time to time; a \
              disabled one is not."
                 .to_owned(),
         ),
-        Part::Table {
+        MailPart::Table {
             head: vec!["Key", "Name", "Provider", "State", "Reason"],
             rows: faults.iter().map(row).collect(),
         },
@@ -218,15 +235,15 @@ pub(crate) fn faults(faults: &[Fault], footer: &Links) -> Message {
         [only] => format!("Upstream key {} is {}", only.key, only.state),
         several => format!("{} upstream keys need attention", several.len()),
     };
-    write(Kind::KeyFault, &subject, &parts, footer)
+    write(MailKind::KeyFault, &subject, &parts, footer)
 }
 
-fn write(kind: Kind, subject: &str, parts: &[Part], footer: &Links) -> Message {
-    let written: Vec<_> = parts.iter().map(Part::written).collect();
+fn write(kind: MailKind, subject: &str, parts: &[MailPart], footer: &FooterLinks) -> MailMessage {
+    let written: Vec<_> = parts.iter().map(MailPart::written).collect();
     let text: Vec<_> = written.iter().map(|(text, _)| text.as_str()).collect();
     let html: Vec<_> = written.iter().map(|(_, html)| html.as_str()).collect();
     let (text_foot, html_foot) = footer.written();
-    Message {
+    MailMessage {
         kind,
         subject: one_line(subject),
         text: format!("{}\n\n{text_foot}", text.join("\n\n")),
@@ -237,7 +254,7 @@ fn write(kind: Kind, subject: &str, parts: &[Part], footer: &Links) -> Message {
     }
 }
 
-impl Part {
+impl MailPart {
     /// As text and as HTML.
     fn written(&self) -> (String, String) {
         match self {
@@ -281,7 +298,7 @@ fn html_table(head: &[&str], rows: &[Vec<String>]) -> String {
     )
 }
 
-impl Links {
+impl FooterLinks {
     /// The footer, as text and as HTML.
     fn written(&self) -> (String, String) {
         let Self {
@@ -343,21 +360,21 @@ mod tests {
     use proxyxai_contract::clock::Millis;
 
     use super::*;
-    use crate::view::Scope;
+    use crate::model::NewsScope;
 
-    fn links() -> Links {
-        Links {
+    fn links() -> FooterLinks {
+        FooterLinks {
             api: "https://api.example.com".to_owned(),
-            ..Links::default()
+            ..FooterLinks::default()
         }
     }
 
-    fn posted(title: &str, content: &str) -> NewsView {
-        NewsView {
+    fn posted(title: &str, content: &str) -> NewsItem {
+        NewsItem {
             id: 1,
             author: AccountId::ROOT,
             author_name: "root".to_owned(),
-            scope: Scope::System,
+            scope: NewsScope::System,
             title: title.to_owned(),
             content: content.to_owned(),
             created: Millis(0),
@@ -365,13 +382,13 @@ mod tests {
         }
     }
 
-    fn line(model: &str, nanos: i64) -> BillLine {
-        let totals = Totals {
+    fn line(model: &str, nanos: i64) -> BillMailLine {
+        let totals = UsageTotals {
             requests: 1,
             cost: Money::from_nanos(nanos),
-            ..Totals::default()
+            ..UsageTotals::default()
         };
-        BillLine {
+        BillMailLine {
             account: "anna".to_owned(),
             model: model.to_owned(),
             totals,

@@ -3,7 +3,7 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
-use crate::view::{AccountView, Verified, VerifiedBy};
+use crate::model::{Account, AddressVerification, VerifiedBy};
 
 /// How long a link is good for.
 pub(crate) const LINK_LIFE_MS: i64 = 3 * 86_400_000;
@@ -17,23 +17,23 @@ const SEPARATOR: char = ':';
 
 /// Which address of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Field {
+pub(crate) enum AddressField {
     Email,
     BillingEmail,
 }
 
 /// What a link says, sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Token {
+pub(crate) struct VerificationToken {
     pub(crate) account: AccountId,
-    pub(crate) field: Field,
+    pub(crate) field: AddressField,
     /// So that it is good once: the next one has another.
     pub(crate) nonce: String,
 }
 
 // === impl Field ===
 
-impl Field {
+impl AddressField {
     pub(crate) const ALL: [Self; 2] = [Self::Email, Self::BillingEmail];
 
     /// As it is stored and shown.
@@ -49,7 +49,7 @@ impl Field {
     }
 
     /// The address as the account has it; may be empty.
-    pub(crate) fn of(self, view: &AccountView) -> &str {
+    pub(crate) fn of(self, view: &Account) -> &str {
         match self {
             Self::Email => &view.email,
             Self::BillingEmail => &view.billing_email,
@@ -57,7 +57,7 @@ impl Field {
     }
 
     /// Whether that is known to be the account's.
-    pub(crate) const fn verified(self, view: &AccountView) -> Option<Verified> {
+    pub(crate) const fn verified(self, view: &Account) -> Option<AddressVerification> {
         match self {
             Self::Email => view.addresses.email,
             Self::BillingEmail => view.addresses.billing,
@@ -65,7 +65,7 @@ impl Field {
     }
 
     /// Says so, or that it is not.
-    pub(crate) const fn set(self, view: &mut AccountView, verified: Option<Verified>) {
+    pub(crate) const fn set(self, view: &mut Account, verified: Option<AddressVerification>) {
         match self {
             Self::Email => view.addresses.email = verified,
             Self::BillingEmail => view.addresses.billing = verified,
@@ -75,7 +75,7 @@ impl Field {
 
 // === impl Token ===
 
-impl Token {
+impl VerificationToken {
     /// To be sealed.
     pub(crate) fn text(&self) -> String {
         let Self {
@@ -92,7 +92,7 @@ impl Token {
         let account = parts.next()?.parse().ok()?;
         Some(Self {
             account: AccountId::new(account).ok()?,
-            field: Field::parse(parts.next()?)?,
+            field: AddressField::parse(parts.next()?)?,
             nonce: parts.next()?.to_owned(),
         })
     }
@@ -100,17 +100,12 @@ impl Token {
 
 /// An account's addresses after somebody changed them: what root enters is taken at its word, and any other
 /// change loses what was known of the address.
-pub(crate) fn after_change(
-    before: &AccountView,
-    view: &mut AccountView,
-    by_root: bool,
-    now: Millis,
-) {
-    for field in Field::ALL {
+pub(crate) fn after_change(before: &Account, view: &mut Account, by_root: bool, now: Millis) {
+    for field in AddressField::ALL {
         if field.of(before) == field.of(view) {
             continue;
         }
-        let verified = (by_root && !field.of(view).is_empty()).then_some(Verified {
+        let verified = (by_root && !field.of(view).is_empty()).then_some(AddressVerification {
             at: now,
             by: VerifiedBy::Root,
         });
@@ -120,8 +115,8 @@ pub(crate) fn after_change(
 
 /// Where notices and bills go: to `BillingEmail` if that is known to be the account's, else to `Email` if that is; none
 /// when neither is.
-pub(crate) fn recipient(view: &AccountView) -> Option<&str> {
-    let fields = [Field::BillingEmail, Field::Email].into_iter();
+pub(crate) fn recipient(view: &Account) -> Option<&str> {
+    let fields = [AddressField::BillingEmail, AddressField::Email].into_iter();
     let mut known = fields.filter(|field| field.verified(view).is_some());
     known
         .find(|field| !field.of(view).is_empty())
@@ -134,14 +129,14 @@ mod tests {
 
     #[test]
     fn a_token_says_what_it_was_made_for() {
-        let token = Token {
+        let token = VerificationToken {
             account: AccountId::new(42).unwrap(),
-            field: Field::BillingEmail,
+            field: AddressField::BillingEmail,
             nonce: "a:b".to_owned(),
         };
-        assert_eq!(Token::parse(&token.text()), Some(token));
+        assert_eq!(VerificationToken::parse(&token.text()), Some(token));
         for bad in ["", "42", "42:Email", "x:Email:n", "42:Phone:n", "0:Email:n"] {
-            assert_eq!(Token::parse(bad), None, "{bad}");
+            assert_eq!(VerificationToken::parse(bad), None, "{bad}");
         }
     }
 }

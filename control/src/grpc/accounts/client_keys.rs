@@ -11,11 +11,11 @@ use proxyxai_contract::{
 use super::convert::{identifier, money};
 use crate::{
     Error,
-    view::{ClientKeyChange, ClientKeyView, Expiry, NewClientKey},
+    model::{ClientKeyChange, ClientKeyInfo, Expiry, NewClientKey},
 };
 
-pub(super) fn key_to_wire(key: ClientKeyView) -> wire::ClientKey {
-    let ClientKeyView {
+pub(super) fn key_to_wire(key: ClientKeyInfo) -> wire::ClientKey {
+    let ClientKeyInfo {
         id,
         account,
         name,

@@ -13,9 +13,9 @@ use super::count;
 use crate::{
     Error,
     domain::credit::Card,
-    view::{
-        AccountChange, AccountFilter, AccountView, Labels, LimitsChange, NewAccount, Order,
-        Verified,
+    model::{
+        Account, AccountChange, AccountFilter, AccountLabels, AddressVerification, NewAccount,
+        RateLimitsChange, SortOrder,
     },
 };
 
@@ -183,8 +183,8 @@ pub(super) fn change_from_wire(
     clippy::too_many_lines,
     reason = "every field stands here twice, and nothing else does"
 )]
-pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
-    let AccountView {
+pub(super) fn account_to_wire(account: Account) -> wire::Account {
+    let Account {
         id,
         parent,
         dna,
@@ -222,8 +222,9 @@ pub(super) fn account_to_wire(account: AccountView) -> wire::Account {
         created,
         updated,
     } = account;
-    let by = |verified: Option<Verified>| verified.map_or("", |it| it.by.as_str()).to_owned();
-    let since = |verified: Option<Verified>| verified.map(|it| millis_to_wire(it.at));
+    let by =
+        |verified: Option<AddressVerification>| verified.map_or("", |it| it.by.as_str()).to_owned();
+    let since = |verified: Option<AddressVerification>| verified.map(|it| millis_to_wire(it.at));
     wire::Account {
         id: id.get(),
         parent_id: parent.map_or(0, AccountId::get),
@@ -287,7 +288,7 @@ fn card_to_wire(card: Card) -> wire::CreditCard {
 }
 
 /// A window of 0 is not given.
-fn limits_change(limits: Option<wire::RateLimits>) -> Result<LimitsChange, Error> {
+fn limits_change(limits: Option<wire::RateLimits>) -> Result<RateLimitsChange, Error> {
     let RateLimits {
         rpm,
         rph,
@@ -297,7 +298,7 @@ fn limits_change(limits: Option<wire::RateLimits>) -> Result<LimitsChange, Error
         tpd,
     } = limits_from_wire(limits.unwrap_or_default())?;
     let some = |window| (window > 0).then_some(window);
-    Ok(LimitsChange {
+    Ok(RateLimitsChange {
         rpm: some(rpm),
         rph: some(rph),
         rpd: some(rpd),
@@ -349,13 +350,15 @@ pub(super) fn filter_from_wire(
         search,
         dna,
     } = request;
-    let order = given(order).map(|order| Order::parse(&order)).transpose()?;
+    let order = given(order)
+        .map(|order| SortOrder::parse(&order))
+        .transpose()?;
     let filter = AccountFilter {
         descendants,
         identifier: None,
         subtree: Some(dna).filter(|text| !text.is_empty()),
         search: Some(search).filter(|text| !text.is_empty()),
-        labels: Labels {
+        labels: AccountLabels {
             level: own_level.map(level).transpose()?,
             gear: gear.map(gear_from_wire).transpose()?,
             role,

@@ -9,13 +9,16 @@ use super::{
 };
 use crate::{
     Error,
-    view::{AccountTotals, Bill, BillOf, DayTotals, Days, Labels, ModelTotals, Page, Totals},
+    model::{
+        AccountLabels, AccountTotals, Bill, BillFilter, DateRange, DayTotals, ModelTotals, Page,
+        UsageTotals,
+    },
 };
 
 pub(super) fn accounts_from_wire(
     request: wire::GetAccountsBillRequest,
     today: Date,
-) -> Result<(BillOf, Days, Page), Error> {
+) -> Result<(BillFilter, DateRange, Page), Error> {
     let wire::GetAccountsBillRequest {
         account,
         level,
@@ -27,9 +30,9 @@ pub(super) fn accounts_from_wire(
         end_date,
         page,
     } = request;
-    let of = BillOf {
+    let of = BillFilter {
         account: named(&account).map(ToOwned::to_owned),
-        labels: Labels {
+        labels: AccountLabels {
             level: level.map(convert::level).transpose()?,
             gear: gear.map(convert::gear_from_wire).transpose()?,
             role,
@@ -78,14 +81,14 @@ pub(super) fn accounts_to_wire(bill: Bill) -> wire::GetAccountsBillResponse {
 pub(super) fn to_wire(models: Vec<ModelTotals>) -> wire::GetBillResponse {
     let total = models
         .iter()
-        .fold(Totals::default(), |sum, model| sum.and(model.totals));
+        .fold(UsageTotals::default(), |sum, model| sum.and(model.totals));
     wire::GetBillResponse {
         models: models.into_iter().map(model_to_wire).collect(),
         total: Some(total_to_wire(total)),
     }
 }
 
-fn total_to_wire(totals: Totals) -> wire::ModelUsage {
+fn total_to_wire(totals: UsageTotals) -> wire::ModelUsage {
     model_to_wire(ModelTotals {
         model: String::new(),
         totals,
@@ -94,7 +97,7 @@ fn total_to_wire(totals: Totals) -> wire::ModelUsage {
 
 fn model_to_wire(model: ModelTotals) -> wire::ModelUsage {
     let ModelTotals { model, totals } = model;
-    let Totals {
+    let UsageTotals {
         requests,
         input,
         cached,
@@ -121,7 +124,7 @@ mod tests {
     fn the_total_is_the_sum_of_the_models() {
         let model = |model: &str, requests, cost| ModelTotals {
             model: model.to_owned(),
-            totals: Totals {
+            totals: UsageTotals {
                 requests,
                 input: 10,
                 cached: 1,

@@ -6,7 +6,9 @@ use proxyxai_contract::{convert::millis_to_wire, wire};
 use super::{count, days_from_wire, named, page_from_wire};
 use crate::{
     Error,
-    view::{Books, Difference, LedgerFilter, LedgerLine, Page, Quarantined},
+    model::{
+        LedgerDifference, LedgerFilter, LedgerLine, LedgerVerification, Page, QuarantinedRecord,
+    },
 };
 
 pub(super) fn filter_from_wire(
@@ -55,8 +57,8 @@ pub(super) fn line_to_wire(line: LedgerLine) -> wire::LedgerLine {
     }
 }
 
-fn quarantined_to_wire(record: Quarantined) -> wire::QuarantinedUsage {
-    let Quarantined {
+fn quarantined_to_wire(record: QuarantinedRecord) -> wire::QuarantinedUsage {
+    let QuarantinedRecord {
         node,
         epoch,
         sequence,
@@ -76,9 +78,9 @@ fn quarantined_to_wire(record: Quarantined) -> wire::QuarantinedUsage {
     }
 }
 
-pub(super) fn to_wire(books: Books) -> wire::VerifyBooksResponse {
+pub(super) fn to_wire(books: LedgerVerification) -> wire::VerifyBooksResponse {
     let postings = books.postings();
-    let Books {
+    let LedgerVerification {
         accounts,
         entries,
         records,
@@ -106,7 +108,7 @@ pub(super) fn to_wire(books: Books) -> wire::VerifyBooksResponse {
         ..wire::VerifyBooksResponse::default()
     };
     if let Some(difference) = difference {
-        let Difference {
+        let LedgerDifference {
             entry,
             account,
             book,

@@ -5,13 +5,13 @@ use proxyxai_contract::{convert::optional_millis_from_wire, id::KeyId, wire};
 use super::{named, posted_to_wire, rows};
 use crate::{
     Error,
+    model::{Call, CallFilter, CallPage, ClientKeyFilter, ModelFilter, PageCursor, StatusFilter},
     ops::calls::SIZE,
-    view::{Call, CallFilter, Calls, CallsFrom, MadeWith, ModelOf, StatusOf},
 };
 
 pub(super) fn from_wire(
     request: wire::ListCallsRequest,
-) -> Result<(CallFilter, (CallsFrom, u64)), Error> {
+) -> Result<(CallFilter, (PageCursor, u64)), Error> {
     let wire::ListCallsRequest {
         account,
         alone,
@@ -31,23 +31,23 @@ pub(super) fn from_wire(
     let filter = CallFilter {
         account: text(&account),
         alone,
-        model: named(&model).map(ModelOf::parse).transpose()?.flatten(),
+        model: named(&model).map(ModelFilter::parse).transpose()?.flatten(),
         key: key.transpose().map_err(|error| error.under("key_id"))?,
         client_key: client_key_id
-            .map(MadeWith::of)
+            .map(ClientKeyFilter::of)
             .transpose()
             .map_err(|error| error.under("client_key_id"))?,
-        status: named(&status).map(StatusOf::parse).transpose()?,
+        status: named(&status).map(StatusFilter::parse).transpose()?,
         request_id: text(&request_id),
         start: optional_millis_from_wire("start_time", start_time.as_ref())?,
         end: optional_millis_from_wire("end_time", end_time.as_ref())?,
     };
-    let from = CallsFrom::of(text(&before), text(&after))?;
+    let from = PageCursor::of(text(&before), text(&after))?;
     Ok((filter, (from, rows(size, SIZE))))
 }
 
-pub(super) fn to_wire(listed: Calls) -> wire::ListCallsResponse {
-    let Calls {
+pub(super) fn to_wire(listed: CallPage) -> wire::ListCallsResponse {
+    let CallPage {
         calls,
         next,
         latest,

@@ -6,13 +6,16 @@ use proxyxai_contract::{Invalid, id::KeyId, wire};
 use super::{count, days_from_wire, named, page_from_wire};
 use crate::{
     Error,
-    view::{Days, EarnedBy, Earning, EarningFilter, EarningRow, Earnings, Page, TagTotals, Totals},
+    model::{
+        DateRange, Earning, EarningDimension, EarningFilter, EarningRow, EarningsReport, Page,
+        TagTotals, UsageTotals,
+    },
 };
 
 pub(super) fn from_wire(
     request: wire::GetEarningsRequest,
     today: Date,
-) -> Result<((EarnedBy, Page), EarningFilter, Days), Error> {
+) -> Result<((EarningDimension, Page), EarningFilter, DateRange), Error> {
     let wire::GetEarningsRequest {
         by,
         start_date,
@@ -24,8 +27,8 @@ pub(super) fn from_wire(
         page,
     } = request;
     let by = match by.as_str() {
-        "" => EarnedBy::Key,
-        name => EarnedBy::parse(name).ok_or_else(|| {
+        "" => EarningDimension::Key,
+        name => EarningDimension::parse(name).ok_or_else(|| {
             Invalid::new("by", "must be key, provider, model, account, day or level")
         })?,
     };
@@ -42,8 +45,8 @@ pub(super) fn from_wire(
     Ok(((by, page), filter, days))
 }
 
-pub(super) fn to_wire(earnings: Earnings) -> wire::GetEarningsResponse {
-    let Earnings {
+pub(super) fn to_wire(earnings: EarningsReport) -> wire::GetEarningsResponse {
+    let EarningsReport {
         days: _,
         rows,
         total,
@@ -82,7 +85,7 @@ fn row_to_wire(row: EarningRow) -> wire::Earning {
 
 pub(super) fn tag_to_wire(row: TagTotals) -> wire::TagUsage {
     let TagTotals { tag, totals } = row;
-    let Totals {
+    let UsageTotals {
         requests,
         input,
         cached,

@@ -8,13 +8,13 @@ use proxyxai_contract::{
 use super::{named, rows};
 use crate::{
     Error,
+    model::{RefusalCursor, RefusalFilter, RefusalPage, StatusFilter},
     ops::refusals::SIZE,
-    view::{RefusalFilter, RefusalPlace, Refusals, StatusOf},
 };
 
 pub(super) fn from_wire(
     request: wire::ListRefusalsRequest,
-) -> Result<(RefusalFilter, (Option<RefusalPlace>, u64)), Error> {
+) -> Result<(RefusalFilter, (Option<RefusalCursor>, u64)), Error> {
     let wire::ListRefusalsRequest {
         account,
         alone,
@@ -31,17 +31,17 @@ pub(super) fn from_wire(
         account: text(&account),
         alone,
         model: text(&model),
-        status: named(&status).map(StatusOf::parse).transpose()?,
+        status: named(&status).map(StatusFilter::parse).transpose()?,
         request_id: text(&request_id),
         start: optional_millis_from_wire("start_time", start_time.as_ref())?,
         end: optional_millis_from_wire("end_time", end_time.as_ref())?,
     };
-    let before = named(&before).map(RefusalPlace::parse).transpose()?;
+    let before = named(&before).map(RefusalCursor::parse).transpose()?;
     Ok((filter, (before, rows(size, SIZE))))
 }
 
-pub(super) fn to_wire(listed: Refusals) -> wire::ListRefusalsResponse {
-    let Refusals { calls, names, next } = listed;
+pub(super) fn to_wire(listed: RefusalPage) -> wire::ListRefusalsResponse {
+    let RefusalPage { calls, names, next } = listed;
     let refusal = |call| {
         let call = refused_to_wire(&call);
         wire::Refusal {
@@ -51,6 +51,6 @@ pub(super) fn to_wire(listed: Refusals) -> wire::ListRefusalsResponse {
     };
     wire::ListRefusalsResponse {
         refusals: calls.into_iter().map(refusal).collect(),
-        next: next.map(RefusalPlace::text).unwrap_or_default(),
+        next: next.map(RefusalCursor::text).unwrap_or_default(),
     }
 }

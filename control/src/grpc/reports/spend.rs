@@ -6,13 +6,16 @@ use proxyxai_contract::{Invalid, wire};
 use super::{count, days_from_wire, named};
 use crate::{
     Error,
-    view::{Days, Earning, Per, Spend, SpendFilter, SpendRow, SpentBy, SpentTokens},
+    model::{
+        DateRange, Earning, SeriesInterval, SpendDimension, SpendFilter, SpendReport, SpendRow,
+        SpentTokens,
+    },
 };
 
 pub(super) fn from_wire(
     request: wire::GetSpendRequest,
     today: Date,
-) -> Result<(SpendFilter, Days), Error> {
+) -> Result<(SpendFilter, DateRange), Error> {
     let wire::GetSpendRequest {
         by,
         per,
@@ -22,11 +25,12 @@ pub(super) fn from_wire(
         end_date,
     } = request;
     let by = named(&by).map(|name| {
-        SpentBy::parse(name)
+        SpendDimension::parse(name)
             .ok_or_else(|| Invalid::new("by", "must be model, account, key or provider"))
     });
-    let per = named(&per)
-        .map(|name| Per::parse(name).ok_or_else(|| Invalid::new("per", "must be day or hour")));
+    let per = named(&per).map(|name| {
+        SeriesInterval::parse(name).ok_or_else(|| Invalid::new("per", "must be day or hour"))
+    });
     let filter = SpendFilter {
         account: named(&account).map(ToOwned::to_owned),
         alone,
@@ -36,8 +40,8 @@ pub(super) fn from_wire(
     Ok((filter, days_from_wire(&start_date, &end_date, today)?))
 }
 
-pub(super) fn to_wire(spend: Spend) -> wire::GetSpendResponse {
-    let Spend {
+pub(super) fn to_wire(spend: SpendReport) -> wire::GetSpendResponse {
+    let SpendReport {
         by: _,
         per: _,
         days: _,

@@ -3,10 +3,10 @@
 use proxyxai_contract::{convert::millis_to_wire, id::ClientKeyId, wire};
 
 use super::count;
-use crate::view::WindowUse;
+use crate::model::WindowUsage;
 
-pub(super) fn to_wire(used: WindowUse) -> wire::WindowUse {
-    let WindowUse {
+pub(super) fn to_wire(used: WindowUsage) -> wire::WindowUse {
+    let WindowUsage {
         key,
         name,
         client_key,

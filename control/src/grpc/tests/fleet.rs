@@ -8,7 +8,7 @@ use proxyxai_contract::{
 };
 use tonic::Code;
 
-use super::{Rig, START, code, with_key};
+use super::{GrpcHarness, START, code, with_key};
 
 fn watch(node: &str) -> wire::WatchRequest {
     wire::WatchRequest {
@@ -43,7 +43,7 @@ fn record(sequence: u64, account_id: i64) -> wire::UsageRecord {
 
 #[tokio::test]
 async fn a_node_gets_everything_first_and_is_listed_with_what_it_made_of_it() {
-    let rig = Rig::start("watch").await;
+    let rig = GrpcHarness::start("watch").await;
     rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let watched = fleet.watch(rig.as_node(watch("one"))).await;
@@ -76,7 +76,7 @@ async fn a_node_gets_everything_first_and_is_listed_with_what_it_made_of_it() {
 
 #[tokio::test]
 async fn usage_that_is_sent_twice_is_posted_once() {
-    let rig = Rig::start("usage").await;
+    let rig = GrpcHarness::start("usage").await;
     let (anna, _) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     for _ in 0..2 {
@@ -128,7 +128,7 @@ async fn usage_that_is_sent_twice_is_posted_once() {
 }
 
 async fn reports_of(
-    rig: &Rig,
+    rig: &GrpcHarness,
     request: wire::ListCallsRequest,
 ) -> Result<wire::ListCallsResponse, tonic::Status> {
     let mut reports = ReportsClient::new(rig.routes.clone());
@@ -138,7 +138,7 @@ async fn reports_of(
 
 #[tokio::test]
 async fn a_batch_out_of_order_is_refused_whole() {
-    let rig = Rig::start("order").await;
+    let rig = GrpcHarness::start("order").await;
     let (anna, _) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let records = vec![record(2, anna.id), record(1, anna.id)];
@@ -150,7 +150,7 @@ async fn a_batch_out_of_order_is_refused_whole() {
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_holds_up_no_other() {
-    let rig = Rig::start("unread").await;
+    let rig = GrpcHarness::start("unread").await;
     let (anna, _) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let garbled = wire::UsageRecord {
@@ -176,7 +176,7 @@ async fn a_record_that_cannot_be_read_holds_up_no_other() {
 
 #[tokio::test]
 async fn refused_calls_are_listed_page_by_page() {
-    let rig = Rig::start("refusals").await;
+    let rig = GrpcHarness::start("refusals").await;
     let (anna, key) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let refusal = |id: i64, status| wire::RefusedCall {
@@ -243,7 +243,7 @@ async fn refused_calls_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn use_is_told_as_a_series_and_windows_by_what_is_left() {
-    let rig = Rig::start("spend").await;
+    let rig = GrpcHarness::start("spend").await;
     let (anna, key) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let posted = fleet.report_usage(rig.as_node(report(vec![record(1, anna.id)])));

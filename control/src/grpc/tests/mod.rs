@@ -23,7 +23,7 @@ use crate::{Control, config::Config, config::Database};
 const START: Millis = Millis(1_741_600_000_000);
 const SECRET: &str = "sk-upstream-0123456789";
 
-struct Rig {
+struct GrpcHarness {
     control: Control,
     routes: Routes,
     root: String,
@@ -31,7 +31,7 @@ struct Rig {
     dir: PathBuf,
 }
 
-impl Rig {
+impl GrpcHarness {
     async fn start(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("proxyxai-grpc-{}-{name}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -68,7 +68,7 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
+impl Drop for GrpcHarness {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.dir).ok();
     }
@@ -97,7 +97,7 @@ fn named(identifier: &str) -> Option<wire::AccountRef> {
 
 #[tokio::test]
 async fn keys_and_settings_are_roots_and_the_fleet_is_the_nodes() {
-    let rig = Rig::start("rights").await;
+    let rig = GrpcHarness::start("rights").await;
     let (_, anna) = rig.child("anna", 100).await;
     let mut keys = KeysClient::new(rig.routes.clone());
     let mut settings = SettingsClient::new(rig.routes.clone());
@@ -141,7 +141,7 @@ async fn keys_and_settings_are_roots_and_the_fleet_is_the_nodes() {
 
 #[tokio::test]
 async fn every_service_is_healthy() {
-    let rig = Rig::start("health").await;
+    let rig = GrpcHarness::start("health").await;
     let mut health = HealthClient::new(rig.routes.clone());
     for service in ["", "Keys", "Accounts", "Settings", "Reports", "Fleet"] {
         let service = match service {
@@ -167,7 +167,7 @@ macro_rules! lists_all_services {
                 server_reflection_request::MessageRequest,
                 server_reflection_response::MessageResponse,
             };
-            let rig = Rig::start(stringify!($version)).await;
+            let rig = GrpcHarness::start(stringify!($version)).await;
             let ask = ServerReflectionRequest {
                 host: String::new(),
                 message_request: Some(MessageRequest::ListServices(String::new())),

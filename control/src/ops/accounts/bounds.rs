@@ -4,16 +4,16 @@ use proxyxai_contract::{
     id::AccountId,
     plan,
     routing::{LevelMapper, RoutingRules, SwitchOver},
-    snapshot::{Access, Account},
+    snapshot::{AccessLists, AccountConfig},
 };
 
 use crate::{
     Control, Error,
-    domain::{account::Dna, bounds::Bounds, setting},
+    domain::{account::Dna, bounds::InheritedBounds, setting},
+    model::{Caller, EffectiveRestrictions},
     ops,
     publish::as_known,
     store::{self, AccountRecord, Db, Tx},
-    view::{Binding, Caller},
 };
 
 /// What an account leaves to its children; those of root may have anything.
@@ -21,9 +21,9 @@ pub(super) async fn below(
     control: &Control,
     tx: &Tx,
     parent: &AccountRecord,
-) -> Result<Bounds, Error> {
-    if parent.view.id == AccountId::ROOT {
-        return Ok(Bounds::NONE);
+) -> Result<InheritedBounds, Error> {
+    if parent.account.id == AccountId::ROOT {
+        return Ok(InheritedBounds::NONE);
     }
     let chain = chain(control, tx, parent).await?;
     let chain: Vec<_> = chain.iter().collect();
@@ -34,7 +34,7 @@ pub(super) async fn below(
         ..RoutingRules::default()
     };
     let (account, ancestors) = chain.split_first().ok_or(Error::Unauthenticated)?;
-    Ok(Bounds {
+    Ok(InheritedBounds {
         levels: plan::levels(account, ancestors, &system),
         gear: below_root()
             .map(|account| account.gear)
@@ -49,8 +49,8 @@ async fn chain(
     control: &Control,
     db: &impl Db,
     account: &AccountRecord,
-) -> Result<Vec<Account>, Error> {
-    let dna = Dna::parse(&account.view.dna).map_err(Error::internal)?;
+) -> Result<Vec<AccountConfig>, Error> {
+    let dna = Dna::parse(&account.account.dna).map_err(Error::internal)?;
     let mut chain = vec![as_known(account.clone())];
     for id in dna.ids().into_iter().rev().skip(1) {
         // One that is deleted bounds those below it by what it had.
@@ -62,16 +62,19 @@ async fn chain(
 
 /// The lists that calls of the caller have to pass, and what its month may come to: its own, and those of the accounts
 /// above it, without those that allow everything.
-pub(crate) async fn binding(control: &Control, caller: &Caller) -> Result<Binding, Error> {
+pub(crate) async fn binding(
+    control: &Control,
+    caller: &Caller,
+) -> Result<EffectiveRestrictions, Error> {
     let own = ops::caller_account(control, control.store(), caller).await?;
     let chain = chain(control, control.store(), &own).await?;
-    let lists = |text: fn(&Access) -> String| {
+    let lists = |text: fn(&AccessLists) -> String| {
         let mut lists: Vec<_> = chain.iter().map(|account| text(&account.access)).collect();
         lists.retain(|list| list != "*");
         lists.dedup();
         lists
     };
-    Ok(Binding {
+    Ok(EffectiveRestrictions {
         ips: lists(|access| access.ips.text()),
         models: lists(|access| access.models.text()),
         levels: lists(|access| access.levels.text()),

@@ -4,15 +4,15 @@ use proxyxai_contract::{
     Invalid,
     money::Money,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
-    snapshot::Account,
+    snapshot::AccountConfig,
     window::ModelLimits,
 };
 
 use crate::{
     Error,
     domain::account::{check_email, check_label, check_link},
+    model::AccountChange,
     store::AccountRecord,
-    view::AccountChange,
 };
 
 /// How many level switches a request may at most be allowed.
@@ -27,7 +27,7 @@ pub(super) fn apply(
     change: &AccountChange,
     by_root: bool,
 ) -> Result<(), Error> {
-    let view = &mut record.view;
+    let view = &mut record.account;
     if let Some(factor) = change.factor {
         // Pages send back what they were shown.
         if !by_root && factor != view.factor {
@@ -55,7 +55,7 @@ pub(super) fn apply(
         view.child_limit = count;
     }
     if let Some(calls) = change.calls_max {
-        view.calls_max = Account::calls_of(calls).map_err(|error| error.under("CallsMax"))?;
+        view.calls_max = AccountConfig::calls_of(calls).map_err(|error| error.under("CallsMax"))?;
     }
     view.level = change.level.unwrap_or(view.level);
     view.role = change.role.unwrap_or(view.role);
@@ -72,7 +72,7 @@ pub(super) fn apply(
 }
 
 fn apply_access(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
-    let view = &mut record.view;
+    let view = &mut record.account;
     for (field, text) in [
         ("AllowIPs", &change.allow_ips),
         ("AllowModels", &change.allow_models),
@@ -100,7 +100,7 @@ fn apply_access(record: &mut AccountRecord, change: &AccountChange) -> Result<()
 }
 
 fn apply_rules(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
-    let rules = &mut record.view.routing;
+    let rules = &mut record.account.routing;
     set_rule(
         "ModelMapper",
         change.model_mapper.as_ref(),

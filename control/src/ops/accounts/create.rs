@@ -2,7 +2,7 @@
 
 use proxyxai_contract::{
     Invalid, client_key::ClientKey, clock::Millis, money::Money, routing::RoutingRules,
-    snapshot::Access, window::ModelLimits,
+    snapshot::AccessLists, window::ModelLimits,
 };
 
 use tokio::time::Instant;
@@ -12,14 +12,14 @@ use crate::{
     Control, Error,
     domain::{
         account::{Dna, check_email, check_name_below_root, check_text},
-        bounds::Bounds,
+        bounds::InheritedBounds,
         credit::{self, Card},
         mail::verification,
-        quota, setting,
+        rate_limits, setting,
     },
+    model::{Account, AccountChangeResult, Caller, NewAccount, VerifiedAddresses},
     ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
-    view::{AccountView, Addresses, Caller, Changed, NewAccount},
 };
 
 const FIRST_REFERENCE: &str = "Initial Funding";
@@ -29,7 +29,7 @@ pub(crate) async fn create(
     control: &Control,
     caller: &Caller,
     new: NewAccount,
-) -> Result<(Changed, ClientKey), Error> {
+) -> Result<(AccountChangeResult, ClientKey), Error> {
     let until = Instant::now() + IN_USE_MAX;
     loop {
         let made = Box::pin(create_once(control, caller, &new)).await;
@@ -72,7 +72,7 @@ async fn create_once(
     control: &Control,
     caller: &Caller,
     new: &NewAccount,
-) -> Result<(Changed, ClientKey), Error> {
+) -> Result<(AccountChangeResult, ClientKey), Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
     let mut locked = store::accounts::lock(&tx, [caller.account], now).await?;
@@ -90,7 +90,7 @@ async fn create_once(
     let card = first_card(control, &tx, new, now).await?;
     let revision = store::revisions::bump(&tx).await?.0;
     (child.revision, operator.revision) = (revision, revision);
-    let dna = Dna::parse(&operator.view.dna).map_err(Error::internal)?;
+    let dna = Dna::parse(&operator.account.dna).map_err(Error::internal)?;
     store::accounts::insert(&tx, &mut child, Some(&dna)).await?;
     entries.push(money::grant(&mut operator, &mut child, card)?);
     store::accounts::update(&tx, &child).await?;
@@ -98,24 +98,19 @@ async fn create_once(
     circulation::check(control, &tx, &entries).await?;
     store::ledger::post(&tx, now, &entries).await?;
     ops::audit::account(control, &tx, caller, None, Some(&child)).await?;
-    ops::mail::welcome(control, &tx, &child.view).await?;
-    ops::verification::invite(control, &tx, &operator, &child.view).await?;
-    let after = changed(control, &tx, caller.account, child.view.id).await?;
+    ops::mail::welcome(control, &tx, &child.account).await?;
+    ops::verification::invite(control, &tx, &operator, &child.account).await?;
+    let after = changed(control, &tx, caller.account, child.account.id).await?;
     tx.commit().await?;
     tracing::info!(
-        account.id = child.view.id.get(), operator.id = caller.account.get(), credit = %new.credit, "account created"
+        account.id = child.account.id.get(), operator.id = caller.account.get(), credit = %new.credit, "account created"
     );
     ops::published(control).await;
     Ok((after, key))
 }
 
 /// An account that has everything from its parent, and nothing of its own yet.
-pub(crate) fn blank(
-    parent: &AccountView,
-    name: String,
-    email: String,
-    now: Millis,
-) -> AccountRecord {
+pub(crate) fn blank(parent: &Account, name: String, email: String, now: Millis) -> AccountRecord {
     AccountRecord {
         debt: Money::ZERO,
         leased: Money::ZERO,
@@ -128,7 +123,7 @@ pub(crate) fn blank(
         revision: 0,
         stored_name_key: String::new(),
         stored_cards: Vec::new(),
-        view: AccountView {
+        account: Account {
             parent: Some(parent.id),
             alias: name.clone(),
             name,
@@ -148,13 +143,13 @@ pub(crate) fn blank(
             soft_limit: None,
             auto_quota: Money::ZERO,
             // Lists and rules count through the ancestors' at use, so a child begins without its own.
-            access: Access::ANY,
+            access: AccessLists::ANY,
             routing: RoutingRules::default(),
             model_limits: ModelLimits::default(),
             children: 0,
             enabled: true,
             suspended: false,
-            addresses: Addresses::default(),
+            addresses: VerifiedAddresses::default(),
             created: now,
             updated: now,
             ..parent.clone()
@@ -164,7 +159,7 @@ pub(crate) fn blank(
 
 fn child(
     parent: &AccountRecord,
-    bounds: &Bounds,
+    bounds: &InheritedBounds,
     new: &NewAccount,
     now: Millis,
 ) -> Result<AccountRecord, Error> {
@@ -178,32 +173,32 @@ fn child(
         change,
     } = new;
     let (name, email) = (check_name_below_root(name)?, check_email(email)?);
-    let mut record = blank(&parent.view, name, email, now);
+    let mut record = blank(&parent.account, name, email, now);
     if let Some(alias) = alias {
-        record.view.alias = change::alias(alias, &record.view.name)?;
+        record.account.alias = change::alias(alias, &record.account.name)?;
     }
     if let Some(address) = billing_email {
-        record.view.billing_email = change::billing_email(address)?;
+        record.account.billing_email = change::billing_email(address)?;
     }
     if let Some(rates) = change.rates {
-        credit::check_rates(rates, parent.view.rates)?;
-        record.view.rates = rates;
+        credit::check_rates(rates, parent.account.rates)?;
+        record.account.rates = rates;
     }
-    record.view.limits = quota::inherit(parent.view.limits, change.limits)?;
+    record.account.limits = rate_limits::inherit(parent.account.limits, change.limits)?;
     let (hard, soft) = credit::first_limits(*credit);
-    record.view.hard_limit = credit::within(Some(hard), bounds.hard_limit);
-    record.view.soft_limit = credit::within(Some(soft), record.view.hard_limit);
-    let before = record.view.clone();
-    record.view.credit_granted = *credit;
-    let by_root = parent.view.parent.is_none();
+    record.account.hard_limit = credit::within(Some(hard), bounds.hard_limit);
+    record.account.soft_limit = credit::within(Some(soft), record.account.hard_limit);
+    let before = record.account.clone();
+    record.account.credit_granted = *credit;
+    let by_root = parent.account.parent.is_none();
     change::apply(&mut record, change, by_root)?;
-    bounds.check(&before, &record.view)?;
-    let nothing = AccountView {
+    bounds.check(&before, &record.account)?;
+    let nothing = Account {
         email: String::new(),
         billing_email: String::new(),
-        ..record.view.clone()
+        ..record.account.clone()
     };
-    verification::after_change(&nothing, &mut record.view, by_root, now);
+    verification::after_change(&nothing, &mut record.account, by_root, now);
     Ok(record)
 }
 
@@ -229,9 +224,12 @@ async fn first_card(
 }
 
 async fn check_room(tx: &Tx, operator: &AccountRecord) -> Result<(), Error> {
-    let counts = store::accounts::children(tx, &[operator.view.id]).await?;
-    let children = counts.get(&operator.view.id).copied().unwrap_or_default();
-    if children < operator.view.child_limit {
+    let counts = store::accounts::children(tx, &[operator.account.id]).await?;
+    let children = counts
+        .get(&operator.account.id)
+        .copied()
+        .unwrap_or_default();
+    if children < operator.account.child_limit {
         Ok(())
     } else {
         Err(Error::Forbidden(

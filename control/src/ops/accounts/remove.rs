@@ -2,16 +2,16 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 
-use super::{Sides, changed, lock_sides};
+use super::{LockedParties, changed, lock_parties};
 use crate::{
     Control, Error,
     domain::{
         account::Dna,
         credit::{self, DELETE_FEE},
     },
+    model::{AccountChangeResult, Caller},
     ops::{self, money},
     store::{self, AccountRecord, Tx},
-    view::{Caller, Changed},
 };
 
 /// For so long whoever deletes an account settles it, and tells in the answer what came back.
@@ -25,9 +25,9 @@ pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
     identifier: &str,
-) -> Result<Changed, Error> {
+) -> Result<AccountChangeResult, Error> {
     let before = Box::pin(end(control, caller, identifier)).await?;
-    let id = before.view.id;
+    let id = before.account.id;
     ops::published(control).await;
     let mut done = Box::pin(settle_soon(control, id)).await?;
     let tx = control.store().begin_reading().await?;
@@ -41,7 +41,7 @@ pub(crate) async fn delete(
         account.id = id.get(), operator.id = caller.account.get(), refund = %done.refund, pending = %done.pending,
         "account deleted"
     );
-    Ok(Changed {
+    Ok(AccountChangeResult {
         account: ops::shown(control, before),
         refund: done.refund,
         pending: done.pending,
@@ -50,7 +50,7 @@ pub(crate) async fn delete(
 }
 
 /// Refunds what no lease covers at once, and again when what is unused of the leases is home, which takes moments.
-async fn settle_soon(control: &Control, id: AccountId) -> Result<Settled, Error> {
+async fn settle_soon(control: &Control, id: AccountId) -> Result<SettledCredit, Error> {
     let first = settle(control, id).await?;
     if first.pending == Money::ZERO {
         return Ok(first);
@@ -69,44 +69,44 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let before = ops::visible(control, &tx, &own, identifier).await?;
-    if before.view.id == caller.account {
+    if before.account.id == caller.account {
         return Err(Error::Forbidden("nobody may delete the own account"));
     }
     ops::may_manage(control, &tx, &own).await?;
-    let Sides {
+    let LockedParties {
         operator,
         target: mut record,
-        patron: _,
+        parent: _,
         entries,
-    } = lock_sides(control, &tx, caller, before.view.id, None).await?;
+    } = lock_parties(control, &tx, caller, before.account.id, None).await?;
     let revision = store::revisions::bump(&tx).await?.0;
     record.revision = revision;
     record.deleted = Some(now);
     record.key_hash = None;
-    record.view.updated = now;
+    record.account.updated = now;
     // Data planes know it as long as something is on lease: work that ends later is looked for in its name.
     record.gone = record.leased == Money::ZERO
-        && !store::accounts::has_living_below(&tx, &record.view.dna).await?;
+        && !store::accounts::has_living_below(&tx, &record.account.dna).await?;
     (record.heir, record.closing) = (Some(caller.account), true);
-    record.fee_due = match operator.view.parent {
+    record.fee_due = match operator.account.parent {
         Some(_) => DELETE_FEE,
         None => Money::ZERO,
     };
     store::accounts::update(&tx, &record).await?;
     store::accounts::update(&tx, &operator).await?;
-    store::client_keys::delete_of(&tx, record.view.id, now).await?;
-    store::leases::recall(&tx, [record.view.id], now).await?;
+    store::client_keys::delete_of(&tx, record.account.id, now).await?;
+    store::leases::recall(&tx, [record.account.id], now).await?;
     if record.gone {
         release_ancestors(&tx, &record, revision, now).await?;
     }
     store::ledger::post(&tx, now, &entries).await?;
-    ops::audit::account(control, &tx, caller, Some(&before.view), None).await?;
+    ops::audit::account(control, &tx, caller, Some(&before.account), None).await?;
     tx.commit().await?;
     Ok(before)
 }
 
 /// What became of a deleted account's credit.
-struct Settled {
+struct SettledCredit {
     heir: AccountId,
     refund: Money,
     pending: Money,
@@ -131,7 +131,7 @@ pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
 
 /// Gives what calls under way cannot cost any more to the heir, and puts what they cost beyond their account's credit on
 /// its parent, which granted that, or the next above it that lives. Whoever comes after a kill finds the account as it was left.
-async fn settle(control: &Control, id: AccountId) -> Result<Settled, Error> {
+async fn settle(control: &Control, id: AccountId) -> Result<SettledCredit, Error> {
     let now = control.now();
     let heir = living_heir(control, id, true).await?;
     let payer = living_heir(control, id, false).await?;
@@ -168,15 +168,15 @@ async fn settle(control: &Control, id: AccountId) -> Result<Settled, Error> {
         store::accounts::update_money_of_all(&tx, [&other].into_iter().chain(&payer)).await?;
         store::ledger::post(&tx, now, &entries).await?;
         tx.commit().await?;
-        let others = payer.iter().map(|payer| payer.view.id);
+        let others = payer.iter().map(|payer| payer.account.id);
         control.publisher().mark(others.chain([heir]));
         if gone {
             ops::published(control).await;
         }
     }
-    let kept = record.view.balance.max(Money::ZERO);
-    let pending = credit::price_of_grant(kept, record.view.rates, other.view.rates);
-    Ok(Settled {
+    let kept = record.account.balance.max(Money::ZERO);
+    let pending = credit::price_of_grant(kept, record.account.rates, other.account.rates);
+    Ok(SettledCredit {
         heir,
         refund,
         pending: pending.unwrap_or_default(),
@@ -185,7 +185,7 @@ async fn settle(control: &Control, id: AccountId) -> Result<Settled, Error> {
 
 /// Has data planes forget an account that is settled, unless somebody inherits from it. Says whether that is news.
 async fn forget(tx: &Tx, record: &mut AccountRecord, now: Millis) -> Result<bool, Error> {
-    if record.gone || store::accounts::has_living_below(tx, &record.view.dna).await? {
+    if record.gone || store::accounts::has_living_below(tx, &record.account.dna).await? {
         return Ok(false);
     }
     record.gone = true;
@@ -211,7 +211,7 @@ async fn living_heir(
         if at != id && record.deleted.is_none() {
             return Ok(at);
         }
-        match record.heir.filter(|_| operators).or(record.view.parent) {
+        match record.heir.filter(|_| operators).or(record.account.parent) {
             Some(next) => at = next,
             None => break,
         }
@@ -227,14 +227,14 @@ async fn release_ancestors(
     revision: u64,
     now: Millis,
 ) -> Result<(), Error> {
-    let dna = Dna::parse(&record.view.dna).map_err(Error::internal)?;
+    let dna = Dna::parse(&record.account.dna).map_err(Error::internal)?;
     for id in dna.ids().into_iter().rev().skip(1) {
         let Some(mut ancestor) = store::accounts::get(tx, id, now).await? else {
             return Ok(());
         };
         if ancestor.deleted.is_none()
             || ancestor.leased > Money::ZERO
-            || store::accounts::has_living_below(tx, &ancestor.view.dna).await?
+            || store::accounts::has_living_below(tx, &ancestor.account.dna).await?
         {
             return Ok(());
         }

@@ -10,18 +10,18 @@ use proxyxai_contract::{
 
 use tokio::time::Instant;
 
-use super::{IN_USE_MAX, Sides, bounds, change, changed, credit_came_back, lock_sides};
+use super::{IN_USE_MAX, LockedParties, bounds, change, changed, credit_came_back, lock_parties};
 use crate::{
     Control, Error,
     domain::{
         account::{check_email, check_name_below_root, check_text},
         credit::{self, Card},
         mail::verification,
-        quota, setting,
+        rate_limits, setting,
     },
+    model::{Account, AccountChange, AccountChangeResult, Caller, RateLimitsChange},
     ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
-    view::{AccountChange, AccountView, Caller, Changed, LimitsChange},
 };
 
 const NEXT_REFERENCE: &str = "Recharge";
@@ -33,14 +33,14 @@ pub(crate) async fn update(
     caller: &Caller,
     identifier: &str,
     change: AccountChange,
-) -> Result<Changed, Error> {
+) -> Result<AccountChangeResult, Error> {
     let credit = change.credit.unwrap_or_default();
     let mut payer = caller.account;
     if credit.is_negative() || change.rates.is_some() {
         let own = ops::caller_account(control, control.store(), caller).await?;
         let target = ops::visible(control, control.store(), &own, identifier)
             .await?
-            .view;
+            .account;
         if change.rates.is_some_and(|rates| rates > target.rates) {
             // What stays on lease has to be covered as if calls held all of it.
             ops::fleet::bring_back(control, target.id).await?;
@@ -63,10 +63,10 @@ async fn update_once(
     caller: &Caller,
     identifier: &str,
     mut change: AccountChange,
-) -> Result<Changed, Error> {
+) -> Result<AccountChangeResult, Error> {
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
-    let target = ops::visible(control, &tx, &own, identifier).await?.view;
+    let target = ops::visible(control, &tx, &own, identifier).await?.account;
     // Old pages send the identifier they were given as the name, even when it is an id.
     if change
         .name
@@ -108,14 +108,19 @@ async fn update_own(
     let mut record = locked
         .remove(&caller.account)
         .ok_or(Error::Unauthenticated)?;
-    let before = record.view.clone();
+    let before = record.account.clone();
     apply_texts(&mut record, change)?;
-    verification::after_change(&before, &mut record.view, caller.is_root(), control.now());
-    record.view.updated = control.now();
+    verification::after_change(
+        &before,
+        &mut record.account,
+        caller.is_root(),
+        control.now(),
+    );
+    record.account.updated = control.now();
     record.revision = store::revisions::bump(tx).await?.0;
     store::accounts::update(tx, &record).await?;
     ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
-    ops::verification::changed(control, tx, &record, (&before, &record.view)).await?;
+    ops::verification::changed(control, tx, &record, (&before, &record.account)).await?;
     Ok(record.revision)
 }
 
@@ -123,31 +128,31 @@ async fn update_descendant(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    target: &AccountView,
+    target: &Account,
     change: &AccountChange,
 ) -> Result<u64, Error> {
     let now = control.now();
     let commission = commission(control, tx, caller, target, change).await?;
     let patron = commission.map(|(patron, _)| patron);
-    let mut sides = lock_sides(control, tx, caller, target.id, patron).await?;
-    let before = sides.target.view.clone();
+    let mut sides = lock_parties(control, tx, caller, target.id, patron).await?;
+    let before = sides.target.account.clone();
     let parent = parent_of(control, tx, &sides.target).await?;
     let bounds = bounds::below(control, tx, &parent).await?;
     let record = &mut sides.target;
     // What older programs let through stays as it is while nobody changes it.
     if let Some(name) = &change.name
-        && *name != record.view.name
+        && *name != record.account.name
     {
-        record.view.name = check_name_below_root(name)?;
+        record.account.name = check_name_below_root(name)?;
     }
     if let Some(email) = &change.email {
-        record.view.email = check_email(email)?;
+        record.account.email = check_email(email)?;
     }
     apply_texts(record, change)?;
-    record.view.limits = changed_limits(record, &parent, change.limits)?;
-    if let Some(rates) = change.rates.filter(|rates| *rates != record.view.rates) {
-        credit::check_rates(rates, parent.view.rates)?;
-        let from = record.view.rates;
+    record.account.limits = changed_limits(record, &parent, change.limits)?;
+    if let Some(rates) = change.rates.filter(|rates| *rates != record.account.rates) {
+        credit::check_rates(rates, parent.account.rates)?;
+        let from = record.account.rates;
         sides.entries.push(money::rescale(record, rates, now)?);
         // What is on lease is spent in the new units, of which there may be fewer now, and calls under
         // way need more of them.
@@ -157,24 +162,24 @@ async fn update_descendant(
     }
     move_credit(&mut sides, change, now)?;
     if let Some((_, share)) = commission {
-        let above = control.publisher().month_limit_above(parent.view.id);
+        let above = control.publisher().month_limit_above(parent.account.id);
         pay_commission(&mut sides, (share, above), now)?;
     }
-    let Sides {
+    let LockedParties {
         mut operator,
         target: mut record,
-        patron,
+        parent: patron,
         entries,
     } = sides;
     // A cap that was set low by hand stays until credit is added to it.
     if change.rates.is_some() || change.credit.unwrap_or_default() > Money::ZERO {
-        let (hard, balance) = (record.view.hard_limit, record.view.balance);
-        record.view.hard_limit = credit::hard_limit_below(hard, balance, bounds.hard_limit);
+        let (hard, balance) = (record.account.hard_limit, record.account.balance);
+        record.account.hard_limit = credit::hard_limit_below(hard, balance, bounds.hard_limit);
     }
     change::apply(&mut record, change, caller.is_root())?;
-    bounds.check(&before, &record.view)?;
-    verification::after_change(&before, &mut record.view, caller.is_root(), now);
-    record.view.updated = now;
+    bounds.check(&before, &record.account)?;
+    verification::after_change(&before, &mut record.account, caller.is_root(), now);
+    record.account.updated = now;
     let revision = store::revisions::bump(tx).await?.0;
     (record.revision, operator.revision) = (revision, revision);
     store::accounts::update(tx, &record).await?;
@@ -186,7 +191,7 @@ async fn update_descendant(
     circulation::check(control, tx, &entries).await?;
     store::ledger::post(tx, now, &entries).await?;
     ops::audit::account(control, tx, caller, Some(&before), Some(&record)).await?;
-    ops::verification::changed(control, tx, &operator, (&before, &record.view)).await?;
+    ops::verification::changed(control, tx, &operator, (&before, &record.account)).await?;
     Ok(revision)
 }
 
@@ -195,7 +200,7 @@ async fn commission(
     control: &Control,
     tx: &Tx,
     caller: &Caller,
-    target: &AccountView,
+    target: &Account,
     change: &AccountChange,
 ) -> Result<Option<(AccountId, Multiplier)>, Error> {
     if change.credit.unwrap_or_default() <= Money::ZERO {
@@ -213,30 +218,30 @@ async fn commission(
 
 /// Grants the target's parent its share of the credit that was just granted, in its own units.
 fn pay_commission(
-    sides: &mut Sides,
+    sides: &mut LockedParties,
     (share, above): (Multiplier, Option<Money>),
     now: Millis,
 ) -> Result<(), Error> {
-    let Sides {
+    let LockedParties {
         operator,
         target,
-        patron,
+        parent: patron,
         entries,
     } = sides;
     let Some(patron) = patron else {
         return Ok(());
     };
     let worth = target
-        .view
+        .account
         .credit_granted
-        .scale(patron.view.rates, target.view.rates);
+        .scale(patron.account.rates, target.account.rates);
     let amount = worth.and_then(|worth| worth.scale(share, Multiplier::ONE));
     let amount = amount.ok_or_else(|| Invalid::new("CreditGranted", "is out of range"))?;
     if amount > Money::ZERO {
         let card = Card::new(amount, COMMISSION_REFERENCE, now, credit::life(None)?);
         entries.push(money::grant(operator, patron, card)?);
-        let (hard, balance) = (patron.view.hard_limit, patron.view.balance);
-        patron.view.hard_limit = credit::hard_limit_below(hard, balance, above);
+        let (hard, balance) = (patron.account.hard_limit, patron.account.balance);
+        patron.account.hard_limit = credit::hard_limit_below(hard, balance, above);
     }
     Ok(())
 }
@@ -248,7 +253,7 @@ async fn parent_of(
     record: &AccountRecord,
 ) -> Result<AccountRecord, Error> {
     let parent = record
-        .view
+        .account
         .parent
         .ok_or(Error::Forbidden("root has no parent to change it"))?;
     let found = store::accounts::get(tx, parent, control.now()).await?;
@@ -258,21 +263,25 @@ async fn parent_of(
 fn changed_limits(
     record: &AccountRecord,
     parent: &AccountRecord,
-    change: LimitsChange,
+    change: RateLimitsChange,
 ) -> Result<RateLimits, Error> {
-    quota::changed(record.view.limits, parent.view.limits, change).map_err(Into::into)
+    rate_limits::changed(record.account.limits, parent.account.limits, change).map_err(Into::into)
 }
 
 /// Grants or takes back what the change says. A change without money leaves a mark of zero.
-fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result<(), Error> {
-    let Sides {
+fn move_credit(
+    sides: &mut LockedParties,
+    change: &AccountChange,
+    now: Millis,
+) -> Result<(), Error> {
+    let LockedParties {
         operator,
         target,
-        patron: _,
+        parent: _,
         entries,
     } = sides;
     let credit = change.credit.unwrap_or_default();
-    target.view.credit_granted = credit;
+    target.account.credit_granted = credit;
     if credit > Money::ZERO {
         let life_ms = credit::life(change.days_micros)?;
         let given = change.reference.as_deref().unwrap_or_default();
@@ -295,12 +304,12 @@ fn move_credit(sides: &mut Sides, change: &AccountChange, now: Millis) -> Result
 
 fn apply_texts(record: &mut AccountRecord, change: &AccountChange) -> Result<(), Error> {
     if let Some(alias) = &change.alias
-        && *alias != record.view.alias
+        && *alias != record.account.alias
     {
-        record.view.alias = change::alias(alias, &record.view.name)?;
+        record.account.alias = change::alias(alias, &record.account.name)?;
     }
     if let Some(address) = &change.billing_email {
-        record.view.billing_email = change::billing_email(address)?;
+        record.account.billing_email = change::billing_email(address)?;
     }
     Ok(())
 }
@@ -340,7 +349,7 @@ fn is_for_oneself(change: &AccountChange) -> bool {
         switch_over,
         model_failover,
     } = change;
-    let LimitsChange {
+    let RateLimitsChange {
         rpm,
         rph,
         rpd,

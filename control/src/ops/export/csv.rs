@@ -8,12 +8,12 @@ use proxyxai_contract::{
     clock::Zone,
     id::{KeyId, Level},
     money::Money,
-    usage::Abandoned,
+    usage::AbandonedPolicy,
 };
 
 use crate::{
-    ops::earnings::Flat,
-    view::{Earning, EarningOf, LedgerLine, PostedUsage, TagTotals},
+    model::{Earning, EarningKey, LedgerLine, PostedUsage, TagTotals},
+    ops::earnings::FlatCost,
 };
 
 pub(super) const USAGE_HEAD: &str = "time,account,name,request,path,model_asked,model_used,status,cost,corrected_cost,measure,\
@@ -32,7 +32,7 @@ pub(super) const EARNINGS_HEAD: &str =
 pub(super) const TAGS_HEAD: &str = "tag,requests,input,cached,output,cost";
 
 /// A call.
-pub(super) fn usage(line: &mut Line<'_>, name: &str, posted: &PostedUsage, zone: &Zone) {
+pub(super) fn usage(line: &mut CsvLine<'_>, name: &str, posted: &PostedUsage, zone: &Zone) {
     let PostedUsage {
         node,
         epoch,
@@ -91,21 +91,21 @@ pub(super) fn usage(line: &mut Line<'_>, name: &str, posted: &PostedUsage, zone:
     line.text(&record.tier);
     line.text(&record.sum.text());
     line.text(&record.tag);
-    line.text(record.abandoned.map_or("", Abandoned::as_str));
+    line.text(record.abandoned.map_or("", AbandonedPolicy::as_str));
     // Empty for the account's first.
     let client_key = record.client_key.map(|id| id.to_string());
     line.plain(client_key.unwrap_or_default());
 }
 
 /// What the call cost the operator, and which keys were asked; columns that only the operator has.
-pub(super) fn expense(line: &mut Line<'_>, posted: &PostedUsage) {
+pub(super) fn expense(line: &mut CsvLine<'_>, posted: &PostedUsage) {
     line.plain(posted.record.expense.map(dollars).unwrap_or_default());
     line.text(&attempt::text(&posted.record.attempts));
 }
 
 /// What calls earned.
-pub(super) fn earning(line: &mut Line<'_>, of: &EarningOf, earning: &Earning) {
-    let EarningOf {
+pub(super) fn earning(line: &mut CsvLine<'_>, of: &EarningKey, earning: &Earning) {
+    let EarningKey {
         account,
         day,
         key,
@@ -123,7 +123,7 @@ pub(super) fn earning(line: &mut Line<'_>, of: &EarningOf, earning: &Earning) {
 }
 
 /// What a key cost on a day that is paid by the month.
-pub(super) fn flat(line: &mut Line<'_>, flat: &Flat) {
+pub(super) fn flat(line: &mut CsvLine<'_>, flat: &FlatCost) {
     line.plain(&flat.day);
     line.plain("");
     line.plain(flat.key);
@@ -137,7 +137,7 @@ pub(super) fn flat(line: &mut Line<'_>, flat: &Flat) {
     amounts(line, &earning);
 }
 
-fn amounts(line: &mut Line<'_>, earning: &Earning) {
+fn amounts(line: &mut CsvLine<'_>, earning: &Earning) {
     line.plain(earning.requests);
     for amount in [
         earning.cost,
@@ -150,7 +150,7 @@ fn amounts(line: &mut Line<'_>, earning: &Earning) {
 }
 
 /// What was used under a tag.
-pub(super) fn tag(line: &mut Line<'_>, row: &TagTotals) {
+pub(super) fn tag(line: &mut CsvLine<'_>, row: &TagTotals) {
     let TagTotals { tag, totals } = row;
     line.text(tag);
     for count in [totals.requests, totals.input, totals.cached, totals.output] {
@@ -160,7 +160,7 @@ pub(super) fn tag(line: &mut Line<'_>, row: &TagTotals) {
 }
 
 /// A posting.
-pub(super) fn ledger(line: &mut Line<'_>, row: &LedgerLine, zone: &Zone) {
+pub(super) fn ledger(line: &mut CsvLine<'_>, row: &LedgerLine, zone: &Zone) {
     let LedgerLine {
         posting,
         entry,
@@ -193,12 +193,12 @@ fn dollars(amount: Money) -> String {
 
 /// A line being written; it ends when dropped.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct CsvLine<'a> {
     text: &'a mut String,
     begun: bool,
 }
 
-impl<'a> Line<'a> {
+impl<'a> CsvLine<'a> {
     pub(super) const fn new(text: &'a mut String) -> Self {
         Self { text, begun: false }
     }
@@ -238,7 +238,7 @@ impl<'a> Line<'a> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for CsvLine<'_> {
     fn drop(&mut self) {
         self.text.push_str("\r\n");
     }
@@ -250,7 +250,7 @@ mod tests {
 
     fn cell(value: &str) -> String {
         let mut text = String::new();
-        Line::new(&mut text).text(value);
+        CsvLine::new(&mut text).text(value);
         text.trim_end_matches("\r\n").to_owned()
     }
 

@@ -8,28 +8,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxyxai_contract::{
-    bill::Sum,
+    bill::CallBill,
     clock::Millis,
     id::{AccountId, KeyId, NodeName},
-    lease::Payer,
+    lease::PayerId,
     money::Money,
-    object::{Due, ID_BYTES_MAX, LIST_MAX, Owned},
-    usage::{Images, Measure, Tokens, UsageRecord},
+    object::{DueWork, ID_BYTES_MAX, LIST_MAX, OwnedObject},
+    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
 };
 
-use super::key_lease::{self, Keys};
+use super::client_key_lease::{self, LockedClientKeys};
 use crate::{
     Control, Error,
-    domain::ledger::Entry,
+    domain::ledger::LedgerEntry,
     ops::money,
     store::{
         self, AccountRecord, Tx,
         leases::LeaseRecord,
-        objects::{HOLDER, Work},
+        objects::{HOLDER, ObjectWork},
     },
 };
 
-pub(crate) use crate::store::objects::Wanted;
+pub(crate) use crate::store::objects::ObjectQuery;
 
 /// Ids of one question.
 const IDS_MAX: usize = 64;
@@ -38,11 +38,11 @@ const PRUNE_ROWS_MAX: u64 = 1_000;
 
 /// What the objects of a report come to, beside its costs.
 #[derive(Debug, Default)]
-pub(super) struct Movements {
+pub(super) struct HoldMovements {
     /// Set aside for work that goes on.
-    held: BTreeMap<Payer, Money>,
+    held: BTreeMap<PayerId, Money>,
     /// No longer set aside.
-    released: BTreeMap<Payer, Money>,
+    released: BTreeMap<PayerId, Money>,
 }
 
 /// Whether a lease is what is set aside for work that goes on.
@@ -57,8 +57,8 @@ pub(super) async fn apply(
     records: &mut [UsageRecord],
     accounts: &BTreeMap<AccountId, AccountRecord>,
     now: Millis,
-) -> Result<Movements, Error> {
-    let mut movements = Movements::default();
+) -> Result<HoldMovements, Error> {
+    let mut movements = HoldMovements::default();
     if records.iter().all(|record| record.objects.is_none()) {
         return Ok(movements);
     }
@@ -80,7 +80,7 @@ pub(super) async fn apply(
                     "work of an object that is known already cannot be followed; it is paid with what was set aside"
                 );
                 record.cost = record.cost.saturating_add(objects.held);
-                record.measure = Measure::Estimated;
+                record.measure = UsageMeasure::Estimated;
             }
         }
         if let Some(settles) = &objects.settles {
@@ -99,10 +99,10 @@ async fn settle(
     tx: &Tx,
     (key, (id, settlement)): (KeyId, (&str, &str)),
     record: &mut UsageRecord,
-    movements: &mut Movements,
+    movements: &mut HoldMovements,
 ) -> Result<(), Error> {
     match store::objects::lock(tx, key, id).await? {
-        Work::Pending {
+        ObjectWork::Pending {
             account,
             client_key,
             held,
@@ -112,16 +112,16 @@ async fn settle(
             record.client_key = client_key;
             add(&mut movements.released, record, held);
         }
-        Work::Settled(by) if by == settlement => {}
-        Work::Pending { .. } | Work::Settled(_) => {
+        ObjectWork::Settled(by) if by == settlement => {}
+        ObjectWork::Pending { .. } | ObjectWork::Settled(_) => {
             record.cost = Money::ZERO;
-            record.tokens = Tokens::default();
-            record.images = Images::default();
-            record.sum = Sum::default();
+            record.tokens = TokenUsage::default();
+            record.images = ImageUsage::default();
+            record.sum = CallBill::default();
             record.objects = None;
         }
         // Nobody knows of it any more; that it was paid before is then ruled out.
-        Work::None => {}
+        ObjectWork::None => {}
     }
     Ok(())
 }
@@ -129,11 +129,11 @@ async fn settle(
 /// Moves what is set aside, from the leases that it was let in on.
 pub(super) async fn reserve(
     tx: &Tx,
-    movements: &Movements,
+    movements: &HoldMovements,
     accounts: &mut BTreeMap<AccountId, AccountRecord>,
-    keys: &mut Keys,
-    leases: &mut BTreeMap<Payer, LeaseRecord>,
-) -> Result<Vec<Entry>, Error> {
+    keys: &mut LockedClientKeys,
+    leases: &mut BTreeMap<PayerId, LeaseRecord>,
+) -> Result<Vec<LedgerEntry>, Error> {
     let moved = movements.held.keys().chain(movements.released.keys());
     let payers: BTreeSet<_> = moved.copied().collect();
     let mut entries = Vec::new();
@@ -154,9 +154,9 @@ pub(super) async fn reserve(
             if let Some(key) = keys.get_mut(&id) {
                 if let Some(lease) = lease {
                     let part = part(lease);
-                    key_lease::give(key, lease, part.negated());
+                    client_key_lease::give(key, lease, part.negated());
                 }
-                key_lease::give(key, reserve, change);
+                client_key_lease::give(key, reserve, change);
             }
             continue;
         }
@@ -177,7 +177,7 @@ pub(super) async fn reserve(
 }
 
 /// All objects of some ids.
-pub(crate) async fn find(control: &Control, ids: &[String]) -> Result<Vec<Owned>, Error> {
+pub(crate) async fn find(control: &Control, ids: &[String]) -> Result<Vec<OwnedObject>, Error> {
     let ids: Vec<_> = ids
         .iter()
         .filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()) && !id.contains('\0'))
@@ -188,10 +188,13 @@ pub(crate) async fn find(control: &Control, ids: &[String]) -> Result<Vec<Owned>
 }
 
 /// A page of an account's objects.
-pub(crate) async fn list(control: &Control, wanted: Wanted) -> Result<(Vec<Owned>, bool), Error> {
+pub(crate) async fn list(
+    control: &Control,
+    wanted: ObjectQuery,
+) -> Result<(Vec<OwnedObject>, bool), Error> {
     let limit = wanted.limit.clamp(1, LIST_MAX);
     let fits = |id: &String| !id.contains('\0');
-    let wanted = Wanted {
+    let wanted = ObjectQuery {
         limit,
         after: wanted.after.filter(fits),
         before: wanted.before.filter(fits),
@@ -201,7 +204,7 @@ pub(crate) async fn list(control: &Control, wanted: Wanted) -> Result<(Vec<Owned
 }
 
 /// Hands out work that should be over.
-pub(crate) async fn claim(control: &Control, limit: u32) -> Result<Vec<Due>, Error> {
+pub(crate) async fn claim(control: &Control, limit: u32) -> Result<Vec<DueWork>, Error> {
     // Mostly there is none, and nobody need wait for a look.
     if !store::objects::is_due(control.store(), control.now()).await? {
         return Ok(Vec::new());
@@ -221,7 +224,7 @@ pub(crate) async fn prune(control: &Control) -> Result<u64, Error> {
 }
 
 /// For the account of a record, and for its key.
-fn add(moved: &mut BTreeMap<Payer, Money>, record: &UsageRecord, amount: Money) {
+fn add(moved: &mut BTreeMap<PayerId, Money>, record: &UsageRecord, amount: Money) {
     // Root's own calls are held to no credit, only to the limit of the key that they are made with.
     let own = (record.account != AccountId::ROOT).then(|| record.account.into());
     for payer in [own, record.key_payer()].into_iter().flatten() {

@@ -4,53 +4,53 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proxyxai_contract::{
     clock::{Millis, Zone},
-    convert::Unfit,
+    convert::UnpostableRecord,
     id::{AccountId, NodeName},
-    lease::{Lease, Payer},
+    lease::{LeasedCredit, PayerId},
     money::Money,
-    snapshot::Standing,
+    snapshot::PostedBalance,
     usage::UsageRecord,
 };
 
-use super::{aside, key_lease, objects};
+use super::{client_key_lease, objects, quarantine};
 use crate::{
     Control, Error,
     domain::{
         credit::{self, Cost},
-        ledger::Entry,
+        ledger::LedgerEntry,
     },
+    model::{Earning, FAILED_FROM, UsageTotals},
     ops::{
-        earned::{self, Additions},
         money,
+        usage_additions::{self, UsageAdditions},
     },
     publish::TermsByKey,
-    store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::Daily},
-    view::{Earning, FAILED_FROM, Totals},
+    store::{self, AccountRecord, Tx, leases::LeaseRecord, usage::DailyTotals},
 };
 
-type Accounts = BTreeMap<AccountId, AccountRecord>;
-type Leases = BTreeMap<Payer, LeaseRecord>;
+type LockedAccounts = BTreeMap<AccountId, AccountRecord>;
+type NodeLeases = BTreeMap<PayerId, LeaseRecord>;
 
 /// What a data plane is told of its report.
 #[derive(Debug, Default)]
-pub(crate) struct Reported {
+pub(crate) struct ReportReceipt {
     /// Everything through this sequence is posted.
     pub(crate) through: u64,
     /// Money of every account concerned.
-    pub(crate) standings: Vec<Standing>,
+    pub(crate) standings: Vec<PostedBalance>,
     /// The node's leases on them.
-    pub(crate) leases: Vec<Lease>,
+    pub(crate) leases: Vec<LeasedCredit>,
 }
 
 /// What a data plane reports.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct UsageReport {
     pub(crate) records: Vec<UsageRecord>,
     /// Those that could not be read.
-    pub(crate) unfit: Vec<Unfit>,
+    pub(crate) unfit: Vec<UnpostableRecord>,
 }
 
-impl From<Vec<UsageRecord>> for Report {
+impl From<Vec<UsageRecord>> for UsageReport {
     fn from(records: Vec<UsageRecord>) -> Self {
         Self {
             records,
@@ -65,18 +65,18 @@ pub(crate) async fn report_usage(
     control: &Control,
     node: &NodeName,
     epoch: u64,
-    report: impl Into<Report>,
-) -> Result<Reported, Error> {
-    let Report { records, unfit } = report.into();
+    report: impl Into<UsageReport>,
+) -> Result<ReportReceipt, Error> {
+    let UsageReport { records, unfit } = report.into();
     let (mut records, unfit) = fit(records, unfit);
     let sequences = records.iter().map(|record| record.sequence);
     let last = sequences.chain(unfit.iter().map(|unfit| unfit.sequence));
     let Some(last) = last.max() else {
-        return Ok(Reported::default());
+        return Ok(ReportReceipt::default());
     };
-    let payers = key_lease::payers(&records);
+    let payers = client_key_lease::payers(&records);
     let spool = (node, epoch);
-    let mut posted = Posted::default();
+    let mut posted = PostingOutcome::default();
     if !unfit.is_empty() {
         posted.then(post_part(control, spool, &[], &unfit).await?);
     }
@@ -87,7 +87,7 @@ pub(crate) async fn report_usage(
         match (post_part(control, spool, part, &[]).await, part) {
             (Ok(more), _) => posted.then(more),
             (Err(error), [record]) if store::refuses_data(&error) => {
-                let unfit = Unfit::of(record, aside::reason(&error));
+                let unfit = UnpostableRecord::of(record, quarantine::reason(&error));
                 posted.then(post_part(control, spool, &[], &[unfit]).await?);
             }
             (Err(error), _) if store::refuses_data(&error) => {
@@ -101,10 +101,13 @@ pub(crate) async fn report_usage(
 }
 
 /// Takes out what can be no usage.
-fn fit(records: Vec<UsageRecord>, mut unfit: Vec<Unfit>) -> (Vec<UsageRecord>, Vec<Unfit>) {
+fn fit(
+    records: Vec<UsageRecord>,
+    mut unfit: Vec<UnpostableRecord>,
+) -> (Vec<UsageRecord>, Vec<UnpostableRecord>) {
     let fit = records.into_iter().filter(|record| {
-        let problem = aside::problem(record);
-        unfit.extend(problem.map(|problem| Unfit::of(record, problem)));
+        let problem = quarantine::problem(record);
+        unfit.extend(problem.map(|problem| UnpostableRecord::of(record, problem)));
         problem.is_none()
     });
     (fit.collect(), unfit)
@@ -115,8 +118,8 @@ async fn post_part(
     control: &Control,
     (node, epoch): (&NodeName, u64),
     records: &[UsageRecord],
-    unfit: &[Unfit],
-) -> Result<Posted, Error> {
+    unfit: &[UnpostableRecord],
+) -> Result<PostingOutcome, Error> {
     let sequences = records.iter().map(|record| record.sequence);
     let sequences = sequences.chain(unfit.iter().map(|unfit| unfit.sequence));
     let (first, last) = (
@@ -138,11 +141,11 @@ async fn post_part(
         .filter(|unfit| is_new(unfit.sequence))
         .cloned()
         .collect();
-    store::usage::aside::put(&tx, node, epoch, &unfit, now).await?;
-    let mut posted = Posted::default();
+    store::usage::quarantine::put(&tx, node, epoch, &unfit, now).await?;
+    let mut posted = PostingOutcome::default();
     if !fresh.is_empty() {
         let terms = control.publisher().terms();
-        let batch = Batch {
+        let batch = ChargeContext {
             reference: format!("usage:{node}/{epoch}/{first}-{last}"),
             zone: &control.config().zone,
             now,
@@ -153,7 +156,7 @@ async fn post_part(
     tx.commit().await?;
     let Earning { cost, expense, .. } = posted.earned;
     control.config().earned.add(cost, expense);
-    aside::tell(node, &unfit);
+    quarantine::tell(node, &unfit);
     Ok(posted)
 }
 
@@ -161,10 +164,10 @@ async fn post_part(
 async fn told(
     control: &Control,
     (node, epoch): (&NodeName, u64),
-    posted: Posted,
-    payers: BTreeSet<Payer>,
+    posted: PostingOutcome,
+    payers: BTreeSet<PayerId>,
     last: u64,
-) -> Result<Reported, Error> {
+) -> Result<ReportReceipt, Error> {
     let now = control.now();
     if posted.raised {
         // Not waited for: the data plane that would have to acknowledge may be the one that asks.
@@ -175,7 +178,7 @@ async fn told(
     }
     // Those that were charged need not be read again. What changed since has a version of its own.
     let ids: BTreeSet<_> = payers.iter().map(|payer| payer.account).collect();
-    let known = |payer: &Payer| match payer.client_key {
+    let known = |payer: &PayerId| match payer.client_key {
         None => posted.accounts.contains_key(&payer.account),
         Some(_) => posted.leases.contains_key(payer),
     };
@@ -195,7 +198,7 @@ async fn told(
         .standings_of(control.store(), &told, now)
         .await?;
     control.publisher().answered(node, ids, &standings);
-    Ok(Reported {
+    Ok(ReportReceipt {
         through: last,
         standings,
         leases: leases
@@ -208,18 +211,18 @@ async fn told(
 
 /// What posting left behind.
 #[derive(Default)]
-struct Posted {
+struct PostingOutcome {
     /// Accounts that were charged.
-    accounts: Accounts,
+    accounts: LockedAccounts,
     /// The node's leases on them.
-    leases: Leases,
+    leases: NodeLeases,
     /// Whether a month's cap rose.
     raised: bool,
     /// What the calls earned.
     earned: Earning,
 }
 
-impl Posted {
+impl PostingOutcome {
     /// More was posted after this.
     fn then(&mut self, later: Self) {
         let Self {
@@ -241,16 +244,16 @@ async fn post(
     tx: &Tx,
     (node, epoch): (&NodeName, u64),
     fresh: &mut [UsageRecord],
-    batch: &Batch<'_>,
-) -> Result<Posted, Error> {
+    batch: &ChargeContext<'_>,
+) -> Result<PostingOutcome, Error> {
     let now = batch.now;
     let concerned = fresh.iter().map(|record| record.account);
     let mut accounts = store::accounts::lock_all(tx, concerned, now).await?;
     let movements = objects::apply(tx, fresh, &accounts, now).await?;
-    earned::price(fresh, batch.terms);
+    usage_additions::price(fresh, batch.terms);
     store::usage::insert(tx, node, epoch, fresh, now).await?;
-    let payers = key_lease::payers(fresh);
-    let mut keys = key_lease::locked(tx, payers.iter().copied()).await?;
+    let payers = client_key_lease::payers(fresh);
+    let mut keys = client_key_lease::locked(tx, payers.iter().copied()).await?;
     let mut leases = store::leases::of_node(tx, node, payers).await?;
     // Usage of a lost spool is nothing that the node's leases of now were asked for.
     leases.retain(|_, held| held.epoch == epoch);
@@ -259,7 +262,7 @@ async fn post(
     let posting = charge(&mut accounts, &mut leases, fresh, batch)?;
     entries.extend(posting.entries);
     let of = |record: &UsageRecord| Some(cost(record, accounts.get(&record.account)?).worth);
-    key_lease::charge_all(&mut keys, &mut leases, fresh, of);
+    client_key_lease::charge_all(&mut keys, &mut leases, fresh, of);
     store::client_keys::update_spend(tx, keys.values()).await?;
     store::leases::put(tx, leases.values(), now).await?;
     let above = |id| accounts.get(&id).map(AccountRecord::ancestors);
@@ -275,7 +278,7 @@ async fn post(
     }
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
     store::ledger::post(tx, now, &entries).await?;
-    Ok(Posted {
+    Ok(PostingOutcome {
         accounts,
         leases,
         raised,
@@ -284,36 +287,36 @@ async fn post(
 }
 
 /// What all charges of a report have in common.
-struct Batch<'a> {
+struct ChargeContext<'a> {
     reference: String,
     zone: &'a Zone,
     now: Millis,
     terms: &'a TermsByKey,
 }
 
-struct Posting {
-    entries: Vec<Entry>,
-    daily: Daily,
-    additions: Additions,
+struct ChargeResult {
+    entries: Vec<LedgerEntry>,
+    daily: DailyTotals,
+    additions: UsageAdditions,
 }
 
 /// Charges records to their accounts, in memory.
 fn charge(
-    accounts: &mut Accounts,
-    leases: &mut Leases,
+    accounts: &mut LockedAccounts,
+    leases: &mut NodeLeases,
     records: &[UsageRecord],
-    batch: &Batch<'_>,
-) -> Result<Posting, Error> {
-    let Batch {
+    batch: &ChargeContext<'_>,
+) -> Result<ChargeResult, Error> {
+    let ChargeContext {
         reference,
         zone,
         now,
         terms,
     } = batch;
-    let mut posting = Posting {
+    let mut posting = ChargeResult {
         entries: Vec::new(),
-        daily: Daily::new(),
-        additions: Additions::default(),
+        daily: DailyTotals::new(),
+        additions: UsageAdditions::default(),
     };
     for account in accounts.values_mut() {
         posting.entries.extend(money::clear_expired(account, *now)?);
@@ -330,7 +333,7 @@ fn charge(
             continue;
         };
         let answered = u64::from(record.status < FAILED_FROM);
-        account.view.requests = account.view.requests.saturating_add(answered);
+        account.account.requests = account.account.requests.saturating_add(answered);
         let objects = record.objects.as_ref();
         let is_later = objects.is_some_and(|objects| objects.settles.is_some());
         let total = costs.entry((record.account, is_later)).or_default();
@@ -360,13 +363,13 @@ fn charge(
     }
     posting
         .daily
-        .retain(|_, totals| *totals != Totals::default());
+        .retain(|_, totals| *totals != UsageTotals::default());
     Ok(posting)
 }
 
 /// What a call is charged: its account's rates may have changed while it was under way.
 fn cost(record: &UsageRecord, account: &AccountRecord) -> Cost {
-    Cost::of(record.cost, record.rates, account.view.rates).unwrap_or_else(|| {
+    Cost::of(record.cost, record.rates, account.account.rates).unwrap_or_else(|| {
         // Refusing it would hold up all usage behind it.
         tracing::error!(
             account.id = record.account.get(), request.id = record.request_id, cost = %record.cost,
@@ -376,8 +379,8 @@ fn cost(record: &UsageRecord, account: &AccountRecord) -> Cost {
     })
 }
 
-fn used(record: &UsageRecord, answered: u64) -> Totals {
-    Totals {
+fn used(record: &UsageRecord, answered: u64) -> UsageTotals {
+    UsageTotals {
         requests: answered,
         input: record.tokens.input,
         cached: record.tokens.cached,
@@ -390,14 +393,14 @@ fn used(record: &UsageRecord, answered: u64) -> Totals {
 async fn raise_limits(
     control: &Control,
     tx: &Tx,
-    accounts: &mut Accounts,
+    accounts: &mut LockedAccounts,
     now: Millis,
 ) -> Result<bool, Error> {
-    let asking = |record: &AccountRecord| record.view.auto_quota > Money::ZERO;
+    let asking = |record: &AccountRecord| record.account.auto_quota > Money::ZERO;
     let ids: Vec<_> = accounts
         .values()
         .filter(|record| asking(record))
-        .map(|record| record.view.id)
+        .map(|record| record.account.id)
         .collect();
     if ids.is_empty() {
         return Ok(false);
@@ -406,7 +409,7 @@ async fn raise_limits(
     let used = store::usage::costs(tx, Some(&ids), month).await?;
     let mut raised = Vec::new();
     for record in ids.iter().filter_map(|id| accounts.get(id)) {
-        let view = &record.view;
+        let view = &record.account;
         let spent = used.get(&view.id).copied().unwrap_or_default();
         let hard = view.hard_limit.and_then(|hard| {
             let risen = credit::auto_quota(hard, view.auto_quota, spent, view.balance)?;
@@ -422,7 +425,7 @@ async fn raise_limits(
     for (id, hard) in raised {
         if let Some(record) = accounts.get_mut(&id) {
             tracing::info!(account.id = id.get(), hard_limit = %hard, "the month's limit rose by itself");
-            record.view.hard_limit = Some(hard);
+            record.account.hard_limit = Some(hard);
             record.revision = revision;
         }
     }

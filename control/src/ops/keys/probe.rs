@@ -6,8 +6,8 @@ use futures_util::StreamExt as _;
 use http::uri::PathAndQuery;
 use proxyxai_contract::{
     Invalid,
+    egress::EgressPolicy,
     provider::{BaseUrl, ProviderType},
-    reach::Reach,
     secret::Secret,
     snapshot::KeyConfig,
 };
@@ -19,8 +19,8 @@ use reqwest::{
 
 use tokio::time::Instant;
 
-use super::trial::{self, Answer, Form};
-use crate::{Error, view::Probe};
+use super::probe_call::{self, ProbeApi, ProbeResponse};
+use crate::{Error, model::ProbeResult};
 
 /// For all that is asked: a model may think before its first word.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,15 +35,18 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// A key, and where it is to be tried.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target<'a> {
-    pub(super) reach: Reach,
+pub(super) struct ProbeTarget<'a> {
+    pub(super) reach: EgressPolicy,
     pub(super) provider: &'a BaseUrl,
     pub(super) secret: &'a Secret,
     pub(super) config: &'a KeyConfig,
 }
 
 /// Asks for the list of models, or for the least that a model can do.
-pub(super) async fn ask(target: Target<'_>, model: Option<&str>) -> Result<Probe, Error> {
+pub(super) async fn ask(
+    target: ProbeTarget<'_>,
+    model: Option<&str>,
+) -> Result<ProbeResult, Error> {
     let began = Instant::now();
     let answered = async {
         match model {
@@ -52,15 +55,15 @@ pub(super) async fn ask(target: Target<'_>, model: Option<&str>) -> Result<Probe
         }
     };
     let answer = match target.reach.check(target.provider) {
-        Err(Invalid { problem, .. }) => Answer::none(&problem),
+        Err(Invalid { problem, .. }) => ProbeResponse::none(&problem),
         Ok(()) => match tokio::time::timeout(TIMEOUT, answered).await {
             Ok(answer) => answer?,
-            Err(_) => Answer::none(LATE),
+            Err(_) => ProbeResponse::none(LATE),
         },
     };
-    let accepted = trial::serves(&answer);
-    let Answer { status, said } = answer;
-    Ok(Probe {
+    let accepted = probe_call::serves(&answer);
+    let ProbeResponse { status, said } = answer;
+    Ok(ProbeResult {
         accepted,
         status,
         detail: if accepted {
@@ -72,18 +75,18 @@ pub(super) async fn ask(target: Target<'_>, model: Option<&str>) -> Result<Probe
     })
 }
 
-impl Target<'_> {
+impl ProbeTarget<'_> {
     /// The call of a model, and once more in its other form where the provider wants that.
-    async fn tried(self, model: &str) -> Result<Answer, Error> {
-        let form = Form::of(model, self.is_anthropic());
+    async fn tried(self, model: &str) -> Result<ProbeResponse, Error> {
+        let form = ProbeApi::of(model, self.is_anthropic());
         let answer = self.asked(Some((form, model))).await?;
-        match trial::other_form(form, &answer) {
+        match probe_call::other_form(form, &answer) {
             Some(other) => self.asked(Some((other, model))).await,
             None => Ok(answer),
         }
     }
 
-    async fn asked(self, call: Option<(Form, &str)>) -> Result<Answer, Error> {
+    async fn asked(self, call: Option<(ProbeApi, &str)>) -> Result<ProbeResponse, Error> {
         let Self {
             reach,
             provider,
@@ -104,7 +107,7 @@ impl Target<'_> {
         }
         match self.with_credential(request)?.send().await {
             Ok(response) => Ok(said(response).await),
-            Err(error) => Ok(Answer::none(why_unreachable(&error))),
+            Err(error) => Ok(ProbeResponse::none(why_unreachable(&error))),
         }
     }
 
@@ -139,7 +142,7 @@ impl Target<'_> {
 }
 
 /// Made for each probe: they are rare, and a client that waits for one would cost memory all day.
-fn client(reach: Reach) -> Result<reqwest::Client, Error> {
+fn client(reach: EgressPolicy) -> Result<reqwest::Client, Error> {
     // Only the first caller in the process can install it; it is the same one for all.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
@@ -147,15 +150,15 @@ fn client(reach: Reach) -> Result<reqwest::Client, Error> {
         .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
         // A redirect would carry the secret to another host.
         .redirect(redirect::Policy::none())
-        .dns_resolver(Within(reach))
+        .dns_resolver(ReachResolver(reach))
         .build()
         .map_err(Error::internal)
 }
 
 /// Looks names up, and looks at what they are before anything is connected to.
-struct Within(Reach);
+struct ReachResolver(EgressPolicy);
 
-impl Resolve for Within {
+impl Resolve for ReachResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.0;
         Box::pin(async move {
@@ -170,7 +173,7 @@ impl Resolve for Within {
 }
 
 /// What the provider said, in a few words; empty where it has no objection.
-async fn said(response: Response) -> Answer {
+async fn said(response: Response) -> ProbeResponse {
     let status = response.status();
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
@@ -180,13 +183,13 @@ async fn said(response: Response) -> Answer {
             break;
         }
     }
-    let objection = trial::objection(&body);
+    let objection = probe_call::objection(&body);
     let said = match objection {
         None if status.is_success() => String::new(),
         None => "refused".to_owned(),
         Some(said) => said,
     };
-    Answer {
+    ProbeResponse {
         status: status.as_u16(),
         said,
     }

@@ -9,7 +9,7 @@ use crate::{
     Error,
     domain::{
         credit,
-        ledger::{Book, Entry},
+        ledger::{Book, LedgerEntry},
     },
     store::AccountRecord,
 };
@@ -21,14 +21,14 @@ pub(in crate::ops) fn settle_closed(
     payer: Option<&mut AccountRecord>,
     child: &mut AccountRecord,
     now: Millis,
-) -> Result<(Money, Vec<Entry>), Error> {
+) -> Result<(Money, Vec<LedgerEntry>), Error> {
     let mut entries = Vec::new();
     let mut refund = Money::ZERO;
     if child.debt > Money::ZERO {
         let payer = payer.unwrap_or(&mut *heir);
         entries.push(inherit_debt(payer, child, now)?);
     }
-    if child.view.balance > child.leased {
+    if child.account.balance > child.leased {
         let (returned, entry) = close(heir, child, now)?;
         refund = returned;
         entries.push(entry);
@@ -43,23 +43,23 @@ fn close(
     heir: &mut AccountRecord,
     child: &mut AccountRecord,
     now: Millis,
-) -> Result<(Money, Entry), Error> {
+) -> Result<(Money, LedgerEntry), Error> {
     let exchange = exchange(heir, child);
     let mut theirs = purse(child);
     let mut own = payer(heir);
-    let free = child.view.balance.saturating_sub(child.leased);
+    let free = child.account.balance.saturating_sub(child.leased);
     let wanted = (free, child.fee_due);
     let moved = credit::close(own.as_mut(), &mut theirs, exchange, wanted, now).map_err(refused)?;
     put_back(child, theirs, now);
     child.fee_due = child.fee_due.saturating_sub(moved.fee);
-    let reference = format!("delete:{}>{}", child.view.id, heir.view.id);
-    let mut postings = vec![(Book::Account(child.view.id), moved.returned.negated())];
+    let reference = format!("delete:{}>{}", child.account.id, heir.account.id);
+    let mut postings = vec![(Book::Account(child.account.id), moved.returned.negated())];
     match own {
         Some(own) => {
             put_back(heir, own, now);
             pay_debt(heir, now);
             let gross = moved.refund.saturating_add(moved.fee);
-            postings.push((Book::Account(heir.view.id), moved.refund));
+            postings.push((Book::Account(heir.account.id), moved.refund));
             postings.push((Book::Fees, moved.fee));
             postings.push((Book::Mint, moved.returned.saturating_sub(gross)));
         }
@@ -74,14 +74,14 @@ fn inherit_debt(
     payer: &mut AccountRecord,
     child: &mut AccountRecord,
     now: Millis,
-) -> Result<Entry, Error> {
+) -> Result<LedgerEntry, Error> {
     pay_debt(child, now);
     let exchange = exchange(payer, child);
     let debt = mem::take(&mut child.debt);
     child.refresh_balance(now);
-    let reference = format!("debt:{}>{}", child.view.id, payer.view.id);
-    let mut postings = vec![(Book::Account(child.view.id), debt)];
-    if payer.view.parent.is_none() {
+    let reference = format!("debt:{}>{}", child.account.id, payer.account.id);
+    let mut postings = vec![(Book::Account(child.account.id), debt)];
+    if payer.account.parent.is_none() {
         postings.push((Book::Mint, debt.negated()));
     } else {
         let price = credit::price_of_grant(debt, exchange.child, exchange.operator)
@@ -89,7 +89,7 @@ fn inherit_debt(
         let uncovered = with_purse(payer, now, |purse| purse.spend(price, now));
         payer.debt = payer.debt.saturating_add(uncovered);
         payer.refresh_balance(now);
-        postings.push((Book::Account(payer.view.id), price.negated()));
+        postings.push((Book::Account(payer.account.id), price.negated()));
         postings.push((Book::Mint, price.saturating_sub(debt)));
     }
     entry("debt", reference, postings)

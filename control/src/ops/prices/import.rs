@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use proxyxai_contract::{
     Invalid,
-    price_import::{self, FORMATS, Origin},
-    price_sync::{self, Bounds, Draft, Scope},
+    price_import::{self, FORMATS, ListOrigin},
+    price_sync::{self, MergeDraft, MergeScope, PriceBounds},
 };
 
 use super::ROOT_ONLY;
 use crate::{
-    Control, Error, ops, store,
-    view::{Caller, ImportedPrices, PriceVersion},
+    Control, Error,
+    model::{Caller, ImportedPrices, PriceVersion},
+    ops, store,
 };
 
 /// A list to be looked at.
 #[derive(Debug)]
-pub(crate) struct NewImport {
+pub(crate) struct PriceListUpload {
     /// Whose list it is; none takes either.
     pub(crate) format: Option<String>,
     /// Its text.
@@ -31,7 +32,7 @@ pub(crate) struct NewImport {
 pub(crate) async fn import(
     control: &Control,
     caller: &Caller,
-    new: NewImport,
+    new: PriceListUpload,
 ) -> Result<ImportedPrices, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     if let Some(format) = &new.format
@@ -50,23 +51,28 @@ pub(crate) async fn import(
     drafted.await.map_err(Error::internal)?.map_err(Error::from)
 }
 
-fn drafted(before: PriceVersion, new: &NewImport, day: &str) -> Result<ImportedPrices, Invalid> {
-    let origin = Origin { url: "import", day };
+fn drafted(
+    before: PriceVersion,
+    new: &PriceListUpload,
+    day: &str,
+) -> Result<ImportedPrices, Invalid> {
+    let origin = ListOrigin { url: "import", day };
     let list = price_import::read(&new.list, origin).map_err(|error| error.under("table"))?;
     let other = |format: &&str| *format != list.format;
     if let Some(format) = new.format.as_deref().filter(other) {
         let problem = format!("is no price list of {format}");
         return Err(Invalid::new("table", problem));
     }
-    let scope = Scope {
+    let scope = MergeScope {
         providers: &new.providers,
         prune: new.prune,
     };
-    let Draft { laid, changes } = price_sync::draft(&before.text, &before.overrides, &list, scope)?;
+    let MergeDraft { laid, changes } =
+        price_sync::draft(&before.text, &before.overrides, &list, scope)?;
     let taken_out = if new.prune { laid.gone.len() } else { 0 };
     Ok(ImportedPrices {
         over: before.version,
-        objections: Bounds::default().objections(&changes, taken_out),
+        objections: PriceBounds::default().objections(&changes, taken_out),
         changes,
         text: laid.text,
         added: laid.added,

@@ -10,22 +10,22 @@ use proxyxai_contract::{
     id::AccountId,
     money::{Money, Multiplier},
     price::{self, PriceTable},
-    usage::Tokens,
+    usage::TokenUsage,
 };
 
 use crate::{
     Control, Error,
-    domain::{audit::Action, credit::Cost, ledger::Entry},
-    ops::{self, earned::Additions, money},
+    domain::{audit::AuditAction, credit::Cost, ledger::LedgerEntry},
+    model::{Caller, PostedUsage, RerateRequest, RerateResult},
+    ops::{self, money, usage_additions::UsageAdditions},
     publish::TermsByKey,
     store::{
         self, AccountRecord,
         usage::{
-            Daily,
-            corrections::{Correction, Span},
+            DailyTotals,
+            corrections::{CostCorrection, RecordSpan},
         },
     },
-    view::{Caller, PostedUsage, Rerated, Rerating},
 };
 
 /// Records corrected in one transaction.
@@ -35,8 +35,8 @@ const BATCH_RECORDS: u64 = 2_000;
 pub(crate) async fn rerate(
     control: &Control,
     caller: &Caller,
-    rerating: Rerating,
-) -> Result<Rerated, Error> {
+    rerating: RerateRequest,
+) -> Result<RerateResult, Error> {
     ops::root_only(caller, super::ROOT_ONLY)?;
     let zone = &control.config().zone;
     let after = rerating
@@ -44,27 +44,27 @@ pub(crate) async fn rerate(
         .end
         .tomorrow()
         .map_err(|_| Invalid::new("end_date", "is out of range"))?;
-    let span = Span {
+    let span = RecordSpan {
         from: zone.start_of(rerating.days.start),
         to: zone.start_of(after),
     };
-    let mut prices = Prices::read(control, rerating.version.as_deref(), span).await?;
+    let mut prices = PriceTimeline::read(control, rerating.version.as_deref(), span).await?;
     let accounts = match rerating.account.as_deref() {
         Some(identifier) => {
             let own = ops::caller_account(control, control.store(), caller).await?;
             let found = ops::visible(control, control.store(), &own, identifier).await?;
-            vec![found.view.id]
+            vec![found.account.id]
         }
         None => store::usage::corrections::accounts(control.store(), span).await?,
     };
     if !rerating.dry_run {
         note_down(control, caller, &rerating).await?;
     }
-    let mut done = Rerated::default();
+    let mut done = RerateResult::default();
     for account in accounts {
         let mut last = None;
         loop {
-            let batch = Batch {
+            let batch = RerateBatch {
                 account,
                 span,
                 after: last.as_ref(),
@@ -83,8 +83,12 @@ pub(crate) async fn rerate(
 }
 
 /// Writes into the audit log what was asked for, before anything is posted: a run has many transactions.
-async fn note_down(control: &Control, caller: &Caller, rerating: &Rerating) -> Result<(), Error> {
-    let Rerating {
+async fn note_down(
+    control: &Control,
+    caller: &Caller,
+    rerating: &RerateRequest,
+) -> Result<(), Error> {
+    let RerateRequest {
         days,
         account,
         version,
@@ -95,25 +99,25 @@ async fn note_down(control: &Control, caller: &Caller, rerating: &Rerating) -> R
         ("To", days.end.to_string().into()),
         ("Account", account.as_deref().unwrap_or("*").into()),
     ];
-    let what = (Action::Rerate, version.as_deref().unwrap_or_default());
+    let what = (AuditAction::Rerate, version.as_deref().unwrap_or_default());
     let tx = control.store().begin().await?;
     ops::audit::prices(control, &tx, caller, what, asked).await?;
     tx.commit().await
 }
 
-struct Batch<'a> {
+struct RerateBatch<'a> {
     account: AccountId,
-    span: Span,
+    span: RecordSpan,
     after: Option<&'a PostedUsage>,
 }
 
 /// Corrects the next records of one account. Returns the last of them, if there may be more.
 async fn correct(
     control: &Control,
-    rerating: &Rerating,
-    prices: &mut Prices,
-    batch: Batch<'_>,
-    done: &mut Rerated,
+    rerating: &RerateRequest,
+    prices: &mut PriceTimeline,
+    batch: RerateBatch<'_>,
+    done: &mut RerateResult,
 ) -> Result<Option<PostedUsage>, Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
@@ -127,7 +131,7 @@ async fn correct(
     let records =
         store::usage::corrections::next(&tx, batch.account, batch.span, batch.after, BATCH_RECORDS)
             .await?;
-    let mut found = Found::of(control, &terms);
+    let mut found = RerateChanges::of(control, &terms);
     for usage in &records {
         done.records = done.records.saturating_add(1);
         match prices.anew(control, usage, account).await? {
@@ -152,22 +156,22 @@ async fn correct(
 async fn post(
     tx: &store::Tx,
     account: &mut AccountRecord,
-    found: Found<'_>,
-    rerating: &Rerating,
+    found: RerateChanges<'_>,
+    rerating: &RerateRequest,
     now: Millis,
 ) -> Result<(), Error> {
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<LedgerEntry> = Vec::new();
     entries.extend(money::clear_expired(account, now)?);
     let days = &rerating.days;
     let reference = format!(
         "correction:{}..{}:{}",
-        days.start, days.end, account.view.id
+        days.start, days.end, account.account.id
     );
     entries.extend(money::correct(account, found.difference, reference, now)?);
     let corrections: Vec<_> = found
         .costs
         .iter()
-        .map(|(usage, version, cost)| Correction {
+        .map(|(usage, version, cost)| CostCorrection {
             usage,
             cost: *cost,
             version,
@@ -183,21 +187,21 @@ async fn post(
 }
 
 /// What a batch changes.
-struct Found<'a> {
+struct RerateChanges<'a> {
     costs: Vec<(&'a PostedUsage, Arc<str>, Money)>,
-    daily: Daily,
-    additions: Additions,
+    daily: DailyTotals,
+    additions: UsageAdditions,
     difference: Cost,
     zone: &'a Zone,
     terms: &'a TermsByKey,
 }
 
-impl<'a> Found<'a> {
+impl<'a> RerateChanges<'a> {
     fn of(control: &'a Control, terms: &'a TermsByKey) -> Self {
         Self {
             costs: Vec::new(),
-            daily: Daily::new(),
-            additions: Additions::default(),
+            daily: DailyTotals::new(),
+            additions: UsageAdditions::default(),
             difference: Cost::default(),
             zone: &control.config().zone,
             terms,
@@ -216,7 +220,7 @@ impl<'a> Found<'a> {
         if difference == Money::ZERO {
             return Ok(());
         }
-        let change = Cost::of(difference, record.rates, account.view.rates)
+        let change = Cost::of(difference, record.rates, account.account.rates)
             .ok_or_else(|| Invalid::new("difference", "is out of range"))?;
         self.difference = self.difference.and(change);
         let day = self.zone.day(record.start);
@@ -231,13 +235,17 @@ impl<'a> Found<'a> {
 }
 
 /// The tables of a span, read when they are first needed.
-struct Prices {
+struct PriceTimeline {
     timeline: Vec<(Millis, Arc<str>)>,
     tables: HashMap<Arc<str>, PriceTable>,
 }
 
-impl Prices {
-    async fn read(control: &Control, version: Option<&str>, span: Span) -> Result<Self, Error> {
+impl PriceTimeline {
+    async fn read(
+        control: &Control,
+        version: Option<&str>,
+        span: RecordSpan,
+    ) -> Result<Self, Error> {
         let timeline = match version {
             None => store::prices::timeline(control.store(), span.from, span.to).await?,
             Some(version) => vec![(span.from, version.to_owned())],
@@ -271,14 +279,14 @@ impl Prices {
             return Ok(None);
         };
         // What was not answered costs nothing by any table. Clients that leave may have been charged all the same.
-        let was_used = record.tokens != Tokens::default() || record.cost > Money::ZERO;
+        let was_used = record.tokens != TokenUsage::default() || record.cost > Money::ZERO;
         let counts = (200..300).contains(&record.status) || was_used;
         if record.key.is_none() || !counts {
             return Ok(Some((version, record.cost)));
         }
         let table = self.table(control, &version).await?;
-        let rates: Multiplier = record.rates.unwrap_or(account.view.rates);
-        let factor = record.factor.unwrap_or(account.view.factor);
+        let rates: Multiplier = record.rates.unwrap_or(account.account.rates);
+        let factor = record.factor.unwrap_or(account.account.factor);
         let cost = table
             .find(&record.model_used)
             .and_then(|price| record.bill(price).cost(rates, factor));

@@ -3,15 +3,16 @@
 
 use proxyxai_contract::{
     id::AccountId,
-    price_diff::Change,
-    price_import::{self, Origin},
-    price_sync::{self, Bounds, Draft, Scope},
+    price_diff::PriceChange,
+    price_import::{self, ListOrigin},
+    price_sync::{self, MergeDraft, MergeScope, PriceBounds},
 };
 
-use super::{NewPrices, load};
+use super::{PriceTableUpload, load};
 use crate::{
-    Control, Error, store,
-    view::{Caller, PriceVersion},
+    Control, Error,
+    model::{Caller, PriceVersion},
+    store,
 };
 
 /// Objections that are told; there may be as many as prices.
@@ -19,7 +20,7 @@ const TOLD_MAX: usize = 20;
 
 /// What came of a list.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Synced {
+pub(crate) enum SyncOutcome {
     /// The prices are what the list says.
     Nothing,
     /// A version was made.
@@ -39,7 +40,7 @@ pub(crate) enum Synced {
 }
 
 /// Takes a list over.
-pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<Synced, Error> {
+pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<SyncOutcome, Error> {
     let now = control.now();
     let before = store::prices::at(control.store(), now).await?;
     let before = before.ok_or_else(|| Error::internal("no prices are in force"))?;
@@ -52,16 +53,16 @@ pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<S
         .await
         .map_err(Error::internal)??;
     if changes.is_empty() {
-        return Ok(Synced::Nothing);
+        return Ok(SyncOutcome::Nothing);
     }
-    let objections = Bounds::default().objections(&changes, 0);
+    let objections = PriceBounds::default().objections(&changes, 0);
     if !objections.is_empty() {
-        return Ok(Synced::Refused {
+        return Ok(SyncOutcome::Refused {
             objections: objections.len(),
             told: objections.into_iter().take(TOLD_MAX).collect(),
         });
     }
-    let new = NewPrices {
+    let new = PriceTableUpload {
         text,
         valid_from: None,
         note: format!("sync by schedule, {} changes: {url}", changes.len()),
@@ -75,7 +76,7 @@ pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<S
         address: None,
     };
     let (version, changes) = Box::pin(load(control, &root, new)).await?;
-    Ok(Synced::Loaded {
+    Ok(SyncOutcome::Loaded {
         version: version.version,
         changes: changes.len(),
     })
@@ -86,9 +87,10 @@ fn compared(
     list: &str,
     url: &str,
     day: &str,
-) -> Result<(String, Vec<Change>), Error> {
-    let list = price_import::read(list, Origin { url, day })?;
-    let scope = Scope::default();
-    let Draft { laid, changes } = price_sync::draft(&before.text, &before.overrides, &list, scope)?;
+) -> Result<(String, Vec<PriceChange>), Error> {
+    let list = price_import::read(list, ListOrigin { url, day })?;
+    let scope = MergeScope::default();
+    let MergeDraft { laid, changes } =
+        price_sync::draft(&before.text, &before.overrides, &list, scope)?;
     Ok((laid.text, changes))
 }

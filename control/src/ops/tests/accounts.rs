@@ -3,11 +3,13 @@
 use proxyxai_contract::money::{Money, Multiplier};
 
 use crate::{
-    Error, ops,
-    testing::{ROOT, World, by, everywhere, usd},
-    view::{
-        AccountChange, AccountFilter, AccountView, LimitsChange, NewAccount, Order, OrderBy, Page,
+    Error,
+    model::{
+        Account, AccountChange, AccountFilter, NewAccount, Page, RateLimitsChange, SortField,
+        SortOrder,
     },
+    ops,
+    testing::{ROOT, World, by, everywhere, usd},
 };
 
 const PAGE: Page = Page { page: 1, size: 10 };
@@ -114,9 +116,9 @@ async fn of_oneself_only_alias_and_bill_address_may_be_changed() {
                 ..AccountChange::default()
             },
             AccountChange {
-                limits: LimitsChange {
+                limits: RateLimitsChange {
                     rpm: Some(1),
-                    ..LimitsChange::default()
+                    ..RateLimitsChange::default()
                 },
                 ..AccountChange::default()
             },
@@ -141,9 +143,9 @@ async fn a_child_stays_within_what_its_parent_has() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 100.0).await;
         let bound = AccountChange {
-            limits: LimitsChange {
+            limits: RateLimitsChange {
                 rpm: Some(60),
-                ..LimitsChange::default()
+                ..RateLimitsChange::default()
             },
             rates: Some(Multiplier::from_number(1.5).unwrap()),
             child_limit: Some(1),
@@ -154,9 +156,9 @@ async fn a_child_stays_within_what_its_parent_has() {
         assert_eq!((bob.limits.rpm, bob.rates.number()), (60, 1.5));
         let refused = [
             AccountChange {
-                limits: LimitsChange {
+                limits: RateLimitsChange {
                     rpm: Some(61),
-                    ..LimitsChange::default()
+                    ..RateLimitsChange::default()
                 },
                 ..AccountChange::default()
             },
@@ -216,7 +218,7 @@ async fn managing_takes_a_balance_and_creating_a_minimum() {
 }
 
 /// What accounts are sorted by.
-type Amount = fn(&AccountView) -> Money;
+type AmountOf = fn(&Account) -> Money;
 
 #[tokio::test]
 async fn accounts_are_found_by_how_their_names_begin_and_sorted_by_money() {
@@ -256,13 +258,13 @@ async fn accounts_are_found_by_how_their_names_begin_and_sorted_by_money() {
             ..AccountFilter::default()
         };
         assert!(found(part).await.contains(&"alice".to_owned()));
-        let amounts: [(OrderBy, Amount); 2] = [
-            (OrderBy::Balance, |account| account.balance),
-            (OrderBy::Used, |account| account.credit_used),
+        let amounts: [(SortField, AmountOf); 2] = [
+            (SortField::Balance, |account| account.balance),
+            (SortField::Used, |account| account.credit_used),
         ];
         for (by, of) in amounts {
             let ordered = AccountFilter {
-                order: Order {
+                order: SortOrder {
                     by,
                     ascending: true,
                 },

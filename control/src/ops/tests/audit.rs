@@ -6,29 +6,30 @@ use proxyxai_contract::{secret::Secret, snapshot::KeyConfig};
 use serde_json::{Value, json};
 
 use crate::{
-    Control, Error, jobs, ops,
+    Control, Error, jobs,
+    model::{
+        Account, AccountChange, AuditFilter, AuditRecord, Caller, DateRange, Listing, NewAccount,
+        NewsDraft, Page, RerateRequest, UpstreamKeyChange,
+    },
+    ops,
     store::testing::{audit_text, mails, meddle},
     testing::{DAY_MS, ROOT, World, by, everywhere, usd},
-    view::{
-        AccountChange, AccountView, Caller, Days, KeyChange, Listing, LogFilter, LogView,
-        NewAccount, NewNews, Page, Rerating,
-    },
 };
 
 const PAGE: Page = Page { page: 1, size: 100 };
 
-async fn logs(control: &Control, caller: &Caller, filter: LogFilter) -> Listing<LogView> {
+async fn logs(control: &Control, caller: &Caller, filter: AuditFilter) -> Listing<AuditRecord> {
     ops::audit::list(control, caller, filter, PAGE)
         .await
         .unwrap()
 }
 
 async fn actions(world: &World, caller: &Caller) -> Vec<String> {
-    let listing = logs(&world.control, caller, LogFilter::default()).await;
+    let listing = logs(&world.control, caller, AuditFilter::default()).await;
     listing.rows.into_iter().map(|log| log.action).collect()
 }
 
-fn details(log: &LogView) -> Value {
+fn details(log: &AuditRecord) -> Value {
     serde_json::from_str(&log.details).unwrap()
 }
 
@@ -38,7 +39,7 @@ fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// One change of each kind.
-async fn change_everything(world: &World) -> AccountView {
+async fn change_everything(world: &World) -> Account {
     let from_home = Caller {
         address: Some("192.0.2.7".parse::<IpAddr>().unwrap()),
         ..ROOT
@@ -53,10 +54,10 @@ async fn change_everything(world: &World) -> AccountView {
     };
     world.change(&from_home, &anna, change).await.unwrap();
     let key = world.key("sk-upstream-0123456789").await.unwrap();
-    let change = KeyChange {
+    let change = UpstreamKeyChange {
         secret: Some(Secret::new("sk-upstream-abcdefghij")),
         name: Some("second".to_owned()),
-        ..KeyChange::default()
+        ..UpstreamKeyChange::default()
     };
     ops::keys::update(control, &ROOT, key.id, change)
         .await
@@ -97,7 +98,9 @@ async fn every_change_leaves_one_record_with_what_was_before_and_after() {
                 "add_user"
             ]
         );
-        let all = logs(&world.control, &ROOT, LogFilter::default()).await.rows;
+        let all = logs(&world.control, &ROOT, AuditFilter::default())
+            .await
+            .rows;
         let update = details(&all[8]);
         assert_eq!(update["Alias"], json!({ "before": "anna", "after": "Ann" }));
         assert_eq!(
@@ -169,7 +172,7 @@ async fn an_account_sees_what_it_and_those_below_did_or_were_done() {
         assert_eq!(seen(by(&bert)).await, ["add_user"]);
         assert_eq!(seen(ROOT).await.len(), 5);
 
-        let filter = |action: Option<&str>, target| LogFilter {
+        let filter = |action: Option<&str>, target| AuditFilter {
             action: action.map(ToOwned::to_owned),
             target,
             status: Some("success".to_owned()),
@@ -182,13 +185,13 @@ async fn an_account_sees_what_it_and_those_below_did_or_were_done() {
                 .total,
             0
         );
-        let failed = LogFilter {
+        let failed = AuditFilter {
             status: Some("failed".to_owned()),
-            ..LogFilter::default()
+            ..AuditFilter::default()
         };
         assert_eq!(logs(&world.control, &ROOT, failed).await.total, 0);
         let second = Page { page: 2, size: 2 };
-        let page = ops::audit::list(&world.control, &ROOT, LogFilter::default(), second)
+        let page = ops::audit::list(&world.control, &ROOT, AuditFilter::default(), second)
             .await
             .unwrap();
         assert_eq!((page.rows.len(), page.total), (2, 5));
@@ -220,10 +223,10 @@ async fn no_record_and_no_mail_holds_a_secret() {
         assert_eq!(kept.unwrap().expose(), password);
 
         let key = world.key(upstream).await.unwrap();
-        let change = KeyChange {
+        let change = UpstreamKeyChange {
             secret: Some(Secret::new(other)),
             config: Some(KeyConfig::default()),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         ops::keys::update(control, &ROOT, key.id, change)
             .await
@@ -301,7 +304,7 @@ async fn old_records_go_a_batch_at_a_time() {
 async fn news_leave_records_too() {
     everywhere(async |world| {
         let anna = world.child(&ROOT, "anna", 100.0).await;
-        let new = NewNews {
+        let new = NewsDraft {
             title: "Hello".to_owned(),
             content: "World".to_owned(),
             days: None,
@@ -326,7 +329,7 @@ async fn news_leave_records_too() {
 async fn loading_prices_and_pricing_anew_are_on_record() {
     everywhere(async |world: &mut World| {
         let table = r#"{"Version":"2026-10-01","Providers":{},"ChatPricing":{}}"#;
-        let new = ops::prices::NewPrices {
+        let new = ops::prices::PriceTableUpload {
             text: table.to_owned(),
             valid_from: None,
             note: "for the test".to_owned(),
@@ -337,8 +340,8 @@ async fn loading_prices_and_pricing_anew_are_on_record() {
         let version = loaded.unwrap().0.version;
         let today = world.control.config().zone.day(world.control.now());
         for dry_run in [true, false] {
-            let rerating = Rerating {
-                days: Days {
+            let rerating = RerateRequest {
+                days: DateRange {
                     start: today,
                     end: today,
                 },
@@ -351,7 +354,7 @@ async fn loading_prices_and_pricing_anew_are_on_record() {
                 .unwrap();
         }
         assert_eq!(actions(world, &ROOT).await, ["rerate", "load_prices"]);
-        let listing = logs(&world.control, &ROOT, LogFilter::default()).await;
+        let listing = logs(&world.control, &ROOT, AuditFilter::default()).await;
         let named: Vec<_> = listing.rows.iter().map(|log| &log.target_name).collect();
         assert_eq!(named, [&version, &version]);
         let details = details(&listing.rows[1]);

@@ -1,14 +1,14 @@
 //! Laws of the books: what is wrong is found and named, what is in the ledger stays as it is.
 
 use crate::{
+    model::{Account, AccountChange, AccountFilter, LedgerDifference},
     ops,
     store::testing::meddle,
     testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, AccountFilter, AccountView, Difference},
 };
 
 /// A tree with every kind of row in its books.
-async fn busy(world: &World) -> AccountView {
+async fn busy(world: &World) -> Account {
     let parent = world.child(&ROOT, "parent", 100.0).await;
     let child = world.child(&by(&parent), "child", 30.0).await;
     let mut owing = world.child(&by(&parent), "owing", 2.0).await;
@@ -27,7 +27,7 @@ async fn busy(world: &World) -> AccountView {
     child
 }
 
-async fn difference(world: &World) -> Difference {
+async fn difference(world: &World) -> LedgerDifference {
     let books = ops::reports::verify(&world.control, &ROOT).await.unwrap();
     books.difference.expect("the books balance")
 }
@@ -251,7 +251,7 @@ async fn every_movement_says_when_why_and_of_what() {
     everywhere(async |world: &mut World| {
         let child = busy(world).await;
         let caller = by(&child);
-        ops::accounts::list(&world.control, &caller, AccountFilter::default(), crate::view::Page { page: 1, size: 5 })
+        ops::accounts::list(&world.control, &caller, AccountFilter::default(), crate::model::Page { page: 1, size: 5 })
             .await
             .unwrap();
         let rates = AccountChange {

@@ -9,16 +9,17 @@ use proxyxai_contract::{
 };
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{Account, Call, CallFilter, CallPage, Caller, ModelFilter, PageCursor, StatusFilter},
+    ops,
     testing::{NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountView, Call, CallFilter, Caller, Calls, CallsFrom, ModelOf, StatusOf},
 };
 
 const HOUR_MS: i64 = 3_600_000;
 /// Far more questions than any list here takes.
 const QUESTIONS_MAX: usize = 2_000;
 
-fn at(sequence: u64, account: &AccountView, start: i64) -> UsageRecord {
+fn at(sequence: u64, account: &Account, start: i64) -> UsageRecord {
     UsageRecord {
         start: Millis(start),
         ..call(sequence, account.id, 0.001)
@@ -35,8 +36,8 @@ async fn ask(
     world: &World,
     caller: &Caller,
     filter: &CallFilter,
-    part: (CallsFrom, u64),
-) -> Result<Calls, Error> {
+    part: (PageCursor, u64),
+) -> Result<CallPage, Error> {
     Box::pin(ops::calls::list(
         &world.control,
         caller,
@@ -58,14 +59,14 @@ async fn all(
     filter: &CallFilter,
     size: u64,
 ) -> (Vec<Call>, String) {
-    let (mut calls, mut from, mut latest) = (Vec::new(), CallsFrom::Latest, None);
+    let (mut calls, mut from, mut latest) = (Vec::new(), PageCursor::Latest, None);
     for _ in 0..QUESTIONS_MAX {
         let page = ask(world, caller, filter, (from, size)).await.unwrap();
         assert!(page.calls.len() as u64 <= size);
         calls.extend(page.calls);
         latest.get_or_insert(page.latest);
         match page.next {
-            Some(next) => from = CallsFrom::Before(next),
+            Some(next) => from = PageCursor::Before(next),
             None => return (calls, latest.unwrap()),
         }
     }
@@ -81,7 +82,7 @@ async fn news(
 ) -> (Vec<Call>, String) {
     let (mut calls, mut after) = (Vec::new(), latest);
     for _ in 0..QUESTIONS_MAX {
-        let page = ask(world, &ROOT, filter, (CallsFrom::After(after), size))
+        let page = ask(world, &ROOT, filter, (PageCursor::After(after), size))
             .await
             .unwrap();
         assert!(page.calls.len() as u64 <= size);
@@ -105,7 +106,7 @@ async fn pages_neither_skip_nor_repeat_while_calls_come_in_and_the_tail_has_thes
         let none = CallFilter::default();
         let (before, _) = all(world, &ROOT, &none, 500).await;
         assert_eq!(before.len(), 40);
-        let first = ask(world, &ROOT, &none, (CallsFrom::Latest, 7))
+        let first = ask(world, &ROOT, &none, (PageCursor::Latest, 7))
             .await
             .unwrap();
         let (mut rows, mut next) = (names(&first.calls), first.next);
@@ -118,7 +119,7 @@ async fn pages_neither_skip_nor_repeat_while_calls_come_in_and_the_tail_has_thes
             let late = (n..).zip(starts).map(|(n, start)| at(n, &alice, start));
             post(world, "n1", late.collect()).await;
             posted.extend((n..n + 3).map(|n| format!("n1/{n}")));
-            let page = ask(world, &ROOT, &none, (CallsFrom::Before(cursor), 7))
+            let page = ask(world, &ROOT, &none, (PageCursor::Before(cursor), 7))
                 .await
                 .unwrap();
             rows.extend(names(&page.calls));
@@ -151,7 +152,7 @@ async fn what_a_data_plane_had_kept_to_itself_is_new_when_it_is_posted() {
         post(world, "n1", vec![at(1, &alice, NOON.0 + 3 * HOUR_MS)]).await;
         let (pages, latest) = all(world, &ROOT, &none, 2).await;
         assert_eq!(pages.len(), 4);
-        let first = ask(world, &ROOT, &none, (CallsFrom::Latest, 1))
+        let first = ask(world, &ROOT, &none, (PageCursor::Latest, 1))
             .await
             .unwrap();
         world.clock.advance(2 * HOUR_MS);
@@ -172,7 +173,7 @@ async fn what_a_data_plane_had_kept_to_itself_is_new_when_it_is_posted() {
         assert_eq!(tail.len(), 57);
         assert_eq!(names(&tail).into_iter().collect::<BTreeSet<_>>().len(), 57);
         assert!(news(world, &none, latest, 9).await.0.is_empty());
-        let before = CallsFrom::Before(first.next.unwrap());
+        let before = PageCursor::Before(first.next.unwrap());
         let rest = ask(world, &ROOT, &none, (before, 500)).await.unwrap();
         assert_eq!(names(&rest.calls), ["cut-off/3", "cut-off/2", "cut-off/1"]);
     })
@@ -180,7 +181,7 @@ async fn what_a_data_plane_had_kept_to_itself_is_new_when_it_is_posted() {
 }
 
 /// Calls of all kinds, a few of them rare, and long times without any.
-async fn mixed(world: &World, accounts: &[AccountView]) -> Vec<(String, UsageRecord)> {
+async fn mixed(world: &World, accounts: &[Account]) -> Vec<(String, UsageRecord)> {
     let mut all = Vec::new();
     let mut random = 12_345u64;
     let mut even = |of: u64| {
@@ -230,8 +231,8 @@ async fn mixed(world: &World, accounts: &[AccountView]) -> Vec<(String, UsageRec
 fn brute(all: &[(String, UsageRecord)], filter: &CallFilter, ids: &[AccountId]) -> Vec<String> {
     let is_model = |name: &str| match filter.model.as_ref() {
         None => true,
-        Some(ModelOf::Named(model)) => name == model,
-        Some(ModelOf::Beginning(beginning)) => name.starts_with(beginning.as_str()),
+        Some(ModelFilter::Named(model)) => name == model,
+        Some(ModelFilter::Beginning(beginning)) => name.starts_with(beginning.as_str()),
     };
     let is_one = |record: &UsageRecord| {
         ids.contains(&record.account)
@@ -257,12 +258,12 @@ fn brute(all: &[(String, UsageRecord)], filter: &CallFilter, ids: &[AccountId]) 
 
 fn filters() -> Vec<CallFilter> {
     let none = CallFilter::default;
-    let model = |text: &str| ModelOf::parse(text).unwrap();
+    let model = |text: &str| ModelFilter::parse(text).unwrap();
     let models = [
         "gpt-5", "gpt-5*", "%_rare", "claude", "nobody", "nobody*", "*",
     ];
     let statuses = ["2xx", "206", "4xx", "429", "503", "5xx", "501", "3xx"];
-    let status = |text: &str| Some(StatusOf::parse(text).unwrap());
+    let status = |text: &str| Some(StatusFilter::parse(text).unwrap());
     let mut filters = vec![none()];
     for text in models {
         let of_model = CallFilter {
@@ -363,7 +364,13 @@ async fn the_tail_keeps_to_the_filter() {
         let leaf = world.child(&by(&reseller), "leaf", 10.0).await;
         let other = world.child(&ROOT, "other", 10.0).await;
         let accounts = [leaf, other];
-        let latest = ask(world, &ROOT, &CallFilter::default(), (CallsFrom::Latest, 1)).await;
+        let latest = ask(
+            world,
+            &ROOT,
+            &CallFilter::default(),
+            (PageCursor::Latest, 1),
+        )
+        .await;
         let latest = latest.unwrap().latest;
         let records = mixed(world, &accounts).await;
         for filter in filters() {
@@ -431,20 +438,20 @@ async fn nobody_sees_calls_of_accounts_that_are_not_below_it() {
                 account: Some(stranger.to_owned()),
                 ..none()
             };
-            let refused = ask(world, &by(&leaf), &filter, (CallsFrom::Latest, 1)).await;
+            let refused = ask(world, &by(&leaf), &filter, (PageCursor::Latest, 1)).await;
             assert!(matches!(refused, Err(Error::NotFound { .. })), "{stranger}");
         }
         let filter = CallFilter {
             key: KeyId::new(1).ok(),
             ..none()
         };
-        let refused = ask(world, &by(&reseller), &filter, (CallsFrom::Latest, 1)).await;
+        let refused = ask(world, &by(&reseller), &filter, (PageCursor::Latest, 1)).await;
         assert!(matches!(refused, Err(Error::Forbidden(_))));
         // A cursor is a place and no right.
-        let page = ask(world, &ROOT, &none(), (CallsFrom::Latest, 1))
+        let page = ask(world, &ROOT, &none(), (PageCursor::Latest, 1))
             .await
             .unwrap();
-        let before = CallsFrom::Before(page.next.unwrap());
+        let before = PageCursor::Before(page.next.unwrap());
         let rest = ask(world, &by(&leaf), &none(), (before, 9)).await.unwrap();
         assert!(rest.calls.iter().all(|call| call.account_name == "leaf"));
     })
@@ -471,7 +478,7 @@ async fn calls_of_a_deleted_account_stay_with_those_above_it() {
                 ..CallFilter::default()
             };
             assert_eq!(all(world, &by(&reseller), &filter, 5).await.0.len(), 1);
-            let refused = ask(world, &by(&other), &filter, (CallsFrom::Latest, 1)).await;
+            let refused = ask(world, &by(&other), &filter, (PageCursor::Latest, 1)).await;
             assert!(matches!(refused, Err(Error::NotFound { .. })));
         }
     })
@@ -519,17 +526,17 @@ async fn only_a_cursor_of_the_list_is_one() {
     )
     .await;
     let none = CallFilter::default();
-    let page = ask(&world, &ROOT, &none, (CallsFrom::Latest, 1))
+    let page = ask(&world, &ROOT, &none, (PageCursor::Latest, 1))
         .await
         .unwrap();
     let (next, latest) = (page.next.unwrap(), page.latest);
     let cut = next[..next.len() - 1].to_owned();
     for (from, name) in [
-        (CallsFrom::Before("1".to_owned()), "before"),
-        (CallsFrom::Before(latest), "before"),
-        (CallsFrom::Before(cut), "before"),
-        (CallsFrom::After(next), "after"),
-        (CallsFrom::After("ä".to_owned()), "after"),
+        (PageCursor::Before("1".to_owned()), "before"),
+        (PageCursor::Before(latest), "before"),
+        (PageCursor::Before(cut), "before"),
+        (PageCursor::After(next), "after"),
+        (PageCursor::After("ä".to_owned()), "after"),
     ] {
         match ask(&world, &ROOT, &none, (from, 1)).await {
             Err(Error::Invalid(problem)) => assert!(problem.to_string().starts_with(name)),
@@ -537,7 +544,7 @@ async fn only_a_cursor_of_the_list_is_one() {
         }
     }
     for size in [0, 501] {
-        let refused = ask(&world, &ROOT, &none, (CallsFrom::Latest, size)).await;
+        let refused = ask(&world, &ROOT, &none, (PageCursor::Latest, size)).await;
         assert!(matches!(refused, Err(Error::Invalid(_))), "{size}");
     }
     assert_eq!(usd(0.1), page.calls[0].usage.record.cost);

@@ -8,12 +8,12 @@ use proxyxai_contract::client_key::ClientKey;
 
 use crate::{
     Error,
+    model::{
+        Account, AuditFilter, CallFilter, Caller, ClientKeyChange, ClientKeyFilter, ClientKeyInfo,
+        Expiry, NewClientKey, Page, PageCursor,
+    },
     ops::{self, client_keys},
     testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{
-        AccountView, CallFilter, Caller, CallsFrom, ClientKeyChange, ClientKeyView, Expiry,
-        LogFilter, MadeWith, NewClientKey, Page,
-    },
 };
 
 pub(super) fn new_key(name: &str) -> NewClientKey {
@@ -26,10 +26,10 @@ pub(super) fn new_key(name: &str) -> NewClientKey {
 /// A key of an account, made by root.
 pub(super) async fn key_of(
     world: &World,
-    account: &AccountView,
+    account: &Account,
     name: &str,
     change: ClientKeyChange,
-) -> (ClientKeyView, ClientKey) {
+) -> (ClientKeyInfo, ClientKey) {
     let new = NewClientKey {
         name: name.to_owned(),
         change,
@@ -50,7 +50,7 @@ async fn a_name_is_one_keys_alone_within_its_account_whatever_its_case() {
         let alice = world.child(&ROOT, "alice", 30.0).await;
         let bobby = world.child(&ROOT, "bobby", 30.0).await;
         let (first, _) = key_of(world, &alice, "Straße 1", ClientKeyChange::default()).await;
-        let make = async |account: &AccountView, name: &str| {
+        let make = async |account: &Account, name: &str| {
             let new = new_key(name);
             client_keys::create(&world.control, &by(account), None, &new).await
         };
@@ -259,9 +259,9 @@ async fn an_account_has_so_many_keys_and_those_that_ended_make_room() {
         world.clock.advance(DAY_MS);
         make("one more".to_owned()).await.unwrap();
         assert_eq!(names(world, &by(&alice), None).await.len(), 100);
-        let filter = LogFilter {
+        let filter = AuditFilter {
             action: Some("delete_client_key".to_owned()),
-            ..LogFilter::default()
+            ..AuditFilter::default()
         };
         let page = Page { page: 1, size: 10 };
         let logged = ops::audit::list(&world.control, &by(&alice), filter, page).await;
@@ -276,9 +276,9 @@ async fn a_deleted_account_takes_its_keys_with_it_and_a_suspended_one_stops_them
         let alice = world.child(&ROOT, "alice", 30.0).await;
         let (_, secret) = key_of(world, &alice, "ci", ClientKeyChange::default()).await;
         let read = async || ops::auth::identify(&world.control, secret.expose(), None).await;
-        let suspend = |suspended| crate::view::AccountChange {
+        let suspend = |suspended| crate::model::AccountChange {
             suspended: Some(suspended),
-            ..crate::view::AccountChange::default()
+            ..crate::model::AccountChange::default()
         };
         world.change(&ROOT, &alice, suspend(true)).await.unwrap();
         assert!(matches!(read().await, Err(Error::Suspended { .. })));
@@ -359,7 +359,8 @@ async fn what_is_done_to_a_key_is_on_record_without_its_secret() {
             .await
             .unwrap();
         let page = Page { page: 1, size: 100 };
-        let logs = ops::audit::list(&world.control, &by(&alice), LogFilter::default(), page).await;
+        let logs =
+            ops::audit::list(&world.control, &by(&alice), AuditFilter::default(), page).await;
         let logs = logs.unwrap().rows;
         let done: Vec<_> = logs.iter().map(|log| log.action.as_str()).collect();
         let expected = ["delete_client_key", "update_client_key", "add_client_key"];
@@ -396,7 +397,7 @@ async fn calls_are_found_by_the_key_that_they_were_made_with() {
                 client_key,
                 ..CallFilter::default()
             };
-            let from = (CallsFrom::Latest, 50);
+            let from = (PageCursor::Latest, 50);
             let listed = ops::calls::list(&world.control, &by(&alice), filter, from).await;
             let calls = listed.unwrap().calls.into_iter();
             let mut found: Vec<_> = calls
@@ -408,9 +409,12 @@ async fn calls_are_found_by_the_key_that_they_were_made_with() {
         let named = |all: &[u64], name: &str| -> Vec<_> {
             all.iter().map(|at| (*at, name.to_owned())).collect()
         };
-        let further = found(Some(MadeWith::Further(key.id))).await;
+        let further = found(Some(ClientKeyFilter::Further(key.id))).await;
         assert_eq!(further, named(&[2, 4, 6], "ci"));
-        assert_eq!(found(Some(MadeWith::First)).await, named(&[1, 3, 5, 7], ""));
+        assert_eq!(
+            found(Some(ClientKeyFilter::First)).await,
+            named(&[1, 3, 5, 7], "")
+        );
         assert_eq!(found(None).await.len(), 7);
     })
     .await;

@@ -1,17 +1,18 @@
 //! Laws of what becomes of credit that calls under way may still cost when it is taken away.
 
 use proxyxai_contract::{
-    lease::{LeaseAnswer, LeaseAsk, Shortage},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage},
     money::{Money, Multiplier},
 };
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{Account, AccountChange, AccountChangeResult, Caller},
+    ops,
     testing::{ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, AccountView, Caller, Changed},
 };
 
-async fn ask(world: &World, account: &AccountView, dollars: f64) -> LeaseAnswer {
+async fn ask(world: &World, account: &Account, dollars: f64) -> LeaseAnswer {
     let name = node("n1");
     let lease = async |ask| {
         let asked = ops::fleet::lease_credit(&world.control, &name, 1, vec![ask]);
@@ -35,14 +36,14 @@ async fn ask(world: &World, account: &AccountView, dollars: f64) -> LeaseAnswer 
     lease(wanted).await.unwrap()
 }
 
-async fn report(world: &World, account: &AccountView, sequence: u64, cost: f64) {
+async fn report(world: &World, account: &Account, sequence: u64, cost: f64) {
     let records = vec![call(sequence, account.id, cost)];
     ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
         .await
         .unwrap();
 }
 
-async fn delete(world: &World, caller: &Caller, account: &AccountView) -> Changed {
+async fn delete(world: &World, caller: &Caller, account: &Account) -> AccountChangeResult {
     let named = account.id.to_string();
     let deleted = ops::accounts::delete(&world.control, caller, &named);
     Box::pin(deleted).await.unwrap()
@@ -57,7 +58,7 @@ async fn settle(world: &World) {
 }
 
 /// A parent with a child that has some of its credit on lease.
-async fn family(world: &World, leased: f64) -> (AccountView, AccountView) {
+async fn family(world: &World, leased: f64) -> (Account, Account) {
     let parent = world.child(&ROOT, "parent", 200.0).await;
     let child = world.child(&by(&parent), "child", 100.0).await;
     assert_eq!(ask(world, &child, leased).await.lease.amount, usd(leased));
@@ -76,7 +77,7 @@ async fn a_deleted_accounts_lease_is_refunded_when_the_last_of_it_is_home() {
 
         // Calls under way go on, none is added.
         let refused = ask(world, &child, 1.0).await;
-        assert_eq!(refused.shortage, Some(Shortage::Balance));
+        assert_eq!(refused.shortage, Some(LeaseShortage::Balance));
         report(world, &child, 1, 54.0).await;
         settle(world).await;
         assert_eq!(world.view(&parent).await.balance, usd(139.8));

@@ -8,13 +8,13 @@ use proxyxai_contract::{
 
 use crate::{
     domain::credit::{
-        CARDS_MAX, Card, DELETE_FEE, Exchange, Purse, REFUND_LIFE_MS, close, deduct, grant,
+        CARDS_MAX, Card, DELETE_FEE, REFUND_LIFE_MS, RateExchange, Wallet, close, deduct, grant,
     },
     testing::DAY_MS,
 };
 
 const NOW: Millis = Millis(1_698_105_600_000);
-const EVEN: Exchange = Exchange {
+const EVEN: RateExchange = RateExchange {
     child: Multiplier::ONE,
     operator: Multiplier::ONE,
 };
@@ -24,7 +24,7 @@ fn card(nanos: i64, life_ms: i64) -> Card {
 }
 
 /// Amount and life of each card.
-fn lives(purse: &Purse) -> Vec<(i64, i64)> {
+fn lives(purse: &Wallet) -> Vec<(i64, i64)> {
     let cards = purse.cards().iter();
     cards
         .map(|card| (card.balance.nanos(), card.expires.since(NOW)))
@@ -33,8 +33,8 @@ fn lives(purse: &Purse) -> Vec<(i64, i64)> {
 
 #[test]
 fn a_grant_from_a_card_that_ends_in_nine_seconds_ends_in_nine_seconds() {
-    let mut parent = Purse::new(vec![card(100, 9_000)]);
-    let mut child = Purse::default();
+    let mut parent = Wallet::new(vec![card(100, 9_000)]);
+    let mut child = Wallet::default();
     grant(Some(&mut parent), &mut child, EVEN, card(60, 365 * DAY_MS)).unwrap();
     assert_eq!(lives(&child), [(60, 9_000)]);
     // And back again.
@@ -51,9 +51,9 @@ fn a_grant_from_a_card_that_ends_in_nine_seconds_ends_in_nine_seconds() {
 
 #[test]
 fn a_grant_becomes_a_card_for_each_end_of_those_that_pay_for_it() {
-    let mut parent = Purse::new(vec![card(10, 5), card(20, 7), card(40, 50), card(50, 90)]);
-    let mut child = Purse::default();
-    let double = Exchange {
+    let mut parent = Wallet::new(vec![card(10, 5), card(20, 7), card(40, 50), card(50, 90)]);
+    let mut child = Wallet::default();
+    let double = RateExchange {
         child: Multiplier::from_micros(2_000_000).unwrap(),
         ..EVEN
     };
@@ -65,7 +65,7 @@ fn a_grant_becomes_a_card_for_each_end_of_those_that_pay_for_it() {
 
 #[test]
 fn root_mints_for_as_long_as_it_likes() {
-    let mut child = Purse::default();
+    let mut child = Wallet::default();
     grant(None, &mut child, EVEN, card(1, 365 * DAY_MS)).unwrap();
     assert_eq!(lives(&child), [(1, 365 * DAY_MS)]);
 }
@@ -73,7 +73,7 @@ fn root_mints_for_as_long_as_it_likes() {
 #[test]
 fn refunds_end_with_the_cards_they_come_from_and_after_180_days_at_most() {
     let cards = || vec![card(300_000_000, 5), card(500_000_000, 300 * DAY_MS)];
-    let (mut parent, mut child) = (Purse::default(), Purse::new(cards()));
+    let (mut parent, mut child) = (Wallet::default(), Wallet::new(cards()));
     let amount = Money::from_nanos(400_000_000);
     deduct(Some(&mut parent), &mut child, EVEN, amount, NOW).unwrap();
     // The fee is paid from what ends first.
@@ -82,7 +82,7 @@ fn refunds_end_with_the_cards_they_come_from_and_after_180_days_at_most() {
         [(100_000_000, 5), (100_000_000, REFUND_LIFE_MS)]
     );
 
-    let (mut parent, mut child) = (Purse::default(), Purse::new(cards()));
+    let (mut parent, mut child) = (Wallet::default(), Wallet::new(cards()));
     let all = (child.total(), DELETE_FEE);
     close(Some(&mut parent), &mut child, EVEN, all, NOW).unwrap();
     assert_eq!(
@@ -97,11 +97,11 @@ proptest! {
         cards in prop::collection::vec((1i64..1_000_000_000, 1i64..365), 1..30),
         moves in prop::collection::vec((0u8..3, 1i64..5_000_000_000, 1i64..365), 1..40),
     ) {
-        let mut before = Purse::default();
+        let mut before = Wallet::default();
         for (amount, days) in cards {
             before.add(card(amount, days * DAY_MS), NOW).unwrap();
         }
-        let (mut parent, mut child) = (before.clone(), Purse::default());
+        let (mut parent, mut child) = (before.clone(), Wallet::default());
         for (what, amount, days) in moves {
             let moved = Money::from_nanos(amount);
             let _refused = match what {

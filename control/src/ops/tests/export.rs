@@ -4,9 +4,10 @@ use futures_util::TryStreamExt as _;
 use proxyxai_contract::usage::UsageRecord;
 
 use crate::{
-    Error, Offline, ops,
+    Error, OfflineStore,
+    model::{Caller, DateRange, LedgerFilter, LedgerLine, Page},
+    ops,
     testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, lines_of, node, usd},
-    view::{Caller, Days, LedgerFilter, LedgerLine, Page},
 };
 
 async fn report(world: &World, records: Vec<UsageRecord>) {
@@ -19,9 +20,9 @@ async fn report_of(world: &World, epoch: u64, records: Vec<UsageRecord>) {
     Box::pin(reported).await.unwrap();
 }
 
-fn days(world: &World, back: i64) -> Days {
+fn days(world: &World, back: i64) -> DateRange {
     let end = ops::reports::today(&world.control);
-    Days {
+    DateRange {
         start: end.saturating_sub(jiff::Span::new().days(back)),
         end,
     }
@@ -183,7 +184,7 @@ async fn the_ledger_is_asked_for_by_reason_and_days() {
             let filter = LedgerFilter {
                 account: None,
                 reason: reason.map(ToOwned::to_owned),
-                days: back.map(|(start, end)| Days {
+                days: back.map(|(start, end)| DateRange {
                     start: day(start),
                     end: day(end),
                 }),
@@ -215,7 +216,7 @@ async fn the_store_can_be_looked_at_while_control_runs() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 10.0).await;
         report(world, vec![call(1, alice.id, 1.0)]).await;
-        let offline = Offline::open(&world.config).await.unwrap();
+        let offline = OfflineStore::open(&world.config).await.unwrap();
         assert_eq!(offline.verify().await.unwrap().difference, None);
         let mut pieces = offline.usage(days(world, 1)).await.unwrap();
         let piece = pieces.next().await.unwrap().unwrap();
@@ -236,7 +237,7 @@ async fn a_store_that_is_not_there_is_not_made() {
         dir.path().into(),
     );
     assert!(matches!(
-        Offline::open(&config).await,
+        OfflineStore::open(&config).await,
         Err(Error::Invalid(_))
     ));
     assert!(!file.exists());

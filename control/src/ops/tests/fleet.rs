@@ -5,18 +5,19 @@ use std::{collections::BTreeMap, pin::Pin, time::Duration};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use proxyxai_contract::{
     id::{AccountId, NodeName, Revision},
-    snapshot::{Health, HealthState, Rejection, Update},
+    snapshot::{HealthState, KeyHealthReport, RejectedItem, SnapshotUpdate},
 };
 
 use crate::{
-    Control, ops,
+    Control,
+    model::{AccountChange, NodeFilter, UpstreamKeyChange},
+    ops,
     testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, KeyChange, NodeFilter},
 };
 
-type Updates = Pin<Box<dyn Stream<Item = Update> + Send>>;
+type UpdatesOfNode = Pin<Box<dyn Stream<Item = SnapshotUpdate> + Send>>;
 
-async fn watch(control: &Control, name: &NodeName) -> Updates {
+async fn watch(control: &Control, name: &NodeName) -> UpdatesOfNode {
     Box::pin(
         ops::fleet::watch(control, name.clone(), 1, "0.1.0".to_owned())
             .await
@@ -24,14 +25,14 @@ async fn watch(control: &Control, name: &NodeName) -> Updates {
     )
 }
 
-async fn next(updates: &mut Updates) -> Update {
+async fn next(updates: &mut UpdatesOfNode) -> SnapshotUpdate {
     tokio::time::timeout(Duration::from_secs(5), updates.next())
         .await
         .unwrap()
         .unwrap()
 }
 
-fn ids(update: &Update) -> Vec<i64> {
+fn ids(update: &SnapshotUpdate) -> Vec<i64> {
     update
         .accounts
         .iter()
@@ -60,9 +61,9 @@ async fn a_watcher_gets_everything_first_and_then_what_changed() {
         assert!(updates.next().now_or_never().is_none());
 
         // Three changes while nobody reads become one update.
-        let off = KeyChange {
+        let off = UpstreamKeyChange {
             enabled: Some(false),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         ops::keys::update(&world.control, &ROOT, key.id, off)
             .await
@@ -158,7 +159,7 @@ async fn a_change_is_answered_once_every_watcher_has_acknowledged_it() {
         };
         let waiting = tokio::time::timeout(Duration::from_millis(50), &mut create).await;
         assert!(waiting.is_err());
-        let rejection = Rejection {
+        let rejection = RejectedItem {
             kind: "account",
             item: "2".to_owned(),
             problem: "too odd".to_owned(),
@@ -241,7 +242,7 @@ async fn what_one_data_plane_learns_of_a_key_the_others_are_told() {
         next(&mut one).await;
         next(&mut two).await;
         let until = world.clock.now().plus(60_000);
-        let health = Health {
+        let health = KeyHealthReport {
             key: key.id,
             model: Some("gpt-4o".to_owned()),
             state: HealthState::Sleeping { until },
@@ -273,7 +274,7 @@ async fn only_the_token_admits_a_data_plane() {
         assert!(
             ops::fleet::nodes(
                 &world.control,
-                &crate::view::Caller {
+                &crate::model::Caller {
                     client_key: None,
                     account: AccountId::new(2).unwrap(),
                     address: None,

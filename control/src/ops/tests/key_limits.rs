@@ -4,17 +4,17 @@
 use proxyxai_contract::{
     clock::Millis,
     id::ClientKeyId,
-    lease::{LeaseAnswer, LeaseAsk, Payer, Shortage},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, PayerId},
     money::Money,
-    object::{Kind, Made, Objects, Settles},
+    object::{CallObjects, CreatedObject, ObjectKind, ObjectSettlement},
     usage::UsageRecord,
 };
 
 use super::client_keys::key_of;
 use crate::{
+    model::{Account, ClientKeyChange, ClientKeyInfo},
     ops::{self, client_keys},
     testing::{NOON, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountView, ClientKeyChange, ClientKeyView},
 };
 
 fn limited(dollars: f64) -> ClientKeyChange {
@@ -24,8 +24,8 @@ fn limited(dollars: f64) -> ClientKeyChange {
     }
 }
 
-fn payer(key: &ClientKeyView) -> Payer {
-    Payer {
+fn payer(key: &ClientKeyInfo) -> PayerId {
+    PayerId {
         account: key.account,
         client_key: Some(key.id),
     }
@@ -49,7 +49,7 @@ impl Plane {
         }
     }
 
-    async fn ask(&mut self, world: &World, payer: Payer, dollars: f64) -> LeaseAnswer {
+    async fn ask(&mut self, world: &World, payer: PayerId, dollars: f64) -> LeaseAnswer {
         let change = usd(dollars);
         let ask = LeaseAsk {
             payer,
@@ -65,7 +65,7 @@ impl Plane {
     }
 
     /// Reports a call with the key.
-    async fn spend(&mut self, world: &World, payer: Payer, dollars: f64) -> UsageRecord {
+    async fn spend(&mut self, world: &World, payer: PayerId, dollars: f64) -> UsageRecord {
         self.sequence += 1;
         let record = UsageRecord {
             client_key: payer.client_key,
@@ -75,7 +75,7 @@ impl Plane {
         record
     }
 
-    async fn report(&mut self, world: &World, payer: Payer, records: Vec<UsageRecord>) {
+    async fn report(&mut self, world: &World, payer: PayerId, records: Vec<UsageRecord>) {
         let name = node(self.name);
         let reported = ops::fleet::report_usage(&world.control, &name, 1, records);
         let leases = reported.await.unwrap().leases;
@@ -85,7 +85,7 @@ impl Plane {
     }
 }
 
-async fn shown(world: &World, account: &AccountView, id: ClientKeyId) -> ClientKeyView {
+async fn shown(world: &World, account: &Account, id: ClientKeyId) -> ClientKeyInfo {
     client_keys::get(&world.control, &by(account), None, id)
         .await
         .unwrap()
@@ -106,7 +106,7 @@ async fn all_data_planes_together_get_no_more_than_the_limit() {
         let short = two.ask(world, payer, 5.0).await;
         assert_eq!(
             (short.shortage, short.elsewhere),
-            (Some(Shortage::Balance), usd(6.0))
+            (Some(LeaseShortage::Balance), usd(6.0))
         );
         assert_eq!(two.ask(world, payer, 4.0).await.lease.amount, usd(4.0));
         // What was spent is gone, and what comes back is there again.
@@ -167,7 +167,7 @@ async fn a_key_that_is_off_ended_or_gone_gets_nothing_more_and_its_calls_are_sti
             .await
             .unwrap();
         let refused = plane.ask(world, payer, 1.0).await;
-        assert_eq!(refused.shortage, Some(Shortage::Balance));
+        assert_eq!(refused.shortage, Some(LeaseShortage::Balance));
         client_keys::delete(&world.control, &by(&alice), None, key.id)
             .await
             .unwrap();
@@ -280,21 +280,21 @@ async fn a_limit_that_is_raised_or_lifted_is_in_force_at_once() {
     .await;
 }
 
-fn making(sequence: u64, key: &ClientKeyView, held: f64) -> UsageRecord {
-    let made = Made {
+fn making(sequence: u64, key: &ClientKeyInfo, held: f64) -> UsageRecord {
+    let made = CreatedObject {
         id: "resp_1".to_owned(),
-        kind: Kind::Response,
+        kind: ObjectKind::Response,
         expires: Millis(NOON.0 * 2),
         status: "queued".to_owned(),
         calls: None,
     };
     UsageRecord {
         client_key: Some(key.id),
-        objects: Some(Box::new(Objects {
+        objects: Some(Box::new(CallObjects {
             made: vec![made],
             pending: true,
             held: usd(held),
-            ..Objects::default()
+            ..CallObjects::default()
         })),
         ..call(sequence, key.account, 0.0)
     }
@@ -312,14 +312,14 @@ async fn work_that_goes_on_is_set_aside_of_the_limit_and_paid_by_the_key_that_be
         assert_eq!(one.amount, Money::ZERO);
         assert!(two.ask(world, payer, 7.0).await.shortage.is_some());
         // Whoever fetches it, with whichever key.
-        let settles = Settles {
+        let settles = ObjectSettlement {
             id: "resp_1".to_owned(),
             settlement: "a".to_owned(),
         };
         let settling = UsageRecord {
-            objects: Some(Box::new(Objects {
+            objects: Some(Box::new(CallObjects {
                 settles: Some(settles),
-                ..Objects::default()
+                ..CallObjects::default()
             })),
             ..call(1, alice.id, 1.5)
         };

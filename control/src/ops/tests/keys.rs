@@ -6,7 +6,7 @@ use proxyxai_contract::{
     id::{KeyId, Level},
     provider::ProviderType,
     secret::Secret,
-    snapshot::{Health, HealthState, KeyConfig},
+    snapshot::{HealthState, KeyConfig, KeyHealthReport},
 };
 
 use tokio::{
@@ -15,9 +15,10 @@ use tokio::{
 };
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{KeyState, Page, UpstreamKeyChange, UpstreamKeyFilter},
+    ops,
     testing::{ROOT, World, by, everywhere, new_key, node},
-    view::{KeyChange, KeyFilter, KeyState, Page},
 };
 
 const SECRET: &str = "sk-proj-abcdefghijklmnopqrst-wxyz";
@@ -54,18 +55,18 @@ async fn one_secret_is_there_once_for_a_provider() {
                 ..
             })
         ));
-        let elsewhere = KeyChange {
+        let elsewhere = UpstreamKeyChange {
             provider: Some("https://example.com/v1/".to_owned()),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         let moved = ops::keys::update(&world.control, &ROOT, key.id, elsewhere)
             .await
             .unwrap();
         assert_eq!(moved.provider, "https://example.com/v1");
         let second = world.key(SECRET).await.unwrap();
-        let back = KeyChange {
+        let back = UpstreamKeyChange {
             provider: Some("https://api.openai.com".to_owned()),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         let clash = ops::keys::update(&world.control, &ROOT, key.id, back).await;
         assert!(matches!(clash, Err(Error::Conflict { .. })));
@@ -96,9 +97,9 @@ async fn what_cannot_be_a_key_is_refused_and_nothing_is_stored() {
         }
         let key = world.key(SECRET).await.unwrap();
         for bad in ["ftp://h", "https://u:p@h", "nonsense"] {
-            let change = KeyChange {
+            let change = UpstreamKeyChange {
                 provider: Some(bad.to_owned()),
-                ..KeyChange::default()
+                ..UpstreamKeyChange::default()
             };
             assert!(matches!(
                 ops::keys::update(&world.control, &ROOT, key.id, change).await,
@@ -119,15 +120,15 @@ async fn the_pool_is_listed_by_level_and_provider() {
     everywhere(async |world: &mut World| {
         let one = world.key(SECRET).await.unwrap();
         let two = world.key("sk-another-key-of-some-length").await.unwrap();
-        let change = KeyChange {
+        let change = UpstreamKeyChange {
             level: Some(Level::new(2).unwrap()),
             provider: Some("https://api.anthropic.com".to_owned()),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         ops::keys::update(&world.control, &ROOT, two.id, change)
             .await
             .unwrap();
-        let list = async |filter: KeyFilter| {
+        let list = async |filter: UpstreamKeyFilter| {
             let page = Page { page: 1, size: 10 };
             let listed = ops::keys::list(&world.control, &ROOT, filter, page)
                 .await
@@ -138,17 +139,17 @@ async fn the_pool_is_listed_by_level_and_provider() {
                 .map(|row| row.id)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(list(KeyFilter::default()).await, [one.id, two.id]);
-        let host = |text: &str| KeyFilter {
+        assert_eq!(list(UpstreamKeyFilter::default()).await, [one.id, two.id]);
+        let host = |text: &str| UpstreamKeyFilter {
             provider: Some(text.to_owned()),
-            ..KeyFilter::default()
+            ..UpstreamKeyFilter::default()
         };
         assert_eq!(list(host("api.anthropic.com")).await, [two.id]);
         assert_eq!(list(host("https://api.openai.com/")).await, [one.id]);
         assert_eq!(
-            list(KeyFilter {
+            list(UpstreamKeyFilter {
                 level: Level::new(2).ok(),
-                ..KeyFilter::default()
+                ..UpstreamKeyFilter::default()
             })
             .await,
             [two.id]
@@ -162,7 +163,7 @@ async fn a_new_secret_wakes_a_sick_key_and_so_does_a_reload() {
     everywhere(async |world: &mut World| {
         let key = world.key(SECRET).await.unwrap();
         let sick = async |id: KeyId| {
-            let health = Health {
+            let health = KeyHealthReport {
                 key: id,
                 model: None,
                 state: HealthState::Disabled,
@@ -184,9 +185,9 @@ async fn a_new_secret_wakes_a_sick_key_and_so_does_a_reload() {
                 .len(),
             1
         );
-        let change = KeyChange {
+        let change = UpstreamKeyChange {
             secret: Some(Secret::new("sk-a-fresh-secret-for-it")),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         let after = ops::keys::update(&world.control, &ROOT, key.id, change)
             .await
@@ -282,9 +283,9 @@ async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
             .unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let server = tokio::spawn(provider(listener));
-        let at_base = || KeyChange {
+        let at_base = || UpstreamKeyChange {
             provider: Some(base.clone()),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         let good = world.key(SECRET).await.unwrap().id;
         let bad = world.key("sk-proj-ab-another-secret-xyz").await.unwrap().id;
@@ -292,7 +293,7 @@ async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
             ops::keys::update(&world.control, &ROOT, id, at_base())
                 .await
                 .unwrap();
-            let health = Health {
+            let health = KeyHealthReport {
                 key: id,
                 model: None,
                 state: HealthState::Disabled,
@@ -386,13 +387,13 @@ async fn a_probe_of_a_model_makes_the_smallest_call_of_it_in_its_own_form() {
     let server = tokio::spawn(models(listener));
     let key = world.key(SECRET).await.unwrap().id;
     let change = async |kind| {
-        let change = KeyChange {
+        let change = UpstreamKeyChange {
             provider: Some(base.clone()),
             config: Some(KeyConfig {
                 provider_type: kind,
                 ..KeyConfig::default()
             }),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         ops::keys::update(&world.control, &ROOT, key, change)
             .await
@@ -453,14 +454,14 @@ async fn keys_are_found_by_the_beginning_of_a_name_or_a_model_by_id_and_by_state
                     .id,
             );
         }
-        let off = KeyChange {
+        let off = UpstreamKeyChange {
             enabled: Some(false),
-            ..KeyChange::default()
+            ..UpstreamKeyChange::default()
         };
         ops::keys::update(&world.control, &ROOT, ids[2], off)
             .await
             .unwrap();
-        let health = Health {
+        let health = KeyHealthReport {
             key: ids[1],
             model: None,
             state: HealthState::Disabled,
@@ -472,10 +473,10 @@ async fn keys_are_found_by_the_beginning_of_a_name_or_a_model_by_id_and_by_state
             .unwrap();
         let page = Page { page: 1, size: 10 };
         let found = async |search: &str, state: Option<KeyState>| {
-            let filter = KeyFilter {
+            let filter = UpstreamKeyFilter {
                 search: (!search.is_empty()).then(|| search.to_owned()),
                 state,
-                ..KeyFilter::default()
+                ..UpstreamKeyFilter::default()
             };
             let listed = ops::keys::list(&world.control, &ROOT, filter, page)
                 .await

@@ -2,18 +2,19 @@
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{
-    lease::{LeaseAnswer, LeaseAsk, Shortage},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage},
     money::{Money, Multiplier},
 };
 
 use super::prices::{house, load, published, rerate};
 use crate::{
-    Error, ops,
+    Error,
+    model::{Account, AccountChange, NodeFilter, NodeLeases},
+    ops,
     testing::{NOON, ROOT, World, call, everywhere, node, usd},
-    view::{AccountChange, AccountView, Leased, NodeFilter},
 };
 
-async fn ask(world: &World, epoch: u64, account: &AccountView, dollars: f64) -> LeaseAnswer {
+async fn ask(world: &World, epoch: u64, account: &Account, dollars: f64) -> LeaseAnswer {
     ask_from(world, "n1", epoch, account, dollars).await
 }
 
@@ -21,7 +22,7 @@ async fn ask_from(
     world: &World,
     name: &str,
     epoch: u64,
-    account: &AccountView,
+    account: &Account,
     dollars: f64,
 ) -> LeaseAnswer {
     let mut ask = LeaseAsk {
@@ -62,7 +63,7 @@ async fn what_each_data_plane_may_spend_is_told() {
             drop(watch.await.unwrap());
         }
         let told: Vec<_> = nodes(None).await.iter().map(|node| node.leased).collect();
-        let leased = |accounts, dollars| Leased {
+        let leased = |accounts, dollars| NodeLeases {
             accounts,
             amount: usd(dollars),
         };
@@ -107,7 +108,7 @@ async fn a_call_that_would_pass_the_months_cap_raises_it_where_that_is_asked_for
         };
         world.change(&ROOT, &alice, cap(0.0)).await.unwrap();
         let answer = ask(world, 1, &alice, 2.5).await;
-        assert_eq!(answer.shortage, Some(Shortage::Month));
+        assert_eq!(answer.shortage, Some(LeaseShortage::Month));
         world.change(&ROOT, &alice, cap(5.0)).await.unwrap();
         let answer = ask(world, 1, &alice, 2.5).await;
         assert_eq!((answer.shortage, answer.lease.amount), (None, usd(2.5)));
@@ -115,7 +116,7 @@ async fn a_call_that_would_pass_the_months_cap_raises_it_where_that_is_asked_for
         // The balance does not cover another step.
         world.change(&ROOT, &alice, cap(50.0)).await.unwrap();
         let answer = ask(world, 1, &alice, 2.5).await;
-        assert_eq!(answer.shortage, Some(Shortage::Month));
+        assert_eq!(answer.shortage, Some(LeaseShortage::Month));
         world.balanced().await;
     })
     .await;
@@ -161,7 +162,7 @@ async fn a_correction_may_reach_what_is_on_lease_and_leaves_nothing_more_to_leas
         assert!(left > usd(10.0) && left < usd(15.0), "{left}");
         for (name, elsewhere) in [("n1", 0.0), ("n2", 15.0)] {
             let refused = ask_from(world, name, 1, &alice, 0.01).await;
-            let expected = (Some(Shortage::Balance), usd(elsewhere));
+            let expected = (Some(LeaseShortage::Balance), usd(elsewhere));
             assert_eq!((refused.shortage, refused.elsewhere), expected);
         }
         let recalled = world.number("SELECT COUNT(*) AS number FROM lease WHERE recalled_at > 0");
@@ -171,7 +172,7 @@ async fn a_correction_may_reach_what_is_on_lease_and_leaves_nothing_more_to_leas
         assert_eq!(ask(world, 1, &alice, -10.0).await.lease.amount, usd(5.0));
         let free = left.saturating_sub(usd(5.0)).dollars();
         let refused = ask_from(world, "n2", 1, &alice, free + 0.01).await;
-        assert_eq!(refused.shortage, Some(Shortage::Balance));
+        assert_eq!(refused.shortage, Some(LeaseShortage::Balance));
         let granted = ask_from(world, "n2", 1, &alice, free).await;
         assert_eq!(granted.shortage, None);
         world.balanced().await;
@@ -206,7 +207,7 @@ async fn calls_on_lease_that_a_correction_has_reached_become_debt() {
         assert_eq!(world.view(&alice).await.balance, debt.negated());
         world.balanced().await;
         let refused = ask(world, 1, &alice, 0.01).await;
-        assert_eq!(refused.shortage, Some(Shortage::Balance));
+        assert_eq!(refused.shortage, Some(LeaseShortage::Balance));
         let paid = AccountChange {
             credit: Some(usd(10.0)),
             ..AccountChange::default()

@@ -25,18 +25,18 @@ fn users(root: &ClientKey) -> Secret {
 }
 
 /// Starts over the same database with a directory that holds nothing.
-async fn start_bare(world: &World, keys: Given<'_>) -> (Result<Control, Error>, TempDir) {
+async fn start_bare(world: &World, keys: GivenMasterKey<'_>) -> (Result<Control, Error>, TempDir) {
     let dir = TempDir::new();
     let mut config = world.config.clone();
     config.data_dir = dir.path().to_owned();
     match keys {
-        Given::Nothing => config.init_users = None,
-        Given::InitUsers(key) => config.init_users = Some(users(key)),
-        Given::RootKey(key) => {
+        GivenMasterKey::Nothing => config.init_users = None,
+        GivenMasterKey::InitUsers(key) => config.init_users = Some(users(key)),
+        GivenMasterKey::RootKey(key) => {
             config.init_users = None;
             config.root_key = Some(Secret::new(key.expose()));
         }
-        Given::File(key) => {
+        GivenMasterKey::File(key) => {
             config.init_users = None;
             fs::write(dir.path().join("root.key"), key.expose()).unwrap();
         }
@@ -45,7 +45,7 @@ async fn start_bare(world: &World, keys: Given<'_>) -> (Result<Control, Error>, 
 }
 
 #[derive(Clone, Copy)]
-enum Given<'a> {
+enum GivenMasterKey<'a> {
     Nothing,
     InitUsers(&'a ClientKey),
     RootKey(&'a ClientKey),
@@ -54,10 +54,10 @@ enum Given<'a> {
 
 /// Whether a root key opens the copy of the master key.
 pub(super) async fn opens_with(world: &World, key: &ClientKey) -> bool {
-    opens(world, Given::RootKey(key)).await
+    opens(world, GivenMasterKey::RootKey(key)).await
 }
 
-async fn opens(world: &World, keys: Given<'_>) -> bool {
+async fn opens(world: &World, keys: GivenMasterKey<'_>) -> bool {
     let (started, dir) = start_bare(world, keys).await;
     let kept = file(dir.path());
     match started {
@@ -96,22 +96,22 @@ async fn any_root_key_at_hand_opens_a_database_whose_file_is_gone() {
         let root = world.control.first_root_key().unwrap().clone();
         world.key(UPSTREAM).await.unwrap();
         for given in [
-            Given::InitUsers(&root),
-            Given::RootKey(&root),
-            Given::File(&root),
+            GivenMasterKey::InitUsers(&root),
+            GivenMasterKey::RootKey(&root),
+            GivenMasterKey::File(&root),
         ] {
             assert!(opens(world, given).await);
         }
-        let (control, _dir) = start_bare(world, Given::RootKey(&root)).await;
+        let (control, _dir) = start_bare(world, GivenMasterKey::RootKey(&root)).await;
         let control = control.unwrap();
         // The pool that data planes get is opened at the start; the caller's key is known by its hash.
         let caller = ops::auth::authenticate(&control, root.expose(), None).await;
         assert!(caller.unwrap().is_root());
         let again = ops::keys::create(&control, &ROOT, crate::testing::new_key(UPSTREAM)).await;
         assert!(matches!(again, Err(Error::Conflict { .. })), "{again:?}");
-        assert!(!opens(world, Given::Nothing).await);
-        assert!(!opens(world, Given::InitUsers(&fresh())).await);
-        assert!(!opens(world, Given::File(&fresh())).await);
+        assert!(!opens(world, GivenMasterKey::Nothing).await);
+        assert!(!opens(world, GivenMasterKey::InitUsers(&fresh())).await);
+        assert!(!opens(world, GivenMasterKey::File(&fresh())).await);
     })
     .await;
 }
@@ -120,7 +120,7 @@ async fn any_root_key_at_hand_opens_a_database_whose_file_is_gone() {
 async fn a_root_key_that_opens_nothing_is_a_configuration_error_that_shows_no_key() {
     everywhere(async |world: &mut World| {
         let wrong = fresh();
-        let (refused, _dir) = start_bare(world, Given::InitUsers(&wrong)).await;
+        let (refused, _dir) = start_bare(world, GivenMasterKey::InitUsers(&wrong)).await;
         let problem = refused.unwrap_err().to_string();
         for word in ["MASTER_KEY", "INIT_USERS", "ROOT_KEY", "master.key"] {
             assert!(problem.contains(word), "{problem}");
@@ -148,8 +148,14 @@ async fn after_a_rotation_the_new_root_key_opens_and_the_old_one_does_not() {
                 _ => ops::accounts::rotate_root(control, &ROOT, Some(chosen.clone()), 0).await,
             };
             let next = next.unwrap();
-            assert!(opens(world, Given::RootKey(&next)).await, "way {way}");
-            assert!(!opens(world, Given::RootKey(&root)).await, "way {way}");
+            assert!(
+                opens(world, GivenMasterKey::RootKey(&next)).await,
+                "way {way}"
+            );
+            assert!(
+                !opens(world, GivenMasterKey::RootKey(&root)).await,
+                "way {way}"
+            );
             root = next;
         }
         // Nobody else's key has anything to do with it.
@@ -157,7 +163,7 @@ async fn after_a_rotation_the_new_root_key_opens_and_the_old_one_does_not() {
         let before = format!("{:?}", copies(&world.control).await);
         let alices = ops::accounts::rotate_key(&world.control, &ROOT, Some("alice"), 0).await;
         assert_eq!(format!("{:?}", copies(&world.control).await), before);
-        assert!(!opens(world, Given::RootKey(&alices.unwrap())).await);
+        assert!(!opens(world, GivenMasterKey::RootKey(&alices.unwrap())).await);
     })
     .await;
 }
@@ -172,17 +178,17 @@ async fn the_key_of_init_users_opens_until_another_is_given_there() {
         let rotated = ops::accounts::rotate_root(&world.control, &ROOT, None, 0).await;
         let rotated = rotated.unwrap();
         for _ in 0..2 {
-            assert!(opens(world, Given::InitUsers(&first)).await);
-            assert!(opens(world, Given::RootKey(&rotated)).await);
+            assert!(opens(world, GivenMasterKey::InitUsers(&first)).await);
+            assert!(opens(world, GivenMasterKey::RootKey(&rotated)).await);
         }
-        let (control, _dir) = start_bare(world, Given::InitUsers(&first)).await;
+        let (control, _dir) = start_bare(world, GivenMasterKey::InitUsers(&first)).await;
         let refused = ops::auth::authenticate(&control.unwrap(), first.expose(), None).await;
         assert!(refused.is_err(), "it opens the vault and is root's no more");
         // Given the new one while the file is there, the old one is forgotten.
         world.config.init_users = Some(users(&rotated));
         world.restart().await.unwrap();
-        assert!(opens(world, Given::InitUsers(&rotated)).await);
-        assert!(!opens(world, Given::InitUsers(&first)).await);
+        assert!(opens(world, GivenMasterKey::InitUsers(&rotated)).await);
+        assert!(!opens(world, GivenMasterKey::InitUsers(&first)).await);
     })
     .await;
 }
@@ -204,10 +210,10 @@ async fn a_database_of_an_earlier_version_gets_its_copies_at_the_next_start() {
     everywhere(async |world: &mut World| {
         let root = world.control.first_root_key().unwrap().clone();
         store::testing::meddle(world.control.store(), "DELETE FROM master_copy").await;
-        assert!(!opens(world, Given::RootKey(&root)).await);
+        assert!(!opens(world, GivenMasterKey::RootKey(&root)).await);
         world.restart().await.unwrap();
         assert_eq!(slots(&world.control).await, [Slot::Root]);
-        assert!(opens(world, Given::RootKey(&root)).await);
+        assert!(opens(world, GivenMasterKey::RootKey(&root)).await);
         // Where root's key is not known in clear, that of INIT_USERS does.
         store::testing::meddle(world.control.store(), "DELETE FROM master_copy").await;
         fs::remove_file(world.dir.path().join("root.key")).unwrap();
@@ -215,7 +221,7 @@ async fn a_database_of_an_earlier_version_gets_its_copies_at_the_next_start() {
         world.config.init_users = Some(users(&other));
         world.restart().await.unwrap();
         assert_eq!(slots(&world.control).await, [Slot::InitUsers]);
-        assert!(opens(world, Given::InitUsers(&other)).await);
+        assert!(opens(world, GivenMasterKey::InitUsers(&other)).await);
     })
     .await;
 }
@@ -257,7 +263,7 @@ async fn a_file_of_another_database_is_left_alone() {
             "{refused:?}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), other);
-        assert!(opens(world, Given::RootKey(&root)).await);
+        assert!(opens(world, GivenMasterKey::RootKey(&root)).await);
     })
     .await;
 }
@@ -306,10 +312,10 @@ async fn a_damaged_copy_does_not_keep_the_other_from_opening() {
         );
         let damage = "UPDATE master_copy SET sealed = key_hash WHERE slot = 'init_users'";
         store::testing::meddle(world.control.store(), damage).await;
-        assert!(opens(world, Given::InitUsers(&root)).await);
+        assert!(opens(world, GivenMasterKey::InitUsers(&root)).await);
         let damage = "UPDATE master_copy SET sealed = key_hash";
         store::testing::meddle(world.control.store(), damage).await;
-        assert!(!opens(world, Given::InitUsers(&root)).await);
+        assert!(!opens(world, GivenMasterKey::InitUsers(&root)).await);
     })
     .await;
 }

@@ -7,9 +7,10 @@ use proxyxai_contract::{
 };
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{Account, AccountChange, Caller},
+    ops,
     testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
-    view::{AccountChange, AccountView, Caller},
 };
 
 fn credit(dollars: f64) -> AccountChange {
@@ -19,7 +20,7 @@ fn credit(dollars: f64) -> AccountChange {
     }
 }
 
-fn balances(account: &AccountView) -> Vec<Money> {
+fn balances(account: &Account) -> Vec<Money> {
     account.cards.iter().map(|card| card.balance).collect()
 }
 
@@ -215,8 +216,8 @@ async fn a_change_without_money_leaves_a_mark_of_zero_and_no_lower_limit() {
 async fn a_full_listing_has_its_price_and_root_pays_none() {
     everywhere(async |world: &mut World| {
         let parent = world.child(&ROOT, "parent", 100.0).await;
-        let page = crate::view::Page { page: 1, size: 10 };
-        let filter = crate::view::AccountFilter::default;
+        let page = crate::model::Page { page: 1, size: 10 };
+        let filter = crate::model::AccountFilter::default;
         ops::accounts::list(&world.control, &by(&parent), filter(), page)
             .await
             .unwrap();
@@ -292,10 +293,15 @@ async fn happening(
             .await
             .map(drop),
         _ => {
-            let page = crate::view::Page { page: 1, size: 9 };
-            ops::accounts::list(control, parent, crate::view::AccountFilter::default(), page)
-                .await
-                .map(drop)
+            let page = crate::model::Page { page: 1, size: 9 };
+            ops::accounts::list(
+                control,
+                parent,
+                crate::model::AccountFilter::default(),
+                page,
+            )
+            .await
+            .map(drop)
         }
     }
 }

@@ -4,10 +4,11 @@ use futures_util::future::join_all;
 use proxyxai_contract::id::AccountId;
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{AccountChange, NewAccount},
+    ops,
     store::testing::meddle,
     testing::{ROOT, World, everywhere, usd},
-    view::{AccountChange, NewAccount},
 };
 
 async fn create(world: &World, name: &str, email: &str) -> Result<AccountId, Error> {

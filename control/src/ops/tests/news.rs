@@ -1,13 +1,14 @@
 //! News reach those they are for, from those who may post them, for as long as they should.
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{AuditFilter, Caller, NewsDraft, NewsItem, Page, PostedNews},
+    ops,
     testing::{DAY_MS, ROOT, World, by, everywhere},
-    view::{Caller, LogFilter, NewNews, NewsView, Page, PostedNews},
 };
 
-fn news(title: &str) -> NewNews {
-    NewNews {
+fn news(title: &str) -> NewsDraft {
+    NewsDraft {
         title: title.to_owned(),
         content: "Some words.".to_owned(),
         days: None,
@@ -19,7 +20,7 @@ async fn post(
     caller: &Caller,
     target: Option<&str>,
     title: &str,
-) -> Result<NewsView, Error> {
+) -> Result<NewsItem, Error> {
     ops::news::post(&world.control, caller, target, news(title)).await
 }
 
@@ -202,7 +203,7 @@ async fn who_posted_news_sees_them_with_whom_they_are_for_and_takes_back_one() {
         assert_eq!(posted(&by(&anna), all).await, (of_anna, 2));
         assert_eq!(board(world, &by(&carl)).await[2], [""; 0]);
         let caller = by(&anna);
-        let logs = ops::audit::list(&world.control, &caller, LogFilter::default(), all);
+        let logs = ops::audit::list(&world.control, &caller, AuditFilter::default(), all);
         let log = logs.await.unwrap().rows.remove(0);
         assert_eq!(
             (log.action.as_str(), log.target),

@@ -3,7 +3,7 @@
 use proxyxai_contract::{
     id::AccountId,
     money::Money,
-    object::{Kind, Made, Objects, Settles},
+    object::{CallObjects, CreatedObject, ObjectKind, ObjectSettlement},
     usage::UsageRecord,
 };
 
@@ -13,18 +13,18 @@ use crate::{
 };
 
 fn making(sequence: u64, account: AccountId, held: f64) -> UsageRecord {
-    let made = Made {
+    let made = CreatedObject {
         id: "resp_1".to_owned(),
-        kind: Kind::Response,
+        kind: ObjectKind::Response,
         expires: NOON.plus(30 * DAY_MS),
         status: "queued".to_owned(),
         calls: None,
     };
-    let objects = Objects {
+    let objects = CallObjects {
         made: vec![made],
         pending: true,
         held: usd(held),
-        ..Objects::default()
+        ..CallObjects::default()
     };
     UsageRecord {
         objects: Some(Box::new(objects)),
@@ -33,12 +33,12 @@ fn making(sequence: u64, account: AccountId, held: f64) -> UsageRecord {
 }
 
 fn settling(sequence: u64, account: AccountId, cost: f64, settlement: &str) -> UsageRecord {
-    let objects = Objects {
-        settles: Some(Settles {
+    let objects = CallObjects {
+        settles: Some(ObjectSettlement {
             id: "resp_1".to_owned(),
             settlement: settlement.to_owned(),
         }),
-        ..Objects::default()
+        ..CallObjects::default()
     };
     UsageRecord {
         objects: Some(Box::new(objects)),

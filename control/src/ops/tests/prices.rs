@@ -6,20 +6,20 @@ use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
     money::Multiplier,
-    part::Part,
+    part::BillPart,
     price::{self, PriceTable},
-    snapshot::Update,
-    usage::{Abandoned, Tokens, UsageRecord},
+    snapshot::SnapshotUpdate,
+    usage::{AbandonedPolicy, TokenUsage, UsageRecord},
 };
 
 use futures_util::StreamExt as _;
 
 use crate::{
     Control, Error,
-    ops::{self, prices::NewPrices},
+    model::{Account, AccountChange, DateRange, Page, PriceVersion, RerateRequest, RerateResult},
+    ops::{self, prices::PriceTableUpload},
     store,
     testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, node, usd},
-    view::{AccountChange, AccountView, Days, Page, PriceVersion, Rerated, Rerating},
 };
 
 fn table(input: &str) -> String {
@@ -33,7 +33,7 @@ pub(super) async fn load(
     input: &str,
     valid_from: Option<Millis>,
 ) -> Result<PriceVersion, Error> {
-    let new = NewPrices {
+    let new = PriceTableUpload {
         text: table(input),
         valid_from,
         note: "test".to_owned(),
@@ -56,7 +56,7 @@ async fn set(control: &Control, pricing: &str) {
 pub(super) async fn published(control: &Control) -> PriceTable {
     let watch = ops::fleet::watch(control, node("n1"), 1, "1".to_owned());
     let mut updates = Box::pin(watch.await.unwrap());
-    let first: Update = updates.next().await.unwrap();
+    let first: SnapshotUpdate = updates.next().await.unwrap();
     first.prices.unwrap()
 }
 
@@ -64,7 +64,7 @@ fn input_of(table: &PriceTable) -> i64 {
     table
         .find("house")
         .unwrap()
-        .of(Part::InputText)
+        .of(BillPart::InputText)
         .unwrap()
         .nanos()
         / 1_000_000
@@ -78,10 +78,10 @@ pub(super) fn house(
 ) -> UsageRecord {
     let mut record = UsageRecord {
         model_used: "house".to_owned(),
-        tokens: Tokens {
+        tokens: TokenUsage {
             input: 400_000 + sequence * 1_001,
             output: 10_007,
-            ..Tokens::default()
+            ..TokenUsage::default()
         },
         start: at,
         price_version: table.version.clone(),
@@ -94,10 +94,10 @@ pub(super) fn house(
     record
 }
 
-pub(super) async fn rerate(control: &Control, dry_run: bool) -> Rerated {
+pub(super) async fn rerate(control: &Control, dry_run: bool) -> RerateResult {
     let today = ops::reports::today(control);
-    let rerating = Rerating {
-        days: Days {
+    let rerating = RerateRequest {
+        days: DateRange {
             start: today.first_of_month(),
             end: today.last_of_month(),
         },
@@ -205,7 +205,7 @@ async fn an_override_outlives_the_table_that_waits() {
 async fn absurd_prices_and_small_tables_have_to_be_forced_and_only_root_loads_any() {
     everywhere(async |world: &mut World| {
         let control = &world.control;
-        let new = |input: &str, force: bool| NewPrices {
+        let new = |input: &str, force: bool| PriceTableUpload {
             text: table(input),
             valid_from: None,
             note: String::new(),
@@ -239,7 +239,7 @@ async fn absurd_prices_and_small_tables_have_to_be_forced_and_only_root_loads_an
 }
 
 /// Charges the same calls by a table, over three accounts of which one overdraws and one is root.
-async fn use_it(world: &World, table: &PriceTable, accounts: &[AccountView]) {
+async fn use_it(world: &World, table: &PriceTable, accounts: &[Account]) {
     let mut records = Vec::new();
     for (at, account) in accounts.iter().enumerate() {
         for nth in 1..=20u64 {
@@ -253,7 +253,7 @@ async fn use_it(world: &World, table: &PriceTable, accounts: &[AccountView]) {
         .unwrap();
 }
 
-async fn people(world: &World) -> Vec<AccountView> {
+async fn people(world: &World) -> Vec<Account> {
     let mut people = vec![
         world.child(&ROOT, "alice", 100.0).await,
         world.child(&ROOT, "debtor", 12.0).await,
@@ -273,7 +273,7 @@ async fn people(world: &World) -> Vec<AccountView> {
     people
 }
 
-async fn state(world: &World, people: &[AccountView]) -> Vec<String> {
+async fn state(world: &World, people: &[Account]) -> Vec<String> {
     let mut state = Vec::new();
     for account in people {
         let view = world.view(account).await;
@@ -426,7 +426,7 @@ async fn a_call_whose_client_left_is_priced_anew_like_any_other() {
         let table = published(&world.control).await;
         let left = UsageRecord {
             status: 499,
-            abandoned: Some(Abandoned::ReadOn),
+            abandoned: Some(AbandonedPolicy::ReadOn),
             ..house(1, alice.id, NOON, &table)
         };
         ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![left])
@@ -444,7 +444,7 @@ async fn calls_without_a_price_are_counted_by_model_and_forgotten_after_a_month(
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 10.0).await;
         let bobby = world.child(&ROOT, "bobby", 10.0).await;
-        let unpriced = |sequence, account: &AccountView, model: &str| UsageRecord {
+        let unpriced = |sequence, account: &Account, model: &str| UsageRecord {
             model_used: model.to_owned(),
             start: world.clock.now(),
             priced: false,

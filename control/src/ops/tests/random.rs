@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, NodeName},
-    lease::Lease,
+    lease::LeasedCredit,
     money::{Money, Multiplier},
 };
 
@@ -15,8 +15,8 @@ use crate::{
     domain::{
         account::Dna,
         credit::{self, Card, Cost},
-        lease::{self, Room},
-        ledger::{Book, Entry},
+        lease::{self, Headroom},
+        ledger::{Book, LedgerEntry},
     },
     ops::{accounts, money},
     store::{self, AccountRecord, leases::LeaseRecord},
@@ -57,7 +57,7 @@ pub(super) fn amount(dice: &mut fastrand::Rng) -> Money {
 }
 
 /// What is committed.
-struct History {
+struct MoneyHistory {
     dice: fastrand::Rng,
     accounts: BTreeMap<AccountId, AccountRecord>,
     /// Those of them that are not deleted.
@@ -69,26 +69,26 @@ struct History {
     /// What calls cost, by account.
     used: BTreeMap<AccountId, i128>,
     /// Reports that were sent, for sending them again.
-    sent: Vec<Report>,
+    sent: Vec<SentReport>,
     now: Millis,
     next: i64,
     moved: BTreeMap<&'static str, u32>,
 }
 
 /// Sequence, whose, from where, cost, and the account's rates when it began.
-type Report = (u64, AccountId, NodeName, Money, Multiplier);
+type SentReport = (u64, AccountId, NodeName, Money, Multiplier);
 
 /// One transaction: what it makes of some accounts and leases, and what it books.
 #[derive(Default)]
-struct Change {
+struct RandomChange {
     accounts: BTreeMap<AccountId, AccountRecord>,
     leases: BTreeMap<(AccountId, NodeName), LeaseRecord>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
     charged: Option<(u64, AccountId, Money)>,
     aside: Option<u64>,
 }
 
-impl History {
+impl MoneyHistory {
     fn step(&mut self) {
         let change = self.change();
         let crashed = self.dice.u8(..20) == 0;
@@ -101,8 +101,8 @@ impl History {
         }
     }
 
-    fn change(&mut self) -> Result<Change, Error> {
-        let mut change = Change::default();
+    fn change(&mut self) -> Result<RandomChange, Error> {
+        let mut change = RandomChange::default();
         match self.dice.u8(..100) {
             0..6 => self.create(&mut change)?,
             6..22 => self.transfer(&mut change, true)?,
@@ -121,7 +121,7 @@ impl History {
         Ok(change)
     }
 
-    fn commit(&mut self, change: Change) {
+    fn commit(&mut self, change: RandomChange) {
         for entry in &change.entries {
             *self.moved.entry(entry.reason).or_default() += 1;
             assert!(!entry.reason.is_empty() && !entry.reference.is_empty());
@@ -163,7 +163,7 @@ impl History {
         };
         let (own, reserved) = (book(Book::Account(id)), book(Book::Reserved(id)));
         let cards: i128 = record
-            .view
+            .account
             .cards
             .iter()
             .map(|card| i128::from(card.balance.nanos()))
@@ -184,7 +184,7 @@ impl History {
         // Nothing is negative but what is owed, and that has a name.
         assert!(
             record
-                .view
+                .account
                 .cards
                 .iter()
                 .all(|card| !card.balance.is_negative()),
@@ -192,7 +192,7 @@ impl History {
         );
         assert!(!record.debt.is_negative() && reserved >= 0, "{record:?}");
         assert!(
-            !record.view.balance.is_negative() || record.debt > Money::ZERO,
+            !record.account.balance.is_negative() || record.debt > Money::ZERO,
             "{record:?}"
         );
     }
@@ -214,7 +214,7 @@ impl History {
         for (id, record) in &self.accounts {
             let used = self.used.get(id).copied().unwrap_or_default();
             let left = record
-                .view
+                .account
                 .cards
                 .iter()
                 .any(|card| card.balance > Money::ZERO);
@@ -223,7 +223,7 @@ impl History {
                 record.deleted.is_none() || record.closing || !open,
                 "nothing is left with nobody: {record:?}"
             );
-            assert_eq!(i128::from(record.view.credit_used.nanos()), used);
+            assert_eq!(i128::from(record.account.credit_used.nanos()), used);
         }
     }
 
@@ -238,7 +238,9 @@ impl History {
     /// A living account and one of its living ancestors.
     fn pair(&mut self) -> Option<(AccountId, AccountId)> {
         let target = self.somebody();
-        let above = Dna::parse(&self.accounts[&target].view.dna).unwrap().ids();
+        let above = Dna::parse(&self.accounts[&target].account.dna)
+            .unwrap()
+            .ids();
         let above: Vec<_> = above
             .into_iter()
             .filter(|id| *id != target && self.accounts[id].deleted.is_none())
@@ -248,7 +250,7 @@ impl History {
     }
 
     /// An account as every movement begins with it: of now, without expired cards.
-    fn take(&self, change: &mut Change, id: AccountId) -> Result<AccountRecord, Error> {
+    fn take(&self, change: &mut RandomChange, id: AccountId) -> Result<AccountRecord, Error> {
         let mut record = self.accounts[&id].clone();
         record.refresh_balance(self.now);
         change
@@ -262,7 +264,7 @@ impl History {
         Card::new(amount(&mut self.dice), "x", self.now, life)
     }
 
-    fn create(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn create(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         if self.living.len() >= ACCOUNTS_MAX {
             return Ok(());
         }
@@ -270,12 +272,13 @@ impl History {
         let mut operator = self.take(change, parent)?;
         self.next += 1;
         let id = AccountId::new(self.next).unwrap();
-        let mut child = accounts::blank(&operator.view, format!("a{id}"), String::new(), self.now);
-        child.view.id = id;
-        let dna = Dna::parse(&operator.view.dna).unwrap().child(id);
-        dna.as_str().clone_into(&mut child.view.dna);
-        let dearer = operator.view.rates.micros() * self.dice.i64(100..=150) / 100;
-        child.view.rates = Multiplier::from_micros(dearer)?;
+        let mut child =
+            accounts::blank(&operator.account, format!("a{id}"), String::new(), self.now);
+        child.account.id = id;
+        let dna = Dna::parse(&operator.account.dna).unwrap().child(id);
+        dna.as_str().clone_into(&mut child.account.dna);
+        let dearer = operator.account.rates.micros() * self.dice.i64(100..=150) / 100;
+        child.account.rates = Multiplier::from_micros(dearer)?;
         change
             .entries
             .push(money::grant(&mut operator, &mut child, self.card())?);
@@ -283,7 +286,7 @@ impl History {
         Ok(())
     }
 
-    fn transfer(&mut self, change: &mut Change, grant: bool) -> Result<(), Error> {
+    fn transfer(&mut self, change: &mut RandomChange, grant: bool) -> Result<(), Error> {
         let Some((operator, child)) = self.pair() else {
             return Ok(());
         };
@@ -298,7 +301,7 @@ impl History {
         Ok(())
     }
 
-    fn rates(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn rates(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let id = self.somebody();
         let mut record = self.take(change, id)?;
         if id != AccountId::ROOT {
@@ -312,12 +315,13 @@ impl History {
         Ok(())
     }
 
-    fn delete(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn delete(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let Some((operator, id)) = self.pair() else {
             return Ok(());
         };
         let (operator, mut child) = (self.take(change, operator)?, self.take(change, id)?);
-        (child.deleted, child.heir, child.closing) = (Some(self.now), Some(operator.view.id), true);
+        (child.deleted, child.heir, child.closing) =
+            (Some(self.now), Some(operator.account.id), true);
         child.fee_due = credit::DELETE_FEE;
         // What is on lease stays with the calls under way.
         if self.dice.bool() {
@@ -328,9 +332,9 @@ impl History {
     }
 
     /// A deleted account that may have something left is settled.
-    fn settle(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn settle(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let closing = self.accounts.values().filter(|record| record.closing);
-        let closing: Vec<_> = closing.map(|record| record.view.id).collect();
+        let closing: Vec<_> = closing.map(|record| record.account.id).collect();
         if closing.is_empty() {
             return Ok(());
         }
@@ -346,28 +350,28 @@ impl History {
     /// What it owes falls on the nearest above that lives, whoever has the rest.
     fn settle_with(
         &mut self,
-        change: &mut Change,
+        change: &mut RandomChange,
         mut heir: AccountRecord,
         mut child: AccountRecord,
     ) -> Result<(), Error> {
         let above = child.ancestors();
         let lives = |id: &&AccountId| self.accounts[id].deleted.is_none();
         let payer = *above.iter().rev().find(lives).unwrap();
-        let mut payer = (payer != heir.view.id)
+        let mut payer = (payer != heir.account.id)
             .then(|| self.take(change, payer))
             .transpose()?;
         let (kept, owes) = (child.leased, payer.is_some() && child.debt > Money::ZERO);
-        let before = heir.view.balance;
+        let before = heir.account.balance;
         let (_, entries) = money::settle_closed(&mut heir, payer.as_mut(), &mut child, self.now)?;
         change.entries.extend(entries);
         assert_eq!(child.debt, Money::ZERO);
-        assert!(child.view.balance <= child.leased, "{child:?}");
+        assert!(child.account.balance <= child.leased, "{child:?}");
         // What calls under way hold stays, and nobody pays for what another granted.
         assert_eq!(child.leased, kept);
-        assert!(!owes || heir.view.balance >= before, "{heir:?}");
+        assert!(!owes || heir.account.balance >= before, "{heir:?}");
         change
             .accounts
-            .extend(payer.map(|payer| (payer.view.id, payer)));
+            .extend(payer.map(|payer| (payer.account.id, payer)));
         change.put([heir, child]);
         Ok(())
     }
@@ -375,7 +379,7 @@ impl History {
     /// An account, mostly a living one.
     fn anybody(&mut self) -> AccountId {
         let closing = self.accounts.values().find(|record| record.closing);
-        let closing = closing.map(|record| record.view.id);
+        let closing = closing.map(|record| record.account.id);
         match closing {
             Some(id) if self.dice.u8(..5) == 0 => id,
             _ => self.somebody(),
@@ -383,7 +387,7 @@ impl History {
     }
 
     /// A call is reported, sometimes of an account that is deleted by now, on a lease or without one.
-    fn call(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn call(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let account = if self.dice.u8(..20) == 0 {
             AccountId::new(self.dice.i64(1..=self.next)).unwrap()
         } else {
@@ -393,7 +397,7 @@ impl History {
             return Ok(());
         }
         let sequence = u64::try_from(self.sent.len()).unwrap();
-        let rates = self.accounts[&account].view.rates;
+        let rates = self.accounts[&account].account.rates;
         let report = (
             sequence,
             account,
@@ -410,7 +414,7 @@ impl History {
     }
 
     /// The answer to a report was lost, or the report was, or it is late.
-    fn call_again(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn call_again(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         if self.sent.is_empty() {
             return Ok(());
         }
@@ -418,7 +422,7 @@ impl History {
         self.post(change, report)
     }
 
-    fn post(&mut self, change: &mut Change, report: Report) -> Result<(), Error> {
+    fn post(&mut self, change: &mut RandomChange, report: SentReport) -> Result<(), Error> {
         let (sequence, account, name, cost, rates) = report;
         if self.posted.contains(&sequence) {
             return Ok(());
@@ -433,7 +437,7 @@ impl History {
         let key = (account, name);
         let mut held = self.leases.get(&key).cloned();
         let reference = format!("usage:{sequence}");
-        let paid = Cost::of(cost, Some(rates), record.view.rates).unwrap();
+        let paid = Cost::of(cost, Some(rates), record.account.rates).unwrap();
         let entries = money::charge(&mut record, held.as_mut(), paid, reference, self.now)?;
         change.entries.extend(entries);
         change.leases.extend(held.map(|held| (key, held)));
@@ -442,7 +446,7 @@ impl History {
         Ok(())
     }
 
-    fn lease(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn lease(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let (id, name) = (self.somebody(), self.somewhere());
         let (one, two) = (amount(&mut self.dice), amount(&mut self.dice));
         if id == AccountId::ROOT {
@@ -450,8 +454,8 @@ impl History {
         }
         let mut record = self.accounts[&id].clone();
         record.refresh_balance(self.now);
-        let room = Room {
-            balance: record.view.balance,
+        let room = Headroom {
+            balance: record.account.balance,
             month_left: None,
             leased: record.leased,
         };
@@ -460,7 +464,7 @@ impl History {
         };
         let key = (id, name.clone());
         let mut held = self.leases.get(&key).cloned().unwrap_or(LeaseRecord {
-            lease: Lease {
+            lease: LeasedCredit {
                 payer: (id).into(),
                 version: 0,
                 amount: Money::ZERO,
@@ -472,7 +476,7 @@ impl History {
             .entries
             .push(money::lease(&mut record, &mut held, granted)?);
         assert!(
-            granted == Money::ZERO || record.leased <= record.view.balance,
+            granted == Money::ZERO || record.leased <= record.account.balance,
             "{record:?}"
         );
         change.leases.insert(key, held);
@@ -481,7 +485,7 @@ impl History {
     }
 
     /// A part of a lease, or all of it when its data plane is lost.
-    fn give_back(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn give_back(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let key = (self.anybody(), self.somewhere());
         let Some(mut held) = self.leases.get(&key).cloned() else {
             return Ok(());
@@ -501,7 +505,7 @@ impl History {
         Ok(())
     }
 
-    fn fee(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn fee(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let id = self.somebody();
         let mut record = self.take(change, id)?;
         if id != AccountId::ROOT {
@@ -514,7 +518,7 @@ impl History {
         Ok(())
     }
 
-    fn expire(&mut self, change: &mut Change) -> Result<(), Error> {
+    fn expire(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         for id in self.living.clone() {
             let record = self.take(change, id)?;
             change.put([record]);
@@ -523,10 +527,10 @@ impl History {
     }
 }
 
-impl Change {
+impl RandomChange {
     fn put<const N: usize>(&mut self, records: [AccountRecord; N]) {
         self.accounts
-            .extend(records.map(|record| (record.view.id, record)));
+            .extend(records.map(|record| (record.account.id, record)));
     }
 }
 
@@ -539,7 +543,7 @@ async fn the_books_sum_to_zero_at_every_step_of_a_random_history() {
     })
     .await;
     let root = world.into_inner().unwrap();
-    let mut history = History {
+    let mut history = MoneyHistory {
         dice: dice(),
         accounts: BTreeMap::from([(AccountId::ROOT, root)]),
         living: vec![AccountId::ROOT],

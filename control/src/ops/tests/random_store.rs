@@ -20,9 +20,10 @@ use super::{
     random::{amount, dice, steps},
 };
 use crate::{
-    Error, ops,
+    Error,
+    model::{AccountChange, AccountFilter, Caller, NewAccount, Page},
+    ops,
     testing::{DAY_MS, NOON, ROOT, World, call, node},
-    view::{AccountChange, AccountFilter, Caller, NewAccount, Page},
 };
 
 /// A step takes a thousand times as long here as one in memory.
@@ -34,9 +35,9 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const WAKES_MAX: usize = 40;
 
 /// What was sent: by which data plane, in which order.
-type Report = (NodeName, Vec<UsageRecord>);
+type NodeReport = (NodeName, Vec<UsageRecord>);
 
-struct History {
+struct StoreHistory {
     world: World,
     dice: fastrand::Rng,
     table: PriceTable,
@@ -45,14 +46,14 @@ struct History {
     ever: BTreeSet<AccountId>,
     /// Versions of leases as the data planes know them, maybe of long ago.
     leases: BTreeMap<(NodeName, AccountId), u64>,
-    sent: Vec<Report>,
+    sent: Vec<NodeReport>,
     /// Records that are set aside.
     unfit: BTreeSet<u64>,
     next: u64,
     done: BTreeMap<&'static str, u32>,
 }
 
-impl History {
+impl StoreHistory {
     async fn step(&mut self) {
         let what = match self.dice.u8(..100) {
             0..8 => "create",
@@ -391,7 +392,7 @@ async fn the_books_balance_through_a_random_history_of_operations_and_crashes() 
     world.restart().await.unwrap();
     load(&world.control, "2", None).await.unwrap();
     let table = published(&world.control).await;
-    let mut history = History {
+    let mut history = StoreHistory {
         living: living(&world).await,
         world,
         dice: dice(),

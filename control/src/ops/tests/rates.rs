@@ -2,7 +2,7 @@
 //! that is there for them, and the books balance.
 
 use proxyxai_contract::{
-    lease::{LeaseAnswer, LeaseAsk, Shortage},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage},
     money::{Money, Multiplier},
     usage::UsageRecord,
 };
@@ -12,16 +12,16 @@ use super::{
     random::dice,
 };
 use crate::{
+    model::{Account, AccountChange},
     ops,
     testing::{NOON, ROOT, World, call, everywhere, node, usd},
-    view::{AccountChange, AccountView},
 };
 
 fn rates(number: f64) -> Multiplier {
     Multiplier::from_number(number).unwrap()
 }
 
-async fn put_on(world: &World, account: &AccountView, number: f64) {
+async fn put_on(world: &World, account: &Account, number: f64) {
     let change = AccountChange {
         rates: Some(rates(number)),
         ..AccountChange::default()
@@ -30,7 +30,7 @@ async fn put_on(world: &World, account: &AccountView, number: f64) {
 }
 
 /// Asks for so much more, as a data plane that knows its lease.
-async fn ask(world: &World, name: &str, account: &AccountView, amount: Money) -> LeaseAnswer {
+async fn ask(world: &World, name: &str, account: &Account, amount: Money) -> LeaseAnswer {
     let lease = async |version, change| {
         let ask = LeaseAsk {
             payer: (account.id).into(),
@@ -48,7 +48,7 @@ async fn ask(world: &World, name: &str, account: &AccountView, amount: Money) ->
     lease(version, amount).await
 }
 
-async fn report(world: &World, records: Vec<UsageRecord>) -> ops::fleet::Reported {
+async fn report(world: &World, records: Vec<UsageRecord>) -> ops::fleet::ReportReceipt {
     ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
         .await
         .unwrap()
@@ -132,7 +132,7 @@ async fn calls_under_way_over_a_rise_are_covered_though_others_ask_for_the_rest(
         // Only what n1 has may come back.
         assert_eq!(
             (refused.shortage, refused.elsewhere),
-            (Some(Shortage::Balance), usd(12.0))
+            (Some(LeaseShortage::Balance), usd(12.0))
         );
         assert_eq!(ask(world, "n2", &alice, usd(12.0)).await.shortage, None);
         world.balanced().await;

@@ -2,22 +2,22 @@
 
 use futures_util::TryStreamExt as _;
 use proxyxai_contract::{
-    attempt::{Attempt, Outcome},
+    attempt::{Attempt, AttemptOutcome},
     clock::Millis,
     id::{AccountId, KeyId, Level},
-    refused::RefusedCall,
+    refused_call::RefusedCall,
     usage::UsageRecord,
 };
 
 use crate::{
     domain::setting,
+    model::{Account, Caller, Page, RefusalFilter, RefusalPage, StatusFilter},
     ops,
     testing::{NOON, ROOT, World, by, call, everywhere, node},
-    view::{AccountView, Caller, Page, RefusalFilter, Refusals, StatusOf},
 };
 
 /// What of a list is asked for.
-type Change = fn(&mut RefusalFilter);
+type FilterChange = fn(&mut RefusalFilter);
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -50,7 +50,7 @@ async fn keep(world: &World, days: &str) {
 }
 
 /// A parent, its child and a stranger to both, each refused a call, and one of nobody.
-async fn told(world: &World) -> (AccountView, AccountView) {
+async fn told(world: &World) -> (Account, Account) {
     let parent = world.child(&ROOT, "parent", 90.0).await;
     let child = world.child(&by(&parent), "child", 30.0).await;
     let other = world.child(&ROOT, "other", 30.0).await;
@@ -96,11 +96,11 @@ async fn refused_calls_are_found_by_what_is_asked_and_in_pages() {
     everywhere(async |world: &mut World| {
         told(world).await;
         let all = RefusalFilter::default;
-        let asked: [(Change, usize); 7] = [
+        let asked: [(FilterChange, usize); 7] = [
             (|of| of.model = Some("gpt*".to_owned()), 4),
             (|of| of.model = Some("gpt".to_owned()), 0),
-            (|of| of.status = Some(StatusOf::Class(4)), 4),
-            (|of| of.status = Some(StatusOf::One(429)), 0),
+            (|of| of.status = Some(StatusFilter::Class(4)), 4),
+            (|of| of.status = Some(StatusFilter::One(429)), 0),
             (|of| of.request_id = Some("r3".to_owned()), 1),
             (|of| of.start = Some(NOON.plus(2)), 2),
             (|of| of.end = Some(NOON), 1),
@@ -114,7 +114,7 @@ async fn refused_calls_are_found_by_what_is_asked_and_in_pages() {
         let (mut seen, mut before) = (Vec::new(), None);
         loop {
             let page = ops::refusals::list(&world.control, &ROOT, &all(), (before, 3)).await;
-            let Refusals { calls, next, .. } = page.unwrap();
+            let RefusalPage { calls, next, .. } = page.unwrap();
             seen.extend(calls.iter().map(|call| call.id));
             before = next;
             if before.is_none() {
@@ -164,8 +164,8 @@ async fn attempts_are_told_to_root_alone() {
             duration_ms: 12,
         };
         let attempts = vec![
-            attempt(3, Some(429), Outcome::RateLimited),
-            attempt(4, Some(200), Outcome::Answered),
+            attempt(3, Some(429), AttemptOutcome::RateLimited),
+            attempt(4, Some(200), AttemptOutcome::Answered),
         ];
         let records = vec![
             UsageRecord {
@@ -188,7 +188,7 @@ async fn attempts_are_told_to_root_alone() {
                 .collect();
             assert_eq!(told, expected);
         }
-        let days = crate::view::Days {
+        let days = crate::model::DateRange {
             start: world.control.zone().day(NOON),
             end: world.control.zone().day(NOON),
         };

@@ -11,13 +11,13 @@ use futures_util::StreamExt as _;
 use proxyxai_contract::id::{AccountId, Level};
 
 use crate::{
+    model::{
+        AccountChange, AccountFilter, AccountLabels, BillFilter, DateRange, Page, SeriesInterval,
+        SortField, SortOrder, SpendDimension, SpendFilter,
+    },
     ops,
     store::testing::meddle,
     testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, lines_of, node, usd},
-    view::{
-        AccountChange, AccountFilter, BillOf, Days, Labels, Order, OrderBy, Page, Per, SpendFilter,
-        SpentBy,
-    },
 };
 
 /// Laps of one thing; the middle and the longest are told.
@@ -258,17 +258,17 @@ async fn pages(world: &World, size: &Size) {
                 subtree: None,
                 search: None,
                 descendants,
-                labels: Labels {
+                labels: AccountLabels {
                     level: level.map(|level| Level::new(level).unwrap()),
-                    ..Labels::default()
+                    ..AccountLabels::default()
                 },
-                order: Order {
+                order: SortOrder {
                     by: if what.contains("order") {
-                        OrderBy::Email
+                        SortField::Email
                     } else {
-                        OrderBy::Id
+                        SortField::Id
                     },
-                    ..Order::default()
+                    ..SortOrder::default()
                 },
                 identifier: identifier.map(ToOwned::to_owned),
             };
@@ -283,17 +283,17 @@ async fn pages(world: &World, size: &Size) {
 
 /// Bills of everybody: root's, a parent's of a tenth of the accounts, and those of one level.
 async fn bills(world: &World, within: impl Fn(Duration)) {
-    let month = |from: &str, to: &str| Days {
+    let month = |from: &str, to: &str| DateRange {
         start: from.parse().unwrap(),
         end: to.parse().unwrap(),
     };
     let template = ops::accounts::find(&world.control, &ROOT, "template");
     let parent = by(&template.await.unwrap());
-    let level = Labels {
+    let level = AccountLabels {
         level: Some(Level::new(3).unwrap()),
-        ..Labels::default()
+        ..AccountLabels::default()
     };
-    let all = Labels::default();
+    let all = AccountLabels::default();
     let october = month("2026-10-01", "2026-10-31");
     let (part, year) = (
         month("2026-03-04", "2026-03-25"),
@@ -311,7 +311,7 @@ async fn bills(world: &World, within: impl Fn(Duration)) {
         ("/x-bill of a parent, a year", &parent, all, year),
     ] {
         let bill = async |page: u64| {
-            let of = BillOf {
+            let of = BillFilter {
                 account: None,
                 labels,
             };
@@ -340,13 +340,17 @@ async fn spend(world: &World, within: impl Fn(Duration)) {
     let one = ops::accounts::find(&world.control, &ROOT, "user-77").await;
     let (parent, one) = (by(&parent.unwrap()), by(&one.unwrap()));
     let today = ops::reports::today(&world.control);
-    for (days, per) in [(1, Per::Hour), (29, Per::Day), (364, Per::Day)] {
-        let days = Days {
+    for (days, per) in [
+        (1, SeriesInterval::Hour),
+        (29, SeriesInterval::Day),
+        (364, SeriesInterval::Day),
+    ] {
+        let days = DateRange {
             start: today.saturating_sub(jiff::Span::new().days(days)),
             end: today,
         };
         for (who, caller) in [("root", &ROOT), ("a parent", &parent), ("an account", &one)] {
-            for (name, split) in SpentBy::NAMES.into_iter().take(2) {
+            for (name, split) in SpendDimension::NAMES.into_iter().take(2) {
                 let length = days.each().count();
                 let what = format!(
                     "/x-spend of {who} by {name}, {length} days by {}",
@@ -363,7 +367,7 @@ async fn spend(world: &World, within: impl Fn(Duration)) {
                 });
                 let time = time.await;
                 // What an account's calls cost is not kept by whole months, so a year of everybody's is told, not promised.
-                if per == Per::Day && length < 100 {
+                if per == SeriesInterval::Day && length < 100 {
                     within(time);
                 }
             }
@@ -376,7 +380,7 @@ async fn reports(world: &World, within: impl Fn(Duration)) {
     spend(world, &within).await;
     let page = |page| Page { page, size: 1000 };
     let today = ops::reports::today(&world.control);
-    let month = Days {
+    let month = DateRange {
         start: today.yesterday().unwrap().first_of_month(),
         end: today.yesterday().unwrap().last_of_month(),
     };

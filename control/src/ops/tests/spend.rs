@@ -10,13 +10,14 @@ use proxyxai_contract::{
 
 use super::prices::{house, load, published, rerate};
 use crate::{
-    Error, ops, store,
-    store::spend::{Source, Whose},
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, new_key, node, usd},
-    view::{
-        AccountChange, AccountView, Caller, Days, EarnedBy, Earning, EarningFilter, NewKey, Page,
-        Per, Spend, SpendFilter, SpentBy,
+    Error,
+    model::{
+        Account, AccountChange, Caller, DateRange, Earning, EarningDimension, EarningFilter,
+        NewUpstreamKey, Page, SeriesInterval, SpendDimension, SpendFilter, SpendReport,
     },
+    ops, store,
+    store::spend::{SpendScope, SpendSource},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, new_key, node, usd},
 };
 
 const WHOLE: Page = Page {
@@ -25,20 +26,25 @@ const WHOLE: Page = Page {
 };
 const HOUR_MS: i64 = 3_600_000;
 
-fn days(world: &World, back: i64) -> Days {
+fn days(world: &World, back: i64) -> DateRange {
     let today = ops::reports::today(&world.control);
-    Days {
+    DateRange {
         start: today.saturating_sub(jiff::Span::new().days(back)),
         end: today,
     }
 }
 
-async fn spend(world: &World, caller: &Caller, filter: SpendFilter, days: Days) -> Spend {
+async fn spend(
+    world: &World,
+    caller: &Caller,
+    filter: SpendFilter,
+    days: DateRange,
+) -> SpendReport {
     let spend = ops::spend::series(&world.control, caller, filter, days);
     Box::pin(spend).await.unwrap()
 }
 
-fn split(by: SpentBy, per: Per) -> SpendFilter {
+fn split(by: SpendDimension, per: SeriesInterval) -> SpendFilter {
     SpendFilter {
         by,
         per,
@@ -61,7 +67,7 @@ fn sum<'a>(amounts: impl IntoIterator<Item = &'a Earning>) -> Earning {
 }
 
 /// Rows and others are all, over the span, before it and at each point; points are the span.
-fn adds_up(spend: &Spend) {
+fn adds_up(spend: &SpendReport) {
     let rows = || spend.rows.iter().chain([&spend.other]);
     assert_eq!(sum(rows().map(|row| &row.now)), spend.total.now);
     assert_eq!(sum(rows().map(|row| &row.before)), spend.total.before);
@@ -72,7 +78,7 @@ fn adds_up(spend: &Spend) {
         assert_eq!(row.points.len(), spend.points.len());
         let whole = Earning {
             // Hours know of calls alone.
-            flat: if spend.per == Per::Hour {
+            flat: if spend.per == SeriesInterval::Hour {
                 Money::ZERO
             } else {
                 row.now.flat
@@ -84,14 +90,14 @@ fn adds_up(spend: &Spend) {
 }
 
 /// Anna and Berta, and Carla below Anna with units of her own; calls of all over five days, of fifteen models on three keys.
-async fn used(world: &World) -> [AccountView; 3] {
+async fn used(world: &World) -> [Account; 3] {
     let mut keys = Vec::new();
     for (name, price) in [
         ("list", ""),
         ("cheap", r#"{"Factor":0.7}"#),
         ("monthly", r#"{"Monthly":31}"#),
     ] {
-        let mut new: NewKey = new_key(&format!("sk-upstream-0123456789-{name}"));
+        let mut new: NewUpstreamKey = new_key(&format!("sk-upstream-0123456789-{name}"));
         new.config.price = KeyPrice::parse(price).unwrap();
         new.provider = Some(format!("https://{name}.example.com"));
         new.name = name.to_owned();
@@ -136,26 +142,26 @@ async fn use_split_by_anything_adds_up_to_what_bills_and_earnings_say() {
     everywhere(async |world: &mut World| {
         let [anna, _, carla] = used(world).await;
         for (days, per) in [
-            (days(world, 6), Per::Day),
-            (days(world, 1), Per::Day),
-            (days(world, 1), Per::Hour),
-            (days(world, 0), Per::Hour),
+            (days(world, 6), SeriesInterval::Day),
+            (days(world, 1), SeriesInterval::Day),
+            (days(world, 1), SeriesInterval::Hour),
+            (days(world, 0), SeriesInterval::Hour),
         ] {
             let earned = ops::earnings::by(
                 &world.control,
                 &ROOT,
-                (EarnedBy::Day, WHOLE),
+                (EarningDimension::Day, WHOLE),
                 EarningFilter::default(),
                 days,
             );
             let earned = earned.await.unwrap().total;
-            for (name, what) in SpentBy::NAMES {
+            for (name, what) in SpendDimension::NAMES {
                 let spend = spend(world, &ROOT, split(what, per), days).await;
                 adds_up(&spend);
                 assert_eq!(spend.total.now, earned, "{name}");
                 assert!(earned.tokens.input > 0 && earned.flat > Money::ZERO);
             }
-            for what in [SpentBy::Model, SpentBy::Account] {
+            for what in [SpendDimension::Model, SpendDimension::Account] {
                 let spend = spend(world, &by(&anna), split(what, per), days).await;
                 adds_up(&spend);
                 let mut cost = Money::ZERO;
@@ -183,7 +189,7 @@ async fn the_ten_dearest_come_first_and_the_rest_are_together() {
         let spend = spend(
             world,
             &ROOT,
-            split(SpentBy::Model, Per::Day),
+            split(SpendDimension::Model, SeriesInterval::Day),
             days(world, 4),
         )
         .await;
@@ -220,7 +226,7 @@ async fn the_span_before_is_told_of_each_value() {
             let spend = spend(
                 world,
                 &caller,
-                split(SpentBy::Account, Per::Day),
+                split(SpendDimension::Account, SeriesInterval::Day),
                 days(world, 1),
             )
             .await;
@@ -241,33 +247,35 @@ async fn the_span_before_is_told_of_each_value() {
 async fn nobody_sees_the_use_of_others_nor_of_keys() {
     everywhere(async |world: &mut World| {
         let [anna, berta, carla] = used(world).await;
-        let ask = async |caller: &AccountView, account: &str, by_what: SpentBy, alone: bool| {
+        let ask = async |caller: &Account, account: &str, by_what: SpendDimension, alone: bool| {
             let filter = SpendFilter {
                 account: Some(account.to_owned()),
                 alone,
                 by: by_what,
-                per: Per::Day,
+                per: SeriesInterval::Day,
             };
             let caller = by(caller);
             let spend = ops::spend::series(&world.control, &caller, filter, days(world, 4));
             Box::pin(spend).await
         };
-        let model = SpentBy::Model;
+        let model = SpendDimension::Model;
         for (caller, account) in [(&anna, "berta"), (&berta, "carla"), (&carla, "anna")] {
             let refused = ask(caller, account, model, false).await;
             assert!(matches!(refused, Err(Error::NotFound { .. })), "{account}");
         }
-        for what in [SpentBy::Key, SpentBy::Provider] {
+        for what in [SpendDimension::Key, SpendDimension::Provider] {
             let refused = ask(&anna, "", what, false).await;
             assert!(matches!(refused, Err(Error::Forbidden(_))));
         }
-        let ids = async |caller: &AccountView, account: &str, alone: bool| {
-            let spend = ask(caller, account, SpentBy::Account, alone).await.unwrap();
+        let ids = async |caller: &Account, account: &str, alone: bool| {
+            let spend = ask(caller, account, SpendDimension::Account, alone)
+                .await
+                .unwrap();
             let mut ids: Vec<_> = spend.rows.into_iter().map(|row| row.of).collect();
             ids.sort();
             ids
         };
-        let of = |accounts: &[&AccountView]| {
+        let of = |accounts: &[&Account]| {
             let mut ids: Vec<_> = accounts.iter().map(|view| view.id.to_string()).collect();
             ids.sort();
             ids
@@ -289,7 +297,7 @@ async fn hours_count_what_calls_cost_since_they_were_priced_anew() {
         let records = (1..=9).map(|n| house(n, anna.id, NOON.plus(-HOUR_MS * 3), &table));
         post(world, records.collect()).await;
         let hours = async || {
-            let hours = split(SpentBy::Model, Per::Hour);
+            let hours = split(SpendDimension::Model, SeriesInterval::Hour);
             let spend = spend(world, &by(&anna), hours, days(world, 0)).await;
             adds_up(&spend);
             // Noon is an hour that has just begun.
@@ -340,8 +348,8 @@ async fn sums_of_all_accounts_are_those_of_each_when_posted_priced_anew_and_prun
                 told.push(sums.0);
             }
             let mut totals = Vec::new();
-            for (_, what) in SpentBy::NAMES {
-                let spend = spend(world, &ROOT, split(what, Per::Day), asked).await;
+            for (_, what) in SpendDimension::NAMES {
+                let spend = spend(world, &ROOT, split(what, SeriesInterval::Day), asked).await;
                 adds_up(&spend);
                 totals.push(spend.total.now);
             }
@@ -380,16 +388,16 @@ async fn hours_with_too_many_calls_are_left_out_whole() {
             .collect();
         let tx = world.control.store().begin_reading().await.unwrap();
         for whose in [
-            Whose::Everybody,
-            Whose::One(anna.id),
-            Whose::Below {
+            SpendScope::Everybody,
+            SpendScope::One(anna.id),
+            SpendScope::Below {
                 account: anna.id,
                 dna: anna.dna.clone(),
             },
         ] {
-            let source = Source {
+            let source = SpendSource {
                 whose,
-                by: SpentBy::Model,
+                by: SpendDimension::Model,
                 is_earned: false,
             };
             for (most, skipped) in [(1000, 0), (100, 0), (99, 1), (45, 6), (9, 10)] {
@@ -420,8 +428,14 @@ async fn what_was_called_on_no_key_of_now_is_of_no_name() {
             },
         ];
         post(world, records).await;
-        for per in [Per::Day, Per::Hour] {
-            let keys = spend(world, &ROOT, split(SpentBy::Key, per), days(world, 0)).await;
+        for per in [SeriesInterval::Day, SeriesInterval::Hour] {
+            let keys = spend(
+                world,
+                &ROOT,
+                split(SpendDimension::Key, per),
+                days(world, 0),
+            )
+            .await;
             let rows: Vec<_> = keys.rows.iter().map(|row| (&*row.of, &*row.name)).collect();
             assert_eq!(rows, [("0", ""), ("99", "")]);
             adds_up(&keys);

@@ -5,12 +5,13 @@ use proxyxai_contract::{client_key::ClientKey, id::AccountId, secret::Secret};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Control, Error, ops, store,
+    Control, Error,
+    model::{RootKeyFile, UpstreamKeyFilter},
+    ops, store,
     testing::{ROOT, World, call, everywhere, node, usd},
-    view::{KeyFilter, RootKeyFile},
 };
 
-const PAGE: crate::view::Page = crate::view::Page { page: 1, size: 10 };
+const PAGE: crate::model::Page = crate::model::Page { page: 1, size: 10 };
 
 #[tokio::test]
 async fn the_first_start_makes_root_and_shows_its_key_once() {
@@ -181,7 +182,7 @@ async fn first_users_and_keys_are_taken_from_the_configuration_once() {
             Some(AccountId::ROOT)
         );
         let list = async |control: &Control| {
-            ops::keys::list(control, &ROOT, KeyFilter::default(), PAGE)
+            ops::keys::list(control, &ROOT, UpstreamKeyFilter::default(), PAGE)
                 .await
                 .unwrap()
                 .rows

@@ -8,10 +8,10 @@ use proxyxai_contract::{
 };
 
 use crate::{
+    model::{AccountChange, DateRange, Page},
     ops,
     store::testing::{meddle, statements},
     testing::{DAY_MS, NOON, ROOT, World, call, calls_of, everywhere, node, usd},
-    view::{AccountChange, Days, Page},
 };
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_report_that_is_sent_again_is_posted_once() {
         let calls = |range: std::ops::RangeInclusive<u64>| {
             range.map(|at| call(at, alice.id, 0.5)).collect::<Vec<_>>()
         };
-        let ops::fleet::Reported {
+        let ops::fleet::ReportReceipt {
             through, standings, ..
         } = report(calls(1..=3)).await.unwrap();
         assert_eq!(
@@ -33,7 +33,7 @@ async fn a_report_that_is_sent_again_is_posted_once() {
         );
         // The answer was lost; two more records have been written since.
         for _ in 0..3 {
-            let ops::fleet::Reported {
+            let ops::fleet::ReportReceipt {
                 through, standings, ..
             } = report(calls(1..=5)).await.unwrap();
             assert_eq!(
@@ -89,7 +89,7 @@ async fn the_same_report_twice_at_once_is_posted_once() {
 async fn what_the_cards_do_not_cover_is_owed_and_paid_by_the_next_grant() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 2.0).await;
-        let ops::fleet::Reported { standings, .. } =
+        let ops::fleet::ReportReceipt { standings, .. } =
             ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(1, alice.id, 5.0)])
                 .await
                 .unwrap();
@@ -121,7 +121,7 @@ async fn root_pays_nothing_and_strangers_are_kept_without_a_charge() {
         failed.status = 502;
         failed.request_id = "zero\0byte".to_owned();
         let records = vec![call(1, AccountId::ROOT, 1.0), call(2, gone, 1.0), failed];
-        let ops::fleet::Reported {
+        let ops::fleet::ReportReceipt {
             through, standings, ..
         } = ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
             .await
@@ -150,7 +150,7 @@ async fn reports_add_up_by_model_and_day() {
             .unwrap();
         let today = ops::reports::today(&world.control);
         let totals = async |start, end| {
-            let days = Days { start, end };
+            let days = DateRange { start, end };
             let models = ops::reports::totals(&world.control, &ROOT, Some("alice"), days)
                 .await
                 .unwrap();

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use proxyxai_contract::secret::Secret;
 
 use crate::{
-    Error, ops,
+    Error,
+    model::{Account, AccountChange, NewsDraft, VerifiedBy},
+    ops,
     store::testing::{QueuedMail, mails},
     testing::{DAY_MS, ROOT, World, by, everywhere},
-    view::{AccountChange, AccountView, NewNews, VerifiedBy},
 };
 
 async fn configure(world: &World, pairs: &[(&str, &str)]) {
@@ -49,7 +50,7 @@ async fn looked(world: &World, token: &str) -> bool {
     wish.unwrap().is_some()
 }
 
-async fn state(world: &World, account: &AccountView) -> [Option<VerifiedBy>; 2] {
+async fn state(world: &World, account: &Account) -> [Option<VerifiedBy>; 2] {
     let addresses = world.view(account).await.addresses;
     [addresses.email, addresses.billing].map(|it| it.map(|it| it.by))
 }
@@ -181,7 +182,7 @@ async fn others_news_say_whose_they_are() {
     everywhere(async |world: &mut World| {
         let anna = world.child(&ROOT, "anna", 200.0).await;
         let carl = world.child(&by(&anna), "carl", 50.0).await;
-        let new = || NewNews {
+        let new = || NewsDraft {
             title: "hello".to_owned(),
             content: "words".to_owned(),
             days: None,

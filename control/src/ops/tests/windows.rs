@@ -3,17 +3,18 @@
 use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
-    window::{Window, WindowAsk, WindowGrant, WindowKey},
+    window::{LimitWindow, WindowAsk, WindowGrant, WindowKey},
 };
 
 use super::client_keys::key_of;
 use crate::{
-    Error, ops,
+    Error,
+    model::{AccountChange, Caller, ClientKeyChange, Page, RateLimitsChange, WindowUsage},
+    ops,
     testing::{DAY_MS, NOON, ROOT, World, by, everywhere, node},
-    view::{AccountChange, Caller, ClientKeyChange, LimitsChange, Page, WindowUse},
 };
 
-fn ask(window: Window, start: Millis, units: [u64; 3]) -> WindowAsk {
+fn ask(window: LimitWindow, start: Millis, units: [u64; 3]) -> WindowAsk {
     let [limit, need, want] = units;
     WindowAsk {
         key: WindowKey {
@@ -43,7 +44,7 @@ async fn lease(world: &World, ask: WindowAsk) -> (u64, u64) {
 #[tokio::test]
 async fn no_window_is_granted_twice_not_even_after_a_restart() {
     everywhere(async |world: &mut World| {
-        let minute = |units| ask(Window::Rpm, NOON, units);
+        let minute = |units| ask(LimitWindow::Rpm, NOON, units);
         assert_eq!(lease(world, minute([10, 1, 4])).await, (4, 4));
         assert_eq!(lease(world, minute([10, 1, 4])).await, (4, 8));
         world.restart().await.unwrap();
@@ -54,7 +55,7 @@ async fn no_window_is_granted_twice_not_even_after_a_restart() {
         assert_eq!(lease(world, minute([5, 1, 4])).await, (0, 12));
         // Another window, model or minute has its own.
         assert_eq!(
-            lease(world, ask(Window::Rph, NOON, [10, 1, 4])).await,
+            lease(world, ask(LimitWindow::Rph, NOON, [10, 1, 4])).await,
             (4, 4)
         );
         let mut model = minute([10, 1, 4]);
@@ -62,7 +63,7 @@ async fn no_window_is_granted_twice_not_even_after_a_restart() {
         assert_eq!(lease(world, model).await, (4, 4));
         let next = NOON.plus(60_000);
         assert_eq!(
-            lease(world, ask(Window::Rpm, next, [10, 1, 4])).await,
+            lease(world, ask(LimitWindow::Rpm, next, [10, 1, 4])).await,
             (4, 4)
         );
     })
@@ -74,14 +75,14 @@ async fn a_data_plane_that_has_not_heard_of_a_lower_limit_is_held_to_it() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 50.0).await;
         let limit = |rpm| AccountChange {
-            limits: LimitsChange {
+            limits: RateLimitsChange {
                 rpm: Some(rpm),
-                ..LimitsChange::default()
+                ..RateLimitsChange::default()
             },
             ..AccountChange::default()
         };
         let stale = |units| {
-            let mut ask = ask(Window::Rpm, NOON, units);
+            let mut ask = ask(LimitWindow::Rpm, NOON, units);
             ask.key.account = alice.id;
             ask
         };
@@ -105,10 +106,10 @@ async fn a_data_plane_that_has_not_heard_of_a_lower_limit_is_held_to_it() {
 async fn tokens_spent_beyond_the_grant_count_against_the_window() {
     everywhere(async |world: &mut World| {
         assert_eq!(
-            lease(world, ask(Window::Tpd, NOON, [100, 10, 10])).await,
+            lease(world, ask(LimitWindow::Tpd, NOON, [100, 10, 10])).await,
             (10, 10)
         );
-        let mut told = ask(Window::Tpd, NOON, [100, 10, 10]);
+        let mut told = ask(LimitWindow::Tpd, NOON, [100, 10, 10]);
         told.overspent = 80;
         assert_eq!(lease(world, told.clone()).await, (10, 100));
         assert_eq!(lease(world, told).await, (0, 180));
@@ -123,7 +124,7 @@ async fn several_data_planes_get_slices() {
         let _one = ops::fleet::watch(control, node("n1"), 1, String::new())
             .await
             .unwrap();
-        let minute = |units| ask(Window::Rpm, NOON, units);
+        let minute = |units| ask(LimitWindow::Rpm, NOON, units);
         assert_eq!(lease(world, minute([100, 1, 20])).await, (20, 20));
         let _two = ops::fleet::watch(control, node("n2"), 1, String::new())
             .await
@@ -139,14 +140,14 @@ async fn several_data_planes_get_slices() {
 #[tokio::test]
 async fn windows_that_are_over_are_forgotten_and_never_granted_anew() {
     everywhere(async |world: &mut World| {
-        for window in [Window::Rpm, Window::Tph, Window::Rpd] {
+        for window in [LimitWindow::Rpm, LimitWindow::Tph, LimitWindow::Rpd] {
             assert_eq!(lease(world, ask(window, NOON, [5, 5, 5])).await, (5, 5));
         }
         // An hour later minutes are gone, days later all are.
         for (passed, forgotten) in [(DAY_MS / 12, 1), (2 * DAY_MS, 2), (2 * DAY_MS, 3)] {
             world.clock.advance(passed);
             ops::fleet::prune_windows(&world.control).await.unwrap();
-            for (count, window) in [Window::Rpm, Window::Tph, Window::Rpd]
+            for (count, window) in [LimitWindow::Rpm, LimitWindow::Tph, LimitWindow::Rpd]
                 .into_iter()
                 .enumerate()
             {
@@ -216,7 +217,7 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             lease(world, ask).await;
         };
         let key = key_of(world, &berta, "night", ClientKeyChange::default());
-        let mut of_key = ask(Window::Rpm, NOON, [5, 1, 1]);
+        let mut of_key = ask(LimitWindow::Rpm, NOON, [5, 1, 1]);
         of_key.key.account = berta.id;
         of_key.key.client_key = Some(key.await.0.id);
         lease(world, of_key).await;
@@ -224,19 +225,33 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             .control
             .zone()
             .start_of(ops::reports::today(&world.control));
-        take(anna.id, Window::Rpm, "", NOON, [100, 30, 30]).await;
-        take(anna.id, Window::Tpd, "", day, [1_000, 900, 900]).await;
-        take(carla.id, Window::Rpm, "gpt-4*", NOON, [10, 5, 5]).await;
-        take(berta.id, Window::Rph, "", NOON, [4, 4, 4]).await;
+        take(anna.id, LimitWindow::Rpm, "", NOON, [100, 30, 30]).await;
+        take(anna.id, LimitWindow::Tpd, "", day, [1_000, 900, 900]).await;
+        take(carla.id, LimitWindow::Rpm, "gpt-4*", NOON, [10, 5, 5]).await;
+        take(berta.id, LimitWindow::Rph, "", NOON, [4, 4, 4]).await;
         // Over, and of yesterday.
-        take(anna.id, Window::Rpm, "", NOON.plus(-60_000), [10, 10, 10]).await;
-        take(anna.id, Window::Tpd, "", day.plus(-DAY_MS), [10, 10, 10]).await;
+        take(
+            anna.id,
+            LimitWindow::Rpm,
+            "",
+            NOON.plus(-60_000),
+            [10, 10, 10],
+        )
+        .await;
+        take(
+            anna.id,
+            LimitWindow::Tpd,
+            "",
+            day.plus(-DAY_MS),
+            [10, 10, 10],
+        )
+        .await;
         // Nothing can be taken of it.
-        take(anna.id, Window::Rpd, "", day, [0, 1, 1]).await;
+        take(anna.id, LimitWindow::Rpd, "", day, [0, 1, 1]).await;
         let seen = async |caller: &Caller, account: Option<&str>, page: Page| {
             let found = ops::windows::nearest(&world.control, caller, account, page);
             let found = found.await.unwrap();
-            let row = |used: WindowUse| {
+            let row = |used: WindowUsage| {
                 let WindowKey { window, model, .. } = used.key;
                 format!(
                     "{}{} {window}{model} {}/{}",

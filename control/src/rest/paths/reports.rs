@@ -1,14 +1,14 @@
 //! What was used, what it cost and what it earned; and the same as files.
 
 use super::super::{
-    api::{Api, get},
     bill, calls, earnings, exports, ledger,
-    query::{DAYS, END, LABELS, PAGE, Query, REQUEST_ID, SIZE, START, U, USER},
+    openapi::{Api, get},
+    query::{DAYS, END, LABELS, PAGE, QueryParam, REQUEST_ID, SIZE, START, U, USER},
     records, refusals, spend, windows,
 };
 
 /// Days of a file.
-const SPAN: [Query; 2] = [START, END];
+const SPAN: [QueryParam; 2] = [START, END];
 
 pub(super) fn reports() -> Api {
     records().merge(sums())

@@ -3,14 +3,14 @@
 use proxyxai_contract::{id::AccountId, usage::UsageRecord};
 use serde_json::json;
 
-use super::{Rig, START, golden};
+use super::{RestHarness, START, golden};
 use crate::{
     ops,
     testing::{DAY_MS, call, node},
 };
 
 /// Anna (id 2) with Berta (id 3) and Carla (id 4) below her; calls of all three on two days.
-async fn used(rig: &Rig) -> String {
+async fn used(rig: &RestHarness) -> String {
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
     rig.child(&anna, "carla", 10).await;
@@ -40,7 +40,7 @@ async fn used(rig: &Rig) -> String {
 
 #[tokio::test]
 async fn a_bill_of_descendants_adds_up_by_day_model_and_account() {
-    let rig = Rig::start("xbill").await;
+    let rig = RestHarness::start("xbill").await;
     let anna = used(&rig).await;
     let bill = rig.ask("GET", "/x-bill", &anna, "").await;
     golden("x-bill", &bill.body);
@@ -73,7 +73,7 @@ async fn a_bill_of_descendants_adds_up_by_day_model_and_account() {
 
 #[tokio::test]
 async fn a_bill_is_narrowed_to_accounts_and_days() {
-    let rig = Rig::start("xbillfilter").await;
+    let rig = RestHarness::start("xbillfilter").await;
     let anna = used(&rig).await;
     let cost = async |key: &str, query: &str| {
         let bill = rig.ask("GET", &format!("/x-bill?{query}"), key, "").await;
@@ -143,7 +143,7 @@ async fn a_bill_is_narrowed_to_accounts_and_days() {
 
 #[tokio::test]
 async fn the_own_bill_has_numbers_wherever_pages_compute() {
-    let rig = Rig::start("ownbill").await;
+    let rig = RestHarness::start("ownbill").await;
     let anna = used(&rig).await;
     let today = rig.ask("GET", "/dashboard/bill", &anna, "").await.body;
     assert_eq!(
@@ -201,7 +201,7 @@ async fn the_own_bill_has_numbers_wherever_pages_compute() {
 
 #[tokio::test]
 async fn clients_of_openais_billing_see_what_is_left() {
-    let rig = Rig::start("openai").await;
+    let rig = RestHarness::start("openai").await;
     let anna = used(&rig).await;
     for version in ["", "/v1"] {
         let ask = async |what: &str| {

@@ -1,12 +1,12 @@
 //! `/x-calls`.
 
-use super::{Rig, golden};
+use super::{RestHarness, golden};
 use crate::{
     ops,
     testing::{call, node},
 };
 
-async fn called(rig: &Rig, user: &str) {
+async fn called(rig: &RestHarness, user: &str) {
     let found = ops::accounts::find(&rig.control, &crate::testing::ROOT, user)
         .await
         .unwrap();
@@ -18,7 +18,7 @@ async fn called(rig: &Rig, user: &str) {
 
 #[tokio::test]
 async fn a_page_has_rows_and_where_to_go_on() {
-    let rig = Rig::start("calls").await;
+    let rig = RestHarness::start("calls").await;
     let alice = rig.child(&rig.root, "alice", 10).await;
     called(&rig, "alice").await;
     let page = rig
@@ -26,7 +26,8 @@ async fn a_page_has_rows_and_where_to_go_on() {
         .await;
     assert_eq!(page.status, 200, "{}", page.body);
     golden("x-calls", &page.body);
-    let text = |answer: &super::Answer, name: &str| answer.body[name].as_str().unwrap().to_owned();
+    let text =
+        |answer: &super::TestResponse, name: &str| answer.body[name].as_str().unwrap().to_owned();
     let (next, latest) = (text(&page, "next"), text(&page, "latest"));
     assert!(
         next.bytes()
@@ -67,7 +68,7 @@ async fn a_page_has_rows_and_where_to_go_on() {
 
 #[tokio::test]
 async fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
-    let rig = Rig::start("calls-bad").await;
+    let rig = RestHarness::start("calls-bad").await;
     let alice = rig.child(&rig.root, "alice", 10).await;
     for (query, name) in [
         ("usr=alice", "usr"),

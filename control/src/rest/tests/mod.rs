@@ -35,20 +35,20 @@ use crate::{Control, config::Config, config::Database};
 const START: Millis = Millis(1_741_600_000_000);
 const SECRET: &str = "sk-upstream-0123456789";
 
-struct Rig {
+struct RestHarness {
     control: Control,
     router: Router,
     root: String,
     dir: PathBuf,
 }
 
-struct Answer {
+struct TestResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Value,
 }
 
-impl Rig {
+impl RestHarness {
     async fn start(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("proxyxai-rest-{}-{name}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -63,18 +63,18 @@ impl Rig {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    async fn send(&self, request: Request<Body>) -> TestResponse {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer {
+        TestResponse {
             status: parts.status,
             headers: parts.headers,
             body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, key: &str, body: &str) -> Answer {
+    async fn ask(&self, method: &str, path: &str, key: &str, body: &str) -> TestResponse {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -85,7 +85,7 @@ impl Rig {
         self.send(request).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> TestResponse {
         self.ask("GET", path, &self.root, "").await
     }
 
@@ -109,13 +109,13 @@ impl Rig {
     }
 }
 
-impl Drop for Rig {
+impl Drop for RestHarness {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.dir).ok();
     }
 }
 
-impl Answer {
+impl TestResponse {
     fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
     }

@@ -4,12 +4,12 @@ use axum::http::StatusCode;
 use proxyxai_contract::id::NodeName;
 use serde_json::json;
 
-use super::{Rig, SECRET, golden};
+use super::{RestHarness, SECRET, golden};
 use crate::ops;
 
 #[tokio::test]
 async fn data_planes_are_shown_to_root_alone() {
-    let rig = Rig::start("nodes").await;
+    let rig = RestHarness::start("nodes").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     for name in ["n1", "n2"] {
         let name = NodeName::new(name).unwrap();
@@ -45,12 +45,12 @@ async fn data_planes_are_shown_to_root_alone() {
 
 #[tokio::test]
 async fn the_ledger_is_paged_and_filtered_for_everybody() {
-    let rig = Rig::start("ledger").await;
+    let rig = RestHarness::start("ledger").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "bert", 20).await;
     let all = rig.get("/x-ledger").await;
     golden("x-ledger", &all.body);
-    let books = |answer: &super::Answer| {
+    let books = |answer: &super::TestResponse| {
         let rows = answer.body.as_array().unwrap().iter();
         rows.map(|row| row["Book"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
@@ -92,7 +92,7 @@ async fn the_ledger_is_paged_and_filtered_for_everybody() {
 
 #[tokio::test]
 async fn a_probe_answers_what_came_of_it() {
-    let rig = Rig::start("probe").await;
+    let rig = RestHarness::start("probe").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     // Nobody listens there.
     let key = json!({ "SecretKey": SECRET, "Provider": "http://127.0.0.1:9" });

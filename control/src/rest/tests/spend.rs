@@ -4,17 +4,17 @@ use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
     usage::UsageRecord,
-    window::{Window, WindowAsk, WindowKey},
+    window::{LimitWindow, WindowAsk, WindowKey},
 };
 use serde_json::json;
 
-use super::{Rig, START, golden};
+use super::{RestHarness, START, golden};
 use crate::{
     ops,
     testing::{DAY_MS, call, node},
 };
 
-async fn used(rig: &Rig) -> String {
+async fn used(rig: &RestHarness) -> String {
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
     let record = |sequence, account, cost, days: i64| UsageRecord {
@@ -34,7 +34,7 @@ async fn used(rig: &Rig) -> String {
 
 #[tokio::test]
 async fn use_is_a_series_with_the_span_before() {
-    let rig = Rig::start("spend").await;
+    let rig = RestHarness::start("spend").await;
     let anna = used(&rig).await;
     let path = "/x-spend?by=account&days=2";
     let own = rig.ask("GET", path, &anna, "").await.body;
@@ -66,13 +66,13 @@ async fn use_is_a_series_with_the_span_before() {
 
 #[tokio::test]
 async fn windows_say_how_much_of_them_is_left() {
-    let rig = Rig::start("windows").await;
+    let rig = RestHarness::start("windows").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let ask = WindowAsk {
         key: WindowKey {
             account: AccountId::new(2).unwrap(),
             client_key: None,
-            window: Window::Rph,
+            window: LimitWindow::Rph,
             model: String::new(),
             start: Millis(START.0 / 3_600_000 * 3_600_000),
         },
@@ -95,7 +95,7 @@ async fn windows_say_how_much_of_them_is_left() {
 
 #[tokio::test]
 async fn what_is_asked_wrongly_is_named() {
-    let rig = Rig::start("spendwrong").await;
+    let rig = RestHarness::start("spendwrong").await;
     let anna = used(&rig).await;
     for (query, field) in [
         ("by=day", "by"),

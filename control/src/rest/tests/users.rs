@@ -3,11 +3,11 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::{Answer, Rig, golden};
+use super::{RestHarness, TestResponse, golden};
 
 #[tokio::test]
 async fn accounts_are_written_in_their_documented_shape() {
-    let rig = Rig::start("users").await;
+    let rig = RestHarness::start("users").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let new = json!({
         "Name": "berta", "Email": "berta@example.com", "CreditGranted": 10, "Alias": "B", "Days": 30.5, "RPM": 60,
@@ -76,11 +76,11 @@ async fn accounts_are_written_in_their_documented_shape() {
 
 #[tokio::test]
 async fn accounts_are_listed_and_found() {
-    let rig = Rig::start("list").await;
+    let rig = RestHarness::start("list").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&rig.root, "L1234", 10).await;
     rig.child(&anna, "berta", 10).await;
-    let names = |answer: &Answer| -> Vec<String> {
+    let names = |answer: &TestResponse| -> Vec<String> {
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
         let rows = answer.body.as_array().unwrap().iter();
         rows.map(|row| row["Name"].as_str().unwrap().to_owned())
@@ -120,7 +120,7 @@ async fn accounts_are_listed_and_found() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_account_is_named_and_nothing_is_stored() {
-    let rig = Rig::start("baduser").await;
+    let rig = RestHarness::start("baduser").await;
     for (body, field) in [
         (
             r#"{"Name":"anna","Email":"a@example.com","CreditGranted":"100"}"#,
@@ -164,7 +164,7 @@ async fn what_is_wrong_with_an_account_is_named_and_nothing_is_stored() {
 
 #[tokio::test]
 async fn what_people_read_is_text_and_nothing_passes_for_root() {
-    let rig = Rig::start("labels").await;
+    let rig = RestHarness::start("labels").await;
     let root = rig.root.clone();
     let created = |name: &str, more: &str| {
         format!(

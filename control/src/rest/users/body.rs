@@ -11,7 +11,7 @@ use super::super::{
         SignedDollars, Text, Whole,
     },
 };
-use crate::view::{AccountChange, LimitsChange, NewAccount};
+use crate::model::{AccountChange, NewAccount, RateLimitsChange};
 
 /// A new account: everything that can be changed of one, with a name, an address and credit.
 #[derive(ToSchema)]
@@ -226,9 +226,9 @@ fn gear(Whole(gear): Whole<u8>) -> Result<u8, Invalid> {
     Ok(gear)
 }
 
-fn limits(body: &UpdateAccount) -> LimitsChange {
+fn limits(body: &UpdateAccount) -> RateLimitsChange {
     let window = |count: &Option<Count>| count.as_ref().map(|it| it.0);
-    LimitsChange {
+    RateLimitsChange {
         rpm: window(&body.rpm).or(window(&body.rate_limit)),
         rph: window(&body.rph),
         rpd: window(&body.rpd),

@@ -6,7 +6,7 @@ use proxyxai_contract::{
     clock::Zone,
     id::AccountId,
     routing::RoutingRules,
-    snapshot::{Access, RateLimits},
+    snapshot::{AccessLists, RateLimits},
     window::ModelLimits,
 };
 use serde::Serialize;
@@ -14,17 +14,17 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    super::answer::{Dollars, Ratio, Used},
-    shape::{Row, row},
+    super::response::{Dollars, Ratio, UsedTotals},
+    response::{AccountRow, row},
 };
-use crate::view::{AccountView, Totals, Verified};
+use crate::model::{Account, AddressVerification, UsageTotals};
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = AccountDetail)]
-pub(in crate::rest) struct Detail {
+pub(in crate::rest) struct AccountDetail {
     #[serde(flatten)]
-    row: Row,
+    row: AccountRow,
     alias: String,
     billing_email: String,
     /// By whose word the addresses are the account's, `root` or `link`, and since when; empty where they are not.
@@ -50,18 +50,18 @@ pub(in crate::rest) struct Detail {
     /// 0 for as many as the setting says.
     calls_max: u32,
     #[serde(flatten)]
-    windows: Windows,
+    windows: AccountWindows,
     #[serde(flatten)]
-    rules: Rules,
-    daily_usage: Used,
-    monthly_usage: Used,
+    rules: AccountRules,
+    daily_usage: UsedTotals,
+    monthly_usage: UsedTotals,
 }
 
 /// Windows besides `RPM`, which is in the row.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[schema(as = AccountWindows)]
-struct Windows {
+struct AccountWindows {
     rph: u64,
     rpd: u64,
     tpm: u64,
@@ -72,7 +72,7 @@ struct Windows {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = AccountRules)]
-struct Rules {
+struct AccountRules {
     #[serde(rename = "AllowIPs")]
     allow_ips: String,
     allow_models: String,
@@ -86,7 +86,12 @@ struct Rules {
     model_limits: Map<String, Value>,
 }
 
-pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &Zone) -> Detail {
+pub(super) fn detail(
+    account: Account,
+    today: UsageTotals,
+    month: UsageTotals,
+    zone: &Zone,
+) -> AccountDetail {
     let RateLimits {
         rpm: _,
         rph,
@@ -95,10 +100,11 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
         tph,
         tpd,
     } = account.limits;
-    let by = |verified: Option<Verified>| verified.map_or("", |it| it.by.as_str());
-    let since =
-        |verified: Option<Verified>| verified.map_or_else(String::new, |it| zone.rfc3339(it.at));
-    Detail {
+    let by = |verified: Option<AddressVerification>| verified.map_or("", |it| it.by.as_str());
+    let since = |verified: Option<AddressVerification>| {
+        verified.map_or_else(String::new, |it| zone.rfc3339(it.at))
+    };
+    AccountDetail {
         row: row(&account, zone),
         public_key: account.public_key,
         dna: account.dna,
@@ -118,7 +124,7 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
         factor: Ratio(account.factor),
         auto_quota: Dollars(account.auto_quota),
         calls_max: account.calls_max.map_or(0, NonZeroU32::get),
-        windows: Windows {
+        windows: AccountWindows {
             rph,
             rpd,
             tpm,
@@ -131,8 +137,8 @@ pub(super) fn detail(account: AccountView, today: Totals, month: Totals, zone: &
     }
 }
 
-fn rules(access: &Access, routing: &RoutingRules, limits: &ModelLimits) -> Rules {
-    let Access {
+fn rules(access: &AccessLists, routing: &RoutingRules, limits: &ModelLimits) -> AccountRules {
+    let AccessLists {
         ips,
         models,
         levels,
@@ -144,7 +150,7 @@ fn rules(access: &Access, routing: &RoutingRules, limits: &ModelLimits) -> Rules
         switch_over,
         model_failover,
     } = routing;
-    Rules {
+    AccountRules {
         allow_ips: ips.text(),
         allow_models: models.text(),
         allow_levels: levels.text(),

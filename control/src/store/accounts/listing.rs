@@ -10,17 +10,17 @@ use sea_orm::{
 use super::{label_values, living, records, with_children};
 use crate::{
     Error,
+    model::{AccountLabels, Listing, Page, SortField, SortOrder},
     store::{
         AccountRecord, Db,
         entity::{account, credit_card},
         is_server,
     },
-    view::{Labels, Listing, Order, OrderBy, Page},
 };
 
 /// Which accounts to list.
 #[derive(Debug)]
-pub(crate) struct Filter<'a> {
+pub(crate) struct AccountQuery<'a> {
     /// Direct children of this one only.
     pub(crate) parent: Option<AccountId>,
     /// All below this one.
@@ -30,15 +30,15 @@ pub(crate) struct Filter<'a> {
     /// Only those whose name or address begins like this in any case, and the one with this id.
     pub(crate) search: Option<&'a str>,
     /// Only these.
-    pub(crate) labels: Labels,
+    pub(crate) labels: AccountLabels,
     /// Which comes first.
-    pub(crate) order: Order,
+    pub(crate) order: SortOrder,
 }
 
 /// One page of living accounts.
 pub(crate) async fn list(
     db: &impl Db,
-    filter: &Filter<'_>,
+    filter: &AccountQuery<'_>,
     page: Page,
     now: Millis,
 ) -> Result<Listing<AccountRecord>, Error> {
@@ -56,11 +56,11 @@ pub(crate) async fn list(
     query = with_labels(query, filter.labels);
     let total = query.clone().count(db.handle()).await?;
     let by = match filter.order.by {
-        OrderBy::Id => Expr::col((account::Entity, account::Column::Id)),
-        OrderBy::Name => Expr::col((account::Entity, account::Column::Name)),
-        OrderBy::Email => Expr::col((account::Entity, account::Column::Email)),
-        OrderBy::Used => Expr::col((account::Entity, account::Column::CreditUsed)),
-        OrderBy::Balance => {
+        SortField::Id => Expr::col((account::Entity, account::Column::Id)),
+        SortField::Name => Expr::col((account::Entity, account::Column::Name)),
+        SortField::Email => Expr::col((account::Entity, account::Column::Email)),
+        SortField::Used => Expr::col((account::Entity, account::Column::CreditUsed)),
+        SortField::Balance => {
             with_credit(&mut query, now);
             Expr::cust("COALESCE(credit.balance, 0) - account.debt")
         }
@@ -120,7 +120,7 @@ fn found_by(db: &impl Db, search: &str) -> Condition {
 }
 
 /// Narrows a query of accounts to those with these labels.
-fn with_labels<Q: QueryFilter>(query: Q, labels: Labels) -> Q {
+fn with_labels<Q: QueryFilter>(query: Q, labels: AccountLabels) -> Q {
     label_values(labels).fold(query, |query, (column, value)| {
         query.filter(column.eq(value))
     })

@@ -5,15 +5,15 @@ use sea_orm::QueryResult;
 use super::{ABOVE, difference, first, money};
 use crate::{
     Error,
+    model::LedgerDifference,
     store::{Tx, number},
-    view::Difference,
 };
 
 const BELOW_KEYS: &str = "account_id, day, key_id, provider, model, level";
 const THIRD: &str = "SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' \
     WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END";
 
-pub(super) async fn earned(tx: &Tx) -> Result<Option<Difference>, Error> {
+pub(super) async fn earned(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     if let Some(found) = below(tx).await? {
         return Ok(Some(found));
     }
@@ -21,7 +21,7 @@ pub(super) async fn earned(tx: &Tx) -> Result<Option<Difference>, Error> {
 }
 
 /// Of all below an account.
-async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn below(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let rest = "day, key_id, provider, model, level, requests, cost, expense";
     let kept = format!("SELECT account_id, {rest} FROM earning_below");
     let days = format!(
@@ -38,14 +38,14 @@ async fn below(tx: &Tx) -> Result<Option<Difference>, Error> {
         &columns,
         &format!("earning_below of {day} and {model:?}"),
     )?;
-    Ok(Some(Difference {
+    Ok(Some(LedgerDifference {
         account: Some(number(&row, "account_id")?),
         ..found
     }))
 }
 
 /// Of each account.
-async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
+async fn spans(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let days = format!(
         "SELECT * FROM (WITH third AS (SELECT account_id, {THIRD} AS span, CAST(SUM(cost) AS BIGINT) AS charged, \
          CAST(SUM(expense) AS BIGINT) AS expense FROM earning GROUP BY 1, 2) \
@@ -61,7 +61,7 @@ async fn spans(tx: &Tx) -> Result<Option<Difference>, Error> {
     };
     let span: String = row.try_get("", "span")?;
     let found = differing(&row, &columns, &format!("usage_span of {span}"))?;
-    Ok(Some(Difference {
+    Ok(Some(LedgerDifference {
         account: Some(number(&row, "account_id")?),
         ..found
     }))
@@ -97,7 +97,7 @@ fn unequal(keys: &str, columns: &[&str], [found, expected]: [&str; 2]) -> String
 }
 
 /// Names the column in which a row differs.
-fn differing(row: &QueryResult, columns: &[&str], place: &str) -> Result<Difference, Error> {
+fn differing(row: &QueryResult, columns: &[&str], place: &str) -> Result<LedgerDifference, Error> {
     for name in columns {
         let [found, expected] = ["found", "expected"].map(|side| {
             let column = format!("{side}_{name}");
@@ -109,7 +109,7 @@ fn differing(row: &QueryResult, columns: &[&str], place: &str) -> Result<Differe
         });
         let (found, expected) = (found?, expected?);
         if found != expected {
-            return Ok(Difference {
+            return Ok(LedgerDifference {
                 found,
                 ..difference(format!("{name} in {place}"), "earning", expected)
             });

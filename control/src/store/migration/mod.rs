@@ -44,7 +44,7 @@ use sea_orm_migration::{
 pub(super) struct Migrator;
 
 /// Every step: its name, which is stored, and its statements.
-const STEPS: &[Step] = &[
+const STEPS: &[MigrationStep] = &[
     step("m001_first", m001_first::SCHEMA),
     step("m002_lease", m002_lease::SCHEMA),
     step("m003_windows", m003_windows::SCHEMA),
@@ -69,8 +69,8 @@ const STEPS: &[Step] = &[
     step("m024_unpriced", m024_unpriced::SCHEMA),
     step("m025_search", m025_search::SCHEMA),
     step("m026_client_keys", m026_client_keys::SCHEMA),
-    Step {
-        fills: Some(Fill::Names),
+    MigrationStep {
+        fills: Some(DataFill::Names),
         ..step("m027_names", m027_names::SCHEMA)
     },
     step("m028_spend", m028_spend::SCHEMA),
@@ -78,8 +78,8 @@ const STEPS: &[Step] = &[
     step("m030_earning_below", m030_earning_below::SCHEMA),
 ];
 
-const fn step(name: &'static str, schema: &'static str) -> Step {
-    Step {
+const fn step(name: &'static str, schema: &'static str) -> MigrationStep {
+    MigrationStep {
         name,
         schema,
         fills: None,
@@ -95,26 +95,26 @@ impl MigratorTrait for Migrator {
 }
 
 #[derive(Clone, Copy)]
-struct Step {
+struct MigrationStep {
     name: &'static str,
     schema: &'static str,
     /// What SQL of both databases cannot tell, after the statements.
-    fills: Option<Fill>,
+    fills: Option<DataFill>,
 }
 
 #[derive(Clone, Copy)]
-enum Fill {
+enum DataFill {
     Names,
 }
 
-impl MigrationName for Step {
+impl MigrationName for MigrationStep {
     fn name(&self) -> &str {
         self.name
     }
 }
 
 #[async_trait::async_trait]
-impl MigrationTrait for Step {
+impl MigrationTrait for MigrationStep {
     /// All of a step or nothing, on SQLite as well, where the library's own choice is the contrary: a start that
     /// is killed half-way would leave tables at which every later start fails.
     fn use_transaction(&self) -> Option<bool> {
@@ -173,7 +173,7 @@ impl MigrationTrait for Step {
             connection.execute_unprepared(statement).await?;
         }
         match self.fills {
-            Some(Fill::Names) => m027_names::fill(connection).await,
+            Some(DataFill::Names) => m027_names::fill(connection).await,
             None => Ok(()),
         }
     }

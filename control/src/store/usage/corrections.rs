@@ -17,11 +17,11 @@ use super::{
     },
     read,
 };
-use crate::{Error, view::PostedUsage};
+use crate::{Error, model::PostedUsage};
 
 /// From a moment to before another.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
+pub(crate) struct RecordSpan {
     /// First.
     pub(crate) from: Millis,
     /// First one after it.
@@ -30,7 +30,7 @@ pub(crate) struct Span {
 
 /// What a record costs now, by which version.
 #[derive(Debug)]
-pub(crate) struct Correction<'a> {
+pub(crate) struct CostCorrection<'a> {
     /// The record.
     pub(crate) usage: &'a PostedUsage,
     /// New cost.
@@ -40,7 +40,7 @@ pub(crate) struct Correction<'a> {
 }
 
 /// Accounts with records in a span, by id.
-pub(crate) async fn accounts(db: &impl Db, span: Span) -> Result<Vec<AccountId>, Error> {
+pub(crate) async fn accounts(db: &impl Db, span: RecordSpan) -> Result<Vec<AccountId>, Error> {
     let ids: Vec<i64> = usage_record::Entity::find()
         .select_only()
         .column(usage_record::Column::AccountId)
@@ -61,7 +61,7 @@ pub(crate) async fn accounts(db: &impl Db, span: Span) -> Result<Vec<AccountId>,
 pub(crate) async fn next(
     db: &impl Db,
     account: AccountId,
-    span: Span,
+    span: RecordSpan,
     after: Option<&PostedUsage>,
     most: u64,
 ) -> Result<Vec<PostedUsage>, Error> {
@@ -135,10 +135,10 @@ pub(in crate::store) async fn fill(db: &impl Db, rows: &mut [PostedUsage]) -> Re
 /// Remembers new costs.
 pub(crate) async fn put(
     tx: &Tx,
-    corrections: &[Correction<'_>],
+    corrections: &[CostCorrection<'_>],
     posted: Millis,
 ) -> Result<(), Error> {
-    let row = |correction: &Correction<'_>| usage_correction::ActiveModel {
+    let row = |correction: &CostCorrection<'_>| usage_correction::ActiveModel {
         node: Set(correction.usage.node.clone()),
         epoch: Set(correction.usage.epoch.cast_signed()),
         sequence: Set(signed(correction.usage.record.sequence)),

@@ -6,21 +6,24 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use crate::{
     Error,
+    model::FAILED_FROM,
     store::{Db, Tx, statement},
-    view::FAILED_FROM,
 };
 
 /// The records of one spool of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct SpoolKey {
     node: String,
     epoch: i64,
 }
 
 /// The first spool that has records, in the order of their key, after another.
-pub(crate) async fn next_span(db: &impl Db, after: Option<&Span>) -> Result<Option<Span>, Error> {
+pub(crate) async fn next_span(
+    db: &impl Db,
+    after: Option<&SpoolKey>,
+) -> Result<Option<SpoolKey>, Error> {
     let (filter, values): (_, Vec<Value>) = match after {
-        Some(Span { node, epoch }) => (
+        Some(SpoolKey { node, epoch }) => (
             "WHERE (node, epoch) > (?, ?)",
             vec![node.as_str().into(), (*epoch).into()],
         ),
@@ -30,7 +33,7 @@ pub(crate) async fn next_span(db: &impl Db, after: Option<&Span>) -> Result<Opti
     let row = db.handle().query_one_raw(statement(db, &sql, values));
     let row = row.await?;
     row.map(|row| {
-        Ok(Span {
+        Ok(SpoolKey {
             node: row.try_get("", "node")?,
             epoch: row.try_get("", "epoch")?,
         })
@@ -41,7 +44,12 @@ pub(crate) async fn next_span(db: &impl Db, after: Option<&Span>) -> Result<Opti
 
 /// Takes away at most `batch` records of a spool that were posted before a moment, oldest first, and says
 /// how many. It stops at the first younger one, so that all up to the mark are gone.
-pub(crate) async fn prune(tx: &Tx, span: &Span, before: Millis, batch: u64) -> Result<u64, Error> {
+pub(crate) async fn prune(
+    tx: &Tx,
+    span: &SpoolKey,
+    before: Millis,
+    batch: u64,
+) -> Result<u64, Error> {
     lock(tx, span).await?;
     let Some((through, count)) = oldest(tx, span, before, batch).await? else {
         return Ok(0);
@@ -73,7 +81,7 @@ pub(crate) async fn prune(tx: &Tx, span: &Span, before: Millis, batch: u64) -> R
 }
 
 /// A report of the same data plane waits, or it would look for a record between its going and its mark.
-async fn lock(tx: &Tx, span: &Span) -> Result<(), Error> {
+async fn lock(tx: &Tx, span: &SpoolKey) -> Result<(), Error> {
     if !tx.locks_rows() {
         return Ok(());
     }
@@ -86,7 +94,7 @@ async fn lock(tx: &Tx, span: &Span) -> Result<(), Error> {
 /// The last sequence to go and how many go with it.
 async fn oldest(
     tx: &Tx,
-    span: &Span,
+    span: &SpoolKey,
     before: Millis,
     batch: u64,
 ) -> Result<Option<(i64, u64)>, Error> {

@@ -2,14 +2,14 @@
 
 use jiff::civil::{Date, date};
 
-use crate::view::Days;
+use crate::model::DateRange;
 
 /// A whole span has about as many rows as some days together: more accounts use something in it.
 const WHOLE_COST: usize = 4;
 
 /// What totals are kept of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+enum SpanUnit {
     Year,
     Month,
     /// Days 1 to 10, 11 to 20, and the others of a month.
@@ -19,19 +19,19 @@ enum Unit {
 
 /// Totals to add up, and totals to take away from them.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Cover {
+pub(in crate::store) struct SpanCover {
     /// Names of whole spans, as they are stored.
     pub(in crate::store) spans: [Vec<String>; 2],
     /// Single days.
     pub(in crate::store) days: [Vec<Date>; 2],
 }
 
-impl Cover {
+impl SpanCover {
     /// The cheapest one of some days.
-    pub(in crate::store) fn of(days: Days) -> Self {
+    pub(in crate::store) fn of(days: DateRange) -> Self {
         let mut cover = Self::default();
         for year in days.start.year()..=days.end.year() {
-            cover.add(within(Unit::Year, date(year, 1, 1), days), false);
+            cover.add(within(SpanUnit::Year, date(year, 1, 1), days), false);
         }
         cover
     }
@@ -59,10 +59,10 @@ impl Cover {
 
 /// The whole spans that a day is in.
 pub(super) fn spans_of(day: Date) -> [String; 3] {
-    [Unit::Year, Unit::Month, Unit::Third].map(|unit| unit.name(day))
+    [SpanUnit::Year, SpanUnit::Month, SpanUnit::Third].map(|unit| unit.name(day))
 }
 
-impl Unit {
+impl SpanUnit {
     fn name(self, day: Date) -> String {
         match self {
             Self::Year => format!("{:04}", day.year()),
@@ -100,13 +100,13 @@ impl Unit {
 
 /// The part of some days that is in the unit which begins at a day: all of it, the smaller ones that make it
 /// up, or the whole less the smaller ones that are not asked for.
-fn within(unit: Unit, first: Date, days: Days) -> Cover {
+fn within(unit: SpanUnit, first: Date, days: DateRange) -> SpanCover {
     let last = unit.last(first);
-    let mut whole = Cover::default();
+    let mut whole = SpanCover::default();
     if days.end < first || days.start > last || days.end < days.start {
         return whole;
     }
-    if unit == Unit::Day {
+    if unit == SpanUnit::Day {
         whole.days[0].push(first);
         return whole;
     }
@@ -114,7 +114,7 @@ fn within(unit: Unit, first: Date, days: Days) -> Cover {
     if days.start <= first && days.end >= last {
         return whole;
     }
-    let mut pieces = Cover::default();
+    let mut pieces = SpanCover::default();
     pieces.add(smaller(unit, first, days), false);
     let before = days.start.yesterday().ok().filter(|end| *end >= first);
     let after = days.end.tomorrow().ok().filter(|start| *start <= last);
@@ -123,7 +123,7 @@ fn within(unit: Unit, first: Date, days: Days) -> Cover {
         after.map(|start| (start, last)),
     ];
     for (start, end) in missing.into_iter().flatten() {
-        whole.add(smaller(unit, first, Days { start, end }), true);
+        whole.add(smaller(unit, first, DateRange { start, end }), true);
     }
     if whole.cost() < pieces.cost() {
         whole
@@ -132,9 +132,9 @@ fn within(unit: Unit, first: Date, days: Days) -> Cover {
     }
 }
 
-fn smaller(unit: Unit, first: Date, days: Days) -> Cover {
+fn smaller(unit: SpanUnit, first: Date, days: DateRange) -> SpanCover {
     let (part, last) = (unit.smaller(), unit.last(first));
-    let (mut cover, mut next) = (Cover::default(), Some(first));
+    let (mut cover, mut next) = (SpanCover::default(), Some(first));
     while let Some(begins) = next.filter(|begins| *begins <= last) {
         cover.add(within(part, begins, days), false);
         next = part.last(begins).tomorrow().ok();
@@ -154,15 +154,15 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn of(start: &str, end: &str) -> Cover {
+    fn of(start: &str, end: &str) -> SpanCover {
         let (start, end) = (day(start), day(end));
-        Cover::of(Days { start, end })
+        SpanCover::of(DateRange { start, end })
     }
 
-    fn cover(more: &[&str], less: &[&str], days: &[&str], without: &[&str]) -> Cover {
+    fn cover(more: &[&str], less: &[&str], days: &[&str], without: &[&str]) -> SpanCover {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         let dates = |list: &[&str]| list.iter().map(|text| day(text)).collect();
-        Cover {
+        SpanCover {
             spans: [texts(more), texts(less)],
             days: [dates(days), dates(without)],
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     /// How often each day of some years is counted.
-    fn counted(cover: &Cover) -> BTreeMap<Date, i64> {
+    fn counted(cover: &SpanCover) -> BTreeMap<Date, i64> {
         let mut counts = BTreeMap::new();
         let mut at = day("2023-01-01");
         while at < day("2029-01-01") {
@@ -223,8 +223,8 @@ mod tests {
         #[test]
         fn every_day_of_a_span_counts_once_and_no_other(start in 0i64..1000, length in 0i64..800) {
             let at = |days: i64| day("2024-01-01").checked_add(jiff::Span::new().days(days)).unwrap();
-            let days = Days { start: at(start), end: at(start + length) };
-            let cover = Cover::of(days);
+            let days = DateRange { start: at(start), end: at(start + length) };
+            let cover = SpanCover::of(days);
             for (day, count) in counted(&cover) {
                 prop_assert_eq!(count, i64::from(day >= days.start && day <= days.end), "{}", day);
             }

@@ -7,11 +7,11 @@ use jiff::civil::Date;
 use proxyxai_contract::id::AccountId;
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
-use super::totals::{Daily, SUMS, row, totals, upsert};
+use super::totals::{DailyTotals, SUMS, row, totals, upsert};
 use crate::{
     Error,
+    model::{DateRange, Listing, Page, TagTotals},
     store::{Db, Tx, among, number, statement, unsigned},
-    view::{Days, Listing, Page, TagTotals},
 };
 
 /// Different ones of an account on one day.
@@ -19,26 +19,26 @@ pub(crate) const TAGS_MAX: usize = 200;
 /// All that are too many.
 pub(crate) const OTHER: &str = "other";
 
-type Place = (AccountId, Date);
+type AccountDay = (AccountId, Date);
 
 /// Adds to the totals. Its accounts are locked by whoever posts, so nobody else adds a word meanwhile.
-pub(crate) async fn add(tx: &Tx, tagged: Daily) -> Result<(), Error> {
+pub(crate) async fn add(tx: &Tx, tagged: DailyTotals) -> Result<(), Error> {
     if tagged.is_empty() {
         return Ok(());
     }
-    let mut asked: BTreeMap<Place, BTreeSet<&str>> = BTreeMap::new();
+    let mut asked: BTreeMap<AccountDay, BTreeSet<&str>> = BTreeMap::new();
     for (account, day, tag) in tagged.keys() {
         asked.entry((*account, *day)).or_default().insert(tag);
     }
     let there = counts(tx, asked.keys()).await?;
-    let mut full: BTreeMap<Place, BTreeSet<String>> = BTreeMap::new();
+    let mut full: BTreeMap<AccountDay, BTreeSet<String>> = BTreeMap::new();
     for (place, tags) in &asked {
         let there = there.get(place).copied().unwrap_or_default();
         if there.saturating_add(tags.len()) > TAGS_MAX {
             full.insert(*place, taken(tx, *place, tags).await?);
         }
     }
-    let mut rows = Daily::new();
+    let mut rows = DailyTotals::new();
     for ((account, day, tag), used) in tagged {
         let fits = full
             .get(&(account, day))
@@ -56,8 +56,8 @@ pub(crate) async fn add(tx: &Tx, tagged: Daily) -> Result<(), Error> {
 /// How many words there are.
 async fn counts(
     tx: &Tx,
-    places: impl Iterator<Item = &Place> + Clone,
-) -> Result<BTreeMap<Place, usize>, Error> {
+    places: impl Iterator<Item = &AccountDay> + Clone,
+) -> Result<BTreeMap<AccountDay, usize>, Error> {
     let accounts: BTreeSet<_> = places.clone().map(|(account, _)| account.get()).collect();
     let days: BTreeSet<_> = places.map(|(_, day)| day.to_string()).collect();
     let (accounts, mut values) = among(tx, accounts.into_iter().collect());
@@ -84,7 +84,7 @@ async fn counts(
 /// Those that have a row, and the new ones that still find room, in their order.
 async fn taken(
     tx: &Tx,
-    (account, day): Place,
+    (account, day): AccountDay,
     asked: &BTreeSet<&str>,
 ) -> Result<BTreeSet<String>, Error> {
     let sql = "SELECT tag FROM tag_daily WHERE account_id = ? AND day = ?";
@@ -107,7 +107,7 @@ async fn taken(
 pub(crate) async fn list(
     db: &impl Db,
     account: AccountId,
-    days: Days,
+    days: DateRange,
     page: Page,
 ) -> Result<Listing<TagTotals>, Error> {
     let whose = "WHERE account_id = ? AND day BETWEEN ? AND ?";

@@ -7,11 +7,13 @@ use jiff::civil::Date;
 use proxyxai_contract::{id::AccountId, money::Money};
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
-use super::spans::{Cover, spans_of};
+use super::spans::{SpanCover, spans_of};
 use crate::{
     Error,
-    store::{Db, Tx, among, earnings::Earned, in_batches, number, signed, statement, unsigned},
-    view::{Days, ModelTotals, Totals},
+    model::{DateRange, ModelTotals, UsageTotals},
+    store::{
+        Db, Tx, among, earnings::EarningTotals, in_batches, number, signed, statement, unsigned,
+    },
 };
 
 /// The counters, added up; `PostgreSQL`'s sum of big integers is a decimal.
@@ -20,7 +22,7 @@ pub(in crate::store) const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS reques
     CAST(SUM(output) AS BIGINT) AS output, CAST(SUM(cost) AS BIGINT) AS cost";
 
 /// Totals of one account, day and model.
-pub(crate) type Daily = BTreeMap<(AccountId, Date, String), Totals>;
+pub(crate) type DailyTotals = BTreeMap<(AccountId, Date, String), UsageTotals>;
 
 /// More accounts than this are asked for in several statements.
 const ACCOUNTS_PER_QUERY: usize = 500;
@@ -31,11 +33,11 @@ const ACCOUNTS_PER_QUERY: usize = 500;
 pub(crate) async fn add_totals(
     tx: &Tx,
     node: &str,
-    (daily, earned): (&Daily, &Earned),
+    (daily, earned): (&DailyTotals, &EarningTotals),
     above: impl Fn(AccountId) -> Vec<AccountId>,
 ) -> Result<(), Error> {
-    let mut spans: BTreeMap<(String, AccountId), Spanned> = BTreeMap::new();
-    let mut below: BTreeMap<(AccountId, Date, &str), Totals> = BTreeMap::new();
+    let mut spans: BTreeMap<(String, AccountId), SpanTotals> = BTreeMap::new();
+    let mut below: BTreeMap<(AccountId, Date, &str), UsageTotals> = BTreeMap::new();
     let mut rows = Vec::with_capacity(daily.len());
     for ((account, day, model), totals) in daily {
         for span in spans_of(*day) {
@@ -71,14 +73,17 @@ pub(crate) async fn add_totals(
 
 /// What an account used in a span.
 #[derive(Default)]
-struct Spanned {
-    used: Totals,
+struct SpanTotals {
+    used: UsageTotals,
     /// In dollars.
     charged: Money,
     expense: Money,
 }
 
-async fn add_to_spans(tx: &Tx, spans: BTreeMap<(String, AccountId), Spanned>) -> Result<(), Error> {
+async fn add_to_spans(
+    tx: &Tx,
+    spans: BTreeMap<(String, AccountId), SpanTotals>,
+) -> Result<(), Error> {
     let rows = spans.into_iter().map(|((span, account), spanned)| {
         let earned = [spanned.charged, spanned.expense].map(|money| Value::from(money.nanos()));
         let used: [Value; 7] = row([span.into(), account.get().into()], &spanned.used);
@@ -121,8 +126,11 @@ pub(super) async fn upsert<const N: usize>(
 }
 
 /// A row of its key and the five counters.
-pub(super) fn row<const K: usize, const N: usize>(key: [Value; K], totals: &Totals) -> [Value; N] {
-    let Totals {
+pub(super) fn row<const K: usize, const N: usize>(
+    key: [Value; K],
+    totals: &UsageTotals,
+) -> [Value; N] {
+    let UsageTotals {
         requests,
         input,
         cached,
@@ -138,7 +146,7 @@ pub(super) fn row<const K: usize, const N: usize>(key: [Value; K], totals: &Tota
 pub(crate) async fn costs(
     db: &impl Db,
     accounts: Option<&[AccountId]>,
-    days: Days,
+    days: DateRange,
 ) -> Result<BTreeMap<AccountId, Money>, Error> {
     let used = used(days);
     let chunks: Vec<Option<&[AccountId]>> = match accounts {
@@ -170,7 +178,7 @@ pub(crate) async fn costs(
 pub(crate) async fn by_model(
     db: &impl Db,
     account: AccountId,
-    days: Days,
+    days: DateRange,
 ) -> Result<Vec<ModelTotals>, Error> {
     let sql = format!(
         "SELECT model, {SUMS} FROM usage_daily WHERE account_id = ? AND day BETWEEN ? AND ? \
@@ -191,13 +199,13 @@ pub(crate) async fn by_model(
 
 /// The rows that some days are made of, by account. Days and spans are written out, so that the database
 /// knows how much it is asked for.
-pub(in crate::store) fn used(days: Days) -> String {
+pub(in crate::store) fn used(days: DateRange) -> String {
     let columns = ["requests", "input", "cached", "output", "cost"].map(|name| (name, name));
     made_of(days, &columns, "usage_daily")
 }
 
 /// The same of what was charged and what it cost the operator.
-pub(in crate::store) fn earned(days: Days) -> String {
+pub(in crate::store) fn earned(days: DateRange) -> String {
     let columns = [
         ("requests", "requests"),
         ("input", "input"),
@@ -210,8 +218,8 @@ pub(in crate::store) fn earned(days: Days) -> String {
 }
 
 /// Columns of sums of days, with what they are called in sums of spans.
-fn made_of(days: Days, columns: &[(&str, &str)], daily: &str) -> String {
-    let cover = Cover::of(days);
+fn made_of(days: DateRange, columns: &[(&str, &str)], daily: &str) -> String {
+    let cover = SpanCover::of(days);
     let mut parts = Vec::new();
     for (sign, spans, days) in [
         ("", &cover.spans[0], &cover.days[0]),
@@ -237,8 +245,8 @@ fn made_of(days: Days, columns: &[(&str, &str)], daily: &str) -> String {
 }
 
 /// The counters of a row that is named as they are.
-pub(in crate::store) fn totals(row: &QueryResult) -> Result<Totals, Error> {
-    Ok(Totals {
+pub(in crate::store) fn totals(row: &QueryResult) -> Result<UsageTotals, Error> {
+    Ok(UsageTotals {
         requests: unsigned(number(row, "requests")?),
         input: unsigned(number(row, "input")?),
         cached: unsigned(number(row, "cached")?),

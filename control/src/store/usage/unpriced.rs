@@ -9,15 +9,15 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
 use crate::{
     Error,
+    model::{DateRange, Listing, Page, UnpricedModel},
     store::{Db as _, Tx, in_batches, number, signed, statement, unsigned},
-    view::{Days, Listing, Page, UnpricedModel},
 };
 
 /// How many calls, and when the last one began.
-pub(crate) type Unpriced = BTreeMap<(Date, String, AccountId), (u64, Millis)>;
+pub(crate) type UnpricedUsage = BTreeMap<(Date, String, AccountId), (u64, Millis)>;
 
 /// Adds to the totals.
-pub(crate) async fn add(tx: &Tx, unpriced: &Unpriced) -> Result<(), Error> {
+pub(crate) async fn add(tx: &Tx, unpriced: &UnpricedUsage) -> Result<(), Error> {
     let row = |((day, model, account), (requests, last)): (
         &(Date, String, AccountId),
         &(u64, Millis),
@@ -46,7 +46,11 @@ pub(crate) async fn add(tx: &Tx, unpriced: &Unpriced) -> Result<(), Error> {
 }
 
 /// Models by calls over some days; whether they have a price by now is not known here.
-pub(crate) async fn list(tx: &Tx, days: Days, page: Page) -> Result<Listing<UnpricedModel>, Error> {
+pub(crate) async fn list(
+    tx: &Tx,
+    days: DateRange,
+    page: Page,
+) -> Result<Listing<UnpricedModel>, Error> {
     let values = || -> [Value; 2] { [days.start.to_string().into(), days.end.to_string().into()] };
     let sql =
         "SELECT COUNT(DISTINCT model) AS models FROM usage_unpriced WHERE day BETWEEN ? AND ?";

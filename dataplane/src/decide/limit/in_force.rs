@@ -2,16 +2,16 @@
 //! account counts the calls of all below it as well.
 
 use proxyxai_contract::{
-    snapshot::{Account, FurtherKey},
-    window::{ModelLimit, ModelLimits, Window},
+    snapshot::{AccountConfig, FurtherKey},
+    window::{LimitWindow, ModelLimit, ModelLimits},
 };
 
-use super::super::admit::Asker;
+use super::super::admit::CallerScope;
 
 /// A limit on a call, of one account of its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit<'a> {
-    pub(crate) window: Window,
+pub(crate) struct EffectiveLimit<'a> {
+    pub(crate) window: LimitWindow,
     /// Units that it allows.
     pub(crate) most: u64,
     /// Where in the chain the account is that counts it, with all below it; 0 is the caller's.
@@ -27,13 +27,13 @@ pub(crate) struct Limit<'a> {
 /// The limits in force on a call, its key's own first, then those of the nearest account. At each account of the chain a limit by model takes the
 /// place of the window of the same kind. Root counts its own calls only: what the system allows a model, it
 /// allows each account.
-pub(crate) fn in_force<'a>(
-    Asker { chain, key }: Asker<'a>,
+pub(crate) fn effective_limits<'a>(
+    CallerScope { chain, key }: CallerScope<'a>,
     system: &'a ModelLimits,
     model: Option<&str>,
-) -> Vec<Limit<'a>> {
+) -> Vec<EffectiveLimit<'a>> {
     let unlimited =
-        |account: &&Account| account.limits.is_wide() && account.model_limits.is_empty();
+        |account: &&AccountConfig| account.limits.is_wide() && account.model_limits.is_empty();
     let own = key.and_then(|key| of_key(chain, key));
     if chain.iter().all(unlimited) && system.is_empty() {
         return own.into_iter().collect();
@@ -48,7 +48,7 @@ pub(crate) fn in_force<'a>(
             by_model = find(&account.model_limits);
         }
         if at == 0 || account.parent.is_some() {
-            let windows = Window::ALL.into_iter().rev();
+            let windows = LimitWindow::ALL.into_iter().rev();
             limits.extend(windows.filter_map(|window| of(window, at, account, (by_model, set_by))));
         }
     }
@@ -59,10 +59,10 @@ pub(crate) fn in_force<'a>(
 }
 
 /// What a further client key allows.
-fn of_key<'a>(chain: &[&'a Account], key: &'a FurtherKey) -> Option<Limit<'a>> {
-    let window = Window::Rpm;
-    let most = key.rpm.filter(|rpm| !window.is_wide(*rpm))?;
-    Some(Limit {
+fn of_key<'a>(chain: &[&'a AccountConfig], key: &'a FurtherKey) -> Option<EffectiveLimit<'a>> {
+    let window = LimitWindow::Rpm;
+    let most = key.rpm.filter(|rpm| !window.is_unlimited(*rpm))?;
+    Some(EffectiveLimit {
         window,
         most,
         at: 0,
@@ -74,17 +74,17 @@ fn of_key<'a>(chain: &[&'a Account], key: &'a FurtherKey) -> Option<Limit<'a>> {
 
 /// What one account allows of a window; none when that is as good as no limit.
 fn of<'a>(
-    window: Window,
+    window: LimitWindow,
     at: usize,
-    account: &'a Account,
+    account: &'a AccountConfig,
     (by_model, set_by): (Option<&'a ModelLimit>, Option<&'a str>),
-) -> Option<Limit<'a>> {
+) -> Option<EffectiveLimit<'a>> {
     let by_model = by_model.and_then(|own| Some((own, own.of(window)?)));
     let (most, owner, model) = match by_model {
         Some((own, most)) => (most, set_by, own.pattern()),
         None => (account.limits.of(window), Some(account.name.as_str()), ""),
     };
-    (!window.is_wide(most)).then_some(Limit {
+    (!window.is_unlimited(most)).then_some(EffectiveLimit {
         window,
         most,
         at,

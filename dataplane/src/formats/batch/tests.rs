@@ -142,25 +142,25 @@ fn the_models_that_a_line_names_are_all_known() {
 #[test]
 fn a_call_of_a_batch_that_refers_to_an_object_is_known_by_it() {
     for (member, kind) in [
-        (r#""previous_response_id":"X""#, Kind::Response),
-        (r#""conversation":"X""#, Kind::Conversation),
-        (r#""conversation":{"id":"X"}"#, Kind::Conversation),
+        (r#""previous_response_id":"X""#, ObjectKind::Response),
+        (r#""conversation":"X""#, ObjectKind::Conversation),
+        (r#""conversation":{"id":"X"}"#, ObjectKind::Conversation),
         (
             r#""input":[{"role":"user","content":[{"type":"input_file","file_id":"X"}]}]"#,
-            Kind::File,
+            ObjectKind::File,
         ),
         (
             r#""input":[{"type":"item_reference","id":"X"}]"#,
-            Kind::Item,
+            ObjectKind::Item,
         ),
         (
             r#""messages":[{"content":[{"type":"file","file":{"\u0066ile_id":"X"}}]}]"#,
-            Kind::File,
+            ObjectKind::File,
         ),
-        (r#""container":"X""#, Kind::Container),
+        (r#""container":"X""#, ObjectKind::Container),
         (
             r#""tools":[{"type":"file_search","vector_store_ids":["X"]}]"#,
-            Kind::VectorStore,
+            ObjectKind::VectorStore,
         ),
     ] {
         let body = format!(r#"{{"model":"m",{member}}}"#);

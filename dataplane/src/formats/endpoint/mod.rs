@@ -6,9 +6,9 @@ mod table;
 use std::borrow::Cow;
 
 use http::Method;
-use proxyxai_contract::object::Kind;
+use proxyxai_contract::object::ObjectKind;
 
-use super::{Family, Route, text};
+use super::{Dialect, Route, text};
 use table::{ENDPOINTS, OF_BOTH};
 
 /// Segments that clients put before an endpoint's own, whatever they took the base to be.
@@ -32,16 +32,16 @@ pub(crate) struct Endpoint {
     pub(crate) verb: Verb,
     /// Without version; `{name}` is any segment.
     path: &'static str,
-    pub(crate) family: Family,
+    pub(crate) dialect: Dialect,
     /// Whose bodies and answers it has.
     pub(crate) route: Route,
-    pub(crate) paid: Paid,
+    pub(crate) billing: BillingRule,
     /// What its answer is about, under its `id`, is the caller's from then on.
-    pub(crate) makes: Option<Kind>,
+    pub(crate) makes: Option<ObjectKind>,
     /// What the first parameter of the path is the id of.
-    names: Option<Kind>,
+    names: Option<ObjectKind>,
     /// What it lists, which is answered here.
-    pub(crate) lists: Option<Kind>,
+    pub(crate) lists: Option<ObjectKind>,
 }
 
 /// Methods of endpoints.
@@ -55,7 +55,7 @@ pub(crate) enum Verb {
 
 /// How a call of an endpoint is paid for. There is no row without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Paid {
+pub(crate) enum BillingRule {
     /// By what the model that its request names is used for.
     ByModel,
     /// By what the models are used for that its calls name, when they are done.
@@ -70,7 +70,7 @@ pub(crate) enum Paid {
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum EndpointMatch {
     /// To an endpoint.
     Row(&'static Endpoint),
     /// To one that is paid for, or about somebody's objects, by another method than its own or in another spelling.
@@ -79,7 +79,7 @@ pub(crate) enum Found {
     Unknown,
 }
 
-impl Found {
+impl EndpointMatch {
     /// Whose bodies and answers it has.
     pub(crate) fn route(self) -> Route {
         match self {
@@ -94,21 +94,21 @@ impl Found {
     }
 
     /// The dialect of its answers; `says_anthropic` tells that the client speaks Anthropic's.
-    pub(crate) fn family(self, path: &str, says_anthropic: bool) -> Family {
+    pub(crate) fn dialect(self, path: &str, says_anthropic: bool) -> Dialect {
         match self {
-            Self::Row(row) if says_anthropic && row.is_of_both() => Family::Anthropic,
-            Self::Row(row) => row.family,
-            Self::Misspelt | Self::Unknown if says_anthropic => Family::Anthropic,
-            Self::Misspelt | Self::Unknown => Family::of(path),
+            Self::Row(row) if says_anthropic && row.is_of_both() => Dialect::Anthropic,
+            Self::Row(row) => row.dialect,
+            Self::Misspelt | Self::Unknown if says_anthropic => Dialect::Anthropic,
+            Self::Misspelt | Self::Unknown => Dialect::of(path),
         }
     }
 
     /// What a key has to speak for a call that names no model, as far as that is known.
-    pub(crate) fn spoken(self, says_anthropic: bool) -> Option<Family> {
+    pub(crate) fn spoken(self, says_anthropic: bool) -> Option<Dialect> {
         match self {
             Self::Row(row) if row.takes_model() => None,
-            Self::Row(_) => Some(self.family("", says_anthropic)),
-            Self::Misspelt | Self::Unknown => says_anthropic.then_some(Family::Anthropic),
+            Self::Row(_) => Some(self.dialect("", says_anthropic)),
+            Self::Misspelt | Self::Unknown => says_anthropic.then_some(Dialect::Anthropic),
         }
     }
 }
@@ -119,17 +119,17 @@ impl Endpoint {
         OF_BOTH.contains(&self.path)
     }
 
-    const fn makes(mut self, kind: Kind) -> Self {
+    const fn makes(mut self, kind: ObjectKind) -> Self {
         self.makes = Some(kind);
         self
     }
 
-    const fn names(mut self, kind: Kind) -> Self {
+    const fn names(mut self, kind: ObjectKind) -> Self {
         self.names = Some(kind);
         self
     }
 
-    const fn lists(mut self, kind: Kind) -> Self {
+    const fn lists(mut self, kind: ObjectKind) -> Self {
         self.lists = Some(kind);
         self
     }
@@ -151,7 +151,7 @@ impl Endpoint {
 
     /// Whether a request names a model.
     pub(crate) const fn takes_model(&self) -> bool {
-        matches!(self.paid, Paid::ByModel)
+        matches!(self.billing, BillingRule::ByModel)
     }
 
     /// Whether its body may be a form; all others are JSON.
@@ -161,12 +161,12 @@ impl Endpoint {
 
     /// Whether it is a batch of calls that name theirs.
     pub(crate) const fn takes_calls(&self) -> bool {
-        matches!(self.paid, Paid::ByCalls)
+        matches!(self.billing, BillingRule::ByCalls)
     }
 
     /// Whether it is one of calls that stand in a file.
     pub(crate) const fn takes_file(&self) -> bool {
-        matches!(self.paid, Paid::ByFile)
+        matches!(self.billing, BillingRule::ByFile)
     }
 }
 
@@ -217,15 +217,15 @@ pub(crate) fn model_of(path: &str) -> Option<String> {
 pub(crate) fn is_models(path: &str) -> bool {
     // Mostly it is not, which shows at once.
     path.contains("models")
-        && matches!(find(&Method::GET, &canonical(path)), Found::Row(row) if row.path.starts_with("/models"))
+        && matches!(find(&Method::GET, &canonical(path)), EndpointMatch::Row(row) if row.path.starts_with("/models"))
 }
 
 /// Finds the row of a canonical path.
-pub(crate) fn find(method: &Method, path: &str) -> Found {
+pub(crate) fn find(method: &Method, path: &str) -> EndpointMatch {
     let own = path.strip_prefix("/v1").unwrap_or_default();
     let row = |row: &&Endpoint| row.verb.is(method) && fits(row.path, own);
     if let Some(row) = ENDPOINTS.iter().find(row) {
-        return Found::Row(row);
+        return EndpointMatch::Row(row);
     }
     let plain = plain(path);
     let read = bare(&plain).unwrap_or_default();
@@ -234,13 +234,13 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
         (row.takes_model() || owned) && fits(row.path, &read)
     };
     if ENDPOINTS.iter().any(guarded) {
-        return Found::Misspelt;
+        return EndpointMatch::Misspelt;
     }
-    Found::Unknown
+    EndpointMatch::Unknown
 }
 
 /// The object that a canonical path is about, also where it is no row's but below one.
-pub(crate) fn object(path: &str) -> Option<(Kind, &str)> {
+pub(crate) fn object(path: &str) -> Option<(ObjectKind, &str)> {
     let own = path.strip_prefix("/v1")?;
     ENDPOINTS.iter().find_map(|row| {
         let kind = row.names?;

@@ -26,22 +26,22 @@ fn endpoints() -> Vec<(Method, String)> {
     all
 }
 
-fn of(method: &Method, path: &str) -> Found {
+fn of(method: &Method, path: &str) -> EndpointMatch {
     find(method, &canonical(path))
 }
 
 /// Whether a call may go to a provider without the operator's word.
-fn is_open(found: Found) -> bool {
-    matches!(found, Found::Row(row) if !matches!(row.paid, Paid::Closed(_)))
+fn is_open(found: EndpointMatch) -> bool {
+    matches!(found, EndpointMatch::Row(row) if !matches!(row.billing, BillingRule::Closed(_)))
 }
 
 #[test]
 fn no_endpoint_of_a_reference_is_free() {
     for (method, path) in endpoints() {
-        let Found::Row(row) = of(&method, &path) else {
+        let EndpointMatch::Row(row) = of(&method, &path) else {
             continue;
         };
-        if row.paid == Paid::Free {
+        if row.billing == BillingRule::Free {
             let owned = [row.makes, row.names, row.lists]
                 .iter()
                 .any(Option::is_some);
@@ -121,8 +121,12 @@ fn another_spelling_is_the_endpoint_itself_or_refused() {
                 found == plain || !is_open(found),
                 "{method} {odd} is {found:?}, {path} is {plain:?}"
             );
-            if matches!(plain, Found::Row(row) if row.takes_model()) {
-                assert_ne!(found, Found::Unknown, "{method} {odd} could be opened");
+            if matches!(plain, EndpointMatch::Row(row) if row.takes_model()) {
+                assert_ne!(
+                    found,
+                    EndpointMatch::Unknown,
+                    "{method} {odd} could be opened"
+                );
                 if found == plain {
                     assert_eq!(canonical(&odd), path, "it goes on in its one spelling");
                 }
@@ -141,17 +145,16 @@ fn another_method_is_refused_unless_it_is_an_endpoints_own() {
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let found = of(&method, path);
-            if let Found::Row(row) = found {
+            if let EndpointMatch::Row(row) = found {
                 assert!(row.verb.is(&method), "{method} {path}");
                 let lower = method.as_str().chars().any(char::is_lowercase);
                 assert!(!lower, "{method} {path}");
             }
-            let own =
-                |other: &Method| matches!(of(other, path), Found::Row(row) if row.takes_model());
+            let own = |other: &Method| matches!(of(other, path), EndpointMatch::Row(row) if row.takes_model());
             if !own(&method) && own(&Method::POST) {
-                let closed = matches!(found, Found::Row(row) if !row.takes_model());
+                let closed = matches!(found, EndpointMatch::Row(row) if !row.takes_model());
                 assert!(
-                    found == Found::Misspelt || closed,
+                    found == EndpointMatch::Misspelt || closed,
                     "{method} {path} could be opened"
                 );
             }

@@ -5,12 +5,12 @@
 //! <https://docs.mistral.ai/api>, <https://api-docs.deepseek.com>, <https://docs.cohere.com/reference/rerank>.
 
 use super::{
+    BillingRule::{self, ByCalls, ByFile, ByModel, Closed, Free},
+    Dialect::{self, Anthropic, OpenAi},
     Endpoint,
-    Family::{self, Anthropic, OpenAi},
-    Paid::{self, ByCalls, ByFile, ByModel, Closed, Free},
     Verb::{self, Delete, Get, Post, Put},
 };
-use proxyxai_contract::object::Kind::{
+use proxyxai_contract::object::ObjectKind::{
     self, Assistant, Batch, Completion, Container, Conversation, Deferred, Eval, File, FineTune,
     MessageBatch, Response, Thread, Upload, VectorStore, Video,
 };
@@ -32,32 +32,32 @@ const UNBOUNDED: &str = "what it may cost cannot be told from the request";
 const fn row(
     verb: Verb,
     path: &'static str,
-    (family, route): (Family, Route),
-    paid: Paid,
+    (family, route): (Dialect, Route),
+    paid: BillingRule,
 ) -> Endpoint {
     Endpoint {
         verb,
         path,
-        family,
+        dialect: family,
         route,
-        paid,
+        billing: paid,
         makes: None,
         names: None,
         lists: None,
     }
 }
 
-const fn open(verb: Verb, path: &'static str, route: Route, paid: Paid) -> Endpoint {
+const fn open(verb: Verb, path: &'static str, route: Route, paid: BillingRule) -> Endpoint {
     row(verb, path, (OpenAi, route), paid)
 }
 
 /// Costs nothing, and is about an object of the caller's.
-const fn of(kind: Kind, verb: Verb, path: &'static str) -> Endpoint {
+const fn of(kind: ObjectKind, verb: Verb, path: &'static str) -> Endpoint {
     open(verb, path, Other, Free).names(kind)
 }
 
 /// Answered here.
-const fn list(kind: Kind, path: &'static str) -> Endpoint {
+const fn list(kind: ObjectKind, path: &'static str) -> Endpoint {
     open(Get, path, Other, Free).lists(kind)
 }
 

@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn of(method: &Method, path: &str) -> Found {
+fn of(method: &Method, path: &str) -> EndpointMatch {
     find(method, &canonical(path))
 }
 
 fn own(path: &str) -> &'static str {
     match of(&Method::POST, path) {
-        Found::Row(row) => row.path,
-        Found::Misspelt => "misspelt",
-        Found::Unknown => "unknown",
+        EndpointMatch::Row(row) => row.path,
+        EndpointMatch::Misspelt => "misspelt",
+        EndpointMatch::Unknown => "unknown",
     }
 }
 
@@ -64,14 +64,14 @@ fn a_method_is_the_rows_own() {
     for method in ["GET", "PUT", "PATCH", "HEAD", "post", "PoST", "X"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let found = of(&method, "/v1/embeddings");
-        assert_eq!(found, Found::Misspelt, "{method}");
+        assert_eq!(found, EndpointMatch::Misspelt, "{method}");
     }
 }
 
 #[test]
 fn parameters_are_single_ids_and_models_may_have_slashes() {
     let get = |path| match of(&Method::GET, path) {
-        Found::Row(row) => row.path,
+        EndpointMatch::Row(row) => row.path,
         _ => "none",
     };
     assert_eq!(get("/v1/responses/resp_1"), "/responses/{id}");
@@ -104,18 +104,18 @@ fn the_register_has_each_endpoint_once_and_pays_each_open_post_by_its_model() {
             "{row:?}"
         );
         assert_eq!(row.path, row.path.to_lowercase());
-        match row.paid {
-            Paid::ByCalls | Paid::ByFile => assert!(row.makes.is_some(), "{row:?}"),
-            Paid::ByModel => assert_eq!(row.verb, Verb::Post, "{row:?}"),
-            Paid::Free => assert!(
+        match row.billing {
+            BillingRule::ByCalls | BillingRule::ByFile => assert!(row.makes.is_some(), "{row:?}"),
+            BillingRule::ByModel => assert_eq!(row.verb, Verb::Post, "{row:?}"),
+            BillingRule::Free => assert!(
                 row.verb == Verb::Get || row.names.is_some() || row.makes.is_some(),
                 "{row:?}"
             ),
-            Paid::Closed(why) => assert!(!why.is_empty()),
+            BillingRule::Closed(why) => assert!(!why.is_empty()),
         }
         let path = row.path.replace(['{', '}'], "");
         let found = find(&method(row.verb), &format!("/v1{path}"));
-        assert_eq!(found, Found::Row(row), "another row hides it");
+        assert_eq!(found, EndpointMatch::Row(row), "another row hides it");
     }
 }
 
@@ -154,6 +154,6 @@ proptest! {
             }
         }
         path.push_str(&end);
-        prop_assert_ne!(of(&Method::POST, &path), Found::Unknown, "{}", path);
+        prop_assert_ne!(of(&Method::POST, &path), EndpointMatch::Unknown, "{}", path);
     }
 }

@@ -4,7 +4,7 @@
 
 use memchr::memmem;
 
-use super::{Parameter, Problem, is_token_byte, parameters};
+use super::{FormProblem, Parameter, is_token_byte, parameters};
 
 /// Codings of a part that change none of its bytes.
 const PLAIN_CODINGS: [&str; 3] = ["7bit", "8bit", "binary"];
@@ -13,7 +13,7 @@ const PLAIN_CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "iso-8859-1"];
 
 /// The head of a part.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head<'a> {
+pub(super) struct PartHead<'a> {
     pub(super) name: &'a str,
     /// Whether the part is a file, or of a type of its own, to some readers.
     pub(super) typed: bool,
@@ -21,7 +21,7 @@ pub(super) struct Head<'a> {
 
 /// Checks that a boundary stands at the beginnings of lines only, that nothing comes before the first one, and
 /// that the last one ends the form.
-pub(super) fn boundaries(body: &[u8], boundary: &str) -> Result<(), Problem> {
+pub(super) fn boundaries(body: &[u8], boundary: &str) -> Result<(), FormProblem> {
     let line = format!("--{boundary}");
     if !body.starts_with(line.as_bytes()) {
         return Err("it must begin with its boundary");
@@ -52,11 +52,11 @@ pub(super) fn boundaries(body: &[u8], boundary: &str) -> Result<(), Problem> {
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a> PartHead<'a> {
     /// Reads a head, which begins with the line end of its boundary.
-    pub(super) fn read(head: &'a [u8]) -> Result<Self, Problem> {
+    pub(super) fn read(head: &'a [u8]) -> Result<Self, FormProblem> {
         let head = std::str::from_utf8(head).map_err(|_| "a part's headers are not UTF-8")?;
-        let mut found = Found::default();
+        let mut found = PartHeaders::default();
         for line in head.split("\r\n").skip(1) {
             let (field, value) = line
                 .split_once(':')
@@ -76,13 +76,13 @@ impl<'a> Head<'a> {
 }
 
 #[derive(Default)]
-struct Found<'a> {
+struct PartHeaders<'a> {
     disposition: Option<&'a str>,
     content_type: Option<&'a str>,
 }
 
-impl<'a> Found<'a> {
-    fn note(&mut self, field: &str, value: &'a str) -> Result<(), Problem> {
+impl<'a> PartHeaders<'a> {
+    fn note(&mut self, field: &str, value: &'a str) -> Result<(), FormProblem> {
         let place = match field.to_ascii_lowercase().as_str() {
             "content-disposition" => &mut self.disposition,
             "content-type" => &mut self.content_type,
@@ -101,8 +101,8 @@ impl<'a> Found<'a> {
 }
 
 /// The name of a part, and whether it is a file.
-fn disposition(value: Option<&str>) -> Result<(&str, bool), Problem> {
-    const UNREADABLE: Problem = "a part has no name that can be read in one way only";
+fn disposition(value: Option<&str>) -> Result<(&str, bool), FormProblem> {
+    const UNREADABLE: FormProblem = "a part has no name that can be read in one way only";
     let (kind, rest) = value.and_then(|it| it.split_once(';')).ok_or(UNREADABLE)?;
     if !kind.trim_end().eq_ignore_ascii_case("form-data") {
         return Err(UNREADABLE);
@@ -157,8 +157,8 @@ fn is_plain_text(content_type: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn head(lines: &str) -> Result<Head<'_>, Problem> {
-        Head::read(lines.as_bytes())
+    fn head(lines: &str) -> Result<PartHead<'_>, FormProblem> {
+        PartHead::read(lines.as_bytes())
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
             ),
         ] {
             let lines = format!("\r\nContent-Disposition: form-data{rest}");
-            assert_eq!(head(&lines), Ok(Head { name, typed }), "{rest}");
+            assert_eq!(head(&lines), Ok(PartHead { name, typed }), "{rest}");
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
         assert!(head("").is_err());
         assert!(head("\r\nX: y").is_err());
         assert!(head("\r\nContent-Disposition: attachment; name=\"a\"").is_err());
-        assert!(Head::read(b"\r\nContent-Disposition: form-data; name=\"\xff\"").is_err());
+        assert!(PartHead::read(b"\r\nContent-Disposition: form-data; name=\"\xff\"").is_err());
     }
 
     #[test]

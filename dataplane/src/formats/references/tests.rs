@@ -41,7 +41,7 @@ proptest! {
             value = format!("[{{\"a\":{value}}}]");
         }
         let found = found(&format!("{{\"model\":\"m\",\"prompt\":[{value}]}}"), route);
-        if scope == Scope::Everywhere || route == Route::Other {
+        if scope == ReferenceScope::Everywhere || route == Route::Other {
             prop_assert_eq!(found, [(kind.as_str(), "X".to_owned())]);
         } else {
             prop_assert_eq!(found, []);
@@ -76,10 +76,13 @@ fn what_could_be_read_by_others_and_not_here_is_refused() {
         "{\"a\":1,,\"file_id\":\"X\"}",
     ] {
         let found = find(body.as_bytes(), Route::Other, None);
-        assert_eq!(found, Err(Unclear::Unreadable), "{body}");
+        assert_eq!(found, Err(ReferenceError::Unreadable), "{body}");
     }
     let wide: Vec<u8> = r#"{"file_id":"X"}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(find(&wide, Route::Other, None), Err(Unclear::Unreadable));
+    assert_eq!(
+        find(&wide, Route::Other, None),
+        Err(ReferenceError::Unreadable)
+    );
     for binary in [
         &[0u8, 1, 2, 3, 4][..],
         &[255, 254, 253, 252],
@@ -94,7 +97,7 @@ fn what_could_be_read_by_others_and_not_here_is_refused() {
     let marked = [b"\xEF\xBB\xBF", r#"{"file_id":"X"}"#.as_bytes()].concat();
     assert_eq!(
         find(&marked, Route::Other, None).unwrap(),
-        [(Kind::File, "X".to_owned())]
+        [(ObjectKind::File, "X".to_owned())]
     );
 }
 
@@ -232,7 +235,7 @@ fn nothing_beside_a_reference_hides_it() {
         crate::formats::request::read(form.as_bytes(), "multipart/form-data; boundary=b", false);
     assert_eq!(
         facts.unwrap().in_form,
-        [(Kind::File, "X".to_owned())],
+        [(ObjectKind::File, "X".to_owned())],
         "a field of a form"
     );
 }
@@ -243,6 +246,6 @@ fn too_many_references_are_refused() {
     let body = format!(r#"{{"file_ids":[{}]}}"#, ids.join(","));
     assert_eq!(
         find(body.as_bytes(), Route::Chat, None),
-        Err(Unclear::TooMany)
+        Err(ReferenceError::TooMany)
     );
 }

@@ -4,10 +4,10 @@
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range, sync::LazyLock};
 
 use memchr::memmem::Finder;
-use proxyxai_contract::object::Kind;
+use proxyxai_contract::object::ObjectKind;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{REFERENCES_MAX, Reference, Scope, Unclear, refers};
+use super::{REFERENCES_MAX, Reference, ReferenceError, ReferenceScope, refers};
 use crate::formats::Route;
 
 /// Half of a character that JSON writes as two escapes. Clients cut texts between them, and no id has any.
@@ -18,29 +18,29 @@ const ESCAPE_BYTES: usize = 6;
 ///
 /// # Errors
 /// When there are too many, or it cannot be read.
-pub(super) fn references(json: &[u8], route: Route) -> Result<Vec<Reference>, Unclear> {
+pub(super) fn references(json: &[u8], route: Route) -> Result<Vec<Reference>, ReferenceError> {
     let with_model = route != Route::Other;
     match read(json, with_model) {
-        Err(Unclear::Unreadable) => read(&without_halves(json), with_model),
+        Err(ReferenceError::Unreadable) => read(&without_halves(json), with_model),
         found => found,
     }
 }
 
-fn read(json: &[u8], with_model: bool) -> Result<Vec<Reference>, Unclear> {
-    let mut found = Found {
+fn read(json: &[u8], with_model: bool) -> Result<Vec<Reference>, ReferenceError> {
+    let mut found = FoundReferences {
         with_model,
-        ..Found::default()
+        ..FoundReferences::default()
     };
     let mut input = serde_json::Deserializer::from_slice(json);
-    let walk = Walk {
+    let walk = ReferenceVisitor {
         found: &mut found,
-        place: Place::Root,
+        place: ValueRole::Root,
     };
     let walked = walk.deserialize(&mut input).and_then(|_| input.end());
     if found.too_many {
-        return Err(Unclear::TooMany);
+        return Err(ReferenceError::TooMany);
     }
-    walked.map_err(|_| Unclear::Unreadable)?;
+    walked.map_err(|_| ReferenceError::Unreadable)?;
     Ok(found.order)
 }
 
@@ -66,16 +66,16 @@ fn without_halves(json: &[u8]) -> Cow<'_, [u8]> {
 
 /// What was found, each once.
 #[derive(Default)]
-struct Found {
+struct FoundReferences {
     order: Vec<Reference>,
     seen: HashSet<Reference>,
     too_many: bool,
     with_model: bool,
 }
 
-impl Found {
+impl FoundReferences {
     /// False when it is one too many.
-    fn add(&mut self, kind: Kind, id: &str) -> bool {
+    fn add(&mut self, kind: ObjectKind, id: &str) -> bool {
         let reference = (kind, id.to_owned());
         if id.is_empty() || self.seen.contains(&reference) {
             return true;
@@ -98,12 +98,12 @@ impl Found {
 
 /// What a value is, by the name before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ValueRole {
     Anywhere,
     /// The body itself.
     Root,
     /// An id, or a list of them, or an object that has one.
-    Id(Kind),
+    Id(ObjectKind),
     /// Something of the client's own, in which names mean nothing.
     Own,
     /// Members with names of the client's own, whose values mean what they mean anywhere.
@@ -124,73 +124,73 @@ enum Substance {
     Result,
 }
 
-fn place(name: &str, with_model: bool) -> Place {
+fn place(name: &str, with_model: bool) -> ValueRole {
     match name {
         "metadata" | "parameters" | "input_schema" | "json_schema" | "schema" | "properties"
-        | "arguments" | "filters" => return Place::Own,
-        "variables" => return Place::Named,
-        "content" => return Place::Substance(Substance::Content),
-        "encrypted_content" => return Place::Substance(Substance::Encrypted),
-        "result" => return Place::Substance(Substance::Result),
+        | "arguments" | "filters" => return ValueRole::Own,
+        "variables" => return ValueRole::Named,
+        "content" => return ValueRole::Substance(Substance::Content),
+        "encrypted_content" => return ValueRole::Substance(Substance::Encrypted),
+        "result" => return ValueRole::Substance(Substance::Result),
         _ => {}
     }
     match refers(name) {
-        Some((kind, Scope::Everywhere)) => return Place::Id(kind),
-        Some((kind, Scope::WithoutModel)) if !with_model => return Place::Id(kind),
+        Some((kind, ReferenceScope::Everywhere)) => return ValueRole::Id(kind),
+        Some((kind, ReferenceScope::WithoutModel)) if !with_model => return ValueRole::Id(kind),
         Some(_) | None => {}
     }
     let is = |known: &str| crate::formats::request::folded(name).eq(known.chars());
     if is("input") || is("items") {
-        Place::Items
+        ValueRole::Items
     } else if is("id") {
-        Place::ItemId
+        ValueRole::ItemId
     } else if is("type") {
-        Place::ItemType
+        ValueRole::ItemType
     } else {
-        Place::Anywhere
+        ValueRole::Anywhere
     }
 }
 
 /// A member's name, as far as it matters.
-struct Name {
+struct RoleSeed {
     with_model: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Place;
+impl<'de> DeserializeSeed<'de> for RoleSeed {
+    type Value = ValueRole;
 
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Place, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<ValueRole, D::Error> {
         input.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Name {
-    type Value = Place;
+impl Visitor<'_> for RoleSeed {
+    type Value = ValueRole;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Place, E> {
+    fn visit_str<E>(self, name: &str) -> Result<ValueRole, E> {
         Ok(place(name, self.with_model))
     }
 }
 
 /// Goes through one value.
-struct Walk<'f> {
-    found: &'f mut Found,
-    place: Place,
+struct ReferenceVisitor<'f> {
+    found: &'f mut FoundReferences,
+    place: ValueRole,
 }
 
 /// What a value was.
 #[derive(Default)]
-struct Value {
+struct VisitedValue {
     /// Whether there was anything in it.
     something: bool,
     text: Option<String>,
 }
 
-impl Value {
+impl VisitedValue {
     fn of(something: bool) -> Self {
         Self {
             something,
@@ -201,7 +201,7 @@ impl Value {
 
 /// What an object says of itself.
 #[derive(Default)]
-struct Said {
+struct ObjectFacts {
     ids: Vec<String>,
     kinds: Vec<String>,
     content: bool,
@@ -211,7 +211,7 @@ struct Said {
     input: Option<Range<usize>>,
 }
 
-impl Said {
+impl ObjectFacts {
     /// Whether it stands for something that the provider has.
     fn refers(&self) -> bool {
         let of_kind = |kind: &String| match kind.as_str() {
@@ -234,23 +234,23 @@ impl Said {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for ReferenceVisitor<'_> {
+    type Value = VisitedValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<VisitedValue, D::Error> {
         input.deserialize_any(self)
     }
 }
 
-impl Walk<'_> {
-    fn inside(&mut self, place: Place) -> Walk<'_> {
-        Walk {
+impl ReferenceVisitor<'_> {
+    fn inside(&mut self, place: ValueRole) -> ReferenceVisitor<'_> {
+        ReferenceVisitor {
             found: self.found,
             place,
         }
     }
 
-    fn note<E: serde::de::Error>(&mut self, kind: Kind, id: &str) -> Result<(), E> {
+    fn note<E: serde::de::Error>(&mut self, kind: ObjectKind, id: &str) -> Result<(), E> {
         if self.found.add(kind, id) {
             Ok(())
         } else {
@@ -261,21 +261,21 @@ impl Walk<'_> {
     /// Reads one member.
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
-        place: Place,
+        place: ValueRole,
         object: &mut A,
-        said: &mut Said,
+        said: &mut ObjectFacts,
     ) -> Result<(), A::Error> {
         let before = self.found.order.len();
         match place {
-            Place::Own => drop(object.next_value::<IgnoredAny>()?),
-            Place::ItemId => said
+            ValueRole::Own => drop(object.next_value::<IgnoredAny>()?),
+            ValueRole::ItemId => said
                 .ids
                 .extend(object.next_value_seed(self.inside(place))?.text),
-            Place::ItemType => said
+            ValueRole::ItemType => said
                 .kinds
                 .extend(object.next_value_seed(self.inside(place))?.text),
-            Place::Substance(substance) => {
-                let value = object.next_value_seed(self.inside(Place::Anywhere))?;
+            ValueRole::Substance(substance) => {
+                let value = object.next_value_seed(self.inside(ValueRole::Anywhere))?;
                 match substance {
                     Substance::Content => said.content |= value.something,
                     Substance::Encrypted => said.encrypted |= value.something,
@@ -284,7 +284,7 @@ impl Walk<'_> {
             }
             place => {
                 object.next_value_seed(self.inside(place))?;
-                if place == Place::Items {
+                if place == ValueRole::Items {
                     said.input = Some(before..self.found.order.len());
                 }
             }
@@ -293,78 +293,78 @@ impl Walk<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = Value;
+impl<'de> Visitor<'de> for ReferenceVisitor<'_> {
+    type Value = VisitedValue;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a body")
     }
 
-    fn visit_str<E: serde::de::Error>(mut self, text: &str) -> Result<Value, E> {
-        if let Place::Id(kind) = self.place {
+    fn visit_str<E: serde::de::Error>(mut self, text: &str) -> Result<VisitedValue, E> {
+        if let ValueRole::Id(kind) = self.place {
             self.note(kind, text)?;
         }
-        let kept = matches!(self.place, Place::ItemId | Place::ItemType);
-        Ok(Value {
+        let kept = matches!(self.place, ValueRole::ItemId | ValueRole::ItemType);
+        Ok(VisitedValue {
             something: !text.is_empty(),
             text: kept.then(|| text.to_owned()),
         })
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::of(true))
+    fn visit_bool<E>(self, _: bool) -> Result<VisitedValue, E> {
+        Ok(VisitedValue::of(true))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::of(true))
+    fn visit_i64<E>(self, _: i64) -> Result<VisitedValue, E> {
+        Ok(VisitedValue::of(true))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::of(true))
+    fn visit_u64<E>(self, _: u64) -> Result<VisitedValue, E> {
+        Ok(VisitedValue::of(true))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::of(true))
+    fn visit_f64<E>(self, _: f64) -> Result<VisitedValue, E> {
+        Ok(VisitedValue::of(true))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::of(false))
+    fn visit_unit<E>(self) -> Result<VisitedValue, E> {
+        Ok(VisitedValue::of(false))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<VisitedValue, A::Error> {
         let (place, mut something) = (self.place, false);
         while list.next_element_seed(self.inside(place))?.is_some() {
             something = true;
         }
-        Ok(Value::of(something))
+        Ok(VisitedValue::of(something))
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Value, A::Error> {
-        let (mut said, mut something) = (Said::default(), false);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<VisitedValue, A::Error> {
+        let (mut said, mut something) = (ObjectFacts::default(), false);
         let with_model = self.found.with_model;
-        while let Some(place) = object.next_key_seed(Name { with_model })? {
+        while let Some(place) = object.next_key_seed(RoleSeed { with_model })? {
             something = true;
-            let place = if self.place == Place::Named {
-                Place::Anywhere
+            let place = if self.place == ValueRole::Named {
+                ValueRole::Anywhere
             } else {
                 place
             };
             self.member(place, &mut object, &mut said)?;
         }
-        if self.place != Place::Root
+        if self.place != ValueRole::Root
             && said.is_tool_use()
             && let Some(input) = said.input.take()
         {
             self.found.forget(input);
         }
         match self.place {
-            Place::Id(kind) => said.ids.iter().try_for_each(|id| self.note(kind, id))?,
-            Place::Items if said.refers() => {
+            ValueRole::Id(kind) => said.ids.iter().try_for_each(|id| self.note(kind, id))?,
+            ValueRole::Items if said.refers() => {
                 let mut ids = said.ids.iter();
-                ids.try_for_each(|id| self.note(Kind::Item, id))?;
+                ids.try_for_each(|id| self.note(ObjectKind::Item, id))?;
             }
             _ => {}
         }
-        Ok(Value::of(something))
+        Ok(VisitedValue::of(something))
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     BadRequest, Form, MODEL_BYTES_MAX, RequestFacts, SIZE_BYTES_MAX, check_model,
     members::alike,
-    multipart::{Field, Fields},
+    multipart::{FormField, FormFields},
 };
 use crate::formats::{references::of_field, usage::is_file};
 
@@ -25,7 +25,7 @@ pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestF
         ..RequestFacts::default()
     };
     let (mut names, mut elsewhere) = (Vec::new(), false);
-    for field in Fields::new(body, boundary, strict) {
+    for field in FormFields::new(body, boundary, strict) {
         let field = field.map_err(|problem| BadRequest::Malformed {
             what: "multipart form data",
             problem: problem.to_owned(),
@@ -45,7 +45,11 @@ pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestF
 }
 
 /// Refuses a field that stands there twice, or that some readers take for a known one and others do not.
-fn check(field: &Field<'_>, text: &[u8], names: &mut Vec<&'static str>) -> Result<(), BadRequest> {
+fn check(
+    field: &FormField<'_>,
+    text: &[u8],
+    names: &mut Vec<&'static str>,
+) -> Result<(), BadRequest> {
     let wrong = |field, problem| Err(BadRequest::Field { field, problem });
     if field.name.eq_ignore_ascii_case(CHARSET) {
         return wrong(CHARSET, "is not supported");
@@ -71,7 +75,7 @@ fn check(field: &Field<'_>, text: &[u8], names: &mut Vec<&'static str>) -> Resul
 
 fn note(
     facts: &mut RequestFacts,
-    field: Field<'_>,
+    field: FormField<'_>,
     value: &[u8],
     strict: bool,
 ) -> Result<(), BadRequest> {

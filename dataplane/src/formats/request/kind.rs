@@ -10,13 +10,13 @@ const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// What a body is read as.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub(super) enum BodyKind<'a> {
     Other,
     Json,
     Form { boundary: Cow<'a, str> },
 }
 
-impl<'a> Kind<'a> {
+impl<'a> BodyKind<'a> {
     /// As far as it can be understood.
     pub(super) fn of(content_type: &'a str) -> Self {
         let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
@@ -117,7 +117,7 @@ mod tests {
             "application/vnd.x+json",
             "text/json",
         ] {
-            assert_eq!(Kind::strictly(said).unwrap(), Kind::Json, "{said}");
+            assert_eq!(BodyKind::strictly(said).unwrap(), BodyKind::Json, "{said}");
         }
         for said in [
             "multipart/form-data; boundary=XX",
@@ -126,8 +126,8 @@ mod tests {
         ] {
             let boundary = Cow::Borrowed("XX");
             assert_eq!(
-                Kind::strictly(said).unwrap(),
-                Kind::Form { boundary },
+                BodyKind::strictly(said).unwrap(),
+                BodyKind::Form { boundary },
                 "{said}"
             );
         }
@@ -165,9 +165,9 @@ mod tests {
             "multipart/form-data, application/json; boundary=a",
             "multipart/mixed; boundary=a",
         ] {
-            assert!(Kind::strictly(said).is_err(), "{said}");
+            assert!(BodyKind::strictly(said).is_err(), "{said}");
         }
         let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
-        assert!(Kind::strictly(&long).is_err());
+        assert!(BodyKind::strictly(&long).is_err());
     }
 }

@@ -4,19 +4,19 @@
 
 use std::{collections::HashMap, fmt, ops::Range, sync::LazyLock};
 
-use proxyxai_contract::price::Hashing;
+use proxyxai_contract::price::FastHashState;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
     BadRequest,
-    named::{Named, Place, ROOTS},
+    model_names::{ModelMember, NamedModels, ROOTS},
 };
-use crate::formats::{parameters, references::Cues};
+use crate::formats::{parameters, references::ReferenceCues};
 
 /// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
 /// texts that are counted where a provider reports nothing.
-pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
+pub(super) static NAMES: LazyLock<KnownMembers> = LazyLock::new(|| {
     let read = [
         "model",
         "stream",
@@ -52,7 +52,7 @@ pub(super) static NAMES: LazyLock<Names> = LazyLock::new(|| {
         "metadata",
     ];
     let minded = ["prompt", "messages", "input", "system", "instructions"];
-    Names::new(&read, &minded, ROOTS)
+    KnownMembers::new(&read, &minded, ROOTS)
 });
 pub(super) const MODEL: usize = 0;
 pub(super) const STREAM: usize = 1;
@@ -91,8 +91,8 @@ pub(super) const PROMPT: usize = READ;
 pub(super) const TOLD: Range<usize> = 29..READ;
 
 /// Those of `stream_options`.
-pub(super) static OPTIONS: LazyLock<Names> =
-    LazyLock::new(|| Names::new(&["include_usage"], &[], &[]));
+pub(super) static OPTIONS: LazyLock<KnownMembers> =
+    LazyLock::new(|| KnownMembers::new(&["include_usage"], &[], &[]));
 pub(super) const INCLUDE_USAGE: usize = 0;
 
 /// How many are read.
@@ -103,21 +103,21 @@ pub(crate) const FOLDED_BYTES_MAX: usize = 32;
 
 /// Names of one object that matter. Each member of each body is looked up in them.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct KnownMembers {
     /// Those that are read, those that are minded, and the roots.
     all: Vec<&'static str>,
     read: usize,
     /// Those with names of models inside.
-    roots: &'static [Place],
+    roots: &'static [ModelMember],
     /// Where they stand in `all`.
-    exact: HashMap<&'static str, usize, Hashing>,
+    exact: HashMap<&'static str, usize, FastHashState>,
     /// The same, as the most lenient reader compares them.
-    folded: HashMap<String, usize, Hashing>,
+    folded: HashMap<String, usize, FastHashState>,
 }
 
 /// A name, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Name {
+pub(super) enum MemberMatch {
     /// Its place among the names.
     Exact(usize),
     /// Another spelling of this one.
@@ -126,23 +126,23 @@ pub(super) enum Name {
 
 /// What an object has of them, as it was written, so that a wrong type can be named.
 #[derive(Debug, Default)]
-pub(super) struct Members<'a> {
+pub(super) struct BodyMembers<'a> {
     values: [Option<&'a RawValue>; READ],
     /// The models that are named below roots.
-    pub(super) named: Named,
+    pub(super) named: NamedModels,
     seen: u64,
     /// Those of them that are not null.
     filled: u64,
     /// What the names of all members, nested ones too, tell of references; none where they were not looked at.
-    pub(super) cues: Option<Cues>,
+    pub(super) cues: Option<ReferenceCues>,
     /// The first one that is spelled in another way.
     misspelled: Option<&'static str>,
 }
 
 // === impl Names ===
 
-impl Names {
-    fn new(read: &[&'static str], minded: &[&'static str], roots: &'static [Place]) -> Self {
+impl KnownMembers {
+    fn new(read: &[&'static str], minded: &[&'static str], roots: &'static [ModelMember]) -> Self {
         let named = roots.iter().map(|root| root.name);
         let all: Vec<_> = read.iter().chain(minded).copied().chain(named).collect();
         let places = || all.iter().copied().enumerate();
@@ -159,24 +159,24 @@ impl Names {
     }
 
     /// The root at this place.
-    pub(super) fn root(&self, at: usize) -> Option<&'static Place> {
+    pub(super) fn root(&self, at: usize) -> Option<&'static ModelMember> {
         let before = self.all.len() - self.roots.len();
         self.roots.get(at.checked_sub(before)?)
     }
 
     /// Whether a name is one of these, or could be taken for one.
-    pub(super) fn find(&self, name: &str) -> Option<Name> {
+    pub(super) fn find(&self, name: &str) -> Option<MemberMatch> {
         if let Some(at) = self.exact.get(name) {
-            return Some(Name::Exact(*at));
+            return Some(MemberMatch::Exact(*at));
         }
         let mut buffer = [0; FOLDED_BYTES_MAX];
         let alike = fold_into(&mut buffer, name)?;
         let at = self.folded.get(alike)?;
-        Some(Name::Other(self.get(*at)))
+        Some(MemberMatch::Other(self.get(*at)))
     }
 
     /// What an object that is all of `json` has of them.
-    pub(super) fn read<'j>(&self, json: &'j [u8]) -> Result<Members<'j>, serde_json::Error> {
+    pub(super) fn read<'j>(&self, json: &'j [u8]) -> Result<BodyMembers<'j>, serde_json::Error> {
         let mut input = serde_json::Deserializer::from_slice(json);
         let members = self.deserialize(&mut input)?;
         input.end()?;
@@ -230,14 +230,14 @@ pub(super) fn alike(name: &str) -> Option<&'static str> {
     let name = name.split('[').next().unwrap_or_default();
     let name = name.trim_matches(|char: char| matches!(char, '"' | '\'') || char.is_whitespace());
     NAMES.find(name).and_then(|found| match found {
-        Name::Exact(at) => (!TOLD.contains(&at)).then(|| NAMES.get(at)),
-        Name::Other(known) => Some(known),
+        MemberMatch::Exact(at) => (!TOLD.contains(&at)).then(|| NAMES.get(at)),
+        MemberMatch::Other(known) => Some(known),
     })
 }
 
 // === impl Members ===
 
-impl<'a> Members<'a> {
+impl<'a> BodyMembers<'a> {
     /// The value of one that is read.
     pub(super) fn value(&self, at: usize) -> Option<&'a RawValue> {
         self.values.get(at).copied().flatten()
@@ -289,36 +289,36 @@ fn mark(at: usize) -> u64 {
     1u64.checked_shl(at).unwrap_or_default()
 }
 
-impl<'de> DeserializeSeed<'de> for &Names {
-    type Value = Members<'de>;
+impl<'de> DeserializeSeed<'de> for &KnownMembers {
+    type Value = BodyMembers<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Members<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<BodyMembers<'de>, D::Error> {
         input.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for &Names {
-    type Value = Members<'de>;
+impl<'de> Visitor<'de> for &KnownMembers {
+    type Value = BodyMembers<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<BodyMembers<'de>, A::Error> {
+        let mut members = BodyMembers::default();
         while let Some(name) = object.next_key::<String>()? {
             match self.find(&name) {
-                Some(Name::Exact(at)) if !members.note(at) && !TOLD.contains(&at) => {
+                Some(MemberMatch::Exact(at)) if !members.note(at) && !TOLD.contains(&at) => {
                     return Err(A::Error::duplicate_field(self.get(at)));
                 }
-                Some(Name::Exact(at)) if at < self.read => {
+                Some(MemberMatch::Exact(at)) if at < self.read => {
                     members.keep(at, object.next_value()?);
                 }
-                Some(Name::Other(known)) => {
+                Some(MemberMatch::Other(known)) => {
                     members.misspelled.get_or_insert(known);
                     object.next_value::<IgnoredAny>()?;
                 }
-                Some(Name::Exact(at)) => match self.root(at) {
+                Some(MemberMatch::Exact(at)) => match self.root(at) {
                     Some(root) => members.named.add(root, object.next_value()?),
                     None => {
                         if object.next_value::<Option<IgnoredAny>>()?.is_some() {
@@ -353,7 +353,7 @@ mod tests {
             ("s\u{131}ze", "size"),
             ("N", "n"),
         ] {
-            assert_eq!(NAMES.find(name), Some(Name::Other(known)), "{name}");
+            assert_eq!(NAMES.find(name), Some(MemberMatch::Other(known)), "{name}");
         }
         for name in ["modell", "", "_", "\u{0}", "models2", "top_p", "m\u{f6}del"] {
             assert_eq!(NAMES.find(name), None, "{name}");
@@ -405,7 +405,7 @@ mod tests {
             (N, "n"),
             (SIZE, "size"),
         ] {
-            assert_eq!(NAMES.find(name), Some(Name::Exact(at)));
+            assert_eq!(NAMES.find(name), Some(MemberMatch::Exact(at)));
         }
         assert_eq!(NAMES.get(STREAM_OPTIONS), "stream_options");
         assert!(LIMITS.iter().all(|at| NAMES.get(*at).contains("tokens")));
@@ -430,7 +430,7 @@ mod tests {
                 char if upper >> place & 1 == 1 => char.to_ascii_uppercase(),
                 char => char,
             }).collect();
-            let expected = if spelled == known { Name::Exact(at) } else { Name::Other(known) };
+            let expected = if spelled == known { MemberMatch::Exact(at) } else { MemberMatch::Other(known) };
             prop_assert_eq!(NAMES.find(&spelled), Some(expected));
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct Splice {
 
 /// A body in pieces: slices of what the client sent and what goes between them.
 #[derive(Debug)]
-pub(crate) struct Segments(Vec<Bytes>);
+pub(crate) struct RewrittenBody(Vec<Bytes>);
 
 /// The body to send: the same bytes, with the model named anew and usage asked for where that is
 /// wanted. `new_model` must be free of control characters when the body is a form.
@@ -46,7 +46,7 @@ pub(crate) fn rewrite(
     facts: &RequestFacts,
     new_model: Option<&str>,
     ask_usage: bool,
-) -> Segments {
+) -> RewrittenBody {
     let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
     if let (UsageAsk::NotAsked(splice), true) = (&facts.usage, ask_usage) {
         edits.push((
@@ -62,12 +62,12 @@ pub(crate) fn rewrite(
         edits.push((span.clone(), Bytes::from(text)));
     }
     edits.sort_by_key(|(at, _)| at.start);
-    Segments::spliced(body, edits)
+    RewrittenBody::spliced(body, edits)
 }
 
 // === impl Segments ===
 
-impl Segments {
+impl RewrittenBody {
     fn spliced(body: &Bytes, edits: Vec<(Range<usize>, Bytes)>) -> Self {
         let mut parts = Vec::with_capacity(edits.len() * 2 + 1);
         let mut from = 0;

@@ -4,14 +4,14 @@
 use serde::de::IgnoredAny;
 
 use super::{
-    members::{Members, NAMES, Name, PREVIOUS, READ},
-    named::Place,
+    members::{BodyMembers, MemberMatch, NAMES, PREVIOUS, READ},
+    model_names::ModelMember,
 };
-use crate::formats::{ends, references::Cues, text};
+use crate::formats::{json_skip, references::ReferenceCues, text};
 
 /// The members of an object that is all of `json`; none when a full parser has to look.
-pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
-    let mut members = Members::default();
+pub(super) fn members(json: &[u8]) -> Option<BodyMembers<'_>> {
+    let mut members = BodyMembers::default();
     let mut scan = Scan::new(json);
     scan.byte(b'{')?;
     if scan.byte(b'}').is_none() {
@@ -40,7 +40,7 @@ pub(super) fn members(json: &[u8]) -> Option<Members<'_>> {
 }
 
 /// Whether a member holds no part of a prompt, whatever stands in it: tools, and shapes of answers.
-fn is_no_prompt(name: &[u8], known: Option<Name>) -> bool {
+fn is_no_prompt(name: &[u8], known: Option<MemberMatch>) -> bool {
     known.and_then(root).is_some()
         || matches!(
             name,
@@ -49,11 +49,15 @@ fn is_no_prompt(name: &[u8], known: Option<Name>) -> bool {
 }
 
 /// Keeps the value of a known member.
-fn set<'a>(members: &mut Members<'a>, known: Option<Name>, value: &'a [u8]) -> Option<()> {
+fn set<'a>(
+    members: &mut BodyMembers<'a>,
+    known: Option<MemberMatch>,
+    value: &'a [u8],
+) -> Option<()> {
     let at = match known {
-        Some(Name::Exact(at)) => at,
+        Some(MemberMatch::Exact(at)) => at,
         None => return Some(()),
-        Some(Name::Other(_)) => return None,
+        Some(MemberMatch::Other(_)) => return None,
     };
     // One that is given twice, one in disguise and one that is null are not for here to judge.
     // Where null is the same as nothing, as many clients write it, it need not be looked at.
@@ -69,10 +73,10 @@ fn set<'a>(members: &mut Members<'a>, known: Option<Name>, value: &'a [u8]) -> O
 }
 
 /// What a member holds whose value has names of models in it.
-fn root(known: Name) -> Option<&'static Place> {
+fn root(known: MemberMatch) -> Option<&'static ModelMember> {
     match known {
-        Name::Exact(at) => NAMES.root(at),
-        Name::Other(_) => None,
+        MemberMatch::Exact(at) => NAMES.root(at),
+        MemberMatch::Other(_) => None,
     }
 }
 
@@ -80,14 +84,14 @@ fn root(known: Name) -> Option<&'static Place> {
 pub(super) struct Scan<'a> {
     rest: &'a [u8],
     /// What the names of the members so far tell.
-    pub(super) cues: Cues,
+    pub(super) cues: ReferenceCues,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(json: &'a [u8]) -> Self {
         Self {
             rest: json,
-            cues: Cues::default(),
+            cues: ReferenceCues::default(),
         }
     }
 
@@ -102,7 +106,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Steps over a value, and notes the models that it names.
-    fn walked(&mut self, members: &mut Members<'a>, root: &Place) -> Option<&'a [u8]> {
+    fn walked(&mut self, members: &mut BodyMembers<'a>, root: &ModelMember) -> Option<&'a [u8]> {
         self.spaces();
         let before = self.rest;
         members.named.walk(self, root)?;
@@ -138,10 +142,10 @@ impl<'a> Scan<'a> {
     pub(super) fn value(&mut self) -> Option<&'a [u8]> {
         self.spaces();
         match self.rest.first()? {
-            b'"' => self.take(ends::of_text(self.rest)?),
+            b'"' => self.take(json_skip::skip_string(self.rest)?),
             b'{' | b'[' => {
                 let Self { rest, cues } = self;
-                let end = ends::of_nested(rest, |before| cues.hear(before))?;
+                let end = json_skip::skip_nested(rest, |before| cues.hear(before))?;
                 self.take(end)
             }
             _ => {

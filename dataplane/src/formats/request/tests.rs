@@ -197,7 +197,7 @@ fn work_that_ends_after_its_call_is_known() {
         let body = format!(r#"{{"model":"a",{more}}}"#);
         for strict in [true, false] {
             let facts = read(body.as_bytes(), JSON, strict).unwrap();
-            assert_eq!(facts.later, later, "{more}");
+            assert_eq!(facts.deferred_by, later, "{more}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! <https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-reference>, <https://docs.x.ai/docs/guides/tools/overview>,
 //! <https://ai.google.dev/gemini-api/docs/tools>.
 
-use proxyxai_contract::part::Part;
+use proxyxai_contract::part::BillPart;
 
 use super::members::folded;
 
@@ -22,18 +22,18 @@ const AT_CLIENT: &[&str] = &[
     "computer",
 ];
 /// What the uses of others are charged as, by a part of their names. The first that is found counts.
-const FEES: &[(&str, Part)] = &[
-    ("filesearch", Part::FileSearch),
-    ("collectionssearch", Part::FileSearch),
-    ("retrieval", Part::FileSearch),
-    ("codeinterpreter", Part::CodeSession),
-    ("codeexecution", Part::CodeSession),
-    ("shell", Part::CodeSession),
-    ("maps", Part::Maps),
-    ("webfetch", Part::Page),
-    ("urlcontext", Part::Page),
-    ("visit", Part::Page),
-    ("search", Part::WebSearch),
+const FEES: &[(&str, BillPart)] = &[
+    ("filesearch", BillPart::FileSearch),
+    ("collectionssearch", BillPart::FileSearch),
+    ("retrieval", BillPart::FileSearch),
+    ("codeinterpreter", BillPart::CodeSession),
+    ("codeexecution", BillPart::CodeSession),
+    ("shell", BillPart::CodeSession),
+    ("maps", BillPart::Maps),
+    ("webfetch", BillPart::Page),
+    ("urlcontext", BillPart::Page),
+    ("visit", BillPart::Page),
+    ("search", BillPart::WebSearch),
 ];
 /// Members of a tool that the client runs, where it has no type.
 const OF_CLIENT: &[&str] = &["function", "name", "inputschema", "parameters"];
@@ -42,14 +42,14 @@ const OF_CLIENT: &[&str] = &["function", "name", "inputschema", "parameters"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     /// What its uses are charged as, if they are.
-    pub(crate) fee: Option<Part>,
+    pub(crate) fee: Option<BillPart>,
     /// How often it may be used at most, where that is said.
     pub(crate) uses: Option<u64>,
 }
 
 /// What a request says of tools.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Tools {
+pub(crate) struct RequestTools {
     /// There are some, whoever runs them. Providers tell the model about them in words of their own.
     pub(crate) any: bool,
     /// There is one that shows the model a screen.
@@ -63,14 +63,14 @@ pub(crate) struct Tools {
 pub(super) struct Tool {
     typed: bool,
     of_client: bool,
-    runs: Vec<Option<Part>>,
-    by_name: Option<Part>,
+    runs: Vec<Option<BillPart>>,
+    by_name: Option<BillPart>,
     uses: Option<u64>,
 }
 
-impl Tools {
+impl RequestTools {
     /// Takes in one that the provider runs.
-    pub(crate) fn run(&mut self, fee: Option<Part>, uses: Option<u64>) {
+    pub(crate) fn run(&mut self, fee: Option<BillPart>, uses: Option<u64>) {
         self.any = true;
         match self.runs.iter_mut().find(|run| run.fee == fee) {
             Some(run) => {
@@ -104,7 +104,7 @@ impl Tools {
 
 impl Tool {
     /// Its type, or one of several.
-    pub(super) fn is_a(&mut self, word: &str, tools: &mut Tools) {
+    pub(super) fn is_a(&mut self, word: &str, tools: &mut RequestTools) {
         self.typed = true;
         let word: String = folded(word).collect();
         tools.sees |= word.starts_with("computer");
@@ -127,7 +127,7 @@ impl Tool {
     }
 }
 
-fn fee(word: &str) -> Option<Part> {
+fn fee(word: &str) -> Option<BillPart> {
     let found = FEES.iter().find(|(part, _)| word.contains(part));
     found.map(|(_, fee)| *fee)
 }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::formats::request::read;
 
-    fn tools(more: &Value) -> Tools {
+    fn tools(more: &Value) -> RequestTools {
         let mut body = json!({"model": "m"});
         body.as_object_mut()
             .unwrap()
@@ -152,7 +152,7 @@ mod tests {
         plain.tools
     }
 
-    fn runs(more: &Value) -> Vec<(Option<Part>, Option<u64>)> {
+    fn runs(more: &Value) -> Vec<(Option<BillPart>, Option<u64>)> {
         let runs = tools(more).runs.into_iter();
         runs.map(|run| (run.fee, run.uses)).collect()
     }
@@ -180,36 +180,42 @@ mod tests {
         for (tool, found) in [
             (
                 json!({"type": "web_search_preview"}),
-                (Some(Part::WebSearch), None),
+                (Some(BillPart::WebSearch), None),
             ),
             (
                 json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 3}),
-                (Some(Part::WebSearch), Some(3)),
+                (Some(BillPart::WebSearch), Some(3)),
             ),
             (
                 json!({"type": "file_search", "vector_store_ids": []}),
-                (Some(Part::FileSearch), None),
+                (Some(BillPart::FileSearch), None),
             ),
             (
                 json!({"type": "code_interpreter", "container": {"type": "auto"}}),
-                (Some(Part::CodeSession), None),
+                (Some(BillPart::CodeSession), None),
             ),
             (
                 json!({"type": "mcp", "server_url": "https://x"}),
                 (None, None),
             ),
-            (json!({"Type": "x_search"}), (Some(Part::WebSearch), None)),
+            (
+                json!({"Type": "x_search"}),
+                (Some(BillPart::WebSearch), None),
+            ),
             (
                 json!({"type": "function", "TYPE": "web_search"}),
-                (Some(Part::WebSearch), None),
+                (Some(BillPart::WebSearch), None),
             ),
-            (json!({"google_search": {}}), (Some(Part::WebSearch), None)),
-            (json!({"googleMaps": {}}), (Some(Part::Maps), None)),
+            (
+                json!({"google_search": {}}),
+                (Some(BillPart::WebSearch), None),
+            ),
+            (json!({"googleMaps": {}}), (Some(BillPart::Maps), None)),
             (json!({"never_seen": {}}), (None, None)),
             (json!({"type": "never_seen"}), (None, None)),
             (
                 json!({"type": "web_fetch_20250910", "max_uses": "many"}),
-                (Some(Part::Page), None),
+                (Some(BillPart::Page), None),
             ),
         ] {
             assert_eq!(runs(&json!({"tools": [tool]})), [found], "{tool}");
@@ -217,19 +223,19 @@ mod tests {
         for (more, found) in [
             (
                 json!({"web_search_options": {}}),
-                (Some(Part::WebSearch), None),
+                (Some(BillPart::WebSearch), None),
             ),
             (
                 json!({"search_parameters": {"mode": "auto"}}),
-                (Some(Part::WebSearch), None),
+                (Some(BillPart::WebSearch), None),
             ),
             (
                 json!({"enable_search": true}),
-                (Some(Part::WebSearch), None),
+                (Some(BillPart::WebSearch), None),
             ),
             (
                 json!({"plugins": [{"id": "web"}]}),
-                (Some(Part::WebSearch), None),
+                (Some(BillPart::WebSearch), None),
             ),
             (json!({"mcp_servers": [{"url": "https://x"}]}), (None, None)),
         ] {
@@ -247,8 +253,8 @@ mod tests {
     fn uses_of_several_add_up_and_one_without_a_bound_has_none() {
         let search = |uses: Value| json!({"type": "web_search_20250305", "max_uses": uses});
         let both = json!({"tools": [search(json!(3)), search(json!(4))]});
-        assert_eq!(runs(&both), [(Some(Part::WebSearch), Some(7))]);
+        assert_eq!(runs(&both), [(Some(BillPart::WebSearch), Some(7))]);
         let one = json!({"tools": [search(json!(3)), search(Value::Null)]});
-        assert_eq!(runs(&one), [(Some(Part::WebSearch), None)]);
+        assert_eq!(runs(&one), [(Some(BillPart::WebSearch), None)]);
     }
 }

@@ -14,8 +14,8 @@ const MASTERS: [&[u8]; 9] = [
 const TRACKS_MAX: usize = 16;
 
 #[derive(Debug, Default)]
-struct Walk {
-    tracks: Vec<Track>,
+struct Mp4Reader {
+    tracks: Vec<Mp4Track>,
     /// Units of a second, in lists of edits.
     scale: u64,
     /// The track of the fragment that is read, by its place.
@@ -25,7 +25,7 @@ struct Walk {
 }
 
 #[derive(Debug, Default)]
-struct Track {
+struct Mp4Track {
     id: u64,
     sound: bool,
     /// Units of a second, in tables of samples.
@@ -44,7 +44,7 @@ struct Track {
 }
 
 pub(super) fn nanos(file: &[u8]) -> u64 {
-    let (mut walk, mut rest) = (Walk::default(), file);
+    let (mut walk, mut rest) = (Mp4Reader::default(), file);
     while let Some((kind, len, body)) = head(rest) {
         if MASTERS.contains(&kind) {
             walk.enters(kind);
@@ -72,10 +72,10 @@ fn head(at: &[u8]) -> Option<(&[u8], usize, &[u8])> {
 
 // === impl Walk ===
 
-impl Walk {
+impl Mp4Reader {
     fn enters(&mut self, kind: &[u8]) {
         if kind == b"trak" && self.tracks.len() < TRACKS_MAX {
-            self.tracks.push(Track::default());
+            self.tracks.push(Mp4Track::default());
         } else if kind == b"moof" || kind == b"traf" {
             self.fragment = None;
         }
@@ -139,7 +139,7 @@ fn usual_of_fragment(bytes: &[u8]) -> Option<u64> {
 
 // === impl Track ===
 
-impl Track {
+impl Mp4Track {
     fn leaf(&mut self, kind: &[u8], bytes: &[u8]) {
         let four = |at| big_endian(bytes, at, 4).unwrap_or_default();
         match kind {

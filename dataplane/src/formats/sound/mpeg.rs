@@ -28,7 +28,7 @@ const AAC_RATES: [u64; 13] = [
 const CONTENTS: [&[u8]; 3] = [b"Xing", b"Info", b"VBRI"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct MpegFrame {
     bytes: usize,
     pub(super) nanos: u64,
 }
@@ -57,9 +57,9 @@ pub(super) fn nanos(sound: &[u8]) -> Option<u64> {
     let (mut at, mut nanos, mut bytes) = (0, 0u64, 0usize);
     let (mut in_step, mut first) = (false, true);
     while let Some(rest) = sound.get(at..) {
-        let found = Frame::of(rest).filter(|frame| {
+        let found = MpegFrame::of(rest).filter(|frame| {
             let next = rest.get(frame.bytes..).unwrap_or_default();
-            in_step || next.is_empty() || Frame::of(next).is_some()
+            in_step || next.is_empty() || MpegFrame::of(next).is_some()
         });
         in_step = found.is_some();
         let Some(frame) = found else {
@@ -126,7 +126,7 @@ fn after_head(body: &[u8]) -> Option<&[u8]> {
 
 // === impl Frame ===
 
-impl Frame {
+impl MpegFrame {
     /// The frame that begins here, if one does.
     pub(super) fn of(at: &[u8]) -> Option<Self> {
         let [sync, kind, sizes, _] = *at.first_chunk()?;

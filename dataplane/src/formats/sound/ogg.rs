@@ -14,9 +14,9 @@ const CONTINUED: u8 = 1;
 const FIRST: u8 = 2;
 
 #[derive(Debug)]
-struct Stream {
+struct OggStream {
     serial: u64,
-    codec: Codec,
+    codec: OggCodec,
     /// Whether the last packet of a page goes on in the next. It is told by its beginning, save a header that is needed
     /// whole.
     cut: bool,
@@ -27,7 +27,7 @@ struct Stream {
 }
 
 #[derive(Debug)]
-enum Codec {
+enum OggCodec {
     Opus(u64),
     Vorbis(Box<Vorbis>),
     /// With a rate, where that is known.
@@ -37,7 +37,7 @@ enum Codec {
 /// Files that follow each other in one are as long as all of them.
 pub(super) fn nanos(file: &[u8]) -> Option<u64> {
     let (mut rest, mut whole) = (file, 0u64);
-    let (mut streams, mut begun): (Vec<Stream>, bool) = (Vec::new(), false);
+    let (mut streams, mut begun): (Vec<OggStream>, bool) = (Vec::new(), false);
     while let Some(at) = memmem::find(rest, b"OggS") {
         let page = rest.get(at..)?;
         let Some((head, table)) = page.split_at_checked(HEAD_BYTES) else {
@@ -56,7 +56,7 @@ pub(super) fn nanos(file: &[u8]) -> Option<u64> {
             }
             begun = false;
             if streams.len() < STREAMS_MAX {
-                streams.push(Stream::of(serial, body));
+                streams.push(OggStream::of(serial, body));
             }
         } else {
             begun = true;
@@ -71,19 +71,19 @@ pub(super) fn nanos(file: &[u8]) -> Option<u64> {
     Some(whole.saturating_add(longest(&streams, file)))
 }
 
-fn longest(streams: &[Stream], file: &[u8]) -> u64 {
+fn longest(streams: &[OggStream], file: &[u8]) -> u64 {
     let each = streams.iter().map(|stream| stream.nanos(file));
     each.max().unwrap_or_default()
 }
 
 // === impl Stream ===
 
-impl Stream {
+impl OggStream {
     fn of(serial: u64, head: &[u8]) -> Self {
         let codec = if head.starts_with(b"OpusHead") {
-            Codec::Opus(0)
+            OggCodec::Opus(0)
         } else if let Some(vorbis) = Vorbis::of(head) {
-            Codec::Vorbis(Box::new(vorbis))
+            OggCodec::Vorbis(Box::new(vorbis))
         } else {
             let rate = if head.starts_with(b"Speex   ") {
                 little_endian(head, 36, 4)
@@ -93,7 +93,7 @@ impl Stream {
             } else {
                 None
             };
-            Codec::Other(rate.unwrap_or_default())
+            OggCodec::Other(rate.unwrap_or_default())
         };
         Self {
             serial,
@@ -124,8 +124,8 @@ impl Stream {
         // No packet ends on a page that says -1; headers are at 0.
         if i64::try_from(granule).is_ok_and(|granule| granule > 0) {
             let most = match &self.codec {
-                Codec::Vorbis(vorbis) => packets.saturating_mul(vorbis.longest()),
-                Codec::Opus(_) | Codec::Other(_) => granule,
+                OggCodec::Vorbis(vorbis) => packets.saturating_mul(vorbis.longest()),
+                OggCodec::Opus(_) | OggCodec::Other(_) => granule,
             };
             self.start.get_or_insert(granule.saturating_sub(most));
             self.end = self.end.max(granule);
@@ -135,14 +135,14 @@ impl Stream {
     fn packet(&mut self, packet: &[u8], whole: bool) {
         self.header.clear();
         match &mut self.codec {
-            Codec::Vorbis(_) if !whole && vorbis::is_setup(packet) => {
+            OggCodec::Vorbis(_) if !whole && vorbis::is_setup(packet) => {
                 self.header.extend_from_slice(packet);
             }
-            Codec::Opus(nanos) if !packet.starts_with(b"OpusTags") => {
+            OggCodec::Opus(nanos) if !packet.starts_with(b"OpusTags") => {
                 *nanos = nanos.saturating_add(opus::nanos(packet));
             }
-            Codec::Vorbis(vorbis) => vorbis.hear(packet),
-            Codec::Opus(_) | Codec::Other(_) => {}
+            OggCodec::Vorbis(vorbis) => vorbis.hear(packet),
+            OggCodec::Opus(_) | OggCodec::Other(_) => {}
         }
     }
 
@@ -152,7 +152,7 @@ impl Stream {
             return;
         }
         self.header.extend_from_slice(bytes);
-        if ends && let Codec::Vorbis(vorbis) = &mut self.codec {
+        if ends && let OggCodec::Vorbis(vorbis) = &mut self.codec {
             vorbis.hear(&std::mem::take(&mut self.header));
         }
     }
@@ -163,9 +163,9 @@ impl Stream {
             claim(file, samples_nanos(samples, rate))
         };
         match &self.codec {
-            Codec::Opus(nanos) => *nanos,
-            Codec::Vorbis(vorbis) => vorbis.nanos().max(said(vorbis.rate)),
-            Codec::Other(rate) => said(*rate),
+            OggCodec::Opus(nanos) => *nanos,
+            OggCodec::Vorbis(vorbis) => vorbis.nanos().max(said(vorbis.rate)),
+            OggCodec::Other(rate) => said(*rate),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{RATE_MIN, claim, little_endian, mpeg, nanos_of, samples_nanos};
 const MP3: u64 = 0x55;
 
 /// A codec of telephones at its slowest.
-struct Speech {
+struct SpeechCodec {
     format: u64,
     /// A frame: so many bytes, and the samples they become.
     bytes: u64,
@@ -17,7 +17,7 @@ struct Speech {
 
 /// By the numbers that RIFF has for them, as `FFmpeg` knows them (`libavformat/riff.c`). All of them take less than is
 /// supposed of a recording in which nothing can be counted.
-const SPEECH: [Speech; 16] = [
+const SPEECH: [SpeechCodec; 16] = [
     // Windows Media Voice, G.723.1, `TrueSpeech`, GSM, AMR, AMR-WB, G.729, SIPR, Speex; some by several numbers.
     speech(0x000A, 8, 160, 8_000),
     speech(0x0042, 20, 240, 8_000),
@@ -37,8 +37,8 @@ const SPEECH: [Speech; 16] = [
     speech(0xA109, 6, 160, 8_000),
 ];
 
-const fn speech(format: u64, bytes: u64, samples: u64, rate: u64) -> Speech {
-    Speech {
+const fn speech(format: u64, bytes: u64, samples: u64, rate: u64) -> SpeechCodec {
+    SpeechCodec {
         format,
         bytes,
         samples,
@@ -93,7 +93,7 @@ fn bytes_per_second(format: &[u8], rate: u64) -> Option<u64> {
     ((RATE_MIN..=384_000).contains(&rate) && bytes > 0).then_some(bytes)
 }
 
-fn speech_nanos(speech: &Speech, bytes: u64, rate: u64) -> Option<u64> {
+fn speech_nanos(speech: &SpeechCodec, bytes: u64, rate: u64) -> Option<u64> {
     let frames = bytes.div_ceil(speech.bytes);
     let rate = rate.min(speech.rate);
     (rate >= RATE_MIN).then(|| samples_nanos(frames.saturating_mul(speech.samples), rate))

@@ -22,28 +22,28 @@ const MASTERS: [u64; 7] = [
 ];
 
 #[derive(Debug, Default)]
-struct Walk {
+struct WebmReader {
     /// Nanoseconds in a unit of time.
     scale: Option<u64>,
     /// In such units.
     duration: f64,
     cluster: u64,
-    tracks: Vec<Track>,
+    tracks: Vec<WebmTrack>,
 }
 
 #[derive(Debug, Default)]
-struct Track {
+struct WebmTrack {
     number: u64,
     kind: u64,
     rate: f64,
-    codec: Codec,
+    codec: WebmCodec,
     counted: u64,
     /// The times of the first and of the last block.
     span: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
-enum Codec {
+enum WebmCodec {
     Opus,
     Mpeg,
     /// Frames of so many samples.
@@ -54,7 +54,7 @@ enum Codec {
 }
 
 pub(super) fn nanos(file: &[u8]) -> u64 {
-    let (mut walk, mut rest) = (Walk::default(), file);
+    let (mut walk, mut rest) = (WebmReader::default(), file);
     while !rest.is_empty() {
         rest = match element(rest) {
             Some((id, _, body)) if MASTERS.contains(&id) => {
@@ -119,10 +119,10 @@ fn whole(number: f64) -> u64 {
 
 // === impl Walk ===
 
-impl Walk {
+impl WebmReader {
     fn enters(&mut self, id: u64) {
         if id == 0xAE && self.tracks.len() < TRACKS_MAX {
-            self.tracks.push(Track::default());
+            self.tracks.push(WebmTrack::default());
         }
     }
 
@@ -141,7 +141,7 @@ impl Walk {
                     0xD7 => track.number = whole_number(),
                     0x83 => track.kind = whole_number(),
                     0xB5 => track.rate = float(bytes),
-                    0x86 => track.codec = Codec::of(bytes),
+                    0x86 => track.codec = WebmCodec::of(bytes),
                     0x63A2 => track.private(bytes),
                     _ => {}
                 }
@@ -158,7 +158,7 @@ impl Walk {
         };
         let time = i16::from_be_bytes([*high, *low]);
         let at = self.cluster.saturating_add_signed(time.into());
-        let sound = |track: &&mut Track| track.number == number && track.kind == SOUND;
+        let sound = |track: &&mut WebmTrack| track.number == number && track.kind == SOUND;
         if let Some(track) = self.tracks.iter_mut().find(sound) {
             track.hear(at, flags >> 1 & 3, body);
         }
@@ -177,7 +177,7 @@ impl Walk {
 
 // === impl Codec ===
 
-impl Codec {
+impl WebmCodec {
     fn of(name: &[u8]) -> Self {
         match name {
             b"A_OPUS" => Self::Opus,
@@ -191,10 +191,10 @@ impl Codec {
 
 // === impl Track ===
 
-impl Track {
+impl WebmTrack {
     /// The three headers of Vorbis, with the lengths of two of them before.
     fn private(&mut self, bytes: &[u8]) {
-        let Codec::Vorbis(vorbis) = &mut self.codec else {
+        let WebmCodec::Vorbis(vorbis) = &mut self.codec else {
             return;
         };
         let mut rest = bytes.get(1..).unwrap_or_default();
@@ -231,15 +231,15 @@ impl Track {
         // No packet is without a byte.
         packets = packets.min(u64::try_from(body.len()).unwrap_or(u64::MAX));
         let nanos = match &mut self.codec {
-            Codec::Opus => opus::nanos(body),
-            Codec::Mpeg => mpeg::Frame::of(body).map_or(0, |frame| frame.nanos),
-            Codec::Frames(samples) => samples_nanos(*samples, whole(self.rate)),
-            Codec::Vorbis(Some(vorbis)) => {
+            WebmCodec::Opus => opus::nanos(body),
+            WebmCodec::Mpeg => mpeg::MpegFrame::of(body).map_or(0, |frame| frame.nanos),
+            WebmCodec::Frames(samples) => samples_nanos(*samples, whole(self.rate)),
+            WebmCodec::Vorbis(Some(vorbis)) => {
                 let before = vorbis.nanos();
                 vorbis.hear(body);
                 vorbis.nanos() - before
             }
-            Codec::Vorbis(None) | Codec::Other => 0,
+            WebmCodec::Vorbis(None) | WebmCodec::Other => 0,
         };
         let nanos = nanos.min(NANOS).saturating_mul(packets);
         self.counted = self.counted.saturating_add(nanos);

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use proxyxai_contract::part::Part;
+use proxyxai_contract::part::BillPart;
 use serde::Deserialize;
 
-use crate::formats::{multipart::Fields, sound};
+use crate::formats::{multipart::FormFields, sound};
 
 /// A recording in which nothing can be counted has this many bytes in a millisecond, about: 32 kbit/s, which is what
 /// speech takes.
@@ -14,7 +14,7 @@ const BYTES_PER_MS: u64 = 4;
 
 /// What a request tells the use of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestMeasure {
     /// A text to be spoken.
     Speech,
     /// A recording to be written down.
@@ -22,14 +22,14 @@ pub(crate) enum Asked {
 }
 
 #[derive(Deserialize)]
-struct Speech<'a> {
+struct SpeechRequest<'a> {
     #[serde(borrow)]
     input: Cow<'a, str>,
 }
 
 // === impl Asked ===
 
-impl Asked {
+impl RequestMeasure {
     /// By the path that is asked.
     pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
@@ -40,10 +40,10 @@ impl Asked {
     }
 
     /// What it is charged as.
-    pub(crate) const fn part(self) -> Part {
+    pub(crate) const fn part(self) -> BillPart {
         match self {
-            Self::Speech => Part::Character,
-            Self::Recording => Part::AudioHour,
+            Self::Speech => BillPart::Character,
+            Self::Recording => BillPart::AudioHour,
         }
     }
 
@@ -60,7 +60,7 @@ impl Asked {
     pub(crate) fn count(self, body: &[u8]) -> Option<u64> {
         match self {
             Self::Speech => {
-                let speech: Speech<'_> = serde_json::from_slice(body).ok()?;
+                let speech: SpeechRequest<'_> = serde_json::from_slice(body).ok()?;
                 u64::try_from(speech.input.chars().count()).ok()
             }
             Self::Recording => length_ms(body),
@@ -73,7 +73,7 @@ impl Asked {
 fn length_ms(body: &[u8]) -> Option<u64> {
     let line = body.split(|byte| *byte == b'\r').next()?;
     let boundary = std::str::from_utf8(line.strip_prefix(b"--")?).ok()?;
-    let fields = Fields::new(body, boundary, false).filter_map(Result::ok);
+    let fields = FormFields::new(body, boundary, false).filter_map(Result::ok);
     let files = fields.filter(|field| is_file(&field.name));
     let lengths = files.map(|field| sound::length_ms(body.get(field.value)?));
     let lengths: Vec<u64> = lengths.collect::<Option<_>>()?;
@@ -110,13 +110,16 @@ mod tests {
     fn a_recording_is_as_long_as_the_sound_that_is_in_it() {
         for said in [0, 1, 32_000, u32::MAX] {
             let body = form(&wave(16_000, said, 96_000));
-            assert_eq!(Asked::Recording.count(&body), Some(3000), "{said}");
+            assert_eq!(RequestMeasure::Recording.count(&body), Some(3000), "{said}");
         }
         for rate in [0, 1, u32::MAX] {
-            assert_eq!(Asked::Recording.count(&form(&wave(rate, 1, 96_000))), None);
+            assert_eq!(
+                RequestMeasure::Recording.count(&form(&wave(rate, 1, 96_000))),
+                None
+            );
         }
-        assert_eq!(Asked::Recording.count(&form(b"OggS")), None);
-        assert_eq!(Asked::Recording.count(b"--"), None);
+        assert_eq!(RequestMeasure::Recording.count(&form(b"OggS")), None);
+        assert_eq!(RequestMeasure::Recording.count(b"--"), None);
     }
 
     #[test]
@@ -129,14 +132,18 @@ mod tests {
             );
             let body = body.strip_suffix(b"--xYz--\r\n").unwrap();
             let body = [body, second.as_bytes(), &long, b"\r\n--xYz--\r\n"].concat();
-            assert_eq!(Asked::Recording.count(&body), Some(4000), "{other}");
+            assert_eq!(
+                RequestMeasure::Recording.count(&body),
+                Some(4000),
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn a_text_has_as_many_characters_as_it_has_whatever_it_is_written_in() {
         let body = "{\"model\":\"tts-1\",\"input\":\"a\\u00e9\u{e9}\u{1f600}\\n\",\"voice\":\"x\"}";
-        assert_eq!(Asked::Speech.count(body.as_bytes()), Some(5));
-        assert_eq!(Asked::Speech.count(b"{}"), None);
+        assert_eq!(RequestMeasure::Speech.count(body.as_bytes()), Some(5));
+        assert_eq!(RequestMeasure::Speech.count(b"{}"), None);
     }
 }

@@ -12,12 +12,12 @@ const UNKNOWN_MAX: u64 = 10_000_000;
 
 /// Most tokens of a pass through a model, where that is known.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bounds {
+pub(crate) struct ModelBounds {
     pub(crate) input: Option<u64>,
     pub(crate) output: Option<u64>,
 }
 
-impl Bounds {
+impl ModelBounds {
     /// Whether counts are so large that it matters.
     pub(crate) fn concern(reported: &Reported) -> bool {
         reported.tokens.input > ASKED_ABOVE || reported.tokens.output > ASKED_ABOVE
@@ -49,16 +49,16 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proxyxai_contract::usage::Tokens;
+    use proxyxai_contract::usage::TokenUsage;
 
     use super::*;
 
-    fn held(input: u64, output: u64, bounds: Bounds) -> Reported {
+    fn held(input: u64, output: u64, bounds: ModelBounds) -> Reported {
         let mut reported = Reported {
-            tokens: Tokens {
+            tokens: TokenUsage {
                 input,
                 output,
-                ..Tokens::default()
+                ..TokenUsage::default()
             },
             ..Reported::default()
         };
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_a_model_can_not_do_is_not_taken_over() {
-        let known = Bounds {
+        let known = ModelBounds {
             input: Some(200_000),
             output: Some(8_000),
         };
@@ -76,8 +76,13 @@ mod tests {
             (3_200_000, 1_000_000, known, (false, false)),
             (3_200_001, 1_000_000, known, (true, false)),
             (5, 1_000_001, known, (false, true)),
-            (10_000_000, 10_000_000, Bounds::default(), (false, false)),
-            (10_000_001, 10_000_001, Bounds::default(), (true, true)),
+            (
+                10_000_000,
+                10_000_000,
+                ModelBounds::default(),
+                (false, false),
+            ),
+            (10_000_001, 10_000_001, ModelBounds::default(), (true, true)),
         ] {
             let reported = held(input, output, bounds);
             assert_eq!(
@@ -91,7 +96,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_left_of_a_side_that_can_not_be(input in any::<u64>(), output in any::<u64>()) {
-            let reported = held(input, output, Bounds::default());
+            let reported = held(input, output, ModelBounds::default());
             prop_assert!(reported.tokens.input <= UNKNOWN_MAX && reported.tokens.output <= UNKNOWN_MAX);
             prop_assert_eq!(reported.absurd, input > UNKNOWN_MAX || output > UNKNOWN_MAX);
         }

@@ -9,8 +9,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    names::{Names, Slot, USAGE},
-    report::Report,
+    names::{USAGE, UsageNames, UsageSlot},
+    report::UsageReport,
     tier::Tier,
 };
 
@@ -32,11 +32,11 @@ pub(super) enum Count {
 /// # Errors
 /// When it cannot be read.
 pub(super) fn read_into(
-    report: &mut Report,
-    names: Names,
+    report: &mut UsageReport,
+    names: UsageNames,
     object: &[u8],
 ) -> Result<(), serde_json::Error> {
-    let members = Members { names, report };
+    let members = UsageVisitor { names, report };
     members.deserialize(&mut serde_json::Deserializer::from_slice(object))
 }
 
@@ -111,36 +111,36 @@ fn millis(json: &str) -> Count {
 }
 
 /// What a member with one of these names is.
-struct Name(Names);
+struct SlotSeed(UsageNames);
 
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Option<Slot>;
+impl<'de> DeserializeSeed<'de> for SlotSeed {
+    type Value = Option<UsageSlot>;
 
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Option<Slot>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Option<UsageSlot>, D::Error> {
         input.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Name {
-    type Value = Option<Slot>;
+impl Visitor<'_> for SlotSeed {
+    type Value = Option<UsageSlot>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Option<Slot>, E> {
+    fn visit_str<E>(self, name: &str) -> Result<Option<UsageSlot>, E> {
         let slot = self.0.iter().find(|(known, _)| *known == name);
         Ok(slot.map(|(_, slot)| *slot))
     }
 }
 
 /// The members of a usage object, or of one inside it.
-struct Members<'r> {
-    names: Names,
-    report: &'r mut Report,
+struct UsageVisitor<'r> {
+    names: UsageNames,
+    report: &'r mut UsageReport,
 }
 
-impl<'de> DeserializeSeed<'de> for Members<'_> {
+impl<'de> DeserializeSeed<'de> for UsageVisitor<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
@@ -148,7 +148,7 @@ impl<'de> DeserializeSeed<'de> for Members<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Members<'_> {
+impl<'de> Visitor<'de> for UsageVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,36 +158,36 @@ impl<'de> Visitor<'de> for Members<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let Self { names, report } = self;
         let mut passes = None;
-        while let Some(slot) = members.next_key_seed(Name(names))? {
+        while let Some(slot) = members.next_key_seed(SlotSeed(names))? {
             match slot {
                 None => {
                     members.next_value::<IgnoredAny>()?;
                 }
-                Some(Slot::Count(kind)) => {
+                Some(UsageSlot::Count(kind)) => {
                     let count = members.next_value::<Count>()?;
                     report.set(kind, report.of(kind).larger(count));
                 }
-                Some(Slot::Seconds(kind)) => {
+                Some(UsageSlot::Seconds(kind)) => {
                     let count = millis(members.next_value::<&RawValue>()?.get());
                     report.set(kind, report.of(kind).larger(count));
                 }
-                Some(Slot::OneOf(words)) => {
+                Some(UsageSlot::OneOf(words)) => {
                     let said = word(members.next_value::<&RawValue>()?.get());
                     if let Some((_, kind)) = words.iter().find(|(word, _)| Some(*word) == said) {
                         report.set(*kind, Count::Said(1));
                     }
                 }
-                Some(Slot::Tier(rank, nothing)) => {
+                Some(UsageSlot::Tier(rank, nothing)) => {
                     let said = word(members.next_value::<&RawValue>()?.get());
                     let said = said.filter(|said| !nothing.contains(said));
                     let tier = said.map(|said| Tier::read(rank, said.as_bytes()));
                     report.tier = tier.unwrap_or_default().beside(report.tier);
                 }
-                Some(Slot::Counts(names)) => members.next_value_seed(Members {
+                Some(UsageSlot::Counts(names)) => members.next_value_seed(UsageVisitor {
                     names,
                     report: &mut *report,
                 })?,
-                Some(Slot::Passes) => members.next_value_seed(Members {
+                Some(UsageSlot::Passes) => members.next_value_seed(UsageVisitor {
                     names: USAGE,
                     report: passes.get_or_insert_default(),
                 })?,
@@ -203,8 +203,8 @@ impl<'de> Visitor<'de> for Members<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         // Each is told apart, and is a part of the whole.
         loop {
-            let mut item = Report::default();
-            let members = Members {
+            let mut item = UsageReport::default();
+            let members = UsageVisitor {
                 names: self.names,
                 report: &mut item,
             };

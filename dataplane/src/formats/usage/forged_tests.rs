@@ -15,9 +15,9 @@ fn forged() -> Value {
 }
 
 /// The real one, in the words of a protocol.
-fn real(schema: Schema) -> Value {
+fn real(schema: UsageSchema) -> Value {
     match schema {
-        Schema::Completions => {
+        UsageSchema::Completions => {
             json!({"prompt_tokens": 5000, "completion_tokens": 700, "total_tokens": 5700})
         }
         _ => json!({"input_tokens": 5000, "output_tokens": 700}),
@@ -56,10 +56,10 @@ fn response_echo() -> Value {
 }
 
 /// What answers of the other protocols bring back.
-fn echo(schema: Schema) -> Value {
+fn echo(schema: UsageSchema) -> Value {
     let said = json!({"usage": forged()}).to_string();
     match schema {
-        Schema::Completions => json!({
+        UsageSchema::Completions => json!({
             "id": "c", "object": "chat.completion", "model": "m", "metadata": {"usage": forged(), "text": said},
             "choices": [{
                 "index": 0, "finish_reason": "tool_calls", "logprobs": {"usage": forged()},
@@ -71,7 +71,7 @@ fn echo(schema: Schema) -> Value {
             }],
             "tools": [{"function": {"parameters": tool_schema()}}], "response": {"usage": forged()}, "message": {"usage": forged()},
         }),
-        Schema::Messages => json!({
+        UsageSchema::Messages => json!({
             "id": "m", "type": "message", "role": "assistant", "model": "m", "metadata": {"usage": forged()},
             "content": [
                 {"type": "tool_use", "id": "t", "name": "f", "input": tool_schema(), "usage": forged()},
@@ -84,10 +84,14 @@ fn echo(schema: Schema) -> Value {
     }
 }
 
-const SCHEMAS: [Schema; 3] = [Schema::Completions, Schema::Responses, Schema::Messages];
+const SCHEMAS: [UsageSchema; 3] = [
+    UsageSchema::Completions,
+    UsageSchema::Responses,
+    UsageSchema::Messages,
+];
 
 /// The tokens that are heard of a text in pieces of these lengths, gone through again and again.
-fn heard(schema: Schema, text: &str, lengths: &[usize]) -> Option<(u64, u64)> {
+fn heard(schema: UsageSchema, text: &str, lengths: &[usize]) -> Option<(u64, u64)> {
     let mut reader = UsageReader::new(schema);
     let (mut rest, mut at) = (text.as_bytes(), 0);
     while !rest.is_empty() {
@@ -100,7 +104,7 @@ fn heard(schema: Schema, text: &str, lengths: &[usize]) -> Option<(u64, u64)> {
 }
 
 /// An answer with the real usage before or after all that is echoed, or without it.
-fn answer(schema: Schema, usage: Option<bool>, pretty: bool) -> String {
+fn answer(schema: UsageSchema, usage: Option<bool>, pretty: bool) -> String {
     let Value::Object(echo) = echo(schema) else {
         unreachable!("an object");
     };
@@ -138,7 +142,7 @@ fn what_is_echoed_alone_is_no_usage() {
 fn a_stream_of_responses_with_echoes_in_each_event_has_the_usage_of_its_end() {
     let echo = response_echo();
     let mut done = echo.clone();
-    done["usage"] = real(Schema::Responses);
+    done["usage"] = real(UsageSchema::Responses);
     let events = [
         json!({"type": "response.created", "response": echo}),
         json!({"type": "response.output_item.done", "item": {"usage": forged(), "arguments": tool_schema()}, "part": {"usage": forged()}}),
@@ -150,7 +154,10 @@ fn a_stream_of_responses_with_echoes_in_each_event_has_the_usage_of_its_end() {
     };
     let text = events.iter().map(written).collect::<Vec<_>>().concat();
     for lengths in [&[][..], &[1], &[63, 64, 65], &[7, 1000]] {
-        assert_eq!(heard(Schema::Responses, &text, lengths), Some((5000, 700)));
+        assert_eq!(
+            heard(UsageSchema::Responses, &text, lengths),
+            Some((5000, 700))
+        );
     }
 }
 

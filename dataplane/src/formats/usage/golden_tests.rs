@@ -7,11 +7,11 @@ use std::{fs, path::PathBuf};
 use http::Method;
 use proptest::prelude::*;
 use proxyxai_contract::{
-    bill::{self, Sum, Used},
+    bill::{self, BilledUsage, CallBill},
     money::Multiplier,
     price::PriceTable,
     price_file,
-    usage::Images,
+    usage::ImageUsage,
 };
 use serde_json::{Map, Value, json};
 
@@ -43,25 +43,30 @@ pub(super) fn prices() -> PriceTable {
 }
 
 /// The bill of what was heard.
-pub(super) fn sum(row: &Value, reader: &UsageReader, tokens: &Tokens, prices: &PriceTable) -> Sum {
+pub(super) fn sum(
+    row: &Value,
+    reader: &UsageReader,
+    tokens: &TokenUsage,
+    prices: &PriceTable,
+) -> CallBill {
     let price = prices.find(row["price"].as_str().unwrap()).unwrap();
-    let used = Used {
+    let used = BilledUsage {
         tokens,
-        images: &Images::default(),
+        images: &ImageUsage::default(),
         pieces: &reader.pieces(),
         tier: reader.tier(),
     };
     bill::lines(price, &used)
 }
 
-pub(super) fn nanos(sum: &Sum) -> i64 {
+pub(super) fn nanos(sum: &CallBill) -> i64 {
     let one = Multiplier::ONE;
     sum.cost(one, one).unwrap().nanos()
 }
 
-pub(super) fn schema(row: &Value) -> Schema {
+pub(super) fn schema(row: &Value) -> UsageSchema {
     let path = row["path"].as_str().unwrap();
-    Schema::of(endpoint::find(&Method::POST, path).route(), path)
+    UsageSchema::of(endpoint::find(&Method::POST, path).route(), path)
 }
 
 /// The answer as it comes over the wire.
@@ -83,7 +88,7 @@ pub(super) fn stream(events: &[Value]) -> String {
     wire
 }
 
-fn members(tokens: &Tokens) -> [(&'static str, u64); 13] {
+fn members(tokens: &TokenUsage) -> [(&'static str, u64); 13] {
     [
         ("input", tokens.input),
         ("cached", tokens.cached),
@@ -102,7 +107,7 @@ fn members(tokens: &Tokens) -> [(&'static str, u64); 13] {
 }
 
 /// As the golden files have counts: without those that are nothing.
-fn counts(tokens: Option<Tokens>) -> Value {
+fn counts(tokens: Option<TokenUsage>) -> Value {
     let Some(tokens) = tokens else {
         return Value::Null;
     };
@@ -113,7 +118,7 @@ fn counts(tokens: Option<Tokens>) -> Value {
     Value::Object(told)
 }
 
-fn are_a_partition(tokens: &Tokens) -> bool {
+fn are_a_partition(tokens: &TokenUsage) -> bool {
     tokens.cached + tokens.cache_write <= tokens.input
         && tokens.cache_write_hour <= tokens.cache_write
         && tokens.input_audio + tokens.input_image <= tokens.input
@@ -179,7 +184,7 @@ fn priced_parts_are_a_partition_of_what_was_used_and_none_is_priced_twice() {
         reader.push(wire(row).as_bytes());
         let tokens = reader.tokens().unwrap();
         let sum = sum(row, &reader, &tokens, &prices);
-        let of_tokens = |line: &&bill::Line| line.part.is_input() || line.part.is_output();
+        let of_tokens = |line: &&bill::PriceLine| line.part.is_input() || line.part.is_output();
         let told: u64 = sum
             .lines
             .iter()
@@ -216,7 +221,7 @@ fn a_part_without_a_price_is_named() {
         let named: Vec<_> = sum.unpriced().collect();
         // Text that was found has the price of the prompt.
         let used = reader.pieces().into_iter().map(|(part, _)| part);
-        let used: Vec<_> = used.filter(|part| *part != Part::Citation).collect();
+        let used: Vec<_> = used.filter(|part| *part != BillPart::Citation).collect();
         assert!(
             used.iter().all(|part| named.contains(part)),
             "{used:?} {named:?}"
@@ -281,8 +286,8 @@ proptest! {
             "output_tokens_details": {"thinking_tokens": thought},
         });
         for (schema, usage) in [
-            (Schema::Completions, &openai), (Schema::Pictures, &openai), (Schema::Speech, &openai),
-            (Schema::Responses, &anthropic), (Schema::Messages, &anthropic),
+            (UsageSchema::Completions, &openai), (UsageSchema::Pictures, &openai), (UsageSchema::Speech, &openai),
+            (UsageSchema::Responses, &anthropic), (UsageSchema::Messages, &anthropic),
         ] {
             let mut reader = UsageReader::new(schema);
             reader.push(json!({"usage": usage}).to_string().as_bytes());

@@ -1,14 +1,14 @@
 //! What is known of an answer's tokens when it ends, and how: told by the provider, or to be counted in its texts.
 
-use proxyxai_contract::usage::{Measure, Tokens};
+use proxyxai_contract::usage::{TokenUsage, UsageMeasure};
 
-use super::{Bounds, Reported, UsageReader};
+use super::{ModelBounds, Reported, UsageReader};
 
 /// What is known of an answer's tokens.
-pub(crate) struct Known {
+pub(crate) struct ResolvedUsage {
     /// The provider's own count.
     pub(crate) reported: Option<Reported>,
-    pub(crate) measure: Measure,
+    pub(crate) measure: UsageMeasure,
     /// What has to be counted in texts.
     pub(crate) counts_input: bool,
     pub(crate) counts_output: bool,
@@ -16,30 +16,30 @@ pub(crate) struct Known {
     pub(crate) absurd: bool,
 }
 
-impl Known {
+impl ResolvedUsage {
     /// Of an answer that ended, be it complete or not. What its model can do is asked for only where it matters.
     pub(crate) fn of(
         reader: &UsageReader,
         complete: bool,
-        bounds: impl FnOnce() -> Bounds,
+        bounds: impl FnOnce() -> ModelBounds,
     ) -> Self {
         let whole = complete && !reader.failed();
         // None at all says nothing of an answer that ended early, or that had some text.
         let silent = !whole || (reader.is_text() && reader.delivered_bytes() > 0);
-        let says = |reported: &Reported| !silent || reported.tokens != Tokens::default();
+        let says = |reported: &Reported| !silent || reported.tokens != TokenUsage::default();
         let mut reported = reader.reported().filter(says);
         if let Some(reported) = &mut reported
-            && Bounds::concern(reported)
+            && ModelBounds::concern(reported)
         {
             bounds().hold(reported);
         }
         let last_word = reader.has_last_word();
         let measure = match &reported {
-            _ if !whole => Measure::Partial,
-            Some(reported) if last_word && !reported.absurd => Measure::Measured,
+            _ if !whole => UsageMeasure::Partial,
+            Some(reported) if last_word && !reported.absurd => UsageMeasure::Measured,
             // A stream that only began to tell, and did not say that it ends.
-            Some(_) if !last_word && !reader.finished() => Measure::Partial,
-            Some(_) | None => Measure::Estimated,
+            Some(_) if !last_word && !reader.finished() => UsageMeasure::Partial,
+            Some(_) | None => UsageMeasure::Estimated,
         };
         let lacks = |part: fn(&Reported) -> bool| reported.as_ref().is_none_or(part);
         Self {
@@ -54,11 +54,11 @@ impl Known {
 
     /// Whether what came was no answer.
     pub(crate) fn is_nothing(&self, reader: &UsageReader) -> bool {
-        self.measure == Measure::Estimated && !self.absurd && !reader.answered()
+        self.measure == UsageMeasure::Estimated && !self.absurd && !reader.answered()
     }
 
     /// The tokens, by a guess where they will be counted.
-    pub(crate) fn tokens(&self, guess: &Tokens) -> Tokens {
+    pub(crate) fn tokens(&self, guess: &TokenUsage) -> TokenUsage {
         let mut tokens = self.reported.map(|it| it.tokens).unwrap_or_default();
         if self.counts_input {
             tokens.input = guess.input;

@@ -6,7 +6,7 @@ const DATA: &[u8] = b"data:";
 
 /// Where in its line a stream is.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct DataLines {
     /// How much of the name of data the line begins with; more than its length stands for another line.
     matched: usize,
     /// Whether the line is not blank.
@@ -25,7 +25,7 @@ pub(super) enum Piece<'c> {
     End,
 }
 
-impl Lines {
+impl DataLines {
     pub(super) fn new() -> Self {
         Self {
             at_border: true,

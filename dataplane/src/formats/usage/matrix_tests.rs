@@ -2,7 +2,7 @@
 //! left by its client anywhere: it costs what its provider charges, or is labelled, and what was delivered is never
 //! free.
 
-use proxyxai_contract::{part::Part, price::PriceTable, usage::Measure};
+use proxyxai_contract::{part::BillPart, price::PriceTable, usage::UsageMeasure};
 use serde_json::{Value, json};
 
 use super::{
@@ -32,20 +32,20 @@ fn streamed(row: &Value) -> Option<String> {
     }
     let body = &row["body"];
     let events = match schema(row) {
-        Schema::Completions if body["usage"].is_object() => {
+        UsageSchema::Completions if body["usage"].is_object() => {
             let mut last = body.clone();
             last["choices"] = json!([]);
             let delta = |text| json!({"choices": [{"index": 0, "delta": {"content": text}}]});
             let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
             [TEXT.map(delta).to_vec(), vec![end, last]].concat()
         }
-        Schema::Responses => {
+        UsageSchema::Responses => {
             let created = json!({"type": "response.created", "response": {"status": "in_progress", "usage": null}});
             let delta = |text| json!({"type": "response.output_text.delta", "item_id": "msg_1", "delta": text});
             let last = json!({"type": "response.completed", "response": body});
             [vec![created], TEXT.map(delta).to_vec(), vec![last]].concat()
         }
-        Schema::Messages => {
+        UsageSchema::Messages => {
             let start = json!({"type": "message_start", "message": {"role": "assistant", "content": [], "usage": null}});
             let delta = |text| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
             let last = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": body["usage"]});
@@ -54,7 +54,7 @@ fn streamed(row: &Value) -> Option<String> {
         }
         _ => return None,
     };
-    let done = if schema(row) == Schema::Completions {
+    let done = if schema(row) == UsageSchema::Completions {
         "data: [DONE]\n\n"
     } else {
         ""
@@ -63,7 +63,7 @@ fn streamed(row: &Value) -> Option<String> {
 }
 
 /// What an answer comes to of which so much has come.
-fn settled(row: &Value, heard: &[u8], end: End, prices: &PriceTable) -> (Measure, i64, bool) {
+fn settled(row: &Value, heard: &[u8], end: End, prices: &PriceTable) -> (UsageMeasure, i64, bool) {
     let mut reader = UsageReader::new(schema(row));
     reader.push(heard);
     // Nothing is missing when a client hangs up after the end.
@@ -72,7 +72,7 @@ fn settled(row: &Value, heard: &[u8], end: End, prices: &PriceTable) -> (Measure
         End::Cut => false,
         End::Left => reader.finished(),
     };
-    let known = Known::of(&reader, complete, Bounds::default);
+    let known = ResolvedUsage::of(&reader, complete, ModelBounds::default);
     let tokens = known.tokens(&estimate(400, reader.delivered_bytes()));
     let sum = sum(row, &reader, &tokens, prices);
     (known.measure, nanos(&sum), reader.delivered_bytes() > 0)
@@ -83,24 +83,27 @@ fn holds(row: &Value, wire: &str, prices: &PriceTable) {
     let whole = settled(row, wire.as_bytes(), End::Whole, prices);
     assert_eq!(
         (whole.0, whole.1),
-        (Measure::Measured, cost),
+        (UsageMeasure::Measured, cost),
         "{row} {wire}"
     );
     let price = prices.find(row["price"].as_str().unwrap()).unwrap();
     let pays_text = price
-        .of(Part::OutputText)
+        .of(BillPart::OutputText)
         .is_some_and(|price| price.nanos() > 0);
     let step = (wire.len() / CUTS).max(1);
     // Some tell all of it again and again; who leaves between two reports pays what was told by then.
-    let again = schema(row) == Schema::Completions && wire.matches(USAGE).count() > 1;
+    let again = schema(row) == UsageSchema::Completions && wire.matches(USAGE).count() > 1;
     for at in (0..wire.len()).step_by(step) {
         let heard = wire.as_bytes().get(..at).unwrap();
         for end in [End::Cut, End::Left] {
             let (measure, paid, delivered) = settled(row, heard, end, prices);
             let what = (row, String::from_utf8_lossy(heard), end);
-            assert!(end != End::Cut || measure == Measure::Partial, "{what:?}");
             assert!(
-                measure != Measure::Measured || paid == cost || again,
+                end != End::Cut || measure == UsageMeasure::Partial,
+                "{what:?}"
+            );
+            assert!(
+                measure != UsageMeasure::Measured || paid == cost || again,
                 "{paid} {what:?}"
             );
             assert!(!delivered || !pays_text || paid > 0, "{what:?}");
@@ -117,7 +120,7 @@ fn an_answer_with_text_whose_usage_is_nothing_at_all_is_counted() {
         End::Whole,
         &prices(),
     );
-    assert_eq!(measure, Measure::Estimated);
+    assert_eq!(measure, UsageMeasure::Estimated);
     assert!(paid > 0);
 }
 

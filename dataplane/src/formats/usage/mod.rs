@@ -6,44 +6,44 @@ mod asked;
 mod bounds;
 mod chunk;
 mod count;
+mod decompress;
+mod findings;
 mod known;
 mod lines;
 mod names;
-mod places;
+mod output_text;
 mod prompt;
-mod prose;
 mod report;
+mod schema_scanner;
 mod shape;
 mod subject;
 mod tier;
 mod tokenizer;
-mod told;
 mod tools;
-mod unpack;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use proxyxai_contract::{part::Part, price::BATCH_TIER, usage::Tokens};
+use proxyxai_contract::{part::BillPart, price::BATCH_TIER, usage::TokenUsage};
 
 pub(crate) use self::{
-    asked::{Asked, is_file},
-    bounds::Bounds,
+    asked::{RequestMeasure, is_file},
+    bounds::ModelBounds,
     chunk::without_usage,
-    known::Known,
+    known::ResolvedUsage,
+    output_text::OutputTextScanner,
     prompt::estimate_prompt,
-    prose::Prose,
     report::Reported,
-    shape::Schema,
-    subject::Share,
+    shape::UsageSchema,
+    subject::ModelUsage,
     subject::Subject,
 };
 
 use self::{
-    lines::{Lines, Piece},
-    places::Places,
-    told::{Told, hear},
-    unpack::{GZIP, Unpack},
+    decompress::{GZIP, Unpack},
+    findings::{UsageFindings, hear},
+    lines::{DataLines, Piece},
+    schema_scanner::SchemaScanner,
 };
 use super::text;
 
@@ -61,15 +61,15 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Hears one answer, JSON or a stream of events.
 #[derive(Debug)]
 pub(crate) struct UsageReader {
-    schema: Schema,
-    shape: Option<Shape>,
+    schema: UsageSchema,
+    shape: Option<AnswerFormat>,
     unpack: Option<Unpack>,
     /// Bytes of an answer in a form that is not known here.
     opaque_bytes: u64,
-    places: Places,
-    lines: Lines,
-    prose: Prose,
-    told: Told,
+    scanner: SchemaScanner,
+    lines: DataLines,
+    output_text: OutputTextScanner,
+    findings: UsageFindings,
     /// What was said of objects, where that is listened to.
     subject: Option<Box<Subject>>,
     /// Whether a report came since this was last asked.
@@ -79,7 +79,7 @@ pub(crate) struct UsageReader {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum AnswerFormat {
     Json,
     Events,
     /// Sound, or compressed.
@@ -87,13 +87,13 @@ enum Shape {
 }
 
 /// Tokens by the length of texts in bytes, where they cannot be counted.
-pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens {
+pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> TokenUsage {
     let input = u64::try_from(request_body_len).unwrap_or(u64::MAX);
     let tokens = |bytes: u64| bytes.div_ceil(BYTES_PER_TOKEN);
-    Tokens {
+    TokenUsage {
         input: tokens(input),
         output: tokens(delivered_bytes),
-        ..Tokens::default()
+        ..TokenUsage::default()
     }
 }
 
@@ -101,25 +101,25 @@ pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> Tokens 
 
 impl UsageReader {
     /// For an answer that follows this protocol.
-    pub(crate) fn new(schema: Schema) -> Self {
+    pub(crate) fn new(schema: UsageSchema) -> Self {
         Self::listening(schema, None)
     }
 
     /// The same, and what it says of objects is heard as well.
-    pub(crate) fn with_subject(schema: Schema) -> Self {
+    pub(crate) fn with_subject(schema: UsageSchema) -> Self {
         Self::listening(schema, Some(Box::default()))
     }
 
-    fn listening(schema: Schema, subject: Option<Box<Subject>>) -> Self {
+    fn listening(schema: UsageSchema, subject: Option<Box<Subject>>) -> Self {
         Self {
             schema,
             shape: None,
             unpack: None,
             opaque_bytes: 0,
-            places: Places::new(schema.rows(), subject.is_some()),
-            lines: Lines::new(),
-            prose: Prose::default(),
-            told: Told::default(),
+            scanner: SchemaScanner::new(schema.rows(), subject.is_some()),
+            lines: DataLines::new(),
+            output_text: OutputTextScanner::default(),
+            findings: UsageFindings::default(),
             subject,
             news: false,
             begun: false,
@@ -158,11 +158,11 @@ impl UsageReader {
         }
         match self.shape {
             None => {}
-            Some(Shape::Opaque) => self.opaque(chunk),
-            Some(Shape::Json) => {
+            Some(AnswerFormat::Opaque) => self.opaque(chunk),
+            Some(AnswerFormat::Json) => {
                 let Self {
-                    places,
-                    told,
+                    scanner: places,
+                    findings: told,
                     news,
                     subject,
                     schema,
@@ -171,14 +171,14 @@ impl UsageReader {
                 places.push(chunk, |what, found| {
                     *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
                 });
-                if !last || self.told.report.is_none() {
-                    self.prose.push(chunk);
+                if !last || self.findings.report.is_none() {
+                    self.output_text.push(chunk);
                 }
             }
-            Some(Shape::Events) => {
+            Some(AnswerFormat::Events) => {
                 self.events(chunk);
                 // Whether it ends well is told by its end alone.
-                self.prose.push(chunk);
+                self.output_text.push(chunk);
             }
         }
     }
@@ -196,9 +196,9 @@ impl UsageReader {
             return;
         }
         let Self {
-            places,
+            scanner: places,
             lines,
-            told,
+            findings: told,
             news,
             subject,
             schema,
@@ -219,21 +219,21 @@ impl UsageReader {
 
     /// What was reported so far; none when nothing was.
     pub(crate) fn reported(&self) -> Option<Reported> {
-        let report = self.told.report.as_ref()?;
+        let report = self.findings.report.as_ref()?;
         // A text is never used up by searches alone; its tokens are counted where none are told.
         if self.schema.is_text() && !report.counts_tokens() {
             return None;
         }
         let mut reported = report.reported(self.schema);
-        if let Some(beside) = &self.told.beside {
+        if let Some(beside) = &self.findings.beside {
             beside.drawn(&mut reported.tokens);
         }
         Some(reported)
     }
 
     /// What was used beside tokens, each part once.
-    pub(crate) fn pieces(&self) -> Vec<(Part, u64)> {
-        self.told.pieces()
+    pub(crate) fn pieces(&self) -> Vec<(BillPart, u64)> {
+        self.findings.pieces()
     }
 
     /// The tier that served; empty where it is the usual one.
@@ -241,9 +241,13 @@ impl UsageReader {
         if self.schema.is_lines() {
             return BATCH_TIER;
         }
-        let usage = self.told.report.as_ref().map(|report| report.tier.name());
+        let usage = self
+            .findings
+            .report
+            .as_ref()
+            .map(|report| report.tier.name());
         match usage.unwrap_or_default() {
-            "" => self.told.tier.name(),
+            "" => self.findings.tier.name(),
             tier => tier,
         }
     }
@@ -255,13 +259,13 @@ impl UsageReader {
 
     /// The same, of the tokens alone.
     #[cfg(test)]
-    pub(crate) fn tokens(&self) -> Option<Tokens> {
+    pub(crate) fn tokens(&self) -> Option<TokenUsage> {
         self.reported().map(|reported| reported.tokens)
     }
 
     /// Whether what was reported is the last word, and not what was known before the answer was made.
     pub(crate) fn has_last_word(&self) -> bool {
-        self.told.last && self.reported().is_some()
+        self.findings.last && self.reported().is_some()
     }
 
     /// Whether its answer is text, and so is never without tokens.
@@ -271,18 +275,18 @@ impl UsageReader {
 
     /// Whether a report could not be read at all.
     pub(crate) const fn garbled(&self) -> bool {
-        self.told.garbled
+        self.findings.garbled
     }
 
     /// Whether a stream ended with an error in the place of its usage.
     pub(crate) fn failed(&self) -> bool {
-        self.shape == Some(Shape::Events) && self.prose.failed()
+        self.shape == Some(AnswerFormat::Events) && self.output_text.failed()
     }
 
     /// Whether there was something of an answer, and not a page of a proxy, an error, or nothing at all.
     pub(crate) fn answered(&self) -> bool {
-        self.told.answer
-            || self.told.report.is_some()
+        self.findings.answer
+            || self.findings.report.is_some()
             || self.delivered_bytes() > 0
             || self.finished()
     }
@@ -293,13 +297,13 @@ impl UsageReader {
     }
 
     /// The generated text that has passed, for counting.
-    pub(crate) fn take_prose(&mut self) -> Prose {
-        std::mem::take(&mut self.prose)
+    pub(crate) fn take_output_text(&mut self) -> OutputTextScanner {
+        std::mem::take(&mut self.output_text)
     }
 
     /// Bytes of generated text that have passed, about: escapes count as written.
     pub(crate) fn delivered_bytes(&self) -> u64 {
-        self.prose.delivered_bytes().max(self.opaque_bytes)
+        self.output_text.delivered_bytes().max(self.opaque_bytes)
     }
 
     /// Tokens of what was delivered, by its length, where it cannot be read.
@@ -309,18 +313,18 @@ impl UsageReader {
 
     /// Whether the answer has said that it is complete, though usage may yet follow.
     pub(crate) fn finished(&self) -> bool {
-        self.prose.finished()
+        self.output_text.finished()
     }
 
     /// Whether the last thing that its protocol says has passed.
     pub(crate) fn closed(&self) -> bool {
-        self.prose.closed()
+        self.output_text.closed()
     }
 
     /// Whether little but the usage should follow: a JSON answer is whole when it begins, a stream says
     /// that its text ends.
     pub(crate) fn is_near_end(&self) -> bool {
-        self.shape == Some(Shape::Json) || self.prose.is_near_end()
+        self.shape == Some(AnswerFormat::Json) || self.output_text.is_near_end()
     }
 }
 
@@ -343,14 +347,14 @@ fn may_tell(run: &[u8]) -> bool {
 }
 
 /// What begins like JSON is no stream of events.
-fn shape(chunk: &[u8]) -> Option<Shape> {
+fn shape(chunk: &[u8]) -> Option<AnswerFormat> {
     // A byte order mark may come in pieces, so each of its bytes is passed over.
     let is_filler = |byte: u8| text::is_space(byte) || text::BYTE_ORDER_MARK.contains(&byte);
     let first = chunk.iter().find(|byte| !is_filler(**byte))?;
     Some(match first {
-        b'{' | b'[' => Shape::Json,
-        b' '..=b'~' => Shape::Events,
-        _ => Shape::Opaque,
+        b'{' | b'[' => AnswerFormat::Json,
+        b' '..=b'~' => AnswerFormat::Events,
+        _ => AnswerFormat::Opaque,
     })
 }
 

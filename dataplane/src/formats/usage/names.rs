@@ -26,11 +26,11 @@
 //! - `video_tokens`: <https://help.aliyun.com/zh/model-studio/qwen-api-via-openai-chat-completions>; `seconds`,
 //!   `characters`: the same vendor's speech models.
 
-use proxyxai_contract::part::Part;
+use proxyxai_contract::part::BillPart;
 
 /// What a count counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CountKind {
     /// All of the prompt; some leave out what has to do with the cache.
     Prompt,
     Completion,
@@ -88,202 +88,262 @@ pub(super) enum Kind {
     Drawn,
 }
 
-pub(super) const KINDS: usize = Kind::Drawn as usize + 1;
+pub(super) const KINDS: usize = CountKind::Drawn as usize + 1;
 
 /// What is charged beside tokens, and what for.
-pub(super) const PIECES: &[(Kind, Part)] = &[
-    (Kind::Citation, Part::Citation),
-    (Kind::Queries, Part::Query),
-    (Kind::SearchLow, Part::WebSearchLow),
-    (Kind::SearchMedium, Part::WebSearchMedium),
-    (Kind::SearchHigh, Part::WebSearchHigh),
-    (Kind::WebSearches, Part::WebSearch),
-    (Kind::OtherSearches, Part::WebSearch),
-    (Kind::FileSearches, Part::FileSearch),
-    (Kind::CodeSessions, Part::CodeSession),
-    (Kind::Fetched, Part::Page),
-    (Kind::Pages, Part::Page),
-    (Kind::SearchUnits, Part::SearchUnit),
-    (Kind::Sources, Part::Document),
-    (Kind::Attachments, Part::Document),
-    (Kind::AnnotatedPages, Part::Document),
-    (Kind::AudioMillis, Part::AudioHour),
-    (Kind::Characters, Part::Character),
-    (Kind::Drawn, Part::Image),
+pub(super) const PIECES: &[(CountKind, BillPart)] = &[
+    (CountKind::Citation, BillPart::Citation),
+    (CountKind::Queries, BillPart::Query),
+    (CountKind::SearchLow, BillPart::WebSearchLow),
+    (CountKind::SearchMedium, BillPart::WebSearchMedium),
+    (CountKind::SearchHigh, BillPart::WebSearchHigh),
+    (CountKind::WebSearches, BillPart::WebSearch),
+    (CountKind::OtherSearches, BillPart::WebSearch),
+    (CountKind::FileSearches, BillPart::FileSearch),
+    (CountKind::CodeSessions, BillPart::CodeSession),
+    (CountKind::Fetched, BillPart::Page),
+    (CountKind::Pages, BillPart::Page),
+    (CountKind::SearchUnits, BillPart::SearchUnit),
+    (CountKind::Sources, BillPart::Document),
+    (CountKind::Attachments, BillPart::Document),
+    (CountKind::AnnotatedPages, BillPart::Document),
+    (CountKind::AudioMillis, BillPart::AudioHour),
+    (CountKind::Characters, BillPart::Character),
+    (CountKind::Drawn, BillPart::Image),
 ];
 
 /// What a member of a usage object is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Slot {
-    Count(Kind),
+pub(super) enum UsageSlot {
+    Count(CountKind),
     /// Seconds, counted in milliseconds.
-    Seconds(Kind),
+    Seconds(CountKind),
     /// One of whatever a word stands for.
-    OneOf(&'static [(&'static str, Kind)]),
+    OneOf(&'static [(&'static str, CountKind)]),
     /// The tier that served; of two in an object that of the higher rank, and some words are that of none.
     Tier(u8, &'static [&'static str]),
     /// An object of counts.
-    Counts(Names),
+    Counts(UsageNames),
     /// A list of such usage objects, of which each that put out anything is billed: the whole is their sum,
     /// and may leave some out.
     Passes,
 }
 
-pub(super) type Names = &'static [(&'static str, Slot)];
+pub(super) type UsageNames = &'static [(&'static str, UsageSlot)];
 
 /// Two names of one kind in an object tell the same; the larger counts.
-pub(super) const USAGE: Names = &[
-    ("prompt_tokens", Slot::Count(Kind::Prompt)),
-    ("completion_tokens", Slot::Count(Kind::Completion)),
-    ("total_tokens", Slot::Count(Kind::Total)),
-    ("input_tokens", Slot::Count(Kind::Input)),
-    ("output_tokens", Slot::Count(Kind::Output)),
-    ("cached_tokens", Slot::Count(Kind::Cached)),
-    ("num_cached_tokens", Slot::Count(Kind::Cached)),
-    ("reasoning_tokens", Slot::Count(Kind::ReasoningBeside)),
-    ("prompt_cache_hit_tokens", Slot::Count(Kind::Cached)),
-    ("prompt_cache_miss_tokens", Slot::Count(Kind::Missed)),
-    ("cache_read_input_tokens", Slot::Count(Kind::ReadBeside)),
+pub(super) const USAGE: UsageNames = &[
+    ("prompt_tokens", UsageSlot::Count(CountKind::Prompt)),
+    ("completion_tokens", UsageSlot::Count(CountKind::Completion)),
+    ("total_tokens", UsageSlot::Count(CountKind::Total)),
+    ("input_tokens", UsageSlot::Count(CountKind::Input)),
+    ("output_tokens", UsageSlot::Count(CountKind::Output)),
+    ("cached_tokens", UsageSlot::Count(CountKind::Cached)),
+    ("num_cached_tokens", UsageSlot::Count(CountKind::Cached)),
+    (
+        "reasoning_tokens",
+        UsageSlot::Count(CountKind::ReasoningBeside),
+    ),
+    (
+        "prompt_cache_hit_tokens",
+        UsageSlot::Count(CountKind::Cached),
+    ),
+    (
+        "prompt_cache_miss_tokens",
+        UsageSlot::Count(CountKind::Missed),
+    ),
+    (
+        "cache_read_input_tokens",
+        UsageSlot::Count(CountKind::ReadBeside),
+    ),
     (
         "cache_creation_input_tokens",
-        Slot::Count(Kind::WrittenBeside),
+        UsageSlot::Count(CountKind::WrittenBeside),
     ),
-    ("cache_creation", Slot::Counts(LIFETIMES)),
-    ("prompt_tokens_details", Slot::Counts(INPUT_DETAILS)),
-    ("prompt_token_details", Slot::Counts(INPUT_DETAILS)),
-    ("input_tokens_details", Slot::Counts(INPUT_DETAILS)),
-    ("input_token_details", Slot::Counts(INPUT_DETAILS)),
-    ("completion_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("completion_token_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("output_tokens_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("output_token_details", Slot::Counts(OUTPUT_DETAILS)),
-    ("iterations", Slot::Passes),
-    ("service_tier", Slot::Tier(2, &[])),
-    ("speed", Slot::Tier(3, &[])),
-    ("inference_geo", Slot::Tier(1, &["global", "not_available"])),
-    ("server_tool_use", Slot::Counts(SERVER_TOOLS)),
-    ("server_tool_use_details", Slot::Counts(SERVER_TOOLS)),
-    ("server_side_tool_usage_details", Slot::Counts(XAI_TOOLS)),
-    ("num_server_side_tools_used", Slot::Count(Kind::AllTools)),
-    ("num_sources_used", Slot::Count(Kind::Sources)),
-    ("tool_calls_details", Slot::Counts(CALLED_TOOLS)),
-    ("connectors", Slot::Counts(CONNECTORS)),
-    ("citation_tokens", Slot::Count(Kind::Citation)),
-    ("num_search_queries", Slot::Count(Kind::Queries)),
-    ("search_context_size", Slot::OneOf(CONTEXT_SIZES)),
-    ("search_units", Slot::Count(Kind::SearchUnits)),
-    ("billed_units", Slot::Counts(BILLED_UNITS)),
-    ("pages_processed", Slot::Count(Kind::Pages)),
+    ("cache_creation", UsageSlot::Counts(LIFETIMES)),
+    ("prompt_tokens_details", UsageSlot::Counts(INPUT_DETAILS)),
+    ("prompt_token_details", UsageSlot::Counts(INPUT_DETAILS)),
+    ("input_tokens_details", UsageSlot::Counts(INPUT_DETAILS)),
+    ("input_token_details", UsageSlot::Counts(INPUT_DETAILS)),
+    (
+        "completion_tokens_details",
+        UsageSlot::Counts(OUTPUT_DETAILS),
+    ),
+    (
+        "completion_token_details",
+        UsageSlot::Counts(OUTPUT_DETAILS),
+    ),
+    ("output_tokens_details", UsageSlot::Counts(OUTPUT_DETAILS)),
+    ("output_token_details", UsageSlot::Counts(OUTPUT_DETAILS)),
+    ("iterations", UsageSlot::Passes),
+    ("service_tier", UsageSlot::Tier(2, &[])),
+    ("speed", UsageSlot::Tier(3, &[])),
+    (
+        "inference_geo",
+        UsageSlot::Tier(1, &["global", "not_available"]),
+    ),
+    ("server_tool_use", UsageSlot::Counts(SERVER_TOOLS)),
+    ("server_tool_use_details", UsageSlot::Counts(SERVER_TOOLS)),
+    (
+        "server_side_tool_usage_details",
+        UsageSlot::Counts(XAI_TOOLS),
+    ),
+    (
+        "num_server_side_tools_used",
+        UsageSlot::Count(CountKind::AllTools),
+    ),
+    ("num_sources_used", UsageSlot::Count(CountKind::Sources)),
+    ("tool_calls_details", UsageSlot::Counts(CALLED_TOOLS)),
+    ("connectors", UsageSlot::Counts(CONNECTORS)),
+    ("citation_tokens", UsageSlot::Count(CountKind::Citation)),
+    ("num_search_queries", UsageSlot::Count(CountKind::Queries)),
+    ("search_context_size", UsageSlot::OneOf(CONTEXT_SIZES)),
+    ("search_units", UsageSlot::Count(CountKind::SearchUnits)),
+    ("billed_units", UsageSlot::Counts(BILLED_UNITS)),
+    ("pages_processed", UsageSlot::Count(CountKind::Pages)),
     (
         "pages_processed_annotation",
-        Slot::Count(Kind::AnnotatedPages),
+        UsageSlot::Count(CountKind::AnnotatedPages),
     ),
-    ("seconds", Slot::Seconds(Kind::AudioMillis)),
-    ("prompt_audio_seconds", Slot::Seconds(Kind::AudioMillis)),
-    ("characters", Slot::Count(Kind::Characters)),
+    ("seconds", UsageSlot::Seconds(CountKind::AudioMillis)),
+    (
+        "prompt_audio_seconds",
+        UsageSlot::Seconds(CountKind::AudioMillis),
+    ),
+    ("characters", UsageSlot::Count(CountKind::Characters)),
 ];
 
 /// Of an object that tells of tools beside the usage.
-pub(super) const TOOL_USAGE: Names = &[
-    ("image_gen", Slot::Counts(DRAW)),
-    ("web_search", Slot::Counts(REQUESTS)),
+pub(super) const TOOL_USAGE: UsageNames = &[
+    ("image_gen", UsageSlot::Counts(DRAW)),
+    ("web_search", UsageSlot::Counts(REQUESTS)),
 ];
 
-const REQUESTS: Names = &[("num_requests", Slot::Count(Kind::WebSearches))];
+const REQUESTS: UsageNames = &[("num_requests", UsageSlot::Count(CountKind::WebSearches))];
 
-const DRAW: Names = &[
-    ("input_tokens", Slot::Count(Kind::DrawInput)),
-    ("output_tokens", Slot::Count(Kind::DrawOutput)),
-    ("input_tokens_details", Slot::Counts(DRAW_INPUT)),
-    ("output_tokens_details", Slot::Counts(DRAW_OUTPUT)),
+const DRAW: UsageNames = &[
+    ("input_tokens", UsageSlot::Count(CountKind::DrawInput)),
+    ("output_tokens", UsageSlot::Count(CountKind::DrawOutput)),
+    ("input_tokens_details", UsageSlot::Counts(DRAW_INPUT)),
+    ("output_tokens_details", UsageSlot::Counts(DRAW_OUTPUT)),
 ];
-const DRAW_INPUT: Names = &[("image_tokens", Slot::Count(Kind::DrawInputImage))];
-const DRAW_OUTPUT: Names = &[("image_tokens", Slot::Count(Kind::DrawOutputImage))];
+const DRAW_INPUT: UsageNames = &[("image_tokens", UsageSlot::Count(CountKind::DrawInputImage))];
+const DRAW_OUTPUT: UsageNames = &[("image_tokens", UsageSlot::Count(CountKind::DrawOutputImage))];
 
-const SERVER_TOOLS: Names = &[
-    ("web_search_requests", Slot::Count(Kind::WebSearches)),
-    ("web_fetch_requests", Slot::Count(Kind::Fetched)),
-];
-
-const XAI_TOOLS: Names = &[
-    ("web_search_calls", Slot::Count(Kind::WebSearches)),
-    ("x_search_calls", Slot::Count(Kind::OtherSearches)),
-    ("code_interpreter_calls", Slot::Count(Kind::CodeSessions)),
-    ("file_search_calls", Slot::Count(Kind::FileSearches)),
-    ("document_search_calls", Slot::Count(Kind::Attachments)),
-    ("image_generation_calls", Slot::Count(Kind::Drawn)),
+const SERVER_TOOLS: UsageNames = &[
+    (
+        "web_search_requests",
+        UsageSlot::Count(CountKind::WebSearches),
+    ),
+    ("web_fetch_requests", UsageSlot::Count(CountKind::Fetched)),
 ];
 
-const CALLED_TOOLS: Names = &[
+const XAI_TOOLS: UsageNames = &[
+    ("web_search_calls", UsageSlot::Count(CountKind::WebSearches)),
+    ("x_search_calls", UsageSlot::Count(CountKind::OtherSearches)),
+    (
+        "code_interpreter_calls",
+        UsageSlot::Count(CountKind::CodeSessions),
+    ),
+    (
+        "file_search_calls",
+        UsageSlot::Count(CountKind::FileSearches),
+    ),
+    (
+        "document_search_calls",
+        UsageSlot::Count(CountKind::Attachments),
+    ),
+    ("image_generation_calls", UsageSlot::Count(CountKind::Drawn)),
+];
+
+const CALLED_TOOLS: UsageNames = &[
     (
         "search_web",
-        Slot::Counts(&[("invocation", Slot::Count(Kind::WebSearches))]),
+        UsageSlot::Counts(&[("invocation", UsageSlot::Count(CountKind::WebSearches))]),
     ),
     (
         "web_search",
-        Slot::Counts(&[("invocation", Slot::Count(Kind::WebSearches))]),
+        UsageSlot::Counts(&[("invocation", UsageSlot::Count(CountKind::WebSearches))]),
     ),
     (
         "people_search",
-        Slot::Counts(&[("invocation", Slot::Count(Kind::OtherSearches))]),
+        UsageSlot::Counts(&[("invocation", UsageSlot::Count(CountKind::OtherSearches))]),
     ),
     (
         "fetch_url",
-        Slot::Counts(&[("invocation", Slot::Count(Kind::Fetched))]),
+        UsageSlot::Counts(&[("invocation", UsageSlot::Count(CountKind::Fetched))]),
     ),
 ];
 
-const CONNECTORS: Names = &[
-    ("web_search", Slot::Count(Kind::WebSearches)),
-    ("web_search_premium", Slot::Count(Kind::SearchHigh)),
-    ("code_interpreter", Slot::Count(Kind::CodeSessions)),
-    ("document_library", Slot::Count(Kind::FileSearches)),
-    ("image_generation", Slot::Count(Kind::Drawn)),
+const CONNECTORS: UsageNames = &[
+    ("web_search", UsageSlot::Count(CountKind::WebSearches)),
+    (
+        "web_search_premium",
+        UsageSlot::Count(CountKind::SearchHigh),
+    ),
+    (
+        "code_interpreter",
+        UsageSlot::Count(CountKind::CodeSessions),
+    ),
+    (
+        "document_library",
+        UsageSlot::Count(CountKind::FileSearches),
+    ),
+    ("image_generation", UsageSlot::Count(CountKind::Drawn)),
 ];
 
-const BILLED_UNITS: Names = &[
-    ("input_tokens", Slot::Count(Kind::Input)),
-    ("output_tokens", Slot::Count(Kind::Output)),
-    ("search_units", Slot::Count(Kind::SearchUnits)),
+const BILLED_UNITS: UsageNames = &[
+    ("input_tokens", UsageSlot::Count(CountKind::Input)),
+    ("output_tokens", UsageSlot::Count(CountKind::Output)),
+    ("search_units", UsageSlot::Count(CountKind::SearchUnits)),
 ];
 
-const CONTEXT_SIZES: &[(&str, Kind)] = &[
-    ("low", Kind::SearchLow),
-    ("medium", Kind::SearchMedium),
-    ("high", Kind::SearchHigh),
+const CONTEXT_SIZES: &[(&str, CountKind)] = &[
+    ("low", CountKind::SearchLow),
+    ("medium", CountKind::SearchMedium),
+    ("high", CountKind::SearchHigh),
 ];
 
-const LIFETIMES: Names = &[
+const LIFETIMES: UsageNames = &[
     (
         "ephemeral_5m_input_tokens",
-        Slot::Count(Kind::WrittenMinutes),
+        UsageSlot::Count(CountKind::WrittenMinutes),
     ),
-    ("ephemeral_1h_input_tokens", Slot::Count(Kind::WrittenHour)),
+    (
+        "ephemeral_1h_input_tokens",
+        UsageSlot::Count(CountKind::WrittenHour),
+    ),
 ];
 
-const INPUT_DETAILS: Names = &[
-    ("cached_tokens", Slot::Count(Kind::Cached)),
-    ("cached_read_tokens", Slot::Count(Kind::Cached)),
-    ("cache_write_tokens", Slot::Count(Kind::Written)),
-    ("cached_write_tokens", Slot::Count(Kind::Written)),
-    ("cache_creation_tokens", Slot::Count(Kind::Written)),
-    ("cache_creation_input_tokens", Slot::Count(Kind::Written)),
-    ("cached_tokens_details", Slot::Counts(CACHED_DETAILS)),
-    ("audio_tokens", Slot::Count(Kind::InputAudio)),
-    ("image_tokens", Slot::Count(Kind::InputImage)),
-    ("video_tokens", Slot::Count(Kind::InputVideo)),
+const INPUT_DETAILS: UsageNames = &[
+    ("cached_tokens", UsageSlot::Count(CountKind::Cached)),
+    ("cached_read_tokens", UsageSlot::Count(CountKind::Cached)),
+    ("cache_write_tokens", UsageSlot::Count(CountKind::Written)),
+    ("cached_write_tokens", UsageSlot::Count(CountKind::Written)),
+    (
+        "cache_creation_tokens",
+        UsageSlot::Count(CountKind::Written),
+    ),
+    (
+        "cache_creation_input_tokens",
+        UsageSlot::Count(CountKind::Written),
+    ),
+    ("cached_tokens_details", UsageSlot::Counts(CACHED_DETAILS)),
+    ("audio_tokens", UsageSlot::Count(CountKind::InputAudio)),
+    ("image_tokens", UsageSlot::Count(CountKind::InputImage)),
+    ("video_tokens", UsageSlot::Count(CountKind::InputVideo)),
 ];
 
-const CACHED_DETAILS: Names = &[
-    ("audio_tokens", Slot::Count(Kind::CachedAudio)),
-    ("image_tokens", Slot::Count(Kind::CachedImage)),
+const CACHED_DETAILS: UsageNames = &[
+    ("audio_tokens", UsageSlot::Count(CountKind::CachedAudio)),
+    ("image_tokens", UsageSlot::Count(CountKind::CachedImage)),
 ];
 
-const OUTPUT_DETAILS: Names = &[
-    ("reasoning_tokens", Slot::Count(Kind::Reasoning)),
-    ("thinking_tokens", Slot::Count(Kind::Reasoning)),
-    ("audio_tokens", Slot::Count(Kind::OutputAudio)),
-    ("image_tokens", Slot::Count(Kind::OutputImage)),
+const OUTPUT_DETAILS: UsageNames = &[
+    ("reasoning_tokens", UsageSlot::Count(CountKind::Reasoning)),
+    ("thinking_tokens", UsageSlot::Count(CountKind::Reasoning)),
+    ("audio_tokens", UsageSlot::Count(CountKind::OutputAudio)),
+    ("image_tokens", UsageSlot::Count(CountKind::OutputImage)),
 ];
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ const UNSAID: [&str; 17] = [
 
 /// What a value stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum PromptRole {
     /// The request itself.
     Root,
     /// Said to the model; so are texts and numbers in it.
@@ -48,21 +48,21 @@ enum Place {
 }
 
 #[derive(Debug, Default)]
-struct Sum {
+struct PromptSum {
     tokens: u64,
     messages: u64,
 }
 
 struct Node<'a> {
-    place: Place,
-    sum: &'a mut Sum,
+    place: PromptRole,
+    sum: &'a mut PromptSum,
 }
 
 /// Tokens of the prompt in a JSON request; by its length when it is none.
 pub(crate) fn estimate_prompt(route: Route, body: &[u8]) -> u64 {
-    let mut sum = Sum::default();
+    let mut sum = PromptSum::default();
     let root = Node {
-        place: Place::Root,
+        place: PromptRole::Root,
         sum: &mut sum,
     };
     let read = root.deserialize(&mut serde_json::Deserializer::from_slice(body));
@@ -78,7 +78,7 @@ pub(crate) fn estimate_prompt(route: Route, body: &[u8]) -> u64 {
     }
 }
 
-impl Place {
+impl PromptRole {
     fn below(self, name: &str) -> Self {
         let ignored = match self {
             Self::Root => {
@@ -98,23 +98,23 @@ impl Place {
     }
 }
 
-impl Sum {
+impl PromptSum {
     fn text(&mut self, text: &str) {
         self.tokens = self.tokens.saturating_add(tokenizer::count(text));
     }
 
     /// What a member's name says by itself.
-    fn name(&mut self, place: Place, name: &str) {
+    fn name(&mut self, place: PromptRole, name: &str) {
         match (place, name) {
-            (Place::Said, "role") => self.messages = self.messages.saturating_add(1),
-            (Place::Said, "image_url" | "source") => {
+            (PromptRole::Said, "role") => self.messages = self.messages.saturating_add(1),
+            (PromptRole::Said, "image_url" | "source") => {
                 self.tokens = self.tokens.saturating_add(TOKENS_PER_PICTURE);
             }
-            (Place::Schema, name) => self.text(name),
-            (Place::Root, "instructions" | "system") => {
+            (PromptRole::Schema, name) => self.text(name),
+            (PromptRole::Root, "instructions" | "system") => {
                 self.messages = self.messages.saturating_add(1);
             }
-            (Place::Root | Place::Said | Place::Ignored, _) => {}
+            (PromptRole::Root | PromptRole::Said | PromptRole::Ignored, _) => {}
         }
     }
 }
@@ -138,7 +138,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         while let Some(name) = members.next_key::<std::borrow::Cow<'de, str>>()? {
             self.sum.name(self.place, &name);
             match self.place.below(&name) {
-                Place::Ignored => {
+                PromptRole::Ignored => {
                     members.next_value::<IgnoredAny>()?;
                 }
                 place => members.next_value_seed(Node {
@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if matches!(self.place, Place::Said | Place::Schema) {
+        if matches!(self.place, PromptRole::Said | PromptRole::Schema) {
             self.sum.text(text);
         }
         Ok(())
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     /// In a prompt of tokens each number is one.
     fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        if self.place == Place::Said {
+        if self.place == PromptRole::Said {
             self.sum.tokens = self.sum.tokens.saturating_add(1);
         }
         Ok(())

@@ -2,18 +2,18 @@
 
 use std::iter;
 
-use proxyxai_contract::{part::Part, usage::Tokens};
+use proxyxai_contract::{part::BillPart, usage::TokenUsage};
 
 use super::{
     count::{Count, read_into},
-    names::{KINDS, Kind, Names, PIECES, USAGE},
-    shape::Schema,
+    names::{CountKind, KINDS, PIECES, USAGE, UsageNames},
+    shape::UsageSchema,
     tier::Tier,
 };
 
 /// The counts that have been reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct UsageReport {
     counts: [Count; KINDS],
     /// The tier that served.
     pub(super) tier: Tier,
@@ -22,7 +22,7 @@ pub(super) struct Report {
 /// What a provider's own counts come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Reported {
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: TokenUsage,
     /// What is said of the prompt, or of the answer, can not be; its tokens are nothing then.
     pub(crate) absurd_input: bool,
     pub(crate) absurd_output: bool,
@@ -31,28 +31,28 @@ pub(crate) struct Reported {
 }
 
 /// Counts of the prompt that stand beside each other: when one of them is corrected, all are.
-const BESIDE: [Kind; 5] = [
-    Kind::Input,
-    Kind::ReadBeside,
-    Kind::WrittenBeside,
-    Kind::WrittenMinutes,
-    Kind::WrittenHour,
+const BESIDE: [CountKind; 5] = [
+    CountKind::Input,
+    CountKind::ReadBeside,
+    CountKind::WrittenBeside,
+    CountKind::WrittenMinutes,
+    CountKind::WrittenHour,
 ];
 
 /// Counts of tools by which it is told what each was for.
-const TOOLS: [Kind; 7] = [
-    Kind::WebSearches,
-    Kind::OtherSearches,
-    Kind::FileSearches,
-    Kind::CodeSessions,
-    Kind::Fetched,
-    Kind::Attachments,
-    Kind::Drawn,
+const TOOLS: [CountKind; 7] = [
+    CountKind::WebSearches,
+    CountKind::OtherSearches,
+    CountKind::FileSearches,
+    CountKind::CodeSessions,
+    CountKind::Fetched,
+    CountKind::Attachments,
+    CountKind::Drawn,
 ];
 
 // === impl Report ===
 
-impl Default for Report {
+impl Default for UsageReport {
     fn default() -> Self {
         Self {
             counts: [Count::Absent; KINDS],
@@ -61,7 +61,7 @@ impl Default for Report {
     }
 }
 
-impl Report {
+impl UsageReport {
     /// Reads an object; none when it has no count, and so is no usage.
     ///
     /// # Errors
@@ -74,22 +74,25 @@ impl Report {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(super) fn read_by(names: Names, object: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+    pub(super) fn read_by(
+        names: UsageNames,
+        object: &[u8],
+    ) -> Result<Option<Self>, serde_json::Error> {
         let mut report = Self::default();
         read_into(&mut report, names, object)?;
         let says = report.counts.iter().any(|count| *count != Count::Absent);
         Ok(says.then_some(report))
     }
 
-    pub(super) fn of(&self, kind: Kind) -> Count {
+    pub(super) fn of(&self, kind: CountKind) -> Count {
         self.counts.get(kind as usize).copied().unwrap_or_default()
     }
 
-    fn get(&self, kind: Kind) -> u64 {
+    fn get(&self, kind: CountKind) -> u64 {
         self.of(kind).get()
     }
 
-    pub(super) fn set(&mut self, kind: Kind, count: Count) {
+    pub(super) fn set(&mut self, kind: CountKind, count: Count) {
         if let Some(place) = self.counts.get_mut(kind as usize) {
             *place = count;
         }
@@ -98,15 +101,15 @@ impl Report {
     /// All that is written to the cache is at least what is told of it by its lifetimes.
     pub(super) fn add_up_lifetimes(&mut self) {
         let by_lifetime = self
-            .of(Kind::WrittenMinutes)
-            .plus(self.of(Kind::WrittenHour));
-        let written = self.of(Kind::WrittenBeside).larger(by_lifetime);
-        self.set(Kind::WrittenBeside, written);
+            .of(CountKind::WrittenMinutes)
+            .plus(self.of(CountKind::WrittenHour));
+        let written = self.of(CountKind::WrittenBeside).larger(by_lifetime);
+        self.set(CountKind::WrittenBeside, written);
     }
 
     /// Whether it is said that nothing was made.
     pub(super) fn put_out_nothing(&self) -> bool {
-        self.of(Kind::Output) == Count::Said(0)
+        self.of(CountKind::Output) == Count::Said(0)
     }
 
     /// What each of two tells that are billed both.
@@ -141,9 +144,11 @@ impl Report {
     }
 
     /// Tokens by kind; totals include their parts.
-    pub(super) fn reported(&self, schema: Schema) -> Reported {
-        let whole = self.of(Kind::Prompt).first(self.of(Kind::Input));
-        let made = self.of(Kind::Completion).first(self.of(Kind::Output));
+    pub(super) fn reported(&self, schema: UsageSchema) -> Reported {
+        let whole = self.of(CountKind::Prompt).first(self.of(CountKind::Input));
+        let made = self
+            .of(CountKind::Completion)
+            .first(self.of(CountKind::Output));
         let cache = self.cache(schema);
         let mut reported = Reported {
             absurd_input: whole == Count::Absurd || cache.absurd,
@@ -156,16 +161,16 @@ impl Report {
         let tokens = &mut reported.tokens;
         if !reported.absurd_input {
             (tokens.input, tokens.cached) = (input, cache.read.min(input));
-            tokens.cached_audio = part(Kind::CachedAudio, tokens.cached);
+            tokens.cached_audio = part(CountKind::CachedAudio, tokens.cached);
             let silent = tokens.cached.saturating_sub(tokens.cached_audio);
-            tokens.cached_image = part(Kind::CachedImage, silent);
+            tokens.cached_image = part(CountKind::CachedImage, silent);
             tokens.cache_write = cache.written.min(input.saturating_sub(tokens.cached));
-            tokens.cache_write_hour = part(Kind::WrittenHour, tokens.cache_write);
-            tokens.input_audio = part(Kind::InputAudio, input);
+            tokens.cache_write_hour = part(CountKind::WrittenHour, tokens.cache_write);
+            tokens.input_audio = part(CountKind::InputAudio, input);
             let silent = input.saturating_sub(tokens.input_audio);
-            tokens.input_image = part(Kind::InputImage, silent);
+            tokens.input_image = part(CountKind::InputImage, silent);
             let still = silent.saturating_sub(tokens.input_image);
-            tokens.input_video = part(Kind::InputVideo, still);
+            tokens.input_video = part(CountKind::InputVideo, still);
         }
         if !reported.absurd_output {
             // What is one kind of output is no other.
@@ -174,26 +179,26 @@ impl Report {
                 count => count.get(),
             };
             let thought = self
-                .get(Kind::Reasoning)
-                .max(self.get(Kind::ReasoningBeside));
+                .get(CountKind::Reasoning)
+                .max(self.get(CountKind::ReasoningBeside));
             tokens.output = output;
             tokens.reasoning = thought.max(hidden).min(output);
             let shown = output.saturating_sub(tokens.reasoning);
-            tokens.output_audio = made(Kind::OutputAudio).min(shown);
+            tokens.output_audio = made(CountKind::OutputAudio).min(shown);
             let silent = shown.saturating_sub(tokens.output_audio);
-            tokens.output_image = made(Kind::OutputImage).min(silent);
+            tokens.output_image = made(CountKind::OutputImage).min(silent);
         }
         reported
     }
 
     /// Whether it tells of tokens at all.
     pub(super) fn counts_tokens(&self) -> bool {
-        let tokens = self.counts.iter().take(Kind::DrawInput as usize);
+        let tokens = self.counts.iter().take(CountKind::DrawInput as usize);
         tokens.into_iter().any(|count| *count != Count::Absent)
     }
 
     /// What is told beside the tokens of the prompt and the answer, by what it is charged as.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = (Part, u64)> + '_ {
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (BillPart, u64)> + '_ {
         let counts = PIECES.iter().map(|(kind, part)| (*part, self.get(*kind)));
         counts.filter(|(_, count)| *count > 0)
     }
@@ -201,40 +206,44 @@ impl Report {
     /// How many calls of tools there were, where it is not told of which; nearly all are searches, or cost the same.
     pub(super) fn tools(&self) -> u64 {
         let apart = TOOLS.iter().any(|kind| self.of(*kind) != Count::Absent);
-        if apart { 0 } else { self.get(Kind::AllTools) }
+        if apart {
+            0
+        } else {
+            self.get(CountKind::AllTools)
+        }
     }
 
     /// Whether it tells of a part, be it that there is none.
-    pub(super) fn tells(&self, part: Part) -> bool {
+    pub(super) fn tells(&self, part: BillPart) -> bool {
         let mut kinds = PIECES.iter().filter(|(_, told)| *told == part);
         kinds.any(|(kind, _)| self.of(*kind) != Count::Absent)
     }
 
     /// Tokens of the model that made pictures for the one that answered, where a report of tools tells them.
-    pub(super) fn drawn(&self, tokens: &mut Tokens) {
+    pub(super) fn drawn(&self, tokens: &mut TokenUsage) {
         let add = |sum: &mut u64, kind| *sum = sum.saturating_add(self.get(kind));
-        add(&mut tokens.input, Kind::DrawInput);
-        add(&mut tokens.output, Kind::DrawOutput);
-        let image = self.get(Kind::DrawInputImage);
+        add(&mut tokens.input, CountKind::DrawInput);
+        add(&mut tokens.output, CountKind::DrawOutput);
+        let image = self.get(CountKind::DrawInputImage);
         tokens.input_image = tokens
             .input_image
-            .saturating_add(image.min(self.get(Kind::DrawInput)));
+            .saturating_add(image.min(self.get(CountKind::DrawInput)));
         // Where no details say so, it is pictures.
-        let image = match self.of(Kind::DrawOutputImage) {
-            Count::Absent => self.get(Kind::DrawOutput),
-            count => count.get().min(self.get(Kind::DrawOutput)),
+        let image = match self.of(CountKind::DrawOutputImage) {
+            Count::Absent => self.get(CountKind::DrawOutput),
+            count => count.get().min(self.get(CountKind::DrawOutput)),
         };
         tokens.output_image = tokens.output_image.saturating_add(image);
     }
 
     /// Whether it tells of such tokens.
     pub(super) fn has_drawn(&self) -> bool {
-        self.get(Kind::DrawOutput) > 0
+        self.get(CountKind::DrawOutput) > 0
     }
 
     /// All of the prompt, all that was made, and what of that only the total tells.
     fn sums(&self, cache: &Cache, whole: Count, made: Count) -> (u64, u64, u64) {
-        let total = self.of(Kind::Total);
+        let total = self.of(CountKind::Total);
         let parts = cache.read.saturating_add(cache.written);
         if cache.beside {
             return (whole.get().saturating_add(parts), made.get(), 0);
@@ -243,13 +252,13 @@ impl Report {
             // Rerankers and some embedders report a total alone.
             let alone = whole == Count::Absent && made == Count::Absent;
             let input = if alone { total.get() } else { 0 };
-            let told = parts.saturating_add(self.get(Kind::Missed));
+            let told = parts.saturating_add(self.get(CountKind::Missed));
             let (output, hidden) = self.thought(made.get(), 0);
             return (input.max(told), output, hidden);
         };
         let (whole, made) = (u64::from(whole), made.get());
         let gap = total.get().saturating_sub(whole).saturating_sub(made);
-        let between = cache.between(gap, self.get(Kind::Reasoning));
+        let between = cache.between(gap, self.get(CountKind::Reasoning));
         let (beside, hidden) = between.unwrap_or((0, gap));
         let mut input = whole.saturating_add(beside);
         // Parts larger than the whole are beside it as well.
@@ -262,28 +271,31 @@ impl Report {
 
     /// All that was made, and what of it stands beside the completion, of which the total tells so much.
     fn thought(&self, made: u64, hidden: u64) -> (u64, u64) {
-        let apart = self.get(Kind::ReasoningBeside);
+        let apart = self.get(CountKind::ReasoningBeside);
         if hidden == 0 && apart > made {
             return (made.saturating_add(apart), apart);
         }
         let output = made.saturating_add(hidden);
         // Where details are larger than the whole, no less than they tell was made.
-        (output.max(self.get(Kind::Reasoning)), hidden)
+        (output.max(self.get(CountKind::Reasoning)), hidden)
     }
 
-    fn cache(&self, schema: Schema) -> Cache {
-        let (read, written) = (self.of(Kind::ReadBeside), self.of(Kind::WrittenBeside));
+    fn cache(&self, schema: UsageSchema) -> Cache {
+        let (read, written) = (
+            self.of(CountKind::ReadBeside),
+            self.of(CountKind::WrittenBeside),
+        );
         let named = read != Count::Absent || written != Count::Absent;
-        let prompt = matches!(self.of(Kind::Prompt), Count::Said(1..) | Count::Absurd);
+        let prompt = matches!(self.of(CountKind::Prompt), Count::Said(1..) | Count::Absurd);
         let beside = !prompt
-            && self.of(Kind::Input) != Count::Absent
-            && (schema == Schema::Messages || named);
+            && self.of(CountKind::Input) != Count::Absent
+            && (schema == UsageSchema::Messages || named);
         let (read, written) = if beside {
             (read, written)
         } else {
             (
-                self.of(Kind::Cached).first(read),
-                self.of(Kind::Written).first(written),
+                self.of(CountKind::Cached).first(read),
+                self.of(CountKind::Written).first(written),
             )
         };
         Cache {

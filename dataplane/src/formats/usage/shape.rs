@@ -17,12 +17,12 @@
 //! - `service_tier` beside the usage: <https://platform.openai.com/docs/api-reference/chat/object>,
 //!   <https://console.groq.com/docs/flex-processing>, <https://docs.x.ai/developers/rest-api-reference>.
 
-use super::names::Kind;
+use super::names::CountKind;
 use crate::formats::Route;
 
 /// What is said of usage, and of an answer being one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum SchemaField {
     /// A usage object.
     Usage,
     /// The same before the answer has been made: a later one has the last word.
@@ -59,7 +59,7 @@ pub(super) enum What {
     Call,
 }
 
-impl What {
+impl SchemaField {
     /// Whether it is a text.
     pub(super) const fn is_text(self) -> bool {
         !matches!(
@@ -89,9 +89,9 @@ impl What {
 
 /// A path from the root of a body or of an event's data. `[]` is an item of an array.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct SchemaRow {
     pub(super) path: &'static [&'static str],
-    pub(super) what: What,
+    pub(super) what: SchemaField,
 }
 
 /// Steps of a path, at most.
@@ -99,7 +99,7 @@ pub(super) const STEPS_MAX: usize = 5;
 
 /// Whose protocol an answer follows, as far as usage goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Schema {
+pub(crate) enum UsageSchema {
     /// Chat and text completions, embeddings.
     Completions,
     /// `OpenAI`'s responses.
@@ -117,97 +117,100 @@ pub(crate) enum Schema {
     BodyLines,
 }
 
-const COMPLETIONS: &[Row] = &[
-    row(&["usage"], What::Usage),
-    row(&["x_groq", "usage"], What::Usage),
-    row(&["choices", "[]", "usage"], What::Usage),
-    row(&["meta", "billed_units"], What::Usage),
-    row(&["choices"], What::Answer),
-    row(&["data"], What::Answer),
-    row(&["output"], What::Answer),
-    row(&["service_tier"], What::Tier),
-    row(&["id"], What::Id),
-    row(&["request_id"], What::Id),
-    row(&["model"], What::Model),
+const COMPLETIONS: &[SchemaRow] = &[
+    row(&["usage"], SchemaField::Usage),
+    row(&["x_groq", "usage"], SchemaField::Usage),
+    row(&["choices", "[]", "usage"], SchemaField::Usage),
+    row(&["meta", "billed_units"], SchemaField::Usage),
+    row(&["choices"], SchemaField::Answer),
+    row(&["data"], SchemaField::Answer),
+    row(&["output"], SchemaField::Answer),
+    row(&["service_tier"], SchemaField::Tier),
+    row(&["id"], SchemaField::Id),
+    row(&["request_id"], SchemaField::Id),
+    row(&["model"], SchemaField::Model),
 ];
-const RESPONSES: &[Row] = &[
-    row(&["usage"], What::Usage),
-    row(&["response", "usage"], What::Usage),
-    row(&["tool_usage"], What::ToolUsage),
-    row(&["response", "tool_usage"], What::ToolUsage),
-    row(&["output"], What::Answer),
-    row(&["choices"], What::Answer),
-    row(&["output", "[]"], What::Entry),
-    row(&["response", "output", "[]"], What::Entry),
-    row(&["item"], What::Entry),
-    row(&["service_tier"], What::Tier),
-    row(&["response", "service_tier"], What::Tier),
-    row(&["output", "[]", "type"], What::EntryType),
-    row(&["response", "output", "[]", "type"], What::EntryType),
-    row(&["item", "type"], What::EntryType),
-    row(&["item", "id"], What::EntryId),
-    row(&["output", "[]", "action", "type"], What::Action),
+const RESPONSES: &[SchemaRow] = &[
+    row(&["usage"], SchemaField::Usage),
+    row(&["response", "usage"], SchemaField::Usage),
+    row(&["tool_usage"], SchemaField::ToolUsage),
+    row(&["response", "tool_usage"], SchemaField::ToolUsage),
+    row(&["output"], SchemaField::Answer),
+    row(&["choices"], SchemaField::Answer),
+    row(&["output", "[]"], SchemaField::Entry),
+    row(&["response", "output", "[]"], SchemaField::Entry),
+    row(&["item"], SchemaField::Entry),
+    row(&["service_tier"], SchemaField::Tier),
+    row(&["response", "service_tier"], SchemaField::Tier),
+    row(&["output", "[]", "type"], SchemaField::EntryType),
+    row(
+        &["response", "output", "[]", "type"],
+        SchemaField::EntryType,
+    ),
+    row(&["item", "type"], SchemaField::EntryType),
+    row(&["item", "id"], SchemaField::EntryId),
+    row(&["output", "[]", "action", "type"], SchemaField::Action),
     row(
         &["response", "output", "[]", "action", "type"],
-        What::Action,
+        SchemaField::Action,
     ),
-    row(&["item", "action", "type"], What::Action),
-    row(&["output", "[]", "id"], What::Item),
-    row(&["response", "output", "[]", "id"], What::Item),
-    row(&["output", "[]", "container_id"], What::Container),
+    row(&["item", "action", "type"], SchemaField::Action),
+    row(&["output", "[]", "id"], SchemaField::Item),
+    row(&["response", "output", "[]", "id"], SchemaField::Item),
+    row(&["output", "[]", "container_id"], SchemaField::Container),
     row(
         &["response", "output", "[]", "container_id"],
-        What::Container,
+        SchemaField::Container,
     ),
-    row(&["item", "container_id"], What::Container),
-    row(&["id"], What::Id),
-    row(&["response", "id"], What::Id),
-    row(&["status"], What::Status),
-    row(&["response", "status"], What::Status),
-    row(&["model"], What::Model),
-    row(&["response", "model"], What::Model),
+    row(&["item", "container_id"], SchemaField::Container),
+    row(&["id"], SchemaField::Id),
+    row(&["response", "id"], SchemaField::Id),
+    row(&["status"], SchemaField::Status),
+    row(&["response", "status"], SchemaField::Status),
+    row(&["model"], SchemaField::Model),
+    row(&["response", "model"], SchemaField::Model),
 ];
-const MESSAGES: &[Row] = &[
-    row(&["usage"], What::Usage),
-    row(&["message", "usage"], What::FirstUsage),
-    row(&["content"], What::Answer),
-    row(&["choices"], What::Answer),
-    row(&["model"], What::Model),
-    row(&["message", "model"], What::Model),
+const MESSAGES: &[SchemaRow] = &[
+    row(&["usage"], SchemaField::Usage),
+    row(&["message", "usage"], SchemaField::FirstUsage),
+    row(&["content"], SchemaField::Answer),
+    row(&["choices"], SchemaField::Answer),
+    row(&["model"], SchemaField::Model),
+    row(&["message", "model"], SchemaField::Model),
 ];
-const OTHER: &[Row] = &[
-    row(&["usage"], What::Usage),
-    row(&["response", "usage"], What::Usage),
-    row(&["tokens"], What::Usage),
-    row(&["meta", "billed_units"], What::Usage),
-    row(&["usage_info"], What::Usage),
-    row(&["id"], What::Id),
-    row(&["file", "id"], What::File),
-    row(&["output_file_id"], What::Output),
-    row(&["error_file_id"], What::File),
-    row(&["status"], What::Status),
-    row(&["processing_status"], What::Status),
+const OTHER: &[SchemaRow] = &[
+    row(&["usage"], SchemaField::Usage),
+    row(&["response", "usage"], SchemaField::Usage),
+    row(&["tokens"], SchemaField::Usage),
+    row(&["meta", "billed_units"], SchemaField::Usage),
+    row(&["usage_info"], SchemaField::Usage),
+    row(&["id"], SchemaField::Id),
+    row(&["file", "id"], SchemaField::File),
+    row(&["output_file_id"], SchemaField::Output),
+    row(&["error_file_id"], SchemaField::File),
+    row(&["status"], SchemaField::Status),
+    row(&["processing_status"], SchemaField::Status),
 ];
 /// The results of Anthropic's batches, a line for each call.
-const MESSAGE_LINES: &[Row] = &[
-    row(&["result", "message", "usage"], What::Usage),
-    row(&["result", "message", "model"], What::Model),
-    row(&["custom_id"], What::Call),
+const MESSAGE_LINES: &[SchemaRow] = &[
+    row(&["result", "message", "usage"], SchemaField::Usage),
+    row(&["result", "message", "model"], SchemaField::Model),
+    row(&["custom_id"], SchemaField::Call),
 ];
 /// Those of `OpenAI`'s.
-const BODY_LINES: &[Row] = &[
-    row(&["response", "body", "usage"], What::Usage),
-    row(&["response", "body", "model"], What::Model),
-    row(&["custom_id"], What::Call),
+const BODY_LINES: &[SchemaRow] = &[
+    row(&["response", "body", "usage"], SchemaField::Usage),
+    row(&["response", "body", "model"], SchemaField::Model),
+    row(&["custom_id"], SchemaField::Call),
 ];
 
-const fn row(path: &'static [&'static str], what: What) -> Row {
-    Row { path, what }
+const fn row(path: &'static [&'static str], what: SchemaField) -> SchemaRow {
+    SchemaRow { path, what }
 }
 
 // === impl Schema ===
 
-impl Schema {
+impl UsageSchema {
     /// Of a call's route and the path it was asked by.
     pub(crate) fn of(route: Route, path: &str) -> Self {
         match route {
@@ -244,15 +247,15 @@ impl Schema {
     }
 
     /// What all of the output is where its details do not tell.
-    pub(super) const fn makes(self) -> Option<Kind> {
+    pub(super) const fn makes(self) -> Option<CountKind> {
         match self {
-            Self::Pictures => Some(Kind::OutputImage),
-            Self::Speech => Some(Kind::OutputAudio),
+            Self::Pictures => Some(CountKind::OutputImage),
+            Self::Speech => Some(CountKind::OutputAudio),
             _ => None,
         }
     }
 
-    pub(super) const fn rows(self) -> &'static [Row] {
+    pub(super) const fn rows(self) -> &'static [SchemaRow] {
         match self {
             Self::Completions => COMPLETIONS,
             Self::Responses => RESPONSES,
@@ -268,15 +271,15 @@ impl Schema {
 mod tests {
     use super::*;
 
-    const SCHEMAS: [Schema; 8] = [
-        Schema::Completions,
-        Schema::Responses,
-        Schema::Messages,
-        Schema::Pictures,
-        Schema::Speech,
-        Schema::Other,
-        Schema::MessageLines,
-        Schema::BodyLines,
+    const SCHEMAS: [UsageSchema; 8] = [
+        UsageSchema::Completions,
+        UsageSchema::Responses,
+        UsageSchema::Messages,
+        UsageSchema::Pictures,
+        UsageSchema::Speech,
+        UsageSchema::Other,
+        UsageSchema::MessageLines,
+        UsageSchema::BodyLines,
     ];
 
     #[test]
@@ -285,7 +288,7 @@ mod tests {
         const NEVER_IN_STREAMS: &[&[&str]] =
             &[&["tokens"], &["meta", "billed_units"], &["usage_info"]];
         for row in SCHEMAS.iter().flat_map(|schema| schema.rows()) {
-            let tells = matches!(row.what, What::Usage | What::FirstUsage);
+            let tells = matches!(row.what, SchemaField::Usage | SchemaField::FirstUsage);
             let called_so = row.path.last() == Some(&"usage");
             assert!(
                 !tells || called_so || NEVER_IN_STREAMS.contains(&row.path),

@@ -6,21 +6,21 @@ use std::io::Write as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{shape::What, *};
+use super::{shape::SchemaField, *};
 
-fn hear(schema: Schema, body: &[u8]) -> UsageReader {
+fn hear(schema: UsageSchema, body: &[u8]) -> UsageReader {
     let mut reader = UsageReader::new(schema);
     reader.push(body);
     reader
 }
 
-fn reported(schema: Schema, usage: &Value) -> Reported {
+fn reported(schema: UsageSchema, usage: &Value) -> Reported {
     let body = json!({"id": "x", "usage": usage}).to_string();
     hear(schema, body.as_bytes()).reported().unwrap()
 }
 
 /// Input, cached, written, written for an hour, output.
-fn counts(tokens: &Tokens) -> [u64; 5] {
+fn counts(tokens: &TokenUsage) -> [u64; 5] {
     [
         tokens.input,
         tokens.cached,
@@ -34,45 +34,53 @@ fn counts(tokens: &Tokens) -> [u64; 5] {
 fn usage_counts_only_where_the_schema_has_it() {
     let usage = r#"{"input_tokens":7,"output_tokens":3,"prompt_tokens":7,"completion_tokens":3}"#;
     for (schema, body, heard) in [
-        (Schema::Completions, "{\"usage\":U}", true),
-        (Schema::Completions, "{\"x_groq\":{\"usage\":U}}", true),
+        (UsageSchema::Completions, "{\"usage\":U}", true),
+        (UsageSchema::Completions, "{\"x_groq\":{\"usage\":U}}", true),
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             "{\"choices\":[{\"index\":0,\"usage\" : U}]}",
             true,
         ),
-        (Schema::Completions, "{\"response\":{\"usage\":U}}", false),
         (
-            Schema::Completions,
+            UsageSchema::Completions,
+            "{\"response\":{\"usage\":U}}",
+            false,
+        ),
+        (
+            UsageSchema::Completions,
             "{\"choices\":[{\"message\":{\"usage\":U}}]}",
             false,
         ),
-        (Schema::Completions, "{\"metadata\":{\"usage\":U}}", false),
-        (Schema::Completions, "[{\"usage\":U}]", false),
-        (Schema::Responses, "{\"response\":{\"usage\":U}}", true),
         (
-            Schema::Responses,
+            UsageSchema::Completions,
+            "{\"metadata\":{\"usage\":U}}",
+            false,
+        ),
+        (UsageSchema::Completions, "[{\"usage\":U}]", false),
+        (UsageSchema::Responses, "{\"response\":{\"usage\":U}}", true),
+        (
+            UsageSchema::Responses,
             "{\"response\":{\"tools\":[{\"parameters\":{\"usage\":U}}]}}",
             false,
         ),
         (
-            Schema::Responses,
+            UsageSchema::Responses,
             "{\"response\":{\"metadata\":{\"usage\":U}}}",
             false,
         ),
         (
-            Schema::Responses,
+            UsageSchema::Responses,
             "{\"a\\\"response\":{\"usage\":U}}",
             false,
         ),
-        (Schema::Messages, "{\"message\":{\"usage\":U}}", true),
+        (UsageSchema::Messages, "{\"message\":{\"usage\":U}}", true),
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             "{\"content\":[{\"input\":{\"usage\":U}}]}",
             false,
         ),
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             "{\"content\":[{\"text\":\"\\\\\\\"usage\\\":U\"}]}",
             false,
         ),
@@ -90,7 +98,9 @@ fn usage_counts_only_where_the_schema_has_it() {
 fn an_echo_after_the_usage_does_not_replace_it() {
     let body = r#"{"usage":{"input_tokens":500,"output_tokens":60},
         "content":[{"type":"tool_use","input":{"usage":{"input_tokens":1,"output_tokens":1}}}]}"#;
-    let tokens = hear(Schema::Messages, body.as_bytes()).tokens().unwrap();
+    let tokens = hear(UsageSchema::Messages, body.as_bytes())
+        .tokens()
+        .unwrap();
     assert_eq!(counts(&tokens), [500, 0, 0, 0, 60]);
 }
 
@@ -99,68 +109,68 @@ fn a_cache_is_told_inside_the_prompt_or_beside_it() {
     for (schema, usage, expected) in [
         // The total shows which.
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             json!({"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 5320, "cache_read_input_tokens": 5000}),
             [5300, 5000, 0, 0, 20],
         ),
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             json!({"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 420, "prompt_tokens_details": {"cached_tokens": 100}}),
             [400, 100, 0, 0, 20],
         ),
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             json!({"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320, "cache_read_input_tokens": 100}),
             [300, 100, 0, 0, 20],
         ),
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             json!({"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 1020, "cache_read_input_tokens": 500, "cache_creation_input_tokens": 200}),
             [1000, 500, 200, 0, 20],
         ),
         (
-            Schema::Responses,
+            UsageSchema::Responses,
             json!({"input_tokens": 300, "output_tokens": 20, "total_tokens": 420, "input_tokens_details": {"cached_tokens": 100}}),
             [400, 100, 0, 0, 20],
         ),
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             json!({"completion_tokens": 2, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}),
             [100, 64, 0, 0, 2],
         ),
         // By lifetime, with the sum or without.
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             json!({"input_tokens": 3, "output_tokens": 5, "cache_creation_input_tokens": 900,
                 "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 700}}),
             [903, 0, 900, 700, 5],
         ),
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             json!({"input_tokens": 3, "output_tokens": 5, "cache_creation": {"ephemeral_1h_input_tokens": 700}}),
             [703, 0, 700, 700, 5],
         ),
         // Each pass is billed.
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             json!({"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 1, "iterations": [
                 {"type": "compaction", "input_tokens": 900, "output_tokens": 50, "cache_creation": {"ephemeral_1h_input_tokens": 30}},
                 {"type": "message", "input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 1}]}),
             [941, 1, 30, 30, 55],
         ),
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             json!({"input_tokens": 10, "output_tokens": 5, "iterations": null}),
             [10, 0, 0, 0, 5],
         ),
         (
-            Schema::Messages,
+            UsageSchema::Messages,
             json!({"input_tokens": 10, "output_tokens": 5, "iterations": 3}),
             [10, 0, 0, 0, 5],
         ),
         // As text.
         (
-            Schema::Completions,
+            UsageSchema::Completions,
             json!({"prompt_tokens": "11", "completion_tokens": "7"}),
             [11, 0, 0, 0, 7],
         ),
@@ -183,7 +193,7 @@ fn what_can_be_no_count_is_told_apart_and_costs_no_other() {
         (json!(null), false, false),
     ] {
         let usage = json!({"prompt_tokens": absurd, "completion_tokens": 2, "total_tokens": 1});
-        let reported = reported(Schema::Completions, &usage);
+        let reported = reported(UsageSchema::Completions, &usage);
         assert_eq!(
             (reported.absurd_input, reported.absurd_output),
             (input, output),
@@ -192,7 +202,10 @@ fn what_can_be_no_count_is_told_apart_and_costs_no_other() {
         assert_eq!(reported.tokens.output, 2, "{usage}");
         assert_eq!(reported.tokens.input, 0, "{usage}");
     }
-    let garbled = hear(Schema::Completions, b"{\"usage\":{\"prompt_tokens\":NaN}}");
+    let garbled = hear(
+        UsageSchema::Completions,
+        b"{\"usage\":{\"prompt_tokens\":NaN}}",
+    );
     assert!(garbled.garbled() && garbled.tokens().is_none());
 }
 
@@ -210,16 +223,16 @@ fn a_later_report_corrects_the_prompt_as_a_whole_and_takes_no_details_back() {
     );
     let silent = delta(r#"{"input_tokens":0,"cache_read_input_tokens":0,"output_tokens":8}"#);
     for (last, expected) in [(right, [900, 0, 0, 0, 8]), (silent, [900, 900, 0, 0, 8])] {
-        let reader = hear(Schema::Messages, format!("{first}{last}").as_bytes());
+        let reader = hear(UsageSchema::Messages, format!("{first}{last}").as_bytes());
         assert_eq!(counts(&reader.tokens().unwrap()), expected);
         assert!(reader.has_last_word());
     }
-    assert!(!hear(Schema::Messages, first.as_bytes()).has_last_word());
+    assert!(!hear(UsageSchema::Messages, first.as_bytes()).has_last_word());
     let twice = concat!(
         "data: {\"choices\":[],\"x_groq\":{\"usage\":{\"prompt_tokens\":50,\"completion_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":40}}}}\n\n",
         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":50,\"completion_tokens\":7}}\n\n",
     );
-    let reader = hear(Schema::Completions, twice.as_bytes());
+    let reader = hear(UsageSchema::Completions, twice.as_bytes());
     assert_eq!(counts(&reader.tokens().unwrap()), [50, 40, 0, 0, 7]);
 }
 
@@ -228,15 +241,15 @@ fn what_the_images_endpoints_put_out_is_pictures_unless_they_say_otherwise() {
     let plain = json!({"input_tokens": 5, "output_tokens": 40});
     let told = json!({"input_tokens": 5, "output_tokens": 40, "output_tokens_details": {"image_tokens": 30, "text_tokens": 10}});
     for (schema, usage, pictures) in [
-        (Schema::Pictures, &plain, 40),
-        (Schema::Pictures, &told, 30),
-        (Schema::Responses, &plain, 0),
+        (UsageSchema::Pictures, &plain, 40),
+        (UsageSchema::Pictures, &told, 30),
+        (UsageSchema::Responses, &plain, 0),
     ] {
         assert_eq!(reported(schema, usage).tokens.output_image, pictures);
     }
     assert_eq!(
-        Schema::of(crate::formats::Route::Other, "/v1/images/edits"),
-        Schema::Pictures
+        UsageSchema::of(crate::formats::Route::Other, "/v1/images/edits"),
+        UsageSchema::Pictures
     );
 }
 
@@ -257,12 +270,15 @@ fn a_stream_that_ends_with_an_error_is_not_whole() {
     ] {
         let stream = format!("{text}{end}");
         assert_eq!(
-            hear(Schema::Messages, stream.as_bytes()).failed(),
+            hear(UsageSchema::Messages, stream.as_bytes()).failed(),
             failed,
             "{end}"
         );
         let told = format!("{text}{end}{usage}");
-        assert!(!hear(Schema::Messages, told.as_bytes()).failed(), "{end}");
+        assert!(
+            !hear(UsageSchema::Messages, told.as_bytes()).failed(),
+            "{end}"
+        );
     }
 }
 
@@ -277,7 +293,7 @@ fn a_page_an_error_and_nothing_are_no_answers() {
         ": alive\n\n",
     ] {
         assert!(
-            !hear(Schema::Completions, body.as_bytes()).answered(),
+            !hear(UsageSchema::Completions, body.as_bytes()).answered(),
             "{body}"
         );
     }
@@ -289,7 +305,7 @@ fn a_page_an_error_and_nothing_are_no_answers() {
         "\u{1}\u{2}",
     ] {
         assert!(
-            hear(Schema::Completions, body.as_bytes()).answered(),
+            hear(UsageSchema::Completions, body.as_bytes()).answered(),
             "{body}"
         );
     }
@@ -305,7 +321,7 @@ fn packed(body: &[u8]) -> Vec<u8> {
 fn a_compressed_answer_is_read_and_a_bomb_is_not() {
     let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"abc\"}}]}\n\ndata: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2001}}\n\n";
     for pieces in [1, 7, 4096] {
-        let mut reader = UsageReader::new(Schema::Completions);
+        let mut reader = UsageReader::new(UsageSchema::Completions);
         for piece in packed(stream.as_bytes()).chunks(pieces) {
             reader.push(piece);
         }
@@ -313,11 +329,11 @@ fn a_compressed_answer_is_read_and_a_bomb_is_not() {
         assert_eq!(reader.delivered_bytes(), 3);
     }
     let bomb = packed(&vec![b' '; 80 * 1024 * 1024]);
-    let reader = hear(Schema::Completions, &bomb);
+    let reader = hear(UsageSchema::Completions, &bomb);
     assert_eq!(reader.tokens(), None);
     assert!(reader.delivered_bytes() > 0, "it counts by its length");
     let broken = [&[0x1F, 0x8B][..], b"no such thing"].concat();
-    assert!(hear(Schema::Completions, &broken).answered());
+    assert!(hear(UsageSchema::Completions, &broken).answered());
 }
 
 /// Any JSON, in which the names that matter come often.
@@ -345,12 +361,15 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-const fn is_object(what: What) -> bool {
-    matches!(what, What::Usage | What::FirstUsage | What::ToolUsage)
+const fn is_object(what: SchemaField) -> bool {
+    matches!(
+        what,
+        SchemaField::Usage | SchemaField::FirstUsage | SchemaField::ToolUsage
+    )
 }
 
 /// The objects at the places of a schema, as a parser finds them.
-fn at_places(schema: Schema, value: &Value) -> Vec<Value> {
+fn at_places(schema: UsageSchema, value: &Value) -> Vec<Value> {
     let mut found = Vec::new();
     for row in schema.rows().iter().filter(|row| is_object(row.what)) {
         let mut at = if value.is_object() {
@@ -377,8 +396,8 @@ proptest! {
     #[test]
     fn what_is_found_is_what_a_parser_finds(value in any_json(), pretty in any::<bool>(), lengths in prop::collection::vec(1usize..90, 0..40)) {
         let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
-        for schema in [Schema::Completions, Schema::Responses, Schema::Messages] {
-            let (mut places, mut found) = (Places::new(schema.rows(), false), Vec::<Value>::new());
+        for schema in [UsageSchema::Completions, UsageSchema::Responses, UsageSchema::Messages] {
+            let (mut places, mut found) = (SchemaScanner::new(schema.rows(), false), Vec::<Value>::new());
             let mut rest = text.as_bytes();
             let mut lengths = lengths.iter();
             while !rest.is_empty() {

@@ -2,14 +2,14 @@
 //! was used for.
 
 use proxyxai_contract::{
-    object::{ID_BYTES_MAX, Kind},
-    part::Part,
-    usage::Tokens,
+    object::{ID_BYTES_MAX, ObjectKind},
+    part::BillPart,
+    usage::TokenUsage,
 };
 
 use super::{
-    report::Report,
-    shape::{Schema, What},
+    report::UsageReport,
+    shape::{SchemaField, UsageSchema},
 };
 
 /// Longer lists of what an answer put out are remembered in part: a record has to fit its place on disk.
@@ -24,12 +24,12 @@ const STEPS: [u64; 6] = [32_000, 100_000, 128_000, 200_000, 256_000, 272_000];
 
 /// What calls of one model were used for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct ModelUsage {
     pub(crate) model: String,
     /// Of all of them.
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: TokenUsage,
     /// What else they used, by part.
-    pub(crate) pieces: Vec<(Part, u64)>,
+    pub(crate) pieces: Vec<(BillPart, u64)>,
     /// The longest of their prompts.
     pub(crate) longest: u64,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Share {
 pub(crate) struct Subject {
     id: Option<String>,
     /// What else was made.
-    made: Vec<(Kind, String)>,
+    made: Vec<(ObjectKind, String)>,
     made_bytes: usize,
     /// The file with the results of a batch.
     output: Option<String>,
@@ -47,15 +47,18 @@ pub(crate) struct Subject {
     /// The model that answered; of a batch, that of the line under way.
     model: String,
     /// What each model was used for.
-    sums: Vec<Share>,
+    sums: Vec<ModelUsage>,
     /// Calls that were told of, whatever became of them.
     calls: u64,
 }
 
 impl Subject {
-    pub(super) fn hear(&mut self, schema: Schema, what: What, found: &[u8]) {
-        if matches!(what, What::Usage | What::FirstUsage | What::Answer) {
-            if what == What::Usage {
+    pub(super) fn hear(&mut self, schema: UsageSchema, what: SchemaField, found: &[u8]) {
+        if matches!(
+            what,
+            SchemaField::Usage | SchemaField::FirstUsage | SchemaField::Answer
+        ) {
+            if what == SchemaField::Usage {
                 self.add(schema, found);
             }
             return;
@@ -64,23 +67,23 @@ impl Subject {
             return;
         };
         match what {
-            What::Id if self.id.is_none() && is_id(text) => self.id = Some(text.to_owned()),
-            What::Item => self.note(Kind::Item, text),
-            What::Container => self.note(Kind::Container, text),
-            What::File => self.note(Kind::File, text),
-            What::Output => {
+            SchemaField::Id if self.id.is_none() && is_id(text) => self.id = Some(text.to_owned()),
+            SchemaField::Item => self.note(ObjectKind::Item, text),
+            SchemaField::Container => self.note(ObjectKind::Container, text),
+            SchemaField::File => self.note(ObjectKind::File, text),
+            SchemaField::Output => {
                 self.output = Some(text.to_owned());
-                self.note(Kind::File, text);
+                self.note(ObjectKind::File, text);
             }
-            What::Status => text.clone_into(&mut self.status),
-            What::Call => self.calls = self.calls.saturating_add(1),
-            What::Model => text.clone_into(&mut self.model),
+            SchemaField::Status => text.clone_into(&mut self.status),
+            SchemaField::Call => self.calls = self.calls.saturating_add(1),
+            SchemaField::Model => text.clone_into(&mut self.model),
             _ => {}
         }
     }
 
-    fn note(&mut self, kind: Kind, id: &str) {
-        let known = |made: &(Kind, String)| made.0 == kind && made.1 == id;
+    fn note(&mut self, kind: ObjectKind, id: &str) {
+        let known = |made: &(ObjectKind, String)| made.0 == kind && made.1 == id;
         let bytes = self
             .made_bytes
             .saturating_add(id.len())
@@ -93,20 +96,20 @@ impl Subject {
     }
 
     /// Adds one call of a batch.
-    fn add(&mut self, schema: Schema, usage: &[u8]) {
-        let Ok(Some(report)) = Report::read(usage) else {
+    fn add(&mut self, schema: UsageSchema, usage: &[u8]) {
+        let Ok(Some(report)) = UsageReport::read(usage) else {
             return;
         };
-        let dialect = if schema == Schema::MessageLines {
-            Schema::Messages
+        let dialect = if schema == UsageSchema::MessageLines {
+            UsageSchema::Messages
         } else {
-            Schema::Completions
+            UsageSchema::Completions
         };
         let tokens = report.reported(dialect).tokens;
         let model = std::mem::take(&mut self.model);
         let step = |length: u64| STEPS.iter().filter(|step| length > **step).count();
         let same =
-            |known: &Share| known.model == model && step(known.longest) == step(tokens.input);
+            |known: &ModelUsage| known.model == model && step(known.longest) == step(tokens.input);
         let known = self.sums.iter().position(same);
         let full = self.sums.len() >= SHARES_MAX;
         if let Some(at) = known.or(full.then_some(SHARES_MAX - 1)) {
@@ -117,7 +120,7 @@ impl Subject {
             }
             return;
         }
-        let mut share = Share {
+        let mut share = ModelUsage {
             model,
             tokens,
             pieces: Vec::new(),
@@ -133,7 +136,7 @@ impl Subject {
     }
 
     /// What else was made.
-    pub(crate) fn made(&self) -> &[(Kind, String)] {
+    pub(crate) fn made(&self) -> &[(ObjectKind, String)] {
         &self.made
     }
 
@@ -158,15 +161,15 @@ impl Subject {
     }
 
     /// What each model was used for, over the lines of a batch.
-    pub(crate) fn sums(&self) -> &[Share] {
+    pub(crate) fn sums(&self) -> &[ModelUsage] {
         &self.sums
     }
 }
 
 // === impl Share ===
 
-impl Share {
-    fn add(&mut self, (part, count): (Part, u64)) {
+impl ModelUsage {
+    fn add(&mut self, (part, count): (BillPart, u64)) {
         match self.pieces.iter_mut().find(|(known, _)| *known == part) {
             Some((_, sum)) => *sum = sum.saturating_add(count),
             None => self.pieces.push((part, count)),
@@ -180,8 +183,8 @@ fn is_id(text: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
-fn plus(sum: &Tokens, more: &Tokens) -> Tokens {
-    Tokens {
+fn plus(sum: &TokenUsage, more: &TokenUsage) -> TokenUsage {
+    TokenUsage {
         input: sum.input.saturating_add(more.input),
         cached: sum.cached.saturating_add(more.cached),
         cache_write: sum.cache_write.saturating_add(more.cache_write),
@@ -205,7 +208,7 @@ mod tests {
     use super::super::UsageReader;
     use super::*;
 
-    fn heard(schema: Schema, body: &[u8], cut: usize) -> UsageReader {
+    fn heard(schema: UsageSchema, body: &[u8], cut: usize) -> UsageReader {
         let mut reader = UsageReader::with_subject(schema);
         for piece in body.chunks(cut.max(1)) {
             reader.push(piece);
@@ -221,7 +224,7 @@ mod tests {
     proptest! {
         #[test]
         fn ids_are_found_at_their_places_however_an_answer_is_cut(cut in 1usize..400) {
-            let reader = heard(Schema::Responses, RESPONSE.as_bytes(), cut);
+            let reader = heard(UsageSchema::Responses, RESPONSE.as_bytes(), cut);
             let subject = reader.subject().unwrap();
             prop_assert_eq!(subject.id(), Some("resp_1"));
             prop_assert_eq!(subject.status(), "completed");
@@ -234,7 +237,7 @@ mod tests {
         fn the_id_of_a_stream_is_known_from_its_first_event(cut in 1usize..300) {
             let stream = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_7\",\"status\":\"in_progress\",\"usage\":null}}\n\n\
                 event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_1\",\"delta\":\"x\"}\n\n";
-            let reader = heard(Schema::Responses, stream.as_bytes(), cut);
+            let reader = heard(UsageSchema::Responses, stream.as_bytes(), cut);
             let subject = reader.subject().unwrap();
             prop_assert_eq!(subject.id(), Some("resp_7"));
             prop_assert_eq!(subject.status(), "in_progress");
@@ -246,7 +249,7 @@ mod tests {
                 {\"custom_id\":\"b\",\"result\":{\"type\":\"errored\"}}\n\
                 {\"custom_id\":\"c\",\"result\":{\"message\":{\"model\":\"two\",\"usage\":{\"input_tokens\":10,\"output_tokens\":20}}}}\n\
                 {\"custom_id\":\"d\",\"result\":{\"message\":{\"model\":\"one\",\"usage\":{\"input_tokens\":100,\"output_tokens\":200}}}}\n";
-            let reader = heard(Schema::MessageLines, lines.as_bytes(), cut);
+            let reader = heard(UsageSchema::MessageLines, lines.as_bytes(), cut);
             let sums: Vec<_> = reader.subject().unwrap().sums().iter().map(|it| (it.model.as_str(), it.tokens.input, it.tokens.output)).collect();
             prop_assert_eq!(sums, [("one", 101, 202), ("two", 10, 20)]);
         }
@@ -266,7 +269,7 @@ mod tests {
             line(151_000, 0),
         ]
         .concat();
-        let reader = heard(Schema::BodyLines, lines.as_bytes(), 100);
+        let reader = heard(UsageSchema::BodyLines, lines.as_bytes(), 100);
         let sums: Vec<_> = reader
             .subject()
             .unwrap()
@@ -274,7 +277,7 @@ mod tests {
             .iter()
             .map(|it| (it.tokens.input, it.longest, it.pieces.clone()))
             .collect();
-        let searches = |count| vec![(Part::WebSearch, count)];
+        let searches = |count| vec![(BillPart::WebSearch, count)];
         assert_eq!(
             sums,
             [
@@ -291,7 +294,7 @@ mod tests {
             .map(|at| format!(r#"{{"id":"msg_{at}"}}"#))
             .collect();
         let body = format!(r#"{{"id":"r","output":[{}]}}"#, items.join(","));
-        let reader = heard(Schema::Responses, body.as_bytes(), 1000);
+        let reader = heard(UsageSchema::Responses, body.as_bytes(), 1000);
         let made = reader.subject().unwrap().made();
         assert!((10..100).contains(&made.len()), "{}", made.len());
     }

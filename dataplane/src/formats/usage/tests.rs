@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn read(schema: Schema, chunks: &[&[u8]]) -> UsageReader {
+fn read(schema: UsageSchema, chunks: &[&[u8]]) -> UsageReader {
     let mut reader = UsageReader::new(schema);
     for chunk in chunks {
         reader.push(chunk);
@@ -13,15 +13,15 @@ fn read(schema: Schema, chunks: &[&[u8]]) -> UsageReader {
     reader
 }
 
-fn tokens(schema: Schema, body: &str) -> Option<Tokens> {
+fn tokens(schema: UsageSchema, body: &str) -> Option<TokenUsage> {
     read(schema, &[body.as_bytes()]).tokens()
 }
 
-fn usage(schema: Schema, usage: &Value) -> Tokens {
+fn usage(schema: UsageSchema, usage: &Value) -> TokenUsage {
     tokens(schema, &json!({ "id": "x", "usage": usage }).to_string()).unwrap()
 }
 
-const NONE: Tokens = Tokens {
+const NONE: TokenUsage = TokenUsage {
     input: 0,
     cached: 0,
     cache_write: 0,
@@ -44,7 +44,7 @@ fn chat_usage_is_read_with_its_parts() {
         "prompt_tokens_details": {"cached_tokens": 40, "audio_tokens": 5, "image_tokens": 6},
         "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 7, "accepted_prediction_tokens": 0},
     });
-    let expected = Tokens {
+    let expected = TokenUsage {
         input: 100,
         cached: 40,
         output: 50,
@@ -54,7 +54,7 @@ fn chat_usage_is_read_with_its_parts() {
         input_image: 6,
         ..NONE
     };
-    assert_eq!(usage(Schema::Completions, &report), expected);
+    assert_eq!(usage(UsageSchema::Completions, &report), expected);
 }
 
 #[test]
@@ -63,14 +63,14 @@ fn responses_usage_has_the_cached_part_inside() {
         "input_tokens": 36, "input_tokens_details": {"cached_tokens": 6},
         "output_tokens": 87, "output_tokens_details": {"reasoning_tokens": 10}, "total_tokens": 123,
     });
-    let expected = Tokens {
+    let expected = TokenUsage {
         input: 36,
         cached: 6,
         output: 87,
         reasoning: 10,
         ..NONE
     };
-    assert_eq!(usage(Schema::Completions, &report), expected);
+    assert_eq!(usage(UsageSchema::Completions, &report), expected);
 }
 
 #[test]
@@ -79,16 +79,16 @@ fn anthropic_usage_has_the_cache_beside_the_input() {
         "input_tokens": 10, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 30,
         "cache_creation": {"ephemeral_5m_input_tokens": 20}, "output_tokens": 5, "service_tier": "standard",
     });
-    let expected = Tokens {
+    let expected = TokenUsage {
         input: 60,
         cached: 30,
         cache_write: 20,
         output: 5,
         ..NONE
     };
-    assert_eq!(usage(Schema::Messages, &report), expected);
+    assert_eq!(usage(UsageSchema::Messages, &report), expected);
     // The spelling tells it apart on other routes too.
-    assert_eq!(usage(Schema::Completions, &report), expected);
+    assert_eq!(usage(UsageSchema::Completions, &report), expected);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn other_spellings_are_read() {
     for (report, expected) in [
         (
             json!({"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5}),
-            Tokens {
+            TokenUsage {
                 input: 9,
                 cached: 4,
                 output: 1,
@@ -106,14 +106,14 @@ fn other_spellings_are_read() {
         // An embedding.
         (
             json!({"prompt_tokens": 9, "total_tokens": 9}),
-            Tokens { input: 9, ..NONE },
+            TokenUsage { input: 9, ..NONE },
         ),
         // A reranker.
-        (json!({"total_tokens": 9}), Tokens { input: 9, ..NONE }),
+        (json!({"total_tokens": 9}), TokenUsage { input: 9, ..NONE }),
         // Thinking that is in the total alone.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40}),
-            Tokens {
+            TokenUsage {
                 input: 10,
                 output: 30,
                 reasoning: 25,
@@ -123,7 +123,7 @@ fn other_spellings_are_read() {
         // Reasoning beside the completion.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40, "completion_tokens_details": {"reasoning_tokens": 25}}),
-            Tokens {
+            TokenUsage {
                 input: 10,
                 output: 30,
                 reasoning: 25,
@@ -133,7 +133,7 @@ fn other_spellings_are_read() {
         // A transcription.
         (
             json!({"type": "tokens", "input_tokens": 14, "input_token_details": {"text_tokens": 0, "audio_tokens": 14}, "output_tokens": 4, "total_tokens": 18}),
-            Tokens {
+            TokenUsage {
                 input: 14,
                 input_audio: 14,
                 output: 4,
@@ -143,7 +143,7 @@ fn other_spellings_are_read() {
         // A cache counted beside the prompt.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "cache_read_input_tokens": 100}),
-            Tokens {
+            TokenUsage {
                 input: 110,
                 cached: 100,
                 output: 5,
@@ -153,11 +153,15 @@ fn other_spellings_are_read() {
         // Nulls, fractions and nonsense cost no other field.
         (
             json!({"prompt_tokens": 9.0, "completion_tokens": "many", "total_tokens": -1, "prompt_tokens_details": null}),
-            Tokens { input: 9, ..NONE },
+            TokenUsage { input: 9, ..NONE },
         ),
         (json!({"prompt_tokens": 0, "completion_tokens": 0}), NONE),
     ] {
-        assert_eq!(usage(Schema::Completions, &report), expected, "{report}");
+        assert_eq!(
+            usage(UsageSchema::Completions, &report),
+            expected,
+            "{report}"
+        );
     }
 }
 
@@ -174,22 +178,22 @@ fn what_is_no_report_is_not_heard() {
         r#"{"usage":{"prompt_tokens":1"#,
         r#"{"xusage":{"prompt_tokens":1}}"#,
     ] {
-        assert_eq!(tokens(Schema::Completions, body), None, "{body}");
+        assert_eq!(tokens(UsageSchema::Completions, body), None, "{body}");
     }
     let long = format!(
         r#"{{"usage":{{"x":"{}","prompt_tokens":1}}}}"#,
-        "x".repeat(places::OBJECT_BYTES_MAX)
+        "x".repeat(schema_scanner::OBJECT_BYTES_MAX)
     );
-    assert_eq!(tokens(Schema::Completions, &long), None);
+    assert_eq!(tokens(UsageSchema::Completions, &long), None);
 }
 
 #[test]
 fn a_report_after_an_endless_object_is_still_heard() {
     let long = format!(
         r#"{{"usage":{{"x":"{}"}},"usage" : {{"prompt_tokens":1}}}}"#,
-        "x".repeat(places::OBJECT_BYTES_MAX)
+        "x".repeat(schema_scanner::OBJECT_BYTES_MAX)
     );
-    assert_eq!(tokens(Schema::Completions, &long).unwrap().input, 1);
+    assert_eq!(tokens(UsageSchema::Completions, &long).unwrap().input, 1);
 }
 
 #[test]
@@ -197,16 +201,16 @@ fn an_object_of_that_name_in_a_tools_schema_does_not_count() {
     let body = r#"{"tools":[{"parameters":{"usage":{"input_tokens":1,"input_tokens_details":{"cached_tokens":999}}}}],
         "usage":{"input_tokens":50,"output_tokens":5}}"#;
     assert_eq!(
-        tokens(Schema::Completions, body),
-        Some(Tokens {
+        tokens(UsageSchema::Completions, body),
+        Some(TokenUsage {
             input: 50,
             output: 5,
             ..NONE
         })
     );
     assert_eq!(
-        tokens(Schema::Messages, body),
-        Some(Tokens {
+        tokens(UsageSchema::Messages, body),
+        Some(TokenUsage {
             input: 50,
             output: 5,
             ..NONE
@@ -218,8 +222,8 @@ fn an_object_of_that_name_in_a_tools_schema_does_not_count() {
 fn a_later_report_of_nothing_does_not_erase_an_earlier_one() {
     let stream = "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\ndata: {\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\n";
     assert_eq!(
-        tokens(Schema::Completions, stream),
-        Some(Tokens {
+        tokens(UsageSchema::Completions, stream),
+        Some(TokenUsage {
             input: 5,
             output: 2,
             ..NONE
@@ -240,10 +244,10 @@ const ANTHROPIC_STREAM: &str = concat!(
 
 #[test]
 fn anthropic_streams_report_in_parts() {
-    let reader = read(Schema::Messages, &[ANTHROPIC_STREAM.as_bytes()]);
+    let reader = read(UsageSchema::Messages, &[ANTHROPIC_STREAM.as_bytes()]);
     assert_eq!(
         reader.tokens(),
-        Some(Tokens {
+        Some(TokenUsage {
             input: 32,
             cached: 7,
             output: 15,
@@ -253,10 +257,13 @@ fn anthropic_streams_report_in_parts() {
     assert_eq!(reader.delivered_bytes(), 5);
     assert!(reader.finished());
     let cut = ANTHROPIC_STREAM.find("event: message_delta").unwrap();
-    let reader = read(Schema::Messages, &[&ANTHROPIC_STREAM.as_bytes()[..cut]]);
+    let reader = read(
+        UsageSchema::Messages,
+        &[&ANTHROPIC_STREAM.as_bytes()[..cut]],
+    );
     assert_eq!(
         reader.tokens(),
-        Some(Tokens {
+        Some(TokenUsage {
             input: 32,
             cached: 7,
             output: 1,
@@ -268,7 +275,7 @@ fn anthropic_streams_report_in_parts() {
 
 #[test]
 fn end_marks_are_seen_and_not_taken_from_texts() {
-    let finished = |stream: &str| read(Schema::Completions, &[stream.as_bytes()]).finished();
+    let finished = |stream: &str| read(UsageSchema::Completions, &[stream.as_bytes()]).finished();
     for stream in [
         "data: [DONE]\n\n",
         "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n",
@@ -294,7 +301,7 @@ fn end_marks_are_seen_and_not_taken_from_texts() {
 #[test]
 fn an_answer_says_how_near_its_end_it_is() {
     let stages = |body: &str| {
-        let reader = read(Schema::Completions, &[body.as_bytes()]);
+        let reader = read(UsageSchema::Completions, &[body.as_bytes()]);
         (reader.is_near_end(), reader.finished(), reader.closed())
     };
     for (stream, expected) in [
@@ -338,7 +345,8 @@ fn an_answer_says_how_near_its_end_it_is() {
 
 #[test]
 fn generated_text_is_counted_once() {
-    let delivered = |body: &str| read(Schema::Completions, &[body.as_bytes()]).delivered_bytes();
+    let delivered =
+        |body: &str| read(UsageSchema::Completions, &[body.as_bytes()]).delivered_bytes();
     assert_eq!(
         delivered(r#"{"choices":[{"message":{"role":"assistant","content":"four"}}]}"#),
         4
@@ -362,7 +370,7 @@ fn generated_text_is_counted_once() {
 #[test]
 fn an_estimate_is_four_bytes_a_token_and_at_least_one() {
     let guess = |request, delivered| {
-        let Tokens { input, output, .. } = estimate(request, delivered);
+        let TokenUsage { input, output, .. } = estimate(request, delivered);
         (input, output)
     };
     assert_eq!(guess(0, 0), (0, 0));
@@ -387,10 +395,10 @@ proptest! {
         let report = json!({"prompt_tokens": numbers.0, "completion_tokens": numbers.1, "x": "}\""});
         let whole = json!({"choices": noise, "text": "t\"x", "usage": report, "finish_reason": "stop"}).to_string();
         let body = if events { format!("event: x\ndata: {whole}\n\ndata: [DONE]\n\n") } else { whole };
-        let at_once = read(Schema::Completions, &[body.as_bytes()]);
-        prop_assert_eq!(at_once.tokens(), Some(Tokens { input: numbers.0, output: numbers.1, ..NONE }));
+        let at_once = read(UsageSchema::Completions, &[body.as_bytes()]);
+        prop_assert_eq!(at_once.tokens(), Some(TokenUsage { input: numbers.0, output: numbers.1, ..NONE }));
         prop_assert!(at_once.finished());
-        let mut reader = UsageReader::new(Schema::Completions);
+        let mut reader = UsageReader::new(UsageSchema::Completions);
         let mut rest = body.as_bytes();
         for length in lengths.into_iter().chain(std::iter::repeat(7)) {
             let (chunk, after) = rest.split_at(length.min(rest.len()));
@@ -407,7 +415,7 @@ proptest! {
     fn one_byte_at_a_time_hears_the_same(cut in 1usize..ANTHROPIC_STREAM.len()) {
         let stream = &ANTHROPIC_STREAM.as_bytes()[..cut];
         let single: Vec<&[u8]> = stream.chunks(1).collect();
-        let (whole, single) = (read(Schema::Messages, &[stream]), read(Schema::Messages, &single));
+        let (whole, single) = (read(UsageSchema::Messages, &[stream]), read(UsageSchema::Messages, &single));
         prop_assert_eq!(single.tokens(), whole.tokens());
         prop_assert_eq!(single.finished(), whole.finished());
         prop_assert_eq!(single.delivered_bytes(), whole.delivered_bytes());
@@ -416,9 +424,9 @@ proptest! {
     #[test]
     fn no_bytes_make_it_fail_badly(chunks in prop::collection::vec("(\"usage\"|[:{}\\\\\" ]|1|\n){0,12}", 0..8)) {
         let chunks: Vec<&[u8]> = chunks.iter().map(String::as_bytes).collect();
-        let reader = read(Schema::Completions, &chunks);
+        let reader = read(UsageSchema::Completions, &chunks);
         let whole = chunks.concat();
-        prop_assert_eq!(reader.tokens(), read(Schema::Completions, &[&whole]).tokens());
+        prop_assert_eq!(reader.tokens(), read(UsageSchema::Completions, &[&whole]).tokens());
     }
 
     #[test]
@@ -426,7 +434,7 @@ proptest! {
         let names = ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens",
             "cache_read_input_tokens", "cache_creation_input_tokens", "cached_tokens"];
         let members: serde_json::Map<_, _> = names.iter().zip(counts).map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
-        let schema = if anthropic { Schema::Messages } else { Schema::Completions };
+        let schema = if anthropic { UsageSchema::Messages } else { UsageSchema::Completions };
         if let Some(tokens) = tokens(schema, &json!({"usage": members}).to_string()) {
             prop_assert!(tokens.cached + tokens.cache_write <= tokens.input);
             prop_assert!(tokens.reasoning <= tokens.output);
@@ -442,7 +450,7 @@ fn what_comes_before_a_body_does_not_tell_its_shape() {
         (&["\u{feff}", " ", "data: {}\n\n"], false),
         (&[" \u{feff}data: {}\n\n"], false),
     ] {
-        let mut reader = UsageReader::new(Schema::Completions);
+        let mut reader = UsageReader::new(UsageSchema::Completions);
         for piece in pieces {
             reader.push(piece.as_bytes());
         }

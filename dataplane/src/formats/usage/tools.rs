@@ -3,16 +3,16 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use proxyxai_contract::part::Part;
+use proxyxai_contract::part::BillPart;
 
-use super::shape::What;
+use super::shape::SchemaField;
 
 /// What kinds of entries are charged, and as what.
-const CALLS: &[(&[u8], Part)] = &[
-    (b"web_search_call", Part::WebSearch),
-    (b"file_search_call", Part::FileSearch),
-    (b"code_interpreter_call", Part::CodeSession),
-    (b"image_generation_call", Part::Image),
+const CALLS: &[(&[u8], BillPart)] = &[
+    (b"web_search_call", BillPart::WebSearch),
+    (b"file_search_call", BillPart::FileSearch),
+    (b"code_interpreter_call", BillPart::CodeSession),
+    (b"image_generation_call", BillPart::Image),
 ];
 /// What searches of the web do besides searching is not charged.
 const FREE: &[&[u8]] = &[b"open_page", b"find_in_page", b"find"];
@@ -21,23 +21,23 @@ const CALLS_MAX: usize = 4096;
 
 /// The calls that were heard of.
 #[derive(Debug, Default)]
-pub(super) struct Tools {
-    entry: Entry,
+pub(super) struct ToolCalls {
+    entry: OutputEntry,
     /// Each by its id, or by its container; how many of one id there were counts for nothing.
-    calls: Vec<Call>,
+    calls: Vec<ToolCall>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Call {
+struct ToolCall {
     id: u64,
-    part: Part,
+    part: BillPart,
     free: bool,
 }
 
 /// The entry under way. Its members come in any order.
 #[derive(Debug, Default)]
-struct Entry {
-    part: Option<Part>,
+struct OutputEntry {
+    part: Option<BillPart>,
     id: Option<u64>,
     container: Option<u64>,
     free: bool,
@@ -45,17 +45,17 @@ struct Entry {
 
 // === impl Tools ===
 
-impl Tools {
-    pub(super) fn hear(&mut self, what: What, text: &[u8]) {
+impl ToolCalls {
+    pub(super) fn hear(&mut self, what: SchemaField, text: &[u8]) {
         match what {
-            What::Entry => self.flush(),
-            What::EntryType => {
+            SchemaField::Entry => self.flush(),
+            SchemaField::EntryType => {
                 let known = CALLS.iter().find(|(name, _)| *name == text);
                 self.entry.part = known.map(|(_, part)| *part);
             }
-            What::Item | What::EntryId => self.entry.id = Some(hash(text)),
-            What::Container => self.entry.container = Some(hash(text)),
-            What::Action => self.entry.free = FREE.contains(&text),
+            SchemaField::Item | SchemaField::EntryId => self.entry.id = Some(hash(text)),
+            SchemaField::Container => self.entry.container = Some(hash(text)),
+            SchemaField::Action => self.entry.free = FREE.contains(&text),
             _ => {}
         }
     }
@@ -67,7 +67,7 @@ impl Tools {
         }
     }
 
-    fn note(&mut self, call: Call) {
+    fn note(&mut self, call: ToolCall) {
         let known = self.calls.iter().position(|known| known.id == call.id);
         if let Some(known) = known.and_then(|at| self.calls.get_mut(at)) {
             *known = call;
@@ -77,11 +77,11 @@ impl Tools {
     }
 
     /// How many calls of each kind are charged.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = (Part, u64)> + '_ {
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (BillPart, u64)> + '_ {
         let last = self.entry.call();
         CALLS.iter().filter_map(move |(_, part)| {
-            let charged = |call: &&Call| call.part == *part && !call.free;
-            let again = |call: &&Call| last.is_some_and(|last| last.id == call.id);
+            let charged = |call: &&ToolCall| call.part == *part && !call.free;
+            let again = |call: &&ToolCall| last.is_some_and(|last| last.id == call.id);
             let known = self.calls.iter().filter(|call| !again(call));
             let count = known.chain(&last).filter(charged).count();
             let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -92,15 +92,15 @@ impl Tools {
 
 // === impl Entry ===
 
-impl Entry {
-    fn call(&self) -> Option<Call> {
+impl OutputEntry {
+    fn call(&self) -> Option<ToolCall> {
         let part = self.part?;
         // Code is charged by the container that it ran in.
-        let container = self.container.filter(|_| part == Part::CodeSession);
-        Some(Call {
+        let container = self.container.filter(|_| part == BillPart::CodeSession);
+        Some(ToolCall {
             id: container.or(self.id)?,
             part,
-            free: self.free && part == Part::WebSearch,
+            free: self.free && part == BillPart::WebSearch,
         })
     }
 }
@@ -116,8 +116,8 @@ fn hash(id: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn heard(said: &[(What, &str)]) -> Vec<(Part, u64)> {
-        let mut tools = Tools::default();
+    fn heard(said: &[(SchemaField, &str)]) -> Vec<(BillPart, u64)> {
+        let mut tools = ToolCalls::default();
         for (what, text) in said {
             tools.hear(*what, text.as_bytes());
         }
@@ -127,33 +127,33 @@ mod tests {
     #[test]
     fn searches_count_and_the_opening_of_pages_does_not() {
         let said = [
-            (What::Entry, ""),
-            (What::Item, "ws_1"),
-            (What::EntryType, "web_search_call"),
-            (What::Action, "search"),
-            (What::Entry, ""),
-            (What::Action, "open_page"),
-            (What::EntryType, "web_search_call"),
-            (What::Item, "ws_2"),
-            (What::Entry, ""),
-            (What::EntryType, "function_call"),
-            (What::Item, "fc_1"),
+            (SchemaField::Entry, ""),
+            (SchemaField::Item, "ws_1"),
+            (SchemaField::EntryType, "web_search_call"),
+            (SchemaField::Action, "search"),
+            (SchemaField::Entry, ""),
+            (SchemaField::Action, "open_page"),
+            (SchemaField::EntryType, "web_search_call"),
+            (SchemaField::Item, "ws_2"),
+            (SchemaField::Entry, ""),
+            (SchemaField::EntryType, "function_call"),
+            (SchemaField::Item, "fc_1"),
         ];
-        assert_eq!(heard(&said), [(Part::WebSearch, 1)]);
+        assert_eq!(heard(&said), [(BillPart::WebSearch, 1)]);
     }
 
     #[test]
     fn an_entry_that_is_told_of_again_is_one_and_the_last_word_counts() {
         let added = [
-            (What::Entry, ""),
-            (What::EntryType, "web_search_call"),
-            (What::EntryId, "ws_1"),
+            (SchemaField::Entry, ""),
+            (SchemaField::EntryType, "web_search_call"),
+            (SchemaField::EntryId, "ws_1"),
         ];
-        assert_eq!(heard(&added), [(Part::WebSearch, 1)]);
+        assert_eq!(heard(&added), [(BillPart::WebSearch, 1)]);
         let mut done = added.to_vec();
         done.extend(added);
-        assert_eq!(heard(&done), [(Part::WebSearch, 1)]);
-        done.push((What::Action, "open_page"));
+        assert_eq!(heard(&done), [(BillPart::WebSearch, 1)]);
+        done.push((SchemaField::Action, "open_page"));
         assert_eq!(heard(&done), []);
     }
 
@@ -161,10 +161,10 @@ mod tests {
     fn code_counts_by_container() {
         let ran = |id, container| {
             [
-                (What::Entry, ""),
-                (What::EntryType, "code_interpreter_call"),
-                (What::Item, id),
-                (What::Container, container),
+                (SchemaField::Entry, ""),
+                (SchemaField::EntryType, "code_interpreter_call"),
+                (SchemaField::Item, id),
+                (SchemaField::Container, container),
             ]
         };
         let said = [
@@ -173,6 +173,6 @@ mod tests {
             ran("ci_3", "cntr_2"),
         ]
         .concat();
-        assert_eq!(heard(&said), [(Part::CodeSession, 2)]);
+        assert_eq!(heard(&said), [(BillPart::CodeSession, 2)]);
     }
 }

@@ -4,8 +4,8 @@ use super::*;
 
 /// As hyper tells of a head: it drops a length beside a coding.
 fn judge(version: Version, head: &str) -> Framing {
-    let kept = Head::new(1024);
-    kept.come(head.as_bytes());
+    let kept = HeadInspector::new(1024);
+    kept.record_read(head.as_bytes());
     let mut request = Request::builder().version(version);
     let coded = head.to_ascii_lowercase().contains("transfer-encoding");
     for line in head.lines().skip(1).filter(|line| !line.is_empty()) {
@@ -57,23 +57,23 @@ fn what_everybody_reads_alike_is_let_through() {
 
 #[test]
 fn a_coded_request_whose_head_was_not_seen_is_told_apart() {
-    let head = Head::new(1024);
-    head.come(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Enc");
+    let head = HeadInspector::new(1024);
+    head.record_read(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Enc");
     let request = Request::builder().header("host", "a");
     let request = request
         .header("transfer-encoding", "chunked")
         .body(())
         .unwrap();
     assert_eq!(framing(&request, &head), Framing::Unseen);
-    head.come(b"oding: chunked\r\n\r\n0\r\nContent-Length: 7\r\n\r\n");
+    head.record_read(b"oding: chunked\r\n\r\n0\r\nContent-Length: 7\r\n\r\n");
     assert_eq!(framing(&request, &head), Framing::Plain);
-    let length = Head::new(1024);
+    let length = HeadInspector::new(1024);
     for piece in ["POST / HTTP/1.1\r\nConte", "nt-Length: 3\r\n\r", "\nabc"] {
         assert_eq!(length.has_length(), None, "{piece}");
-        length.come(piece.as_bytes());
+        length.record_read(piece.as_bytes());
     }
     assert_eq!(length.has_length(), Some(true));
-    head.over(None).body_ended();
+    head.begin_body(None).body_ended();
     assert_eq!(framing(&request, &head), Framing::Unseen);
 }
 
@@ -82,15 +82,15 @@ const CODED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\
 /// Whether the last of these reads shows that its head has a length. The first read begins with a request that
 /// has a body of so many bytes, which is read to its end before the last read.
 fn known_after(length: Option<u64>, first: &str, reads: &[&str]) -> Option<bool> {
-    let head = Head::new(1024);
-    head.come(first.as_bytes());
-    let next = head.over(length);
+    let head = HeadInspector::new(1024);
+    head.record_read(first.as_bytes());
+    let next = head.begin_body(length);
     let (last, between) = reads.split_last().unwrap();
     for read in between {
-        head.come(read.as_bytes());
+        head.record_read(read.as_bytes());
     }
     next.body_ended();
-    head.come(last.as_bytes());
+    head.record_read(last.as_bytes());
     head.has_length()
 }
 
@@ -136,15 +136,15 @@ fn a_head_is_judged_only_from_its_first_byte() {
 
 #[test]
 fn a_body_that_is_not_read_to_its_end_is_no_head() {
-    let head = Head::new(1024);
-    head.come(CODED.as_bytes());
-    let late = head.over(None);
-    head.come(b"0\r\n\r\n");
+    let head = HeadInspector::new(1024);
+    head.record_read(CODED.as_bytes());
+    let late = head.begin_body(None);
+    head.record_read(b"0\r\n\r\n");
     // hyper has taken another request meanwhile, of which the body comes.
-    let unread = head.over(None);
+    let unread = head.begin_body(None);
     late.body_ended();
-    head.come(b"3;GET / HTTP/1.1\r\n\r\n");
+    head.record_read(b"3;GET / HTTP/1.1\r\n\r\n");
     drop(unread);
-    head.come(CODED.as_bytes());
+    head.record_read(CODED.as_bytes());
     assert_eq!(head.has_length(), None);
 }

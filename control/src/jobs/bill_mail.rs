@@ -1,0 +1,92 @@
+//! Writes the bills of the last day or month, some recipients at a time. Accounts that share an address
+//! share a mail.
+
+use jiff::{ToSpan as _, civil::Date};
+use proxyxai_contract::clock::Millis;
+
+use crate::{
+    Control, Error,
+    domain::{mail::templates, setting},
+    model::DateRange,
+    ops::mail::MailSettings,
+    store::{self, mail::NewMail},
+};
+
+const JOB: &str = "bills";
+const RECIPIENTS_MAX: u64 = 200;
+/// Data planes hand in usage within seconds; one that was cut off gets an hour.
+const LATE_MS: i64 = 3_600_000;
+/// Between the last day of what is billed and the last recipient that was written to.
+const SEPARATOR: char = ' ';
+/// In place of a recipient when all were written to. No address begins with it.
+const DONE: &str = "!";
+
+/// One step.
+pub(super) async fn write(control: &Control) -> Result<(), Error> {
+    let settings = MailSettings::read(control, control.store()).await?;
+    let monthly = match settings.value(setting::EMAIL_BILL).as_str() {
+        "daily" => false,
+        "monthly" => true,
+        _ => return Ok(()),
+    };
+    let now = control.now();
+    let Some(days) = last_complete(control, now, monthly).filter(|_| settings.is_on()) else {
+        return Ok(());
+    };
+    let period = format!("{}..{}", days.start, days.end);
+    let tx = control.store().begin().await?;
+    let position = store::jobs::position(&tx, JOB).await?;
+    let (at, after) = position.split_once(SEPARATOR).unwrap_or_default();
+    let after = if at == period {
+        after
+    } else if is_next(at, days) {
+        ""
+    } else {
+        // Bills were just switched on, and the first one is for what is running now; or the clock was
+        // set back, or months gave way to days, and nothing is billed twice.
+        DONE
+    };
+    if after == DONE {
+        if at.is_empty() {
+            store::jobs::set_position(&tx, JOB, &format!("{period}{SEPARATOR}{DONE}")).await?;
+            tx.commit().await?;
+        }
+        return Ok(());
+    }
+    let bills = store::mail::bills(&tx, days, after, RECIPIENTS_MAX).await?;
+    let last = bills
+        .last_key_value()
+        .map_or(DONE, |(last, _)| last.as_str());
+    let last = format!("{period}{SEPARATOR}{last}");
+    let links = settings.links();
+    let mails = bills.iter().map(|(recipient, lines)| NewMail {
+        account: None,
+        sender: None,
+        recipient: recipient.clone(),
+        message: templates::bill(days.start, days.end, lines, &links),
+    });
+    store::mail::queue(&tx, now, mails.collect()).await?;
+    store::jobs::set_position(&tx, JOB, &last).await?;
+    tx.commit().await
+}
+
+/// The last day, or month, that nothing is added to any more.
+fn last_complete(control: &Control, now: Millis, monthly: bool) -> Option<DateRange> {
+    let today: Date = control.zone().day(now.plus(-LATE_MS));
+    let running = if monthly {
+        today.first_of_month()
+    } else {
+        today
+    };
+    let end = running.checked_sub(1.day()).ok()?;
+    let start = if monthly { end.first_of_month() } else { end };
+    Some(DateRange { start, end })
+}
+
+/// Whether these days end after the ones that were billed, written `first..last`.
+fn is_next(billed: &str, days: DateRange) -> bool {
+    let last = billed
+        .split_once("..")
+        .map(|(_, last)| last.parse::<Date>());
+    matches!(last, Some(Ok(last)) if days.start > last)
+}

@@ -1,0 +1,96 @@
+//! Reports upstream keys that their providers refuse to `XAI_MAIL`: each key and state once a day.
+
+use proxyxai_contract::snapshot::{HealthState, KeyHealthReport};
+
+use crate::{
+    Control, Error,
+    domain::{
+        mail::{
+            MailKind, addresses,
+            templates::{self, KeyFault},
+        },
+        setting,
+    },
+    ops::mail::MailSettings,
+    store::{self, Tx, mail::NewMail},
+};
+
+const JOB: &str = "faults";
+/// In one mail.
+const FAULTS_MAX: usize = 200;
+
+/// One step.
+pub(super) async fn report(control: &Control) -> Result<(), Error> {
+    let unwell = control.publisher().healths(control.now());
+    let refused: Vec<_> = unwell
+        .iter()
+        .filter(|health| health.model.is_none())
+        .filter_map(|health| named(health.state).map(|state| (health, state)))
+        .take(FAULTS_MAX)
+        .collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let settings = MailSettings::read(control, control.store()).await?;
+    let recipients = addresses(&settings.value(setting::XAI_MAIL))?;
+    if !settings.is_on() || recipients.is_empty() {
+        return Ok(());
+    }
+    let tx = control.store().begin().await?;
+    // Two replicas may have heard of the same key.
+    store::jobs::position(&tx, JOB).await?;
+    let faults = fresh(control, &tx, &refused).await?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let message = templates::faults(&faults, &settings.links());
+    let mails = recipients.into_iter().map(|recipient| NewMail {
+        account: None,
+        sender: None,
+        recipient,
+        message: message.clone(),
+    });
+    store::mail::queue(&tx, control.now(), mails.collect()).await?;
+    tx.commit().await
+}
+
+/// Those that nobody was told of today, marked as told.
+async fn fresh(
+    control: &Control,
+    tx: &Tx,
+    refused: &[(&KeyHealthReport, &'static str)],
+) -> Result<Vec<KeyFault>, Error> {
+    let kind = MailKind::KeyFault.as_str();
+    let ids: Vec<_> = refused.iter().map(|(health, _)| health.key.get()).collect();
+    let marks = store::jobs::marks(tx, kind, &ids).await?;
+    let today = control.zone().day(control.now());
+    let mut faults = Vec::new();
+    for (health, state) in refused {
+        let key = health.key.get();
+        let period = format!("{state} {today}");
+        if marks.get(&key) == Some(&period) {
+            continue;
+        }
+        let Some(record) = store::keys::find(tx, health.key).await? else {
+            continue;
+        };
+        store::jobs::mark(tx, kind, key, &period).await?;
+        faults.push(KeyFault {
+            key,
+            name: record.key.name,
+            provider: record.key.provider,
+            state,
+            reason: health.reason.clone(),
+        });
+    }
+    Ok(faults)
+}
+
+/// None for what passes by itself.
+fn named(state: HealthState) -> Option<&'static str> {
+    match state {
+        HealthState::Ready | HealthState::Sleeping { .. } => None,
+        HealthState::Quarantined { .. } => Some("quarantined"),
+        HealthState::Disabled => Some("disabled"),
+    }
+}

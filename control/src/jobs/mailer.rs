@@ -1,0 +1,279 @@
+//! Sends queued mail over SMTP. The only place that names the mail library. A mail is claimed before it
+//! is sent, so replicas do not send it twice; one whose sender dies between the server's "250" and the
+//! note of it is sent again, with the same Message-ID.
+
+use std::time::{Duration, SystemTime};
+
+use lettre::{
+    Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor,
+    message::{Mailbox, MultiPart},
+    transport::smtp::{
+        authentication::Credentials,
+        client::{Tls, TlsParameters},
+        extension::ClientId,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Control, Error,
+    domain::{
+        mail::{self, RetryDecision, after_failure},
+        setting,
+    },
+    ops::{self, mail::MailSettings},
+    store::{
+        self,
+        mail::{ClaimedMail, SendOutcome},
+    },
+};
+
+/// Claimed at once.
+const BATCH_MAILS_MAX: u64 = 10;
+/// Between two looks at everything else.
+const BATCHES_MAX: u32 = 10;
+/// One mail, from connecting to the server's last word.
+const SEND_TIMEOUT_MS: u64 = 30_000;
+/// Longer than a whole batch can take.
+const CLAIM_MS: i64 = 600_000;
+/// Speaks TLS from the first byte; others begin in clear and are told to switch.
+const IMPLICIT_TLS_PORT: u16 = 465;
+const ERROR_CHARS_MAX: usize = 500;
+
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
+
+/// The sender, and whether it got through the last time.
+#[derive(Debug, Default)]
+pub(super) struct Mailer {
+    failing: bool,
+}
+
+/// Why a mail was not taken.
+#[derive(Debug)]
+enum SendError {
+    /// It is about this mail; asking again would not help.
+    Refused(String),
+    /// It is about the server, the way there, or our login.
+    Away(String),
+}
+
+// === impl Post ===
+
+impl Mailer {
+    /// Sends what is due, some batches of it.
+    pub(super) async fn send_due(
+        &mut self,
+        control: &Control,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        for _ in 0..BATCHES_MAX {
+            if !self.send_batch(control, shutdown).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one batch. Says whether another may follow at once.
+    async fn send_batch(
+        &mut self,
+        control: &Control,
+        shutdown: &CancellationToken,
+    ) -> Result<bool, Error> {
+        let now = control.now();
+        if !store::mail::is_due(control.store(), now).await? {
+            return Ok(false);
+        }
+        let settings = MailSettings::read(control, control.store()).await?;
+        if !settings.is_on() {
+            return Ok(false);
+        }
+        let (transport, sender) = match transport(control, &settings).await {
+            Ok(ready) => ready,
+            Err(problem) => {
+                self.went(Err(&problem));
+                return Ok(false);
+            }
+        };
+        let tx = control.store().begin().await?;
+        let until = now.plus(CLAIM_MS);
+        let mails = store::mail::claim(&tx, now, until, BATCH_MAILS_MAX).await?;
+        tx.commit().await?;
+        let mut away = false;
+        for mail in mails {
+            let outcome = if away || shutdown.is_cancelled() {
+                // Behind a closed door, or too late: the next one need not wait for the time-out too.
+                let delay_ms = delay(after_failure(mail.tries, false));
+                SendOutcome::Untried {
+                    due: control.now().plus(delay_ms),
+                }
+            } else {
+                let sent = deliver(&transport, &sender, &mail).await;
+                away = matches!(sent, Err(SendError::Away(_)));
+                self.judge(control, &mail, sent)
+            };
+            let tx = control.store().begin().await?;
+            store::mail::settle(&tx, &mail, outcome).await?;
+            tx.commit().await?;
+        }
+        Ok(!away && !shutdown.is_cancelled())
+    }
+
+    fn judge(
+        &mut self,
+        control: &Control,
+        mail: &ClaimedMail,
+        sent: Result<(), SendError>,
+    ) -> SendOutcome {
+        let (refused, error) = match sent {
+            Ok(()) => {
+                self.went(Ok(()));
+                tracing::debug!(mail.id, mail.kind, "mail sent");
+                return SendOutcome::Sent;
+            }
+            Err(SendError::Refused(error)) => (true, error),
+            Err(SendError::Away(error)) => {
+                self.went(Err(&error));
+                (false, error)
+            }
+        };
+        match after_failure(mail.tries, refused) {
+            RetryDecision::Again { delay_ms } => SendOutcome::Again {
+                due: control.now().plus(delay_ms),
+                error,
+            },
+            RetryDecision::Never => {
+                tracing::error!(
+                    mail.id,
+                    mail.kind,
+                    mail.tries,
+                    error,
+                    "a mail could not be sent and is given up"
+                );
+                SendOutcome::Failed { error }
+            }
+        }
+    }
+
+    /// Says once that mail stopped going out, and once that it goes again.
+    fn went(&mut self, how: Result<(), &str>) {
+        match how {
+            Ok(()) if self.failing => tracing::info!("mail is sent again"),
+            Err(error) if !self.failing => {
+                tracing::warn!(error, "mail cannot be sent; it is kept and tried again");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.failing = how.is_err();
+    }
+}
+
+fn delay(next: RetryDecision) -> i64 {
+    match next {
+        RetryDecision::Again { delay_ms } => delay_ms,
+        RetryDecision::Never => 0,
+    }
+}
+
+/// A connection to the server as the settings have it now, and who the mails are from.
+async fn transport(
+    control: &Control,
+    settings: &MailSettings<'_>,
+) -> Result<(Transport, Mailbox), String> {
+    let host = settings.value(setting::EMAIL_SMTP);
+    let login = settings.value(setting::EMAIL_AUTH);
+    let sender = match settings.value(setting::EMAIL_SENDER) {
+        given if given.is_empty() => login.clone(),
+        given => given,
+    };
+    let sender = mail::mailbox(&sender)
+        .map_err(|_| "EMAIL_SENDER: is needed, since EMAIL_AUTH is no address".to_owned())?;
+    let address: Address = sender.address.parse().map_err(shown)?;
+    let port = settings.value(setting::EMAIL_PORT).parse().map_err(shown)?;
+    let tls = match settings.value(setting::EMAIL_TLS).as_str() {
+        "false" => Tls::None,
+        "implicit" => Tls::Wrapper(parameters(&host)?),
+        "true" if port == IMPLICIT_TLS_PORT => Tls::Wrapper(parameters(&host)?),
+        _ => Tls::Required(parameters(&host)?),
+    };
+    let mut builder = Transport::builder_dangerous(&host)
+        .port(port)
+        .tls(tls)
+        .hello_name(ClientId::Domain(address.domain().to_owned()))
+        .timeout(Some(Duration::from_millis(SEND_TIMEOUT_MS)));
+    if !login.is_empty() {
+        let password = ops::settings::secret(control, setting::EMAIL_PASS).await;
+        let password = password.map_err(shown)?;
+        let password = password.map_or_else(String::new, |secret| secret.expose().to_owned());
+        builder = builder.credentials(Credentials::new(login, password));
+    }
+    let name = (!sender.name.is_empty()).then_some(sender.name);
+    Ok((builder.build(), Mailbox::new(name, address)))
+}
+
+fn parameters(host: &str) -> Result<TlsParameters, String> {
+    TlsParameters::new(host.to_owned()).map_err(shown)
+}
+
+async fn deliver(
+    transport: &Transport,
+    sender: &Mailbox,
+    mail: &ClaimedMail,
+) -> Result<(), SendError> {
+    let message = message(sender, mail).map_err(SendError::Refused)?;
+    let limit = Duration::from_millis(SEND_TIMEOUT_MS);
+    match tokio::time::timeout(limit, transport.send(message)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => {
+            let status = error.status().map(u16::from);
+            // A missing extension, such as addresses in other scripts, is about the mail as well.
+            if status.is_some_and(mail::is_refusal) || error.is_client() {
+                Err(SendError::Refused(shown(error)))
+            } else {
+                Err(SendError::Away(shown(error)))
+            }
+        }
+        Err(_) => Err(SendError::Away(format!(
+            "the server took longer than {SEND_TIMEOUT_MS} ms"
+        ))),
+    }
+}
+
+fn message(sender: &Mailbox, mail: &ClaimedMail) -> Result<lettre::Message, String> {
+    let recipient: Address = mail.recipient.parse().map_err(shown)?;
+    // The same for every try, so that a receiver knows the second copy of a mail for what it is.
+    let id = format!(
+        "<{}.{}.{}@{}>",
+        mail.kind,
+        mail.id,
+        mail.created.0,
+        sender.email.domain()
+    );
+    let created = u64::try_from(mail.created.0).unwrap_or_default();
+    lettre::Message::builder()
+        .from(sender.clone())
+        .to(Mailbox::new(None, recipient))
+        .subject(mail.subject.clone())
+        .date(SystemTime::UNIX_EPOCH + Duration::from_millis(created))
+        .message_id(Some(id))
+        .multipart(MultiPart::alternative_plain_html(
+            mail.text.clone(),
+            mail.html.clone(),
+        ))
+        .map_err(shown)
+}
+
+/// An error with its causes, bounded: the server's words are in it.
+fn shown(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).take(ERROR_CHARS_MAX).collect()
+}

@@ -1,0 +1,304 @@
+//! The configuration in memory, each item with the revision at which it changed, so that the
+//! difference between any two revisions can be told. It reads nothing itself.
+
+use std::{collections::BTreeMap, iter, sync::Arc};
+
+use proxyxai_contract::{
+    id::{AccountId, KeyId, Revision},
+    money::Money,
+    price::PriceTable,
+    snapshot::{AccountConfig, ProxySettings, SnapshotUpdate, UpstreamKey},
+    window::WindowKey,
+};
+
+use super::limits;
+
+/// Removals are remembered for data planes that lag behind; past this many, one that lags further
+/// has to begin anew.
+const TOMBSTONES_MAX: usize = 10_000;
+/// No tree of accounts is deeper, as data planes see it.
+const DEPTH_MAX: usize = 64;
+
+/// All that data planes know.
+#[derive(Debug, Default)]
+pub(super) struct VersionedConfig {
+    revision: Revision,
+    /// Removals up to this revision are forgotten.
+    floor: Revision,
+    accounts: VersionedMap<AccountId, AccountConfig>,
+    keys: VersionedMap<KeyId, UpstreamKey>,
+    settings: Option<(Revision, Arc<ProxySettings>)>,
+    prices: Option<(Revision, Arc<PriceTable>)>,
+}
+
+/// What a refresh found.
+#[derive(Debug, Default)]
+pub(super) struct ConfigChanges {
+    /// New states of accounts; `None` is removed.
+    pub(super) accounts: Vec<(AccountId, Option<AccountConfig>)>,
+    /// New states of keys; `None` is removed or out of rotation.
+    pub(super) keys: Vec<(KeyId, Option<UpstreamKey>)>,
+    /// Settings as they are now.
+    pub(super) settings: Option<ProxySettings>,
+    /// Prices as they are now.
+    pub(super) prices: Option<PriceTable>,
+}
+
+#[derive(Debug)]
+struct VersionedMap<K, T>(BTreeMap<K, (Revision, Option<Arc<T>>)>);
+
+// === impl Catalogue ===
+
+impl VersionedConfig {
+    /// Where it stands.
+    pub(super) const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Takes over what changed up to a revision. What is as it was keeps its old revision.
+    pub(super) fn apply(&mut self, changes: ConfigChanges, revision: Revision) {
+        let ConfigChanges {
+            accounts,
+            keys,
+            settings,
+            prices,
+        } = changes;
+        for (id, account) in accounts {
+            self.accounts.put(id, account, revision);
+        }
+        for (id, key) in keys {
+            self.keys.put(id, key, revision);
+        }
+        put(&mut self.settings, settings, revision);
+        put(&mut self.prices, prices, revision);
+        self.revision = revision;
+        self.floor = self.floor.max(self.accounts.prune()).max(self.keys.prune());
+    }
+
+    /// What changed since a revision; everything when there is none.
+    pub(super) fn update(&self, since: Option<Revision>) -> SnapshotUpdate {
+        let newer = |at: Revision| since.is_none_or(|since| at > since);
+        let mut update = SnapshotUpdate {
+            full: since.is_none(),
+            ..SnapshotUpdate::empty(self.revision)
+        };
+        (update.accounts, update.removed_accounts) = self.accounts.since(since);
+        (update.keys, update.removed_keys) = self.keys.since(since);
+        update.settings = self
+            .settings
+            .as_ref()
+            .filter(|(at, _)| newer(*at))
+            .map(|(_, item)| item.as_ref().clone());
+        update.prices = self
+            .prices
+            .as_ref()
+            .filter(|(at, _)| newer(*at))
+            .map(|(_, item)| item.as_ref().clone());
+        update
+    }
+
+    /// Whether removals since this revision are no longer known.
+    pub(super) fn has_forgotten(&self, since: Revision) -> bool {
+        since < self.floor
+    }
+
+    /// An account and its ancestors up to root, as data planes know them; empty when they do not.
+    pub(super) fn chain(&self, id: AccountId) -> Vec<&AccountConfig> {
+        let parent = |account: &&AccountConfig| self.accounts.get(account.parent?);
+        iter::successors(self.accounts.get(id), parent)
+            .take(DEPTH_MAX)
+            .collect()
+    }
+
+    /// The settings as data planes know them.
+    pub(super) fn settings(&self) -> Option<&ProxySettings> {
+        self.settings.as_ref().map(|(_, item)| item.as_ref())
+    }
+
+    /// The prices as data planes know them.
+    pub(super) fn prices(&self) -> Option<&PriceTable> {
+        self.prices.as_ref().map(|(_, item)| item.as_ref())
+    }
+
+    /// Whether this key is in rotation.
+    pub(super) fn has_key(&self, id: KeyId) -> bool {
+        self.keys.has(id)
+    }
+
+    /// The most that a window can have, as far as that is known here.
+    pub(super) fn limit(&self, key: &WindowKey) -> Option<u64> {
+        let chain = self.chain(key.account);
+        limits::most(&chain, &self.settings()?.model_limits, key)
+    }
+
+    /// The smallest limit of a month of the accounts above one.
+    pub(super) fn month_limit_above(&self, id: AccountId) -> Option<Money> {
+        let chain = self.chain(id);
+        let above = chain.iter().skip(1);
+        above.filter_map(|account| account.hard_limit).min()
+    }
+
+    /// Whether data planes know this account.
+    pub(super) fn has_account(&self, id: AccountId) -> bool {
+        self.accounts.has(id)
+    }
+}
+
+fn put<T: PartialEq>(slot: &mut Option<(Revision, Arc<T>)>, item: Option<T>, revision: Revision) {
+    if let Some(item) = item
+        && slot.as_ref().is_none_or(|(_, old)| **old != item)
+    {
+        *slot = Some((revision, Arc::new(item)));
+    }
+}
+
+// === impl Shelf ===
+
+impl<K, T> Default for VersionedMap<K, T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Copy, T: PartialEq + Clone> VersionedMap<K, T> {
+    fn has(&self, id: K) -> bool {
+        self.get(id).is_some()
+    }
+
+    fn get(&self, id: K) -> Option<&T> {
+        self.0.get(&id).and_then(|(_, item)| item.as_deref())
+    }
+
+    fn put(&mut self, id: K, item: Option<T>, revision: Revision) {
+        let old = self.get(id);
+        // What was never there needs no tombstone, and what is as it was needs no update.
+        if old != item.as_ref() {
+            self.0.insert(id, (revision, item.map(Arc::new)));
+        }
+    }
+
+    fn since(&self, since: Option<Revision>) -> (Vec<T>, Vec<K>) {
+        let (mut present, mut removed) = (Vec::new(), Vec::new());
+        for (id, (at, item)) in &self.0 {
+            match (item, since) {
+                (Some(item), None) => present.push(item.as_ref().clone()),
+                (Some(item), Some(since)) if *at > since => present.push(item.as_ref().clone()),
+                (None, Some(since)) if *at > since => removed.push(*id),
+                (Some(_), Some(_)) | (None, _) => {}
+            }
+        }
+        (present, removed)
+    }
+
+    /// Forgets the older half of the removals when there are too many, and tells up to where.
+    fn prune(&mut self) -> Revision {
+        let mut gone: Vec<_> = self
+            .0
+            .values()
+            .filter(|(_, item)| item.is_none())
+            .map(|(at, _)| *at)
+            .collect();
+        if gone.len() <= TOMBSTONES_MAX {
+            return Revision(0);
+        }
+        gone.sort_unstable();
+        let floor = gone.get(gone.len() / 2).copied().unwrap_or_default();
+        self.0.retain(|_, (at, item)| item.is_some() || *at > floor);
+        floor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxyxai_contract::{
+        id::Level,
+        money::Multiplier,
+        routing::RoutingRules,
+        snapshot::{AccessLists, RateLimits},
+    };
+
+    use super::*;
+
+    fn account(id: i64, name: &str) -> (AccountId, Option<AccountConfig>) {
+        let id = AccountId::new(id).unwrap();
+        let account = AccountConfig {
+            id,
+            parent: None,
+            name: name.to_owned(),
+            key_hash: None,
+            enabled: true,
+            level: Level::ZERO,
+            gear: 0,
+            rates: Multiplier::ONE,
+            factor: Multiplier::ONE,
+            hard_limit: None,
+            limits: RateLimits::WIDE,
+            model_limits: proxyxai_contract::window::ModelLimits::default(),
+            calls_max: None,
+            access: AccessLists::ANY,
+            routing: RoutingRules::default(),
+            further_keys: Vec::new(),
+        };
+        (id, Some(account))
+    }
+
+    fn with_accounts(accounts: Vec<(AccountId, Option<AccountConfig>)>) -> ConfigChanges {
+        ConfigChanges {
+            accounts,
+            ..ConfigChanges::default()
+        }
+    }
+
+    #[test]
+    fn an_update_holds_what_changed_since_and_nothing_else() {
+        let mut catalogue = VersionedConfig::default();
+        catalogue.apply(
+            with_accounts(vec![account(1, "root"), account(2, "bob")]),
+            Revision(1),
+        );
+        catalogue.apply(
+            with_accounts(vec![account(1, "root"), account(2, "rob")]),
+            Revision(2),
+        );
+        let update = catalogue.update(Some(Revision(1)));
+        assert_eq!(
+            update
+                .accounts
+                .iter()
+                .map(|account| account.name.as_str())
+                .collect::<Vec<_>>(),
+            ["rob"]
+        );
+        assert!(!update.full);
+        assert_eq!(
+            catalogue.update(Some(Revision(2))),
+            SnapshotUpdate::empty(Revision(2))
+        );
+        assert_eq!(catalogue.update(None).accounts.len(), 2);
+    }
+
+    #[test]
+    fn a_removal_is_told_to_those_who_knew_and_left_out_of_a_full_update() {
+        let mut catalogue = VersionedConfig::default();
+        catalogue.apply(with_accounts(vec![account(2, "bob")]), Revision(1));
+        let id = AccountId::new(2).unwrap();
+        catalogue.apply(with_accounts(vec![(id, None)]), Revision(2));
+        assert_eq!(catalogue.update(Some(Revision(1))).removed_accounts, [id]);
+        let full = catalogue.update(None);
+        assert!(full.full && full.accounts.is_empty() && full.removed_accounts.is_empty());
+    }
+
+    #[test]
+    fn who_lags_behind_forgotten_removals_is_told_so() {
+        let mut catalogue = VersionedConfig::default();
+        let count = i64::try_from(TOMBSTONES_MAX).unwrap() + 1;
+        for id in 1..=count {
+            let revision = u64::try_from(id).unwrap() * 2;
+            catalogue.apply(with_accounts(vec![account(id, "bob")]), Revision(revision));
+            let id = AccountId::new(id).unwrap();
+            catalogue.apply(with_accounts(vec![(id, None)]), Revision(revision + 1));
+        }
+        assert!(catalogue.has_forgotten(Revision(2)));
+        assert!(!catalogue.has_forgotten(catalogue.revision()));
+    }
+}

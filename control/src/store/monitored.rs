@@ -1,0 +1,271 @@
+//! Watches what the database answers. An error that the data did not cause is kept as the storage's fault
+//! until a write has succeeded again, and a transaction in which a statement failed is never committed.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, RuntimeErr, SqlxSqliteError, Statement,
+    prelude::async_trait,
+    sqlx::{self, error::DatabaseError},
+};
+use tokio::sync::watch;
+
+use crate::Error;
+
+/// Result codes of `SQLite`, without their extension: perm, busy, locked, nomem, readonly, ioerr, corrupt,
+/// full, cantopen, protocol, nolfs, notadb. <https://sqlite.org/rescode.html>
+const SQLITE_FAULTS: [i32; 12] = [3, 5, 6, 7, 8, 10, 11, 13, 14, 15, 22, 26];
+/// Classes of SQLSTATE: connection, transaction state (a read-only server), resources, operator intervention,
+/// system, configuration file, internal. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const POSTGRES_FAULTS: [&str; 7] = ["08", "25", "53", "57", "58", "F0", "XX"];
+
+/// Result codes of `SQLite` that are about a value: toobig, constraint, mismatch, range.
+const SQLITE_REFUSALS: [i32; 4] = [18, 19, 20, 25];
+/// Classes of SQLSTATE that are about a value: data, integrity.
+const POSTGRES_REFUSALS: [&str; 2] = ["22", "23"];
+
+/// What is known of the storage. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct StorageHealth {
+    fault: Arc<watch::Sender<Option<String>>>,
+    pools: [DatabaseConnection; 2],
+    /// Statements ever run, for tests that bound them.
+    #[cfg(test)]
+    pub(super) statements: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// A connection or a transaction of the library, watched.
+#[derive(Debug)]
+pub(crate) struct MonitoredConnection<C> {
+    pub(super) inner: C,
+    health: StorageHealth,
+    /// Of a transaction: whether a statement has failed. The database may have rolled back by then, and what
+    /// follows would be on its own.
+    failed: Option<AtomicBool>,
+}
+
+// === impl Health ===
+
+impl StorageHealth {
+    pub(super) fn of(pools: [DatabaseConnection; 2]) -> Self {
+        let fault = Arc::new(watch::Sender::new(None));
+        Self {
+            fault,
+            pools,
+            #[cfg(test)]
+            statements: Arc::default(),
+        }
+    }
+
+    /// Why the storage cannot be relied upon; none while it can.
+    pub(super) fn fault(&self) -> watch::Receiver<Option<String>> {
+        self.fault.subscribe()
+    }
+
+    /// Whether something has failed and no write has succeeded since.
+    pub(super) fn is_ill(&self) -> bool {
+        self.fault.borrow().is_some()
+    }
+
+    /// A write has succeeded.
+    pub(super) fn clear(&self) {
+        if let Some(before) = self.fault.send_replace(None) {
+            tracing::info!(before, "the database takes writes again");
+        }
+    }
+
+    /// Looks at an error on its way to the caller.
+    pub(super) fn note(&self, error: &DbErr) {
+        if !is_fault(error) {
+            return;
+        }
+        if is_wait(error) && self.pools.iter().all(is_connected) {
+            // Many ask at once. The database is there, and a node that is busy must not look like one that fails.
+            tracing::warn!("an operation has waited in vain for a connection to the database");
+            return;
+        }
+        let text = format!("the database fails: {}", cause(error));
+        if self.fault.borrow().as_ref() != Some(&text) {
+            tracing::error!("{text}");
+            self.fault.send_replace(Some(text));
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl<C> MonitoredConnection<C> {
+    /// A connection, or several: statements on them have nothing to do with each other.
+    pub(super) const fn connection(inner: C, health: StorageHealth) -> Self {
+        Self {
+            inner,
+            health,
+            failed: None,
+        }
+    }
+
+    /// A transaction that `connection` has begun.
+    pub(super) fn transaction<T>(inner: T, connection: &Self) -> MonitoredConnection<T> {
+        MonitoredConnection {
+            inner,
+            health: connection.health.clone(),
+            failed: Some(AtomicBool::new(false)),
+        }
+    }
+
+    /// Passes on what came of something that the library was asked to do.
+    pub(super) fn looked_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        if let Err(error) = &result {
+            self.health.note(error);
+            if let Some(failed) = &self.failed {
+                failed.store(true, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    /// Lets nothing happen in a transaction after a failure.
+    fn usable(&self) -> Result<(), DbErr> {
+        #[cfg(test)]
+        self.health.statements.fetch_add(1, Ordering::Relaxed);
+        let failed = self.failed.as_ref();
+        if failed.is_some_and(|failed| failed.load(Ordering::Relaxed)) {
+            return Err(DbErr::Custom(
+                "a statement of this transaction has failed".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl MonitoredConnection<DatabaseTransaction> {
+    /// Commits, unless a statement has failed: `PostgreSQL` would roll back and answer with success.
+    pub(super) async fn commit(self) -> Result<(), DbErr> {
+        self.usable()?;
+        let done = self.inner.commit().await;
+        done.inspect_err(|error| self.health.note(error))
+    }
+}
+
+#[async_trait::async_trait]
+impl<C: ConnectionTrait> ConnectionTrait for MonitoredConnection<C> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.inner.get_database_backend()
+    }
+
+    async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.execute_raw(stmt).await)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.execute_unprepared(sql).await)
+    }
+
+    async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.query_one_raw(stmt).await)
+    }
+
+    async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.usable()?;
+        self.looked_at(self.inner.query_all_raw(stmt).await)
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if is_fault(&error) {
+            Self::Storage(error.into())
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+/// Whether no connection was to be had in time.
+fn is_wait(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(error)) => matches!(**error, sqlx::Error::PoolTimedOut),
+        _ => false,
+    }
+}
+
+/// Whether a pool has a connection; those that break are taken out of it.
+fn is_connected(pool: &DatabaseConnection) -> bool {
+    let size = match pool.get_database_backend() {
+        DbBackend::Postgres => pool.get_postgres_connection_pool().size(),
+        _ => pool.get_sqlite_connection_pool().size(),
+    };
+    size > 0
+}
+
+/// Whether the database refused what it was to store, and would do so again. Not so where transactions got in
+/// each other's way.
+pub(crate) fn refuses_data(error: &Error) -> bool {
+    let Error::Internal(cause) = error else {
+        return matches!(error, Error::Invalid(_));
+    };
+    match cause.downcast_ref::<DbErr>().and_then(of_statement) {
+        Some(sqlx::Error::Database(answer)) => {
+            says(&**answer, &SQLITE_REFUSALS, &POSTGRES_REFUSALS)
+        }
+        Some(_) | None => false,
+    }
+}
+
+/// What is behind an error: the library's own words around it say nothing to an operator.
+fn cause(error: &DbErr) -> &dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
+}
+
+/// Whether the storage is to blame, and not the data or the statement.
+fn is_fault(error: &DbErr) -> bool {
+    if let DbErr::ConnectionAcquire(_) | DbErr::Conn(_) = error {
+        return true;
+    }
+    match of_statement(error) {
+        Some(sqlx::Error::Database(answer)) => says(&**answer, &SQLITE_FAULTS, &POSTGRES_FAULTS),
+        Some(
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed,
+        ) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// The driver's word on a statement.
+fn of_statement(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            Some(&**error)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an answer has one of `SQLite`'s codes, or is of one of `PostgreSQL`'s classes.
+fn says(answer: &dyn DatabaseError, sqlite: &[i32], postgres: &[&str]) -> bool {
+    let code = answer.code().unwrap_or_default();
+    if answer.try_downcast_ref::<SqlxSqliteError>().is_some() {
+        // The low byte; the rest says more of the same.
+        let primary = code.parse::<i32>().map(|code| code & 0xff);
+        return primary.is_ok_and(|code| sqlite.contains(&code));
+    }
+    postgres.iter().any(|class| code.starts_with(class))
+}

@@ -1,0 +1,115 @@
+//! How long a provider asks to be left alone: the many places where it may say so, which the table names.
+
+use proxyxai_contract::clock::Millis;
+use serde::Deserialize;
+
+use super::moment;
+
+/// A key that is asked again each hour costs nothing, while a provider's wrong clock may cost a day.
+const HINT_MS_MAX: i64 = 3_600_000;
+const BODY_BYTES_MAX: usize = 8 * 1024;
+/// A moment and what may stand before it.
+const TEXT_CHARS_MAX: usize = 48;
+
+/// Where a wait may be said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hints {
+    /// Headers that say it outright, the most exact first.
+    first: Vec<(String, TimeUnit)>,
+    /// What is left of a limit, and when it is whole again.
+    limits: Vec<LimitHeaders>,
+    /// How a header says that nothing is left.
+    used_up: Vec<String>,
+    /// Members of a body.
+    fields: Vec<(String, TimeUnit)>,
+    /// What stands before it in a text.
+    phrases: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitHeaders {
+    left: String,
+    reset: String,
+    /// Counts only where it is said that nothing is left.
+    #[serde(default)]
+    said: bool,
+}
+
+/// What a bare number counts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TimeUnit {
+    Ms,
+    S,
+}
+
+impl TimeUnit {
+    const fn ms(self) -> f64 {
+        match self {
+            Self::Ms => 1.0,
+            Self::S => 1000.0,
+        }
+    }
+}
+
+/// Milliseconds to wait, if anything says so. Never zero, never above an hour.
+pub(super) fn hint_ms<'h>(
+    hints: &Hints,
+    header: &impl Fn(&str) -> Option<&'h str>,
+    (body, message): (&[u8], &str),
+    now: Millis,
+) -> Option<i64> {
+    let said = |ms: &i64| *ms > 0;
+    let outright = |(name, unit): &(String, TimeUnit)| {
+        let wait = moment::wait(&header(name)?.to_ascii_lowercase(), unit.ms(), now);
+        wait.filter(said)
+    };
+    // The limits that are used up count; where nothing says what is left, all of them might be.
+    let used_up = |limit: &&LimitHeaders| match header(&limit.left) {
+        Some(left) => hints.used_up.iter().any(|word| left.trim() == word),
+        None => !limit.said,
+    };
+    let resets = || {
+        let limits = hints.limits.iter().filter(used_up);
+        let reset = |limit: &LimitHeaders| {
+            let text = header(&limit.reset)?.to_ascii_lowercase();
+            moment::wait(&text, TimeUnit::S.ms(), now)
+        };
+        limits.filter_map(reset).max().filter(said)
+    };
+    let ms = hints.first.iter().find_map(outright);
+    let ms = ms.or_else(resets);
+    let ms = ms.or_else(|| in_body(hints, (body, message), now).filter(said));
+    ms.map(|ms| ms.min(HINT_MS_MAX))
+}
+
+/// Fields are looked for in the body as it came, whatever they stand in; phrases in its message, which may be
+/// written in escapes.
+fn in_body(hints: &Hints, (body, message): (&[u8], &str), now: Millis) -> Option<i64> {
+    let head = body.get(..BODY_BYTES_MAX.min(body.len()))?;
+    let body = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let field =
+        |(name, unit): &(String, TimeUnit)| after(&body, &format!("\"{name}\""), unit.ms(), now);
+    let phrases = |text: &str| {
+        let mut phrases = hints.phrases.iter();
+        phrases.find_map(|phrase| after(text, phrase, TimeUnit::S.ms(), now))
+    };
+    let fields = hints.fields.iter().find_map(field);
+    let fields = fields.or_else(|| phrases(message));
+    fields.or_else(|| phrases(&body))
+}
+
+/// The wait that stands after a mark, wherever the mark first has one.
+fn after(text: &str, mark: &str, each: f64, now: Millis) -> Option<i64> {
+    text.match_indices(mark).find_map(|(at, _)| {
+        let after = text.get(at + mark.len()..)?;
+        let after = after.trim_start_matches([' ', ':', '"', '\\', '\n', '=']);
+        let end = after.char_indices().nth(TEXT_CHARS_MAX);
+        let after = after.get(..end.map_or(after.len(), |(end, _)| end))?;
+        // What a text ends with belongs to no date.
+        let after = after.split(['"', '\\', '}']).next().unwrap_or(after);
+        moment::wait(after, each, now).filter(|ms| *ms > 0)
+    })
+}

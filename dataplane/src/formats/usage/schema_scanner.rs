@@ -1,0 +1,337 @@
+//! Follows the structure of one JSON text, 64 bytes at a look and in whatever pieces it comes, and hands
+//! over what stands at the places of a schema. A name deeper inside, or in a text, is none of them.
+
+use std::borrow::Cow;
+
+use wide::u8x64;
+
+use super::shape::{STEPS_MAX, SchemaField, SchemaRow};
+use crate::formats::{
+    blocks::{BLOCK_BYTES, Backslashes, blocks, equal, place},
+    json_skip::runs,
+};
+
+/// Longer than any usage object; one that grows past this is something else.
+pub(super) const OBJECT_BYTES_MAX: usize = 64 * 1024;
+/// Longer than any id.
+const TEXT_BYTES_MAX: usize = 300;
+/// What is kept of the text before, in which the name of a value may stand.
+const TAIL_BYTES: usize = 64;
+
+/// Where in a text the reader is.
+#[derive(Debug)]
+pub(super) struct SchemaScanner {
+    rows: &'static [SchemaRow],
+    /// The rows of which the open brackets follow so many steps, a bit for each.
+    followed: [u32; STEPS_MAX + 1],
+    depth: usize,
+    in_text: bool,
+    backslashes: Backslashes,
+    tail: Vec<u8>,
+    object: Option<Object>,
+    /// Whether texts are looked for as well.
+    texts: bool,
+    text: Option<PendingText>,
+}
+
+/// A text of which the end has not come yet.
+#[derive(Debug)]
+struct PendingText {
+    what: SchemaField,
+    /// With the quote before it.
+    bytes: Vec<u8>,
+}
+
+/// A usage object of which the end has not come yet.
+#[derive(Debug)]
+struct Object {
+    what: SchemaField,
+    /// Brackets around it.
+    depth: usize,
+    bytes: Vec<u8>,
+    /// Where it goes on in the piece at hand.
+    start: usize,
+}
+
+impl SchemaScanner {
+    /// Texts are looked for only where they are wanted: that costs a look at every member.
+    pub(super) fn new(rows: &'static [SchemaRow], objects: bool) -> Self {
+        let others = rows.iter().take_while(|row| !row.what.is_of_objects());
+        let rows = if objects {
+            rows
+        } else {
+            rows.get(..others.count()).unwrap_or(rows)
+        };
+        Self {
+            texts: rows.last().is_some_and(|row| row.what.is_text()),
+            text: None,
+            rows,
+            followed: [all(rows.len()); STEPS_MAX + 1],
+            depth: 0,
+            in_text: false,
+            backslashes: Backslashes::default(),
+            tail: Vec::new(),
+            object: None,
+        }
+    }
+
+    /// Another text begins.
+    pub(super) fn restart(&mut self) {
+        (self.depth, self.in_text) = (0, false);
+        self.backslashes = Backslashes::default();
+        self.tail.clear();
+        self.object = None;
+        self.text = None;
+    }
+
+    /// Hears the next bytes of the text.
+    pub(super) fn push(&mut self, json: &[u8], mut found: impl FnMut(SchemaField, &[u8])) {
+        if let Some(text) = self.text.take() {
+            self.read(text, json, &mut found);
+        }
+        for (at, block) in blocks(json) {
+            let len = json.len().saturating_sub(at).min(BLOCK_BYTES);
+            let mut brackets = self.brackets(block, len);
+            while brackets != 0 {
+                let here = at + place(brackets);
+                brackets &= brackets - 1;
+                match json.get(here) {
+                    Some(b'{' | b'[') => self.open(json, here, &mut found),
+                    Some(b':') => self.member(json, here, &mut found),
+                    _ => self.close(json, here, &mut found),
+                }
+            }
+        }
+        if let Some(object) = &mut self.object {
+            let rest = json.get(object.start..).unwrap_or_default();
+            object.bytes.extend_from_slice(rest);
+            object.start = 0;
+            if object.bytes.len() > OBJECT_BYTES_MAX {
+                self.object = None;
+            }
+        }
+        let kept = json.len().saturating_sub(TAIL_BYTES);
+        self.tail
+            .extend_from_slice(json.get(kept..).unwrap_or_default());
+        let surplus = self.tail.len().saturating_sub(TAIL_BYTES);
+        self.tail.drain(..surplus);
+    }
+
+    /// The brackets of a block that are in no text, of which so many bytes are there.
+    fn brackets(&mut self, block: u8x64, len: usize) -> u64 {
+        // `[` and `{` differ in one bit, and so do `]` and `}`.
+        let folded = block | u8x64::splat(0x20);
+        let mut brackets = equal(folded, b'{') | equal(folded, b'}');
+        if self.texts {
+            brackets |= equal(block, b':');
+        }
+        let quotes = equal(block, b'"');
+        let backslashes = equal(block, b'\\');
+        if self.backslashes.carried == 0 && (brackets | quotes | backslashes).to_bitmask() == 0 {
+            return 0;
+        }
+        let escaped = self.backslashes.escaped(backslashes.to_bitmask(), len);
+        let quotes = quotes.to_bitmask() & !escaped;
+        let texts = runs(quotes) ^ if self.in_text { u64::MAX } else { 0 };
+        self.in_text = texts >> (BLOCK_BYTES - 1) == 1;
+        brackets.to_bitmask() & !texts
+    }
+
+    fn open(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(SchemaField, &[u8])) {
+        let step = self.depth.checked_sub(1).filter(|step| *step < STEPS_MAX);
+        self.depth = self.depth.saturating_add(1);
+        // The first bracket of all is followed by every row.
+        let Some(step) = step else {
+            return;
+        };
+        let rows = self.followed.get(step).copied().unwrap_or_default();
+        if rows != 0 {
+            let before = before_value(&self.tail, json, here);
+            self.follow(rows, step, ValueName::before(&before), (json, here), found);
+        } else if let Some(followed) = self.followed.get_mut(step + 1) {
+            *followed = 0;
+        }
+    }
+
+    /// Notes which of the rows go on with this name, and what they find there.
+    fn follow(
+        &mut self,
+        mut rows: u32,
+        step: usize,
+        name: Option<ValueName<'_>>,
+        (json, here): (&[u8], usize),
+        found: &mut impl FnMut(SchemaField, &[u8]),
+    ) {
+        let mut followed = 0;
+        while rows != 0 {
+            let (bit, at) = (rows & rows.wrapping_neg(), rows.trailing_zeros());
+            rows &= rows - 1;
+            let row = self.rows.get(at as usize);
+            let goes_on = |row: &&SchemaRow| {
+                let wanted = row.path.get(step);
+                wanted.is_some_and(|wanted| ValueName::is(name, wanted))
+            };
+            let Some(row) = row.filter(goes_on) else {
+                continue;
+            };
+            followed |= bit;
+            if step + 1 != row.path.len() {
+                continue;
+            }
+            match row.what {
+                SchemaField::Answer | SchemaField::Entry => found(row.what, &[]),
+                what if !what.is_text() && json.get(here) == Some(&b'{') => {
+                    self.object = Some(Object {
+                        what,
+                        depth: step + 1,
+                        bytes: Vec::new(),
+                        start: here,
+                    });
+                }
+                _ => {}
+            }
+        }
+        if let Some(place) = self.followed.get_mut(step + 1) {
+            *place = followed;
+        }
+    }
+
+    /// A member's value comes next.
+    fn member(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(SchemaField, &[u8])) {
+        let Some(step) = self.depth.checked_sub(1) else {
+            return;
+        };
+        let Some(followed) = self.followed.get(step).copied().filter(|rows| *rows != 0) else {
+            return;
+        };
+        let before = before_value(&self.tail, json, here + 1);
+        let name = ValueName::before(&before);
+        let mut rows = self.rows.iter().enumerate();
+        let named = rows.find(|(at, row)| {
+            let last = row.what.is_text() && row.path.len() == step + 1;
+            let wanted = row.path.last().filter(|_| last && followed >> at & 1 == 1);
+            wanted.is_some_and(|wanted| ValueName::is(name, wanted))
+        });
+        if let Some((_, row)) = named {
+            let text = PendingText {
+                what: row.what,
+                bytes: Vec::new(),
+            };
+            self.read(text, json.get(here + 1..).unwrap_or_default(), found);
+        }
+    }
+
+    /// Reads on in a text. One with escapes is no id.
+    fn read(
+        &mut self,
+        mut text: PendingText,
+        json: &[u8],
+        found: &mut impl FnMut(SchemaField, &[u8]),
+    ) {
+        let begun = !text.bytes.is_empty();
+        let json = if begun { json } else { json.trim_ascii_start() };
+        let end = json
+            .iter()
+            .skip(usize::from(!begun))
+            .position(|byte| *byte == b'"');
+        let end = end.map_or(json.len(), |end| end + usize::from(!begun));
+        let room = TEXT_BYTES_MAX.saturating_sub(text.bytes.len());
+        text.bytes
+            .extend_from_slice(json.get(..end.min(room)).unwrap_or_default());
+        let starts = text.bytes.first().is_none_or(|byte| *byte == b'"');
+        if !starts || end >= room || text.bytes.contains(&b'\\') {
+            return;
+        }
+        if end < json.len() {
+            found(text.what, text.bytes.get(1..).unwrap_or_default());
+        } else {
+            self.text = Some(text);
+        }
+    }
+
+    fn close(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(SchemaField, &[u8])) {
+        self.depth = self.depth.saturating_sub(1);
+        let ends = |object: &mut Object| object.depth == self.depth;
+        if let Some(Object {
+            what,
+            mut bytes,
+            start,
+            ..
+        }) = self.object.take_if(ends)
+        {
+            let rest = json.get(start..=here).unwrap_or_default();
+            let object = if bytes.is_empty() {
+                rest
+            } else {
+                bytes.extend_from_slice(rest);
+                &bytes
+            };
+            if object.len() <= OBJECT_BYTES_MAX {
+                found(what, object);
+            }
+        }
+    }
+}
+
+/// A bit for each of so many rows.
+const fn all(rows: usize) -> u32 {
+    match rows {
+        0 => 0,
+        rows => u32::MAX >> (u32::BITS as usize).saturating_sub(rows),
+    }
+}
+
+/// The bytes before a value, as far as its name may stand in them, without spaces at their end.
+fn before_value<'a>(tail: &[u8], json: &'a [u8], here: usize) -> Cow<'a, [u8]> {
+    let near = json.get(here.saturating_sub(TAIL_BYTES)..here);
+    let near = near.unwrap_or_default().trim_ascii_end();
+    if here >= TAIL_BYTES || tail.is_empty() {
+        return Cow::Borrowed(near);
+    }
+    let mut before = [tail, near].concat();
+    before.truncate(before.trim_ascii_end().len());
+    Cow::Owned(before)
+}
+
+/// What a value is called: a member by its name, an item of an array.
+#[derive(Clone, Copy)]
+enum ValueName<'a> {
+    Member(&'a [u8]),
+    Item,
+}
+
+impl<'a> ValueName<'a> {
+    /// The name of a value before which this stands; none where it cannot be told.
+    fn before(before: &'a [u8]) -> Option<Self> {
+        let Some(before) = before.strip_suffix(b":") else {
+            let item = matches!(before.last(), Some(b'[' | b','));
+            return item.then_some(Self::Item);
+        };
+        let name = before.trim_ascii_end().strip_suffix(b"\"")?;
+        let quote = memchr::memrchr(b'"', name)?;
+        let (start, name) = name.split_at_checked(quote)?;
+        // A quote that is escaped begins no name.
+        (!start.ends_with(b"\\")).then_some(Self::Member(name.get(1..)?))
+    }
+
+    /// Whether this is the name that a row has; `[]` is that of items.
+    fn is(name: Option<Self>, wanted: &str) -> bool {
+        match name {
+            Some(Self::Member(name)) => name == wanted.as_bytes(),
+            Some(Self::Item) => wanted == "[]",
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_a_bit_whatever_their_number() {
+        for (rows, bits) in [(0, 0), (1, 1), (9, 0x1FF), (32, u32::MAX), (33, u32::MAX)] {
+            assert_eq!(all(rows), bits, "{rows}");
+        }
+    }
+}

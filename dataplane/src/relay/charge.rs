@@ -1,0 +1,404 @@
+//! What a call comes to: its record as far as it is known, the credit held for it, and its entry in the
+//! spool's journal. From the moment a metered call is sent there is always a record that a killed
+//! process would leave, and one call leaves one record, however it ends.
+
+mod close;
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use bytes::Bytes;
+use http::StatusCode;
+use proxyxai_contract::{
+    bill::{self, BilledUsage, CallBill},
+    clock::{Clock, Millis},
+    money::Money,
+    part::BillPart,
+    plan::RoutePlan,
+    price::{self, ModelPrice},
+    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    OpenCall, Relay, abandoned::AbandonInfo, cutoff::Cutoff, objects::FollowUp, record,
+    request::PreparedRequest, token_counter::TokenCounter,
+};
+use crate::{
+    formats::{
+        Route,
+        usage::{ModelBounds, RequestMeasure, estimate},
+    },
+    spool::{JournalTicket, Spool},
+    state::{
+        AccountState, Caller, CreditHold, FurtherKeyState, KeyPermit, KeyState, Snapshot,
+        WindowReservation,
+    },
+    telemetry::CallRecorder,
+};
+
+/// When a process is killed, its calls are charged by the length of their requests, which says little
+/// when there are pictures in them; so no more than this counts.
+const GUESS_BYTES_MAX: usize = 256 * 1024;
+
+/// A call that is to be paid for. Dropped while a provider may be at work on it, it closes itself as
+/// interrupted.
+pub(super) struct PendingCharge {
+    pub(super) record: UsageRecord,
+    pub(super) account: Arc<AccountState>,
+    /// The further client key that it was made with.
+    client_key: Option<Arc<FurtherKeyState>>,
+    /// The request's own bytes, for counting its tokens when nobody else does; not a copy.
+    body: Bytes,
+    route: Route,
+    /// Whether its answer carries usage.
+    pub(super) metered: bool,
+    pub(super) fixed_price: Option<Box<ModelPrice>>,
+    /// Whether an attempt is out of which nothing is known yet.
+    at_upstream: bool,
+    ticket: Option<JournalTicket>,
+    credit_holds: CreditHolds,
+    /// Its share of the account's windows.
+    pub(super) windows: WindowReservation,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) sinks: Arc<ChargeSinks>,
+    clock: Clock,
+    /// Keeps the call counted as open until its answer has ended.
+    open: Option<OpenCall>,
+    /// Told when the bill is closed.
+    pub(super) recorder: Option<CallRecorder>,
+    /// What was used beside tokens and pictures.
+    pub(super) pieces: Vec<(BillPart, u64)>,
+    /// What the request itself tells of its use, where its model has a price of that.
+    request_measure: Option<RequestMeasure>,
+    /// The longest prompt of several calls that the record is of.
+    longest: Option<u64>,
+    /// What else is to be made of the answer.
+    pub(super) follow_up: Option<Box<FollowUp>>,
+    own: bool,
+    /// For the case that its client leaves.
+    pub(super) abandon_info: AbandonInfo,
+    /// When the latest attempt was sent.
+    pub(super) sent: Millis,
+}
+
+/// Where bills go. Each serving thread has one of its own: what it holds is shared by all threads, and
+/// counting its users at each call would have the processors wait for each other.
+#[derive(Debug, Clone)]
+pub(super) struct ChargeSinks {
+    pub(super) spool: Spool,
+    pub(super) token_counter: TokenCounter,
+    pub(super) open_calls: Arc<AtomicUsize>,
+    pub(super) cutoff: Cutoff,
+    /// Calls that go on without their clients.
+    pub(super) tasks: TaskTracker,
+}
+
+/// Credit set aside for a call; none for one that costs nothing.
+#[derive(Debug, Default)]
+pub(super) struct CreditHolds {
+    /// None for root's calls.
+    pub(super) account: Option<CreditHold>,
+    /// Of what its client key may spend; none for one without a limit.
+    pub(super) key: Option<CreditHold>,
+}
+
+/// Whose call it is, and what was set aside for it.
+pub(super) struct Billing {
+    pub(super) caller: Caller,
+    pub(super) credit_holds: CreditHolds,
+    pub(super) windows: WindowReservation,
+    pub(super) open: OpenCall,
+    pub(super) metered: bool,
+    /// Most tokens that its answer may have.
+    pub(super) output_max: u64,
+    /// What the call costs whatever it uses, where that is so.
+    pub(super) fixed_price: Option<Box<ModelPrice>>,
+}
+
+impl PendingCharge {
+    pub(super) fn new(
+        relay: &Relay,
+        snapshot: Arc<Snapshot>,
+        payer: Billing,
+        request: &PreparedRequest,
+        plan: &RoutePlan,
+    ) -> Box<Self> {
+        let Billing {
+            caller,
+            credit_holds: holds,
+            windows: counted,
+            open,
+            metered,
+            output_max,
+            fixed_price,
+        } = payer;
+        let leaving = AbandonInfo {
+            // Others write no text.
+            output_max: if request.route.has_events() {
+                output_max
+            } else {
+                0
+            },
+            is_whole: !request.facts.stream,
+            asks_reasoning: request.facts.reasons,
+            ..AbandonInfo::default()
+        };
+        let record = record::begun(&snapshot, &caller, request, plan);
+        let Caller {
+            account,
+            key: client_key,
+        } = caller;
+        Box::new(Self {
+            record,
+            account,
+            client_key,
+            body: request.whole.clone(),
+            route: request.route,
+            metered,
+            fixed_price,
+            at_upstream: false,
+            ticket: None,
+            credit_holds: holds,
+            windows: counted,
+            snapshot,
+            sinks: Arc::clone(&relay.sinks),
+            clock: relay.clock.clone(),
+            open: Some(open),
+            recorder: None,
+            pieces: Vec::new(),
+            request_measure: RequestMeasure::of(request.path()),
+            longest: None,
+            follow_up: None,
+            own: false,
+            abandon_info: leaving,
+            sent: request.start,
+        })
+    }
+
+    /// The gateway itself asks, and only what comes of it is worth a record.
+    pub(super) const fn is_own(&mut self) {
+        self.own = true;
+    }
+
+    /// Whether its work may go on after the call.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.follow_up.as_ref().is_some_and(|follow| follow.later)
+    }
+
+    /// Whether its call makes an object.
+    pub(super) fn makes(&self) -> bool {
+        self.follow_up.as_ref().is_some_and(|follow| follow.makes())
+    }
+
+    /// What is set aside for it: of its account, and for root's calls of the limit of their key alone.
+    pub(super) fn held(&self) -> Money {
+        let hold = self
+            .credit_holds
+            .account
+            .as_ref()
+            .or(self.credit_holds.key.as_ref());
+        hold.map_or(Money::ZERO, CreditHold::amount)
+    }
+
+    /// The attempts from here on are of this model, which is the one to be paid for.
+    pub(super) fn name_model(&mut self, model: &str, images: ImageUsage) {
+        self.record.model_used = record::name(model);
+        self.record.images = images;
+    }
+
+    /// Keeps the place on a key until the answer has ended.
+    pub(super) fn keep_permit(&mut self, seat: KeyPermit) {
+        if let Some(open) = &mut self.open {
+            open.permit = Some(seat);
+        }
+    }
+
+    /// Whether the time for open calls is over.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.sinks.cutoff.has_come()
+    }
+
+    /// The key that answers it.
+    pub(super) fn key(&self) -> Option<&KeyState> {
+        let seat = self.open.as_ref()?.permit.as_ref()?;
+        Some(&seat.key)
+    }
+
+    /// Notes that an attempt is about to be sent. False when that cannot be written: the call must not
+    /// be sent then, for nobody would know of it after a kill.
+    pub(super) fn note_sent(&mut self, key: &KeyState, tries: u32) -> bool {
+        self.record.tries = tries;
+        if !self.metered {
+            return true;
+        }
+        self.record.key = Some(key.key.id);
+        self.record.level = key.key.level;
+        self.record.status = record::INTERRUPTED;
+        self.record.measure = UsageMeasure::Partial;
+        self.record.tokens = self.guess(0);
+        self.pieces = self.guess_pieces();
+        self.at_upstream = true;
+        self.sent = self.clock.now();
+        self.price(true);
+        self.note();
+        if self.ticket.is_none() {
+            self.ticket = self.sinks.spool.begin(&self.record);
+        }
+        // Not sent, and so not to be paid for either.
+        self.at_upstream = self.ticket.is_some();
+        self.at_upstream
+    }
+
+    /// Notes that the attempt failed, which costs nothing.
+    pub(super) fn failed(&mut self) {
+        self.at_upstream = false;
+        self.record.key = None;
+        self.record.status = StatusCode::BAD_GATEWAY.as_u16();
+        self.record.measure = UsageMeasure::Measured;
+        self.costs_nothing();
+        self.note();
+    }
+
+    /// Writes what is known by now into the journal.
+    pub(super) fn note(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            self.sinks.spool.note(ticket, &self.record);
+        }
+    }
+
+    /// Tokens by the length of what went out and came back; none for pictures and recordings.
+    pub(super) fn guess(&self, delivered_bytes: u64) -> TokenUsage {
+        if self.route.is_metered() {
+            estimate(self.body.len().min(GUESS_BYTES_MAX), delivered_bytes)
+        } else {
+            TokenUsage::default()
+        }
+    }
+
+    /// What the request itself tells, where that is charged and nobody else tells it.
+    pub(super) fn request_measure(&self) -> Option<RequestMeasure> {
+        // Mostly it tells nothing, and then no price is looked up.
+        let asked = self
+            .request_measure
+            .filter(|_| self.fixed_price.is_none())?;
+        let price = self.snapshot.prices.find(&self.record.model_used)?;
+        let charged = price.of(asked.part()).is_some_and(|it| it > Money::ZERO);
+        charged.then_some(asked)
+    }
+
+    /// The same by the length of the request, until it is counted.
+    pub(super) fn guess_pieces(&self) -> Vec<(BillPart, u64)> {
+        let asked = self.request_measure().into_iter();
+        asked
+            .map(|it| (it.part(), it.guess(self.body.len())))
+            .collect()
+    }
+
+    /// Whether the tokens of this call can be counted from its text.
+    pub(super) const fn is_text(&self) -> bool {
+        self.route.is_metered()
+    }
+
+    /// What its model can do, as far as that is known.
+    pub(super) fn bounds(&self) -> ModelBounds {
+        let price = self.snapshot.prices.find(&self.record.model_used);
+        price.map_or_else(ModelBounds::default, |price| ModelBounds {
+            input: price.max_input,
+            output: price.max_output,
+        })
+    }
+
+    /// Lets go of the request.
+    pub(super) fn forget_prompt(&mut self) {
+        self.body = Bytes::new();
+    }
+
+    /// Sets the price of the tokens.
+    pub(super) fn price(&mut self, billable: bool) {
+        let account = &self.account.account;
+        let prices = &self.snapshot.prices;
+        let fixed = self.fixed_price.as_deref();
+        let Some(price) = fixed.or_else(|| prices.find(&self.record.model_used)) else {
+            if billable {
+                self.record.sum = bill::without_price(&self.used());
+            }
+            return;
+        };
+        let version = fixed.map_or(prices.version.as_str(), |_| price::NO_TABLE);
+        if self.record.price_version != version {
+            version.clone_into(&mut self.record.price_version);
+        }
+        self.record.priced = true;
+        if !billable {
+            return;
+        }
+        let longest = self.longest.unwrap_or(self.record.tokens.input);
+        let sum = bill::lines_of_many(price, &self.used(), longest);
+        let cost = sum.cost(account.rates, account.factor);
+        self.record.sum = sum;
+        if let Some(cost) = cost {
+            self.record.cost = cost;
+        } else {
+            // Token counts beyond any model's reach are a fault of the provider's, which must
+            // not ruin the account.
+            tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
+            self.record.priced = false;
+        }
+    }
+
+    fn used(&self) -> BilledUsage<'_> {
+        BilledUsage {
+            tokens: &self.record.tokens,
+            images: &self.record.images,
+            pieces: &self.pieces,
+            tier: &self.record.tier,
+        }
+    }
+
+    /// Nothing is to be paid, as far as is known.
+    pub(super) fn costs_nothing(&mut self) {
+        self.record.tokens = TokenUsage::default();
+        self.record.cost = Money::ZERO;
+        self.record.sum = CallBill::default();
+    }
+
+    /// Takes the word of the provider, which was named several models to choose from, for the one that answered. One
+    /// without a price is another name of the one that was asked for.
+    pub(super) fn answered_by(&mut self, model: &str) {
+        let prices = &self.snapshot.prices;
+        let entry = |name: &str| prices.find(name).map(std::ptr::from_ref);
+        let other = entry(model).is_some_and(|one| Some(one) != entry(&self.record.model_used));
+        if other && self.fixed_price.is_none() {
+            self.record.model_used = record::name(model);
+        }
+    }
+
+    /// Takes the bill out of its place; what stays there closes nothing.
+    fn take(&mut self) -> Self {
+        Self {
+            record: self.record.clone(),
+            account: Arc::clone(&self.account),
+            client_key: self.client_key.clone(),
+            body: std::mem::take(&mut self.body),
+            route: self.route,
+            metered: self.metered,
+            fixed_price: self.fixed_price.take(),
+            at_upstream: std::mem::take(&mut self.at_upstream),
+            ticket: self.ticket.take(),
+            credit_holds: std::mem::take(&mut self.credit_holds),
+            windows: std::mem::take(&mut self.windows),
+            snapshot: Arc::clone(&self.snapshot),
+            sinks: Arc::clone(&self.sinks),
+            clock: self.clock.clone(),
+            open: self.open.take(),
+            recorder: self.recorder.take(),
+            pieces: std::mem::take(&mut self.pieces),
+            request_measure: self.request_measure,
+            longest: self.longest,
+            follow_up: self.follow_up.take(),
+            own: self.own,
+            abandon_info: self.abandon_info,
+            sent: self.sent,
+        }
+    }
+}

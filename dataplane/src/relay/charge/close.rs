@@ -1,0 +1,185 @@
+//! How a bill is closed: with what was told, counted, asked for or set aside. However a call ends, one of these is its end.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use proxyxai_contract::{
+    bill::CallBill,
+    money::Money,
+    price,
+    usage::{TokenUsage, UsageMeasure},
+};
+
+use super::{
+    super::{abandoned::client_is_gone, record},
+    CreditHolds, PendingCharge,
+};
+use crate::{
+    formats::usage::{ModelUsage, estimate_prompt},
+    state,
+    telemetry::ResponseEnd,
+};
+
+impl PendingCharge {
+    /// Closes with the tokens that the record has.
+    pub(in crate::relay) fn close(mut self: Box<Self>, billable: bool) {
+        self.price(billable);
+        self.settle();
+    }
+
+    /// Closes with what each of several models was used for, in a record for each.
+    pub(in crate::relay) fn close_parts(mut self: Box<Self>, parts: &[ModelUsage]) {
+        let whole = self.record.model_used.clone();
+        for (at, share) in parts.iter().enumerate() {
+            let priced = self.snapshot.prices.find(&share.model).is_some();
+            let model = if priced { &share.model } else { &whole };
+            self.record.model_used = record::name(model);
+            self.record.model_asked.clone_from(&self.record.model_used);
+            (self.record.tokens, self.record.cost) = (share.tokens, Money::ZERO);
+            self.pieces.clone_from(&share.pieces);
+            self.longest = Some(share.longest);
+            self.record.measure = UsageMeasure::Measured;
+            self.price(true);
+            if at + 1 < parts.len() {
+                state::charge(
+                    &self.account,
+                    self.client_key.as_deref(),
+                    self.record.charge(),
+                );
+                self.sinks.spool.push(None, &self.record);
+                self.objects().made.clear();
+                self.record.attempts.clear();
+            }
+        }
+        self.settle();
+    }
+
+    /// Closes at a cost that nobody can tell better.
+    pub(in crate::relay) fn close_at(mut self: Box<Self>, cost: Money) {
+        self.price(false);
+        self.record.sum = CallBill::default();
+        price::NO_TABLE.clone_into(&mut self.record.price_version);
+        self.record.cost = cost;
+        self.settle();
+    }
+
+    /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
+    /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
+    pub(in crate::relay) fn close_counted(
+        self: Box<Self>,
+        count_output: impl FnOnce() -> u64 + Send + 'static,
+        known: Option<TokenUsage>,
+        counts_input: bool,
+    ) {
+        self.close_on_desk(move |bill| {
+            let mut tokens = known.unwrap_or_default();
+            if counts_input {
+                tokens.input = estimate_prompt(bill.route, &bill.body);
+            }
+            tokens.output = tokens.output.max(count_output());
+            bill.add_hidden(&mut tokens);
+            bill.record.tokens = tokens;
+        });
+    }
+
+    /// Closes with what the request itself tells, read on the desk.
+    ///
+    /// # Errors
+    /// Gives the bill back when it tells nothing that is charged.
+    pub(in crate::relay) fn close_asked(self: Box<Self>) -> Result<(), Box<Self>> {
+        let Some(asked) = self.request_measure() else {
+            return Err(self);
+        };
+        self.close_on_desk(move |bill| {
+            let count = asked.count(&bill.body);
+            // What is read there is no estimate, where the answer is whole.
+            if count.is_some() && bill.record.measure == UsageMeasure::Estimated {
+                bill.record.measure = UsageMeasure::Measured;
+            }
+            let count = count.unwrap_or_else(|| asked.guess(bill.body.len()));
+            bill.pieces = vec![(asked.part(), count)];
+        });
+        Ok(())
+    }
+
+    /// Closes once it has been counted what the call used. Until then the journal has what is known by now.
+    fn close_on_desk(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
+        self.price(true);
+        self.note();
+        // The call is over, however long that takes.
+        self.open = None;
+        self.at_upstream = false;
+        let office = Arc::clone(&self.sinks);
+        let bytes = self.body.len();
+        office.token_counter.submit(
+            bytes,
+            Box::new(move || {
+                count(&mut self);
+                self.close(true);
+            }),
+        );
+    }
+
+    fn settle(&mut self) {
+        self.at_upstream = false;
+        if self.abandon_info.unheard {
+            self.record.status = record::INTERRUPTED;
+        }
+        if self.own && self.record.objects.is_none() {
+            return;
+        }
+        self.name_other_models();
+        let tokens = &self.record.tokens;
+        self.windows
+            .settle(tokens.input.saturating_add(tokens.output));
+        let charge = self.record.charge();
+        let CreditHolds { account, key } = std::mem::take(&mut self.credit_holds);
+        let key_purse = self.client_key.as_ref().map(|key| &key.credit);
+        for (hold, purse) in [(account, Some(&self.account.credit)), (key, key_purse)] {
+            match (hold, purse) {
+                (Some(hold), _) => hold.settle(charge),
+                (None, Some(purse)) => purse.charge(charge),
+                (None, None) => {}
+            }
+        }
+        self.sinks.spool.push(self.ticket.take(), &self.record);
+        if let Some(story) = self.recorder.take() {
+            story.finish(&self.record);
+        }
+    }
+}
+
+impl Drop for PendingCharge {
+    fn drop(&mut self) {
+        if self.at_upstream {
+            // The client went away, or the gateway ends, before an answer came; the provider may have made one.
+            let now = self.clock.now();
+            self.gave_up(now);
+            self.record.duration_ms = record::elapsed(self.record.start, now);
+            let has_left = client_is_gone() || !self.is_cut_off();
+            let ending = if has_left {
+                ResponseEnd::Abandoned
+            } else {
+                self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+                ResponseEnd::Stopped
+            };
+            if let Some(story) = &mut self.recorder {
+                story.ended(ending);
+            }
+            let mut bill = Box::new(self.take());
+            if has_left {
+                bill.add_silence_until(now);
+                match bill.close_abandoned() {
+                    Ok(()) => return,
+                    Err(open) => bill = open,
+                }
+            }
+            if let Err(bill) = bill.close_asked() {
+                bill.close_counted(|| 0, None, true);
+            }
+        } else if self.ticket.is_some() {
+            // Between attempts, of which all so far have failed.
+            self.settle();
+        }
+    }
+}

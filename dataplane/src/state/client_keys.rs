@@ -1,0 +1,160 @@
+//! Further client keys of accounts, with what each may spend and do by itself, and whom a presented key belongs to.
+
+use std::{collections::HashMap, sync::Arc};
+
+use proxyxai_contract::{
+    client_key::KeyHash,
+    clock::Millis,
+    id::{AccountId, ClientKeyId},
+    lease::PayerId,
+    money::Money,
+    price::FastHashState,
+    snapshot::{AccountConfig, FurtherKey},
+};
+
+use super::{AccountState, CreditLease, RateLimitWindows, Snapshot, credit_lease::LeaseAskSender};
+use crate::decide::admit::{CallerScope, KeyRefusal, Refusal};
+
+/// A further client key with its money and its windows.
+#[derive(Debug)]
+pub(crate) struct FurtherKeyState {
+    pub(crate) key: FurtherKey,
+    pub(crate) credit: Arc<CreditLease>,
+    pub(crate) windows: Arc<RateLimitWindows>,
+}
+
+/// Who presents a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) account: Arc<AccountState>,
+    /// None for the account's first key.
+    pub(crate) key: Option<Arc<FurtherKeyState>>,
+}
+
+impl Caller {
+    /// Whether the key counts now.
+    ///
+    /// # Errors
+    /// When it is switched off or has come to its end.
+    pub(super) fn in_force(&self, now: impl FnOnce() -> Millis) -> Result<(), Refusal> {
+        let Some(FurtherKeyState { key, .. }) = self.key.as_deref() else {
+            return Ok(());
+        };
+        let expired = key.is_expired(now());
+        if key.enabled && !expired {
+            return Ok(());
+        }
+        Err(Refusal::Key(KeyRefusal::NotInForce {
+            key: key.name.clone(),
+            expired,
+        }))
+    }
+
+    /// The account with those above it, and its key.
+    pub(crate) fn asker<'a>(&'a self, chain: &'a [&'a AccountConfig]) -> CallerScope<'a> {
+        CallerScope {
+            chain,
+            key: self.key.as_deref().map(|state| &state.key),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Whom a client key belongs to.
+    ///
+    /// # Errors
+    /// When that is nobody, or the key does not count at this moment, which only further keys ask for.
+    pub(crate) fn authenticate(
+        &self,
+        presented: &str,
+        now: impl FnOnce() -> Millis,
+    ) -> Result<&Caller, Refusal> {
+        let caller = self.by_hash.get(&self.settings.hasher.hash(presented));
+        let caller = caller.ok_or(Refusal::Unauthenticated)?;
+        caller.in_force(now).map(|()| caller)
+    }
+
+    /// A further client key, as long as it is there.
+    pub(crate) fn further_key(
+        &self,
+        account: AccountId,
+        id: ClientKeyId,
+    ) -> Option<&Arc<FurtherKeyState>> {
+        let keys = &self.accounts.get(&account)?.keys;
+        keys.iter().find(|state| state.key.id == id)
+    }
+
+    /// The purses of all further client keys, with whose they are.
+    pub(super) fn key_purses(&self) -> impl Iterator<Item = (PayerId, &Arc<CreditLease>)> {
+        let keys = self.accounts.values().flat_map(|state| &state.keys);
+        keys.map(|key| (key.credit.payer(), &key.credit))
+    }
+
+    /// The purse of a payer.
+    pub(super) fn credit_lease(&self, payer: PayerId) -> Option<&Arc<CreditLease>> {
+        match payer.client_key {
+            None => self.accounts.get(&payer.account).map(|it| &it.credit),
+            Some(key) => self.further_key(payer.account, key).map(|it| &it.credit),
+        }
+    }
+}
+
+/// Charges what a call costs, beside what is set aside, to a key as well as to its account.
+pub(crate) fn charge(account: &AccountState, key: Option<&FurtherKeyState>, cost: Money) {
+    account.credit.charge(cost);
+    if let Some(key) = key {
+        key.credit.charge(cost);
+    }
+}
+
+/// The states of an account's further keys. Money and windows of those that were there before go on.
+pub(super) fn states(
+    account: AccountId,
+    keys: &[FurtherKey],
+    before: &[Arc<FurtherKeyState>],
+    wishes: &LeaseAskSender,
+) -> Vec<Arc<FurtherKeyState>> {
+    let before: HashMap<ClientKeyId, _> = before.iter().map(|one| (one.key.id, one)).collect();
+    let state = |key: &FurtherKey| {
+        let payer = PayerId {
+            account,
+            client_key: Some(key.id),
+        };
+        let known = before.get(&key.id);
+        if let Some(known) = known.filter(|known| known.key.credit_limit != key.credit_limit) {
+            // What is on lease was of the limit before.
+            known.credit.recall();
+        }
+        let purse = known.map(|state| Arc::clone(&state.credit));
+        let windows = known.map(|state| Arc::clone(&state.windows));
+        Arc::new(FurtherKeyState {
+            key: key.clone(),
+            credit: purse.unwrap_or_else(|| Arc::new(CreditLease::new(payer, wishes.clone()))),
+            windows: windows.unwrap_or_else(|| Arc::new(RateLimitWindows::new(payer))),
+        })
+    };
+    keys.iter().map(state).collect()
+}
+
+/// All client keys. A further one never takes the place of an account's first.
+pub(super) fn by_hash<'a>(
+    accounts: impl Iterator<Item = &'a Arc<AccountState>> + Clone,
+) -> HashMap<KeyHash, Caller, FastHashState> {
+    let further = accounts.clone().flat_map(|state| {
+        state.keys.iter().map(|key| {
+            let caller = Caller {
+                account: Arc::clone(state),
+                key: Some(Arc::clone(key)),
+            };
+            (key.key.key_hash, caller)
+        })
+    });
+    let first = accounts.filter_map(|state| {
+        let caller = Caller {
+            account: Arc::clone(state),
+            key: None,
+        };
+        state.account.key_hash.map(|hash| (hash, caller))
+    });
+    further.chain(first).collect()
+}

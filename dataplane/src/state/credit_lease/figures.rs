@@ -1,0 +1,67 @@
+//! How an account's credit stands on this data plane, for reports.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use proxyxai_contract::money::Money;
+
+use super::CreditLease;
+
+/// An account's credit on this data plane, for reports.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    /// On lease from control.
+    pub(crate) leased: Money,
+    /// Set aside for calls under way.
+    pub(crate) held: Money,
+    /// Charged and not yet posted by control.
+    pub(crate) unposted: Money,
+    /// Calls under way that may cost more than they hold.
+    pub(crate) unbounded: u64,
+    /// What calls have cost beyond what they held, since the start.
+    pub(crate) exceeded: Money,
+}
+
+/// What becomes of the credit on lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseState {
+    /// There is none.
+    Absent,
+    /// Calls can be paid from it.
+    Active,
+    /// All of it is held or spent.
+    Exhausted,
+    /// What is not used goes back as it becomes free.
+    Recalled,
+    /// Some was given back, and control has not confirmed it.
+    Returning,
+}
+
+impl CreditLease {
+    /// Where it stands.
+    pub(crate) fn figures(&self) -> Figures {
+        let read = |nanos: &AtomicI64| Money::from_nanos(nanos.load(Ordering::Relaxed));
+        Figures {
+            leased: self.ledger().amount,
+            held: read(&self.held),
+            unposted: read(&self.unposted),
+            unbounded: u64::try_from(self.unbounded.load(Ordering::Relaxed)).unwrap_or_default(),
+            exceeded: read(&self.exceeded),
+        }
+    }
+
+    /// What becomes of its lease.
+    pub(crate) fn lease_state(&self) -> LeaseState {
+        let book = self.ledger();
+        if book.gave > Money::ZERO {
+            LeaseState::Returning
+        } else if book.amount <= Money::ZERO {
+            LeaseState::Absent
+        } else if self.recalled.load(Ordering::Relaxed) {
+            LeaseState::Recalled
+        } else if self.free.load(Ordering::Relaxed) <= 0 {
+            LeaseState::Exhausted
+        } else {
+            LeaseState::Active
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Setting credit aside for a call: from the lease at once, else by waiting for control's word, within
+//! bounds. Control itself is asked by the link.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use proxyxai_contract::{lease::LeaseShortage, money::Money};
+use tokio::time::Instant;
+
+use super::credit_lease::{ControlReply, CreditHold, CreditLease};
+
+/// A call that waits for others of its account asks control this often whether credit came back.
+const LOOK: Duration = Duration::from_millis(25);
+/// An answer may have been under way while credit came back, so one that leaves no hope is not enough.
+const HOPELESS: u32 = 2;
+/// Without an answer from control for this long, it counts as out of reach.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Why a call gets no credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CreditError {
+    /// The account does not have it.
+    Short(LeaseShortage),
+    /// Control would have to be asked, and cannot be.
+    OutOfReach,
+}
+
+/// When control was last heard of, which is how long leases can be relied on.
+#[derive(Debug)]
+pub(crate) struct ControlContact {
+    start: Instant,
+    heard_ms: AtomicU64,
+    lease_ms: AtomicU64,
+}
+
+// === impl Reach ===
+
+impl ControlContact {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+            // Until control has said how long leases last, none can be relied on.
+            lease_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Control answered something that was asked at that moment.
+    pub(crate) fn heard(&self, asked: Instant, lease_ms: u64) {
+        let at = asked.saturating_duration_since(self.start);
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.fetch_max(at, Ordering::Relaxed);
+        self.lease_ms.store(lease_ms, Ordering::Relaxed);
+    }
+
+    /// How long control has not been heard of.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(heard)
+    }
+
+    /// Whether control still keeps this data plane's leases.
+    pub(crate) fn leases_hold(&self) -> bool {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        now.saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+            < self.lease_ms.load(Ordering::Relaxed)
+    }
+
+    /// How long leases last without a word.
+    pub(crate) fn lease_ms(&self) -> u64 {
+        self.lease_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Sets credit aside.
+///
+/// # Errors
+/// When the account does not have it, or not within `patience`; when control is out of reach.
+pub(crate) async fn reserve(
+    purse: &Arc<CreditLease>,
+    reach: &ControlContact,
+    need: Money,
+    patience: Duration,
+) -> Result<CreditHold, CreditError> {
+    if reach.leases_hold()
+        && let Some(hold) = purse.try_reserve(need)
+    {
+        return Ok(hold);
+    }
+    Box::pin(wait(purse, reach, need, patience)).await
+}
+
+async fn wait(
+    purse: &Arc<CreditLease>,
+    reach: &ControlContact,
+    need: Money,
+    patience: Duration,
+) -> Result<CreditHold, CreditError> {
+    let begun = Instant::now();
+    let mut waiting = purse.wait(need);
+    let mut hopeless = 0;
+    // What control last said; patience that ends between two answers ends with it.
+    let mut said = None;
+    loop {
+        let mut news = std::pin::pin!(purse.changed());
+        news.as_mut().enable();
+        if reach.leases_hold()
+            && let Some(hold) = purse.try_reserve(need)
+        {
+            return Ok(hold);
+        }
+        match waiting.answer() {
+            Some(ControlReply::Short {
+                shortage,
+                elsewhere,
+            }) => {
+                said = Some(shortage);
+                let may_come = elsewhere > Money::ZERO || purse.held() > Money::ZERO;
+                hopeless = if may_come { 0 } else { hopeless + 1 };
+                if hopeless >= HOPELESS {
+                    return Err(CreditError::Short(shortage));
+                }
+            }
+            Some(ControlReply::OutOfReach) => return Err(CreditError::OutOfReach),
+            // What came may have gone to another call already; then it is asked for again.
+            Some(ControlReply::Granted) => said = Some(said.unwrap_or(LeaseShortage::Balance)),
+            None => {}
+        }
+        match said {
+            Some(shortage) if begun.elapsed() >= patience => {
+                // What was just granted has come.
+                return purse.try_reserve(need).ok_or(CreditError::Short(shortage));
+            }
+            None if begun.elapsed() >= patience.max(ANSWER_MAX) => {
+                return Err(CreditError::OutOfReach);
+            }
+            Some(_) | None => {}
+        }
+        purse.ask_again(LOOK);
+        let timely = tokio::time::timeout(LOOK, news).await;
+        tracing::trace!(account = ?purse, timely = timely.is_ok(), "a call waits for credit");
+    }
+}

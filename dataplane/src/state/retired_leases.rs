@@ -1,0 +1,46 @@
+//! Purses of accounts and further keys that were deleted: their calls under way go on spending what they hold, and the rest of their
+//! leases goes back.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use proxyxai_contract::lease::PayerId;
+
+use super::credit_lease::{CreditLease, LeaseAskSender};
+
+/// Those that have something on lease, or something to be posted.
+#[derive(Debug, Default)]
+pub(super) struct RetiredLeases(Mutex<HashMap<PayerId, Arc<CreditLease>>>);
+
+impl RetiredLeases {
+    /// Keeps purses, and asks for what is not used of them to go back.
+    pub(super) fn add<'a>(&self, purses: impl Iterator<Item = (PayerId, &'a Arc<CreditLease>)>) {
+        for (payer, purse) in purses.filter(|(_, purse)| !purse.is_empty()) {
+            self.map().insert(payer, Arc::clone(purse));
+            purse.recall();
+        }
+    }
+
+    /// The purse of one that is not known; a new one if need be.
+    pub(super) fn purse(&self, payer: PayerId, wishes: &LeaseAskSender) -> Arc<CreditLease> {
+        let new = || Arc::new(CreditLease::new(payer, wishes.clone()));
+        Arc::clone(self.map().entry(payer).or_insert_with(new))
+    }
+
+    pub(super) fn get(&self, payer: PayerId) -> Option<Arc<CreditLease>> {
+        self.map().get(&payer).map(Arc::clone)
+    }
+
+    /// All of them. Those that have become empty are forgotten.
+    pub(super) fn all(&self) -> Vec<Arc<CreditLease>> {
+        let mut map = self.map();
+        map.retain(|_, purse| !purse.is_empty());
+        map.values().map(Arc::clone).collect()
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<PayerId, Arc<CreditLease>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

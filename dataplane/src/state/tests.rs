@@ -1,0 +1,288 @@
+//! What of an account's credit may be spent, whatever overtakes what.
+
+use std::time::Duration;
+
+use proxyxai_contract::{
+    clock::Millis,
+    id::ClientKeyId,
+    lease::{LeaseAnswer, LeaseShortage, LeasedCredit},
+    snapshot::FurtherKey,
+    usage::{ImageUsage, TokenUsage, UsageMeasure},
+};
+
+use super::*;
+use crate::decide::{
+    admit::{KeyRefusal, Refusal},
+    samples,
+};
+
+fn usd(dollars: i64) -> Money {
+    Money::from_nanos(dollars * 1_000_000_000)
+}
+
+fn lease(version: u64, amount: Money) -> LeasedCredit {
+    LeasedCredit {
+        payer: AccountId::new(7).unwrap().into(),
+        version,
+        amount,
+    }
+}
+
+fn answer(lease: LeasedCredit) -> LeaseAnswer {
+    LeaseAnswer {
+        lease,
+        standing: PostedBalance {
+            account: lease.payer.account,
+            balance: usd(10),
+            month_used: Money::ZERO,
+        },
+        shortage: None,
+        elsewhere: Money::ZERO,
+    }
+}
+
+fn purse() -> (Arc<CreditLease>, mpsc::Receiver<Arc<CreditLease>>) {
+    let (wishes, asked) = mpsc::channel(8);
+    let purse = CreditLease::new(AccountId::new(7).unwrap(), wishes);
+    (Arc::new(purse), asked)
+}
+
+fn record(cost: Money) -> UsageRecord {
+    UsageRecord {
+        sequence: 1,
+        request_id: "r".to_owned(),
+        account: AccountId::new(7).unwrap(),
+        client_key: None,
+        path: "/v1/chat/completions".to_owned(),
+        model_asked: "m".to_owned(),
+        model_used: "m".to_owned(),
+        key: None,
+        level: Level::new(0).unwrap(),
+        tries: 1,
+        status: 200,
+        tokens: TokenUsage::default(),
+        measure: UsageMeasure::Measured,
+        images: ImageUsage::default(),
+        tier: String::new(),
+        sum: proxyxai_contract::bill::CallBill::default(),
+        attempts: Vec::new(),
+        rates: None,
+        factor: None,
+        cost,
+        priced: true,
+        price_version: "1".to_owned(),
+        start: Millis(1),
+        duration_ms: 0,
+        first_byte_ms: 0,
+        streamed: false,
+        objects: None,
+        tag: String::new(),
+        abandoned: None,
+        expense: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
+    let (live, _wished) = RuntimeState::new(
+        Clock::system(),
+        &[record(usd(3)), record(usd(4))],
+        ObjectIndex::new().0,
+    );
+    live.apply(SnapshotUpdate {
+        full: true,
+        accounts: vec![samples::account(7)],
+        settings: Some(samples::settings()),
+        leases: vec![lease(5, usd(10))],
+        ..SnapshotUpdate::empty(Revision(1))
+    });
+    let purse = live.credit_lease(AccountId::new(7).unwrap()).unwrap();
+    assert!(purse.try_reserve(usd(4)).is_none());
+    let held = purse.try_reserve(usd(3)).unwrap();
+    // Control posts it: the lease shrinks by what was charged, and no more becomes free.
+    purse.posted(usd(7), Some(&lease(6, usd(3))));
+    assert!(purse.try_reserve(Money::from_nanos(1)).is_none());
+    drop(held);
+    assert!(purse.try_reserve(usd(3)).is_some());
+    // A reconnect brings everything again, and charges nothing twice.
+    live.apply(SnapshotUpdate {
+        full: true,
+        accounts: vec![samples::account(7)],
+        settings: Some(samples::settings()),
+        leases: vec![lease(6, usd(3))],
+        ..SnapshotUpdate::empty(Revision(2))
+    });
+    assert!(purse.try_reserve(usd(3)).is_some());
+}
+
+#[tokio::test]
+async fn credit_whose_return_was_not_confirmed_is_given_back_once() {
+    let (purse, _wished) = purse();
+    purse.leased(&lease(1, usd(10)));
+    purse.charge(usd(2));
+    purse.recall();
+    let ask = purse.next_ask().unwrap();
+    assert_eq!((ask.version, ask.change), (1, usd(8).negated()));
+    // Control has done it, and its word is lost; then it posts the usage.
+    purse.answered(None);
+    purse.posted(usd(2), Some(&lease(3, Money::ZERO)));
+    let again = purse.next_ask().unwrap();
+    assert_eq!((again.version, again.change), (1, usd(8).negated()));
+    purse.answered(Some(&answer(lease(3, Money::ZERO))));
+    assert!(purse.try_reserve(Money::from_nanos(1)).is_none());
+    purse.leased(&lease(4, usd(1)));
+    assert!(purse.try_reserve(usd(1)).is_some());
+}
+
+#[tokio::test]
+async fn leases_count_from_the_first_word_of_control_on() {
+    let reach = ControlContact::new();
+    assert!(!reach.leases_hold());
+    reach.heard(tokio::time::Instant::now(), 60_000);
+    assert!(reach.leases_hold());
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_that_ends_between_two_answers_ends_with_what_control_last_said() {
+    let (purse, mut asked) = purse();
+    let reach = ControlContact::new();
+    let patience = Duration::from_secs(10);
+    // Other data planes hold the credit, and control says so once.
+    let says = async {
+        let asking = asked.recv().await.unwrap();
+        assert!(asking.next_ask().is_some());
+        let short = LeaseAnswer {
+            shortage: Some(LeaseShortage::Balance),
+            elsewhere: usd(5),
+            ..answer(lease(1, Money::ZERO))
+        };
+        asking.answered(Some(&short));
+    };
+    let (refused, ()) = tokio::join!(credit_wait::reserve(&purse, &reach, usd(1), patience), says);
+    assert_eq!(
+        refused.unwrap_err(),
+        CreditError::Short(LeaseShortage::Balance)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_that_says_nothing_at_all_counts_as_out_of_reach() {
+    let (purse, _asked) = purse();
+    let patience = Duration::from_millis(10);
+    let refused = credit_wait::reserve(&purse, &ControlContact::new(), usd(1), patience).await;
+    assert_eq!(refused.unwrap_err(), CreditError::OutOfReach);
+}
+
+fn further(id: i64, secret: &str) -> FurtherKey {
+    FurtherKey {
+        id: ClientKeyId::new(id).unwrap(),
+        name: format!("key-{id}"),
+        key_hash: samples::settings().hasher.hash(secret),
+        enabled: true,
+        expires: None,
+        credit_limit: None,
+        rpm: None,
+        models: proxyxai_contract::access::ModelList::Any,
+    }
+}
+
+fn with_keys(revision: u64, further_keys: Vec<FurtherKey>) -> SnapshotUpdate {
+    let account = AccountConfig {
+        key_hash: Some(samples::settings().hasher.hash("first")),
+        further_keys,
+        ..samples::account(7)
+    };
+    SnapshotUpdate {
+        full: revision == 1,
+        accounts: vec![account],
+        settings: (revision == 1).then(samples::settings),
+        ..SnapshotUpdate::empty(Revision(revision))
+    }
+}
+
+#[test]
+fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
+    let (live, _wished) = RuntimeState::new(Clock::system(), &[], ObjectIndex::new().0);
+    let ending = FurtherKey {
+        expires: Some(Millis(1000)),
+        ..further(1, "ends")
+    };
+    let off = FurtherKey {
+        enabled: false,
+        ..further(2, "off")
+    };
+    // What is an account's first key stays that.
+    let keys = vec![ending, off, further(3, "on"), further(4, "first")];
+    live.apply(with_keys(1, keys));
+    let found = |secret: &str, now: i64| {
+        let snapshot = live.snapshot().unwrap();
+        let caller = snapshot.authenticate(secret, || Millis(now));
+        caller.map(|caller| {
+            assert_eq!(caller.account.account.id, AccountId::new(7).unwrap());
+            caller.key.as_ref().map(|key| key.key.id.get())
+        })
+    };
+    let refused = |key: &str, expired| {
+        let key = key.to_owned();
+        Err(Refusal::Key(KeyRefusal::NotInForce { key, expired }))
+    };
+    assert_eq!(found("first", 0), Ok(None));
+    assert_eq!(found("on", 5000), Ok(Some(3)));
+    assert_eq!(found("ends", 999), Ok(Some(1)));
+    assert_eq!(found("ends", 1000), refused("key-1", true));
+    assert_eq!(found("off", 0), refused("key-2", false));
+    assert_eq!(found("nobody", 0), Err(Refusal::Unauthenticated));
+    live.apply(with_keys(2, Vec::new()));
+    assert_eq!(found("on", 0), Err(Refusal::Unauthenticated));
+    assert_eq!(found("first", 0), Ok(None));
+}
+
+#[test]
+fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its_end() {
+    let spent = UsageRecord {
+        client_key: ClientKeyId::new(3).ok(),
+        ..record(usd(1))
+    };
+    let (live, mut wished) = RuntimeState::new(Clock::system(), &[spent], ObjectIndex::new().0);
+    live.apply(with_keys(1, vec![further(3, "on")]));
+    let payer = PayerId {
+        account: AccountId::new(7).unwrap(),
+        client_key: ClientKeyId::new(3).ok(),
+    };
+    let lease = LeasedCredit {
+        payer,
+        ..lease(1, usd(5))
+    };
+    live.credit_lease(payer).unwrap().leased(&lease);
+    // A dollar of it was spent before the start, and is not posted.
+    assert!(
+        live.credit_lease(payer)
+            .unwrap()
+            .try_reserve(usd(5))
+            .is_none()
+    );
+    let renamed = FurtherKey {
+        name: "other".to_owned(),
+        ..further(3, "on")
+    };
+    live.apply(with_keys(2, vec![renamed]));
+    let held = live
+        .credit_lease(payer)
+        .unwrap()
+        .try_reserve(usd(4))
+        .unwrap();
+    assert!(
+        live.credit_lease(payer.account)
+            .unwrap()
+            .try_reserve(usd(1))
+            .is_none()
+    );
+    while wished.try_recv().is_ok() {}
+    live.apply(with_keys(3, Vec::new()));
+    let leaving = live.credit_lease(payer).unwrap();
+    assert_eq!(wished.try_recv().unwrap().payer(), payer);
+    drop(held);
+    leaving.not_asked();
+    let ask = leaving.next_ask().unwrap();
+    assert_eq!((ask.payer, ask.change), (payer, usd(-4)));
+}

@@ -1,0 +1,177 @@
+//! The windows of accounts and further client keys while calls come and go: the counters of each behind a lock of its own, calls
+//! that wait for control, and what a call holds until its end. Accounts without limits never get here.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use proxyxai_contract::{
+    clock::{Millis, Zone},
+    lease::PayerId,
+    window::{WindowAsk, WindowGrant},
+};
+use tokio::sync::{Notify, futures::Notified, mpsc};
+
+use crate::decide::limit::{
+    self, CountedUnits, EffectiveLimit, RemainingLimits, WindowCounters, WindowDecision,
+};
+
+/// Accounts that wait for the link to ask control. When it is full, calls look again by themselves.
+pub(crate) const ASK_QUEUE_MAX: usize = 4096;
+
+/// What an account has left.
+#[derive(Debug)]
+pub(crate) struct RateLimitWindows {
+    payer: PayerId,
+    counters: Mutex<WindowCounters>,
+    /// Whether the link has been told and has not looked yet.
+    queued: AtomicBool,
+    answered: Notify,
+}
+
+/// A call's share of its windows. Dropped before the call has reached an upstream, it was never
+/// counted; after that the request counts, and no tokens unless it is settled.
+#[derive(Debug, Default)]
+pub(crate) struct WindowReservation {
+    /// The places where it is counted; none once that is done with.
+    windows: Vec<Arc<RateLimitWindows>>,
+    taken: Vec<CountedUnits>,
+    left: RemainingLimits,
+    reached: AtomicBool,
+}
+
+/// Counts a call at all its places, from its account up, or tells why not.
+///
+/// # Errors
+/// When it is refused, or has to wait.
+pub(crate) fn admit(
+    places: &[(&Arc<RateLimitWindows>, &[EffectiveLimit<'_>])],
+    tokens: Option<u64>,
+    zone: &Zone,
+    now: Millis,
+    asks: &mpsc::Sender<Arc<RateLimitWindows>>,
+) -> Result<WindowReservation, WindowDecision> {
+    let (verdict, wanting) = {
+        // Who takes several locks takes them upwards, so that nobody waits in a circle.
+        let mut locked: Vec<_> = places
+            .iter()
+            .map(|(windows, _)| windows.counters())
+            .collect();
+        let limits = places.iter().map(|(_, limits)| *limits);
+        let counters = locked.iter_mut().map(|counters| &mut **counters);
+        let mut counted: Vec<_> = counters.zip(limits).collect();
+        let verdict = limit::admit(&mut counted, tokens, zone, now);
+        let wants = locked.iter().map(|counters| counters.wants());
+        (
+            verdict,
+            places
+                .iter()
+                .zip(wants)
+                .filter_map(|((windows, _), wants)| wants.then_some(*windows))
+                .collect::<Vec<_>>(),
+        )
+    };
+    for windows in wanting {
+        windows.tell(asks);
+    }
+    match verdict {
+        WindowDecision::Admitted { taken, left } => Ok(WindowReservation {
+            windows: places
+                .iter()
+                .map(|(windows, _)| Arc::clone(windows))
+                .collect(),
+            taken,
+            left,
+            reached: AtomicBool::new(false),
+        }),
+        verdict => Err(verdict),
+    }
+}
+
+impl RateLimitWindows {
+    pub(crate) fn new(payer: impl Into<PayerId>) -> Self {
+        let payer = payer.into();
+        Self {
+            payer,
+            counters: Mutex::new(WindowCounters::new(payer)),
+            queued: AtomicBool::new(false),
+            answered: Notify::const_new(),
+        }
+    }
+
+    /// Whose they are.
+    pub(crate) const fn payer(&self) -> PayerId {
+        self.payer
+    }
+
+    /// Lets the link know that there is something to ask for.
+    fn tell(self: &Arc<Self>, asks: &mpsc::Sender<Arc<Self>>) {
+        if !self.queued.swap(true, Ordering::AcqRel) && asks.try_send(Arc::clone(self)).is_err() {
+            self.queued.store(false, Ordering::Release);
+        }
+    }
+
+    /// Ends when control has answered. To be had before looking, so that no answer is missed.
+    pub(crate) fn answered(&self) -> Notified<'_> {
+        self.answered.notified()
+    }
+
+    /// What control is to be asked for now.
+    pub(crate) fn asks(&self) -> Vec<WindowAsk> {
+        self.queued.store(false, Ordering::Release);
+        self.counters().asks()
+    }
+
+    /// Control has answered some asks; none means that it could not be asked.
+    pub(crate) fn hear(&self, grants: Option<&[WindowGrant]>) {
+        {
+            let mut counters = self.counters();
+            match grants {
+                Some(grants) => grants.iter().for_each(|grant| counters.granted(grant)),
+                None => counters.failed(),
+            }
+        }
+        self.answered.notify_waiters();
+    }
+
+    fn counters(&self) -> MutexGuard<'_, WindowCounters> {
+        // No code that runs under the lock leaves a count half-changed.
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WindowReservation {
+    /// What is left, with this call counted. Nothing when no limit is in force.
+    pub(crate) const fn left(&self) -> RemainingLimits {
+        self.left
+    }
+
+    /// The call is about to reach an upstream.
+    pub(crate) fn reach(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// The call ended after so many tokens.
+    pub(crate) fn settle(&mut self, tokens: u64) {
+        self.end(|counters, taken| counters.settle(taken, tokens));
+    }
+
+    /// Ends it at each place.
+    fn end(&mut self, act: impl Fn(&mut WindowCounters, Vec<&CountedUnits>)) {
+        for (place, windows) in std::mem::take(&mut self.windows).iter().enumerate() {
+            let taken = self.taken.iter().filter(|taken| taken.place() == place);
+            act(&mut windows.counters(), taken.collect());
+        }
+    }
+}
+
+impl Drop for WindowReservation {
+    fn drop(&mut self) {
+        if *self.reached.get_mut() {
+            self.end(|counters, taken| counters.settle(taken, 0));
+        } else {
+            self.end(|counters, taken| counters.give_back(taken));
+        }
+    }
+}

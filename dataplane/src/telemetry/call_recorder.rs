@@ -1,0 +1,346 @@
+//! What happens to one call, from its head to the end of its answer.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, Request};
+use proxyxai_contract::{
+    clock::Millis,
+    id::{AccountId, KeyId, Level},
+    usage::UsageRecord,
+};
+use tokio::time::Instant;
+
+use super::{
+    Telemetry, UPSTREAM_REQUEST_ID, X_REQUEST_ID,
+    header::{self, GatewayHeaderValues},
+    refused_calls::{RefusalDetails, RefusedRequest},
+    trace::{AttemptInfo, AttemptSpan, Trace},
+};
+use crate::formats::Route;
+
+/// A longer path is cut.
+const PATH_BYTES_MAX: usize = 255;
+/// The status of a call whose client went away before there was an answer.
+const GONE: u16 = 499;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResponseEnd {
+    /// All of it went through.
+    Complete,
+    /// The provider broke off.
+    Cut,
+    /// The client went away.
+    Abandoned,
+    /// The gateway ended before the answer did.
+    Stopped,
+}
+
+/// A call's story. Whoever drops it before it was told tells it: the client has gone away then, or was
+/// refused.
+#[derive(Debug)]
+pub(crate) struct CallRecorder {
+    telemetry: Telemetry,
+    route: Route,
+    came: Instant,
+    /// Of the time until the answer's head, what was spent waiting for the client's body and for providers.
+    waited: Duration,
+    /// The client's part of that.
+    body: Duration,
+    tries: u32,
+    hedges: u32,
+    /// Reports of the provider's with counts that can not be.
+    absurd: u32,
+    /// The answer's status; of a call without a record, the only place that knows it.
+    status: u16,
+    refused: Option<&'static str>,
+    /// What goes with that, for whoever lists refused calls.
+    refusal: Option<Box<RefusalDetails>>,
+    head: Option<HeadTiming>,
+    account: Option<AccountId>,
+    /// Whose answer it is.
+    by: Option<(KeyId, Level)>,
+    /// Kept where calls are told one by one.
+    request: Option<Box<RequestInfo>>,
+    trace: Option<Box<Trace>>,
+    streamed: bool,
+    streaming: bool,
+    ended: Option<Duration>,
+    ending: ResponseEnd,
+    told: bool,
+}
+
+/// What was asked.
+#[derive(Debug)]
+pub(super) struct RequestInfo {
+    pub(super) at: Millis,
+    pub(super) id: Option<HeaderValue>,
+    /// The provider's own id of its answer.
+    pub(super) upstream_id: Option<HeaderValue>,
+    pub(super) method: Method,
+    /// Without its query, which may hold secrets.
+    pub(super) path: String,
+}
+
+/// When the answer's head went out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadTiming {
+    /// Since the call came.
+    pub(super) after: Duration,
+    /// The gateway's own part of that.
+    pub(super) overhead: Duration,
+}
+
+/// What there is to tell of a call that is over.
+#[derive(Debug)]
+pub(super) struct CallOutcome<'a> {
+    pub(super) route: Route,
+    pub(super) status: u16,
+    /// The code of the gateway's own refusal.
+    pub(super) refused: Option<&'static str>,
+    pub(super) tries: u32,
+    pub(super) hedges: u32,
+    /// Reports of the provider's with counts that can not be.
+    pub(super) absurd: u32,
+    /// None when there was no answer.
+    pub(super) head: Option<HeadTiming>,
+    pub(super) account: Option<AccountId>,
+    /// Whose answer it is; none of the gateway's own.
+    pub(super) by: Option<(KeyId, Level)>,
+    /// None where calls are only counted.
+    pub(super) request: Option<&'a RequestInfo>,
+    pub(super) streamed: bool,
+    pub(super) duration: Duration,
+    pub(super) ending: ResponseEnd,
+    /// None of calls that were never sent.
+    pub(super) record: Option<&'a UsageRecord>,
+}
+
+impl CallRecorder {
+    pub(super) fn new(
+        sight: Telemetry,
+        (route, came): (Route, Instant),
+        asked: Option<Box<RequestInfo>>,
+        trace: Option<Box<Trace>>,
+    ) -> Self {
+        Self {
+            telemetry: sight,
+            route,
+            came,
+            waited: Duration::ZERO,
+            body: Duration::ZERO,
+            tries: 0,
+            hedges: 0,
+            absurd: 0,
+            status: GONE,
+            refused: None,
+            refusal: None,
+            head: None,
+            account: None,
+            by: None,
+            request: asked,
+            trace,
+            streamed: false,
+            streaming: false,
+            ended: None,
+            ending: ResponseEnd::Abandoned,
+            told: false,
+        }
+    }
+
+    /// When its head came.
+    pub(crate) const fn came(&self) -> Instant {
+        self.came
+    }
+
+    /// Its body has been read.
+    pub(crate) fn has_body(&mut self) {
+        self.body = self.came.elapsed();
+        self.waited = self.body;
+    }
+
+    /// A key was asked, and a second one beside it if `twice`; the answer, or none, came after so long.
+    pub(crate) fn asked(&mut self, twice: bool, time: Duration) {
+        self.hedges += u32::from(twice);
+        self.tries += u32::from(twice);
+        self.waited += time;
+    }
+
+    /// An attempt is about to be made. None where no traces are.
+    pub(crate) fn begin_attempt_span(&self, asks: &AttemptInfo<'_>) -> Option<AttemptSpan> {
+        let tracer = self.telemetry.0.shared.tracer.as_ref()?;
+        let trace = self.trace.as_ref()?;
+        Some(tracer.begin_attempt_span(trace, self.route, asks))
+    }
+
+    /// This attempt was answered.
+    pub(crate) fn answered(&mut self, attempt: Option<AttemptSpan>) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(attempt);
+        }
+    }
+
+    /// The provider told of more tokens than can be, or of less than nothing.
+    pub(crate) fn is_absurd(&mut self) {
+        self.absurd += 1;
+    }
+
+    /// An attempt is made.
+    pub(crate) fn count_attempt(&mut self) {
+        self.tries += 1;
+    }
+
+    /// It is this account's.
+    pub(crate) fn set_account(&mut self, account: AccountId) {
+        self.account = Some(account);
+    }
+
+    /// This is what it asked for; told of calls that are refused, since others have a record that says it.
+    pub(crate) fn wanted(&mut self, wanted: RefusedRequest) {
+        self.refusal.get_or_insert_default().wanted = wanted;
+    }
+
+    /// It is refused by the gateway itself, with this code and message.
+    pub(crate) fn refused(&mut self, code: &'static str, message: String) {
+        self.refused = Some(code);
+        self.refusal.get_or_insert_default().message = message;
+    }
+
+    /// The head of its answer goes out, by this key if it is a provider's.
+    pub(crate) fn answers(
+        &mut self,
+        status: u16,
+        by: Option<(KeyId, Level)>,
+        headers: &mut HeaderMap,
+    ) {
+        let after = self.came.elapsed();
+        let overhead = after.saturating_sub(self.waited);
+        self.status = status;
+        self.ending = ResponseEnd::Complete;
+        self.head = Some(HeadTiming { after, overhead });
+        self.by = by;
+        if let Some(asked) = &mut self.request {
+            let own = headers.get(UPSTREAM_REQUEST_ID);
+            asked.upstream_id = own.or_else(|| headers.get("request-id")).cloned();
+        }
+        let said = GatewayHeaderValues {
+            by,
+            tries: self.tries,
+            overhead,
+        };
+        header::insert_headers(&self.telemetry.0.shared.headers, &said, headers);
+    }
+
+    /// The answer is a stream of events.
+    pub(crate) fn streams(&mut self) {
+        (self.streamed, self.streaming) = (true, true);
+        let open = &self.telemetry.0.counters.open_streams;
+        open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A piece of the stream came so long after the one before.
+    pub(crate) fn gap(&self, time: Duration) {
+        self.telemetry.0.counters.gap.observe(time);
+    }
+
+    /// The answer has ended.
+    pub(crate) fn ended(&mut self, ending: ResponseEnd) {
+        // Where calls are only counted, the record's milliseconds will do: a look at the clock costs more
+        // than all the counters.
+        self.ended = self.request.as_ref().map(|_| self.came.elapsed());
+        self.ending = ending;
+        self.stream_is_over();
+    }
+
+    /// Tells it, with what the call was charged.
+    pub(crate) fn finish(mut self, record: &UsageRecord) {
+        self.tell_once(Some(record));
+    }
+
+    fn tell_once(&mut self, record: Option<&UsageRecord>) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        self.stream_is_over();
+        let (trace, refusal) = (self.trace.take(), self.refusal.take());
+        let facts = CallOutcome {
+            route: self.route,
+            status: record.map_or(self.status, |record| record.status),
+            refused: self.refused,
+            tries: self.tries,
+            hedges: self.hedges,
+            absurd: self.absurd,
+            head: self.head,
+            account: self.account,
+            by: self.by,
+            request: self.request.as_deref(),
+            streamed: self.streamed,
+            duration: self.ended.unwrap_or_else(|| self.lasted(record)),
+            ending: self.ending,
+            record,
+        };
+        self.telemetry.0.counters.call(&facts);
+        if let Some(log) = &self.telemetry.0.shared.log {
+            log.call(&facts);
+        }
+        if let Some(trace) = trace {
+            trace.end(&facts);
+        }
+        // A call that has a record is listed by that.
+        if let (None, Some(code), Some(told)) = (record, facts.refused, refusal) {
+            let now = self.telemetry.0.shared.clock.now();
+            self.telemetry.0.refused.add(&facts, (code, *told), now);
+        }
+    }
+
+    fn lasted(&self, record: Option<&UsageRecord>) -> Duration {
+        let Some(record) = record else {
+            return self.came.elapsed();
+        };
+        let recorded = self.body + Duration::from_millis(record.duration_ms);
+        recorded.max(self.head.map(|head| head.after).unwrap_or_default())
+    }
+
+    fn stream_is_over(&mut self) {
+        if std::mem::take(&mut self.streaming) {
+            let open = &self.telemetry.0.counters.open_streams;
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl RequestInfo {
+    pub(super) fn of<B>(request: &Request<B>, at: Millis) -> Self {
+        let path = request.uri().path();
+        let end = path.floor_char_boundary(PATH_BYTES_MAX);
+        Self {
+            at,
+            id: request.headers().get(X_REQUEST_ID).cloned(),
+            upstream_id: None,
+            method: request.method().clone(),
+            path: path.get(..end).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl ResponseEnd {
+    /// Whether it is the provider or the gateway that left the answer unfinished.
+    pub(super) const fn is_failure(self) -> bool {
+        matches!(self, Self::Cut | Self::Stopped)
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cut => "cut",
+            Self::Abandoned => "abandoned",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl Drop for CallRecorder {
+    fn drop(&mut self) {
+        self.tell_once(None);
+    }
+}

@@ -1,0 +1,202 @@
+//! What can be seen of calls from outside. Each serving thread has a `Sight` of its own; a call's `Story`
+//! gathers what happens to it and is told once, when the call is over, however it ends.
+
+mod access_log;
+mod call_recorder;
+mod conventions;
+mod counters;
+mod header;
+mod id;
+mod prometheus;
+mod refused_calls;
+mod trace;
+mod worker;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use access_log::Log;
+pub use access_log::{AccessLog, LogDestination};
+use call_recorder::RequestInfo;
+pub(crate) use call_recorder::{CallRecorder, ResponseEnd};
+use counters::CallCounters;
+pub(crate) use counters::{AttemptResult, EndpointKind};
+pub use header::GatewayHeader;
+use http::Request;
+pub use id::RequestId;
+pub(crate) use id::{UPSTREAM_REQUEST_ID, X_REQUEST_ID};
+pub(crate) use prometheus::Rows;
+use proxyxai_contract::{clock::Clock, id::NodeName, refused_call::RefusedCall};
+use refused_calls::Sample;
+pub(crate) use refused_calls::{RefusedCallQueue, RefusedRequest};
+pub use trace::Tracing;
+pub(crate) use trace::{AttemptInfo, AttemptSpan};
+use trace::{Flush, Tracer};
+use worker::WorkerHandle;
+
+use crate::{Error, decide::sample::RefusalSampler, formats::Route};
+
+/// What of calls is to be seen.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetryConfig {
+    /// Headers of its own that the gateway adds to answers.
+    pub headers: Vec<GatewayHeader>,
+    /// The access log; none is written by default.
+    pub log: Option<AccessLog>,
+    /// Where traces go; none are made by default.
+    pub traces: Option<Tracing>,
+}
+
+/// Where the calls of one thread are seen. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Telemetry(Arc<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    counters: Arc<CallCounters>,
+    refused: Sample,
+    shared: Arc<SharedTelemetry>,
+}
+
+#[derive(Debug)]
+struct SharedTelemetry {
+    headers: Vec<GatewayHeader>,
+    log: Option<Log>,
+    tracer: Option<Tracer>,
+    clock: Clock,
+    /// Of all threads.
+    counters: Mutex<Vec<Arc<CallCounters>>>,
+    /// The same.
+    refused: Mutex<Vec<Sample>>,
+}
+
+/// What has to be waited for when no call is left.
+#[derive(Debug)]
+pub(crate) struct TelemetryShutdown {
+    writer: Option<WorkerHandle>,
+    flush: Option<Flush>,
+}
+
+/// An attempt under way; one that is dropped was cancelled.
+#[derive(Debug)]
+pub(crate) struct AttemptGuard<'a> {
+    counters: &'a CallCounters,
+    outcome: AttemptResult,
+}
+
+impl Telemetry {
+    /// Opens what calls are told to. What has to be waited for at the end comes with it.
+    ///
+    /// # Errors
+    /// When the access log cannot be opened, or the collector's address is none.
+    pub(crate) fn open(
+        config: &TelemetryConfig,
+        node: &NodeName,
+        clock: &Clock,
+    ) -> Result<(Self, TelemetryShutdown), Error> {
+        let log = config.log.as_ref().map(Log::open).transpose();
+        let (log, writer) = log.map_err(Error::AccessLog)?.unzip();
+        let tracer = config.traces.as_ref();
+        let tracer = tracer.map(|to| Tracer::open(to, node)).transpose()?;
+        let (tracer, flush) = tracer.unzip();
+        let shared = SharedTelemetry {
+            headers: config.headers.clone(),
+            log,
+            tracer,
+            clock: clock.clone(),
+            counters: Mutex::default(),
+            refused: Mutex::default(),
+        };
+        Ok((
+            Self::of(Arc::new(shared)),
+            TelemetryShutdown { writer, flush },
+        ))
+    }
+
+    /// The same for another thread.
+    pub(crate) fn sibling(&self) -> Self {
+        Self::of(Arc::clone(&self.0.shared))
+    }
+
+    fn of(shared: Arc<SharedTelemetry>) -> Self {
+        let counters = Arc::new(CallCounters::new());
+        let all = shared.counters.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&counters));
+        let refused = Sample::default();
+        let all = shared.refused.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+            .push(refused.clone());
+        Self(Arc::new(Thread {
+            counters,
+            refused,
+            shared,
+        }))
+    }
+
+    /// Refused calls of all threads.
+    pub(crate) fn refusals(&self) -> RefusedCallQueue {
+        RefusedCallQueue::new(self.clone())
+    }
+
+    /// Those since this was asked last, of each thread.
+    fn refused(&self) -> Vec<RefusalSampler<RefusedCall>> {
+        let all = self.0.shared.refused.lock();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(Sample::collect).collect()
+    }
+
+    /// A call has come, whose head has just been read.
+    pub(crate) fn begin<B>(&self, route: Route, request: &Request<B>) -> CallRecorder {
+        let shared = &self.0.shared;
+        let watched = shared.log.is_some() || shared.tracer.is_some();
+        let asked = watched.then(|| Box::new(RequestInfo::of(request, shared.clock.now())));
+        let tracer = shared.tracer.as_ref();
+        let trace = tracer.map(|tracer| Box::new(tracer.begin(route, request)));
+        CallRecorder::new(self.clone(), (route, Instant::now()), asked, trace)
+    }
+
+    /// A request that is no call was answered.
+    pub(crate) fn page(&self, room: EndpointKind, status: u16) {
+        self.0.counters.page(room, status);
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begin_attempt(&self) -> AttemptGuard<'_> {
+        AttemptGuard {
+            counters: &self.0.counters,
+            outcome: AttemptResult::Cancelled,
+        }
+    }
+
+    fn threads(&self) -> Vec<Arc<CallCounters>> {
+        let all = self.0.shared.counters.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl TelemetryShutdown {
+    /// Lets what was told last reach its end, for a few seconds at most.
+    pub(crate) async fn close(self) {
+        if let Some(writer) = self.writer {
+            writer.wait().await;
+        }
+        if let Some(flush) = self.flush {
+            flush.run().await;
+        }
+    }
+}
+
+impl AttemptGuard<'_> {
+    /// It has ended.
+    pub(crate) fn ended(mut self, outcome: AttemptResult) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for AttemptGuard<'_> {
+    fn drop(&mut self) {
+        self.counters.tries.add(self.outcome.index(), 1);
+    }
+}

@@ -1,0 +1,190 @@
+//! Reading of single variables: what each kind of value looks like, and what is said of one that does not.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Read as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    time::Duration,
+};
+
+use proxyxai_contract::{Invalid, secret::Secret};
+
+use crate::{
+    listen::Listen,
+    variables::{file_of, variables},
+};
+
+/// Longer than any secret, and short enough to be read by mistake.
+const SECRET_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Reads single variables and remembers what was wrong.
+pub(super) struct EnvReader<'a> {
+    pub(super) get: &'a dyn Fn(&'static str) -> Option<OsString>,
+    pub(super) problems: Vec<Invalid>,
+}
+
+impl EnvReader<'_> {
+    /// The value, trimmed; none when it is unset or empty.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.exact(name)?;
+        let text = value.expose().trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// The same of a variable that holds a secret.
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        self.text(name).map(Secret::new)
+    }
+
+    /// A secret with the blanks around it: a password may have some.
+    pub(super) fn exact(&mut self, name: &'static str) -> Option<Secret> {
+        let given = (self.get)(name).filter(|value| !value.is_empty());
+        let file = file_of(name).and_then(|file| {
+            let path = (self.get)(file).filter(|path| !path.is_empty())?;
+            Some((file, path))
+        });
+        match (given, file) {
+            (Some(value), None) => {
+                let text = value.into_string();
+                let text = text.map_err(|_| self.problem(name, "is not UTF-8"));
+                text.ok().map(Secret::new)
+            }
+            (None, Some((file, path))) => kept_in(Path::new(&path))
+                .map_err(|problem| self.problem(file, &problem))
+                .ok(),
+            (Some(_), Some((file, _))) => {
+                self.problem(file, &format!("is given besides {name}; give one of them"));
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// What is read from a variable that holds a secret. Whoever reads it has no words for what is wrong but those of
+    /// the program: a message made of the value could not be returned.
+    pub(super) fn of_secret<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&Secret) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        let secret = self.secret(name)?;
+        parse(&secret)
+            .map_err(|problem| self.problem(name, problem))
+            .ok()
+    }
+
+    pub(super) fn problem(&mut self, name: &'static str, problem: &str) {
+        let problem = Invalid::new(name, problem);
+        // Some variables are looked at more than once.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// The value, or the default that the table names.
+    pub(super) fn or_default(&mut self, name: &'static str) -> String {
+        self.text(name).unwrap_or_else(|| {
+            let variable = variables().find(|variable| variable.name == name);
+            variable
+                .map(|variable| variable.default)
+                .unwrap_or_default()
+                .to_owned()
+        })
+    }
+
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        parse(&text)
+            .map_err(|error| self.problems.push(error.under(name)))
+            .ok()
+    }
+
+    pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
+        &mut self,
+        name: &'static str,
+        least: T,
+        most: T,
+    ) -> T {
+        match self.or_default(name).parse::<T>() {
+            Ok(number) if number >= least && number <= most => number,
+            _ => {
+                self.problem(
+                    name,
+                    &format!("must be a whole number from {least} to {most}"),
+                );
+                least
+            }
+        }
+    }
+
+    pub(super) fn millis(&mut self, name: &'static str) -> Duration {
+        // A day: longer than any call, short enough for every timer.
+        Duration::from_millis(self.number(name, 1, 86_400_000))
+    }
+
+    /// None for 0.
+    pub(super) fn millis_or_off(&mut self, name: &'static str) -> Option<Duration> {
+        let millis = self.number(name, 0, 86_400_000);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    pub(super) fn choice<'c>(&mut self, name: &'static str, choices: [&'c str; 2]) -> &'c str {
+        let text = self.or_default(name);
+        if let Some(choice) = choices.into_iter().find(|choice| *choice == text) {
+            return choice;
+        }
+        let [first, second] = choices;
+        self.problem(name, &format!("must be {first} or {second}"));
+        first
+    }
+
+    /// `LISTEN`, else `PORT` on all addresses.
+    pub(super) fn listen_http(&mut self) -> Listen {
+        let everywhere = Listen::Everywhere(self.number("PORT", 0, u16::MAX));
+        let named = self.address("LISTEN");
+        named.map_or(everywhere, Listen::At)
+    }
+
+    /// `GRPC_LISTEN`, else `GRPC_PORT` on 127.0.0.1.
+    pub(super) fn listen_grpc(&mut self) -> SocketAddr {
+        let port = self.number("GRPC_PORT", 0, u16::MAX);
+        let named = self.address("GRPC_LISTEN");
+        named.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    pub(super) fn address(&mut self, name: &'static str) -> Option<SocketAddr> {
+        let bad = |_| {
+            let example = "must be an address and a port, e.g. 0.0.0.0:3443 or [::1]:3443";
+            Invalid::new(name, example)
+        };
+        self.parsed(name, |text| text.parse().map_err(bad))
+    }
+}
+
+/// The secret in a file, without the line break that editors put at its end. What is wrong is said without what is in
+/// it.
+fn kept_in(path: &Path) -> Result<Secret, String> {
+    let mut text = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut text));
+    read.map_err(|error| format!("names a file that cannot be read: {error}"))?;
+    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(format!(
+            "names a file of more than {SECRET_FILE_BYTES_MAX} bytes"
+        ));
+    }
+    let text = String::from_utf8(text).map_err(|_| "names a file that is not UTF-8".to_owned())?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = line.strip_suffix('\r').unwrap_or(line);
+    if secret.trim().is_empty() {
+        return Err("names a file with nothing in it".to_owned());
+    }
+    Ok(Secret::new(secret))
+}
