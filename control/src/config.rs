@@ -1,8 +1,6 @@
 //! What the control plane is started with. A plain struct: the binary reads the environment, and
 //! this module only says what is wrong with the values.
 
-mod database;
-
 use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
 use proxyxai_contract::{
@@ -12,7 +10,7 @@ use proxyxai_contract::{
 
 use crate::domain::{account, setting, upstream_key};
 
-pub use database::{Database, Server};
+pub use crate::store::database::{Database, Server};
 
 /// Client keys have 45 random characters; showing more than 20 of them would help a guesser.
 const PARTIAL_KEY_CHARS_MAX: usize = 20;

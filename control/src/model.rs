@@ -6,6 +6,7 @@ mod audit;
 mod bill;
 mod call;
 mod client_key;
+mod credit_card;
 mod earning;
 mod ledger;
 mod news;
@@ -32,6 +33,7 @@ pub use call::{
     Call, CallFilter, CallPage, ClientKeyFilter, ModelFilter, PageCursor, StatusFilter,
 };
 pub use client_key::{ClientKeyChange, ClientKeyInfo, Expiry, NewClientKey};
+pub use credit_card::Card;
 pub use earning::{
     Earning, EarningDimension, EarningFilter, EarningKey, EarningRow, EarningsReport, TagTotals,
 };

@@ -26,11 +26,11 @@ use key_pricing::{KeyPricing, rule};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
-    lease::PayerId,
+    lease::{PayerId, PostedBalance},
     money::Money,
     price::PriceTable,
     price_file::{self, PriceEntries},
-    snapshot::{HealthState, KeyHealthReport, PostedBalance, SnapshotUpdate},
+    snapshot::{HealthState, KeyHealthReport, SnapshotUpdate},
     window::WindowKey,
 };
 use subscribers::Subscribers;

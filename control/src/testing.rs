@@ -12,18 +12,19 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     secret::Secret,
     snapshot::KeyConfig,
-    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{UsageMeasure, UsageRecord},
 };
 
 use crate::{
     Control, Error,
-    config::{Config, Database},
+    config::Config,
     model::{
         Account, AccountChange, AccountChangeResult, Caller, LedgerFilter, NewAccount,
         NewUpstreamKey, UpstreamKey,
     },
     ops::{self, reports::CallsOf},
-    store::{self, testing::ScratchDatabase},
+    store::{self, database::Database, testing::ScratchDatabase},
 };
 
 /// 1 November 2026, noon.

@@ -16,7 +16,7 @@ mod decide {
     pub(crate) mod via;
 }
 
-#[path = "../../dataplane/src/sight/id.rs"]
+#[path = "../../dataplane/src/telemetry/id.rs"]
 #[expect(dead_code, reason = "a law needs some of it only")]
 mod request_id;
 
@@ -24,7 +24,7 @@ mod request_id;
 #[expect(dead_code, unused_imports, reason = "a law needs some of it only")]
 mod control {
     pub(crate) mod domain;
-    pub(crate) mod view;
+    pub(crate) mod model;
 
     pub(crate) mod rest {
         mod body;
@@ -41,7 +41,7 @@ mod control {
     }
 }
 
-use control::{domain, view};
+use control::{domain, model};
 
 mod laws {
     pub mod answer;

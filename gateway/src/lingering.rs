@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use crate::serve::BodyEndMarker;
+use crate::framing::BodyEndMarker;
 
 /// What a refused client may still send before it is cut off after all.
 const DISCARD_BYTES_MAX: u64 = 256 * 1024 * 1024;

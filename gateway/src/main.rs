@@ -6,6 +6,7 @@ mod config;
 mod connection_limits;
 mod console;
 mod file_size_limit;
+mod framing;
 mod grpc;
 mod healthcheck;
 mod in_process;

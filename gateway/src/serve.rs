@@ -1,8 +1,6 @@
 //! The HTTP server: accepts connections with Nagle off, bounds the request head in size and time,
 //! and drains when told to.
 
-mod framing;
-
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -19,8 +17,7 @@ use std::{
 };
 
 use axum::body::Body;
-pub(crate) use framing::BodyEndMarker;
-use framing::{Framing, HeadInspector, InspectedStream, framing};
+
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
     body::{Body as _, Incoming},
@@ -45,6 +42,7 @@ use crate::{
     allocator,
     config::ServerLimits,
     connection_limits::{ConnectionLimits, ConnectionPermit},
+    framing::{Framing, HeadInspector, InspectedStream, framing},
     lingering::LingeringBody,
 };
 

@@ -8,7 +8,7 @@ use crate::{
     money::{Money, Multiplier, div_round},
     part::BillPart,
     price::{self, ModelPrice, PartPrices, TierPrices},
-    usage::{ImageUsage, TokenUsage},
+    tokens::{ImageUsage, TokenUsage},
 };
 
 /// What a call used.

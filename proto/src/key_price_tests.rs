@@ -8,7 +8,8 @@ use crate::{
     clock::Millis,
     id::{AccountId, KeyId, Level},
     price_file,
-    usage::{ImageUsage, TokenUsage, UsageMeasure},
+    tokens::{ImageUsage, TokenUsage},
+    usage::UsageMeasure,
 };
 
 const TABLE: &str = r#"{"Version":"2026-10-01","Providers":{"acme":["api.acme.test"]},"ChatPricing":{

@@ -3,8 +3,18 @@
 use crate::{
     id::{AccountId, ClientKeyId},
     money::Money,
-    snapshot::PostedBalance,
 };
+
+/// Money of an account as last posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostedBalance {
+    /// Whose.
+    pub account: AccountId,
+    /// What is left.
+    pub balance: Money,
+    /// Charges of the current month.
+    pub month_used: Money,
+}
 
 /// What is spent from: an account's credit, or the limit of one of its further client keys. A call with such a key
 /// spends from both.

@@ -38,6 +38,7 @@ pub mod refused_call;
 pub mod routing;
 pub mod secret;
 pub mod snapshot;
+pub mod tokens;
 pub mod usage;
 pub mod window;
 pub mod wire;

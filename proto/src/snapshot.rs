@@ -11,7 +11,7 @@ use crate::{
     id::{AccountId, ClientKeyId, KeyId, Level, Revision},
     key_headers::KeyHeaders,
     key_price::KeyPrice,
-    lease::{LeasedCredit, PayerId},
+    lease::{LeasedCredit, PayerId, PostedBalance},
     load_balancing::LoadBalancing,
     money::{Money, Multiplier},
     passthrough::Passthrough,
@@ -21,7 +21,7 @@ use crate::{
     routing::RoutingRules,
     secret::Secret,
     usage::AbandonedPolicy,
-    window::ModelLimits,
+    window::{ModelLimits, RateLimits},
 };
 
 const MODELS_MAX: usize = 1000;
@@ -93,35 +93,6 @@ impl FurtherKey {
     pub fn is_expired(&self, now: Millis) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }
-}
-
-/// Windows over calls and tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimits {
-    /// Requests per minute.
-    pub rpm: u64,
-    /// Requests per hour.
-    pub rph: u64,
-    /// Requests per day.
-    pub rpd: u64,
-    /// Tokens per minute.
-    pub tpm: u64,
-    /// Tokens per hour.
-    pub tph: u64,
-    /// Tokens per day.
-    pub tpd: u64,
-}
-
-impl RateLimits {
-    /// What root has: as good as none.
-    pub const WIDE: Self = Self {
-        rpm: 6_666_666,
-        rph: 66_666_666,
-        rpd: 666_666_666,
-        tpm: 6_666_666_666,
-        tph: 66_666_666_666,
-        tpd: 666_666_666_666,
-    };
 }
 
 /// Access lists of an account.
@@ -303,17 +274,6 @@ pub struct ProxySettings {
     pub zone: Zone,
     /// Grows with each reload of the key pool.
     pub reload_count: u64,
-}
-
-/// Money of an account as last posted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PostedBalance {
-    /// Whose.
-    pub account: AccountId,
-    /// What is left.
-    pub balance: Money,
-    /// Charges of the current month.
-    pub month_used: Money,
 }
 
 /// Health of a key, or of a key for one model.

@@ -12,7 +12,6 @@ use crate::{
     lease::PayerId,
     pattern::Pattern,
     routing::best,
-    snapshot::RateLimits,
 };
 
 /// Every call looks through them, and each may have counters.
@@ -96,7 +95,34 @@ impl fmt::Display for LimitWindow {
     }
 }
 
+/// Windows over calls and tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Requests per minute.
+    pub rpm: u64,
+    /// Requests per hour.
+    pub rph: u64,
+    /// Requests per day.
+    pub rpd: u64,
+    /// Tokens per minute.
+    pub tpm: u64,
+    /// Tokens per hour.
+    pub tph: u64,
+    /// Tokens per day.
+    pub tpd: u64,
+}
+
 impl RateLimits {
+    /// What root has: as good as none.
+    pub const WIDE: Self = Self {
+        rpm: 6_666_666,
+        rph: 66_666_666,
+        rpd: 666_666_666,
+        tpm: 6_666_666_666,
+        tph: 66_666_666_666,
+        tpd: 666_666_666_666,
+    };
+
     /// The limit of one window.
     pub const fn of(&self, window: LimitWindow) -> u64 {
         match window {

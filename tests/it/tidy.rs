@@ -2,6 +2,7 @@
 //! begins, how long it may be. A broken rule is printed with its reason.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -140,7 +141,7 @@ const RULES: [Rule; 17] = [
         reason: "a relayed call knows neither the link to control nor the router",
     },
     Rule {
-        module: "dataplane/src/sight",
+        module: "dataplane/src/telemetry",
         except: &[],
         not: &[
             "wire",
@@ -165,6 +166,7 @@ const RULES: [Rule; 17] = [
     },
 ];
 
+const CRATES: [&str; 4] = ["proto/src", "control/src", "dataplane/src", "gateway/src"];
 const SOURCES: [&str; 5] = [
     "proto/src",
     "control/src",
@@ -410,12 +412,12 @@ fn only_the_link_names_tonic_in_the_data_plane_and_only_the_store_names_the_orm_
         (
             "control/src",
             &["lettre"][..],
-            &["control/src/jobs/post.rs"][..],
+            &["control/src/jobs/mailer.rs"][..],
         ),
         (
             "dataplane/src",
             &["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"][..],
-            &["dataplane/src/sight/trace.rs"][..],
+            &["dataplane/src/telemetry/trace.rs"][..],
         ),
         ("gateway/src", &["sea_orm", "wire", "reqwest"][..], &[][..]),
     ] {
@@ -599,4 +601,80 @@ fn the_reader_of_this_file_sees_what_is_named() {
             && names("proxyxai_contract::wire::Key", "wire", "m")
     );
     assert!(!names("wired::x", "wire", "m") && names("tokio::time::sleep", "tokio", "m"));
+}
+
+/// The types that the code of a file defines.
+fn types(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let line = match line.strip_prefix("pub(") {
+            Some(rest) => rest.split_once(") ")?.1,
+            None => line.strip_prefix("pub ").unwrap_or(line),
+        };
+        let kinds = ["struct ", "enum ", "trait ", "union "];
+        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+        let end = rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+        Some(&rest[..end.unwrap_or(rest.len())])
+    })
+}
+
+#[test]
+fn no_two_types_of_a_crate_have_one_name() {
+    let mut broken = Vec::new();
+    for source in CRATES {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (file, text) in files(source) {
+            // The ORM's macros demand the names `Model` and `Relation` of every table.
+            if is_test(&file) || file.contains("/store/entity/") {
+                continue;
+            }
+            for name in types(&code(&text)) {
+                places
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(file.clone());
+            }
+        }
+        let twice = places.into_iter().filter(|(_, files)| files.len() > 1);
+        broken.extend(twice.map(|(name, files)| format!("{name}: {}", files.join(", "))));
+    }
+    holds(&broken);
+}
+
+#[test]
+fn no_modules_of_a_crate_need_each_other() {
+    for source in CRATES {
+        let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let top = |file: &str| {
+            let inside = file.strip_prefix(source)?.strip_prefix('/')?;
+            let name = inside.split('/').next()?.trim_end_matches(".rs");
+            Some(name.to_owned()).filter(|name| name != "lib" && name != "main")
+        };
+        let sources: Vec<_> = files(source)
+            .into_iter()
+            .filter(|(file, _)| !is_test(file))
+            .filter_map(|(file, text)| Some((top(&file)?, code(&text))))
+            .collect();
+        let modules: BTreeSet<_> = sources.iter().map(|(module, _)| module.clone()).collect();
+        for (module, code) in &sources {
+            let named = paths(code).into_iter().filter_map(|path| {
+                let inside = path.strip_prefix("crate::")?;
+                Some(inside.split("::").next()?.to_owned())
+            });
+            let others = named.filter(|name| name != module && modules.contains(name));
+            needs.entry(module.clone()).or_default().extend(others);
+        }
+        // What needs nothing that is left is in no cycle.
+        while let Some(free) = needs
+            .iter()
+            .find(|(_, needs)| needs.is_empty())
+            .map(|(module, _)| module.clone())
+        {
+            needs.remove(&free);
+            for others in needs.values_mut() {
+                others.remove(&free);
+            }
+        }
+        assert!(needs.is_empty(), "{source}: a cycle is among {needs:?}");
+    }
 }

@@ -11,7 +11,8 @@ use proxyxai_contract::{
     id::AccountId,
     money::{Money, Multiplier},
     routing::RoutingRules,
-    snapshot::{AccessLists, KeyConfig, RateLimits},
+    snapshot::{AccessLists, KeyConfig},
+    window::RateLimits,
 };
 use serde_json::{Map, Value, json};
 

@@ -17,11 +17,13 @@ use proxyxai_contract::{
     money::{Money, Multiplier, sum},
 };
 
+use crate::model::Card;
 pub use limits::{auto_quota, first_limits, hard_limit_below, risen_within, within};
 pub use transfer::{
     ClosingTransfer, DEDUCTION_FEE, DELETE_FEE, Deduction, LISTING_FEE, REFUND_LIFE_MS,
     RateExchange, TransferRefusal, check_rates, close, deduct, grant, price_of_grant,
 };
+
 pub use units::Cost;
 
 /// More live cards than this are merged, so that a purse stays cheap to read and to show.
@@ -32,21 +34,6 @@ pub const LEASED_LIFE_MS: i64 = 60_000;
 
 const DAY_MS: i64 = 86_400_000;
 const DAYS_MICROS_MAX: i64 = 365_000_000;
-
-/// A piece of credit with an end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Card {
-    /// Face value.
-    pub amount: Money,
-    /// What is left of it.
-    pub balance: Money,
-    /// A note; may be empty.
-    pub reference: String,
-    /// When it was granted.
-    pub granted: Millis,
-    /// The first moment at which it is worth nothing.
-    pub expires: Millis,
-}
 
 /// Credit that was taken from a card, and that card's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

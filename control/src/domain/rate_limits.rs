@@ -5,7 +5,7 @@
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
 )]
 
-use proxyxai_contract::{Invalid, snapshot::RateLimits};
+use proxyxai_contract::{Invalid, window::RateLimits};
 
 use crate::model::RateLimitsChange;
 

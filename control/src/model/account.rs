@@ -7,12 +7,12 @@ use proxyxai_contract::{
     id::{AccountId, Level},
     money::{Money, Multiplier},
     routing::RoutingRules,
-    snapshot::{AccessLists, RateLimits},
-    window::ModelLimits,
+    snapshot::AccessLists,
+    window::{ModelLimits, RateLimits},
 };
 
+use super::Card;
 use super::{AccountLabels, SortOrder};
-use crate::domain::credit::Card;
 
 /// An account to be created below the caller.
 #[derive(Debug, Default)]

@@ -15,9 +15,10 @@ use proxyxai_contract::{
 use crate::{
     Error,
     domain::{
-        credit::{self, Card, Cost, RateExchange, TransferRefusal, Wallet},
+        credit::{self, Cost, RateExchange, TransferRefusal, Wallet},
         ledger::{Book, LedgerEntry},
     },
+    model::Card,
     store::{AccountRecord, leases::LeaseRecord},
 };
 

@@ -8,8 +8,8 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     provider::BaseUrl,
     routing::RoutingRules,
-    snapshot::{AccessLists, RateLimits},
-    window::ModelLimits,
+    snapshot::AccessLists,
+    window::{ModelLimits, RateLimits},
 };
 
 use super::{accounts::blank, keys::sealed, master_key, root_key};

@@ -37,7 +37,8 @@ mod tests {
         id::{AccountId, Level},
         money::Multiplier,
         routing::RoutingRules,
-        snapshot::{AccessLists, RateLimits},
+        snapshot::AccessLists,
+        window::RateLimits,
     };
 
     use super::*;

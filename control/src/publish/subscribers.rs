@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, KeyId, NodeName, Revision},
-    lease::{LeasedCredit, PayerId},
-    snapshot::{HealthState, KeyHealthReport, PostedBalance},
+    lease::{LeasedCredit, PayerId, PostedBalance},
+    snapshot::{HealthState, KeyHealthReport},
 };
 
 use crate::domain::upstream_key;

@@ -6,8 +6,8 @@ use futures_util::{Stream, stream};
 use proxyxai_contract::{
     clock::Millis,
     id::{NodeName, Revision},
-    lease::LeasedCredit,
-    snapshot::{PostedBalance, SnapshotUpdate},
+    lease::{LeasedCredit, PostedBalance},
+    snapshot::SnapshotUpdate,
 };
 use tokio::sync::watch;
 

@@ -211,10 +211,8 @@ impl<K: Ord + Copy, T: PartialEq + Clone> VersionedMap<K, T> {
 #[cfg(test)]
 mod tests {
     use proxyxai_contract::{
-        id::Level,
-        money::Multiplier,
-        routing::RoutingRules,
-        snapshot::{AccessLists, RateLimits},
+        id::Level, money::Multiplier, routing::RoutingRules, snapshot::AccessLists,
+        window::RateLimits,
     };
 
     use super::*;

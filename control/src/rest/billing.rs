@@ -14,7 +14,11 @@ use super::{
     request::{AnyKeyCaller, QueryParams},
     response::Dollars,
 };
-use crate::{Control, domain::credit::Card, model::Account, ops};
+use crate::{
+    Control,
+    model::{Account, Card},
+    ops,
+};
 
 pub(super) const QUERY: [QueryParam; 2] = [
     query(

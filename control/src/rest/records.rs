@@ -7,7 +7,8 @@ use proxyxai_contract::{
     clock::Zone,
     id::{ClientKeyId, KeyId},
     money::{Money, Multiplier},
-    usage::{AbandonedPolicy, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::TokenUsage,
+    usage::{AbandonedPolicy, UsageMeasure, UsageRecord},
 };
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::Schema};

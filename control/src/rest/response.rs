@@ -19,10 +19,7 @@ use utoipa::{
     },
 };
 
-use crate::{
-    domain::credit::Card,
-    model::{Listing, Page, UsageTotals},
-};
+use crate::model::{Card, Listing, Page, UsageTotals};
 
 /// Where an answer stands in the whole listing.
 pub(super) const PAGE_HEADERS: [(&str, &str); 4] = [

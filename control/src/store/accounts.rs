@@ -386,11 +386,8 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
     row.id = NotSet;
     let update = account::Entity::update_many().set(row);
     let update = update.filter(account::Column::Id.eq(id.get()));
-    let written = Box::pin(update.exec(tx.handle()));
-    written
-        .await
-        .map_err(write_error)
-        .and_then(|written| one_row(&written))
+    let written = Box::pin(update.exec(tx.handle())).await;
+    one_row(&written.map_err(write_error)?)
 }
 
 /// Columns and the values they have to have.

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use super::{Db, ROWS_PER_INSERT, Tx, all_rows, entity::credit_card, in_batches, is_among};
-use crate::{Error, domain::credit::Card};
+use crate::{Error, model::Card};
 
 /// At most this many accounts are cleared of expired cards in one go.
 const EXPIRED_ACCOUNTS_MAX: u64 = 500;

@@ -15,7 +15,7 @@ use sea_orm::{
     sqlx::{self, ConnectOptions as _, Connection, postgres::PgConnectOptions},
 };
 
-use crate::{Error, config::Server};
+use crate::{Error, store::database::Server};
 
 /// A report of a thousand accounts writes about five thousand pages of 4 KiB: they stay in the memory of the
 /// one writer, and are copied from the log into the file after some reports rather than after each.
@@ -223,7 +223,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::config::Database;
+    use crate::store::database::Database;
 
     /// What is said of a server at this port, with all causes.
     async fn said_of(port: u16) -> String {

@@ -10,6 +10,7 @@ pub(crate) mod cards;
 pub(crate) mod client_keys;
 pub(crate) mod closing;
 mod connect;
+pub(crate) mod database;
 pub(crate) mod earnings;
 mod entity;
 pub(crate) mod exports;
@@ -39,7 +40,6 @@ pub(crate) mod windows;
 
 use std::{fmt, path::Path};
 
-pub(crate) use connect::can_read;
 use connect::{create_private, file_options, server_options, unreachable_database};
 pub(crate) use monitored::refuses_data;
 use monitored::{MonitoredConnection, StorageHealth};
@@ -58,7 +58,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error,
-    config::{Database, Server},
+    store::database::{Database, Server},
 };
 
 /// Readers of the file; writes go through one connection, since SQLite lets only one in anyway and

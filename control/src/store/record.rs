@@ -13,8 +13,8 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     provider::ProviderType,
     routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
-    snapshot::{AccessLists, AccountConfig, HealthState, KeyConfig, RateLimits},
-    window::ModelLimits,
+    snapshot::{AccessLists, AccountConfig, HealthState, KeyConfig},
+    window::{ModelLimits, RateLimits},
 };
 use sea_orm::{ActiveValue::Set, QueryResult};
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     Error,
-    domain::{account::Dna, credit::Card, name},
-    model::{Account, AddressVerification, UpstreamKey, VerifiedAddresses, VerifiedBy},
+    domain::{account::Dna, name},
+    model::{Account, AddressVerification, Card, UpstreamKey, VerifiedAddresses, VerifiedBy},
 };
 
 /// A whole number that a query answers.

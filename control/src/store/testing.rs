@@ -6,7 +6,7 @@ use sea_orm::{
 };
 
 use super::entity;
-use crate::{config::Database, testing::random_name};
+use crate::{store::database::Database, testing::random_name};
 
 /// A database on a server, and how to get rid of it.
 pub(crate) struct ScratchDatabase {

@@ -18,7 +18,8 @@ use proxyxai_contract::{
     id::{AccountId, ClientKeyId, KeyId, Level, NodeName},
     money::{Money, Multiplier},
     part::BillPart,
-    usage::{AbandonedPolicy, ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{AbandonedPolicy, UsageMeasure, UsageRecord},
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _,

@@ -3,38 +3,19 @@
 
 use proxyxai_contract::id::KeyId;
 
-/// What tells a conversation from others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ConversationHash(u64);
+use crate::formats::conversation::ConversationHash;
 
-impl ConversationHash {
-    /// By what its calls have in common. FNV-1a: it is the same on every node and in every version, which
-    /// the standard library's hashes do not promise.
-    pub(crate) fn new<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        const PRIME: u64 = 0x0100_0000_01b3;
-        let mut hash = 0xcbf2_9ce4_8422_2325;
-        for part in parts {
-            for byte in part {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
-            }
-            // Where one part ends is part of what it says.
-            hash = (hash ^ 0xff).wrapping_mul(PRIME);
-        }
-        Self(hash)
-    }
-
-    /// How much it likes a key; it goes to the usable one it likes best.
-    pub(crate) const fn liking(self, key: KeyId) -> u64 {
-        // The finish of splitmix64: close ids and close hashes end far apart.
-        let mut mixed = self.0
-            ^ key
-                .get()
-                .cast_unsigned()
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
+/// How much a conversation likes a key; it goes to the usable one it likes best.
+pub(crate) const fn liking(conversation: ConversationHash, key: KeyId) -> u64 {
+    // The finish of splitmix64: close ids and close hashes end far apart.
+    let mut mixed = conversation.get()
+        ^ key
+            .get()
+            .cast_unsigned()
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -45,7 +26,7 @@ mod tests {
 
     fn favourite(of: ConversationHash, keys: impl IntoIterator<Item = i64>) -> i64 {
         let ids = keys.into_iter().map(|id| KeyId::new(id).unwrap());
-        ids.max_by_key(|id| of.liking(*id)).unwrap().get()
+        ids.max_by_key(|id| liking(of, *id)).unwrap().get()
     }
 
     fn session(name: u32) -> ConversationHash {

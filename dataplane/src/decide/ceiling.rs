@@ -7,7 +7,7 @@ use proxyxai_contract::{
     part::BillPart,
     price::ModelPrice,
     snapshot::AccountConfig,
-    usage::ImageUsage,
+    tokens::ImageUsage,
 };
 
 use crate::formats::{request::RequestTools, sound::CLAIM_MS_PER_BYTE};

@@ -1,7 +1,7 @@
 //! Laws of ceilings: what is not in a body counts, and no report costs more than was set aside.
 
 use proptest::prelude::*;
-use proxyxai_contract::{bill::BilledUsage, money::Multiplier, usage::TokenUsage};
+use proxyxai_contract::{bill::BilledUsage, money::Multiplier, tokens::TokenUsage};
 use serde_json::{Value, json};
 
 use super::*;

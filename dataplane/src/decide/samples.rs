@@ -8,9 +8,9 @@ use proxyxai_contract::{
     load_balancing::LoadBalancing,
     money::{Money, Multiplier},
     routing::RoutingRules,
-    snapshot::{AccessLists, AccountConfig, FurtherKey, ProxySettings, RateLimits},
+    snapshot::{AccessLists, AccountConfig, FurtherKey, ProxySettings},
     usage::AbandonedPolicy,
-    window::ModelLimits,
+    window::{ModelLimits, RateLimits},
 };
 
 pub(crate) fn account(id: i64) -> AccountConfig {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use http::Method;
 use memchr::{memchr, memmem::Finder};
-use proxyxai_contract::{object::ObjectKind, usage::ImageUsage};
+use proxyxai_contract::{object::ObjectKind, tokens::ImageUsage};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 

@@ -9,7 +9,30 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::decide::affinity::ConversationHash;
+/// What tells a conversation from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConversationHash(u64);
+
+impl ConversationHash {
+    /// By what its calls have in common. FNV-1a: it is the same on every node and in every version, which
+    /// the standard library's hashes do not promise.
+    pub(crate) fn new<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let mut hash = 0xcbf2_9ce4_8422_2325;
+        for part in parts {
+            for byte in part {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+            }
+            // Where one part ends is part of what it says.
+            hash = (hash ^ 0xff).wrapping_mul(PRIME);
+        }
+        Self(hash)
+    }
+
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+}
 
 /// The fields of a body that may name its conversation.
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use proxyxai_contract::usage::TokenUsage;
+use proxyxai_contract::tokens::TokenUsage;
 
 use super::{
     sse::{EventCutter, events},

@@ -82,36 +82,7 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
     }
     let mut registry = Registry::with_prefix("proxyxai");
     relay.telemetry.register(&mut registry);
-    let mut dollars = |name: &str, help: &str, amount: Money| {
-        registry.register(name, help, ConstGauge::new(amount.dollars()));
-    };
-    dollars(
-        "credit_leased_usd",
-        "Credit on lease from control",
-        sums.leased,
-    );
-    dollars(
-        "credit_held_usd",
-        "Credit set aside for calls under way",
-        sums.held,
-    );
-    dollars(
-        "credit_unposted_usd",
-        "Charges that control has not posted yet",
-        sums.unposted,
-    );
-    if sums.unbounded == 0 {
-        dollars(
-            "overspend_bound_usd",
-            "Most that calls under way can cost beyond what is set aside for them; absent while some are without bounds",
-            Money::ZERO,
-        );
-    }
-    dollars(
-        "overspend_usd",
-        "What calls have cost beyond what was set aside for them, since the start",
-        sums.exceeded,
-    );
+    credit(&sums, &mut registry);
     if let Some(earned) = &relay.config.earned {
         posted(earned, &mut registry);
     }
@@ -145,6 +116,40 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
     ages(relay, snapshot, &mut registry);
     states(relay, snapshot, &mut registry);
     registry
+}
+
+/// Credit on lease, and what is done with it.
+fn credit(sums: &Figures, registry: &mut Registry) {
+    let mut dollars = |name: &str, help: &str, amount: Money| {
+        registry.register(name, help, ConstGauge::new(amount.dollars()));
+    };
+    dollars(
+        "credit_leased_usd",
+        "Credit on lease from control",
+        sums.leased,
+    );
+    dollars(
+        "credit_held_usd",
+        "Credit set aside for calls under way",
+        sums.held,
+    );
+    dollars(
+        "credit_unposted_usd",
+        "Charges that control has not posted yet",
+        sums.unposted,
+    );
+    if sums.unbounded == 0 {
+        dollars(
+            "overspend_bound_usd",
+            "Most that calls under way can cost beyond what is set aside for them; absent while some are without bounds",
+            Money::ZERO,
+        );
+    }
+    dollars(
+        "overspend_usd",
+        "What calls have cost beyond what was set aside for them, since the start",
+        sums.exceeded,
+    );
 }
 
 /// Beside a control plane, which alone knows what keys cost.

@@ -15,10 +15,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use proxyxai_contract::{
-    clock::Millis,
-    money::Money,
-    part::BillPart,
-    usage::{AbandonedPolicy, TokenUsage},
+    clock::Millis, money::Money, part::BillPart, tokens::TokenUsage, usage::AbandonedPolicy,
 };
 use tokio::{
     runtime::Handle,

@@ -15,7 +15,8 @@ use proxyxai_contract::{
     part::BillPart,
     plan::RoutePlan,
     price::{self, ModelPrice},
-    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{UsageMeasure, UsageRecord},
 };
 use tokio_util::task::TaskTracker;
 

@@ -56,8 +56,8 @@ use tower::BoxError;
 
 use crate::{
     Config, Error,
-    decide::{admit::Refusal, affinity::ConversationHash, retry_budget::RetryBudget, via},
-    formats::endpoint,
+    decide::{admit::Refusal, retry_budget::RetryBudget, via},
+    formats::{conversation::ConversationHash, endpoint},
     spool::{RecordQueue, Spool},
     state::{
         AccountState, Caller, DialectNeed, KeyPermit, RateLimitWindows, RuntimeState, Snapshot,

@@ -16,11 +16,11 @@ use super::{Relay, charge::PendingCharge, request};
 use crate::{
     decide::{
         admit::Refusal,
-        affinity::ConversationHash,
         endpoint_access::DeferredWork,
         own::{self, ObjectReference},
     },
     formats::{
+        conversation::ConversationHash,
         endpoint::{self, Endpoint, EndpointMatch},
         references::{self, Reference},
         request::RequestFacts,

@@ -5,7 +5,8 @@ use proxyxai_contract::{
     clock::Millis,
     money::Money,
     plan::RoutePlan,
-    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{UsageMeasure, UsageRecord},
 };
 
 use super::request::PreparedRequest;

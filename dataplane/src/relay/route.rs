@@ -14,21 +14,20 @@ use proxyxai_contract::{
     plan::{self, RoutePlan, RouteRefusal},
     price::ModelPrice,
     snapshot::AccountConfig,
-    usage::ImageUsage,
+    tokens::ImageUsage,
 };
 
 use super::{Call, record, request};
 use crate::{
     decide::{
         admit::{self, CallerScope, Refusal},
-        affinity::ConversationHash,
         ceiling,
         endpoint_access::AllowedEndpoint,
     },
     formats::{
         Dialect, Route,
         batch::{self, BatchCall},
-        conversation,
+        conversation::{self, ConversationHash},
         references::Reference,
         request::RequestFacts,
     },

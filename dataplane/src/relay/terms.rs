@@ -69,18 +69,13 @@ impl Relay {
         }
         let settings = &snapshot.settings;
         let assumed = self.config.assumed();
-        let later = endpoint_access::deferred_work(
-            (method, path),
-            found,
-            facts.deferred_by,
-            chain,
-            settings,
-        )?;
+        let call = (method, path);
+        let later =
+            endpoint_access::deferred_work(call, found, facts.deferred_by, chain, settings)?;
         let said = (&*facts, body, inside);
         let place = (found, path);
-        let referred = self
-            .find_references(snapshot, &account.account, place, said)
-            .await?;
+        let referred = self.find_references(snapshot, &account.account, place, said);
+        let referred = referred.await?;
         facts.reads_more |= referred.is_some();
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {

@@ -12,7 +12,8 @@ use proxyxai_contract::{
     id::{AccountId, Level},
     money::Money,
     part::BillPart,
-    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{UsageMeasure, UsageRecord},
 };
 
 use super::{

@@ -15,9 +15,8 @@ use std::{
 };
 
 use proxyxai_contract::{
-    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, LeasedCredit, PayerId},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, LeasedCredit, PayerId, PostedBalance},
     money::Money,
-    snapshot::PostedBalance,
 };
 use tokio::{
     sync::{Notify, mpsc},

@@ -26,12 +26,10 @@ use proxyxai_contract::{
     client_key::KeyHash,
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
-    lease::PayerId,
+    lease::{PayerId, PostedBalance},
     money::Money,
     price::{FastHashState, PriceTable},
-    snapshot::{
-        AccountConfig, KeyHealthReport, PostedBalance, ProxySettings, SnapshotUpdate, UpstreamKey,
-    },
+    snapshot::{AccountConfig, KeyHealthReport, ProxySettings, SnapshotUpdate, UpstreamKey},
     usage::UsageRecord,
 };
 use tokio::sync::mpsc;

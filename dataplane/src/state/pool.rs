@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{AccountState, fair_queue::FairQueue, health::KeyQuery, key::KeyState};
-use crate::decide::{affinity::ConversationHash, hedge::LatencyHistogram, load_balancing};
+use crate::{
+    decide::{affinity, hedge::LatencyHistogram, load_balancing},
+    formats::conversation::ConversationHash,
+};
 use proxyxai_contract::{clock::Millis, id::KeyId, load_balancing::KeyStrategy};
 
 /// The keys of one level, in the order of their ids.
@@ -92,7 +95,7 @@ impl KeyPool {
         if let Some(conversation) = ask.conversation {
             let liking = |at: &usize| {
                 let key = self.keys.get(*at).map(|key| key.key.id);
-                key.map(|id| conversation.liking(id))
+                key.map(|id| affinity::liking(conversation, id))
             };
             return (0..keys).filter(|at| usable(*at)).max_by_key(liking);
         }

@@ -7,7 +7,8 @@ use proxyxai_contract::{
     id::ClientKeyId,
     lease::{LeaseAnswer, LeaseShortage, LeasedCredit},
     snapshot::FurtherKey,
-    usage::{ImageUsage, TokenUsage, UsageMeasure},
+    tokens::{ImageUsage, TokenUsage},
+    usage::UsageMeasure,
 };
 
 use super::*;

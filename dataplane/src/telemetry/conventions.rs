@@ -1,7 +1,7 @@
 //! The words of OpenTelemetry's conventions for HTTP and for generative AI. Pure.
 
 use http::Method;
-use proxyxai_contract::usage::TokenUsage;
+use proxyxai_contract::tokens::TokenUsage;
 
 use crate::formats::Route;
 

@@ -6,11 +6,7 @@ use std::{
     time::Duration,
 };
 
-use proxyxai_contract::{
-    bill::CallBill,
-    part::PARTS,
-    usage::{TokenUsage, UsageMeasure},
-};
+use proxyxai_contract::{bill::CallBill, part::PARTS, tokens::TokenUsage, usage::UsageMeasure};
 
 use super::call_recorder::{CallOutcome, ResponseEnd};
 use crate::{decide::admit::Refusal, formats::Route};

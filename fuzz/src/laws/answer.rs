@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use crate::{
     formats::{
-        Family, Route,
-        opening::Opening,
-        reply::{broken_stream, error_body, models_list},
+        Dialect, Route,
+        first_event::FirstEvent,
+        own_bodies::{broken_stream, error_body, models_list},
         sse::events,
-        usage::{Schema, UsageReader},
+        usage::{UsageSchema, UsageReader},
     },
     pieces,
 };
@@ -19,15 +19,15 @@ pub fn answer(input: &[u8]) {
         return;
     };
     let family = if choice & 1 == 0 {
-        Family::OpenAi
+        Dialect::OpenAi
     } else {
-        Family::Anthropic
+        Dialect::Anthropic
     };
     let schema = match (choice >> 1) % 4 {
-        0 => Schema::Completions,
-        1 => Schema::Responses,
-        2 => Schema::Messages,
-        _ => Schema::Pictures,
+        0 => UsageSchema::Completions,
+        1 => UsageSchema::Responses,
+        2 => UsageSchema::Messages,
+        _ => UsageSchema::Pictures,
     };
     heard_in_pieces(schema, body, *seed);
     let text = String::from_utf8_lossy(body);
@@ -35,7 +35,7 @@ pub fn answer(input: &[u8]) {
 }
 
 /// However it is cut, the same usage is heard.
-fn heard_in_pieces(schema: Schema, body: &[u8], seed: u8) {
+fn heard_in_pieces(schema: UsageSchema, body: &[u8], seed: u8) {
     let mut whole = UsageReader::new(schema);
     whole.push_last(body);
     let mut cut = UsageReader::new(schema);
@@ -52,13 +52,13 @@ fn heard_in_pieces(schema: Schema, body: &[u8], seed: u8) {
     if whole.reported().is_none() {
         assert_eq!(whole.is_near_end(), cut.is_near_end());
         assert_eq!(whole.delivered_bytes(), cut.delivered_bytes());
-        assert_eq!(whole.take_prose().tokens(), cut.take_prose().tokens());
+        assert_eq!(whole.take_output_text().tokens(), cut.take_output_text().tokens());
     }
     assert!(whole.delivered_bytes() <= body.len() as u64);
 }
 
 /// Whatever it is about, an error of ours is one JSON object, and one event that readers take for an error.
-fn said(family: Family, status: u16, text: &str) {
+fn said(family: Dialect, status: u16, text: &str) {
     let body = error_body(family, status, text, text, text);
     let read: Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(read["error"]["message"], *text);
@@ -72,7 +72,7 @@ fn said(family: Family, status: u16, text: &str) {
         let event =
             broken_stream(route, status, "upstream_error", text).expect("its streams have events");
         assert_eq!(events(&event).count(), 1);
-        assert!(matches!(Opening::of(&event), Opening::Error(_)));
+        assert!(matches!(FirstEvent::of(&event), FirstEvent::Error(_)));
     }
     let names: Vec<_> = text.lines().collect();
     let list: Value = serde_json::from_slice(&models_list(names.iter().copied(), 1)).expect("JSON");

@@ -3,8 +3,8 @@
 use proxyxai_contract::clock::Millis;
 
 use crate::formats::{
-    fault::{Refusal, Refused, Verdict, judge, judge_within},
-    opening::error_instead,
+    error_classifier::{UpstreamRefusal, ClassifiedRefusal, FaultVerdict, classify, classify_embedded},
+    first_event::error_instead,
 };
 
 /// 2026-11-22.
@@ -27,23 +27,23 @@ pub fn fault(input: &[u8]) {
         let found = headers.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| *value)
     };
-    let asked = |body| Refusal {
+    let asked = |body| UpstreamRefusal {
         status,
         body,
         of_model: status.is_multiple_of(2),
     };
-    let judged = judge(asked(body), &header, NOW);
+    let judged = classify(asked(body), &header, NOW);
     is_fit_to_tell(&judged);
     match status {
-        ..=399 | 405..=407 | 409..=411 | 413..=424 => assert_eq!(judged.verdict, Verdict::Deliver),
-        402 | 500..=507 => assert_ne!(judged.verdict, Verdict::Deliver),
+        ..=399 | 405..=407 | 409..=411 | 413..=424 => assert_eq!(judged.verdict, FaultVerdict::Deliver),
+        402 | 500..=507 => assert_ne!(judged.verdict, FaultVerdict::Deliver),
         _ => {}
     }
     // How many blanks stand behind a body is nobody's word.
     let spaced = [body, b"  \n"].concat();
-    assert_eq!(judge(asked(&spaced), &header, NOW), judged);
-    if let Some((status, judged)) = judge_within(&header, body, NOW) {
-        assert_ne!(judged.verdict, Verdict::Deliver);
+    assert_eq!(classify(asked(&spaced), &header, NOW), judged);
+    if let Some((status, judged)) = classify_embedded(&header, body, NOW) {
+        assert_ne!(judged.verdict, FaultVerdict::Deliver);
         assert!((400..600).contains(&status));
         is_fit_to_tell(&judged);
     }
@@ -57,8 +57,8 @@ fn head_and_body(bytes: &[u8]) -> (&str, &[u8]) {
     (std::str::from_utf8(head).unwrap_or_default(), body)
 }
 
-fn is_fit_to_tell(judged: &Refused) {
-    let Refused { verdict, reason } = judged;
+fn is_fit_to_tell(judged: &ClassifiedRefusal) {
+    let ClassifiedRefusal { verdict, reason } = judged;
     assert!(
         !reason.is_empty() && reason.chars().count() <= REASON_CHARS_MAX,
         "{reason}"
@@ -66,16 +66,16 @@ fn is_fit_to_tell(judged: &Refused) {
     assert!(!reason.chars().any(char::is_control), "{reason}");
     assert!(reason.starts_with("the provider"), "{reason}");
     match verdict {
-        Verdict::RetrySleepKey { hint_ms } | Verdict::RetrySleepPair { hint_ms } => {
+        FaultVerdict::RetrySleepKey { hint_ms } | FaultVerdict::RetrySleepPair { hint_ms } => {
             assert!(
                 hint_ms.is_none_or(|ms| (1..=HOUR_MS).contains(&ms)),
                 "{hint_ms:?}"
             );
         }
-        Verdict::Deliver
-        | Verdict::RetryQuarantine
-        | Verdict::RetryDoubt
-        | Verdict::RetryBlame
-        | Verdict::RetryOnly => {}
+        FaultVerdict::Deliver
+        | FaultVerdict::RetryQuarantine
+        | FaultVerdict::RetryDoubt
+        | FaultVerdict::RetryBlame
+        | FaultVerdict::RetryOnly => {}
     }
 }

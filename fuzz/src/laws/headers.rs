@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderMap, HeaderValue, Method, uri::PathAndQuery};
 use proxyxai_contract::{
     access::IpList,
-    client_key::{ClientKey, presented},
+    client_key::{ClientKey, credential_from},
     provider::BaseUrl,
 };
 
 use crate::{
     decide::{address, via},
-    formats::{Family, endpoint, has_dot_segment, is_relayed, upstream_path},
+    formats::{Dialect, endpoint, has_dot_segment, is_relayed, upstream_path},
     request_id::{RequestId, X_REQUEST_ID},
 };
 
@@ -57,7 +57,7 @@ fn named(values: &[&str]) {
 
 fn credentials(values: &[&str]) {
     let (first, second) = (values.first().copied(), values.get(1).copied());
-    let Some(key) = presented(first, second) else {
+    let Some(key) = credential_from(first, second) else {
         return;
     };
     assert!(!key.is_empty() && key.trim() == key);
@@ -69,9 +69,9 @@ fn credentials(values: &[&str]) {
     );
     if let Ok(key) = ClientKey::parse(key) {
         for value in [key.expose().to_owned(), format!("Bearer {}", key.expose())] {
-            assert_eq!(presented(Some(&value), None), Some(key.expose()));
+            assert_eq!(credential_from(Some(&value), None), Some(key.expose()));
         }
-        assert_eq!(presented(None, Some(key.expose())), Some(key.expose()));
+        assert_eq!(credential_from(None, Some(key.expose())), Some(key.expose()));
         assert!(
             !format!("{key:?}").contains(key.tail(20)),
             "a key shows itself"
@@ -127,7 +127,7 @@ fn path(text: &str) {
     assert_eq!(is_relayed(path), is_relayed(&canonical));
     for method in [Method::GET, Method::POST] {
         let found = endpoint::find(&method, &canonical);
-        assert_eq!(found.family(path, false), Family::of(path));
+        assert_eq!(found.dialect(path, false), Dialect::of(path));
     }
     for base in ["https://host", "https://host/v1", "https://host/deep/er"] {
         let base = BaseUrl::parse(base).expect("a base");

@@ -1,16 +1,6 @@
 //! Price lists: our own form, laid over the table that ships, and `LiteLLM`'s.
 
-use proxyxai_contract::{
-    bill::{Most, Used, ceiling, cost},
-    convert::{update_from_wire, update_to_wire},
-    id::Revision,
-    money::{Money, Multiplier},
-    price::PriceTable,
-    price_file,
-    price_import::{self, Origin},
-    snapshot::Update,
-    usage::{Images, Tokens},
-};
+use proxyxai_contract::{bill::{UsageCeiling, BilledUsage, ceiling, cost}, convert::{update_from_wire, update_to_wire}, id::Revision, money::{Money, Multiplier}, price::PriceTable, price_file, price_import::{self, ListOrigin}, snapshot::SnapshotUpdate, tokens::{ImageUsage, TokenUsage}};
 
 /// A byte that chooses, then the list.
 pub fn prices(input: &[u8]) {
@@ -20,7 +10,7 @@ pub fn prices(input: &[u8]) {
     let Ok(list) = std::str::from_utf8(list) else {
         return;
     };
-    let origin = Origin {
+    let origin = ListOrigin {
         url: "list",
         day: "2026-11-22",
     };
@@ -44,21 +34,21 @@ pub fn prices(input: &[u8]) {
 }
 
 fn can_be_used(table: PriceTable) {
-    let tokens = Tokens {
+    let tokens = TokenUsage {
         input: 1_000,
         cached: 100,
         output: 1_000,
         reasoning: 100,
-        ..Tokens::default()
+        ..TokenUsage::default()
     };
-    let (images, one) = (Images::default(), Multiplier::ONE);
-    let used = Used {
+    let (images, one) = (ImageUsage::default(), Multiplier::ONE);
+    let used = BilledUsage {
         tokens: &tokens,
         images: &images,
         pieces: &[],
         tier: "",
     };
-    let most = Most {
+    let most = UsageCeiling {
         input: 1_000,
         output: 1_000,
         images: &images,
@@ -81,9 +71,9 @@ fn can_be_used(table: PriceTable) {
             );
         }
     }
-    let update = Update {
+    let update = SnapshotUpdate {
         prices: Some(table),
-        ..Update::empty(Revision(1))
+        ..SnapshotUpdate::empty(Revision(1))
     };
     let (read, rejected) = update_from_wire(update_to_wire(&update));
     assert!(rejected.is_empty(), "{rejected:?}");

@@ -10,7 +10,7 @@ use proxyxai_contract::{
         update_from_wire, update_to_wire, window_ask_from_wire, window_ask_to_wire,
         window_grant_from_wire, window_grant_to_wire,
     },
-    lease::Payer,
+    lease::PayerId,
     wire,
 };
 
@@ -39,7 +39,7 @@ fn record(bytes: &[u8]) {
     };
     let mut written = record_to_bytes(&read);
     assert_eq!(record_from_bytes(&written).as_ref(), Ok(&read));
-    let payer = Payer {
+    let payer = PayerId {
         account: read.account,
         client_key: read.client_key,
     };

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    decide::affinity::Conversation,
+    formats::conversation::ConversationHash,
     formats::{
         Route, conversation, model_list,
-        reply::{Page, anthropic_model, anthropic_models},
+        own_bodies::{Page, anthropic_model, anthropic_models},
         request::{
             BadRequest, RequestFacts, UsageAsk, in_query, in_target, read, rewrite,
-            unpack::{Coding, Unpacking},
+            decompress::{ContentCoding, Decompressor},
         },
         usage::estimate_prompt,
     },
@@ -25,7 +25,7 @@ const ADDED_BYTES_MAX: usize = 100;
 const TOKENS_PER_BYTE_MAX: u64 = 765;
 const UNPACKED_BYTES_MAX: usize = 256 * 1024;
 const STEP_BYTES: usize = 4096;
-const CODINGS: [Coding; 4] = [Coding::Brotli, Coding::Deflate, Coding::Gzip, Coding::Zstd];
+const CODINGS: [ContentCoding; 4] = [ContentCoding::Brotli, ContentCoding::Deflate, ContentCoding::Gzip, ContentCoding::Zstd];
 const ROUTES: [Route; 6] = [
     Route::Chat,
     Route::Completions,
@@ -89,8 +89,8 @@ fn names_in_a_query(query: &[u8]) {
     }
 }
 
-fn comes_apart_in_steps(coding: Coding, packed: &[u8]) {
-    let Ok(mut unpacking) = Unpacking::new(coding, Bytes::copy_from_slice(packed)) else {
+fn comes_apart_in_steps(coding: ContentCoding, packed: &[u8]) {
+    let Ok(mut unpacking) = Decompressor::new(coding, Bytes::copy_from_slice(packed)) else {
         return;
     };
     let mut body = Vec::new();
@@ -171,7 +171,7 @@ fn can_be_rewritten(
 
 fn conversations(body: &[u8]) {
     let named = conversation::session(Some(b"session"), body);
-    assert_eq!(named, Some(Conversation::new([&b"session"[..]])));
+    assert_eq!(named, Some(ConversationHash::new([&b"session"[..]])));
     let unnamed = conversation::session(None, body);
     let beginning = conversation::prefix(body);
     // Blanks around it say nothing.

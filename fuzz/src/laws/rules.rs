@@ -4,11 +4,11 @@ use std::fmt::Debug;
 
 use proxyxai_contract::{
     Invalid,
-    access::{AllowList, Item, PathPattern},
+    access::{AllowList, AllowListItem, PathPattern},
     id::Level,
     pattern::Pattern,
     provider::BaseUrl,
-    rotation::Strategies,
+    load_balancing::LevelStrategies,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     window::ModelLimits,
 };
@@ -31,7 +31,7 @@ pub fn rules(input: &[u8]) {
         1 => reads_back(value, LevelMapper::parse, LevelMapper::text),
         2 => reads_back(value, SwitchOver::parse, SwitchOver::text),
         3 => reads_back(value, ModelFailover::parse, ModelFailover::text),
-        4 => reads_back(value, Strategies::parse, Strategies::text),
+        4 => reads_back(value, LevelStrategies::parse, LevelStrategies::text),
         5 => reads_back(value, ModelLimits::parse, ModelLimits::text),
         6 => reads_back(value, BaseUrl::parse_lenient, BaseUrl::text),
         7 => list::<ipnet::IpNet>(first, second),
@@ -65,7 +65,7 @@ fn reads_back<T: PartialEq + Debug>(
     }
 }
 
-fn list<T: Item + PartialEq + Debug>(stored: &str, edit: &str) {
+fn list<T: AllowListItem + PartialEq + Debug>(stored: &str, edit: &str) {
     reads_back(stored, AllowList::<T>::parse, AllowList::text);
     let Ok(list) = AllowList::<T>::parse(stored) else {
         return;

@@ -5,10 +5,10 @@ use proxyxai_contract::clock::Millis;
 
 use crate::{
     formats::{
-        fault::judge_within,
-        opening::{Opening, error_instead},
-        sse::{Events, events},
-        usage::{Reported, Schema, UsageReader, without_usage},
+        error_classifier::classify_embedded,
+        first_event::{FirstEvent, error_instead},
+        sse::{EventCutter, events},
+        usage::{Reported, UsageSchema, UsageReader, without_usage},
     },
     pieces,
 };
@@ -22,8 +22,8 @@ struct Passed {
     delivered: u64,
 }
 
-fn pass<'c>(schema: Schema, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
-    let (mut cutter, mut reader, mut out) = (Events::new(), UsageReader::new(schema), Vec::new());
+fn pass<'c>(schema: UsageSchema, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
+    let (mut cutter, mut reader, mut out) = (EventCutter::new(), UsageReader::new(schema), Vec::new());
     let mut show = |run: Bytes| {
         reader.push(&run);
         let shown = if edits { without_usage(run) } else { Some(run) };
@@ -50,9 +50,9 @@ pub fn stream(input: &[u8]) {
         return;
     };
     let schema = if choice & 1 == 0 {
-        Schema::Completions
+        UsageSchema::Completions
     } else {
-        Schema::Messages
+        UsageSchema::Messages
     };
     let edits = choice & 2 != 0;
     let whole = pass(schema, edits, [body]);
@@ -63,11 +63,11 @@ pub fn stream(input: &[u8]) {
     assert!(whole.out.len() <= body.len());
     assert_eq!(events(body).collect::<Vec<_>>().concat(), body);
     for event in events(body) {
-        if let Opening::Error(error) = Opening::of(event) {
-            let _judged = judge_within(&|_| None, &error, Millis(0));
+        if let FirstEvent::Error(error) = FirstEvent::of(event) {
+            let _judged = classify_embedded(&|_| None, &error, Millis(0));
         }
     }
     if error_instead(body) {
-        let _judged = judge_within(&|_| None, body, Millis(0));
+        let _judged = classify_embedded(&|_| None, body, Millis(0));
     }
 }

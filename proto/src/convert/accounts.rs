@@ -14,8 +14,8 @@ use crate::{
     client_key::KeyHash,
     id::{AccountId, ClientKeyId, Level},
     money::{Money, Multiplier},
-    snapshot::{AccessLists, AccountConfig, FurtherKey, RateLimits},
-    window::ModelLimits,
+    snapshot::{AccessLists, AccountConfig, FurtherKey},
+    window::{ModelLimits, RateLimits},
     wire,
 };
 

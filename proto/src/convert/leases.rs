@@ -3,9 +3,8 @@
 use crate::{
     Invalid,
     id::{AccountId, ClientKeyId},
-    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, LeasedCredit, PayerId},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, LeasedCredit, PayerId, PostedBalance},
     money::Money,
-    snapshot::PostedBalance,
     wire,
 };
 

@@ -15,7 +15,8 @@ use crate::{
     bill::{CallBill, PriceLine},
     id::{AccountId, KeyId, Level},
     money::{Money, Multiplier},
-    usage::{AbandonedPolicy, ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{AbandonedPolicy, UsageMeasure, UsageRecord},
     wire,
 };
 

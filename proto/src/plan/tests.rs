@@ -10,8 +10,8 @@ use crate::{
     load_balancing::LoadBalancing,
     money::{Money, Multiplier},
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
-    snapshot::{AccessLists, RateLimits},
-    window::ModelLimits,
+    snapshot::AccessLists,
+    window::{ModelLimits, RateLimits},
 };
 
 pub(super) fn account(id: i64) -> AccountConfig {

@@ -52,7 +52,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::credit::{Card, Wallet};
+    use crate::{domain::credit::Wallet, model::Card};
 
     fn rates(micros: i64) -> Multiplier {
         Multiplier::from_micros(micros).unwrap()

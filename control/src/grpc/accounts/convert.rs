@@ -5,17 +5,16 @@ use proxyxai_contract::{
     convert::{access_to_wire, limits_from_wire, limits_to_wire, millis_to_wire, routing_to_wire},
     id::{AccountId, Level},
     money::{Money, Multiplier},
-    snapshot::RateLimits,
+    window::RateLimits,
     wire,
 };
 
 use super::count;
 use crate::{
     Error,
-    domain::credit::Card,
     model::{
-        Account, AccountChange, AccountFilter, AccountLabels, AddressVerification, NewAccount,
-        RateLimitsChange, SortOrder,
+        Account, AccountChange, AccountFilter, AccountLabels, AddressVerification, Card,
+        NewAccount, RateLimitsChange, SortOrder,
     },
 };
 

@@ -18,7 +18,7 @@ use proxyxai_contract::{
 use tonic::{Code, Request, Status, service::Routes};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::{Control, config::Config, config::Database};
+use crate::{Control, config::Config, store::database::Database};
 
 const START: Millis = Millis(1_741_600_000_000);
 const SECRET: &str = "sk-upstream-0123456789";

@@ -13,11 +13,11 @@ use crate::{
     domain::{
         account::{Dna, check_email, check_name_below_root, check_text},
         bounds::InheritedBounds,
-        credit::{self, Card},
+        credit::{self},
         mail::verification,
         rate_limits, setting,
     },
-    model::{Account, AccountChangeResult, Caller, NewAccount, VerifiedAddresses},
+    model::{Account, AccountChangeResult, Caller, Card, NewAccount, VerifiedAddresses},
     ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
 };

@@ -5,7 +5,7 @@ use proxyxai_contract::{
     clock::Millis,
     id::AccountId,
     money::{Money, Multiplier},
-    snapshot::RateLimits,
+    window::RateLimits,
 };
 
 use tokio::time::Instant;
@@ -15,11 +15,11 @@ use crate::{
     Control, Error,
     domain::{
         account::{check_email, check_name_below_root, check_text},
-        credit::{self, Card},
+        credit::{self},
         mail::verification,
         rate_limits, setting,
     },
-    model::{Account, AccountChange, AccountChangeResult, Caller, RateLimitsChange},
+    model::{Account, AccountChange, AccountChangeResult, Caller, Card, RateLimitsChange},
     ops::{self, circulation, money},
     store::{self, AccountRecord, Tx},
 };

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proxyxai_contract::{
     clock::Millis,
     id::{ClientKeyId, NodeName},
-    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, PayerId},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, PayerId, PostedBalance},
     money::Money,
-    snapshot::PostedBalance,
     usage::UsageRecord,
 };
 

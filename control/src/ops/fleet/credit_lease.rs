@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, ClientKeyId, NodeName},
-    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, PayerId},
+    lease::{LeaseAnswer, LeaseAsk, LeaseShortage, PayerId, PostedBalance},
     money::Money,
-    snapshot::PostedBalance,
 };
 
 use super::{

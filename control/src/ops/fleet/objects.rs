@@ -14,7 +14,8 @@ use proxyxai_contract::{
     lease::PayerId,
     money::Money,
     object::{DueWork, ID_BYTES_MAX, LIST_MAX, OwnedObject},
-    usage::{ImageUsage, TokenUsage, UsageMeasure, UsageRecord},
+    tokens::{ImageUsage, TokenUsage},
+    usage::{UsageMeasure, UsageRecord},
 };
 
 use super::client_key_lease::{self, LockedClientKeys};

@@ -6,9 +6,8 @@ use proxyxai_contract::{
     clock::{Millis, Zone},
     convert::UnpostableRecord,
     id::{AccountId, NodeName},
-    lease::{LeasedCredit, PayerId},
+    lease::{LeasedCredit, PayerId, PostedBalance},
     money::Money,
-    snapshot::PostedBalance,
     usage::UsageRecord,
 };
 

@@ -10,7 +10,7 @@ use proxyxai_contract::{
     id::AccountId,
     money::{Money, Multiplier},
     price::{self, PriceTable},
-    usage::TokenUsage,
+    tokens::TokenUsage,
 };
 
 use crate::{

@@ -8,8 +8,9 @@ use proxyxai_contract::{
 
 use crate::{
     domain::credit::{
-        CARDS_MAX, Card, DELETE_FEE, REFUND_LIFE_MS, RateExchange, Wallet, close, deduct, grant,
+        CARDS_MAX, DELETE_FEE, REFUND_LIFE_MS, RateExchange, Wallet, close, deduct, grant,
     },
+    model::Card,
     testing::DAY_MS,
 };
 

@@ -9,7 +9,8 @@ use proxyxai_contract::{
     part::BillPart,
     price::{self, PriceTable},
     snapshot::SnapshotUpdate,
-    usage::{AbandonedPolicy, TokenUsage, UsageRecord},
+    tokens::TokenUsage,
+    usage::{AbandonedPolicy, UsageRecord},
 };
 
 use futures_util::StreamExt as _;

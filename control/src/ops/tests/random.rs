@@ -14,10 +14,11 @@ use crate::{
     Error,
     domain::{
         account::Dna,
-        credit::{self, Card, Cost},
+        credit::{self, Cost},
         lease::{self, Headroom},
         ledger::{Book, LedgerEntry},
     },
+    model::Card,
     ops::{accounts, money},
     store::{self, AccountRecord, leases::LeaseRecord},
     testing::{DAY_MS, NOON, World, everywhere, node},

@@ -206,6 +206,8 @@ async fn limits_by_model_are_stored_and_removed() {
 
 #[tokio::test]
 async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above() {
+    use LimitWindow::{Rpd, Rph, Rpm, Tpd};
+
     everywhere(async |world: &mut World| {
         let anna = world.child(&ROOT, "anna", 100.0).await;
         let carla = world.child(&by(&anna), "carla", 20.0).await;
@@ -217,7 +219,7 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             lease(world, ask).await;
         };
         let key = key_of(world, &berta, "night", ClientKeyChange::default());
-        let mut of_key = ask(LimitWindow::Rpm, NOON, [5, 1, 1]);
+        let mut of_key = ask(Rpm, NOON, [5, 1, 1]);
         of_key.key.account = berta.id;
         of_key.key.client_key = Some(key.await.0.id);
         lease(world, of_key).await;
@@ -225,29 +227,16 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
             .control
             .zone()
             .start_of(ops::reports::today(&world.control));
-        take(anna.id, LimitWindow::Rpm, "", NOON, [100, 30, 30]).await;
-        take(anna.id, LimitWindow::Tpd, "", day, [1_000, 900, 900]).await;
-        take(carla.id, LimitWindow::Rpm, "gpt-4*", NOON, [10, 5, 5]).await;
-        take(berta.id, LimitWindow::Rph, "", NOON, [4, 4, 4]).await;
+        take(anna.id, Rpm, "", NOON, [100, 30, 30]).await;
+        take(anna.id, Tpd, "", day, [1_000, 900, 900]).await;
+        take(carla.id, Rpm, "gpt-4*", NOON, [10, 5, 5]).await;
+        take(berta.id, Rph, "", NOON, [4, 4, 4]).await;
         // Over, and of yesterday.
-        take(
-            anna.id,
-            LimitWindow::Rpm,
-            "",
-            NOON.plus(-60_000),
-            [10, 10, 10],
-        )
-        .await;
-        take(
-            anna.id,
-            LimitWindow::Tpd,
-            "",
-            day.plus(-DAY_MS),
-            [10, 10, 10],
-        )
-        .await;
+        let earlier = NOON.plus(-60_000);
+        take(anna.id, Rpm, "", earlier, [10, 10, 10]).await;
+        take(anna.id, Tpd, "", day.plus(-DAY_MS), [10, 10, 10]).await;
         // Nothing can be taken of it.
-        take(anna.id, LimitWindow::Rpd, "", day, [0, 1, 1]).await;
+        take(anna.id, Rpd, "", day, [0, 1, 1]).await;
         let seen = async |caller: &Caller, account: Option<&str>, page: Page| {
             let found = ops::windows::nearest(&world.control, caller, account, page);
             let found = found.await.unwrap();

@@ -29,7 +29,7 @@ use proxyxai_contract::clock::{Clock, Millis};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
-use crate::{Control, config::Config, config::Database};
+use crate::{Control, config::Config, store::database::Database};
 
 /// 2025-03-10 09:46:40 UTC.
 const START: Millis = Millis(1_741_600_000_000);

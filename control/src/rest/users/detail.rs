@@ -6,8 +6,8 @@ use proxyxai_contract::{
     clock::Zone,
     id::AccountId,
     routing::RoutingRules,
-    snapshot::{AccessLists, RateLimits},
-    window::ModelLimits,
+    snapshot::AccessLists,
+    window::{ModelLimits, RateLimits},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proxyxai_contract::{
     clock::WindowLength,
     id::AccountId,
-    snapshot::{AccountConfig, RateLimits},
-    window::{ModelLimits, WindowKey, grant},
+    snapshot::AccountConfig,
+    window::{ModelLimits, RateLimits, WindowKey, grant},
 };
 
 use super::*;

@@ -49,7 +49,7 @@ impl ModelBounds {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proxyxai_contract::usage::TokenUsage;
+    use proxyxai_contract::tokens::TokenUsage;
 
     use super::*;
 

@@ -11,7 +11,7 @@ use proxyxai_contract::{
     money::Multiplier,
     price::PriceTable,
     price_file,
-    usage::ImageUsage,
+    tokens::ImageUsage,
 };
 use serde_json::{Map, Value, json};
 

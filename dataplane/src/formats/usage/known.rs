@@ -1,6 +1,6 @@
 //! What is known of an answer's tokens when it ends, and how: told by the provider, or to be counted in its texts.
 
-use proxyxai_contract::usage::{TokenUsage, UsageMeasure};
+use proxyxai_contract::{tokens::TokenUsage, usage::UsageMeasure};
 
 use super::{ModelBounds, Reported, UsageReader};
 

@@ -24,7 +24,7 @@ mod tools;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use proxyxai_contract::{part::BillPart, price::BATCH_TIER, usage::TokenUsage};
+use proxyxai_contract::{part::BillPart, price::BATCH_TIER, tokens::TokenUsage};
 
 pub(crate) use self::{
     asked::{RequestMeasure, is_file},

@@ -238,7 +238,7 @@ impl OutputTextScanner {
             TextMember::Text => self.text_bytes = self.text_bytes.saturating_add(self.len),
             TextMember::Delta => self.delta_bytes = self.delta_bytes.saturating_add(self.len),
             TextMember::FinishReason if self.len > 0 => {
-                self.stage = self.stage.max(AnswerStage::Finished)
+                self.stage = self.stage.max(AnswerStage::Finished);
             }
             TextMember::Type if string == b"error" => self.failed = true,
             TextMember::Type => self.stage = self.stage.after(string),

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use proxyxai_contract::{part::BillPart, usage::TokenUsage};
+use proxyxai_contract::{part::BillPart, tokens::TokenUsage};
 
 use super::{
     count::{Count, read_into},

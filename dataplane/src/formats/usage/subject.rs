@@ -4,7 +4,7 @@
 use proxyxai_contract::{
     object::{ID_BYTES_MAX, ObjectKind},
     part::BillPart,
-    usage::TokenUsage,
+    tokens::TokenUsage,
 };
 
 use super::{

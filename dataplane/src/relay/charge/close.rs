@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use proxyxai_contract::{
-    bill::CallBill,
-    money::Money,
-    price,
-    usage::{TokenUsage, UsageMeasure},
+    bill::CallBill, money::Money, price, tokens::TokenUsage, usage::UsageMeasure,
 };
 
 use super::{

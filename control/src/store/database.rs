@@ -7,7 +7,7 @@ use std::{fmt, path::PathBuf};
 
 use proxyxai_contract::secret::Secret;
 
-use crate::store;
+use super::connect;
 
 /// Where the state lives.
 #[derive(Clone, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Server {
             url: Secret::new(text),
             password: None,
         };
-        if store::can_read(&server) {
+        if connect::can_read(&server) {
             Ok(server)
         } else {
             Err(UNREADABLE)

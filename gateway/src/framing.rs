@@ -36,7 +36,7 @@ const UNKNOWN: u64 = u64::MAX;
 
 /// What is known of the head of the request that comes next on a connection.
 #[derive(Debug)]
-pub(super) struct HeadInspector {
+pub(crate) struct HeadInspector {
     /// Whether what comes is a head, from its first byte on.
     due: AtomicBool,
     /// Bytes that came behind the last head, and those of its body.
@@ -56,7 +56,7 @@ pub(super) struct HeadInspector {
 
 /// A connection whose heads are looked at as they come.
 #[derive(Debug)]
-pub(super) struct InspectedStream {
+pub(crate) struct InspectedStream {
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     head: Arc<HeadInspector>,
 }
@@ -70,7 +70,7 @@ pub(crate) struct BodyEndMarker {
 
 /// Whether a request's framing is plain.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     Plain,
     /// Its head was not seen by itself, so nothing may come after it.
     Unseen,
@@ -78,7 +78,7 @@ pub(super) enum Framing {
 }
 
 /// Judges how a request is framed, and which host it names.
-pub(super) fn framing<B>(request: &Request<B>, head: &HeadInspector) -> Framing {
+pub(crate) fn framing<B>(request: &Request<B>, head: &HeadInspector) -> Framing {
     let headers = request.headers();
     if let Err(problem) = check_host(headers, request.version()) {
         return Framing::Refused(problem);
@@ -127,7 +127,7 @@ const fn is_host_byte(byte: u8) -> bool {
 // === impl Head ===
 
 impl HeadInspector {
-    pub(super) fn new(bytes_max: usize) -> Arc<Self> {
+    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
             due: AtomicBool::new(true),
             behind: AtomicU64::new(UNKNOWN),
@@ -144,7 +144,7 @@ impl HeadInspector {
 
     /// The request has come: what is read now is its body, of this length if it has one. To be told before anything
     /// more is read.
-    pub(super) fn begin_body(self: &Arc<Self>, length: Option<u64>) -> BodyEndMarker {
+    pub(crate) fn begin_body(self: &Arc<Self>, length: Option<u64>) -> BodyEndMarker {
         self.due.store(false, Ordering::Relaxed);
         if self.seen.swap(UNSEEN, Ordering::Relaxed) == UNSEEN {
             self.behind.store(UNKNOWN, Ordering::Relaxed);
@@ -280,7 +280,7 @@ impl BodyEndMarker {
 
 impl InspectedStream {
     /// A write that waits for longer than the client may let it fails.
-    pub(super) fn new(stream: TcpStream, head: Arc<HeadInspector>, send_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, head: Arc<HeadInspector>, send_timeout: Duration) -> Self {
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(send_timeout));
         Self {
