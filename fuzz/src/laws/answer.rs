@@ -8,7 +8,7 @@ use crate::{
         first_event::FirstEvent,
         own_bodies::{broken_stream, error_body, models_list},
         sse::events,
-        usage::{UsageSchema, UsageReader},
+        usage::{UsageReader, UsageSchema},
     },
     pieces,
 };
@@ -52,7 +52,10 @@ fn heard_in_pieces(schema: UsageSchema, body: &[u8], seed: u8) {
     if whole.reported().is_none() {
         assert_eq!(whole.is_near_end(), cut.is_near_end());
         assert_eq!(whole.delivered_bytes(), cut.delivered_bytes());
-        assert_eq!(whole.take_output_text().tokens(), cut.take_output_text().tokens());
+        assert_eq!(
+            whole.take_output_text().tokens(),
+            cut.take_output_text().tokens()
+        );
     }
     assert!(whole.delivered_bytes() <= body.len() as u64);
 }

@@ -3,7 +3,9 @@
 use proxyxai_contract::clock::Millis;
 
 use crate::formats::{
-    error_classifier::{UpstreamRefusal, ClassifiedRefusal, FaultVerdict, classify, classify_embedded},
+    error_classifier::{
+        ClassifiedRefusal, FaultVerdict, UpstreamRefusal, classify, classify_embedded,
+    },
     first_event::error_instead,
 };
 
@@ -35,7 +37,9 @@ pub fn fault(input: &[u8]) {
     let judged = classify(asked(body), &header, NOW);
     is_fit_to_tell(&judged);
     match status {
-        ..=399 | 405..=407 | 409..=411 | 413..=424 => assert_eq!(judged.verdict, FaultVerdict::Deliver),
+        ..=399 | 405..=407 | 409..=411 | 413..=424 => {
+            assert_eq!(judged.verdict, FaultVerdict::Deliver)
+        }
         402 | 500..=507 => assert_ne!(judged.verdict, FaultVerdict::Deliver),
         _ => {}
     }

@@ -71,7 +71,10 @@ fn credentials(values: &[&str]) {
         for value in [key.expose().to_owned(), format!("Bearer {}", key.expose())] {
             assert_eq!(credential_from(Some(&value), None), Some(key.expose()));
         }
-        assert_eq!(credential_from(None, Some(key.expose())), Some(key.expose()));
+        assert_eq!(
+            credential_from(None, Some(key.expose())),
+            Some(key.expose())
+        );
         assert!(
             !format!("{key:?}").contains(key.tail(20)),
             "a key shows itself"

@@ -1,6 +1,16 @@
 //! Price lists: our own form, laid over the table that ships, and `LiteLLM`'s.
 
-use proxyxai_contract::{bill::{UsageCeiling, BilledUsage, ceiling, cost}, convert::{update_from_wire, update_to_wire}, id::Revision, money::{Money, Multiplier}, price::PriceTable, price_file, price_import::{self, ListOrigin}, snapshot::SnapshotUpdate, tokens::{ImageUsage, TokenUsage}};
+use proxyxai_contract::{
+    bill::{BilledUsage, UsageCeiling, ceiling, cost},
+    convert::{update_from_wire, update_to_wire},
+    id::Revision,
+    money::{Money, Multiplier},
+    price::PriceTable,
+    price_file,
+    price_import::{self, ListOrigin},
+    snapshot::SnapshotUpdate,
+    tokens::{ImageUsage, TokenUsage},
+};
 
 /// A byte that chooses, then the list.
 pub fn prices(input: &[u8]) {

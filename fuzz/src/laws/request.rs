@@ -11,8 +11,9 @@ use crate::{
         Route, conversation, model_list,
         own_bodies::{Page, anthropic_model, anthropic_models},
         request::{
-            BadRequest, RequestFacts, UsageAsk, in_query, in_target, read, rewrite,
+            BadRequest, RequestFacts, UsageAsk,
             decompress::{ContentCoding, Decompressor},
+            in_query, in_target, read, rewrite,
         },
         usage::estimate_prompt,
     },
@@ -25,7 +26,12 @@ const ADDED_BYTES_MAX: usize = 100;
 const TOKENS_PER_BYTE_MAX: u64 = 765;
 const UNPACKED_BYTES_MAX: usize = 256 * 1024;
 const STEP_BYTES: usize = 4096;
-const CODINGS: [ContentCoding; 4] = [ContentCoding::Brotli, ContentCoding::Deflate, ContentCoding::Gzip, ContentCoding::Zstd];
+const CODINGS: [ContentCoding; 4] = [
+    ContentCoding::Brotli,
+    ContentCoding::Deflate,
+    ContentCoding::Gzip,
+    ContentCoding::Zstd,
+];
 const ROUTES: [Route; 6] = [
     Route::Chat,
     Route::Completions,

@@ -6,9 +6,9 @@ use proxyxai_contract::{
     Invalid,
     access::{AllowList, AllowListItem, PathPattern},
     id::Level,
+    load_balancing::LevelStrategies,
     pattern::Pattern,
     provider::BaseUrl,
-    load_balancing::LevelStrategies,
     routing::{LevelMapper, ModelFailover, ModelMapper, SwitchOver},
     window::ModelLimits,
 };

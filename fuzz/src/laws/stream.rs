@@ -8,7 +8,7 @@ use crate::{
         error_classifier::classify_embedded,
         first_event::{FirstEvent, error_instead},
         sse::{EventCutter, events},
-        usage::{Reported, UsageSchema, UsageReader, without_usage},
+        usage::{Reported, UsageReader, UsageSchema, without_usage},
     },
     pieces,
 };
@@ -22,8 +22,13 @@ struct Passed {
     delivered: u64,
 }
 
-fn pass<'c>(schema: UsageSchema, edits: bool, chunks: impl IntoIterator<Item = &'c [u8]>) -> Passed {
-    let (mut cutter, mut reader, mut out) = (EventCutter::new(), UsageReader::new(schema), Vec::new());
+fn pass<'c>(
+    schema: UsageSchema,
+    edits: bool,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+) -> Passed {
+    let (mut cutter, mut reader, mut out) =
+        (EventCutter::new(), UsageReader::new(schema), Vec::new());
     let mut show = |run: Bytes| {
         reader.push(&run);
         let shown = if edits { without_usage(run) } else { Some(run) };

@@ -168,7 +168,7 @@ impl Client {
     fn body(&mut self) -> Bytes {
         self.sent += 1;
         match &self.plan.large {
-            Some(large) if self.sent % large.every == 0 => large.body.clone(),
+            Some(large) if self.sent.is_multiple_of(large.every) => large.body.clone(),
             Some(_) | None => self.plan.body.clone(),
         }
     }

@@ -51,7 +51,7 @@ impl Plan {
             (None, Mode::Closed, "/v1/chat/completions".to_owned());
         let (mut model, mut body_bytes, mut authorization) = ("gpt-4o-mini".to_owned(), 300, None);
         let (mut connections, mut rate, mut seconds) = (64, 200, 2.0);
-        let (mut large_bytes, mut large_every, mut more) = (0, 0, Vec::new());
+        let (mut large_bytes, mut large_every, mut header_lines) = (0, 0, Vec::new());
         while let Some(flag) = args.next() {
             let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
             match flag.as_str() {
@@ -66,7 +66,7 @@ impl Plan {
                 "--large-bytes" => large_bytes = value.parse()?,
                 "--large-every" => large_every = value.parse()?,
                 "--authorization" => authorization = Some(value),
-                "--header" => more.push(value),
+                "--header" => header_lines.push(value),
                 _ => return Err(format!("{flag} is not known").into()),
             }
         }
@@ -84,7 +84,7 @@ impl Plan {
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, HeaderValue::try_from(value)?);
         }
-        for header in more {
+        for header in header_lines {
             let (name, value) = header.split_once(": ").ok_or("a header needs a value")?;
             headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
         }
