@@ -1,4 +1,4 @@
-//! Credit cards: an account's credit is a purse of cards, each with its own end. Spending, merging,
+//! Credit cards: an account's credit is a wallet of cards, each with its own end. Spending, merging,
 //! rescaling and expiry. Does not book anything: callers post what these functions return.
 #![cfg_attr(
     not(test),
@@ -26,7 +26,7 @@ pub use transfer::{
 
 pub use units::Cost;
 
-/// More live cards than this are merged, so that a purse stays cheap to read and to show.
+/// More live cards than this are merged, so that a wallet stays cheap to read and to show.
 pub const CARDS_MAX: usize = 12;
 
 /// How long credit on lease outlives the card it came from, before it is looked at again.
@@ -80,7 +80,7 @@ impl Card {
     /// Takes over a card that ends no earlier. End, grant and note stay this card's, so that no credit lives longer
     /// than it was given for.
     fn absorb(&mut self, later: &Self) {
-        // A purse only takes what its totals can hold, so these sums cannot leave the range.
+        // A wallet only takes what its totals can hold, so these sums cannot leave the range.
         self.amount = self.amount.saturating_add(later.amount);
         self.balance = self.balance.saturating_add(later.balance);
         if self.reference.is_empty() {
@@ -297,26 +297,26 @@ mod tests {
 
     #[test]
     fn what_is_given_back_was_never_spent() {
-        let mut purse = filled([card(10, DAY_MS), card(10, 2 * DAY_MS)]);
-        let mut never = purse.clone();
-        purse.spend(Money::from_nanos(15), NOW);
-        assert_eq!(purse.restore(Money::from_nanos(8), NOW), Money::ZERO);
+        let mut wallet = filled([card(10, DAY_MS), card(10, 2 * DAY_MS)]);
+        let mut never = wallet.clone();
+        wallet.spend(Money::from_nanos(15), NOW);
+        assert_eq!(wallet.restore(Money::from_nanos(8), NOW), Money::ZERO);
         never.spend(Money::from_nanos(7), NOW);
-        assert_eq!(purse, never);
-        assert_eq!(purse.restore(Money::from_nanos(9), NOW).nanos(), 2);
+        assert_eq!(wallet, never);
+        assert_eq!(wallet.restore(Money::from_nanos(9), NOW).nanos(), 2);
     }
 
-    fn balances(purse: &Wallet) -> Vec<i64> {
-        let cards = purse.cards().iter();
+    fn balances(wallet: &Wallet) -> Vec<i64> {
+        let cards = wallet.cards().iter();
         cards.map(|card| card.balance.nanos()).collect()
     }
 
     fn filled(cards: impl IntoIterator<Item = Card>) -> Wallet {
-        let mut purse = Wallet::default();
+        let mut wallet = Wallet::default();
         for card in cards {
-            purse.add(card, NOW).unwrap();
+            wallet.add(card, NOW).unwrap();
         }
-        purse
+        wallet
     }
 
     #[test]
@@ -331,21 +331,21 @@ mod tests {
 
     #[test]
     fn a_card_is_worth_nothing_from_its_end_on() {
-        let mut purse = filled([card(5, 10)]);
-        assert_eq!(purse.spendable(NOW.plus(9)), Money::from_nanos(5));
-        assert_eq!(purse.spendable(NOW.plus(10)), Money::ZERO);
+        let mut wallet = filled([card(5, 10)]);
+        assert_eq!(wallet.spendable(NOW.plus(9)), Money::from_nanos(5));
+        assert_eq!(wallet.spendable(NOW.plus(10)), Money::ZERO);
         assert_eq!(
-            purse.spend(Money::from_nanos(1), NOW.plus(10)).nanos(),
+            wallet.spend(Money::from_nanos(1), NOW.plus(10)).nanos(),
             1,
             "nothing may be spent at the end itself"
         );
-        assert_eq!(purse.expire(NOW.plus(10), Money::ZERO).nanos(), 5);
+        assert_eq!(wallet.expire(NOW.plus(10), Money::ZERO).nanos(), 5);
     }
 
     #[test]
     fn twelve_cards_are_left_alone() {
-        let purse = filled((0..12).map(|_| card(1, DAY_MS)));
-        assert_eq!(purse.cards().len(), 12);
+        let wallet = filled((0..12).map(|_| card(1, DAY_MS)));
+        assert_eq!(wallet.cards().len(), 12);
     }
 
     #[test]
@@ -355,9 +355,9 @@ mod tests {
         let day = |n: i64| midnight + n * DAY_MS;
         let mut ends: Vec<i64> = (2..11).map(|n| day(n * 20)).collect();
         ends.extend([day(1) - 1, day(1), day(1) + 7_200_000, day(40) + 7_200_000]);
-        let purse = filled(ends.into_iter().map(|end| card(1, end)));
-        assert_eq!(balances(&purse), [1, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
-        let ends: Vec<_> = purse.cards().iter().map(|card| card.expires).collect();
+        let wallet = filled(ends.into_iter().map(|end| card(1, end)));
+        assert_eq!(balances(&wallet), [1, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let ends: Vec<_> = wallet.cards().iter().map(|card| card.expires).collect();
         assert_eq!(ends.get(1), Some(&NOW.plus(day(1))));
         assert_eq!(ends.get(2), Some(&NOW.plus(day(40))));
     }
@@ -365,9 +365,9 @@ mod tests {
     #[test]
     fn then_the_closest_neighbours_merge_and_the_earlier_end_wins() {
         let days = [1, 30, 60, 90, 120, 125, 150, 180, 210, 240, 270, 300, 330];
-        let purse = filled(days.map(|n| card(1, n * DAY_MS)));
-        assert_eq!(balances(&purse), [1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1]);
-        let merged = purse.cards().get(4).unwrap();
+        let wallet = filled(days.map(|n| card(1, n * DAY_MS)));
+        assert_eq!(balances(&wallet), [1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1]);
+        let merged = wallet.cards().get(4).unwrap();
         assert_eq!(merged.expires, NOW.plus(120 * DAY_MS));
         assert_eq!(merged.amount, Money::from_nanos(2));
     }
@@ -375,37 +375,37 @@ mod tests {
     #[test]
     fn an_expired_card_is_never_merged_back_to_life() {
         let later = NOW.plus(DAY_MS);
-        let mut purse = filled((1..=12).map(|n| card(1, n * DAY_MS)));
+        let mut wallet = filled((1..=12).map(|n| card(1, n * DAY_MS)));
         let fresh = Card::new(Money::from_nanos(1), "", later, DAY_MS);
-        purse.add(fresh, later).unwrap();
-        assert_eq!(purse.cards().len(), 13, "one of them expired");
-        assert_eq!(purse.spendable(later).nanos(), 12);
-        assert_eq!(purse.expire(later, Money::ZERO).nanos(), 1);
+        wallet.add(fresh, later).unwrap();
+        assert_eq!(wallet.cards().len(), 13, "one of them expired");
+        assert_eq!(wallet.spendable(later).nanos(), 12);
+        assert_eq!(wallet.expire(later, Money::ZERO).nanos(), 1);
     }
 
     #[test]
     fn an_empty_card_lends_its_end_to_nobody() {
-        let mut purse = filled((1..=11).map(|n| card(1, n * DAY_MS)));
-        purse.add(card(0, 364 * DAY_MS), NOW).unwrap();
-        purse.add(card(1, 363 * DAY_MS), NOW).unwrap();
-        assert_eq!(balances(&purse), [1; 12]);
-        let last = purse.cards().last().unwrap();
+        let mut wallet = filled((1..=11).map(|n| card(1, n * DAY_MS)));
+        wallet.add(card(0, 364 * DAY_MS), NOW).unwrap();
+        wallet.add(card(1, 363 * DAY_MS), NOW).unwrap();
+        assert_eq!(balances(&wallet), [1; 12]);
+        let last = wallet.cards().last().unwrap();
         assert_eq!(last.expires, NOW.plus(363 * DAY_MS));
     }
 
     #[test]
     fn what_the_totals_cannot_hold_is_not_taken() {
-        let mut purse = filled([card(i64::MAX, DAY_MS)]);
-        let before = purse.clone();
-        assert_eq!(purse.add(card(1, DAY_MS), NOW), None);
+        let mut wallet = filled([card(i64::MAX, DAY_MS)]);
+        let before = wallet.clone();
+        assert_eq!(wallet.add(card(1, DAY_MS), NOW), None);
         let double = Multiplier::from_micros(2_000_000).unwrap();
-        assert_eq!(purse.rescale(Multiplier::ONE, double), None);
-        assert_eq!(purse, before);
+        assert_eq!(wallet.rescale(Multiplier::ONE, double), None);
+        assert_eq!(wallet, before);
         // Each of these can be doubled, but not their sum.
-        let mut purse = filled([card(i64::MAX / 3, DAY_MS), card(i64::MAX / 3, DAY_MS)]);
-        let before = purse.clone();
-        assert_eq!(purse.rescale(Multiplier::ONE, double), None);
-        assert_eq!(purse, before);
+        let mut wallet = filled([card(i64::MAX / 3, DAY_MS), card(i64::MAX / 3, DAY_MS)]);
+        let before = wallet.clone();
+        assert_eq!(wallet.rescale(Multiplier::ONE, double), None);
+        assert_eq!(wallet, before);
     }
 
     /// Some of them expired at `NOW`, some spent in part, some empty.
@@ -430,49 +430,49 @@ mod tests {
         ) {
             let live: Vec<_> = cards.into_iter().filter(|card| card.is_live(NOW)).collect();
             let balance: Money = live.iter().map(|card| card.balance).sum();
-            let purse = filled(live.clone());
-            prop_assert!(purse.cards().len() <= CARDS_MAX);
-            prop_assert!(purse.cards().is_sorted_by_key(|card| card.expires));
-            prop_assert!(purse.cards().iter().all(|card| card.balance <= card.amount));
-            prop_assert_eq!(purse.total(), balance);
+            let wallet = filled(live.clone());
+            prop_assert!(wallet.cards().len() <= CARDS_MAX);
+            prop_assert!(wallet.cards().is_sorted_by_key(|card| card.expires));
+            prop_assert!(wallet.cards().iter().all(|card| card.balance <= card.amount));
+            prop_assert_eq!(wallet.total(), balance);
             // At no moment is more left than the unmerged cards would have left.
             for card in &live {
                 let at = card.expires;
                 let unmerged: Money = live.iter().filter(|other| other.is_live(at)).map(|card| card.balance).sum();
-                prop_assert!(purse.spendable(at) <= unmerged);
+                prop_assert!(wallet.spendable(at) <= unmerged);
             }
         }
 
         #[test]
         fn small_cards_take_nothing_from_the_life_of_a_large_one(ends in prop::collection::vec(1..300i64, 1..60)) {
             let large = 1_000_000_000_000;
-            let mut purse = filled([card(large, 330 * DAY_MS)]);
+            let mut wallet = filled([card(large, 330 * DAY_MS)]);
             for end in ends {
-                purse.add(card(1, end * DAY_MS), NOW).unwrap();
+                wallet.add(card(1, end * DAY_MS), NOW).unwrap();
             }
-            prop_assert!(purse.spendable(NOW.plus(330 * DAY_MS - 1)).nanos() >= large);
+            prop_assert!(wallet.spendable(NOW.plus(330 * DAY_MS - 1)).nanos() >= large);
         }
 
         #[test]
         fn what_is_spent_and_what_is_left_over_is_what_was_asked(
-            mut purse in any_purse(15), asked in 0i64..100_000_000_000_000,
+            mut wallet in any_purse(15), asked in 0i64..100_000_000_000_000,
         ) {
-            let (before, asked) = (purse.clone(), Money::from_nanos(asked));
-            let rest = purse.spend(asked, NOW);
-            let spent = before.total().checked_sub(purse.total()).unwrap();
+            let (before, asked) = (wallet.clone(), Money::from_nanos(asked));
+            let rest = wallet.spend(asked, NOW);
+            let spent = before.total().checked_sub(wallet.total()).unwrap();
             prop_assert_eq!(spent.checked_add(rest), Some(asked));
-            prop_assert!(rest == Money::ZERO || purse.spendable(NOW) == Money::ZERO);
-            prop_assert!(purse.cards().iter().all(|card| !card.balance.is_negative()));
+            prop_assert!(rest == Money::ZERO || wallet.spendable(NOW) == Money::ZERO);
+            prop_assert!(wallet.cards().iter().all(|card| !card.balance.is_negative()));
         }
 
         #[test]
         fn the_earliest_live_card_is_spent_first_and_an_expired_one_never(
-            mut purse in any_purse(15), asked in 0i64..50_000_000_000_000,
+            mut wallet in any_purse(15), asked in 0i64..50_000_000_000_000,
         ) {
-            let before = purse.clone();
-            purse.spend(Money::from_nanos(asked), NOW);
+            let before = wallet.clone();
+            wallet.spend(Money::from_nanos(asked), NOW);
             let mut touched_last = false;
-            for (card, old) in purse.cards().iter().zip(before.cards()) {
+            for (card, old) in wallet.cards().iter().zip(before.cards()) {
                 if card == old {
                     touched_last |= card.is_live(NOW) && card.balance > Money::ZERO;
                 } else {
@@ -484,25 +484,25 @@ mod tests {
         }
 
         #[test]
-        fn expiry_loses_exactly_what_expired(mut purse in any_purse(15)) {
-            let (before, spendable) = (purse.total(), purse.spendable(NOW));
-            let lost = purse.expire(NOW, Money::ZERO);
-            prop_assert_eq!(purse.total(), spendable);
+        fn expiry_loses_exactly_what_expired(mut wallet in any_purse(15)) {
+            let (before, spendable) = (wallet.total(), wallet.spendable(NOW));
+            let lost = wallet.expire(NOW, Money::ZERO);
+            prop_assert_eq!(wallet.total(), spendable);
             prop_assert_eq!(before.checked_sub(lost), Some(spendable));
-            prop_assert!(purse.cards().iter().all(|card| card.is_live(NOW)));
+            prop_assert!(wallet.cards().iter().all(|card| card.is_live(NOW)));
         }
 
         #[test]
         fn raising_rates_and_back_is_off_by_at_most_a_nano_a_card(
-            mut purse in any_purse(12), from in 1i64..10_000_000, times in 1_000_000i64..10_000_000,
+            mut wallet in any_purse(12), from in 1i64..10_000_000, times in 1_000_000i64..10_000_000,
         ) {
-            let before = purse.clone();
+            let before = wallet.clone();
             let to = Multiplier::from_micros(from * times / 1_000_000).unwrap();
             let from = Multiplier::from_micros(from).unwrap();
-            purse.rescale(from, to).unwrap();
-            prop_assert!(purse.cards().iter().all(|card| card.balance <= card.amount));
-            purse.rescale(to, from).unwrap();
-            for (card, old) in purse.cards().iter().zip(before.cards()) {
+            wallet.rescale(from, to).unwrap();
+            prop_assert!(wallet.cards().iter().all(|card| card.balance <= card.amount));
+            wallet.rescale(to, from).unwrap();
+            for (card, old) in wallet.cards().iter().zip(before.cards()) {
                 prop_assert!(card.amount.nanos().abs_diff(old.amount.nanos()) <= 1);
                 prop_assert!(card.balance.nanos().abs_diff(old.balance.nanos()) <= 1);
                 prop_assert_eq!(card.expires, old.expires);

@@ -31,7 +31,7 @@ pub(super) fn clear_expired(
     now: Millis,
 ) -> Result<Option<LedgerEntry>, Error> {
     let (leased, account) = (record.leased, record.account.id);
-    let lost = with_purse(record, now, |purse| purse.expire(now, leased));
+    let lost = with_purse(record, now, |wallet| wallet.expire(now, leased));
     if lost == Money::ZERO {
         return Ok(None);
     }
@@ -50,7 +50,7 @@ pub(super) fn grant(
 ) -> Result<LedgerEntry, Error> {
     let (now, credit) = (card.granted, card.amount);
     let exchange = exchange(operator, child);
-    let mut theirs = purse(child);
+    let mut theirs = wallet(child);
     let mut own = payer(operator);
     let price = credit::grant(own.as_mut(), &mut theirs, exchange, card).map_err(refused)?;
     put_back(child, theirs, now);
@@ -78,7 +78,7 @@ pub(super) fn deduct(
     now: Millis,
 ) -> Result<LedgerEntry, Error> {
     let exchange = exchange(operator, child);
-    let mut theirs = purse(child);
+    let mut theirs = wallet(child);
     let mut own = payer(operator);
     let moved =
         credit::deduct(own.as_mut(), &mut theirs, exchange, amount, now).map_err(refused)?;
@@ -110,16 +110,16 @@ pub(super) fn rescale(
 ) -> Result<LedgerEntry, Error> {
     let from = record.account.rates;
     let held = |record: &AccountRecord| {
-        purse(record)
+        wallet(record)
             .total()
             .checked_sub(record.debt)
             .ok_or_else(out_of_range)
     };
     let before = held(record)?;
-    let mut purse = purse(record);
-    purse.rescale(from, to).ok_or_else(out_of_range)?;
+    let mut wallet = wallet(record);
+    wallet.rescale(from, to).ok_or_else(out_of_range)?;
     record.debt = record.debt.scale(to, from).ok_or_else(out_of_range)?;
-    put_back(record, purse, now);
+    put_back(record, wallet, now);
     record.account.rates = to;
     let (after, exact) = (
         held(record)?,
@@ -142,7 +142,7 @@ pub(super) fn fee(
     now: Millis,
 ) -> Result<LedgerEntry, Error> {
     let balance = record.account.balance;
-    let uncovered = with_purse(record, now, |purse| purse.spend(fee, now));
+    let uncovered = with_purse(record, now, |wallet| wallet.spend(fee, now));
     if uncovered > Money::ZERO {
         return Err(Error::InsufficientBalance {
             balance,
@@ -194,7 +194,7 @@ pub(super) fn charge(
         let change = units(record, Cost::even(counted), &reference)?;
         return Ok([entry("call", reference, postings)?, change]);
     }
-    let uncovered = with_purse(record, now, |purse| purse.spend(worth, now));
+    let uncovered = with_purse(record, now, |wallet| wallet.spend(worth, now));
     record.debt = record.debt.saturating_add(uncovered);
     record.refresh_balance(now);
     let leased = held.map_or(Money::ZERO, |held| {
@@ -255,16 +255,16 @@ pub(super) fn correct(
         Some(_) => (Book::Account(record.account.id), difference),
     };
     if book != Book::Mint {
-        let uncovered = with_purse(record, now, |purse| purse.spend(worth, now));
+        let uncovered = with_purse(record, now, |wallet| wallet.spend(worth, now));
         record.debt = record.debt.saturating_add(uncovered);
         let back = worth.negated().max(Money::ZERO);
         let paid = back.min(record.debt);
         record.debt = record.debt.saturating_sub(paid);
         let back = back.saturating_sub(paid);
-        let left = with_purse(record, now, |purse| purse.restore(back, now));
+        let left = with_purse(record, now, |wallet| wallet.restore(back, now));
         if left > Money::ZERO {
             let card = Card::new(left, CORRECTION_REFERENCE, now, credit::REFUND_LIFE_MS);
-            with_purse(record, now, |purse| purse.add(card, now)).ok_or_else(out_of_range)?;
+            with_purse(record, now, |wallet| wallet.add(card, now)).ok_or_else(out_of_range)?;
         }
         record.refresh_balance(now);
     }
@@ -275,7 +275,7 @@ pub(super) fn correct(
 
 fn pay_debt(record: &mut AccountRecord, now: Millis) {
     let debt = record.debt;
-    record.debt = with_purse(record, now, |purse| purse.spend(debt, now));
+    record.debt = with_purse(record, now, |wallet| wallet.spend(debt, now));
     record.refresh_balance(now);
 }
 
@@ -284,23 +284,23 @@ fn with_purse<T>(
     now: Millis,
     change: impl FnOnce(&mut Wallet) -> T,
 ) -> T {
-    let mut purse = Wallet::new(mem::take(&mut record.account.cards));
-    let result = change(&mut purse);
-    put_back(record, purse, now);
+    let mut wallet = Wallet::new(mem::take(&mut record.account.cards));
+    let result = change(&mut wallet);
+    put_back(record, wallet, now);
     result
 }
 
-fn purse(record: &AccountRecord) -> Wallet {
+fn wallet(record: &AccountRecord) -> Wallet {
     Wallet::new(record.account.cards.clone())
 }
 
-/// The purse of whoever pays; root has none.
+/// The wallet of whoever pays; root has none.
 fn payer(operator: &AccountRecord) -> Option<Wallet> {
-    operator.account.parent.map(|_| purse(operator))
+    operator.account.parent.map(|_| wallet(operator))
 }
 
-fn put_back(record: &mut AccountRecord, purse: Wallet, now: Millis) {
-    record.account.cards = purse.into_cards();
+fn put_back(record: &mut AccountRecord, wallet: Wallet, now: Millis) {
+    record.account.cards = wallet.into_cards();
     record.refresh_balance(now);
 }
 

@@ -333,7 +333,7 @@ pub(crate) async fn update_money_of_all(
     tx: &Tx,
     records: impl Iterator<Item = &AccountRecord>,
 ) -> Result<(), Error> {
-    let (mut rows, mut purses) = (Vec::<[Value; 8]>::new(), Vec::new());
+    let (mut rows, mut wallets) = (Vec::<[Value; 8]>::new(), Vec::new());
     for record in records {
         let view = &record.account;
         rows.push([
@@ -346,7 +346,7 @@ pub(crate) async fn update_money_of_all(
             signed(record.revision).into(),
             record.closing.into(),
         ]);
-        purses.push((
+        wallets.push((
             view.id,
             record.stored_cards.as_slice(),
             view.cards.as_slice(),
@@ -360,7 +360,7 @@ pub(crate) async fn update_money_of_all(
         )
     });
     all_rows(in_batches(tx, rows, sql).await?, count)?;
-    cards::replace_all(tx, purses).await
+    cards::replace_all(tx, wallets).await
 }
 
 /// Stores that data planes have to hear of it.

@@ -72,7 +72,7 @@ async fn first_difference(
             ..difference("all postings together", "double entry", Money::ZERO)
         }));
     }
-    if let Some(found) = purses(tx).await? {
+    if let Some(found) = wallets(tx).await? {
         return Ok(Some(found));
     }
     if let Some(found) = keys(tx).await? {
@@ -163,13 +163,13 @@ async fn entries(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
 }
 
 /// Cards less debt are an account's two books, and what is leased is the second of them.
-async fn purses(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
+async fn wallets(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT * FROM (SELECT a.id, a.debt, a.leased, CAST(COALESCE(c.balance, 0) AS BIGINT) AS cards, \
          CAST(COALESCE(b.own, 0) AS BIGINT) AS own, CAST(COALESCE(b.reserved, 0) AS BIGINT) AS reserved, \
          CAST(COALESCE(l.amount, 0) AS BIGINT) AS leases FROM account a \
          LEFT JOIN ({CARDS}) c ON c.account_id = a.id LEFT JOIN ({BOOKS}) b ON b.account_id = a.id \
-         LEFT JOIN ({LEASES}) l ON l.account_id = a.id) purse \
+         LEFT JOIN ({LEASES}) l ON l.account_id = a.id) wallet \
          WHERE cards - debt <> own + reserved OR leased <> reserved OR leased <> leases \
          OR debt < 0 OR leased < 0 OR cards < 0 ORDER BY id LIMIT 1"
     );

@@ -64,10 +64,10 @@ pub(crate) async fn replace(
 /// The same for many accounts: cards as they are stored, and as they ought to be.
 pub(crate) async fn replace_all(
     tx: &Tx,
-    purses: Vec<(AccountId, &[Card], &[Card])>,
+    wallets: Vec<(AccountId, &[Card], &[Card])>,
 ) -> Result<(), Error> {
     let mut changed = Vec::new();
-    for (account, stored, cards) in purses {
+    for (account, stored, cards) in wallets {
         let numbered = cards.iter().zip(0i64..);
         if stored.len() == cards.len() {
             let pairs = stored

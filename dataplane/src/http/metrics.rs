@@ -72,8 +72,8 @@ pub(super) fn open(relay: &Relay) -> Response<Body> {
 
 fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
     let mut sums = Figures::default();
-    for purse in snapshot.credit_leases() {
-        let own = purse.figures();
+    for credit_lease in snapshot.credit_leases() {
+        let own = credit_lease.figures();
         sums.leased = sums.leased.saturating_add(own.leased);
         sums.held = sums.held.saturating_add(own.held);
         sums.unposted = sums.unposted.saturating_add(own.unposted);
@@ -208,8 +208,8 @@ fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
         }
     }
     let mut leases = Counts::of(LEASE_STATES);
-    for purse in snapshot.credit_leases() {
-        leases.add(match purse.lease_state() {
+    for credit_lease in snapshot.credit_leases() {
+        leases.add(match credit_lease.lease_state() {
             LeaseState::Absent => continue,
             LeaseState::Active => "active",
             LeaseState::Exhausted => "exhausted",

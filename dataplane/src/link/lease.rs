@@ -70,25 +70,25 @@ async fn give_back(
     live: &RuntimeState,
     wished: &mut mpsc::Receiver<Arc<CreditLease>>,
 ) {
-    let mut purses = live.credit_leases();
-    purses.retain(|purse| purse.has_lease());
-    for purse in &purses {
-        purse.recall();
+    let mut credit_leases = live.credit_leases();
+    credit_leases.retain(|credit_lease| credit_lease.has_lease());
+    for credit_lease in &credit_leases {
+        credit_lease.recall();
     }
     while wished.try_recv().is_ok() {}
-    for batch in purses.chunks(BATCH_MAX) {
+    for batch in credit_leases.chunks(BATCH_MAX) {
         serve(link, live, batch.to_vec()).await;
     }
 }
 
 /// Asks for a batch of accounts; an empty one is a sign of life.
-async fn serve(link: &ControlLink, live: &RuntimeState, purses: Vec<Arc<CreditLease>>) {
-    let greeting = purses.is_empty();
-    let mut asking = Vec::with_capacity(purses.len());
-    for purse in purses {
-        match purse.next_ask() {
-            Some(ask) => asking.push((purse, ask)),
-            None => purse.not_asked(),
+async fn serve(link: &ControlLink, live: &RuntimeState, credit_leases: Vec<Arc<CreditLease>>) {
+    let greeting = credit_leases.is_empty();
+    let mut asking = Vec::with_capacity(credit_leases.len());
+    for credit_lease in credit_leases {
+        match credit_lease.next_ask() {
+            Some(ask) => asking.push((credit_lease, ask)),
+            None => credit_lease.not_asked(),
         }
     }
     if asking.is_empty() && !greeting {
@@ -103,15 +103,15 @@ async fn serve(link: &ControlLink, live: &RuntimeState, purses: Vec<Arc<CreditLe
                 .iter()
                 .map(|answer| (answer.lease.payer, answer))
                 .collect();
-            for (purse, ask) in asking {
+            for (credit_lease, ask) in asking {
                 // An account that control does not know any more has nothing to give.
-                purse.answered(answers.get(&ask.payer).copied());
+                credit_lease.answered(answers.get(&ask.payer).copied());
             }
         }
         Err(status) => {
             tracing::warn!(code = ?status.code(), message = status.message(), "control cannot be asked for credit");
-            for (purse, _) in asking {
-                purse.answered(None);
+            for (credit_lease, _) in asking {
+                credit_lease.answered(None);
             }
         }
     }

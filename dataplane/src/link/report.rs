@@ -45,7 +45,7 @@ pub(crate) async fn run(
     shelf: RecordQueue,
     stop: CancellationToken,
 ) {
-    // What was there before this start is charged to purses, which come with the first snapshot.
+    // What was there before this start is charged to credit leases, which come with the first snapshot.
     while live.snapshot().is_none() && !stop.is_cancelled() {
         tokio::time::sleep(GATHER).await;
     }
@@ -140,8 +140,8 @@ async fn hand_in(
         .map(|lease| (lease.payer, lease))
         .collect();
     for (payer, cost) in charged {
-        if let Some(purse) = live.credit_lease(payer) {
-            purse.posted(cost, leases.get(&payer));
+        if let Some(credit_lease) = live.credit_lease(payer) {
+            credit_lease.posted(cost, leases.get(&payer));
         }
     }
     let standings: Vec<_> = standings
@@ -164,8 +164,8 @@ fn leave_out(live: &RuntimeState, shelf: &RecordQueue) {
         charge(&record, &mut charged);
     }
     for (payer, cost) in charged {
-        if let Some(purse) = live.credit_lease(payer) {
-            purse.posted(cost, None);
+        if let Some(credit_lease) = live.credit_lease(payer) {
+            credit_lease.posted(cost, None);
         }
     }
     shelf.skip_one();

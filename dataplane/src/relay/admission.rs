@@ -52,7 +52,7 @@ impl Relay {
         peer: IpAddr,
         spoken: (EndpointMatch, bool),
         request: Request<B>,
-        story: &mut CallRecorder,
+        recorder: &mut CallRecorder,
     ) -> Result<Box<Call>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -61,9 +61,9 @@ impl Relay {
         let (mut parts, body) = request.into_parts();
         let mut model = None;
         let asked = (&mut parts, &mut model, body);
-        let let_in = self.check_and_reserve(peer, spoken, asked, story).await;
+        let let_in = self.check_and_reserve(peer, spoken, asked, recorder).await;
         if let_in.is_err() {
-            story.wanted(RefusedRequest::of(&parts, model));
+            recorder.wanted(RefusedRequest::of(&parts, model));
         }
         let_in
     }
@@ -74,7 +74,7 @@ impl Relay {
         peer: IpAddr,
         (found, says_anthropic): (EndpointMatch, bool),
         (parts, model, body): (&mut Parts, &mut Option<String>, B),
-        story: &mut CallRecorder,
+        recorder: &mut CallRecorder,
     ) -> Result<Box<Call>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -87,7 +87,7 @@ impl Relay {
         let snapshot = self.state.snapshot().ok_or(Refusal::Unavailable)?;
         let caller = self.authenticate(&snapshot, &parts.headers)?;
         let account = &caller.account;
-        story.set_account(account.account.id);
+        recorder.set_account(account.account.id);
         self.check_loop(parts)?;
         tag::of_header(&parts.headers).map_err(|error| Refusal::Malformed(error.to_string()))?;
         let target = request::target(&parts.uri, &parts.headers)?;
@@ -100,7 +100,7 @@ impl Relay {
         let most = self.config.open_calls_max;
         open.enter_share((account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
-        let reads = (&mut open.reservation, story, (found, takes_model));
+        let reads = (&mut open.reservation, recorder, (found, takes_model));
         let (received, mut facts) = self.receive(parts, body, reads).await?;
         let body = &received.body;
         let asked = terms::TermsRequest {
@@ -234,7 +234,7 @@ impl Relay {
         &self,
         parts: &Parts,
         body: B,
-        (room, story, (found, takes_model)): (
+        (room, recorder, (found, takes_model)): (
             &mut buffer_budget::BufferReservation,
             &mut CallRecorder,
             (EndpointMatch, bool),
@@ -245,8 +245,9 @@ impl Relay {
         B::Error: Into<BoxError>,
     {
         let coding = packed::check_encoding(parts, found, takes_model)?;
-        let received = request::read(&self.config, room, &parts.headers, body, story.came()).await;
-        story.has_body();
+        let received =
+            request::read(&self.config, room, &parts.headers, body, recorder.came()).await;
+        recorder.has_body();
         let largest = self.config.body_bytes_max;
         let received = packed::unpack(received?, coding, room, largest).await?;
         let facts = request::facts(parts, &received, takes_model).await?;
@@ -312,20 +313,27 @@ impl Relay {
     async fn reserve_key_credit(
         &self,
         FurtherKeyState {
-            key, credit: purse, ..
+            key,
+            credit: credit_lease,
+            ..
         }: &FurtherKeyState,
         ceiling: Money,
     ) -> Result<Option<CreditHold>, Refusal> {
         let Some(limit) = key.credit_limit else {
             return Ok(None);
         };
-        let held =
-            credit_wait::reserve(purse, self.state.reach(), ceiling, self.config.credit_wait).await;
+        let held = credit_wait::reserve(
+            credit_lease,
+            self.state.reach(),
+            ceiling,
+            self.config.credit_wait,
+        )
+        .await;
         held.map(Some).map_err(|no| match no {
             CreditError::Short(_) => Refusal::Key(KeyRefusal::NotCovered {
                 key: key.name.clone(),
                 limit,
-                left: purse.balance().max(Money::ZERO),
+                left: credit_lease.balance().max(Money::ZERO),
                 ceiling,
             }),
             CreditError::OutOfReach => Refusal::Unavailable,

@@ -208,9 +208,9 @@ impl PendingCharge {
     }
 
     /// Keeps the place on a key until the answer has ended.
-    pub(super) fn keep_permit(&mut self, seat: KeyPermit) {
+    pub(super) fn keep_permit(&mut self, permit: KeyPermit) {
         if let Some(open) = &mut self.open {
-            open.permit = Some(seat);
+            open.permit = Some(permit);
         }
     }
 
@@ -221,8 +221,8 @@ impl PendingCharge {
 
     /// The key that answers it.
     pub(super) fn key(&self) -> Option<&KeyState> {
-        let seat = self.open.as_ref()?.permit.as_ref()?;
-        Some(&seat.key)
+        let permit = self.open.as_ref()?.permit.as_ref()?;
+        Some(&permit.key)
     }
 
     /// Notes that an attempt is about to be sent. False when that cannot be written: the call must not

@@ -45,10 +45,10 @@ impl Relay {
         &self,
         call: &Call,
         level: Level,
-        seat: KeyPermit,
+        permit: KeyPermit,
         tried: &mut TriedKeys,
     ) -> HedgedAttempt {
-        tried.keys.push(seat.key.key.id);
+        tried.keys.push(permit.key.key.id);
         let begun = Instant::now();
         let hedges = call.charge.snapshot.settings.rotation.hedge;
         let pool = call.charge.snapshot.pool(level);
@@ -59,12 +59,12 @@ impl Relay {
             .flatten()
         {
             Some(slow) => {
-                let both = self.hedged(call, level, (seat, begun, slow), tried);
+                let both = self.hedged(call, level, (permit, begun, slow), tried);
                 Box::pin(both).await
             }
             None => HedgedAttempt {
-                outcome: self.attempt(call, &seat.key, begun).await,
-                permit: seat,
+                outcome: self.attempt(call, &permit.key, begun).await,
+                permit,
                 other: None,
                 begun,
                 since: begun,
@@ -87,14 +87,14 @@ impl Relay {
         &self,
         call: &Call,
         level: Level,
-        (seat, begun, slow): (KeyPermit, Instant, Duration),
+        (permit, begun, slow): (KeyPermit, Instant, Duration),
         tried: &mut TriedKeys,
     ) -> HedgedAttempt {
         let since = begun;
-        let key = Arc::clone(&seat.key);
+        let key = Arc::clone(&permit.key);
         let mut first = pin!(self.attempt(call, &key, begun));
-        let asked = |seat, outcome, begun, other: Option<Attempt>| HedgedAttempt {
-            permit: seat,
+        let asked = |permit, outcome, begun, other: Option<Attempt>| HedgedAttempt {
+            permit,
             outcome,
             other: other.map(Box::new),
             begun,
@@ -102,13 +102,13 @@ impl Relay {
         };
         let model = &call.charge.record.model_used;
         if let Ok(outcome) = tokio::time::timeout_at(begun + slow, &mut first).await {
-            return asked(seat, outcome, begun, None);
+            return asked(permit, outcome, begun, None);
         }
         if client_is_gone() {
-            return asked(seat, first.await, begun, None);
+            return asked(permit, first.await, begun, None);
         }
         let Some(other) = self.second_permit(call, level, &tried.keys) else {
-            return asked(seat, first.await, begun, None);
+            return asked(permit, first.await, begun, None);
         };
         let again = Instant::now();
         tried.keys.push(other.key.key.id);
@@ -118,10 +118,10 @@ impl Relay {
             outcome = &mut first => match outcome {
                 AttemptOutcome::Answer(_) => {
                     let slower = cancelled(&other.key, model, again);
-                    asked(seat, outcome, begun, Some(slower))
+                    asked(permit, outcome, begun, Some(slower))
                 }
                 AttemptOutcome::Failed(failure) => {
-                    let failed = ended(&seat.key, model, failure.came_to(), begun);
+                    let failed = ended(&permit.key, model, failure.came_to(), begun);
                     asked(other, second.await, again, Some(failed))
                 }
             },
@@ -129,12 +129,12 @@ impl Relay {
                 AttemptOutcome::Answer(_) => {
                     // It would have taken longer still.
                     key.load.answered(begun.elapsed(), self.clock.now());
-                    let slower = cancelled(&seat.key, model, begun);
+                    let slower = cancelled(&permit.key, model, begun);
                     asked(other, outcome, again, Some(slower))
                 }
                 AttemptOutcome::Failed(failure) => {
                     let failed = ended(&other.key, model, failure.came_to(), again);
-                    asked(seat, first.await, begun, Some(failed))
+                    asked(permit, first.await, begun, Some(failed))
                 }
             },
         }

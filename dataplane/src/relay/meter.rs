@@ -130,8 +130,8 @@ impl ResponseMeter {
     /// A piece of the stream came so long after the one before.
     pub(super) fn gap(&mut self, gap: FrameGap) {
         self.whole_gap(gap);
-        if let Some(story) = &self.charge.recorder {
-            story.gap(gap.time);
+        if let Some(recorder) = &self.charge.recorder {
+            recorder.gap(gap.time);
         }
     }
 
@@ -288,7 +288,7 @@ fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<Us
     }
 }
 
-/// Tells the story and the key how an answer ended.
+/// Tells the recorder and the key how an answer ended.
 fn tell_ending(
     bill: &mut PendingCharge,
     (ending, left): (ResponseEnd, bool),
@@ -300,10 +300,10 @@ fn tell_ending(
         ResponseEnd::Abandoned | ResponseEnd::Stopped if finished => ResponseEnd::Complete,
         ending => ending,
     };
-    if let Some(story) = &mut bill.recorder {
+    if let Some(recorder) = &mut bill.recorder {
         let unheard = left && !finished || bill.abandon_info.unheard;
         let unheard = unheard && ending != ResponseEnd::Cut;
-        story.ended(if unheard {
+        recorder.ended(if unheard {
             ResponseEnd::Abandoned
         } else {
             ending
@@ -350,7 +350,7 @@ fn tell_absurd(bill: &mut PendingCharge) {
         model = bill.record.model_used,
         "a provider reported counts of tokens that can not be; they are counted here"
     );
-    if let Some(story) = &mut bill.recorder {
-        story.is_absurd();
+    if let Some(recorder) = &mut bill.recorder {
+        recorder.is_absurd();
     }
 }

@@ -240,14 +240,14 @@ impl Relay {
         let found = endpoint::find(request.method(), &endpoint::canonical(path));
         let says_anthropic = speaks_anthropic(request.headers());
         let family = found.dialect(path, says_anthropic);
-        let mut story = self.telemetry.begin(found.route(), &request);
+        let mut recorder = self.telemetry.begin(found.route(), &request);
         let cutoff = &self.sinks.cutoff;
         let spoken = (found, says_anthropic);
-        let let_in = Box::pin(self.admit(peer, spoken, request, &mut story));
+        let let_in = Box::pin(self.admit(peer, spoken, request, &mut recorder));
         let let_in = cutoff.unless_over(let_in).await;
         match let_in.unwrap_or(Err(Refusal::Unavailable)) {
             Ok(mut call) => {
-                call.charge.recorder = Some(story);
+                call.charge.recorder = Some(recorder);
                 let has_to_be_heard = call.charge.may_go_on();
                 let answer = if has_to_be_heard || call.charge.reads_on() {
                     let relay = Arc::clone(self);
@@ -259,7 +259,7 @@ impl Relay {
                 };
                 answer.unwrap_or_else(|| refuse(family, &Refusal::Unavailable))
             }
-            Err(refusal) => response::refuse_call(family, &refusal, Some(&mut story)),
+            Err(refusal) => response::refuse_call(family, &refusal, Some(&mut recorder)),
         }
     }
 

@@ -52,11 +52,11 @@ impl Relay {
             && call.request.route.has_events()
             && parts.status.is_success();
         let by = call.charge.key().map(|key| (key.key.id, key.key.level));
-        if let Some(story) = &mut call.charge.recorder {
-            story.answers(parts.status.as_u16(), by, &mut parts.headers);
-            story.answered(span);
+        if let Some(recorder) = &mut call.charge.recorder {
+            recorder.answers(parts.status.as_u16(), by, &mut parts.headers);
+            recorder.answered(span);
             if streamed {
-                story.streams();
+                recorder.streams();
             }
         }
         let edits = has_events && asked_usage;
@@ -128,12 +128,12 @@ impl Relay {
         let headers = response.headers_mut();
         limit_headers::add_limit_headers(headers, call.charge.windows.left());
         let bill = &mut *call.charge;
-        if let Some(story) = bill.recorder.as_mut().filter(|_| !client_is_gone()) {
+        if let Some(recorder) = bill.recorder.as_mut().filter(|_| !client_is_gone()) {
             if let Some((code, message)) = refused {
-                story.wanted(RefusedRequest::of_record(&bill.record));
-                story.refused(code, message);
+                recorder.wanted(RefusedRequest::of_record(&bill.record));
+                recorder.refused(code, message);
             }
-            story.answers(status.as_u16(), None, headers);
+            recorder.answers(status.as_u16(), None, headers);
         }
         if tries > 0 {
             ResponseMeter::new(self, call, tries, status, false).finish_failed();
@@ -180,17 +180,17 @@ fn upstream_error(
     response
 }
 
-/// The same as `refuse`, with the call's story.
+/// The same as `refuse`, with the call's recorder.
 pub(super) fn refuse_call(
     family: Dialect,
     refusal: &Refusal,
-    story: Option<&mut CallRecorder>,
+    recorder: Option<&mut CallRecorder>,
 ) -> Response<Body> {
     let message = refusal.message();
     let mut response = refuse_saying(family, refusal, &message);
-    if let Some(story) = story {
-        story.refused(refusal.code(), message);
-        story.answers(refusal.status(), None, response.headers_mut());
+    if let Some(recorder) = recorder {
+        recorder.refused(refusal.code(), message);
+        recorder.answers(refusal.status(), None, response.headers_mut());
     }
     response
 }

@@ -100,14 +100,14 @@ impl Relay {
         loop {
             progress.full = false;
             match self.try_plan(&mut call, &mut progress).await {
-                RoundResult::Answered(seat, answer) => {
-                    call.charge.keep_permit(seat);
+                RoundResult::Answered(permit, answer) => {
+                    call.charge.keep_permit(permit);
                     return self.relay_response(call, progress.tries, *answer);
                 }
                 RoundResult::Unrecorded => {
                     let (family, bill) = (call.request.dialect, &mut *call.charge);
-                    if let Some(story) = &mut bill.recorder {
-                        story.wanted(RefusedRequest::of_record(&bill.record));
+                    if let Some(recorder) = &mut bill.recorder {
+                        recorder.wanted(RefusedRequest::of_record(&bill.record));
                     }
                     return refuse_call(family, &Refusal::Unavailable, bill.recorder.as_mut());
                 }
@@ -145,8 +145,8 @@ impl Relay {
                     break;
                 };
                 let at = (stage, level);
-                while let Some(seat) = self.next_key(call, at, progress).await {
-                    if let Some(round) = self.try_key(call, at, seat, progress).await {
+                while let Some(permit) = self.next_key(call, at, progress).await {
+                    if let Some(round) = self.try_key(call, at, permit, progress).await {
                         return round;
                     }
                 }
@@ -163,35 +163,35 @@ impl Relay {
         &self,
         call: &mut Call,
         (stage, level): (usize, Level),
-        seat: KeyPermit,
+        permit: KeyPermit,
         progress: &mut RetryProgress,
     ) -> Option<RoundResult> {
         if client_is_gone() {
             // Nobody waits for what it would bring.
-            seat.release_unused();
+            permit.release_unused();
             return Some(RoundResult::Over);
         }
         if progress.tries > 0
             && (Instant::now() >= progress.deadline || !self.budget().withdraw(self.clock.now()))
         {
-            seat.release_unused();
+            permit.release_unused();
             return Some(RoundResult::Over);
         }
         progress.tries += 1;
-        if let Some(story) = &mut call.charge.recorder {
-            story.count_attempt();
+        if let Some(recorder) = &mut call.charge.recorder {
+            recorder.count_attempt();
         }
-        if !call.charge.note_sent(&seat.key, progress.tries) {
-            seat.release_unused();
+        if !call.charge.note_sent(&permit.key, progress.tries) {
+            permit.release_unused();
             return Some(RoundResult::Unrecorded);
         }
         call.charge.windows.reach();
         let left = self.config.tries_max.saturating_sub(progress.tries);
         let tried = progress.tried(stage);
         tried.left = left;
-        let asked = self.attempt_with_hedge(call, level, seat, tried).await;
-        if let Some(story) = &mut call.charge.recorder {
-            story.asked(asked.twice(), asked.since.elapsed());
+        let asked = self.attempt_with_hedge(call, level, permit, tried).await;
+        if let Some(recorder) = &mut call.charge.recorder {
+            recorder.asked(asked.twice(), asked.since.elapsed());
         }
         progress.tries += u32::from(asked.twice());
         call.charge.attempted(&asked);
@@ -247,8 +247,8 @@ impl Relay {
             }
             latest = ask();
         }
-        if let Some(seat) = pool.pick(&latest, true) {
-            return Some(seat);
+        if let Some(permit) = pool.pick(&latest, true) {
+            return Some(permit);
         }
         if pool.is_probing(&ask()) {
             // Until all verdicts are in: going on with the first key that passes would give it the calls
@@ -257,8 +257,8 @@ impl Relay {
             while Instant::now() < until && pool.is_probing(&ask()) {
                 tokio::time::sleep(PROBATION_LOOK).await;
             }
-            if let Some(seat) = pool.pick(&ask(), true).or_else(|| pool.pick(&ask(), false)) {
-                return Some(seat);
+            if let Some(permit) = pool.pick(&ask(), true).or_else(|| pool.pick(&ask(), false)) {
+                return Some(permit);
             }
         }
         let until = progress.deadline.min(Instant::now() + QUEUE_WAIT);
@@ -270,8 +270,8 @@ impl Relay {
             if patience.is_zero() || !pool.wait_for_free(account, patience, is_full).await {
                 break;
             }
-            if let Some(seat) = pool.pick(&ask(), true) {
-                return Some(seat);
+            if let Some(permit) = pool.pick(&ask(), true) {
+                return Some(permit);
             }
         }
         None

@@ -84,13 +84,13 @@ impl Snapshot {
         keys.iter().find(|state| state.key.id == id)
     }
 
-    /// The purses of all further client keys, with whose they are.
+    /// The credit leases of all further client keys, with whose they are.
     pub(super) fn key_purses(&self) -> impl Iterator<Item = (PayerId, &Arc<CreditLease>)> {
         let keys = self.accounts.values().flat_map(|state| &state.keys);
         keys.map(|key| (key.credit.payer(), &key.credit))
     }
 
-    /// The purse of a payer.
+    /// The credit lease of a payer.
     pub(super) fn credit_lease(&self, payer: PayerId) -> Option<&Arc<CreditLease>> {
         match payer.client_key {
             None => self.accounts.get(&payer.account).map(|it| &it.credit),
@@ -125,11 +125,12 @@ pub(super) fn states(
             // What is on lease was of the limit before.
             known.credit.recall();
         }
-        let purse = known.map(|state| Arc::clone(&state.credit));
+        let credit_lease = known.map(|state| Arc::clone(&state.credit));
         let windows = known.map(|state| Arc::clone(&state.windows));
         Arc::new(FurtherKeyState {
             key: key.clone(),
-            credit: purse.unwrap_or_else(|| Arc::new(CreditLease::new(payer, wishes.clone()))),
+            credit: credit_lease
+                .unwrap_or_else(|| Arc::new(CreditLease::new(payer, wishes.clone()))),
             windows: windows.unwrap_or_else(|| Arc::new(RateLimitWindows::new(payer))),
         })
     };

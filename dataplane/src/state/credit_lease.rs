@@ -92,14 +92,14 @@ pub(crate) enum ControlReply {
 
 /// Credit set aside for one call. Dropped without being settled, it is free again.
 pub(crate) struct CreditHold {
-    purse: Arc<CreditLease>,
+    credit_lease: Arc<CreditLease>,
     amount: Money,
     unbounded: bool,
 }
 
 /// A call that waits for credit.
 pub(super) struct CreditWaiter<'a> {
-    purse: &'a CreditLease,
+    credit_lease: &'a CreditLease,
     need: Money,
     since: u64,
 }
@@ -165,7 +165,7 @@ impl CreditLease {
             self.ask();
         }
         Some(CreditHold {
-            purse: Arc::clone(self),
+            credit_lease: Arc::clone(self),
             amount,
             unbounded: false,
         })
@@ -310,7 +310,7 @@ impl CreditLease {
         self.asking.store(false, Ordering::Release);
     }
 
-    /// Puts the purse among the wishes, unless it is there.
+    /// Puts the credit lease among the wishes, unless it is there.
     pub(super) fn ask(self: &Arc<Self>) {
         if !self.asking.swap(true, Ordering::Acquire)
             && self.ask_tx.try_send(Arc::clone(self)).is_err()
@@ -336,7 +336,7 @@ impl CreditLease {
         let book = &mut *self.ledger();
         book.waiting.push(need);
         CreditWaiter {
-            purse: self,
+            credit_lease: self,
             need,
             since: book.answers,
         }
@@ -388,9 +388,9 @@ impl CreditLease {
     }
 }
 
-fn drop_asking(purse: &CreditLease) {
-    purse.not_asked();
-    purse.changed.notify_waiters();
+fn drop_asking(credit_lease: &CreditLease) {
+    credit_lease.not_asked();
+    credit_lease.changed.notify_waiters();
 }
 
 impl fmt::Debug for CreditLease {
@@ -425,11 +425,11 @@ impl CreditHold {
     pub(crate) fn settle(mut self, cost: Money) {
         let exceeded = cost.saturating_sub(self.amount);
         if exceeded > Money::ZERO {
-            self.purse
+            self.credit_lease
                 .exceeded
                 .fetch_add(exceeded.nanos(), Ordering::Relaxed);
         }
-        self.purse
+        self.credit_lease
             .unposted
             .fetch_add(cost.nanos(), Ordering::Relaxed);
         self.release(cost);
@@ -443,20 +443,22 @@ impl CreditHold {
     /// The call may cost more than it holds, and nobody knows how much.
     pub(crate) fn may_exceed(&mut self) {
         self.unbounded = true;
-        self.purse.unbounded.fetch_add(1, Ordering::Relaxed);
+        self.credit_lease.unbounded.fetch_add(1, Ordering::Relaxed);
     }
 
     fn release(&mut self, cost: Money) {
         let amount = std::mem::take(&mut self.amount);
         let unbounded = std::mem::take(&mut self.unbounded);
-        let purse = &self.purse;
+        let credit_lease = &self.credit_lease;
         if unbounded {
-            purse.unbounded.fetch_sub(1, Ordering::Relaxed);
+            credit_lease.unbounded.fetch_sub(1, Ordering::Relaxed);
         }
-        purse.held.fetch_sub(amount.nanos(), Ordering::Relaxed);
-        purse.add_free(amount.saturating_sub(cost));
-        if purse.recalled.load(Ordering::Relaxed) {
-            purse.ask();
+        credit_lease
+            .held
+            .fetch_sub(amount.nanos(), Ordering::Relaxed);
+        credit_lease.add_free(amount.saturating_sub(cost));
+        if credit_lease.recalled.load(Ordering::Relaxed) {
+            credit_lease.ask();
         }
     }
 }
@@ -480,14 +482,14 @@ impl fmt::Debug for CreditHold {
 impl CreditWaiter<'_> {
     /// What control has answered since this was last asked, or since the call began to wait.
     pub(super) fn answer(&mut self) -> Option<ControlReply> {
-        let book = self.purse.ledger();
+        let book = self.credit_lease.ledger();
         (std::mem::replace(&mut self.since, book.answers) != book.answers).then_some(book.answer)
     }
 }
 
 impl Drop for CreditWaiter<'_> {
     fn drop(&mut self) {
-        let book = &mut *self.purse.ledger();
+        let book = &mut *self.credit_lease.ledger();
         if let Some(at) = book.waiting.iter().position(|need| *need == self.need) {
             book.waiting.swap_remove(at);
         }

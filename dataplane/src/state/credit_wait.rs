@@ -82,35 +82,35 @@ impl ControlContact {
 /// # Errors
 /// When the account does not have it, or not within `patience`; when control is out of reach.
 pub(crate) async fn reserve(
-    purse: &Arc<CreditLease>,
+    credit_lease: &Arc<CreditLease>,
     reach: &ControlContact,
     need: Money,
     patience: Duration,
 ) -> Result<CreditHold, CreditError> {
     if reach.leases_hold()
-        && let Some(hold) = purse.try_reserve(need)
+        && let Some(hold) = credit_lease.try_reserve(need)
     {
         return Ok(hold);
     }
-    Box::pin(wait(purse, reach, need, patience)).await
+    Box::pin(wait(credit_lease, reach, need, patience)).await
 }
 
 async fn wait(
-    purse: &Arc<CreditLease>,
+    credit_lease: &Arc<CreditLease>,
     reach: &ControlContact,
     need: Money,
     patience: Duration,
 ) -> Result<CreditHold, CreditError> {
     let begun = Instant::now();
-    let mut waiting = purse.wait(need);
+    let mut waiting = credit_lease.wait(need);
     let mut hopeless = 0;
     // What control last said; patience that ends between two answers ends with it.
     let mut said = None;
     loop {
-        let mut news = std::pin::pin!(purse.changed());
+        let mut news = std::pin::pin!(credit_lease.changed());
         news.as_mut().enable();
         if reach.leases_hold()
-            && let Some(hold) = purse.try_reserve(need)
+            && let Some(hold) = credit_lease.try_reserve(need)
         {
             return Ok(hold);
         }
@@ -120,7 +120,7 @@ async fn wait(
                 elsewhere,
             }) => {
                 said = Some(shortage);
-                let may_come = elsewhere > Money::ZERO || purse.held() > Money::ZERO;
+                let may_come = elsewhere > Money::ZERO || credit_lease.held() > Money::ZERO;
                 hopeless = if may_come { 0 } else { hopeless + 1 };
                 if hopeless >= HOPELESS {
                     return Err(CreditError::Short(shortage));
@@ -134,15 +134,17 @@ async fn wait(
         match said {
             Some(shortage) if begun.elapsed() >= patience => {
                 // What was just granted has come.
-                return purse.try_reserve(need).ok_or(CreditError::Short(shortage));
+                return credit_lease
+                    .try_reserve(need)
+                    .ok_or(CreditError::Short(shortage));
             }
             None if begun.elapsed() >= patience.max(ANSWER_MAX) => {
                 return Err(CreditError::OutOfReach);
             }
             Some(_) | None => {}
         }
-        purse.ask_again(LOOK);
+        credit_lease.ask_again(LOOK);
         let timely = tokio::time::timeout(LOOK, news).await;
-        tracing::trace!(account = ?purse, timely = timely.is_ok(), "a call waits for credit");
+        tracing::trace!(account = ?credit_lease, timely = timely.is_ok(), "a call waits for credit");
     }
 }

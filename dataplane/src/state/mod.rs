@@ -1,4 +1,4 @@
-//! The configuration in use: one immutable snapshot at a time, and the moving parts (health, purses,
+//! The configuration in use: one immutable snapshot at a time, and the moving parts (health, credit leases,
 //! turns) that outlive it. A request takes the snapshot once and keeps it to its end.
 
 mod client_keys;
@@ -99,7 +99,7 @@ impl Snapshot {
             .unwrap_or(&self.pools[0])
     }
 
-    /// The purses of all accounts, in no order.
+    /// The credit leases of all accounts, in no order.
     pub(crate) fn credit_leases(&self) -> impl Iterator<Item = &Arc<CreditLease>> {
         self.accounts.values().map(|state| &state.credit)
     }
@@ -127,7 +127,7 @@ pub(crate) struct RuntimeState {
     clock: Clock,
     ask_tx: mpsc::Sender<Arc<CreditLease>>,
     reach: ControlContact,
-    /// Charged before this start and not posted; the first snapshot's purses begin with it.
+    /// Charged before this start and not posted; the first snapshot's credit leases begin with it.
     owed: Mutex<HashMap<PayerId, Money>>,
     leaving: RetiredLeases,
     objects: ObjectIndex,
@@ -235,26 +235,27 @@ impl RuntimeState {
         self.apply_healths(healths);
         for lease in &leases {
             // The account of one that is not known was deleted while this data plane was away.
-            let purse = self.credit_lease(lease.payer);
-            let purse = purse.unwrap_or_else(|| self.leaving.purse(lease.payer, &self.ask_tx));
-            purse.leased(lease);
+            let credit_lease = self.credit_lease(lease.payer);
+            let credit_lease = credit_lease
+                .unwrap_or_else(|| self.leaving.credit_lease(lease.payer, &self.ask_tx));
+            credit_lease.leased(lease);
         }
-        for purse in recalls
+        for credit_lease in recalls
             .into_iter()
             .filter_map(|payer| self.credit_lease(payer))
         {
-            purse.recall();
+            credit_lease.recall();
         }
         Some(revision)
     }
 
-    /// Before any call can see the purses of a snapshot: what is on lease was spent up to here already. Those of accounts
+    /// Before any call can see the credit leases of a snapshot: what is on lease was spent up to here already. Those of accounts
     /// that are not in it any more are kept until their leases have gone back.
     fn keep_purses(&self, before: Option<&Snapshot>, snapshot: &Snapshot) {
         for (payer, cost) in self.take_owed() {
             match snapshot.credit_lease(payer) {
-                Some(purse) => purse.charge(cost),
-                None => self.leaving.purse(payer, &self.ask_tx).charge(cost),
+                Some(credit_lease) => credit_lease.charge(cost),
+                None => self.leaving.credit_lease(payer, &self.ask_tx).charge(cost),
             }
         }
         let accounts = before.into_iter().flat_map(|before| &before.accounts);
@@ -282,21 +283,23 @@ impl RuntimeState {
         }
     }
 
-    /// The purse of an account or a further key, if it is known, or was and has credit on lease.
+    /// The credit lease of an account or a further key, if it is known, or was and has credit on lease.
     pub(crate) fn credit_lease(&self, payer: impl Into<PayerId>) -> Option<Arc<CreditLease>> {
         let (payer, snapshot) = (payer.into(), self.snapshot()?);
         let known = snapshot.credit_lease(payer).map(Arc::clone);
         known.or_else(|| self.leaving.get(payer))
     }
 
-    /// The purses of all accounts and further keys, and of deleted ones that have credit on lease.
+    /// The credit leases of all accounts and further keys, and of deleted ones that have credit on lease.
     pub(crate) fn credit_leases(&self) -> Vec<Arc<CreditLease>> {
         let snapshot = self.snapshot();
         let accounts = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.credit_leases());
         let keys = snapshot.iter().flat_map(|snapshot| snapshot.key_purses());
-        let known = accounts.chain(keys.map(|(_, purse)| purse)).cloned();
+        let known = accounts
+            .chain(keys.map(|(_, credit_lease)| credit_lease))
+            .cloned();
         known.chain(self.leaving.all()).collect()
     }
 
@@ -340,7 +343,7 @@ impl<'a> Build<'a> {
         let paths = self.paths(&changed);
         for (account, (customer, path)) in changed.into_iter().zip(paths) {
             let known = self.before.and_then(|old| old.accounts.get(&account.id));
-            let purse = known.map_or_else(
+            let credit_lease = known.map_or_else(
                 || Arc::new(CreditLease::new(account.id, self.ask_tx.clone())),
                 |state| Arc::clone(&state.credit),
             );
@@ -354,7 +357,7 @@ impl<'a> Build<'a> {
             let state = AccountState {
                 account,
                 customer,
-                credit: purse,
+                credit: credit_lease,
                 windows,
                 keys,
                 path,

@@ -83,9 +83,9 @@ impl KeyPool {
             let key = self.keys.get(at?)?;
             // Another call may have taken its last place, or be the first after a sleep. Every failure
             // here is another call's success, so this ends.
-            let seat = KeyPermit::take(key, &self.pick_state);
-            if seat.is_some() && key.health.begin_probe(ask.query.model, ask.now) {
-                return seat;
+            let permit = KeyPermit::take(key, &self.pick_state);
+            if permit.is_some() && key.health.begin_probe(ask.query.model, ask.now) {
+                return permit;
             }
         }
     }

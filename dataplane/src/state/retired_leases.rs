@@ -15,16 +15,21 @@ use super::credit_lease::{CreditLease, LeaseAskSender};
 pub(super) struct RetiredLeases(Mutex<HashMap<PayerId, Arc<CreditLease>>>);
 
 impl RetiredLeases {
-    /// Keeps purses, and asks for what is not used of them to go back.
-    pub(super) fn add<'a>(&self, purses: impl Iterator<Item = (PayerId, &'a Arc<CreditLease>)>) {
-        for (payer, purse) in purses.filter(|(_, purse)| !purse.is_empty()) {
-            self.map().insert(payer, Arc::clone(purse));
-            purse.recall();
+    /// Keeps credit leases, and asks for what is not used of them to go back.
+    pub(super) fn add<'a>(
+        &self,
+        credit_leases: impl Iterator<Item = (PayerId, &'a Arc<CreditLease>)>,
+    ) {
+        for (payer, credit_lease) in
+            credit_leases.filter(|(_, credit_lease)| !credit_lease.is_empty())
+        {
+            self.map().insert(payer, Arc::clone(credit_lease));
+            credit_lease.recall();
         }
     }
 
-    /// The purse of one that is not known; a new one if need be.
-    pub(super) fn purse(&self, payer: PayerId, wishes: &LeaseAskSender) -> Arc<CreditLease> {
+    /// The credit lease of one that is not known; a new one if need be.
+    pub(super) fn credit_lease(&self, payer: PayerId, wishes: &LeaseAskSender) -> Arc<CreditLease> {
         let new = || Arc::new(CreditLease::new(payer, wishes.clone()));
         Arc::clone(self.map().entry(payer).or_insert_with(new))
     }
@@ -36,7 +41,7 @@ impl RetiredLeases {
     /// All of them. Those that have become empty are forgotten.
     pub(super) fn all(&self) -> Vec<Arc<CreditLease>> {
         let mut map = self.map();
-        map.retain(|_, purse| !purse.is_empty());
+        map.retain(|_, credit_lease| !credit_lease.is_empty());
         map.values().map(Arc::clone).collect()
     }
 

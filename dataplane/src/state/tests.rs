@@ -42,10 +42,10 @@ fn answer(lease: LeasedCredit) -> LeaseAnswer {
     }
 }
 
-fn purse() -> (Arc<CreditLease>, mpsc::Receiver<Arc<CreditLease>>) {
+fn credit_lease() -> (Arc<CreditLease>, mpsc::Receiver<Arc<CreditLease>>) {
     let (wishes, asked) = mpsc::channel(8);
-    let purse = CreditLease::new(AccountId::new(7).unwrap(), wishes);
-    (Arc::new(purse), asked)
+    let credit_lease = CreditLease::new(AccountId::new(7).unwrap(), wishes);
+    (Arc::new(credit_lease), asked)
 }
 
 fn record(cost: Money) -> UsageRecord {
@@ -97,14 +97,14 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
         leases: vec![lease(5, usd(10))],
         ..SnapshotUpdate::empty(Revision(1))
     });
-    let purse = live.credit_lease(AccountId::new(7).unwrap()).unwrap();
-    assert!(purse.try_reserve(usd(4)).is_none());
-    let held = purse.try_reserve(usd(3)).unwrap();
+    let credit_lease = live.credit_lease(AccountId::new(7).unwrap()).unwrap();
+    assert!(credit_lease.try_reserve(usd(4)).is_none());
+    let held = credit_lease.try_reserve(usd(3)).unwrap();
     // Control posts it: the lease shrinks by what was charged, and no more becomes free.
-    purse.posted(usd(7), Some(&lease(6, usd(3))));
-    assert!(purse.try_reserve(Money::from_nanos(1)).is_none());
+    credit_lease.posted(usd(7), Some(&lease(6, usd(3))));
+    assert!(credit_lease.try_reserve(Money::from_nanos(1)).is_none());
     drop(held);
-    assert!(purse.try_reserve(usd(3)).is_some());
+    assert!(credit_lease.try_reserve(usd(3)).is_some());
     // A reconnect brings everything again, and charges nothing twice.
     live.apply(SnapshotUpdate {
         full: true,
@@ -113,26 +113,26 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
         leases: vec![lease(6, usd(3))],
         ..SnapshotUpdate::empty(Revision(2))
     });
-    assert!(purse.try_reserve(usd(3)).is_some());
+    assert!(credit_lease.try_reserve(usd(3)).is_some());
 }
 
 #[tokio::test]
 async fn credit_whose_return_was_not_confirmed_is_given_back_once() {
-    let (purse, _wished) = purse();
-    purse.leased(&lease(1, usd(10)));
-    purse.charge(usd(2));
-    purse.recall();
-    let ask = purse.next_ask().unwrap();
+    let (credit_lease, _wished) = credit_lease();
+    credit_lease.leased(&lease(1, usd(10)));
+    credit_lease.charge(usd(2));
+    credit_lease.recall();
+    let ask = credit_lease.next_ask().unwrap();
     assert_eq!((ask.version, ask.change), (1, usd(8).negated()));
     // Control has done it, and its word is lost; then it posts the usage.
-    purse.answered(None);
-    purse.posted(usd(2), Some(&lease(3, Money::ZERO)));
-    let again = purse.next_ask().unwrap();
+    credit_lease.answered(None);
+    credit_lease.posted(usd(2), Some(&lease(3, Money::ZERO)));
+    let again = credit_lease.next_ask().unwrap();
     assert_eq!((again.version, again.change), (1, usd(8).negated()));
-    purse.answered(Some(&answer(lease(3, Money::ZERO))));
-    assert!(purse.try_reserve(Money::from_nanos(1)).is_none());
-    purse.leased(&lease(4, usd(1)));
-    assert!(purse.try_reserve(usd(1)).is_some());
+    credit_lease.answered(Some(&answer(lease(3, Money::ZERO))));
+    assert!(credit_lease.try_reserve(Money::from_nanos(1)).is_none());
+    credit_lease.leased(&lease(4, usd(1)));
+    assert!(credit_lease.try_reserve(usd(1)).is_some());
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn leases_count_from_the_first_word_of_control_on() {
 
 #[tokio::test(start_paused = true)]
 async fn patience_that_ends_between_two_answers_ends_with_what_control_last_said() {
-    let (purse, mut asked) = purse();
+    let (credit_lease, mut asked) = credit_lease();
     let reach = ControlContact::new();
     let patience = Duration::from_secs(10);
     // Other data planes hold the credit, and control says so once.
@@ -159,7 +159,10 @@ async fn patience_that_ends_between_two_answers_ends_with_what_control_last_said
         };
         asking.answered(Some(&short));
     };
-    let (refused, ()) = tokio::join!(credit_wait::reserve(&purse, &reach, usd(1), patience), says);
+    let (refused, ()) = tokio::join!(
+        credit_wait::reserve(&credit_lease, &reach, usd(1), patience),
+        says
+    );
     assert_eq!(
         refused.unwrap_err(),
         CreditError::Short(LeaseShortage::Balance)
@@ -168,9 +171,10 @@ async fn patience_that_ends_between_two_answers_ends_with_what_control_last_said
 
 #[tokio::test(start_paused = true)]
 async fn control_that_says_nothing_at_all_counts_as_out_of_reach() {
-    let (purse, _asked) = purse();
+    let (credit_lease, _asked) = credit_lease();
     let patience = Duration::from_millis(10);
-    let refused = credit_wait::reserve(&purse, &ControlContact::new(), usd(1), patience).await;
+    let refused =
+        credit_wait::reserve(&credit_lease, &ControlContact::new(), usd(1), patience).await;
     assert_eq!(refused.unwrap_err(), CreditError::OutOfReach);
 }
 

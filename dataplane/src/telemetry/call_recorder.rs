@@ -36,7 +36,7 @@ pub(crate) enum ResponseEnd {
     Stopped,
 }
 
-/// A call's story. Whoever drops it before it was told tells it: the client has gone away then, or was
+/// A call's recorder. Whoever drops it before it was told tells it: the client has gone away then, or was
 /// refused.
 #[derive(Debug)]
 pub(crate) struct CallRecorder {

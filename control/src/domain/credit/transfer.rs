@@ -91,10 +91,10 @@ pub fn check_rates(child: Multiplier, parent: Multiplier) -> Result<(), Invalid>
 /// Gives the child a card and takes its price from the operator; `None` is root, who mints. What comes from a card of the
 /// operator's that ends earlier is a card of its own, which ends then.
 /// The card's time of grant is the present. Returns the price in the operator's units. A debt of
-/// the child is not looked at: settle it by spending it from the purse afterwards.
+/// the child is not looked at: settle it by spending it from the wallet afterwards.
 ///
 /// # Errors
-/// As [`Refused`] says; both purses are then unchanged.
+/// As [`Refused`] says; both wallets are then unchanged.
 pub fn grant(
     operator: Option<&mut Wallet>,
     child: &mut Wallet,
@@ -104,16 +104,16 @@ pub fn grant(
     positive(card.amount)?;
     let now = card.granted;
     let price = exchange.price(card.amount)?;
-    let Some(purse) = operator else {
+    let Some(wallet) = operator else {
         child.add(card, now).ok_or(TransferRefusal::OutOfRange)?;
         return Ok(price);
     };
     // What costs nothing would be made out of nothing.
     positive(price)?;
-    let mut paying = purse.clone();
+    let mut paying = wallet.clone();
     let (parts, missing) = paying.take_first(price, now);
     if missing > Money::ZERO {
-        return Err(short(purse, price, now));
+        return Err(short(wallet, price, now));
     }
     let mut given = child.clone();
     for part in ending_by(&shared(card.amount, price, &parts)?, card.expires) {
@@ -123,7 +123,7 @@ pub fn grant(
             .add(part_card, now)
             .ok_or(TransferRefusal::OutOfRange)?;
     }
-    (*purse, *child) = (paying, given);
+    (*wallet, *child) = (paying, given);
     Ok(price)
 }
 
@@ -172,7 +172,7 @@ fn shared(
 /// from the new one only when those are used up.
 ///
 /// # Errors
-/// As [`Refused`] says; both purses are then unchanged.
+/// As [`Refused`] says; both wallets are then unchanged.
 pub fn deduct(
     operator: Option<&mut Wallet>,
     child: &mut Wallet,
@@ -188,13 +188,13 @@ pub fn deduct(
     }
     let refund = exchange.price(amount)?;
     let mut fee = Money::ZERO;
-    if let Some(purse) = operator {
-        let mut after = purse.clone();
+    if let Some(wallet) = operator {
+        let mut after = wallet.clone();
         let uncovered = after.spend(DEDUCTION_FEE, now);
         give_back(&mut after, &shared(refund, amount, &parts)?, now)?;
         let unpaid = after.spend(uncovered, now);
         fee = DEDUCTION_FEE.saturating_sub(unpaid);
-        *purse = after;
+        *wallet = after;
     }
     *child = left;
     Ok(Deduction {
@@ -204,11 +204,11 @@ pub fn deduct(
     })
 }
 
-/// Takes so much out of the purse of an account that is closed, what lives longest first, and gives it to the operator,
+/// Takes so much out of the wallet of an account that is closed, what lives longest first, and gives it to the operator,
 /// less what is due of the fee; `None` is root, whose credit vanishes and who pays no fee.
 ///
 /// # Errors
-/// As [`Refused`] says; both purses are then unchanged.
+/// As [`Refused`] says; both wallets are then unchanged.
 pub fn close(
     operator: Option<&mut Wallet>,
     child: &mut Wallet,
@@ -225,12 +225,12 @@ pub fn close(
     let refund = gross.saturating_sub(fee);
     let mut left = child.clone();
     let (parts, _) = left.take_last(returned, now);
-    if let Some(purse) = operator
+    if let Some(wallet) = operator
         && refund > Money::ZERO
     {
-        let mut after = purse.clone();
+        let mut after = wallet.clone();
         give_back(&mut after, &shared(refund, returned, &parts)?, now)?;
-        *purse = after;
+        *wallet = after;
     }
     *child = left;
     Ok(ClosingTransfer {
@@ -270,23 +270,23 @@ fn positive(amount: Money) -> Result<(), TransferRefusal> {
     }
 }
 
-fn short(purse: &Wallet, needed: Money, now: Millis) -> TransferRefusal {
+fn short(wallet: &Wallet, needed: Money, now: Millis) -> TransferRefusal {
     TransferRefusal::Short {
-        balance: purse.spendable(now),
+        balance: wallet.spendable(now),
         needed,
     }
 }
 
 /// Puts in what comes back, which ends no later than it would have.
 fn give_back(
-    purse: &mut Wallet,
+    wallet: &mut Wallet,
     parts: &[CardPortion],
     now: Millis,
 ) -> Result<(), TransferRefusal> {
     for part in ending_by(parts, now.plus(REFUND_LIFE_MS)) {
         let mut card = Card::new(part.amount, REFUND_REFERENCE, now, 0);
         card.expires = part.ends;
-        purse.add(card, now).ok_or(TransferRefusal::OutOfRange)?;
+        wallet.add(card, now).ok_or(TransferRefusal::OutOfRange)?;
     }
     Ok(())
 }
@@ -326,8 +326,8 @@ mod tests {
         close(operator, child, exchange, all, now)
     }
 
-    fn balances(purse: &Wallet) -> Vec<f64> {
-        let cards = purse.cards().iter();
+    fn balances(wallet: &Wallet) -> Vec<f64> {
+        let cards = wallet.cards().iter();
         cards.map(|card| card.balance.dollars()).collect()
     }
 

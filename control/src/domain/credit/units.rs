@@ -81,12 +81,12 @@ mod tests {
         ) {
             let at = proxyxai_contract::clock::Millis(1_700_000_000_000);
             let cost = Money::from_nanos(i64::try_from(i128::from(balance) * i128::from(part) / 100).unwrap());
-            let purse = || Wallet::new(vec![Card::new(Money::from_nanos(balance), "", at, 1_000)]);
+            let wallet = || Wallet::new(vec![Card::new(Money::from_nanos(balance), "", at, 1_000)]);
             let (then, now) = (rates(then), rates(now));
-            let mut before = purse();
+            let mut before = wallet();
             before.spend(cost, at);
             before.rescale(then, now).unwrap();
-            let mut after = purse();
+            let mut after = wallet();
             after.rescale(then, now).unwrap();
             after.spend(Cost::of(cost, Some(then), now).unwrap().worth, at);
             // Each of the three was rounded once.

@@ -4,7 +4,9 @@ use std::mem;
 
 use proxyxai_contract::{clock::Millis, money::Money};
 
-use super::{entry, exchange, out_of_range, pay_debt, payer, purse, put_back, refused, with_purse};
+use super::{
+    entry, exchange, out_of_range, pay_debt, payer, put_back, refused, wallet, with_purse,
+};
 use crate::{
     Error,
     domain::{
@@ -37,7 +39,7 @@ pub(in crate::ops) fn settle_closed(
     Ok((refund, entries))
 }
 
-/// Takes out of the purse of a deleted account what its calls under way cannot cost any more. Returns what the heir
+/// Takes out of the wallet of a deleted account what its calls under way cannot cost any more. Returns what the heir
 /// got, in its units.
 fn close(
     heir: &mut AccountRecord,
@@ -45,7 +47,7 @@ fn close(
     now: Millis,
 ) -> Result<(Money, LedgerEntry), Error> {
     let exchange = exchange(heir, child);
-    let mut theirs = purse(child);
+    let mut theirs = wallet(child);
     let mut own = payer(heir);
     let free = child.account.balance.saturating_sub(child.leased);
     let wanted = (free, child.fee_due);
@@ -86,7 +88,7 @@ fn inherit_debt(
     } else {
         let price = credit::price_of_grant(debt, exchange.child, exchange.operator)
             .ok_or_else(out_of_range)?;
-        let uncovered = with_purse(payer, now, |purse| purse.spend(price, now));
+        let uncovered = with_purse(payer, now, |wallet| wallet.spend(price, now));
         payer.debt = payer.debt.saturating_add(uncovered);
         payer.refresh_balance(now);
         postings.push((Book::Account(payer.account.id), price.negated()));

@@ -25,8 +25,8 @@ fn card(nanos: i64, life_ms: i64) -> Card {
 }
 
 /// Amount and life of each card.
-fn lives(purse: &Wallet) -> Vec<(i64, i64)> {
-    let cards = purse.cards().iter();
+fn lives(wallet: &Wallet) -> Vec<(i64, i64)> {
+    let cards = wallet.cards().iter();
     cards
         .map(|card| (card.balance.nanos(), card.expires.since(NOW)))
         .collect()

@@ -328,7 +328,7 @@ async fn everything_at_once_ends_and_the_books_balance() {
         for ended in join_all(all).await {
             match ended {
                 Ok(()) => done += 1,
-                // Whoever comes after a deletion, or takes from an empty purse, is told so.
+                // Whoever comes after a deletion, or takes from an empty wallet, is told so.
                 Err(Error::NotFound { .. } | Error::InsufficientBalance { .. }) => {}
                 Err(error) => unreachable!("{error:?}"),
             }

@@ -132,16 +132,16 @@ impl PendingCharge {
         let charge = self.record.charge();
         let CreditHolds { account, key } = std::mem::take(&mut self.credit_holds);
         let key_purse = self.client_key.as_ref().map(|key| &key.credit);
-        for (hold, purse) in [(account, Some(&self.account.credit)), (key, key_purse)] {
-            match (hold, purse) {
+        for (hold, credit_lease) in [(account, Some(&self.account.credit)), (key, key_purse)] {
+            match (hold, credit_lease) {
                 (Some(hold), _) => hold.settle(charge),
-                (None, Some(purse)) => purse.charge(charge),
+                (None, Some(credit_lease)) => credit_lease.charge(charge),
                 (None, None) => {}
             }
         }
         self.sinks.spool.push(self.ticket.take(), &self.record);
-        if let Some(story) = self.recorder.take() {
-            story.finish(&self.record);
+        if let Some(recorder) = self.recorder.take() {
+            recorder.finish(&self.record);
         }
     }
 }
@@ -160,8 +160,8 @@ impl Drop for PendingCharge {
                 self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
                 ResponseEnd::Stopped
             };
-            if let Some(story) = &mut self.recorder {
-                story.ended(ending);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.ended(ending);
             }
             let mut bill = Box::new(self.take());
             if has_left {
