@@ -8,13 +8,28 @@ use proxyxai_contract::{
 
 use crate::{decide::ceiling::Assumed, formats::tag::TagMembers, telemetry};
 
-/// Limits and places. Every limit has a documented answer when it is reached.
+/// What a data plane is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Name of this data plane; unique in the fleet, goes into `Via`.
     pub node: NodeName,
     /// Holds the usage spool.
     pub data_dir: PathBuf,
+    /// What calls may take.
+    pub limits: Limits,
+    /// What reads `/metrics`, besides root's key.
+    pub metrics_token: Option<Secret>,
+    /// What the control plane of this process has posted; none where there is none.
+    pub earned: Option<EarningCounters>,
+    /// Where bodies say what their calls are counted under.
+    pub tag_members: TagMembers,
+    /// What of calls is to be seen.
+    pub telemetry: telemetry::TelemetryConfig,
+}
+
+/// Limits of calls. Each has a documented response when it is reached.
+#[derive(Debug, Clone)]
+pub struct Limits {
     /// A longer request body is refused with 413.
     pub body_bytes_max: usize,
     /// Silence inside a request body after which it is refused with 408.
@@ -56,17 +71,9 @@ pub struct Config {
     pub buffer_bytes_max: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: IpList,
-    /// What reads `/metrics`, besides root's key.
-    pub metrics_token: Option<Secret>,
-    /// What the control plane of this process has posted; none where there is none.
-    pub earned: Option<EarningCounters>,
-    /// Where bodies say what their calls are counted under.
-    pub tag_members: TagMembers,
-    /// What of calls is to be seen.
-    pub telemetry: telemetry::TelemetryConfig,
 }
 
-impl Config {
+impl Limits {
     /// What counts for the ceilings of calls where nothing tells better.
     pub(crate) const fn assumed(&self) -> Assumed {
         Assumed {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 
-pub use config::Config;
+pub use config::{Config, Limits};
 pub use error::Error;
 pub use formats::tag::TagMembers;
 pub use http::{Edge, HttpService, document, not_found, readiness};

@@ -6,10 +6,8 @@ mod parts;
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use env_reader::EnvReader;
-use proxyxai_contract::{
-    Invalid, access::IpList, egress::EgressPolicy, id::NodeName, provider::BaseUrl, secret::Secret,
-};
-use proxyxai_dataplane::{TagMembers, telemetry};
+use proxyxai_contract::{Invalid, id::NodeName, provider::BaseUrl, secret::Secret};
+use proxyxai_dataplane::{Limits, TagMembers, telemetry};
 
 use crate::{listen::Listen, variables::IGNORED};
 
@@ -25,8 +23,8 @@ pub(crate) struct Config {
     pub(crate) node_name: Option<NodeName>,
     pub(crate) control_grpc: Option<String>,
     pub(crate) control_http: Option<BaseUrl>,
-    pub(crate) limits: DataPlaneLimits,
-    pub(crate) sight: telemetry::TelemetryConfig,
+    pub(crate) limits: Limits,
+    pub(crate) telemetry: telemetry::TelemetryConfig,
     /// Where bodies say what their calls are counted under.
     pub(crate) tag_members: TagMembers,
     /// What reads `/metrics`, besides root's key.
@@ -41,31 +39,6 @@ pub(crate) struct Config {
     pub(crate) log_json: bool,
     /// Variables that are set and not acted on.
     pub(crate) ignored: Vec<&'static str>,
-}
-
-/// Limits of a data plane, as `proxyxai_dataplane::Config` takes them.
-#[derive(Debug)]
-pub(crate) struct DataPlaneLimits {
-    pub(crate) body_bytes_max: usize,
-    pub(crate) body_idle: Duration,
-    pub(crate) connect: Duration,
-    pub(crate) provider_reach: EgressPolicy,
-    pub(crate) first_byte: Duration,
-    pub(crate) idle: Duration,
-    pub(crate) keepalive: Option<Duration>,
-    pub(crate) drain_bytes_max: u64,
-    pub(crate) abandoned_bytes_max: u64,
-    pub(crate) abandoned: Duration,
-    pub(crate) drain: Duration,
-    pub(crate) retry_deadline: Duration,
-    pub(crate) tries_max: u32,
-    pub(crate) input_tokens_default: u64,
-    pub(crate) tool_uses_default: u64,
-    pub(crate) credit_wait: Duration,
-    pub(crate) idle_connections_max: usize,
-    pub(crate) open_calls_max: usize,
-    pub(crate) buffer_bytes_max: usize,
-    pub(crate) trusted_proxies: IpList,
 }
 
 /// Limits of the HTTP server.
@@ -102,7 +75,7 @@ impl Config {
             }),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             limits: reader.limits(),
-            sight: reader.sight(),
+            telemetry: reader.telemetry(),
             tag_members: reader.tag_members(),
             metrics_token: reader.metrics_token(),
             server: ServerLimits {

@@ -251,34 +251,14 @@ fn start_data_plane(
     (channel, token): (Channel, &Secret),
     earned: Option<EarningCounters>,
 ) -> anyhow::Result<DataPlane> {
-    let limits = &config.limits;
     let data = proxyxai_dataplane::Config {
         node: node_name(config)?,
         data_dir: config.data_dir.clone(),
-        body_bytes_max: limits.body_bytes_max,
-        body_idle: limits.body_idle,
-        connect: limits.connect,
-        provider_reach: limits.provider_reach,
-        first_byte: limits.first_byte,
-        idle: limits.idle,
-        keepalive: limits.keepalive,
-        abandoned_bytes_max: limits.abandoned_bytes_max,
-        abandoned: limits.abandoned,
-        drain_bytes_max: limits.drain_bytes_max,
-        drain: limits.drain,
-        retry_deadline: limits.retry_deadline,
-        tries_max: limits.tries_max,
-        input_tokens_default: limits.input_tokens_default,
-        tool_uses_default: limits.tool_uses_default,
-        credit_wait: limits.credit_wait,
-        idle_connections_max: limits.idle_connections_max,
-        open_calls_max: limits.open_calls_max,
-        buffer_bytes_max: limits.buffer_bytes_max,
-        trusted_proxies: limits.trusted_proxies.clone(),
+        limits: config.limits.clone(),
         metrics_token: config.metrics_token.clone(),
         earned,
         tag_members: config.tag_members.clone(),
-        telemetry: config.sight.clone(),
+        telemetry: config.telemetry.clone(),
     };
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }

@@ -31,7 +31,7 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect();
-    let Ok(body) = tokio::time::timeout(relay.config.body_idle, body).await else {
+    let Ok(body) = tokio::time::timeout(relay.config.limits.body_idle, body).await else {
         return refuse(Dialect::OpenAi, &Refusal::SlowBody);
     };
     let Ok(body) = body else {
@@ -62,7 +62,7 @@ where
     let body = BodySegments::new([body.to_bytes()]);
     let request = || Request::from_parts(parts.clone(), body.clone());
     let answer = relay.control_client.send(control.origin(), request);
-    match tokio::time::timeout(relay.config.idle, answer).await {
+    match tokio::time::timeout(relay.config.limits.idle, answer).await {
         Ok(Ok(response)) => {
             let (mut parts, body) = response.into_parts();
             strip_hop_by_hop(&mut parts.headers);

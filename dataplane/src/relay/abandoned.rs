@@ -78,14 +78,14 @@ impl AbandonBounds {
     pub(super) const fn of(config: &Config) -> Self {
         Self {
             whole: Bound {
-                bytes_max: config.abandoned_bytes_max,
-                wait: config.abandoned,
+                bytes_max: config.limits.abandoned_bytes_max,
+                wait: config.limits.abandoned,
             },
             end: Bound {
-                bytes_max: config.drain_bytes_max,
-                wait: config.drain,
+                bytes_max: config.limits.drain_bytes_max,
+                wait: config.limits.drain,
             },
-            idle: config.idle,
+            idle: config.limits.idle,
         }
     }
 }
@@ -104,9 +104,9 @@ impl<F: Future + Send + 'static> PendingResponse<F> {
     pub(super) fn new(work: F, relay: Arc<Relay>, has_to_be_heard: bool) -> Self {
         let config = &relay.config;
         let wait = if has_to_be_heard {
-            config.abandoned.max(config.first_byte)
+            config.limits.abandoned.max(config.limits.first_byte)
         } else {
-            config.abandoned
+            config.limits.abandoned
         };
         Self {
             work: Some(Box::pin(work)),

@@ -97,7 +97,7 @@ impl Relay {
         let ip = self.client_address(peer, &parts.headers);
         self.check_access(&snapshot, account, &chain, (ip, path))?;
         let most_wanted = terms::max_cost(&parts.headers)?;
-        let most = self.config.open_calls_max;
+        let most = self.config.limits.open_calls_max;
         open.enter_share((account, &chain), &snapshot.settings, most)?;
         let takes_model = way.takes_model();
         let reads = (&mut open.reservation, recorder, (found, takes_model));
@@ -248,7 +248,7 @@ impl Relay {
         let received =
             request::read(&self.config, room, &parts.headers, body, recorder.came()).await;
         recorder.has_body();
-        let largest = self.config.body_bytes_max;
+        let largest = self.config.limits.body_bytes_max;
         let received = packed::unpack(received?, coding, room, largest).await?;
         let facts = request::facts(parts, &received, takes_model).await?;
         Ok((received, facts))
@@ -326,7 +326,7 @@ impl Relay {
             credit_lease,
             self.state.reach(),
             ceiling,
-            self.config.credit_wait,
+            self.config.limits.credit_wait,
         )
         .await;
         held.map(Some).map_err(|no| match no {
@@ -350,7 +350,7 @@ impl Relay {
         if account.account.parent.is_none() {
             return Ok(None);
         }
-        let patience = self.config.credit_wait;
+        let patience = self.config.limits.credit_wait;
         let held = credit_wait::reserve(&account.credit, self.state.reach(), hold, patience).await;
         let aside = |mut held: CreditHold| {
             if open {
@@ -377,7 +377,7 @@ impl Relay {
             return Err(Refusal::Unavailable);
         }
         let (open, calls) = OpenCall::enter(&self.sinks, self.buffer_budget.reservation());
-        if calls > self.config.open_calls_max {
+        if calls > self.config.limits.open_calls_max {
             return Err(Refusal::Busy("calls are open"));
         }
         Ok(open)

@@ -286,13 +286,13 @@ impl Relay {
                 return Ok(());
             }
             begun
-                .wait_for_first_event(call, self.config.idle, &self.clock)
+                .wait_for_first_event(call, self.config.limits.idle, &self.clock)
                 .await
         };
         let in_time = {
             // It is large, and would be moved into the timer otherwise.
             let exchange = std::pin::pin!(exchange);
-            tokio::time::timeout_at(now + self.config.first_byte, exchange).await
+            tokio::time::timeout_at(now + self.config.limits.first_byte, exchange).await
         };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
@@ -347,7 +347,7 @@ impl Relay {
                 }
             }
         };
-        let patience = REFUSAL_WAIT.min(self.config.first_byte);
+        let patience = REFUSAL_WAIT.min(self.config.limits.first_byte);
         let in_time = tokio::time::timeout(patience, reading).await.is_ok();
         let header = |name: &str| {
             parts

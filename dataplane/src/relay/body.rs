@@ -177,7 +177,7 @@ impl RelayedBody {
             meter: Some(meter),
             stream,
             key_mask: cover,
-            timers: BodyTimers::new(config.idle, config.keepalive),
+            timers: BodyTimers::new(config.limits.idle, config.limits.keepalive),
             bounds: AbandonBounds::of(config),
             broken: None,
         }

@@ -82,7 +82,7 @@ impl Dialer {
             .map_err(|error| Error::Tls(error.into()))?
             .with_root_certificates(roots())
             .with_no_client_auth();
-        Ok(Self::with(reach, config.connect, tls))
+        Ok(Self::with(reach, config.limits.connect, tls))
     }
 
     fn with(reach: Option<EgressPolicy>, limit: Duration, tls: ClientConfig) -> Self {

@@ -135,16 +135,16 @@ impl Relay {
         sight: Telemetry,
     ) -> Result<Self, Error> {
         let clock = live.clock().clone();
-        let dialer = dial::Dialer::new(&config, Some(config.provider_reach))?;
+        let dialer = dial::Dialer::new(&config, Some(config.limits.provider_reach))?;
         let inner = dial::Dialer::new(&config, None)?;
         let via = HeaderValue::from_str(&via::own(config.node.as_str()))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 proxyxai"));
         Ok(Self {
             retry_budget: Arc::new(std::sync::Mutex::new(RetryBudget::new(clock.now()))),
-            client: UpstreamClient::new(dialer, config.idle_connections_max),
-            control_client: UpstreamClient::new(inner, config.idle_connections_max),
+            client: UpstreamClient::new(dialer, config.limits.idle_connections_max),
+            control_client: UpstreamClient::new(inner, config.limits.idle_connections_max),
             telemetry: sight,
-            buffer_budget: buffer_budget::BufferBudget::new(config.buffer_bytes_max),
+            buffer_budget: buffer_budget::BufferBudget::new(config.limits.buffer_bytes_max),
             config: Arc::new(config),
             state: live,
             clock,
@@ -265,7 +265,7 @@ impl Relay {
 
     /// Where a request comes from.
     pub(crate) fn client_address(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        client_address(peer, headers, &self.config.trusted_proxies)
+        client_address(peer, headers, &self.config.limits.trusted_proxies)
     }
 
     /// Whose key is presented.

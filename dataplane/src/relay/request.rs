@@ -184,15 +184,15 @@ where
     B::Error: Into<BoxError>,
 {
     let too_large = Refusal::TooLarge {
-        limit: config.body_bytes_max,
+        limit: config.limits.body_bytes_max,
     };
     let declared = fields
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > config.body_bytes_max as u64) {
+    if declared.is_some_and(|length| length > config.limits.body_bytes_max as u64) {
         return Err(too_large);
     }
-    let mut limited = pin!(Limited::new(body, config.body_bytes_max));
+    let mut limited = pin!(Limited::new(body, config.limits.body_bytes_max));
     if limited.is_end_stream() {
         return Ok(ReceivedBody {
             body: Bytes::new(),
@@ -204,9 +204,10 @@ where
     let (mut now, mut received) = (start, 0u64);
     loop {
         // A body that only drips is given up in the end, however short each silence is.
-        let paced =
-            start + config.body_idle * DRIP_FACTOR + Duration::from_secs(received / BODY_PACE);
-        let limit = paced.min(now + config.body_idle);
+        let paced = start
+            + config.limits.body_idle * DRIP_FACTOR
+            + Duration::from_secs(received / BODY_PACE);
+        let limit = paced.min(now + config.limits.body_idle);
         let frame = match tokio::time::timeout_at(limit, limited.frame()).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(None) => break,

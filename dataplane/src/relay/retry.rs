@@ -89,7 +89,7 @@ impl Relay {
     pub(super) async fn retry_loop(&self, mut call: Box<Call>) -> Response<Body> {
         self.budget().deposit(call.request.start);
         let mut progress = RetryProgress {
-            deadline: Instant::now() + self.config.retry_deadline,
+            deadline: Instant::now() + self.config.limits.retry_deadline,
             tries: 0,
             tried: Vec::new(),
             failed_alone: 0,
@@ -150,7 +150,7 @@ impl Relay {
                         return round;
                     }
                 }
-                if progress.tries >= self.config.tries_max {
+                if progress.tries >= self.config.limits.tries_max {
                     return RoundResult::Over;
                 }
             }
@@ -186,7 +186,7 @@ impl Relay {
             return Some(RoundResult::Unrecorded);
         }
         call.charge.windows.reach();
-        let left = self.config.tries_max.saturating_sub(progress.tries);
+        let left = self.config.limits.tries_max.saturating_sub(progress.tries);
         let tried = progress.tried(stage);
         tried.left = left;
         let asked = self.attempt_with_hedge(call, level, permit, tried).await;
@@ -223,7 +223,7 @@ impl Relay {
         (stage, level): (usize, Level),
         progress: &mut RetryProgress,
     ) -> Option<KeyPermit> {
-        if progress.tries >= self.config.tries_max {
+        if progress.tries >= self.config.limits.tries_max {
             return None;
         }
         let pool = call.charge.snapshot.pool(level);

@@ -68,7 +68,7 @@ impl Relay {
             facts.model = Some(first.model.clone());
         }
         let settings = &snapshot.settings;
-        let assumed = self.config.assumed();
+        let assumed = self.config.limits.assumed();
         let call = (method, path);
         let later =
             endpoint_access::deferred_work(call, found, facts.deferred_by, chain, settings)?;

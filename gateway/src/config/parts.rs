@@ -1,4 +1,4 @@
-//! Which variables make which part of the configuration: the control plane's, the sight's, the data plane's limits.
+//! Which variables make which part of the configuration: the control plane's, telemetry, the data plane's limits.
 
 use std::{collections::BTreeMap, num::NonZero, path::Path};
 
@@ -11,9 +11,9 @@ use proxyxai_contract::{
     secret::Secret,
 };
 use proxyxai_control::config::Database;
-use proxyxai_dataplane::{TagMembers, telemetry};
+use proxyxai_dataplane::{Limits, TagMembers, telemetry};
 
-use super::{DataPlaneLimits, env_reader::EnvReader};
+use super::env_reader::EnvReader;
 
 /// Settings that may also be stored; the environment gives their defaults.
 const SETTINGS: [&str; 38] = [
@@ -130,7 +130,7 @@ impl EnvReader<'_> {
         settings
     }
 
-    pub(super) fn sight(&mut self) -> telemetry::TelemetryConfig {
+    pub(super) fn telemetry(&mut self) -> telemetry::TelemetryConfig {
         telemetry::TelemetryConfig {
             headers: self
                 .parsed("RESPONSE_HEADERS", telemetry::GatewayHeader::list)
@@ -194,8 +194,8 @@ impl EnvReader<'_> {
         }
     }
 
-    pub(super) fn limits(&mut self) -> DataPlaneLimits {
-        DataPlaneLimits {
+    pub(super) fn limits(&mut self) -> Limits {
+        Limits {
             body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
             body_idle: self.millis("BODY_TIMEOUT_MS"),
             connect: self.millis("CONNECT_TIMEOUT_MS"),
