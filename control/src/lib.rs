@@ -11,6 +11,7 @@ pub mod lists;
 pub mod model;
 mod offline;
 mod ops;
+pub mod prices;
 mod publish;
 pub mod remote;
 mod rest;

@@ -7,13 +7,12 @@ use proxyxai_contract::{
     convert::{millis_from_wire, millis_to_wire},
     id::AccountId,
     money::Money,
-    price_diff::PriceChange,
     secret::Secret,
     wire::{self, prices_client::PricesClient},
 };
 use tonic::{Request, Status, transport::Channel};
 
-use crate::model::RerateResult;
+use crate::{model::RerateResult, prices::diff::PriceChange};
 
 /// A table of thousands of models has about a MiB, and so has a correction of as many accounts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -25,6 +25,7 @@ mod request_id;
 mod control {
     pub(crate) mod domain;
     pub(crate) mod model;
+    pub(crate) mod prices;
 
     pub(crate) mod rest {
         mod body;
@@ -41,7 +42,7 @@ mod control {
     }
 }
 
-use control::{domain, model};
+use control::{domain, model, prices};
 
 mod laws {
     pub mod answer;

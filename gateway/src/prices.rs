@@ -15,13 +15,12 @@ use clap::Subcommand;
 use proxyxai_contract::{
     clock::{Clock, Millis, Zone},
     price::PriceTable,
-    price_diff::{self, PriceChange},
     price_file,
-    price_import::{self, ListOrigin},
     secret::Secret,
 };
 use proxyxai_control::{
     model::RerateResult,
+    prices::{self, diff::PriceChange, import::ListOrigin},
     remote::{ControlClient, PriceTableDraft, PriceTableInfo, RerateOptions},
 };
 
@@ -142,7 +141,7 @@ pub(crate) fn run(command: PricesCommand, config: &Config) -> anyhow::Result<()>
             against: Some(old),
             valid_from: _,
         } => {
-            print_changes(&price_diff::compare(
+            print_changes(&prices::diff::compare(
                 &read_table(&old)?,
                 &read_table(&file)?,
             ));
@@ -319,7 +318,7 @@ fn moment(text: Option<&str>) -> anyhow::Result<Option<Millis>> {
 fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
     let empty = PriceTable::default();
     let Some(model) = model else {
-        print_prices(&price_diff::compare(&empty, table));
+        print_prices(&prices::diff::compare(&empty, table));
         return Ok(());
     };
     let Some(price) = table.find(model) else {
@@ -329,7 +328,7 @@ fn show(table: &PriceTable, model: Option<&str>) -> anyhow::Result<()> {
         models: std::iter::once((model.to_owned(), price.clone())).collect(),
         ..PriceTable::default()
     };
-    print_prices(&price_diff::compare(&empty, &one));
+    print_prices(&prices::diff::compare(&empty, &one));
     Ok(())
 }
 
@@ -354,7 +353,7 @@ fn import(file: &Path, out: Option<&Path>, zone: &Zone) -> anyhow::Result<()> {
         url: &file.display().to_string(),
         day: &today,
     };
-    let imported = price_import::read(&read(file)?, origin)
+    let imported = prices::import::read(&read(file)?, origin)
         .with_context(|| format!("{} is no price list", file.display()))?;
     let text = format!("{:#}\n", imported.table);
     match out {

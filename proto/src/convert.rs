@@ -2,7 +2,6 @@
 //! taken apart field by field, so that a new field cannot be forgotten.
 
 mod accounts;
-mod changes;
 mod keys;
 mod leases;
 mod objects;

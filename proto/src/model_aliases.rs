@@ -10,7 +10,7 @@ const SERVED: [&str; 8] = [
 
 /// Names to look up after the one that was asked for, the nearest first: without `vendor/`, without the mark of
 /// a release, without a router's `:mark`, and with the dots of a version as dashes (`anthropic/claude-opus-4.5`).
-pub(crate) fn aliases(model: &str) -> impl Iterator<Item = Cow<'_, str>> {
+pub fn aliases(model: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let served = unmarked(model);
     [Some(model), served]
         .into_iter()

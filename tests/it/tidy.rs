@@ -27,7 +27,7 @@ const CLOCK: [&str; 6] = [
     "SystemTime::now",
 ];
 
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     Rule {
         module: "proto/src",
         except: &["wire", "convert"],
@@ -58,6 +58,23 @@ const RULES: [Rule; 17] = [
             "crate::vault",
         ],
         reason: "the domain is the lowest layer of control",
+    },
+    Rule {
+        module: "control/src/prices",
+        except: &[],
+        not: &[
+            "tokio",
+            "sea_orm",
+            "tonic",
+            "axum",
+            "reqwest",
+            "crate::store",
+            "crate::ops",
+            "crate::grpc",
+            "crate::rest",
+            "crate::publish",
+        ],
+        reason: "price tables are compared and merged without I/O",
     },
     Rule {
         module: "control/src/ops",

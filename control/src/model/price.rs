@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use proxyxai_contract::{clock::Millis, id::AccountId, money::Money, price_diff::PriceChange};
+use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 
 use super::DateRange;
+
+use crate::prices::diff::PriceChange;
 
 /// A price table and the moment from which it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

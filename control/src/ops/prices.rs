@@ -4,20 +4,14 @@ mod import;
 mod rerate;
 mod sync;
 
-use proxyxai_contract::{
-    Invalid,
-    clock::Millis,
-    id::AccountId,
-    price::PriceTable,
-    price_diff::{self, PriceChange},
-    price_file,
-};
+use proxyxai_contract::{Invalid, clock::Millis, id::AccountId, price::PriceTable, price_file};
 
 pub(crate) use import::{PriceListUpload, import};
 pub(crate) use rerate::rerate;
 pub(crate) use sync::{SyncOutcome, sync};
 
 use super::root_only;
+
 use crate::{
     Control, Error,
     config::Config,
@@ -27,7 +21,9 @@ use crate::{
         setting,
     },
     model::{Caller, DateRange, Listing, Page, PriceVersion, UnpricedModel},
-    ops, publish,
+    ops,
+    prices::{self, diff::PriceChange},
+    publish,
     store::{self, Tx},
 };
 
@@ -157,9 +153,9 @@ pub(crate) async fn load(
         return Err(Invalid::new("table", problem).into());
     }
     let (old, next) = tables(before.as_ref(), &new.text)?;
-    let changes = price_diff::compare(&old, &next);
+    let changes = prices::diff::compare(&old, &next);
     if !new.force {
-        price_diff::check(&old, &next, &changes)?;
+        prices::diff::check(&old, &next, &changes)?;
     }
     let note: String = new
         .note
@@ -241,7 +237,7 @@ pub(crate) fn table(version: &PriceVersion) -> Result<PriceTable, Invalid> {
 
 fn changes(before: Option<&PriceVersion>, text: &str) -> Result<Vec<PriceChange>, Invalid> {
     let (old, new) = tables(before, text)?;
-    Ok(price_diff::compare(&old, &new))
+    Ok(prices::diff::compare(&old, &new))
 }
 
 /// The table in force and the new one, with what is laid over both.

@@ -11,7 +11,6 @@ use proxyxai_contract::{
     clock::Zone,
     id::AccountId,
     money::{Money, Multiplier},
-    price_diff::{ChangeUnit, PriceChange},
 };
 use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Deserialize, Serialize};
@@ -28,6 +27,7 @@ use super::{
     rerate,
     response::{Dollars, PagedResponse, Ratio, paged, words},
 };
+
 use crate::{
     Control, Error,
     model::{ImportedPrices, PriceVersion, UnpricedModel},
@@ -35,6 +35,7 @@ use crate::{
         self,
         prices::{PriceListUpload, PriceTableUpload},
     },
+    prices::diff::{ChangeUnit, PriceChange},
 };
 
 /// A table of thousands of models has about a MiB, and public lists have four.

@@ -7,10 +7,11 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
     price::PriceTable,
     price_file,
-    price_import::{self, ListOrigin},
     snapshot::SnapshotUpdate,
     tokens::{ImageUsage, TokenUsage},
 };
+
+use crate::prices::import::{self, ListOrigin};
 
 /// A byte that chooses, then the list.
 pub fn prices(input: &[u8]) {
@@ -27,7 +28,7 @@ pub fn prices(input: &[u8]) {
     let table = match choice % 3 {
         0 => price_file::load(Some(list)),
         1 => price_file::compose(list, None),
-        _ => match price_import::read(list, origin) {
+        _ => match import::read(list, origin) {
             Ok(imported) => {
                 let table = price_file::compose(&imported.table.to_string(), None)
                     .expect("what was imported can be loaded");

@@ -5,15 +5,20 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use proxyxai_contract::{
-    clock::Clock,
-    price_diff::{GONE_MAX, PriceChange},
-    price_import::{self, Imported, ListOrigin},
-    price_sync::{self, MergeDraft, MergeScope, MergedTable, PriceBounds},
+use proxyxai_contract::clock::Clock;
+use proxyxai_control::{
+    lists,
+    prices::{
+        self,
+        diff::{GONE_MAX, PriceChange},
+        import::{Imported, ListOrigin},
+        sync::{MergeDraft, MergeScope, MergedTable, PriceBounds},
+    },
+    remote::PriceTableDraft,
 };
-use proxyxai_control::{lists, remote::PriceTableDraft};
 
 use super::{connect, print_changes, read};
+
 use crate::{config::Config, output::tell};
 
 /// Where the list is and how it is laid over.
@@ -63,7 +68,7 @@ pub(super) async fn run(arguments: SyncArguments, config: &Config) -> anyhow::Re
         url: &name,
         day: &day,
     };
-    let list = price_import::read(&text, origin).with_context(|| format!("{name} is no list"))?;
+    let list = prices::import::read(&text, origin).with_context(|| format!("{name} is no list"))?;
     let scope = MergeScope {
         providers: &arguments.providers,
         prune: arguments.prune,
@@ -76,7 +81,7 @@ pub(super) async fn run(arguments: SyncArguments, config: &Config) -> anyhow::Re
         let prices = connected.prices("").await?;
         (prices.table, prices.overrides, prices.version.version)
     };
-    let MergeDraft { laid, changes } = price_sync::draft(&table, &overrides, &list, scope)?;
+    let MergeDraft { laid, changes } = prices::sync::draft(&table, &overrides, &list, scope)?;
     print_sync(&changes, &laid, &list, arguments.prune);
     let taken_out = if arguments.prune { laid.gone.len() } else { 0 };
     let objections = bounds.objections(&changes, taken_out);

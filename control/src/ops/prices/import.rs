@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use proxyxai_contract::{
-    Invalid,
-    price_import::{self, FORMATS, ListOrigin},
-    price_sync::{self, MergeDraft, MergeScope, PriceBounds},
-};
+use proxyxai_contract::Invalid;
 
 use super::ROOT_ONLY;
+
 use crate::{
     Control, Error,
     model::{Caller, ImportedPrices, PriceVersion},
-    ops, store,
+    ops,
+    prices::{
+        self,
+        import::{FORMATS, ListOrigin},
+        sync::{MergeDraft, MergeScope, PriceBounds},
+    },
+    store,
 };
 
 /// A list to be looked at.
@@ -57,7 +60,7 @@ fn drafted(
     day: &str,
 ) -> Result<ImportedPrices, Invalid> {
     let origin = ListOrigin { url: "import", day };
-    let list = price_import::read(&new.list, origin).map_err(|error| error.under("table"))?;
+    let list = prices::import::read(&new.list, origin).map_err(|error| error.under("table"))?;
     let other = |format: &&str| *format != list.format;
     if let Some(format) = new.format.as_deref().filter(other) {
         let problem = format!("is no price list of {format}");
@@ -68,7 +71,7 @@ fn drafted(
         prune: new.prune,
     };
     let MergeDraft { laid, changes } =
-        price_sync::draft(&before.text, &before.overrides, &list, scope)?;
+        prices::sync::draft(&before.text, &before.overrides, &list, scope)?;
     let taken_out = if new.prune { laid.gone.len() } else { 0 };
     Ok(ImportedPrices {
         over: before.version,

@@ -1,17 +1,19 @@
 //! Laying a public list over the prices in force, as a schedule asks for it: nobody looks at the result, so nothing
 //! is taken out, and nothing that moves too far is taken over.
 
-use proxyxai_contract::{
-    id::AccountId,
-    price_diff::PriceChange,
-    price_import::{self, ListOrigin},
-    price_sync::{self, MergeDraft, MergeScope, PriceBounds},
-};
+use proxyxai_contract::id::AccountId;
 
 use super::{PriceTableUpload, load};
+
 use crate::{
     Control, Error,
     model::{Caller, PriceVersion},
+    prices::{
+        self,
+        diff::PriceChange,
+        import::ListOrigin,
+        sync::{MergeDraft, MergeScope, PriceBounds},
+    },
     store,
 };
 
@@ -88,9 +90,9 @@ fn compared(
     url: &str,
     day: &str,
 ) -> Result<(String, Vec<PriceChange>), Error> {
-    let list = price_import::read(list, ListOrigin { url, day })?;
+    let list = prices::import::read(list, ListOrigin { url, day })?;
     let scope = MergeScope::default();
     let MergeDraft { laid, changes } =
-        price_sync::draft(&before.text, &before.overrides, &list, scope)?;
+        prices::sync::draft(&before.text, &before.overrides, &list, scope)?;
     Ok((laid.text, changes))
 }

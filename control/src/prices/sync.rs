@@ -6,11 +6,11 @@ use std::{borrow::Cow, collections::BTreeSet};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
-use crate::{
-    Invalid, model_aliases,
-    price_diff::{self, ChangeUnit, GONE_MAX, PriceChange},
-    price_file,
-    price_import::{Imported, TUNED},
+use proxyxai_contract::{Invalid, model_aliases, price_file};
+
+use crate::prices::{
+    diff::{self, ChangeUnit, GONE_MAX, PriceChange},
+    import::{Imported, TUNED},
 };
 
 /// What is to be laid over.
@@ -126,7 +126,7 @@ pub fn draft(
 ) -> Result<MergeDraft, Invalid> {
     let laid = merge(table, list, scope)?;
     let composed = |text: &str| price_file::compose(text, Some(overrides));
-    let changes = price_diff::compare(&composed(table)?, &composed(&laid.text)?);
+    let changes = diff::compare(&composed(table)?, &composed(&laid.text)?);
     Ok(MergeDraft { laid, changes })
 }
 
@@ -409,5 +409,5 @@ fn same(own: Option<&Value>, value: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[path = "price_sync_tests.rs"]
+#[path = "sync_tests.rs"]
 mod tests;

@@ -1,10 +1,8 @@
 //! Differences between price tables.
 
-use crate::{
-    Invalid,
-    price_diff::{ChangeUnit, PriceChange},
-    wire,
-};
+use proxyxai_contract::{Invalid, wire};
+
+use crate::prices::diff::{ChangeUnit, PriceChange};
 
 impl From<&PriceChange> for wire::PriceChange {
     fn from(change: &PriceChange) -> Self {

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 
 use rust_decimal::Decimal;
 
-use crate::{
+use proxyxai_contract::{
     Invalid,
     money::Money,
     part::BillPart,
@@ -276,7 +276,7 @@ fn of_scale(under: &str, scale: &TierPrices, picture: Option<Money>) -> Vec<Pric
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price_file;
+    use proxyxai_contract::price_file;
 
     fn changes(pricing: &str) -> Vec<PriceChange> {
         let old = price_file::load(None).unwrap();

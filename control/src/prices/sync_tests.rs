@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    price::PriceTable,
-    price_diff, price_file,
-    price_import::{ListOrigin, read},
+use proxyxai_contract::{price::PriceTable, price_file};
+
+use crate::prices::{
+    diff,
+    import::{ListOrigin, read},
 };
 
 const ORIGIN: ListOrigin<'_> = ListOrigin {
@@ -51,7 +52,7 @@ fn parsed(laid: &MergedTable) -> (PriceTable, Value) {
 
 fn changes(laid: &MergedTable) -> Vec<PriceChange> {
     let old = price_file::compose(&table(), None).unwrap();
-    price_diff::compare(&old, &parsed(laid).0)
+    diff::compare(&old, &parsed(laid).0)
 }
 
 #[test]

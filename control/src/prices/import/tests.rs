@@ -2,12 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    money::Money,
-    part::BillPart,
-    price_file,
-    price_import::{Imported, ListOrigin, read},
-};
+use proxyxai_contract::{money::Money, part::BillPart, price_file};
+
+use crate::prices::import::{Imported, ListOrigin, read};
 
 const ORIGIN: ListOrigin<'_> = ListOrigin {
     url: "https://lists.example/prices.json",

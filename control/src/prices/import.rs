@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, str::FromStr as _};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
-use crate::{Invalid, price_file};
+use proxyxai_contract::{Invalid, price_file};
 
 /// The lists that are understood.
 pub const FORMATS: [&str; 2] = [LITELLM, MODELS_DEV];
